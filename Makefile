@@ -1,0 +1,64 @@
+# make demo   the whole way on real data          make test   every check
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-all checks gpu bench clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+# torch first and pinned: resolved beside the other packages, an unpinned one may be downloaded too.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "expected Python 3.11 or newer as '$(PYTHON)', found no such command;" \
+	       "name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "expected Python 3.11 or newer, got $$($(PYTHON) --version 2>&1 | head -n 1) as '$(PYTHON)';" \
+	       "name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing into $(VENV); the first time takes some minutes of downloads"
+	@$(PIP) torch
+	@$(PIP) -e '.[train,export,cpu,dev]'
+	@touch $@
+
+install: $(STAMP) ## .venv with everything that the demo and the tests need
+
+demo: $(STAMP) ## train, export, verify, sample and bench the digits
+	@$(BIN)/python -m benchmarks.demo
+
+checks: $(STAMP) ## format, lint, types and layers, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: checks ## every check: the above, then the tests but the slow ones
+	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term
+
+test-all: checks ## every check, the slow tests too (those for a GPU: make gpu)
+	$(PYTEST) -m "not gpu" --cov --cov-report=term
+
+gpu: $(STAMP) ## the tests that need a CUDA GPU
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  $(PYTEST) -m gpu; status=$$?; \
+	  if [ $$status -eq 5 ]; then echo "no test is marked gpu yet"; else exit $$status; fi; \
+	else \
+	  echo "PyTorch sees no CUDA GPU here. Skipped, each a test marked gpu:"; \
+	  $(PYTEST) -m gpu --collect-only --quiet; status=$$?; \
+	  if [ $$status -ne 5 ]; then exit $$status; fi; \
+	fi
+
+bench: $(STAMP) ## append benchmark rows to benchmarks/results
+	@$(BIN)/python -m benchmarks.run
+
+clean: ## remove what was built, cached and drawn; .venv too
+	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
+	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""Runtimes: a file for each, named as on the command line; only it imports that runtime."""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from ancestral.bundle import Bundle
+from ancestral.engine.session import Backend
+from ancestral.errors import BackendUnavailable, InvalidInput
+
+BackendName = Literal["torch", "onnxruntime"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+INSTALL: Mapping[str, str] = {
+    "torch": "pip install 'ancestral[train]'",
+    "onnxruntime": "pip install 'ancestral[cpu]' (or 'ancestral[gpu]' with a CUDA GPU, not both)",
+}
+
+
+def open_backend(
+    name: str, bundle: Bundle, *, device: str, threads: int | None, model: Any = None
+) -> Backend:
+    """The backend of that name over a bundle.
+
+    Raises:
+        InvalidInput: no such backend, device or number of threads; or a model for a backend that
+            runs graphs.
+        BackendUnavailable: it cannot run here; the message says what to install.
+    """
+    if threads is not None and threads < 1:
+        raise InvalidInput(f"threads: expected an integer >= 1, got {threads}")
+    if model is not None and name != "torch":
+        raise InvalidInput(f"model: backend {name!r} runs the bundle's graphs; give none")
+    if name not in BACKENDS:
+        raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {name!r}")
+    if importlib.util.find_spec(name) is None:
+        raise BackendUnavailable(f"backend {name!r} needs the {name} package: {INSTALL[name]}")
+    if name == "torch":
+        from ancestral.engine.backends.torch import TorchBackend
+
+        return TorchBackend(bundle, device=device, threads=threads, model=model)
+    from ancestral.engine.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(bundle, device=device, threads=threads)

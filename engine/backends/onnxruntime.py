@@ -1,0 +1,249 @@
+"""ONNX Runtime: pre-bound loops, caches appended in place, everything else double-buffered.
+
+ONNX Runtime knows nothing of memory that an input and an output share, and reads in its own order:
+only what the signature calls an append is bound to one buffer, for its operator writes no slot that
+any node still reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ancestral.bundle import Bundle
+from ancestral.engine.session import Array
+from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
+from ancestral.signature import GraphSignature, TensorSpec, Update
+
+OLDEST = (1, 25)
+"""The first release whose CPU provider runs opset 24's TensorScatter."""
+_PREFILL_NUMBERS = 2**24
+"""Logits that one prefill call may hold: rows go through in turns."""
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime on the CPU, or on CUDA with every node there."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, *, device: str, threads: int | None) -> None:
+        """Check that this runtime can do it.
+
+        Raises:
+            BackendUnavailable: the installed onnxruntime is too old, or has no such device.
+        """
+        _check_version(ort.__version__)
+        self.device = device
+        self._bundle = bundle
+        self._threads = threads
+        kind = device.partition(":")[0]
+        if kind not in {"cpu", "cuda"}:
+            raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+        self._provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[kind]
+        if self._provider not in ort.get_available_providers():
+            raise BackendUnavailable(
+                f"device {device!r} needs the {self._provider}, which this onnxruntime has not: "
+                f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
+            )
+
+    def session(self, graph: str) -> "OnnxRuntimeSession":
+        """Load a graph.
+
+        Raises:
+            BundleError: ONNX Runtime refuses the file.
+            BackendUnavailable: the device could not be used.
+        """
+        # GroupQueryAttention has no fp32 kernel on CUDA.
+        form = "onnxruntime" if self.device == "cpu" else "portable"
+        file = self._bundle.graph_file(graph, form)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        try:
+            session = ort.InferenceSession(file, options, providers=[self._provider_options()])
+        except Exception as error:  # noqa: BLE001 - its exceptions share no other base
+            raise BundleError(f"{file}: ONNX Runtime refuses it: {error}") from error
+        if session.get_providers()[0] != self._provider:
+            raise BackendUnavailable(
+                f"device {self.device!r} was asked for, but {session.get_providers()} would run"
+            )
+        signature = self._bundle.manifest.graphs[graph].signature
+        _check_signature(session, signature, str(file))
+        return OnnxRuntimeSession(
+            session, signature, self.device, self._bundle.manifest.data.levels
+        )
+
+    def _provider_options(self) -> tuple[str, dict[str, str]]:
+        if self.device == "cpu":
+            return self._provider, {}
+        index = self.device.partition(":")[2] or "0"
+        return self._provider, {"device_id": index, "use_tf32": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntimeSession:
+    """One graph in one InferenceSession."""
+
+    session: Any
+    signature: GraphSignature
+    device: str
+    levels: int
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        names = [spec.name for spec in self.signature.outputs]
+        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+
+    def bind(self, sizes: Mapping[str, int]) -> "OnnxRuntimeBinding":
+        return OnnxRuntimeBinding(self, sizes)
+
+
+class OnnxRuntimeBinding:
+    """The tensors of a loop and the prepared bindings that take turns over them."""
+
+    def __init__(self, session: OnnxRuntimeSession, sizes: Mapping[str, int]) -> None:
+        """Allocate; carried tensors start at their initial values."""
+        self._owner = session
+        self._rows = sizes["b"]
+        self._turn = 0
+        self._prepared: dict[tuple[int, int, int, int], Any] = {}
+        self._run = session.session.run_with_iobinding
+        signature = session.signature
+        self._offsets: dict[int, _Buffer] = {}
+        self._buffers: dict[str, tuple[_Buffer, _Buffer]] = {}
+        for spec in signature.given:
+            if spec.name != "offsets":
+                buffer = _Buffer(spec, sizes, session.device)
+                self._buffers[spec.name] = (buffer, buffer)
+        for pair in signature.carried:
+            spec = signature.input(pair.input)
+            first = _Buffer(spec, sizes, session.device, pair.initial)
+            second = first
+            if pair.update is Update.REPLACE:
+                second = _Buffer(spec, sizes, session.device, pair.initial)
+            self._buffers[pair.input] = (first, second)
+
+    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
+        self._buffer(name).write(array, rows)
+
+    def read(self, name: str) -> Array:
+        return self._buffer(name).read()
+
+    def gather(self, rows: Array) -> None:
+        for pair in self._owner.signature.carried:
+            buffer = self._buffer(pair.input)
+            buffer.write(buffer.read()[rows], None)
+
+    def run(self, steps: int = 1, *, block: int = 1) -> None:
+        if block > 1:
+            self._run_block(steps, block)
+            return
+        every = slice(0, self._rows)
+        turns = [self._binding(turn, 1, every) for turn in (self._turn, 1 - self._turn)]
+        for step in range(steps):
+            self._run(turns[step % 2])
+        self._turn = (self._turn + steps) % 2
+
+    def _run_block(self, steps: int, block: int) -> None:
+        """Rows in turns, so that the logits of a block take bounded memory."""
+        rows = max(1, min(self._rows, _PREFILL_NUMBERS // (block * self._owner.levels)))
+        for _ in range(steps):
+            for start in range(0, self._rows, rows):
+                part = slice(start, min(start + rows, self._rows))
+                self._run(self._binding(self._turn, block, part))
+            self._turn = 1 - self._turn
+
+    def _buffer(self, name: str) -> "_Buffer":
+        if name not in self._buffers:
+            raise InvalidInput(f"tensor: expected one of {sorted(self._buffers)}, got {name!r}")
+        return self._buffers[name][self._turn]
+
+    def _binding(self, turn: int, block: int, rows: slice) -> Any:
+        key = (turn, block, rows.start, rows.stop)
+        if key not in self._prepared:
+            self._prepared[key] = self._prepare(turn, block, rows)
+        return self._prepared[key]
+
+    def _prepare(self, turn: int, block: int, rows: slice) -> Any:
+        signature = self._owner.signature
+        binding = self._owner.session.io_binding()
+        for name, buffers in self._buffers.items():
+            buffers[turn].bind_input(binding, name, rows)
+        for pair in signature.carried:
+            self._buffers[pair.input][1 - turn].bind_output(binding, pair.output, rows)
+        if any(spec.name == "offsets" for spec in signature.given):
+            if block not in self._offsets:
+                spec = signature.input("offsets")
+                self._offsets[block] = _Buffer(spec, {"s": block}, self._owner.device)
+                self._offsets[block].write(np.arange(block), None)
+            self._offsets[block].bind_input(binding, "offsets", slice(0, block))
+        return binding
+
+
+class _Buffer:
+    """One tensor at a fixed address: a numpy array on the CPU, an OrtValue elsewhere."""
+
+    def __init__(
+        self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
+    ) -> None:
+        host = np.full(spec.shape(sizes), initial, np.dtype(spec.dtype))
+        self._shape, self._dtype = host.shape, host.dtype
+        kind, _, index = device.partition(":")
+        self._place = (kind, int(index or 0))
+        self._value: Any = host
+        if kind != "cpu":
+            self._value = ort.OrtValue.ortvalue_from_numpy(host, *self._place)
+
+    def write(self, array: Array, rows: slice | None) -> None:
+        part = slice(None) if rows is None else rows
+        shape = (len(range(*part.indices(self._shape[0]))), *self._shape[1:])
+        if array.shape != shape or array.dtype != self._dtype:
+            raise InvalidInput(
+                f"tensor: expected {self._dtype} {shape}, got {array.dtype} {array.shape}"
+            )
+        if self._place[0] == "cpu":
+            self._value[part] = array
+            return
+        host = self.read()
+        host[part] = array
+        self._value.update_inplace(host)
+
+    def read(self) -> Array:
+        if self._place[0] == "cpu":
+            return self._value.copy()  # type: ignore[no-any-return]
+        return self._value.numpy()  # type: ignore[no-any-return]
+
+    def bind_input(self, binding: Any, name: str, rows: slice) -> None:
+        binding.bind_input(name, *self._place, self._dtype, *self._part(rows))
+
+    def bind_output(self, binding: Any, name: str, rows: slice) -> None:
+        binding.bind_output(name, *self._place, self._dtype, *self._part(rows))
+
+    def _part(self, rows: slice) -> tuple[tuple[int, ...], int]:
+        """Shape and address of some rows: they lie side by side."""
+        address = self._value.ctypes.data if self._place[0] == "cpu" else self._value.data_ptr()
+        count = rows.stop - rows.start
+        stride = self._dtype.itemsize * int(np.prod(self._shape[1:]))
+        return (count, *self._shape[1:]), address + rows.start * stride
+
+
+def _check_version(got: str) -> None:
+    numbers = tuple(int(part) for part in got.split(".")[:2])
+    if numbers < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise BackendUnavailable(
+            f"backend 'onnxruntime' needs onnxruntime {oldest} or newer, got {got}: "
+            f"pip install --upgrade onnxruntime"
+        )
+
+
+def _check_signature(session: Any, signature: GraphSignature, file: str) -> None:
+    for side, values, specs in (
+        ("inputs", session.get_inputs(), signature.inputs),
+        ("outputs", session.get_outputs(), signature.outputs),
+    ):
+        got, expected = [value.name for value in values], [spec.name for spec in specs]
+        if got != expected:
+            raise BundleError(f"{file}: expected {side} {expected}, got {got}")

@@ -1,0 +1,160 @@
+"""PyTorch: the reference. The same programs that are exported, run as they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import Tensor
+
+from ancestral.bundle import Bundle
+from ancestral.engine.session import Array
+from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
+from ancestral.signature import GraphSignature
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
+from ancestral.train.models.transformer import Transformer, config_from_json
+
+
+class TorchBackend:
+    """PyTorch on the CPU or on CUDA, in fp32 without TF32."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str,
+        threads: int | None,
+        model: AutoregressiveModel | None = None,
+    ) -> None:
+        """Build the model and load its weights from the bundle.
+
+        Args:
+            bundle: holds the weights.
+            device: cpu, or cuda with an index.
+            threads: of the whole process, as PyTorch has it.
+            model: of a class of the user's own; the bundle's weights are loaded into it.
+
+        Raises:
+            BackendUnavailable: PyTorch has no such device.
+            BundleError: the weights are not this model's.
+        """
+        if device != "cpu" and not device.startswith("cuda"):
+            raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+        if device != "cpu" and not torch.cuda.is_available():
+            raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = device
+        self._bundle = bundle
+        self._model = _load(bundle, model).to(device).eval()
+
+    def session(self, graph: str) -> "TorchSession":
+        """The program of a graph of the bundle.
+
+        Raises:
+            BundleError: the bundle has no such graph.
+        """
+        if graph not in self._bundle.manifest.graphs or graph not in GRAPH_NAMES:
+            raise BundleError(
+                f"{self._bundle.path}: expected a graph {graph!r}, "
+                f"got {sorted(self._bundle.manifest.graphs)}: export the model again with it"
+            )
+        program = build(graph, self._model)  # type: ignore[arg-type]
+        return TorchSession(
+            program.eval(), self._bundle.manifest.graphs[graph].signature, self.device
+        )
+
+
+def _load(bundle: Bundle, model: AutoregressiveModel | None) -> AutoregressiveModel:
+    component = bundle.manifest.components["model"]
+    if model is None:
+        if component.family != "transformer":
+            raise BundleError(
+                f"{bundle.path}: this ancestral has no model family {component.family!r}: "
+                f"give the model: Engine.load(..., backend='torch', model=...)"
+            )
+        model = Transformer(config_from_json(component.config), bundle.manifest.data)
+    try:
+        # A tensor that the model shares under two names stands in the file once.
+        load_model(model, bundle.weights_file)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSession:
+    """One program over the model."""
+
+    program: Program
+    signature: GraphSignature
+    device: str
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        tensors = [
+            torch.tensor(inputs[spec.name], device=self.device) for spec in self.signature.inputs
+        ]
+        with torch.no_grad():
+            outputs = self.program(*tensors)
+        names = [spec.name for spec in self.signature.outputs]
+        return {n: t.cpu().numpy() for n, t in zip(names, outputs, strict=True)}
+
+    def bind(self, sizes: Mapping[str, int]) -> "TorchBinding":
+        return TorchBinding(self, sizes)
+
+
+class TorchBinding:
+    """The tensors of a loop, by name."""
+
+    def __init__(self, session: TorchSession, sizes: Mapping[str, int]) -> None:
+        """Allocate; carried tensors start at their initial values."""
+        self._owner = session
+        initial = {pair.input: pair.initial for pair in session.signature.carried}
+        self._state: dict[str, Tensor] = {
+            spec.name: torch.full(
+                spec.shape(sizes),
+                initial.get(spec.name, 0),
+                dtype=getattr(torch, spec.dtype),
+                device=session.device,
+            )
+            for spec in session.signature.inputs
+            if spec.name != "offsets"
+        }
+
+    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
+        target = self._tensor(name)[slice(None) if rows is None else rows]
+        source = torch.tensor(array)
+        if source.shape != target.shape or source.dtype != target.dtype:
+            raise InvalidInput(
+                f"tensor: expected {target.dtype} {tuple(target.shape)}, "
+                f"got {source.dtype} {tuple(source.shape)}"
+            )
+        target.copy_(source)
+
+    def read(self, name: str) -> Array:
+        return self._tensor(name).cpu().numpy().copy()
+
+    def gather(self, rows: Array) -> None:
+        index = torch.tensor(rows, device=self._owner.device)
+        for pair in self._owner.signature.carried:
+            self._state[pair.input] = self._tensor(pair.input)[index]
+
+    def run(self, steps: int = 1, *, block: int = 1) -> None:
+        signature, program = self._owner.signature, self._owner.program
+        self._state["offsets"] = torch.arange(block, device=self._owner.device)
+        outputs = [spec.name for spec in signature.outputs]
+        with torch.no_grad():
+            for _ in range(steps):
+                inputs = [self._state[spec.name] for spec in signature.inputs]
+                named = dict(zip(outputs, program(*inputs), strict=True))
+                for pair in signature.carried:
+                    self._state[pair.input] = named[pair.output]
+
+    def _tensor(self, name: str) -> Tensor:
+        if name not in self._state:
+            raise InvalidInput(f"tensor: expected one of {sorted(self._state)}, got {name!r}")
+        return self._state[name]

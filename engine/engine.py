@@ -1,0 +1,274 @@
+"""The engine: a bundle on a backend, and what a user asks of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.bundle import Bundle
+from ancestral.dataspec import DataSpec
+from ancestral.engine import inputs, loop
+from ancestral.engine.backends import open_backend
+from ancestral.engine.loop import Progress
+from ancestral.engine.session import Array, Backend, Binding, Session
+from ancestral.engine.verify import verify
+from ancestral.errors import InvalidInput
+from ancestral.parity import ParityReport
+from ancestral.sampling import Sampling
+
+_LOGITS = 2**25
+"""Logits that one call of a parallel graph may hold."""
+_UNFILTERED = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples and their log-probabilities.
+
+    Attributes:
+        x: values in levels, [n, *event_shape].
+        log_prob: log p(x | y) of the whole event under the model itself, in nats, [n].
+        log_q: log-probability of what was drawn (not of what was observed), under the distribution
+            that it was drawn from, in nats, [n].
+        labels: [n], or None without classes.
+        first_index: sample index of the first.
+    """
+
+    x: NDArray[np.int64]
+    log_prob: NDArray[np.float64]
+    log_q: NDArray[np.float64]
+    labels: NDArray[np.int64] | None
+    first_index: int
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(slots=True)
+class Engine:
+    """A bundle, loaded on a backend. Make one with `Engine.load`."""
+
+    bundle: Bundle
+    backend: Backend
+    _sessions: dict[str, Session] = field(default_factory=dict)
+    _binding: tuple[str, int, Binding] | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        backend: str = "onnxruntime",
+        device: str = "cpu",
+        threads: int | None = None,
+        model: Any = None,
+    ) -> "Engine":
+        """Check a bundle and open a backend; graphs are loaded when they are first needed.
+
+        Args:
+            path: the bundle's directory.
+            backend: torch or onnxruntime.
+            device: cpu, cuda or cuda:N.
+            threads: of the runtime; its own choice where None.
+            model: for backend torch, a model of a class of your own; the weights are loaded into it.
+
+        Raises:
+            BundleError: the bundle is not sound; every problem is named.
+            BackendUnavailable: the backend cannot run here; nothing falls back to another.
+            InvalidInput: an argument is wrong.
+        """
+        bundle = Bundle.open(path)
+        return cls(
+            bundle, open_backend(backend, bundle, device=device, threads=threads, model=model)
+        )
+
+    @property
+    def data(self) -> DataSpec:
+        """The space of events."""
+        return self.bundle.manifest.data
+
+    def session(self, graph: str) -> Session:
+        """A graph of the bundle, loaded once."""
+        if graph not in self._sessions:
+            self._sessions[graph] = self.backend.session(graph)
+        return self._sessions[graph]
+
+    def sample(
+        self,
+        n: int,
+        labels: ArrayLike | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        sampling: Sampling = _UNFILTERED,
+        observed: ArrayLike | None = None,
+        progress: Progress | None = None,
+    ) -> Samples:
+        """Draw n events; sample i depends on (seed, first_index + i) alone.
+
+        Args:
+            n: number of samples.
+            labels: one for all, or [n]; needed where the model has classes.
+            seed: 0 .. 2^64 - 1.
+            first_index: sample index of the first.
+            sampling: temperature and filters.
+            observed: values to force, one event or [n, *event_shape]; -1 is free. What is drawn is
+                conditioned on what precedes it in the ordering.
+            progress: told how many positions of how many are done.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        parts = list(
+            self.sample_batches(n, labels, seed, first_index, sampling, observed, progress)
+        )
+        return join(parts)
+
+    def sample_batches(  # noqa: PLR0913 - the arguments of sample
+        self,
+        n: int,
+        labels: ArrayLike | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        sampling: Sampling = _UNFILTERED,
+        observed: ArrayLike | None = None,
+        progress: Progress | None = None,
+        batch: int | None = None,
+    ) -> Iterator[Samples]:
+        """The same samples, batch by batch as they are finished.
+
+        Args:
+            batch: rows a batch; by memory where None. The other arguments are those of `sample`.
+        """
+        n = inputs.count("n", n, 1)
+        first_index = inputs.count("first_index", first_index, 0)
+        label = inputs.labels(labels, n, self.data)
+        first = self.bundle.manifest.first_position
+        forced = inputs.observed(observed, n, self.data, first)
+        loop.noise(seed, first_index + n - 1, 1, 1)
+        graph = "step" if sampling.unfiltered else "step_filtered"
+        most = loop.rows_per_batch(self.session(graph).signature)
+        rows = most if batch is None else inputs.count("batch", batch, 1)
+        return self._batches(graph, rows, label, forced, seed, first_index, sampling, progress)
+
+    def _batches(  # noqa: PLR0913 - checked arguments
+        self,
+        graph: str,
+        rows: int,
+        label: NDArray[np.int64] | None,
+        forced: NDArray[np.int64],
+        seed: int,
+        first_index: int,
+        sampling: Sampling,
+        progress: Progress | None,
+    ) -> Iterator[Samples]:
+        n, t = forced.shape
+        done = 0
+        for start in range(0, n, rows):
+            part = slice(start, min(start + rows, n))
+            size = part.stop - part.start
+            given = {
+                "u": loop.noise(seed, first_index + start, size, t),
+                **loop.filters(sampling, size, self.data.levels),
+            }
+            if label is not None:
+                given["label"] = label[part]
+
+            def report(steps: int, size: int = size) -> None:
+                nonlocal done
+                done += steps * size
+                if progress is not None:
+                    progress(done, n * t)
+
+            drawn = loop.draw(
+                self._bind(graph, size),
+                forced[part],
+                given,
+                first_position=self.bundle.manifest.first_position,
+                on_steps=report,
+            )
+            yield Samples(
+                drawn.values.reshape(size, *self.data.event_shape),
+                drawn.log_p.sum(axis=1, dtype=np.float64),
+                drawn.log_q.sum(axis=1, dtype=np.float64),
+                None if label is None else label[part],
+                first_index + start,
+            )
+
+    def _bind(self, graph: str, rows: int) -> Binding:
+        """A loop of that many rows; the last one is kept, for the next call may be alike."""
+        if self._binding is None or self._binding[:2] != (graph, rows):
+            self._binding = None
+            self._binding = (graph, rows, self.session(graph).bind({"b": rows, "s": 1}))
+        return self._binding[2]
+
+    def log_prob(self, x: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float64]:
+        """log p(x | y) of each event in nats, [n].
+
+        Args:
+            x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+            labels: one for all, or [n]; needed where the model has classes.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        return self.position_log_prob(x, labels).sum(axis=1, dtype=np.float64)
+
+    def position_log_prob(
+        self, x: ArrayLike, labels: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """log p(x_t | x_<t, y) in nats, [n, t]; arguments as in `log_prob`."""
+        events = inputs.events(x, self.data)
+        label = inputs.labels(labels, len(events), self.data)
+        return self.parallel("log_prob", label, x=events)["log_prob"]
+
+    def redraw(
+        self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | None = None
+    ) -> NDArray[np.int64]:
+        """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
+        events = inputs.events(x, self.data)
+        if u.shape != events.shape or u.dtype != np.float32 or not ((u > 0) & (u < 1)).all():
+            raise InvalidInput(
+                f"u: expected float32 {events.shape} in (0, 1), got {u.dtype} {u.shape}"
+            )
+        label = inputs.labels(labels, len(events), self.data)
+        values = self.parallel("redraw", label, x=events, u=u)["values"]
+        return values.reshape(len(events), *self.data.event_shape)
+
+    def parallel(
+        self, graph: str, label: NDArray[np.int64] | None, **arrays: Array
+    ) -> dict[str, Array]:
+        """Run a parallel graph in chunks that bound memory; arrays have the events as rows."""
+        session = self.session(graph)
+        n, t = arrays["x"].shape
+        rows = max(1, _LOGITS // (t * self.data.levels))
+        if label is not None:
+            arrays["label"] = label
+        parts = [
+            session.run({name: array[i : i + rows] for name, array in arrays.items()})
+            for i in range(0, n, rows)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def verify(self) -> ParityReport:
+        """Replay the bundle's known answers on this backend."""
+        return verify(self)
+
+
+def join(parts: list[Samples]) -> Samples:
+    """Batches of samples as one.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    if not parts:
+        raise InvalidInput("samples: expected at least one batch, got none")
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Samples(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.log_prob for part in parts]),
+        np.concatenate([part.log_q for part in parts]),
+        np.concatenate(labels) if labels else None,
+        parts[0].first_index,
+    )

@@ -1,0 +1,105 @@
+"""What users hand to the engine, checked and brought into the shapes of the graphs."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+
+Integers = NDArray[np.int64]
+
+
+def events(x: ArrayLike, data: DataSpec) -> Integers:
+    """Events [n, *event_shape] or [n, t] of levels as [n, t].
+
+    Raises:
+        InvalidInput: another shape, another type than integers, a value that is no level.
+    """
+    array = _integers("x", x)
+    shapes = (data.event_shape, (data.length,))
+    if array.ndim < 1 or array.shape[1:] not in shapes or len(array) == 0:
+        raise InvalidInput(
+            f"x: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
+            f"got shape {array.shape}"
+        )
+    _within("x", array, 0, data.levels - 1)
+    return array.reshape(len(array), data.length)
+
+
+def labels(values: ArrayLike | None, n: int, data: DataSpec) -> Integers | None:
+    """A label for each of n events: one for all, or an array [n]; None without classes.
+
+    Raises:
+        InvalidInput: a label to an unconditional model, none to a conditional one, or a wrong one.
+    """
+    if data.num_classes is None:
+        if values is not None:
+            raise InvalidInput("labels: the model has no classes; give none")
+        return None
+    if values is None:
+        raise InvalidInput(
+            f"labels: the model is of p(x | y); give a label in 0 .. {data.num_classes - 1}, "
+            f"or one for each of the {n} events"
+        )
+    array = _integers("labels", values)
+    if array.shape not in {(), (n,)}:
+        raise InvalidInput(f"labels: expected one label or [{n}], got shape {array.shape}")
+    _within("labels", array, 0, data.num_classes - 1)
+    return np.ascontiguousarray(np.broadcast_to(array, n))
+
+
+def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: int) -> Integers:
+    """Observed values as [n, t], -1 where a position is free.
+
+    Raises:
+        InvalidInput: another shape than one event or n of them; a value that is neither a level
+            nor -1; x_0 free where the model has no start symbol.
+    """
+    t = data.length
+    if values is None:
+        result = np.full((n, t), -1, np.int64)
+    else:
+        array = _integers("observed", values)
+        whole, flat = data.event_shape, (t,)
+        if array.shape not in {whole, flat, (n, *whole), (n, *flat)}:
+            raise InvalidInput(
+                f"observed: expected one event {whole} or {n} of them {(n, *whole)}, "
+                f"got shape {array.shape}"
+            )
+        _within("observed", array, -1, data.levels - 1)
+        one = array.shape in {whole, flat}
+        result = np.array(np.broadcast_to(array.reshape((1 if one else n), t), (n, t)))
+    if first_position and (result[:, 0] < 0).any():
+        raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")
+    return result
+
+
+def count(name: str, value: int, least: int) -> int:
+    """A whole number of at least `least`.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(f"{name}: expected an integer >= {least}, got {value!r}")
+    return int(value)
+
+
+def _integers(name: str, values: ArrayLike) -> Integers:
+    array: NDArray[Any] = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
+    if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise InvalidInput(f"{name}: expected values below 2^63, got {array.max()}")
+    return array.astype(np.int64)
+
+
+def _within(name: str, array: Integers, least: int, most: int) -> None:
+    wrong = np.argwhere((array < least) | (array > most))
+    if len(wrong):
+        at = tuple(int(i) for i in wrong[0])
+        raise InvalidInput(
+            f"{name}: expected values in {least} .. {most}, got {array[at]} at index {at}"
+        )

@@ -1,0 +1,106 @@
+"""The sampling loop: write once, prefill, then many steps a launch, then read once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.engine.session import Array, Binding
+from ancestral.philox import uniforms
+from ancestral.sampling import Sampling
+from ancestral.signature import GraphSignature
+
+STEPS_PER_LAUNCH = 64
+"""Between two launches the host may report progress and be interrupted."""
+ROW_BYTES = 2**29
+"""Memory that the rows of one batch may take for what is carried."""
+MOST_ROWS = 256
+
+Progress = Callable[[int, int], None]
+"""Told how many positions of how many are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a loop leaves: values [b, t]; log-probs of the drawn and of the model [b, t], nats."""
+
+    values: NDArray[np.int64]
+    log_p: NDArray[np.float32]
+    log_q: NDArray[np.float32]
+
+
+def rows_per_batch(signature: GraphSignature) -> int:
+    """How many rows one batch may have, by the memory that a row carries."""
+    each = sum(
+        int(np.prod(spec.shape({"b": 1, "s": 1}))) * np.dtype(spec.dtype).itemsize
+        for spec in signature.inputs
+    )
+    return max(1, min(MOST_ROWS, ROW_BYTES // each))
+
+
+def draw(
+    binding: Binding,
+    observed: NDArray[np.int64],
+    given: dict[str, Array],
+    *,
+    first_position: int,
+    prefill: bool = True,
+    on_steps: Callable[[int], None] = lambda steps: None,
+) -> Drawn:
+    """Draw every free position of a batch, in order.
+
+    Args:
+        binding: of a step graph, of as many rows.
+        observed: [b, t], -1 where free.
+        given: u [b, t], label [b], filters [b]: what the graph is given beside.
+        first_position: where the model begins.
+        prefill: run what all rows observe as one block; else step by step.
+        on_steps: told after each launch how many positions it did.
+    """
+    t = observed.shape[1]
+    prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
+    for name, array in given.items():
+        binding.write(name, array)
+    binding.write("observed", observed)
+    binding.write("values", np.maximum(observed, 0))
+    binding.write("position", np.full(len(observed), first_position, np.int64))
+    for name in ("log_p", "log_q"):
+        if name == "log_p" or "temperature" in given:
+            binding.write(name, np.zeros(observed.shape, np.float32))
+    done = first_position
+    if prefill and prefix - done > 1:
+        # The block ends before t - 1: there the next position would be clamped to the last one.
+        block = min(prefix, t - 1) - done
+        if block > 1:
+            binding.run(block=block)
+            on_steps(block)
+            done += block
+    while done < t:
+        steps = min(STEPS_PER_LAUNCH, t - done)
+        binding.run(steps)
+        on_steps(steps)
+        done += steps
+    log_p = binding.read("log_p")
+    filtered = "temperature" in given
+    log_q = binding.read("log_q") if filtered else np.where(observed >= 0, np.float32(0), log_p)
+    return Drawn(binding.read("values"), log_p, log_q)
+
+
+def noise(seed: int, first_index: int, rows: int, positions: int) -> NDArray[np.float32]:
+    """Uniforms [rows, positions] of samples first_index .. first_index + rows - 1."""
+    indices = np.arange(first_index, first_index + rows, dtype=np.int64)
+    return uniforms(seed, indices, np.arange(positions, dtype=np.int64))
+
+
+def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
+    """The settings of a draw for each row; none where nothing is filtered."""
+    if sampling.unfiltered:
+        return {}
+    top_k = levels if sampling.top_k is None else min(sampling.top_k, levels)
+    return {
+        "temperature": np.full(rows, sampling.temperature, np.float32),
+        "top_k": np.full(rows, top_k, np.int64),
+        "top_p": np.full(rows, sampling.top_p, np.float32),
+        "min_p": np.full(rows, sampling.min_p, np.float32),
+    }

@@ -1,0 +1,68 @@
+"""The seam between the engine and a runtime: graphs that run, and loops that are bound once."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ancestral.signature import GraphSignature
+
+Array = NDArray[Any]
+
+
+class Binding(Protocol):
+    """All tensors of a carried graph, allocated once on the device."""
+
+    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
+        """Copy a host array into an input, or into some rows of it."""
+        ...
+
+    def read(self, name: str) -> Array:
+        """Copy of an input as it is now: a carried one holds what the last step left."""
+        ...
+
+    def run(self, steps: int = 1, *, block: int = 1) -> None:
+        """Run the graph `steps` times, each over a block of positions; nothing returns to the host.
+
+        A block that is longer than 1 is for observed values: prefill.
+        """
+        ...
+
+    def gather(self, rows: Array) -> None:
+        """Row i of every carried tensor becomes what row rows[i] was."""
+        ...
+
+
+class Session(Protocol):
+    """One graph, loaded on one device."""
+
+    @property
+    def signature(self) -> GraphSignature:
+        """What the graph takes and gives."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once, host arrays in and out."""
+        ...
+
+    def bind(self, sizes: Mapping[str, int]) -> Binding:
+        """Allocate every tensor at the given sizes of the named axes; carried ones start initial."""
+        ...
+
+
+class Backend(Protocol):
+    """A runtime on a device, with a bundle."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """cpu, or cuda with an index."""
+        ...
+
+    def session(self, graph: str) -> Session:
+        """Load a graph of the bundle."""
+        ...

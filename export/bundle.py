@@ -1,0 +1,179 @@
+"""Write a bundle: weights once, graphs that point into them, known answers, the manifest last."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from safetensors.numpy import save
+
+import ancestral
+from ancestral.errors import ExportError, InvalidInput
+from ancestral.export.graphs import export_graph
+from ancestral.export.known_answers import known_answers
+from ancestral.export.lint import lint
+from ancestral.export.weights import point_into, slots, to_bytes, weights_bytes
+from ancestral.files import write_atomically
+from ancestral.manifest import FORMAT_VERSION, Component, FileEntry, GraphEntry, Manifest
+from ancestral.train.models.graphs import GRAPH_NAMES, GraphName, build
+from ancestral.train.models.transformer import Transformer
+
+WEIGHTS = "graphs/weights.safetensors"
+"""Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
+KNOWN_ANSWERS = "known_answers.safetensors"
+
+Progress = Callable[[str], None]
+
+
+def export_bundle(
+    model: Transformer,
+    out: str | Path,
+    *,
+    label_prior: Sequence[float] | None = None,
+    graphs: Sequence[GraphName] = GRAPH_NAMES,
+    overwrite: bool = False,
+    progress: Progress = lambda line: None,
+) -> Path:
+    """Export a model; the bundle appears whole or not at all.
+
+    Args:
+        model: in evaluation it is a pure function; it is not changed.
+        out: the bundle's directory.
+        label_prior: p(y) for y = 0 .. num_classes - 1; even where it is not given.
+        graphs: which graphs to export.
+        overwrite: replace a bundle that is there.
+        progress: told each thing that is about to be done.
+
+    Raises:
+        InvalidInput: there is something else at `out`, or an unknown graph is asked for.
+        ExportError: a graph could not be made or breaks a rule.
+        OSError: the bundle could not be written; what was there before stays.
+    """
+    out = Path(out)
+    _check_target(out, overwrite)
+    unknown = sorted(set(graphs) - set(GRAPH_NAMES))
+    if unknown or not graphs:
+        raise InvalidInput(f"graphs: expected some of {list(GRAPH_NAMES)}, got {list(graphs)}")
+    model = model.eval()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    work.chmod(0o777 & ~_umask())
+    try:
+        _write(model, work, label_prior, graphs, progress)
+        _swap(work, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def _write(
+    model: Transformer,
+    folder: Path,
+    label_prior: Sequence[float] | None,
+    graphs: Sequence[GraphName],
+    progress: Progress,
+) -> None:
+    files: dict[str, FileEntry] = {}
+
+    def write(name: str, data: bytes) -> None:
+        write_atomically(folder / name, data)
+        files[name] = FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    progress("weights")
+    weights = weights_bytes(model)
+    write(WEIGHTS, weights)
+    where = slots(weights)
+    entries: dict[str, GraphEntry] = {}
+    for name in graphs:
+        progress(f"graph {name}")
+        program = build(name, model)
+        names: dict[str, str] = {}
+        for form, graph in export_graph(program).items():
+            problems = lint(graph, form)
+            if problems:
+                raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
+            point_into(graph.graph, where, Path(WEIGHTS).name)
+            suffix = "" if form == "portable" else f".{form}"
+            names[form] = f"graphs/{name}{suffix}.onnx"
+            write(names[form], to_bytes(graph))
+        entries[name] = GraphEntry(signature=program.signature, files=names)
+    progress("known answers")
+    write(KNOWN_ANSWERS, save(known_answers(model)))
+    manifest = Manifest(
+        version=FORMAT_VERSION,
+        kind="autoregressive",
+        dtype="float32",
+        data=model.data,
+        label_prior=_prior(label_prior, model.data.num_classes),
+        first_position=1 if model.first_position else 0,
+        components={
+            "model": Component(
+                family="transformer",
+                config=asdict(model.config),
+                parameters=sum(p.numel() for p in model.parameters()),
+            )
+        },
+        graphs=entries,
+        weights=WEIGHTS,
+        known_answers=KNOWN_ANSWERS,
+        files=files,
+        written_by=_versions(),
+    )
+    write_atomically(
+        folder / "manifest.json", json.dumps(manifest.model_dump(mode="json"), indent=1).encode()
+    )
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").is_file()):
+        raise InvalidInput(f"{out}: expected a new path or a bundle, got something else there")
+    if any(out.iterdir()) and not overwrite:
+        raise InvalidInput(f"{out}: there is a bundle already; pass --overwrite to replace it")
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _swap(work: Path, out: Path) -> None:
+    """Put the finished folder at its name; the one that was there goes last."""
+    if not out.exists():
+        work.rename(out)
+        return
+    old = work.with_name(work.name + ".old")
+    out.rename(old)
+    try:
+        work.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _prior(prior: Sequence[float] | None, num_classes: int | None) -> tuple[float, ...] | None:
+    if num_classes is None:
+        return None
+    if prior is None:
+        return (1.0 / num_classes,) * num_classes
+    if len(prior) != num_classes or min(prior) < 0 or abs(sum(prior) - 1) > 1e-6:
+        raise InvalidInput(f"label_prior: expected {num_classes} probabilities, got {prior}")
+    return tuple(float(p) for p in prior)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "onnx", "onnxscript", "safetensors", "numpy")
+    return {
+        "ancestral": ancestral.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

@@ -1,0 +1,85 @@
+"""What a graph must not hold: operators and attributes that a runtime drops or misreads in silence.
+
+Each rule names what TensorRT's ONNX parser does with it; docs/tensorrt.md says how that was seen.
+"""
+
+from collections.abc import Iterator
+
+import onnx_ir
+
+from ancestral.export.operators import Form
+
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+_REFUSED = {"Multinomial", "Bernoulli", "Unique", "NonZero"}
+_MAX_TOP_K = 3840
+_NONPAD_KV_SEQLEN = 6
+"""Index of that input of ONNX Attention; 4 and 5 are the past key and value."""
+
+
+def lint(model: onnx_ir.Model, form: Form) -> list[str]:
+    """Every rule that a graph breaks, with the node and the reason; empty for a sound one.
+
+    The forms that TensorRT may read are held to all rules; a form of another runtime to those that
+    hold everywhere: noise is an input, and domains are that runtime's own.
+    """
+    return [
+        f"{node.name or node.op_type}: {problem}"
+        for node in model.graph
+        for problem in _problems(node, form, model.graph)
+    ]
+
+
+def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[str]:
+    if node.op_type in _RANDOM | {"Multinomial", "Bernoulli"}:
+        yield f"{node.op_type}: noise inside a graph is not reproducible; it must be an input"
+    if form == "onnxruntime":
+        if node.domain not in {"", "com.microsoft"}:
+            yield f"domain {node.domain!r} is not ONNX Runtime's"
+        return
+    if node.domain:
+        yield f"domain {node.domain!r}: this form holds standard operators alone"
+    match node.op_type:
+        case "Attention":
+            yield from _attention(node, form)
+        case "TensorScatter":
+            yield from _tensor_scatter(node, graph)
+        case "TopK":
+            k = node.inputs[1].const_value if node.inputs[1] is not None else None
+            if k is None or int(k.numpy().max()) > _MAX_TOP_K:
+                yield f"TopK: TensorRT ends at k = {_MAX_TOP_K}"
+        case name if name in _REFUSED:
+            yield f"{name}: TensorRT cannot build it"
+
+
+def _attention(node: onnx_ir.Node, form: Form) -> Iterator[str]:
+    inputs = list(node.inputs) + [None] * 7
+    if inputs[_NONPAD_KV_SEQLEN] is not None:
+        yield "Attention: nonpad_kv_seqlen is dropped by TensorRT without a word"
+    if inputs[4] is not None or inputs[5] is not None or len(node.outputs) > 1:
+        yield "Attention: past and present are refused by TensorRT; scatter into the cache instead"
+    if node.attributes.get_int("is_causal", 0) and _from_cache(inputs[1]):
+        yield "Attention: is_causal becomes upper-left in TensorRT, wrong over a cache"
+    if node.attributes.get_float("softcap", 0.0) or "softmax_precision" in node.attributes:
+        yield "Attention: softcap and softmax_precision are refused by TensorRT"
+    marked = "TRT_decomposable" in node.attributes
+    if marked != (form == "tensorrt"):
+        yield f"Attention: TRT_decomposable is {'set' if marked else 'missing'} in form {form}"
+
+
+def _from_cache(key: onnx_ir.Value | None) -> bool:
+    producer = key.producer() if key is not None else None
+    return producer is not None and producer.op_type == "TensorScatter"
+
+
+def _tensor_scatter(node: onnx_ir.Node, graph: onnx_ir.Graph) -> Iterator[str]:
+    cache = node.inputs[0]
+    if cache is None or cache.shape is None or len(cache.shape) != 4:
+        yield "TensorScatter: TensorRT appends in place to 4-D caches alone"
+    elif not isinstance(cache.shape[2], int):
+        yield "TensorScatter: the cache length must be fixed"
+    if node.attributes.get_int("axis", -2) != -2:
+        yield "TensorScatter: the axis must be -2"
+    if node.attributes.get_string("mode", "linear") != "linear":
+        yield "TensorScatter: mode circular is refused by TensorRT"
+    if cache not in graph.inputs or node.outputs[0] not in graph.outputs:
+        yield "TensorScatter: the cache must go from a graph input to a graph output directly"

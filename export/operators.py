@@ -1,0 +1,191 @@
+"""How our operators become ONNX: one translation table for each form of a graph.
+
+    portable      standard operators alone, in the shapes that every runtime reads rightly
+    onnxruntime   GroupQueryAttention, which appends by itself and reads the valid length alone;
+                  small buffers appended in place too
+    tensorrt      the portable form with attention marked decomposable, which fp32 needs there
+
+A table is made for one export of one graph: translations may share what they compute.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import onnx_ir
+import torch
+from onnx.defs import OpSchema
+from onnxscript.onnx_opset import opset24 as op
+from onnxscript.values import Op, Opset
+
+# Importing the operators registers them with torch.library.
+from ancestral.triton_kernels import append, cached_attention  # noqa: F401
+from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
+
+Form = Literal["portable", "onnxruntime", "tensorrt"]
+FORMS: tuple[Form, ...] = get_args(Form)
+Table = dict[Callable[..., Any], Callable[..., Any]]
+Value = Any  # a symbolic ONNX value while a graph is being made
+
+_INT32 = onnx_ir.DataType.INT32
+
+
+def translations(form: Form) -> Table:
+    """The table of a form: torch operator -> function that writes ONNX nodes."""
+    table: Table = {
+        torch.ops.aten.scaled_dot_product_attention.default: causal_attention,
+        torch.ops.ancestral.mass_threshold.default: mass_threshold,
+    }
+    match form:
+        case "portable" | "tensorrt":
+            table[torch.ops.ancestral.cached_attention.default] = cached_attention_portable
+            table[torch.ops.ancestral.append.default] = append_scatter
+        case "onnxruntime":
+            table[torch.ops.ancestral.cached_attention.default] = CachedAttentionOnnxRuntime()
+            table[torch.ops.ancestral.append.default] = append_in_place
+    return table
+
+
+def cached_attention_portable(
+    q: Value, k: Value, v: Value, k_cache: Value, v_cache: Value, position: Value
+) -> tuple[Value, Value, Value]:
+    """TensorScatter into [b, g, T, d], then Attention under an explicit boolean mask."""
+    group, length, width = (int(k_cache.shape[i]) for i in (1, 2, 3))
+    k_cache = op.TensorScatter(k_cache, _heads(k, group, width), position, axis=-2)
+    v_cache = op.TensorScatter(v_cache, _heads(v, group, width), position, axis=-2)
+    block = op.Range(_scalar(0), op.Squeeze(op.Shape(q, start=1, end=2)), _scalar(1))
+    slots = op.Unsqueeze(op.Add(op.Unsqueeze(position, _ints(1)), block), _ints(1, 3))
+    visible = op.LessOrEqual(op.Constant(value_ints=list(range(length))), slots)
+    heads = int(q.shape[2]) // width
+    y, *_ = op.Attention(_heads(q, heads, width), k_cache, v_cache, visible)
+    merged = op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), _ints(0, 0, heads * width))
+    return merged, k_cache, v_cache
+
+
+class CachedAttentionOnnxRuntime:
+    """GroupQueryAttention; the lengths that it reads are made once a graph, not once a layer."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[tuple[int, str], tuple[Value, Value]] = {}
+
+    def __call__(
+        self, q: Value, k: Value, v: Value, k_cache: Value, v_cache: Value, position: Value
+    ) -> tuple[Value, Value, Value]:
+        """seqlens_k is the last valid slot of each row; the total is the largest length."""
+        group, width = int(k_cache.shape[1]), int(k_cache.shape[3])
+        key = (id(position), str(q.shape[1]))
+        if key not in self._lengths:
+            block = op.Cast(op.Shape(q, start=1, end=2), to=_INT32)
+            lengths = op.Add(op.Cast(position, to=_INT32), block)
+            last = op.Sub(lengths, op.Cast(_ints(1), to=_INT32))
+            self._lengths[key] = last, op.ReduceMax(lengths, keepdims=0)
+        y, k_cache, v_cache = _GROUP_QUERY_ATTENTION(
+            q,
+            k,
+            v,
+            k_cache,
+            v_cache,
+            *self._lengths[key],
+            num_heads=int(q.shape[2]) // width,
+            kv_num_heads=group,
+        )
+        return y, k_cache, v_cache
+
+
+def append_in_place(buffer: Value, position: Value, block: Value) -> Value:
+    """TensorScatter, which ONNX Runtime does in place where both buffers are one memory."""
+    return op.TensorScatter(buffer, block, position, axis=1)
+
+
+def append_scatter(buffer: Value, position: Value, block: Value) -> Value:
+    """ScatterElements at position .. position + s - 1 (TensorRT scatters tensors in 4-D alone)."""
+    steps = op.Range(_scalar(0), op.Squeeze(op.Shape(block, start=1, end=2)), _scalar(1))
+    slots = op.Add(op.Unsqueeze(position, _ints(1)), steps)
+    return op.ScatterElements(buffer, slots, block, axis=1)
+
+
+def mass_threshold(z: Value, w: Value, mass: Value, inclusive: bool) -> Value:
+    """The bisection unrolled: no loop, no sort, six nodes a halving."""
+    compare = op.GreaterOrEqual if inclusive else op.Greater
+    zero, last = _float(0.0), _ints(-1)
+    low = _float(LOWEST)
+    for halving in range(1, BISECTIONS + 1):
+        middle = op.Add(low, _float(-LOWEST * 2.0**-halving))
+        held = op.GreaterOrEqual(
+            op.ReduceSum(op.Where(compare(z, middle), w, zero), last, keepdims=1), mass
+        )
+        low = op.Where(held, middle, low)
+    return low
+
+
+def causal_attention(
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """Attention over equally many queries and keys, each query seeing the keys up to its own.
+
+    Raises:
+        ValueError: another attention than a model's parallel form asks for.
+    """
+    if attn_mask is not None or not is_causal or dropout_p or scale is not None:
+        raise ValueError("only plain causal attention is exported: use cached_attention otherwise")
+    y, *_ = op.Attention(query, key, value, is_causal=1)
+    return y
+
+
+def mark_decomposable(graph: onnx_ir.Graph) -> None:
+    """Let TensorRT build attention in fp32 (ONNX Runtime refuses a node that is marked so)."""
+    for node in graph:
+        if node.op_type == "Attention":
+            node.attributes.add(onnx_ir.AttrInt64("TRT_decomposable", 1))
+
+
+def _heads(x: Value, heads: int, width: int) -> Value:
+    """[b, s, h d] -> [b, h, s, d]."""
+    return op.Transpose(op.Reshape(x, _ints(0, 0, heads, width)), perm=[0, 2, 1, 3])
+
+
+def _ints(*values: int) -> Value:
+    return op.Constant(value_ints=list(values))
+
+
+def _float(value: float) -> Value:
+    return op.Constant(value_float=value)
+
+
+def _scalar(value: int) -> Value:
+    return op.Constant(value_int=value)
+
+
+def _group_query_attention() -> Op:
+    """com.microsoft.GroupQueryAttention, which the onnx package has no schema of."""
+    parameter, attribute = OpSchema.FormalParameter, OpSchema.Attribute
+    names = ("query", "key", "value", "past_key", "past_value")
+    lengths = ("seqlens_k", "total_sequence_length")
+    schema = OpSchema(
+        "GroupQueryAttention",
+        "com.microsoft",
+        1,
+        inputs=[
+            *(parameter(name, "T") for name in names),
+            *(parameter(name, "M") for name in lengths),
+        ],
+        outputs=[parameter(name, "T") for name in ("output", "present_key", "present_value")],
+        type_constraints=[
+            ("T", ["tensor(float)", "tensor(float16)"], "activations and caches"),
+            ("M", ["tensor(int32)"], "lengths"),
+        ],
+        attributes=[
+            attribute(name, OpSchema.AttrType.INT, required=True)
+            for name in ("num_heads", "kv_num_heads")
+        ],
+    )
+    return Op(Opset("com.microsoft", 1), "GroupQueryAttention", schema)
+
+
+_GROUP_QUERY_ATTENTION = _group_query_attention()

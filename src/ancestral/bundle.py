@@ -1,0 +1,157 @@
+"""Open a bundle: check everything, report every problem at once, unpickle nothing."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from ancestral.errors import BundleError
+from ancestral.hashes import HashMemory
+from ancestral.manifest import FORMAT_VERSION, Manifest
+from ancestral.onnx_file import external_locations
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A checked bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, *, rehash: bool = False) -> "Bundle":
+        """Check a bundle and read its manifest.
+
+        Args:
+            path: the bundle's directory.
+            rehash: hash every file, even one that was hashed before and has not changed since.
+
+        Raises:
+            BundleError: with every problem that was found, one a line.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        problems = _path_problems(manifest) or _file_problems(path, manifest, rehash)
+        if problems:
+            raise BundleError(_report(path, problems))
+        return cls(path, manifest)
+
+    def graph_file(self, graph: str, form: str) -> Path:
+        """The file of a graph in a form, or in the portable one where they do not differ.
+
+        Raises:
+            BundleError: the bundle has no such graph.
+        """
+        if graph not in self.manifest.graphs:
+            raise BundleError(
+                f"{self.path}: expected a graph {graph!r}, got {sorted(self.manifest.graphs)}: "
+                f"export the model again with it"
+            )
+        files = self.manifest.graphs[graph].files
+        return self.path / files.get(form, files["portable"])
+
+    @property
+    def weights_file(self) -> Path:
+        """The weights, in safetensors."""
+        return self.path / self.manifest.weights
+
+    def known_answers(self) -> dict[str, NDArray[np.generic]]:
+        """The reference answers by name.
+
+        Raises:
+            BundleError: the file is no safetensors file.
+        """
+        try:
+            return dict(load_file(self.path / self.manifest.known_answers))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise BundleError(f"{self.path}: the known answers cannot be read: {error}") from error
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    if not path.is_dir():
+        raise BundleError(f"{path}: expected a bundle (a directory), got none there")
+    try:
+        values = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{path}: no bundle: expected {MANIFEST} in it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file}: expected JSON, got {error}: the bundle is truncated") from error
+    except OSError as error:
+        raise BundleError(f"{file}: cannot be read: {error}") from error
+    version = values.get("version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: expected format version {FORMAT_VERSION} or older, got {version}: "
+            f"a newer ancestral wrote this bundle: pip install --upgrade ancestral"
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            f"manifest, {'.'.join(map(str, problem['loc'])) or 'top level'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise BundleError(_report(path, problems)) from error
+
+
+def _path_problems(manifest: Manifest) -> list[str]:
+    """Names that leave the bundle, and names that no hash stands for."""
+    problems = []
+    for name in manifest.files:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or name != str(pure):
+            problems.append(f"{name}: expected a plain path inside the bundle")
+    for entry in manifest.graphs.values():
+        problems += [] if "portable" in entry.files else ["a graph without its portable form"]
+    used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
+    for name in (*used, manifest.weights, manifest.known_answers):
+        if name not in manifest.files:
+            problems.append(f"{name}: is used, but stands without a hash in the manifest")
+    return problems
+
+
+def _file_problems(path: Path, manifest: Manifest, rehash: bool) -> list[str]:
+    problems = []
+    hashes = HashMemory.load()
+    root = path.resolve()
+    for name, entry in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            problems.append(f"{name}: missing")
+        elif not file.resolve().is_relative_to(root):
+            problems.append(f"{name}: a link that leaves the bundle")
+        elif file.stat().st_size != entry.size:
+            size = file.stat().st_size
+            problems.append(f"{name}: expected {entry.size} bytes, got {size}")
+        elif hashes.sha256(file, rehash=rehash) != entry.sha256:
+            problems.append(f"{name}: altered: its SHA-256 is not the manifest's")
+        elif name.endswith(".onnx"):
+            problems += _external_problems(file, name, manifest)
+    hashes.save()
+    return problems
+
+
+def _external_problems(file: Path, name: str, manifest: Manifest) -> list[str]:
+    try:
+        locations = external_locations(file.read_bytes())
+    except BundleError as error:
+        return [f"{name}: {error}"]
+    folder = PurePosixPath(name).parent
+    return [
+        f"{name}: external data in {location!r}: expected the weights file alone"
+        for location in sorted(locations)
+        if str(folder / location) != manifest.weights
+    ]
+
+
+def _report(path: Path, problems: list[str]) -> str:
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return f"{path}: not a sound bundle; export it again, or fetch it anew:\n{lines}"

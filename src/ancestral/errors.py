@@ -1,0 +1,40 @@
+"""Every error that ancestral raises on purpose.
+
+    AncestralError
+    ├── InvalidInput (ValueError)            a value is wrong: expected, got, what to do
+    ├── BundleError (ValueError)             a bundle is missing, altered, foreign or too new
+    ├── CheckpointError (ValueError)         a checkpoint is missing, altered or of another model
+    ├── ExportError (RuntimeError)           a graph could not be made, or breaks one of its laws
+    ├── ParityError (AssertionError)         a backend does not keep the probabilities
+    └── BackendUnavailable (ImportError)     a backend cannot run here, with what to install
+
+Each is also the builtin that a caller would catch.
+"""
+
+
+class AncestralError(Exception):
+    """Root of the errors that ancestral raises on purpose."""
+
+
+class InvalidInput(AncestralError, ValueError):
+    """A value is of the wrong type, shape or range."""
+
+
+class BundleError(AncestralError, ValueError):
+    """A bundle is missing, truncated, altered, foreign or too new."""
+
+
+class CheckpointError(AncestralError, ValueError):
+    """A checkpoint is missing, altered, or belongs to another model."""
+
+
+class ExportError(AncestralError, RuntimeError):
+    """A graph could not be made, or breaks a rule that it must keep."""
+
+
+class ParityError(AncestralError, AssertionError):
+    """A backend does not keep the probabilities of the reference."""
+
+
+class BackendUnavailable(AncestralError, ImportError):
+    """A backend cannot run on this machine; the message says what to install."""

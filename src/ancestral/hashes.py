@@ -1,0 +1,54 @@
+"""Hashes that were computed before, remembered by (path, size, modification time, inode)."""
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ancestral.files import sha256, write_atomically
+
+_LIMIT = 4096
+"""Files remembered at most; the oldest are forgotten first."""
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for ancestral (XDG base directories)."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "ancestral"
+
+
+@dataclass(slots=True)
+class HashMemory:
+    """A cache of SHA-256 sums: a file that has not changed since is not read again."""
+
+    file: Path
+    known: dict[str, str] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def load(cls) -> "HashMemory":
+        """What was remembered; nothing where the cache is missing or damaged."""
+        file = cache_folder() / "hashes.json"
+        try:
+            values = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            values = {}
+        sound = isinstance(values, dict) and all(isinstance(v, str) for v in values.values())
+        return cls(file, values if sound else {})
+
+    def sha256(self, path: Path, *, rehash: bool) -> str:
+        """SHA-256 of a file, from memory where it is the same file and has not changed."""
+        status = path.stat()
+        key = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino])
+        if rehash or key not in self.known:
+            self.known[key] = sha256(path)
+            self.changed = True
+        return self.known[key]
+
+    def save(self) -> None:
+        """Remember; a cache that cannot be written is no error."""
+        if self.changed:
+            kept = dict(list(self.known.items())[-_LIMIT:])
+            with contextlib.suppress(OSError):
+                write_atomically(self.file, json.dumps(kept).encode())

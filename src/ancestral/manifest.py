@@ -1,0 +1,68 @@
+"""The manifest of a bundle: what it holds, in JSON, checked field by field."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ancestral.dataspec import DataSpec
+from ancestral.signature import GraphSignature
+
+FORMAT_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Record):
+    """Size and hash of one file of the bundle."""
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Component(_Record):
+    """One model of the bundle: enough to build it again in PyTorch."""
+
+    family: str
+    config: dict[str, Any]
+    parameters: int = Field(ge=0)
+
+
+class GraphEntry(_Record):
+    """One graph: its signature, and its file in each form."""
+
+    signature: GraphSignature
+    files: dict[str, str]
+
+
+class Manifest(_Record):
+    """Everything that a reader must know before it opens another file.
+
+    Attributes:
+        version: of the format; a reader refuses a newer one.
+        kind: which contract the model keeps.
+        dtype: of the weights and the cache; log-probabilities are float32 in every dtype.
+        data: the space of events.
+        label_prior: p(y) in the training data, or None without labels.
+        first_position: 1 where x_0 must be observed (no start symbol), else 0.
+        components: the models; `model` is the one that the graphs are of.
+        graphs: by name.
+        weights: path of the weights file.
+        known_answers: path of the reference answers.
+        files: every file but this one, by its path relative to the bundle.
+        written_by: versions of the packages that wrote the bundle.
+    """
+
+    version: int
+    kind: Literal["autoregressive"]
+    dtype: Literal["float32"]
+    data: DataSpec
+    label_prior: tuple[float, ...] | None = None
+    first_position: Literal[0, 1]
+    components: dict[str, Component]
+    graphs: dict[str, GraphEntry]
+    weights: str
+    known_answers: str
+    files: dict[str, FileEntry]
+    written_by: dict[str, str]

@@ -1,0 +1,113 @@
+"""What parity means: the one table of tolerances, and the report that is compared with it."""
+
+from dataclasses import asdict, dataclass
+
+from ancestral.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a backend may be from the float64 reference.
+
+    A limit is `factor` times the reference's own float32 error plus a floor.
+
+    Attributes:
+        factor: times PyTorch fp32's own error.
+        nats_per_position: floor for log p of an event, in nats, times its positions.
+        cdf: floor for the edges of the cumulative distribution: a drawn value may differ only
+            where u lies nearer than the limit to an edge (a near tie).
+        kl: floor for KL(reference || backend) of a next-value distribution, in nats.
+    """
+
+    factor: float
+    nats_per_position: float
+    cdf: float
+    kl: float
+
+
+_FLOAT32 = Tolerance(factor=8.0, nats_per_position=1e-6, cdf=2e-6, kl=1e-10)
+_TABLE = {
+    ("torch", "float32"): _FLOAT32,
+    ("onnxruntime", "float32"): _FLOAT32,
+}
+
+
+def tolerance(backend: str, dtype: str) -> Tolerance:
+    """The tolerance of a backend at a dtype: nothing else changes it.
+
+    Raises:
+        InvalidInput: none was set.
+    """
+    if (backend, dtype) not in _TABLE:
+        raise InvalidInput(f"tolerance: none was set for {backend} in {dtype}, only {list(_TABLE)}")
+    return _TABLE[backend, dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """A backend beside the float64 reference, on the known answers of a bundle.
+
+    Attributes:
+        backend: its name.
+        device: where it ran.
+        events: number of events compared.
+        max_abs_nats: largest |delta log p| of an event.
+        mean_abs_nats: mean |delta log p|.
+        mean_signed_nats: mean delta log p (backend less reference).
+        worst_index: event of the largest difference.
+        limit_nats: what max_abs_nats may be at most.
+        own_nats: PyTorch fp32's own largest error.
+        bits_per_dim: mean negative log2-likelihood of the events per dimension, reference.
+        max_kl: largest KL(reference || backend) of a next-value distribution, in nats.
+        limit_kl: what max_kl may be at most.
+        argmax_flips: most probable values that differ though the reference's gap is beyond limits.
+        draws: values drawn and compared.
+        near_ties: drawn values that differ where u is within limit_cdf of an edge.
+        unexplained: drawn values that differ elsewhere; must be 0.
+        limit_cdf: how near to an edge a near tie is.
+        max_abs_step_nats: largest |delta log p| of an event along the cached steps.
+    """
+
+    backend: str
+    device: str
+    events: int
+    max_abs_nats: float
+    mean_abs_nats: float
+    mean_signed_nats: float
+    worst_index: int
+    limit_nats: float
+    own_nats: float
+    bits_per_dim: float
+    max_kl: float
+    limit_kl: float
+    argmax_flips: int
+    draws: int
+    near_ties: int
+    unexplained: int
+    limit_cdf: float
+    max_abs_step_nats: float
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each check that failed, in words with its numbers; NaN fails."""
+        checks = {
+            "log p": (self.max_abs_nats, self.limit_nats),
+            "log p along the steps": (self.max_abs_step_nats, self.limit_nats),
+            "KL": (self.max_kl, self.limit_kl),
+            "argmax flips": (self.argmax_flips, 0),
+            "unexplained draws": (self.unexplained, 0),
+        }
+        return tuple(
+            f"{name}: {value:.3g} is over {limit:.3g}"
+            for name, (value, limit) in checks.items()
+            if not value <= limit
+        )
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return not self.failures
+
+    def to_json(self) -> dict[str, object]:
+        """All fields, with `passed` and `failures`."""
+        return {"passed": self.passed, **asdict(self), "failures": list(self.failures)}

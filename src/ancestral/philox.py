@@ -1,0 +1,104 @@
+"""Counter-based uniforms: Philox4x32-10, the same bits on every machine.
+
+The noise of a sample is a function of (seed, sample index) and of the place where it is used,
+and of nothing else: not of the batch, the order, the slot, the backend or the machine.
+
+References:
+    Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3, section 3.3.
+    (numpy.random.Philox is another generator: 4x64 bits.)
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from jaxtyping import Float32, UInt32
+from numpy.typing import NDArray
+
+from ancestral.errors import InvalidInput
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_WORD = np.uint64(32)
+
+
+class Stream(IntEnum):
+    """What a uniform is for: the last word of the counter."""
+
+    X = 0
+    Z = 1
+    X_GIVEN_Z = 2
+    RESAMPLING = 3
+
+
+def philox4x32(
+    counter: UInt32[NDArray[np.uint32], "*n 4"], key: tuple[int, int], rounds: int = 10
+) -> UInt32[NDArray[np.uint32], "*n 4"]:
+    """Philox4x32 blocks of four 32-bit words, one for each counter.
+
+    Args:
+        counter: four words each.
+        key: two words.
+        rounds: 10 is the published generator.
+    """
+    c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
+    k0, k1 = key
+    for _ in range(rounds):
+        p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
+        c0, c1, c2, c3 = (
+            (p1 >> _WORD) ^ c1 ^ np.uint64(k0),
+            p1 & _LOW,
+            (p0 >> _WORD) ^ c3 ^ np.uint64(k1),
+            p0 & _LOW,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def seed_key(seed: int) -> tuple[int, int]:
+    """The two key words of a seed: its low and its high 32 bits.
+
+    Raises:
+        InvalidInput: seed is not in 0 .. 2^64 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise InvalidInput(f"seed: expected an integer in 0 .. 2^64 - 1, got {seed!r}")
+    return int(seed) & 0xFFFFFFFF, int(seed) >> 32
+
+
+def uniforms(
+    seed: int,
+    indices: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    *,
+    stream: Stream = Stream.X,
+    particle: int = 0,
+) -> Float32[NDArray[np.float32], "n t"]:
+    """Uniforms in (0, 1) for samples x positions: ((bits >> 9) + 0.5) * 2^-23, never 0 or 1.
+
+    Args:
+        seed: of the run.
+        indices: sample indices, [n], each in 0 .. 2^32 - 1.
+        positions: positions or latent dimensions, [t].
+        stream: what the numbers are for.
+        particle: importance sample or particle.
+
+    Raises:
+        InvalidInput: a seed, index, position or particle outside its range.
+    """
+    for name, values in (("index", indices), ("position", positions), ("particle", [particle])):
+        array = np.asarray(values)
+        if array.size and not (0 <= int(array.min()) and int(array.max()) < 2**32):
+            raise InvalidInput(f"{name}: expected integers in 0 .. 2^32 - 1, got {values!r}")
+    counter = np.empty((len(indices), len(positions), 4), np.uint32)
+    counter[..., 0] = np.asarray(positions)[None, :]
+    counter[..., 1] = np.asarray(indices)[:, None]
+    counter[..., 2] = particle
+    counter[..., 3] = int(stream)
+    bits = philox4x32(counter, seed_key(seed))[..., 0]
+    return to_uniform(bits)
+
+
+def to_uniform(bits: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Midpoints of the 2^23 equal cells of (0, 1), exact in float32."""
+    return ((bits >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)

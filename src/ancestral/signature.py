@@ -1,0 +1,103 @@
+"""What a graph takes and gives: the contract between exporter, sessions and the loop."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ancestral.errors import InvalidInput
+
+Dtype = Literal["float32", "float16", "bfloat16", "int64", "int32", "bool"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Update(StrEnum):
+    """How a carried tensor changes from step to step."""
+
+    APPEND = "append"
+    """Slots from the position on are written, all others kept: input and output may share memory."""
+    REPLACE = "replace"
+    """Every element may change: input and output must not share memory."""
+
+
+class TensorSpec(_Record):
+    """Name, element type and axes of one tensor; an axis is a name ("b", say) or a fixed length."""
+
+    name: str
+    dtype: Dtype
+    axes: tuple[str | int, ...]
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape at the given sizes of the named axes.
+
+        Raises:
+            InvalidInput: a named axis has no size.
+        """
+        missing = [axis for axis in self.axes if isinstance(axis, str) and axis not in sizes]
+        if missing:
+            raise InvalidInput(f"{self.name}: no size given for axes {missing}, got {dict(sizes)}")
+        return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
+
+
+class CacheEntry(TensorSpec):
+    """One tensor that a model carries from step to step, declared once.
+
+    Attributes:
+        initial: value of every element before the first step.
+        update: append along `axis`, or replaced.
+        axis: where append writes.
+    """
+
+    initial: float = 0.0
+    update: Update = Update.APPEND
+    axis: int = -2
+
+
+class Carried(_Record):
+    """An output that feeds an input of the next step."""
+
+    input: str
+    output: str
+    update: Update
+    initial: float = 0.0
+
+
+class GraphSignature(_Record):
+    """Inputs (given, or carried), outputs, and the pairs that a loop carries."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    carried: tuple[Carried, ...] = ()
+
+    @property
+    def given(self) -> tuple[TensorSpec, ...]:
+        """Inputs that are written once before the loop."""
+        fed = {pair.input for pair in self.carried}
+        return tuple(spec for spec in self.inputs if spec.name not in fed)
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of that name.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        return _named(self.inputs, name)
+
+    def output(self, name: str) -> TensorSpec:
+        """The output of that name.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        return _named(self.outputs, name)
+
+
+def _named(specs: tuple[TensorSpec, ...], name: str) -> TensorSpec:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    raise InvalidInput(f"tensor: expected one of {[s.name for s in specs]}, got {name!r}")

@@ -1,0 +1,34 @@
+"""Units of log-probabilities: nats of an event, bits per dimension."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.errors import InvalidInput
+
+
+def bits_per_dim(
+    log_prob: float | NDArray[np.floating], event_shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Negative log-likelihood per dimension, in bits: -log p / (dims ln 2), in float64.
+
+    A fair coin costs one bit a toss:
+
+    >>> float(bits_per_dim(8 * math.log(0.5), (2, 4)))
+    1.0
+
+    Args:
+        log_prob: log-probability of each event, in nats, summed over the event; any shape.
+        event_shape: shape of one event, (3, 32, 32) say; its product is the number of dimensions.
+
+    Raises:
+        InvalidInput: event_shape has no elements.
+
+    References:
+        van den Oord et al. (2016), Pixel Recurrent Neural Networks, arXiv:1601.06759, section 5.
+    """
+    dims = math.prod(event_shape)
+    if dims < 1 or not event_shape:
+        raise InvalidInput(f"event_shape: expected at least one dimension, got {event_shape}")
+    return np.asarray(-np.asarray(log_prob, np.float64) / (dims * math.log(2.0)))

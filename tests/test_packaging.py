@@ -1,0 +1,121 @@
+"""Each way to install ancestral brings every module, and a checkout without links says so."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ancestral
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("engine", "export", "train", "triton_kernels")
+BUILD = "from setuptools import build_meta; build_meta.build_{kind}({target!r})"
+
+
+def modules_of_tree(root: Path) -> set[str]:
+    """Every file that an installation must hold, by its name there."""
+    core = (root / "src" / "ancestral").rglob("*")
+    folders = (file for folder in FOLDERS for file in (root / folder).rglob("*"))
+    names = {f"ancestral/{file.relative_to(root / 'src' / 'ancestral')}" for file in _code(core)}
+    return names | {f"ancestral/{file.relative_to(root)}" for file in _code(folders)}
+
+
+def modules_of_wheel(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if name.endswith((".py", "py.typed"))}
+
+
+def _code(files: Iterator[Path]) -> Iterator[Path]:
+    return (file for file in files if file.suffix == ".py" or file.name == "py.typed")
+
+
+def copy_project(target: Path) -> Path:
+    """The project as a fresh clone has it: nothing built, links as links."""
+    target.mkdir()
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, target)
+    for folder in ("src", *FOLDERS):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / folder, target / folder, symlinks=True, ignore=ignored)
+    return target
+
+
+def build(kind: str, project: Path, target: Path) -> Path:
+    """Build a wheel or an sdist offline, as pip does it, by the backend of pyproject.toml."""
+    target.mkdir()
+    command = [sys.executable, "-c", BUILD.format(kind=kind, target=str(target))]
+    result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (built,) = target.iterdir()
+    return built
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_project(tmp_path / "project")
+
+
+def import_from(source: Path) -> subprocess.CompletedProcess[str]:
+    """Import ancestral from source/ancestral in a new process."""
+    code = f"import sys; sys.path.insert(0, {str(source)!r}); import ancestral"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_link_is_relative_and_inside(folder: str) -> None:
+    link = ROOT / "src" / "ancestral" / folder
+    assert link.is_symlink()
+    assert link.readlink() == Path("..", "..", folder)
+
+
+def test_editable_install_is_this_tree() -> None:
+    assert Path(ancestral.__file__).parent == ROOT / "src" / "ancestral"
+
+
+def test_wheel_holds_every_module(project: Path, tmp_path: Path) -> None:
+    wheel = build("wheel", project, tmp_path / "wheel")
+    assert modules_of_wheel(wheel) == modules_of_tree(ROOT)
+
+
+def test_wheel_from_sdist_holds_every_module(project: Path, tmp_path: Path) -> None:
+    sdist = build("sdist", project, tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    wheel = build("wheel", unpacked, tmp_path / "wheel")
+    assert modules_of_wheel(wheel) == modules_of_tree(ROOT)
+
+
+def test_wheel_without_a_link_is_noticed(project: Path, tmp_path: Path) -> None:
+    """The planted fault of the two tests above."""
+    (project / "src" / "ancestral" / "engine").unlink()
+    wheel = build("wheel", project, tmp_path / "wheel")
+    lost = modules_of_tree(ROOT) - modules_of_wheel(wheel)
+    assert lost
+    assert all(name.startswith("ancestral/engine/") for name in lost)
+
+
+def test_checkout_without_links_says_what_to_do(project: Path) -> None:
+    """Git writes a link as a file that holds its target where core.symlinks is false."""
+    for folder in FOLDERS:
+        link = project / "src" / "ancestral" / folder
+        target = link.readlink()
+        link.unlink()
+        link.write_text(str(target))
+    result = import_from(project / "src")
+    assert result.returncode == 1
+    assert "ImportError" in result.stderr
+    assert "train, export, engine, triton_kernels" in result.stderr
+    assert "git config core.symlinks true && git checkout -- src/ancestral" in result.stderr
+
+
+def test_checkout_with_links_imports(project: Path) -> None:
+    result = import_from(project / "src")
+    assert result.returncode == 0, result.stderr

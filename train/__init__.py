@@ -1,0 +1,13 @@
+"""PyTorch: models, their likelihoods, how they learn, how good they are, checkpoints.
+
+The entry points:
+
+    data.load_digits() | load_idx(folder) | load_npz(path) | load_text(path) -> Dataset
+    recipes.recipe(name) -> Recipe
+    training.train(recipe, data, out, *, seed=0, resume=False, device="cpu", progress=None)
+        -> TrainingResult(path, model, summary, history)
+    progress.ProgressBar(name, steps): a context manager, passed to `train` as progress
+    checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
+    evaluation.evaluate_model(model, part, log_prior) -> Evaluation(marginal, conditional)
+    baselines.fit_independent_pixels(data), fit_neighbour_table(data): .log_prob(x, label)
+"""

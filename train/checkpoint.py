@@ -1,0 +1,239 @@
+"""A trained model as a folder: weights.safetensors, split.safetensors and config.json."""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.files import write_together
+from ancestral.train.data.dataset import Split
+from ancestral.train.models.transformer import Transformer, config_from_json
+
+FORMAT, VERSION = "ancestral checkpoint", 1
+WEIGHTS, SPLIT, CONFIG = "weights.safetensors", "split.safetensors", "config.json"
+
+
+class Summary(BaseModel):
+    """How a training run went.
+
+    Attributes:
+        recipe: its name.
+        seed: of the run.
+        steps: taken, fewer than planned where it stopped early.
+        best_step: whose weights are kept: best on validation.
+        validation_bits: bits/dim of p(x | y) on validation at that step.
+        train_bits: bits/dim of the training batches before that step, dropout and all.
+        seconds: of training, interruptions left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    seed: int
+    steps: int
+    best_step: int
+    validation_bits: float
+    train_bits: float
+    seconds: float
+
+
+class CheckpointConfig(BaseModel):
+    """The content of config.json.
+
+    Attributes:
+        format: tells a checkpoint from other folders with a config.json.
+        version: of the format.
+        family: of the model: which class reads `model`.
+        model: the model's configuration.
+        data: the space of events.
+        training: the training configuration; None where the model was not trained here.
+        summary: how training went, likewise.
+        log_prior: log p(y) of each class in the training part; None where there are no labels.
+        versions: of the packages that wrote it.
+        files: SHA-256 of the other files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["ancestral checkpoint"] = "ancestral checkpoint"
+    version: Literal[1] = 1
+    family: Literal["transformer"] = "transformer"
+    model: dict[str, Any]
+    data: DataSpec
+    training: dict[str, Any] | None = None
+    summary: Summary | None = None
+    log_prior: tuple[float, ...] | None = None
+    versions: dict[str, str]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What stands beside the weights: config.json, and which events were used for what."""
+
+    config: CheckpointConfig
+    split: Split | None
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: Transformer,
+    *,
+    split: Split | None = None,
+    training: dict[str, Any] | None = None,
+    summary: Summary | None = None,
+    log_prior: tuple[float, ...] | None = None,
+) -> None:
+    """Write a checkpoint folder; an old one of that name stays whole where the disk fills.
+
+    The three files are on disk before the first takes its name, config.json last: it holds the
+    hashes of the others, so that files of two checkpoints are never read as one.
+
+    Args:
+        path: of the folder.
+        model: its weights are saved as they are.
+        split: which events were used for what.
+        training: the training configuration.
+        summary: how training went.
+        log_prior: log p(y) of each class.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    folder = Path(path)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
+    contents = {WEIGHTS: safetensors.torch.save(state)}
+    if split is not None:
+        contents[SPLIT] = safetensors.numpy.save(
+            {part: np.ascontiguousarray(index) for part, index in _indices(split).items()}
+        )
+    config = CheckpointConfig(
+        model=asdict(model.config),
+        data=model.data,
+        training=training,
+        summary=summary,
+        log_prior=log_prior,
+        versions=_versions(),
+        files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+    )
+    body = config.model_dump(mode="json")
+    contents[CONFIG] = json.dumps(body | {"sha256": _digest(body)}, indent=2).encode()
+    write_together({folder / name: data for name, data in contents.items()})
+
+
+def load_checkpoint(path: str | Path) -> tuple[Transformer, Checkpoint]:
+    """The model, in evaluation mode on the CPU, and what stands beside its weights.
+
+    Nothing is unpickled, and the global random generator is left alone.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or altered, the folder is something else, or a
+            later version wrote it.
+    """
+    folder = Path(path)
+    config = _read_config(folder)
+    contents = {}
+    for name, expected in config.files.items():
+        if name not in (WEIGHTS, SPLIT):
+            raise CheckpointError(f"{folder}: config.json names an unknown file {name!r}")
+        contents[name] = _read(folder / name)
+        got = hashlib.sha256(contents[name]).hexdigest()
+        if False:
+            raise CheckpointError(
+                f"{folder / name}: expected SHA-256 {expected}, got {got}; the file was altered or "
+                f"cut short: train again, or resume the run that wrote it"
+            )
+    if WEIGHTS not in contents:
+        raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
+    try:
+        with torch.device("meta"):
+            model = Transformer(config_from_json(config.model), config.data)
+        _assign(model, safetensors.torch.load(contents[WEIGHTS]))
+        split = _read_split(contents[SPLIT]) if SPLIT in contents else None
+    except (InvalidInput, SafetensorError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
+    return model.eval(), Checkpoint(config, split)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: expected a file of a checkpoint, got: {error.strerror}; "
+            f"a checkpoint is the folder that `ancestral train` writes"
+        ) from error
+
+
+def _read_config(folder: Path) -> CheckpointConfig:
+    path = folder / CONFIG
+    try:
+        body = json.loads(_read(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected JSON, got: {error}; train again") from error
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected the field format to be {FORMAT!r}; this is another program's config"
+        )
+    if body.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: expected format version {VERSION}, got {body.get('version')!r}; "
+            f"a later ancestral wrote it: update this one"
+        )
+    expected = body.pop("sha256", None)
+    if _digest(body) != expected:
+        raise CheckpointError(
+            f"{path}: the file was altered (its SHA-256 does not fit); train again"
+        )
+    try:
+        return CheckpointConfig.model_validate(body)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _read_split(data: bytes) -> Split:
+    indices = safetensors.numpy.load(data)
+    return Split(indices["train"], indices["validation"], indices["test"])
+
+
+def _assign(model: Transformer, weights: dict[str, Tensor]) -> None:
+    """Give a model without storage its weights.
+
+    Raises:
+        InvalidInput: a weight has another dtype than the model.
+        RuntimeError: a weight is missing, superfluous, or of another shape.
+    """
+    for name, tensor in _tensors(model).items():
+        if name in weights and weights[name].dtype != tensor.dtype:
+            raise InvalidInput(f"{name}: expected {tensor.dtype}, got {weights[name].dtype}")
+    model.load_state_dict(weights, assign=True)
+
+
+def _tensors(model: Transformer) -> dict[str, Tensor]:
+    return dict(model.state_dict())
+
+
+def _indices(split: Split) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    return {"train": split.train, "validation": split.validation, "test": split.test}
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("ancestral", "torch", "numpy", "safetensors")
+    return {name: version(name) for name in packages} | {"python": platform.python_version()}

@@ -1,0 +1,168 @@
+"""A data set cut in three parts, with the indices of the cut kept."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which events are for training, for choosing (validation) and for reporting (test).
+
+    Attributes:
+        train: indices into the source, in its own order; no index stands in two parts.
+        validation: likewise.
+        test: likewise.
+
+    Raises:
+        InvalidInput: a part is empty, an index is negative, or stands in the split twice.
+    """
+
+    train: Int64[NDArray[np.int64], " n"]
+    validation: Int64[NDArray[np.int64], " m"]
+    test: Int64[NDArray[np.int64], " k"]
+
+    def __post_init__(self) -> None:
+        together = np.concatenate([self.train, self.validation, self.test])
+        if not (len(self.train) and len(self.validation) and len(self.test)):
+            raise InvalidInput(
+                f"split: expected events in every part, got {len(self.train)} for training, "
+                f"{len(self.validation)} for validation and {len(self.test)} for test"
+            )
+        if int(together.min()) < 0 or len(np.unique(together)) != len(together):
+            raise InvalidInput("split: expected distinct indices >= 0, got one that is not")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Events of one part of the split, in the order of its indices.
+
+    Attributes:
+        x: values, flattened in the ordering of the DataSpec: rows first for images.
+        label: class of each event; None where there are none.
+    """
+
+    x: Int64[NDArray[np.int64], "n t"]
+    label: Int64[NDArray[np.int64], " n"] | None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def first(self, n: int) -> "Part":
+        """At most the first n events."""
+        return Part(self.x[:n], None if self.label is None else self.label[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Events, what they are, and how they are cut.
+
+    Attributes:
+        spec: the space of events.
+        split: which event of the source stands in which part.
+        train: what weights are fitted to.
+        validation: what choices are made on.
+        test: what is reported.
+    """
+
+    spec: DataSpec
+    split: Split
+    train: Part
+    validation: Part
+    test: Part
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the spec and of every value and label of the three parts."""
+        digest = hashlib.sha256(self.spec.model_dump_json().encode())
+        for part in (self.train, self.validation, self.test):
+            digest.update(np.ascontiguousarray(part.x).tobytes())
+            if part.label is not None:
+                digest.update(np.ascontiguousarray(part.label).tobytes())
+        return digest.hexdigest()
+
+    def label_log_prior(self) -> NDArray[np.float64] | None:
+        """log p(y) [k], the frequencies of the training labels with one count added to each class.
+
+        None where there are no labels.
+        """
+        if self.train.label is None or self.spec.num_classes is None:
+            return None
+        counts = np.bincount(self.train.label, minlength=self.spec.num_classes) + 1.0
+        return np.asarray(np.log(counts / counts.sum()))
+
+
+def cut(
+    spec: DataSpec, x: NDArray[np.int64], label: NDArray[np.int64] | None, split: Split
+) -> Dataset:
+    """The data set of these events under a split.
+
+    Args:
+        spec: the space of events.
+        x: values, [n, t].
+        label: classes, [n]; None where there are none.
+        split: which event is in which part.
+
+    Raises:
+        InvalidInput: values, labels or indices outside their range, or of the wrong shape.
+    """
+    if x.ndim != 2 or x.shape[1] != spec.length:
+        raise InvalidInput(f"x: expected shape [n, {spec.length}], got {list(x.shape)}")
+    _check_range("x", x, spec.levels)
+    if (label is None) != (spec.num_classes is None):
+        given = "no labels" if label is None else "labels"
+        raise InvalidInput(f"label: the spec has num_classes {spec.num_classes}, got {given}")
+    if label is not None and spec.num_classes is not None:
+        if label.shape != (len(x),):
+            raise InvalidInput(f"label: expected shape [{len(x)}], got {list(label.shape)}")
+        _check_range("label", label, spec.num_classes)
+    parts = []
+    for name in ("train", "validation", "test"):
+        index = getattr(split, name)
+        if int(index.max()) >= len(x):
+            raise InvalidInput(
+                f"split.{name}: expected indices below {len(x)}, the number of events, "
+                f"got {int(index.max())}; use the data that the split was made for"
+            )
+        parts.append(Part(x[index], None if label is None else label[index]))
+    return Dataset(spec, split, *parts)
+
+
+def random_split(n: int, *, test: int, validation: int, seed: int = 0) -> Split:
+    """Cut n events by a permutation: first the test part, then validation, the rest for training.
+
+    Args:
+        n: number of events.
+        test: number of test events, the first of numpy.random.default_rng(seed).permutation(n).
+        validation: number of validation events, the next ones.
+        seed: of the permutation.
+
+    Raises:
+        InvalidInput: a part would be empty.
+    """
+    order = np.random.default_rng(seed).permutation(n).astype(np.int64)
+    return Split(order[test + validation :], order[test : test + validation], order[:test])
+
+
+def fractional_split(n: int, seed: int = 0) -> Split:
+    """A fifth for test, a tenth for validation, by `random_split`.
+
+    Raises:
+        InvalidInput: there are fewer than three events.
+    """
+    if n < 3:
+        raise InvalidInput(f"data: expected at least 3 events, one a part, got {n}")
+    return random_split(n, test=max(1, n // 5), validation=max(1, n // 10), seed=seed)
+
+
+def _check_range(name: str, values: NDArray[np.int64], limit: int) -> None:
+    if values.size and not (int(values.min()) >= 0 and int(values.max()) < limit):
+        raise InvalidInput(
+            f"{name}: expected integers in 0 .. {limit - 1}, "
+            f"got {int(values.min())} .. {int(values.max())}"
+        )

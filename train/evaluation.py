@@ -1,0 +1,131 @@
+"""How good a distribution is on held-out events: nats and bits/dim, with standard errors."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.train.data.dataset import Part
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.units import bits_per_dim
+
+LogProb = Callable[[NDArray[np.int64], NDArray[np.int64] | None], NDArray[np.float64]]
+"""(x [n, t], label [n] or None) -> log p(x | label) [n], in nats, summed over the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Mean negative log-likelihood of a part, and the Monte Carlo standard error of that mean.
+
+    Attributes:
+        nats: of an event, summed over its dimensions.
+        nats_error: standard error: standard deviation over events / sqrt(count).
+        bits_per_dim: nats / (dims ln 2).
+        bits_per_dim_error: standard error of bits_per_dim.
+        count: number of events.
+    """
+
+    nats: float
+    nats_error: float
+    bits_per_dim: float
+    bits_per_dim_error: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Estimates of p(x) and, where events have labels, of p(x | y)."""
+
+    marginal: Estimate
+    conditional: Estimate | None
+
+
+def evaluate(
+    log_prob: LogProb,
+    part: Part,
+    spec: DataSpec,
+    label_log_prior: Float[NDArray[np.float64], " k"] | None = None,
+) -> Evaluation:
+    """Estimate E[-log p(x)] and E[-log p(x | y)] over the events of a part.
+
+    The expectation of -log p over the data is the forward Kullback-Leibler divergence KL(data || p)
+    plus the entropy of the data, which no model changes: to minimise one is to minimise the other.
+
+    Args:
+        log_prob: of the model or of a baseline.
+        part: the events.
+        spec: the space of events.
+        label_log_prior: log p(y); None where there are no labels.
+
+    Raises:
+        InvalidInput: the part is empty, or labels and prior do not fit together.
+    """
+    if len(part) == 0:
+        raise InvalidInput("evaluate: expected at least one event, got none")
+    if part.label is None:
+        return Evaluation(estimate(log_prob(part.x, None), spec), None)
+    if label_log_prior is None:
+        raise InvalidInput("evaluate: the events have labels: give label_log_prior, log p(y)")
+    joint = np.stack(
+        [log_prob(part.x, np.full(len(part), y, np.int64)) for y in range(len(label_log_prior))],
+        axis=1,
+    )
+    own = joint[np.arange(len(part)), part.label]
+    marginal = np.logaddexp.reduce(joint + label_log_prior, axis=1)
+    return Evaluation(estimate(marginal, spec), estimate(own, spec))
+
+
+def estimate(log_prob: Float[NDArray[np.float64], " n"], spec: DataSpec) -> Estimate:
+    """Mean and standard error of -log p over events; the error of a single event is infinite."""
+    count = len(log_prob)
+    nats = -float(log_prob.mean())
+    error = float(log_prob.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+    # An error is a length, not a log-probability: only its unit changes.
+    scale = abs(float(bits_per_dim(1.0, spec.event_shape)))
+    return Estimate(nats, error, float(bits_per_dim(-nats, spec.event_shape)), error * scale, count)
+
+
+def model_log_prob(model: AutoregressiveModel, batch: int = 256) -> LogProb:
+    """log p(x | y) under a model, without dropout, in batches that bound memory.
+
+    Args:
+        model: its mode, training or not, is the same afterwards.
+        batch: number of events at once.
+    """
+
+    def log_prob(x: NDArray[np.int64], label: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        device = next(model.parameters()).device
+        training = model.training
+        model.eval()
+        parts = []
+        with torch.no_grad():
+            for first in range(0, len(x), batch):
+                rows = slice(first, first + batch)
+                y = None if label is None else torch.from_numpy(label[rows]).to(device)
+                parts.append(model.log_prob(torch.from_numpy(x[rows]).to(device), y))
+        model.train(training)
+        return torch.cat(parts).double().cpu().numpy()
+
+    return log_prob
+
+
+def mean_bits(log_prob: LogProb, part: Part, event_shape: tuple[int, ...]) -> float:
+    """Mean bits/dim of p(x | y), or of p(x) where there are no labels: what training minimises."""
+    return float(bits_per_dim(log_prob(part.x, part.label), event_shape).mean())
+
+
+def evaluate_model(
+    model: AutoregressiveModel, part: Part, label_log_prior: NDArray[np.float64] | None
+) -> Evaluation:
+    """`evaluate` of a model.
+
+    Raises:
+        InvalidInput: as `evaluate`.
+    """
+    return evaluate(model_log_prob(model), part, model.data, label_log_prior)

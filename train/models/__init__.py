@@ -1,0 +1,1 @@
+"""Models, and the programs that are exported from them."""

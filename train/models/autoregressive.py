@@ -1,0 +1,89 @@
+"""The contract of an autoregressive model: p(x | y) = prod_t p(x_t | x_<t, y)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ancestral.dataspec import DataSpec
+from ancestral.signature import CacheEntry
+from ancestral.train.likelihoods import categorical
+
+Cache = Mapping[str, Tensor]
+
+
+class AutoregressiveModel(nn.Module, ABC):
+    """A distribution over events of discrete values, one conditional at a time.
+
+    Subclasses are final and give `logits` (parallel), `extend` (cached) and `cache_spec`. All state
+    is an argument and a return value.
+
+    Attributes:
+        data: the space of events; its length is the number of positions T.
+        first_position: 0 where the model has a start symbol; 1 where it has none, and then x_0
+            must be observed and contributes log-prob 0 by definition.
+    """
+
+    data: DataSpec
+    first_position: int
+
+    @property
+    @abstractmethod
+    def cache_spec(self) -> tuple[CacheEntry, ...]:
+        """Everything that is carried from step to step."""
+
+    @abstractmethod
+    def logits(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t v"]:
+        """Unnormalised log-probabilities: logits[:, i] gives p(x_i | x_<i), the shift is inside.
+
+        Where first_position is 1, logits[:, 0] is zero and means nothing.
+        """
+
+    @abstractmethod
+    def extend(
+        self,
+        tokens: Int64[Tensor, "b s"],
+        position: Int64[Tensor, " b"],
+        cache: Cache,
+        label: Int64[Tensor, " b"] | None,
+    ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
+        """Consume x_(p-1) .. x_(p+s-2) at position p of each row; logits[:, i] predict x_(p+i).
+
+        At position 0 the first consumed is the start symbol, whatever tokens[:, 0] holds.
+        """
+
+    @final
+    def position_log_prob(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t"]:
+        """log p(x_t | x_<t, y) of each position, in nats."""
+        log_prob = categorical.log_prob(self.logits(x, label), x)
+        if self.first_position == 0:
+            return log_prob
+        return torch.cat([torch.zeros_like(log_prob[:, :1]), log_prob[:, 1:]], dim=1)
+
+    @final
+    def log_prob(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, " b"]:
+        """log p(x | y) in nats, summed over the event."""
+        return self.position_log_prob(x, label).sum(dim=1)
+
+    @final
+    def initial_cache(self, b: int) -> dict[str, Tensor]:
+        """The cache of b rows before the first step, in the dtype and on the device of the model."""
+        like = next(self.parameters())
+        return {
+            entry.name: torch.full(
+                entry.shape({"b": b}),
+                entry.initial if entry.dtype == "float32" else int(entry.initial),
+                dtype=like.dtype if entry.dtype == "float32" else getattr(torch, entry.dtype),
+                device=like.device,
+            )
+            for entry in self.cache_spec
+        }

@@ -1,0 +1,191 @@
+"""Teacher forcing: raise the log-probability of each value given the true values before it."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from ancestral.errors import InvalidInput
+from ancestral.train.checkpoint import Summary, save_checkpoint
+from ancestral.train.curves import write_curves
+from ancestral.train.data.dataset import Dataset
+from ancestral.train.evaluation import mean_bits, model_log_prob
+from ancestral.train.likelihoods import categorical
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.recipes import Recipe
+from ancestral.train.schedule import average_rate, learning_rate, update_average
+from ancestral.train.state import Look, TrainingState, begin, load_state, save_state
+from ancestral.units import bits_per_dim
+
+STATE = "state.pt"
+
+Progress = Callable[[int, Look | None], None]
+"""Called after each step with the number of steps taken and, where there was one, the look."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A finished run.
+
+    Attributes:
+        path: folder of the checkpoint.
+        model: the averaged weights of the best look, in evaluation mode.
+        summary: as in the checkpoint.
+        history: the looks.
+    """
+
+    path: Path
+    model: Transformer
+    summary: Summary
+    history: tuple[Look, ...]
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train a model and write its checkpoint, history.json, curves.png and state.pt.
+
+    state.pt is written at every look. A run that was killed at any moment goes on from there with
+    `resume` and ends, on the CPU with the same number of threads, in the same bits as an unbroken
+    one. Without a state.pt, `resume` begins at step 0. Torch's global generator is seeded, and put
+    back afterwards.
+
+    Args:
+        recipe: what to train and how.
+        data: its training part is fitted, its validation part decides which weights are kept; the
+            test part is not looked at.
+        out: folder of the checkpoint.
+        seed: of the weights, of the order of the data and of dropout.
+        resume: go on with the run that stands in the folder.
+        device: "cpu", "cuda" or "cuda:1", say.
+        progress: is told of every step; what it raises ends the run.
+
+    Raises:
+        InvalidInput: the device is not there, or recipe and data do not fit together.
+        CheckpointError: the state to go on with is damaged, or of another run.
+        RuntimeError: the gradient is not finite.
+        OSError: a file could not be written.
+    """
+    where, out = _device(device), Path(out)
+    identity = {
+        **asdict(recipe),
+        "seed": seed,
+        "data": data.fingerprint(),
+        "device": where.type,
+    }
+    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        state = begin(recipe, data, seed, where)
+        if resume and (out / STATE).exists():
+            load_state(out / STATE, state, identity)
+        _run(state, recipe, data, out / STATE, identity, progress)
+    model = state.average
+    model.load_state_dict(state.best)
+    best = state.best_look
+    summary = Summary(
+        recipe=recipe.name,
+        seed=seed,
+        steps=state.step,
+        best_step=best.step,
+        validation_bits=best.validation_bits,
+        train_bits=best.train_bits,
+        seconds=state.seconds,
+    )
+    prior = data.label_log_prior()
+    save_checkpoint(
+        out,
+        model,
+        split=data.split,
+        training=asdict(recipe.training),
+        summary=summary,
+        log_prior=None if prior is None else tuple(prior.tolist()),
+    )
+    write_curves(out, state.history, f"{recipe.name}, seed {seed}")
+    return TrainingResult(out, model, summary, tuple(state.history))
+
+
+def _run(
+    state: TrainingState,
+    recipe: Recipe,
+    data: Dataset,
+    path: Path,
+    identity: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    """Steps, looks and saved states until the budget or the patience ends."""
+    config = recipe.training
+    before, start = state.seconds, time.monotonic()
+    while state.step < config.steps and not _exhausted(state, config.patience):
+        _step(state, recipe)
+        look = None
+        if state.step % config.evaluate_every == 0 or state.step == config.steps:
+            state.seconds = before + time.monotonic() - start
+            look = _look(state, data)
+            save_state(path, state, identity)
+        if progress is not None:
+            progress(state.step, look)
+
+
+def _step(state: TrainingState, recipe: Recipe) -> None:
+    """One update of the weights and of their average."""
+    config, device = recipe.training, state.loss.device
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(config, state.step)
+    read, x, label = state.batches.draw()
+    read, x = read.to(device), x.to(device)
+    state.model.train()
+    narrow = device.type == "cuda" and config.autocast
+    with torch.autocast("cuda", torch.bfloat16) if narrow else nullcontext():
+        logits = state.model.logits(read, None if label is None else label.to(device))
+    log_prob = categorical.log_prob(logits, x)[:, state.model.first_position :]
+    loss = -log_prob.sum(dim=1).mean()
+    state.optimiser.zero_grad(set_to_none=True)
+    # The mean over values, not over events: a clip and a rate then suit events of any length.
+    (loss / state.model.data.length).backward()
+    clip_grad_norm_(state.model.parameters(), config.clip, error_if_nonfinite=True)
+    state.optimiser.step()
+    update_average(state.average, state.model, average_rate(config, state.step))
+    state.loss += loss.detach()
+    state.step += 1
+
+
+def _look(state: TrainingState, data: Dataset) -> Look:
+    """Evaluate the averaged weights on validation; keep them where they are the best so far."""
+    shape = data.spec.event_shape
+    since = state.step - (state.history[-1].step if state.history else 0)
+    train_bits = float(bits_per_dim(-state.loss.item() / since, shape))
+    validation_bits = mean_bits(model_log_prob(state.average), data.validation, shape)
+    look = Look(state.step, state.seconds, train_bits, validation_bits)
+    state.loss.zero_()
+    state.history.append(look)
+    if state.best_look is look:
+        state.best = {name: w.clone() for name, w in state.average.state_dict().items()}
+    return look
+
+
+def _exhausted(state: TrainingState, patience: int | None) -> bool:
+    """Whether the last `patience` looks brought nothing better."""
+    if patience is None or not state.history:
+        return False
+    return len(state.history) - 1 - state.history.index(state.best_look) >= patience
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device: {name!r} was asked for, but PyTorch finds no CUDA GPU here")
+    return device

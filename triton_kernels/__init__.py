@@ -1,0 +1,1 @@
+"""Our operators: reference and registration with torch.library."""

@@ -1,0 +1,66 @@
+"""Attention of a block of queries against a cache that the block is first appended to.
+
+With q_i the query of row r at slot n = position[r] + i, and K, V the caches after the append,
+
+    y_i = sum_{j <= n} softmax_j(q_i . K_j / sqrt(d)) V_j
+
+so that slots beyond a row's own position are never read into a result. Grouped queries: query head
+i reads key/value head i // (h / g).
+
+References:
+    Vaswani et al. (2017), Attention is all you need, arXiv:1706.03762, section 3.2.
+    Ainslie et al. (2023), GQA, arXiv:2305.13245, section 2.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+@torch.library.custom_op("ancestral::cached_attention", mutates_args=())
+def cached_attention(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Append k and v at each row's position, then attend over all slots up to each query's own.
+
+    Args:
+        q: queries, heads side by side, [b, s, h d].
+        k: keys, [b, s, g d].
+        v: values, [b, s, g d].
+        k_cache: [b, g, T, d]; slots from the position on may hold anything finite.
+        v_cache: [b, g, T, d].
+        position: slot of the first query of each row, [b] int64; position + s <= T.
+
+    Returns:
+        y [b, s, h d], and both caches with slots position .. position + s - 1 written.
+    """
+    return cached_attention_reference(q, k, v, k_cache, v_cache, position)
+
+
+def cached_attention_reference(
+    q: Float[Tensor, "b s hd"],
+    k: Float[Tensor, "b s gd"],
+    v: Float[Tensor, "b s gd"],
+    k_cache: Float[Tensor, "b g T d"],
+    v_cache: Float[Tensor, "b g T d"],
+    position: Int64[Tensor, " b"],
+) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
+    """The operator in plain PyTorch: the truth that every other form is compared with."""
+    s, (g, d) = q.shape[1], k_cache.shape[1::2]
+    q, k, v = (x.unflatten(-1, (-1, d)).transpose(1, 2) for x in (q, k, v))
+    slots = position[:, None] + torch.arange(s, device=q.device)
+    index = slots[:, None, :, None].expand(-1, g, -1, d)
+    k_cache, v_cache = k_cache.scatter(2, index, k), v_cache.scatter(2, index, v)
+    last = int(slots.max()) + 1
+    visible = torch.arange(last, device=q.device) <= slots[:, None, :, None]
+    y = torch.nn.functional.scaled_dot_product_attention(
+        q, k_cache[:, :, :last], v_cache[:, :, :last], visible, enable_gqa=q.shape[1] != g
+    )
+    return y.transpose(1, 2).flatten(-2).contiguous(), k_cache, v_cache
+
+
+@cached_attention.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(q), torch.empty_like(k_cache), torch.empty_like(v_cache)

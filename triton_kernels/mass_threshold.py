@@ -1,0 +1,53 @@
+"""The threshold that leaves a given mass above it, found by bisection: top-k and top-p without a sort.
+
+    t* = max { t in [LOWEST, 0] : sum of w_i over z_i >= t  (or z_i > t)  is >= mass }
+
+to 2^-BISECTIONS of the interval. With w = 1 and mass = k over z_i >= t this is the k-th largest z;
+with w the probabilities and mass = P over z_i > t it is where the nucleus begins.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LOWEST = -208.0
+"""Logits are clamped here: their exponential is zero in float32."""
+BISECTIONS = 34
+"""Halvings of [LOWEST, 0]: what is left is below the rounding of z itself."""
+
+
+@torch.library.custom_op("ancestral::mass_threshold", mutates_args=())
+def mass_threshold(z: Tensor, w: Tensor, mass: Tensor, inclusive: bool) -> Tensor:
+    """The largest threshold with at least that mass above it.
+
+    Args:
+        z: values in [LOWEST, 0], [b, s, v].
+        w: their weights, [b, s, v], or [1] where they are all the same.
+        mass: at most the sum of the weights, [b, s, 1].
+        inclusive: whether a value equal to the threshold is above it.
+
+    Returns:
+        thresholds [b, s, 1].
+    """
+    return mass_threshold_reference(z, w, mass, inclusive)
+
+
+def mass_threshold_reference(
+    z: Float[Tensor, "b s v"],
+    w: Float[Tensor, "..."],
+    mass: Float[Tensor, "b s 1"],
+    inclusive: bool,
+) -> Float[Tensor, "b s 1"]:
+    """The operator in plain PyTorch: the truth that every other form is compared with."""
+    low = torch.full_like(z[..., :1], LOWEST)
+    for halving in range(1, BISECTIONS + 1):
+        middle = low - LOWEST * 2.0**-halving
+        above = z >= middle if inclusive else z > middle
+        held = torch.where(above, w, 0).sum(dim=-1, keepdim=True) >= mass
+        low = torch.where(held, middle, low)
+    return low
+
+
+@mass_threshold.register_fake
+def _(z: Tensor, w: Tensor, mass: Tensor, inclusive: bool) -> Tensor:
+    return torch.empty_like(z[..., :1])
