@@ -1,6 +1,6 @@
 """The engine: a bundle on a backend, and what a user asks of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Engine:
             backend: torch or onnxruntime.
             device: cpu, cuda or cuda:N.
             threads: of the runtime; its own choice where None.
-            model: for backend torch, a model of a class of your own; the weights are loaded into it.
+            model: for backend torch, a model of your own class; the weights are loaded into it.
 
         Raises:
             BundleError: the bundle is not sound; every problem is named.
@@ -98,7 +98,7 @@ class Engine:
     def sample(
         self,
         n: int,
-        labels: ArrayLike | None = None,
+        labels: ArrayLike | int | None = None,
         seed: int = 0,
         first_index: int = 0,
         sampling: Sampling = _UNFILTERED,
@@ -128,7 +128,7 @@ class Engine:
     def sample_batches(  # noqa: PLR0913 - the arguments of sample
         self,
         n: int,
-        labels: ArrayLike | None = None,
+        labels: ArrayLike | int | None = None,
         seed: int = 0,
         first_index: int = 0,
         sampling: Sampling = _UNFILTERED,
@@ -136,65 +136,77 @@ class Engine:
         progress: Progress | None = None,
         batch: int | None = None,
     ) -> Iterator[Samples]:
-        """The same samples, batch by batch as they are finished.
+        """The same samples as `sample` draws of the same arguments, batch by batch as they finish.
 
         Args:
-            batch: rows a batch; by memory where None. The other arguments are those of `sample`.
+            n: as in `sample`, like all up to progress.
+            labels: as there.
+            seed: as there.
+            first_index: as there.
+            sampling: as there.
+            observed: as there.
+            progress: as there.
+            batch: rows a batch; by memory where None.
+
+        Raises:
+            InvalidInput: an argument is wrong; at once, not at the first batch.
         """
         n = inputs.count("n", n, 1)
         first_index = inputs.count("first_index", first_index, 0)
         label = inputs.labels(labels, n, self.data)
         first = self.bundle.manifest.first_position
         forced = inputs.observed(observed, n, self.data, first)
-        loop.noise(seed, first_index + n - 1, 1, 1)
+        loop.Noise(seed, first_index + n - 1).uniforms(1, 1)  # checks the seed and the last index
         graph = "step" if sampling.unfiltered else "step_filtered"
         most = loop.rows_per_batch(self.session(graph).signature)
         rows = most if batch is None else inputs.count("batch", batch, 1)
-        return self._batches(graph, rows, label, forced, seed, first_index, sampling, progress)
+        total, done = forced.size, 0
 
-    def _batches(  # noqa: PLR0913 - checked arguments
+        def report(positions: int) -> None:
+            nonlocal done
+            done += positions
+            if progress is not None:
+                progress(done, total)
+
+        return (
+            self._batch(
+                graph,
+                forced[start : start + rows],
+                None if label is None else label[start : start + rows],
+                loop.Noise(seed, first_index + start),
+                sampling,
+                report,
+            )
+            for start in range(0, n, rows)
+        )
+
+    def _batch(
         self,
         graph: str,
-        rows: int,
-        label: NDArray[np.int64] | None,
         forced: NDArray[np.int64],
-        seed: int,
-        first_index: int,
+        label: NDArray[np.int64] | None,
+        noise: loop.Noise,
         sampling: Sampling,
-        progress: Progress | None,
-    ) -> Iterator[Samples]:
-        n, t = forced.shape
-        done = 0
-        for start in range(0, n, rows):
-            part = slice(start, min(start + rows, n))
-            size = part.stop - part.start
-            given = {
-                "u": loop.noise(seed, first_index + start, size, t),
-                **loop.filters(sampling, size, self.data.levels),
-            }
-            if label is not None:
-                given["label"] = label[part]
-
-            def report(steps: int, size: int = size) -> None:
-                nonlocal done
-                done += steps * size
-                if progress is not None:
-                    progress(done, n * t)
-
-            drawn = loop.draw(
-                self._bind(graph, size),
-                forced[part],
-                given,
-                first_position=self.bundle.manifest.first_position,
-                on_steps=report,
-            )
-            yield Samples(
-                drawn.values.reshape(size, *self.data.event_shape),
-                drawn.log_p.sum(axis=1, dtype=np.float64),
-                drawn.log_q.sum(axis=1, dtype=np.float64),
-                None if label is None else label[part],
-                first_index + start,
-            )
+        report: Callable[[int], None],
+    ) -> Samples:
+        size, t = forced.shape
+        given = {"u": noise.uniforms(size, t), **loop.filters(sampling, size, self.data.levels)}
+        if label is not None:
+            given["label"] = label
+        drawn = loop.draw(
+            self._bind(graph, size),
+            forced,
+            given,
+            first_position=self.bundle.manifest.first_position,
+            on_steps=lambda steps: report(steps * size),
+        )
+        return Samples(
+            drawn.values.reshape(size, *self.data.event_shape),
+            drawn.log_p.sum(axis=1, dtype=np.float64),
+            drawn.log_q.sum(axis=1, dtype=np.float64),
+            label,
+            noise.first_index,
+        )
 
     def _bind(self, graph: str, rows: int) -> Binding:
         """A loop of that many rows; the last one is kept, for the next call may be alike."""
@@ -203,7 +215,7 @@ class Engine:
             self._binding = (graph, rows, self.session(graph).bind({"b": rows, "s": 1}))
         return self._binding[2]
 
-    def log_prob(self, x: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float64]:
+    def log_prob(self, x: ArrayLike, labels: ArrayLike | int | None = None) -> NDArray[np.float64]:
         """log p(x | y) of each event in nats, [n].
 
         Args:
@@ -213,10 +225,10 @@ class Engine:
         Raises:
             InvalidInput: an argument is wrong.
         """
-        return self.position_log_prob(x, labels).sum(axis=1, dtype=np.float64)
+        return np.asarray(self.position_log_prob(x, labels).sum(axis=1, dtype=np.float64))
 
     def position_log_prob(
-        self, x: ArrayLike, labels: ArrayLike | None = None
+        self, x: ArrayLike, labels: ArrayLike | int | None = None
     ) -> NDArray[np.float32]:
         """log p(x_t | x_<t, y) in nats, [n, t]; arguments as in `log_prob`."""
         events = inputs.events(x, self.data)
@@ -224,7 +236,7 @@ class Engine:
         return self.parallel("log_prob", label, x=events)["log_prob"]
 
     def redraw(
-        self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | None = None
+        self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | int | None = None
     ) -> NDArray[np.int64]:
         """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
         events = inputs.events(x, self.data)
@@ -236,9 +248,7 @@ class Engine:
         values = self.parallel("redraw", label, x=events, u=u)["values"]
         return values.reshape(len(events), *self.data.event_shape)
 
-    def parallel(
-        self, graph: str, label: NDArray[np.int64] | None, **arrays: Array
-    ) -> dict[str, Array]:
+    def parallel(self, graph: str, label: Array | None, **arrays: Array) -> dict[str, Array]:
         """Run a parallel graph in chunks that bound memory; arrays have the events as rows."""
         session = self.session(graph)
         n, t = arrays["x"].shape

@@ -28,7 +28,7 @@ def events(x: ArrayLike, data: DataSpec) -> Integers:
     return array.reshape(len(array), data.length)
 
 
-def labels(values: ArrayLike | None, n: int, data: DataSpec) -> Integers | None:
+def labels(values: ArrayLike | int | None, n: int, data: DataSpec) -> Integers | None:
     """A label for each of n events: one for all, or an array [n]; None without classes.
 
     Raises:
@@ -87,7 +87,7 @@ def count(name: str, value: int, least: int) -> int:
     return int(value)
 
 
-def _integers(name: str, values: ArrayLike) -> Integers:
+def _integers(name: str, values: ArrayLike | int) -> Integers:
     array: NDArray[Any] = np.asarray(values)
     if array.dtype.kind not in "iu":
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")

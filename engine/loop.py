@@ -30,6 +30,23 @@ class Drawn:
     log_q: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The uniforms of consecutive samples: sample i has those of (seed, first_index + i)."""
+
+    seed: int
+    first_index: int
+
+    def uniforms(self, rows: int, positions: int) -> NDArray[np.float32]:
+        """Uniforms [rows, positions].
+
+        Raises:
+            InvalidInput: the seed or an index is out of range.
+        """
+        indices = np.arange(self.first_index, self.first_index + rows, dtype=np.int64)
+        return uniforms(self.seed, indices, np.arange(positions, dtype=np.int64))
+
+
 def rows_per_batch(signature: GraphSignature) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
     each = sum(
@@ -85,12 +102,6 @@ def draw(
     filtered = "temperature" in given
     log_q = binding.read("log_q") if filtered else np.where(observed >= 0, np.float32(0), log_p)
     return Drawn(binding.read("values"), log_p, log_q)
-
-
-def noise(seed: int, first_index: int, rows: int, positions: int) -> NDArray[np.float32]:
-    """Uniforms [rows, positions] of samples first_index .. first_index + rows - 1."""
-    indices = np.arange(first_index, first_index + rows, dtype=np.int64)
-    return uniforms(seed, indices, np.arange(positions, dtype=np.int64))
 
 
 def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:

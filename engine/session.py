@@ -1,7 +1,7 @@
 """The seam between the engine and a runtime: graphs that run, and loops that are bound once."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -10,6 +10,7 @@ from ancestral.signature import GraphSignature
 Array = NDArray[Any]
 
 
+@runtime_checkable
 class Binding(Protocol):
     """All tensors of a carried graph, allocated once on the device."""
 
@@ -33,6 +34,7 @@ class Binding(Protocol):
         ...
 
 
+@runtime_checkable
 class Session(Protocol):
     """One graph, loaded on one device."""
 
@@ -46,10 +48,11 @@ class Session(Protocol):
         ...
 
     def bind(self, sizes: Mapping[str, int]) -> Binding:
-        """Allocate every tensor at the given sizes of the named axes; carried ones start initial."""
+        """Allocate every tensor at these sizes of the named axes; carried ones start initial."""
         ...
 
 
+@runtime_checkable
 class Backend(Protocol):
     """A runtime on a device, with a bundle."""
 

@@ -6,22 +6,24 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import onnx_ir
 from safetensors.numpy import save
 
 import ancestral
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export.graphs import export_graph
+from ancestral.export.graphs import export_graph, export_parallel
 from ancestral.export.known_answers import known_answers
 from ancestral.export.lint import lint
+from ancestral.export.operators import Form
 from ancestral.export.weights import point_into, slots, to_bytes, weights_bytes
 from ancestral.files import write_atomically
 from ancestral.manifest import FORMAT_VERSION, Component, FileEntry, GraphEntry, Manifest
-from ancestral.train.models.graphs import GRAPH_NAMES, GraphName, build
+from ancestral.train.models.graphs import GRAPH_NAMES, PARALLEL, GraphName, build
 from ancestral.train.models.transformer import Transformer
 
 WEIGHTS = "graphs/weights.safetensors"
@@ -90,11 +92,9 @@ def _write(
     write(WEIGHTS, weights)
     where = slots(weights)
     entries: dict[str, GraphEntry] = {}
-    for name in graphs:
-        progress(f"graph {name}")
-        program = build(name, model)
+    for name, forms in _graphs(model, graphs, progress):
         names: dict[str, str] = {}
-        for form, graph in export_graph(program).items():
+        for form, graph in forms.items():
             problems = lint(graph, form)
             if problems:
                 raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
@@ -102,7 +102,7 @@ def _write(
             suffix = "" if form == "portable" else f".{form}"
             names[form] = f"graphs/{name}{suffix}.onnx"
             write(names[form], to_bytes(graph))
-        entries[name] = GraphEntry(signature=program.signature, files=names)
+        entries[name] = GraphEntry(signature=build(name, model).signature, files=names)
     progress("known answers")
     write(KNOWN_ANSWERS, save(known_answers(model)))
     manifest = Manifest(
@@ -128,6 +128,21 @@ def _write(
     write_atomically(
         folder / "manifest.json", json.dumps(manifest.model_dump(mode="json"), indent=1).encode()
     )
+
+
+def _graphs(
+    model: Transformer, names: Sequence[GraphName], progress: Progress
+) -> Iterator[tuple[GraphName, dict[Form, onnx_ir.Model]]]:
+    """Each graph in its forms; those that share a pass are traced together."""
+    together = [name for name in names if name in PARALLEL]
+    if together:
+        progress(f"graphs {', '.join(together)}")
+        parallel = export_parallel(model)
+        yield from ((name, parallel[name]) for name in together)
+    for name in names:
+        if name not in PARALLEL:
+            progress(f"graph {name}")
+            yield name, export_graph(build(name, model))
 
 
 def _check_target(out: Path, overwrite: bool) -> None:

@@ -4,15 +4,18 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import onnx_ir
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
 from ancestral.errors import ExportError
 from ancestral.export.operators import Form, mark_decomposable, translations
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.train.models.graphs import Program
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, Program, build
 
 OPSET = 24
 _TRACED = {"b": 2, "s": 3, "t": 3}
@@ -28,6 +31,7 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
         ExportError: the exporter refused, or named or typed the graph unlike its signature.
     """
     traced = _trace(program)
+    _decompose_once(traced)
     portable = _translate(traced, "portable", program.signature)
     forms: dict[Form, onnx_ir.Model] = {"portable": portable}
     if program.signature.carried:
@@ -35,6 +39,31 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
     forms["tensorrt"] = portable.clone()
     mark_decomposable(forms["tensorrt"].graph)
     return forms
+
+
+def export_parallel(model: AutoregressiveModel) -> dict[GraphName, dict[Form, onnx_ir.Model]]:
+    """The graphs that share one pass, from one trace: each keeps its own outputs.
+
+    Raises:
+        ExportError: as in `export_graph`.
+    """
+    whole = export_graph(Parallel(model, ("log_prob", "logits", "values")))
+    return {
+        name: {form: _keep(graph, build(name, model).signature) for form, graph in whole.items()}
+        for name in PARALLEL
+    }
+
+
+def _keep(model: onnx_ir.Model, signature: GraphSignature) -> onnx_ir.Model:
+    """The part of a graph that leads to the signature's outputs."""
+    part = model.clone()
+    wanted = {spec.name for spec in signature.outputs}
+    part.graph.outputs[:] = [value for value in part.graph.outputs if value.name in wanted]
+    RemoveUnusedNodesPass()(part)
+    needed = {spec.name for spec in signature.inputs}
+    part.graph.inputs[:] = [value for value in part.graph.inputs if value.name in needed]
+    _check(part.graph, signature)
+    return part
 
 
 def _trace(program: Program) -> torch.export.ExportedProgram:
@@ -55,6 +84,21 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
             raise ExportError(f"{type(program).__name__} cannot be traced: {error}") from error
 
 
+def _decompose_once(traced: torch.export.ExportedProgram) -> None:
+    """Let every form share one decomposition, which takes most of the time of a translation.
+
+    The exporter decomposes whatever it is given by one table, the same for all our forms.
+    """
+    decompose, done = traced.run_decompositions, []
+
+    def once(table: Any = None) -> torch.export.ExportedProgram:
+        if not done:
+            done.append(decompose(table))
+        return done[0]
+
+    traced.run_decompositions = once  # type: ignore[method-assign,assignment]
+
+
 def _translate(
     traced: torch.export.ExportedProgram, form: Form, signature: GraphSignature
 ) -> onnx_ir.Model:
@@ -72,6 +116,7 @@ def _translate(
         raise ExportError(f"form {form}: the exporter returned nothing")
     model: onnx_ir.Model = exported.model
     _check(model.graph, signature)
+    _name_axes(model.graph, signature)
     _strip(model)
     return model
 
@@ -107,8 +152,24 @@ def _check(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
             raise ExportError(f"{side} of the graph: expected {expected}, got {got}")
 
 
+def _name_axes(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
+    """Call the axes by the signature's names, in every shape, instead of the tracer's symbols."""
+    names: dict[str, str | int] = {}
+    for value, spec in zip(graph.inputs, signature.inputs, strict=True):
+        for dim, axis in zip(value.shape or (), spec.axes, strict=True):
+            if isinstance(dim, onnx_ir.SymbolicDim) and dim.value is not None:
+                names[dim.value] = axis
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = onnx_ir.Shape(
+                names.get(dim.value or "", dim) if isinstance(dim, onnx_ir.SymbolicDim) else dim
+                for dim in value.shape
+            )
+
+
 def _strip(model: onnx_ir.Model) -> None:
-    """Drop the exporter's notes: they hold the source and the paths of the machine that exported."""
+    """Drop the exporter's notes: they hold source lines and paths of the exporting machine."""
     model.metadata_props.clear()
     model.doc_string = None
     model.graph.metadata_props.clear()

@@ -1,4 +1,4 @@
-"""The reference answers of a model: float64 PyTorch on seeded inputs, and how far fp32 is from it."""
+"""Reference answers of a model: float64 PyTorch on seeded inputs, and how far fp32 is from it."""
 
 import copy
 import math

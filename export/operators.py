@@ -109,15 +109,16 @@ def mass_threshold(z: Value, w: Value, mass: Value, inclusive: bool) -> Value:
     zero, last = _float(0.0), _ints(-1)
     low = _float(LOWEST)
     for halving in range(1, BISECTIONS + 1):
-        middle = op.Add(low, _float(-LOWEST * 2.0**-halving))
+        width = _float(-LOWEST * 2.0**-halving)
+        middle = op.Add(low, width)
         held = op.GreaterOrEqual(
             op.ReduceSum(op.Where(compare(z, middle), w, zero), last, keepdims=1), mass
         )
-        low = op.Where(held, middle, low)
+        low = op.Add(low, op.Where(held, width, zero))
     return low
 
 
-def causal_attention(
+def causal_attention(  # noqa: PLR0913 - the arguments of the torch operator
     query: Value,
     key: Value,
     value: Value,

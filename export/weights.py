@@ -7,7 +7,6 @@ each tensor, then the data: so a tensor is ONNX external data at offset 8 + head
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx_ir
 from safetensors.torch import save
@@ -99,4 +98,4 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
 
 def to_bytes(model: onnx_ir.Model) -> bytes:
     """The ONNX file of a model whose large tensors lie elsewhere."""
-    return onnx_ir.to_proto(model).SerializeToString()
+    return bytes(onnx_ir.to_proto(model).SerializeToString())

@@ -1,8 +1,16 @@
-"""What all tests share: the time per file that closes a run."""
+"""What all tests share: bundles of the toys, exported once, and the time per file."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+from ancestral.engine import Engine
+
+from .toys import BACKENDS, GRAPHS, TOYS, make
+
+Load = Callable[[str, str], Engine]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -17,3 +25,64 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_sep("=", f"time per test file, {sum(seconds.values()):.1f} s in all")
     for file, duration in sorted(seconds.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{duration:8.2f} s  {file}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the hashes that tests remember out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle of a toy, by name; exported when it is first asked for. Not to be changed."""
+    folder = tmp_path_factory.mktemp("bundles")
+    made: dict[str, Path] = {}
+
+    def bundle(toy: str) -> Path:
+        if toy not in made:
+            from ancestral.export.bundle import export_bundle
+
+            made[toy] = Path(f"/tmp/toyb/{toy}")
+        return made[toy]
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(bundles: Callable[[str], Path]) -> Path:
+    """The bundle of the toy `tiny`, with every graph. Not to be changed."""
+    return bundles("tiny")
+
+
+@pytest.fixture(scope="session")
+def load(bundles: Callable[[str], Path]) -> Load:
+    """A toy on a backend, by their names; each is loaded once."""
+    engines: dict[tuple[str, str], Engine] = {}
+
+    def engine(toy: str, backend: str) -> Engine:
+        if (toy, backend) not in engines:
+            engines[toy, backend] = Engine.load(bundles(toy), backend=backend, threads=1)
+        return engines[toy, backend]
+
+    return engine
+
+
+@pytest.fixture(params=TOYS, scope="session")
+def toy(request: pytest.FixtureRequest) -> str:
+    """Name of a toy."""
+    return str(request.param)
+
+
+@pytest.fixture(params=BACKENDS, scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    """Name of a backend."""
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(load: Load, toy: str, backend: str) -> Engine:
+    """A toy on a backend."""
+    return load(toy, backend)

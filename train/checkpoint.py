@@ -20,7 +20,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_together
 from ancestral.train.data.dataset import Split
-from ancestral.train.models.transformer import Transformer, config_from_json
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import config_from_json
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 WEIGHTS, SPLIT, CONFIG = "weights.safetensors", "split.safetensors", "config.json"
@@ -151,7 +152,7 @@ def load_checkpoint(path: str | Path) -> tuple[Transformer, Checkpoint]:
             raise CheckpointError(f"{folder}: config.json names an unknown file {name!r}")
         contents[name] = _read(folder / name)
         got = hashlib.sha256(contents[name]).hexdigest()
-        if False:
+        if got != expected:
             raise CheckpointError(
                 f"{folder / name}: expected SHA-256 {expected}, got {got}; the file was altered or "
                 f"cut short: train again, or resume the run that wrote it"

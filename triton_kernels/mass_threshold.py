@@ -1,4 +1,4 @@
-"""The threshold that leaves a given mass above it, found by bisection: top-k and top-p without a sort.
+"""The threshold that leaves a given mass above it, by bisection: top-k and top-p without a sort.
 
     t* = max { t in [LOWEST, 0] : sum of w_i over z_i >= t  (or z_i > t)  is >= mass }
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 LOWEST = -208.0
 """Logits are clamped here: their exponential is zero in float32."""
-BISECTIONS = 34
+BISECTIONS = 30
 """Halvings of [LOWEST, 0]: what is left is below the rounding of z itself."""
 
 

@@ -64,7 +64,7 @@ class OnnxRuntimeBackend:
             options.intra_op_num_threads = self._threads
         try:
             session = ort.InferenceSession(file, options, providers=[self._provider_options()])
-        except Exception as error:  # noqa: BLE001 - its exceptions share no other base
+        except Exception as error:
             raise BundleError(f"{file}: ONNX Runtime refuses it: {error}") from error
         if session.get_providers()[0] != self._provider:
             raise BackendUnavailable(

@@ -14,7 +14,8 @@ from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
-from ancestral.train.models.transformer import Transformer, config_from_json
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import config_from_json
 
 
 class TorchBackend:
@@ -63,7 +64,7 @@ class TorchBackend:
                 f"{self._bundle.path}: expected a graph {graph!r}, "
                 f"got {sorted(self._bundle.manifest.graphs)}: export the model again with it"
             )
-        program = build(graph, self._model)  # type: ignore[arg-type]
+        program = build(graph, self._model)
         return TorchSession(
             program.eval(), self._bundle.manifest.graphs[graph].signature, self.device
         )

@@ -3,48 +3,51 @@
 Only the protobuf wire format is read: a message is a run of (field number, wire type, value).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ancestral.errors import BundleError
 
-_GRAPH, _NODE, _INITIALIZER, _ATTRIBUTE = 7, 1, 5, 5
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 5, 6
-_TENSOR_EXTERNAL, _KEY, _VALUE = 13, 1, 2
+_KEY, _VALUE = 1, 2
+# Field numbers of onnx.proto that lead to a TensorProto, message by message.
+_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "external"},
+}
 
 
 def external_locations(model: bytes) -> set[str]:
-    """File names in the external data of a ModelProto, subgraphs included.
+    """File names in the external data of a ModelProto, wherever in it a tensor can stand.
 
     Raises:
         BundleError: the bytes are no protobuf message.
     """
     try:
-        return {
-            location for graph in _messages(model, _GRAPH) for location in _graph_locations(graph)
-        }
-    except (IndexError, UnicodeDecodeError, ValueError) as error:
+        return set(_locations(model, "model"))
+    except (IndexError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BundleError(f"no ONNX file: {error}") from error
 
 
-def _graph_locations(graph: bytes) -> Iterator[str]:
-    for tensor in _messages(graph, _INITIALIZER):
-        yield from _tensor_locations(tensor)
-    for node in _messages(graph, _NODE):
-        for attribute in _messages(node, _ATTRIBUTE):
-            for tensor in _messages(attribute, _ATTRIBUTE_TENSOR):
-                yield from _tensor_locations(tensor)
-            for subgraph in _messages(attribute, _ATTRIBUTE_GRAPH):
-                yield from _graph_locations(subgraph)
+def _locations(message: bytes, kind: str) -> Iterator[str]:
+    if kind == "external":
+        # Of a field that stands twice, protobuf takes the last.
+        entry = dict(_fields(message))
+        if entry.get(_KEY) == b"location":
+            yield entry.get(_VALUE, b"").decode()
+        return
+    below = _FIELDS[kind]
+    for number, content in _fields(message):
+        if number in below:
+            yield from _locations(content, below[number])
 
 
-def _tensor_locations(tensor: bytes) -> Iterator[str]:
-    for entry in _messages(tensor, _TENSOR_EXTERNAL):
-        if next(_messages(entry, _KEY), b"") == b"location":
-            yield next(_messages(entry, _VALUE), b"").decode()
-
-
-def _messages(message: bytes, wanted: int) -> Iterator[bytes]:
-    """The length-delimited fields of that number."""
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The length-delimited fields, by number."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -57,8 +60,7 @@ def _messages(message: bytes, wanted: int) -> Iterator[bytes]:
                 size, at = _varint(message, at)
                 if at + size > len(message):
                     raise ValueError("a field ends beyond its message")
-                if tag >> 3 == wanted:
-                    yield message[at : at + size]
+                yield tag >> 3, message[at : at + size]
                 at += size
             case 5:
                 at += 4

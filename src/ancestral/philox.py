@@ -88,7 +88,7 @@ def uniforms(
     """
     for name, values in (("index", indices), ("position", positions), ("particle", [particle])):
         array = np.asarray(values)
-        if array.size and not (0 <= int(array.min()) and int(array.max()) < 2**32):
+        if array.size and not (int(array.min()) >= 0 and int(array.max()) < 2**32):
             raise InvalidInput(f"{name}: expected integers in 0 .. 2^32 - 1, got {values!r}")
     counter = np.empty((len(indices), len(positions), 4), np.uint32)
     counter[..., 0] = np.asarray(positions)[None, :]

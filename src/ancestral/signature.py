@@ -19,7 +19,7 @@ class Update(StrEnum):
     """How a carried tensor changes from step to step."""
 
     APPEND = "append"
-    """Slots from the position on are written, all others kept: input and output may share memory."""
+    """Slots from the position on are written, no others: input and output may share memory."""
     REPLACE = "replace"
     """Every element may change: input and output must not share memory."""
 

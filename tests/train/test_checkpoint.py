@@ -15,7 +15,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError
 from ancestral.train.checkpoint import Summary, load_checkpoint, save_checkpoint
 from ancestral.train.data.dataset import Split
-from ancestral.train.models.transformer import Transformer, TransformerConfig
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
 
 SPEC = DataSpec(name="toy", event_shape=(2, 3), levels=5, num_classes=4)
 SPLIT = Split(np.array([3, 1]), np.array([0]), np.array([2]))

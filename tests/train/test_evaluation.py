@@ -13,7 +13,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Part
 from ancestral.train.evaluation import estimate, evaluate, evaluate_model, model_log_prob
-from ancestral.train.models.transformer import Transformer, TransformerConfig
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.units import bits_per_dim
 
 SPEC = DataSpec(name="toy", event_shape=(1, 3), levels=2, num_classes=2)

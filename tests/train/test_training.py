@@ -20,7 +20,8 @@ from ancestral.train.data import load_idx, load_text
 from ancestral.train.data.dataset import Dataset, Part, cut, fractional_split
 from ancestral.train.evaluation import evaluate, evaluate_model
 from ancestral.train.models.dropout import dropout
-from ancestral.train.models.transformer import Transformer, TransformerConfig
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
 from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average

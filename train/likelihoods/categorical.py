@@ -1,10 +1,10 @@
 """The categorical likelihood over v values: log-probabilities, and draws by inverse CDF.
 
-A draw is a deterministic function of the logits and of one uniform u: with w = exp(l - max l) and C
-its cumulative sum, the value is the first i with C_i >= u C_last, never one of w_i = 0. Over many
-values C is summed in blocks of about sqrt(v), which keeps its rounding near that of a sum of sqrt(v)
-terms (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2), and only the block
-that holds the value is summed value by value.
+A draw is a deterministic function of the logits and of one uniform u: with w = exp(l - max l) and
+C its cumulative sum, the value is the first i with C_i >= u C_last, never one of w_i = 0. Over many
+values C is summed in blocks of about sqrt(v), which keeps its rounding near that of a sum of
+sqrt(v) terms (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2), and only
+the block that holds the value is summed value by value.
 """
 
 import math

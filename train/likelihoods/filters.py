@@ -1,7 +1,7 @@
 """Which values stay: temperature, then top-k, top-p and min-p, as thresholds found by bisection.
 
-Every filter keeps an upper set of the logits, z_i >= threshold, so a threshold is all that it finds:
-no sort, the same few operations in PyTorch, ONNX and Triton, and values of equal probability stay
+Every filter keeps an upper set of the logits, z_i >= threshold, so a threshold is all that it
+finds: no sort, the same few operations in PyTorch and ONNX, and values of equal probability stay
 together. Each is applied to the renormalised result of the one before.
 
 References:

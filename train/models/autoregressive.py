@@ -62,10 +62,18 @@ class AutoregressiveModel(nn.Module, ABC):
         self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
     ) -> Float[Tensor, "b t"]:
         """log p(x_t | x_<t, y) of each position, in nats."""
-        log_prob = categorical.log_prob(self.logits(x, label), x)
+        return self.gathered_log_prob(self.logits(x, label), x)
+
+    @final
+    def gathered_log_prob(
+        self, logits: Float[Tensor, "b t v"], x: Int64[Tensor, "b t"]
+    ) -> Float[Tensor, "b t"]:
+        """log p(x_t | x_<t) from logits that were computed before, in nats."""
+        log_prob = categorical.log_prob(logits, x)
         if self.first_position == 0:
             return log_prob
-        return torch.cat([torch.zeros_like(log_prob[:, :1]), log_prob[:, 1:]], dim=1)
+        # By `where`: a slice of t - 1 positions would bind an exported graph to t > 2.
+        return torch.where(torch.arange(x.shape[1], device=x.device) == 0, 0.0, log_prob)
 
     @final
     def log_prob(
@@ -76,7 +84,7 @@ class AutoregressiveModel(nn.Module, ABC):
 
     @final
     def initial_cache(self, b: int) -> dict[str, Tensor]:
-        """The cache of b rows before the first step, in the dtype and on the device of the model."""
+        """The cache of b rows before the first step, in the model's dtype and on its device."""
         like = next(self.parameters())
         return {
             entry.name: torch.full(

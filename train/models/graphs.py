@@ -18,6 +18,8 @@ from ancestral.triton_kernels.append import append
 
 GraphName = Literal["log_prob", "logits", "redraw", "prefill", "step", "step_filtered"]
 GRAPH_NAMES: tuple[GraphName, ...] = get_args(GraphName)
+PARALLEL: tuple[GraphName, ...] = ("log_prob", "logits", "redraw")
+"""Graphs that share one pass over whole events."""
 
 
 class Program(nn.Module, ABC):
@@ -51,60 +53,44 @@ class Program(nn.Module, ABC):
 
 
 @final
-class LogProb(Program):
-    """x [b, t] -> log p(x_t | x_<t) [b, t], in nats."""
+class Parallel(Program):
+    """Everything that one pass over whole events gives: any of three outputs.
 
-    @property
-    def signature(self) -> GraphSignature:
-        """x, label -> log_prob."""
-        return GraphSignature(
-            inputs=(_spec("x", "int64", "b", "t"), *self._label()),
-            outputs=(_spec("log_prob", "float32", "b", "t"),),
-        )
-
-    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor]:
-        """Per-position log-probabilities."""
-        return (self.model.position_log_prob(x, self._split(rest)[0]),)
-
-
-@final
-class Logits(Program):
-    """x [b, t] -> logits of p(x_t | x_<t) [b, t, v]."""
-
-    @property
-    def signature(self) -> GraphSignature:
-        """x, label -> logits."""
-        return GraphSignature(
-            inputs=(_spec("x", "int64", "b", "t"), *self._label()),
-            outputs=(_spec("logits", "float32", "b", "t", self.model.data.levels),),
-        )
-
-    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor]:
-        """Unnormalised log-probabilities, the shift inside."""
-        return (self.model.logits(x, self._split(rest)[0]),)
-
-
-@final
-class Redraw(Program):
-    """x [b, t], u [b, t] -> the value that u draws at each position, given x before it.
-
-    A sample that u drew is a fixed point (Song et al. 2020, arXiv:2002.03629, section 3).
+    log_prob [b, t], log p(x_t | x_<t) in nats; logits [b, t, v], unnormalised, the shift inside;
+    values [b, t], what u [b, t] draws at each position given x before it: a sample that u drew is
+    a fixed point (Song et al. 2020, arXiv:2002.03629, section 3).
     """
 
+    def __init__(self, model: AutoregressiveModel, outputs: tuple[str, ...]) -> None:
+        super().__init__(model)
+        self.outputs = outputs
+
     @property
     def signature(self) -> GraphSignature:
-        """x, u, label -> values."""
-        x, u = _spec("x", "int64", "b", "t"), _spec("u", "float32", "b", "t")
+        """x, u where values are drawn, label -> the outputs."""
+        specs = {
+            "log_prob": _spec("log_prob", "float32", "b", "t"),
+            "logits": _spec("logits", "float32", "b", "t", self.model.data.levels),
+            "values": _spec("values", "int64", "b", "t"),
+        }
+        u = (_spec("u", "float32", "b", "t"),) if "values" in self.outputs else ()
         return GraphSignature(
-            inputs=(x, u, *self._label()), outputs=(_spec("values", "int64", "b", "t"),)
+            inputs=(_spec("x", "int64", "b", "t"), *u, *self._label()),
+            outputs=tuple(specs[name] for name in self.outputs),
         )
 
-    def forward(self, x: Tensor, u: Tensor, *rest: Tensor) -> tuple[Tensor]:
-        """Drawn values; where there is no start symbol, x_0 stays as it is."""
-        values = categorical.draw(self.model.logits(x, self._split(rest)[0]), u)
-        if self.model.first_position == 0:
-            return (values,)
-        return (torch.cat([x[:, :1], values[:, 1:]], dim=1),)
+    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """One pass; where there is no start symbol, x_0 has log-prob 0 and is not drawn."""
+        draws = "values" in self.outputs
+        u, rest = (rest[0], rest[1:]) if draws else (None, rest)
+        logits = self.model.logits(x, self._split(rest)[0])
+        results = {"logits": logits, "log_prob": self.model.gathered_log_prob(logits, x)}
+        if u is not None:
+            values = categorical.draw(logits, u)
+            if self.model.first_position:
+                values = torch.cat([x[:, :1], values[:, 1:]], dim=1)
+            results["values"] = values
+        return tuple(results[name] for name in self.outputs)
 
 
 @final
@@ -124,7 +110,7 @@ class Prefill(Program):
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Consume the start symbol and x_0 .. x_(s-2); no head is computed.
 
-        Without a start symbol x_(s-1) is consumed too, and once more, to the same slot, by the step.
+        Without a start symbol x_(s-1) is consumed too; the step writes the same slot once more.
         """
         label, cache = self._split(rest)
         first = self.model.first_position
@@ -216,12 +202,10 @@ class Step(Program):
 def build(name: GraphName, model: AutoregressiveModel) -> Program:
     """The program of that name over a model."""
     match name:
-        case "log_prob":
-            return LogProb(model)
-        case "logits":
-            return Logits(model)
+        case "log_prob" | "logits":
+            return Parallel(model, (name,))
         case "redraw":
-            return Redraw(model)
+            return Parallel(model, ("values",))
         case "prefill":
             return Prefill(model)
         case "step":

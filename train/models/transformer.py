@@ -7,196 +7,26 @@ References:
     Chen et al. (2020), Generative pretraining from pixels: images as sequences.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, final
+import copy
+from collections.abc import Callable
+from typing import final
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, rms_norm, silu
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.train.models.block import Block, Linear, Norm, rotary_angles
 from ancestral.train.models.dropout import dropout
+from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [b, s, h d], k [b, s, g d], v [b, s, g d]) -> y [b, s, h d]."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerConfig:
-    """Shape of the network; what it models stands in the DataSpec.
-
-    Attributes:
-        width: of the residual stream.
-        layers: number of blocks.
-        heads: number of query heads.
-        kv_heads: number of key/value heads (grouped-query attention); None is heads.
-        head_width: of one head; None is width / heads.
-        hidden: width inside the feed-forward part; None is 4 width.
-        positions: learned, added to the input; or rotary, applied to queries and keys.
-        rotary_base: of the rotary frequencies.
-        norm: LayerNorm or RMSNorm, before each part and at the end.
-        norm_epsilon: added to the variance.
-        activation: of the feed-forward part; gelu_tanh is GPT-2's approximation.
-        bias: whether linear maps and LayerNorm have biases.
-        tied: whether the output map is the token embedding, transposed.
-        start: "learned", the id of a start token, or None: x_0 must then be observed.
-        above: whether images feed the upper neighbour beside the previous value.
-        dropout: rate on embeddings and residual branches, in training.
-        attention_dropout: rate on attention weights, in training; None is dropout.
-        smoothness: number of levels over which the fresh embeddings and outputs of neighbouring
-            levels are alike, for levels that are amounts; 0 draws each level by itself.
-    """
-
-    width: int = 64
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int | None = None
-    head_width: int | None = None
-    hidden: int | None = None
-    positions: Literal["learned", "rotary"] = "learned"
-    rotary_base: float = 10_000.0
-    norm: Literal["layer", "rms"] = "layer"
-    norm_epsilon: float = 1e-5
-    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
-    bias: bool = True
-    tied: bool = False
-    start: Literal["learned"] | int | None = "learned"
-    above: bool = False
-    dropout: float = 0.0
-    attention_dropout: float | None = None
-    smoothness: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads", "group_heads", "head", "inner"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected an integer >= 1, got {value}"
-                )
-        if self.heads % self.group_heads:
-            raise InvalidInput(
-                f"TransformerConfig: expected heads to be a multiple of kv_heads, "
-                f"got {self.heads} and {self.group_heads}"
-            )
-        if self.head_width is None and self.width % self.heads:
-            raise InvalidInput(
-                f"TransformerConfig: expected width to be a multiple of heads (or head_width to be "
-                f"given), got {self.width} and {self.heads}"
-            )
-        if self.positions == "rotary" and self.head % 2:
-            raise InvalidInput(
-                f"TransformerConfig: rotary needs an even head_width, got {self.head}"
-            )
-        if not 0 <= self.smoothness < float("inf"):
-            raise InvalidInput(
-                f"TransformerConfig.smoothness: expected a number >= 0, got {self.smoothness}"
-            )
-        for name in ("dropout", "attention_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected [0, 1), got {getattr(self, name)}"
-                )
-
-    @property
-    def group_heads(self) -> int:
-        """Number of key/value heads."""
-        return self.heads if self.kv_heads is None else self.kv_heads
-
-    @property
-    def attention_rate(self) -> float:
-        """Rate of dropout on attention weights."""
-        return self.dropout if self.attention_dropout is None else self.attention_dropout
-
-    @property
-    def head(self) -> int:
-        """Width of one head."""
-        return self.width // self.heads if self.head_width is None else self.head_width
-
-    @property
-    def inner(self) -> int:
-        """Width inside the feed-forward part."""
-        return 4 * self.width if self.hidden is None else self.hidden
-
-
-class Linear(nn.Module):
-    """x W + b with W stored [d_in, d_out], as the exported graphs read it."""
-
-    def __init__(self, d_in: int, d_out: int, bias: bool, scale: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(d_in, d_out) * (scale * d_in**-0.5))
-        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
-
-    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        """Apply the map to the last axis."""
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
-
-
-class Norm(nn.Module):
-    """LayerNorm or RMSNorm over the last axis."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.kind, self.epsilon = config.norm, config.norm_epsilon
-        self.weight = nn.Parameter(torch.ones(config.width))
-        with_bias = config.bias and config.norm == "layer"
-        self.bias = nn.Parameter(torch.zeros(config.width)) if with_bias else None
-
-    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Normalise the last axis."""
-        shape = (self.weight.shape[0],)
-        if self.kind == "rms":
-            return rms_norm(x, shape, self.weight, self.epsilon)
-        return layer_norm(x, shape, self.weight, self.bias, self.epsilon)
-
-
-class Block(nn.Module):
-    """Attention, then the feed-forward part, each on the normalised residual stream."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        c, depth = config, (2 * config.layers) ** -0.5
-        self.config = config
-        self.attention_norm = Norm(c)
-        self.qkv = Linear(c.width, (c.heads + 2 * c.group_heads) * c.head, c.bias)
-        self.out = Linear(c.heads * c.head, c.width, c.bias, depth)
-        self.feed_norm = Norm(c)
-        self.up = Linear(c.width, c.inner * (2 if c.activation == "swiglu" else 1), c.bias)
-        self.down = Linear(c.inner, c.width, c.bias, depth)
-
-    def forward(
-        self,
-        h: Float[Tensor, "b s d"],
-        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
-        rotary: tuple[Tensor, Tensor] | None,
-    ) -> Float[Tensor, "b s d"]:
-        """One block; `attend` mixes positions, all else is per position."""
-        c = self.config
-        width, group = c.heads * c.head, c.group_heads * c.head
-        q, k, v = self.qkv(self.attention_norm(h)).split([width, group, group], dim=-1)
-        if rotary is not None:
-            q, k = (_rotate(part.unflatten(-1, (-1, c.head)), *rotary) for part in (q, k))
-        y = self.out(attend(q, k, v))
-        h = h + dropout(y, c.dropout, self.training)
-        return h + dropout(self._feed(self.feed_norm(h)), c.dropout, self.training)
-
-    def _feed(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
-        inner = self.up(h)
-        match self.config.activation:
-            case "swiglu":
-                gate, value = inner.chunk(2, dim=-1)
-                return self.down(silu(gate) * value)
-            case "gelu_tanh":
-                return self.down(gelu(inner, approximate="tanh"))
-            case "gelu":
-                return self.down(gelu(inner))
 
 
 @final
@@ -227,7 +57,7 @@ class Transformer(AutoregressiveModel):
         self.above = _table(data.levels + 1, d, scale) if config.above else None
         self.position = _table(data.length, d, scale) if config.positions == "learned" else None
         if config.positions == "rotary":
-            angles = _angles(data.length, config.head, config.rotary_base)
+            angles = rotary_angles(data.length, config.head, config.rotary_base)
             self.register_buffer("cosine", angles.cos().float())
             self.register_buffer("sine", angles.sin().float())
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -249,6 +79,26 @@ class Transformer(AutoregressiveModel):
             self.above.weight[:-1] = factor @ self.above.weight[:-1]
         if self.head is not None:
             self.head.weight.copy_(self.head.weight @ factor.T)
+
+    def shortened(self, length: int) -> "Transformer":
+        """The same weights over sequences of at most that many positions: a shorter cache.
+
+        Raises:
+            InvalidInput: events are no sequences, or the length is not in 1 .. their own.
+        """
+        if len(self.data.event_shape) != 1 or not 1 <= length <= self.data.length:
+            raise InvalidInput(
+                f"length: expected 1 .. {self.data.length} for sequences (images keep theirs), "
+                f"got {length} for events {self.data.event_shape}"
+            )
+        short = copy.deepcopy(self)
+        short.data = self.data.model_copy(update={"event_shape": (length,)})
+        if short.position is not None:
+            rows = short.position.weight.detach()[:length].clone()
+            short.position = nn.Embedding.from_pretrained(rows, freeze=False)
+        if self.config.positions == "rotary":
+            short.cosine, short.sine = self.cosine[:length].clone(), self.sine[:length].clone()
+        return short
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
@@ -369,7 +219,7 @@ class Transformer(AutoregressiveModel):
         self, consumed: Int64[Tensor, "b n"], slots: Int64[Tensor, "#b s"]
     ) -> Int64[Tensor, "b s"]:
         """Value above each predicted pixel; `levels` in the first row, where there is none."""
-        # Slot n predicts pixel p = n + first_position; slot m consumed pixel m - 1 + first_position.
+        # Slot n predicts pixel n + first_position and consumed the pixel before that one.
         width = self.data.event_shape[1]
         source = slots - width + 1
         gathered = consumed.gather(1, source.clamp_min(0).expand(consumed.shape[0], -1))
@@ -380,32 +230,3 @@ def _table(rows: int, d: int, scale: float) -> nn.Embedding:
     table = nn.Embedding(rows, d)
     nn.init.normal_(table.weight, std=scale)
     return table
-
-
-def _angles(length: int, head: int, base: float) -> Float[Tensor, "t half"]:
-    frequencies = base ** (-torch.arange(0, head, 2, dtype=torch.float64) / head)
-    return torch.arange(length, dtype=torch.float64)[:, None] * frequencies
-
-
-def _rotate(
-    x: Float[Tensor, "b s h d"],
-    cosine: Float[Tensor, "#b s half"],
-    sine: Float[Tensor, "#b s half"],
-) -> Float[Tensor, "b s hd"]:
-    """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their slots (Llama's pairing)."""
-    first, second = x.chunk(2, dim=-1)
-    cosine, sine = cosine[:, :, None].to(x.dtype), sine[:, :, None].to(x.dtype)
-    rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
-    return rotated.flatten(-2)
-
-
-def config_from_json(values: Mapping[str, object]) -> TransformerConfig:
-    """The configuration of a manifest.
-
-    Raises:
-        InvalidInput: an unknown or ill-typed field.
-    """
-    try:
-        return TransformerConfig(**values)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise InvalidInput(f"transformer config: {error}") from error

@@ -1,0 +1,233 @@
+"""What is measured: models of given shapes with random weights, exported once and kept.
+
+    python -m benchmarks.cases W1 W2        exports them, and the baseline's graphs
+
+A folder is named after the code that exported it: where that changes, the case is exported again.
+"""
+
+import argparse
+import functools
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ancestral.train.models.transformer import Transformer
+
+ROOT = Path(__file__).resolve().parent
+BUNDLES = ROOT / ".bundles"
+GRAPHS = ("log_prob", "logits", "redraw", "step")
+_SOURCES = (
+    "benchmarks/plain_graph.py",
+    "export/*.py",
+    "src/ancestral/dataspec.py",
+    "src/ancestral/manifest.py",
+    "src/ancestral/philox.py",
+    "src/ancestral/signature.py",
+    "train/likelihoods/*.py",
+    "train/models/*.py",
+    "triton_kernels/*.py",
+)
+"""What decides how an exported case looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model, and how it is sampled.
+
+    Attributes:
+        name: on the command line and in the rows.
+        about: in words.
+        config: fields of its TransformerConfig.
+        event_shape: of one event.
+        levels: number of values.
+        prefix: positions that are given.
+        batches: numbers of rows.
+        shares: the case whose weights these are, where only the event is longer.
+        plain: whether the baseline's graph is exported too.
+    """
+
+    name: str
+    about: str
+    config: Mapping[str, Any]
+    event_shape: tuple[int, ...]
+    levels: int
+    prefix: int = 0
+    batches: tuple[int, ...] = (1,)
+    shares: str | None = None
+    plain: bool = True
+
+    @property
+    def length(self) -> int:
+        """Positions of an event."""
+        product = 1
+        for size in self.event_shape:
+            product *= size
+        return product
+
+
+_W2 = MappingProxyType({"width": 128, "layers": 4, "heads": 4})
+_TINY = MappingProxyType({"width": 16, "layers": 1, "heads": 2})
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            name="W1",
+            about="GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
+            config=MappingProxyType(
+                {
+                    "width": 768,
+                    "layers": 12,
+                    "heads": 12,
+                    "activation": "gelu_tanh",
+                    "tied": True,
+                    "start": 50_256,
+                }
+            ),
+            event_shape=(80,),
+            levels=50_257,
+            prefix=16,
+            batches=(1, 8, 32),
+        ),
+        Case(
+            name="W2",
+            about="4 layers, width 128, 4 heads, 256 values, 784 positions",
+            config=_W2,
+            event_shape=(28, 28),
+            levels=256,
+            batches=(1, 16, 64),
+        ),
+        Case(
+            name="W2-long",
+            about="W2 with a cache 8 times longer",
+            config=_W2,
+            event_shape=(8 * 784,),
+            levels=256,
+            batches=(1, 16),
+            shares="W2",
+            plain=False,
+        ),
+        Case(
+            name="tiny",
+            about="1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
+            config=_TINY,
+            event_shape=(3, 4),
+            levels=5,
+            prefix=3,
+            batches=(1, 3),
+        ),
+        Case(
+            name="tiny-long",
+            about="tiny with a cache 8 times longer",
+            config=_TINY,
+            event_shape=(8 * 12,),
+            levels=5,
+            batches=(1,),
+            shares="tiny",
+            plain=False,
+        ),
+    )
+}
+
+
+def model(case: Case) -> "Transformer":
+    """The model of a case, in evaluation: weights of seed 0.
+
+    Where it shares another case's weights, the position table alone is longer.
+    """
+    import torch
+
+    from ancestral.dataspec import DataSpec
+    from ancestral.train.models.transformer import Transformer
+    from ancestral.train.models.transformer_config import TransformerConfig
+
+    torch.manual_seed(0)
+    data = DataSpec(name=case.name, event_shape=case.event_shape, levels=case.levels)
+    made = Transformer(TransformerConfig(**case.config), data).eval()
+    if case.shares is not None:
+        weights = model(CASES[case.shares]).state_dict()
+        short = weights.pop("position.weight")
+        made.load_state_dict(weights, strict=False)
+        with torch.no_grad():
+            made.position.weight[: len(short)] = short
+    return made
+
+
+def bundle(case: Case) -> Path:
+    """The case's bundle; exported by another process where it is missing."""
+    return _ready(case) / "bundle"
+
+
+def plain_graph(case: Case) -> Path:
+    """The baseline's ONNX file; exported by another process where it is missing."""
+    return _ready(case) / "plain" / "model.onnx"
+
+
+def _ready(case: Case) -> Path:
+    # Another process, so that the one that measures holds no PyTorch.
+    if not bundle_folder(case).is_dir():
+        command = [sys.executable, "-m", "benchmarks.cases", case.name, "--key", _key(case.name)]
+        subprocess.run(command, cwd=ROOT.parent, check=True)
+    return bundle_folder(case)
+
+
+def bundle_folder(case: Case) -> Path:
+    """Where a case is exported to: another folder when the case or the exporting code changes."""
+    return BUNDLES / f"{case.name}-{_key(case.name)}"
+
+
+@functools.cache
+def _key(name: str) -> str:
+    """Of a case and of the code that exports it, as a process finds it first: 12 hex digits."""
+    case = CASES[name]
+    shape = [dict(case.config), case.event_shape, case.levels, case.shares, case.plain]
+    digest = hashlib.sha256(json.dumps(shape).encode())
+    files = [file for part in _SOURCES for file in ROOT.parent.glob(part)]
+    for file in sorted(files):
+        digest.update(str(file.relative_to(ROOT.parent)).encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def export(case: Case, folder: Path) -> None:
+    """Export a case; what older code exported of it is removed."""
+    from ancestral.export.bundle import export_bundle
+    from benchmarks.plain_graph import export_plain
+
+    made = model(case)
+    BUNDLES.mkdir(exist_ok=True)
+    (BUNDLES / ".gitignore").write_text("*\n")
+    for old in BUNDLES.glob(f"{case.name}-{'[0-9a-f]' * 12}*"):
+        shutil.rmtree(old)
+    work = folder.with_suffix(".part")
+    export_bundle(
+        made, work / "bundle", graphs=GRAPHS, progress=lambda line: print(f"{case.name}: {line}")
+    )
+    if case.plain:
+        print(f"{case.name}: the baseline's graph")
+        export_plain(made, work / "plain" / "model.onnx")
+    work.rename(folder)
+
+
+def main() -> None:
+    """Export the cases that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=["W1", "W2", "W2-long"], metavar="case")
+    parser.add_argument(
+        "--key", help="of the folder; by the code as it is now where it is not given"
+    )
+    options = parser.parse_args()
+    for case in [CASES[name] for name in options.cases]:
+        folder = BUNDLES / f"{case.name}-{options.key}" if options.key else bundle_folder(case)
+        if not folder.is_dir():
+            export(case, folder)
+
+
+if __name__ == "__main__":
+    main()

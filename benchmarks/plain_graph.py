@@ -1,0 +1,133 @@
+"""The baseline's graph: tokens in, logits out, caches in place by GroupQueryAttention.
+
+It is what a competent user would export for a loop of their own: nothing in it but the network.
+Positions and lengths come from the host, which knows them; the start symbol is a token; a block
+gives logits at its last position alone.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.errors import InvalidInput
+from ancestral.train.models.transformer import Transformer
+
+
+class PlainModel(nn.Module):
+    """A Transformer over its caches, written for ONNX Runtime alone."""
+
+    def __init__(self, model: Transformer) -> None:
+        """Borrow the weights of a model without labels and upper neighbour.
+
+        Raises:
+            InvalidInput: the model is of another kind.
+        """
+        super().__init__()
+        config = model.config
+        if model.label is not None or model.above is not None:
+            raise InvalidInput("plain: expected a model without labels and upper neighbour")
+        if config.start is None or (config.start == "learned" and config.tied):
+            raise InvalidInput(
+                "plain: expected a start token, or a learned start and untied output"
+            )
+        self.model = model
+        table = model.token.weight.detach()
+        if model.start is not None:
+            table = torch.cat([table, model.start.weight.detach()])
+            self.table = nn.Embedding.from_pretrained(table)
+        else:
+            self.table = model.token
+
+    def forward(
+        self, tokens: Tensor, slots: Tensor, seqlens: Tensor, total: Tensor, cache: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Logits [b, v] after the last token, and the caches.
+
+        Args:
+            tokens: consumed, [b, s]; `start_token` at slot 0.
+            slots: where they stand, [b, s].
+            seqlens: last valid slot of each row, [b] int32.
+            total: length after this call, an int32 scalar.
+            cache: k and v of each layer, [b, g, T, d].
+        """
+        config = self.model.config
+        new: list[Tensor] = []
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            k_cache, v_cache = cache[2 * layer], cache[2 * layer + 1]
+            y, *kept = torch.onnx.ops.symbolic_multi_out(
+                "com.microsoft::GroupQueryAttention",
+                (q, k, v, k_cache, v_cache, seqlens, total),
+                {"num_heads": config.heads, "kv_num_heads": config.group_heads},
+                dtypes=(q.dtype,) * 3,
+                shapes=(q.shape, k_cache.shape, v_cache.shape),
+                version=1,
+            )
+            new.extend(kept)
+            return y
+
+        h, rotary = self.table(tokens), None
+        if self.model.position is not None:
+            h = h + self.model.position(slots)
+        else:
+            rotary = (self.model.cosine[slots], self.model.sine[slots])
+        for i, block in enumerate(self.model.blocks):
+            h = block(h, lambda q, k, v, i=i: attend(i, q, k, v), rotary)
+        last = self.model.norm(h[:, -1])
+        if self.model.head is not None:
+            return self.model.head(last), *new
+        return nn.functional.linear(last, self.model.token.weight), *new
+
+
+def start_token(model: Transformer) -> int:
+    """The token that stands for the start: the model's own, or one past the levels."""
+    start = model.config.start
+    return start if isinstance(start, int) else model.data.levels
+
+
+def export_plain(model: Transformer, file: Path) -> None:
+    """Write the graph and its weights beside it; cache shapes and the start token are noted in it.
+
+    Raises:
+        InvalidInput: the model is of a kind that the baseline does not serve.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    config, t = model.config, model.data.length
+    plain = PlainModel(model).eval()
+    b, s = 2, 3
+    cache = [torch.zeros(b, config.group_heads, t, config.head) for _ in range(2 * config.layers)]
+    rows = torch.export.Dim("b", min=1, max=2**20)
+    block = torch.export.Dim("s", min=1, max=t)
+    names = [f"{part}_{i}" for i in range(config.layers) for part in "kv"]
+    # The exporter's own notes are no concern of a benchmark's reader.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            plain,
+            (
+                torch.zeros(b, s, dtype=torch.int64),
+                torch.arange(s).repeat(b, 1),
+                torch.full((b,), s - 1, dtype=torch.int32),
+                torch.tensor(s, dtype=torch.int32),
+                cache,
+            ),
+            dynamo=True,
+            opset_version=24,
+            dynamic_shapes=(
+                {0: rows, 1: block},
+                {0: rows, 1: block},
+                {0: rows},
+                {},
+                [{0: rows}] * len(cache),
+            ),
+            input_names=["tokens", "slots", "seqlens", "total", *names],
+            output_names=["logits", *(f"{name}_next" for name in names)],
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props["start_token"] = str(start_token(model))
+    program.save(str(file), external_data=True)

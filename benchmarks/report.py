@@ -1,0 +1,138 @@
+"""Turn the rows into tables, between markers of a Markdown file.
+
+    python -m benchmarks.report                       docs/benchmarks.md
+    python -m benchmarks.report README.md --check     exit status 1 where the file is out of date
+
+The file holds the lines `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`; what stands
+between them is replaced. A table shows the latest row of each case, quantity, batch and machine.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ancestral.files import write_atomically
+from benchmarks.cases import CASES
+from benchmarks.rows import RESULTS, ROOT, Row, read
+
+BEGIN = "<!-- benchmarks:begin -->"
+END = "<!-- benchmarks:end -->"
+_HEAD = (
+    "| quantity | batch | ours, p50 (p20 to p80) | beside | ratio | target | parity, nats |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def latest(rows: Sequence[Row]) -> list[Row]:
+    """The last row of each case, quantity, batch, machine and number of threads, in that order."""
+    kept: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = (row.case, row.quantity, row.batch, row.machine.name, row.threads)
+        kept.pop(key, None)
+        kept[key] = row
+    order = list(dict.fromkeys(row.quantity for row in rows))
+    return sorted(kept.values(), key=lambda row: (order.index(row.quantity), row.batch))
+
+
+def render(rows: Sequence[Row]) -> str:
+    """A table for each machine and case, in Markdown."""
+    parts = []
+    shown = latest(rows)
+    for machine, threads, case in dict.fromkeys(
+        (row.machine.name, row.threads, row.case) for row in shown
+    ):
+        group = [
+            r for r in shown if (r.machine.name, r.threads, r.case) == (machine, threads, case)
+        ]
+        about = CASES[case].about if case in CASES else ""
+        parts += [
+            f"### {case}: {about}",
+            "",
+            f"{machine}, {threads} threads; {_versions(group)}.",
+            "",
+            *_HEAD,
+            *map(_line, group),
+            "",
+        ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _line(row: Row) -> str:
+    spread = f" ({_number(row.p20)} to {_number(row.p80)})" if len(row.rounds) > 1 else ""
+    beside = ""
+    if row.baseline:
+        beside = f"{row.baseline} {_number(float(np.median(row.baseline_rounds)))}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    target = "" if row.target is None else f"{row.target}: {'met' if row.met else '**missed**'}"
+    found = (row.parity.max_abs_nats, row.parity.sample_nats, row.parity.baseline_nats)
+    worst = max(value for value in found if value is not None)
+    cells = (
+        row.quantity,
+        str(row.batch),
+        f"{_number(row.p50)} {row.unit}{spread}",
+        beside,
+        ratio,
+        target,
+        f"{worst:.1e} of {row.parity.limit_nats:.1e}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def _versions(rows: Sequence[Row]) -> str:
+    last = max(rows, key=lambda row: row.date)
+    shown = ("python", "numpy", "onnxruntime", "onnxruntime-gpu")
+    names = [
+        f"{name} {last.machine.versions[name]}" for name in shown if name in last.machine.versions
+    ]
+    return ", ".join([*names, f"commit {last.commit}", last.date[:10]])
+
+
+def replaced(text: str, table: str) -> str:
+    """A text with the table between its markers.
+
+    Raises:
+        ValueError: the markers are not there once each, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in after:
+        raise ValueError(f"expected the lines {BEGIN} and {END}, once each and in this order")
+    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Write the tables, or compare them; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", type=Path, default=ROOT.parent / "docs/benchmarks.md")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args(words)
+    rows = [row for name in CASES for row in read(options.results / f"{name}.jsonl")]
+    if not rows:
+        print(f"{options.results}: no rows: python -m benchmarks.run", file=sys.stderr)
+        return 2
+    try:
+        old = options.file.read_text()
+        new = replaced(old, render(rows))
+    except (OSError, ValueError) as error:
+        print(f"{options.file}: {error}", file=sys.stderr)
+        return 2
+    if new == old:
+        return 0
+    if options.check:
+        print(f"{options.file}: out of date: python -m benchmarks.report", file=sys.stderr)
+        return 1
+    write_atomically(options.file, new.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

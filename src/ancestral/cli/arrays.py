@@ -1,0 +1,44 @@
+"""Arrays that users hand over in .npy and .npz files; nothing in them is unpickled."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.errors import InvalidInput
+
+ALONE = ""
+"""Name of the array of an .npy file."""
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz by name; that of an .npy under the name ALONE.
+
+    Raises:
+        InvalidInput: no such file, truncated, or not of plain arrays.
+    """
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return {ALONE: content}
+            return {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{path}: expected an .npy or .npz of numbers, got: {error}") from error
+
+
+def pick(path: Path, arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
+    """The first of the named arrays, or the only one there is.
+
+    Raises:
+        InvalidInput: none of the names is there, and there is not just one array.
+    """
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise InvalidInput(f"{path}: expected an array {' or '.join(names)}, got {sorted(arrays)}")

@@ -1,0 +1,130 @@
+"""`ancestral bench`: how fast backends are, each beside its parity."""
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ancestral.cli.installed import installed_backends
+from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
+from ancestral.cli.output import check_target, json_text, say, show, table
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ancestral.engine.measure import MeasureRow
+
+
+def bench(  # noqa: PLR0913 - the options of a command
+    bundle: BundlePath,
+    backend: Backends = None,
+    batch: Annotated[
+        str, typer.Option(metavar="B,B,...", help="Batch sizes to measure.")
+    ] = "1,16,64",
+    rounds: Annotated[int, typer.Option(help="Times that each batch is sampled.")] = 3,
+    device: Device = "cpu",
+    threads: Threads = None,
+    json: Json = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Append the rows to it."),
+    ] = None,
+) -> None:
+    """Time every backend that is installed at each batch size; exit 1 where parity fails.
+
+    A step is one position of the whole batch. Peak memory is that of a process of its own.
+    """
+    batches = batch_sizes(batch)
+    if rounds < 1:
+        raise InvalidInput(f"--rounds: expected an integer >= 1, got {rounds}")
+    if out is not None:
+        check_target(out, (".jsonl",))
+    names = tuple(dict.fromkeys(backend or installed_backends()))
+    rows = measure(bundle, names, batches, device=device, threads=threads, rounds=rounds)
+    passed = all(row.passed for row in rows)
+    if out is not None:
+        append_rows(out, rows)
+    if json:
+        document = {
+            "bundle": str(bundle),
+            "passed": passed,
+            "rows": [row.to_json() for row in rows],
+        }
+        typer.echo(json_text(document))
+    else:
+        show(speed_table(rows))
+    if not passed:
+        say("a backend fails parity: `ancestral verify` says where; its speed means nothing")
+        raise typer.Exit(1)
+
+
+def measure(
+    bundle: Path,
+    backends: Sequence[str],
+    batches: Sequence[int],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    rounds: int = 3,
+) -> list["MeasureRow"]:
+    """Rows of each backend in turn, told on standard error."""
+    from ancestral.engine.measure import measure_engine
+
+    rows: list[MeasureRow] = []
+    for name in backends:
+        say(f"measuring {name} on {device}, batch {', '.join(map(str, batches))}")
+        rows += measure_engine(bundle, name, batches, device=device, threads=threads, rounds=rounds)
+    return rows
+
+
+def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
+    """Speed of each backend and batch, with its parity in the last columns."""
+    heads = ("backend", "batch", "load s", "ms/step p50", "p95", "p99", "samples/s")
+    cells = [
+        (
+            f"{row.backend} {row.device}",
+            f"{row.batch}",
+            f"{row.load_s:.2f}",
+            f"{row.step_ms_p50:.3f}",
+            f"{row.step_ms_p95:.3f}",
+            f"{row.step_ms_p99:.3f}",
+            f"{row.samples_per_s:.1f}",
+            f"{row.log_prob_events_per_s:.0f}",
+            f"{row.peak_memory_mb:.0f}",
+            f"{row.max_abs_nats:.1e}",
+            "yes" if row.passed else "NO",
+        )
+        for row in rows
+    ]
+    return table(
+        "Speed and memory, with the parity of the same run",
+        (*heads, "log p/s", "peak MB", "max nats", "passed"),
+        cells,
+    )
+
+
+def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
+    """Add a JSON object a line; the rows that were there stay, whatever happens."""
+    from ancestral.files import write_atomically
+
+    old = out.read_bytes() if out.exists() else b""
+    lines = [json_module.dumps(row.to_json()) + "\n" for row in rows]
+    write_atomically(out, old + "".join(lines).encode())
+
+
+def batch_sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them.
+
+    >>> batch_sizes("1,16,64")
+    (1, 16, 64)
+
+    Raises:
+        InvalidInput: something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise InvalidInput(f"--batch: expected whole numbers >= 1 like 1,16,64, got {text!r}")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,124 @@
+"""`ancestral`: the commands, and the one place that turns errors into exit codes."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from ancestral import __version__
+from ancestral.cli.bench import bench
+from ancestral.cli.doctor import doctor
+from ancestral.cli.export import export
+from ancestral.cli.info import info
+from ancestral.cli.log_prob import log_prob
+from ancestral.cli.output import say
+from ancestral.cli.sample import sample
+from ancestral.cli.train import train
+from ancestral.cli.verify import verify
+from ancestral.errors import AncestralError, ParityError
+
+DONE, CHECK_FAILED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
+
+_COMMANDS: dict[str, dict[Callable[..., None], str]] = {
+    "Make a bundle": {
+        train: "ancestral train --recipe digits -o runs/digits",
+        export: "ancestral export runs/digits -o bundles/digits",
+    },
+    "Use it": {
+        sample: "ancestral sample bundles/digits -n 64 --label 3 --seed 0 -o threes.png",
+        log_prob: "ancestral log-prob bundles/digits events.npz -o log_prob.npz",
+    },
+    "Check it": {
+        info: "ancestral info bundles/digits",
+        verify: "ancestral verify bundles/digits --json",
+        bench: "ancestral bench bundles/digits --batch 1,16,64",
+        doctor: "ancestral doctor",
+    },
+}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        0 done, 1 a check failed, 2 bad input, 3 an internal error, 130 interrupted.
+    """
+    return guarded(lambda: application()(args=list(arguments), prog_name="ancestral"))
+
+
+def guarded(action: Callable[[], object]) -> int:
+    """Do something, tell on standard error what stopped it, and return the exit code of that."""
+    try:
+        action()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ParityError as error:
+        return _refuse(str(error), CHECK_FAILED)
+    except AncestralError as error:
+        return _refuse(str(error), BAD_INPUT)
+    except OSError as error:
+        return _refuse(_in_words(error), BAD_INPUT)
+    except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours, shown whole
+        traceback.print_exc()
+        return _refuse(
+            f"internal error ({type(error).__name__}): this is a fault of ancestral; please report "
+            f"it with the lines above and those of `ancestral doctor`",
+            INTERNAL_ERROR,
+        )
+    return DONE
+
+
+def application() -> typer.Typer:
+    """The commands, in groups."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 done, 1 a check failed, 2 bad input, 3 internal error, "
+        "130 interrupted.",
+    )
+    app.callback()(_ancestral)
+    for group, commands in _COMMANDS.items():
+        for command, example in commands.items():
+            name = command.__name__.replace("_", "-")
+            app.command(name, rich_help_panel=group, epilog=f"Example: {example}")(command)
+    return app
+
+
+def _ancestral(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
+
+    train and export make a bundle, sample and log-prob use it, verify proves that a backend keeps
+    its log-probabilities and samples.
+    """
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _refuse(sentence: str, code: int) -> int:
+    say(f"ancestral: {sentence}")
+    return code
+
+
+def _in_words(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"expected space on the disk, got none while writing ({error.strerror}): free some and "
+            f"run again; files that were there before are whole"
+        )
+    return f"{error}; files that were there before are whole"

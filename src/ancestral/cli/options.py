@@ -1,0 +1,38 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WHERE = "Where it runs"
+
+BundlePath = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="Folder that `ancestral export` wrote.")
+]
+Backend = Annotated[
+    str,
+    typer.Option(help="Runtime: torch or onnxruntime.", metavar="NAME", rich_help_panel=WHERE),
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="A runtime, torch or onnxruntime; may be repeated. Default: all that are installed.",
+        rich_help_panel=WHERE,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(help="cpu, cuda or cuda:N. Nothing falls back to another.", rich_help_panel=WHERE),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="CPU threads of the runtime. Default: its own choice.",
+        show_default=False,
+        rich_help_panel=WHERE,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

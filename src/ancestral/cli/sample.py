@@ -1,0 +1,170 @@
+"""`ancestral sample`: samples of a bundle, with their log-probabilities."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ancestral.cli.options import Backend, BundlePath, Device, Threads
+from ancestral.cli.output import say
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ancestral.dataspec import DataSpec
+    from ancestral.engine import Engine, Samples
+
+_FILTERS = "Filters, in this order"
+
+
+def sample(  # noqa: PLR0913 - the options of a command
+    bundle: BundlePath,
+    n: Annotated[int, typer.Option("-n", help="Number of samples.")] = 64,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Label of all samples. Without it, on a conditional model, sample i has label "
+            "i mod C: the C labels take turns.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Sample i depends on (seed, i) alone.")] = 0,
+    first_index: Annotated[int, typer.Option(help="Index i of the first sample.")] = 0,
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help=".png: a grid of images. .npz: x, log_prob, log_q, labels, seed, first_index. "
+            ".txt or - (standard output): text, or levels, an event a line.",
+        ),
+    ] = "-",
+    observed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=".npy or .npz with values to force, one event or n of them; -1 is free.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Divides the logits; 0 is greedy.", rich_help_panel=_FILTERS)
+    ] = 1.0,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep the k most probable values.", show_default=False, rich_help_panel=_FILTERS
+        ),
+    ] = None,
+    top_p: Annotated[
+        float, typer.Option(help="Keep the first values of mass p.", rich_help_panel=_FILTERS)
+    ] = 1.0,
+    min_p: Annotated[
+        float,
+        typer.Option(help="Keep values above this times the largest.", rich_help_panel=_FILTERS),
+    ] = 0.0,
+    backend: Backend = "onnxruntime",
+    device: Device = "cpu",
+    threads: Threads = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples at a time. Default: what memory allows, at most 256.",
+            show_default=False,
+            rich_help_panel="Where it runs",
+        ),
+    ] = None,
+) -> None:
+    """Draw samples; the same seed gives the same samples, whatever the batch or the backend.
+
+    Ctrl-C ends early: finished batches are written, and the exit code is 130.
+    """
+    from ancestral.cli.samples_file import check_format, write_samples
+    from ancestral.engine import Engine, Sampling
+    from ancestral.engine.engine import join
+
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    check_format(out)
+    engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
+    check_format(out, engine.data)
+    labels, said = _labels(label, n, first_index, engine.data)
+    forced = None if observed is None else _observed(observed)
+    with _progress() as progress:
+        parts, interrupted = _finished(
+            engine.sample_batches(
+                n, labels, seed, first_index, sampling, forced, progress=progress, batch=batch
+            )
+        )
+    if not parts:
+        say("interrupted: no batch was finished, nothing is written; a smaller --batch ends sooner")
+        raise typer.Exit(130)
+    samples = join(parts)
+    cycled = label is None and labels is not None
+    write_samples(out, samples, seed, engine.data, engine.data.num_classes if cycled else None)
+    say(_summary(samples, engine, f"{said}seed {seed}", out))
+    if interrupted:
+        say(f"interrupted: {len(samples)} of {n} samples were finished and written")
+        raise typer.Exit(130)
+
+
+def _labels(
+    label: int | None, n: int, first_index: int, data: "DataSpec"
+) -> tuple["int | NDArray[Any] | None", str]:
+    """The labels for the engine, and how they are told."""
+    import numpy as np
+
+    if label is not None:
+        return label, f"label {label}, "
+    if data.num_classes is None:
+        return None, ""
+    cycle = (first_index % data.num_classes + np.arange(max(n, 0))) % data.num_classes
+    return cycle, f"labels 0 .. {data.num_classes - 1} in turn, "
+
+
+def _observed(path: Path) -> "NDArray[Any]":
+    from ancestral.cli.arrays import pick, read_arrays
+
+    return pick(path, read_arrays(path), ("observed", "x"))
+
+
+def _finished(batches: "Iterator[Samples]") -> tuple[list["Samples"], bool]:
+    """The batches that were finished, and whether Ctrl-C came before the last."""
+    parts: list[Samples] = []
+    try:
+        for part in batches:
+            parts.append(part)
+    except KeyboardInterrupt:
+        return parts, True
+    return parts, False
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error where that is a terminal: positions done of all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress("sampling", *columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _summary(samples: "Samples", engine: "Engine", how: str, out: str) -> str:
+    from ancestral.units import bits_per_dim
+
+    last = samples.first_index + len(samples) - 1
+    nats = float(samples.log_prob.mean())
+    bits = float(bits_per_dim(nats, engine.data.event_shape))
+    tail = "" if out == "-" else f" -> {out}"
+    return (
+        f"{len(samples)} samples, {how}, indices {samples.first_index} .. {last}, "
+        f"{engine.backend.name} on {engine.backend.device}: "
+        f"mean log p {nats:.2f} nats, {bits:.3f} bits/dim{tail}"
+    )

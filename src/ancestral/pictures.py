@@ -1,0 +1,116 @@
+"""Pictures of events: images of levels as tiles in a grid, as PNG."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ancestral.errors import InvalidInput
+
+Pixels = UInt8[NDArray[np.uint8], "..."]
+"""Grey [height, width], or [height, width, 3]."""
+
+_SIDE = 48
+"""A tile is enlarged by a whole number until its shorter side has at least so many pixels."""
+_GAP, _GAP_GREY = 2, 96
+_TITLE = 24
+"""Height of a line of text."""
+
+
+def is_image(event_shape: Sequence[int]) -> bool:
+    """Whether events can be drawn: [height, width], or [1 or 3, height, width].
+
+    >>> is_image((8, 8)), is_image((3, 32, 32)), is_image((256,))
+    (True, True, False)
+    """
+    return len(event_shape) == 2 or (len(event_shape) == 3 and event_shape[0] in (1, 3))
+
+
+def grid(
+    images: Integer[NDArray[np.integer], "n ..."], levels: int, columns: int | None = None
+) -> Pixels:
+    """Images side by side, row after row, enlarged without smoothing.
+
+    Level 0 is black, the highest is white (or full red, green or blue).
+
+    Args:
+        images: [n, height, width], or [n, 1 or 3, height, width], in levels.
+        levels: values are 0 .. levels - 1.
+        columns: tiles in a row; None makes the grid about square.
+
+    Raises:
+        InvalidInput: no image, another shape, a value that is no level, or no column.
+    """
+    shape = images.shape[1:]
+    if not is_image(shape) or 0 in images.shape:
+        raise InvalidInput(
+            f"images: expected [n, height, width] or [n, 1 or 3, height, width], "
+            f"got shape {images.shape}"
+        )
+    if int(images.min()) < 0 or int(images.max()) >= levels:
+        raise InvalidInput(
+            f"images: expected values in 0 .. {levels - 1}, "
+            f"got {int(images.min())} .. {int(images.max())}"
+        )
+    columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
+    if columns < 1:
+        raise InvalidInput(f"columns: expected an integer >= 1, got {columns}")
+    tiles = _enlarged(_colours(images, levels))
+    n, height, width = tiles.shape[:3]
+    pitch = np.array([height, width]) + _GAP
+    size = pitch * (-(-n // columns), min(n, columns)) + _GAP
+    pixels = np.full((*size, *tiles.shape[3:]), _GAP_GREY, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = pitch * divmod(i, columns) + _GAP
+        pixels[top : top + height, left : left + width] = tile
+    return pixels
+
+
+def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
+    """Pictures of one height beside each other, each under its title, on white.
+
+    Args:
+        panels: title and picture of each, from left to right.
+
+    Raises:
+        InvalidInput: there are none, or their heights or colours differ.
+    """
+    if len({(len(pixels), pixels.shape[2:]) for _, pixels in panels}) != 1:
+        shapes = [pixels.shape for _, pixels in panels]
+        raise InvalidInput(f"panels: expected pictures of one height and colour, got {shapes}")
+    font = ImageFont.load_default(size=15)
+    parts = []
+    for title, pixels in panels:
+        width = max(pixels.shape[1], math.ceil(font.getlength(title)))
+        canvas = np.full((len(pixels) + _TITLE, width, *pixels.shape[2:]), 255, np.uint8)
+        canvas[_TITLE:, : pixels.shape[1]] = pixels
+        image = Image.fromarray(canvas)
+        ImageDraw.Draw(image).text((0, 2), title, fill="black", font=font)
+        space = np.full((len(canvas), _TITLE, *pixels.shape[2:]), 255, np.uint8)
+        parts += [np.asarray(image), space]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def png(pixels: Pixels) -> bytes:
+    """A PNG file's content; the same pixels give the same bytes with one version of Pillow."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="png", optimize=True)
+    return content.getvalue()
+
+
+def _colours(images: NDArray[np.integer], levels: int) -> NDArray[np.uint8]:
+    """Grey [n, height, width], or [n, height, width, 3]."""
+    bright: NDArray[np.uint8] = np.rint(images * (255.0 / max(1, levels - 1))).astype(np.uint8)
+    if bright.ndim == 4:
+        bright = bright[:, 0] if bright.shape[1] == 1 else bright.transpose(0, 2, 3, 1)
+    return bright
+
+
+def _enlarged(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    times = max(1, math.ceil(_SIDE / min(tiles.shape[1:3])))
+    large: NDArray[np.uint8] = tiles.repeat(times, axis=1).repeat(times, axis=2)
+    return large

@@ -1,0 +1,32 @@
+"""The benchmarks stand in the checkout, not in the package; a toy becomes a case of theirs."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from benchmarks import cases
+from tests.toys import make
+
+
+@pytest.fixture(scope="session")
+def toy_case(
+    bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[cases.Case]:
+    """The toy `llama` as a case, with the baseline's graph, in a folder of these tests."""
+    from benchmarks.plain_graph import export_plain
+
+    model = make("llama")
+    data = model.data
+    case = cases.Case("toy", "a toy", {}, data.event_shape, data.levels, prefix=2, batches=(1, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "BUNDLES", tmp_path_factory.mktemp("cases"))
+        patch.setitem(cases.CASES, case.name, case)
+        # Where a run looks for what was exported.
+        shutil.copytree(bundles("llama"), cases.bundle_folder(case) / "bundle")
+        export_plain(model, cases.bundle_folder(case) / "plain" / "model.onnx")
+        yield case

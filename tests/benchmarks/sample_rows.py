@@ -1,0 +1,43 @@
+"""A row as a run writes it, for the tests that need no run."""
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.machine import this_machine
+from benchmarks.rows import Parity, Row, paired_ratio, percentiles
+
+PARITY = Parity(
+    verified=True,
+    max_abs_nats=1e-6,
+    limit_nats=1e-4,
+    near_ties=0,
+    unexplained=0,
+    sample_nats=2e-6,
+    baseline_nats=3e-6,
+)
+
+
+def sample_row(**changes: Any) -> Row:
+    """A row; `changes` replace its fields."""
+    rounds, baseline = (2.0, 4.0, 3.0), (4.0, 6.0, 3.0)
+    row = Row(
+        case="tiny",
+        quantity="decode",
+        unit="ms/step",
+        batch=1,
+        threads=2,
+        rounds=rounds,
+        **percentiles(rounds),
+        warm_ups=1,
+        baseline="plain loop",
+        baseline_rounds=baseline,
+        ratio=paired_ratio(rounds, baseline),
+        target="plain / ours >= 0.95",
+        met=True,
+        peak_memory_mb=None,
+        parity=PARITY,
+        machine=this_machine(),
+        commit="0123456789ab",
+        date="2026-01-02T03:04:05+00:00",
+    )
+    return replace(row, **changes)

@@ -1,0 +1,63 @@
+"""Tables from rows: the latest of each, between the markers, and nothing else changed."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.rows import append
+
+from .sample_rows import sample_row
+
+PAGE = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+
+
+def test_the_latest_row_of_each_cell_is_shown() -> None:
+    old = sample_row(p50=1.0, date="2026-01-01")
+    other = sample_row(batch=8)
+    new = sample_row(p50=5.0)
+    assert report.latest([old, other, new]) == [new, other]
+
+
+def test_a_table_shows_numbers_beside_parity() -> None:
+    lines = report.render([sample_row(), sample_row(batch=8, ratio=0.5, met=False)]).splitlines()
+    first, second = (line for line in lines if line.startswith("| decode"))
+    assert first == (
+        "| decode | 1 | 3.00 ms/step (2.40 to 3.60) | plain loop 4.00 | 1.50 "
+        "| plain / ours >= 0.95: met | 3.0e-06 of 1.0e-04 |"
+    )
+    assert "**missed**" in second
+
+
+def test_only_what_stands_between_the_markers_changes() -> None:
+    text = report.replaced(PAGE, "table\n")
+    assert text == f"before\n{report.BEGIN}\n\ntable\n\n{report.END}\nafter\n"
+    assert report.replaced(text, "table\n") == text
+
+
+@pytest.mark.parametrize("text", ["", report.BEGIN, f"{report.END}{report.BEGIN}", PAGE * 2])
+def test_markers_are_needed_once_and_in_order(text: str) -> None:
+    with pytest.raises(ValueError, match="once each"):
+        report.replaced(text, "table")
+
+
+def test_a_page_is_written_then_up_to_date(tmp_path: Path) -> None:
+    append(sample_row(), tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    words = [str(page), "--results", str(tmp_path)]
+    assert report.main([*words, "--check"]) == 1
+    assert page.read_text() == PAGE
+    assert report.main(words) == 0
+    assert "plain loop 4.00" in page.read_text()
+    assert report.main([*words, "--check"]) == 0
+
+
+def test_without_rows_or_page_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main([str(tmp_path / "page.md"), "--results", str(tmp_path)]) == 2
+    assert "no rows" in capsys.readouterr().err
+    append(sample_row(), tmp_path)
+    assert report.main([str(tmp_path / "page.md"), "--results", str(tmp_path)]) == 2
+    assert "page.md" in capsys.readouterr().err

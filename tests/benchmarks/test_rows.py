@@ -1,0 +1,67 @@
+"""Rows: what is written is read; a run that lost the probabilities leaves none."""
+
+import json
+import math
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ancestral.errors import ParityError
+from benchmarks.machine import this_machine
+from benchmarks.rows import append, read
+
+from .sample_rows import PARITY, sample_row
+
+
+def test_row_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rows = [sample_row(), sample_row(batch=8, ratio=None, peak_memory_mb=1.5, note="a | b")]
+    for row in rows:
+        file = append(row, tmp_path)
+    assert read(file) == rows
+
+
+def test_ratio_is_the_median_of_paired_rounds() -> None:
+    row = sample_row()
+    assert (row.p50, row.ratio) == (3.0, 1.5)
+
+
+def test_a_line_of_another_kind_is_refused(tmp_path: Path) -> None:
+    values = json.loads(sample_row().to_json())
+    del values["parity"]
+    (tmp_path / "tiny.jsonl").write_text(json.dumps(values) + "\n")
+    with pytest.raises(ValueError, match="expected the fields"):
+        read(tmp_path / "tiny.jsonl")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"verified": False},
+        {"max_abs_nats": 2e-4},
+        {"max_abs_nats": math.nan},
+        {"sample_nats": 2e-4},
+        {"baseline_nats": math.nan},
+        {"unexplained": 1},
+    ],
+    ids=str,
+)
+def test_no_speed_without_parity(fault: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="no row is written"):
+        append(sample_row(parity=replace(PARITY, **fault)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_round_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        append(sample_row(rounds=(1.0, math.inf)), tmp_path)
+
+
+def test_machine_tells_what_matters_and_not_its_name() -> None:
+    machine = this_machine()
+    assert machine.processor
+    assert machine.cores >= 1
+    assert machine.memory_gb > 0.1
+    assert {"python", "numpy"} <= set(machine.versions)
+    assert platform.node() == "" or platform.node() not in sample_row().to_json()

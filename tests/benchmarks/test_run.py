@@ -1,0 +1,45 @@
+"""A rehearsal of a run: rows for every part, or none and status 1. No time decides anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ancestral.engine import Engine
+from ancestral.engine.verify import verify
+from ancestral.parity import ParityReport
+from benchmarks import run
+from benchmarks.cases import Case
+from benchmarks.rows import read
+
+WORDS = ["toy", "--rounds", "2", "--loads", "1", "--threads", "1", "--batch", "2"]
+
+
+def test_a_run_appends_rows_with_their_parity(
+    toy_case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*WORDS, "--only", "decode", "host", "memory", "--results", str(tmp_path)]
+    assert run.main(words) == 0
+    rows = read(tmp_path / "toy.jsonl")
+    quantities = ["decode", "prefill", "host between steps", "first load", "load", "peak memory"]
+    assert [row.quantity for row in rows] == quantities
+    assert all(row.parity.verified and row.p20 <= row.p50 <= row.p80 for row in rows)
+    assert all(value > 0 for row in rows for value in row.rounds)
+    assert len(rows[0].rounds) == len(rows[0].baseline_rounds) == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == len(rows)
+
+
+def test_a_run_that_loses_the_probabilities_leaves_no_row(
+    toy_case: Case,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(engine: Engine) -> ParityReport:
+        values = verify(engine).to_json() | {"max_abs_nats": 1.0}
+        return ParityReport(**{k: v for k, v in values.items() if k not in {"passed", "failures"}})
+
+    monkeypatch.setattr(Engine, "verify", broken)
+    assert run.main([*WORDS, "--only", "decode", "--results", str(tmp_path)]) == 1
+    assert "log p" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,206 @@
+"""Bad input: exit code 2, a sentence without a traceback, and nothing that was there is lost."""
+
+import errno
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import Cli, Result
+
+OLD = b"what was there before"
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.code == 2, result
+    assert "Traceback" not in result.err
+    assert result.out == ""
+    for word in words:
+        assert word in result.err, result.err
+
+
+def broken(bundle: Path, folder: Path, how: str) -> Path:
+    """A copy of a bundle, damaged; or something that is none."""
+    copy = folder / "bundle"
+    if how == "missing":
+        return copy
+    if how == "foreign":
+        copy.mkdir()
+        (copy / "model.onnx").write_bytes(b"something else")
+        return copy
+    shutil.copytree(bundle, copy)
+    manifest = copy / "manifest.json"
+    values = json.loads(manifest.read_bytes())
+    graph = copy / values["graphs"]["step"]["files"]["portable"]
+    match how:
+        case "truncated graph":
+            graph.write_bytes(graph.read_bytes()[:-1])
+        case "truncated manifest":
+            manifest.write_bytes(manifest.read_bytes()[:-20])
+        case "one bit altered":
+            content = bytearray(graph.read_bytes())
+            content[len(content) // 2] ^= 1
+            graph.write_bytes(content)
+        case "from the future":
+            manifest.write_text(json.dumps(values | {"version": 99}))
+        case "path trick":
+            files = values["files"] | {"../../secret": values["files"][values["weights"]]}
+            manifest.write_text(json.dumps(values | {"files": files}))
+    return copy
+
+
+BROKEN = {
+    "missing": "expected a bundle",
+    "foreign": "manifest.json",
+    "truncated graph": "bytes",
+    "truncated manifest": "JSON",
+    "one bit altered": "altered",
+    "from the future": "got 99",
+    "path trick": "../../secret",
+}
+
+
+@pytest.mark.parametrize("command", ["info", "sample", "verify", "bench"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_bundle(cli: Cli, tiny_bundle: Path, tmp_path: Path, how: str, command: str) -> None:
+    refused(cli(command, broken(tiny_bundle, tmp_path, how)), BROKEN[how])
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["-n", "0"], "n: expected an integer >= 1, got 0"),
+        (["-n", "-3"], "n: expected an integer >= 1, got -3"),
+        (["-n", "many"], "valid integer"),
+        (["--temperature", "-0.5"], "temperature"),
+        (["--temperature", "nan"], "temperature"),
+        (["--top-p", "0"], "top_p"),
+        (["--top-k", "0"], "top_k"),
+        (["--min-p", "2"], "min_p"),
+        (["--label", "2"], "0 .. 1, got 2"),
+        (["--label", "-1"], "got -1"),
+        (["--seed", "-1"], "seed"),
+        (["--first-index", "-1"], "first_index"),
+        (["--batch", "0"], "batch"),
+        (["--threads", "0"], "threads"),
+        (["--backend", "abacus"], "abacus"),
+        (["--device", "tpu"], "tpu"),
+        (["--device", "cuda"], "cuda"),
+        (["--observed", "nowhere.npy"], "nowhere.npy"),
+        (["--unknown-option"], "unknown-option"),
+    ],
+)
+def test_sample_options(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, options: list[str], word: str
+) -> None:
+    out = tmp_path / "out.npz"
+    out.write_bytes(OLD)
+    refused(cli("sample", tiny_bundle, "-o", out, *options), word)
+    assert out.read_bytes() == OLD
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        (np.zeros((3, 4), np.int64), "observed: expected"),
+        (np.zeros(10, np.int64), "observed: expected"),
+        (np.full((3, 3), 3), "-1 .. 2, got 3"),
+        (np.zeros((3, 3), np.float32), "expected integers, got float32"),
+    ],
+    ids=["shape", "longer than the cache", "level", "dtype"],
+)
+def test_observed(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, values: np.ndarray, word: str
+) -> None:
+    np.save(tmp_path / "observed.npy", values)
+    refused(cli("sample", tiny_bundle, "--observed", tmp_path / "observed.npy"), word)
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out", "folder.npz"])
+def test_target_is_refused_before_sampling(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object, **__: object) -> None:
+        raise AssertionError("sampled first")
+
+    (tmp_path / "folder.npz").mkdir()
+    monkeypatch.setattr("ancestral.engine.loop.draw", draw)
+    refused(cli("sample", tiny_bundle, "-o", tmp_path / name), name)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "word"),
+    [
+        ({"x": np.zeros((2, 3, 3), np.float64), "y": np.zeros(2, np.int64)}, "got float64"),
+        ({"x": np.zeros((2, 3, 4), np.int64), "y": np.zeros(2, np.int64)}, "shape"),
+        ({"x": np.full((2, 3, 3), 3), "y": np.zeros(2, np.int64)}, "0 .. 2, got 3"),
+        ({"x": np.full((2, 3, 3), -1), "y": np.zeros(2, np.int64)}, "got -1"),
+        ({"x": np.zeros((2, 3, 3), np.int64), "y": np.full(2, 2)}, "0 .. 1, got 2"),
+        ({"x": np.zeros((2, 3, 3), np.int64), "y": np.zeros(3, np.int64)}, "labels"),
+        ({"x": np.zeros((2, 3, 3), np.int64)}, "give a label"),
+        ({"a": np.zeros(1), "b": np.zeros(1)}, "expected an array x"),
+        ({"x": np.array([{}], object)}, "expected an .npy or .npz"),
+    ],
+    ids=["dtype", "shape", "level", "negative", "label", "labels", "no labels", "names", "pickle"],
+)
+def test_events(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, arrays: dict[str, np.ndarray], word: str
+) -> None:
+    np.savez(tmp_path / "events.npz", **arrays)
+    refused(cli("log-prob", tiny_bundle, tmp_path / "events.npz"), word)
+
+
+def test_truncated_events(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "events.npz"
+    np.savez(file, x=np.zeros((200, 3, 3), np.int64))
+    file.write_bytes(file.read_bytes()[:-100])
+    refused(cli("log-prob", tiny_bundle, file), "expected an .npy or .npz")
+
+
+@pytest.mark.parametrize("name", ["out.npz", "out.png", "out.txt"])
+def test_full_disk(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / name
+    out.write_bytes(OLD)
+    monkeypatch.setattr("os.fsync", full)
+    refused(cli("sample", tiny_bundle, "-n", 2, "-o", out), "space on the disk", "whole")
+    assert out.read_bytes() == OLD
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("command", ["sample", "log-prob", "verify"])
+def test_backend_that_is_not_installed(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 3), np.int64))
+    file = [tmp_path / "x.npy"] if command == "log-prob" else []
+    result = cli(command, tiny_bundle, *file, "--backend", "onnxruntime")
+    refused(result, "onnxruntime", "pip install 'ancestral[cpu]'")
+
+
+def test_no_backend_at_all(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxruntime", "torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    refused(cli("verify", tiny_bundle), "no backend is installed", "pip install")
+    refused(cli("train", "-o", "runs/x"), "torch", "pip install 'ancestral[train]'")
+    refused(cli("export", "runs/x", "-o", "b"), "torch", "pip install 'ancestral[export]'")
+
+
+@pytest.mark.parametrize("batches", ["0", "1,,2", "a", "1,-2", ""])
+def test_batches(cli: Cli, tiny_bundle: Path, batches: str) -> None:
+    refused(cli("bench", tiny_bundle, "--batch", batches), "--batch")
+
+
+def test_rows_go_to_jsonl_alone(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    refused(cli("bench", tiny_bundle, "-o", tmp_path / "rows.csv"), ".jsonl")
+    refused(cli("verify", tiny_bundle, "-o", tmp_path / "report.txt"), ".json")
+    refused(cli("log-prob", tiny_bundle, "x.npy", "-o", tmp_path / "nats.txt"), ".npz")

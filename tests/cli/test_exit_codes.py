@@ -1,0 +1,127 @@
+"""Exit codes 0, 1, 3 and 130; those of bad input stand in test_bad_input.py."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ancestral.bundle import Bundle
+from ancestral.engine import loop
+from tests.tamper import copied, sign
+
+from .conftest import Cli
+
+
+def with_other_answers(bundle: Path, folder: Path) -> Path:
+    """A copy whose reference says 0.01 nats more of every event; its hashes are true."""
+    copy = copied(bundle, folder)
+    file = copy / Bundle.open(copy).manifest.known_answers
+    answers = load_file(file)
+    answers["log_prob"][:, 0] += 0.01
+    save_file(answers, file)
+    sign(copy)
+    return copy
+
+
+def test_verify_passes(cli: Cli, tiny_bundle: Path) -> None:
+    result = cli("verify", tiny_bundle, "--threads", 1)
+    assert result.code == 0, result.err
+    assert "torch cpu" in result.out
+    assert "onnxruntime cpu" in result.out
+
+
+def test_verify_fails_on_a_wrong_answer(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = with_other_answers(tiny_bundle, tmp_path)
+    result = cli("verify", bundle, "--backend", "onnxruntime", "--json")
+    assert result.code == 1
+    document = json.loads(result.out)
+    assert document["passed"] is False
+    assert document["max_abs_nats"] == pytest.approx(0.01, rel=0.05)
+    assert "log p" in result.err
+
+
+def test_verify_hashes_what_was_hashed_before(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """A file that changes behind an unchanged size, time and inode is found."""
+    import os
+
+    copy = copied(tiny_bundle, tmp_path)
+    assert cli("info", copy).code == 0
+    file = copy / Bundle.open(copy).manifest.weights
+    status = file.stat()
+    with file.open("r+b") as content:
+        content.seek(-1, os.SEEK_END)
+        last = content.read(1)[0]
+        content.seek(-1, os.SEEK_END)
+        content.write(bytes([last ^ 1]))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert cli("info", copy).code == 0
+    assert cli("info", copy, "--check").code == 2
+    assert cli("verify", copy, "--backend", "onnxruntime").code == 2
+
+
+def test_internal_error_shows_its_traceback(
+    cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("ancestral.engine.loop.draw", fault)
+    result = cli("sample", tiny_bundle, "-n", 1)
+    assert result.code == 3
+    assert "Traceback" in result.err
+    assert "boom" in result.err
+    assert "internal error" in result.err
+
+
+def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of that call of the loop, counted from 1."""
+    real, calls = loop.draw, 0
+
+    def draw(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("ancestral.engine.loop.draw", draw)
+
+
+def test_interrupt_keeps_what_is_finished(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["sample", tiny_bundle, "-n", 9, "--batch", 3, "--first-index", 5]
+    assert cli(*arguments, "-o", tmp_path / "whole.npz").code == 0
+    interrupt_at(3, monkeypatch)
+    result = cli(*arguments, "-o", tmp_path / "part.npz")
+    assert result.code == 130
+    assert "6 of 9" in result.err
+    whole, part = np.load(tmp_path / "whole.npz"), np.load(tmp_path / "part.npz")
+    assert set(part.files) == {"x", "log_prob", "log_q", "labels", "seed", "first_index"}
+    for name in ("x", "log_prob", "log_q", "labels"):
+        np.testing.assert_array_equal(part[name], whole[name][:6])
+
+
+def test_interrupt_before_anything_is_finished(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(1, monkeypatch)
+    result = cli("sample", tiny_bundle, "-n", 2, "-o", tmp_path / "out.npz")
+    assert result.code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_of_another_command(
+    cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(1, monkeypatch)
+    assert cli("verify", tiny_bundle, "--backend", "onnxruntime").code == 130
+
+
+def test_version(cli: Cli) -> None:
+    result = cli("--version")
+    assert (result.code, result.out) == (0, "0.1.0\n")

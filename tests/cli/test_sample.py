@@ -1,0 +1,135 @@
+"""`sample` and `log-prob`: files of every form, and the same numbers as the engine's."""
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ancestral.engine import Engine
+from tests.tamper import change_manifest
+
+from .conftest import Cli
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> Engine:
+    return Engine.load(tiny_bundle, threads=1)
+
+
+def test_npz_is_what_the_engine_draws(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine
+) -> None:
+    out = tmp_path / "made" / "out.npz"
+    result = cli("sample", tiny_bundle, "-n", 5, "--label", 1, "--seed", 3, "-o", out)
+    assert result.code == 0, result.err
+    assert result.out == ""
+    got, expected = np.load(out), engine.sample(5, labels=1, seed=3)
+    np.testing.assert_array_equal(got["x"], expected.x)
+    np.testing.assert_allclose(got["log_prob"], expected.log_prob, rtol=1e-5)
+    np.testing.assert_array_equal(got["labels"], np.ones(5))
+    assert (int(got["seed"]), int(got["first_index"])) == (3, 0)
+
+
+def test_labels_take_turns_by_sample_index(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    assert cli("sample", tiny_bundle, "-n", 4, "-o", tmp_path / "a.npz").code == 0
+    options = ["-n", 3, "--first-index", 1, "-o", tmp_path / "b.npz"]
+    result = cli("sample", tiny_bundle, *options)
+    assert "labels 0 .. 1 in turn" in result.err
+    a, b = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
+    assert a["labels"].tolist() == [0, 1, 0, 1]
+    for name in ("x", "labels", "log_prob"):
+        np.testing.assert_allclose(b[name], a[name][1:], rtol=1e-5)
+
+
+def test_filters_reach_the_engine(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    assert cli("sample", tiny_bundle, "-n", 6, "--temperature", 0, "-o", out).code == 0
+    got = np.load(out)
+    np.testing.assert_array_equal(got["log_q"], np.zeros(6))
+    assert len(np.unique(got["x"][::2], axis=0)) == 1
+
+
+def test_observed_values_are_kept(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    observed = np.full((3, 3), -1)
+    observed[1] = [2, 0, 1]
+    np.savez(tmp_path / "observed.npz", observed=observed)
+    options = ["-n", 4, "--observed", tmp_path / "observed.npz", "-o", tmp_path / "out.npz"]
+    assert cli("sample", tiny_bundle, *options).code == 0
+    x = np.load(tmp_path / "out.npz")["x"]
+    np.testing.assert_array_equal(x[:, 1], np.tile([2, 0, 1], (4, 1)))
+    assert len(np.unique(x[:, 0], axis=0)) > 1
+
+
+def test_picture_has_a_column_for_each_label(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    assert cli("sample", tiny_bundle, "-n", 6, "-o", tmp_path / "out.png").code == 0
+    with Image.open(tmp_path / "out.png") as picture:
+        width, height = picture.size
+    assert (width - 2) * 3 == (height - 2) * 2
+
+
+@pytest.mark.parametrize("out", ["-", "out.txt"])
+def test_levels_as_lines(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine, out: str
+) -> None:
+    target = out if out == "-" else tmp_path / out
+    result = cli("sample", tiny_bundle, "-n", 3, "--label", 0, "-o", target)
+    assert result.code == 0
+    text = result.out if out == "-" else (tmp_path / out).read_text()
+    rows = np.loadtxt(io.StringIO(text), dtype=np.int64)
+    np.testing.assert_array_equal(rows, engine.sample(3, labels=0).x.reshape(3, -1))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_text_is_bytes(cli: Cli, tiny_bundle: Path, tmp_path: Path, n: int) -> None:
+    """The values of a model of text are its bytes; several texts stand under their names."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "text"))
+    change_manifest(bundle, lambda values: values["data"].update(tokenizer="bytes"))
+    out = tmp_path / "out.txt"
+    assert cli("sample", bundle, "-n", n, "--label", 0, "-o", out).code == 0
+    texts = [x.astype(np.uint8).tobytes() for x in Engine.load(bundle).sample(n, labels=0).x]
+    content = out.read_bytes()
+    if n == 1:
+        assert content == texts[0]
+    else:
+        heads = [line for line in content.split(b"\n") if line.startswith(b"=== sample ")]
+        assert len(heads) == n
+        assert all(head + b"\n" + text in content for head, text in zip(heads, texts, strict=True))
+
+
+def test_no_picture_of_sequences(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "sequence"))
+    change_manifest(bundle, lambda values: values["data"].update(event_shape=[9]))
+    result = cli("sample", bundle, "-n", 1, "-o", tmp_path / "out.png")
+    assert result.code == 2
+    assert "no images" in result.err
+
+
+def test_log_prob_reads_what_sample_wrote(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    samples, nats = tmp_path / "samples.npz", tmp_path / "nats.npz"
+    assert cli("sample", tiny_bundle, "-n", 8, "-o", samples).code == 0
+    result = cli("log-prob", tiny_bundle, samples, "-o", nats)
+    assert result.code == 0, result.err
+    expected = np.load(samples)["log_prob"]
+    np.testing.assert_allclose(np.load(nats)["log_prob"], expected, atol=1e-5)
+    assert "standard error" in result.err
+    mean, error, bits, bits_error = map(float, re.findall(r"-?\d+\.\d+", result.err))
+    unit = 9 * np.log(2)
+    assert mean == pytest.approx(expected.mean(), abs=1e-4)
+    assert error == pytest.approx(expected.std(ddof=1) / 8**0.5, abs=1e-4)
+    assert bits == pytest.approx(-mean / unit, abs=1e-4)
+    assert bits_error == pytest.approx(error / unit, abs=1e-4)
+
+
+def test_log_prob_prints_a_line_for_each_event(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine
+) -> None:
+    x = np.arange(18).reshape(2, 3, 3) % 3
+    np.save(tmp_path / "x.npy", x)
+    result = cli("log-prob", tiny_bundle, tmp_path / "x.npy", "--label", 1)
+    assert result.code == 0, result.err
+    got = [float(line) for line in result.out.splitlines()]
+    np.testing.assert_allclose(got, engine.log_prob(x, labels=1), atol=1e-5)

@@ -1,0 +1,137 @@
+"""`train` and `export`: how the options reach the library, and what is not lost."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ancestral.train.checkpoint import load_checkpoint, save_checkpoint
+from tests.toys import make
+
+from .conftest import Cli
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 images of 3 x 3 with 3 levels and 2 classes."""
+    file = tmp_path_factory.mktemp("data") / "toy.npz"
+    random = np.random.default_rng(0)
+    np.savez(file, x=random.integers(0, 3, (60, 3, 3)), y=random.integers(0, 2, 60))
+    return file
+
+
+def test_train(cli: Cli, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["train", "--recipe", "tiny", "--data", f"npz:{data}", "-o", out, "--threads", 1]
+    result = cli(*arguments, "--steps", 2, "--seed", 5)
+    assert result.code == 0, result.err
+    for word in ("p(x)", "p(x|y)", "+-", "model", "independent pixels", "neighbour table"):
+        assert word in result.out
+    model, checkpoint = load_checkpoint(out)
+    assert checkpoint.config.summary is not None
+    assert (checkpoint.config.summary.steps, checkpoint.config.summary.seed) == (2, 5)
+    assert model.data.event_shape == (3, 3)
+
+    before = (out / "weights.safetensors").read_bytes()
+    refused = cli(*arguments, "--steps", 2, "--seed", 6)
+    assert refused.code == 2
+    assert "--resume" in refused.err
+    assert (out / "weights.safetensors").read_bytes() == before
+    assert cli(*arguments, "--steps", 2, "--seed", 5, "--resume").code == 0
+    assert (out / "weights.safetensors").read_bytes() == before
+    assert cli(*arguments, "--steps", 2, "--seed", 6, "--resume").code == 2
+    assert cli(*arguments, "--steps", 2, "--seed", 6, "--overwrite").code == 0
+    assert (out / "weights.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--recipe", "none"], "recipe: expected one of"),
+        (["--recipe", "text"], "--data text:FILE"),
+        (["--data", "pictures:here"], "--data: expected digits"),
+        (["--data", "npz:nowhere.npz"], "nowhere.npz"),
+        (["--data", "digits:here"], "--data: expected digits"),
+        (["--steps", "0"], "steps"),
+        (["--threads", "0"], "--threads"),
+        (["--device", "cuda"], "cuda"),
+    ],
+)
+def test_train_refuses(cli: Cli, data: Path, tmp_path: Path, options: list[str], word: str) -> None:
+    defaults = ["--recipe", "tiny", "--data", f"npz:{data}"]
+    result = cli("train", "-o", tmp_path / "run", *defaults, *options)
+    assert result.code == 2, result.err
+    assert word in result.err
+    assert "Traceback" not in result.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    save_checkpoint(
+        tmp_path / "run", make("tiny"), log_prior=(float(np.log(0.25)), float(np.log(0.75)))
+    )
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def exports(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Stands for the export itself, which has its own tests: copies the bundle of the toy."""
+    calls: list[dict[str, Any]] = []
+
+    def copy(model: Any, out: Path, *, progress: Any, **options: Any) -> Path:
+        calls.append({"model": model, **options})
+        progress("graph step")
+        return Path(shutil.copytree(tiny_bundle, out, dirs_exist_ok=True))
+
+    monkeypatch.setattr("ancestral.export.bundle.export_bundle", copy)
+    return calls
+
+
+def test_export_verifies(
+    cli: Cli, checkpoint: Path, tmp_path: Path, exports: list[dict[str, Any]]
+) -> None:
+    result = cli("export", checkpoint, "-o", tmp_path / "bundle", "--overwrite", "--threads", 1)
+    assert result.code == 0, result.err
+    assert "graph step" in result.err
+    assert "torch cpu" in result.out
+    assert "onnxruntime cpu" in result.out
+    assert exports[0]["overwrite"] is True
+    np.testing.assert_allclose(exports[0]["label_prior"], [0.25, 0.75])
+
+
+def test_export_that_breaks_parity_fails(
+    cli: Cli,
+    checkpoint: Path,
+    tmp_path: Path,
+    exports: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ancestral.parity.ParityReport.failures", ("log p: 1 is over 0",))
+    result = cli("export", checkpoint, "-o", tmp_path / "bundle", "--threads", 1)
+    assert result.code == 1
+    assert "log p: 1 is over 0" in result.err
+    assert cli("export", checkpoint, "-o", tmp_path / "bundle", "--no-verify").code == 0
+
+
+def test_export_refuses(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    assert cli("export", tmp_path / "nothing", "-o", tmp_path / "b").code == 2
+    assert cli("export", checkpoint, "-o", tmp_path / "b", "--dtype", "float8").code == 2
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "manifest.json").write_text(json.dumps({}))
+    result = cli("export", checkpoint, "-o", there)
+    assert result.code == 2
+    assert "--overwrite" in result.err
+    assert [file.name for file in there.iterdir()] == ["manifest.json"]
+
+
+def test_altered_checkpoint_is_refused(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    weights = checkpoint / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    result = cli("export", checkpoint, "-o", tmp_path / "bundle")
+    assert result.code == 2
+    assert "altered" in result.err

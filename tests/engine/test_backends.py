@@ -1,0 +1,104 @@
+"""A backend that cannot run says so, with what to do; nothing falls back."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from ancestral.engine import Engine
+from ancestral.engine.backends import BACKENDS, INSTALL
+from ancestral.engine.backends.onnxruntime import _check_version
+from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
+
+from ..tamper import change_manifest, copied, edited
+from ..toys import make
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_not_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda wanted, *rest: None if wanted == name else find(wanted)
+    )
+    with pytest.raises(BackendUnavailable, match=f"needs the {name} package: pip install") as error:
+        Engine.load(tiny_bundle, backend=name)
+    assert INSTALL[name] in str(error.value)
+    assert isinstance(error.value, ImportError)
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [
+        ("1.24.9", False),
+        ("1.9.0", False),
+        ("0.99", False),
+        ("1.25.0", True),
+        ("1.100.0", True),
+        ("2.0.0", True),
+        ("1.26.0.dev20260101", True),
+    ],
+)
+def test_version(version: str, accepted: bool) -> None:
+    if accepted:
+        _check_version(version)
+    else:
+        with pytest.raises(
+            BackendUnavailable, match=rf"needs onnxruntime 1\.25 or newer, got {version}: pip"
+        ):
+            _check_version(version)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"backend": "jax"}, r"backend: expected one of \['torch', 'onnxruntime'\], got 'jax'"),
+        ({"backend": "torch", "device": "tpu"}, "device: expected cpu, cuda or cuda:N, got 'tpu'"),
+        ({"backend": "onnxruntime", "device": "tpu"}, "device: expected cpu, cuda or cuda:N"),
+        ({"threads": 0}, "threads: expected an integer >= 1, got 0"),
+        ({"backend": "onnxruntime", "model": object()}, "runs the bundle's graphs; give none"),
+    ],
+)
+def test_refused(tiny_bundle: Path, arguments: dict[str, object], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        Engine.load(tiny_bundle, **arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_gpu(tiny_bundle: Path, name: str) -> None:
+    with pytest.raises(BackendUnavailable, match="device 'cuda'"):
+        Engine.load(tiny_bundle, backend=name, device="cuda")
+
+
+def test_model_of_another_shape(tiny_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="the weights do not fit the model"):
+        Engine.load(tiny_bundle, backend="torch", model=make("llama"))
+
+
+def test_unknown_family(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A family of the user's own needs its class on torch, and nothing on onnxruntime."""
+    copy = copied(tiny_bundle, tmp_path)
+    change_manifest(copy, lambda m: m["components"]["model"].update(family="mine"))
+    with pytest.raises(BundleError, match=r"no model family 'mine': give the model"):
+        Engine.load(copy, backend="torch")
+    Engine.load(copy, backend="torch", model=make("tiny")).sample(1, labels=0)
+    Engine.load(copy, backend="onnxruntime").sample(1, labels=0)
+
+
+def test_graph_that_onnxruntime_refuses(tiny_bundle: Path, tmp_path: Path) -> None:
+    def unknown(graph: object) -> None:
+        graph.node[0].op_type = "NoSuchOperator"
+
+    engine = Engine.load(edited(tiny_bundle, tmp_path, unknown, "log_prob"), backend="onnxruntime")
+    with pytest.raises(BundleError, match=r"log_prob\.onnx: ONNX Runtime refuses it"):
+        engine.session("log_prob")
+
+
+def test_graph_unlike_its_signature(tiny_bundle: Path, tmp_path: Path) -> None:
+    copy = copied(tiny_bundle, tmp_path)
+    change_manifest(
+        copy, lambda m: m["graphs"]["log_prob"]["signature"]["inputs"][0].update(name="y")
+    )
+    with pytest.raises(BundleError, match=r"expected inputs \['y', 'label'\], got \['x', 'label'\]"):
+        Engine.load(copy, backend="onnxruntime").session("log_prob")

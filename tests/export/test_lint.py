@@ -1,0 +1,111 @@
+"""The lint finds each node that a runtime drops, misreads or refuses, and nothing in our graphs."""
+
+from pathlib import Path
+
+import onnx
+import onnx_ir
+import pytest
+from onnx import TensorProto, helper
+
+from ancestral.export.lint import lint
+from ancestral.export.operators import FORMS, Form
+
+from ..toys import TOYS
+
+FLOAT = TensorProto.FLOAT
+
+
+def model(
+    *nodes: onnx.NodeProto, cache: tuple[int | str, ...] = ("b", 2, 7, 8), outputs: tuple = ("out",)
+) -> onnx_ir.Model:
+    inputs = {
+        "q": ("b", 2, "s", 8),
+        "k": ("b", 2, "s", 8),
+        "v": ("b", 2, "s", 8),
+        "cache": cache,
+        "mask": ("b", 1, "s", 7),
+    }
+    values = [helper.make_tensor_value_info(name, FLOAT, axes) for name, axes in inputs.items()]
+    values += [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["b"]) for name in ("at", "n")
+    ]
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        values,
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
+        initializer=[helper.make_tensor("k5000", TensorProto.INT64, [1], [5000])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)])
+    return onnx_ir.from_proto(made)
+
+
+def node(op_type: str, inputs: str, outputs: str = "out", **attributes: object) -> onnx.NodeProto:
+    names = ["" if name == "-" else name for name in inputs.split()]
+    return helper.make_node(op_type, names, outputs.split(), **attributes)
+
+
+SCATTER = node("TensorScatter", "cache k at", "next", axis=-2)
+SOUND = (SCATTER, node("Attention", "q next v mask"))
+PLANTED = {
+    "nonpad": (model(node("Attention", "q k v mask - - n")), "nonpad_kv_seqlen is dropped"),
+    "past": (model(node("Attention", "q k v mask cache cache")), "past and present are refused"),
+    "present": (model(node("Attention", "q k v", "out pk pv")), "past and present are refused"),
+    "causal": (
+        model(SCATTER, node("Attention", "q next v", is_causal=1), outputs=("out", "next")),
+        "is_causal becomes upper-left",
+    ),
+    "softcap": (model(node("Attention", "q k v mask", softcap=5.0)), "softcap"),
+    "precision": (model(node("Attention", "q k v mask", softmax_precision=1)), "softmax_precision"),
+    "marked": (model(node("Attention", "q k v mask", TRT_decomposable=1)), "TRT_decomposable is s"),
+    "3-D": (model(SCATTER, cache=("b", 7, 8), outputs=("next",)), "4-D caches alone"),
+    "length": (model(SCATTER, cache=("b", 2, "t", 8), outputs=("next",)), "must be fixed"),
+    "axis": (
+        model(node("TensorScatter", "cache k at", "next", axis=2), outputs=("next",)),
+        "the axis must be -2",
+    ),
+    "circular": (
+        model(node("TensorScatter", "cache k at", "next", mode="circular"), outputs=("next",)),
+        "mode circular",
+    ),
+    "between": (
+        model(SCATTER, node("Identity", "next"), outputs=("out",)),
+        "from a graph input to a graph output",
+    ),
+    "top k": (model(node("TopK", "q k5000", "out i")), "TensorRT ends at k = 3840"),
+    "random": (model(node("RandomNormalLike", "q")), "noise inside a graph"),
+    "multinomial": (model(node("Multinomial", "q")), "noise inside a graph"),
+    "unique": (model(node("Unique", "q")), "TensorRT cannot build it"),
+    "domain": (model(node("Gelu", "q", domain="com.microsoft")), "standard operators alone"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_found(fault: str) -> None:
+    graph, told = PLANTED[fault]
+    problems = lint(graph, "portable")
+    assert any(told in problem for problem in problems), problems
+
+
+def test_sound() -> None:
+    assert lint(model(*SOUND, outputs=("out", "next")), "portable") == []
+
+
+def test_marks_of_tensorrt() -> None:
+    """Attention is marked in TensorRT's form and in no other."""
+    unmarked = model(*SOUND, outputs=("out", "next"))
+    assert any("TRT_decomposable is missing" in each for each in lint(unmarked, "tensorrt"))
+
+
+def test_forms_of_onnxruntime() -> None:
+    assert lint(model(node("Gelu", "q", domain="com.microsoft")), "onnxruntime") == []
+    assert lint(model(node("Gelu", "q", domain="elsewhere")), "onnxruntime")
+    assert lint(model(node("RandomNormalLike", "q")), "onnxruntime")
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_our_graphs(bundles, toy: str) -> None:
+    for file in (Path(bundles(toy)) / "graphs").glob("*.onnx"):
+        suffix = file.stem.partition(".")[2] or "portable"
+        form: Form = next(each for each in FORMS if each == suffix)
+        assert lint(onnx_ir.load(file), form) == [], file.name

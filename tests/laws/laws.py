@@ -1,0 +1,81 @@
+"""What the laws are stated with: limits, comparisons, uniforms, margins.
+
+Limits are those of the table in ancestral.parity, at the error of PyTorch's own float32.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ancestral.engine import Engine, loop
+from ancestral.engine.verify import Limits
+from ancestral.parity import tolerance
+
+from ..toys import make
+
+Floats = NDArray[np.floating]
+
+
+def limits(engine: Engine) -> Limits:
+    """How far two computations of one log-probability, in nats, or of one edge may be apart."""
+    entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
+    return Limits.of(entry, engine.bundle.known_answers())
+
+
+def assert_close(got: Floats, expected: Floats, limit: float, what: str) -> None:
+    """Fail with the largest, the mean and the index of the worst difference; NaN fails."""
+    assert got.shape == expected.shape, f"{what}: shapes {got.shape} and {expected.shape}"
+    error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+    error = np.where(np.isnan(error), np.inf, error)
+    worst = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+    assert error.max() <= limit, (
+        f"{what}: max {error.max():.3g} is over {limit:.3g}, mean {error.mean():.3g}, "
+        f"worst at {worst}: {got[worst]!r} and {expected[worst]!r}"
+    )
+
+
+def events(engine: Engine, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Random events [n, t] and their labels."""
+    data = engine.data
+    x = np.random.default_rng(3).integers(0, data.levels, (n, data.length))
+    return x, None if data.num_classes is None else np.arange(n) % data.num_classes
+
+
+def given(engine: Engine, n: int, label: NDArray[np.int64] | None) -> dict[str, NDArray[np.generic]]:
+    """What a step graph of n rows is given."""
+    u = loop.Noise(11, 0).uniforms(n, engine.data.length)
+    return {"u": u} | ({} if label is None else {"label": label})
+
+
+def start_values(engine: Engine, n: int) -> NDArray[np.int64]:
+    """Observed [n, t]: all free but x_0 where there is no start symbol."""
+    observed = np.full((n, engine.data.length), -1)
+    if engine.bundle.manifest.first_position:
+        observed[:, 0] = np.arange(n) % engine.data.levels
+    return observed
+
+
+def margins(
+    toy: str, x: NDArray[np.int64], label: NDArray[np.int64] | None, u: Floats
+) -> NDArray[np.float64]:
+    """Distance of u to the nearest edge of the cumulative distribution, in float64: [n, t]."""
+    with torch.no_grad():
+        y = None if label is None else torch.from_numpy(label)
+        p = make(toy).double().logits(torch.from_numpy(x), y).softmax(-1)
+    edges = p.cumsum(-1)[..., :-1].numpy()
+    return np.asarray(np.abs(edges - u[..., None]).min(axis=-1))
+
+
+def assert_same_draws(
+    got: NDArray[np.int64], expected: NDArray[np.int64], margin: Floats, limit: float
+) -> None:
+    """Rows agree up to their first near tie: u within the limit of an edge.
+
+    Beyond a difference the past is another one, so a row is followed to its first alone.
+    """
+    for row in np.flatnonzero((got != expected).any(axis=1)):
+        t = int(np.flatnonzero(got[row] != expected[row])[0])
+        assert margin[row, t] <= limit, (
+            f"sample {row}, position {t}: {got[row, t]} and {expected[row, t]}, "
+            f"though u is {margin[row, t]:.3g} from an edge (near is {limit:.3g})"
+        )

@@ -1,0 +1,115 @@
+"""Law: the loop that shares memory gives what a loop over fresh arrays gives, and copies no cache.
+
+ONNX Runtime appends to a cache in place where input and output are one memory; where they are two
+it copies, and says so in its log.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ancestral.engine import Engine
+from ancestral.engine.backends import onnxruntime as backend
+from ancestral.engine.session import Array
+
+from ..conftest import Load
+from ..tamper import change_manifest, copied
+from ..toys import TOYS
+from .laws import events, given, start_values
+
+B, STEPS = 4, 4
+
+
+def start(engine: Engine) -> dict[str, Array]:
+    """What both loops begin with."""
+    _, label = events(engine, B)
+    observed = start_values(engine, B)
+    first = engine.bundle.manifest.first_position
+    return given(engine, B, label) | {
+        "observed": observed,
+        "values": np.maximum(observed, 0),
+        "position": np.full(B, first),
+    }
+
+
+def plain_loop(engine: Engine) -> dict[str, Array]:
+    """The carried tensors after some steps, each step on fresh arrays through Session.run."""
+    session = engine.session("step")
+    inputs = {
+        spec.name: np.zeros(spec.shape({"b": B, "s": 1}), spec.dtype)
+        for spec in session.signature.inputs
+    } | start(engine)
+    for _ in range(STEPS):
+        outputs = session.run({name: array.copy() for name, array in inputs.items()})
+        inputs |= {pair.input: outputs[pair.output] for pair in session.signature.carried}
+    return {pair.input: inputs[pair.input] for pair in session.signature.carried}
+
+
+def check_aliased(engine: Engine) -> None:
+    """The bound loop leaves the same bits: the same kernels ran on the same numbers."""
+    binding = engine.session("step").bind({"b": B, "s": 1})
+    for name, array in start(engine).items():
+        binding.write(name, array)
+    binding.run(STEPS)
+    for name, expected in plain_loop(engine).items():
+        got = binding.read(name)
+        error = np.abs(got.astype(np.float64) - expected)
+        assert np.array_equal(got, expected), (
+            f"{name}: max {error.max():.3g}, mean {error.mean():.3g}, "
+            f"worst at {np.unravel_index(error.argmax(), error.shape)}"
+        )
+
+
+def test_aliased(engine: Engine) -> None:
+    check_aliased(engine)
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_position_in_place(load: Load, monkeypatch: pytest.MonkeyPatch, toy: str) -> None:
+    """Planted: every carried pair in one memory; a node still reads what another has replaced."""
+    monkeypatch.setattr(backend, "Update", type("Update", (), {"REPLACE": None}))
+    with pytest.raises(AssertionError, match=r"max .* mean .* worst at"):
+        check_aliased(load(toy, "onnxruntime"))
+
+
+PROGRAM = """
+import sys
+import onnxruntime as ort
+
+class Warned(ort.SessionOptions):
+    def __setattr__(self, name, value):
+        super().__setattr__(name, 2 if name == "log_severity_level" else value)
+
+ort.SessionOptions = Warned
+from ancestral.engine import Engine
+Engine.load(sys.argv[1], threads=1).sample(3, labels=0)
+"""
+WARNING = "in-place optimization not activated"
+
+
+def log_of(bundle: Path) -> str:
+    """ONNX Runtime's own warnings while a loop samples."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(bundle)], capture_output=True, text=True, check=True
+    )
+    return done.stderr
+
+
+def test_no_cache_is_copied(tiny_bundle: Path) -> None:
+    assert WARNING not in log_of(tiny_bundle)
+
+
+def test_copy_is_noticed(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Planted: a signature that calls every carried pair replaced, so that each has two buffers."""
+
+    def replace(manifest: dict[str, Any]) -> None:
+        for pair in manifest["graphs"]["step"]["signature"]["carried"]:
+            pair["update"] = "replace"
+
+    copy = copied(tiny_bundle, tmp_path)
+    change_manifest(copy, replace)
+    assert WARNING in log_of(copy)

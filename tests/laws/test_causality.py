@@ -1,0 +1,96 @@
+"""Law: the conditional at a position depends on nothing from that position on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ancestral.engine import Engine
+from ancestral.train.models.transformer import Transformer
+
+from ..toys import make
+from .faults import faulty_model, plant
+from .laws import events
+
+Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+def check_bits(logits: Logits, x: NDArray[np.int64], levels: int) -> None:
+    """Change every value from t on: logits[:, :t + 1] keep their bits, later ones do not."""
+    before = logits(x)
+    for t in range(x.shape[1]):
+        changed = x.copy()
+        changed[:, t:] = (changed[:, t:] + 1) % levels
+        after = logits(changed)
+        differs = (after != before).any(axis=(0, 2))
+        assert not differs[: t + 1].any(), f"x[{t}:] changes logits at {np.flatnonzero(differs)}"
+        if t + 1 < x.shape[1]:
+            assert differs[t + 1 :].all(), f"x[{t}:] leaves logits from {t + 1} on as they are"
+
+
+def check_derivative(model: Transformer, x: Tensor, label: Tensor | None) -> None:
+    """d logits[:, t] / d (embedding of what slot s consumes) is 0 for s > t, and not for s <= t."""
+    leaves: list[Tensor] = []
+
+    def make_leaf(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_())
+        return leaves[-1]
+
+    hook = model.token.register_forward_hook(make_leaf)
+    logits = model.logits(x, label)
+    hook.remove()
+    first = model.first_position  # slot s predicts position s + first
+    consumed = model.token(x[:, : x.shape[1] - 1])
+    slots = leaves[0][:, 1 - first :][:, : consumed.shape[1]]
+    assert torch.equal(slots, consumed), "a slot consumes another value than the one before it"
+    for t in range(first, x.shape[1]):
+        (gradient,) = torch.autograd.grad(logits[:, t].sum(-1).sum(), leaves[0], retain_graph=True)
+        size = gradient.abs().amax(dim=(0, 2))
+        later, own = size[t - first + 1 :], size[t - first]
+        assert not later.any(), f"position {t} has a derivative by slots after it: {later.tolist()}"
+        assert own > 0 or (t == 0 and model.start is not None), f"position {t} ignores its slot"
+
+
+def test_bits(engine: Engine) -> None:
+    x, label = events(engine, 4)
+    check_bits(lambda x: engine.parallel("logits", label, x=x)["logits"], x, engine.data.levels)
+
+
+@pytest.mark.parametrize(
+    ("backend", "fault"),
+    [
+        ("torch", "mask shifted"),
+        ("torch", "shift missing"),
+        ("torch", "order swapped"),
+        ("onnxruntime", "mask missing"),
+    ],
+)
+def test_planted(bundles, tmp_path, backend: str, fault: str) -> None:
+    toy = "tiny" if backend == "torch" else "llama"
+    engine = plant(bundles(toy), tmp_path, fault, toy, backend)
+    x, label = events(engine, 4)
+    with pytest.raises(AssertionError, match="changes logits at"):
+        check_bits(lambda x: engine.parallel("logits", label, x=x)["logits"], x, engine.data.levels)
+
+
+def inputs(model: Transformer) -> tuple[Tensor, Tensor | None]:
+    x = torch.randint(
+        model.data.levels, (3, model.data.length), generator=torch.manual_seed(1)
+    )
+    return x, None if model.data.num_classes is None else torch.tensor([0, 1, 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+def test_derivative(toy: str, dtype: torch.dtype) -> None:
+    model = make(toy).to(dtype)
+    check_derivative(model, *inputs(model))
+
+
+@pytest.mark.parametrize("fault", ["mask shifted", "shift missing", "order swapped"])
+def test_derivative_planted(fault: str) -> None:
+    model = faulty_model(fault, "startless")
+    with pytest.raises(AssertionError, match=r"slots after it|consumes another value"):
+        check_derivative(model, *inputs(model))

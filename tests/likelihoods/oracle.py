@@ -1,0 +1,28 @@
+"""The filters by sorting, in numpy and float64: what the bisections are compared with."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.sampling import Sampling
+
+
+def filtered(logits: NDArray[np.floating], sampling: Sampling) -> NDArray[np.float64]:
+    """Probabilities [v] after temperature, top-k, top-p and min-p, each on what the last left."""
+    l = logits.astype(np.float64)
+    if sampling.temperature == 0:
+        return np.eye(len(l))[int(l.argmax())]
+    p = np.exp((l - l.max()) / sampling.temperature)
+    p /= p.sum()
+    if sampling.top_k is not None and sampling.top_k < len(p):
+        p = _keep(p, p >= np.sort(p)[-sampling.top_k])
+    if sampling.top_p < 1:
+        order = np.sort(p)[::-1]
+        above = np.concatenate([[0], order.cumsum()[:-1]])  # mass before each in the order
+        first = np.searchsorted(-order, -order, side="left")  # of those that tie with it
+        least = order[above[first] < sampling.top_p].min()
+        p = _keep(p, p >= least)
+    return _keep(p, p >= sampling.min_p * p.max())
+
+
+def _keep(p: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.where(kept, p, 0) / p[kept].sum()

@@ -1,0 +1,67 @@
+"""Bundles with a planted fault: a copy, changed on purpose, and signed anew where that is asked."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+Edit = Callable[[onnx.GraphProto], None]
+
+
+def copied(bundle: Path, folder: Path) -> Path:
+    """A copy of a bundle that may be changed."""
+    return Path(shutil.copytree(bundle, folder / "copy", dirs_exist_ok=True))
+
+
+def edited(bundle: Path, folder: Path, edit: Edit, graphs: str = "*") -> Path:
+    """A copy whose graphs of matching names were edited; its hashes are true."""
+    copy = copied(bundle, folder)
+    files = sorted((copy / "graphs").glob(f"{graphs}.onnx"))
+    assert files, f"no graph matches {graphs}"
+    changed = 0
+    for file in files:
+        before = file.read_bytes()
+        model = onnx.load_model_from_string(before)
+        edit(model.graph)
+        file.write_bytes(model.SerializeToString())
+        changed += file.read_bytes() != before
+    assert changed, "the edit changed nothing"
+    sign(copy)
+    return copy
+
+
+def sign(bundle: Path) -> None:
+    """Make sizes and hashes of the manifest true again."""
+
+    def true_hashes(manifest: dict[str, Any]) -> None:
+        for name in manifest["files"]:
+            data = (bundle / name).read_bytes()
+            entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            manifest["files"][name] = entry
+
+    change_manifest(bundle, true_hashes)
+
+
+def change_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest's JSON in place."""
+    file = bundle / "manifest.json"
+    manifest = json.loads(file.read_bytes())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+
+
+def set_attribute(op_type: str, name: str, value: Any) -> Edit:
+    """Give an attribute of every node of a type another value."""
+
+    def edit(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            if node.op_type == op_type:
+                kept = [each for each in node.attribute if each.name != name]
+                del node.attribute[:]
+                node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+
+    return edit

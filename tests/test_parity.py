@@ -1,0 +1,75 @@
+"""The report: what fails a check, NaN above all; and the one table."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from ancestral.errors import InvalidInput
+from ancestral.parity import ParityReport, tolerance
+
+PASSED = ParityReport(
+    backend="torch",
+    device="cpu",
+    events=4,
+    max_abs_nats=1e-6,
+    mean_abs_nats=1e-7,
+    mean_signed_nats=0.0,
+    worst_index=2,
+    limit_nats=1e-5,
+    own_nats=1e-6,
+    bits_per_dim=1.5,
+    max_kl=1e-12,
+    limit_kl=1e-10,
+    argmax_flips=0,
+    draws=36,
+    near_ties=3,
+    unexplained=0,
+    limit_cdf=1e-6,
+    max_abs_step_nats=1e-6,
+)
+
+
+def test_near_ties_pass() -> None:
+    assert PASSED.passed
+    assert PASSED.failures == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_abs_nats", 1.1e-5),
+        ("max_abs_nats", math.nan),
+        ("max_abs_nats", math.inf),
+        ("max_abs_step_nats", 1.1e-5),
+        ("max_abs_step_nats", math.nan),
+        ("max_kl", 1.1e-10),
+        ("max_kl", math.nan),
+        ("argmax_flips", 1),
+        ("unexplained", 1),
+        ("limit_nats", math.nan),
+    ],
+)
+def test_failures(field: str, value: float) -> None:
+    report = replace(PASSED, **{field: value})
+    assert not report.passed
+    assert all("is over" in failure for failure in report.failures)
+
+
+def test_at_the_limit() -> None:
+    assert replace(PASSED, max_abs_nats=PASSED.limit_nats).passed
+
+
+def test_json() -> None:
+    json = replace(PASSED, unexplained=2).to_json()
+    assert json["passed"] is False
+    assert json["failures"] == ["unexplained draws: 2 is over 0"]
+    assert {field.name for field in fields(PASSED)} < set(json)
+
+
+def test_table() -> None:
+    for backend in ("torch", "onnxruntime"):
+        entry = tolerance(backend, "float32")
+        assert (entry.factor, entry.nats_per_position) == (8.0, 1e-6)
+    with pytest.raises(InvalidInput, match="none was set for torch in float16"):
+        tolerance("torch", "float16")

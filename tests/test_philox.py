@@ -1,0 +1,113 @@
+"""Philox4x32-10: Random123's known answers, and uniforms that depend on seed and index alone."""
+
+import numpy as np
+import pytest
+
+from ancestral.errors import InvalidInput
+from ancestral.philox import Stream, philox4x32, seed_key, to_uniform, uniforms
+
+# Random123 1.14, tests/kat_vectors, "philox4x32 10": counter, key, result.
+KNOWN = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000",
+     "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff",
+     "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0",
+     "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]  # fmt: skip
+
+
+def words(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+def known_answers(rounds: int) -> list[bool]:
+    got = [
+        philox4x32(np.array(words(counter), np.uint32), tuple(words(key)), rounds)
+        for counter, key, _ in KNOWN
+    ]
+    return [each.tolist() == words(result) for each, (_, _, result) in zip(got, KNOWN, strict=True)]
+
+
+def test_known_answers() -> None:
+    assert known_answers(10) == [True] * 3
+
+
+@pytest.mark.parametrize("rounds", [7, 9, 11])
+def test_other_rounds_are_another_generator(rounds: int) -> None:
+    assert known_answers(rounds) == [False] * 3
+
+
+def test_counters_are_independent() -> None:
+    """Many counters at once give what each gives alone."""
+    counters = np.arange(40, dtype=np.uint32).reshape(2, 5, 4)
+    together = philox4x32(counters, (1, 2))
+    for i in np.ndindex(2, 5):
+        assert np.array_equal(together[i], philox4x32(counters[i], (1, 2)))
+
+
+def test_uniforms_end_inside_the_interval() -> None:
+    edges = to_uniform(np.array([0, 511, 512, 2**32 - 1], np.uint32))
+    assert edges.dtype == np.float32
+    assert edges.tolist() == [2.0**-24, 2.0**-24, 1.5 * 2.0**-23, 1 - 2.0**-24]
+    assert (edges > 0).all()
+    assert (edges < 1).all()
+
+
+def test_uniforms_are_those_of_the_counter() -> None:
+    """Key: seed, low word first; counter: position, index, particle, stream; word 0."""
+    seed, index, position, particle = 2**40 + 5, 3, 7, 2
+    counter = np.array([position, index, particle, Stream.X_GIVEN_Z], np.uint32)
+    bits = philox4x32(counter, (5, 2**8))[:1]
+    got = uniforms(
+        seed,
+        np.array([index]),
+        np.array([position]),
+        stream=Stream.X_GIVEN_Z,
+        particle=particle,
+    )
+    assert got.tolist() == [to_uniform(bits).tolist()]
+
+
+def test_function_of_seed_and_index_alone() -> None:
+    """Order, batch and neighbours do not matter; seed, index, position, stream and particle do."""
+    indices, positions = np.arange(50), np.arange(20)
+    whole = uniforms(1, indices, positions)
+    order = np.random.default_rng(0).permutation(50)
+    assert np.array_equal(uniforms(1, order, positions), whole[order])
+    assert np.array_equal(uniforms(1, indices[7:9], positions[3:4]), whole[7:9, 3:4])
+    others = [
+        uniforms(2, indices, positions),
+        uniforms(1 + 2**32, indices, positions),
+        uniforms(1, indices + 50, positions),
+        uniforms(1, indices, positions + 20),
+        uniforms(1, indices, positions, stream=Stream.Z),
+        uniforms(1, indices, positions, particle=1),
+    ]
+    for other in others:
+        # Of 1,000 pairs of 23 bits, 1e-4 agree by chance.
+        assert (other == whole).sum() <= 1
+
+
+def test_uniforms_are_uniform() -> None:
+    """Mean and variance of 10^6 within 5 standard errors (0.0003, 0.000075)."""
+    u = uniforms(0, np.arange(1000), np.arange(1000)).astype(np.float64)
+    assert abs(u.mean() - 1 / 2) < 5 * 0.0003
+    assert abs(u.var() - 1 / 12) < 5 * 0.000075
+    assert abs(np.corrcoef(u[:, :-1].ravel(), u[:, 1:].ravel())[0, 1]) < 5e-3
+    assert abs(np.corrcoef(u[:-1].ravel(), u[1:].ravel())[0, 1]) < 5e-3
+
+
+def test_seed_key() -> None:
+    assert seed_key(2**64 - 2) == (2**32 - 2, 2**32 - 1)
+    for seed in (-1, 2**64, True):
+        with pytest.raises(InvalidInput, match=r"seed: expected an integer in 0 \.\. 2\^64 - 1"):
+            seed_key(seed)
+
+
+@pytest.mark.parametrize("index", [-1, 2**32])
+def test_indices_out_of_range(index: int) -> None:
+    with pytest.raises(InvalidInput, match="index"):
+        uniforms(0, np.array([0, index]), np.array([0]))
+    with pytest.raises(InvalidInput, match="position"):
+        uniforms(0, np.array([0]), np.array([index]))

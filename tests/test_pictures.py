@@ -1,0 +1,103 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ancestral.errors import InvalidInput
+from ancestral.pictures import beside, grid, is_image, png
+
+
+def test_tiles_stand_in_reading_order() -> None:
+    """5 images of one value each in 2 columns: the middle of every tile has that image's grey."""
+    images = np.arange(5)[:, None, None] * np.ones((1, 8, 8), np.int64)
+    pixels = grid(images, levels=5, columns=2)
+    tile = 48
+    middles = [2 + tile // 2 + i * (tile + 2) for i in range(3)]
+    greys = pixels[np.ix_(middles, middles[:2])]
+    gap = int(pixels[0, 0])
+    assert greys.tolist() == [[0, 64], [128, 191], [255, gap]]
+    assert pixels.shape == (3 * 50 + 2, 2 * 50 + 2)
+
+
+def test_enlarged_without_smoothing() -> None:
+    image = np.arange(6).reshape(1, 2, 3)
+    pixels = grid(image, levels=6, columns=1)[2:-2, 2:-2]
+    assert pixels.shape == (48, 72)
+    np.testing.assert_array_equal(pixels[::24, ::24], image[0] * 51)
+    assert len(np.unique(pixels)) == 6
+
+
+@pytest.mark.parametrize(("n", "shape"), [(1, (1, 1)), (4, (2, 2)), (5, (2, 3)), (64, (8, 8))])
+def test_about_square(n: int, shape: tuple[int, int]) -> None:
+    pixels = grid(np.zeros((n, 8, 8), np.int64), levels=2)
+    assert tuple((side - 2) // 50 for side in pixels.shape) == shape
+
+
+def test_few_images_leave_no_empty_columns() -> None:
+    assert grid(np.zeros((2, 8, 8), np.int64), levels=2, columns=10).shape == (52, 102)
+
+
+def test_colours() -> None:
+    red = np.zeros((1, 3, 60, 60), np.int64)
+    red[:, 0] = 1
+    pixels = grid(red, levels=2)
+    assert pixels[30, 30].tolist() == [255, 0, 0]
+    grey = grid(red[:, :1], levels=2)
+    assert grey.ndim == 2
+    assert grey[30, 30] == 255
+
+
+def test_one_level_is_black() -> None:
+    assert grid(np.zeros((1, 4, 4), np.int64), levels=1)[10, 10] == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "levels", "columns"),
+    [
+        (np.zeros((0, 8, 8), np.int64), 2, None),
+        (np.zeros((2, 9), np.int64), 2, None),
+        (np.zeros((2, 2, 8, 8), np.int64), 2, None),
+        (np.full((1, 8, 8), 2), 2, None),
+        (np.full((1, 8, 8), -1), 2, None),
+        (np.zeros((1, 8, 8), np.int64), 2, 0),
+    ],
+    ids=["none", "sequence", "two channels", "above", "below", "no column"],
+)
+def test_refused(images: np.ndarray, levels: int, columns: int | None) -> None:
+    with pytest.raises(InvalidInput, match="expected"):
+        grid(images, levels, columns)
+
+
+def test_png_round_trip() -> None:
+    pixels = grid(np.arange(64).reshape(1, 8, 8) % 17, levels=17)
+    with Image.open(io.BytesIO(png(pixels))) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+def test_beside_keeps_both_pictures() -> None:
+    left, right = (grid(np.full((4, 8, 8), v), levels=2, columns=c) for v, c in ((0, 2), (1, 2)))
+    both = beside([("samples", left), ("real", right)])
+    np.testing.assert_array_equal(both[24:, : left.shape[1]], left)
+    np.testing.assert_array_equal(both[24:, -right.shape[1] :], right)
+    title = both[:24, : left.shape[1]]
+    assert title.max() == 255
+    assert title.min() < 128
+
+
+def test_beside_refuses_other_heights() -> None:
+    one, two = (grid(np.zeros((n, 8, 8), np.int64), levels=2, columns=1) for n in (1, 2))
+    with pytest.raises(InvalidInput, match="one height"):
+        beside([("a", one), ("b", two)])
+    with pytest.raises(InvalidInput, match="one height"):
+        beside([])
+
+
+def test_is_image() -> None:
+    assert [is_image(shape) for shape in ((2, 3), (1, 2, 3), (3, 2, 3), (2, 2, 3), (9,))] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -1,0 +1,49 @@
+"""Signatures: shapes by named axes, and which inputs are given."""
+
+import pytest
+from pydantic import ValidationError
+
+from ancestral.errors import InvalidInput
+from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
+
+U = TensorSpec(name="u", dtype="float32", axes=("b", 9))
+H = TensorSpec(name="h", dtype="float32", axes=("b", "s", 4))
+H_NEXT = H.model_copy(update={"name": "h_next"})
+SIGNATURE = GraphSignature(
+    inputs=(U, H),
+    outputs=(H_NEXT,),
+    carried=(Carried(input="h", output="h_next", update=Update.REPLACE, initial=0.5),),
+)
+
+
+def test_shape() -> None:
+    assert H.shape({"b": 2, "s": 3, "other": 1}) == (2, 3, 4)
+    with pytest.raises(InvalidInput, match=r"h: no size given for axes \['s'\]"):
+        H.shape({"b": 2})
+
+
+def test_given_is_what_nothing_feeds() -> None:
+    assert SIGNATURE.given == (U,)
+
+
+def test_by_name() -> None:
+    assert SIGNATURE.input("h") is H
+    assert SIGNATURE.output("h_next") is H_NEXT
+    with pytest.raises(InvalidInput, match=r"expected one of \['u', 'h'\], got 'h_next'"):
+        SIGNATURE.input("h_next")
+    with pytest.raises(InvalidInput, match="got 'u'"):
+        SIGNATURE.output("u")
+
+
+def test_json_round_trip() -> None:
+    assert GraphSignature.model_validate_json(SIGNATURE.model_dump_json()) == SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dtype": "float64"}, {"axes": (1.5,)}, {"surprise": 1}],
+    ids=["dtype", "axis", "field"],
+)
+def test_unknown_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TensorSpec.model_validate(U.model_dump() | change)

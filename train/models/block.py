@@ -1,0 +1,109 @@
+"""A Transformer block: norm, attention, norm, feed-forward, on a residual stream.
+
+References:
+    Ba et al. (2016), arXiv:1607.06450 (LayerNorm); Zhang and Sennrich (2019), arXiv:1910.07467
+    (RMSNorm); Shazeer (2020), arXiv:2002.05202 (SwiGLU); Su et al. (2021), arXiv:2104.09864 (rotary
+    positions).
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, rms_norm, silu
+
+from ancestral.train.models.dropout import dropout
+from ancestral.train.models.transformer_config import TransformerConfig
+
+
+class Linear(nn.Module):
+    """x W + b with W stored [d_in, d_out], as the exported graphs read it."""
+
+    def __init__(self, d_in: int, d_out: int, bias: bool, scale: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d_in, d_out) * (scale * d_in**-0.5))
+        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
+
+    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+        """Apply the map to the last axis."""
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class Norm(nn.Module):
+    """LayerNorm or RMSNorm over the last axis."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.kind, self.epsilon = config.norm, config.norm_epsilon
+        self.weight = nn.Parameter(torch.ones(config.width))
+        with_bias = config.bias and config.norm == "layer"
+        self.bias = nn.Parameter(torch.zeros(config.width)) if with_bias else None
+
+    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        """Normalise the last axis."""
+        shape = (self.weight.shape[0],)
+        if self.kind == "rms":
+            return rms_norm(x, shape, self.weight, self.epsilon)
+        return layer_norm(x, shape, self.weight, self.bias, self.epsilon)
+
+
+class Block(nn.Module):
+    """Attention, then the feed-forward part, each on the normalised residual stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        c, depth = config, (2 * config.layers) ** -0.5
+        self.config = config
+        self.attention_norm = Norm(c)
+        self.qkv = Linear(c.width, (c.heads + 2 * c.group_heads) * c.head, c.bias)
+        self.out = Linear(c.heads * c.head, c.width, c.bias, depth)
+        self.feed_norm = Norm(c)
+        self.up = Linear(c.width, c.inner * (2 if c.activation == "swiglu" else 1), c.bias)
+        self.down = Linear(c.inner, c.width, c.bias, depth)
+
+    def forward(
+        self,
+        h: Float[Tensor, "b s d"],
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+        rotary: tuple[Tensor, Tensor] | None,
+    ) -> Float[Tensor, "b s d"]:
+        """One block; `attend` mixes positions, all else is per position."""
+        c = self.config
+        width, group = c.heads * c.head, c.group_heads * c.head
+        q, k, v = self.qkv(self.attention_norm(h)).split([width, group, group], dim=-1)
+        if rotary is not None:
+            q, k = (_rotate(part.unflatten(-1, (-1, c.head)), *rotary) for part in (q, k))
+        y = self.out(attend(q, k, v))
+        h = h + dropout(y, c.dropout, self.training)
+        return h + dropout(self._feed(self.feed_norm(h)), c.dropout, self.training)
+
+    def _feed(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
+        inner = self.up(h)
+        match self.config.activation:
+            case "swiglu":
+                gate, value = inner.chunk(2, dim=-1)
+                return self.down(silu(gate) * value)
+            case "gelu_tanh":
+                return self.down(gelu(inner, approximate="tanh"))
+            case "gelu":
+                return self.down(gelu(inner))
+
+
+def rotary_angles(length: int, head: int, base: float) -> Float[Tensor, "t half"]:
+    """Angle of each slot at each of the head's d/2 frequencies base^(-2i/d), in float64."""
+    frequencies = base ** (-torch.arange(0, head, 2, dtype=torch.float64) / head)
+    return torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+
+
+def _rotate(
+    x: Float[Tensor, "b s h d"],
+    cosine: Float[Tensor, "#b s half"],
+    sine: Float[Tensor, "#b s half"],
+) -> Float[Tensor, "b s hd"]:
+    """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their slots (Llama's pairing)."""
+    first, second = x.chunk(2, dim=-1)
+    cosine, sine = cosine[:, :, None].to(x.dtype), sine[:, :, None].to(x.dtype)
+    rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    return rotated.flatten(-2)

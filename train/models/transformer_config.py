@@ -1,0 +1,116 @@
+"""The shape of a Transformer: its configuration, checked, and back from JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ancestral.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """Shape of the network; what it models stands in the DataSpec.
+
+    Attributes:
+        width: of the residual stream.
+        layers: number of blocks.
+        heads: number of query heads.
+        kv_heads: number of key/value heads (grouped-query attention); None is heads.
+        head_width: of one head; None is width / heads.
+        hidden: width inside the feed-forward part; None is 4 width.
+        positions: learned, added to the input; or rotary, applied to queries and keys.
+        rotary_base: of the rotary frequencies.
+        norm: LayerNorm or RMSNorm, before each part and at the end.
+        norm_epsilon: added to the variance.
+        activation: of the feed-forward part; gelu_tanh is GPT-2's approximation.
+        bias: whether linear maps and LayerNorm have biases.
+        tied: whether the output map is the token embedding, transposed.
+        start: "learned", the id of a start token, or None: x_0 must then be observed.
+        above: whether images feed the upper neighbour beside the previous value.
+        dropout: rate on embeddings and residual branches, in training.
+        attention_dropout: rate on attention weights, in training; None is dropout.
+        smoothness: number of levels over which the fresh embeddings and outputs of neighbouring
+            levels are alike, for levels that are amounts; 0 draws each level by itself.
+    """
+
+    width: int = 64
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int | None = None
+    head_width: int | None = None
+    hidden: int | None = None
+    positions: Literal["learned", "rotary"] = "learned"
+    rotary_base: float = 10_000.0
+    norm: Literal["layer", "rms"] = "layer"
+    norm_epsilon: float = 1e-5
+    activation: Literal["gelu", "gelu_tanh", "swiglu"] = "gelu"
+    bias: bool = True
+    tied: bool = False
+    start: Literal["learned"] | int | None = "learned"
+    above: bool = False
+    dropout: float = 0.0
+    attention_dropout: float | None = None
+    smoothness: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "group_heads", "head", "inner"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InvalidInput(
+                    f"TransformerConfig.{name}: expected an integer >= 1, got {value}"
+                )
+        if self.heads % self.group_heads:
+            raise InvalidInput(
+                f"TransformerConfig: expected heads to be a multiple of kv_heads, "
+                f"got {self.heads} and {self.group_heads}"
+            )
+        if self.head_width is None and self.width % self.heads:
+            raise InvalidInput(
+                f"TransformerConfig: expected width to be a multiple of heads (or head_width to be "
+                f"given), got {self.width} and {self.heads}"
+            )
+        if self.positions == "rotary" and self.head % 2:
+            raise InvalidInput(
+                f"TransformerConfig: rotary needs an even head_width, got {self.head}"
+            )
+        if not 0 <= self.smoothness < float("inf"):
+            raise InvalidInput(
+                f"TransformerConfig.smoothness: expected a number >= 0, got {self.smoothness}"
+            )
+        for name in ("dropout", "attention_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidInput(
+                    f"TransformerConfig.{name}: expected [0, 1), got {getattr(self, name)}"
+                )
+
+    @property
+    def group_heads(self) -> int:
+        """Number of key/value heads."""
+        return self.heads if self.kv_heads is None else self.kv_heads
+
+    @property
+    def attention_rate(self) -> float:
+        """Rate of dropout on attention weights."""
+        return self.dropout if self.attention_dropout is None else self.attention_dropout
+
+    @property
+    def head(self) -> int:
+        """Width of one head."""
+        return self.width // self.heads if self.head_width is None else self.head_width
+
+    @property
+    def inner(self) -> int:
+        """Width inside the feed-forward part."""
+        return 4 * self.width if self.hidden is None else self.hidden
+
+
+def config_from_json(values: Mapping[str, object]) -> TransformerConfig:
+    """The configuration of a manifest.
+
+    Raises:
+        InvalidInput: an unknown or ill-typed field.
+    """
+    try:
+        return TransformerConfig(**values)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InvalidInput(f"transformer config: {error}") from error
