@@ -219,9 +219,7 @@ def main() -> None:
     """Export the cases that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", default=["W1", "W2", "W2-long"], metavar="case")
-    parser.add_argument(
-        "--key", help="of the folder; by the code as it is now where it is not given"
-    )
+    parser.add_argument("--key", help="of the folder; that of the present code by default")
     options = parser.parse_args()
     for case in [CASES[name] for name in options.cases]:
         folder = BUNDLES / f"{case.name}-{options.key}" if options.key else bundle_folder(case)

@@ -83,6 +83,8 @@ class Row:
         machine: where.
         commit: of the repository, "+" behind it where the checkout differed from it.
         date: of the run, UTC.
+        load_average: running processes over the minute before the run; a busy machine is no place
+            to measure.
         note: anything that a reader needs to know.
     """
 
@@ -106,6 +108,7 @@ class Row:
     machine: Machine
     commit: str
     date: str
+    load_average: float
     note: str = ""
 
     def to_json(self) -> str:

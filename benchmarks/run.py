@@ -10,6 +10,7 @@ a JSON summary.
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ class Run:
     machine: Machine
     commit: str
     date: str
+    load_average: float
     threads: int
     rounds: int
     loads: int
@@ -84,6 +86,7 @@ class Run:
             machine=self.machine,
             commit=self.commit,
             date=self.date,
+            load_average=self.load_average,
         )
 
     def append(self, row: Row) -> Row:
@@ -282,11 +285,14 @@ def main(words: list[str] | None = None) -> int:
         machine=this_machine(),
         commit=commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        load_average=round(os.getloadavg()[0], 2),
         threads=options.threads,
         rounds=options.rounds,
         loads=options.loads,
         results=options.results,
     )
+    if run.load_average > run.machine.cores / 2:
+        print(f"load average {run.load_average}: other programs run here", file=sys.stderr)
     rows: list[Row] = []
     try:
         for name in options.cases:

@@ -19,8 +19,8 @@ from ancestral.errors import InvalidInput
 from ancestral.parity import ParityReport
 from ancestral.sampling import Sampling
 
-_LOGITS = 2**25
-"""Logits that one call of a parallel graph may hold."""
+_NUMBERS = 2**25
+"""Logits, attention weights of 8 heads, or activations that one call of a graph may hold."""
 _UNFILTERED = Sampling()
 
 
@@ -156,11 +156,13 @@ class Engine:
         label = inputs.labels(labels, n, self.data)
         first = self.bundle.manifest.first_position
         forced = inputs.observed(observed, n, self.data, first)
+        if not isinstance(sampling, Sampling):
+            raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
         loop.Noise(seed, first_index + n - 1).uniforms(1, 1)  # checks the seed and the last index
         graph = "step" if sampling.unfiltered else "step_filtered"
         most = loop.rows_per_batch(self.session(graph).signature)
         rows = most if batch is None else inputs.count("batch", batch, 1)
-        total, done = forced.size, 0
+        total, done = n * (self.data.length - first), 0
 
         def report(positions: int) -> None:
             nonlocal done
@@ -171,7 +173,7 @@ class Engine:
         return (
             self._batch(
                 graph,
-                forced[start : start + rows],
+                np.array(forced[start : start + rows]),
                 None if label is None else label[start : start + rows],
                 loop.Noise(seed, first_index + start),
                 sampling,
@@ -239,7 +241,7 @@ class Engine:
         self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | int | None = None
     ) -> NDArray[np.int64]:
         """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
-        events = inputs.events(x, self.data)
+        events, u = inputs.events(x, self.data), np.asarray(u)
         if u.shape != events.shape or u.dtype != np.float32 or not ((u > 0) & (u < 1)).all():
             raise InvalidInput(
                 f"u: expected float32 {events.shape} in (0, 1), got {u.dtype} {u.shape}"
@@ -252,7 +254,7 @@ class Engine:
         """Run a parallel graph in chunks that bound memory; arrays have the events as rows."""
         session = self.session(graph)
         n, t = arrays["x"].shape
-        rows = max(1, _LOGITS // (t * self.data.levels))
+        rows = max(1, _NUMBERS // (t * max(self.data.levels, 8 * t, 1024)))
         if label is not None:
             arrays["label"] = label
         parts = [
@@ -262,7 +264,12 @@ class Engine:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def verify(self) -> ParityReport:
-        """Replay the bundle's known answers on this backend."""
+        """Replay the bundle's known answers on this backend; every file is hashed anew.
+
+        Raises:
+            BundleError: the bundle is no longer sound, or lacks a graph that is needed.
+        """
+        Bundle.open(self.bundle.path, rehash=True)
         return verify(self)
 
 

@@ -51,7 +51,7 @@ def labels(values: ArrayLike | int | None, n: int, data: DataSpec) -> Integers |
 
 
 def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: int) -> Integers:
-    """Observed values as [n, t], -1 where a position is free.
+    """Observed values as [n, t] (perhaps a view of one event), -1 where a position is free.
 
     Raises:
         InvalidInput: another shape than one event or n of them; a value that is neither a level
@@ -59,7 +59,7 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
     """
     t = data.length
     if values is None:
-        result = np.full((n, t), -1, np.int64)
+        result = np.broadcast_to(np.int64(-1), (n, t))
     else:
         array = _integers("observed", values)
         whole, flat = data.event_shape, (t,)
@@ -70,25 +70,30 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
             )
         _within("observed", array, -1, data.levels - 1)
         one = array.shape in {whole, flat}
-        result = np.array(np.broadcast_to(array.reshape((1 if one else n), t), (n, t)))
+        result = np.broadcast_to(array.reshape((1 if one else n), t), (n, t))
     if first_position and (result[:, 0] < 0).any():
         raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")
     return result
 
 
-def count(name: str, value: int, least: int) -> int:
-    """A whole number of at least `least`.
+def count(name: str, value: int, least: int, most: int = 2**32 - 1) -> int:
+    """A whole number in least .. most.
 
     Raises:
         InvalidInput: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInput(f"{name}: expected an integer >= {least}, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidInput(f"{name}: expected an integer, got {value!r}")
+    if not least <= value <= most:
+        raise InvalidInput(f"{name}: expected an integer in {least} .. {most}, got {value}")
     return int(value)
 
 
 def _integers(name: str, values: ArrayLike | int) -> Integers:
-    array: NDArray[Any] = np.asarray(values)
+    try:
+        array: NDArray[Any] = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"{name}: expected an array of integers, got {error}") from error
     if array.dtype.kind not in "iu":
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:

@@ -106,8 +106,11 @@ def draw(
 
 def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
     """The settings of a draw for each row; none where nothing is filtered."""
-    if sampling.unfiltered:
-        return {}
+    return {} if sampling.unfiltered else filter_rows(sampling, rows, levels)
+
+
+def filter_rows(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
+    """What a filtered step is given; filters that are off are v, 1 and 0."""
     top_k = levels if sampling.top_k is None else min(sampling.top_k, levels)
     return {
         "temperature": np.full(rows, sampling.temperature, np.float32),

@@ -8,6 +8,13 @@ from numpy.typing import NDArray
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
+_BLOCK_NUMBERS = 2**24
+"""Logits, or attention weights of 8 heads, that a block may hold at a time."""
+
+
+def rows_in_block(block: int, levels: int) -> int:
+    """How many rows may go through a block of that many positions at a time."""
+    return max(1, _BLOCK_NUMBERS // (block * max(levels, 8 * block)))
 
 
 @runtime_checkable
@@ -25,7 +32,8 @@ class Binding(Protocol):
     def run(self, steps: int = 1, *, block: int = 1) -> None:
         """Run the graph `steps` times, each over a block of positions; nothing returns to the host.
 
-        A block that is longer than 1 is for observed values: prefill.
+        A block longer than 1 is for observed values and begins at the first position of every row;
+        rows go through it in turns, so that its logits take bounded memory.
         """
         ...
 

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine import loop
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, Binding
+from ancestral.errors import BundleError
 from ancestral.parity import ParityReport, Tolerance, tolerance
+from ancestral.sampling import Sampling
 from ancestral.units import bits_per_dim
 
 if TYPE_CHECKING:
@@ -27,12 +29,19 @@ class Limits:
 
     @classmethod
     def of(cls, entry: Tolerance, answers: dict[str, Array]) -> "Limits":
-        """A factor times fp32's own error, plus a floor; KL grows with its square."""
+        """A factor times fp32's own error, plus a floor; KL grows with its square.
+
+        Raises:
+            BundleError: an own error is not finite, or there is nothing to compare.
+        """
+        own = [float(answers[name]) for name in ("own_log_prob", "own_kl", "own_cdf")]
+        if not np.isfinite(own).all() or not len(answers["at"]) or not answers["is_sample"].any():
+            raise BundleError("the known answers hold no sound reference: export the model again")
         positions = answers["x"].shape[1]
         return cls(
-            entry.factor * float(answers["own_log_prob"]) + entry.nats_per_position * positions,
-            entry.factor**2 * float(answers["own_kl"]) + entry.kl,
-            entry.factor * float(answers["own_cdf"]) + entry.cdf,
+            entry.factor * own[0] + entry.nats_per_position * positions,
+            entry.factor**2 * own[1] + entry.kl,
+            entry.factor * own[2] + entry.cdf,
         )
 
 
@@ -55,9 +64,9 @@ class Draws:
 def verify(engine: "Engine") -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
-    Every graph that the bundle has for it takes part: log_prob and logits in parallel, redraw at
-    every position, and the cached steps, free along the reference's own samples and forced along
-    all events.
+    Every graph of the bundle takes part: log_prob and logits in parallel; redraw at every position;
+    step and step_filtered (its filters off) free along the reference's own samples and forced along
+    all events; step over a block, and from the cache that prefill leaves.
 
     Raises:
         BundleError: the bundle lacks a graph or its answers.
@@ -66,15 +75,18 @@ def verify(engine: "Engine") -> ParityReport:
     limits = Limits.of(tolerance(engine.backend.name, engine.bundle.manifest.dtype), answers)
     label = answers.get("label")
     x, u = answers["x"], answers["u"]
-    reference = answers["log_prob"].sum(axis=1)
-    parallel = engine.parallel("log_prob", label, x=x)["log_prob"]
-    delta = parallel.sum(axis=1, dtype=np.float64) - reference
+    reference = answers["log_prob"]
+    parallel = _difference(engine.parallel("log_prob", label, x=x)["log_prob"], reference)
+    delta = parallel.sum(axis=1)
     kl, flips = _distributions(engine, answers, label, limits)
     redrawn = engine.parallel("redraw", label, x=x, u=u)["values"]
     draws = _compare(redrawn, answers["drawn"], answers["margin"], limits)
-    stepped, forced = _steps(engine, answers, label, limits)
-    draws += stepped
-    worst = int(np.argmax(np.abs(delta)))
+    worst_step = 0.0
+    for graph in ("step", "step_filtered"):
+        if graph in engine.bundle.manifest.graphs:
+            stepped, forced = _steps(engine, graph, answers, limits)
+            draws += stepped
+            worst_step = max(worst_step, *(_worst(log_p, reference) for log_p in forced))
     return ParityReport(
         backend=engine.backend.name,
         device=engine.backend.device,
@@ -82,10 +94,10 @@ def verify(engine: "Engine") -> ParityReport:
         max_abs_nats=float(np.abs(delta).max()),
         mean_abs_nats=float(np.abs(delta).mean()),
         mean_signed_nats=float(delta.mean()),
-        worst_index=worst,
+        worst_index=int(np.argmax(np.abs(delta))),
         limit_nats=limits.nats,
         own_nats=float(answers["own_log_prob"]),
-        bits_per_dim=float(bits_per_dim(reference, engine.data.event_shape).mean()),
+        bits_per_dim=float(bits_per_dim(reference.sum(axis=1), engine.data.event_shape).mean()),
         max_kl=kl,
         limit_kl=limits.kl,
         argmax_flips=flips,
@@ -93,8 +105,22 @@ def verify(engine: "Engine") -> ParityReport:
         near_ties=draws.near_ties,
         unexplained=draws.unexplained,
         limit_cdf=limits.cdf,
-        max_abs_step_nats=float(np.abs(forced - reference).max()),
+        max_abs_position_nats=float(np.abs(parallel).max()),
+        max_abs_step_nats=worst_step,
     )
+
+
+def _difference(got: Array, expected: Array) -> Floats:
+    """got - expected in float64, and 0 where both are the same infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.where(got == expected, 0.0, got.astype(np.float64) - expected)
+
+
+def _worst(log_p: Array, reference: Array) -> float:
+    """Largest |delta log p|, of an event or of one of its positions; NaN is infinite."""
+    delta = _difference(log_p, reference)
+    worst = max(np.abs(delta).max(), np.abs(delta.sum(axis=1)).max())
+    return float(worst) if np.isfinite(worst) else np.inf
 
 
 def kl_divergence(p: Floats, q: Floats) -> Floats:
@@ -103,7 +129,8 @@ def kl_divergence(p: Floats, q: Floats) -> Floats:
     Each term is >= 0, so that rounding cannot hide a difference.
     """
     mass = np.exp(p)
-    difference = np.where(mass > 0, p - q, 0)
+    with np.errstate(invalid="ignore"):
+        difference = np.where(mass > 0, p - q, 0)
     terms = np.where(mass > 0, mass * (difference + np.expm1(-difference)), np.exp(q))
     return np.asarray(terms.sum(axis=-1))
 
@@ -142,27 +169,57 @@ def _compare(got: Array, expected: Array, margin: Array, limits: Limits) -> Draw
 
 
 def _steps(
-    engine: "Engine", answers: dict[str, Array], label: Array | None, limits: Limits
-) -> tuple[Draws, Floats]:
-    """Step along the uniforms, then along the events: draws, and log p of each event [n]."""
+    engine: "Engine", graph: str, answers: dict[str, Array], limits: Limits
+) -> tuple[Draws, list[Array]]:
+    """Step along the uniforms, and along the events in each way that there is.
+
+    Returns:
+        draws, and log p [n, t] of the events: step by step; as a block; from a prefilled cache.
+    """
     x, u, samples = answers["x"], answers["u"], answers["is_sample"].astype(bool)
-    first = engine.bundle.manifest.first_position
+    n, first = len(x), engine.bundle.manifest.first_position
     free = np.full_like(x, -1)
     free[:, :first] = x[:, :first]
-    session = engine.session("step")
-    rows = loop.rows_per_batch(session.signature)
-    log_p, values = [], []
-    for start in range(0, len(x), rows):
-        part = slice(start, min(start + rows, len(x)))
-        given = {"u": u[part]} | ({} if label is None else {"label": label[part]})
-        binding = session.bind({"b": part.stop - part.start, "s": 1})
-        values.append(loop.draw(binding, free[part], given, first_position=first).values)
-        forced = loop.draw(binding, x[part], given, first_position=first, prefill=False)
-        log_p.append(forced.log_p.sum(axis=1, dtype=np.float64))
-    return (
-        _follow(np.concatenate(values)[samples], x[samples], answers["margin"][samples], limits),
-        np.concatenate(log_p),
-    )
+    given: dict[str, Array] = {"u": u}
+    if "label" in answers:
+        given["label"] = answers["label"]
+    if graph == "step_filtered":
+        given |= loop.filter_rows(Sampling(), n, engine.data.levels)
+    binding = engine.session(graph).bind({"b": n, "s": 1})
+    values = loop.draw(binding, free, given, first_position=first).values
+    forced = [
+        loop.draw(binding, x, given, first_position=first, prefill=prefill).log_p
+        for prefill in (False, True)
+    ]
+    if "prefill" in engine.bundle.manifest.graphs:
+        forced.append(_after_prefill(engine, binding, x, forced[0], answers.get("label")))
+    margin = answers["margin"][samples]
+    return _follow(values[samples], x[samples], margin, limits), forced
+
+
+def _after_prefill(
+    engine: "Engine", binding: Binding, x: Array, log_p: Array, label: Array | None
+) -> Array:
+    """log p [n, t] where the first half comes from `log_p` and the rest from prefill's cache."""
+    n, t = x.shape
+    half = max(t // 2, engine.bundle.manifest.first_position + 1)
+    session = engine.session("prefill")
+    fresh = {
+        pair.input: np.full(
+            session.signature.input(pair.input).shape({"b": n}),
+            pair.initial,
+            session.signature.input(pair.input).dtype,
+        )
+        for pair in session.signature.carried
+    }
+    labels = {} if label is None else {"label": label}
+    cache = session.run({"x": x[:, :half], **labels, **fresh})
+    for pair in session.signature.carried:
+        binding.write(pair.input, cache[pair.output])
+    binding.write("position", np.full(n, half, np.int64))
+    binding.write("log_p", log_p)
+    binding.run(t - half)
+    return binding.read("log_p")
 
 
 def _follow(got: Array, expected: Array, margin: Array, limits: Limits) -> Draws:

@@ -1,5 +1,6 @@
 """Write a bundle: weights once, graphs that point into them, known answers, the manifest last."""
 
+import copy
 import hashlib
 import json
 import os
@@ -7,7 +8,6 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,14 +15,23 @@ import onnx_ir
 from safetensors.numpy import save
 
 import ancestral
+from ancestral.bundle import MANIFEST
 from ancestral.errors import ExportError, InvalidInput
 from ancestral.export.graphs import export_graph, export_parallel
 from ancestral.export.known_answers import known_answers
 from ancestral.export.lint import lint
 from ancestral.export.operators import Form
-from ancestral.export.weights import point_into, slots, to_bytes, weights_bytes
+from ancestral.export.weights import point_into, to_bytes, weights_file
 from ancestral.files import write_atomically
-from ancestral.manifest import FORMAT_VERSION, Component, FileEntry, GraphEntry, Manifest
+from ancestral.manifest import (
+    FORMAT_VERSION,
+    Component,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    seal,
+)
+from ancestral.train.models.autoregressive import AutoregressiveModel, model_config
 from ancestral.train.models.graphs import GRAPH_NAMES, PARALLEL, GraphName, build
 from ancestral.train.models.transformer import Transformer
 
@@ -34,7 +43,7 @@ Progress = Callable[[str], None]
 
 
 def export_bundle(
-    model: Transformer,
+    model: AutoregressiveModel,
     out: str | Path,
     *,
     label_prior: Sequence[float] | None = None,
@@ -45,7 +54,7 @@ def export_bundle(
     """Export a model; the bundle appears whole or not at all.
 
     Args:
-        model: in evaluation it is a pure function; it is not changed.
+        model: of this project or of your own class; it is not changed.
         out: the bundle's directory.
         label_prior: p(y) for y = 0 .. num_classes - 1; even where it is not given.
         graphs: which graphs to export.
@@ -57,12 +66,13 @@ def export_bundle(
         ExportError: a graph could not be made or breaks a rule.
         OSError: the bundle could not be written; what was there before stays.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     _check_target(out, overwrite)
+    _check_model(model)
     unknown = sorted(set(graphs) - set(GRAPH_NAMES))
     if unknown or not graphs:
         raise InvalidInput(f"graphs: expected some of {list(GRAPH_NAMES)}, got {list(graphs)}")
-    model = model.eval()
+    model = copy.deepcopy(model).cpu().eval()
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     work.chmod(0o777 & ~_umask())
@@ -75,7 +85,7 @@ def export_bundle(
 
 
 def _write(
-    model: Transformer,
+    model: AutoregressiveModel,
     folder: Path,
     label_prior: Sequence[float] | None,
     graphs: Sequence[GraphName],
@@ -88,21 +98,21 @@ def _write(
         files[name] = FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     progress("weights")
-    weights = weights_bytes(model)
-    write(WEIGHTS, weights)
-    where = slots(weights)
+    weights = weights_file(model)
+    write(WEIGHTS, weights.content)
     entries: dict[str, GraphEntry] = {}
     for name, forms in _graphs(model, graphs, progress):
+        signature = build(name, model).signature
         names: dict[str, str] = {}
         for form, graph in forms.items():
-            problems = lint(graph, form)
+            problems = lint(graph, form, signature)
             if problems:
                 raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
-            point_into(graph.graph, where, Path(WEIGHTS).name)
+            point_into(graph.graph, weights.slots, Path(WEIGHTS).name)
             suffix = "" if form == "portable" else f".{form}"
             names[form] = f"graphs/{name}{suffix}.onnx"
             write(names[form], to_bytes(graph))
-        entries[name] = GraphEntry(signature=build(name, model).signature, files=names)
+        entries[name] = GraphEntry(signature=signature, files=names)
     progress("known answers")
     write(KNOWN_ANSWERS, save(known_answers(model)))
     manifest = Manifest(
@@ -114,8 +124,10 @@ def _write(
         first_position=1 if model.first_position else 0,
         components={
             "model": Component(
-                family="transformer",
-                config=asdict(model.config),
+                family="transformer"
+                if isinstance(model, Transformer)
+                else type(model).__qualname__,
+                config=model_config(model),
                 parameters=sum(p.numel() for p in model.parameters()),
             )
         },
@@ -125,13 +137,13 @@ def _write(
         files=files,
         written_by=_versions(),
     )
-    write_atomically(
-        folder / "manifest.json", json.dumps(manifest.model_dump(mode="json"), indent=1).encode()
-    )
+    values = manifest.model_dump(mode="json")
+    values["sha256"] = seal(values)
+    write_atomically(folder / MANIFEST, json.dumps(values, indent=1).encode())
 
 
 def _graphs(
-    model: Transformer, names: Sequence[GraphName], progress: Progress
+    model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress
 ) -> Iterator[tuple[GraphName, dict[Form, onnx_ir.Model]]]:
     """Each graph in its forms; those that share a pass are traced together."""
     together = [name for name in names if name in PARALLEL]
@@ -145,13 +157,36 @@ def _graphs(
             yield name, export_graph(build(name, model))
 
 
+def _check_model(model: AutoregressiveModel) -> None:
+    if not isinstance(model, AutoregressiveModel):
+        raise InvalidInput(f"model: expected an AutoregressiveModel, got {type(model).__name__}")
+    if model.data.length < 3:
+        raise InvalidInput(f"model: events of 3 positions or more, got {model.data.length}")
+
+
 def _check_target(out: Path, overwrite: bool) -> None:
-    if not out.exists():
+    """Nothing but a bundle of ours is ever replaced.
+
+    Raises:
+        InvalidInput: there is something at that path that may not be replaced.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").is_file()):
+    if not (out / MANIFEST).is_file():
         raise InvalidInput(f"{out}: expected a new path or a bundle, got something else there")
-    if any(out.iterdir()) and not overwrite:
+    if not overwrite:
         raise InvalidInput(f"{out}: there is a bundle already; pass --overwrite to replace it")
+    try:
+        values = json.loads((out / MANIFEST).read_bytes())
+        known = {MANIFEST, *values["files"], values["weights"], values["known_answers"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            f"{out}: its {MANIFEST} is no bundle's, so nothing is replaced"
+        ) from error
+    files = (file for file in out.rglob("*") if not file.is_dir())
+    foreign = sorted(str(name) for file in files if str(name := file.relative_to(out)) not in known)
+    if foreign:
+        raise InvalidInput(f"{out}: holds files that are no part of the bundle: {foreign}")
 
 
 def _umask() -> int:
@@ -169,8 +204,9 @@ def _swap(work: Path, out: Path) -> None:
     out.rename(old)
     try:
         work.rename(out)
-    except OSError:
-        old.rename(out)
+    except BaseException:
+        if not out.exists():
+            old.rename(out)
         raise
     shutil.rmtree(old, ignore_errors=True)
 

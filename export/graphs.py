@@ -61,7 +61,15 @@ def _keep(model: onnx_ir.Model, signature: GraphSignature) -> onnx_ir.Model:
     part.graph.outputs[:] = [value for value in part.graph.outputs if value.name in wanted]
     RemoveUnusedNodesPass()(part)
     needed = {spec.name for spec in signature.inputs}
-    part.graph.inputs[:] = [value for value in part.graph.inputs if value.name in needed]
+    kept = [value for value in part.graph.inputs if value.name in needed]
+    for value in part.graph.inputs:
+        # The exporter may read the size of an axis from any input that has it.
+        for node, index in tuple(value.uses()) if value.name not in needed else ():
+            twin = next((other for other in kept if other.shape == value.shape), None)
+            if node.op_type != "Shape" or twin is None:
+                raise ExportError(f"{node.name}: reads {value.name!r}, which is no input of {kept}")
+            node.replace_input_with(index, twin)
+    part.graph.inputs[:] = kept
     _check(part.graph, signature)
     return part
 
@@ -89,14 +97,15 @@ def _decompose_once(traced: torch.export.ExportedProgram) -> None:
 
     The exporter decomposes whatever it is given by one table, the same for all our forms.
     """
-    decompose, done = traced.run_decompositions, []
+    decompose = traced.run_decompositions
+    done: list[torch.export.ExportedProgram] = []
 
     def once(table: Any = None) -> torch.export.ExportedProgram:
         if not done:
             done.append(decompose(table))
         return done[0]
 
-    traced.run_decompositions = once  # type: ignore[method-assign,assignment]
+    traced.run_decompositions = once
 
 
 def _translate(

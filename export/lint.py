@@ -8,25 +8,44 @@ from collections.abc import Iterator
 import onnx_ir
 
 from ancestral.export.operators import Form
+from ancestral.signature import GraphSignature, Update
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 _REFUSED = {"Multinomial", "Bernoulli", "Unique", "NonZero"}
+_APPENDS = {"TensorScatter", "ScatterElements", "GroupQueryAttention"}
 _MAX_TOP_K = 3840
 _NONPAD_KV_SEQLEN = 6
 """Index of that input of ONNX Attention; 4 and 5 are the past key and value."""
 
 
-def lint(model: onnx_ir.Model, form: Form) -> list[str]:
+def lint(model: onnx_ir.Model, form: Form, signature: GraphSignature) -> list[str]:
     """Every rule that a graph breaks, with the node and the reason; empty for a sound one.
 
     The forms that TensorRT may read are held to all rules; a form of another runtime to those that
     hold everywhere: noise is an input, and domains are that runtime's own.
     """
-    return [
+    found = [
         f"{node.name or node.op_type}: {problem}"
         for node in model.graph
         for problem in _problems(node, form, model.graph)
     ]
+    return [*found, *_appends(model.graph, signature)]
+
+
+def _appends(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
+    """What is declared an append may share memory, so an append alone may make it."""
+    inputs = {value.name: value for value in graph.inputs}
+    outputs = {value.name: value for value in graph.outputs}
+    for pair in signature.carried:
+        if pair.update is not Update.APPEND:
+            continue
+        node = outputs[pair.output].producer()
+        if node is None or node.op_type not in _APPENDS or inputs[pair.input] not in node.inputs:
+            yield (
+                f"{pair.output}: declared an append to {pair.input}, but made by "
+                f"{node.op_type if node is not None else 'nothing'}: declare it replaced, or "
+                f"append by cached_attention or append"
+            )
 
 
 def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[str]:

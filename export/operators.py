@@ -27,6 +27,8 @@ Table = dict[Callable[..., Any], Callable[..., Any]]
 Value = Any  # a symbolic ONNX value while a graph is being made
 
 _INT32 = onnx_ir.DataType.INT32
+_HEAD_MULTIPLE = 8
+"""GroupQueryAttention takes heads of such widths alone."""
 
 
 def translations(form: Form) -> Table:
@@ -72,6 +74,8 @@ class CachedAttentionOnnxRuntime:
     ) -> tuple[Value, Value, Value]:
         """seqlens_k is the last valid slot of each row; the total is the largest length."""
         group, width = int(k_cache.shape[1]), int(k_cache.shape[3])
+        if width % _HEAD_MULTIPLE:
+            return cached_attention_portable(q, k, v, k_cache, v_cache, position)
         key = (id(position), str(q.shape[1]))
         if key not in self._lengths:
             block = op.Cast(op.Shape(q, start=1, end=2), to=_INT32)
@@ -104,7 +108,7 @@ def append_scatter(buffer: Value, position: Value, block: Value) -> Value:
 
 
 def mass_threshold(z: Value, w: Value, mass: Value, inclusive: bool) -> Value:
-    """The bisection unrolled: no loop, no sort, six nodes a halving."""
+    """The bisection unrolled: no loop, no sort, seven nodes a halving."""
     compare = op.GreaterOrEqual if inclusive else op.Greater
     zero, last = _float(0.0), _ints(-1)
     low = _float(LOWEST)

@@ -1,5 +1,7 @@
 """The weights file: every distinct tensor once, and graphs that point into it.
 
+Tensors up to a kilobyte (biases, norms) are repeated inside the graphs, where runtimes want them.
+
 A safetensors file is an 8-byte little-endian header length, a JSON header with the byte range of
 each tensor, then the data: so a tensor is ONNX external data at offset 8 + header + its start.
 """
@@ -15,12 +17,15 @@ from torch import Tensor, nn
 from ancestral.errors import ExportError
 
 PREFIX = "program.model."
+SMALL = 1024
+"""A weight of up to so many bytes is repeated in each graph."""
 INLINE = 64 * 1024
 """Constants up to so many bytes stay inside a graph."""
 _DTYPES = {
     "F32": onnx_ir.DataType.FLOAT,
-    "F16": onnx_ir.DataType.FLOAT16,
-    "BF16": onnx_ir.DataType.BFLOAT16,
+    "I64": onnx_ir.DataType.INT64,
+    "I32": onnx_ir.DataType.INT32,
+    "BOOL": onnx_ir.DataType.BOOL,
 }
 
 
@@ -34,31 +39,43 @@ class Slot:
     length: int
 
 
-def weights_bytes(model: nn.Module) -> bytes:
-    """The weights file of a model: parameters and buffers, a shared one once."""
-    seen: dict[int, str] = {}
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """The content of a weights file, and where each name of the model lies in it."""
+
+    content: bytes
+    slots: Mapping[str, Slot]
+
+
+def weights_file(model: nn.Module) -> WeightsFile:
+    """The parameters and buffers of a model; one that it shares under two names once.
+
+    Raises:
+        ExportError: a tensor of a type that a bundle does not hold.
+    """
+    first: dict[int, str] = {}
+    names: dict[str, str] = {}
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen[id(tensor)] = name
+        names[name] = first.setdefault(id(tensor), name)
+        if names[name] == name:
             tensors[name] = tensor.detach().contiguous().cpu()
-    return save(tensors)
-
-
-def slots(file: bytes) -> dict[str, Slot]:
-    """The tensors of a weights file by name."""
-    size = int.from_bytes(file[:8], "little")
-    header = json.loads(file[8 : 8 + size])
-    return {
-        name: Slot(
-            _DTYPES[entry["dtype"]],
-            tuple(entry["shape"]),
-            8 + size + entry["data_offsets"][0],
-            entry["data_offsets"][1] - entry["data_offsets"][0],
+    content = save(tensors)
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    slots = {}
+    for name, stored in names.items():
+        entry = header[stored]
+        if entry["dtype"] not in _DTYPES:
+            raise ExportError(
+                f"{name}: expected one of {sorted(_DTYPES)} in a float32 bundle, "
+                f"got {entry['dtype']}: convert the model first, with .float() say"
+            )
+        start, end = entry["data_offsets"]
+        slots[name] = Slot(
+            _DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + size + start, end - start
         )
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
+    return WeightsFile(content, slots)
 
 
 def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str) -> None:
@@ -84,7 +101,7 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             continue
         if (slot.dtype, slot.shape) != (tensor.dtype, tuple(tensor.shape.numpy())):
             raise ExportError(f"initializer {name!r}: expected {slot}, got {tensor}")
-        if slot.length <= 1024:
+        if slot.length <= SMALL:
             continue
         value.const_value = onnx_ir.ExternalTensor(
             location=location,

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ancestral.engine import Engine
-
-from .toys import BACKENDS, GRAPHS, TOYS, make
+from tests.toys import BACKENDS, GRAPHS, TOYS, make
 
 Load = Callable[[str, str], Engine]
 
@@ -45,7 +44,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if toy not in made:
             from ancestral.export.bundle import export_bundle
 
-            made[toy] = Path(f"/tmp/toyb/{toy}")
+            made[toy] = export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
         return made[toy]
 
     return bundle

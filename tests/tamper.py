@@ -9,6 +9,8 @@ from typing import Any
 
 import onnx
 
+from ancestral.manifest import seal
+
 Edit = Callable[[onnx.GraphProto], None]
 
 
@@ -47,10 +49,11 @@ def sign(bundle: Path) -> None:
 
 
 def change_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest's JSON in place."""
+    """Change the manifest's JSON in place, and seal it anew."""
     file = bundle / "manifest.json"
     manifest = json.loads(file.read_bytes())
     change(manifest)
+    manifest["sha256"] = seal(manifest)
     file.write_text(json.dumps(manifest))
 
 

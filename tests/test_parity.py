@@ -27,6 +27,7 @@ PASSED = ParityReport(
     unexplained=0,
     limit_cdf=1e-6,
     max_abs_step_nats=1e-6,
+    max_abs_position_nats=1e-6,
 )
 
 
@@ -43,6 +44,8 @@ def test_near_ties_pass() -> None:
         ("max_abs_nats", math.inf),
         ("max_abs_step_nats", 1.1e-5),
         ("max_abs_step_nats", math.nan),
+        ("max_abs_position_nats", 1.1e-5),
+        ("max_abs_position_nats", math.nan),
         ("max_kl", 1.1e-10),
         ("max_kl", math.nan),
         ("argmax_flips", 1),

@@ -67,9 +67,7 @@ def widen(model: Transformer) -> Transformer:
         if isinstance(module, nn.Embedding):
             module.weight.mul_(module.embedding_dim**0.5)
     for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
-            parameter.add_(0.3 * torch.randn_like(parameter))
-        elif name.endswith("bias"):
+        if name.endswith(("norm.weight", "bias")):
             parameter.add_(0.3 * torch.randn_like(parameter))
         elif "qkv" in name:
             parameter.mul_(2.0)

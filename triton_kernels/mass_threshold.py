@@ -13,7 +13,7 @@ from torch import Tensor
 LOWEST = -208.0
 """Logits are clamped here: their exponential is zero in float32."""
 BISECTIONS = 30
-"""Halvings of [LOWEST, 0]: what is left is below the rounding of z itself."""
+"""Halvings of [LOWEST, 0]: an interval of 2e-7 nats is left."""
 
 
 @torch.library.custom_op("ancestral::mass_threshold", mutates_args=())

@@ -1,10 +1,12 @@
 """Runtimes: a file for each, named as on the command line; only it imports that runtime."""
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from ancestral.bundle import Bundle
+from ancestral.engine.inputs import count
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
 
@@ -26,8 +28,10 @@ def open_backend(
             runs graphs.
         BackendUnavailable: it cannot run here; the message says what to install.
     """
-    if threads is not None and threads < 1:
-        raise InvalidInput(f"threads: expected an integer >= 1, got {threads}")
+    if threads is not None:
+        count("threads", threads, 1)
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
     if model is not None and name != "torch":
         raise InvalidInput(f"model: backend {name!r} runs the bundle's graphs; give none")
     if name not in BACKENDS:

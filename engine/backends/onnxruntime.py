@@ -13,18 +13,16 @@ import numpy as np
 import onnxruntime as ort
 
 from ancestral.bundle import Bundle
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 
 OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
-_PREFILL_NUMBERS = 2**24
-"""Logits that one prefill call may hold: rows go through in turns."""
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime on the CPU, or on CUDA with every node there."""
+    """ONNX Runtime on the CPU; or on CUDA, tensors bound on the device, TF32 off."""
 
     name = "onnxruntime"
 
@@ -39,8 +37,6 @@ class OnnxRuntimeBackend:
         self._bundle = bundle
         self._threads = threads
         kind = device.partition(":")[0]
-        if kind not in {"cpu", "cuda"}:
-            raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
         self._provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[kind]
         if self._provider not in ort.get_available_providers():
             raise BackendUnavailable(
@@ -148,7 +144,7 @@ class OnnxRuntimeBinding:
 
     def _run_block(self, steps: int, block: int) -> None:
         """Rows in turns, so that the logits of a block take bounded memory."""
-        rows = max(1, min(self._rows, _PREFILL_NUMBERS // (block * self._owner.levels)))
+        rows = min(self._rows, rows_in_block(block, self._owner.levels))
         for _ in range(steps):
             for start in range(0, self._rows, rows):
                 part = slice(start, min(start + rows, self._rows))

@@ -9,17 +9,17 @@ from safetensors.torch import load_model
 from torch import Tensor
 
 from ancestral.bundle import Bundle
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature
-from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.autoregressive import AutoregressiveModel, model_config
 from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import config_from_json
 
 
 class TorchBackend:
-    """PyTorch on the CPU or on CUDA, in fp32 without TF32."""
+    """PyTorch on the CPU or on CUDA, in fp32; TF32 is switched off, for the whole process."""
 
     name = "torch"
 
@@ -43,12 +43,12 @@ class TorchBackend:
             BackendUnavailable: PyTorch has no such device.
             BundleError: the weights are not this model's.
         """
-        if device != "cpu" and not device.startswith("cuda"):
-            raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
         if device != "cpu" and not torch.cuda.is_available():
             raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
         if threads is not None:
             torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
         self.device = device
         self._bundle = bundle
         self._model = _load(bundle, model).to(device).eval()
@@ -79,12 +79,36 @@ def _load(bundle: Bundle, model: AutoregressiveModel | None) -> AutoregressiveMo
                 f"give the model: Engine.load(..., backend='torch', model=...)"
             )
         model = Transformer(config_from_json(component.config), bundle.manifest.data)
+    else:
+        _check_own(model, bundle)
     try:
         # A tensor that the model shares under two names stands in the file once.
         load_model(model, bundle.weights_file)
     except (RuntimeError, SafetensorError, OSError) as error:
         raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
-    return model
+    return model.float()
+
+
+def _check_own(model: AutoregressiveModel, bundle: Bundle) -> None:
+    """Compare a user's model with what the bundle says.
+
+    Raises:
+        InvalidInput: it is no such model, or one of other events, caches or configuration.
+    """
+    if not isinstance(model, AutoregressiveModel):
+        raise InvalidInput(f"model: expected an AutoregressiveModel, got {model!r}")
+    manifest = bundle.manifest
+    pairs: dict[str, tuple[object, object]] = {
+        "data": (manifest.data, model.data),
+        "first_position": (manifest.first_position, model.first_position),
+        "config": (manifest.components["model"].config, model_config(model)),
+    }
+    for name, entry in manifest.graphs.items():
+        if name in GRAPH_NAMES:
+            pairs[f"signature of {name}"] = (entry.signature, build(name, model).signature)
+    for what, (expected, got) in pairs.items():
+        if expected != got:
+            raise InvalidInput(f"model: expected {what} {expected}, got {got}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +172,26 @@ class TorchBinding:
         signature, program = self._owner.signature, self._owner.program
         self._state["offsets"] = torch.arange(block, device=self._owner.device)
         outputs = [spec.name for spec in signature.outputs]
+        size = len(self._tensor(signature.carried[0].input))
+        rows = size if block == 1 else rows_in_block(block, program.model.data.levels)
         with torch.no_grad():
             for _ in range(steps):
-                inputs = [self._state[spec.name] for spec in signature.inputs]
-                named = dict(zip(outputs, program(*inputs), strict=True))
+                parts = [
+                    program(*self._inputs(slice(start, start + rows)))
+                    for start in range(0, size, rows)
+                ]
+                whole = parts[0]
+                if len(parts) > 1:
+                    whole = tuple(torch.cat(same) for same in zip(*parts, strict=True))
+                named = dict(zip(outputs, whole, strict=True))
                 for pair in signature.carried:
                     self._state[pair.input] = named[pair.output]
+
+    def _inputs(self, rows: slice) -> list[Tensor]:
+        return [
+            self._state[spec.name] if spec.name == "offsets" else self._state[spec.name][rows]
+            for spec in self._owner.signature.inputs
+        ]
 
     def _tensor(self, name: str) -> Tensor:
         if name not in self._state:

@@ -1,6 +1,8 @@
 """Open a bundle: check everything, report every problem at once, unpickle nothing."""
 
+import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,11 +13,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ancestral.errors import BundleError
-from ancestral.hashes import HashMemory
-from ancestral.manifest import FORMAT_VERSION, Manifest
+from ancestral.hashes import HashMemory, fingerprint
+from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.onnx_file import external_locations
 
 MANIFEST = "manifest.json"
+_LARGEST_MANIFEST = 2**26
+ANSWERS = frozenset(
+    {"x", "u", "log_prob", "at", "distribution", "drawn", "margin", "is_sample"}
+    | {"own_log_prob", "own_kl", "own_cdf"}
+)
+"""Names that the known answers must hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,8 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    seen: Mapping[str, tuple[int, ...]]
+    """Fingerprint of each file when it was checked."""
 
     @classmethod
     def open(cls, path: str | Path, *, rehash: bool = False) -> "Bundle":
@@ -38,10 +48,28 @@ class Bundle:
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        problems = _path_problems(manifest) or _file_problems(path, manifest, rehash)
+        problems = _path_problems(manifest)
+        seen: dict[str, tuple[int, ...]] = {}
+        if not problems:
+            problems = _file_problems(path, manifest, rehash, seen)
         if problems:
             raise BundleError(_report(path, problems))
-        return cls(path, manifest)
+        return cls(path, manifest, seen)
+
+    def file(self, name: str) -> Path:
+        """A file of the bundle, which is still the one that was checked.
+
+        Raises:
+            BundleError: it has changed since.
+        """
+        file = self.path / name
+        try:
+            same = fingerprint(file.stat()) == self.seen[name]
+        except OSError:
+            same = False
+        if not same:
+            raise BundleError(f"{file}: changed since the bundle was opened; open it again")
+        return file
 
     def graph_file(self, graph: str, form: str) -> Path:
         """The file of a graph in a form, or in the portable one where they do not differ.
@@ -55,12 +83,12 @@ class Bundle:
                 f"export the model again with it"
             )
         files = self.manifest.graphs[graph].files
-        return self.path / files.get(form, files["portable"])
+        return self.file(files.get(form, files["portable"]))
 
     @property
     def weights_file(self) -> Path:
         """The weights, in safetensors."""
-        return self.path / self.manifest.weights
+        return self.file(self.manifest.weights)
 
     def known_answers(self) -> dict[str, NDArray[np.generic]]:
         """The reference answers by name.
@@ -69,20 +97,24 @@ class Bundle:
             BundleError: the file is no safetensors file.
         """
         try:
-            return dict(load_file(self.path / self.manifest.known_answers))
+            answers = dict(load_file(self.file(self.manifest.known_answers)))
         except (SafetensorError, OSError, ValueError) as error:
             raise BundleError(f"{self.path}: the known answers cannot be read: {error}") from error
+        missing = sorted(ANSWERS - set(answers))
+        if missing:
+            raise BundleError(f"{self.path}: the known answers lack {missing}; export it again")
+        return answers
 
 
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
     if not path.is_dir():
         raise BundleError(f"{path}: expected a bundle (a directory), got none there")
+    if not file.is_file() or file.stat().st_size > _LARGEST_MANIFEST:
+        raise BundleError(f"{path}: no bundle: expected {MANIFEST}, a file, in it")
     try:
         values = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(f"{path}: no bundle: expected {MANIFEST} in it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{file}: expected JSON, got {error}: the bundle is truncated") from error
     except OSError as error:
         raise BundleError(f"{file}: cannot be read: {error}") from error
@@ -93,13 +125,17 @@ def _read_manifest(path: Path) -> Manifest:
             f"a newer ancestral wrote this bundle: pip install --upgrade ancestral"
         )
     try:
-        return Manifest.model_validate(values)
+        manifest = Manifest.model_validate(values)
     except ValidationError as error:
         problems = [
             f"manifest, {'.'.join(map(str, problem['loc'])) or 'top level'}: {problem['msg']}"
             for problem in error.errors()
         ]
         raise BundleError(_report(path, problems)) from error
+    if seal(values) != manifest.sha256:
+        problem = f"{MANIFEST}: altered: its SHA-256 is not the one that it holds"
+        raise BundleError(_report(path, [problem]))
+    return manifest
 
 
 def _path_problems(manifest: Manifest) -> list[str]:
@@ -109,8 +145,6 @@ def _path_problems(manifest: Manifest) -> list[str]:
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or name != str(pure):
             problems.append(f"{name}: expected a plain path inside the bundle")
-    for entry in manifest.graphs.values():
-        problems += [] if "portable" in entry.files else ["a graph without its portable form"]
     used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
     for name in (*used, manifest.weights, manifest.known_answers):
         if name not in manifest.files:
@@ -118,12 +152,17 @@ def _path_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
-def _file_problems(path: Path, manifest: Manifest, rehash: bool) -> list[str]:
+def _file_problems(
+    path: Path, manifest: Manifest, rehash: bool, seen: dict[str, tuple[int, ...]]
+) -> list[str]:
+    """What is wrong with the files; the fingerprints of those that were checked go to `seen`."""
     problems = []
     hashes = HashMemory.load()
     root = path.resolve()
     for name, entry in manifest.files.items():
         file = path / name
+        with contextlib.suppress(OSError):
+            seen[name] = fingerprint(file.stat())
         if not file.is_file():
             problems.append(f"{name}: missing")
         elif not file.resolve().is_relative_to(root):

@@ -1,7 +1,7 @@
 """What an event is: the shape, the levels, the labels of the data that a model gives p(x) to."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +21,7 @@ class DataSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    event_shape: tuple[int, ...] = Field(min_length=1)
+    event_shape: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     levels: int = Field(ge=1)
     num_classes: int | None = Field(default=None, ge=1)
     ordering: Literal["raster"] = "raster"

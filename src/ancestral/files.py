@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from ancestral.errors import InvalidInput
+
 Content = bytes | Callable[[BinaryIO], object]
 """What a file is to hold, or a function that writes it to an open binary file."""
 
@@ -22,6 +24,7 @@ def write_atomically(path: str | Path, data: Content) -> None:
         data: the content, or a function that writes it.
 
     Raises:
+        InvalidInput: a folder or a device has that name.
         OSError: the content could not be written.
     """
     write_together({path: data})
@@ -38,12 +41,15 @@ def write_together(contents: Mapping[str | Path, Content]) -> None:
         contents: by path; missing parent folders are made.
 
     Raises:
+        InvalidInput: a folder or a device has one of the names.
         OSError: a content could not be written.
     """
     waiting: list[tuple[Path, Path]] = []
     try:
         for path, data in contents.items():
             path = Path(path)
+            if path.exists() and not path.is_file():
+                raise InvalidInput(f"{path}: expected the path of a file, got another thing there")
             path.parent.mkdir(parents=True, exist_ok=True)
             waiting.append((path.parent / f".{path.name}.{secrets.token_hex(8)}.part", path))
             _write_through(waiting[-1][0], data)

@@ -1,4 +1,4 @@
-"""Hashes that were computed before, remembered by (path, size, modification time, inode)."""
+"""Hashes that were computed before, remembered by (path, size, times, inode)."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ancestral.errors import InvalidInput
 from ancestral.files import sha256, write_atomically
 
 _LIMIT = 4096
@@ -16,6 +17,11 @@ def cache_folder() -> Path:
     """The user's cache folder for ancestral (XDG base directories)."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "ancestral"
+
+
+def fingerprint(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file does: size, both times, inode (the change time cannot be set)."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @dataclass(slots=True)
@@ -29,7 +35,10 @@ class HashMemory:
     @classmethod
     def load(cls) -> "HashMemory":
         """What was remembered; nothing where the cache is missing or damaged."""
-        file = cache_folder() / "hashes.json"
+        try:
+            file = cache_folder() / "hashes.json"
+        except RuntimeError:  # a user without a home
+            file = Path(os.devnull)
         try:
             values = json.loads(file.read_bytes())
         except (OSError, ValueError):
@@ -40,7 +49,7 @@ class HashMemory:
     def sha256(self, path: Path, *, rehash: bool) -> str:
         """SHA-256 of a file, from memory where it is the same file and has not changed."""
         status = path.stat()
-        key = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino])
+        key = json.dumps([str(path.resolve()), *fingerprint(status)])
         if rehash or key not in self.known:
             self.known[key] = sha256(path)
             self.changed = True
@@ -50,5 +59,5 @@ class HashMemory:
         """Remember; a cache that cannot be written is no error."""
         if self.changed:
             kept = dict(list(self.known.items())[-_LIMIT:])
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InvalidInput):
                 write_atomically(self.file, json.dumps(kept).encode())

@@ -1,8 +1,11 @@
 """The manifest of a bundle: what it holds, in JSON, checked field by field."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import GraphSignature
@@ -52,9 +55,10 @@ class Manifest(_Record):
         known_answers: path of the reference answers.
         files: every file but this one, by its path relative to the bundle.
         written_by: versions of the packages that wrote the bundle.
+        sha256: of the manifest itself, as `seal` computes it.
     """
 
-    version: int
+    version: int = Field(strict=True, ge=1)
     kind: Literal["autoregressive"]
     dtype: Literal["float32"]
     data: DataSpec
@@ -66,3 +70,29 @@ class Manifest(_Record):
     known_answers: str
     files: dict[str, FileEntry]
     written_by: dict[str, str]
+    sha256: str = ""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Manifest":
+        """Fields that say the same thing twice say the same."""
+        if "model" not in self.components:
+            raise ValueError(f"components: expected 'model' in {sorted(self.components)}")
+        classes, prior = self.data.num_classes, self.label_prior
+        if (prior is None) != (classes is None) or (
+            prior is not None and (len(prior) != classes or min(prior) < 0)
+        ):
+            raise ValueError(f"label_prior: expected {classes} probabilities, got {prior}")
+        if prior is not None and abs(sum(prior) - 1) > 1e-6:
+            raise ValueError(f"label_prior: expected a sum of 1, got {sum(prior)}")
+        for name, entry in self.graphs.items():
+            wrong = [file for file in entry.files.values() if not file.endswith(".onnx")]
+            if wrong or "portable" not in entry.files:
+                raise ValueError(f"graph {name}: expected .onnx files, one portable: {entry.files}")
+        return self
+
+
+def seal(values: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's values, but for that sum itself, in one canonical spelling."""
+    rest = {key: value for key, value in values.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -51,6 +51,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        tag &= 0xFFFFFFFF  # as readers of protobuf do
         match tag & 7:
             case 0:
                 _, at = _varint(message, at)

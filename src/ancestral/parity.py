@@ -65,7 +65,8 @@ class ParityReport:
         near_ties: drawn values that differ where u is within limit_cdf of an edge.
         unexplained: drawn values that differ elsewhere; must be 0.
         limit_cdf: how near to an edge a near tie is.
-        max_abs_step_nats: largest |delta log p| of an event along the cached steps.
+        max_abs_position_nats: largest |delta log p| of a single position.
+        max_abs_step_nats: the same, of an event or a position, along the cached steps.
     """
 
     backend: str
@@ -85,6 +86,7 @@ class ParityReport:
     near_ties: int
     unexplained: int
     limit_cdf: float
+    max_abs_position_nats: float
     max_abs_step_nats: float
 
     @property
@@ -92,6 +94,7 @@ class ParityReport:
         """Each check that failed, in words with its numbers; NaN fails."""
         checks = {
             "log p": (self.max_abs_nats, self.limit_nats),
+            "log p of a position": (self.max_abs_position_nats, self.limit_nats),
             "log p along the steps": (self.max_abs_step_nats, self.limit_nats),
             "KL": (self.max_kl, self.limit_kl),
             "argmax flips": (self.argmax_flips, 0),

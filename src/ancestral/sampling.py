@@ -1,9 +1,11 @@
 """How the next value is drawn: temperature, then top-k, top-p and min-p."""
 
-import math
 from dataclasses import dataclass
 
 from ancestral.errors import InvalidInput
+
+HOTTEST = 1e6
+"""Every distribution is even to rounding long before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,17 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InvalidInput(f"temperature: expected a number >= 0, got {self.temperature}")
-        if self.top_k is not None and (isinstance(self.top_k, bool) or self.top_k < 1):
-            raise InvalidInput(f"top_k: expected an integer >= 1 or None, got {self.top_k}")
+        for name in ("temperature", "top_p", "min_p"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidInput(f"{name}: expected a number, got {value!r}")
+        if not 0 <= self.temperature <= HOTTEST:
+            raise InvalidInput(
+                f"temperature: expected a number in [0, {HOTTEST:g}], got {self.temperature}"
+            )
+        k = self.top_k
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InvalidInput(f"top_k: expected an integer >= 1 or None, got {k!r}")
         if not 0 < self.top_p <= 1:
             raise InvalidInput(f"top_p: expected a number in (0, 1], got {self.top_p}")
         if not 0 <= self.min_p <= 1:

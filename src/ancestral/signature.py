@@ -53,7 +53,7 @@ class CacheEntry(TensorSpec):
     """
 
     initial: float = 0.0
-    update: Update = Update.APPEND
+    update: Update = Update.REPLACE
     axis: int = -2
 
 

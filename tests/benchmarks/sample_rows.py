@@ -39,5 +39,6 @@ def sample_row(**changes: Any) -> Row:
         machine=this_machine(),
         commit="0123456789ab",
         date="2026-01-02T03:04:05+00:00",
+        load_average=0.1,
     )
     return replace(row, **changes)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tamper import change_manifest
+
 from .conftest import Cli, Result
 
 OLD = b"what was there before"
@@ -46,10 +48,10 @@ def broken(bundle: Path, folder: Path, how: str) -> Path:
             content[len(content) // 2] ^= 1
             graph.write_bytes(content)
         case "from the future":
-            manifest.write_text(json.dumps(values | {"version": 99}))
+            change_manifest(copy, lambda values: values.update(version=99))
         case "path trick":
-            files = values["files"] | {"../../secret": values["files"][values["weights"]]}
-            manifest.write_text(json.dumps(values | {"files": files}))
+            entry = values["files"][values["weights"]]
+            change_manifest(copy, lambda values: values["files"].update({"../../secret": entry}))
     return copy
 
 

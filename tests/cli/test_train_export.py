@@ -51,7 +51,6 @@ def test_train(cli: Cli, data: Path, tmp_path: Path) -> None:
     ("options", "word"),
     [
         (["--recipe", "none"], "recipe: expected one of"),
-        (["--recipe", "text"], "--data text:FILE"),
         (["--data", "pictures:here"], "--data: expected digits"),
         (["--data", "npz:nowhere.npz"], "nowhere.npz"),
         (["--data", "digits:here"], "--data: expected digits"),
@@ -67,6 +66,12 @@ def test_train_refuses(cli: Cli, data: Path, tmp_path: Path, options: list[str],
     assert word in result.err
     assert "Traceback" not in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_for_data_of_ones_own_asks_for_it(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "-o", tmp_path / "run", "--recipe", "text")
+    assert result.code == 2
+    assert "--data text:FILE" in result.err
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS, INSTALL
 from ancestral.engine.backends.onnxruntime import _check_version
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
-
-from ..tamper import change_manifest, copied, edited
-from ..toys import make
+from tests.tamper import change_manifest, copied, edited
+from tests.toys import make
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -100,5 +99,7 @@ def test_graph_unlike_its_signature(tiny_bundle: Path, tmp_path: Path) -> None:
     change_manifest(
         copy, lambda m: m["graphs"]["log_prob"]["signature"]["inputs"][0].update(name="y")
     )
-    with pytest.raises(BundleError, match=r"expected inputs \['y', 'label'\], got \['x', 'label'\]"):
+    with pytest.raises(
+        BundleError, match=r"expected inputs \['y', 'label'\], got \['x', 'label'\]"
+    ):
         Engine.load(copy, backend="onnxruntime").session("log_prob")

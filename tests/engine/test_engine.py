@@ -9,8 +9,7 @@ import pytest
 from ancestral.engine import Engine, Sampling
 from ancestral.engine.engine import join
 from ancestral.errors import BundleError, InvalidInput
-
-from ..conftest import Load
+from tests.conftest import Load
 
 X = np.zeros((2, 3, 3), np.int64)
 

@@ -12,10 +12,9 @@ import pytest
 from ancestral.engine import Engine, verify
 from ancestral.engine.verify import Limits
 from ancestral.parity import ParityReport
-
-from ..laws.faults import faulty_model
-from ..tamper import copied, edited, set_attribute, sign
-from ..toys import make
+from tests.laws.faults import faulty_model
+from tests.tamper import copied, edited, set_attribute, sign
+from tests.toys import make
 
 LIMITS = Limits(nats=1e-5, kl=1e-10, cdf=1e-6)
 

@@ -1,5 +1,6 @@
 """The lint finds each node that a runtime drops, misreads or refuses, and nothing in our graphs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -7,12 +8,14 @@ import onnx_ir
 import pytest
 from onnx import TensorProto, helper
 
+from ancestral.bundle import Bundle
 from ancestral.export.lint import lint
 from ancestral.export.operators import FORMS, Form
-
-from ..toys import TOYS
+from ancestral.signature import Carried, GraphSignature, Update
+from tests.toys import TOYS
 
 FLOAT = TensorProto.FLOAT
+NOTHING = GraphSignature(inputs=(), outputs=())
 
 
 def model(
@@ -83,29 +86,54 @@ PLANTED = {
 @pytest.mark.parametrize("fault", PLANTED)
 def test_found(fault: str) -> None:
     graph, told = PLANTED[fault]
-    problems = lint(graph, "portable")
+    problems = lint(graph, "portable", NOTHING)
     assert any(told in problem for problem in problems), problems
 
 
 def test_sound() -> None:
-    assert lint(model(*SOUND, outputs=("out", "next")), "portable") == []
+    assert lint(model(*SOUND, outputs=("out", "next")), "portable", NOTHING) == []
 
 
 def test_marks_of_tensorrt() -> None:
     """Attention is marked in TensorRT's form and in no other."""
     unmarked = model(*SOUND, outputs=("out", "next"))
-    assert any("TRT_decomposable is missing" in each for each in lint(unmarked, "tensorrt"))
+    assert any(
+        "TRT_decomposable is missing" in each for each in lint(unmarked, "tensorrt", NOTHING)
+    )
 
 
 def test_forms_of_onnxruntime() -> None:
-    assert lint(model(node("Gelu", "q", domain="com.microsoft")), "onnxruntime") == []
-    assert lint(model(node("Gelu", "q", domain="elsewhere")), "onnxruntime")
-    assert lint(model(node("RandomNormalLike", "q")), "onnxruntime")
+    assert lint(model(node("Gelu", "q", domain="com.microsoft")), "onnxruntime", NOTHING) == []
+    assert lint(model(node("Gelu", "q", domain="elsewhere")), "onnxruntime", NOTHING)
+    assert lint(model(node("RandomNormalLike", "q")), "onnxruntime", NOTHING)
+
+
+APPENDED = GraphSignature(
+    inputs=(), outputs=(), carried=(Carried(input="cache", output="next", update=Update.APPEND),)
+)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sound"),
+    [
+        ((SCATTER,), True),
+        ((node("Identity", "cache", "next"),), False),
+        ((node("Add", "cache cache", "next"),), False),
+        ((node("TensorScatter", "q k at", "next", axis=-2),), False),
+    ],
+    ids=["scatter", "copy", "sum", "another cache"],
+)
+@pytest.mark.parametrize("form", ["portable", "onnxruntime"])
+def test_declared_append(nodes: tuple[onnx.NodeProto, ...], sound: bool, form: Form) -> None:
+    """What shares memory is made by an append to it, and by nothing else."""
+    problems = lint(model(*nodes, outputs=("next",)), form, APPENDED)
+    assert any("declared an append to cache" in each for each in problems) is not sound
 
 
 @pytest.mark.parametrize("toy", TOYS)
-def test_our_graphs(bundles, toy: str) -> None:
-    for file in (Path(bundles(toy)) / "graphs").glob("*.onnx"):
-        suffix = file.stem.partition(".")[2] or "portable"
-        form: Form = next(each for each in FORMS if each == suffix)
-        assert lint(onnx_ir.load(file), form) == [], file.name
+def test_our_graphs(bundles: Callable[[str], Path], toy: str) -> None:
+    bundle = Bundle.open(bundles(toy))
+    for entry in bundle.manifest.graphs.values():
+        for form, name in entry.files.items():
+            assert form in FORMS
+            assert lint(onnx_ir.load(bundle.path / name), form, entry.signature) == [], name

@@ -13,9 +13,8 @@ from ancestral.engine import Engine
 from ancestral.train.models import transformer
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.cached_attention import cached_attention
-
-from ..tamper import edited, set_attribute
-from ..toys import make
+from tests.tamper import edited, set_attribute
+from tests.toys import make
 
 functional = torch.nn.functional
 
@@ -29,42 +28,36 @@ def plant(bundle: Path, folder: Path, fault: str, toy: str, backend: str) -> Eng
 
 
 def faulty_model(fault: str, toy: str) -> Transformer:
-    """A toy with a fault; its parallel form is `logits`, its cached one `extend`."""
+    """A toy with a fault in `logits`, its parallel form, or in `extend`, its cached one."""
     model = make(toy)
-    logits, extend = model.logits, model.extend
-    match fault:
-        case "mask shifted":  # a position sees the one after it
-            model.logits = _patched(logits, functional, "scaled_dot_product_attention", _peek)
-        case "shift missing":  # a position sees its own value
-
-            def unshifted(x: Tensor, label: Tensor | None) -> Tensor:
-                return logits(torch.cat([x[:, 1:], x[:, -1:]], dim=1), label)
-
-            model.logits = unshifted
-        case "order swapped":  # the last value comes first
-
-            def reversed_order(x: Tensor, label: Tensor | None) -> Tensor:
-                return logits(x.flip(1), label).flip(1)
-
-            model.logits = reversed_order
-        case "rows mixed":  # a row sees the one before it in the batch
-
-            def mixed(x: Tensor, label: Tensor | None) -> Tensor:
-                l = logits(x, label)
-                return l + 1e-3 * l.roll(1, dims=0)
-
-            model.logits = mixed
-        case "scale wrong":  # the cached form alone
-            model.extend = _patched(extend, transformer, "cached_attention", _scaled)
-        case "stale slots":  # what lies beyond the position is read
-            model.extend = _patched(extend, transformer, "cached_attention", _unmasked)
-        case "window":  # the first slot is forgotten
-            model.extend = _patched(extend, transformer, "cached_attention", _forgetful)
-        case "block wrong":  # blocks forget the first slot, single steps do not
-            model.extend = _patched(extend, transformer, "cached_attention", _forgetful_blocks)
-        case _:
-            raise ValueError(f"no such fault: {fault}")
+    if fault in _CACHED:
+        model.extend = _patched(model.extend, transformer, "cached_attention", _CACHED[fault])
+    else:
+        model.logits = _PARALLEL[fault](model.logits)
     return model
+
+
+Logits = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def _sees_the_next(logits: Logits) -> Logits:
+    return _patched(logits, functional, "scaled_dot_product_attention", _peek)
+
+
+def _sees_itself(logits: Logits) -> Logits:
+    return lambda x, label: logits(torch.cat([x[:, 1:], x[:, -1:]], dim=1), label)
+
+
+def _last_first(logits: Logits) -> Logits:
+    return lambda x, label: logits(x.flip(1), label).flip(1)
+
+
+def _rows_mixed(logits: Logits) -> Logits:
+    def mixed(x: Tensor, label: Tensor | None) -> Tensor:
+        l = logits(x, label)
+        return l + 1e-3 * l.roll(1, dims=0)
+
+    return mixed
 
 
 def _patched(method: Callable[..., Any], owner: Any, name: str, fake: Callable[..., Any]) -> Any:
@@ -129,6 +122,18 @@ def _all_slots(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
+_PARALLEL: dict[str, Callable[[Logits], Logits]] = {
+    "mask shifted": _sees_the_next,
+    "shift missing": _sees_itself,
+    "order swapped": _last_first,
+    "rows mixed": _rows_mixed,
+}
+_CACHED = {
+    "scale wrong": _scaled,
+    "stale slots": _unmasked,
+    "window": _forgetful,
+    "block wrong": _forgetful_blocks,
+}
 _EDITS: dict[str, tuple[Callable[[onnx.GraphProto], None], str]] = {
     "mask missing": (set_attribute("Attention", "is_causal", 0), "lo*"),
     "scale wrong": (set_attribute("GroupQueryAttention", "scale", 0.3), "step.onnxruntime"),

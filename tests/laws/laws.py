@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from ancestral.engine import Engine, loop
 from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
-
-from ..toys import make
+from tests.toys import make
 
 Floats = NDArray[np.floating]
 
@@ -41,7 +40,9 @@ def events(engine: Engine, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return x, None if data.num_classes is None else np.arange(n) % data.num_classes
 
 
-def given(engine: Engine, n: int, label: NDArray[np.int64] | None) -> dict[str, NDArray[np.generic]]:
+def given(
+    engine: Engine, n: int, label: NDArray[np.int64] | None
+) -> dict[str, NDArray[np.generic]]:
     """What a step graph of n rows is given."""
     u = loop.Noise(11, 0).uniforms(n, engine.data.length)
     return {"u": u} | ({} if label is None else {"label": label})

@@ -15,10 +15,10 @@ import pytest
 from ancestral.engine import Engine
 from ancestral.engine.backends import onnxruntime as backend
 from ancestral.engine.session import Array
+from tests.conftest import Load
+from tests.tamper import change_manifest, copied
+from tests.toys import TOYS
 
-from ..conftest import Load
-from ..tamper import change_manifest, copied
-from ..toys import TOYS
 from .laws import events, given, start_values
 
 B, STEPS = 4, 4

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ancestral.engine import Engine
 from ancestral.train.models.transformer import Transformer
+from tests.toys import make
 
-from ..toys import make
 from .faults import faulty_model, plant
 from .laws import events
 
@@ -77,9 +77,7 @@ def test_planted(bundles, tmp_path, backend: str, fault: str) -> None:
 
 
 def inputs(model: Transformer) -> tuple[Tensor, Tensor | None]:
-    x = torch.randint(
-        model.data.levels, (3, model.data.length), generator=torch.manual_seed(1)
-    )
+    x = torch.randint(model.data.levels, (3, model.data.length), generator=torch.manual_seed(1))
     return x, None if model.data.num_classes is None else torch.tensor([0, 1, 0])
 
 

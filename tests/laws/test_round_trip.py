@@ -13,9 +13,9 @@ from ancestral.bundle import Bundle
 from ancestral.engine import Engine
 from ancestral.errors import BundleError
 from ancestral.train.models.transformer import Transformer
+from tests.tamper import copied
+from tests.toys import make
 
-from ..tamper import copied
-from ..toys import make
 from .laws import assert_close, events, limits
 
 

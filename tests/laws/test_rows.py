@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ancestral.engine import Engine, loop
 from ancestral.errors import InvalidInput
+from tests.conftest import Load
 
-from ..conftest import Load
 from .faults import faulty_model, plant
 from .laws import assert_close, assert_same_draws, events, given, limits, margins, start_values
 

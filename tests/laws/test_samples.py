@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine, Samples, Sampling, loop
+from tests.conftest import Load
 
-from ..conftest import Load
 from .faults import plant
 from .laws import assert_close, assert_same_draws, limits, margins
 

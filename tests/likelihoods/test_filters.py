@@ -37,7 +37,7 @@ LOGITS = {
     "wide": lambda v: np.random.default_rng(0).normal(0, 3, v),
     "near": lambda v: np.random.default_rng(1).normal(0, 0.1, v),
     "ties": lambda v: np.random.default_rng(2).integers(0, 3, v) * 1.5,
-    "equal": lambda v: np.zeros(v),
+    "equal": np.zeros,
     "one": lambda v: np.where(np.arange(v) == v // 2, 500.0, -500.0),
     "steps": lambda v: -1e-3 * np.arange(v),
 }
@@ -131,9 +131,7 @@ def test_none_left_out_alone(apply: Filter) -> None:
     """Values of equal probability stay together, also where k or P would cut between them."""
     logits = torch.tensor([[[1.0, 3.0, 3.0, 0.0, 3.0]]])
     for k, p in ((1, 1.0), (5, 0.2), (2, 0.5)):
-        filters = Filters(
-            torch.ones(1), torch.tensor([k]), torch.tensor([p]), torch.zeros(1)
-        )
+        filters = Filters(torch.ones(1), torch.tensor([k]), torch.tensor([p]), torch.zeros(1))
         assert (apply(logits, filters)[0, 0] > -torch.inf).tolist() == [0, 1, 1, 0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Our operators: each form equals the reference, and what lies beyond a position does not matter."""
+"""Our operators: each form equals the reference; what lies beyond a position does not matter."""
 
 import warnings
 from collections.abc import Callable
@@ -160,9 +160,7 @@ def test_unused_slots(attention: Callable, form: str, beyond: float) -> None:
 def test_append() -> None:
     buffer, position = torch.arange(15.0).reshape(3, 5), torch.tensor([0, 3, 1])
     block = torch.tensor([[-1.0, -2], [-3, -4], [-5, -6]])
-    expected = torch.tensor(
-        [[-1.0, -2, 2, 3, 4], [5, 6, 7, -3, -4], [10, -5, -6, 13, 14]]
-    )
+    expected = torch.tensor([[-1.0, -2, 2, 3, 4], [5, 6, 7, -3, -4], [10, -5, -6, 13, 14]])
     assert torch.equal(append(buffer, position, block), expected)
     assert torch.equal(buffer, torch.arange(15.0).reshape(3, 5)), "the argument is kept"
     b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=5)

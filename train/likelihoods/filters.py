@@ -32,7 +32,7 @@ def filtered(shifted: Float[Tensor, "b s v"], filters: Filters) -> Float[Tensor,
 
     Args:
         shifted: logits less their maximum.
-        filters: temperature 0 leaves the values of highest probability alone.
+        filters: temperature 0 leaves the first value of highest probability alone.
     """
     z = _cooled(shifted, filters.temperature[:, None, None])
     w = z.exp()

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import final
+from dataclasses import asdict, is_dataclass
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -95,3 +96,11 @@ class AutoregressiveModel(nn.Module, ABC):
             )
             for entry in self.cache_spec
         }
+
+
+def model_config(model: AutoregressiveModel) -> dict[str, Any]:
+    """The configuration of a model for a manifest: its dataclass `config`, or nothing."""
+    config = getattr(model, "config", None)
+    if not is_dataclass(config) or isinstance(config, type):
+        return {}
+    return asdict(config)

@@ -88,7 +88,9 @@ class Parallel(Program):
         if u is not None:
             values = categorical.draw(logits, u)
             if self.model.first_position:
-                values = torch.cat([x[:, :1], values[:, 1:]], dim=1)
+                # By `where`: a slice of t - 1 positions would bind the exported graph to t > 2.
+                first = torch.arange(x.shape[1], device=x.device) == 0
+                values = torch.where(first, x, values)
             results["values"] = values
         return tuple(results[name] for name in self.outputs)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.signature import CacheEntry
+from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
 from ancestral.train.models.block import Block, Linear, Norm, rotary_angles
 from ancestral.train.models.dropout import dropout
@@ -106,12 +106,16 @@ class Transformer(AutoregressiveModel):
         c, t = self.config, self.data.length
         axes = ("b", c.group_heads, t, c.head)
         entries = [
-            CacheEntry(name=f"{part}_{i}", dtype="float32", axes=axes)
+            CacheEntry(name=f"{part}_{i}", dtype="float32", axes=axes, update=Update.APPEND)
             for i in range(c.layers)
             for part in ("k", "v")
         ]
         if c.above:
-            entries.append(CacheEntry(name="consumed", dtype="int64", axes=("b", t), axis=-1))
+            entries.append(
+                CacheEntry(
+                    name="consumed", dtype="int64", axes=("b", t), update=Update.APPEND, axis=-1
+                )
+            )
         return tuple(entries)
 
     def logits(

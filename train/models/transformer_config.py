@@ -1,10 +1,17 @@
 """The shape of a Transformer: its configuration, checked, and back from JSON."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ancestral.errors import InvalidInput
+
+_CHOICES = {
+    "positions": ("learned", "rotary"),
+    "norm": ("layer", "rms"),
+    "activation": ("gelu", "gelu_tanh", "swiglu"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,12 @@ class TransformerConfig:
     smoothness: float = 0.0
 
     def __post_init__(self) -> None:
+        self._check_choices()
+        for name in ("norm_epsilon", "rotary_base"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInput(
+                    f"TransformerConfig.{name}: expected a number > 0, got {getattr(self, name)}"
+                )
         for name in ("width", "layers", "heads", "group_heads", "head", "inner"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -82,6 +95,17 @@ class TransformerConfig:
                 raise InvalidInput(
                     f"TransformerConfig.{name}: expected [0, 1), got {getattr(self, name)}"
                 )
+
+    def _check_choices(self) -> None:
+        for name, choices in _CHOICES.items():
+            got = getattr(self, name)
+            if got not in choices:
+                raise InvalidInput(
+                    f"TransformerConfig.{name}: expected one of {choices}, got {got!r}"
+                )
+        start = self.start
+        if not (start is None or start == "learned" or type(start) is int):
+            raise InvalidInput(f"start: expected 'learned', a token id or None, got {start!r}")
 
     @property
     def group_heads(self) -> int:

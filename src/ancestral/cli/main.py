@@ -97,17 +97,26 @@ def application() -> typer.Typer:
     return app
 
 
+def _print_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+    return asked
+
+
 def _ancestral(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
 ) -> None:
     """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
 
     train and export make a bundle, sample and log-prob use it, verify proves that a backend keeps
     its log-probabilities and samples.
     """
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def _refuse(sentence: str, code: int) -> int:

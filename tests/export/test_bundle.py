@@ -1,0 +1,64 @@
+"""Writing a bundle: whole or not at all, and never over something else."""
+
+from pathlib import Path
+
+import pytest
+
+from ancestral.errors import ExportError, InvalidInput
+from ancestral.export import bundle as module
+from ancestral.export.bundle import export_bundle
+from tests.tamper import copied
+from tests.toys import make
+
+
+def test_no_graphs(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="graphs: expected some of"):
+        export_bundle(make("tiny"), tmp_path / "bundle", graphs=())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_something_else_is_there(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.png").write_text("dear")
+    for out in (tmp_path / "photos", tmp_path / "photos" / "mine.png"):
+        with pytest.raises(InvalidInput, match="something else there"):
+            export_bundle(make("tiny"), out, overwrite=True)
+    assert (tmp_path / "photos" / "mine.png").read_text() == "dear"
+
+
+def test_no_bundle_is_overwritten_unasked(tiny_bundle: Path, tmp_path: Path) -> None:
+    copy = copied(tiny_bundle, tmp_path)
+    with pytest.raises(InvalidInput, match="pass --overwrite"):
+        export_bundle(make("tiny"), copy)
+
+
+def test_failure_keeps_the_old(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills, or a graph that breaks a rule: the old bundle stays, nothing is left."""
+    copy = copied(tiny_bundle, tmp_path)
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "export_graph", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_bundle(make("tiny"), copy, overwrite=True)
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+    assert list(tmp_path.iterdir()) == [copy]
+
+
+def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "export_graph", lambda program: {"portable": None})
+    monkeypatch.setattr(module, "lint", lambda graph, form: ["node_7: not allowed"])
+    with pytest.raises(ExportError, match=r"graph step in form portable:\n  node_7: not allowed"):
+        export_bundle(make("tiny"), tmp_path / "bundle", graphs=("step",))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("prior", [(1.0,), (0.5, 0.6), (1.5, -0.5)])
+def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: tuple[float, ...]) -> None:
+    monkeypatch.setattr(module, "export_graph", lambda program: {})
+    with pytest.raises(InvalidInput, match="label_prior: expected 2 probabilities"):
+        export_bundle(make("tiny"), tmp_path / "bundle", label_prior=prior)

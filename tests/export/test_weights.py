@@ -1,0 +1,117 @@
+"""The weights file holds every distinct tensor once, and the graphs point into it."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+import pytest
+import torch
+
+from ancestral.errors import ExportError
+from ancestral.export.weights import INLINE, PREFIX, SMALL, point_into, weights_file
+from tests.toys import TOYS, make
+
+Bundles = Callable[[str], Path]
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_every_tensor_once(toy: str) -> None:
+    """As many bytes as the distinct parameters and buffers have; a tied one is not there twice."""
+    model = make(toy)
+    file = weights_file(model)
+    data = file.content
+    header = int.from_bytes(data[:8], "little")
+    distinct = {
+        tensor.data_ptr(): tensor.numel() * tensor.element_size()
+        for tensor in [*model.parameters(), *model.buffers()]
+    }
+    assert len(data) - 8 - header == sum(distinct.values())
+    assert len({slot.offset for slot in file.slots.values()}) == len(distinct)
+
+
+def test_shared_tensor() -> None:
+    """One tensor under two names stands in the file once, and both lead to it."""
+    model = torch.nn.Sequential(torch.nn.Linear(30, 30), torch.nn.Linear(30, 30))
+    apart = weights_file(model)
+    model[1].weight = model[0].weight
+    shared = weights_file(model)
+    assert len(apart.content) - len(shared.content) >= 30 * 30 * 4
+    assert shared.slots["0.weight"] == shared.slots["1.weight"]
+    assert apart.slots["0.weight"] != apart.slots["1.weight"]
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_graphs_point_at_the_right_bytes(bundles: Bundles, toy: str) -> None:
+    """Offset and length of each external tensor lead to the model's own numbers."""
+    folder = bundles(toy) / "graphs"
+    data = (folder / "weights.safetensors").read_bytes()
+    state = make(toy).state_dict()
+    pointed = set()
+    for file in folder.glob("*.onnx"):
+        for tensor in onnx.load(file, load_external_data=False).graph.initializer:
+            if not tensor.external_data:
+                continue
+            where = {entry.key: entry.value for entry in tensor.external_data}
+            start, size = int(where["offset"]), int(where["length"])
+            name = tensor.name.removeprefix(PREFIX)
+            got = np.frombuffer(data[start : start + size], np.float32).reshape(tensor.dims)
+            assert np.array_equal(got, state[name].numpy()), f"{file.name}: {name}"
+            pointed.add(name)
+    assert len(pointed) >= 3, "the toys are large enough to be stored outside"
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_no_weight_in_a_graph(bundles: Bundles, toy: str) -> None:
+    """Only what is small stays inside: no initializer of a weight's size."""
+    for file in (bundles(toy) / "graphs").glob("*.onnx"):
+        for tensor in onnx.load(file, load_external_data=False).graph.initializer:
+            if not tensor.external_data:
+                assert tensor.ByteSize() <= SMALL + 200, f"{file.name}: {tensor.name}"
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_no_paths_of_the_machine(bundles: Bundles, toy: str) -> None:
+    """Neither source lines nor folders of whoever exported."""
+    here = str(Path(__file__).parent.parent.parent)
+    for file in bundles(toy).rglob("*"):
+        if file.is_file():
+            data = file.read_bytes()
+            assert here.encode() not in data, file.name
+            assert not re.search(rb"/(home|root|tmp|usr|work)/|\.py\b|site-packages", data), file
+
+
+def graph(*names: str, elements: int = 4) -> onnx_ir.Graph:
+    tensors = [
+        onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [elements], [0.0] * elements)
+        for name in names
+    ]
+    made = onnx.helper.make_graph([], "g", [], [], initializer=tensors)
+    return onnx_ir.from_proto(onnx.helper.make_model(made)).graph
+
+
+def test_folded_weight_is_refused() -> None:
+    """A large constant that is no weight would be stored once a graph."""
+    with pytest.raises(ExportError, match="folded a computation on a weight"):
+        point_into(graph("folded", elements=INLINE // 4 + 1), {}, "weights")
+    point_into(graph("small"), {}, "weights")
+
+
+def test_other_shape_is_refused() -> None:
+    weights = weights_file(torch.nn.Linear(4, 3)).slots
+    with pytest.raises(ExportError, match="expected Slot"):
+        point_into(graph(f"{PREFIX}weight"), weights, "weights")
+
+
+def test_other_type_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"weight: expected one of .* got F64: convert"):
+        weights_file(torch.nn.Linear(4, 3).double())
+
+
+def test_manifest_tells_the_parameters(bundles: Bundles) -> None:
+    manifest = json.loads((bundles("llama") / "manifest.json").read_bytes())
+    count = sum(parameter.numel() for parameter in make("llama").parameters())
+    assert manifest["components"]["model"]["parameters"] == count
