@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
+from ancestral.export.operators import residual_norm
 from ancestral.train.models.transformer import Transformer
 
 
@@ -74,9 +75,10 @@ class PlainModel(nn.Module):
             h = h + self.model.position(slots)
         else:
             rotary = (self.model.cosine[slots], self.model.sine[slots])
+        y = None
         for i, block in enumerate(self.model.blocks):
-            h = block(h, lambda q, k, v, i=i: attend(i, q, k, v), rotary)
-        last = self.model.norm(h[:, -1])
+            h, y = block(h, y, lambda q, k, v, i=i: attend(i, q, k, v), rotary)
+        last = self.model.norm(h[:, -1:], y[:, -1:])[1][:, 0]
         if self.model.head is not None:
             return self.model.head(last), *new
         return nn.functional.linear(last, self.model.token.weight), *new
@@ -117,6 +119,8 @@ def export_plain(model: Transformer, file: Path) -> None:
             ),
             dynamo=True,
             opset_version=24,
+            # An addition and a norm, which ONNX Runtime fuses or not, as it does for anyone.
+            custom_translation_table={torch.ops.ancestral.residual_norm.default: residual_norm},
             dynamic_shapes=(
                 {0: rows, 1: block},
                 {0: rows, 1: block},

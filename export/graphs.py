@@ -12,7 +12,12 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
 from ancestral.errors import ExportError
-from ancestral.export.operators import Form, mark_decomposable, translations
+from ancestral.export.operators import (
+    Form,
+    drop_unused_outputs,
+    mark_decomposable,
+    translations,
+)
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, Program, build
@@ -127,6 +132,7 @@ def _translate(
     _check(model.graph, signature)
     _name_axes(model.graph, signature)
     _strip(model)
+    drop_unused_outputs(model.graph)
     return model
 
 

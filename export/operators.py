@@ -8,7 +8,7 @@
 A table is made for one export of one graph: translations may share what they compute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import onnx_ir
@@ -36,6 +36,7 @@ def translations(form: Form) -> Table:
     table: Table = {
         torch.ops.aten.scaled_dot_product_attention.default: causal_attention,
         torch.ops.ancestral.mass_threshold.default: mass_threshold,
+        torch.ops.ancestral.residual_norm.default: residual_norm,
     }
     match form:
         case "portable" | "tensorrt":
@@ -44,6 +45,7 @@ def translations(form: Form) -> Table:
         case "onnxruntime":
             table[torch.ops.ancestral.cached_attention.default] = CachedAttentionOnnxRuntime()
             table[torch.ops.ancestral.append.default] = append_in_place
+            table[torch.ops.ancestral.residual_norm.default] = residual_norm_onnxruntime
     return table
 
 
@@ -95,6 +97,28 @@ class CachedAttentionOnnxRuntime:
         return y, k_cache, v_cache
 
 
+def residual_norm(
+    x: Value, y: Value, weight: Value, bias: Value | None, epsilon: float, rms: bool
+) -> tuple[Value, Value]:
+    """Add, then LayerNormalization or RMSNormalization."""
+    h = op.Add(x, y)
+    if rms:
+        return h, op.RMSNormalization(h, weight, axis=-1, epsilon=epsilon)
+    normed, *_ = op.LayerNormalization(h, weight, bias, axis=-1, epsilon=epsilon)
+    return h, normed
+
+
+def residual_norm_onnxruntime(
+    x: Value, y: Value, weight: Value, bias: Value | None, epsilon: float, rms: bool
+) -> tuple[Value, Value]:
+    """SkipLayerNormalization or SkipSimplifiedLayerNormalization, the sum as their last output."""
+    if rms:
+        normed, _, _, h = _SKIP_RMS_NORM(x, y, weight, epsilon=epsilon)
+    else:
+        normed, _, _, h = _SKIP_LAYER_NORM(x, y, weight, bias, epsilon=epsilon)
+    return h, normed
+
+
 def append_in_place(buffer: Value, position: Value, block: Value) -> Value:
     """TensorScatter, which ONNX Runtime does in place where both buffers are one memory."""
     return op.TensorScatter(buffer, block, position, axis=1)
@@ -143,6 +167,15 @@ def causal_attention(  # noqa: PLR0913 - the arguments of the torch operator
     return y
 
 
+def drop_unused_outputs(graph: onnx_ir.Graph) -> None:
+    """Leave out what no node reads of the skip norms, whose outputs but the first are optional."""
+    for node in graph:
+        if node.op_type in {_SKIP_LAYER_NORM.name, _SKIP_RMS_NORM.name}:
+            for value in node.outputs[1:]:
+                if not value.uses() and not value.is_graph_output():
+                    value.name = ""
+
+
 def mark_decomposable(graph: onnx_ir.Graph) -> None:
     """Let TensorRT build attention in fp32 (ONNX Runtime refuses a node that is marked so)."""
     for node in graph:
@@ -167,30 +200,53 @@ def _scalar(value: int) -> Value:
     return op.Constant(value_int=value)
 
 
-def _group_query_attention() -> Op:
-    """com.microsoft.GroupQueryAttention, which the onnx package has no schema of."""
-    parameter, attribute = OpSchema.FormalParameter, OpSchema.Attribute
-    names = ("query", "key", "value", "past_key", "past_value")
-    lengths = ("seqlens_k", "total_sequence_length")
+def _contrib(name: str, types: Mapping[str, str], outputs: int, **attributes: Any) -> Op:
+    """An operator of ONNX Runtime's own domain, of which the onnx package has no schema.
+
+    Args:
+        name: of the operator.
+        types: of its inputs, in order: T (activations and caches) or M (int32 lengths).
+        outputs: their number.
+        attributes: type of each.
+    """
+    parameter = OpSchema.FormalParameter
     schema = OpSchema(
-        "GroupQueryAttention",
+        name,
         "com.microsoft",
         1,
         inputs=[
-            *(parameter(name, "T") for name in names),
-            *(parameter(name, "M") for name in lengths),
+            parameter(each, kind.rstrip("?"), param_option=_OPTIONAL if "?" in kind else _SINGLE)
+            for each, kind in types.items()
         ],
-        outputs=[parameter(name, "T") for name in ("output", "present_key", "present_value")],
+        outputs=[parameter(f"output_{i}", "T") for i in range(outputs)],
         type_constraints=[
             ("T", ["tensor(float)", "tensor(float16)"], "activations and caches"),
-            ("M", ["tensor(int32)"], "lengths"),
+            *([("M", ["tensor(int32)"], "lengths")] if "M" in types.values() else []),
         ],
-        attributes=[
-            attribute(name, OpSchema.AttrType.INT, required=True)
-            for name in ("num_heads", "kv_num_heads")
-        ],
+        attributes=[OpSchema.Attribute(each, kind) for each, kind in attributes.items()],
     )
-    return Op(Opset("com.microsoft", 1), "GroupQueryAttention", schema)
+    return Op(Opset("com.microsoft", 1), name, schema)
 
 
-_GROUP_QUERY_ATTENTION = _group_query_attention()
+_SINGLE, _OPTIONAL = OpSchema.FormalParameterOption.Single, OpSchema.FormalParameterOption.Optional
+_INT, _FLOAT = OpSchema.AttrType.INT, OpSchema.AttrType.FLOAT
+_GROUP_QUERY_ATTENTION = _contrib(
+    "GroupQueryAttention",
+    dict.fromkeys(("query", "key", "value", "past_key", "past_value"), "T")
+    | dict.fromkeys(("seqlens_k", "total_sequence_length"), "M"),
+    3,
+    num_heads=_INT,
+    kv_num_heads=_INT,
+)
+_SKIP_LAYER_NORM = _contrib(
+    "SkipLayerNormalization",
+    {"input": "T", "skip": "T", "gamma": "T", "beta": "T?"},
+    4,
+    epsilon=_FLOAT,
+)
+_SKIP_RMS_NORM = _contrib(
+    "SkipSimplifiedLayerNormalization",
+    {"input": "T", "skip": "T", "gamma": "T"},
+    4,
+    epsilon=_FLOAT,
+)

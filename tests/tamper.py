@@ -58,11 +58,11 @@ def change_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) ->
 
 
 def set_attribute(op_type: str, name: str, value: Any) -> Edit:
-    """Give an attribute of every node of a type another value."""
+    """Give an attribute of every node of a type (or of one that ends so) another value."""
 
     def edit(graph: onnx.GraphProto) -> None:
         for node in graph.node:
-            if node.op_type == op_type:
+            if node.op_type.endswith(op_type):
                 kept = [each for each in node.attribute if each.name != name]
                 del node.attribute[:]
                 node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])

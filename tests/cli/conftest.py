@@ -29,9 +29,3 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
         return Result(code, captured.out, captured.err)
 
     return call
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle():
-    from pathlib import Path
-    return Path("/tmp/cli/tiny_bundle")

@@ -75,8 +75,8 @@ def test_bundle(cli: Cli, tiny_bundle: Path, tmp_path: Path, how: str, command: 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["-n", "0"], "n: expected an integer >= 1, got 0"),
-        (["-n", "-3"], "n: expected an integer >= 1, got -3"),
+        (["-n", "0"], "n: expected an integer"),
+        (["-n", "-3"], "got -3"),
         (["-n", "many"], "valid integer"),
         (["--temperature", "-0.5"], "temperature"),
         (["--temperature", "nan"], "temperature"),

@@ -134,9 +134,13 @@ def test_export_refuses(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     assert [file.name for file in there.iterdir()] == ["manifest.json"]
 
 
-def test_altered_checkpoint_is_refused(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+def test_altered_checkpoint_is_refused(
+    cli: Cli, checkpoint: Path, tmp_path: Path, exports: list[dict[str, Any]]
+) -> None:
     weights = checkpoint / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     result = cli("export", checkpoint, "-o", tmp_path / "bundle")
     assert result.code == 2
     assert "altered" in result.err
+    assert exports == []

@@ -10,6 +10,8 @@ from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS, INSTALL
 from ancestral.engine.backends.onnxruntime import _check_version
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
 from tests.tamper import change_manifest, copied, edited
 from tests.toys import make
 
@@ -54,7 +56,7 @@ def test_version(version: str, accepted: bool) -> None:
         ({"backend": "jax"}, r"backend: expected one of \['torch', 'onnxruntime'\], got 'jax'"),
         ({"backend": "torch", "device": "tpu"}, "device: expected cpu, cuda or cuda:N, got 'tpu'"),
         ({"backend": "onnxruntime", "device": "tpu"}, "device: expected cpu, cuda or cuda:N"),
-        ({"threads": 0}, "threads: expected an integer >= 1, got 0"),
+        ({"threads": 0}, r"threads: expected an integer in 1 \.\. \d+, got 0"),
         ({"backend": "onnxruntime", "model": object()}, "runs the bundle's graphs; give none"),
     ],
 )
@@ -70,9 +72,15 @@ def test_no_gpu(tiny_bundle: Path, name: str) -> None:
         Engine.load(tiny_bundle, backend=name, device="cuda")
 
 
-def test_model_of_another_shape(tiny_bundle: Path) -> None:
-    with pytest.raises(BundleError, match="the weights do not fit the model"):
+def test_model_of_other_events(tiny_bundle: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"model: expected .*name='tiny'.* got name='llama'"):
         Engine.load(tiny_bundle, backend="torch", model=make("llama"))
+
+
+def test_model_of_another_shape(tiny_bundle: Path) -> None:
+    other = Transformer(TransformerConfig(width=8, layers=1, heads=1), make("tiny").data)
+    with pytest.raises(BundleError, match="the weights do not fit the model"):
+        Engine.load(tiny_bundle, backend="torch", model=other)
 
 
 def test_unknown_family(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -81,8 +89,9 @@ def test_unknown_family(tiny_bundle: Path, tmp_path: Path) -> None:
     change_manifest(copy, lambda m: m["components"]["model"].update(family="mine"))
     with pytest.raises(BundleError, match=r"no model family 'mine': give the model"):
         Engine.load(copy, backend="torch")
-    Engine.load(copy, backend="torch", model=make("tiny")).sample(1, labels=0)
-    Engine.load(copy, backend="onnxruntime").sample(1, labels=0)
+    mine = Engine.load(copy, backend="torch", threads=1, model=make("tiny"))
+    mine.sample(1, labels=0)
+    Engine.load(copy, backend="onnxruntime", threads=1).sample(1, labels=0)
 
 
 def test_graph_that_onnxruntime_refuses(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -22,24 +22,27 @@ def tiny(load: Load) -> Engine:
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda e: e.sample(0, labels=0), "n: expected an integer >= 1, got 0"),
-        (lambda e: e.sample(-3, labels=0), "n: expected an integer >= 1, got -3"),
-        (lambda e: e.sample(True, labels=0), "n: expected an integer >= 1, got True"),
+        (lambda e: e.sample(0, labels=0), r"n: expected an integer in 1 \.\. \d+, got 0"),
+        (lambda e: e.sample(-3, labels=0), r"n: expected an integer in 1 \.\. \d+, got -3"),
+        (lambda e: e.sample(True, labels=0), "n: expected an integer, got True"),
         (lambda e: e.sample(2), "labels: the model is of p"),
         (lambda e: e.sample(2, labels=2), r"labels: expected values in 0 \.\. 1, got 2"),
         (lambda e: e.sample(2, labels=-1), r"labels: expected values in 0 \.\. 1, got -1"),
         (lambda e: e.sample(2, labels=[0, 1, 0]), r"labels: expected one label or \[2\], got"),
         (lambda e: e.sample(2, labels=np.array(0.5)), "labels: expected integers, got float64"),
         (lambda e: e.sample(2, labels=0, seed=-1), "seed: expected an integer"),
-        (lambda e: e.sample(2, labels=0, first_index=-1), "first_index: expected an integer >= 0"),
+        (lambda e: e.sample(2, labels=0, first_index=-1), "first_index: expected an integer in 0"),
         (lambda e: e.sample(2, labels=0, first_index=2**32 - 1), "index: expected integers in 0"),
         (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 2), int)), "observed: expected one"),
         (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 3, 3), int)), "observed: expected"),
         (lambda e: e.sample(2, labels=0, observed=np.full((3, 3), 3)), "got 3 at index"),
         (lambda e: e.sample(2, labels=0, observed=np.full((3, 3), -2)), "got -2 at index"),
         (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 3))), "observed: expected integers"),
-        (lambda e: Sampling(temperature=-1.0), "temperature: expected a number >= 0, got -1"),
-        (lambda e: Sampling(temperature=math.nan), "temperature: expected a number >= 0, got nan"),
+        (lambda e: Sampling(temperature=-1.0), r"temperature: expected a number in \[0, .*got -1"),
+        (
+            lambda e: Sampling(temperature=math.nan),
+            r"temperature: expected a number in \[0, .*got nan",
+        ),
         (lambda e: e.log_prob(X + 3, labels=0), r"x: expected values in 0 \.\. 2, got 3 at index"),
         (lambda e: e.log_prob(X - 1, labels=0), r"x: expected values in 0 \.\. 2, got -1"),
         (lambda e: e.log_prob(X * 1.0, labels=0), "x: expected integers, got float64"),
@@ -49,7 +52,7 @@ def tiny(load: Load) -> Engine:
         (lambda e: e.log_prob(X), "labels: the model is of p"),
         (lambda e: e.redraw(X, np.ones((2, 9), np.float32), 0), r"in \(0, 1\)"),
         (lambda e: e.redraw(X, np.full((2, 8), 0.5, np.float32), 0), r"u: expected float32 \(2,"),
-        (lambda e: list(e.sample_batches(2, labels=0, batch=0)), "batch: expected an integer >= 1"),
+        (lambda e: list(e.sample_batches(2, labels=0, batch=0)), "batch: expected an integer in 1"),
         (lambda e: join([]), "samples: expected at least one batch"),
     ],
 )
@@ -123,5 +126,5 @@ def test_chunks(tiny: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).integers(0, 3, (7, 3, 3))
     label = np.arange(7) % 2
     whole = tiny.log_prob(x, label)
-    monkeypatch.setattr("ancestral.engine.engine._LOGITS", 60)
+    monkeypatch.setattr("ancestral.engine.engine._NUMBERS", 2 * 9 * 1024)
     np.testing.assert_allclose(tiny.log_prob(x, label), whole, rtol=0, atol=1e-5)

@@ -42,7 +42,7 @@ def test_failure_keeps_the_old(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "export_graph", full)
+    monkeypatch.setattr(module, "_graphs", full)
     with pytest.raises(OSError, match="No space left"):
         export_bundle(make("tiny"), copy, overwrite=True)
     assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
@@ -51,7 +51,7 @@ def test_failure_keeps_the_old(
 
 def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "export_graph", lambda program: {"portable": None})
-    monkeypatch.setattr(module, "lint", lambda graph, form: ["node_7: not allowed"])
+    monkeypatch.setattr(module, "lint", lambda graph, form, signature: ["node_7: not allowed"])
     with pytest.raises(ExportError, match=r"graph step in form portable:\n  node_7: not allowed"):
         export_bundle(make("tiny"), tmp_path / "bundle", graphs=("step",))
     assert list(tmp_path.iterdir()) == []
@@ -59,6 +59,7 @@ def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("prior", [(1.0,), (0.5, 0.6), (1.5, -0.5)])
 def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: tuple[float, ...]) -> None:
-    monkeypatch.setattr(module, "export_graph", lambda program: {})
+    monkeypatch.setattr(module, "_graphs", lambda model, names, progress: iter(()))
+    monkeypatch.setattr(module, "known_answers", lambda model: {})
     with pytest.raises(InvalidInput, match="label_prior: expected 2 probabilities"):
         export_bundle(make("tiny"), tmp_path / "bundle", label_prior=prior)

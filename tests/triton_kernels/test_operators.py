@@ -76,7 +76,7 @@ CASES = {
     "ragged": ([0, 3, 6], 1, 4, 4),
     "ragged grouped": ([5, 0, 3], 1, 4, 2),
     "block": ([0, 0], 3, 4, 4),
-    "block grouped": ([0, 0], T, 6, 2),
+    "block grouped": ([0, 0], T, 4, 2),
 }
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, rms_norm, silu
+from torch.nn.functional import gelu, silu
 
 from ancestral.train.models.dropout import dropout
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.triton_kernels.residual_norm import norm, residual_norm
 
 
 class Linear(nn.Module):
@@ -32,21 +33,23 @@ class Linear(nn.Module):
 
 
 class Norm(nn.Module):
-    """LayerNorm or RMSNorm over the last axis."""
+    """LayerNorm or RMSNorm over the last axis, of the residual stream and what is added to it."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.kind, self.epsilon = config.norm, config.norm_epsilon
+        self.rms, self.epsilon = config.norm == "rms", config.norm_epsilon
         self.weight = nn.Parameter(torch.ones(config.width))
         with_bias = config.bias and config.norm == "layer"
         self.bias = nn.Parameter(torch.zeros(config.width)) if with_bias else None
 
-    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        """Normalise the last axis."""
-        shape = (self.weight.shape[0],)
-        if self.kind == "rms":
-            return rms_norm(x, shape, self.weight, self.epsilon)
-        return layer_norm(x, shape, self.weight, self.bias, self.epsilon)
+    def forward(
+        self, h: Float[Tensor, "b s d"], y: Float[Tensor, "b s d"] | None
+    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
+        """The stream with y added (none at the start of the network), and its norm."""
+        if y is None:
+            return h, norm(h, self.weight, self.bias, self.epsilon, self.rms)
+        added, normed = residual_norm(h, y, self.weight, self.bias, self.epsilon, self.rms)
+        return added, normed
 
 
 class Block(nn.Module):
@@ -66,18 +69,27 @@ class Block(nn.Module):
     def forward(
         self,
         h: Float[Tensor, "b s d"],
+        y: Float[Tensor, "b s d"] | None,
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         rotary: tuple[Tensor, Tensor] | None,
-    ) -> Float[Tensor, "b s d"]:
-        """One block; `attend` mixes positions, all else is per position."""
+    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
+        """The residual stream, and a branch that the next norm adds to it, twice.
+
+        Args:
+            h: residual stream.
+            y: the branch of the block before, not yet added; none at the start.
+            attend: mixes positions; all else is per position.
+            rotary: cosines and sines of the slots, [b, s, d/2] each.
+        """
         c = self.config
         width, group = c.heads * c.head, c.group_heads * c.head
-        q, k, v = self.qkv(self.attention_norm(h)).split([width, group, group], dim=-1)
+        h, normed = self.attention_norm(h, y)
+        q, k, v = self.qkv(normed).split([width, group, group], dim=-1)
         if rotary is not None:
             q, k = (_rotate(part.unflatten(-1, (-1, c.head)), *rotary) for part in (q, k))
-        y = self.out(attend(q, k, v))
-        h = h + dropout(y, c.dropout, self.training)
-        return h + dropout(self._feed(self.feed_norm(h)), c.dropout, self.training)
+        y = dropout(self.out(attend(q, k, v)), c.dropout, self.training)
+        h, normed = self.feed_norm(h, y)
+        return h, dropout(self._feed(normed), c.dropout, self.training)
 
     def _feed(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
         inner = self.up(h)

@@ -151,7 +151,7 @@ class Transformer(AutoregressiveModel):
         label: Int64[Tensor, " b"] | None,
     ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
         """Append the block to the cache; where there is no start symbol, positions begin at 1."""
-        first = position - self.first_position
+        first = position - 1 if self.first_position else position
         slots = first[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         new = dict(cache)
         consumed = tokens
@@ -186,13 +186,13 @@ class Transformer(AutoregressiveModel):
         h = self._embed(tokens, slots, label)
         if self.above is not None:
             h = h + self.above(self._upper(consumed, slots))
-        h = dropout(h, self.config.dropout, self.training)
+        h, y = dropout(h, self.config.dropout, self.training), None
         rotary = None
         if self.config.positions == "rotary":
             rotary = (self.cosine[slots], self.sine[slots])
         for i, block in enumerate(self.blocks):
-            h = block(h, lambda q, k, v, i=i: attend(i, q, k, v), rotary)
-        h = self.norm(h)
+            h, y = block(h, y, lambda q, k, v, i=i: attend(i, q, k, v), rotary)
+        _, h = self.norm(h, y)
         if self.head is not None:
             return self.head(h)
         rows = torch.nn.functional.linear(h.flatten(0, 1), self.token.weight)

@@ -60,12 +60,7 @@ class TransformerConfig:
     smoothness: float = 0.0
 
     def __post_init__(self) -> None:
-        self._check_choices()
-        for name in ("norm_epsilon", "rotary_base"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected a number > 0, got {getattr(self, name)}"
-                )
+        self._check_values()
         for name in ("width", "layers", "heads", "group_heads", "head", "inner"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -96,7 +91,7 @@ class TransformerConfig:
                     f"TransformerConfig.{name}: expected [0, 1), got {getattr(self, name)}"
                 )
 
-    def _check_choices(self) -> None:
+    def _check_values(self) -> None:
         for name, choices in _CHOICES.items():
             got = getattr(self, name)
             if got not in choices:
@@ -106,6 +101,11 @@ class TransformerConfig:
         start = self.start
         if not (start is None or start == "learned" or type(start) is int):
             raise InvalidInput(f"start: expected 'learned', a token id or None, got {start!r}")
+        for name in ("norm_epsilon", "rotary_base"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInput(
+                    f"TransformerConfig.{name}: expected a number > 0, got {getattr(self, name)}"
+                )
 
     @property
     def group_heads(self) -> int:

@@ -42,12 +42,10 @@ def verify(
     Compared are log p of events in nats, next-value distributions, and the values that the same
     uniforms draw. A drawn value may differ only at a near tie; unexplained must be 0.
     """
-    from ancestral.bundle import Bundle
     from ancestral.files import write_atomically
 
     if out is not None:
         check_target(out, (".json",))
-    Bundle.open(bundle, rehash=True)
     reports = parity_reports(bundle, backend or installed_backends(), device, threads)
     text = json_text(parity_document(bundle, reports))
     if out is not None:
@@ -118,5 +116,5 @@ def parity_table(reports: Sequence["ParityReport"]) -> "Table":
     )
 
 
-def _badness(value: float) -> float:
-    return abs(value) if value == value else float("inf")  # NaN is the worst
+def _badness(value: int | float) -> float:
+    return float(abs(value)) if value == value else float("inf")  # NaN is the worst
