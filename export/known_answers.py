@@ -19,6 +19,8 @@ _CHUNK = 2**22
 """Logits computed at a time."""
 _WORK = 1e11
 """Parameters x positions that the events of one kind may cost."""
+_POSITIONS = 4096
+"""Positions that the events of one kind may have together; long events are few."""
 
 
 def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
@@ -75,7 +77,7 @@ def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
     """Events [n, t], uniforms [n, t], labels [n]: the first half is sampled from the uniforms."""
     t, v = model.data.length, model.data.levels
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    half = max(2, min(16, int(_WORK / (parameters * t))))
+    half = max(2, min(16, int(_WORK / (parameters * t)), _POSITIONS // t))
     indices = np.arange(2 * half, dtype=np.int64)
     positions = np.arange(t, dtype=np.int64)
     u = torch.from_numpy(uniforms(SEED, indices, positions))

@@ -79,7 +79,7 @@ def test_model_of_other_events(tiny_bundle: Path) -> None:
 
 def test_model_of_another_shape(tiny_bundle: Path) -> None:
     other = Transformer(TransformerConfig(width=8, layers=1, heads=1), make("tiny").data)
-    with pytest.raises(BundleError, match="the weights do not fit the model"):
+    with pytest.raises(InvalidInput, match="model: expected config"):
         Engine.load(tiny_bundle, backend="torch", model=other)
 
 

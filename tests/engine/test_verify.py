@@ -78,11 +78,16 @@ def later_positions(graph: onnx.GraphProto) -> None:
         (
             "step.onnxruntime",
             set_attribute("GroupQueryAttention", "scale", 0.3),
+            "log p along the steps",
+        ),
+        (
+            "step.onnxruntime",
+            set_attribute("GroupQueryAttention", "local_window_size", 1),
             "unexplained draws",
         ),
     ],
     ids=["epsilon", "gelu", "gelu in logits", "mask in logits", "mask in redraw", "epsilon in step",
-         "scale in step"],
+         "scale in step", "window in step"],
 )  # fmt: skip
 def test_graph_changed(small: Path, tmp_path: Path, graphs: str, edit: Callable, told: str) -> None:
     report = failed(edited(small, tmp_path, edit, graphs))

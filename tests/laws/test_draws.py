@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor
 
-from ancestral.engine import Sampling, loop
+from ancestral.engine import Engine, Sampling, loop
 from ancestral.export.operators import translations
 from ancestral.train.likelihoods import categorical
 from ancestral.train.likelihoods.filters import Filters, filtered
@@ -156,23 +156,34 @@ def p_value(p: NDArray[np.float64], outcomes: NDArray[np.int64]) -> float:
     return float(chi2.sf(statistic, len(wanted) - 1))
 
 
-def test_chi_square(load: Load, backend: str) -> None:
-    """20,000 samples follow p(x), as events and in pairs of positions; an error of 5% is seen.
+def sampled(engine: Engine, label: int | None) -> tuple[NDArray[np.int64], ...]:
+    """Samples [n, t], every event [v^t, t] and its probability."""
+    every = np.array(list(product(range(engine.data.levels), repeat=engine.data.length)))
+    (samples,) = engine.sample_batches(SAMPLES, labels=label, seed=1, batch=SAMPLES)
+    return samples.x.reshape(SAMPLES, -1), every, np.exp(engine.log_prob(every, label))
 
-    In the space of all events an error of 5% is one of the temperature; in the 16 cells of a pair
-    every other probability is 5% too large.
-    """
+
+def test_chi_square(load: Load, backend: str) -> None:
+    """20,000 samples follow p(x); a temperature that is 5% off is seen."""
     engine = load("llama", backend)
-    v, t = engine.data.levels, engine.data.length
-    every = np.array(list(product(range(v), repeat=t)))
-    p = np.exp(engine.log_prob(every))
-    (samples,) = engine.sample_batches(SAMPLES, seed=1, batch=SAMPLES)
-    x = samples.x.reshape(SAMPLES, t)
-    events = x @ v ** np.arange(t)[::-1]
+    x, _, p = sampled(engine, None)
+    events = x @ engine.data.levels ** np.arange(x.shape[1])[::-1]
     assert p_value(p, events) > 1e-4
-    assert p_value(p**1.05 / (p**1.05).sum(), events) < 1e-4, "a temperature 5% off is not seen"
-    for i, j in ((0, 1), (2, 4), (t - 2, t - 1)):
+    assert p_value(p**1.05 / (p**1.05).sum(), events) < 1e-4, "an error of 5% is not seen"
+
+
+def test_chi_square_of_pairs(load: Load, backend: str) -> None:
+    """Pairs of positions follow p(x_i, x_j | y); half of the mass 5% too likely is seen."""
+    engine = load("tiny", backend)
+    v = engine.data.levels
+    x, every, p = sampled(engine, 1)
+    for i, j in ((0, 1), (3, 6), (4, 5), (7, 8)):
         pair = np.bincount(every[:, i] * v + every[:, j], p)
-        assert p_value(pair, x[:, i] * v + x[:, j]) > 1e-4
-    wrong = pair * np.where(np.argsort(np.argsort(-pair)) % 2, 1.05, 0.95)
-    assert p_value(wrong / wrong.sum(), x[:, i] * v + x[:, j]) < 1e-4, "5% are not seen"
+        got = x[:, i] * v + x[:, j]
+        assert p_value(pair, got) > 1e-4
+        sign, balance = np.zeros(len(pair)), 0.0
+        for cell in np.argsort(-pair):
+            sign[cell] = -1 if balance > 0 else 1
+            balance += sign[cell] * pair[cell]
+        wrong = pair * (1 + 0.05 * sign)
+        assert p_value(wrong / wrong.sum(), got) < 1e-4, f"5% are not seen at {i}, {j}"

@@ -1,12 +1,8 @@
-"""Our operators: each form equals the reference; what lies beyond a position does not matter."""
+"""Our operators: registered, translated in each form, equal to the reference."""
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnx_ir
-import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor
@@ -15,146 +11,11 @@ from ancestral.export.operators import FORMS, Form, translations
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.mass_threshold import LOWEST, mass_threshold
+from ancestral.triton_kernels.residual_norm import residual_norm
+from tests.triton_kernels.single import ROUNDING, Call, exported, run
+from tests.triton_kernels.test_cached_attention import attention_inputs
 
-OPERATORS = (append, cached_attention, mass_threshold)
-T, D = 7, 8
-
-
-class Call(torch.nn.Module):
-    """An operator as a module of its own, for the exporter."""
-
-    def __init__(self, operator: Callable[..., Any], *settings: object) -> None:
-        super().__init__()
-        self.operator, self.settings = operator, settings
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.operator(*tensors, *self.settings)
-
-
-def exported(
-    module: torch.nn.Module, inputs: tuple[Tensor, ...], form: Form, dynamic: tuple
-) -> ort.InferenceSession:
-    """One operator as an ONNX graph in a form, in ONNX Runtime."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
-        program = torch.onnx.export(
-            module,
-            inputs,
-            dynamo=True,
-            opset_version=24,
-            custom_translation_table=translations(form),
-            dynamic_shapes=(dynamic,),
-            input_names=[f"in_{i}" for i in range(len(inputs))],
-            verbose=False,
-        )
-    data = onnx_ir.to_proto(program.model).SerializeToString()
-    return ort.InferenceSession(data, providers=["CPUExecutionProvider"])
-
-
-def run(session: ort.InferenceSession, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
-    return session.run(None, {f"in_{i}": x.numpy() for i, x in enumerate(inputs)})
-
-
-def attention_inputs(
-    position: list[int], s: int, heads: int, group: int, beyond: float = 0.0
-) -> tuple[Tensor, ...]:
-    """q, k, v, caches filled up to each row's position and `beyond` after it, positions."""
-    generator, b = torch.manual_seed(0), len(position)
-    q = 2 * torch.randn(b, s, heads * D, generator=generator)
-    k, v = (torch.randn(b, s, group * D, generator=generator) for _ in range(2))
-    caches = []
-    for _ in range(2):
-        cache = torch.randn(b, group, T, D, generator=generator)
-        for row, at in enumerate(position):
-            cache[row, :, at:] = beyond
-        caches.append(cache)
-    return q, k, v, *caches, torch.tensor(position)
-
-
-CASES = {
-    "one": ([2], 1, 4, 4),
-    "ragged": ([0, 3, 6], 1, 4, 4),
-    "ragged grouped": ([5, 0, 3], 1, 4, 2),
-    "block": ([0, 0], 3, 4, 4),
-    "block grouped": ([0, 0], T, 4, 2),
-}
-
-
-@pytest.fixture(scope="module")
-def attention() -> Callable[[Form, int, int], ort.InferenceSession]:
-    """Exported once for each form and number of heads, for any batch and block."""
-    made: dict[tuple[Form, int, int], ort.InferenceSession] = {}
-
-    def get(form: Form, heads: int, group: int) -> ort.InferenceSession:
-        if (form, heads, group) not in made:
-            b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=T)
-            made[form, heads, group] = exported(
-                Call(cached_attention),
-                attention_inputs([0, 0], 3, heads, group),
-                form,
-                (*[{0: b, 1: s}] * 3, {0: b}, {0: b}, {0: b}),
-            )
-        return made[form, heads, group]
-
-    return get
-
-
-def by_hand(q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor) -> Tensor:
-    """The formula in float64, a query and a head at a time."""
-    y = torch.zeros(q.shape, dtype=torch.float64)
-    per = q.shape[2] // D // kc.shape[1]
-    for r, i in np.ndindex(q.shape[:2]):
-        n = int(at[r]) + i
-        for h in range(q.shape[2] // D):
-            g = slice(h // per * D, h // per * D + D)
-            old = slice(0, int(at[r]))
-            keys = torch.cat([kc[r, h // per, old], k[r, : i + 1, g]]).double()
-            values = torch.cat([vc[r, h // per, old], v[r, : i + 1, g]]).double()
-            assert len(keys) == n + 1
-            weight = (keys @ q[r, i, h * D : h * D + D].double() / D**0.5).softmax(0)
-            y[r, i, h * D : h * D + D] = weight @ values
-    return y
-
-
-# A softmax over at most 7 terms of size 1 in float32: a few units in the last place, 1e-7 each.
-ROUNDING = 2e-6
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_attention_reference(case: str) -> None:
-    inputs = attention_inputs(*CASES[case])
-    y, k_cache, _ = cached_attention(*inputs)
-    assert (y - by_hand(*inputs)).abs().max() < ROUNDING
-    assert torch.equal(k_cache[0, :, : CASES[case][0][0]], inputs[3][0, :, : CASES[case][0][0]])
-    worse = by_hand(1.001 * inputs[0], *inputs[1:])
-    assert (y - worse).abs().max() > 10 * ROUNDING, "a wrong scale would not be seen"
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("form", ["portable", "onnxruntime"])
-def test_attention(attention: Callable, form: Form, case: str) -> None:
-    position, s, heads, group = CASES[case]
-    inputs = attention_inputs(position, s, heads, group)
-    got = run(attention(form, heads, group), inputs)
-    for array, expected in zip(got, cached_attention(*inputs), strict=True):
-        assert np.abs(array - expected.numpy()).max() < ROUNDING
-
-
-@pytest.mark.parametrize(
-    ("form", "beyond"),
-    [("torch", 1e4), ("portable", 1e4), ("portable", -1e4), ("onnxruntime", torch.nan)],
-)
-def test_unused_slots(attention: Callable, form: str, beyond: float) -> None:
-    """What is beyond a row's position is not read: finite in the portable form, or anything."""
-    for case in ("ragged", "ragged grouped", "block"):
-        position, s, heads, group = CASES[case]
-        clean, dirty = (attention_inputs(position, s, heads, group, value) for value in (0, beyond))
-        if form == "torch":
-            outputs = [cached_attention(*inputs)[0].numpy() for inputs in (clean, dirty)]
-        else:
-            session = attention(form, heads, group)
-            outputs = [run(session, inputs)[0] for inputs in (clean, dirty)]
-        assert np.array_equal(*outputs), case
+OPERATORS = (append, cached_attention, mass_threshold, residual_norm)
 
 
 def test_append() -> None:
@@ -166,7 +27,7 @@ def test_append() -> None:
     b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=5)
     for form in ("portable", "onnxruntime"):
         session = exported(
-            Call(append), (buffer, position, block), form, ({0: b}, {0: b}, {0: b, 1: s})
+            Call(append), (buffer, position, block), form, (({0: b}, {0: b}, {0: b, 1: s}),)
         )
         assert np.array_equal(run(session, (buffer, position, block))[0], expected.numpy())
         one = (buffer[:1], position[1:2], block[:1, :1])
@@ -192,8 +53,47 @@ def test_mass_threshold(inclusive: bool) -> None:
         assert abs(float(got[row]) - max(held)) < 1e-5, "2^-30 of 208, and the rounding of z"
     b, v = torch.export.Dim("b", min=1), torch.export.Dim("v", min=2)
     dynamic = ({0: b, 2: v}, {0: b, 2: v}, {0: b})
-    session = exported(Call(mass_threshold, inclusive), (z, w, mass), "portable", dynamic)
+    session = exported(Call(mass_threshold, inclusive), (z, w, mass), "portable", (dynamic,))
     assert np.abs(run(session, (z, w, mass))[0] - got.numpy()).max() < 1e-5
+
+
+def norm_inputs(rms: bool) -> tuple[Tensor, ...]:
+    """x, y, weight, and a bias where there may be one: far from unit variance, small values too."""
+    generator = torch.manual_seed(3)
+    x, y = (torch.randn(2, 3, 12, generator=generator) for _ in range(2))
+    x[0, 0], y[0, 0] = 1e-3 * x[0, 0], 1e-3 * y[0, 0]  # where epsilon counts
+    weight, bias = (torch.randn(12, generator=generator) for _ in range(2))
+    return (x, y, weight) if rms else (x, y, weight, bias)
+
+
+class ResidualNorm(torch.nn.Module):
+    def __init__(self, rms: bool, epsilon: float) -> None:
+        super().__init__()
+        self.rms, self.epsilon = rms, epsilon
+
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor, *bias: Tensor) -> tuple[Tensor, ...]:
+        return residual_norm(x, y, weight, bias[0] if bias else None, self.epsilon, self.rms)
+
+
+@pytest.mark.parametrize("rms", [False, True], ids=["layer", "rms"])
+def test_residual_norm(rms: bool) -> None:
+    inputs = norm_inputs(rms)
+    h, normed = ResidualNorm(rms, 1e-5)(*inputs)
+    x, y, weight, *bias = (tensor.double() for tensor in inputs)
+    exact = x + y
+    centred = exact if rms else exact - exact.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
+    expected = scaled + (bias[0] if bias else 0)
+    assert torch.equal(h, inputs[0] + inputs[1])
+    assert (normed - expected).abs().max() < ROUNDING
+    assert (ResidualNorm(rms, 1e-6)(*inputs)[1] - expected).abs().max() > 100 * ROUNDING
+    b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1)
+    shapes = ({0: b, 1: s}, {0: b, 1: s}, {}) + (() if rms else (({},),))
+    for form in ("portable", "onnxruntime"):
+        session = exported(ResidualNorm(rms, 1e-5), inputs, form, shapes)
+        got = run(session, inputs)
+        assert np.abs(got[0] - h.numpy()).max() < ROUNDING
+        assert np.abs(got[1] - normed.numpy()).max() < ROUNDING
 
 
 def test_mass_threshold_of_everything() -> None:
@@ -208,8 +108,10 @@ def test_mass_threshold_of_everything() -> None:
         (append, (torch.zeros(2, 5).long(), torch.tensor([1, 3]), torch.ones(2, 1).long())),
         (cached_attention, attention_inputs([0, 3], 1, 4, 2)),
         (mass_threshold, (-torch.rand(2, 1, 5), torch.ones(1), torch.ones(2, 1, 1), True)),
+        (residual_norm, (*norm_inputs(False), 1e-5, False)),
+        (residual_norm, (*norm_inputs(True), None, 1e-5, True)),
     ],
-    ids=["append", "append int64", "cached_attention", "mass_threshold"],
+    ids=["append", "append int64", "cached_attention", "mass_threshold", "layer", "rms"],
 )
 def test_registration(operator: Any, inputs: tuple[object, ...]) -> None:
     """Schema, fake shapes and tracing, by PyTorch's own check."""

@@ -1,0 +1,51 @@
+"""One operator as an ONNX graph of its own."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir
+import onnxruntime as ort
+import torch
+from torch import Tensor
+
+from ancestral.export.operators import Form, translations
+
+# Sums over at most a dozen terms of size 1 in float32: a few units in the last place, 1e-7 each.
+ROUNDING = 2e-6
+
+
+class Call(torch.nn.Module):
+    """An operator as a module of its own, for the exporter."""
+
+    def __init__(self, operator: Callable[..., Any], *settings: object) -> None:
+        super().__init__()
+        self.operator, self.settings = operator, settings
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.operator(*tensors, *self.settings)
+
+
+def exported(
+    module: torch.nn.Module, inputs: tuple[Tensor, ...], form: Form, dynamic: tuple
+) -> ort.InferenceSession:
+    """One operator as an ONNX graph in a form, in ONNX Runtime; `dynamic` as torch.export has it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            opset_version=24,
+            custom_translation_table=translations(form),
+            dynamic_shapes=dynamic,
+            input_names=[f"in_{i}" for i in range(len(inputs))],
+            verbose=False,
+        )
+    data = onnx_ir.to_proto(program.model).SerializeToString()
+    return ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+def run(session: ort.InferenceSession, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
+    return session.run(None, {f"in_{i}": x.numpy() for i, x in enumerate(inputs)})

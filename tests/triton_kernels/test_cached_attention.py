@@ -1,0 +1,113 @@
+"""Cached attention: each form equals the formula; what lies beyond a position does not matter."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import Tensor
+
+from ancestral.export.operators import Form
+from ancestral.triton_kernels.cached_attention import cached_attention
+from tests.triton_kernels.single import ROUNDING, Call, exported, run
+
+T, D = 7, 8
+
+
+def attention_inputs(
+    position: list[int], s: int, heads: int, group: int, beyond: float = 0.0
+) -> tuple[Tensor, ...]:
+    """q, k, v, caches filled up to each row's position and `beyond` after it, positions."""
+    generator, b = torch.manual_seed(0), len(position)
+    q = 2 * torch.randn(b, s, heads * D, generator=generator)
+    k, v = (torch.randn(b, s, group * D, generator=generator) for _ in range(2))
+    caches = []
+    for _ in range(2):
+        cache = torch.randn(b, group, T, D, generator=generator)
+        for row, at in enumerate(position):
+            cache[row, :, at:] = beyond
+        caches.append(cache)
+    return q, k, v, *caches, torch.tensor(position)
+
+
+CASES = {
+    "one": ([2], 1, 4, 4),
+    "ragged": ([0, 3, 6], 1, 4, 4),
+    "ragged grouped": ([5, 0, 3], 1, 4, 2),
+    "block": ([0, 0], 3, 4, 4),
+    "block grouped": ([0, 0], T, 4, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def attention() -> Callable[[Form, int, int], ort.InferenceSession]:
+    """Exported once for each form and number of heads, for any batch and block."""
+    made: dict[tuple[Form, int, int], ort.InferenceSession] = {}
+
+    def get(form: Form, heads: int, group: int) -> ort.InferenceSession:
+        if (form, heads, group) not in made:
+            b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=T)
+            made[form, heads, group] = exported(
+                Call(cached_attention),
+                attention_inputs([0, 0], 3, heads, group),
+                form,
+                ((*[{0: b, 1: s}] * 3, {0: b}, {0: b}, {0: b}),),
+            )
+        return made[form, heads, group]
+
+    return get
+
+
+def by_hand(q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor) -> Tensor:
+    """The formula in float64, a query and a head at a time."""
+    y = torch.zeros(q.shape, dtype=torch.float64)
+    per = q.shape[2] // D // kc.shape[1]
+    for r, i in np.ndindex(q.shape[:2]):
+        n = int(at[r]) + i
+        for h in range(q.shape[2] // D):
+            g = slice(h // per * D, h // per * D + D)
+            old = slice(0, int(at[r]))
+            keys = torch.cat([kc[r, h // per, old], k[r, : i + 1, g]]).double()
+            values = torch.cat([vc[r, h // per, old], v[r, : i + 1, g]]).double()
+            assert len(keys) == n + 1
+            weight = (keys @ q[r, i, h * D : h * D + D].double() / D**0.5).softmax(0)
+            y[r, i, h * D : h * D + D] = weight @ values
+    return y
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attention_reference(case: str) -> None:
+    inputs = attention_inputs(*CASES[case])
+    y, k_cache, _ = cached_attention(*inputs)
+    assert (y - by_hand(*inputs)).abs().max() < ROUNDING
+    assert torch.equal(k_cache[0, :, : CASES[case][0][0]], inputs[3][0, :, : CASES[case][0][0]])
+    worse = by_hand(1.001 * inputs[0], *inputs[1:])
+    assert (y - worse).abs().max() > 10 * ROUNDING, "a wrong scale would not be seen"
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("form", ["portable", "onnxruntime"])
+def test_attention(attention: Callable, form: Form, case: str) -> None:
+    position, s, heads, group = CASES[case]
+    inputs = attention_inputs(position, s, heads, group)
+    got = run(attention(form, heads, group), inputs)
+    for array, expected in zip(got, cached_attention(*inputs), strict=True):
+        assert np.abs(array - expected.numpy()).max() < ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("form", "beyond"),
+    [("torch", 1e4), ("portable", 1e4), ("portable", -1e4), ("onnxruntime", torch.nan)],
+)
+def test_unused_slots(attention: Callable, form: str, beyond: float) -> None:
+    """What is beyond a row's position is not read: finite in the portable form, or anything."""
+    for case in ("ragged", "ragged grouped", "block"):
+        position, s, heads, group = CASES[case]
+        clean, dirty = (attention_inputs(position, s, heads, group, value) for value in (0, beyond))
+        if form == "torch":
+            outputs = [cached_attention(*inputs)[0].numpy() for inputs in (clean, dirty)]
+        else:
+            session = attention(form, heads, group)
+            outputs = [run(session, inputs)[0] for inputs in (clean, dirty)]
+        assert np.array_equal(*outputs), case
