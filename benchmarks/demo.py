@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ancestral.cli.bench import measure, speed_table
 from ancestral.cli.evaluation import evaluation_table
@@ -36,11 +37,14 @@ SEED = 0
 DRAWN, REAL = 10, 4
 """Samples, and real digits beside them, of each class."""
 BATCHES = (1, 16, 64)
+THREADS = 1
+"""A second one gains little on a network this small, and costs much where the cores are shared."""
 
 
 def main() -> None:
     """Run the stages; each tells what it begins and what it found."""
     start = time.monotonic()
+    torch.set_num_threads(THREADS)
     FOLDER.mkdir(exist_ok=True)
     data = load_digits()
     model = _train(data)
@@ -84,7 +88,7 @@ def _export(model: Transformer, data: Dataset) -> None:
 def _verify() -> None:
     backends = installed_backends()
     _begin(3, f"verifying on {' and '.join(backends)}")
-    reports = parity_reports(BUNDLE, backends)
+    reports = parity_reports(BUNDLE, backends, threads=THREADS)
     show(parity_table(reports))
     failures = [f"{report.backend}: {failure}" for report in reports for failure in report.failures]
     if failures:
@@ -96,7 +100,7 @@ def _draw(data: Dataset) -> None:
     _begin(4, f"drawing {DRAWN} samples of each digit on onnxruntime, seed {SEED}")
     start = time.monotonic()
     classes, shape = data.spec.num_classes or 1, data.spec.event_shape
-    samples = Engine.load(BUNDLE).sample(
+    samples = Engine.load(BUNDLE, threads=THREADS).sample(
         DRAWN * classes, labels=np.repeat(np.arange(classes), DRAWN), seed=SEED
     )
     assert data.test.label is not None
@@ -110,7 +114,7 @@ def _draw(data: Dataset) -> None:
 
 def _bench() -> None:
     _begin(5, f"measuring speed and memory, batch {', '.join(map(str, BATCHES))}")
-    rows = measure(BUNDLE, installed_backends(), BATCHES, rounds=1)
+    rows = measure(BUNDLE, installed_backends(), BATCHES, threads=THREADS, rounds=1)
     show(speed_table(rows))
     if not all(row.passed for row in rows):
         raise ParityError("a backend that passed before failed while it was measured")

@@ -30,7 +30,7 @@ class Call(torch.nn.Module):
 def exported(
     module: torch.nn.Module, inputs: tuple[Tensor, ...], form: Form, dynamic: tuple
 ) -> ort.InferenceSession:
-    """One operator as an ONNX graph in a form, in ONNX Runtime; `dynamic` as torch.export has it."""
+    """One operator as a graph in a form, in ONNX Runtime; `dynamic` is as in torch.export."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own deprecations
         program = torch.onnx.export(

@@ -82,10 +82,11 @@ def measure(
 
 def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
     """Speed of each backend and batch, with its parity in the last columns."""
-    heads = ("backend", "batch", "load s", "ms/step p50", "p95", "p99", "samples/s")
+    heads = ("backend", "threads", "batch", "load s", "ms/step p50", "p95", "p99", "samples/s")
     cells = [
         (
             f"{row.backend} {row.device}",
+            "own" if row.threads is None else f"{row.threads}",
             f"{row.batch}",
             f"{row.load_s:.2f}",
             f"{row.step_ms_p50:.3f}",

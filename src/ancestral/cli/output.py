@@ -14,7 +14,7 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.table import Table
 
-_WIDTH = 120
+_WIDTH = 160
 """Columns of a table where standard output is no terminal."""
 
 
