@@ -1,7 +1,8 @@
 """Where an ONNX file says that its tensors lie, read without the onnx package.
 
 Only the protobuf wire format is read: a message is a run of (field number, wire type, value). The
-two functions that go over every byte are left out of the tests' type checking, which multiplies their time.
+two functions that go over every byte are left out of the tests' type checking: it would take most of
+the time.
 """
 
 from collections.abc import Iterator, Mapping
