@@ -1,8 +1,7 @@
 """Where an ONNX file says that its tensors lie, read without the onnx package.
 
 Only the protobuf wire format is read: a message is a run of (field number, wire type, value). The
-two functions that go over every byte are left out of the tests' type checking: it would take most of
-the time.
+tests do not type-check the two functions that go over every byte: most of the time would go there.
 """
 
 from collections.abc import Iterator, Mapping
