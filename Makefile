@@ -40,9 +40,10 @@ checks: $(STAMP) ## format, lint, types and layers, without the tests
 	@$(BIN)/lint-imports
 
 test: checks ## every check: the above, then the tests but the slow ones
-	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term
+	$(PYTEST) -m "not slow and not gpu"
 
-test-all: checks ## every check, the slow tests too (those for a GPU: make gpu)
+# Coverage traces every line, which takes as long again: it is measured here alone.
+test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
 	$(PYTEST) -m "not gpu" --cov --cov-report=term
 
 gpu: $(STAMP) ## the tests that need a CUDA GPU
