@@ -105,6 +105,5 @@ def _within(name: str, array: Integers, least: int, most: int) -> None:
     wrong = np.argwhere((array < least) | (array > most))
     if len(wrong):
         at = tuple(int(i) for i in wrong[0])
-        raise InvalidInput(
-            f"{name}: expected values in {least} .. {most}, got {array[at]} at index {at}"
-        )
+        where = f" at index {at}" if at else ""
+        raise InvalidInput(f"{name}: expected values in {least} .. {most}, got {array[at]}{where}")
