@@ -19,6 +19,8 @@ from ancestral.errors import ExportError
 PREFIX = "program.model."
 SMALL = 1024
 """A weight of up to so many bytes is repeated in each graph."""
+UNPACKED = 2**25
+"""A table of so many bytes that is looked up and multiplied with is kept as it is, not packed."""
 INLINE = 64 * 1024
 """Constants up to so many bytes stay inside a graph."""
 _DTYPES = {
@@ -111,6 +113,26 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             shape=onnx_ir.Shape(slot.shape),
             name=name,
         )
+
+
+def keep_shared_unpacked(graph: onnx_ir.Graph, least: int = UNPACKED) -> None:
+    """Let ONNX Runtime multiply with the rows that it looks up, instead of packing a second copy.
+
+    It packs whatever a matrix product takes from a constant. An initializer that is also an input
+    may be overridden, so it is none: GPT-2's tied table of 154 MB is then in memory once. Products
+    with it take 0 to 10% longer, a small part of a step (docs/decisions/0004).
+
+    Args:
+        graph: in the form for ONNX Runtime.
+        least: size of the smallest table that is worth it, in bytes.
+    """
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes < least:
+            continue
+        operators = {node.op_type for node, _ in value.uses()}
+        if "Gather" in operators and operators & {"Gemm", "MatMul", "Transpose"}:
+            graph.inputs.append(value)
 
 
 def to_bytes(model: onnx_ir.Model) -> bytes:

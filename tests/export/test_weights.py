@@ -11,8 +11,17 @@ import onnx_ir
 import pytest
 import torch
 
+from ancestral.engine import Engine
 from ancestral.errors import ExportError
-from ancestral.export.weights import INLINE, PREFIX, SMALL, point_into, weights_file
+from ancestral.export.weights import (
+    INLINE,
+    PREFIX,
+    SMALL,
+    keep_shared_unpacked,
+    point_into,
+    weights_file,
+)
+from tests.tamper import edited
 from tests.toys import TOYS, make
 
 Bundles = Callable[[str], Path]
@@ -115,3 +124,36 @@ def test_manifest_tells_the_parameters(bundles: Bundles) -> None:
     manifest = json.loads((bundles("llama") / "manifest.json").read_bytes())
     count = sum(parameter.numel() for parameter in make("llama").parameters())
     assert manifest["components"]["model"]["parameters"] == count
+
+
+def step_graph(bundle: Path) -> onnx.ModelProto:
+    return onnx.load(bundle / "graphs" / "step.onnxruntime.onnx", load_external_data=False)
+
+
+@pytest.mark.parametrize(("toy", "kept"), [("llama", [f"{PREFIX}token.weight"]), ("tiny", [])])
+def test_a_tied_table_is_kept_unpacked(bundles: Bundles, toy: str, kept: list[str]) -> None:
+    """What is looked up and multiplied with may be overridden; nothing else, nor a small one."""
+    model = step_graph(bundles(toy))
+    given = len(model.graph.input)
+    graph = onnx_ir.from_proto(model).graph
+    keep_shared_unpacked(graph)
+    assert len(graph.inputs) == given, "too small to be worth it"
+    keep_shared_unpacked(graph, least=1)
+    assert [value.name for value in graph.inputs[given:]] == kept
+
+
+def test_an_unpacked_table_gives_the_same(bundles: Bundles, tmp_path: Path) -> None:
+    """ONNX Runtime reads the table from the file and is given no further input."""
+
+    def unpack(graph: onnx.GraphProto) -> None:
+        table = next(each for each in graph.initializer if each.name == f"{PREFIX}token.weight")
+        graph.input.append(
+            onnx.helper.make_tensor_value_info(table.name, table.data_type, table.dims)
+        )
+
+    copy = edited(bundles("llama"), tmp_path, unpack, "step.onnxruntime")
+    engine = Engine.load(copy, backend="onnxruntime", threads=1)
+    report = engine.verify()
+    assert report.passed, report
+    packed = Engine.load(bundles("llama"), backend="onnxruntime", threads=1)
+    assert np.array_equal(engine.sample(50).x, packed.sample(50).x)
