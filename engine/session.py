@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
-_BLOCK_NUMBERS = 2**21
+_BLOCK_NUMBERS = 2**22
 """Logits, or attention weights of 8 heads, that a block may hold at a time."""
 
 

@@ -21,7 +21,8 @@ from ancestral.export.graphs import export_graph, export_parallel
 from ancestral.export.known_answers import known_answers
 from ancestral.export.lint import lint
 from ancestral.export.operators import Form
-from ancestral.export.weights import point_into, split_shared_tables, to_bytes, weights_file
+from ancestral.export.tied import multiply_in_place
+from ancestral.export.weights import point_into, to_bytes, weights_file
 from ancestral.files import write_atomically
 from ancestral.manifest import (
     FORMAT_VERSION,
@@ -110,7 +111,7 @@ def _write(
                 raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
             point_into(graph.graph, weights.slots, Path(WEIGHTS).name)
             if form == "onnxruntime":
-                split_shared_tables(graph.graph)
+                multiply_in_place(graph.graph)
             suffix = "" if form == "portable" else f".{form}"
             names[form] = f"graphs/{name}{suffix}.onnx"
             write(names[form], to_bytes(graph))

@@ -7,7 +7,7 @@ each tensor, then the data: so a tensor is ONNX external data at offset 8 + head
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir
@@ -19,8 +19,6 @@ from ancestral.errors import ExportError
 PREFIX = "program.model."
 SMALL = 1024
 """A weight of up to so many bytes is repeated in each graph."""
-PIECE = 2**26
-"""A table that is looked up and multiplied with goes into products in pieces of so many bytes."""
 INLINE = 64 * 1024
 """Constants up to so many bytes stay inside a graph."""
 _DTYPES = {
@@ -113,76 +111,6 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             shape=onnx_ir.Shape(slot.shape),
             name=name,
         )
-
-
-def split_shared_tables(graph: onnx_ir.Graph, most: int = PIECE) -> None:
-    """Multiply with a table that is also looked up in pieces, each an initializer of its own.
-
-    ONNX Runtime packs a copy of whatever a matrix product takes from a constant, one after the
-    other, and drops the original where nothing else reads it. A tied table, GPT-2's 154 MB say,
-    would stay twice. Here the look-up maps the bytes of the file for itself and touches few rows,
-    and the product's pieces are dropped as they are packed (docs/decisions/0004).
-
-    Args:
-        graph: in the form for ONNX Runtime; its weights lie in the weights file.
-        most: size of a piece, in bytes; smaller tables are left whole.
-    """
-    for name, value in list(graph.initializers.items()):
-        table = value.const_value
-        users = [node for node, _ in value.uses()]
-        products = [node for node in users if node.op_type == "Gemm" and node.inputs[1] is value]
-        shared = any(node.op_type == "Gather" for node in users)
-        if not (shared and products and isinstance(table, onnx_ir.ExternalTensor)):
-            continue
-        rows = int(table.shape.numpy()[0])
-        row = table.nbytes // rows
-        size = -(-rows // -(-table.nbytes // most))
-        if size == rows:
-            continue
-        pieces = [
-            _piece(table, f"{name}.{start}", start, min(size, rows - start), row)
-            for start in range(0, rows, size)
-        ]
-        for piece in pieces:
-            graph.register_initializer(piece)
-        for product in products:
-            _in_pieces(graph, product, pieces)
-
-
-def _piece(
-    table: onnx_ir.ExternalTensor, name: str, start: int, rows: int, row: int
-) -> onnx_ir.Value:
-    """Some rows of a table, of `row` bytes each, as an initializer."""
-    shape = onnx_ir.Shape((rows, *table.shape[1:]))
-    part = onnx_ir.ExternalTensor(
-        location=table.location,
-        offset=(table.offset or 0) + start * row,
-        length=rows * row,
-        dtype=table.dtype,
-        shape=shape,
-        name=name,
-    )
-    return onnx_ir.Value(
-        name=name, shape=shape, type=onnx_ir.TensorType(table.dtype), const_value=part
-    )
-
-
-def _in_pieces(
-    graph: onnx_ir.Graph, product: onnx_ir.Node, pieces: Sequence[onnx_ir.Value]
-) -> None:
-    """Replace x W^T by the products with the pieces of W, side by side."""
-    if len(product.inputs) > 2 or not product.attributes.get_int("transB", 0):
-        raise ExportError(f"{product.name}: expected x W^T of a tied table, got {product}")
-    parts = [
-        onnx_ir.node("Gemm", [product.inputs[0], piece], product.attributes) for piece in pieces
-    ]
-    whole = onnx_ir.node("Concat", [part.outputs[0] for part in parts], {"axis": -1})
-    for node in (*parts, whole):
-        for index, output in enumerate(node.outputs):
-            output.name = f"{product.name}.{len(graph)}.{index}"
-        graph.insert_before(product, node)
-    product.outputs[0].replace_all_uses_with(whole.outputs[0])
-    graph.remove(product, safe=True)
 
 
 def to_bytes(model: onnx_ir.Model) -> bytes:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir
-import onnxruntime as ort
 import pytest
 import torch
 
@@ -17,14 +16,10 @@ from ancestral.export.weights import (
     INLINE,
     PREFIX,
     SMALL,
-    Slot,
     point_into,
-    split_shared_tables,
-    to_bytes,
     weights_file,
 )
 from tests.toys import TOYS, make
-from tests.triton_kernels.single import ROUNDING
 
 Bundles = Callable[[str], Path]
 
@@ -126,56 +121,3 @@ def test_manifest_tells_the_parameters(bundles: Bundles) -> None:
     manifest = json.loads((bundles("llama") / "manifest.json").read_bytes())
     count = sum(parameter.numel() for parameter in make("llama").parameters())
     assert manifest["components"]["model"]["parameters"] == count
-
-
-def tied(rows: int, width: int, folder: Path) -> onnx_ir.Model:
-    """A table that is looked up and multiplied with, as external data behind 40 other bytes."""
-    values = np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
-    (folder / "weights").write_bytes(bytes(40) + values.tobytes())
-    make = onnx.helper
-    floats, integers = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    graph = make.make_graph(
-        [
-            make.make_node("Gather", ["table", "token"], ["h"]),
-            make.make_node("Gemm", ["h", "table"], ["head"], name="head", transB=1),
-            make.make_node("Identity", ["head"], ["logits"]),
-        ],
-        "tied",
-        [make.make_tensor_value_info("token", integers, ["b"])],
-        [make.make_tensor_value_info("logits", floats, ["b", rows])],
-        initializer=[make.make_tensor("table", floats, [rows, width], values.tobytes(), raw=True)],
-    )
-    opsets = [make.make_opsetid("", 24)]
-    model = onnx_ir.from_proto(make.make_model(graph, ir_version=10, opset_imports=opsets))
-    slot = Slot(onnx_ir.DataType.FLOAT, (rows, width), 40, values.nbytes)
-    point_into(model.graph, {"table": slot}, "weights")
-    return model
-
-
-@pytest.mark.parametrize(
-    ("most", "pieces"), [(4 * 30 * 100, 1), (4 * 30 * 99, 2), (4 * 30 * 7, 15)]
-)
-def test_a_tied_table_goes_into_products_in_pieces(tmp_path: Path, most: int, pieces: int) -> None:
-    """Of at most so many bytes; ONNX Runtime gives the logits of the whole table."""
-    model = tied(100, 30, tmp_path)
-    (tmp_path / "whole.onnx").write_bytes(to_bytes(model))
-    split_shared_tables(model.graph, most)
-    heads = [node for node in model.graph if node.op_type == "Gemm"]
-    assert len(heads) == pieces
-    assert all(node.inputs[1].const_value.nbytes <= most for node in heads)
-    (tmp_path / "pieces.onnx").write_bytes(to_bytes(model))
-    token = {"token": np.arange(100)}
-    whole, split = (
-        ort.InferenceSession(tmp_path / f"{name}.onnx").run(["logits"], token)[0]
-        for name in ("whole", "pieces")
-    )
-    assert whole.shape == (100, 100)
-    # The same products of 30 terms, perhaps summed in another order.
-    assert np.abs(whole - split).max() < ROUNDING * np.abs(whole).max()
-
-
-def test_an_untied_head_stays_whole(tmp_path: Path) -> None:
-    model = tied(100, 30, tmp_path)
-    model.graph[0].replace_input_with(0, model.graph.inputs[0])
-    split_shared_tables(model.graph, 1000)
-    assert len(model.graph) == 3
