@@ -25,7 +25,7 @@ from ancestral.export.bundle import export_bundle
 from ancestral.files import write_atomically
 from ancestral.pictures import beside, grid, png
 from ancestral.train.data import Dataset, load_digits
-from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipes import DEMO
 from ancestral.train.state import Look
@@ -58,7 +58,7 @@ def main() -> None:
     print(f"picture     {PICTURE}")
 
 
-def _train(data: Dataset) -> Transformer:
+def _train(data: Dataset) -> AutoregressiveModel:
     steps = DEMO.training.steps
     _begin(1, f"training recipe '{DEMO.name}', {steps} steps on {len(data.train)} real images")
     with ProgressBar(DEMO.name, steps) as bar:
@@ -74,7 +74,7 @@ def _train(data: Dataset) -> Transformer:
     return result.model
 
 
-def _export(model: Transformer, data: Dataset) -> None:
+def _export(model: AutoregressiveModel, data: Dataset) -> None:
     _begin(2, "exporting to ONNX, with known answers from float64 PyTorch")
     start = time.monotonic()
     prior = data.label_log_prior()

@@ -200,10 +200,11 @@ class Engine:
             forced,
             given,
             first_position=self.bundle.manifest.first_position,
+            prefill=loop.takes_blocks(self.session(graph).signature),
             on_steps=lambda steps: report(steps * size),
         )
         return Samples(
-            drawn.values.reshape(size, *self.data.event_shape),
+            self.data.in_place(drawn.values),
             drawn.log_p.sum(axis=1, dtype=np.float64),
             drawn.log_q.sum(axis=1, dtype=np.float64),
             label,
@@ -232,7 +233,7 @@ class Engine:
     def position_log_prob(
         self, x: ArrayLike, labels: ArrayLike | int | None = None
     ) -> NDArray[np.float32]:
-        """log p(x_t | x_<t, y) in nats, [n, t]; arguments as in `log_prob`."""
+        """log p(x_t | x_<t, y) in nats, by positions of the ordering, [n, t]; as `log_prob`."""
         events = inputs.events(x, self.data)
         label = inputs.labels(labels, len(events), self.data)
         return self.parallel("log_prob", label, x=events)["log_prob"]
@@ -248,7 +249,7 @@ class Engine:
             )
         label = inputs.labels(labels, len(events), self.data)
         values = self.parallel("redraw", label, x=events, u=u)["values"]
-        return values.reshape(len(events), *self.data.event_shape)
+        return self.data.in_place(values)
 
     def parallel(self, graph: str, label: Array | None, **arrays: Array) -> dict[str, Array]:
         """Run a parallel graph in chunks that bound memory; arrays have the events as rows."""

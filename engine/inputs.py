@@ -12,7 +12,7 @@ Integers = NDArray[np.int64]
 
 
 def events(x: ArrayLike, data: DataSpec) -> Integers:
-    """Events [n, *event_shape] or [n, t] of levels as [n, t].
+    """Events [n, *event_shape] or [n, t] of levels as sequences [n, t], by positions.
 
     Raises:
         InvalidInput: another shape, another type than integers, a value that is no level.
@@ -25,7 +25,7 @@ def events(x: ArrayLike, data: DataSpec) -> Integers:
             f"got shape {array.shape}"
         )
     _within("x", array, 0, data.levels - 1)
-    return array.reshape(len(array), data.length)
+    return data.in_order(array)
 
 
 def labels(values: ArrayLike | int | None, n: int, data: DataSpec) -> Integers | None:
@@ -51,7 +51,7 @@ def labels(values: ArrayLike | int | None, n: int, data: DataSpec) -> Integers |
 
 
 def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: int) -> Integers:
-    """Observed values as [n, t] (perhaps a view of one event), -1 where a position is free.
+    """Observed values by positions, [n, t] (perhaps a view of one event), -1 where one is free.
 
     Raises:
         InvalidInput: another shape than one event or n of them; a value that is neither a level
@@ -70,7 +70,7 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
             )
         _within("observed", array, -1, data.levels - 1)
         one = array.shape in {whole, flat}
-        result = np.broadcast_to(array.reshape((1 if one else n), t), (n, t))
+        result = np.broadcast_to(data.in_order(array[None] if one else array), (n, t))
     if first_position and (result[:, 0] < 0).any():
         raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")
     return result

@@ -56,6 +56,11 @@ def rows_per_batch(signature: GraphSignature) -> int:
     return max(1, min(MOST_ROWS, ROW_BYTES // each))
 
 
+def takes_blocks(signature: GraphSignature) -> bool:
+    """Whether a step graph does several positions at a time."""
+    return any(spec.name == "offsets" for spec in signature.inputs)
+
+
 def draw(
     binding: Binding,
     observed: NDArray[np.int64],
@@ -72,7 +77,7 @@ def draw(
         observed: [b, t], -1 where free.
         given: u [b, t], label [b], filters [b]: what the graph is given beside.
         first_position: where the model begins.
-        prefill: run what all rows observe as one block; else step by step.
+        prefill: run what all rows observe as one block, where the graph takes blocks.
         on_steps: told after each launch how many positions it did.
     """
     t = observed.shape[1]

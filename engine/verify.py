@@ -185,11 +185,13 @@ def _steps(
         given["label"] = answers["label"]
     if graph == "step_filtered":
         given |= loop.filter_rows(Sampling(), n, engine.data.levels)
-    binding = engine.session(graph).bind({"b": n, "s": 1})
-    values = loop.draw(binding, free, given, first_position=first).values
+    session = engine.session(graph)
+    binding = session.bind({"b": n, "s": 1})
+    values = loop.draw(binding, free, given, first_position=first, prefill=False).values
+    ways = (False, True) if loop.takes_blocks(session.signature) else (False,)
     forced = [
         loop.draw(binding, x, given, first_position=first, prefill=prefill).log_p
-        for prefill in (False, True)
+        for prefill in ways
     ]
     if "prefill" in engine.bundle.manifest.graphs:
         forced.append(_after_prefill(engine, binding, x, forced[0], answers.get("label")))

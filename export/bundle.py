@@ -32,9 +32,9 @@ from ancestral.manifest import (
     Manifest,
     seal,
 )
-from ancestral.train.models.autoregressive import AutoregressiveModel, model_config
-from ancestral.train.models.graphs import GRAPH_NAMES, PARALLEL, GraphName, build
-from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import family_of, model_config
+from ancestral.train.models.graphs import PARALLEL, GraphName, build, graphs_of
 
 WEIGHTS = "graphs/weights.safetensors"
 """Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
@@ -48,7 +48,7 @@ def export_bundle(
     out: str | Path,
     *,
     label_prior: Sequence[float] | None = None,
-    graphs: Sequence[GraphName] = GRAPH_NAMES,
+    graphs: Sequence[GraphName] | None = None,
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
@@ -58,7 +58,7 @@ def export_bundle(
         model: of this project or of your own class; it is not changed.
         out: the bundle's directory.
         label_prior: p(y) for y = 0 .. num_classes - 1; even where it is not given.
-        graphs: which graphs to export.
+        graphs: which graphs to export; all that the model can have where None.
         overwrite: replace a bundle that is there.
         progress: told each thing that is about to be done.
 
@@ -70,9 +70,10 @@ def export_bundle(
     out = Path(out).resolve()
     _check_target(out, overwrite)
     _check_model(model)
-    unknown = sorted(set(graphs) - set(GRAPH_NAMES))
+    graphs = graphs_of(model) if graphs is None else graphs
+    unknown = sorted(set(graphs) - set(graphs_of(model)))
     if unknown or not graphs:
-        raise InvalidInput(f"graphs: expected some of {list(GRAPH_NAMES)}, got {list(graphs)}")
+        raise InvalidInput(f"graphs: expected some of {list(graphs_of(model))}, got {list(graphs)}")
     model = copy.deepcopy(model).cpu().eval()
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -127,9 +128,7 @@ def _write(
         first_position=1 if model.first_position else 0,
         components={
             "model": Component(
-                family="transformer"
-                if isinstance(model, Transformer)
-                else type(model).__qualname__,
+                family=family_of(model),
                 config=model_config(model),
                 parameters=sum(p.numel() for p in model.parameters()),
             )

@@ -46,8 +46,11 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
             part = slice(i, i + rows)
             labels = None if label is None else label[part]
             exact = double.logits(x[part], labels).log_softmax(-1)
-            near = single.logits(x[part], labels)
-            parts.append(_compare(exact, near, x[part], u[part], chosen[part], model))
+            predicted = single.predict(x[part], labels)
+            near = single.likelihood.logits(predicted)
+            answers = _compare(exact, near, x[part], u[part], chosen[part], model)
+            answers["fp32"] = single.log_prob_given(predicted, x[part]).double()
+            parts.append(answers)
     answers = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     own = _difference(answers["fp32"], answers["log_prob"]).sum(1)
     result = {
@@ -84,7 +87,7 @@ def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
     noise = torch.from_numpy(uniforms(SEED + 1, indices, positions))
     label = None
     if model.data.num_classes is not None:
-        label = torch.arange(2 * half) % model.data.num_classes
+        label = torch.arange(2 * half) % (model.data.num_classes + model.label_optional)
     x = (noise.double() * v).long()
     x[:half] = _sample(model, u[:half], None if label is None else label[:half], x[:half])
     return x, u, label
@@ -97,7 +100,8 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
     observed = torch.full((n, t), -1)
     if model.first_position:
         observed[:, 0] = first[:, 0]
-    given = [torch.arange(1), u, observed, *([] if label is None else [label])]
+    block = [torch.arange(1)] if model.takes_blocks else []
+    given = [*block, u, observed, *([] if label is None else [label])]
     state = [
         torch.full((n,), model.first_position),
         observed.clamp_min(0),
@@ -127,7 +131,6 @@ def _compare(
     """Answers of a few events from float64 log-probabilities, and fp32's distance to them."""
     index = x[..., None]
     log_prob = exact.gather(-1, index)[..., 0]
-    fp32 = near.log_softmax(-1).gather(-1, index)[..., 0].double()
     edges = exact.exp().cumsum(-1)
     edges = edges / edges[..., -1:]
     weights = (near - near.amax(-1, keepdim=True)).exp().cumsum(-1)
@@ -138,14 +141,13 @@ def _compare(
     margin = torch.minimum(u - lower, edges.gather(-1, drawn[..., None])[..., 0] - u)
     if model.first_position:
         drawn[:, 0], margin[:, 0], cdf[:, 0] = x[:, 0], math.inf, 0.0
-        log_prob[:, 0], fp32[:, 0] = 0.0, 0.0
+        log_prob[:, 0] = 0.0
     distribution = exact[chosen]
     p, q = distribution, near[chosen].double().log_softmax(-1)
     terms = p.exp() * (_difference(p, q) + (-_difference(p, q)).expm1())
     kl = torch.where(p > -math.inf, terms, q.exp()).sum(-1)
     return {
         "log_prob": log_prob,
-        "fp32": fp32,
         "drawn": drawn,
         "margin": margin,
         "cdf": cdf,

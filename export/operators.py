@@ -8,7 +8,7 @@
 A table is made for one export of one graph: translations may share what they compute.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import onnx_ir
@@ -18,7 +18,7 @@ from onnxscript.onnx_opset import opset24 as op
 from onnxscript.values import Op, Opset
 
 # Importing the operators registers them with torch.library.
-from ancestral.triton_kernels import append, cached_attention  # noqa: F401
+from ancestral.triton_kernels import append, cached_attention, recurrence, ring  # noqa: F401
 from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
 
 Form = Literal["portable", "onnxruntime", "tensorrt"]
@@ -37,6 +37,9 @@ def translations(form: Form) -> Table:
         torch.ops.aten.scaled_dot_product_attention.default: causal_attention,
         torch.ops.ancestral.mass_threshold.default: mass_threshold,
         torch.ops.ancestral.residual_norm.default: residual_norm,
+        torch.ops.ancestral.ring.default: ring_scatter,
+        torch.ops.ancestral.gru.default: gru,
+        torch.ops.ancestral.lstm.default: lstm,
     }
     match form:
         case "portable" | "tensorrt":
@@ -131,6 +134,51 @@ def append_scatter(buffer: Value, position: Value, block: Value) -> Value:
     return op.ScatterElements(buffer, slots, block, axis=1)
 
 
+def ring_scatter(
+    buffer: Value, value: Value, position: Value, offsets: Sequence[int]
+) -> tuple[Value, Value]:
+    """TensorScatter at position mod R, then GatherElements (circular scatters do not build)."""
+    length, width = _scalar(int(buffer.shape[2])), int(buffer.shape[3])
+    block = op.Unsqueeze(value, _ints(1))
+    written = op.TensorScatter(buffer, block, op.Mod(position, length), axis=-2)
+    at = op.Unsqueeze(op.Add(op.Unsqueeze(position, _ints(1)), _ints(*offsets)), _ints(1, 3))
+    index = op.Expand(op.Mod(at, length), _ints(1, 1, 1, width))
+    taps = op.Where(op.Less(at, _scalar(0)), _float(0.0), op.GatherElements(written, index, axis=2))
+    return op.Squeeze(taps, _ints(1)), written
+
+
+def gru(x: Value, h: Value, w: Value, r: Value, bias: Value) -> tuple[Value, Value]:
+    """GRU over positions first, the reset gate after the product."""
+    y, last = op.GRU(
+        op.Transpose(x, perm=[1, 0, 2]),
+        w,
+        r,
+        bias,
+        None,
+        op.Unsqueeze(h, _ints(0)),
+        hidden_size=int(r.shape[2]),
+        linear_before_reset=1,
+    )
+    return _batch_first(y), op.Squeeze(last, _ints(0))
+
+
+def lstm(
+    x: Value, h: Value, c: Value, w: Value, r: Value, bias: Value
+) -> tuple[Value, Value, Value]:
+    """LSTM over positions first."""
+    y, last, cell = op.LSTM(
+        op.Transpose(x, perm=[1, 0, 2]),
+        w,
+        r,
+        bias,
+        None,
+        op.Unsqueeze(h, _ints(0)),
+        op.Unsqueeze(c, _ints(0)),
+        hidden_size=int(r.shape[2]),
+    )
+    return _batch_first(y), op.Squeeze(last, _ints(0)), op.Squeeze(cell, _ints(0))
+
+
 def mass_threshold(z: Value, w: Value, mass: Value, inclusive: bool) -> Value:
     """The bisection unrolled: no loop, no sort, seven nodes a halving."""
     compare = op.GreaterOrEqual if inclusive else op.Greater
@@ -181,6 +229,11 @@ def mark_decomposable(graph: onnx_ir.Graph) -> None:
     for node in graph:
         if node.op_type == "Attention":
             node.attributes.add(onnx_ir.AttrInt64("TRT_decomposable", 1))
+
+
+def _batch_first(y: Value) -> Value:
+    """[s, 1, b, d] -> [b, s, d]."""
+    return op.Transpose(op.Squeeze(y, _ints(1)), perm=[1, 0, 2])
 
 
 def _heads(x: Value, heads: int, width: int) -> Value:

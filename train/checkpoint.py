@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_together
 from ancestral.train.data.dataset import Split
-from ancestral.train.models.transformer import Transformer
-from ancestral.train.models.transformer_config import config_from_json
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import build_model, config_from_json, family_of, model_config
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 WEIGHTS, SPLIT, CONFIG = "weights.safetensors", "split.safetensors", "config.json"
@@ -71,7 +71,7 @@ class CheckpointConfig(BaseModel):
 
     format: Literal["ancestral checkpoint"] = "ancestral checkpoint"
     version: Literal[1] = 1
-    family: Literal["transformer"] = "transformer"
+    family: str
     model: dict[str, Any]
     data: DataSpec
     training: dict[str, Any] | None = None
@@ -91,7 +91,7 @@ class Checkpoint:
 
 def save_checkpoint(
     path: str | Path,
-    model: Transformer,
+    model: AutoregressiveModel,
     *,
     split: Split | None = None,
     training: dict[str, Any] | None = None,
@@ -122,7 +122,8 @@ def save_checkpoint(
             {part: np.ascontiguousarray(index) for part, index in _indices(split).items()}
         )
     config = CheckpointConfig(
-        model=asdict(model.config),
+        family=family_of(model),
+        model=model_config(model),
         data=model.data,
         training=training,
         summary=summary,
@@ -135,7 +136,7 @@ def save_checkpoint(
     write_together({folder / name: data for name, data in contents.items()})
 
 
-def load_checkpoint(path: str | Path) -> tuple[Transformer, Checkpoint]:
+def load_checkpoint(path: str | Path) -> tuple[AutoregressiveModel, Checkpoint]:
     """The model, in evaluation mode on the CPU, and what stands beside its weights.
 
     Nothing is unpickled, and the global random generator is left alone.
@@ -161,7 +162,7 @@ def load_checkpoint(path: str | Path) -> tuple[Transformer, Checkpoint]:
         raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
     try:
         with torch.device("meta"):
-            model = Transformer(config_from_json(config.model), config.data)
+            model = build_model(config_from_json(config.family, config.model), config.data)
         _assign(model, safetensors.torch.load(contents[WEIGHTS]))
         split = _read_split(contents[SPLIT]) if SPLIT in contents else None
     except (InvalidInput, SafetensorError, RuntimeError, KeyError) as error:
@@ -210,7 +211,7 @@ def _read_split(data: bytes) -> Split:
     return Split(indices["train"], indices["validation"], indices["test"])
 
 
-def _assign(model: Transformer, weights: dict[str, Tensor]) -> None:
+def _assign(model: AutoregressiveModel, weights: dict[str, Tensor]) -> None:
     """Give a model without storage its weights.
 
     Raises:
@@ -223,7 +224,7 @@ def _assign(model: Transformer, weights: dict[str, Tensor]) -> None:
     model.load_state_dict(weights, assign=True)
 
 
-def _tensors(model: Transformer) -> dict[str, Tensor]:
+def _tensors(model: AutoregressiveModel) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from ancestral.errors import InvalidInput
 from ancestral.train.config import TrainingConfig
+from ancestral.train.models.families import ModelConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 
 Source = Literal["digits", "idx", "npz", "text"]
@@ -23,7 +24,7 @@ class Recipe:
 
     name: str
     source: Source
-    model: TransformerConfig
+    model: ModelConfig
     training: TrainingConfig
 
 

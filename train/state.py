@@ -13,7 +13,8 @@ from ancestral.errors import CheckpointError
 from ancestral.files import write_atomically
 from ancestral.train.batches import Batches
 from ancestral.train.data.dataset import Dataset
-from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import build_model
 from ancestral.train.recipes import Recipe
 from ancestral.train.schedule import optimiser
 
@@ -53,8 +54,8 @@ class TrainingState:
         best: the averaged weights of the best look.
     """
 
-    model: Transformer
-    average: Transformer
+    model: AutoregressiveModel
+    average: AutoregressiveModel
     optimiser: torch.optim.AdamW
     batches: Batches
     step: int
@@ -76,7 +77,7 @@ def begin(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Tra
         InvalidInput: recipe and data do not fit together.
     """
     torch.manual_seed(seed)
-    model = Transformer(recipe.model, data.spec).to(device)
+    model = build_model(recipe.model, data.spec).to(device)
     config = recipe.training
     return TrainingState(
         model=model,

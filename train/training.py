@@ -15,8 +15,7 @@ from ancestral.train.checkpoint import Summary, save_checkpoint
 from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import mean_bits, model_log_prob
-from ancestral.train.likelihoods import categorical
-from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.recipes import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
 from ancestral.train.state import Look, TrainingState, begin, load_state, save_state
@@ -40,7 +39,7 @@ class TrainingResult:
     """
 
     path: Path
-    model: Transformer
+    model: AutoregressiveModel
     summary: Summary
     history: tuple[Look, ...]
 
@@ -147,8 +146,8 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
     state.model.train()
     narrow = device.type == "cuda" and config.autocast
     with torch.autocast("cuda", torch.bfloat16) if narrow else nullcontext():
-        logits = state.model.logits(read, None if label is None else label.to(device))
-    log_prob = categorical.log_prob(logits, x)[:, state.model.first_position :]
+        parameters = state.model.predict(read, None if label is None else label.to(device))
+    log_prob = state.model.likelihood.log_prob(parameters, x)[:, state.model.first_position :]
     loss = -log_prob.sum(dim=1).mean()
     state.optimiser.zero_grad(set_to_none=True)
     # The mean over values, not over events: a clip and a rate then suit events of any length.

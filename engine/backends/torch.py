@@ -12,10 +12,9 @@ from ancestral.bundle import Bundle
 from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature
-from ancestral.train.models.autoregressive import AutoregressiveModel, model_config
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import FAMILIES, build_model, config_from_json, model_config
 from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
-from ancestral.train.models.transformer import Transformer
-from ancestral.train.models.transformer_config import config_from_json
 
 
 class TorchBackend:
@@ -73,12 +72,13 @@ class TorchBackend:
 def _load(bundle: Bundle, model: AutoregressiveModel | None) -> AutoregressiveModel:
     component = bundle.manifest.components["model"]
     if model is None:
-        if component.family != "transformer":
+        if component.family not in FAMILIES:
             raise BundleError(
                 f"{bundle.path}: this ancestral has no model family {component.family!r}: "
                 f"give the model: Engine.load(..., backend='torch', model=...)"
             )
-        model = Transformer(config_from_json(component.config), bundle.manifest.data)
+        config = config_from_json(component.family, component.config)
+        model = build_model(config, bundle.manifest.data)
     else:
         _check_own(model, bundle)
     try:
@@ -170,7 +170,8 @@ class TorchBinding:
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
         signature, program = self._owner.signature, self._owner.program
-        self._state["offsets"] = torch.arange(block, device=self._owner.device)
+        if self._owner.program.model.takes_blocks:
+            self._state["offsets"] = torch.arange(block, device=self._owner.device)
         outputs = [spec.name for spec in signature.outputs]
         size = len(self._tensor(signature.carried[0].input))
         rows = size if block == 1 else rows_in_block(block, program.model.data.levels)

@@ -8,6 +8,8 @@ the block that holds the value is summed value by value.
 """
 
 import math
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,15 +19,46 @@ FLAT = 256
 """Up to so many values one running sum is exact enough; beyond, it is taken in blocks."""
 
 
-def log_prob(logits: Float[Tensor, "*b v"], x: Int64[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """log p(x) in nats, at least in float32."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return wide.log_softmax(dim=-1).gather(-1, x[..., None])[..., 0]
+@final
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """Any distribution over v levels; the parameters are logits [.., v]."""
 
+    levels: int
 
-def draw(logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b"]) -> Int64[Tensor, "*b"]:
-    """The value that u in (0, 1) draws from softmax(logits)."""
-    return inverse_cdf(unnormalised(logits)[1], u)[0]
+    @property
+    def size(self) -> int:
+        """Parameters of one position."""
+        return self.levels
+
+    def logits(self, parameters: Float[Tensor, "*b v"]) -> Float[Tensor, "*b v"]:
+        """The parameters themselves."""
+        return parameters
+
+    def log_prob(
+        self, parameters: Float[Tensor, "*b v"], x: Int64[Tensor, "*b"]
+    ) -> Float[Tensor, "*b"]:
+        """log p(x) in nats, at least in float32."""
+        wide = parameters if parameters.dtype == torch.float64 else parameters.float()
+        return wide.log_softmax(dim=-1).gather(-1, x[..., None])[..., 0]
+
+    def draw(
+        self, parameters: Float[Tensor, "*b v"], u: Float[Tensor, "*b"]
+    ) -> Int64[Tensor, "*b"]:
+        """The value that u in (0, 1) draws from softmax(parameters)."""
+        return inverse_cdf(unnormalised(parameters)[1], u)[0]
+
+    def draw_or_take(
+        self,
+        parameters: Float[Tensor, "*b v"],
+        u: Float[Tensor, "*b"],
+        forced: Int64[Tensor, "*b"],
+    ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
+        """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
+        shifted, w = unnormalised(parameters)
+        drawn, total = inverse_cdf(w, u)
+        value = torch.where(forced >= 0, forced, drawn)
+        return value, shifted.gather(-1, value[..., None])[..., 0] - total.log()
 
 
 def unnormalised(

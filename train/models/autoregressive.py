@@ -2,8 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
-from ancestral.train.likelihoods import categorical
+from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.train.likelihoods.likelihood import Likelihood
 
 Cache = Mapping[str, Tensor]
 
@@ -19,17 +19,28 @@ Cache = Mapping[str, Tensor]
 class AutoregressiveModel(nn.Module, ABC):
     """A distribution over events of discrete values, one conditional at a time.
 
-    Subclasses are final and give `logits` (parallel), `extend` (cached) and `cache_spec`. All state
-    is an argument and a return value.
+    Subclasses are final and give `predict` (parallel), `extend` (cached) and `cache_spec`. All
+    state is an argument and a return value. Positions are those of the data's ordering.
 
     Attributes:
         data: the space of events; its length is the number of positions T.
         first_position: 0 where the model has a start symbol; 1 where it has none, and then x_0
             must be observed and contributes log-prob 0 by definition.
+        label_optional: whether the label num_classes stands for "no label": p(x) itself.
+        takes_blocks: whether `extend` takes s > 1; else a prefix is consumed step by step.
+        takes_prefixes: whether `predict` takes t < T; else whole events alone.
     """
 
     data: DataSpec
-    first_position: int
+    first_position: int = 0
+    label_optional: bool = False
+    takes_blocks: bool = True
+    takes_prefixes: bool = True
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x_t | what the network predicts for position t)."""
+        return Categorical(self.data.levels)
 
     @property
     @abstractmethod
@@ -37,12 +48,13 @@ class AutoregressiveModel(nn.Module, ABC):
         """Everything that is carried from step to step."""
 
     @abstractmethod
-    def logits(
+    def predict(
         self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t v"]:
-        """Unnormalised log-probabilities: logits[:, i] gives p(x_i | x_<i), the shift is inside.
+    ) -> Float[Tensor, "b t p"]:
+        """Parameters of all conditionals: [:, i] is for p(x_i | x_<i), the shift is inside.
 
-        Where first_position is 1, logits[:, 0] is zero and means nothing.
+        For the categorical likelihood they are logits. Where first_position is 1, [:, 0] is zero
+        and means nothing.
         """
 
     @abstractmethod
@@ -52,25 +64,32 @@ class AutoregressiveModel(nn.Module, ABC):
         position: Int64[Tensor, " b"],
         cache: Cache,
         label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
-        """Consume x_(p-1) .. x_(p+s-2) at position p of each row; logits[:, i] predict x_(p+i).
+    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+        """Consume x_(p-1) .. x_(p+s-2) at position p of each row; [:, i] is for p(x_(p+i) | ..).
 
         At position 0 the first consumed is the start symbol, whatever tokens[:, 0] holds.
         """
+
+    @final
+    def logits(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t v"]:
+        """Log-probabilities of all levels at each position, up to a constant."""
+        return self.likelihood.logits(self.predict(x, label))
 
     @final
     def position_log_prob(
         self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
     ) -> Float[Tensor, "b t"]:
         """log p(x_t | x_<t, y) of each position, in nats."""
-        return self.gathered_log_prob(self.logits(x, label), x)
+        return self.log_prob_given(self.predict(x, label), x)
 
     @final
-    def gathered_log_prob(
-        self, logits: Float[Tensor, "b t v"], x: Int64[Tensor, "b t"]
+    def log_prob_given(
+        self, parameters: Float[Tensor, "b t p"], x: Int64[Tensor, "b t"]
     ) -> Float[Tensor, "b t"]:
-        """log p(x_t | x_<t) from logits that were computed before, in nats."""
-        log_prob = categorical.log_prob(logits, x)
+        """log p(x_t | x_<t) from parameters that were predicted before, in nats."""
+        log_prob = self.likelihood.log_prob(parameters, x)
         if self.first_position == 0:
             return log_prob
         # By `where`: a slice of t - 1 positions would bind an exported graph to t > 2.
@@ -96,11 +115,3 @@ class AutoregressiveModel(nn.Module, ABC):
             )
             for entry in self.cache_spec
         }
-
-
-def model_config(model: AutoregressiveModel) -> dict[str, Any]:
-    """The configuration of a model for a manifest: its dataclass `config`, or nothing."""
-    config = getattr(model, "config", None)
-    if not is_dataclass(config) or isinstance(config, type):
-        return {}
-    return asdict(config)

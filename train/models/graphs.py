@@ -68,14 +68,15 @@ class Parallel(Program):
     @property
     def signature(self) -> GraphSignature:
         """x, u where values are drawn, label -> the outputs."""
+        t = "t" if self.model.takes_prefixes else self.model.data.length
         specs = {
-            "log_prob": _spec("log_prob", "float32", "b", "t"),
-            "logits": _spec("logits", "float32", "b", "t", self.model.data.levels),
-            "values": _spec("values", "int64", "b", "t"),
+            "log_prob": _spec("log_prob", "float32", "b", t),
+            "logits": _spec("logits", "float32", "b", t, self.model.data.levels),
+            "values": _spec("values", "int64", "b", t),
         }
-        u = (_spec("u", "float32", "b", "t"),) if "values" in self.outputs else ()
+        u = (_spec("u", "float32", "b", t),) if "values" in self.outputs else ()
         return GraphSignature(
-            inputs=(_spec("x", "int64", "b", "t"), *u, *self._label()),
+            inputs=(_spec("x", "int64", "b", t), *u, *self._label()),
             outputs=tuple(specs[name] for name in self.outputs),
         )
 
@@ -83,10 +84,13 @@ class Parallel(Program):
         """One pass; where there is no start symbol, x_0 has log-prob 0 and is not drawn."""
         draws = "values" in self.outputs
         u, rest = (rest[0], rest[1:]) if draws else (None, rest)
-        logits = self.model.logits(x, self._split(rest)[0])
-        results = {"logits": logits, "log_prob": self.model.gathered_log_prob(logits, x)}
+        likelihood = self.model.likelihood
+        parameters = self.model.predict(x, self._split(rest)[0])
+        results = {"log_prob": self.model.log_prob_given(parameters, x)}
+        if "logits" in self.outputs:
+            results["logits"] = likelihood.logits(parameters)
         if u is not None:
-            values = categorical.draw(logits, u)
+            values = likelihood.draw(parameters, u)
             if self.model.first_position:
                 # By `where`: a slice of t - 1 positions would bind the exported graph to t > 2.
                 first = torch.arange(x.shape[1], device=x.device) == 0
@@ -128,19 +132,24 @@ class Step(Program):
     """One sampling step; or a block of s of them, all observed but perhaps the last.
 
     The next value is drawn by inverse CDF from u at its position; an observed value (>= 0) wins.
-    Positions are per row and end at T - 1, where a step repeats itself: same inputs, same value.
+    Positions are per row and end at T, where a row is finished and a step changes nothing: appends
+    repeat themselves, and what would be replaced is kept.
     """
 
     def __init__(self, model: AutoregressiveModel, *, filters: bool) -> None:
         super().__init__(model)
         self.filters = filters
+        self.keeps = frozenset(e.name for e in model.cache_spec if e.update is Update.REPLACE)
 
     @property
     def signature(self) -> GraphSignature:
-        """offsets (0 .. s - 1), u, observed, label, filters; position, values, log-probs, cache."""
+        """offsets, u, observed, label, filters; position, values, log-probs, cache.
+
+        offsets are 0 .. s - 1, where the model takes blocks.
+        """
         t = self.model.data.length
         given = [
-            _spec("offsets", "int64", "s"),
+            *self._offsets(),
             _spec("u", "float32", "b", t),
             _spec("observed", "int64", "b", t),
             *self._label(),
@@ -170,35 +179,70 @@ class Step(Program):
             carried=(*pairs, *self._cache_pairs()),
         )
 
-    def forward(
-        self, offsets: Tensor, u: Tensor, observed: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
+    def _offsets(self) -> tuple[TensorSpec, ...]:
+        return (_spec("offsets", "int64", "s"),) if self.model.takes_blocks else ()
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Consume the value before each position of the block, draw or take the one at it."""
-        label, rest = self._split(rest)
+        offsets = None
+        if self.model.takes_blocks:
+            offsets, tensors = tensors[0], tensors[1:]
+        (u, observed), (label, rest) = tensors[:2], self._split(tensors[2:])
         filters, rest = (Filters(*rest[:4]), rest[4:]) if self.filters else (None, rest)
         position, values, log_p, *cache = rest
         log_q = cache.pop(0) if self.filters else None
-        at = position[:, None] + offsets
+        last = self.model.data.length - 1
+        start = position.clamp_max(last)
+        at = start[:, None] if offsets is None else start[:, None] + offsets
         tokens = values.gather(1, (at - 1).clamp_min(0))
         named = dict(zip(self.cache_names, cache, strict=True))
-        logits, new = self.model.extend(tokens, position, named, label)
-        u, forced = u.gather(1, at), observed.gather(1, at)
-        shifted, w = categorical.unnormalised(logits)
+        parameters, new = self.model.extend(tokens, start, named, label)
+        forced = observed.gather(1, at)
+        if self.keeps:
+            finished = (position > last)[:, None]
+            forced = torch.where(finished, values.gather(1, at), forced)
+        value, log_p_at, log_q_at = self._draw(parameters, u.gather(1, at), forced, filters)
+        if self.keeps:
+            log_p_at = torch.where(finished, log_p.gather(1, at), log_p_at)
+            new = {name: self._kept(name, finished, named, new) for name in new}
+        state = [append(values, start, value), append(log_p, start, log_p_at)]
+        if log_q is not None and log_q_at is not None:
+            if self.keeps:
+                log_q_at = torch.where(finished, log_q.gather(1, at), log_q_at)
+            state.append(append(log_q, start, log_q_at))
+        following = (position + at.shape[1]).clamp_max(last + 1)
+        return following, *state, *(new[name] for name in self.cache_names)
+
+    def _draw(
+        self, parameters: Tensor, u: Tensor, forced: Tensor, filters: Filters | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values [b, s], log p of them, and log q of those that were drawn; nats, float32."""
+        likelihood = self.model.likelihood
         if filters is None:
-            drawn, total = categorical.inverse_cdf(w, u)
-        else:
-            kept = filtered(shifted, filters)
-            drawn, mass = categorical.inverse_cdf(kept.exp(), u)
-            total = w.sum(dim=-1)
+            value, log_p = likelihood.draw_or_take(parameters, u, forced)
+            return value, log_p.float(), None
+        shifted, w = categorical.unnormalised(likelihood.logits(parameters))
+        kept = filtered(shifted, filters)
+        drawn, mass = categorical.inverse_cdf(kept.exp(), u)
         value = torch.where(forced >= 0, forced, drawn)
         index = value[..., None]
-        log_p = append(log_p, position, (shifted.gather(-1, index)[..., 0] - total.log()).float())
-        state = [append(values, position, value), log_p]
-        if log_q is not None:
-            drawn_q = kept.gather(-1, index)[..., 0] - mass.log()
-            state.append(append(log_q, position, torch.where(forced >= 0, 0.0, drawn_q).float()))
-        following = (position + at.shape[1]).clamp_max(self.model.data.length - 1)
-        return following, *state, *(new[name] for name in self.cache_names)
+        log_p = shifted.gather(-1, index)[..., 0] - w.sum(dim=-1).log()
+        log_q = kept.gather(-1, index)[..., 0] - mass.log()
+        return value, log_p.float(), torch.where(forced >= 0, 0.0, log_q).float()
+
+    def _kept(
+        self, name: str, finished: Tensor, old: dict[str, Tensor], new: dict[str, Tensor]
+    ) -> Tensor:
+        """A replaced entry of the cache goes on only in rows that have not finished."""
+        if name not in self.keeps:
+            return new[name]
+        rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
+        return torch.where(rows, old[name], new[name])
+
+
+def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
+    """The graphs that a model can have: those that take no blocks have no prefill."""
+    return tuple(name for name in GRAPH_NAMES if name != "prefill" or model.takes_blocks)
 
 
 def build(name: GraphName, model: AutoregressiveModel) -> Program:

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry, Update
+from ancestral.train.likelihoods.choice import choose
+from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
-from ancestral.train.models.block import Block, Linear, Norm, rotary_angles
+from ancestral.train.models.block import Block, Norm, rotary_angles
 from ancestral.train.models.dropout import dropout
+from ancestral.train.models.head import Head
+from ancestral.train.models.inputs import Inputs
 from ancestral.train.models.transformer_config import TransformerConfig
-from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -40,31 +43,34 @@ class Transformer(AutoregressiveModel):
         """Draw fresh weights from torch's global generator.
 
         Raises:
-            InvalidInput: the upper neighbour is asked of events that are no images, or the start
-                token is no level.
+            InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
         super().__init__()
-        if config.above and len(data.event_shape) != 2:
-            raise InvalidInput(f"above: expected events [height, width], got {data.event_shape}")
-        if isinstance(config.start, int) and not 0 <= config.start < data.levels:
-            raise InvalidInput(f"start: expected a level below {data.levels}, got {config.start}")
         self.config, self.data = config, data
-        self.first_position = 1 if config.start is None else 0
-        d, scale = config.width, config.width**-0.5
-        self.token = _table(data.levels, d, scale)
-        self.start = _table(1, d, scale) if config.start == "learned" else None
-        self.label = _table(data.num_classes, d, scale) if data.num_classes else None
-        self.above = _table(data.levels + 1, d, scale) if config.above else None
-        self.position = _table(data.length, d, scale) if config.positions == "learned" else None
+        self.inputs = Inputs(
+            data,
+            config.width,
+            start=config.start,
+            positions=config.positions == "learned",
+            above=config.above,
+            label_optional=config.label_optional,
+        )
+        self.first_position = self.inputs.first_position
+        self.label_optional = config.label_optional
         if config.positions == "rotary":
             angles = rotary_angles(data.length, config.head, config.rotary_base)
             self.register_buffer("cosine", angles.cos().float())
             self.register_buffer("sine", angles.sin().float())
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = Norm(config)
-        self.head = None if config.tied else Linear(d, data.levels, config.bias)
+        self.head = None if config.tied else Head(config.width, self.likelihood, config.bias)
         if config.smoothness:
             self._smooth(config.smoothness)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """As configured."""
+        return choose(self.config.likelihood, self.data.levels, self.config.components)
 
     @torch.no_grad()
     def _smooth(self, length: float) -> None:
@@ -74,10 +80,10 @@ class Transformer(AutoregressiveModel):
         # The diagonal keeps the factor finite in float64.
         covariance = covariance + 1e-6 * torch.eye(self.data.levels, dtype=torch.float64)
         factor = torch.linalg.cholesky(covariance).float()
-        self.token.weight.copy_(factor @ self.token.weight)
-        if self.above is not None:
-            self.above.weight[:-1] = factor @ self.above.weight[:-1]
-        if self.head is not None:
+        self.inputs.token.weight.copy_(factor @ self.inputs.token.weight)
+        if self.inputs.above is not None:
+            self.inputs.above.weight[:-1] = factor @ self.inputs.above.weight[:-1]
+        if self.head is not None and self.config.likelihood == "categorical":
             self.head.weight.copy_(self.head.weight @ factor.T)
 
     def shortened(self, length: int) -> "Transformer":
@@ -93,9 +99,10 @@ class Transformer(AutoregressiveModel):
             )
         short = copy.deepcopy(self)
         short.data = self.data.model_copy(update={"event_shape": (length,)})
-        if short.position is not None:
-            rows = short.position.weight.detach()[:length].clone()
-            short.position = nn.Embedding.from_pretrained(rows, freeze=False)
+        short.inputs.data = short.data
+        if short.inputs.position is not None:
+            rows = short.inputs.position.weight.detach()[:length].clone()
+            short.inputs.position = nn.Embedding.from_pretrained(rows, freeze=False)
         if self.config.positions == "rotary":
             short.cosine, short.sine = self.cosine[:length].clone(), self.sine[:length].clone()
         return short
@@ -110,20 +117,13 @@ class Transformer(AutoregressiveModel):
             for i in range(c.layers)
             for part in ("k", "v")
         ]
-        if c.above:
-            entries.append(
-                CacheEntry(
-                    name="consumed", dtype="int64", axes=("b", t), update=Update.APPEND, axis=-1
-                )
-            )
-        return tuple(entries)
+        return (*entries, *self.inputs.cache_spec)
 
-    def logits(
+    def predict(
         self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t v"]:
+    ) -> Float[Tensor, "b t p"]:
         """All conditionals of an event at once, by causal attention without a cache."""
         slots = torch.arange(x.shape[1], device=x.device)[None]
-        tokens = x if self.first_position else torch.nn.functional.pad(x, (1, 0))[:, :-1]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             c = self.config
@@ -138,10 +138,10 @@ class Transformer(AutoregressiveModel):
             )
             return y.transpose(1, 2).flatten(-2)
 
-        logits = self._network(tokens, tokens, slots, label, attend)
+        predicted = self._network(self.inputs.parallel(x, label), slots, attend)
         if self.first_position == 0:
-            return logits
-        return torch.nn.functional.pad(logits, (0, 0, 1, 0))[:, :-1]
+            return predicted
+        return torch.nn.functional.pad(predicted, (0, 0, 1, 0))[:, :-1]
 
     def extend(
         self,
@@ -149,14 +149,12 @@ class Transformer(AutoregressiveModel):
         position: Int64[Tensor, " b"],
         cache: Cache,
         label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
+    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
         """Append the block to the cache; where there is no start symbol, positions begin at 1."""
         first = position - 1 if self.first_position else position
         slots = first[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         new = dict(cache)
-        consumed = tokens
-        if self.config.above:
-            consumed = new["consumed"] = append(cache["consumed"], first, tokens)
+        h = self.inputs.extend(tokens, first, new, label)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             y, new[f"k_{layer}"], new[f"v_{layer}"] = cached_attention(
@@ -164,28 +162,12 @@ class Transformer(AutoregressiveModel):
             )
             return y
 
-        return self._network(tokens, consumed, slots, label, attend), new
+        return self._network(h, slots, attend), new
 
     def _network(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        consumed: Int64[Tensor, "b n"],
-        slots: Int64[Tensor, "#b s"],
-        label: Int64[Tensor, " b"] | None,
-        attend: Attend,
-    ) -> Float[Tensor, "b s v"]:
-        """Embed what is consumed at each slot, mix, and predict the next value.
-
-        Args:
-            tokens: consumed at the slots.
-            consumed: consumed at slots 0 .. n - 1; slot 0 holds nothing where the start is learned.
-            slots: of the tokens.
-            label: class of each event.
-            attend: mixes positions.
-        """
-        h = self._embed(tokens, slots, label)
-        if self.above is not None:
-            h = h + self.above(self._upper(consumed, slots))
+        self, h: Float[Tensor, "b s d"], slots: Int64[Tensor, "#b s"], attend: Attend
+    ) -> Float[Tensor, "b s p"]:
+        """Mix what is embedded at each slot, and predict the next value."""
         h, y = dropout(h, self.config.dropout, self.training), None
         rotary = None
         if self.config.positions == "rotary":
@@ -195,42 +177,5 @@ class Transformer(AutoregressiveModel):
         _, h = self.norm(h, y)
         if self.head is not None:
             return self.head(h)
-        rows = torch.nn.functional.linear(h.flatten(0, 1), self.token.weight)
+        rows = torch.nn.functional.linear(h.flatten(0, 1), self.inputs.token.weight)
         return rows.unflatten(0, h.shape[:2])
-
-    def _embed(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        slots: Int64[Tensor, "#b s"],
-        label: Int64[Tensor, " b"] | None,
-    ) -> Float[Tensor, "b s d"]:
-        if isinstance(self.config.start, int):
-            tokens = torch.where(slots == 0, self.config.start, tokens)
-        h = self.token(tokens)
-        if self.start is not None:
-            h = torch.where(slots[..., None] == 0, self.start.weight[0], h)
-        if self.position is not None:
-            h = h + self.position(slots)
-        if self.label is not None:
-            if label is None:
-                raise InvalidInput(
-                    f"label: expected one of {self.data.num_classes} classes, got none"
-                )
-            h = h + self.label(label)[:, None]
-        return h
-
-    def _upper(
-        self, consumed: Int64[Tensor, "b n"], slots: Int64[Tensor, "#b s"]
-    ) -> Int64[Tensor, "b s"]:
-        """Value above each predicted pixel; `levels` in the first row, where there is none."""
-        # Slot n predicts pixel n + first_position and consumed the pixel before that one.
-        width = self.data.event_shape[1]
-        source = slots - width + 1
-        gathered = consumed.gather(1, source.clamp_min(0).expand(consumed.shape[0], -1))
-        return torch.where(slots + self.first_position < width, self.data.levels, gathered)
-
-
-def _table(rows: int, d: int, scale: float) -> nn.Embedding:
-    table = nn.Embedding(rows, d)
-    nn.init.normal_(table.weight, std=scale)
-    return table

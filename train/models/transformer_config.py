@@ -1,11 +1,11 @@
 """The shape of a Transformer: its configuration, checked, and back from JSON."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.choice import LikelihoodName, check
 
 _CHOICES = {
     "positions": ("learned", "rotary"),
@@ -38,6 +38,9 @@ class TransformerConfig:
         attention_dropout: rate on attention weights, in training; None is dropout.
         smoothness: number of levels over which the fresh embeddings and outputs of neighbouring
             levels are alike, for levels that are amounts; 0 draws each level by itself.
+        likelihood: categorical, or logistic_mixture for levels that are amounts.
+        components: of the mixture.
+        label_optional: whether there is a vector for "no label", so that p(x) is modelled too.
     """
 
     width: int = 64
@@ -58,9 +61,15 @@ class TransformerConfig:
     dropout: float = 0.0
     attention_dropout: float | None = None
     smoothness: float = 0.0
+    likelihood: LikelihoodName = "categorical"
+    components: int = 10
+    label_optional: bool = False
 
     def __post_init__(self) -> None:
         self._check_values()
+        check(self.likelihood, self.components)
+        if self.tied and self.likelihood != "categorical":
+            raise InvalidInput("TransformerConfig.tied: expected the categorical likelihood")
         for name in ("width", "layers", "heads", "group_heads", "head", "inner"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -126,15 +135,3 @@ class TransformerConfig:
     def inner(self) -> int:
         """Width inside the feed-forward part."""
         return 4 * self.width if self.hidden is None else self.hidden
-
-
-def config_from_json(values: Mapping[str, object]) -> TransformerConfig:
-    """The configuration of a manifest.
-
-    Raises:
-        InvalidInput: an unknown or ill-typed field.
-    """
-    try:
-        return TransformerConfig(**values)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise InvalidInput(f"transformer config: {error}") from error

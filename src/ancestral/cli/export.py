@@ -10,6 +10,7 @@ from ancestral.cli.installed import installed_backends, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import say, show
 from ancestral.cli.verify import parity_reports, parity_table, report_failures
+from ancestral.errors import InvalidInput
 
 
 class Dtype(StrEnum):
@@ -48,9 +49,12 @@ def export(
 
     from ancestral.export.bundle import export_bundle
     from ancestral.train.checkpoint import load_checkpoint
+    from ancestral.train.models.transformer import Transformer
 
     model, saved = load_checkpoint(checkpoint)
     if length is not None:
+        if not isinstance(model, Transformer):
+            raise InvalidInput("--length: only a Transformer's cache can be made shorter")
         model = model.shortened(length)
     prior = saved.config.log_prior
     export_bundle(

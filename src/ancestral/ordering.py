@@ -1,0 +1,92 @@
+"""In which order the values of an event are drawn: a permutation of its sites.
+
+A site is the place of a value in the flattened event, rows first; a position is its turn. Models,
+graphs and caches know positions alone; events go in and come out in place.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.errors import InvalidInput
+from ancestral.philox import uniforms
+
+Ordering = str | tuple[int, ...]
+"""raster, column, random:SEED, or the site of each position."""
+
+RASTER: Ordering = "raster"
+
+
+def permutation(ordering: Ordering, event_shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """The site of each position, [t].
+
+    Args:
+        ordering: "raster", rows first; "column", columns first, the channels of a pixel together;
+            "random:SEED", drawn by Philox; or the sites themselves.
+        event_shape: (t,), (height, width) or (height, width, channels).
+
+    Raises:
+        InvalidInput: an unknown ordering, or sites that are no permutation.
+    """
+    t = int(np.prod(event_shape))
+    sites = np.arange(t, dtype=np.int64)
+    if not isinstance(ordering, str):
+        given = np.asarray(ordering, dtype=np.int64)
+        if given.shape != (t,) or not np.array_equal(np.sort(given), sites):
+            raise InvalidInput(
+                f"ordering: expected each site of 0 .. {t - 1} once, got {_defect(given, t)}"
+            )
+        return given
+    name, _, seed = ordering.partition(":")
+    match name:
+        case "raster" if not seed:
+            return sites
+        case "column" if not seed and len(event_shape) > 1:
+            axes = (1, 0, *range(2, len(event_shape)))
+            return np.ascontiguousarray(sites.reshape(event_shape).transpose(axes)).reshape(-1)
+        case "random" if seed.isdigit():
+            drawn = uniforms(int(seed), np.zeros(1, np.int64), sites)[0]
+            return np.argsort(drawn, kind="stable").astype(np.int64)
+    raise InvalidInput(
+        f"ordering: expected raster, column (for images), random:SEED or a permutation of the "
+        f"sites, got {ordering!r} for events {event_shape}"
+    )
+
+
+def neighbours(
+    order: NDArray[np.int64], event_shape: tuple[int, ...], offsets: Sequence[tuple[int, ...]]
+) -> NDArray[np.int64]:
+    """The position of each site's neighbours, [t, n]; -1 where there is none before it.
+
+    Args:
+        order: the site of each position.
+        event_shape: of the events.
+        offsets: one displacement along each axis for each neighbour: (-1, 0) is the pixel above.
+
+    Raises:
+        InvalidInput: an offset has another number of axes than the events.
+    """
+    t = len(order)
+    position = np.empty(t, np.int64)
+    position[order] = np.arange(t)
+    place = np.stack(np.unravel_index(order, event_shape), axis=-1)
+    found = np.full((t, len(offsets)), -1, np.int64)
+    for n, offset in enumerate(offsets):
+        if len(offset) != len(event_shape):
+            raise InvalidInput(
+                f"neighbour: expected {len(event_shape)} displacements for events {event_shape}, "
+                f"got {offset}"
+            )
+        there = place + np.asarray(offset)
+        inside = ((there >= 0) & (there < event_shape)).all(axis=1)
+        site = np.ravel_multi_index(tuple(there[inside].T), event_shape)
+        found[inside, n] = position[site]
+    return np.where(found < np.arange(t)[:, None], found, -1)
+
+
+def _defect(given: NDArray[np.int64], t: int) -> str:
+    if given.shape != (t,):
+        return f"{given.size} of them"
+    wrong = sorted(set(range(t)) - set(given.tolist()))
+    return f"none of {wrong[:3]}"

@@ -1,0 +1,164 @@
+"""The discretized logistic mixture: levels that are amounts, with few parameters for any number.
+
+Level i of v stands at 2i / (v - 1) - 1. Its probability is what a mixture of K logistic
+distributions gives to the interval between the inner edges e_(i-1) and e_i that lie halfway to its
+neighbours; the first and the last interval are open, so that all masses sum to 1. With a and b the
+edges in units of a component's scale,
+
+    log (sigmoid(b) - sigmoid(a)) = log sigmoid(b) + log sigmoid(-a) + log(1 - e^(a - b))
+
+which no rounding turns into a difference of nearly equal numbers, and which needs no fallback to a
+density. The last term is a function of the scale alone and is taken by
+1 - e^-y = 2 tanh(y/2) / (1 + tanh(y/2)), exact for narrow and for wide intervals.
+
+References:
+    Salimans et al. (2017), PixelCNN++, arXiv:1701.05517, sections 2.1 and 2.2.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ancestral.errors import InvalidInput
+
+LEAST_LOG_SCALE = -7.0
+"""Of a component, where the levels span 2: PixelCNN++'s own bound."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LogisticMixture:
+    """A mixture over v levels; parameters [.., 3 K]: logits of the weights, means, log scales."""
+
+    levels: int
+    components: int
+
+    def __post_init__(self) -> None:
+        if self.levels < 2 or self.components < 1:
+            raise InvalidInput(
+                f"logistic mixture: expected at least 2 levels and 1 component, "
+                f"got {self.levels} and {self.components}"
+            )
+
+    @property
+    def size(self) -> int:
+        """Parameters of one position."""
+        return 3 * self.components
+
+    def logits(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b v"]:
+        """Normalised log-probabilities of all levels, in nats."""
+        x = torch.arange(self.levels, device=parameters.device)
+        each = self.component_log_prob(parameters[..., None, :], x)
+        return each.logsumexp(dim=-1)
+
+    def log_prob(
+        self, parameters: Float[Tensor, "*b p"], x: Int64[Tensor, "*b"]
+    ) -> Float[Tensor, "*b"]:
+        """log p(x) in nats."""
+        return self.component_log_prob(parameters, x).logsumexp(dim=-1)
+
+    def draw(
+        self, parameters: Float[Tensor, "*b p"], u: Float[Tensor, "*b"]
+    ) -> Int64[Tensor, "*b"]:
+        """The number of inner edges whose cumulative probability is below u.
+
+        They are counted in two rounds, whole blocks of about sqrt(v) first, then inside a block.
+        """
+        size = math.ceil(math.sqrt(self.levels))
+        ends = torch.arange(size - 1, self.levels - 1, size, device=parameters.device)
+        u = u[..., None]
+        block = (self._cdf(parameters, ends) < u).sum(dim=-1, keepdim=True)
+        inside = block * size + torch.arange(size - 1, device=parameters.device)
+        below = (self._cdf(parameters, inside) < u) & (inside < self.levels - 1)
+        return block[..., 0] * size + below.sum(dim=-1)
+
+    def draw_or_take(
+        self,
+        parameters: Float[Tensor, "*b p"],
+        u: Float[Tensor, "*b"],
+        forced: Int64[Tensor, "*b"],
+    ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
+        """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
+        value = torch.where(forced >= 0, forced, self.draw(parameters, u))
+        return value, self.log_prob(parameters, value)
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the weights, means and log scales, [.., K] each, at least in float32."""
+        wide = parameters if parameters.dtype == torch.float64 else parameters.float()
+        weight, mean, log_scale = wide.chunk(3, dim=-1)
+        return weight, mean, log_scale.clamp_min(LEAST_LOG_SCALE)
+
+    def _edge(self, index: Int64[Tensor, "*b"], like: Tensor) -> Float[Tensor, "*b 1"]:
+        """The edge above a level, for all components."""
+        return ((2 * index + 1).to(like.dtype) / (self.levels - 1) - 1)[..., None]
+
+    def component_log_prob(
+        self, parameters: Float[Tensor, "*c p"], x: Int64[Tensor, "*b"]
+    ) -> Float[Tensor, "*d k"]:
+        """log (weight x mass of level x) under each component."""
+        weight, mean, log_scale = self._split(parameters)
+        rate = (-log_scale).exp()
+        above = (self._edge(x, mean) - mean) * rate
+        below = (self._edge(x - 1, mean) - mean) * rate
+        half = (rate / (self.levels - 1)).tanh()
+        width = (2 * half / (1 + half)).log()
+        x = x[..., None]
+        first, last = x == 0, x == self.levels - 1
+        mass = (
+            torch.where(last, 0.0, logsigmoid(above))
+            + torch.where(first, 0.0, logsigmoid(-below))
+            + torch.where(first | last, 0.0, width)
+        )
+        return mass + weight.log_softmax(dim=-1)
+
+    def _cdf(
+        self, parameters: Float[Tensor, "*b p"], index: Int64[Tensor, "*c n"]
+    ) -> Float[Tensor, "*b n"]:
+        """Cumulative probability of the levels up to each index."""
+        weight, mean, log_scale = (part[..., None, :] for part in self._split(parameters))
+        reached = ((self._edge(index, mean) - mean) * (-log_scale).exp()).sigmoid()
+        return (weight.softmax(dim=-1) * reached).sum(dim=-1)
+
+
+def given_channels(
+    mixture: LogisticMixture, pixel: Float[Tensor, "*b q"], x: Int64[Tensor, "*b c"], channels: int
+) -> Float[Tensor, "*b p"]:
+    """Parameters of channel c of a pixel, given the c channels before it.
+
+    The components are shared by the channels of a pixel: what the earlier channels were changes how
+    probable each component is, and moves its mean along tanh-bounded coefficients (section 2.2).
+
+    Args:
+        mixture: of one channel.
+        pixel: parameters of all channels: K logits of the weights, then K means for each channel,
+            K log scales for each, and K coefficients for each pair (later, earlier).
+        x: the earlier channels, as levels.
+        channels: how many the pixel has.
+
+    Raises:
+        InvalidInput: the number of parameters is not K (1 + 2 C + C (C - 1) / 2).
+    """
+    k, c = mixture.components, x.shape[-1]
+    pairs = channels * (channels - 1) // 2
+    if pixel.shape[-1] != k * (1 + 2 * channels + pairs) or c >= channels:
+        raise InvalidInput(
+            f"pixel: expected {k * (1 + 2 * channels + pairs)} parameters for {channels} channels "
+            f"of {k} components and fewer channels before, got {pixel.shape[-1]} and {c}"
+        )
+    parts = pixel.unflatten(-1, (-1, k))
+    weight = parts[..., 0, :]
+    for channel in range(c + 1):
+        value = x[..., :channel].to(pixel.dtype) * (2 / (mixture.levels - 1)) - 1
+        first = 1 + 2 * channels + channel * (channel - 1) // 2
+        slope = parts[..., first : first + channel, :].tanh()
+        mean = parts[..., 1 + channel, :] + (slope * value[..., None]).sum(dim=-2)
+        scale = parts[..., 1 + channels + channel, :]
+        parameters = torch.cat([weight, mean, scale], dim=-1)
+        if channel < c:
+            weight = mixture.component_log_prob(parameters, x[..., channel])
+    return parameters

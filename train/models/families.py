@@ -1,0 +1,93 @@
+"""The model families by name: how a manifest, a checkpoint or a recipe finds its class again."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.pixelcnn import PixelCNN, PixelCNNConfig
+from ancestral.train.models.recurrent import Recurrent, RecurrentConfig
+from ancestral.train.models.table import Table, TableConfig
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.models.wavenet import WaveNet, WaveNetConfig
+
+ModelConfig = TransformerConfig | RecurrentConfig | WaveNetConfig | PixelCNNConfig | TableConfig
+
+FAMILIES = ("transformer", "recurrent", "wavenet", "pixelcnn", "table")
+
+
+def build_model(config: ModelConfig, data: DataSpec) -> AutoregressiveModel:
+    """A model with fresh weights, of the family that the configuration is of.
+
+    Raises:
+        InvalidInput: configuration and data do not fit together.
+    """
+    match config:
+        case TransformerConfig():
+            return Transformer(config, data)
+        case RecurrentConfig():
+            return Recurrent(config, data)
+        case WaveNetConfig():
+            return WaveNet(config, data)
+        case PixelCNNConfig():
+            return PixelCNN(config, data)
+        case TableConfig():
+            return Table(config, data)
+
+
+def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
+    """The configuration of a manifest or a checkpoint.
+
+    Raises:
+        InvalidInput: an unknown family, or an unknown or ill-typed field.
+    """
+    try:
+        return _config_class(family)(**values)
+    except TypeError as error:
+        raise InvalidInput(f"{family} config: {error}") from error
+
+
+def family_of(model: AutoregressiveModel) -> str:
+    """The name of a model's family; of another class, the name of the class."""
+    match model:
+        case Transformer():
+            return "transformer"
+        case Recurrent():
+            return "recurrent"
+        case WaveNet():
+            return "wavenet"
+        case PixelCNN():
+            return "pixelcnn"
+        case Table():
+            return "table"
+        case _:
+            return type(model).__qualname__
+
+
+def model_config(model: AutoregressiveModel) -> dict[str, Any]:
+    """The configuration of a model as JSON has it: its dataclass `config`, or nothing."""
+    config = getattr(model, "config", None)
+    if not is_dataclass(config) or isinstance(config, type):
+        return {}
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values
+
+
+def _config_class(family: str) -> type[ModelConfig]:
+    match family:
+        case "transformer":
+            return TransformerConfig
+        case "recurrent":
+            return RecurrentConfig
+        case "wavenet":
+            return WaveNetConfig
+        case "pixelcnn":
+            return PixelCNNConfig
+        case "table":
+            return TableConfig
+        case _:
+            raise InvalidInput(f"family: expected one of {FAMILIES}, got {family!r}")

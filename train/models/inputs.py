@@ -1,0 +1,170 @@
+"""What a network is told at each position before positions are mixed.
+
+The value drawn before (or the start symbol), the position, the label, and for images the value
+above: a sum of learned vectors, each from a table of its own.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.ordering import neighbours
+from ancestral.signature import CacheEntry, Update
+from ancestral.triton_kernels.append import append
+
+Start = Literal["learned"] | int | None
+"""A learned symbol, the id of a token, or none: then x_0 must be observed."""
+
+
+class Inputs(nn.Module):
+    """Embeddings of what is consumed; slot n predicts position n, or n + 1 without a start."""
+
+    source: Tensor
+
+    def __init__(
+        self,
+        data: DataSpec,
+        width: int,
+        *,
+        start: Start = "learned",
+        positions: bool = True,
+        above: bool = False,
+        label_optional: bool = False,
+    ) -> None:
+        """Draw fresh tables from torch's global generator.
+
+        Args:
+            data: the space of events.
+            width: of the vectors.
+            start: what is consumed first.
+            positions: whether each position has a vector.
+            above: whether images feed the value above beside the previous one.
+            label_optional: whether there is a vector for "no label".
+
+        Raises:
+            InvalidInput: the value above is asked of events that are no images, the start token is
+                no level, or a label is optional where there is none.
+        """
+        super().__init__()
+        if above and len(data.event_shape) == 1:
+            raise InvalidInput(f"above: expected events [height, width], got {data.event_shape}")
+        if isinstance(start, int) and not 0 <= start < data.levels:
+            raise InvalidInput(f"start: expected a level below {data.levels}, got {start}")
+        if label_optional and data.num_classes is None:
+            raise InvalidInput("label_optional: the data has no labels")
+        self.data, self.start_token = data, start
+        self.first_position = 1 if start is None else 0
+        scale = width**-0.5
+        self.token = table(data.levels, width, scale)
+        self.start = table(1, width, scale) if start == "learned" else None
+        classes = (data.num_classes or 0) + label_optional
+        self.label = table(classes, width, scale) if classes else None
+        self.above = table(data.levels + 1, width, scale) if above else None
+        self.position = table(data.length, width, scale) if positions else None
+        if above:
+            self.register_buffer("source", self._source())
+
+    def _source(self) -> Int64[Tensor, " n"]:
+        """Slot that consumed the value above what each slot predicts; -1 where there is none."""
+        shape, first = self.data.event_shape, self.first_position
+        offset = (-1, *([0] * (len(shape) - 1)))
+        found = neighbours(self.data.order, shape, [offset])[first:, 0]
+        # Slot n consumed the value at position n + first - 1.
+        slots = [-1 if position < 0 else position + 1 - first for position in found.tolist()]
+        return torch.tensor(slots + [-1] * first)
+
+    @property
+    def cache_spec(self) -> tuple[CacheEntry, ...]:
+        """The consumed tokens, where the value above is fed."""
+        if self.above is None:
+            return ()
+        return (
+            CacheEntry(
+                name="consumed",
+                dtype="int64",
+                axes=("b", self.data.length),
+                update=Update.APPEND,
+                axis=-1,
+            ),
+        )
+
+    def shifted(self, x: Int64[Tensor, "b t"]) -> Int64[Tensor, "b t"]:
+        """What the slots consume along an event: with a start symbol, one place later."""
+        return x if self.first_position else torch.nn.functional.pad(x, (1, 0))[:, :-1]
+
+    def forward(
+        self,
+        tokens: Int64[Tensor, "b s"],
+        consumed: Int64[Tensor, "b n"],
+        slots: Int64[Tensor, "#b s"],
+        label: Int64[Tensor, " b"] | None,
+    ) -> Float[Tensor, "b s d"]:
+        """The sum of the vectors.
+
+        Args:
+            tokens: consumed at the slots.
+            consumed: consumed at slots 0 .. n - 1; slot 0 holds nothing where the start is learned.
+            slots: of the tokens.
+            label: class of each event.
+
+        Raises:
+            InvalidInput: no label to a model of p(x | y).
+        """
+        if isinstance(self.start_token, int):
+            tokens = torch.where(slots == 0, self.start_token, tokens)
+        h = self.token(tokens)
+        if self.start is not None:
+            h = torch.where(slots[..., None] == 0, self.start.weight[0], h)
+        if self.position is not None:
+            h = h + self.position(slots)
+        if self.label is not None:
+            if label is None:
+                raise InvalidInput(
+                    f"label: expected one of {self.data.num_classes} classes, got none"
+                )
+            h = h + self.label(label)[:, None]
+        if self.above is not None:
+            source = self.source[slots]
+            gathered = consumed.gather(1, source.clamp_min(0).expand(consumed.shape[0], -1))
+            h = h + self.above(torch.where(source < 0, self.data.levels, gathered))
+        return h
+
+    def parallel(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t d"]:
+        """At all slots of an event."""
+        tokens = self.shifted(x)
+        slots = torch.arange(x.shape[1], device=x.device)[None]
+        return self(tokens, tokens, slots, label)
+
+    def extend(
+        self,
+        tokens: Int64[Tensor, "b s"],
+        first: Int64[Tensor, " b"],
+        cache: dict[str, Tensor],
+        label: Int64[Tensor, " b"] | None,
+    ) -> Float[Tensor, "b s d"]:
+        """At the slots from `first` on; what is consumed is appended to the cache, in place.
+
+        Args:
+            tokens: consumed at these slots.
+            first: slot of the first token of each row.
+            cache: the entries of cache_spec among others; they are replaced by the new ones.
+            label: class of each event.
+        """
+        slots = first[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        consumed = tokens
+        if self.above is not None:
+            consumed = cache["consumed"] = append(cache["consumed"], first, tokens)
+        return self(tokens, consumed, slots, label)
+
+
+def table(rows: int, width: int, scale: float) -> nn.Embedding:
+    """A learned vector for each of so many things."""
+    made = nn.Embedding(rows, width)
+    nn.init.normal_(made.weight, std=scale)
+    return made

@@ -1,0 +1,273 @@
+"""Gated PixelCNN: masked convolutions in two dimensions, in a vertical and a horizontal stack.
+
+The vertical stack sees the rows above, the horizontal stack the values before in the row; together
+they see all that was drawn before, with no blind spot. No weight is ever masked: each kernel covers
+just the taps that it may see. The channels of a pixel are columns of their own, one beside the
+other, so that they are drawn in turn, each given those before; a kernel that is k pixels wide spans
+k times as many columns.
+
+A step computes one position of every layer. The horizontal stack is at the position that is drawn.
+Layer l of the vertical stack would look right, at columns whose own features are not yet there: so
+it runs ahead, by as many columns as all later layers reach to the right. It can, for it depends on
+the rows above alone (docs/decisions/0006). Features of the first row are zero: nothing is above.
+
+References:
+    van den Oord et al. (2016), Conditional image generation with PixelCNN decoders,
+    arXiv:1606.05328, sections 2.1 and 2.2. Ramachandran et al. (2017), arXiv:1704.06001 (caches).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.signature import CacheEntry, Update
+from ancestral.train.likelihoods.choice import choose
+from ancestral.train.likelihoods.likelihood import Likelihood
+from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.train.models.block import Linear
+from ancestral.train.models.dropout import dropout
+from ancestral.train.models.head import Head
+from ancestral.train.models.inputs import table
+from ancestral.train.models.network_config import NetworkConfig
+from ancestral.train.models.taps import Taps
+from ancestral.triton_kernels.ring import ring
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCNNConfig(NetworkConfig):
+    """Shape of the network.
+
+    Attributes:
+        layers: number of them.
+        first_kernel: pixels that the first layer spans in height and width; odd.
+        kernel: likewise for the other layers.
+        hidden: width of the hidden layer before the output.
+    """
+
+    layers: int = 7
+    first_kernel: int = 7
+    kernel: int = 3
+    hidden: int = 128
+
+    def __post_init__(self) -> None:
+        NetworkConfig.__post_init__(self)
+        self.at_least(1, "layers", "hidden")
+        self.at_least(3, "first_kernel", "kernel")
+        for name in ("first_kernel", "kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise InvalidInput(
+                    f"PixelCNNConfig.{name}: expected an odd number, got {getattr(self, name)}"
+                )
+
+
+class _Given(nn.Module):
+    """What label and channel add before a gate."""
+
+    def __init__(self, width: int, classes: int, channels: int) -> None:
+        super().__init__()
+        self.channels, scale = channels, width**-0.5
+        self.label = table(classes, width, scale) if classes else None
+        self.channel = table(channels, width, scale) if channels > 1 else None
+
+    def forward(
+        self,
+        x: Float[Tensor, "b s d"],
+        label: Int64[Tensor, " b"] | None,
+        sites: Int64[Tensor, "#b s"],
+    ) -> Float[Tensor, "b s d"]:
+        """x with that added; no more than a sum of table rows.
+
+        Raises:
+            InvalidInput: no label to a model of p(x | y).
+        """
+        if self.label is not None:
+            if label is None:
+                raise InvalidInput("label: the model is of p(x | y), expected a class, got none")
+            x = x + self.label(label)[:, None]
+        return x if self.channel is None else x + self.channel(sites % self.channels)
+
+
+class _Layer(nn.Module):
+    """One layer of both stacks."""
+
+    def __init__(
+        self, config: PixelCNNConfig, first: bool, columns: int, channels: int, classes: int
+    ) -> None:
+        super().__init__()
+        reach = (config.first_kernel if first else config.kernel) // 2
+        d, right = config.width, reach * channels
+        above = range(-reach, 0) if first else range(-reach, 1)
+        self.vertical = Taps(d, 2 * d, above, range(-right, right + 1), columns)
+        before = range(-right, 0 if first else 1)
+        self.horizontal = Taps(d, 2 * d, range(1), before, columns)
+        self.link = Linear(2 * d, 2 * d, bias=False)
+        self.out = Linear(d, d, bias=True, scale=config.layers**-0.5)
+        self.given_v = _Given(2 * d, classes, channels)
+        self.given_h = _Given(2 * d, classes, channels)
+        self.right = right
+
+    def mixed(
+        self, h: Float[Tensor, "*b d"], residual: Float[Tensor, "*b d"] | None
+    ) -> Float[Tensor, "*b d"]:
+        """The horizontal features after the gate."""
+        h = self.out(gated(h))
+        return h if residual is None else residual + h
+
+
+def gated(x: Float[Tensor, "*b dd"]) -> Float[Tensor, "*b d"]:
+    """tanh of one half times sigmoid of the other."""
+    value, gate = x.chunk(2, dim=-1)
+    return value.tanh() * gate.sigmoid()
+
+
+@final
+class PixelCNN(AutoregressiveModel):
+    """Gated PixelCNN over images [height, width] or [height, width, channels], in raster order."""
+
+    takes_blocks = False
+    takes_prefixes = False
+    layers: Sequence[_Layer]
+
+    def __init__(self, config: PixelCNNConfig, data: DataSpec) -> None:
+        """Draw fresh weights from torch's global generator.
+
+        Raises:
+            InvalidInput: events are no images in raster order, or so narrow that the vertical
+                stack cannot run ahead.
+        """
+        super().__init__()
+        if len(data.event_shape) not in {2, 3} or data.ordering != "raster":
+            raise InvalidInput(
+                f"pixelcnn: expected images [height, width] or [height, width, channels] in raster "
+                f"order, got {data.event_shape} in order {data.ordering}"
+            )
+        height, width, channels = (*data.event_shape, 1)[:3]
+        self.config, self.data = config, data
+        self.label_optional = config.label_optional
+        self.rows, self.columns = height, width * channels
+        d, classes = config.width, (data.num_classes or 0) + config.label_optional
+        self.token = table(data.levels, d, d**-0.5)
+        self.position = table(data.length, d, d**-0.5) if config.positions else None
+        self.layers = nn.ModuleList(  # type: ignore[assignment]
+            _Layer(config, i == 0, self.columns, channels, classes) for i in range(config.layers)
+        )
+        reaches = [layer.right for layer in self.layers]
+        self.ahead = [sum(reaches[i + 1 :]) for i in range(config.layers)]
+        if sum(reaches) >= self.columns:
+            raise InvalidInput(
+                f"pixelcnn: the layers look {sum(reaches) // channels} pixels to the right in all; "
+                f"expected fewer than the {width} of a row: use fewer layers or smaller kernels"
+            )
+        self.hidden = Linear(d, config.hidden, bias=True)
+        self.head = Head(config.hidden, self.likelihood)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """As configured."""
+        return choose(self.config.likelihood, self.data.levels, self.config.components)
+
+    @property
+    def cache_spec(self) -> tuple[CacheEntry, ...]:
+        """Rings: of the values; of each layer's features; of what links the stacks."""
+        d, layers = self.config.width, self.config.layers
+        lengths = {"pixels": (1 - min(self._value_offsets()), d)}
+        for i in range(layers - 1):
+            following = self.layers[i + 1]
+            lengths[f"v_{i}"] = (1 - min(self._vertical_offsets(i + 1)), d)
+            lengths[f"h_{i}"] = (1 + following.right, d)
+            lengths[f"link_{i}"] = (1 + self.ahead[i], 2 * d)
+        return tuple(
+            CacheEntry(
+                name=name,
+                dtype="float32",
+                axes=("b", 1, length, width),
+                update=Update.APPEND,
+            )
+            for name, (length, width) in lengths.items()
+        )
+
+    def _vertical_offsets(self, layer: int) -> list[int]:
+        """Where a layer of the vertical stack reads the one before, from what that wrote last."""
+        taps = self.layers[layer]
+        return [offset - taps.right for offset in taps.vertical.offsets]
+
+    def _value_offsets(self) -> list[int]:
+        """Where the first layer of both stacks reads values, from the one written last.
+
+        The value before position p is written at p, so that the value of site n stands at n + 1.
+        """
+        first = self.layers[0]
+        ahead = self.ahead[0] + 1
+        vertical = [offset + ahead for offset in first.vertical.offsets]
+        return vertical + [offset + 1 for offset in first.horizontal.offsets]
+
+    def predict(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t p"]:
+        """One pass of convolutions over whole images."""
+        sites = torch.arange(self.data.length, device=x.device)[None]
+        h = v = self._embed(x, sites)
+        first_row = (sites < self.columns)[..., None]
+        for i, layer in enumerate(self.layers):
+            mixed = layer.given_v(self._over_grid(layer.vertical, v), label, sites)
+            mixed = torch.where(first_row, 0.0, mixed)
+            inner = self._over_grid(layer.horizontal, h) + layer.link(mixed)
+            h = layer.mixed(layer.given_h(inner, label, sites), h if i else None)
+            v = gated(mixed)
+        return self._output(h)
+
+    def extend(
+        self,
+        tokens: Int64[Tensor, "b s"],
+        position: Int64[Tensor, " b"],
+        cache: Cache,
+        label: Int64[Tensor, " b"] | None,
+    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+        """One position of every layer, the vertical stack ahead of the horizontal one."""
+        new = dict(cache)
+
+        def keep(name: str, value: Tensor, offsets: list[int]) -> Tensor:
+            taps, new[name] = ring(cache[name], value, position, offsets)
+            return taps
+
+        e = self._embed(tokens, (position - 1).clamp_min(0)[:, None])
+        e = torch.where((position == 0)[:, None, None], 0.0, e)
+        taps = keep("pixels", e, self._value_offsets())
+        count = len(self.layers[0].vertical.offsets)
+        v_taps, h_taps = taps[:, :count], taps[:, count:]
+        h: Tensor | None = None
+        for i, layer in enumerate(self.layers):
+            here = position[:, None]
+            site = here + self.ahead[i]
+            mixed = layer.given_v(layer.vertical.at(v_taps, site % self.columns), label, site)
+            mixed = torch.where(site[..., None] < self.columns, 0.0, mixed)
+            linked = layer.link(mixed)
+            if self.ahead[i]:
+                linked = keep(f"link_{i}", linked, [-self.ahead[i]])
+            inner = layer.horizontal.at(h_taps, here % self.columns) + linked
+            h = layer.mixed(layer.given_h(inner, label, here), h)
+            if i + 1 < len(self.layers):
+                v_taps = keep(f"v_{i}", gated(mixed), self._vertical_offsets(i + 1))
+                h_taps = keep(f"h_{i}", h, list(self.layers[i + 1].horizontal.offsets))
+        assert h is not None
+        return self._output(h), new
+
+    def _embed(
+        self, x: Int64[Tensor, "b s"], sites: Int64[Tensor, "#b s"]
+    ) -> Float[Tensor, "b s d"]:
+        """Vectors of values at their sites."""
+        e = self.token(x)
+        return e if self.position is None else e + self.position(sites)
+
+    def _over_grid(self, taps: Taps, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t e"]:
+        x = dropout(x, self.config.dropout, self.training)
+        return taps.parallel(x.unflatten(1, (self.rows, self.columns))).flatten(1, 2)
+
+    def _output(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s p"]:
+        return self.head(self.hidden(h.relu()).relu())

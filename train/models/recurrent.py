@@ -1,0 +1,145 @@
+"""Recurrent networks: GRU and LSTM layers, one on the other.
+
+References:
+    Cho et al. (2014), arXiv:1406.1078 (GRU); Hochreiter and Schmidhuber (1997), Long short-term
+    memory; Graves (2013), Generating sequences with recurrent neural networks, arXiv:1308.0850 (as
+    models of p(x_t | x_<t)).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.signature import CacheEntry
+from ancestral.train.likelihoods.choice import choose
+from ancestral.train.likelihoods.likelihood import Likelihood
+from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.train.models.dropout import dropout
+from ancestral.train.models.head import Head
+from ancestral.train.models.inputs import Inputs
+from ancestral.train.models.network_config import NetworkConfig
+from ancestral.triton_kernels.recurrence import gru, lstm
+
+_STATES = {"gru": ("h",), "lstm": ("h", "c")}
+_GATES = {"gru": 3, "lstm": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class RecurrentConfig(NetworkConfig):
+    """Shape of the network.
+
+    Attributes:
+        cell: gru or lstm.
+        layers: number of them.
+        above: whether images feed the value above beside the previous one.
+    """
+
+    cell: Literal["gru", "lstm"] = "gru"
+    layers: int = 2
+    above: bool = False
+
+    def __post_init__(self) -> None:
+        NetworkConfig.__post_init__(self)
+        self.at_least(1, "layers")
+        if self.cell not in _STATES:
+            raise InvalidInput(
+                f"RecurrentConfig.cell: expected one of {list(_STATES)}, got {self.cell!r}"
+            )
+
+
+class _Layer(nn.Module):
+    """Weights of one layer, stored as the operators read them."""
+
+    def __init__(self, cell: str, width: int) -> None:
+        super().__init__()
+        gates, bound = _GATES[cell], width**-0.5
+        self.cell = cell
+        for name, shape in (
+            ("w", (1, gates * width, width)),
+            ("r", (1, gates * width, width)),
+            ("bias", (1, 2 * gates * width)),
+        ):
+            self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
+
+    def forward(
+        self, x: Float[Tensor, "b s d"], *state: Float[Tensor, "b d"]
+    ) -> tuple[Tensor, ...]:
+        """States after each position [b, s, d], then what is carried on, [b, d] each."""
+        operator: Callable[..., tuple[Tensor, ...]] = gru if self.cell == "gru" else lstm
+        return operator(x, *state, self.w, self.r, self.bias)
+
+
+@final
+class Recurrent(AutoregressiveModel):
+    """Stacked recurrent layers: a step costs the same at every position."""
+
+    def __init__(self, config: RecurrentConfig, data: DataSpec) -> None:
+        """Draw fresh weights from torch's global generator.
+
+        Raises:
+            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+        """
+        super().__init__()
+        self.config, self.data = config, data
+        self.label_optional = config.label_optional
+        self.inputs = Inputs(
+            data,
+            config.width,
+            positions=config.positions,
+            above=config.above,
+            label_optional=config.label_optional,
+        )
+        self.layers = nn.ModuleList(_Layer(config.cell, config.width) for _ in range(config.layers))
+        self.head = Head(config.width, self.likelihood)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """As configured."""
+        return choose(self.config.likelihood, self.data.levels, self.config.components)
+
+    @property
+    def cache_spec(self) -> tuple[CacheEntry, ...]:
+        """The state of every layer, replaced at each step."""
+        states = tuple(
+            CacheEntry(name=name, dtype="float32", axes=("b", self.config.width))
+            for i in range(self.config.layers)
+            for name in self._names(i)
+        )
+        return (*states, *self.inputs.cache_spec)
+
+    def _names(self, layer: int) -> tuple[str, ...]:
+        return tuple(f"{state}_{layer}" for state in _STATES[self.config.cell])
+
+    def predict(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t p"]:
+        """One pass over the event from zero states."""
+        h = self.inputs.parallel(x, label)
+        zero = torch.zeros_like(h[:, 0])
+        for i, layer in enumerate(self.layers):
+            h = dropout(h, self.config.dropout, self.training)
+            h, *_ = layer(h, *(zero for _ in self._names(i)))
+        return self.head(dropout(h, self.config.dropout, self.training))
+
+    def extend(
+        self,
+        tokens: Int64[Tensor, "b s"],
+        position: Int64[Tensor, " b"],
+        cache: Cache,
+        label: Int64[Tensor, " b"] | None,
+    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+        """Go on from the states; a row at position 0 from zeros, whatever its states hold."""
+        new = dict(cache)
+        h = self.inputs.extend(tokens, position, new, label)
+        fresh = (position == 0)[:, None]
+        for i, layer in enumerate(self.layers):
+            names = self._names(i)
+            h, *states = layer(h, *(torch.where(fresh, 0.0, cache[name]) for name in names))
+            new.update(zip(names, states, strict=True))
+        return self.head(h), new

@@ -1,0 +1,206 @@
+"""Tables: p(x_t | some values before it), counted, smoothed by backing off to fewer of them.
+
+The exact reference among the models, and the honest baseline: nothing is learned but counts. With
+c the counts of the values after a context and q the distribution given the shorter context, the one
+without its last part, the estimate is the mean of a Dirichlet posterior,
+
+    p = (c + s q) / (sum c + s)
+
+down to q = 1/v. The last named neighbour is the first to go, then the others, then the label, then
+the position.
+
+References:
+    MacKay and Peto (1995), A hierarchical Dirichlet language model, Natural Language Engineering 1.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.ordering import neighbours
+from ancestral.signature import CacheEntry, Update
+from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.triton_kernels.append import append
+
+_LARGEST = 2**28
+"""Numbers that a table may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableConfig:
+    """What the next value depends on.
+
+    Attributes:
+        neighbours: displacements of earlier values: (-1,) is the one before in a sequence, (0, -1)
+            the left and (-1, 0) the upper one in an image.
+        cells: neighbours are told apart by so many equal ranges of levels; None tells all levels.
+        per_position: whether each position has a table of its own.
+        label_optional: whether there is a table for "no label".
+    """
+
+    neighbours: tuple[tuple[int, ...], ...] = ()
+    cells: int | None = None
+    per_position: bool = False
+    label_optional: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "neighbours", tuple(tuple(n) for n in self.neighbours))
+        if self.cells is not None and self.cells < 1:
+            raise InvalidInput(f"TableConfig.cells: expected an integer >= 1, got {self.cells}")
+
+
+@final
+class Table(AutoregressiveModel):
+    """log p(value | context) for every context, as one table of logits."""
+
+    place: Tensor
+
+    def __init__(self, config: TableConfig, data: DataSpec) -> None:
+        """The uniform distribution; `fit` counts.
+
+        Raises:
+            InvalidInput: a neighbour has another number of axes than the events, is never drawn
+                before, or the table would be too large.
+        """
+        super().__init__()
+        self.config, self.data = config, data
+        self.label_optional = config.label_optional
+        found = neighbours(data.order, data.event_shape, config.neighbours)
+        if len(config.neighbours) and (found < 0).all(axis=0).any():
+            raise InvalidInput(
+                f"neighbours: expected each to be drawn before some position, got "
+                f"{config.neighbours} in order {data.ordering}"
+            )
+        self._found = found
+        self.cells = data.levels if config.cells is None else config.cells
+        self.shape = (
+            data.length if config.per_position else 1,
+            (data.num_classes or 1) + config.label_optional,
+            *([self.cells + 1] * len(config.neighbours)),
+        )
+        contexts = int(np.prod(self.shape))
+        if contexts * data.levels > _LARGEST:
+            raise InvalidInput(
+                f"table: {contexts} contexts of {data.levels} levels are more than {_LARGEST} "
+                f"numbers: use fewer neighbours or cells"
+            )
+        uniform = torch.full((contexts, data.levels), -float(np.log(data.levels)))
+        self.table = nn.Parameter(uniform, requires_grad=False)
+        # Slot n consumed the value at position n - 1; -1 is no slot.
+        place = np.where(found < 0, -1, found + 1)
+        self.register_buffer("place", torch.tensor(place.tolist()).view(place.shape))
+
+    @property
+    def cache_spec(self) -> tuple[CacheEntry, ...]:
+        """The consumed values, where there are neighbours."""
+        if not self.config.neighbours:
+            return ()
+        axes = ("b", self.data.length)
+        return (
+            CacheEntry(name="consumed", dtype="int64", axes=axes, update=Update.APPEND, axis=-1),
+        )
+
+    def predict(
+        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
+    ) -> Float[Tensor, "b t v"]:
+        """Look up every position."""
+        consumed = nn.functional.pad(x, (1, 0))[:, :-1]
+        return self._look_up(consumed, torch.arange(x.shape[1], device=x.device)[None], label)
+
+    def extend(
+        self,
+        tokens: Int64[Tensor, "b s"],
+        position: Int64[Tensor, " b"],
+        cache: Cache,
+        label: Int64[Tensor, " b"] | None,
+    ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
+        """Look up the positions of the block."""
+        new, consumed = dict(cache), tokens
+        if self.config.neighbours:
+            consumed = new["consumed"] = append(cache["consumed"], position, tokens)
+        at = position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        return self._look_up(consumed, at, label), new
+
+    def _look_up(
+        self,
+        consumed: Int64[Tensor, "b n"],
+        at: Int64[Tensor, "#b s"],
+        label: Int64[Tensor, " b"] | None,
+    ) -> Float[Tensor, "b s v"]:
+        """Logits given what stands in the slots before."""
+        if self.data.num_classes is not None and label is None:
+            raise InvalidInput(f"label: expected one of {self.data.num_classes} classes, got none")
+        context = at if self.config.per_position else torch.zeros_like(at)
+        given = torch.zeros_like(consumed[:, :1]) if label is None else label[:, None]
+        context = context * self.shape[1] + given
+        for n in range(len(self.config.neighbours)):
+            slot = self.place[:, n][at]
+            value = consumed.gather(1, slot.clamp_min(0).expand(len(consumed), -1))
+            cell = torch.where(slot < 0, self.cells, value * self.cells // self.data.levels)
+            context = context * (self.cells + 1) + cell
+        return nn.functional.embedding(context, self.table)
+
+    @torch.no_grad()
+    def fit(
+        self,
+        x: Int64[NDArray[np.int64], "n t"],
+        label: Int64[NDArray[np.int64], " n"] | None,
+        strengths: tuple[float, ...],
+    ) -> None:
+        """Count, and back off: the closed form of the posterior mean.
+
+        Args:
+            x: events, by positions.
+            label: their classes.
+            strengths: s of each backing off: to 1/v, to the position alone, then to what is left
+                without each neighbour, in their order.
+
+        Raises:
+            InvalidInput: another number of strengths, or one that is not positive.
+        """
+        if len(strengths) != len(self.shape) or min(strengths) <= 0:
+            raise InvalidInput(
+                f"strengths: expected {len(self.shape)} positive numbers, got {strengths}"
+            )
+        classes = self.data.num_classes or 1
+        counts = np.zeros((self.shape[0], classes, *self.shape[2:], self.data.levels))
+        np.add.at(counts, (*self._contexts(x, label), x), 1)
+        estimate = _backed_off(counts, strengths)
+        if self.label_optional:
+            whole = _backed_off(counts.sum(axis=1), (strengths[0], *strengths[2:]))
+            estimate = np.concatenate([estimate, whole[:, None]], axis=1)
+        logits = np.log(estimate).reshape(-1, self.data.levels)
+        self.table.copy_(torch.from_numpy(logits))
+
+    def _contexts(
+        self, x: Int64[NDArray[np.int64], "n t"], label: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], ...]:
+        """Index of each position's context along each axis of the shape: [n, t] each."""
+        n, t = x.shape
+        cells = np.append(x * self.cells // self.data.levels, np.full((n, 1), self.cells), axis=1)
+        place = np.arange(t) if self.config.per_position else np.zeros(t, np.int64)
+        given = np.zeros(n, np.int64) if label is None else label
+        return (
+            np.broadcast_to(place, (n, t)),
+            np.broadcast_to(given[:, None], (n, t)),
+            *(cells[:, self._found[:, i]] for i in range(self._found.shape[1])),
+        )
+
+
+def _backed_off(
+    counts: Float[NDArray[np.float64], "*contexts v"], strengths: tuple[float, ...]
+) -> Float[NDArray[np.float64], "*contexts v"]:
+    """Probabilities given whole contexts: each axis backs off to those before it."""
+    estimate: NDArray[np.float64] = np.array(1 / counts.shape[-1])
+    for axis, strength in enumerate(strengths, start=1):
+        kept = counts.sum(axis=tuple(range(axis, counts.ndim - 1)))
+        shorter = estimate[..., None, :] if estimate.ndim else estimate
+        estimate = (kept + strength * shorter) / (kept.sum(axis=-1, keepdims=True) + strength)
+    return estimate

@@ -1,0 +1,139 @@
+"""Gated recurrent layers over a block of positions: GRU and LSTM.
+
+    GRU     z = sig(Wz x + Rz h + bz)      r = sig(Wr x + Rr h + br)
+            n = tanh(Wn x + bn + r * (Rn h + cn))          h' = (1 - z) * n + z * h
+    LSTM    i, o, f = sig(W x + R h + b)   g = tanh(Wg x + Rg h + bg)
+            c' = f * c + i * g                             h' = o * tanh(c')
+
+Weights are stored as ONNX reads them, so that an exported graph points at them: gates in the order
+z, r, n and i, o, f, g, biases of input and of recurrence one after the other. PyTorch's own kernels
+have other orders, and are given rearranged copies.
+
+References:
+    Cho et al. (2014), arXiv:1406.1078, section 2.3 (GRU; here the reset gate comes after the
+    product, as cuDNN has it). Hochreiter and Schmidhuber (1997), Long short-term memory, Neural
+    Computation 9(8); Gers et al. (2000), Learning to forget (its forget gate).
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_TORCH_GRU, _TORCH_LSTM = (1, 0, 2), (0, 2, 3, 1)
+"""Which of our gates stand where in PyTorch's order: r, z, n and i, f, g, o."""
+
+
+@torch.library.custom_op("ancestral::gru", mutates_args=())
+def gru(x: Tensor, h: Tensor, w: Tensor, r: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """One GRU layer.
+
+    Args:
+        x: inputs, [b, s, i].
+        h: state before the first position, [b, d].
+        w: input weights, [1, 3 d, i].
+        r: recurrent weights, [1, 3 d, d].
+        bias: [1, 6 d].
+
+    Returns:
+        the states after each position, [b, s, d], and after the last, [b, d].
+    """
+    y, last = gru_reference(x, h, w, r, bias)
+    return y, last.clone()
+
+
+def gru_reference(
+    x: Float[Tensor, "b s i"],
+    h: Float[Tensor, "b d"],
+    w: Float[Tensor, "1 gates i"],
+    r: Float[Tensor, "1 gates d"],
+    bias: Float[Tensor, "1 biases"],
+) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"]]:
+    """The operator by PyTorch's own GRU: the truth that every other form is compared with."""
+    parameters = _rearranged(w, r, bias, _TORCH_GRU)
+    y, last = torch.gru(x, h[None], parameters, True, 1, 0.0, False, False, True)
+    return y, last[0]
+
+
+@torch.library.custom_op("ancestral::lstm", mutates_args=())
+def lstm(
+    x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One LSTM layer.
+
+    Args:
+        x: inputs, [b, s, i].
+        h: state before the first position, [b, d].
+        c: cell before the first position, [b, d].
+        w: input weights, [1, 4 d, i].
+        r: recurrent weights, [1, 4 d, d].
+        bias: [1, 8 d].
+
+    Returns:
+        the states after each position, [b, s, d]; state and cell after the last, [b, d] each.
+    """
+    y, last, cell = lstm_reference(x, h, c, w, r, bias)
+    return y, last.clone(), cell.clone()
+
+
+def lstm_reference(
+    x: Float[Tensor, "b s i"],
+    h: Float[Tensor, "b d"],
+    c: Float[Tensor, "b d"],
+    w: Float[Tensor, "1 gates i"],
+    r: Float[Tensor, "1 gates d"],
+    bias: Float[Tensor, "1 biases"],
+) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+    """The operator by PyTorch's own LSTM: the truth that every other form is compared with."""
+    parameters = _rearranged(w, r, bias, _TORCH_LSTM)
+    y, last, cell = torch.lstm(x, (h[None], c[None]), parameters, True, 1, 0.0, False, False, True)
+    return y, last[0], cell[0]
+
+
+def _rearranged(w: Tensor, r: Tensor, bias: Tensor, order: tuple[int, ...]) -> list[Tensor]:
+    """Weights and both biases with the gates in PyTorch's order."""
+    d = r.shape[2]
+    input_bias, recurrent_bias = bias[0].chunk(2)
+    return [
+        torch.cat([part.split(d)[gate] for gate in order])
+        for part in (w[0], r[0], input_bias, recurrent_bias)
+    ]
+
+
+@gru.register_fake
+def _(x: Tensor, h: Tensor, w: Tensor, r: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h)
+
+
+@lstm.register_fake
+def _(
+    x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h), torch.empty_like(c)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gru_backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    return _through(gru_reference, ctx.saved_tensors, gradients)
+
+
+def _lstm_backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    return _through(lstm_reference, ctx.saved_tensors, gradients)
+
+
+def _through(
+    reference: Any, inputs: tuple[Tensor, ...], gradients: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """PyTorch's own derivative, of the layer run once more."""
+    saved = [tensor.detach().requires_grad_() for tensor in inputs]
+    with torch.enable_grad():
+        outputs = reference(*saved)
+    return torch.autograd.grad(outputs, saved, gradients)
+
+
+gru.register_autograd(_gru_backward, setup_context=_save)
+lstm.register_autograd(_lstm_backward, setup_context=_save)
