@@ -109,7 +109,7 @@ class Engine:
 
         Args:
             n: number of samples.
-            labels: one for all, or [n]; needed where the model has classes.
+            labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
             seed: 0 .. 2^64 - 1.
             first_index: sample index of the first.
             sampling: temperature and filters.
@@ -153,7 +153,7 @@ class Engine:
         """
         n = inputs.count("n", n, 1)
         first_index = inputs.count("first_index", first_index, 0)
-        label = inputs.labels(labels, n, self.data)
+        label = self._labels(labels, n)
         first = self.bundle.manifest.first_position
         forced = inputs.observed(observed, n, self.data, first)
         if not isinstance(sampling, Sampling):
@@ -211,6 +211,9 @@ class Engine:
             noise.first_index,
         )
 
+    def _labels(self, labels: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
+        return inputs.labels(labels, n, self.data, self.bundle.manifest.label_optional)
+
     def _bind(self, graph: str, rows: int) -> Binding:
         """A loop of that many rows; the last one is kept, for the next call may be alike."""
         if self._binding is None or self._binding[:2] != (graph, rows):
@@ -223,7 +226,7 @@ class Engine:
 
         Args:
             x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
-            labels: one for all, or [n]; needed where the model has classes.
+            labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
 
         Raises:
             InvalidInput: an argument is wrong.
@@ -235,7 +238,7 @@ class Engine:
     ) -> NDArray[np.float32]:
         """log p(x_t | x_<t, y) in nats, by positions of the ordering, [n, t]; as `log_prob`."""
         events = inputs.events(x, self.data)
-        label = inputs.labels(labels, len(events), self.data)
+        label = self._labels(labels, len(events))
         return self.parallel("log_prob", label, x=events)["log_prob"]
 
     def redraw(
@@ -247,7 +250,7 @@ class Engine:
             raise InvalidInput(
                 f"u: expected float32 {events.shape} in (0, 1), got {u.dtype} {u.shape}"
             )
-        label = inputs.labels(labels, len(events), self.data)
+        label = self._labels(labels, len(events))
         values = self.parallel("redraw", label, x=events, u=u)["values"]
         return self.data.in_place(values)
 

@@ -28,8 +28,16 @@ def events(x: ArrayLike, data: DataSpec) -> Integers:
     return data.in_order(array)
 
 
-def labels(values: ArrayLike | int | None, n: int, data: DataSpec) -> Integers | None:
+def labels(
+    values: ArrayLike | int | None, n: int, data: DataSpec, optional: bool
+) -> Integers | None:
     """A label for each of n events: one for all, or an array [n]; None without classes.
+
+    Args:
+        values: what the user gave.
+        n: number of events.
+        data: the space of events.
+        optional: whether the model knows "no label", which is then the label num_classes.
 
     Raises:
         InvalidInput: a label to an unconditional model, none to a conditional one, or a wrong one.
@@ -39,6 +47,8 @@ def labels(values: ArrayLike | int | None, n: int, data: DataSpec) -> Integers |
             raise InvalidInput("labels: the model has no classes; give none")
         return None
     if values is None:
+        if optional:
+            return np.full(n, data.num_classes, np.int64)
         raise InvalidInput(
             f"labels: the model is of p(x | y); give a label in 0 .. {data.num_classes - 1}, "
             f"or one for each of the {n} events"

@@ -125,6 +125,7 @@ def _write(
         dtype="float32",
         data=model.data,
         label_prior=_prior(label_prior, model.data.num_classes),
+        label_optional=model.label_optional,
         first_position=1 if model.first_position else 0,
         components={
             "model": Component(

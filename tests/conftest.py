@@ -1,5 +1,8 @@
 """What all tests share: bundles of the toys, exported once, and the time per file."""
 
+import fcntl
+import functools
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,18 +39,37 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The bundle of a toy, by name; exported when it is first asked for. Not to be changed."""
-    folder = tmp_path_factory.mktemp("bundles")
-    made: dict[str, Path] = {}
+    """The bundle of a toy, by name; exported when it is first asked for. Not to be changed.
+
+    Processes that share the tests share the bundles: whichever comes first exports.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "bundles"
+    folder.mkdir(exist_ok=True)
 
     def bundle(toy: str) -> Path:
-        if toy not in made:
-            from ancestral.export.bundle import export_bundle
+        with (folder / f"{toy}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / toy).exists():
+                from ancestral.export.bundle import export_bundle
 
-            made[toy] = export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
-        return made[toy]
+                export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
+        return folder / toy
 
     return bundle
+
+
+@pytest.fixture(autouse=True, scope="session")
+def operators_read_once() -> Iterator[None]:
+    """Let the exporter make its table of PyTorch's operators once, not at every export."""
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    table = functools.cache(onnxscript_apis.get_torchlib_ops)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxscript_apis, "get_torchlib_ops", table)
+        yield
 
 
 @pytest.fixture(scope="session")

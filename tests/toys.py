@@ -4,36 +4,84 @@ A fault in a mask, a shift or a scale changes little where everything is near un
 the size that training leaves would hide what the laws are there to catch.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
 from ancestral.dataspec import DataSpec
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import ModelConfig, build_model
 from ancestral.train.models.graphs import GraphName
+from ancestral.train.models.pixelcnn import PixelCNNConfig
+from ancestral.train.models.recurrent import RecurrentConfig
+from ancestral.train.models.table import Table, TableConfig
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.models.wavenet import WaveNetConfig
 
-TOYS = ("tiny", "llama", "startless")
-"""Images with an upper neighbour and labels; Llama's parts with a start token; one without a start.
+TOYS = (
+    "tiny",
+    "llama",
+    "startless",
+    "gru",
+    "lstm",
+    "wavenet",
+    "pixelcnn",
+    "channels",
+    "table",
+)
+"""tiny: images with an upper neighbour and labels. llama: its parts, and a start token. startless:
+without a start. lstm: p(x) beside p(x | y). channels: two to a pixel, and a logistic mixture.
+wavenet: columns first. table: in a random order.
 
-Their event spaces can be enumerated: 2 x 3^9, 4^6 and 4^6 events.
+Their event spaces can be enumerated: 2 x 3^9 events at most.
 """
 BACKENDS = ("torch", "onnxruntime")
+LOCAL = {"wavenet", "pixelcnn", "channels", "table"}
+"""What they see of the past is not all of it."""
 
-GRAPHS: dict[str, tuple[GraphName, ...]] = {
-    "tiny": ("log_prob", "logits", "redraw", "prefill", "step", "step_filtered"),
-    "llama": ("log_prob", "logits", "redraw", "step"),
-    "startless": ("log_prob", "logits", "redraw", "prefill", "step"),
+_COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
+GRAPHS: dict[str, tuple[GraphName, ...]] = dict.fromkeys(TOYS, _COMMON) | {
+    "tiny": (*_COMMON, "prefill", "step_filtered"),
+    "startless": (*_COMMON, "prefill"),
+    "gru": (*_COMMON, "prefill"),
 }
 
 
-def make(name: str) -> Transformer:
+def make(name: str) -> AutoregressiveModel:
     """The toy of that name, always with the same weights."""
+    data = _data(name)
+    torch.manual_seed(7)
+    if name == "table":
+        table = Table(TableConfig(neighbours=((0, -1), (-1, 0), (0, 1)), per_position=True), data)
+        x = np.random.default_rng(0).integers(0, data.levels, (40, data.length))
+        table.fit(x * x // 2, None, (0.5,) * 5)
+        return table.eval()
+    return widen(build_model(_config(name), data)).eval()
+
+
+def _data(name: str) -> DataSpec:
+    images = {"event_shape": (3, 3), "levels": 3}
+    sequences = {"event_shape": (6,), "levels": 4}
+    match name:
+        case "tiny" | "pixelcnn" | "lstm":
+            return DataSpec(name=name, **images, num_classes=2)
+        case "table":
+            return DataSpec(name=name, **images, ordering="random:3")
+        case "wavenet":
+            return DataSpec(name=name, **images, ordering="column")
+        case "channels":
+            return DataSpec(name=name, event_shape=(2, 2, 2), levels=3)
+        case _:
+            return DataSpec(name=name, **sequences)
+
+
+def _config(name: str) -> ModelConfig:
     match name:
         case "tiny":
-            config = TransformerConfig(width=16, layers=2, heads=2, hidden=24, above=True)
-            data = DataSpec(name="tiny", event_shape=(3, 3), levels=3, num_classes=2)
+            return TransformerConfig(width=16, layers=2, heads=2, hidden=24, above=True)
         case "llama":
-            config = TransformerConfig(
+            return TransformerConfig(
                 width=24,
                 layers=2,
                 heads=4,
@@ -48,20 +96,40 @@ def make(name: str) -> Transformer:
                 tied=True,
                 start=2,
             )
-            data = DataSpec(name="llama", event_shape=(6,), levels=4)
         case "startless":
-            config = TransformerConfig(
+            return TransformerConfig(
                 width=16, layers=1, heads=2, start=None, activation="gelu_tanh"
             )
-            data = DataSpec(name="startless", event_shape=(6,), levels=4)
+        case "gru":
+            return RecurrentConfig(width=12, layers=2)
+        case "lstm":
+            return RecurrentConfig(width=10, layers=1, cell="lstm", above=True, label_optional=True)
+        case "wavenet":
+            return WaveNetConfig(width=10, dilations=(1, 2, 1), skip=12, above=True)
+        case "pixelcnn":
+            return PixelCNNConfig(width=8, layers=2, first_kernel=3, hidden=12)
+        case "channels":
+            return PixelCNNConfig(
+                width=8,
+                layers=1,
+                first_kernel=3,
+                hidden=12,
+                likelihood="logistic_mixture",
+                components=2,
+            )
         case _:
             raise ValueError(f"toy: expected one of {TOYS}, got {name!r}")
-    torch.manual_seed(7)
-    return widen(Transformer(config, data)).eval()
+
+
+def transformer(name: str) -> Transformer:
+    """A toy that is a Transformer."""
+    model = make(name)
+    assert isinstance(model, Transformer)
+    return model
 
 
 @torch.no_grad()
-def widen(model: Transformer) -> Transformer:
+def widen(model: AutoregressiveModel) -> AutoregressiveModel:
     """Larger weights, and norms and biases that differ from one and zero."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
@@ -69,11 +137,11 @@ def widen(model: Transformer) -> Transformer:
     for name, parameter in model.named_parameters():
         if name.endswith(("norm.weight", "bias")):
             parameter.add_(0.3 * torch.randn_like(parameter))
-        elif "qkv" in name:
+        elif "qkv" in name or name.endswith((".w", ".r")):
             parameter.mul_(2.0)
-        elif ".out." in name or ".down." in name:
+        elif ".out." in name or ".down." in name or "gates" in name:
             parameter.mul_(1.5)
-    if model.config.tied:
+    if isinstance(model, Transformer) and model.config.tied:
         model.norm.weight.mul_(0.5)
     elif model.head is not None:
         model.head.weight.mul_(1.3)

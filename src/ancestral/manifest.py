@@ -48,6 +48,7 @@ class Manifest(_Record):
         dtype: of the weights and the cache; log-probabilities are float32 in every dtype.
         data: the space of events.
         label_prior: p(y) in the training data, or None without labels.
+        label_optional: whether the label num_classes stands for none, so that p(x) is modelled too.
         first_position: 1 where x_0 must be observed (no start symbol), else 0.
         components: the models; `model` is the one that the graphs are of.
         graphs: by name.
@@ -63,6 +64,7 @@ class Manifest(_Record):
     dtype: Literal["float32"]
     data: DataSpec
     label_prior: tuple[float, ...] | None = None
+    label_optional: bool = False
     first_position: Literal[0, 1]
     components: dict[str, Component]
     graphs: dict[str, GraphEntry]
@@ -78,6 +80,8 @@ class Manifest(_Record):
         if "model" not in self.components:
             raise ValueError(f"components: expected 'model' in {sorted(self.components)}")
         classes, prior = self.data.num_classes, self.label_prior
+        if self.label_optional and classes is None:
+            raise ValueError("label_optional: there are no labels")
         if (prior is None) != (classes is None) or (
             prior is not None and (len(prior) != classes or min(prior) < 0)
         ):

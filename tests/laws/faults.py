@@ -14,7 +14,7 @@ from ancestral.train.models import transformer
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.cached_attention import cached_attention
 from tests.tamper import edited, set_attribute
-from tests.toys import make
+from tests.toys import transformer as make_transformer
 
 functional = torch.nn.functional
 
@@ -29,11 +29,11 @@ def plant(bundle: Path, folder: Path, fault: str, toy: str, backend: str) -> Eng
 
 def faulty_model(fault: str, toy: str) -> Transformer:
     """A toy with a fault in `logits`, its parallel form, or in `extend`, its cached one."""
-    model = make(toy)
+    model = make_transformer(toy)
     if fault in _CACHED:
         model.extend = _patched(model.extend, transformer, "cached_attention", _CACHED[fault])
     else:
-        model.logits = _PARALLEL[fault](model.logits)
+        model.predict = _PARALLEL[fault](model.predict)
     return model
 
 

@@ -40,6 +40,13 @@ def events(engine: Engine, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return x, None if data.num_classes is None else np.arange(n) % data.num_classes
 
 
+def position_log_prob(
+    engine: Engine, x: NDArray[np.int64], label: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    """log p(x_t | x_<t) of events by positions, [n, t], in whatever order those stand."""
+    return engine.position_log_prob(engine.data.in_place(x), label)
+
+
 def given(
     engine: Engine, n: int, label: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.generic]]:

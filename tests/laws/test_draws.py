@@ -14,6 +14,7 @@ from torch import Tensor
 from ancestral.engine import Engine, Sampling, loop
 from ancestral.export.operators import translations
 from ancestral.train.likelihoods import categorical
+from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.filters import Filters, filtered
 from tests.conftest import Load
 from tests.likelihoods import oracle
@@ -57,7 +58,7 @@ def grid(cells: int = GRID) -> list[Tensor]:
 
 def drawn(v: int, fault: float = 1.0) -> NDArray[np.int64]:
     logits = fault * torch.from_numpy(logits_of(v))
-    parts = [categorical.draw(logits.expand(len(u), v), u) for u in grid()]
+    parts = [Categorical(v).draw(logits.expand(len(u), v), u) for u in grid()]
     return torch.cat(parts).numpy()
 
 
@@ -84,7 +85,7 @@ class PlainDraw(torch.nn.Module):
     """Logits [b, v], u [b] -> a value."""
 
     def forward(self, logits: Tensor, u: Tensor) -> Tensor:
-        return categorical.draw(logits, u)
+        return Categorical(logits.shape[-1]).draw(logits, u)
 
 
 def in_onnx(module: torch.nn.Module, example: tuple[Tensor, ...]) -> ort.InferenceSession:

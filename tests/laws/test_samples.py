@@ -26,8 +26,10 @@ def observed(engine: Engine) -> np.ndarray:
     return forced
 
 
-def draw(engine: Engine, **arguments: object) -> Samples:
-    return engine.sample(N, labels=labels(engine), seed=SEED, **arguments)
+def draw(engine: Engine, observed: np.ndarray | None = None, **arguments: object) -> Samples:
+    """Samples; observed values are given by positions."""
+    forced = None if observed is None else engine.data.in_place(observed)
+    return engine.sample(N, labels=labels(engine), seed=SEED, observed=forced, **arguments)
 
 
 def check_evaluated_again(engine: Engine) -> None:
@@ -40,8 +42,8 @@ def check_evaluated_again(engine: Engine) -> None:
 def check_fixed_point(engine: Engine, toy: str) -> None:
     forced = observed(engine)
     s = draw(engine, observed=forced)
-    x, u = s.x.reshape(N, -1), loop.Noise(SEED, 0).uniforms(N, forced.shape[1])
-    redrawn = engine.redraw(s.x, u, s.labels).reshape(N, -1)
+    x, u = engine.data.in_order(s.x), loop.Noise(SEED, 0).uniforms(N, forced.shape[1])
+    redrawn = engine.data.in_order(engine.redraw(s.x, u, s.labels))
     redrawn = np.where(forced >= 0, forced, redrawn)
     assert_same_draws(redrawn, x, margins(toy, x, s.labels, u), limits(engine).cdf)
 
@@ -70,7 +72,7 @@ def test_fixed_point_planted(bundles: Callable, tmp_path, backend: str) -> None:
 
 def test_observed_values_stay(engine: Engine) -> None:
     forced = observed(engine)
-    x = draw(engine, observed=forced).x.reshape(N, -1)
+    x = engine.data.in_order(draw(engine, observed=forced).x)
     assert (x[forced >= 0] == forced[forced >= 0]).all()
     assert len(np.unique(x[:, 3])) > 1, "free positions are drawn"
 
@@ -81,7 +83,7 @@ def test_observed_leaves_earlier_draws(engine: Engine) -> None:
     late[:, 1:-2] = -1
     without = late.copy()
     without[:, -2] = -1
-    with_x, without_x = (draw(engine, observed=o).x.reshape(N, -1) for o in (late, without))
+    with_x, without_x = (engine.data.in_order(draw(engine, observed=o).x) for o in (late, without))
     assert np.array_equal(with_x[:, :-2], without_x[:, :-2])
     assert (with_x[:, -2] != without_x[:, -2]).any()
 
@@ -140,10 +142,12 @@ def test_backends_agree(load: Load, toy: str) -> None:
     forced = observed(torch)
     forced[:, 1:] = -1
     one, other = (draw(engine, observed=forced) for engine in (torch, onnxruntime))
-    x = one.x.reshape(N, -1)
+    x = torch.data.in_order(one.x)
     u = loop.Noise(SEED, 0).uniforms(*x.shape)
     margin = margins(toy, x, one.labels, u)
-    assert_same_draws(other.x.reshape(N, -1), x, margin, limits(onnxruntime).cdf)
-    elsewhere = onnxruntime.sample(N, one.labels, seed=SEED + 1, observed=forced).x.reshape(N, -1)
+    assert_same_draws(torch.data.in_order(other.x), x, margin, limits(onnxruntime).cdf)
+    placed = torch.data.in_place(forced)
+    elsewhere = onnxruntime.sample(N, one.labels, seed=SEED + 1, observed=placed).x
+    elsewhere = torch.data.in_order(elsewhere)
     with pytest.raises(AssertionError, match="though u is"):
         assert_same_draws(elsewhere, x, margin, limits(onnxruntime).cdf)

@@ -115,7 +115,7 @@ def test_every_input_matters() -> None:
     change = (model.logits(x, label) - logits).abs().amax((0, 2))
     assert (change[:2] == 0).all()
     assert (change[2:] > 1e-3).all()
-    model.start.weight.neg_()
+    model.inputs.start.weight.neg_()
     assert (model.logits(x, label)[:, 0] - logits[:, 0]).abs().max() > 1e-3
 
 

@@ -151,7 +151,7 @@ def test_seeds_differ_and_the_callers_random_state_is_put_back(
     before = torch.get_rng_state()
     runs = [train(short, data, tmp_path / str(seed), seed=seed).model for seed in (0, 1)]
     assert torch.equal(before, torch.get_rng_state())
-    assert not torch.equal(runs[0].token.weight, runs[1].token.weight)
+    assert not torch.equal(runs[0].inputs.token.weight, runs[1].inputs.token.weight)
 
 
 def test_state_of_another_run_or_a_damaged_one_is_refused(data: Dataset, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_smoothness_makes_neighbouring_levels_alike_and_keeps_their_size() -> No
     torch.manual_seed(0)
     spec = DataSpec(name="toy", event_shape=(2, 2), levels=12)
     model = Transformer(TransformerConfig(width=400, heads=1, above=True, smoothness=2.0), spec)
-    tables = (model.token.weight, model.above.weight[:-1], model.head.weight.T)
+    tables = (model.inputs.token.weight, model.inputs.above.weight[:-1], model.head.weight.T)
     for table in tables:
         for distance in (0, 1, 2, 4, 8):
             a, b = table[: 12 - distance], table[distance:]

@@ -46,7 +46,7 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
         InvalidInput: an unknown family, or an unknown or ill-typed field.
     """
     try:
-        return _config_class(family)(**values)
+        return _config_class(family)(**{name: _frozen(value) for name, value in values.items()})
     except TypeError as error:
         raise InvalidInput(f"{family} config: {error}") from error
 
@@ -91,3 +91,8 @@ def _config_class(family: str) -> type[ModelConfig]:
             return TableConfig
         case _:
             raise InvalidInput(f"family: expected one of {FAMILIES}, got {family!r}")
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

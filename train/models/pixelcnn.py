@@ -113,7 +113,7 @@ class _Layer(nn.Module):
         self.right = right
 
     def mixed(
-        self, h: Float[Tensor, "*b d"], residual: Float[Tensor, "*b d"] | None
+        self, h: Float[Tensor, "*b dd"], residual: Float[Tensor, "*b d"] | None
     ) -> Float[Tensor, "*b d"]:
         """The horizontal features after the gate."""
         h = self.out(gated(h))

@@ -51,7 +51,6 @@ class TableConfig:
     label_optional: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "neighbours", tuple(tuple(n) for n in self.neighbours))
         if self.cells is not None and self.cells < 1:
             raise InvalidInput(f"TableConfig.cells: expected an integer >= 1, got {self.cells}")
 
@@ -142,7 +141,7 @@ class Table(AutoregressiveModel):
         context = context * self.shape[1] + given
         for n in range(len(self.config.neighbours)):
             slot = self.place[:, n][at]
-            value = consumed.gather(1, slot.clamp_min(0).expand(len(consumed), -1))
+            value = consumed.gather(1, slot.clamp_min(0).expand(consumed.shape[0], -1))
             cell = torch.where(slot < 0, self.cells, value * self.cells // self.data.levels)
             context = context * (self.cells + 1) + cell
         return nn.functional.embedding(context, self.table)

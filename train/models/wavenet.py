@@ -46,7 +46,6 @@ class WaveNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         NetworkConfig.__post_init__(self)
         self.at_least(1, "skip")
-        object.__setattr__(self, "dilations", tuple(self.dilations))
         if not self.dilations or not all(type(d) is int and d >= 1 for d in self.dilations):
             raise InvalidInput(
                 f"WaveNetConfig.dilations: expected integers >= 1, got {self.dilations}"
