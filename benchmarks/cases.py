@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ancestral.train.models.transformer import Transformer
+    from ancestral.train.models.autoregressive import AutoregressiveModel
 
 ROOT = Path(__file__).resolve().parent
 BUNDLES = ROOT / ".bundles"
@@ -45,13 +45,16 @@ class Case:
     Attributes:
         name: on the command line and in the rows.
         about: in words.
-        config: fields of its TransformerConfig.
+        config: fields of its configuration.
         event_shape: of one event.
         levels: number of values.
         prefix: positions that are given.
         batches: numbers of rows.
         shares: the case whose weights these are, where only the event is longer.
-        plain: whether the baseline's graph is exported too.
+        plain: whether the baseline's graph is exported too: a Transformer's alone. The others are
+            compared with the whole network at every position.
+        family: of the model.
+        published: how many times faster others found cached sampling, in words; none without.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Case:
     batches: tuple[int, ...] = (1,)
     shares: str | None = None
     plain: bool = True
+    family: str = "transformer"
+    published: str = ""
 
     @property
     def length(self) -> int:
@@ -74,6 +79,7 @@ class Case:
 
 
 _W2 = MappingProxyType({"width": 128, "layers": 4, "heads": 4})
+_PIXELCNN = MappingProxyType({"width": 64, "layers": 7, "first_kernel": 7, "hidden": 256})
 _TINY = MappingProxyType({"width": 16, "layers": 1, "heads": 2})
 CASES = {
     case.name: case
@@ -115,6 +121,71 @@ CASES = {
             plain=False,
         ),
         Case(
+            name="wavenet",
+            about="WaveNet: 10 layers, receptive field 1,024, width 64, 256 values, 784 positions",
+            config=MappingProxyType(
+                {"width": 64, "skip": 256, "dilations": tuple(2**i for i in range(10))}
+            ),
+            event_shape=(28, 28),
+            levels=256,
+            batches=(1, 16, 64),
+            plain=False,
+            family="wavenet",
+            published="21 times on a GPU (arXiv:1704.06001)",
+        ),
+        Case(
+            name="pixelcnn",
+            about="Gated PixelCNN: 7 layers, width 64, 256 values, 28 x 28",
+            config=_PIXELCNN,
+            event_shape=(28, 28),
+            levels=256,
+            batches=(1, 16, 64),
+            plain=False,
+            family="pixelcnn",
+            published="183 times for PixelCNN++ on a GPU (arXiv:1704.06001)",
+        ),
+        Case(
+            name="pixelcnn-rgb",
+            about="the same on 32 x 32 x 3",
+            config=_PIXELCNN,
+            event_shape=(32, 32, 3),
+            levels=256,
+            batches=(1, 16),
+            plain=False,
+            family="pixelcnn",
+            published="183 times for PixelCNN++ on a GPU (arXiv:1704.06001)",
+        ),
+        Case(
+            name="gru",
+            about="GRU: 2 layers, width 256, 256 values, 784 positions",
+            config=MappingProxyType({"width": 256, "layers": 2}),
+            event_shape=(28, 28),
+            levels=256,
+            batches=(1, 64),
+            plain=False,
+            family="recurrent",
+        ),
+        Case(
+            name="lstm",
+            about="LSTM: 2 layers, width 256, 256 values, 784 positions",
+            config=MappingProxyType({"width": 256, "layers": 2, "cell": "lstm"}),
+            event_shape=(28, 28),
+            levels=256,
+            batches=(1, 64),
+            plain=False,
+            family="recurrent",
+        ),
+        Case(
+            name="table",
+            about="a table over the upper and the left value, 16 cells each, 784 positions",
+            config=MappingProxyType({"neighbours": ((-1, 0), (0, -1)), "cells": 16}),
+            event_shape=(28, 28),
+            levels=256,
+            batches=(1, 64),
+            plain=False,
+            family="table",
+        ),
+        Case(
             name="tiny",
             about="1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
             config=_TINY,
@@ -137,7 +208,7 @@ CASES = {
 }
 
 
-def model(case: Case) -> "Transformer":
+def model(case: Case) -> "AutoregressiveModel":
     """The model of a case, in evaluation: weights of seed 0.
 
     Where it shares another case's weights, the position table alone is longer.
@@ -145,18 +216,17 @@ def model(case: Case) -> "Transformer":
     import torch
 
     from ancestral.dataspec import DataSpec
-    from ancestral.train.models.transformer import Transformer
-    from ancestral.train.models.transformer_config import TransformerConfig
+    from ancestral.train.models.families import build_model, config_from_json
 
     torch.manual_seed(0)
     data = DataSpec(name=case.name, event_shape=case.event_shape, levels=case.levels)
-    made = Transformer(TransformerConfig(**case.config), data).eval()
+    made = build_model(config_from_json(case.family, case.config), data).eval()
     if case.shares is not None:
         weights = model(CASES[case.shares]).state_dict()
-        short = weights.pop("position.weight")
+        short = weights.pop("inputs.position.weight")
         made.load_state_dict(weights, strict=False)
         with torch.no_grad():
-            made.position.weight[: len(short)] = short
+            made.inputs.position.weight[: len(short)] = short
     return made
 
 
@@ -187,7 +257,7 @@ def bundle_folder(case: Case) -> Path:
 def _key(name: str) -> str:
     """Of a case and of the code that exports it, as a process finds it first: 12 hex digits."""
     case = CASES[name]
-    shape = [dict(case.config), case.event_shape, case.levels, case.shares, case.plain]
+    shape = [case.family, dict(case.config), case.event_shape, case.levels, case.shares, case.plain]
     digest = hashlib.sha256(json.dumps(shape).encode())
     files = [file for part in _SOURCES for file in ROOT.parent.glob(part)]
     for file in sorted(files):
@@ -198,6 +268,7 @@ def _key(name: str) -> str:
 def export(case: Case, folder: Path) -> None:
     """Export a case; what older code exported of it is removed."""
     from ancestral.export.bundle import export_bundle
+    from ancestral.train.models.transformer import Transformer
     from benchmarks.plain_graph import export_plain
 
     made = model(case)
@@ -209,7 +280,7 @@ def export(case: Case, folder: Path) -> None:
     export_bundle(
         made, work / "bundle", graphs=GRAPHS, progress=lambda line: print(f"{case.name}: {line}")
     )
-    if case.plain:
+    if isinstance(made, Transformer) and case.plain:
         print(f"{case.name}: the baseline's graph")
         export_plain(made, work / "plain" / "model.onnx")
     work.rename(folder)

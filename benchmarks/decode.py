@@ -81,6 +81,7 @@ def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
         given.values,
         {"u": given.u},
         first_position=engine.bundle.manifest.first_position,
+        prefill=loop.takes_blocks(engine.session("step").signature),
         on_steps=lambda steps: stamps.append(time.perf_counter()),
     )
     start = stamps[1] if given.prefix > 1 else stamps[0]
@@ -129,6 +130,30 @@ def interleaved(case: Case, engine: Engine, rows: int, threads: int | None, roun
         baseline_nats=distance(engine, checked, given.prefix),
         equal_rows=float((mine.values == checked.values).all(axis=1).mean()),
     )
+
+
+def against_whole(
+    case: Case, engine: Engine, rows: int, rounds: int
+) -> tuple[tuple[float, ...], tuple[float, ...], float]:
+    """ms of a step, and of a pass of the whole network over all positions, in turns.
+
+    Returns:
+        the steps' rounds, the passes', and how far the log-probabilities of what was drawn are from
+        the parallel graph's, in nats an event.
+    """
+    given = Given.of(case, rows)
+    binding = engine.session("step").bind({"b": rows, "s": 1})
+    logits = engine.session("logits")
+    steps, passes = [], []
+    for number in range(WARM_UPS + rounds):
+        drawn = ours(engine, binding, given)
+        begin = time.perf_counter()
+        logits.run({"x": drawn.values})
+        seconds = time.perf_counter() - begin
+        if number >= WARM_UPS:
+            steps.append(drawn.decode_s * 1e3 / given.decoded)
+            passes.append(seconds * 1e3)
+    return tuple(steps), tuple(passes), distance(engine, drawn, 0)
 
 
 def distance(engine: Engine, drawn: Pass, first: int) -> float:

@@ -28,19 +28,19 @@ class PlainModel(nn.Module):
         """
         super().__init__()
         config = model.config
-        if model.label is not None or model.above is not None:
+        if model.inputs.label is not None or model.inputs.above is not None:
             raise InvalidInput("plain: expected a model without labels and upper neighbour")
         if config.start is None or (config.start == "learned" and config.tied):
             raise InvalidInput(
                 "plain: expected a start token, or a learned start and untied output"
             )
         self.model = model
-        table = model.token.weight.detach()
-        if model.start is not None:
-            table = torch.cat([table, model.start.weight.detach()])
+        table = model.inputs.token.weight.detach()
+        if model.inputs.start is not None:
+            table = torch.cat([table, model.inputs.start.weight.detach()])
             self.table = nn.Embedding.from_pretrained(table)
         else:
-            self.table = model.token
+            self.table = model.inputs.token
 
     def forward(
         self, tokens: Tensor, slots: Tensor, seqlens: Tensor, total: Tensor, cache: list[Tensor]
@@ -71,8 +71,8 @@ class PlainModel(nn.Module):
             return y
 
         h, rotary = self.table(tokens), None
-        if self.model.position is not None:
-            h = h + self.model.position(slots)
+        if self.model.inputs.position is not None:
+            h = h + self.model.inputs.position(slots)
         else:
             rotary = (self.model.cosine[slots], self.model.sine[slots])
         y = None
@@ -81,7 +81,7 @@ class PlainModel(nn.Module):
         last = self.model.norm(h[:, -1:], y[:, -1:])[1][:, 0]
         if self.model.head is not None:
             return self.model.head(last), *new
-        return nn.functional.linear(last, self.model.token.weight), *new
+        return nn.functional.linear(last, self.model.inputs.token.weight), *new
 
 
 def start_token(model: Transformer) -> int:

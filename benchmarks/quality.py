@@ -20,7 +20,7 @@ from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
 from ancestral.train.progress import ProgressBar
-from ancestral.train.recipes import Recipe, recipe
+from ancestral.train.recipes import RECIPES, Recipe, recipe
 from ancestral.train.training import train
 
 RESULTS = Path(__file__).parent / "results" / "digits-quality.jsonl"
@@ -114,7 +114,7 @@ def run(chosen: Recipe, seed: int, folder: Path) -> Row:
 def main() -> None:
     """Train and evaluate; print a line a run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", default="digits", choices=("demo", "digits", "tiny"))
+    parser.add_argument("--recipe", default="digits", choices=_names())
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -134,6 +134,10 @@ def main() -> None:
                 f"p(x) {row.test.marginal:.4f} +- {row.test.marginal_error:.4f}, "
                 f"p(x|y) {row.test.conditional:.4f} +- {row.test.conditional_error:.4f}"
             )
+
+
+def _names() -> list[str]:
+    return [known.name for known in RECIPES if known.source == "digits"]
 
 
 def _processor() -> str:

@@ -12,7 +12,9 @@ from ancestral.bundle import Bundle
 from ancestral.dataspec import DataSpec
 from ancestral.engine import inputs, loop
 from ancestral.engine.backends import open_backend
+from ancestral.engine.classify import Classification, classify
 from ancestral.engine.loop import Progress
+from ancestral.engine.particles import Completion, complete
 from ancestral.engine.session import Array, Backend, Binding, Session
 from ancestral.engine.verify import verify
 from ancestral.errors import InvalidInput
@@ -158,7 +160,7 @@ class Engine:
         forced = inputs.observed(observed, n, self.data, first)
         if not isinstance(sampling, Sampling):
             raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
-        loop.Noise(seed, first_index + n - 1).uniforms(1, 1)  # checks the seed and the last index
+        loop.Noise(seed, first_index).check(n)
         graph = "step" if sampling.unfiltered else "step_filtered"
         most = loop.rows_per_batch(self.session(graph).signature)
         rows = most if batch is None else inputs.count("batch", batch, 1)
@@ -196,7 +198,7 @@ class Engine:
         if label is not None:
             given["label"] = label
         drawn = loop.draw(
-            self._bind(graph, size),
+            self.bind(graph, size),
             forced,
             given,
             first_position=self.bundle.manifest.first_position,
@@ -214,7 +216,39 @@ class Engine:
     def _labels(self, labels: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
         return inputs.labels(labels, n, self.data, self.bundle.manifest.label_optional)
 
-    def _bind(self, graph: str, rows: int) -> Binding:
+    def complete(
+        self,
+        observed: ArrayLike,
+        particles: int = 64,
+        labels: ArrayLike | int | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        progress: Progress | None = None,
+    ) -> Completion:
+        """Complete one event given all that is observed of it, also what comes later.
+
+        Where the observed values come first in the ordering, this is exact, and so is the
+        log-probability of them. Elsewhere it is sequential Monte Carlo at temperature 1, exact only
+        as the particles become many; `sample` would condition each value on what precedes it alone.
+
+        Args:
+            observed: one event [*event_shape] or [t]; -1 is free.
+            particles: how many completions; all are in memory at a time.
+            labels: the label; needed where the model has classes and no p(x) of its own.
+            seed: 0 .. 2^64 - 1.
+            first_index: sample index of the first particle, whose noise it draws with.
+            progress: told how many positions of how many are done.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        n = inputs.count("particles", particles, 1)
+        label = self._labels(labels, 1)
+        noise = loop.Noise(seed, inputs.count("first_index", first_index, 0))
+        event = inputs.observed(observed, 1, self.data, self.bundle.manifest.first_position)[0]
+        return complete(self, event, None if label is None else int(label[0]), noise, n, progress)
+
+    def bind(self, graph: str, rows: int) -> Binding:
         """A loop of that many rows; the last one is kept, for the next call may be alike."""
         if self._binding is None or self._binding[:2] != (graph, rows):
             self._binding = None
@@ -240,6 +274,18 @@ class Engine:
         events = inputs.events(x, self.data)
         label = self._labels(labels, len(events))
         return self.parallel("log_prob", label, x=events)["log_prob"]
+
+    def classify(self, x: ArrayLike) -> Classification:
+        """p(y | x) of each event by Bayes' rule, under the label prior of the training data.
+
+        Args:
+            x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+
+        Raises:
+            InvalidInput: x is wrong, the model has no classes, or none of them gives an event any
+                probability.
+        """
+        return classify(self, inputs.events(x, self.data))
 
     def redraw(
         self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | int | None = None

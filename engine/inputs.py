@@ -53,10 +53,19 @@ def labels(
             f"labels: the model is of p(x | y); give a label in 0 .. {data.num_classes - 1}, "
             f"or one for each of the {n} events"
         )
+    return class_labels(values, n, data.num_classes)
+
+
+def class_labels(values: ArrayLike | int, n: int, num_classes: int) -> Integers:
+    """A class for each of n events: one for all, or an array [n].
+
+    Raises:
+        InvalidInput: another shape, another type than integers, a value that is no class.
+    """
     array = _integers("labels", values)
     if array.shape not in {(), (n,)}:
         raise InvalidInput(f"labels: expected one label or [{n}], got shape {array.shape}")
-    _within("labels", array, 0, data.num_classes - 1)
+    _within("labels", array, 0, num_classes - 1)
     return np.ascontiguousarray(np.broadcast_to(array, n))
 
 

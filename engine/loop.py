@@ -46,6 +46,14 @@ class Noise:
         indices = np.arange(self.first_index, self.first_index + rows, dtype=np.int64)
         return uniforms(self.seed, indices, np.arange(positions, dtype=np.int64))
 
+    def check(self, rows: int) -> None:
+        """Refuse, before anything is drawn, what so many rows could not be drawn with.
+
+        Raises:
+            InvalidInput: the seed or an index is out of range.
+        """
+        Noise(self.seed, self.first_index + rows - 1).uniforms(1, 1)
+
 
 def rows_per_batch(signature: GraphSignature) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
@@ -80,7 +88,36 @@ def draw(
         prefill: run what all rows observe as one block, where the graph takes blocks.
         on_steps: told after each launch how many positions it did.
     """
-    t = observed.shape[1]
+    done = begin(
+        binding,
+        observed,
+        given,
+        first_position=first_position,
+        prefill=prefill,
+        on_steps=on_steps,
+    )
+    advance(binding, observed.shape[1] - done, on_steps)
+    log_p = binding.read("log_p")
+    filtered = "temperature" in given
+    log_q = binding.read("log_q") if filtered else np.where(observed >= 0, np.float32(0), log_p)
+    return Drawn(binding.read("values"), log_p, log_q)
+
+
+def begin(
+    binding: Binding,
+    observed: NDArray[np.int64],
+    given: dict[str, Array],
+    *,
+    first_position: int,
+    prefill: bool = True,
+    on_steps: Callable[[int], None] = lambda steps: None,
+) -> int:
+    """Write what a loop begins with, and run what all rows observe as one block; as `draw`.
+
+    Returns:
+        the next position of every row.
+    """
+    t: int = observed.shape[1]
     prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
     for name, array in given.items():
         binding.write(name, array)
@@ -90,23 +127,24 @@ def draw(
     for name in ("log_p", "log_q"):
         if name == "log_p" or "temperature" in given:
             binding.write(name, np.zeros(observed.shape, np.float32))
-    done = first_position
-    if prefill and prefix - done > 1:
-        # The block ends before t - 1: there the next position would be clamped to the last one.
-        block = min(prefix, t - 1) - done
-        if block > 1:
-            binding.run(block=block)
-            on_steps(block)
-            done += block
-    while done < t:
-        steps = min(STEPS_PER_LAUNCH, t - done)
-        binding.run(steps)
-        on_steps(steps)
-        done += steps
-    log_p = binding.read("log_p")
-    filtered = "temperature" in given
-    log_q = binding.read("log_q") if filtered else np.where(observed >= 0, np.float32(0), log_p)
-    return Drawn(binding.read("values"), log_p, log_q)
+    # The block ends before t - 1: there the next position would be clamped to the last one.
+    block = min(prefix, t - 1) - first_position
+    if not prefill or block <= 1:
+        return first_position
+    binding.run(block=block)
+    on_steps(block)
+    return first_position + block
+
+
+def advance(
+    binding: Binding, steps: int, on_steps: Callable[[int], None] = lambda steps: None
+) -> None:
+    """Run so many steps, in launches of a bounded number; told after each how many it did."""
+    while steps > 0:
+        launch = min(STEPS_PER_LAUNCH, steps)
+        binding.run(launch)
+        on_steps(launch)
+        steps -= launch
 
 
 def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:

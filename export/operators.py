@@ -37,7 +37,7 @@ def translations(form: Form) -> Table:
         torch.ops.aten.scaled_dot_product_attention.default: causal_attention,
         torch.ops.ancestral.mass_threshold.default: mass_threshold,
         torch.ops.ancestral.residual_norm.default: residual_norm,
-        torch.ops.ancestral.ring.default: ring_scatter,
+        torch.ops.ancestral.ring.default: ring_portable,
         torch.ops.ancestral.gru.default: gru,
         torch.ops.ancestral.lstm.default: lstm,
     }
@@ -48,6 +48,7 @@ def translations(form: Form) -> Table:
         case "onnxruntime":
             table[torch.ops.ancestral.cached_attention.default] = CachedAttentionOnnxRuntime()
             table[torch.ops.ancestral.append.default] = append_in_place
+            table[torch.ops.ancestral.ring.default] = ring_in_place
             table[torch.ops.ancestral.residual_norm.default] = residual_norm_onnxruntime
     return table
 
@@ -134,17 +135,41 @@ def append_scatter(buffer: Value, position: Value, block: Value) -> Value:
     return op.ScatterElements(buffer, slots, block, axis=1)
 
 
-def ring_scatter(
+def ring_portable(
     buffer: Value, value: Value, position: Value, offsets: Sequence[int]
 ) -> tuple[Value, Value]:
-    """TensorScatter at position mod R, then GatherElements (circular scatters do not build)."""
-    length, width = _scalar(int(buffer.shape[2])), int(buffer.shape[3])
+    """ScatterElements at position mod R, then GatherElements.
+
+    Several TensorScatters of small rings in one graph end tensorrt_rtx's builder without a word.
+    """
+    slot, index = _ring_slots(buffer, position, offsets)
     block = op.Unsqueeze(value, _ints(1))
-    written = op.TensorScatter(buffer, block, op.Mod(position, length), axis=-2)
+    slot = op.Expand(op.Unsqueeze(slot, _ints(1, 2, 3)), op.Shape(block))
+    written = op.ScatterElements(buffer, slot, block, axis=2)
+    return _ring_taps(written, position, offsets, index), written
+
+
+def ring_in_place(
+    buffer: Value, value: Value, position: Value, offsets: Sequence[int]
+) -> tuple[Value, Value]:
+    """TensorScatter at position mod R, in place; then GatherElements."""
+    slot, index = _ring_slots(buffer, position, offsets)
+    written = op.TensorScatter(buffer, op.Unsqueeze(value, _ints(1)), slot, axis=-2)
+    return _ring_taps(written, position, offsets, index), written
+
+
+def _ring_slots(buffer: Value, position: Value, offsets: Sequence[int]) -> tuple[Value, Value]:
+    """Slot that is written, [b]; element that is read at each tap and feature, [b, 1, n, d]."""
+    length, width = _scalar(int(buffer.shape[2])), int(buffer.shape[3])
     at = op.Unsqueeze(op.Add(op.Unsqueeze(position, _ints(1)), _ints(*offsets)), _ints(1, 3))
     index = op.Expand(op.Mod(at, length), _ints(1, 1, 1, width))
-    taps = op.Where(op.Less(at, _scalar(0)), _float(0.0), op.GatherElements(written, index, axis=2))
-    return op.Squeeze(taps, _ints(1)), written
+    return op.Mod(position, length), index
+
+
+def _ring_taps(written: Value, position: Value, offsets: Sequence[int], index: Value) -> Value:
+    at = op.Add(op.Unsqueeze(position, _ints(1)), _ints(*offsets))
+    taps = op.Squeeze(op.GatherElements(written, index, axis=2), _ints(1))
+    return op.Where(op.Less(op.Unsqueeze(at, _ints(2)), _scalar(0)), _float(0.0), taps)
 
 
 def gru(x: Value, h: Value, w: Value, r: Value, bias: Value) -> tuple[Value, Value]:

@@ -55,7 +55,7 @@ def make(name: str) -> AutoregressiveModel:
     if name == "table":
         table = Table(TableConfig(neighbours=((0, -1), (-1, 0), (0, 1)), per_position=True), data)
         x = np.random.default_rng(0).integers(0, data.levels, (40, data.length))
-        table.fit(x * x // 2, None, (0.5,) * 5)
+        table.fit(x * x // 2, None, (0.5,) * 4)
         return table.eval()
     return widen(build_model(_config(name), data)).eval()
 

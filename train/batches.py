@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.ordering import RASTER
 from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Part
 
@@ -18,7 +19,7 @@ class Batch(NamedTuple):
     Attributes:
         read: values as the network reads them, to predict those after them: noise and all.
         x: values that it is to predict.
-        label: class of each event; None where there are none.
+        label: class of each event, num_classes where it is withheld; None where there are none.
     """
 
     read: Int64[Tensor, "b t"]
@@ -41,14 +42,20 @@ class Batches:
         Args:
             part: the events.
             spec: their space.
-            config: its batch_size, shift and noise are used.
+            config: its batch_size, shift, noise and label_dropout are used.
             seed: of the order, the moves and the noise.
 
         Raises:
-            InvalidInput: images are to be moved where events are no images.
+            InvalidInput: images are to be moved where events are no images, or labels withheld
+                where there are none.
         """
-        if config.shift and len(spec.event_shape) != 2:
-            raise InvalidInput(f"shift: expected events [height, width], got {spec.event_shape}")
+        if config.shift and (len(spec.event_shape) != 2 or spec.ordering != RASTER):
+            raise InvalidInput(
+                f"shift: expected events [height, width] in raster order, "
+                f"got {spec.event_shape} in order {spec.ordering}"
+            )
+        if config.label_dropout and spec.num_classes is None:
+            raise InvalidInput("label_dropout: the events have no labels")
         self.x = torch.from_numpy(part.x)
         self.label = None if part.label is None else torch.from_numpy(part.label)
         self.size = min(config.batch_size, len(part))
@@ -66,7 +73,13 @@ class Batches:
         if self._config.shift:
             x = self._moved(x)
         read = self._noisy(x) if self._config.noise else x
-        return Batch(read, x, None if self.label is None else self.label[index])
+        label = None if self.label is None else self.label[index]
+        if label is not None and self._config.label_dropout:
+            withheld = (
+                torch.rand(len(label), generator=self._generator) < self._config.label_dropout
+            )
+            label = torch.where(withheld, self._spec.num_classes or 0, label)
+        return Batch(read, x, label)
 
     def state(self) -> dict[str, Any]:
         """Everything that the batches to come depend on."""

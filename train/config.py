@@ -30,6 +30,7 @@ class TrainingConfig:
         noise: probability that a value is moved where the network reads it; the same value, where
             the network is to predict it, stays as it is.
         noise_levels: the farthest of these moves, all of which are alike.
+        label_dropout: probability that an event's label is withheld, of a model that knows "none".
         autocast: bfloat16 products on a GPU; the CPU trains in float32.
 
     Raises:
@@ -51,6 +52,7 @@ class TrainingConfig:
     shift: float = 0.0
     noise: float = 0.0
     noise_levels: int = 2
+    label_dropout: float = 0.0
     autocast: bool = True
 
     def __post_init__(self) -> None:
@@ -64,7 +66,7 @@ class TrainingConfig:
         self._check("weight_decay", 0 <= self.weight_decay < math.inf, "a number >= 0")
         for name in ("beta_1", "beta_2", "average_decay"):
             self._check(name, 0 <= getattr(self, name) < 1, "a number in [0, 1)")
-        for name in ("final_fraction", "shift", "noise"):
+        for name in ("final_fraction", "shift", "noise", "label_dropout"):
             self._check(name, 0 <= getattr(self, name) <= 1, "a number in [0, 1]")
 
     def _check(self, name: str, holds: bool, expected: str) -> None:

@@ -1,12 +1,16 @@
 """Recipes: a model and how it is trained, as constants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ancestral.errors import InvalidInput
 from ancestral.train.config import TrainingConfig
 from ancestral.train.models.families import ModelConfig
+from ancestral.train.models.pixelcnn import PixelCNNConfig
+from ancestral.train.models.recurrent import RecurrentConfig
+from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.models.wavenet import WaveNetConfig
 
 Source = Literal["digits", "idx", "npz", "text"]
 
@@ -44,18 +48,20 @@ DEMO = Recipe(
 )
 """The digits in little more than a minute on two CPU cores."""
 
+_DIGITS_TRANSFORMER = TransformerConfig(
+    width=96,
+    layers=4,
+    heads=4,
+    above=True,
+    dropout=0.25,
+    attention_dropout=0.0,
+    smoothness=2.0,
+)
+
 DIGITS = Recipe(
     name="digits",
     source="digits",
-    model=TransformerConfig(
-        width=96,
-        layers=4,
-        heads=4,
-        above=True,
-        dropout=0.25,
-        attention_dropout=0.0,
-        smoothness=2.0,
-    ),
+    model=_DIGITS_TRANSFORMER,
     training=TrainingConfig(
         steps=2200,
         average_decay=0.995,
@@ -65,6 +71,50 @@ DIGITS = Recipe(
     ),
 )
 """The digits, as good as this model becomes with 1,293 training images."""
+
+_DIGITS_TRAINING = replace(DIGITS.training, steps=1500)
+
+DIGITS_GRU = Recipe(
+    name="digits-gru",
+    source="digits",
+    model=RecurrentConfig(cell="gru", width=160, layers=2, above=True, dropout=0.25),
+    training=_DIGITS_TRAINING,
+)
+DIGITS_LSTM = Recipe(
+    name="digits-lstm",
+    source="digits",
+    model=RecurrentConfig(cell="lstm", width=160, layers=2, above=True, dropout=0.25),
+    training=_DIGITS_TRAINING,
+)
+DIGITS_WAVENET = Recipe(
+    name="digits-wavenet",
+    source="digits",
+    model=WaveNetConfig(
+        width=96, skip=128, dilations=(1, 2, 4, 8, 16, 32), above=True, dropout=0.15
+    ),
+    training=_DIGITS_TRAINING,
+)
+DIGITS_PIXELCNN = Recipe(
+    name="digits-pixelcnn",
+    source="digits",
+    model=PixelCNNConfig(width=64, layers=5, first_kernel=7, hidden=128, dropout=0.2),
+    training=_DIGITS_TRAINING,
+)
+DIGITS_MIXTURE = Recipe(
+    name="digits-mixture",
+    source="digits",
+    model=replace(_DIGITS_TRANSFORMER, likelihood="logistic_mixture", components=5),
+    training=_DIGITS_TRAINING,
+)
+"""The Transformer of `digits` with a mixture of logistic distributions over the levels."""
+
+DIGITS_TABLE = Recipe(
+    name="digits-table",
+    source="digits",
+    model=TableConfig(neighbours=((-1, 0), (0, -1)), cells=4, per_position=True),
+    training=TrainingConfig(steps=1),
+)
+"""Counts given position, label and the cells of the upper and the left neighbour."""
 
 IMAGES_28 = Recipe(
     name="images-28",
@@ -106,6 +156,60 @@ TEXT = Recipe(
 )
 """Bytes of a text in windows, for a GPU: not tuned."""
 
+IMAGES_28_PIXELCNN = Recipe(
+    name="images-28-pixelcnn",
+    source="idx",
+    model=PixelCNNConfig(width=64, layers=7, first_kernel=7, hidden=256, dropout=0.1),
+    training=IMAGES_28.training,
+)
+IMAGES_28_GRU = Recipe(
+    name="images-28-gru",
+    source="idx",
+    model=RecurrentConfig(width=384, layers=2, above=True, dropout=0.1),
+    training=IMAGES_28.training,
+)
+IMAGES_28_LSTM = Recipe(
+    name="images-28-lstm",
+    source="idx",
+    model=RecurrentConfig(cell="lstm", width=384, layers=2, above=True, dropout=0.1),
+    training=IMAGES_28.training,
+)
+IMAGES_28_WAVENET = Recipe(
+    name="images-28-wavenet",
+    source="idx",
+    model=WaveNetConfig(
+        width=96, skip=256, dilations=tuple(2**i for i in range(10)), above=True, dropout=0.1
+    ),
+    training=IMAGES_28.training,
+)
+TEXT_GRU = Recipe(
+    name="text-gru",
+    source="text",
+    model=RecurrentConfig(width=512, layers=2, positions=False, dropout=0.1),
+    training=TEXT.training,
+)
+TEXT_LSTM = Recipe(
+    name="text-lstm",
+    source="text",
+    model=RecurrentConfig(cell="lstm", width=512, layers=2, positions=False, dropout=0.1),
+    training=TEXT.training,
+)
+TEXT_WAVENET = Recipe(
+    name="text-wavenet",
+    source="text",
+    model=WaveNetConfig(
+        width=128, skip=256, dilations=tuple(2**i for i in range(9)), positions=False, dropout=0.1
+    ),
+    training=TEXT.training,
+)
+TEXT_TABLE = Recipe(
+    name="text-table",
+    source="text",
+    model=TableConfig(neighbours=((-1,), (-2,))),
+    training=TrainingConfig(steps=1),
+)
+"""Counts of byte triples."""
+
 TINY = Recipe(
     name="tiny",
     source="digits",
@@ -115,14 +219,43 @@ TINY = Recipe(
 """A network that learns a little in a second: for tests."""
 
 
-def recipe(name: str) -> Recipe:
-    """The recipe of that name.
+RECIPES = (
+    DEMO,
+    DIGITS,
+    DIGITS_GRU,
+    DIGITS_LSTM,
+    DIGITS_WAVENET,
+    DIGITS_PIXELCNN,
+    DIGITS_MIXTURE,
+    DIGITS_TABLE,
+    IMAGES_28,
+    IMAGES_28_GRU,
+    IMAGES_28_LSTM,
+    IMAGES_28_WAVENET,
+    IMAGES_28_PIXELCNN,
+    TEXT,
+    TEXT_GRU,
+    TEXT_LSTM,
+    TEXT_WAVENET,
+    TEXT_TABLE,
+    TINY,
+)
+MODELS = ("transformer", "gru", "lstm", "wavenet", "pixelcnn", "mixture", "table")
+
+
+def recipe(name: str, model: str = "transformer") -> Recipe:
+    """A recipe, for the Transformer or for another model.
+
+    Args:
+        name: of the Transformer's recipe, or the full name of any.
+        model: of MODELS.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is none of that name for that model.
     """
-    for known in (DEMO, DIGITS, IMAGES_28, TEXT, TINY):
-        if known.name == name:
+    full = name if model == "transformer" else f"{name}-{model}"
+    for known in RECIPES:
+        if known.name == full:
             return known
-    names = [known.name for known in (DEMO, DIGITS, IMAGES_28, TEXT, TINY)]
-    raise InvalidInput(f"recipe: expected one of {names}, got {name!r}")
+    names = [known.name for known in RECIPES]
+    raise InvalidInput(f"recipe: expected one of {names}, got {full!r}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.errors import CheckpointError
+from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_atomically
 from ancestral.train.batches import Batches
 from ancestral.train.data.dataset import Dataset
@@ -79,6 +79,8 @@ def begin(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Tra
     torch.manual_seed(seed)
     model = build_model(recipe.model, data.spec).to(device)
     config = recipe.training
+    if config.label_dropout and not model.label_optional:
+        raise InvalidInput("label_dropout: expected a model with label_optional")
     return TrainingState(
         model=model,
         average=copy.deepcopy(model).eval().requires_grad_(False),

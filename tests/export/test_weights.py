@@ -64,19 +64,21 @@ def test_graphs_point_at_the_right_bytes(bundles: Bundles, toy: str) -> None:
             where = {entry.key: entry.value for entry in tensor.external_data}
             start, size = int(where["offset"]), int(where["length"])
             name = tensor.name.removeprefix(PREFIX)
-            got = np.frombuffer(data[start : start + size], np.float32).reshape(tensor.dims)
-            assert np.array_equal(got, state[name].numpy()), f"{file.name}: {name}"
+            expected = state[name].numpy()
+            got = np.frombuffer(data[start : start + size], expected.dtype).reshape(tensor.dims)
+            assert np.array_equal(got, expected), f"{file.name}: {name}"
             pointed.add(name)
-    assert len(pointed) >= 3, "the toys are large enough to be stored outside"
+    assert pointed, "the toys are large enough to be stored outside"
 
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_no_weight_in_a_graph(bundles: Bundles, toy: str) -> None:
-    """Only what is small stays inside: no initializer of a weight's size."""
+    """Only what is small stays inside: no weight of some size, nor much that was made of one."""
     for file in (bundles(toy) / "graphs").glob("*.onnx"):
         for tensor in onnx.load(file, load_external_data=False).graph.initializer:
             if not tensor.external_data:
-                assert tensor.ByteSize() <= SMALL + 200, f"{file.name}: {tensor.name}"
+                most = SMALL + 200 if tensor.name.startswith(PREFIX) else INLINE
+                assert tensor.ByteSize() <= most, f"{file.name}: {tensor.name}"
 
 
 @pytest.mark.parametrize("toy", TOYS)

@@ -90,6 +90,7 @@ def test_planted(bundles, tmp_path, backend: str, fault: str) -> None:
         check_steps(plant(bundles(toy), tmp_path, fault, toy, backend))
 
 
+@pytest.mark.parametrize("toy", ["tiny", "llama", "startless", "gru", "lstm", "table"])
 def test_block(engine: Engine) -> None:
     check_block(engine)
 
@@ -101,7 +102,7 @@ def test_block_planted(bundles, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("bound", [False, True], ids=["run", "bind"])
-@pytest.mark.parametrize("toy", ["tiny", "startless"])
+@pytest.mark.parametrize("toy", ["tiny", "startless", "gru"])
 def test_prefill(engine: Engine, bound: bool) -> None:
     check_prefill(engine, bound=bound)
 

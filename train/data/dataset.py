@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.ordering import RASTER, Ordering, permutation
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,19 @@ class Dataset:
     train: Part
     validation: Part
     test: Part
+
+    def ordered(self, ordering: Ordering) -> "Dataset":
+        """The same events, their values in another order.
+
+        Raises:
+            InvalidInput: no such ordering of these events, or these are not in raster order.
+        """
+        if self.spec.ordering != RASTER:
+            raise InvalidInput(f"ordering: the events are in order {self.spec.ordering} already")
+        order = permutation(ordering, self.spec.event_shape)
+        spec = self.spec.model_copy(update={"ordering": ordering})
+        parts = (Part(p.x[:, order], p.label) for p in (self.train, self.validation, self.test))
+        return Dataset(spec, self.split, *parts)
 
     def fingerprint(self) -> str:
         """SHA-256 of the spec and of every value and label of the three parts."""

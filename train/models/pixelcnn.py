@@ -246,14 +246,15 @@ class PixelCNN(AutoregressiveModel):
             here = position[:, None]
             site = here + self.ahead[i]
             mixed = layer.given_v(layer.vertical.at(v_taps, site % self.columns), label, site)
-            mixed = torch.where(site[..., None] < self.columns, 0.0, mixed)
-            linked = layer.link(mixed)
+            first_row = site[..., None] < self.columns
+            linked = torch.where(first_row, 0.0, layer.link(mixed))
             if self.ahead[i]:
                 linked = keep(f"link_{i}", linked, [-self.ahead[i]])
             inner = layer.horizontal.at(h_taps, here % self.columns) + linked
             h = layer.mixed(layer.given_h(inner, label, here), h)
             if i + 1 < len(self.layers):
-                v_taps = keep(f"v_{i}", gated(mixed), self._vertical_offsets(i + 1))
+                v = torch.where(first_row, 0.0, gated(mixed))
+                v_taps = keep(f"v_{i}", v, self._vertical_offsets(i + 1))
                 h_taps = keep(f"h_{i}", h, list(self.layers[i + 1].horizontal.offsets))
         assert h is not None
         return self._output(h), new

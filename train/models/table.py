@@ -158,24 +158,25 @@ class Table(AutoregressiveModel):
         Args:
             x: events, by positions.
             label: their classes.
-            strengths: s of each backing off: to 1/v, to the position alone, then to what is left
-                without each neighbour, in their order.
+            strengths: s of each backing off: to 1/v; to the position alone, where there are labels;
+                then to what is left without each neighbour, in their order.
 
         Raises:
             InvalidInput: another number of strengths, or one that is not positive.
         """
-        if len(strengths) != len(self.shape) or min(strengths) <= 0:
-            raise InvalidInput(
-                f"strengths: expected {len(self.shape)} positive numbers, got {strengths}"
-            )
-        classes = self.data.num_classes or 1
-        counts = np.zeros((self.shape[0], classes, *self.shape[2:], self.data.levels))
+        labelled = self.data.num_classes is not None
+        steps = 1 + labelled + len(self.config.neighbours)
+        if len(strengths) != steps or min(strengths) <= 0:
+            raise InvalidInput(f"strengths: expected {steps} positive numbers, got {strengths}")
+        counts = np.zeros(
+            (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
+        )
         np.add.at(counts, (*self._contexts(x, label), x), 1)
-        estimate = _backed_off(counts, strengths)
-        if self.label_optional:
-            whole = _backed_off(counts.sum(axis=1), (strengths[0], *strengths[2:]))
-            estimate = np.concatenate([estimate, whole[:, None]], axis=1)
-        logits = np.log(estimate).reshape(-1, self.data.levels)
+        parts = [_backed_off(counts, strengths)] if labelled else []
+        if self.label_optional or not labelled:
+            kept = (strengths[0], *strengths[1 + labelled :])
+            parts.append(_backed_off(counts.sum(axis=1), kept)[:, None])
+        logits = np.log(np.concatenate(parts, axis=1)).reshape(-1, self.data.levels)
         self.table.copy_(torch.from_numpy(logits))
 
     def _contexts(

@@ -10,6 +10,7 @@ import typer
 
 from ancestral import __version__
 from ancestral.cli.bench import bench
+from ancestral.cli.classify import classify
 from ancestral.cli.doctor import doctor
 from ancestral.cli.export import export
 from ancestral.cli.info import info
@@ -30,6 +31,7 @@ _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Use it": {
         sample: "ancestral sample bundles/digits -n 64 --label 3 --seed 0 -o threes.png",
         log_prob: "ancestral log-prob bundles/digits events.npz -o log_prob.npz",
+        classify: "ancestral classify bundles/digits events.npz -o classes.npz",
     },
     "Check it": {
         info: "ancestral info bundles/digits",
@@ -114,8 +116,8 @@ def _ancestral(
 ) -> None:
     """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
 
-    train and export make a bundle, sample and log-prob use it, verify proves that a backend keeps
-    its log-probabilities and samples.
+    train and export make a bundle, sample, log-prob and classify use it, verify proves that a
+    backend keeps its log-probabilities and samples.
     """
 
 

@@ -1,7 +1,6 @@
 """`ancestral sample`: samples of a bundle, with their log-probabilities."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +16,15 @@ if TYPE_CHECKING:
     from ancestral.engine import Engine, Samples
 
 _FILTERS = "Filters, in this order"
+_MANY = 64
 
 
 def sample(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
-    n: Annotated[int, typer.Option("-n", help="Number of samples.")] = 64,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", help=f"Number of samples. Default: {_MANY}.", show_default=False),
+    ] = None,
     label: Annotated[
         int | None,
         typer.Option(
@@ -46,7 +49,17 @@ def sample(  # noqa: PLR0913 - the options of a command
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=".npy or .npz with values to force, one event or n of them; -1 is free.",
+            help=".npy or .npz (observed) with values to force, one event or n of them; -1 is "
+            "free. What is drawn is conditioned on what precedes it, or see --particles.",
+        ),
+    ] = None,
+    particles: Annotated[
+        int | None,
+        typer.Option(
+            help="Condition on all that is observed of one event, also on what comes later: so "
+            "many completions by sequential Monte Carlo, and an estimate of log p(observed). "
+            "An .npz holds them with log_weight; elsewhere they are drawn by weight.",
+            show_default=False,
         ),
     ] = None,
     temperature: Annotated[
@@ -81,17 +94,28 @@ def sample(  # noqa: PLR0913 - the options of a command
 
     Ctrl-C ends early: finished batches are written, and the exit code is 130.
     """
-    from ancestral.cli.samples_file import check_format, write_samples
+    from ancestral.cli.completion import check_options, draw_completions, say_completions
+    from ancestral.cli.progress import progress_bar
+    from ancestral.cli.samples_file import check_format, write_completions, write_samples
     from ancestral.engine import Engine, Sampling
     from ancestral.engine.engine import join
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
     check_format(out)
+    if particles is not None:
+        check_options(observed, n, sampling, batch)
     engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
     check_format(out, engine.data)
+    if particles is not None and observed is not None:
+        completion = draw_completions(engine, observed, particles, label, seed, first_index)
+        write_completions(out, completion, seed, first_index, label, engine.data)
+        told = "" if label is None else f"label {label}, "
+        say_completions(completion, engine, f"{told}seed {seed}", out)
+        return
+    n = _MANY if n is None else n
     labels, said = _labels(label, n, first_index, engine.data)
     forced = None if observed is None else _observed(observed)
-    with _progress() as progress:
+    with progress_bar("sampling") as progress:
         parts, interrupted = _finished(
             engine.sample_batches(
                 n, labels, seed, first_index, sampling, forced, progress=progress, batch=batch
@@ -138,22 +162,6 @@ def _finished(batches: "Iterator[Samples]") -> tuple[list["Samples"], bool]:
     except KeyboardInterrupt:
         return parts, True
     return parts, False
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error where that is a terminal: positions done of all."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress("sampling", *columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _summary(samples: "Samples", engine: "Engine", how: str, out: str) -> str:

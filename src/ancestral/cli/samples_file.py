@@ -2,10 +2,12 @@
 
 import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
@@ -14,10 +16,20 @@ from ancestral.pictures import grid, is_image, png
 
 if TYPE_CHECKING:
     from ancestral.dataspec import DataSpec
-    from ancestral.engine import Samples
+    from ancestral.engine import Completion, Samples
 
+Array = NDArray[Any]
 STANDARD_OUTPUT = "-"
 _SUFFIXES = (".npz", ".png", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Events of equal weight [n, *event_shape], log p of each in nats [n], their indices [n]."""
+
+    x: Array
+    log_prob: Array
+    indices: Array
 
 
 def check_format(out: str, data: "DataSpec | None" = None) -> None:
@@ -50,22 +62,7 @@ def write_samples(
     Raises:
         OSError: it could not be written; an old file of that name is whole.
     """
-    if out == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(_text(samples, data))
-        sys.stdout.buffer.flush()
-        return
-    match Path(out).suffix.lower():
-        case ".png":
-            content = png(grid(samples.x, data.levels, columns))
-        case ".npz":
-            content = _npz(samples, seed)
-        case _:
-            content = _text(samples, data)
-    write_atomically(out, content)
-
-
-def _npz(samples: "Samples", seed: int) -> bytes:
-    arrays = {
+    arrays: dict[str, Array] = {
         "x": samples.x,
         "log_prob": samples.log_prob,
         "log_q": samples.log_q,
@@ -74,21 +71,79 @@ def _npz(samples: "Samples", seed: int) -> bytes:
     }
     if samples.labels is not None:
         arrays["labels"] = samples.labels
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    return content.getvalue()
+    shown = _Shown(samples.x, samples.log_prob, samples.first_index + np.arange(len(samples)))
+    _write(out, arrays, shown, data, columns)
 
 
-def _text(samples: "Samples", data: "DataSpec") -> bytes:
+def write_completions(
+    out: str,
+    completion: "Completion",
+    seed: int,
+    first_index: int,
+    label: int | None,
+    data: "DataSpec",
+) -> None:
+    """Write completions: to an .npz with their weights, elsewhere drawn by weight.
+
+    Args:
+        out: as in `write_samples`.
+        completion: what was drawn.
+        seed: that it was drawn with.
+        first_index: sample index of the first particle.
+        label: of all; None without.
+        data: their space.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    arrays: dict[str, Array] = {
+        "x": completion.x,
+        "log_prob": completion.log_prob,
+        "log_weight": completion.log_weight,
+        "chosen": completion.chosen,
+        "log_prob_observed": np.asarray(completion.log_prob_observed),
+        "ess": np.asarray(completion.ess),
+        "resampled": np.asarray(completion.resampled),
+        "exact": np.asarray(completion.exact),
+        "seed": np.asarray(seed, np.uint64),
+        "first_index": np.asarray(first_index, np.int64),
+    }
+    if label is not None:
+        arrays["labels"] = np.full(len(completion), label, np.int64)
+    rows = completion.chosen
+    shown = _Shown(completion.x[rows], completion.log_prob[rows], first_index + rows)
+    _write(out, arrays, shown, data)
+
+
+def _write(
+    out: str, arrays: dict[str, Array], shown: _Shown, data: "DataSpec", columns: int | None = None
+) -> None:
+    if out == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(_text(shown, data))
+        sys.stdout.buffer.flush()
+        return
+    match Path(out).suffix.lower():
+        case ".png":
+            content = png(grid(shown.x, data.levels, columns))
+        case ".npz":
+            file = io.BytesIO()
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+            content = file.getvalue()
+        case _:
+            content = _text(shown, data)
+    write_atomically(out, content)
+
+
+def _text(shown: _Shown, data: "DataSpec") -> bytes:
     """The bytes of texts, each under a line that names it; or levels, an event a line."""
-    events = samples.x.reshape(len(samples), -1)
+    events = shown.x.reshape(len(shown.x), -1)
     if data.tokenizer != "bytes":
         return b"".join(b" ".join(b"%d" % value for value in event) + b"\n" for event in events)
     texts = [event.astype(np.uint8).tobytes() for event in events]
     if len(texts) == 1:
         return texts[0]
     parts = []
-    for i, (text, nats) in enumerate(zip(texts, samples.log_prob, strict=True)):
-        head = f"=== sample {samples.first_index + i}: log p {nats:.2f} nats ===\n"
+    for i, text, nats in zip(shown.indices, texts, shown.log_prob, strict=True):
+        head = f"=== sample {i}: log p {nats:.2f} nats ===\n"
         parts.append(head.encode() + text + b"\n")
     return b"".join(parts)

@@ -1,0 +1,87 @@
+"""Classes of events by Bayes' rule: p(y | x) = p(x | y) p(y) / sum over y of p(x | y) p(y).
+
+References:
+    Ng and Jordan (2001), On discriminative vs. generative classifiers, NeurIPS 14.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
+
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ancestral.engine.engine import Engine
+
+_ROWS = 1024
+"""Pairs of an event and a class that are laid out at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a model with classes says of the class of each event.
+
+    Attributes:
+        log_posterior: log p(y | x) in nats, normalised over the k classes, [n, k].
+        log_joint: log p(x, y) = log p(x | y) + log p(y) in nats, [n, k]; summed over the classes in
+            the linear domain it is p(x).
+        label: the most probable class, the lowest of equals, [n].
+    """
+
+    log_posterior: NDArray[np.float64]
+    log_joint: NDArray[np.float64]
+    label: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def classify(engine: "Engine", x: Int64[NDArray[np.int64], "n t"]) -> Classification:
+    """Evaluate every event under every class, and weigh with the label prior p(y).
+
+    "No label", which some models know beside their classes, is none of them.
+
+    Args:
+        engine: a bundle on a backend.
+        x: events by positions.
+
+    Raises:
+        InvalidInput: the model has no classes, or none of them gives an event any probability.
+    """
+    prior = engine.bundle.manifest.label_prior
+    if prior is None:
+        raise InvalidInput(
+            "classify: expected a model of p(x | y), got one without classes: train it on data "
+            "with labels"
+        )
+    with np.errstate(divide="ignore"):
+        log_prior = np.log(np.asarray(prior, np.float64))
+    log_joint = _log_likelihood(engine, x, len(prior)) + log_prior
+    evidence = np.logaddexp.reduce(log_joint, axis=1)
+    impossible = np.flatnonzero(evidence == -np.inf)
+    if len(impossible):
+        raise InvalidInput(
+            f"x: expected events that some class gives a probability, got one of probability 0 "
+            f"under all {len(prior)} at index {impossible[0]}: leave it out"
+        )
+    return Classification(
+        log_joint - evidence[:, None], log_joint, log_joint.argmax(axis=1).astype(np.int64)
+    )
+
+
+def _log_likelihood(
+    engine: "Engine", x: Int64[NDArray[np.int64], "n t"], classes: int
+) -> Float64[NDArray[np.float64], "n k"]:
+    """log p(x | y) of each event under each class, in nats; those of an event side by side."""
+    step = max(1, _ROWS // classes)
+    parts = []
+    for start in range(0, len(x), step):
+        events = x[start : start + step]
+        label = np.tile(np.arange(classes, dtype=np.int64), len(events))
+        rows = np.repeat(events, classes, axis=0)
+        log_prob = engine.parallel("log_prob", label, x=rows)["log_prob"]
+        parts.append(log_prob.sum(axis=1, dtype=np.float64).reshape(len(events), classes))
+    return np.concatenate(parts)

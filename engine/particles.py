@@ -1,0 +1,249 @@
+"""Completions of an event whose values are observed anywhere: sequential Monte Carlo.
+
+A particle runs the model in its order: what is free it draws from p(x_t | x_<t), what is observed
+it takes, and its weight is multiplied by the probability of what it took. Before free values are
+drawn again, particles of little weight give way to copies of others where the weights have become
+uneven. The weights then stand for p(free | observed), their means for p(observed):
+
+    log Z = sum over the resamplings, and the end, of log mean_i w_i
+
+Z is an unbiased estimate of p(observed) whatever the number of particles; log Z is on average below
+log p(observed); all of it is exact only as the particles become many. Where the observed values
+come first in the ordering, every weight is the same, and it is exact with any number.
+
+References:
+    Doucet and Johansen (2011), A tutorial on particle filtering and smoothing: fifteen years later,
+    Oxford Handbook of Nonlinear Filtering, sections 3.4 and 3.5.
+    Naesseth, Lindsten, Schoen (2019), Elements of sequential Monte Carlo, Foundations and Trends in
+    Machine Learning 12(3), arXiv:1903.04797, sections 2.2 and 3.2.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
+
+from ancestral.engine import loop
+from ancestral.philox import Stream, uniforms
+
+if TYPE_CHECKING:
+    from ancestral.engine.engine import Engine
+
+UNEVEN = 0.5
+"""Resampled is where the effective sample size is below this share of the particles."""
+
+Weights = Float64[NDArray[np.float64], " n"]
+Rows = Int64[NDArray[np.int64], " n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Weighted events that keep the observed values: together they stand for p(x | observed, y).
+
+    Attributes:
+        x: values in levels, [n, *event_shape].
+        log_prob: log p(x | y) of each whole event, in nats, [n].
+        log_weight: normalised log weights, in nats, [n]: the sum of f(x) exp(log_weight) estimates
+            the mean of f given what is observed. All are -inf where no particle found the observed
+            values possible.
+        chosen: n indices, each as often as its weight says: x[chosen] are events of equal weight.
+        log_prob_observed: estimate of log p(observed | y), in nats; without a start symbol, of the
+            others given x_0.
+        ess: effective sample size of log_weight, 1 .. n (0 where all are -inf): how many draws from
+            p(x | observed, y) would vary as little.
+        resampled: how many times particles gave way to others.
+        exact: whether log_prob_observed is exact and x are independent draws.
+    """
+
+    x: NDArray[np.int64]
+    log_prob: NDArray[np.float64]
+    log_weight: NDArray[np.float64]
+    chosen: NDArray[np.int64]
+    log_prob_observed: float
+    ess: float
+    resampled: int
+    exact: bool
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def complete(
+    engine: "Engine",
+    observed: Int64[NDArray[np.int64], " t"],
+    label: int | None,
+    noise: loop.Noise,
+    particles: int,
+    progress: loop.Progress | None = None,
+) -> Completion:
+    """Complete one event.
+
+    Particle i draws with the uniforms of sample first_index + i, whichever particle it copied; a
+    resampling has the uniform of (seed, first_index) at the position that comes next.
+
+    Args:
+        engine: a bundle on a backend.
+        observed: values by positions, -1 where free; x_0 is given where there is no start symbol.
+        label: of the event, as the graphs take it; None without classes.
+        noise: of the first particle.
+        particles: number of rows, all in memory at a time.
+        progress: told how many positions of how many are done.
+
+    Raises:
+        InvalidInput: the seed or an index is out of range.
+    """
+    given = observed >= 0
+    noise.check(particles)
+    if given[: int(given.sum())].all():
+        return _exact(engine, observed, label, noise, particles, progress)
+    return _filtered(engine, observed, label, noise, particles, progress)
+
+
+def effective_sample_size(log_weight: Weights) -> float:
+    """(sum w)^2 / sum w^2, from log weights in nats, normalised or not; 0 where all are -inf.
+
+    >>> effective_sample_size(np.log([0.5, 0.5, 1e-300]))
+    2.0
+    """
+    total = np.logaddexp.reduce(log_weight)
+    if total == -math.inf:
+        return 0.0
+    # Of even weights it may round to more than there are.
+    size = np.exp(2 * total - np.logaddexp.reduce(2 * log_weight))
+    return float(min(size, len(log_weight)))
+
+
+def systematic(log_weight: Weights, u: float) -> Rows:
+    """The row that each of n copies, by one uniform: a row n times its weight, rounded up or down.
+
+    Copy i is of the first row where the cumulative weight reaches (i + u) / n. A row of weight 0 is
+    never copied.
+
+    >>> systematic(np.log([0.5, 0.25, 0.25, 1e-300]), 0.5)
+    array([0, 0, 1, 2])
+
+    Args:
+        log_weight: in nats, normalised or not, not all -inf.
+        u: in (0, 1).
+
+    References:
+        Douc, Cappe, Moulines (2005), Comparison of resampling schemes for particle filtering,
+        arXiv:cs/0507025, section 2.4.
+    """
+    n = len(log_weight)
+    cumulative = np.cumsum(np.exp(log_weight - log_weight.max()))
+    return np.searchsorted(cumulative / cumulative[-1], (np.arange(n) + u) / n)
+
+
+def runs(given: Int64[NDArray[np.int64], " t"]) -> Iterator[tuple[int, int]]:
+    """Begin and end of each run of observed values.
+
+    >>> list(runs(np.array([3, -1, 0, 1, -1, 2])))
+    [(0, 1), (2, 4), (5, 6)]
+    """
+    edges = np.flatnonzero(np.diff(given >= 0, prepend=False, append=False))
+    return ((int(start), int(stop)) for start, stop in edges.reshape(-1, 2))
+
+
+def _filtered(
+    engine: "Engine",
+    observed: Int64[NDArray[np.int64], " t"],
+    label: int | None,
+    noise: loop.Noise,
+    particles: int,
+    progress: loop.Progress | None,
+) -> Completion:
+    """Weigh at the end of each run of observed values, and resample where free ones follow."""
+    t, first = len(observed), engine.bundle.manifest.first_position
+    given: dict[str, NDArray[np.generic]] = {"u": noise.uniforms(particles, t)}
+    if label is not None:
+        given["label"] = np.full(particles, label, np.int64)
+    told = 0
+
+    def report(steps: int) -> None:
+        nonlocal told
+        told += steps * particles
+        if progress is not None:
+            progress(told, particles * (t - first))
+
+    binding = engine.bind("step", particles)
+    done = loop.begin(
+        binding,
+        np.tile(observed, (particles, 1)),
+        given,
+        first_position=first,
+        prefill=loop.takes_blocks(engine.session("step").signature),
+        on_steps=report,
+    )
+    weight = np.zeros(particles)
+    past, resampled = 0.0, 0
+    for start, stop in runs(observed):
+        loop.advance(binding, stop - done, report)
+        done = stop
+        weight += binding.read("log_p")[:, start:stop].sum(axis=1, dtype=np.float64)
+        if stop < t and 0 < effective_sample_size(weight) < UNEVEN * particles:
+            past += _log_mean(weight)
+            binding.gather(systematic(weight, _uniform(noise, stop)))
+            weight[:] = 0
+            resampled += 1
+    loop.advance(binding, t - done, report)
+    return Completion(
+        engine.data.in_place(binding.read("values")),
+        binding.read("log_p").sum(axis=1, dtype=np.float64),
+        *_normalised(weight, _uniform(noise, t)),
+        log_prob_observed=past + _log_mean(weight),
+        ess=effective_sample_size(weight),
+        resampled=resampled,
+        exact=False,
+    )
+
+
+def _exact(
+    engine: "Engine",
+    observed: Int64[NDArray[np.int64], " t"],
+    label: int | None,
+    noise: loop.Noise,
+    particles: int,
+    progress: loop.Progress | None,
+) -> Completion:
+    """What is observed comes first: samples of the usual loop, all of the same weight."""
+    samples = engine.sample(
+        particles,
+        None if label == engine.data.num_classes else label,
+        noise.seed,
+        noise.first_index,
+        observed=engine.data.in_place(observed[None]),
+        progress=progress,
+    )
+    log_prob_observed = float(samples.log_prob[0] - samples.log_q[0])
+    weight = np.full(particles, log_prob_observed)
+    return Completion(
+        samples.x,
+        samples.log_prob,
+        *_normalised(weight, _uniform(noise, len(observed))),
+        log_prob_observed=log_prob_observed,
+        ess=effective_sample_size(weight),
+        resampled=0,
+        exact=True,
+    )
+
+
+def _log_mean(log_weight: Weights) -> float:
+    return float(np.logaddexp.reduce(log_weight)) - math.log(len(log_weight))
+
+
+def _normalised(log_weight: Weights, u: float) -> tuple[Weights, Rows]:
+    """Normalised log weights, and n rows that they choose."""
+    total = np.logaddexp.reduce(log_weight)
+    if total == -math.inf:
+        return log_weight, np.arange(len(log_weight))
+    return log_weight - total, systematic(log_weight, u)
+
+
+def _uniform(noise: loop.Noise, position: int) -> float:
+    index, at = np.array([noise.first_index]), np.array([position])
+    return float(uniforms(noise.seed, index, at, stream=Stream.RESAMPLING)[0, 0])

@@ -1,0 +1,159 @@
+"""The discretized logistic mixture: exact masses, draws that are its distribution, channels."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.logistic_mixture import (
+    LEAST_LOG_SCALE,
+    LogisticMixture,
+    given_channels,
+)
+
+LEVELS = (2, 3, 17, 256, 1000)
+
+
+def parameters(mixture: LogisticMixture, n: int, spread: float = 1.0) -> Tensor:
+    """Weights, means in and beyond the range, scales from the narrowest to wide: [n, p] float64."""
+    generator = torch.manual_seed(0)
+    k = mixture.components
+    weight = torch.randn(n, k, generator=generator, dtype=torch.float64)
+    mean = 1.3 * torch.randn(n, k, generator=generator, dtype=torch.float64)
+    scale = LEAST_LOG_SCALE + 9 * torch.rand(n, k, generator=generator, dtype=torch.float64)
+    return torch.cat([weight, spread * mean, scale], dim=-1)
+
+
+def direct(mixture: LogisticMixture, p: Tensor) -> Tensor:
+    """Masses [n, v] as differences of the cumulative distribution, in float64."""
+    weight, mean, scale = (part[..., None, :] for part in p.chunk(3, dim=-1))
+    edges = (2 * torch.arange(mixture.levels - 1, dtype=p.dtype) + 1) / (mixture.levels - 1) - 1
+    inner = ((edges[:, None] - mean) / scale.exp()).sigmoid()
+    ends = (
+        torch.nn.functional.pad(inner, (0, 0, 1, 0)),
+        torch.nn.functional.pad(inner, (0, 0, 0, 1), value=1.0),
+    )
+    return (weight.softmax(-1) * (ends[1] - ends[0])).sum(-1)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_masses(levels: int) -> None:
+    """They are those of the intervals, and sum to 1."""
+    mixture = LogisticMixture(levels, 4)
+    p = parameters(mixture, 50)
+    log_mass = mixture.logits(p)
+    assert (log_mass.exp() - direct(mixture, p)).abs().max() < 1e-12
+    assert (log_mass.logsumexp(-1)).abs().max() < 1e-12
+    x = torch.arange(50) % levels
+    chosen = log_mass.gather(-1, x[:, None])[:, 0]
+    assert (mixture.log_prob(p, x) - chosen).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_float32_keeps_small_masses(levels: int) -> None:
+    """Far from a narrow component too: no difference of nearly equal numbers, no -inf."""
+    mixture = LogisticMixture(levels, 4)
+    p = parameters(mixture, 200)
+    exact, got = mixture.logits(p), mixture.logits(p.float()).double()
+    assert torch.isfinite(got).all()
+    # Edges over scales reach some thousands, in units of the last place of 2^-13.
+    assert ((got - exact).abs() / (1 + exact.abs())).max() < 2e-5
+    near = exact > -10
+    assert (got - exact).abs()[near].max() < 2e-4
+    # Both edges of an interval are rounded by themselves, where they are thousands of scales away.
+    assert got.logsumexp(-1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_draw_counts_the_edges_below_u(levels: int) -> None:
+    """On an even grid of uniforms, value i comes as often as its mass says, within one."""
+    mixture = LogisticMixture(levels, 3)
+    p = parameters(mixture, 5, spread=0.5)
+    n = 2**14
+    u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    for row in p:
+        value = mixture.draw(row.expand(n, -1), u)
+        mass = mixture.logits(row).exp()
+        edges = mass.cumsum(0)[:-1]
+        assert torch.equal(value, (edges < u[:, None]).sum(-1))
+        counts = torch.bincount(value, minlength=levels).double()
+        assert (counts - n * mass).abs().max() <= 1.0
+
+
+def test_forced_values_win() -> None:
+    mixture = LogisticMixture(17, 3)
+    p, u = parameters(mixture, 6), torch.full((6,), 0.4)
+    forced = torch.tensor([-1, 0, 16, -1, 5, -1])
+    value, log_p = mixture.draw_or_take(p, u, forced)
+    assert torch.equal(value, torch.where(forced >= 0, forced, mixture.draw(p, u)))
+    assert torch.equal(log_p, mixture.log_prob(p, value))
+
+
+def test_a_wider_interval_is_noticed() -> None:
+    """Planted: edges that lie a tenth of a level too far apart."""
+    mixture, wider = LogisticMixture(17, 3), LogisticMixture(17, 3)
+    p = parameters(mixture, 50)
+    object.__setattr__(wider, "levels", 16.9)
+    x = torch.arange(50) % 16
+    assert (wider.log_prob(p, x) - mixture.log_prob(p, x)).abs().max() > 1e-2
+
+
+def pixel_parameters(mixture: LogisticMixture, channels: int) -> Tensor:
+    size = mixture.components * (1 + 2 * channels + channels * (channels - 1) // 2)
+    return torch.randn(size, generator=torch.manual_seed(2), dtype=torch.float64)
+
+
+def joint(mixture: LogisticMixture, pixel: Tensor, x: Tensor, channels: int) -> Tensor:
+    """log p of whole pixels [n, c], channel by channel."""
+    total = torch.zeros(len(x), dtype=torch.float64)
+    for c in range(channels):
+        given = given_channels(mixture, pixel.expand(len(x), -1), x[:, :c], channels)
+        total = total + mixture.log_prob(given, x[:, c])
+    return total
+
+
+def test_channels_are_one_mixture() -> None:
+    """The product of the conditionals is the mixture of the products: components are shared."""
+    mixture, channels = LogisticMixture(4, 2), 3
+    pixel = pixel_parameters(mixture, channels)
+    every = torch.tensor(list(product(range(4), repeat=channels)))
+    got = joint(mixture, pixel, every, channels)
+    assert abs(got.logsumexp(0)) < 1e-12, "probabilities of all pixels sum to 1"
+    k, single = 2, LogisticMixture(4, 1)
+    weight, means, scales = pixel[:k], pixel[k : 4 * k].view(3, k), pixel[4 * k : 7 * k].view(3, k)
+    slopes = pixel[7 * k :].view(3, k).tanh()
+    values = every.double() * 2 / 3 - 1
+    each = weight.log_softmax(0).repeat(len(every), 1)
+    for i in range(k):
+        moved = [
+            means[0, i].expand(len(every)),
+            means[1, i] + slopes[0, i] * values[:, 0],
+            means[2, i] + slopes[1, i] * values[:, 0] + slopes[2, i] * values[:, 1],
+        ]
+        for c in range(channels):
+            p = torch.stack([torch.zeros(len(every)), moved[c], scales[c, i].expand(len(every))], 1)
+            each[:, i] += single.log_prob(p, every[:, c])
+    assert (each.logsumexp(1) - got).abs().max() < 1e-12
+
+
+def test_earlier_channels_matter() -> None:
+    mixture = LogisticMixture(4, 2)
+    pixel = pixel_parameters(mixture, 2)
+    one, other = (
+        given_channels(mixture, pixel[None], torch.tensor([[value]]), 2) for value in (0, 3)
+    )
+    k = mixture.components
+    assert not torch.equal(one[:, :k], other[:, :k]), "the weights of the components"
+    assert not torch.equal(one[:, k : 2 * k], other[:, k : 2 * k]), "their means"
+
+
+def test_refused() -> None:
+    with pytest.raises(InvalidInput, match="at least 2 levels and 1 component, got 1 and 3"):
+        LogisticMixture(1, 3)
+    mixture = LogisticMixture(4, 2)
+    with pytest.raises(InvalidInput, match="expected 20 parameters for 3 channels"):
+        given_channels(mixture, torch.zeros(1, 19), torch.zeros(1, 0, dtype=torch.int64), 3)
+    assert np.isclose(mixture.size, 6)
