@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import fit_independent_pixels, fit_neighbour_table
+from ancestral.train.baselines import independent_pixels, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
@@ -103,8 +103,8 @@ def run(chosen: Recipe, seed: int, folder: Path) -> Row:
         validation=measure(log_prob, data, "validation"),
         test=measure(log_prob, data, "test"),
         baselines={
-            "independent pixels": measure(fit_independent_pixels(data).log_prob, data, "test"),
-            "neighbour table": measure(fit_neighbour_table(data).log_prob, data, "test"),
+            "independent pixels": measure(independent_pixels(data), data, "test"),
+            "neighbour table": measure(neighbour_table(data), data, "test"),
         },
         machine=f"{platform.machine()} {platform.system()}, {_processor()}",
         torch=torch.__version__,

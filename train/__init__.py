@@ -9,5 +9,5 @@ The entry points:
     progress.ProgressBar(name, steps): a context manager, passed to `train` as progress
     checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
     evaluation.evaluate_model(model, part, log_prior) -> Evaluation(marginal, conditional)
-    baselines.fit_independent_pixels(data), fit_neighbour_table(data): .log_prob(x, label)
+    baselines.independent_pixels(data), neighbour_table(data): log_prob(x, label)
 """

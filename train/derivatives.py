@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-Outputs = Callable[[Tensor], Tensor]
-"""x [b, t] int64 -> outputs [b, t, ...]."""
+from ancestral.train.changes import Outputs
+
 _LONG = 4096
 """Events longer than this are followed from the tested values alone."""
 

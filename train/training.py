@@ -16,9 +16,11 @@ from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import mean_bits, model_log_prob
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.table import TableConfig
 from ancestral.train.recipes import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
 from ancestral.train.state import Look, TrainingState, begin, load_state, save_state
+from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim
 
 STATE = "state.pt"
@@ -77,6 +79,8 @@ def train(
         RuntimeError: the gradient is not finite.
         OSError: a file could not be written.
     """
+    if isinstance(recipe.model, TableConfig):
+        return _count(recipe, recipe.model, data, Path(out), seed)
     where, out = _device(device), Path(out)
     identity = {
         **asdict(recipe),
@@ -101,6 +105,37 @@ def train(
         train_bits=best.train_bits,
         seconds=state.seconds,
     )
+    _save(out, model, recipe, data, summary)
+    write_curves(out, state.history, f"{recipe.name}, seed {seed}")
+    return TrainingResult(out, model, summary, tuple(state.history))
+
+
+def _count(
+    recipe: Recipe, config: TableConfig, data: Dataset, out: Path, seed: int
+) -> TrainingResult:
+    """A table has a closed form: no steps, no curves, and nothing to resume."""
+    begun = time.monotonic()
+    table = fit_table(config, data)
+    shape = data.spec.event_shape
+    train_bits, validation_bits = (
+        mean_bits(model_log_prob(table), part, shape) for part in (data.train, data.validation)
+    )
+    summary = Summary(
+        recipe=recipe.name,
+        seed=seed,
+        steps=1,
+        best_step=1,
+        validation_bits=validation_bits,
+        train_bits=train_bits,
+        seconds=time.monotonic() - begun,
+    )
+    _save(out, table, recipe, data, summary)
+    return TrainingResult(out, table, summary, ())
+
+
+def _save(
+    out: Path, model: AutoregressiveModel, recipe: Recipe, data: Dataset, summary: Summary
+) -> None:
     prior = data.label_log_prior()
     save_checkpoint(
         out,
@@ -110,8 +145,6 @@ def train(
         summary=summary,
         log_prior=None if prior is None else tuple(prior.tolist()),
     )
-    write_curves(out, state.history, f"{recipe.name}, seed {seed}")
-    return TrainingResult(out, model, summary, tuple(state.history))
 
 
 def _run(

@@ -22,12 +22,14 @@ _TITLE = 24
 
 
 def is_image(event_shape: Sequence[int]) -> bool:
-    """Whether events can be drawn: [height, width], or [1 or 3, height, width].
+    """Whether events can be drawn: [height, width], or with 1 or 3 channels first or last.
 
-    >>> is_image((8, 8)), is_image((3, 32, 32)), is_image((256,))
-    (True, True, False)
+    >>> is_image((8, 8)), is_image((3, 32, 32)), is_image((32, 32, 3)), is_image((256,))
+    (True, True, True, False)
     """
-    return len(event_shape) == 2 or (len(event_shape) == 3 and event_shape[0] in (1, 3))
+    return len(event_shape) == 2 or (
+        len(event_shape) == 3 and (event_shape[0] in (1, 3) or event_shape[2] in (1, 3))
+    )
 
 
 def grid(
@@ -38,7 +40,7 @@ def grid(
     Level 0 is black, the highest is white (or full red, green or blue).
 
     Args:
-        images: [n, height, width], or [n, 1 or 3, height, width], in levels.
+        images: [n, height, width], or with 1 or 3 channels before or after these, in levels.
         levels: values are 0 .. levels - 1.
         columns: tiles in a row; None makes the grid about square.
 
@@ -48,7 +50,7 @@ def grid(
     shape = images.shape[1:]
     if not is_image(shape) or 0 in images.shape:
         raise InvalidInput(
-            f"images: expected [n, height, width] or [n, 1 or 3, height, width], "
+            f"images: expected [n, height, width], or with 1 or 3 channels before or after these, "
             f"got shape {images.shape}"
         )
     if int(images.min()) < 0 or int(images.max()) >= levels:
@@ -56,6 +58,8 @@ def grid(
             f"images: expected values in 0 .. {levels - 1}, "
             f"got {int(images.min())} .. {int(images.max())}"
         )
+    if len(shape) == 3 and shape[0] not in (1, 3):
+        images = np.moveaxis(images, -1, 1)
     columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
     if columns < 1:
         raise InvalidInput(f"columns: expected an integer >= 1, got {columns}")

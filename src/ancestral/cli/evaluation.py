@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ancestral.cli.output import table
-from ancestral.train.baselines import CELLS, fit_independent_pixels, fit_neighbour_table
+from ancestral.train.baselines import CELLS, independent_pixels, neighbour_table
 from ancestral.train.data import Dataset
 from ancestral.train.evaluation import Estimate, Evaluation, evaluate, evaluate_model
 
@@ -37,12 +37,12 @@ def _baselines(data: Dataset) -> dict[str, Evaluation]:
     prior = data.label_log_prior()
     numbers = spec.length * spec.levels
     if numbers <= _LARGEST:
-        fit = fit_independent_pixels(data)
-        results["independent pixels"] = evaluate(fit.log_prob, data.test, spec, prior)
+        pixels = independent_pixels(data)
+        results["independent pixels"] = evaluate(pixels, data.test, spec, prior)
     numbers *= (spec.num_classes or 1) * (max(CELLS) + 1) ** 2
     if len(spec.event_shape) == 2 and numbers <= _LARGEST:
-        neighbours = fit_neighbour_table(data)
-        results["neighbour table"] = evaluate(neighbours.log_prob, data.test, spec, prior)
+        neighbours = neighbour_table(data)
+        results["neighbour table"] = evaluate(neighbours, data.test, spec, prior)
     return results
 
 

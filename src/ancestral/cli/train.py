@@ -20,6 +20,24 @@ def train(  # noqa: PLR0913 - the options of a command
     recipe: Annotated[
         str, typer.Option(help="demo, digits, images-28, text or tiny.", metavar="NAME")
     ] = "digits",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="transformer, gru, lstm, wavenet, pixelcnn, table; mixture: a Transformer with a "
+            "logistic mixture.",
+            metavar="FAMILY",
+        ),
+    ] = "transformer",
+    ordering: Annotated[
+        str, typer.Option(help="raster, column or random:SEED.", metavar="ORDER")
+    ] = "raster",
+    label_dropout: Annotated[
+        float,
+        typer.Option(
+            help="Withhold so many of the labels, for one model of p(x) and of p(x | y).",
+            metavar="RATE",
+        ),
+    ] = 0.0,
     data: Annotated[
         str | None,
         typer.Option(
@@ -58,13 +76,15 @@ def train(  # noqa: PLR0913 - the options of a command
     from ancestral.train.progress import ProgressBar
     from ancestral.train.training import train as run
 
-    chosen = _recipe(recipe, steps)
+    chosen = _recipe(recipe, model, steps, label_dropout)
     _check_folder(out, resume, overwrite)
     if threads is not None:
         if threads < 1:
             raise InvalidInput(f"--threads: expected an integer >= 1, got {threads}")
         torch.set_num_threads(threads)
     events = load_source(chosen.source if data is None else data, chosen.name)
+    if ordering != "raster":
+        events = events.ordered(ordering)
     try:
         with ProgressBar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
             result = run(chosen, events, out, seed=seed, resume=resume, device=device, progress=bar)
@@ -79,15 +99,23 @@ def train(  # noqa: PLR0913 - the options of a command
     show(evaluation_table(result.model, events))
 
 
-def _recipe(name: str, steps: int | None) -> "Recipe":
+def _recipe(name: str, model: str, steps: int | None, label_dropout: float) -> "Recipe":
     from dataclasses import replace
 
-    from ancestral.train.recipes import recipe
+    from ancestral.train.recipes import MODELS, recipe
 
-    chosen = recipe(name)
-    if steps is None:
-        return chosen
-    return replace(chosen, training=replace(chosen.training, steps=steps))
+    if model not in MODELS:
+        raise InvalidInput(f"--model: expected one of {', '.join(MODELS)}, got {model!r}")
+    chosen = recipe(name, model)
+    if steps is not None:
+        chosen = replace(chosen, training=replace(chosen.training, steps=steps))
+    if label_dropout:
+        chosen = replace(
+            chosen,
+            model=replace(chosen.model, label_optional=True),
+            training=replace(chosen.training, label_dropout=label_dropout),
+        )
+    return chosen
 
 
 def _check_folder(out: Path, resume: bool, overwrite: bool) -> None:
