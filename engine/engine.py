@@ -116,7 +116,7 @@ class Engine:
             first_index: sample index of the first.
             sampling: temperature and filters.
             observed: values to force, one event or [n, *event_shape]; -1 is free. What is drawn is
-                conditioned on what precedes it in the ordering.
+                conditioned on what precedes it in the ordering; on all of it by `complete`.
             progress: told how many positions of how many are done.
 
         Raises:

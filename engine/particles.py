@@ -216,7 +216,7 @@ def _exact(
         None if label == engine.data.num_classes else label,
         noise.seed,
         noise.first_index,
-        observed=engine.data.in_place(observed[None]),
+        observed=engine.data.in_place(observed[None])[0],
         progress=progress,
     )
     log_prob_observed = float(samples.log_prob[0] - samples.log_q[0])

@@ -93,11 +93,23 @@ def test_beside_refuses_other_heights() -> None:
         beside([])
 
 
-def test_is_image() -> None:
-    assert [is_image(shape) for shape in ((2, 3), (1, 2, 3), (3, 2, 3), (2, 2, 3), (9,))] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
+@pytest.mark.parametrize(
+    ("shape", "drawn"),
+    [
+        ((2, 3), True),
+        ((1, 2, 3), True),
+        ((3, 2, 4), True),
+        ((2, 4, 3), True),
+        ((2, 4, 1), True),
+        ((2, 2, 4), False),
+        ((9,), False),
+    ],
+)
+def test_is_image(shape: tuple[int, ...], drawn: bool) -> None:
+    assert is_image(shape) == drawn
+
+
+def test_channels_first_or_last() -> None:
+    """The same picture either way."""
+    images = np.random.default_rng(0).integers(0, 5, (2, 4, 6, 3))
+    assert np.array_equal(grid(images, 5), grid(np.moveaxis(images, -1, 1), 5))

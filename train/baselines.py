@@ -6,7 +6,7 @@ from ancestral.train.evaluation import LogProb, mean_bits, model_log_prob
 from ancestral.train.models.table import TableConfig
 from ancestral.train.tables import WithoutLabels, fit_table
 
-CELLS = (2, 3, 4, 6)
+CELLS = (2, 3, 4)
 """Numbers of cells in which neighbours are told apart, that are tried."""
 
 

@@ -24,8 +24,8 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 How = Literal["value", "derivative"]
 MOST = 64
 """Positions that are tested in a long event."""
-_FEWEST = 5
-_WORK = 1e12
+_FEWEST = 4
+_WORK = 2e11
 """Multiplications that a test may cost about; fewer positions of a large model are tested."""
 _NAMED = 4
 """Positions, and inputs of each, that a sentence names."""
@@ -119,8 +119,8 @@ def check_causality(
         seed: of the events, and of the choice among more positions.
 
     Raises:
-        InvalidInput: the model gives outputs of another shape than [b, t, p], or other ones each
-            time, or fewer than one position is asked for.
+        InvalidInput: outputs of another shape than [b, t, p], random ones, or rows that depend on
+            each other; or fewer than one position is asked for.
     """
     classes, t = model.data.num_classes, model.data.length
     if most is None:
@@ -149,7 +149,7 @@ def check_outputs(
     """Test any function of events: x [b, t] int64 -> outputs [b, t, ...].
 
     Args:
-        outputs: must give equal bits for equal events; a row must not depend on the others.
+        outputs: of an event they must be the same bits each time, whatever the other rows are.
         length: of the events, t.
         levels: values are 0 .. levels - 1.
         positions: to test; all where None.

@@ -4,7 +4,7 @@ Several values are tried at each place: what sees one of them may be blind for a
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import gcd
 
@@ -17,7 +17,7 @@ from ancestral.errors import InvalidInput
 
 Outputs = Callable[[Tensor], Tensor]
 """x [b, t] int64 -> outputs [b, t, ...]."""
-CHANGES = 4
+CHANGES = 3
 """Values that each value is changed into, in as many events."""
 _NUMBERS = 2**25
 """Outputs, or attention weights of 8 heads, that one pass may hold."""
@@ -44,7 +44,7 @@ def changed_pairs(
     """Where an output changes a bit with its own value or a later one.
 
     Args:
-        outputs: what is tested; a row must not depend on the others.
+        outputs: what is tested.
         events: each is changed into the next.
         positions: at which, and from which on, values are changed.
         levels: how many values there are.
@@ -54,100 +54,97 @@ def changed_pairs(
         is one input for an output, and not for all where there are many.
 
     Raises:
-        InvalidInput: outputs of another shape, or other ones for equal events.
+        InvalidInput: outputs of another shape, random ones, or rows that depend on each other.
     """
     t = events.shape[1]
-    rows = min(_ROWS, 2 * len(positions), _NUMBERS // (t * max(levels, 8 * t, 1024)))
-    passes = _Passes(outputs, max(1, rows))
+    # In few rows, for all of them hold the event itself twice.
+    rows = min(_ROWS, -(-len(positions) // 4), _NUMBERS // (t * max(levels, 8 * t, 1024)))
     pairs: set[tuple[int, int]] = set()
     last: dict[int, int] = {}
     searches = 0
     for event, other in pairwise(events):
-        expected = passes.expected(event)
-        for s, output in passes.seen(event, other, [(s, s + 1) for s in positions], expected):
+        change = _Change(outputs, event, other, max(1, rows))
+        for s, output in change.seen([(s, s + 1) for s in positions]):
             pairs.add((output, s))
             last[output] = max(s, last.get(output, s))
-        for s, output in passes.seen(event, other, [(s, t) for s in positions], expected):
+        for s, output in change.seen([(s, t) for s in positions]):
             if last.get(output, -1) < s and searches < _LOCATED:
                 searches += 1
-                last[output] = passes.locate(event, other, (s, output), expected)
+                last[output] = last_seen(partial(change.sees, output), s, t)
                 pairs.add((output, last[output]))
     return pairs
 
 
-@dataclass(frozen=True, slots=True)
-class _Passes:
-    """Passes of so many rows.
+def last_seen(sees: Callable[[int], bool], start: int, end: int) -> int:
+    """The position of a value that is seen, by halving.
+
+    Args:
+        sees: whether a change of all values from a position on is seen.
+        start: from here on it is.
+        end: from here on it is not.
+    """
+    while end - start > 1:
+        middle = (start + end) // 2
+        if sees(middle):
+            start = middle
+        else:
+            end = middle
+    # The change from here on is seen, that from the next position on is not.
+    return start
+
+
+class _Change:
+    """One event that becomes another, in passes of so many rows.
 
     Outputs are compared with those of the same row among as many: another row or another size may
     be computed in another order.
     """
 
-    outputs: Outputs
-    rows: int
-
-    def expected(self, event: Int64[Tensor, " t"]) -> Tensor:
-        """Outputs of an event in every row.
+    def __init__(
+        self, outputs: Outputs, event: Int64[Tensor, " t"], other: Int64[Tensor, " t"], rows: int
+    ) -> None:
+        """Compute the outputs of the event, and once more among other rows.
 
         Raises:
-            InvalidInput: equal events have unequal outputs.
+            InvalidInput: outputs of another shape, or other ones the second time.
         """
-        x = event.expand(self.rows, -1).clone()
-        expected = self._run(x)
-        if self._differs(x, expected).any():
+        self._outputs, self._other = outputs, other
+        self._event = event.expand(rows, -1)
+        self._expected = self._run(self._event.clone())
+        x = other.expand(rows, -1).clone()
+        x[0] = event
+        if self._differs(x)[0].any():
             raise InvalidInput(
-                "outputs: expected equal bits for equal events, got others the second time: what "
-                "is random, or depends on earlier calls, has no place in evaluation mode"
+                "outputs: expected those of an event to keep their bits, got others when it was "
+                "computed again beside other rows: in evaluation mode they must depend on nothing "
+                "random, on no earlier call and on no other row"
             )
-        return expected
 
-    def seen(
-        self,
-        event: Int64[Tensor, " t"],
-        other: Int64[Tensor, " t"],
-        spans: Sequence[tuple[int, int]],
-        expected: Tensor,
-    ) -> Iterator[tuple[int, int]]:
+    def seen(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Where a span of the event is the other's: its start, and each output there or before."""
-        for i in range(0, len(spans), self.rows):
-            part = spans[i : i + self.rows]
-            x = event.expand(self.rows, -1).clone()
+        rows = len(self._event)
+        for i in range(0, len(spans), rows):
+            part = spans[i : i + rows]
+            x = self._event.clone()
             for row, (start, end) in enumerate(part):
-                x[row, start:end] = other[start:end]
-            differs = self._differs(x, expected)
+                x[row, start:end] = self._other[start:end]
+            differs = self._differs(x)
             for row, (start, _) in enumerate(part):
                 yield from ((start, int(output)) for output in differs[row, : start + 1].nonzero())
 
-    def locate(
-        self,
-        event: Int64[Tensor, " t"],
-        other: Int64[Tensor, " t"],
-        seen: tuple[int, int],
-        expected: Tensor,
-    ) -> int:
-        """The place of a value that an output sees, given that it sees a change from a start on.
+    def sees(self, output: int, cut: int) -> bool:
+        """Whether an output changes where all values from the cut on are the other's."""
+        return any(each == output for _, each in self.seen([(cut, len(self._other))]))
 
-        From `low` on the change is seen, from `high` on it is not; so in the end it is that at low.
-        """
-        (low, output), high = seen, len(event)
-        while high - low > 1:
-            middle = (low + high) // 2
-            pairs = self.seen(event, other, [(middle, len(event))], expected)
-            if any(each == output for _, each in pairs):
-                low = middle
-            else:
-                high = middle
-        return low
-
-    def _differs(self, x: Int64[Tensor, "b t"], expected: Tensor) -> Bool[Tensor, "b t"]:
+    def _differs(self, x: Int64[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
         """Where any bit of an output is another; NaN is like NaN."""
-        got = self._run(x)
+        got, expected = self._run(x), self._expected
         differs = (got != expected) & ~((got != got) & (expected != expected))
         return differs.reshape(*x.shape, -1).any(dim=2).cpu()
 
     def _run(self, x: Int64[Tensor, "b t"]) -> Tensor:
         with torch.no_grad():
-            result = self.outputs(x)
+            result = self._outputs(x)
         if result.ndim < 2 or result.shape[:2] != x.shape:
             raise InvalidInput(
                 f"outputs: expected [b, t, ..] = {[*x.shape]} and more axes, got {[*result.shape]}"

@@ -1,8 +1,9 @@
 """By which values an output has a derivative: through the embeddings that the values go into.
 
 Values are integers, so the derivative is taken by what nn.Embedding makes of them. Which entries of
-which call come from which value is found by trial: a value is changed, and those are its own whose
-index changes. So a shift, an ordering, or a table over several values needs no explanation.
+which call come from which values is found by trial: values are changed, and those entries come from
+them whose index changes. So a shift, an ordering, or a table over several values needs no
+explanation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from ancestral.train.changes import Outputs
+from ancestral.train.changes import Outputs, last_seen
 
-_LONG = 4096
-"""Events longer than this are followed from the tested values alone."""
+_SEARCHES = 128
+"""Entries whose value is searched for, of those that an output has a derivative by."""
 
 
 def derivative_pairs(
@@ -31,30 +32,33 @@ def derivative_pairs(
     Args:
         outputs: what is tested.
         module: whose embeddings are meant.
-        events: the first is where the derivative is taken; the others are what it is changed into.
+        events: the first is where the derivative is taken; the second and third are what it is
+            changed into.
         positions: whose outputs are tested.
         seed: of the weights with which the numbers of an output are summed.
 
     Returns:
-        pairs (output, input) of positions, NaN counted as not 0; and how many calls of embeddings
-        with values the outputs have a derivative by: 0 where nothing could be tested.
+        pairs (output, input) of positions, NaN counted as not 0, not all where there are many; and
+        how many calls of embeddings with values the outputs have a derivative by: 0 where nothing
+        could be tested.
     """
-    t = events.shape[1]
-    sources = _sources(outputs, module, events, range(t) if t <= _LONG else positions)
-    if not sources:
-        return set(), 0
+    sources = _Sources(outputs, module, events)
     pairs: set[tuple[int, int]] = set()
     reached: set[int] = set()
+    if not sources.calls:
+        return pairs, 0
     for position, gradients in _gradients(outputs, module, events[:1], positions, seed):
-        for call, (inputs, entries) in sources.items():
-            gradient = gradients[call]
-            if gradient is None:
+        later = sources.changed(position)
+        for call, gradient in enumerate(gradients):
+            if gradient is None or call not in later:
                 continue
             reached.add(call)
             # NaN is not 0 either.
             nonzero = (gradient != 0).flatten(0, -2).any(dim=-1).cpu()
-            seen = inputs[(inputs >= position) & nonzero[entries]]
-            pairs.update((position, int(s)) for s in seen.unique())
+            for entry in (nonzero & later[call]).nonzero():
+                value = sources.value(call, int(entry), position)
+                if value is not None:
+                    pairs.add((position, value))
     return pairs, len(reached)
 
 
@@ -62,45 +66,68 @@ class _Enough(BaseException):
     """All indices are known: the rest of the pass is not needed. No model catches it."""
 
 
-def _sources(
-    outputs: Outputs, module: nn.Module, events: Int64[Tensor, "n t"], inputs: Sequence[int]
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """By call of an embedding, in the order of the pass: pairs of a value and an entry of it.
+class _Sources:
+    """Which entries of which calls of embeddings come from which values."""
 
-    Returns:
-        positions of the values [k], and flat indices of the entries that change with them [k], for
-        each call that is given values at all.
-    """
-    base = _indices(outputs, module, events[:1], None)
-    found: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-    for other in events[1:3]:
-        for s in inputs:
-            x = events[:1].clone()
-            x[0, s] = other[s]
+    def __init__(self, outputs: Outputs, module: nn.Module, events: Int64[Tensor, "n t"]) -> None:
+        self._outputs, self._module = outputs, module
+        self._events, self._known = events[:3], dict[tuple[int, int], int]()
+        self.calls: int | None = None
+        self._base = self._indices(events[:1])
+        self.calls = 1 + max(self.changed(0), default=-1)
+        """Those up to the last that is given values; the others need not be run."""
+
+    def changed(self, start: int) -> dict[int, Bool[Tensor, " k"]]:
+        """The entries of each call, flattened, that change with the values from a position on."""
+        found: dict[int, Bool[Tensor, " k"]] = {}
+        for other in self._events[1:]:
+            x = self._events[:1].clone()
+            x[0, start:] = other[start:]
             # Where a pass has fewer calls, what is missing is not followed.
-            changed = zip(base, _indices(outputs, module, x, len(base)), strict=False)
-            for call, (before, after) in enumerate(changed):
-                entries = (before != after).flatten().nonzero()[:, 0].cpu()
-                if len(entries):
-                    of_call = found.setdefault(call, ([], []))
-                    of_call[0].append(torch.full_like(entries, s))
-                    of_call[1].append(entries)
-    return {call: (torch.cat(s), torch.cat(e)) for call, (s, e) in sorted(found.items())}
+            pairs = zip(self._base, self._indices(x), strict=False)
+            for call, (before, after) in enumerate(pairs):
+                entries = (before != after).flatten().cpu()
+                if entries.any():
+                    found[call] = found[call] | entries if call in found else entries
+        return found
 
+    def value(self, call: int, entry: int, start: int) -> int | None:
+        """Position, from `start` on, of a value that an entry comes from.
 
-def _indices(outputs: Outputs, module: nn.Module, x: Tensor, calls: int | None) -> list[Tensor]:
-    """What the embeddings are given in a pass, which ends after so many calls."""
-    indices: list[Tensor] = []
+        Args:
+            call: of an embedding.
+            entry: one that changes with the values from the start on.
+            start: as in `changed`.
 
-    def record(index: Tensor, vectors: Tensor) -> Tensor:
-        indices.append(index.clone())
-        if len(indices) == calls:
-            raise _Enough
-        return vectors
+        Returns:
+            None where enough was searched for already.
+        """
+        known = self._known.get((call, entry), -1)
+        if known >= start:
+            return known
+        if len(self._known) >= _SEARCHES:
+            return None
 
-    with torch.no_grad(), _embedded(module, record), suppress(_Enough):
-        outputs(x)
-    return indices
+        def changes(cut: int) -> bool:
+            of_call = self.changed(cut).get(call)
+            return of_call is not None and bool(of_call[entry])
+
+        self._known[call, entry] = last_seen(changes, start, self._events.shape[1])
+        return self._known[call, entry]
+
+    def _indices(self, x: Int64[Tensor, "1 t"]) -> list[Tensor]:
+        """What the embeddings are given in a pass, which ends after those that are needed."""
+        indices: list[Tensor] = []
+
+        def record(index: Tensor, vectors: Tensor) -> Tensor:
+            indices.append(index.clone())
+            if len(indices) == self.calls:
+                raise _Enough
+            return vectors
+
+        with torch.no_grad(), _embedded(self._module, record), suppress(_Enough):
+            self._outputs(x)
+        return indices
 
 
 def _gradients(

@@ -218,6 +218,18 @@ TINY = Recipe(
 )
 """A network that learns a little in a second: for tests."""
 
+TINY_GRU = replace(TINY, name="tiny-gru", model=RecurrentConfig(width=16, layers=1, above=True))
+TINY_LSTM = replace(TINY, name="tiny-lstm", model=RecurrentConfig(cell="lstm", width=16, layers=1))
+TINY_WAVENET = replace(
+    TINY, name="tiny-wavenet", model=WaveNetConfig(width=16, skip=16, dilations=(1, 2, 4))
+)
+TINY_PIXELCNN = replace(
+    TINY, name="tiny-pixelcnn", model=PixelCNNConfig(width=8, layers=1, first_kernel=3, hidden=16)
+)
+TINY_TABLE = replace(
+    TINY, name="tiny-table", model=TableConfig(neighbours=((0, -1),), per_position=True)
+)
+
 
 RECIPES = (
     DEMO,
@@ -239,6 +251,11 @@ RECIPES = (
     TEXT_WAVENET,
     TEXT_TABLE,
     TINY,
+    TINY_GRU,
+    TINY_LSTM,
+    TINY_WAVENET,
+    TINY_PIXELCNN,
+    TINY_TABLE,
 )
 MODELS = ("transformer", "gru", "lstm", "wavenet", "pixelcnn", "mixture", "table")
 

@@ -1,11 +1,13 @@
 """Fit a table: counts of the training part, the strengths of backing off chosen on validation."""
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
 from ancestral.train.data.dataset import Dataset, Part
-from ancestral.train.evaluation import mean_bits, model_log_prob
+from ancestral.train.evaluation import model_log_prob
 from ancestral.train.models.table import Table, TableConfig
 
 STRENGTHS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
@@ -20,25 +22,24 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
         InvalidInput: configuration and data do not fit together (see Table).
     """
     table = Table(config, data.spec).eval()
+    counts = table.counts(data.train.x, data.train.label)
     count = 1 + (data.spec.num_classes is not None) + len(config.neighbours)
     chosen: tuple[float, ...] = (1.0,) * count
-    seen: dict[tuple[float, ...], float] = {}
+    x, held_out = data.validation.x, table.contexts(data.validation.x, data.validation.label)
 
-    def bits(strengths: tuple[float, ...]) -> float:
-        if strengths not in seen:
-            table.fit(data.train.x, data.train.label, strengths)
-            score = mean_bits(model_log_prob(table), data.validation, data.spec.event_shape)
-            seen[strengths] = score
-        return seen[strengths]
+    @functools.cache
+    def nats(strengths: tuple[float, ...]) -> float:
+        """Of the validation part, a value."""
+        return -float(np.log(table.estimate(counts, strengths)[(*held_out, x)]).mean())
 
     for _ in range(_ROUNDS):
         before = chosen
         for i in range(len(chosen)):
             tried = [(*chosen[:i], strength, *chosen[i + 1 :]) for strength in STRENGTHS]
-            chosen = tried[int(np.argmin([bits(each) for each in tried]))]
+            chosen = tried[int(np.argmin([nats(each) for each in tried]))]
         if chosen == before:
             break
-    table.fit(data.train.x, data.train.label, chosen)
+    table.smooth(counts, chosen)
     return table
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ancestral.train.checkpoint import load_checkpoint, save_checkpoint
 from tests.toys import make
@@ -48,6 +49,41 @@ def test_train(cli: Cli, data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("gru", "recurrent"),
+        ("lstm", "recurrent"),
+        ("wavenet", "wavenet"),
+        ("pixelcnn", "pixelcnn"),
+        ("table", "table"),
+    ],
+)
+def test_train_every_family(cli: Cli, data: Path, tmp_path: Path, model: str, family: str) -> None:
+    """A checkpoint of that family, which is read back."""
+    out = tmp_path / "run"
+    arguments = ["--recipe", "tiny", "--data", f"npz:{data}", "--threads", 1, "--steps", 2]
+    result = cli("train", "-o", out, *arguments, "--model", model)
+    assert result.code == 0, result.err
+    trained, checkpoint = load_checkpoint(out)
+    assert checkpoint.config.family == family
+    assert checkpoint.config.summary is not None
+    assert checkpoint.config.summary.recipe == f"tiny-{model}"
+    assert trained.log_prob(torch.zeros(1, 9, dtype=torch.int64), torch.tensor([1])).isfinite()
+
+
+def test_train_in_another_order_without_some_labels(cli: Cli, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--recipe", "tiny", "--data", f"npz:{data}", "--threads", 1, "--steps", 2]
+    options = ["--ordering", "random:4", "--label-dropout", 0.3]
+    result = cli("train", "-o", out, *arguments, *options)
+    assert result.code == 0, result.err
+    trained, _ = load_checkpoint(out)
+    assert trained.data.ordering == "random:4"
+    assert trained.label_optional
+    assert trained.log_prob(torch.zeros(1, 9, dtype=torch.int64), torch.tensor([2])).isfinite()
+
+
+@pytest.mark.parametrize(
     ("options", "word"),
     [
         (["--recipe", "none"], "recipe: expected one of"),
@@ -57,6 +93,11 @@ def test_train(cli: Cli, data: Path, tmp_path: Path) -> None:
         (["--steps", "0"], "steps"),
         (["--threads", "0"], "--threads"),
         (["--device", "cuda"], "cuda"),
+        (["--model", "boltzmann"], "--model: expected one of transformer, gru"),
+        (["--model", "mixture"], "recipe: expected one of"),
+        (["--ordering", "diagonal"], "ordering: expected raster, column"),
+        (["--model", "pixelcnn", "--ordering", "column"], "in raster order"),
+        (["--label-dropout", "1.5"], "label_dropout: expected a number in [0, 1]"),
     ],
 )
 def test_train_refuses(cli: Cli, data: Path, tmp_path: Path, options: list[str], word: str) -> None:

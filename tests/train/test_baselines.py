@@ -26,6 +26,7 @@ def test_independent_pixels_on_the_digits(digits: Dataset) -> None:
     assert result.marginal.nats == pytest.approx(result.conditional.nats)
 
 
+@pytest.mark.slow
 def test_neighbour_table_on_the_digits(digits: Dataset) -> None:
     fit = neighbour_table(digits)
     result = evaluate(fit, digits.test, digits.spec, digits.label_log_prior())

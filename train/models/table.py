@@ -146,40 +146,65 @@ class Table(AutoregressiveModel):
             context = context * (self.cells + 1) + cell
         return nn.functional.embedding(context, self.table)
 
-    @torch.no_grad()
     def fit(
         self,
         x: Int64[NDArray[np.int64], "n t"],
         label: Int64[NDArray[np.int64], " n"] | None,
         strengths: tuple[float, ...],
     ) -> None:
-        """Count, and back off: the closed form of the posterior mean.
+        """Count, and smooth: the closed form of the posterior mean.
 
         Args:
             x: events, by positions.
             label: their classes.
+            strengths: as in `smooth`.
+
+        Raises:
+            InvalidInput: as `smooth`.
+        """
+        self.smooth(self.counts(x, label), strengths)
+
+    def counts(
+        self, x: Int64[NDArray[np.int64], "n t"], label: Int64[NDArray[np.int64], " n"] | None
+    ) -> Float[NDArray[np.float64], "*contexts v"]:
+        """How often each value follows each context: one axis for each part of the context."""
+        found = np.zeros(
+            (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
+        )
+        np.add.at(found, (*self.contexts(x, label), x), 1)
+        return found
+
+    @torch.no_grad()
+    def smooth(
+        self, counts: Float[NDArray[np.float64], "*contexts v"], strengths: tuple[float, ...]
+    ) -> None:
+        """Become the posterior mean of these counts.
+
+        Args:
+            counts: of `counts`.
             strengths: s of each backing off: to 1/v; to the position alone, where there are labels;
                 then to what is left without each neighbour, in their order.
 
         Raises:
             InvalidInput: another number of strengths, or one that is not positive.
         """
+        self.table.copy_(torch.from_numpy(np.log(self.estimate(counts, strengths))).flatten(0, -2))
+
+    def estimate(
+        self, counts: Float[NDArray[np.float64], "*contexts v"], strengths: tuple[float, ...]
+    ) -> Float[NDArray[np.float64], "*all v"]:
+        """p(value | context) with the axes of `shape`; arguments and errors as in `smooth`."""
         labelled = self.data.num_classes is not None
         steps = 1 + labelled + len(self.config.neighbours)
         if len(strengths) != steps or min(strengths) <= 0:
             raise InvalidInput(f"strengths: expected {steps} positive numbers, got {strengths}")
-        counts = np.zeros(
-            (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
-        )
-        np.add.at(counts, (*self._contexts(x, label), x), 1)
         parts = [_backed_off(counts, strengths)] if labelled else []
         if self.label_optional or not labelled:
             kept = (strengths[0], *strengths[1 + labelled :])
             parts.append(_backed_off(counts.sum(axis=1), kept)[:, None])
-        logits = np.log(np.concatenate(parts, axis=1)).reshape(-1, self.data.levels)
-        self.table.copy_(torch.from_numpy(logits))
+        return np.concatenate(parts, axis=1)
 
-    def _contexts(
+    def contexts(
         self, x: Int64[NDArray[np.int64], "n t"], label: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], ...]:
         """Index of each position's context along each axis of the shape: [n, t] each."""

@@ -39,8 +39,8 @@ def classify(
 ) -> None:
     """Find the most probable class of each event, by Bayes' rule.
 
-    p(y | x) is p(x | y) p(y) / p(x), with p(y) of the training data. With the true classes accuracy,
-    log loss and calibration are told; without, the classes are printed, one a line.
+    p(y | x) is p(x | y) p(y) / p(x), with p(y) of the training data. With the true classes,
+    accuracy, log loss and calibration are told; without, the classes are printed, one a line.
     """
     from ancestral.cli.arrays import pick, read_arrays
     from ancestral.engine import Engine
