@@ -51,13 +51,19 @@ def render(rows: Sequence[Row]) -> str:
         parts += [
             f"### {case}: {about}",
             "",
-            f"{machine}, {threads} threads; {_versions(group)}.",
+            f"{machine}, {threads} threads; {_versions(group)}.{_published(case)}",
             "",
             *_HEAD,
             *map(_line, group),
             "",
         ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _published(case: str) -> str:
+    """What others found, for whom "whole network" stands in the table."""
+    found = CASES[case].published if case in CASES else ""
+    return f" Published: {found}." if found else ""
 
 
 def _line(row: Row) -> str:
