@@ -15,7 +15,9 @@ References:
     Doucet and Johansen (2011), A tutorial on particle filtering and smoothing: fifteen years later,
     Oxford Handbook of Nonlinear Filtering, sections 3.4 and 3.5.
     Naesseth, Lindsten, Schoen (2019), Elements of sequential Monte Carlo, Foundations and Trends in
-    Machine Learning 12(3), arXiv:1903.04797, sections 2.2 and 3.2.
+    Machine Learning 12(3), arXiv:1903.04797, chapter 2.
+    Whiteley, Lee, Heine (2016), On the role of interaction in sequential Monte Carlo algorithms,
+    Bernoulli 22(1), arXiv:1309.2918: unbiased also where the weights decide when to resample.
 """
 
 import math

@@ -32,6 +32,7 @@ from ancestral.manifest import (
     Manifest,
     seal,
 )
+from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import family_of, model_config
 from ancestral.train.models.graphs import PARALLEL, GraphName, build, graphs_of
@@ -64,7 +65,8 @@ def export_bundle(
 
     Raises:
         InvalidInput: there is something else at `out`, or an unknown graph is asked for.
-        ExportError: a graph could not be made or breaks a rule.
+        ExportError: the model's conditionals see the future, or a graph could not be made or breaks
+            a rule.
         OSError: the bundle could not be written; what was there before stays.
     """
     out = Path(out).resolve()
@@ -75,6 +77,8 @@ def export_bundle(
     if unknown or not graphs:
         raise InvalidInput(f"graphs: expected some of {list(graphs_of(model))}, got {list(graphs)}")
     model = copy.deepcopy(model).cpu().eval()
+    progress("causality")
+    _check_causality(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     work.chmod(0o777 & ~_umask())
@@ -165,6 +169,20 @@ def _check_model(model: AutoregressiveModel) -> None:
         raise InvalidInput(f"model: expected an AutoregressiveModel, got {type(model).__name__}")
     if model.data.length < 3:
         raise InvalidInput(f"model: events of 3 positions or more, got {model.data.length}")
+
+
+def _check_causality(model: AutoregressiveModel) -> None:
+    """Refuse a model whose log-probabilities would be of nothing that can be sampled.
+
+    Raises:
+        ExportError: an output of its parallel form sees its own value or a later one.
+    """
+    report = check_causality(model)
+    if not report.passed:
+        raise ExportError(
+            f"the model sees the future: {report.sentence}. Expected predict(x, label)[:, t] to be "
+            f"of x[:, :t] alone: shift what it is fed by one position, or mask what comes later"
+        )
 
 
 def _check_target(out: Path, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from ancestral import __version__
 from ancestral.cli.bench import bench
+from ancestral.cli.check_causality import check_causality
 from ancestral.cli.classify import classify
 from ancestral.cli.doctor import doctor
 from ancestral.cli.export import export
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         classify: "ancestral classify bundles/digits events.npz -o classes.npz",
     },
     "Check it": {
+        check_causality: "ancestral check-causality runs/digits",
         info: "ancestral info bundles/digits",
         verify: "ancestral verify bundles/digits --json",
         bench: "ancestral bench bundles/digits --batch 1,16,64",

@@ -1,0 +1,41 @@
+"""`ancestral check-causality`: whether the conditionals of a checkpoint see the future."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ancestral.cli.installed import require
+from ancestral.cli.options import Json
+from ancestral.cli.output import json_text
+
+
+def check_causality(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `ancestral train` wrote.")
+    ],
+    positions: Annotated[
+        int | None,
+        typer.Option(
+            help="Positions to test at most. Default: 64, fewer of a large model.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change values, and take derivatives by them: what was predicted up to there must not notice.
+
+    Exit 1 where it does. `ancestral export` runs the same test, and refuses such a model.
+    """
+    require("check-causality", ("torch",), "train")
+    from ancestral.train.causality import check_causality as check
+    from ancestral.train.checkpoint import load_checkpoint
+
+    model, _ = load_checkpoint(checkpoint)
+    report = check(model, most=positions)
+    if json:
+        typer.echo(json_text({"checkpoint": str(checkpoint), **report.to_json()}))
+    else:
+        typer.echo(report.sentence)
+    if not report.passed:
+        raise typer.Exit(1)
