@@ -34,6 +34,7 @@ _HEAD_MULTIPLE = 8
 def translations(form: Form) -> Table:
     """The table of a form: torch operator -> function that writes ONNX nodes."""
     table: Table = {
+        torch.ops.aten.linear.default: linear,
         torch.ops.aten.scaled_dot_product_attention.default: causal_attention,
         torch.ops.ancestral.mass_threshold.default: mass_threshold,
         torch.ops.ancestral.residual_norm.default: residual_norm,
@@ -217,6 +218,19 @@ def mass_threshold(z: Value, w: Value, mass: Value, inclusive: bool) -> Value:
         )
         low = op.Add(low, op.Where(held, width, zero))
     return low
+
+
+def linear(x: Value, weight: Value, bias: Value = None) -> Value:
+    """Gemm of x with its rows in one axis: it reads the weight [d_out, d_in] as it is stored.
+
+    The exporter's own way, MatMul with a transposed weight, is folded into a second weight.
+    """
+    d_out, d_in = (int(size) for size in weight.shape)
+    flat = x if len(x.shape) == 2 else op.Reshape(x, _ints(-1, d_in))
+    y = op.Gemm(flat, weight, *([] if bias is None else [bias]), transB=1)
+    if len(x.shape) == 2:
+        return y
+    return op.Reshape(y, op.Concat(op.Shape(x, end=-1), _ints(d_out), axis=0))
 
 
 def causal_attention(  # noqa: PLR0913 - the arguments of the torch operator

@@ -84,7 +84,7 @@ class CausalityReport:
         more = len(by_output) - _NAMED
         return (
             f"{len(by_output)} of {self.length} outputs see their own value or a later one: {first}"
-            f"{f'; and {more} more' if more > 0 else ''} ({tested})"
+            f"{f'; and {more} more' if more > 0 else ''}; {tested}"
         )
 
     def to_json(self) -> dict[str, object]:
@@ -104,8 +104,8 @@ def _in_words(leaks: Sequence[Leak]) -> str:
     inputs = sorted({leak.input for leak in leaks})
     more = len(inputs) - _NAMED
     named = ", ".join(str(s) for s in inputs[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-    hows = " and ".join(sorted({leak.how for leak in leaks}, reverse=True))
-    return f"output {leaks[0].output} sees x at {named} by {hows}"
+    hows = ", ".join(sorted({leak.how for leak in leaks}, reverse=True))
+    return f"output {leaks[0].output} sees x at {named} ({hows})"
 
 
 def check_causality(
@@ -133,7 +133,7 @@ def check_causality(
         label = None if classes is None else torch.arange(len(x), device=x.device) % classes
         return model.predict(x, label)
 
-    positions = tested_positions(model.data, most, seed)
+    positions = positions_to_test(model.data, most, seed)
     return check_outputs(outputs, t, model.data.levels, positions, module=model, seed=seed)
 
 
@@ -177,7 +177,7 @@ def check_outputs(
     return CausalityReport(tuple(sorted(leaks)), tuple(positions), length, embeddings)
 
 
-def tested_positions(data: DataSpec, most: int, seed: int) -> tuple[int, ...]:
+def positions_to_test(data: DataSpec, most: int, seed: int) -> tuple[int, ...]:
     """The first two, the last, both sides of the edges of rows, and others by seed, in order.
 
     A row goes along all axes but the one that changes least often in the data's ordering.

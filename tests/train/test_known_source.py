@@ -1,4 +1,4 @@
-"""The known source: a distribution, sampled as it says, and divergences that are what they claim."""
+"""The known source: sampled as it says, and divergences that are what they claim."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_samples_are_the_sources() -> None:
 
 
 def test_order_2_is_enough_and_order_1_is_not() -> None:
-    """Excess bits fall to almost nothing at the source's own order; both divergences are positive."""
+    """Excess bits fall to almost nothing at the source's own order; neither divergence does."""
     data = source_data(3000)
     found = []
     for order in (1, 2):
