@@ -25,7 +25,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         "__name__": "own_model",
         "print": lambda *values: printed.append(" ".join(map(str, values))),
     }
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
         patch.chdir(tmp_path_factory.mktemp("own_model"))
         for block in blocks("python"):
             exec(compile(block, str(DOCUMENT), "exec"), names)
