@@ -13,6 +13,7 @@ from ancestral.train.likelihoods.logistic_mixture import (
     LogisticMixture,
     given_channels,
 )
+from tests.triton_kernels.single import exported, run
 
 LEVELS = (2, 3, 17, 256, 1000)
 
@@ -90,6 +91,27 @@ def test_forced_values_win() -> None:
     value, log_p = mixture.draw_or_take(p, u, forced)
     assert torch.equal(value, torch.where(forced >= 0, forced, mixture.draw(p, u)))
     assert torch.equal(log_p, mixture.log_prob(p, value))
+
+
+class LogProb(torch.nn.Module):
+    """A likelihood as a module, for the exporter."""
+
+    def forward(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return LogisticMixture(256, 4).log_prob(parameters, x)
+
+
+def test_exported_masses_far_from_the_components() -> None:
+    """In ONNX Runtime too: values thousands of scales away keep their log-probabilities."""
+    mixture = LogisticMixture(256, 4)
+    p, x = parameters(mixture, 400).float(), torch.arange(400) % 256
+    p[:, 8:] -= 5.0  # narrow
+    b = torch.export.Dim("b", min=1)
+    session = exported(LogProb(), (p, x), "portable", ({0: b}, {0: b}))
+    got = run(session, (p, x))[0].astype(np.float64)
+    exact = mixture.log_prob(p.double(), x).numpy()
+    assert (exact < -100).sum() > 20, "some are far"
+    assert ((exact > -40) & (exact < -15)).sum() > 5, "some are where a sigmoid would round"
+    assert (np.abs(got - exact) / (1 + np.abs(exact))).max() < 2e-5
 
 
 def test_a_wider_interval_is_noticed() -> None:
