@@ -84,6 +84,15 @@ def test_draw_counts_the_edges_below_u(levels: int) -> None:
         assert (counts - n * mass).abs().max() <= 1.0
 
 
+@pytest.mark.parametrize("levels", [17, 256, 65_536])
+def test_one_level_can_be_certain(levels: int) -> None:
+    """However many there are: the least scale is narrow beside the width of a level."""
+    mixture = LogisticMixture(levels, 1)
+    middle = levels // 2
+    p = torch.tensor([[0.0, 2 * middle / (levels - 1) - 1, -30.0]], dtype=torch.float64)
+    assert mixture.log_prob(p, torch.tensor([middle])).exp() > 0.9
+
+
 def test_forced_values_win() -> None:
     mixture = LogisticMixture(17, 3)
     p, u = parameters(mixture, 6), torch.full((6,), 0.4)

@@ -26,7 +26,9 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 
 LEAST_LOG_SCALE = -7.0
-"""Of a component, where the levels span 2: PixelCNN++'s own bound."""
+"""Of a component, where the levels span 2: PixelCNN++'s own bound, made for 256 levels."""
+_LEAST_WIDTHS = -2.0
+"""Where there are more levels: of a component, by the log of its scale in widths of a level."""
 
 
 @final
@@ -90,7 +92,8 @@ class LogisticMixture:
         """Logits of the weights, means and log scales, [.., K] each, at least in float32."""
         wide = parameters if parameters.dtype == torch.float64 else parameters.float()
         weight, mean, log_scale = wide.chunk(3, dim=-1)
-        return weight, mean, log_scale.clamp_min(LEAST_LOG_SCALE)
+        least = min(LEAST_LOG_SCALE, math.log(2 / (self.levels - 1)) + _LEAST_WIDTHS)
+        return weight, mean, log_scale.clamp_min(least)
 
     def _edge(self, index: Int64[Tensor, "*b"], like: Tensor) -> Float[Tensor, "*b 1"]:
         """The edge above a level, for all components."""
