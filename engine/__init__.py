@@ -1,8 +1,21 @@
-"""Bundles on backends: samples, log-probabilities, classes, completions, verification."""
+"""Bundles on backends: samples, log-probabilities, bounds, latents, verification."""
 
+from ancestral.bound import Bound
+from ancestral.engine.autoregressive import AutoregressiveEngine, Samples
 from ancestral.engine.classify import Classification
-from ancestral.engine.engine import Engine, Samples
+from ancestral.engine.engine import Engine
+from ancestral.engine.latent import LatentEngine, LatentSamples
 from ancestral.engine.particles import Completion
 from ancestral.sampling import Sampling
 
-__all__ = ["Classification", "Completion", "Engine", "Samples", "Sampling"]
+__all__ = [
+    "AutoregressiveEngine",
+    "Bound",
+    "Classification",
+    "Completion",
+    "Engine",
+    "LatentEngine",
+    "LatentSamples",
+    "Samples",
+    "Sampling",
+]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ancestral.engine.engine import Engine
+    from ancestral.engine.autoregressive import AutoregressiveEngine
 
 _ROWS = 1024
 """Pairs of an event and a class that are laid out at a time."""
@@ -39,7 +39,7 @@ class Classification:
         return len(self.label)
 
 
-def classify(engine: "Engine", x: Int64[NDArray[np.int64], "n t"]) -> Classification:
+def classify(engine: "AutoregressiveEngine", x: Int64[NDArray[np.int64], "n t"]) -> Classification:
     """Evaluate every event under every class, and weigh with the label prior p(y).
 
     "No label", which some models know beside their classes, is none of them.
@@ -73,7 +73,7 @@ def classify(engine: "Engine", x: Int64[NDArray[np.int64], "n t"]) -> Classifica
 
 
 def _log_likelihood(
-    engine: "Engine", x: Int64[NDArray[np.int64], "n t"], classes: int
+    engine: "AutoregressiveEngine", x: Int64[NDArray[np.int64], "n t"], classes: int
 ) -> Float64[NDArray[np.float64], "n k"]:
     """log p(x | y) of each event under each class, in nats; those of an event side by side."""
     step = max(1, _ROWS // classes)

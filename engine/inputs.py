@@ -28,6 +28,59 @@ def events(x: ArrayLike, data: DataSpec) -> Integers:
     return data.in_order(array)
 
 
+def real_events(x: ArrayLike, data: DataSpec) -> NDArray[Any]:
+    """Events [n, t] for a density: levels as int64, or real values in units of levels as float32.
+
+    Raises:
+        InvalidInput: another shape, a value that is no level, or one that is not finite.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind != "f":
+        return events(x, data)
+    flat = array.reshape(len(array), -1) if array.ndim > 1 else array
+    if array.ndim < 2 or array.shape[1:] not in (data.event_shape, (data.length,)):
+        raise InvalidInput(
+            f"x: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
+            f"got shape {array.shape}"
+        )
+    return real("x", flat, (None, data.length))
+
+
+def real(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    """Finite numbers of a shape whose None may be any length from 1.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    array = np.asarray(values)
+    fits = array.ndim == len(shape) and all(
+        size == wanted or (wanted is None and size > 0)
+        for size, wanted in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype.kind not in "fiu" or not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InvalidInput(
+            f"{name}: expected numbers of shape [{wanted}], got {array.dtype} {list(array.shape)}"
+        )
+    _finite(name, array)
+    return array.astype(np.float32)
+
+
+def codes(values: ArrayLike, shape: tuple[int | None, ...], levels: int) -> Integers:
+    """Codes 0 .. levels - 1 [n, m].
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    array = _integers("z", values)
+    if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
+        raise InvalidInput(
+            f"z: expected codes [n, {', '.join(map(str, shape[1:]))}], got shape {array.shape}"
+        )
+    _within("z", array, 0, levels - 1)
+    return array
+
+
 def labels(
     values: ArrayLike | int | None, n: int, data: DataSpec, optional: bool
 ) -> Integers | None:
@@ -114,10 +167,19 @@ def _integers(name: str, values: ArrayLike | int) -> Integers:
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"{name}: expected an array of integers, got {error}") from error
     if array.dtype.kind not in "iu":
+        if array.dtype.kind == "f":
+            _finite(name, array)
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise InvalidInput(f"{name}: expected values below 2^63, got {array.max()}")
     return array.astype(np.int64)
+
+
+def _finite(name: str, array: NDArray[Any]) -> None:
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        at = tuple(int(i) for i in wrong[0])
+        raise InvalidInput(f"{name}: expected finite numbers, got {array[at]} at index {at}")
 
 
 def _within(name: str, array: Integers, least: int, most: int) -> None:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from ancestral import errors
 from ancestral.bundle import Bundle
 from ancestral.engine import loop
+from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.backends import BACKENDS
-from ancestral.engine.engine import Engine
 from ancestral.engine.inputs import count
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import AncestralError, InvalidInput
@@ -208,12 +208,12 @@ def main() -> None:
 
 
 def _measure(request: _Request) -> list[MeasureRow]:
-    # A runtime that is missing is named by Engine.load.
+    # A runtime that is missing is named by AutoregressiveEngine.load.
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module(f"ancestral.engine.backends.{request.backend}")
     before = memory_now()
     begin = time.perf_counter()
-    engine = Engine.load(
+    engine = AutoregressiveEngine.load(
         request.path, backend=request.backend, device=request.device, threads=request.threads
     )
     engine.session("step")
@@ -248,7 +248,7 @@ def _measure(request: _Request) -> list[MeasureRow]:
     ]
 
 
-def _time_steps(engine: Engine, batch: int, rounds: int) -> _Steps:
+def _time_steps(engine: AutoregressiveEngine, batch: int, rounds: int) -> _Steps:
     """Sample a batch `rounds` times and time each step.
 
     Where all positions take longer than ROUND_SECONDS, evenly spaced ones are timed: a position is
@@ -283,7 +283,7 @@ def _time_steps(engine: Engine, batch: int, rounds: int) -> _Steps:
     return _Steps(step * 1e3, float(np.median(around) + step.mean() * (t - first)))
 
 
-def _start(engine: Engine, batch: int) -> dict[str, Array]:
+def _start(engine: AutoregressiveEngine, batch: int) -> dict[str, Array]:
     """What the step graph is given at the beginning: nothing is observed that may be drawn."""
     first, t = engine.bundle.manifest.first_position, engine.data.length
     observed = np.full((batch, t), -1, np.int64)
@@ -299,7 +299,7 @@ def _start(engine: Engine, batch: int) -> dict[str, Array]:
     return arrays if labels is None else arrays | {"label": labels}
 
 
-def _labels(engine: Engine, batch: int) -> NDArray[np.int64] | None:
+def _labels(engine: AutoregressiveEngine, batch: int) -> NDArray[np.int64] | None:
     classes = engine.data.num_classes
     return None if classes is None else np.arange(batch, dtype=np.int64) % classes
 
@@ -318,7 +318,7 @@ def _timed_step(binding: Binding, on_device: bool) -> float:
     return time.perf_counter() - begin
 
 
-def _log_prob_rate(engine: Engine, batch: int, rounds: int) -> float:
+def _log_prob_rate(engine: AutoregressiveEngine, batch: int, rounds: int) -> float:
     """Events evaluated a second, by the median round; a slow one is not repeated."""
     u = loop.Noise(1, 0).uniforms(batch, engine.data.length)
     x = (u * engine.data.levels).astype(np.int64)

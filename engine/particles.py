@@ -33,7 +33,7 @@ from ancestral.engine import loop
 from ancestral.philox import Stream, uniforms
 
 if TYPE_CHECKING:
-    from ancestral.engine.engine import Engine
+    from ancestral.engine.autoregressive import AutoregressiveEngine
 
 UNEVEN = 0.5
 """Resampled is where the effective sample size is below this share of the particles."""
@@ -75,7 +75,7 @@ class Completion:
 
 
 def complete(
-    engine: "Engine",
+    engine: "AutoregressiveEngine",
     observed: Int64[NDArray[np.int64], " t"],
     label: int | None,
     noise: loop.Noise,
@@ -152,7 +152,7 @@ def runs(given: Int64[NDArray[np.int64], " t"]) -> Iterator[tuple[int, int]]:
 
 
 def _filtered(
-    engine: "Engine",
+    engine: "AutoregressiveEngine",
     observed: Int64[NDArray[np.int64], " t"],
     label: int | None,
     noise: loop.Noise,
@@ -205,7 +205,7 @@ def _filtered(
 
 
 def _exact(
-    engine: "Engine",
+    engine: "AutoregressiveEngine",
     observed: Int64[NDArray[np.int64], " t"],
     label: int | None,
     noise: loop.Noise,

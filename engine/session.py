@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from ancestral.bundle import Bundle
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
@@ -76,4 +77,8 @@ class Backend(Protocol):
 
     def session(self, graph: str) -> Session:
         """Load a graph of the bundle."""
+        ...
+
+    def of(self, bundle: Bundle) -> "Backend":
+        """The same runtime, device and threads over another bundle."""
         ...

@@ -14,7 +14,7 @@ from ancestral.sampling import Sampling
 from ancestral.units import bits_per_dim
 
 if TYPE_CHECKING:
-    from ancestral.engine.engine import Engine
+    from ancestral.engine.autoregressive import AutoregressiveEngine
 
 Floats = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class Draws:
         )
 
 
-def verify(engine: "Engine") -> ParityReport:
+def verify(engine: "AutoregressiveEngine") -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
     Every graph of the bundle takes part: log_prob and logits in parallel; redraw at every position;
@@ -136,7 +136,7 @@ def kl_divergence(p: Floats, q: Floats) -> Floats:
 
 
 def _distributions(
-    engine: "Engine", answers: dict[str, Array], label: Array | None, limits: Limits
+    engine: "AutoregressiveEngine", answers: dict[str, Array], label: Array | None, limits: Limits
 ) -> tuple[float, int]:
     """Largest KL(reference || backend), and flips of the most probable value beyond limits."""
     at, reference = answers["at"], answers["distribution"]
@@ -169,7 +169,7 @@ def _compare(got: Array, expected: Array, margin: Array, limits: Limits) -> Draw
 
 
 def _steps(
-    engine: "Engine", graph: str, answers: dict[str, Array], limits: Limits
+    engine: "AutoregressiveEngine", graph: str, answers: dict[str, Array], limits: Limits
 ) -> tuple[Draws, list[Array]]:
     """Step along the uniforms, and along the events in each way that there is.
 
@@ -200,7 +200,7 @@ def _steps(
 
 
 def _after_prefill(
-    engine: "Engine", binding: Binding, x: Array, log_p: Array, label: Array | None
+    engine: "AutoregressiveEngine", binding: Binding, x: Array, log_p: Array, label: Array | None
 ) -> Array:
     """log p [n, t] where the first half comes from `log_p` and the rest from prefill's cache."""
     n, t = x.shape

@@ -1,53 +1,30 @@
-"""Write a bundle: weights once, graphs that point into them, known answers, the manifest last."""
+"""Export a model: checked first, then written whole or not at all."""
 
 import copy
-import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import onnx_ir
-from safetensors.numpy import save
-
-import ancestral
-from ancestral.bundle import MANIFEST
+from ancestral.bundle import MANIFEST, PRIOR
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export.graphs import export_graph, export_parallel
-from ancestral.export.known_answers import known_answers
-from ancestral.export.lint import lint
-from ancestral.export.operators import Form
-from ancestral.export.tied import multiply_in_place
-from ancestral.export.weights import point_into, to_bytes, weights_file
-from ancestral.files import write_atomically
-from ancestral.manifest import (
-    FORMAT_VERSION,
-    Component,
-    FileEntry,
-    GraphEntry,
-    Manifest,
-    seal,
-)
+from ancestral.export.content import Progress, write_autoregressive, write_latent
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import family_of, model_config
-from ancestral.train.models.graphs import PARALLEL, GraphName, build, graphs_of
-
-WEIGHTS = "graphs/weights.safetensors"
-"""Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
-KNOWN_ANSWERS = "known_answers.safetensors"
-
-Progress = Callable[[str], None]
+from ancestral.train.models.families import Model
+from ancestral.train.models.graphs import GraphName, graphs_of
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.vae import VAE
+from ancestral.train.models.vqvae import VQVAE
 
 
 def export_bundle(
-    model: AutoregressiveModel,
+    model: Model,
     out: str | Path,
     *,
+    prior: AutoregressiveModel | None = None,
     label_prior: Sequence[float] | None = None,
     graphs: Sequence[GraphName] | None = None,
     overwrite: bool = False,
@@ -58,8 +35,10 @@ def export_bundle(
     Args:
         model: of this project or of your own class; it is not changed.
         out: the bundle's directory.
-        label_prior: p(y) for y = 0 .. num_classes - 1; even where it is not given.
-        graphs: which graphs to export; all that the model can have where None.
+        prior: of a model over codes: the autoregressive model of these codes.
+        label_prior: p(y) for y = 0 .. num_classes - 1, of an autoregressive model or such a prior;
+            even where it is not given.
+        graphs: which graphs of an autoregressive model to export; all that it can have where None.
         overwrite: replace a bundle that is there.
         progress: told each thing that is about to be done.
 
@@ -71,104 +50,81 @@ def export_bundle(
     """
     out = Path(out).resolve()
     _check_target(out, overwrite)
-    _check_model(model)
-    graphs = graphs_of(model) if graphs is None else graphs
-    unknown = sorted(set(graphs) - set(graphs_of(model)))
-    if unknown or not graphs:
-        raise InvalidInput(f"graphs: expected some of {list(graphs_of(model))}, got {list(graphs)}")
-    model = copy.deepcopy(model).cpu().eval()
-    progress("causality")
-    _check_causality(model)
+    _check_prior(model, prior)
+    autoregressive = model if isinstance(model, AutoregressiveModel) else prior
+    chosen: Sequence[GraphName] = ()
+    classes: tuple[float, ...] | None = None
+    if autoregressive is not None:
+        chosen = _check_autoregressive(autoregressive, graphs)
+        autoregressive = copy.deepcopy(autoregressive).cpu().eval()
+        progress("causality")
+        _check_causality(autoregressive)
+        classes = _prior(label_prior, autoregressive.data.num_classes)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     work.chmod(0o777 & ~_umask())
     try:
-        _write(model, work, label_prior, graphs, progress)
+        if isinstance(model, AutoregressiveModel):
+            assert autoregressive is not None
+            write_autoregressive(autoregressive, work, classes, chosen, progress)
+        else:
+            if autoregressive is not None:
+                progress("prior")
+                write_autoregressive(autoregressive, work / PRIOR, classes, chosen, progress)
+            write_latent(_resolved(model), work, progress)
         _swap(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
 
 
-def _write(
-    model: AutoregressiveModel,
-    folder: Path,
-    label_prior: Sequence[float] | None,
-    graphs: Sequence[GraphName],
-    progress: Progress,
-) -> None:
-    files: dict[str, FileEntry] = {}
+def _check_autoregressive(
+    model: AutoregressiveModel, graphs: Sequence[GraphName] | None
+) -> Sequence[GraphName]:
+    """The graphs that are to be exported.
 
-    def write(name: str, data: bytes) -> None:
-        write_atomically(folder / name, data)
-        files[name] = FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-    progress("weights")
-    weights = weights_file(model)
-    write(WEIGHTS, weights.content)
-    entries: dict[str, GraphEntry] = {}
-    for name, forms in _graphs(model, graphs, progress):
-        signature = build(name, model).signature
-        names: dict[str, str] = {}
-        for form, graph in forms.items():
-            problems = lint(graph, form, signature)
-            if problems:
-                raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
-            point_into(graph.graph, weights.slots, Path(WEIGHTS).name)
-            if form == "onnxruntime":
-                multiply_in_place(graph.graph)
-            suffix = "" if form == "portable" else f".{form}"
-            names[form] = f"graphs/{name}{suffix}.onnx"
-            write(names[form], to_bytes(graph))
-        entries[name] = GraphEntry(signature=signature, files=names)
-    progress("known answers")
-    write(KNOWN_ANSWERS, save(known_answers(model)))
-    manifest = Manifest(
-        version=FORMAT_VERSION,
-        kind="autoregressive",
-        dtype="float32",
-        data=model.data,
-        label_prior=_prior(label_prior, model.data.num_classes),
-        label_optional=model.label_optional,
-        first_position=1 if model.first_position else 0,
-        components={
-            "model": Component(
-                family=family_of(model),
-                config=model_config(model),
-                parameters=sum(p.numel() for p in model.parameters()),
-            )
-        },
-        graphs=entries,
-        weights=WEIGHTS,
-        known_answers=KNOWN_ANSWERS,
-        files=files,
-        written_by=_versions(),
-    )
-    values = manifest.model_dump(mode="json")
-    values["sha256"] = seal(values)
-    write_atomically(folder / MANIFEST, json.dumps(values, indent=1).encode())
-
-
-def _graphs(
-    model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress
-) -> Iterator[tuple[GraphName, dict[Form, onnx_ir.Model]]]:
-    """Each graph in its forms; those that share a pass are traced together."""
-    together = [name for name in names if name in PARALLEL]
-    if together:
-        progress(f"graphs {', '.join(together)}")
-        parallel = export_parallel(model)
-        yield from ((name, parallel[name]) for name in together)
-    for name in names:
-        if name not in PARALLEL:
-            progress(f"graph {name}")
-            yield name, export_graph(build(name, model))
-
-
-def _check_model(model: AutoregressiveModel) -> None:
-    if not isinstance(model, AutoregressiveModel):
-        raise InvalidInput(f"model: expected an AutoregressiveModel, got {type(model).__name__}")
+    Raises:
+        InvalidInput: events that are too short, or graphs that the model cannot have.
+    """
     if model.data.length < 3:
         raise InvalidInput(f"model: events of 3 positions or more, got {model.data.length}")
+    graphs = graphs_of(model) if graphs is None else graphs
+    unknown = sorted(set(graphs) - set(graphs_of(model)))
+    if unknown or not graphs:
+        raise InvalidInput(f"graphs: expected some of {list(graphs_of(model))}, got {list(graphs)}")
+    return graphs
+
+
+def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
+    """Whether a model has the prior that it needs, and none that it has no use for.
+
+    Raises:
+        InvalidInput: it has not.
+    """
+    if not isinstance(model, AutoregressiveModel | LatentVariableModel):
+        raise InvalidInput(
+            f"model: expected an AutoregressiveModel or a LatentVariableModel, "
+            f"got {type(model).__name__}"
+        )
+    needs = isinstance(model, LatentVariableModel) and model.prior is None
+    if needs != (prior is not None):
+        raise InvalidInput(
+            f"prior: expected {'an autoregressive model of the codes' if needs else 'none'} for "
+            f"{type(model).__name__}, got {'none' if prior is None else type(prior).__name__}"
+        )
+    if isinstance(model, VQVAE) and prior is not None:
+        expected, got = model.code_data, prior.data
+        if (expected.event_shape, expected.levels) != (got.event_shape, got.levels):
+            raise InvalidInput(
+                f"prior: expected a model of codes {expected.event_shape} of {expected.levels} "
+                f"levels, got one of {got.event_shape} of {got.levels}"
+            )
+
+
+def _resolved(model: LatentVariableModel) -> LatentVariableModel:
+    """A copy whose prior needs no encoder."""
+    own = copy.deepcopy(model).cpu().eval()
+    return own.resolved() if isinstance(own, VAE) else own
 
 
 def _check_causality(model: AutoregressiveModel) -> None:
@@ -198,8 +154,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
     if not overwrite:
         raise InvalidInput(f"{out}: there is a bundle already; pass --overwrite to replace it")
     try:
-        values = json.loads((out / MANIFEST).read_bytes())
-        known = {MANIFEST, *values["files"], values["weights"], values["known_answers"]}
+        known = set(_files_of(out))
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
             f"{out}: its {MANIFEST} is no bundle's, so nothing is replaced"
@@ -208,6 +163,14 @@ def _check_target(out: Path, overwrite: bool) -> None:
     foreign = sorted(str(name) for file in files if str(name := file.relative_to(out)) not in known)
     if foreign:
         raise InvalidInput(f"{out}: holds files that are no part of the bundle: {foreign}")
+
+
+def _files_of(bundle: Path) -> Iterator[str]:
+    """The files that belong to a bundle and to its prior's, by their paths in it."""
+    values = json.loads((bundle / MANIFEST).read_bytes())
+    yield from (MANIFEST, *values["files"], values["weights"], values["known_answers"])
+    if (bundle / PRIOR / MANIFEST).is_file():
+        yield from (f"{PRIOR}/{name}" for name in _files_of(bundle / PRIOR))
 
 
 def _umask() -> int:
@@ -240,12 +203,3 @@ def _prior(prior: Sequence[float] | None, num_classes: int | None) -> tuple[floa
     if len(prior) != num_classes or min(prior) < 0 or abs(sum(prior) - 1) > 1e-6:
         raise InvalidInput(f"label_prior: expected {num_classes} probabilities, got {prior}")
     return tuple(float(p) for p in prior)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "onnx", "onnxscript", "safetensors", "numpy")
-    return {
-        "ancestral": ancestral.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }

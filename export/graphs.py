@@ -20,10 +20,11 @@ from ancestral.export.operators import (
 )
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, Program, build
+from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
+from ancestral.train.models.program import Program
 
 OPSET = 24
-_TRACED = {"b": 2, "s": 3, "t": 3}
+_TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}
 """Sizes that a graph is traced with: 0 and 1 would be specialised away."""
 
 
@@ -82,8 +83,9 @@ def _keep(model: onnx_ir.Model, signature: GraphSignature) -> onnx_ir.Model:
 def _trace(program: Program) -> torch.export.ExportedProgram:
     specs = program.signature.inputs
     inputs = tuple(_example(spec) for spec in specs)
-    longest = {"b": 2**20, "s": program.model.data.length, "t": program.model.data.length}
-    sizes = {axis: torch.export.Dim(axis, min=1, max=size) for axis, size in longest.items()}
+    sizes = {
+        axis: torch.export.Dim(axis, min=1, max=size) for axis, size in program.longest.items()
+    }
     shapes = tuple(
         {i: sizes[axis] for i, axis in enumerate(spec.axes) if isinstance(axis, str)}
         for spec in specs

@@ -32,6 +32,7 @@ class Batches:
 
     Attributes:
         x: values of all events.
+        chance: probability that each is 1, where binary data are drawn anew at each use.
         label: their classes.
         size: events a batch, at most all of them.
     """
@@ -57,6 +58,7 @@ class Batches:
         if config.label_dropout and spec.num_classes is None:
             raise InvalidInput("label_dropout: the events have no labels")
         self.x = torch.from_numpy(part.x)
+        self.chance = None if part.chance is None else torch.from_numpy(part.chance)
         self.label = None if part.label is None else torch.from_numpy(part.label)
         self.size = min(config.batch_size, len(part))
         self._spec, self._config = spec, config
@@ -70,6 +72,9 @@ class Batches:
         index = self._order[self._next : self._next + self.size]
         self._next += self.size
         x = self.x[index]
+        if self.chance is not None:
+            chance = self.chance[index]
+            x = (torch.rand(chance.shape, generator=self._generator) < chance).long()
         if self._config.shift:
             x = self._moved(x)
         read = self._noisy(x) if self._config.noise else x

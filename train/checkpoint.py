@@ -20,8 +20,13 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_together
 from ancestral.train.data.dataset import Split
-from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import build_model, config_from_json, family_of, model_config
+from ancestral.train.models.families import (
+    Model,
+    build_model,
+    config_from_json,
+    family_of,
+    model_config,
+)
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 WEIGHTS, SPLIT, CONFIG = "weights.safetensors", "split.safetensors", "config.json"
@@ -91,7 +96,7 @@ class Checkpoint:
 
 def save_checkpoint(
     path: str | Path,
-    model: AutoregressiveModel,
+    model: Model,
     *,
     split: Split | None = None,
     training: dict[str, Any] | None = None,
@@ -136,7 +141,7 @@ def save_checkpoint(
     write_together({folder / name: data for name, data in contents.items()})
 
 
-def load_checkpoint(path: str | Path) -> tuple[AutoregressiveModel, Checkpoint]:
+def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
     """The model, in evaluation mode on the CPU, and what stands beside its weights.
 
     Nothing is unpickled, and the global random generator is left alone.
@@ -211,7 +216,7 @@ def _read_split(data: bytes) -> Split:
     return Split(indices["train"], indices["validation"], indices["test"])
 
 
-def _assign(model: AutoregressiveModel, weights: dict[str, Tensor]) -> None:
+def _assign(model: Model, weights: dict[str, Tensor]) -> None:
     """Give a model without storage its weights.
 
     Raises:
@@ -224,7 +229,7 @@ def _assign(model: AutoregressiveModel, weights: dict[str, Tensor]) -> None:
     model.load_state_dict(weights, assign=True)
 
 
-def _tensors(model: AutoregressiveModel) -> dict[str, Tensor]:
+def _tensors(model: Model) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 

@@ -9,6 +9,39 @@ _COUNTS = ("steps", "batch_size", "evaluate_every", "noise_levels")
 
 
 @dataclass(frozen=True, slots=True)
+class ElboConfig:
+    """How a variational autoencoder's bound is trained; no reported bound depends on it.
+
+    Attributes:
+        samples: latents drawn of each event.
+        importance: whether several samples make the importance-weighted bound (IWAE), else the mean
+            of their ELBOs.
+        beta: weight of the KL term.
+        warmup: steps over which that weight rises from 0.
+        free_bits: nats of each latent dimension, on average over a batch, below which its KL is not
+            pressed; of the ELBO alone.
+
+    Raises:
+        InvalidInput: a value outside its range, or free bits beside the importance-weighted bound.
+    """
+
+    samples: int = 1
+    importance: bool = True
+    beta: float = 1.0
+    warmup: int = 0
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.warmup < 0 or min(self.beta, self.free_bits) < 0:
+            raise InvalidInput(f"ElboConfig: expected samples >= 1 and the others >= 0, got {self}")
+        if self.free_bits and self.samples > 1 and self.importance:
+            raise InvalidInput(
+                "ElboConfig.free_bits: the importance-weighted bound has no KL term to floor: "
+                "expected importance False, or one sample"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """The budget is in steps, never in seconds: so that a resumed run equals an unbroken one.
 
@@ -31,7 +64,8 @@ class TrainingConfig:
             the network is to predict it, stays as it is.
         noise_levels: the farthest of these moves, all of which are alike.
         label_dropout: probability that an event's label is withheld, of a model that knows "none".
-        autocast: bfloat16 products on a GPU; the CPU trains in float32.
+        autocast: bfloat16 products on a GPU, of autoregressive models; the CPU trains in float32.
+        elbo: for variational autoencoders.
 
     Raises:
         InvalidInput: a value outside its range.
@@ -54,6 +88,7 @@ class TrainingConfig:
     noise_levels: int = 2
     label_dropout: float = 0.0
     autocast: bool = True
+    elbo: ElboConfig = ElboConfig()
 
     def __post_init__(self) -> None:
         for name, least in (*dict.fromkeys(_COUNTS, 1).items(), ("warmup", 0)):

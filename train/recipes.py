@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ancestral.errors import InvalidInput
-from ancestral.train.config import TrainingConfig
+from ancestral.train.config import ElboConfig, TrainingConfig
 from ancestral.train.models.families import ModelConfig
 from ancestral.train.models.pixelcnn import PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.models.vae import VAEConfig
+from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
 
 Source = Literal["digits", "idx", "npz", "text"]
@@ -24,12 +26,14 @@ class Recipe:
         source: the kind of data that it was made for.
         model: shape of the network.
         training: budget and optimisation.
+        prior: of a model over codes: how the autoregressive model of them is trained afterwards.
     """
 
     name: str
     source: Source
     model: ModelConfig
     training: TrainingConfig
+    prior: "Recipe | None" = None
 
 
 DEMO = Recipe(
@@ -116,6 +120,43 @@ DIGITS_TABLE = Recipe(
 )
 """Counts given position, label and the cells of the upper and the left neighbour."""
 
+DIGITS_VAE = Recipe(
+    name="digits-vae",
+    source="digits",
+    model=VAEConfig(body="conv", widths=(32, 64), latent=16, dropout=0.1),
+    training=TrainingConfig(
+        steps=2000,
+        average_decay=0.995,
+        noise=0.1,
+        evaluate_every=200,
+        elbo=ElboConfig(samples=8, warmup=300),
+    ),
+)
+"""The importance-weighted bound with 8 samples."""
+
+DIGITS_VQ = Recipe(
+    name="digits-vq",
+    source="digits",
+    model=VQVAEConfig(widths=(32, 64), codes=64, code_width=8, dropout=0.1),
+    training=TrainingConfig(steps=1500, average_decay=0.99, noise=0.1, evaluate_every=200),
+    prior=Recipe(
+        name="digits-vq-prior",
+        source="digits",
+        model=replace(_DIGITS_TRANSFORMER, dropout=0.3, smoothness=0.0),
+        training=replace(_DIGITS_TRAINING, steps=800, noise=0.1, evaluate_every=100),
+    ),
+)
+
+DEMO_VAE = Recipe(
+    name="demo-vae",
+    source="digits",
+    model=VAEConfig(body="conv", widths=(24, 48), latent=12, dropout=0.1),
+    training=TrainingConfig(
+        steps=400, noise=0.1, evaluate_every=100, elbo=ElboConfig(samples=2, warmup=100)
+    ),
+)
+"""A variational autoencoder of the digits in a quarter of a minute."""
+
 IMAGES_28 = Recipe(
     name="images-28",
     source="idx",
@@ -182,6 +223,23 @@ IMAGES_28_WAVENET = Recipe(
     ),
     training=IMAGES_28.training,
 )
+IMAGES_28_VAE = Recipe(
+    name="images-28-vae",
+    source="idx",
+    model=VAEConfig(
+        body="conv", widths=(32, 64, 128), latent=40, dropout=0.1, likelihood="logistic_mixture"
+    ),
+    training=replace(IMAGES_28.training, elbo=ElboConfig(samples=8, warmup=5000)),
+)
+IMAGES_28_VQ = Recipe(
+    name="images-28-vq",
+    source="idx",
+    model=VQVAEConfig(
+        widths=(64, 128, 128), codes=512, code_width=64, likelihood="logistic_mixture"
+    ),
+    training=IMAGES_28.training,
+    prior=replace(IMAGES_28, name="images-28-vq-prior"),
+)
 TEXT_GRU = Recipe(
     name="text-gru",
     source="text",
@@ -210,10 +268,12 @@ TEXT_TABLE = Recipe(
 )
 """Counts of byte triples."""
 
+_TINY_TRANSFORMER = TransformerConfig(width=16, layers=1, heads=2, above=True, dropout=0.1)
+
 TINY = Recipe(
     name="tiny",
     source="digits",
-    model=TransformerConfig(width=16, layers=1, heads=2, above=True, dropout=0.1),
+    model=_TINY_TRANSFORMER,
     training=TrainingConfig(steps=30, warmup=5, average_decay=0.9, evaluate_every=10),
 )
 """A network that learns a little in a second: for tests."""
@@ -225,6 +285,13 @@ TINY_WAVENET = replace(
 )
 TINY_PIXELCNN = replace(
     TINY, name="tiny-pixelcnn", model=PixelCNNConfig(width=8, layers=1, first_kernel=3, hidden=16)
+)
+TINY_VAE = replace(TINY, name="tiny-vae", model=VAEConfig(widths=(16,), latent=3))
+TINY_VQ = replace(
+    TINY,
+    name="tiny-vq",
+    model=VQVAEConfig(widths=(8, 8), codes=8, code_width=4, blocks=0),
+    prior=replace(TINY, name="tiny-vq-prior", model=replace(_TINY_TRANSFORMER, above=False)),
 )
 TINY_TABLE = replace(
     TINY, name="tiny-table", model=TableConfig(neighbours=((0, -1),), per_position=True)
@@ -240,11 +307,16 @@ RECIPES = (
     DIGITS_PIXELCNN,
     DIGITS_MIXTURE,
     DIGITS_TABLE,
+    DIGITS_VAE,
+    DIGITS_VQ,
+    DEMO_VAE,
     IMAGES_28,
     IMAGES_28_GRU,
     IMAGES_28_LSTM,
     IMAGES_28_WAVENET,
     IMAGES_28_PIXELCNN,
+    IMAGES_28_VAE,
+    IMAGES_28_VQ,
     TEXT,
     TEXT_GRU,
     TEXT_LSTM,
@@ -256,8 +328,10 @@ RECIPES = (
     TINY_WAVENET,
     TINY_PIXELCNN,
     TINY_TABLE,
+    TINY_VAE,
+    TINY_VQ,
 )
-MODELS = ("transformer", "gru", "lstm", "wavenet", "pixelcnn", "mixture", "table")
+MODELS = ("transformer", "gru", "lstm", "wavenet", "pixelcnn", "mixture", "table", "vae", "vq")
 
 
 def recipe(name: str, model: str = "transformer") -> Recipe:

@@ -36,9 +36,14 @@ def average_rate(config: TrainingConfig, step: int) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, rate: float) -> None:
-    """average <- average + rate (model - average), for every parameter, in place."""
+    """average <- average + rate (model - average), for every parameter, in place.
+
+    Buffers (a codebook, which is an average already) are copied.
+    """
     for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
         slow.lerp_(fast, rate)
+    for kept, now in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(now)
 
 
 def optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

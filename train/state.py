@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from ancestral.files import write_atomically
 from ancestral.train.batches import Batches
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import build_model
+from ancestral.train.models.families import Model, build_model
 from ancestral.train.recipes import Recipe
 from ancestral.train.schedule import optimiser
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,20 @@ class Look:
         step: steps taken.
         seconds: of training up to here.
         train_bits: mean bits/dim of the training batches since the last look, dropout and all.
-        validation_bits: bits/dim of p(x | y) on validation, under the averaged weights.
+        validation_bits: bits/dim on validation, under the averaged weights: of p(x | y); of the
+            ELBO for a variational autoencoder; of p(x | z) alone for a VQ-VAE.
+        reconstruction: mean log p(x | z) on validation, in nats; None without latents.
+        kl: mean KL(q(z | x) || p(z)) there, in nats; None without one.
+        active: latent dimensions in use there, or codes; None without latents.
     """
 
     step: int
     seconds: float
     train_bits: float
     validation_bits: float
+    reconstruction: float | None = None
+    kl: float | None = None
+    active: int | None = None
 
 
 @dataclass(slots=True)
@@ -54,8 +61,8 @@ class TrainingState:
         best: the averaged weights of the best look.
     """
 
-    model: AutoregressiveModel
-    average: AutoregressiveModel
+    model: Model
+    average: Model
     optimiser: torch.optim.AdamW
     batches: Batches
     step: int
@@ -77,9 +84,10 @@ def begin(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Tra
         InvalidInput: recipe and data do not fit together.
     """
     torch.manual_seed(seed)
-    model = build_model(recipe.model, data.spec).to(device)
+    model: Model = build_model(recipe.model, data.spec).to(device)
     config = recipe.training
-    if config.label_dropout and not model.label_optional:
+    optional = isinstance(model, AutoregressiveModel) and model.label_optional
+    if config.label_dropout and not optional:
         raise InvalidInput("label_dropout: expected a model with label_optional")
     return TrainingState(
         model=model,
@@ -115,10 +123,7 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         "step": state.step,
         "seconds": state.seconds,
         "loss": state.loss,
-        "history": [
-            (look.step, look.seconds, look.train_bits, look.validation_bits)
-            for look in state.history
-        ],
+        "history": [astuple(look) for look in state.history],
         "best": state.best,
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if state.loss.is_cuda else [],

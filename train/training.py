@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,17 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from ancestral.errors import InvalidInput
+from ancestral.train.batches import Batch
+from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.checkpoint import Summary, save_checkpoint
 from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import mean_bits, model_log_prob
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
+from ancestral.train.models.vqvae import VQVAE
+from ancestral.train.objectives import loss
 from ancestral.train.recipes import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
 from ancestral.train.state import Look, TrainingState, begin, load_state, save_state
@@ -24,6 +28,8 @@ from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim
 
 STATE = "state.pt"
+_LOOK_DRAWS = 8
+"""Of a bound on validation."""
 
 Progress = Callable[[int, Look | None], None]
 """Called after each step with the number of steps taken and, where there was one, the look."""
@@ -41,7 +47,7 @@ class TrainingResult:
     """
 
     path: Path
-    model: AutoregressiveModel
+    model: Model
     summary: Summary
     history: tuple[Look, ...]
 
@@ -133,9 +139,7 @@ def _count(
     return TrainingResult(out, table, summary, ())
 
 
-def _save(
-    out: Path, model: AutoregressiveModel, recipe: Recipe, data: Dataset, summary: Summary
-) -> None:
+def _save(out: Path, model: Model, recipe: Recipe, data: Dataset, summary: Summary) -> None:
     prior = data.label_log_prior()
     save_checkpoint(
         out,
@@ -177,18 +181,15 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
     read, x, label = state.batches.draw()
     read, x = read.to(device), x.to(device)
     state.model.train()
-    narrow = device.type == "cuda" and config.autocast
-    with torch.autocast("cuda", torch.bfloat16) if narrow else nullcontext():
-        parameters = state.model.predict(read, None if label is None else label.to(device))
-    log_prob = state.model.likelihood.log_prob(parameters, x)[:, state.model.first_position :]
-    loss = -log_prob.sum(dim=1).mean()
+    batch = Batch(read, x, None if label is None else label.to(device))
+    objective = loss(state.model, batch, config, state.step)
     state.optimiser.zero_grad(set_to_none=True)
     # The mean over values, not over events: a clip and a rate then suit events of any length.
-    (loss / state.model.data.length).backward()
+    (objective / state.model.data.length).backward()
     clip_grad_norm_(state.model.parameters(), config.clip, error_if_nonfinite=True)
     state.optimiser.step()
     update_average(state.average, state.model, average_rate(config, state.step))
-    state.loss += loss.detach()
+    state.loss += objective.detach()
     state.step += 1
 
 
@@ -197,13 +198,29 @@ def _look(state: TrainingState, data: Dataset) -> Look:
     shape = data.spec.event_shape
     since = state.step - (state.history[-1].step if state.history else 0)
     train_bits = float(bits_per_dim(-state.loss.item() / since, shape))
-    validation_bits = mean_bits(model_log_prob(state.average), data.validation, shape)
-    look = Look(state.step, state.seconds, train_bits, validation_bits)
+    look = Look(state.step, state.seconds, train_bits, **_on_validation(state.average, data))
     state.loss.zero_()
     state.history.append(look)
     if state.best_look is look:
         state.best = {name: w.clone() for name, w in state.average.state_dict().items()}
     return look
+
+
+def _on_validation(model: Model, data: Dataset) -> dict[str, Any]:
+    """Fields of a look: what is minimised, in bits/dim, and of which parts."""
+    shape, part = data.spec.event_shape, data.validation
+    match model:
+        case AutoregressiveModel():
+            return {"validation_bits": mean_bits(model_log_prob(model), part, shape)}
+        case VQVAE():
+            nats, kl = float(log_likelihood(model, part.x).mean()), None
+            bits = float(bits_per_dim(nats, shape))
+        case _:
+            found = bound(model, part.x, _LOOK_DRAWS)
+            nats, kl = float(found.reconstruction.mean()), float(found.kl.mean())
+            bits = float(bits_per_dim(found.elbo, shape).mean())
+    active = active_units(model, part.x)
+    return {"validation_bits": bits, "reconstruction": nats, "kl": kl, "active": active}
 
 
 def _exhausted(state: TrainingState, patience: int | None) -> bool:

@@ -72,6 +72,9 @@ class OnnxRuntimeBackend:
             session, signature, self.device, self._bundle.manifest.data.levels
         )
 
+    def of(self, bundle: Bundle) -> "OnnxRuntimeBackend":
+        return OnnxRuntimeBackend(bundle, device=self.device, threads=self._threads)
+
     def _provider_options(self) -> tuple[str, dict[str, str]]:
         if self.device == "cpu":
             return self._provider, {}

@@ -13,8 +13,17 @@ from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import FAMILIES, build_model, config_from_json, model_config
-from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
+from ancestral.train.models.families import (
+    FAMILIES,
+    Model,
+    build_model,
+    config_from_json,
+    model_config,
+)
+from ancestral.train.models.graphs import GRAPH_NAMES, AutoregressiveProgram, build
+from ancestral.train.models.latent_graphs import LATENT_GRAPH_NAMES, build_latent
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.program import Program
 
 
 class TorchBackend:
@@ -28,7 +37,7 @@ class TorchBackend:
         *,
         device: str,
         threads: int | None,
-        model: AutoregressiveModel | None = None,
+        model: Model | None = None,
     ) -> None:
         """Build the model and load its weights from the bundle.
 
@@ -49,6 +58,7 @@ class TorchBackend:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.device = device
+        self._threads = threads
         self._bundle = bundle
         self._model = _load(bundle, model).to(device).eval()
 
@@ -58,18 +68,30 @@ class TorchBackend:
         Raises:
             BundleError: the bundle has no such graph.
         """
-        if graph not in self._bundle.manifest.graphs or graph not in GRAPH_NAMES:
+        program = None
+        if graph in self._bundle.manifest.graphs:
+            program = _program(graph, self._model)
+        if program is None:
             raise BundleError(
                 f"{self._bundle.path}: expected a graph {graph!r}, "
                 f"got {sorted(self._bundle.manifest.graphs)}: export the model again with it"
             )
-        program = build(graph, self._model)
         return TorchSession(
             program.eval(), self._bundle.manifest.graphs[graph].signature, self.device
         )
 
+    def of(self, bundle: Bundle) -> "TorchBackend":
+        return TorchBackend(bundle, device=self.device, threads=self._threads)
 
-def _load(bundle: Bundle, model: AutoregressiveModel | None) -> AutoregressiveModel:
+
+def _program(graph: str, model: Model) -> Program | None:
+    """The program of that name, if the kind of model has one."""
+    if isinstance(model, AutoregressiveModel):
+        return build(graph, model) if graph in GRAPH_NAMES else None
+    return build_latent(graph, model) if graph in LATENT_GRAPH_NAMES else None
+
+
+def _load(bundle: Bundle, model: Model | None) -> Model:
     component = bundle.manifest.components["model"]
     if model is None:
         if component.family not in FAMILIES:
@@ -89,23 +111,26 @@ def _load(bundle: Bundle, model: AutoregressiveModel | None) -> AutoregressiveMo
     return model.float()
 
 
-def _check_own(model: AutoregressiveModel, bundle: Bundle) -> None:
+def _check_own(model: Model, bundle: Bundle) -> None:
     """Compare a user's model with what the bundle says.
 
     Raises:
         InvalidInput: it is no such model, or one of other events, caches or configuration.
     """
-    if not isinstance(model, AutoregressiveModel):
-        raise InvalidInput(f"model: expected an AutoregressiveModel, got {model!r}")
     manifest = bundle.manifest
+    kind = AutoregressiveModel if manifest.latent is None else LatentVariableModel
+    if not isinstance(model, kind):
+        raise InvalidInput(f"model: expected {kind.__name__}, got {model!r}")
+    first = model.first_position if isinstance(model, AutoregressiveModel) else 0
     pairs: dict[str, tuple[object, object]] = {
         "data": (manifest.data, model.data),
-        "first_position": (manifest.first_position, model.first_position),
+        "first_position": (manifest.first_position, first),
         "config": (manifest.components["model"].config, model_config(model)),
     }
     for name, entry in manifest.graphs.items():
-        if name in GRAPH_NAMES:
-            pairs[f"signature of {name}"] = (entry.signature, build(name, model).signature)
+        program = _program(name, model)
+        if program is not None:
+            pairs[f"signature of {name}"] = (entry.signature, program.signature)
     for what, (expected, got) in pairs.items():
         if expected != got:
             raise InvalidInput(f"model: expected {what} {expected}, got {got}")
@@ -170,7 +195,8 @@ class TorchBinding:
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
         signature, program = self._owner.signature, self._owner.program
-        if self._owner.program.model.takes_blocks:
+        assert isinstance(program, AutoregressiveProgram)
+        if program.model.takes_blocks:
             self._state["offsets"] = torch.arange(block, device=self._owner.device)
         outputs = [spec.name for spec in signature.outputs]
         size = len(self._tensor(signature.carried[0].input))

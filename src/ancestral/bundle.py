@@ -19,11 +19,19 @@ from ancestral.onnx_file import external_locations
 
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 2**26
-ANSWERS = frozenset(
-    {"x", "u", "log_prob", "at", "distribution", "drawn", "margin", "is_sample"}
-    | {"own_log_prob", "own_kl", "own_cdf"}
-)
-"""Names that the known answers must hold."""
+PRIOR = "prior"
+"""Folder, inside a bundle, of the bundle of its autoregressive prior."""
+ANSWERS = {
+    "autoregressive": frozenset(
+        {"x", "u", "log_prob", "at", "distribution", "drawn", "margin", "is_sample"}
+        | {"own_log_prob", "own_kl", "own_cdf"}
+    ),
+    "latent_variable": frozenset(
+        {"x", "is_sample", "log_likelihood", "z", "x_mean", "draw_noise", "drawn"}
+        | {"drawn_log_likelihood", "own_log_weight", "own_mean"}
+    ),
+}
+"""Names that the known answers of each kind must hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ class Bundle:
         seen: dict[str, tuple[int, ...]] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
+        if not problems and _has_prior(manifest):
+            cls.open(path / PRIOR, rehash=rehash)
         if problems:
             raise BundleError(_report(path, problems))
         return cls(path, manifest, seen)
@@ -85,6 +95,16 @@ class Bundle:
         files = self.manifest.graphs[graph].files
         return self.file(files.get(form, files["portable"]))
 
+    def prior(self) -> "Bundle":
+        """The bundle of the prior, inside this one.
+
+        Raises:
+            BundleError: there is none, or it is not sound.
+        """
+        if not _has_prior(self.manifest):
+            raise BundleError(f"{self.path}: expected an autoregressive prior, got none")
+        return Bundle.open(self.path / PRIOR)
+
     @property
     def weights_file(self) -> Path:
         """The weights, in safetensors."""
@@ -100,7 +120,7 @@ class Bundle:
             answers = dict(load_file(self.file(self.manifest.known_answers)))
         except (SafetensorError, OSError, ValueError) as error:
             raise BundleError(f"{self.path}: the known answers cannot be read: {error}") from error
-        missing = sorted(ANSWERS - set(answers))
+        missing = sorted(ANSWERS[self.manifest.kind] - set(answers))
         if missing:
             raise BundleError(f"{self.path}: the known answers lack {missing}; export it again")
         return answers
@@ -138,6 +158,10 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def _has_prior(manifest: Manifest) -> bool:
+    return manifest.latent is not None and manifest.latent.prior == "autoregressive"
+
+
 def _path_problems(manifest: Manifest) -> list[str]:
     """Names that leave the bundle, and names that no hash stands for."""
     problems = []
@@ -146,7 +170,8 @@ def _path_problems(manifest: Manifest) -> list[str]:
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or name != str(pure):
             problems.append(f"{name}: expected a plain path inside the bundle")
     used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
-    for name in (*used, manifest.weights, manifest.known_answers):
+    prior = [f"{PRIOR}/{MANIFEST}"] if _has_prior(manifest) else []
+    for name in (*used, manifest.weights, manifest.known_answers, *prior):
         if name not in manifest.files:
             problems.append(f"{name}: is used, but stands without a hash in the manifest")
     return problems

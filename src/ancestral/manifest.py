@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ancestral.dataspec import DataSpec
 from ancestral.signature import GraphSignature
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: autoregressive models alone; such bundles are read as ever."""
 
 
 class _Record(BaseModel):
@@ -39,6 +40,24 @@ class GraphEntry(_Record):
     files: dict[str, str]
 
 
+class Latent(_Record):
+    """What a latent variable model is, beside its space of events.
+
+    Attributes:
+        shape: of z.
+        posterior: q(z | x): parameters of `encode`, or codes that it chooses.
+        prior: p(z); an autoregressive one is a bundle of its own inside this one.
+        continuous: whether p(x | z) is a density: events are real, in units of levels, and a level
+            i stands for the interval [i, i + 1). Its bounds are of log-densities of x + u, bounds
+            on log p(x) too, and not comparable with exact bits/dim.
+    """
+
+    shape: tuple[int, ...]
+    posterior: Literal["gaussian", "codes"]
+    prior: Literal["standard", "mixture", "autoregressive"]
+    continuous: bool
+
+
 class Manifest(_Record):
     """Everything that a reader must know before it opens another file.
 
@@ -50,6 +69,7 @@ class Manifest(_Record):
         label_prior: p(y) in the training data, or None without labels.
         label_optional: whether the label num_classes stands for none, so that p(x) is modelled too.
         first_position: 1 where x_0 must be observed (no start symbol), else 0.
+        latent: of a latent variable model, else None.
         components: the models; `model` is the one that the graphs are of.
         graphs: by name.
         weights: path of the weights file.
@@ -60,12 +80,13 @@ class Manifest(_Record):
     """
 
     version: int = Field(strict=True, ge=1)
-    kind: Literal["autoregressive"]
+    kind: Literal["autoregressive", "latent_variable"]
     dtype: Literal["float32"]
     data: DataSpec
     label_prior: tuple[float, ...] | None = None
     label_optional: bool = False
-    first_position: Literal[0, 1]
+    first_position: Literal[0, 1] = 0
+    latent: Latent | None = None
     components: dict[str, Component]
     graphs: dict[str, GraphEntry]
     weights: str
@@ -77,6 +98,8 @@ class Manifest(_Record):
     @model_validator(mode="after")
     def _agrees(self) -> "Manifest":
         """Fields that say the same thing twice say the same."""
+        if (self.latent is None) != (self.kind == "autoregressive"):
+            raise ValueError(f"latent: does not suit kind {self.kind}, got {self.latent}")
         if "model" not in self.components:
             raise ValueError(f"components: expected 'model' in {sorted(self.components)}")
         classes, prior = self.data.num_classes, self.label_prior

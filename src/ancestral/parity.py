@@ -1,6 +1,8 @@
 """What parity means: the one table of tolerances, and the report that is compared with it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from ancestral.errors import InvalidInput
 
@@ -41,6 +43,53 @@ def tolerance(backend: str, dtype: str) -> Tolerance:
     if (backend, dtype) not in _TABLE:
         raise InvalidInput(f"tolerance: none was set for {backend} in {dtype}, only {list(_TABLE)}")
     return _TABLE[backend, dtype]
+
+
+class Report(Protocol):
+    """What a backend was found to be, whatever the kind of model."""
+
+    @property
+    def backend(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it ran."""
+        ...
+
+    @property
+    def max_abs_nats(self) -> float:
+        """Largest |delta| of the log-probability that users compare."""
+        ...
+
+    @property
+    def unexplained(self) -> int:
+        """Drawn values that differ and are no near ties."""
+        ...
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each check that failed, in words with its numbers."""
+        ...
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        ...
+
+    def to_json(self) -> dict[str, object]:
+        """All fields, with `passed` and `failures`."""
+        ...
+
+
+def failed(checks: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+    """Each of the checks (value, limit) whose value is over its limit; NaN is."""
+    return tuple(
+        f"{name}: {value:.3g} is over {limit:.3g}"
+        for name, (value, limit) in checks.items()
+        if not value <= limit
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +141,7 @@ class ParityReport:
     @property
     def failures(self) -> tuple[str, ...]:
         """Each check that failed, in words with its numbers; NaN fails."""
-        checks = {
+        checks: dict[str, tuple[float, float]] = {
             "log p": (self.max_abs_nats, self.limit_nats),
             "log p of a position": (self.max_abs_position_nats, self.limit_nats),
             "log p along the steps": (self.max_abs_step_nats, self.limit_nats),
@@ -100,11 +149,7 @@ class ParityReport:
             "argmax flips": (self.argmax_flips, 0),
             "unexplained draws": (self.unexplained, 0),
         }
-        return tuple(
-            f"{name}: {value:.3g} is over {limit:.3g}"
-            for name, (value, limit) in checks.items()
-            if not value <= limit
-        )
+        return failed(checks)
 
     @property
     def passed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Counter-based uniforms: Philox4x32-10, the same bits on every machine.
+"""Counter-based noise: Philox4x32-10, the same bits on every machine.
 
 The noise of a sample is a function of (seed, sample index) and of the place where it is used,
 and of nothing else: not of the batch, the order, the slot, the backend or the machine.
@@ -20,6 +20,8 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
+_PIECE = 2**15
+"""Normal numbers that are made at a time."""
 
 
 class Stream(IntEnum):
@@ -29,6 +31,7 @@ class Stream(IntEnum):
     Z = 1
     X_GIVEN_Z = 2
     RESAMPLING = 3
+    DEQUANTISATION = 4
 
 
 def philox4x32(
@@ -86,17 +89,88 @@ def uniforms(
     Raises:
         InvalidInput: a seed, index, position or particle outside its range.
     """
-    for name, values in (("index", indices), ("position", positions), ("particle", [particle])):
+    bits = _blocks(seed, indices, positions, np.array([particle]), stream)[:, 0, :, 0]
+    return to_uniform(bits)
+
+
+def uniforms_of_particles(
+    seed: int,
+    indices: NDArray[np.int64],
+    particles: NDArray[np.int64],
+    position: int,
+    *,
+    stream: Stream,
+) -> Float32[NDArray[np.float32], "n k"]:
+    """The uniforms of one position for samples x particles; each is that of `uniforms`.
+
+    Raises:
+        InvalidInput: as `uniforms`.
+    """
+    blocks = _blocks(seed, indices, np.array([position]), particles, stream)
+    return to_uniform(blocks[:, :, 0, 0])
+
+
+def normals(
+    seed: int,
+    indices: NDArray[np.int64],
+    particles: NDArray[np.int64],
+    dimensions: int,
+    *,
+    stream: Stream,
+) -> Float32[NDArray[np.float32], "n k d"]:
+    """Standard normal numbers for samples x particles x dimensions 0 .. d - 1.
+
+    Both words of a pair are of one block, so that each number has its own counter: with
+    u_i = (word_i + 0.5) 2^-32, sqrt(-2 log u_0) cos(2 pi u_1) in float64, rounded once.
+
+    Args:
+        seed: of the run.
+        indices: sample indices, [n].
+        particles: importance samples, [k].
+        dimensions: how many latent dimensions d.
+        stream: what the numbers are for.
+
+    Raises:
+        InvalidInput: as `uniforms`.
+
+    References:
+        Box and Muller (1958), A note on the generation of random normal deviates.
+    """
+    parts = []
+    # In pieces that stay in a cache: the rounds go over the counters forty times.
+    rows = max(1, _PIECE // max(1, len(particles) * dimensions))
+    for start in range(0, len(indices), rows):
+        some = indices[start : start + rows]
+        words = _blocks(seed, some, np.arange(dimensions), particles, stream)[..., :2]
+        u = (words.astype(np.float64) + 0.5) * 2.0**-32
+        radius = np.sqrt(-2.0 * np.log(u[..., 0]))
+        parts.append((radius * np.cos(2.0 * np.pi * u[..., 1])).astype(np.float32))
+    shape = (0, len(particles), dimensions)
+    return np.concatenate(parts) if parts else np.empty(shape, np.float32)
+
+
+def _blocks(
+    seed: int,
+    indices: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    particles: NDArray[np.int64],
+    stream: Stream,
+) -> UInt32[NDArray[np.uint32], "n k t 4"]:
+    """The blocks of samples x particles x positions.
+
+    Raises:
+        InvalidInput: a seed, index, position or particle outside its range.
+    """
+    for name, values in (("index", indices), ("position", positions), ("particle", particles)):
         array = np.asarray(values)
         if array.size and not (int(array.min()) >= 0 and int(array.max()) < 2**32):
             raise InvalidInput(f"{name}: expected integers in 0 .. 2^32 - 1, got {values!r}")
-    counter = np.empty((len(indices), len(positions), 4), np.uint32)
-    counter[..., 0] = np.asarray(positions)[None, :]
-    counter[..., 1] = np.asarray(indices)[:, None]
-    counter[..., 2] = particle
+    counter = np.empty((len(indices), len(particles), len(positions), 4), np.uint32)
+    counter[..., 0] = np.asarray(positions)[None, None, :]
+    counter[..., 1] = np.asarray(indices)[:, None, None]
+    counter[..., 2] = np.asarray(particles)[None, :, None]
     counter[..., 3] = int(stream)
-    bits = philox4x32(counter, seed_key(seed))[..., 0]
-    return to_uniform(bits)
+    return philox4x32(counter, seed_key(seed))
 
 
 def to_uniform(bits: NDArray[np.uint32]) -> NDArray[np.float32]:

@@ -4,12 +4,13 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import RASTER, Ordering, permutation
+from ancestral.philox import uniforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,24 @@ class Part:
     Attributes:
         x: values, flattened in the ordering of the DataSpec: rows first for images.
         label: class of each event; None where there are none.
+        chance: probability that each value is 1, where training draws binary data anew at each use
+            and x is but one draw; None elsewhere.
     """
 
     x: Int64[NDArray[np.int64], "n t"]
     label: Int64[NDArray[np.int64], " n"] | None
+    chance: Float32[NDArray[np.float32], "n t"] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def first(self, n: int) -> "Part":
         """At most the first n events."""
-        return Part(self.x[:n], None if self.label is None else self.label[:n])
+        return Part(
+            self.x[:n],
+            None if self.label is None else self.label[:n],
+            None if self.chance is None else self.chance[:n],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,40 @@ class Dataset:
             raise InvalidInput(f"ordering: the events are in order {self.spec.ordering} already")
         order = permutation(ordering, self.spec.event_shape)
         spec = self.spec.model_copy(update={"ordering": ordering})
-        parts = (Part(p.x[:, order], p.label) for p in (self.train, self.validation, self.test))
+        parts = (
+            Part(p.x[:, order], p.label, None if p.chance is None else p.chance[:, order])
+            for p in (self.train, self.validation, self.test)
+        )
+        return Dataset(spec, self.split, *parts)
+
+    def without_labels(self) -> "Dataset":
+        """The same events, of which nothing is told: for models of p(x)."""
+        spec = self.spec.model_copy(update={"num_classes": None})
+        parts = (Part(p.x, None, p.chance) for p in (self.train, self.validation, self.test))
+        return Dataset(spec, self.split, *parts)
+
+    def binarised(self, seed: int = 0) -> "Dataset":
+        """Binary data: a value is 1 with probability level / (levels - 1).
+
+        Training draws anew at each use (dynamic binarisation); validation and test are drawn once,
+        each event by the seed and its index in the source.
+
+        References:
+            Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks,
+            section 6; Burda et al. (2016), arXiv:1509.00519, section 5.1.1.
+        """
+        if self.spec.levels < 3:
+            raise InvalidInput(f"binarised: expected more than 2 levels, got {self.spec.levels}")
+        positions = np.arange(self.spec.length, dtype=np.int64)
+        parts = []
+        for name in ("train", "validation", "test"):
+            part, index = getattr(self, name), getattr(self.split, name)
+            chance = (part.x / (self.spec.levels - 1)).astype(np.float32)
+            x = (uniforms(seed, index, positions) < chance).astype(np.int64)
+            parts.append(Part(x, part.label, chance if name == "train" else None))
+        spec = self.spec.model_copy(
+            update={"levels": 2, "name": f"{self.spec.name}, dynamically binarised"}
+        )
         return Dataset(spec, self.split, *parts)
 
     def fingerprint(self) -> str:
@@ -96,6 +137,8 @@ class Dataset:
         digest = hashlib.sha256(self.spec.model_dump_json().encode())
         for part in (self.train, self.validation, self.test):
             digest.update(np.ascontiguousarray(part.x).tobytes())
+            if part.chance is not None:
+                digest.update(np.ascontiguousarray(part.chance).tobytes())
             if part.label is not None:
                 digest.update(np.ascontiguousarray(part.label).tobytes())
         return digest.hexdigest()

@@ -3,11 +3,12 @@
 from typing import Literal, get_args
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.bernoulli import Bernoulli
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture
 
-LikelihoodName = Literal["categorical", "logistic_mixture"]
+LikelihoodName = Literal["categorical", "logistic_mixture", "bernoulli"]
 
 
 def check(name: str, components: int) -> None:
@@ -24,7 +25,15 @@ def check(name: str, components: int) -> None:
 
 
 def choose(name: LikelihoodName, levels: int, components: int) -> Likelihood:
-    """The likelihood of that name over so many levels."""
-    if name == "categorical":
-        return Categorical(levels)
-    return LogisticMixture(levels, components)
+    """The likelihood of that name over so many levels.
+
+    Raises:
+        InvalidInput: it is not one over so many levels.
+    """
+    match name:
+        case "categorical":
+            return Categorical(levels)
+        case "logistic_mixture":
+            return LogisticMixture(levels, components)
+        case "bernoulli":
+            return Bernoulli(levels)

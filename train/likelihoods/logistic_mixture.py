@@ -164,10 +164,12 @@ def given_channels(
     parts = pixel.unflatten(-1, (-1, k))
     weight = parts[..., 0, :]
     for channel in range(c + 1):
-        value = x[..., :channel].to(pixel.dtype) * (2 / (mixture.levels - 1)) - 1
-        first = 1 + 2 * channels + channel * (channel - 1) // 2
-        slope = parts[..., first : first + channel, :].tanh()
-        mean = parts[..., 1 + channel, :] + (slope * value[..., None]).sum(dim=-2)
+        mean = parts[..., 1 + channel, :]
+        if channel:
+            value = x[..., :channel].to(pixel.dtype) * (2 / (mixture.levels - 1)) - 1
+            first = 1 + 2 * channels + channel * (channel - 1) // 2
+            slope = parts[..., first : first + channel, :].tanh()
+            mean = mean + (slope * value[..., None]).sum(dim=-2)
         scale = parts[..., 1 + channels + channel, :]
         parameters = torch.cat([weight, mean, scale], dim=-1)
         if channel < c:

@@ -3,24 +3,36 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, overload
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.pixelcnn import PixelCNN, PixelCNNConfig
 from ancestral.train.models.recurrent import Recurrent, RecurrentConfig
 from ancestral.train.models.table import Table, TableConfig
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.models.vae import VAE, VAEConfig
+from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 from ancestral.train.models.wavenet import WaveNet, WaveNetConfig
 
-ModelConfig = TransformerConfig | RecurrentConfig | WaveNetConfig | PixelCNNConfig | TableConfig
+AutoregressiveConfig = (
+    TransformerConfig | RecurrentConfig | WaveNetConfig | PixelCNNConfig | TableConfig
+)
+LatentConfig = VAEConfig | VQVAEConfig
+ModelConfig = AutoregressiveConfig | LatentConfig
+Model = AutoregressiveModel | LatentVariableModel
 
-FAMILIES = ("transformer", "recurrent", "wavenet", "pixelcnn", "table")
+FAMILIES = ("transformer", "recurrent", "wavenet", "pixelcnn", "table", "vae", "vqvae")
 
 
-def build_model(config: ModelConfig, data: DataSpec) -> AutoregressiveModel:
+@overload
+def build_model(config: AutoregressiveConfig, data: DataSpec) -> AutoregressiveModel: ...
+@overload
+def build_model(config: LatentConfig, data: DataSpec) -> LatentVariableModel: ...
+def build_model(config: ModelConfig, data: DataSpec) -> Model:
     """A model with fresh weights, of the family that the configuration is of.
 
     Raises:
@@ -37,6 +49,10 @@ def build_model(config: ModelConfig, data: DataSpec) -> AutoregressiveModel:
             return PixelCNN(config, data)
         case TableConfig():
             return Table(config, data)
+        case VAEConfig():
+            return VAE(config, data)
+        case VQVAEConfig():
+            return VQVAE(config, data)
 
 
 def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
@@ -51,7 +67,7 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
         raise InvalidInput(f"{family} config: {error}") from error
 
 
-def family_of(model: AutoregressiveModel) -> str:
+def family_of(model: Model) -> str:
     """The name of a model's family; of another class, the name of the class."""
     match model:
         case Transformer():
@@ -64,11 +80,15 @@ def family_of(model: AutoregressiveModel) -> str:
             return "pixelcnn"
         case Table():
             return "table"
+        case VAE():
+            return "vae"
+        case VQVAE():
+            return "vqvae"
         case _:
             return type(model).__qualname__
 
 
-def model_config(model: AutoregressiveModel) -> dict[str, Any]:
+def model_config(model: Model) -> dict[str, Any]:
     """The configuration of a model as JSON has it: its dataclass `config`, or nothing."""
     config = getattr(model, "config", None)
     if not is_dataclass(config) or isinstance(config, type):
@@ -89,6 +109,10 @@ def _config_class(family: str) -> type[ModelConfig]:
             return PixelCNNConfig
         case "table":
             return TableConfig
+        case "vae":
+            return VAEConfig
+        case "vqvae":
+            return VQVAEConfig
         case _:
             raise InvalidInput(f"family: expected one of {FAMILIES}, got {family!r}")
 

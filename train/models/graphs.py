@@ -4,16 +4,17 @@ A program is a module with a signature; its forward takes and returns tensors in
 and `step_filtered` do a whole sampling step, so that nothing returns to the host between two steps.
 """
 
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Literal, final, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ancestral.signature import Carried, Dtype, GraphSignature, TensorSpec, Update
+from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
 from ancestral.train.likelihoods import categorical
 from ancestral.train.likelihoods.filters import Filters, filtered
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.program import Program, spec
 from ancestral.triton_kernels.append import append
 
 GraphName = Literal["log_prob", "logits", "redraw", "prefill", "step", "step_filtered"]
@@ -22,22 +23,22 @@ PARALLEL: tuple[GraphName, ...] = ("log_prob", "logits", "redraw")
 """Graphs that share one pass over whole events."""
 
 
-class Program(nn.Module, ABC):
-    """A function of tensors over a model's weights."""
+class AutoregressiveProgram(Program):
+    """What all of them share."""
 
     def __init__(self, model: AutoregressiveModel) -> None:
         super().__init__()
-        self.model = model
+        self.model: AutoregressiveModel = model
         self.has_label = model.data.num_classes is not None
         self.cache_names = tuple(entry.name for entry in model.cache_spec)
 
     @property
-    @abstractmethod
-    def signature(self) -> GraphSignature:
-        """Names, types and axes of what forward takes and returns, in order."""
+    def longest(self) -> Mapping[str, int]:
+        """Events and blocks are at most as long as an event of the data."""
+        return {"b": 2**20, "s": self.model.data.length, "t": self.model.data.length}
 
     def _label(self) -> tuple[TensorSpec, ...]:
-        return (_spec("label", "int64", "b"),) if self.has_label else ()
+        return (spec("label", "int64", "b"),) if self.has_label else ()
 
     def _split(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         return (tensors[0], tensors[1:]) if self.has_label else (None, tensors)
@@ -49,11 +50,11 @@ class Program(nn.Module, ABC):
         )
 
     def _cache_inputs(self) -> tuple[TensorSpec, ...]:
-        return tuple(_spec(e.name, e.dtype, *e.axes) for e in self.model.cache_spec)
+        return tuple(spec(e.name, e.dtype, *e.axes) for e in self.model.cache_spec)
 
 
 @final
-class Parallel(Program):
+class Parallel(AutoregressiveProgram):
     """Everything that one pass over whole events gives: any of three outputs.
 
     log_prob [b, t], log p(x_t | x_<t) in nats; logits [b, t, v], unnormalised, the shift inside;
@@ -70,13 +71,13 @@ class Parallel(Program):
         """x, u where values are drawn, label -> the outputs."""
         t = "t" if self.model.takes_prefixes else self.model.data.length
         specs = {
-            "log_prob": _spec("log_prob", "float32", "b", t),
-            "logits": _spec("logits", "float32", "b", t, self.model.data.levels),
-            "values": _spec("values", "int64", "b", t),
+            "log_prob": spec("log_prob", "float32", "b", t),
+            "logits": spec("logits", "float32", "b", t, self.model.data.levels),
+            "values": spec("values", "int64", "b", t),
         }
-        u = (_spec("u", "float32", "b", t),) if "values" in self.outputs else ()
+        u = (spec("u", "float32", "b", t),) if "values" in self.outputs else ()
         return GraphSignature(
-            inputs=(_spec("x", "int64", "b", t), *u, *self._label()),
+            inputs=(spec("x", "int64", "b", t), *u, *self._label()),
             outputs=tuple(specs[name] for name in self.outputs),
         )
 
@@ -100,7 +101,7 @@ class Parallel(Program):
 
 
 @final
-class Prefill(Program):
+class Prefill(AutoregressiveProgram):
     """x_0 .. x_(s-1) and a fresh cache -> the cache with which a step at position s goes on."""
 
     @property
@@ -108,8 +109,8 @@ class Prefill(Program):
         """x, label, cache -> cache."""
         cache = self._cache_inputs()
         return GraphSignature(
-            inputs=(_spec("x", "int64", "b", "s"), *self._label(), *cache),
-            outputs=tuple(_next(spec) for spec in cache),
+            inputs=(spec("x", "int64", "b", "s"), *self._label(), *cache),
+            outputs=tuple(_next(each) for each in cache),
             carried=self._cache_pairs(),
         )
 
@@ -128,7 +129,7 @@ class Prefill(Program):
 
 
 @final
-class Step(Program):
+class Step(AutoregressiveProgram):
     """One sampling step; or a block of s of them, all observed but perhaps the last.
 
     The next value is drawn by inverse CDF from u at its position; an observed value (>= 0) wins.
@@ -150,37 +151,37 @@ class Step(Program):
         t = self.model.data.length
         given = [
             *self._offsets(),
-            _spec("u", "float32", "b", t),
-            _spec("observed", "int64", "b", t),
+            spec("u", "float32", "b", t),
+            spec("observed", "int64", "b", t),
             *self._label(),
         ]
         state = [
-            _spec("position", "int64", "b"),
-            _spec("values", "int64", "b", t),
-            _spec("log_p", "float32", "b", t),
+            spec("position", "int64", "b"),
+            spec("values", "int64", "b", t),
+            spec("log_p", "float32", "b", t),
         ]
         if self.filters:
             given += [
-                _spec("temperature", "float32", "b"),
-                _spec("top_k", "int64", "b"),
-                _spec("top_p", "float32", "b"),
-                _spec("min_p", "float32", "b"),
+                spec("temperature", "float32", "b"),
+                spec("top_k", "int64", "b"),
+                spec("top_p", "float32", "b"),
+                spec("min_p", "float32", "b"),
             ]
-            state.append(_spec("log_q", "float32", "b", t))
+            state.append(spec("log_q", "float32", "b", t))
         carried = [*state, *self._cache_inputs()]
         updates = [Update.REPLACE] + [Update.APPEND] * (len(state) - 1)
         pairs = [
-            Carried(input=spec.name, output=_next(spec).name, update=update)
-            for spec, update in zip(state, updates, strict=True)
+            Carried(input=each.name, output=_next(each).name, update=update)
+            for each, update in zip(state, updates, strict=True)
         ]
         return GraphSignature(
             inputs=(*given, *carried),
-            outputs=tuple(_next(spec) for spec in carried),
+            outputs=tuple(_next(each) for each in carried),
             carried=(*pairs, *self._cache_pairs()),
         )
 
     def _offsets(self) -> tuple[TensorSpec, ...]:
-        return (_spec("offsets", "int64", "s"),) if self.model.takes_blocks else ()
+        return (spec("offsets", "int64", "s"),) if self.model.takes_blocks else ()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Consume the value before each position of the block, draw or take the one at it."""
@@ -245,7 +246,7 @@ def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
     return tuple(name for name in GRAPH_NAMES if name != "prefill" or model.takes_blocks)
 
 
-def build(name: GraphName, model: AutoregressiveModel) -> Program:
+def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
     """The program of that name over a model."""
     match name:
         case "log_prob" | "logits":
@@ -260,9 +261,5 @@ def build(name: GraphName, model: AutoregressiveModel) -> Program:
             return Step(model, filters=True)
 
 
-def _spec(name: str, dtype: Dtype, *axes: str | int) -> TensorSpec:
-    return TensorSpec(name=name, dtype=dtype, axes=axes)
-
-
-def _next(spec: TensorSpec) -> TensorSpec:
-    return _spec(f"{spec.name}_next", spec.dtype, *spec.axes)
+def _next(tensor: TensorSpec) -> TensorSpec:
+    return spec(f"{tensor.name}_next", tensor.dtype, *tensor.axes)

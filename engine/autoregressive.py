@@ -1,0 +1,295 @@
+"""The engine of an autoregressive model: samples, log-probabilities, classes, completions."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.engine import inputs, loop
+from ancestral.engine.classify import Classification, classify
+from ancestral.engine.engine import Engine
+from ancestral.engine.loop import Progress
+from ancestral.engine.particles import Completion, complete
+from ancestral.engine.session import Array, Binding
+from ancestral.engine.verify import verify
+from ancestral.errors import InvalidInput
+from ancestral.parity import ParityReport
+from ancestral.sampling import Sampling
+
+_NUMBERS = 2**25
+"""Logits, attention weights of 8 heads, or activations that one call of a graph may hold."""
+_UNFILTERED = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples and their log-probabilities.
+
+    Attributes:
+        x: values in levels, [n, *event_shape].
+        log_prob: log p(x | y) of the whole event under the model itself, in nats, [n].
+        log_q: log-probability of what was drawn (not of what was observed), under the distribution
+            that it was drawn from, in nats, [n].
+        labels: [n], or None without classes.
+        first_index: sample index of the first.
+    """
+
+    x: NDArray[np.int64]
+    log_prob: NDArray[np.float64]
+    log_q: NDArray[np.float64]
+    labels: NDArray[np.int64] | None
+    first_index: int
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(slots=True)
+class AutoregressiveEngine(Engine):
+    """An autoregressive bundle, loaded on a backend. Make one with `Engine.load`."""
+
+    kind: ClassVar[str] = "autoregressive"
+    advice: ClassVar[str] = (
+        "an autoregressive model has log p(x) itself, by `log_prob`; it has sample, classify and "
+        "complete beside, and no latents"
+    )
+    _binding: tuple[str, int, Binding] | None = None
+
+    def sample(
+        self,
+        n: int,
+        labels: ArrayLike | int | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        sampling: Sampling = _UNFILTERED,
+        observed: ArrayLike | None = None,
+        progress: Progress | None = None,
+    ) -> Samples:
+        """Draw n events; sample i depends on (seed, first_index + i) alone.
+
+        Args:
+            n: number of samples.
+            labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
+            seed: 0 .. 2^64 - 1.
+            first_index: sample index of the first.
+            sampling: temperature and filters.
+            observed: values to force, one event or [n, *event_shape]; -1 is free. What is drawn is
+                conditioned on what precedes it in the ordering; on all of it by `complete`.
+            progress: told how many positions of how many are done.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        parts = list(
+            self.sample_batches(n, labels, seed, first_index, sampling, observed, progress)
+        )
+        return join(parts)
+
+    def sample_batches(  # noqa: PLR0913 - the arguments of sample
+        self,
+        n: int,
+        labels: ArrayLike | int | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        sampling: Sampling = _UNFILTERED,
+        observed: ArrayLike | None = None,
+        progress: Progress | None = None,
+        batch: int | None = None,
+    ) -> Iterator[Samples]:
+        """The same samples as `sample` draws of the same arguments, batch by batch as they finish.
+
+        Args:
+            n: as in `sample`, like all up to progress.
+            labels: as there.
+            seed: as there.
+            first_index: as there.
+            sampling: as there.
+            observed: as there.
+            progress: as there.
+            batch: rows a batch; by memory where None.
+
+        Raises:
+            InvalidInput: an argument is wrong; at once, not at the first batch.
+        """
+        n = inputs.count("n", n, 1)
+        first_index = inputs.count("first_index", first_index, 0)
+        label = self._labels(labels, n)
+        first = self.bundle.manifest.first_position
+        forced = inputs.observed(observed, n, self.data, first)
+        if not isinstance(sampling, Sampling):
+            raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
+        loop.Noise(seed, first_index).check(n)
+        graph = "step" if sampling.unfiltered else "step_filtered"
+        most = loop.rows_per_batch(self.session(graph).signature)
+        rows = most if batch is None else inputs.count("batch", batch, 1)
+        total, done = n * (self.data.length - first), 0
+
+        def report(positions: int) -> None:
+            nonlocal done
+            done += positions
+            if progress is not None:
+                progress(done, total)
+
+        return (
+            self._batch(
+                graph,
+                np.array(forced[start : start + rows]),
+                None if label is None else label[start : start + rows],
+                loop.Noise(seed, first_index + start),
+                sampling,
+                report,
+            )
+            for start in range(0, n, rows)
+        )
+
+    def _batch(
+        self,
+        graph: str,
+        forced: NDArray[np.int64],
+        label: NDArray[np.int64] | None,
+        noise: loop.Noise,
+        sampling: Sampling,
+        report: Callable[[int], None],
+    ) -> Samples:
+        size, t = forced.shape
+        given = {"u": noise.uniforms(size, t), **loop.filters(sampling, size, self.data.levels)}
+        if label is not None:
+            given["label"] = label
+        drawn = loop.draw(
+            self.bind(graph, size),
+            forced,
+            given,
+            first_position=self.bundle.manifest.first_position,
+            prefill=loop.takes_blocks(self.session(graph).signature),
+            on_steps=lambda steps: report(steps * size),
+        )
+        return Samples(
+            self.data.in_place(drawn.values),
+            drawn.log_p.sum(axis=1, dtype=np.float64),
+            drawn.log_q.sum(axis=1, dtype=np.float64),
+            label,
+            noise.first_index,
+        )
+
+    def _labels(self, labels: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
+        return inputs.labels(labels, n, self.data, self.bundle.manifest.label_optional)
+
+    def complete(
+        self,
+        observed: ArrayLike,
+        particles: int = 64,
+        labels: ArrayLike | int | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        progress: Progress | None = None,
+    ) -> Completion:
+        """Complete one event given all that is observed of it, also what comes later.
+
+        Where the observed values come first in the ordering, this is exact, and so is the
+        log-probability of them. Elsewhere it is sequential Monte Carlo at temperature 1, exact only
+        as the particles become many; `sample` would condition each value on what precedes it alone.
+
+        Args:
+            observed: one event [*event_shape] or [t]; -1 is free.
+            particles: how many completions; all are in memory at a time.
+            labels: the label; needed where the model has classes and no p(x) of its own.
+            seed: 0 .. 2^64 - 1.
+            first_index: sample index of the first particle, whose noise it draws with.
+            progress: told how many positions of how many are done.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        n = inputs.count("particles", particles, 1)
+        label = self._labels(labels, 1)
+        noise = loop.Noise(seed, inputs.count("first_index", first_index, 0))
+        event = inputs.observed(observed, 1, self.data, self.bundle.manifest.first_position)[0]
+        return complete(self, event, None if label is None else int(label[0]), noise, n, progress)
+
+    def bind(self, graph: str, rows: int) -> Binding:
+        """A loop of that many rows; the last one is kept, for the next call may be alike."""
+        if self._binding is None or self._binding[:2] != (graph, rows):
+            self._binding = None
+            self._binding = (graph, rows, self.session(graph).bind({"b": rows, "s": 1}))
+        return self._binding[2]
+
+    def log_prob(self, x: ArrayLike, labels: ArrayLike | int | None = None) -> NDArray[np.float64]:
+        """log p(x | y) of each event in nats, [n].
+
+        Args:
+            x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+            labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        return np.asarray(self.position_log_prob(x, labels).sum(axis=1, dtype=np.float64))
+
+    def position_log_prob(
+        self, x: ArrayLike, labels: ArrayLike | int | None = None
+    ) -> NDArray[np.float32]:
+        """log p(x_t | x_<t, y) in nats, by positions of the ordering, [n, t]; as `log_prob`."""
+        events = inputs.events(x, self.data)
+        label = self._labels(labels, len(events))
+        return self.parallel("log_prob", label, x=events)["log_prob"]
+
+    def classify(self, x: ArrayLike) -> Classification:
+        """p(y | x) of each event by Bayes' rule, under the label prior of the training data.
+
+        Args:
+            x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+
+        Raises:
+            InvalidInput: x is wrong, the model has no classes, or none of them gives an event any
+                probability.
+        """
+        return classify(self, inputs.events(x, self.data))
+
+    def redraw(
+        self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | int | None = None
+    ) -> NDArray[np.int64]:
+        """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
+        events, u = inputs.events(x, self.data), np.asarray(u)
+        if u.shape != events.shape or u.dtype != np.float32 or not ((u > 0) & (u < 1)).all():
+            raise InvalidInput(
+                f"u: expected float32 {events.shape} in (0, 1), got {u.dtype} {u.shape}"
+            )
+        label = self._labels(labels, len(events))
+        values = self.parallel("redraw", label, x=events, u=u)["values"]
+        return self.data.in_place(values)
+
+    def parallel(self, graph: str, label: Array | None, **arrays: Array) -> dict[str, Array]:
+        """Run a parallel graph in chunks that bound memory; arrays have the events as rows."""
+        session = self.session(graph)
+        n, t = arrays["x"].shape
+        rows = max(1, _NUMBERS // (t * max(self.data.levels, 8 * t, 1024)))
+        if label is not None:
+            arrays["label"] = label
+        parts = [
+            session.run({name: array[i : i + rows] for name, array in arrays.items()})
+            for i in range(0, n, rows)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def compare(self) -> ParityReport:
+        return verify(self)
+
+
+def join(parts: list[Samples]) -> Samples:
+    """Batches of samples as one.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    if not parts:
+        raise InvalidInput("samples: expected at least one batch, got none")
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Samples(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.log_prob for part in parts]),
+        np.concatenate([part.log_q for part in parts]),
+        np.concatenate(labels) if labels else None,
+        parts[0].first_index,
+    )

@@ -1,0 +1,144 @@
+"""Bounds by the graphs of a bundle: noise in pieces, log-weights reduced as they come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.bound import Bound, Reduction, join
+from ancestral.engine.session import Array
+from ancestral.philox import Stream, normals
+
+if TYPE_CHECKING:
+    from ancestral.engine.latent import LatentEngine
+
+Proposal = Literal["posterior", "prior"]
+_NUMBERS = 2**20
+"""Numbers that a decoder makes at a time: its output stays in a processor's cache."""
+_TERMS = ("log_likelihood", "log_prior", "log_posterior")
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Which latents are drawn: k of each event, of the noise of its sample index."""
+
+    k: int
+    seed: int
+    first_index: int
+    proposal: Proposal
+
+
+def numbers(engine: "LatentEngine") -> int:
+    """How many numbers a decoder makes of one latent."""
+    signature = engine.session("decode").signature
+    return int(np.prod(signature.output("parameters").shape({"b": 1})))
+
+
+def pairs(engine: "LatentEngine") -> int:
+    """How many pairs of an event and a latent go through a decoder at a time."""
+    return max(16, _NUMBERS // numbers(engine))
+
+
+def of_noise(engine: "LatentEngine", events: Array, draws: Draws) -> Bound:
+    """The bound of each event from k draws of its noise."""
+    size = pairs(engine)
+    rows, step = max(1, size // draws.k), min(draws.k, size)
+    parts = []
+    for start in range(0, len(events), rows):
+        some = events[start : start + rows]
+        indices = draws.first_index + start + np.arange(len(some), dtype=np.int64)
+        encoded = {} if draws.proposal == "prior" else engine.encode_events(some)
+        reduction = Reduction(len(some))
+        for first in range(0, draws.k, step):
+            particles = np.arange(first, min(first + step, draws.k), dtype=np.int64)
+            if draws.proposal == "prior":
+                terms = _from_prior(engine, some, draws.seed, indices, particles)
+            else:
+                noise = _noise(engine, draws.seed, indices, particles)
+                found = log_weights(engine, some, encoded, noise)
+                terms = [found[name] for name in _TERMS]
+            reduction.add(*terms)
+        parts.append(reduction.bound(_closed_kl(engine, encoded, len(some), draws.proposal)))
+    return join(parts)
+
+
+def log_weights(
+    engine: "LatentEngine", events: Array, encoded: Mapping[str, Array], noise: Array
+) -> dict[str, Array]:
+    """The three terms [n, k] of noise [n, k, *l]."""
+    session = engine.session("log_weights")
+    q = {spec.name: encoded[spec.name] for spec in session.signature.inputs if spec.name in encoded}
+    return session.run({"x": events, **q, "noise": noise})
+
+
+def of_codes(
+    engine: "LatentEngine", events: Array, labels: ArrayLike | int | None, k: int
+) -> Bound:
+    """log p(x | z) + log p(z) at the codes z that the encoder chooses: k draws would be alike."""
+    codes = engine.encode_events(events)["codes"]
+    reconstruction = engine.chunked("log_likelihood", x=events, z=codes[:, None])["log_likelihood"]
+    log_prior = _log_prior(engine, codes, labels)[:, None]
+    reduction = Reduction(len(events))
+    reduction.add(reconstruction, log_prior, np.zeros_like(log_prior))
+    single = reduction.bound(kl_closed=-log_prior[:, 0])
+    zero = np.zeros(len(events))
+    return Bound(
+        elbo=single.elbo,
+        iwae=single.iwae,
+        reconstruction=single.reconstruction,
+        kl=single.kl,
+        kl_closed=single.kl_closed,
+        stderr_elbo=zero,
+        stderr_iwae=zero,
+        ess=np.full(len(events), float(k)),
+        k=k,
+    )
+
+
+def _log_prior(
+    engine: "LatentEngine", codes: Array, labels: ArrayLike | int | None
+) -> NDArray[np.float64]:
+    """log p(z | y), or the log of its sum over the classes where no labels are given, [n]."""
+    assert engine.prior is not None
+    manifest = engine.prior.bundle.manifest
+    if labels is None and manifest.data.num_classes is not None and not manifest.label_optional:
+        joint = engine.prior.classify(codes).log_joint
+        return np.asarray(np.logaddexp.reduce(joint, axis=1))
+    return engine.prior.log_prob(codes, labels)
+
+
+def _noise(
+    engine: "LatentEngine",
+    seed: int,
+    indices: NDArray[np.int64],
+    particles: NDArray[np.int64],
+) -> Array:
+    shape = engine.latent.shape
+    drawn = normals(seed, indices, particles, int(np.prod(shape)), stream=Stream.Z)
+    return drawn.reshape(len(indices), len(particles), *shape)
+
+
+def _from_prior(
+    engine: "LatentEngine",
+    events: Array,
+    seed: int,
+    indices: NDArray[np.int64],
+    particles: NDArray[np.int64],
+) -> list[Array]:
+    """The terms where z is drawn from p(z): the last two are equal, and left out as 0."""
+    rows = len(indices) * len(particles)
+    given = engine.prior_noise(seed, indices, particles)
+    z = engine.chunked("prior", **given, temperature=np.ones(rows, np.float32))["z"]
+    shaped = z.reshape(len(indices), len(particles), *engine.latent.shape)
+    found = engine.session("log_likelihood").run({"x": events, "z": shaped})["log_likelihood"]
+    return [found, np.zeros_like(found), np.zeros_like(found)]
+
+
+def _closed_kl(
+    engine: "LatentEngine", encoded: Mapping[str, Array], n: int, proposal: Proposal
+) -> NDArray[np.float64] | None:
+    if proposal == "prior":
+        return np.zeros(n)
+    return encoded["kl"].astype(np.float64) if "kl" in encoded else None

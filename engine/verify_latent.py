@@ -1,0 +1,190 @@
+"""Replay the known answers of a latent variable model on a backend, and measure in nats."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.engine.session import Array
+from ancestral.errors import BundleError
+from ancestral.latent_parity import LatentParityReport
+from ancestral.parity import Tolerance, tolerance
+from ancestral.units import bits_per_dim
+
+if TYPE_CHECKING:
+    from ancestral.engine.latent import LatentEngine
+
+Floats = NDArray[np.float64]
+_TERMS = ("log_likelihood", "log_prior", "log_posterior")
+_MEAN_FLOOR = 1e-6
+"""Of E[x | z], in the range of the levels."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatentLimits:
+    """The tolerance of the table at the errors that fp32 itself makes on these answers.
+
+    Attributes:
+        nats: of a log-probability of an event.
+        mean: of E[x | z], in levels.
+        cdf: distance of a uniform to an edge that makes a near tie.
+        drawn: of real values that are drawn, in levels.
+        distance: of two codes from what was encoded, that makes a near tie.
+    """
+
+    nats: float
+    mean: float
+    cdf: float
+    drawn: float
+    distance: float
+
+    @classmethod
+    def of(cls, entry: Tolerance, answers: dict[str, Array], levels: int) -> "LatentLimits":
+        """A factor times fp32's own error, plus a floor.
+
+        Raises:
+            BundleError: an own error is not finite, or there is nothing to compare.
+        """
+        names = ("own_log_weight", "own_mean", "own_cdf", "own_drawn", "own_distance", "own_prior")
+        own = {name: float(answers.get(name, np.zeros(()))) for name in names}
+        if not np.isfinite(list(own.values())).all() or not answers["is_sample"].any():
+            raise BundleError("the known answers hold no sound reference: export the model again")
+        t = answers["x"].shape[1]
+        worst = max(own["own_log_weight"], own["own_prior"])
+        return cls(
+            nats=entry.factor * worst + entry.nats_per_position * t,
+            mean=entry.factor * own["own_mean"] + _MEAN_FLOOR * levels,
+            cdf=entry.factor * own["own_cdf"] + entry.cdf,
+            drawn=entry.factor * own["own_drawn"] + _MEAN_FLOOR * levels,
+            distance=entry.factor * own["own_distance"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """Drawn values or chosen codes beside the reference's."""
+
+    count: int
+    near_ties: int
+    unexplained: int
+
+    @classmethod
+    def of(cls, got: Array, expected: Array, margin: Array, limit: float) -> "_Choices":
+        differs = got != expected
+        near = differs & (margin <= limit)
+        return cls(got.size, int(near.sum()), int((differs & ~near).sum()))
+
+
+def verify(engine: "LatentEngine") -> LatentParityReport:
+    """Compare log-weights, decoded means and draws with float64 PyTorch, by every graph.
+
+    Raises:
+        BundleError: the bundle lacks a graph or its answers.
+    """
+    answers = engine.bundle.known_answers()
+    dtype = engine.bundle.manifest.dtype
+    limits = LatentLimits.of(tolerance(engine.backend.name, dtype), answers, engine.data.levels)
+    terms, codes = _terms(engine, answers, limits)
+    exact = [answers[name].astype(np.float64) for name in _TERMS if name in answers]
+    each = [_difference(got, wanted) for got, wanted in zip(terms, exact, strict=True)]
+    delta = _log_w(each)
+    drawn_terms, draws = _draws(engine, answers, limits)
+    mean = _difference(engine.chunked("decode", z=answers["z"])["x_mean"], answers["x_mean"])
+    samples = answers["is_sample"].astype(bool)
+    log_w = _log_w(exact)
+    own_bound = np.logaddexp.reduce(log_w[samples], axis=1) - np.log(log_w.shape[1])
+    return LatentParityReport(
+        backend=engine.backend.name,
+        device=engine.backend.device,
+        events=len(delta),
+        latents=delta.shape[1],
+        max_abs_nats=_worst(delta),
+        mean_abs_nats=float(np.abs(delta).mean()),
+        mean_signed_nats=float(delta.mean()),
+        worst_index=int(np.argmax(np.abs(delta).max(axis=1))),
+        max_abs_term_nats=max(map(_worst, (*each, *drawn_terms))),
+        limit_nats=limits.nats,
+        own_nats=float(answers["own_log_weight"]),
+        bits_per_dim=float(bits_per_dim(own_bound, engine.data.event_shape).mean()),
+        max_abs_mean=_worst(mean),
+        limit_mean=limits.mean,
+        draws=draws.count + codes.count,
+        near_ties=draws.near_ties + codes.near_ties,
+        unexplained=draws.unexplained + codes.unexplained,
+        limit_cdf=limits.cdf,
+        prior=None if engine.prior is None else engine.prior.compare(),
+    )
+
+
+def _log_w(terms: list[Floats]) -> Floats:
+    """log p(x | z) + log p(z) - log q(z | x); of codes the first alone."""
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1] - terms[2]
+
+
+def _terms(
+    engine: "LatentEngine", answers: dict[str, Array], limits: LatentLimits
+) -> tuple[list[Array], _Choices]:
+    """The terms [n, k] by encoder and log_weights; or log p(x | z) at the reference's codes."""
+    x = answers["x"]
+    encoded = engine.chunked("encode", x=x)
+    if engine.latent.posterior == "codes":
+        chosen, margin = answers["codes"], answers["code_margin"]
+        choices = _Choices.of(encoded["codes"], chosen, margin, limits.distance)
+        found = engine.chunked("log_likelihood", x=x, z=chosen[:, None])
+        return [found["log_likelihood"]], choices
+    given = {name: values for name, values in encoded.items() if name != "kl"}
+    found = engine.chunked("log_weights", x=x, **given, noise=answers["noise"])
+    return [found[name] for name in _TERMS], _Choices(0, 0, 0)
+
+
+def _draws(
+    engine: "LatentEngine", answers: dict[str, Array], limits: LatentLimits
+) -> tuple[list[Floats], _Choices]:
+    """Differences of log p of what is drawn, by prior and draw; and the drawn values themselves."""
+    differences = []
+    if "prior_noise" in answers:
+        given = {"noise": answers["prior_noise"]}
+        if "prior_u" in answers:
+            given["u"] = answers["prior_u"]
+        one = np.ones(len(answers["prior_noise"]), np.float32)
+        found = engine.chunked("prior", **given, temperature=one)
+        differences.append(_difference(found["log_prior"], answers["log_prior_z"]))
+    noise = "noise" if engine.latent.continuous else "u"
+    drawn = engine.chunked("draw", z=answers["z"], **{noise: answers["draw_noise"]})
+    got, expected = drawn["x"], answers["drawn"]
+    if engine.latent.continuous:
+        margin = np.abs(_difference(got, expected))
+        choices = _Choices(got.size, 0, int((~(margin <= limits.drawn)).sum()))
+        log_likelihood = drawn["log_likelihood"]
+    else:
+        choices = _Choices.of(got, expected, _pixel_margin(engine, answers["margin"]), limits.cdf)
+        # Of the reference's own draw: a near tie is another event.
+        z = answers["z"][:, None]
+        again = engine.chunked("log_likelihood", x=expected, z=z)["log_likelihood"][:, 0]
+        same = (got == expected).all(axis=1)
+        log_likelihood = np.where(same, drawn["log_likelihood"], again)
+    differences.append(_difference(log_likelihood, answers["drawn_log_likelihood"]))
+    return differences, choices
+
+
+def _pixel_margin(engine: "LatentEngine", margin: Array) -> Array:
+    """The margin of a value or of an earlier channel of its pixel, which it may depend on."""
+    shape = engine.data.event_shape
+    if len(shape) != 3:
+        return margin
+    axis = 3 if shape[2] in (1, 3) else 1
+    events = margin.reshape(-1, *shape)
+    return np.asarray(np.minimum.accumulate(events, axis=axis).reshape(margin.shape))
+
+
+def _difference(got: Array, expected: Array) -> Floats:
+    """got - expected in float64, and 0 where both are the same infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.where(got == expected, 0.0, got.astype(np.float64) - expected)
+
+
+def _worst(delta: Floats) -> float:
+    """Largest |delta|; NaN is infinite."""
+    worst = float(np.abs(delta).max())
+    return worst if np.isfinite(worst) else float("inf")

@@ -1,0 +1,203 @@
+"""What a bundle holds, written into a folder: weights, graphs, known answers, the manifest last."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx_ir
+from safetensors.numpy import save
+
+import ancestral
+from ancestral.bundle import MANIFEST, PRIOR
+from ancestral.errors import ExportError
+from ancestral.export.graphs import export_graph, export_parallel
+from ancestral.export.known_answers import known_answers
+from ancestral.export.latent_answers import latent_answers
+from ancestral.export.lint import lint
+from ancestral.export.operators import Form
+from ancestral.export.tied import multiply_in_place
+from ancestral.export.weights import WeightsFile, point_into, to_bytes, weights_file
+from ancestral.files import write_atomically
+from ancestral.manifest import (
+    FORMAT_VERSION,
+    Component,
+    FileEntry,
+    GraphEntry,
+    Latent,
+    Manifest,
+    seal,
+)
+from ancestral.signature import GraphSignature
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import Model, family_of, model_config
+from ancestral.train.models.graphs import PARALLEL, GraphName, build
+from ancestral.train.models.latent_graphs import build_latent, latent_graphs_of
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Codes
+
+WEIGHTS = "graphs/weights.safetensors"
+"""Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
+KNOWN_ANSWERS = "known_answers.safetensors"
+
+Progress = Callable[[str], None]
+
+
+class _Writer:
+    """The files of a bundle, and what the manifest says of them."""
+
+    def __init__(self, folder: Path, model: Model, progress: Progress) -> None:
+        """Write the weights."""
+        self.folder, self.model, self.progress = folder, model, progress
+        self._files: dict[str, FileEntry] = {}
+        self._graphs: dict[str, GraphEntry] = {}
+        progress("weights")
+        self._weights: WeightsFile = weights_file(model)
+        self._write(WEIGHTS, self._weights.content)
+
+    def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:
+        """Write a graph in its forms.
+
+        Raises:
+            ExportError: it breaks a rule.
+        """
+        names: dict[str, str] = {}
+        for form, graph in forms.items():
+            problems = lint(graph, form, signature)
+            if problems:
+                raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
+            point_into(graph.graph, self._weights.slots, Path(WEIGHTS).name)
+            if form == "onnxruntime":
+                multiply_in_place(graph.graph)
+            suffix = "" if form == "portable" else f".{form}"
+            names[form] = f"graphs/{name}{suffix}.onnx"
+            self._write(names[form], to_bytes(graph))
+        self._graphs[name] = GraphEntry(signature=signature, files=names)
+
+    def finish(
+        self,
+        *,
+        label_prior: tuple[float, ...] | None = None,
+        label_optional: bool = False,
+        first_position: int = 0,
+        latent: Latent | None = None,
+    ) -> None:
+        """Write the known answers and the manifest."""
+        self.progress("known answers")
+        answers = (
+            known_answers(self.model)
+            if isinstance(self.model, AutoregressiveModel)
+            else latent_answers(self.model)
+        )
+        self._write(KNOWN_ANSWERS, save(answers))
+        manifest = Manifest(
+            version=FORMAT_VERSION,
+            kind="autoregressive" if latent is None else "latent_variable",
+            dtype="float32",
+            data=self.model.data,
+            label_prior=label_prior,
+            label_optional=label_optional,
+            first_position=1 if first_position else 0,
+            latent=latent,
+            components={
+                "model": Component(
+                    family=family_of(self.model),
+                    config=model_config(self.model),
+                    parameters=sum(p.numel() for p in self.model.parameters()),
+                )
+            },
+            graphs=self._graphs,
+            weights=WEIGHTS,
+            known_answers=KNOWN_ANSWERS,
+            files=self._files,
+            written_by=_versions(),
+        )
+        values = manifest.model_dump(mode="json")
+        values["sha256"] = seal(values)
+        write_atomically(self.folder / MANIFEST, json.dumps(values, indent=1).encode())
+
+    def adopt(self, name: str) -> None:
+        """Hash a file that stands in the folder already."""
+        self._enter(name, (self.folder / name).read_bytes())
+
+    def _write(self, name: str, data: bytes) -> None:
+        write_atomically(self.folder / name, data)
+        self._enter(name, data)
+
+    def _enter(self, name: str, data: bytes) -> None:
+        self._files[name] = FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def write_autoregressive(
+    model: AutoregressiveModel,
+    folder: Path,
+    label_prior: tuple[float, ...] | None,
+    graphs: Sequence[GraphName],
+    progress: Progress,
+) -> None:
+    """Write the bundle of an autoregressive model into an empty folder.
+
+    Raises:
+        ExportError: a graph could not be made or breaks a rule.
+        OSError: a file could not be written.
+    """
+    writer = _Writer(folder, model, progress)
+    for name, forms in _graphs(model, graphs, progress):
+        writer.graph(name, build(name, model).signature, forms)
+    writer.finish(
+        label_prior=label_prior,
+        label_optional=model.label_optional,
+        first_position=model.first_position,
+    )
+
+
+def write_latent(model: LatentVariableModel, folder: Path, progress: Progress) -> None:
+    """Write the bundle of a latent variable model; that of its prior, if any, stands inside.
+
+    Raises:
+        ExportError: a graph could not be made or breaks a rule.
+        OSError: a file could not be written.
+    """
+    writer = _Writer(folder, model, progress)
+    for name in latent_graphs_of(model):
+        progress(f"graph {name}")
+        program = build_latent(name, model)
+        writer.graph(name, program.signature, export_graph(program))
+    prior = model.prior
+    if prior is None:
+        writer.adopt(f"{PRIOR}/{MANIFEST}")
+    kind = "autoregressive" if prior is None else "mixture" if prior.chooses else "standard"
+    writer.finish(
+        latent=Latent(
+            shape=model.latent_shape,
+            posterior="codes" if isinstance(model.posterior, Codes) else "gaussian",
+            prior=kind,
+            continuous=model.observation.continuous,
+        )
+    )
+
+
+def _graphs(
+    model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress
+) -> Iterator[tuple[GraphName, dict[Form, onnx_ir.Model]]]:
+    """Each graph in its forms; those that share a pass are traced together."""
+    together = [name for name in names if name in PARALLEL]
+    if together:
+        progress(f"graphs {', '.join(together)}")
+        parallel = export_parallel(model)
+        yield from ((name, parallel[name]) for name in together)
+    for name in names:
+        if name not in PARALLEL:
+            progress(f"graph {name}")
+            yield name, export_graph(build(name, model))
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "onnx", "onnxscript", "safetensors", "numpy")
+    return {
+        "ancestral": ancestral.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

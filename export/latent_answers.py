@@ -1,0 +1,176 @@
+"""Reference answers of a latent variable model: float64 PyTorch on seeded inputs and noise."""
+
+import copy
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ancestral.philox import Stream, normals, uniforms
+from ancestral.train.models.latent_graphs import Draw, DrawPrior
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Codes
+from ancestral.train.models.vqvae import VQVAE
+
+SEED = 20_260_101
+DRAWS = 8
+"""Latents of each event."""
+_NUMBERS = 2**22
+"""Numbers of the decoder's output that the events may make together."""
+
+
+def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]:
+    """Inputs and answers, for `verify` to compare a backend with.
+
+    Half of the events are drawn by the model itself, from its prior or of random codes; the others
+    are uniform noise, which the encoder has never seen and the decoder thinks improbable.
+
+    Returns:
+        x [n, t] and is_sample [n]; log_likelihood [n, k] and, where the model has a prior of its
+        own, noise [n, k, *l], log_prior and log_posterior [n, k]; or codes [n, m] and code_margin
+        [n, m], how much nearer the chosen code is than the next; z [m, *l] and, from prior_noise
+        and prior_u, log_prior_z [m]; x_mean [m, t] of them; what draw_noise [m, t] draws:
+        drawn [m, t], its margin where it is discrete, drawn_log_likelihood [m]. And the errors of
+        PyTorch fp32: own_log_weight (nats), own_mean (levels), own_cdf, own_distance.
+    """
+    single = model.eval()
+    double = copy.deepcopy(model).double().eval()
+    with torch.no_grad():
+        answers, z = _latents(single, double)
+        answers |= _events(single, double, z)
+        answers |= _decoded(single, double, z)
+    return {name: tensor.contiguous().numpy() for name, tensor in answers.items()}
+
+
+def _count(model: LatentVariableModel) -> int:
+    """Events of each half."""
+    groups, numbers = model.observation.shape
+    return max(2, min(16, _NUMBERS // (groups * numbers * DRAWS)))
+
+
+def _latents(
+    single: LatentVariableModel, double: LatentVariableModel
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Latents [m, *l] as float32 or codes, and where they come from."""
+    n = _count(single)
+    indices, shape = np.arange(n, dtype=np.int64), single.latent_shape
+    if isinstance(single.posterior, Codes):
+        u = uniforms(SEED, indices, np.arange(math.prod(shape)), stream=Stream.Z)
+        codes = single.config.codes if isinstance(single, VQVAE) else 2
+        return {}, (torch.from_numpy(u).double() * codes).long().view(n, *shape)
+    noise = _normals(n, [0], shape, SEED)[:, 0]
+    at = np.array([math.prod(shape)])
+    choice = torch.from_numpy(uniforms(SEED, indices, at, stream=Stream.Z)[:, 0])
+    inputs = [noise, *([choice] if double.prior is not None and double.prior.chooses else [])]
+    one = torch.ones(n)
+    exact, log_prior = DrawPrior(double)(*(each.double() for each in inputs), one.double())
+    z = exact.float()
+    near = DrawPrior(single)(*inputs, one)[1]
+    answers = {"prior_noise": noise, "log_prior_z": log_prior, "own_prior": _worst(near, log_prior)}
+    if len(inputs) > 1:
+        answers["prior_u"] = inputs[1]
+    return answers, z
+
+
+def _events(
+    single: LatentVariableModel, double: LatentVariableModel, z: Tensor
+) -> dict[str, Tensor]:
+    """Events, and the three terms of their log-weights through encoder and decoder."""
+    n, t = len(z), single.data.length
+    drawn = Draw(double)(_wide(z), _draw_noise(single, n).double())[0]
+    u = torch.from_numpy(uniforms(SEED + 1, np.arange(n), np.arange(t, dtype=np.int64)))
+    noisy = (
+        u * single.data.levels
+        if single.observation.continuous
+        else (u.double() * single.data.levels).long()
+    )
+    x = torch.cat([drawn.to(noisy.dtype), noisy])
+    answers = {"x": x, "is_sample": torch.arange(2 * n) < n}
+    if isinstance(single.posterior, Codes):
+        return answers | _coded(single, double, x)
+    noise = _normals(2 * n, range(DRAWS), single.latent_shape, SEED + 2)
+    exact = double.log_weights(_wide(x), double.encode(_wide(x)), noise.double())
+    near = single.log_weights(x, single.encode(x), noise)
+    names = ("log_likelihood", "log_prior", "log_posterior")
+    difference = [_worst(a, b) for a, b in zip(near, exact, strict=True)]
+    sums = [a + b - c for a, b, c in (near, exact)]
+    own = torch.stack([*difference, _worst(*sums)]).amax()
+    return answers | dict(zip(names, exact, strict=True)) | {"noise": noise, "own_log_weight": own}
+
+
+def _coded(
+    single: LatentVariableModel, double: LatentVariableModel, x: Tensor
+) -> dict[str, Tensor]:
+    """The codes of events, and log p(x | z) at them."""
+    assert isinstance(single, VQVAE)
+    assert isinstance(double, VQVAE)
+    distances = double.distances(_wide(x))
+    two = distances.topk(2, dim=-1, largest=False)
+    codes = two.indices[..., 0]
+    exact = double.log_likelihood(_wide(x), codes[:, None])
+    near = single.log_likelihood(x, codes[:, None])
+    return {
+        "codes": codes,
+        "code_margin": two.values[..., 1] - two.values[..., 0],
+        "own_distance": _worst(single.distances(x), distances),
+        "log_likelihood": exact,
+        "own_log_weight": _worst(near, exact),
+    }
+
+
+def _decoded(
+    single: LatentVariableModel, double: LatentVariableModel, z: Tensor
+) -> dict[str, Tensor]:
+    """What latents decode to and draw; the drawn values' margins where they are discrete."""
+    noise = _draw_noise(single, len(z))
+    exact, near = double.decode(_wide(z)), single.decode(z)
+    target = single.observation
+    mean = target.mean(exact)
+    result = {
+        "z": z,
+        "x_mean": mean,
+        "draw_noise": noise,
+        "own_mean": _worst(target.mean(near), mean),
+    }
+    drawn = target.draw(exact, noise.double())
+    result["drawn"] = drawn
+    result["drawn_log_likelihood"] = target.log_prob(exact, drawn)
+    if target.continuous:
+        result["own_drawn"] = _worst(target.draw(near, noise), drawn)
+        return result
+    edges = _edges(target.logits(exact, drawn))
+    result["own_cdf"] = _worst(_edges(target.logits(near, drawn)), edges)
+    lower = torch.nn.functional.pad(edges, (1, 0)).gather(-1, drawn[..., None])[..., 0]
+    upper = edges.gather(-1, drawn[..., None])[..., 0]
+    result["margin"] = torch.minimum(noise - lower, upper - noise)
+    return result
+
+
+def _edges(logits: Tensor) -> Tensor:
+    """The cumulative distribution over levels, in float64."""
+    return logits.double().softmax(dim=-1).cumsum(dim=-1)
+
+
+def _normals(n: int, particles: range | list[int], shape: tuple[int, ...], seed: int) -> Tensor:
+    drawn = normals(seed, np.arange(n), np.array(particles), math.prod(shape), stream=Stream.Z)
+    return torch.from_numpy(drawn).view(n, len(particles), *shape)
+
+
+def _draw_noise(model: LatentVariableModel, n: int) -> Tensor:
+    """Noise [n, t] of x given z: normal for a density, else uniform."""
+    t, stream = model.data.length, Stream.X_GIVEN_Z
+    if model.observation.continuous:
+        return torch.from_numpy(normals(SEED, np.arange(n), np.array([0]), t, stream=stream)[:, 0])
+    return torch.from_numpy(uniforms(SEED, np.arange(n), np.arange(t), stream=stream))
+
+
+def _wide(x: Tensor) -> Tensor:
+    wide: Tensor = x.double() if x.is_floating_point() else x
+    return wide
+
+
+def _worst(near: Tensor, exact: Tensor) -> Tensor:
+    """Largest |difference|, and 0 where both are the same infinity."""
+    return torch.where(near == exact, 0.0, near.double() - exact).abs().amax()

@@ -1,0 +1,122 @@
+"""Bounds of a latent variable model in PyTorch: what training looks at, and the reference."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ancestral.bound import Bound, Reduction, join
+from ancestral.errors import InvalidInput
+from ancestral.philox import Stream, normals, uniforms
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Codes
+
+_ROWS = 2**13
+"""Pairs of an event and a latent that go through the decoder at a time."""
+ACTIVE_VARIANCE = 0.01
+"""Of a posterior mean over the data, above which its latent dimension is in use."""
+
+
+def bound(
+    model: LatentVariableModel, x: NDArray[np.int64], k: int, seed: int = 0, first_index: int = 0
+) -> Bound:
+    """The bound of each event [n, t] from k draws, as the engine computes it from the same noise.
+
+    Where p(x | z) is a density, events are x + u with u from the same seed.
+
+    Raises:
+        InvalidInput: k < 1, or a model whose prior is another one.
+    """
+    if k < 1 or isinstance(model.posterior, Codes):
+        raise InvalidInput(f"bound: expected k >= 1 and a prior of the model's own, got k = {k}")
+    training = model.training
+    model.eval()
+    rows = max(1, _ROWS // k)
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(x), rows):
+            some = x[start : start + rows]
+            indices = first_index + start + np.arange(len(some))
+            parts.append(_bound(model, some, indices, k, seed))
+    model.train(training)
+    return join(parts)
+
+
+def _bound(
+    model: LatentVariableModel,
+    x: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    k: int,
+    seed: int,
+) -> Bound:
+    assert not isinstance(model.posterior, Codes)
+    device = next(model.parameters()).device
+    dimensions = int(np.prod(model.latent_shape))
+    events = _events(model, x, int(indices[0]), seed).to(device)
+    q = model.encode(events)
+    reduction = Reduction(len(x))
+    step = max(1, _ROWS // len(x))
+    for start in range(0, k, step):
+        particles = np.arange(start, min(start + step, k))
+        noise = normals(seed, indices, particles, dimensions, stream=Stream.Z)
+        shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(device)
+        terms = model.log_weights(events, q, shaped)
+        reduction.add(*(term.cpu().numpy() for term in terms))
+    closed = None
+    if model.has_closed_kl:
+        closed = model.posterior.kl_to_standard(q).sum(dim=-1).double().cpu().numpy()
+    return reduction.bound(closed)
+
+
+def _events(
+    model: LatentVariableModel, x: NDArray[np.int64], first_index: int, seed: int
+) -> Tensor:
+    """Events as the model takes them: levels, or levels with uniform noise added."""
+    events = torch.from_numpy(x)
+    if not model.observation.continuous:
+        return events
+    positions = np.arange(x.shape[1], dtype=np.int64)
+    indices = first_index + np.arange(len(x), dtype=np.int64)
+    return events + torch.from_numpy(
+        uniforms(seed, indices, positions, stream=Stream.DEQUANTISATION)
+    )
+
+
+@torch.no_grad()
+def log_likelihood(model: LatentVariableModel, x: NDArray[np.int64]) -> NDArray[np.float64]:
+    """log p(x | z) in nats of events [n, t] at the z that a deterministic encoder chooses, [n].
+
+    Where p(x | z) is a density, events are x + u with u of seed 0.
+    """
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    parts = []
+    for start in range(0, len(x), _ROWS):
+        events = _events(model, x[start : start + _ROWS], start, 0).to(device)
+        (codes,) = model.encode(events)
+        parts.append(model.log_likelihood(events, codes[:, None])[:, 0].double().cpu().numpy())
+    model.train(training)
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
+    """Latent dimensions that the encoder uses; for codes, how many of them.
+
+    A dimension is active where the variance over the events of its posterior mean is above 0.01.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
+    """
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    events = torch.from_numpy(x).to(device)
+    if model.observation.continuous:
+        events = events + 0.5
+    chosen = model.encode(events)[0]
+    model.train(training)
+    if isinstance(model.posterior, Codes):
+        return len(chosen.unique())
+    return int((chosen.flatten(1).var(dim=0) > ACTIVE_VARIANCE).sum())

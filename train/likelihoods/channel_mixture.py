@@ -1,0 +1,102 @@
+"""A logistic mixture whose components are shared by the channels of a pixel, for decoders.
+
+References:
+    Salimans et al. (2017), PixelCNN++, arXiv:1701.05517, section 2.2.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ancestral.train.likelihoods.logistic_mixture import LogisticMixture, given_channels
+from ancestral.train.likelihoods.observation import expected_level
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ChannelMixture:
+    """p(x | z) over images: pixels independent given z, the channels of one drawn in turn.
+
+    Attributes:
+        mixture: of one channel.
+        pixels: of an image.
+        channels: of a pixel.
+        channels_last: whether an event is [height, width, channels], else [channels, height,
+            width].
+    """
+
+    mixture: LogisticMixture
+    pixels: int
+    channels: int
+    channels_last: bool
+
+    @property
+    def continuous(self) -> bool:
+        return False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        pairs = self.channels * (self.channels - 1) // 2
+        return self.pixels, self.mixture.components * (1 + 2 * self.channels + pairs)
+
+    def log_prob(
+        self, parameters: Float[Tensor, "*b n p"], x: Int64[Tensor, "*b t"]
+    ) -> Float[Tensor, "*b"]:
+        pixels = self._by_pixel(x)
+        each = [
+            self.mixture.log_prob(self._given(parameters, pixels, c), pixels[..., c])
+            for c in range(self.channels)
+        ]
+        return torch.stack(each, dim=-1).sum(dim=(-2, -1))
+
+    def logits(
+        self, parameters: Float[Tensor, "*b n p"], x: Int64[Tensor, "*b t"]
+    ) -> Float[Tensor, "*b t v"]:
+        pixels = self._by_pixel(x)
+        each = [
+            self.mixture.logits(self._given(parameters, pixels, c)) for c in range(self.channels)
+        ]
+        if self.channels_last:
+            return torch.stack(each, dim=-2).flatten(-3, -2)
+        return torch.cat(each, dim=-2)
+
+    def draw(
+        self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]
+    ) -> Int64[Tensor, "*b t"]:
+        u = self._by_pixel(noise)
+        drawn: list[Tensor] = []
+        for c in range(self.channels):
+            before = torch.stack(drawn, dim=-1) if drawn else u[..., :0].long()
+            given = self._given(parameters, before, c)
+            drawn.append(self.mixture.draw(given, u[..., c]))
+        return self._by_event(torch.stack(drawn, dim=-1))
+
+    def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
+        """Each channel's mean given the means of the channels before it, rounded to levels.
+
+        The exact mean would sum over all values of the earlier channels.
+        """
+        means: list[Tensor] = []
+        for c in range(self.channels):
+            before = parameters[..., :0].long()
+            if means:
+                before = torch.stack(means, dim=-1).round().long()
+            given = self._given(parameters, before, c)
+            means.append(expected_level(self.mixture.logits(given)))
+        return self._by_event(torch.stack(means, dim=-1))
+
+    def _given(self, parameters: Tensor, pixels: Int64[Tensor, "*b n c"], c: int) -> Tensor:
+        return given_channels(self.mixture, parameters, pixels[..., :c], self.channels)
+
+    def _by_pixel(self, x: Tensor) -> Tensor:
+        """[.., t] -> [.., n, channels]."""
+        if self.channels_last:
+            return x.unflatten(-1, (self.pixels, self.channels))
+        return x.unflatten(-1, (self.channels, self.pixels)).transpose(-1, -2)
+
+    def _by_event(self, pixels: Tensor) -> Tensor:
+        """[.., n, channels] -> [.., t]."""
+        return (pixels if self.channels_last else pixels.transpose(-1, -2)).flatten(-2)

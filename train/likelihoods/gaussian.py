@@ -1,0 +1,68 @@
+"""The Gaussian likelihood, a density: of real data, or of levels with uniform noise added.
+
+On discrete data it is a density of x + u, u ~ U[0, 1), whose mean log-density is a lower bound on
+the mean log-probability: E_u log p(x + u) <= log of the integral of p over the cell [x, x + 1).
+The network speaks of y = x / v in [0, 1), so that log p(x) = log N(y; mean, scale) - log v.
+
+References:
+    Theis, van den Oord, Bethge (2016), A note on the evaluation of generative models,
+    arXiv:1511.01844, section 3.1.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ancestral.errors import InvalidInput
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """A density over x in units of levels; parameters [.., 2]: mean and log scale of y = x / v.
+
+    Attributes:
+        levels: v; real data are in units of which v make 1.
+        least_scale: floor of the scale of y. Without one, a density of discrete data has no bound.
+    """
+
+    levels: int
+    least_scale: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_scale < math.inf:
+            raise InvalidInput(f"gaussian: expected least_scale > 0, got {self.least_scale}")
+
+    @property
+    def size(self) -> int:
+        """Parameters of one position."""
+        return 2
+
+    def log_prob(
+        self, parameters: Float[Tensor, "*b 2"], x: Float[Tensor, "*b"]
+    ) -> Float[Tensor, "*b"]:
+        """log density of x, in nats, with respect to x itself."""
+        mean, log_scale = self._split(parameters)
+        deviation = (x / self.levels - mean) * (-log_scale).exp()
+        return -0.5 * deviation * deviation - log_scale - (_HALF_LOG_2PI + math.log(self.levels))
+
+    def draw(
+        self, parameters: Float[Tensor, "*b 2"], noise: Float[Tensor, "*b"]
+    ) -> Float[Tensor, "*b"]:
+        """x that a standard normal number draws."""
+        mean, log_scale = self._split(parameters)
+        return (mean + log_scale.exp() * noise) * self.levels
+
+    def mean(self, parameters: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+        """E[x], in units of levels."""
+        return self._split(parameters)[0] * self.levels
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        wide = parameters if parameters.dtype == torch.float64 else parameters.float()
+        return wide[..., 0], wide[..., 1].clamp_min(math.log(self.least_scale))

@@ -1,0 +1,171 @@
+"""The programs of a latent variable model. None draws: noise is an input of each that needs it."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from ancestral.signature import Dtype, GraphSignature, TensorSpec
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Codes
+from ancestral.train.models.priors import Prior
+from ancestral.train.models.program import Program, spec
+
+LatentGraphName = Literal["encode", "decode", "draw", "prior", "log_likelihood", "log_weights"]
+LATENT_GRAPH_NAMES: tuple[LatentGraphName, ...] = get_args(LatentGraphName)
+
+
+class LatentProgram(Program):
+    """What all of them share."""
+
+    def __init__(self, model: LatentVariableModel) -> None:
+        super().__init__()
+        self.model: LatentVariableModel = model
+
+    @property
+    def longest(self) -> Mapping[str, int]:
+        return {"b": 2**20, "k": 2**20}
+
+    @property
+    def _latent_dtype(self) -> Dtype:
+        return "int64" if isinstance(self.model.posterior, Codes) else "float32"
+
+    def _x(self) -> TensorSpec:
+        dtype: Dtype = "float32" if self.model.observation.continuous else "int64"
+        return spec("x", dtype, "b", self.model.data.length)
+
+    def _z(self, *axes: str) -> TensorSpec:
+        return spec("z", self._latent_dtype, *axes, *self.model.latent_shape)
+
+    def _q(self) -> tuple[TensorSpec, ...]:
+        posterior = self.model.posterior
+        return tuple(
+            spec(name, self._latent_dtype, "b", *shape)
+            for name, shape in zip(posterior.names, posterior.shapes, strict=True)
+        )
+
+
+class Encode(LatentProgram):
+    """x -> parameters of q(z | x); and KL(q || p) in nats where it has a closed form."""
+
+    @property
+    def signature(self) -> GraphSignature:
+        kl = (spec("kl", "float32", "b"),) if self.model.has_closed_kl else ()
+        return GraphSignature(inputs=(self._x(),), outputs=(*self._q(), *kl))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        q = self.model.encode(x)
+        posterior = self.model.posterior
+        if isinstance(posterior, Codes) or not self.model.has_closed_kl:
+            return q
+        return *q, posterior.kl_to_standard(q).sum(dim=-1)
+
+
+class Decode(LatentProgram):
+    """z -> parameters of p(x | z), and its mean in units of levels."""
+
+    @property
+    def signature(self) -> GraphSignature:
+        parameters = spec("parameters", "float32", "b", *self.model.observation.shape)
+        mean = spec("x_mean", "float32", "b", self.model.data.length)
+        return GraphSignature(inputs=(self._z("b"),), outputs=(parameters, mean))
+
+    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+        parameters = self.model.decode(z)
+        return parameters, self.model.observation.mean(parameters)
+
+
+class Draw(LatentProgram):
+    """z, and uniform or normal noise for each value -> x ~ p(x | z), log p(x | z) in nats."""
+
+    @property
+    def signature(self) -> GraphSignature:
+        x = self._x()
+        noise = spec("noise" if self.model.observation.continuous else "u", "float32", *x.axes)
+        return GraphSignature(
+            inputs=(self._z("b"), noise), outputs=(x, spec("log_likelihood", "float32", "b"))
+        )
+
+    def forward(self, z: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        parameters = self.model.decode(z)
+        x = self.model.observation.draw(parameters, noise)
+        return x, self.model.observation.log_prob(parameters, x)
+
+
+class DrawPrior(LatentProgram):
+    """Noise, a uniform where the prior is a mixture, and a temperature -> z, log p(z) in nats."""
+
+    @property
+    def _prior(self) -> Prior:
+        prior = self.model.prior
+        assert prior is not None
+        return prior
+
+    @property
+    def signature(self) -> GraphSignature:
+        noise = spec("noise", "float32", "b", *self.model.latent_shape)
+        u = (spec("u", "float32", "b"),) if self._prior.chooses else ()
+        return GraphSignature(
+            inputs=(noise, *u, spec("temperature", "float32", "b")),
+            outputs=(self._z("b"), spec("log_prior", "float32", "b")),
+        )
+
+    def forward(self, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        *u, temperature = rest
+        prior = self._prior
+        z = prior.draw(noise[:, None], u[0][:, None] if u else None, temperature)
+        return z[:, 0], prior.log_prob(z)[:, 0]
+
+
+class LogLikelihood(LatentProgram):
+    """Events, and k latents of each -> log p(x | z) in nats."""
+
+    @property
+    def signature(self) -> GraphSignature:
+        return GraphSignature(
+            inputs=(self._x(), self._z("b", "k")),
+            outputs=(spec("log_likelihood", "float32", "b", "k"),),
+        )
+
+    def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        return (self.model.log_likelihood(x, z),)
+
+
+class LogWeights(LatentProgram):
+    """Events, parameters of q and noise -> log p(x | z), log p(z), log q(z | x) in nats."""
+
+    @property
+    def signature(self) -> GraphSignature:
+        noise = spec("noise", "float32", "b", "k", *self.model.latent_shape)
+        names = ("log_likelihood", "log_prior", "log_posterior")
+        return GraphSignature(
+            inputs=(self._x(), *self._q(), noise),
+            outputs=tuple(spec(name, "float32", "b", "k") for name in names),
+        )
+
+    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        *q, noise = rest
+        return self.model.log_weights(x, tuple(q), noise)
+
+
+def latent_graphs_of(model: LatentVariableModel) -> tuple[LatentGraphName, ...]:
+    """The graphs that a model can have: without a prior of its own, none that needs one."""
+    needs = {"prior", "log_weights"} if model.prior is None else set()
+    return tuple(name for name in LATENT_GRAPH_NAMES if name not in needs)
+
+
+def build_latent(name: LatentGraphName, model: LatentVariableModel) -> LatentProgram:
+    """The program of that name over a model."""
+    match name:
+        case "encode":
+            return Encode(model)
+        case "decode":
+            return Decode(model)
+        case "draw":
+            return Draw(model)
+        case "prior":
+            return DrawPrior(model)
+        case "log_likelihood":
+            return LogLikelihood(model)
+        case "log_weights":
+            return LogWeights(model)

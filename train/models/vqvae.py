@@ -1,0 +1,217 @@
+"""A VQ-VAE: an image becomes a grid of codes, each the nearest of a learned codebook.
+
+The encoder is deterministic, so that with any prior p(z) over codes
+log p(x) >= log p(x | z) + log p(z) at z = encode(x); the prior is an autoregressive model that is
+trained afterwards and stands beside this one.
+
+References:
+    van den Oord, Vinyals, Kavukcuoglu (2017), Neural discrete representation learning,
+    arXiv:1711.00937, section 3 and appendix A.1 (the codebook as a moving average).
+    Razavi, van den Oord, Vinyals (2019), VQ-VAE-2, arXiv:1906.00446.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.train.models.bodies import (
+    ConvDecoder,
+    ConvEncoder,
+    ImageShape,
+    Scales,
+    Upsample,
+    scaled,
+)
+from ancestral.train.models.decoder_head import (
+    DecoderHead,
+    ObservationConfig,
+    ObservationName,
+    Scale,
+    observation,
+)
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Codes, Parameters
+
+_LEAST_COUNT = 0.03
+"""A code that fewer values a step go to, as a moving average, is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class VQVAEConfig:
+    """Shape of the network.
+
+    Attributes:
+        widths: channels of each scale; codes stand on the grid of the last.
+        codes: size of the codebook.
+        code_width: of a code.
+        blocks: residual blocks at each scale.
+        upsample: transposed, or resize and convolve.
+        dropout: in the blocks.
+        commitment: weight of the distance of the encoder's outputs to their codes.
+        decay: of the moving averages that the codebook is made of.
+        likelihood: p(x_t | z); the next four as in ObservationConfig.
+        components: as there.
+        scale: as there.
+        scale_value: as there.
+        least_scale: as there.
+
+    Raises:
+        InvalidInput: a value outside its range.
+    """
+
+    widths: tuple[int, ...] = (64, 64)
+    codes: int = 128
+    code_width: int = 16
+    blocks: int = 1
+    upsample: Upsample = "transposed"
+    dropout: float = 0.0
+    commitment: float = 0.25
+    decay: float = 0.99
+    likelihood: ObservationName = "categorical"
+    components: int = 5
+    scale: Scale = "learned"
+    scale_value: float = 0.1
+    least_scale: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(*self.widths, self.codes, self.code_width) < 1:
+            raise InvalidInput(f"VQVAEConfig: expected widths, codes, code_width >= 1, got {self}")
+        if not (0 <= self.decay < 1 and self.commitment >= 0 and 0 <= self.dropout < 1):
+            raise InvalidInput(
+                f"VQVAEConfig: expected decay and dropout in [0, 1) and commitment >= 0, got {self}"
+            )
+
+    @property
+    def observation(self) -> ObservationConfig:
+        """What p(x | z) is."""
+        return ObservationConfig(
+            self.likelihood, self.components, self.scale, self.scale_value, self.least_scale
+        )
+
+    @property
+    def scales(self) -> Scales:
+        """The convolutions."""
+        return Scales(self.widths, self.blocks, self.upsample, self.dropout)
+
+
+class Quantised(NamedTuple):
+    """Parameters of p(x | z) with gradients for encoder and decoder, and how far codes are.
+
+    Attributes:
+        parameters: of p(x | z), [b, n, p].
+        distance: squared distance of the encoder's outputs to their codes, summed, [b].
+        features: the encoder's outputs, [b, m, w].
+        codes: the nearest codes, [b, m].
+    """
+
+    parameters: Tensor
+    distance: Tensor
+    features: Tensor
+    codes: Tensor
+
+
+@final
+class VQVAE(LatentVariableModel):
+    """z is a grid of codes, flattened row after row: [m] in 0 .. codes - 1."""
+
+    codebook: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, config: VQVAEConfig, data: DataSpec) -> None:
+        """Fresh weights.
+
+        Raises:
+            InvalidInput: the data have labels, are no images, or do not suit the likelihood.
+        """
+        super().__init__()
+        if data.num_classes is not None:
+            raise InvalidInput("VQVAE: expected data without labels: labels are for the prior")
+        image = ImageShape.of(data.event_shape)
+        self.config, self.data, self.image = config, data, image
+        self.grid = config.scales.grid(image)
+        self.latent_shape = (math.prod(self.grid),)
+        self.observation = observation(config.observation, data)
+        self.posterior = Codes(self.latent_shape)
+        self.encoder = ConvEncoder(image.channels, config.scales)
+        self.into = nn.Conv2d(config.widths[-1], config.code_width, 1)
+        self.out = nn.Conv2d(config.code_width, config.widths[-1], 1)
+        self.head = DecoderHead(config.observation, self.observation)
+        self.by_pixel = self.observation.shape[0] == image.height * image.width
+        planes = self.head.width * (1 if self.by_pixel else image.channels)
+        self.decoder = ConvDecoder(planes, config.scales)
+        start = torch.randn(config.codes, config.code_width)
+        self.register_buffer("codebook", start)
+        self.register_buffer("counts", torch.ones(config.codes))
+        self.register_buffer("sums", start.clone())
+
+    @property
+    def prior(self) -> None:
+        """It stands beside this model, an autoregressive one over `code_data`."""
+        return None
+
+    @property
+    def code_data(self) -> DataSpec:
+        """The space of codes, without labels."""
+        return DataSpec(
+            name=f"{self.data.name} codes", event_shape=self.grid, levels=self.config.codes
+        )
+
+    def encode(self, x: Tensor) -> Parameters:
+        return (self._nearest(self._features(x)),)
+
+    def decode(self, z: Int64[Tensor, "b m"]) -> Float[Tensor, "b n p"]:
+        return self._decode(self.codebook[z])
+
+    def distances(self, x: Tensor) -> Float[Tensor, "b m c"]:
+        """Squared distances of the encoder's outputs to all codes, less what is common to them."""
+        return self._distances(self._features(x))
+
+    def quantise(self, read: Tensor) -> Quantised:
+        """A pass for training: gradients go through the choice of codes as if it were none."""
+        features = self._features(read)
+        codes = self._nearest(features)
+        chosen = self.codebook[codes]
+        distance = (features - chosen).square().sum(dim=(1, 2))
+        straight = features + (chosen - features).detach()
+        return Quantised(self._decode(straight), distance, features, codes)
+
+    @torch.no_grad()
+    def follow(self, features: Float[Tensor, "b m w"], codes: Int64[Tensor, "b m"]) -> None:
+        """Move the codebook toward what was assigned to it; a dead code starts anew at a feature.
+
+        Draws from torch's global generator.
+        """
+        flat, index, rate = features.flatten(0, 1).float(), codes.flatten(), 1 - self.config.decay
+        hits = torch.zeros_like(self.counts).index_add_(0, index, torch.ones_like(flat[:, 0]))
+        sums = torch.zeros_like(self.sums).index_add_(0, index, flat)
+        self.counts.lerp_(hits, rate)
+        self.sums.lerp_(sums, rate)
+        anew = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
+        dead = self.counts < _LEAST_COUNT
+        self.sums.copy_(torch.where(dead[:, None], anew, self.sums))
+        self.counts.copy_(torch.where(dead, 1.0, self.counts))
+        self.codebook.copy_(self.sums / self.counts[:, None])
+
+    def _features(self, x: Tensor) -> Float[Tensor, "b m w"]:
+        planes = self.image.planes(scaled(x, self.data.levels, self.into.weight))
+        return self.into(self.encoder(planes)).flatten(2).transpose(1, 2)
+
+    def _distances(self, features: Float[Tensor, "b m w"]) -> Float[Tensor, "b m c"]:
+        half = 0.5 * (self.codebook * self.codebook).sum(dim=-1)
+        return 2 * (half - features @ self.codebook.T)
+
+    def _nearest(self, features: Float[Tensor, "b m w"]) -> Int64[Tensor, "b m"]:
+        return self._distances(features).argmin(dim=-1)
+
+    def _decode(self, chosen: Float[Tensor, "b m w"]) -> Float[Tensor, "b n p"]:
+        planes = self.decoder(self.out(chosen.transpose(1, 2).unflatten(-1, self.grid)))
+        if self.by_pixel:
+            return self.head(self.image.pixels(planes))
+        return self.head(self.image.values(planes, self.head.width))

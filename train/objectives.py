@@ -1,0 +1,97 @@
+"""What each kind of model is trained to make small, in nats of an event.
+
+References:
+    Kingma and Welling (2014), arXiv:1312.6114 (the ELBO); Burda et al. (2016), arXiv:1509.00519
+    (the importance-weighted bound); Higgins et al. (2017), beta-VAE; Kingma et al. (2016),
+    arXiv:1606.04934, section 8 (free bits); van den Oord et al. (2017), arXiv:1711.00937 (VQ-VAE).
+"""
+
+import math
+from contextlib import nullcontext
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ancestral.train.batches import Batch
+from ancestral.train.config import ElboConfig, TrainingConfig
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import Model
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Codes
+from ancestral.train.models.vqvae import VQVAE
+
+
+def loss(model: Model, batch: Batch, config: TrainingConfig, step: int) -> Float[Tensor, ""]:
+    """The mean over events of what is minimised at step 0, 1, ...; noise is torch's own.
+
+    A VQ-VAE's codebook follows the batch.
+
+    Raises:
+        TypeError: a latent variable model of the user's own that has no objective here.
+    """
+    match model:
+        case AutoregressiveModel():
+            return _negative_log_prob(model, batch, config)
+        case VQVAE():
+            return _vq_loss(model, batch)
+        case LatentVariableModel() if not isinstance(model.posterior, Codes):
+            return _negative_bound(model, batch, config.elbo, step)
+        case _:
+            raise TypeError(f"expected a model with an objective, got {type(model).__name__}")
+
+
+def kl_weight(config: ElboConfig, step: int) -> float:
+    """beta at step 0, 1, ...: it rises from 0 over the warm-up; no bound that is reported has it.
+
+    >>> kl_weight(ElboConfig(beta=1.0, warmup=4), 1)
+    0.5
+    """
+    return config.beta * min(1.0, (step + 1) / config.warmup) if config.warmup else config.beta
+
+
+def dequantised(model: LatentVariableModel, x: Tensor) -> Tensor:
+    """x + u, u ~ U[0, 1), where p(x | z) is a density; x itself elsewhere."""
+    if not model.observation.continuous:
+        return x
+    return x + torch.rand(x.shape, device=x.device)
+
+
+def _negative_log_prob(
+    model: AutoregressiveModel, batch: Batch, config: TrainingConfig
+) -> Float[Tensor, ""]:
+    narrow = batch.x.is_cuda and config.autocast
+    with torch.autocast("cuda", torch.bfloat16) if narrow else nullcontext():
+        parameters = model.predict(batch.read, batch.label)
+    log_prob = model.likelihood.log_prob(parameters, batch.x)[:, model.first_position :]
+    return -log_prob.sum(dim=1).mean()
+
+
+def _negative_bound(
+    model: LatentVariableModel, batch: Batch, config: ElboConfig, step: int
+) -> Float[Tensor, ""]:
+    """-ELBO, or -IWAE where there are more samples; KL terms weighted and floored for training."""
+    assert not isinstance(model.posterior, Codes)
+    beta = kl_weight(config, step)
+    q = model.encode(dequantised(model, batch.read))
+    shape = (len(batch.x), config.samples, *model.latent_shape)
+    noise = torch.randn(shape, device=batch.x.device)
+    terms = model.log_weights(dequantised(model, batch.x), q, noise)
+    reconstruction, log_prior, log_posterior = terms
+    if config.samples > 1 and config.importance:
+        log_w = reconstruction + beta * (log_prior - log_posterior)
+        return -(log_w.logsumexp(dim=1) - math.log(config.samples)).mean()
+    if model.has_closed_kl:
+        # In closed form and by latent dimension: the mean over the batch, then the floor.
+        kl = model.posterior.kl_to_standard(q).mean(dim=0).clamp_min(config.free_bits).sum()
+    else:
+        floor = config.free_bits * math.prod(model.latent_shape)
+        kl = (log_posterior - log_prior).mean().clamp_min(floor)
+    return beta * kl - reconstruction.mean()
+
+
+def _vq_loss(model: VQVAE, batch: Batch) -> Float[Tensor, ""]:
+    passed = model.quantise(dequantised(model, batch.read))
+    model.follow(passed.features.detach(), passed.codes)
+    log_likelihood = model.observation.log_prob(passed.parameters, dequantised(model, batch.x))
+    return (model.config.commitment * passed.distance - log_likelihood).mean()
