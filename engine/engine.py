@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast, final
+from typing import Any, ClassVar, TypeVar, cast, final
 
 from ancestral.bundle import Bundle
 from ancestral.dataspec import DataSpec
@@ -11,6 +11,8 @@ from ancestral.engine.backends import open_backend
 from ancestral.engine.session import Backend, Session
 from ancestral.errors import InvalidInput
 from ancestral.parity import Report
+
+E = TypeVar("E", bound="Engine")
 
 
 @dataclass(slots=True)
@@ -31,13 +33,13 @@ class Engine(ABC):
     @final
     @classmethod
     def load(
-        cls,
+        cls: type[E],
         path: str | Path,
         backend: str = "onnxruntime",
         device: str = "cpu",
         threads: int | None = None,
         model: Any = None,
-    ) -> Self:
+    ) -> E:
         """Check a bundle and open a backend; graphs are loaded when they are first needed.
 
         Args:
@@ -63,7 +65,7 @@ class Engine(ABC):
                 f"{path}: expected a bundle of kind {cls.kind}, got {found}: {chosen.advice}"
             )
         opened = open_backend(backend, bundle, device=device, threads=threads, model=model)
-        return cast(Self, chosen(bundle, opened))
+        return cast(E, chosen(bundle, opened))
 
     @property
     def data(self) -> DataSpec:

@@ -56,10 +56,10 @@ def export_bundle(
     classes: tuple[float, ...] | None = None
     if autoregressive is not None:
         chosen = _check_autoregressive(autoregressive, graphs)
+        classes = _prior(label_prior, autoregressive.data.num_classes)
         autoregressive = copy.deepcopy(autoregressive).cpu().eval()
         progress("causality")
         _check_causality(autoregressive)
-        classes = _prior(label_prior, autoregressive.data.num_classes)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     work.chmod(0o777 & ~_umask())

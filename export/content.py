@@ -13,7 +13,7 @@ from safetensors.numpy import save
 import ancestral
 from ancestral.bundle import MANIFEST, PRIOR
 from ancestral.errors import ExportError
-from ancestral.export.graphs import export_graph, export_parallel
+from ancestral.export.graphs import export_graph, export_latent, export_parallel
 from ancestral.export.known_answers import known_answers
 from ancestral.export.latent_answers import latent_answers
 from ancestral.export.lint import lint
@@ -161,10 +161,9 @@ def write_latent(model: LatentVariableModel, folder: Path, progress: Progress) -
         OSError: a file could not be written.
     """
     writer = _Writer(folder, model, progress)
-    for name in latent_graphs_of(model):
-        progress(f"graph {name}")
-        program = build_latent(name, model)
-        writer.graph(name, program.signature, export_graph(program))
+    progress(f"graphs {', '.join(latent_graphs_of(model))}")
+    for name, forms in export_latent(model).items():
+        writer.graph(name, build_latent(name, model).signature, forms)
     prior = model.prior
     if prior is None:
         writer.adopt(f"{PRIOR}/{MANIFEST}")

@@ -21,6 +21,8 @@ from ancestral.export.operators import (
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
+from ancestral.train.models.latent_graphs import Every, LatentGraphName, latent_graphs_of
+from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.program import Program
 
 OPSET = 24
@@ -60,24 +62,60 @@ def export_parallel(model: AutoregressiveModel) -> dict[GraphName, dict[Form, on
     }
 
 
-def _keep(model: onnx_ir.Model, signature: GraphSignature) -> onnx_ir.Model:
-    """The part of a graph that leads to the signature's outputs."""
+def export_latent(model: LatentVariableModel) -> dict[LatentGraphName, dict[Form, onnx_ir.Model]]:
+    """All graphs of a latent variable model, from one trace.
+
+    Raises:
+        ExportError: as in `export_graph`.
+    """
+    every = Every(model, latent_graphs_of(model))
+    whole = export_graph(every)
+    return {
+        name: {
+            form: _keep(graph, part.signature, prefix=f"{name}.") for form, graph in whole.items()
+        }
+        for name, part in every.parts.items()
+    }
+
+
+def _keep(model: onnx_ir.Model, signature: GraphSignature, prefix: str = "") -> onnx_ir.Model:
+    """The part of a graph that leads to the signature's outputs, there named with a prefix."""
     part = model.clone()
-    wanted = {spec.name for spec in signature.outputs}
+    wanted = {prefix + spec.name for spec in signature.outputs}
     part.graph.outputs[:] = [value for value in part.graph.outputs if value.name in wanted]
     RemoveUnusedNodesPass()(part)
-    needed = {spec.name for spec in signature.inputs}
+    needed = {prefix + spec.name for spec in signature.inputs}
     kept = [value for value in part.graph.inputs if value.name in needed]
     for value in part.graph.inputs:
         # The exporter may read the size of an axis from any input that has it.
         for node, index in tuple(value.uses()) if value.name not in needed else ():
-            twin = next((other for other in kept if other.shape == value.shape), None)
-            if node.op_type != "Shape" or twin is None:
-                raise ExportError(f"{node.name}: reads {value.name!r}, which is no input of {kept}")
-            node.replace_input_with(index, twin)
+            _read_elsewhere(node, index, value, kept)
     part.graph.inputs[:] = kept
+    for value in (*part.graph.inputs, *part.graph.outputs):
+        value.name = (value.name or "").removeprefix(prefix)
     _check(part.graph, signature)
     return part
+
+
+def _read_elsewhere(
+    node: onnx_ir.Node, index: int, value: onnx_ir.Value, kept: list[onnx_ir.Value]
+) -> None:
+    """Let a node that reads the size of one axis read it from an input that is kept.
+
+    Raises:
+        ExportError: it reads something else, or none has that axis.
+    """
+    start, end = (node.attributes.get_int(name, -1) for name in ("start", "end"))
+    shape = value.shape
+    if node.op_type == "Shape" and shape is not None and start >= 0 and end == start + 1:
+        for other in kept:
+            for axis, size in enumerate(other.shape or ()):
+                if size == shape[start]:
+                    node.replace_input_with(index, other)
+                    node.attributes["start"] = onnx_ir.AttrInt64("start", axis)
+                    node.attributes["end"] = onnx_ir.AttrInt64("end", axis + 1)
+                    return
+    raise ExportError(f"{node.name}: reads {value.name!r}, which is no input of {kept}")
 
 
 def _trace(program: Program) -> torch.export.ExportedProgram:

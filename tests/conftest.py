@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.engine import Engine
+from ancestral.engine import Engine, LatentEngine
+from tests.latent_toys import LATENT_TOYS, make_latent, make_prior
 from tests.toys import BACKENDS, GRAPHS, TOYS, make
 
 Load = Callable[[str, str], Engine]
@@ -58,13 +59,17 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             if not (folder / toy).exists():
                 from ancestral.export.bundle import export_bundle
 
-                export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
+                if toy in LATENT_TOYS:
+                    export_bundle(make_latent(toy), folder / toy, prior=make_prior(toy))
+                else:
+                    export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
         return folder / toy
 
     if "PYTEST_XDIST_WORKER" in os.environ:
         # Each process begins elsewhere and leaves what another is at: nobody waits for long.
         worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-        for toy in TOYS if worker % 2 == 0 else reversed(TOYS):
+        every = (*TOYS, *LATENT_TOYS)
+        for toy in every if worker % 2 == 0 else reversed(every):
             bundle(toy, wait=False)
     return bundle
 
@@ -105,10 +110,24 @@ def toy(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=LATENT_TOYS, scope="session")
+def latent_toy(request: pytest.FixtureRequest) -> str:
+    """Name of a toy with latents."""
+    return str(request.param)
+
+
 @pytest.fixture(params=BACKENDS, scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
     """Name of a backend."""
     return str(request.param)
+
+
+@pytest.fixture
+def latent_engine(load: Load, latent_toy: str, backend: str) -> LatentEngine:
+    """A toy with latents on a backend."""
+    engine = load(latent_toy, backend)
+    assert isinstance(engine, LatentEngine)
+    return engine
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
-"""Bits/dim over the steps of a run, as a picture and as rows."""
+"""Bits/dim, and the terms of a bound, over the steps of a run: as a picture and as rows."""
 
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ancestral.files import write_together
 from ancestral.train.state import Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def write_curves(folder: Path, history: Sequence[Look], title: str) -> None:
@@ -22,18 +26,43 @@ def write_curves(folder: Path, history: Sequence[Look], title: str) -> None:
 
 
 def _picture(history: Sequence[Look], title: str) -> bytes:
+    """Bits/dim; of a model with latents, both terms of the bound and the latents in use below."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    latent = any(look.reconstruction is not None for look in history)
+    panels = 3 if latent else 1
+    figure = Figure(figsize=(6, 4 + 2 * (panels - 1)), dpi=120, layout="constrained")
+    heights = [4, *[2] * (panels - 1)]
+    axes, *others = figure.subplots(panels, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     steps = [look.step for look in history]
     axes.plot(steps, [look.train_bits for look in history], label="training batches, with dropout")
     axes.plot(
         steps, [look.validation_bits for look in history], label="validation, averaged weights"
     )
-    axes.set(xlabel="step", ylabel="bits/dim", title=title)
-    axes.grid(alpha=0.3)
+    axes.set(ylabel="bits/dim", title=title)
     axes.legend()
+    if latent:
+        _terms(others[0], history)
+        others[1].plot(steps, [look.active for look in history])
+        others[1].set(ylabel="latents in use", ylim=(0, None))
+    for each in (axes, *others):
+        each.grid(alpha=0.3)
+    (axes, *others)[-1].set(xlabel="step")
     picture = io.BytesIO()
     figure.savefig(picture, format="png", backend="agg")
     return picture.getvalue()
+
+
+def _terms(axes: "Axes", history: Sequence[Look]) -> None:
+    """-log p(x | z), and KL where there is one: their sum is -ELBO."""
+    terms = {
+        "-log p(x | z)": [
+            (look.step, -look.reconstruction) for look in history if look.reconstruction is not None
+        ],
+        "KL(q(z | x) || p(z))": [(look.step, look.kl) for look in history if look.kl is not None],
+    }
+    for label, points in terms.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label)
+    axes.set(ylabel="nats, validation")
+    axes.legend()

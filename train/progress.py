@@ -1,4 +1,4 @@
-"""A training run on the terminal: steps, time left, bits/dim."""
+"""A training run on the terminal: steps, time left, bits/dim, and the terms of a bound."""
 
 from types import TracebackType
 
@@ -38,5 +38,13 @@ class ProgressBar:
         """Show the step and, where there was a look, its bits/dim."""
         self._progress.update(self._task, completed=step)
         if look is not None:
-            bits = f"bits/dim train {look.train_bits:.3f} validation {look.validation_bits:.3f}"
-            self._progress.update(self._task, bits=bits)
+            self._progress.update(self._task, bits=described(look))
+
+
+def described(look: Look) -> str:
+    """A look in words: bits/dim; with latents, log p(x | z), KL and the latents in use below."""
+    bits = f"bits/dim train {look.train_bits:.3f} validation {look.validation_bits:.3f}"
+    if look.reconstruction is None:
+        return bits
+    kl = "" if look.kl is None else f", KL {look.kl:.1f}"
+    return f"{bits}\nlog p(x|z) {look.reconstruction:.1f}{kl} nats, {look.active} active"

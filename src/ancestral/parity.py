@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ancestral.errors import InvalidInput
 
@@ -45,6 +45,7 @@ def tolerance(backend: str, dtype: str) -> Tolerance:
     return _TABLE[backend, dtype]
 
 
+@runtime_checkable
 class Report(Protocol):
     """What a backend was found to be, whatever the kind of model."""
 

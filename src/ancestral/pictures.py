@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Int64, Integer, Num, UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -72,6 +72,32 @@ def grid(
         top, left = pitch * divmod(i, columns) + _GAP
         pixels[top : top + height, left : left + width] = tile
     return pixels
+
+
+def to_levels(
+    values: Num[NDArray[np.number], "..."], levels: int, *, intervals: bool = False
+) -> Int64[NDArray[np.int64], "..."]:
+    """The level that each value stands for; one beyond the range becomes the nearest end of it.
+
+    >>> to_levels(np.array([-0.7, 1.6, 9.0]), 4).tolist()
+    [0, 2, 3]
+    >>> to_levels(np.array([-0.7, 1.6, 9.0]), 4, intervals=True).tolist()
+    [0, 1, 3]
+
+    Args:
+        values: in units of levels; whole numbers stay as they are.
+        levels: these are 0 .. levels - 1.
+        intervals: whether level i stands for [i, i + 1), as where p(x | z) is a density; else for
+            the number i, and the nearest one is taken.
+
+    Raises:
+        InvalidInput: a value is NaN.
+    """
+    if np.isnan(values).any():
+        raise InvalidInput("values: expected numbers, got NaN")
+    whole = np.floor(values) if intervals else np.rint(values)
+    inside: NDArray[np.int64] = np.clip(whole, 0, levels - 1).astype(np.int64)
+    return inside
 
 
 def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ancestral.engine import Classification, Engine
+from ancestral.engine import AutoregressiveEngine, Classification, Engine
 from ancestral.engine.calibration import BINS, calibration
 from ancestral.errors import InvalidInput
 from tests.conftest import Load
@@ -76,12 +76,12 @@ def test_planted(
         engine = load("tiny", backend)
     else:
         engine = skewed("tiny")
-        real = Engine.parallel
+        real = AutoregressiveEngine.parallel
 
         def parallel(self: Engine, graph: str, label: NDArray[np.int64], **x: object) -> object:
             return real(self, graph, np.sort(label), **x)
 
-        monkeypatch.setattr(Engine, "parallel", parallel)
+        monkeypatch.setattr(AutoregressiveEngine, "parallel", parallel)
     with pytest.raises(AssertionError, match="joint"):
         check_posterior(engine)
 
@@ -183,7 +183,7 @@ def test_without_classes(load: Load) -> None:
 
 def test_impossible(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under every class: refused, not NaN. Under one of them: the other is certain."""
-    engine, real = load("tiny", "onnxruntime"), Engine.parallel
+    engine, real = load("tiny", "onnxruntime"), AutoregressiveEngine.parallel
     rows = [2, 3]
 
     def parallel(*arguments: object, **arrays: object) -> dict[str, NDArray[np.float32]]:
@@ -191,7 +191,7 @@ def test_impossible(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         result["log_prob"][rows, 0] = -np.inf
         return result
 
-    monkeypatch.setattr(Engine, "parallel", parallel)
+    monkeypatch.setattr(AutoregressiveEngine, "parallel", parallel)
     x = random_events(engine)
     with pytest.raises(InvalidInput, match="under all 2 at index 1: leave it out"):
         engine.classify(x)

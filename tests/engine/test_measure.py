@@ -50,7 +50,7 @@ def test_long_events_are_measured_at_some_positions(
 ) -> None:
     monkeypatch.setattr(measure, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(measure, "LEAST_STEPS", 4)
-    steps = measure._time_steps(measure.Engine.load(tiny_bundle, threads=1), 2, 3)
+    steps = measure._time_steps(measure.AutoregressiveEngine.load(tiny_bundle, threads=1), 2, 3)
     assert steps.milliseconds.shape == (3 * 4,)
     assert steps.batch_s > steps.milliseconds.mean() * 9 / 1e3
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import onnx_ir
 import pytest
 
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export import bundle as module
+from ancestral.export import content as module
 from ancestral.export.bundle import export_bundle
 from tests.tamper import copied
 from tests.toys import make
@@ -50,7 +51,8 @@ def test_failure_keeps_the_old(
 
 
 def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "export_graph", lambda program: {"portable": None})
+    empty = onnx_ir.Model(onnx_ir.Graph([], [], nodes=[]), ir_version=10)
+    monkeypatch.setattr(module, "export_graph", lambda program: {"portable": empty})
     monkeypatch.setattr(module, "lint", lambda graph, form, signature: ["node_7: not allowed"])
     with pytest.raises(ExportError, match=r"graph step in form portable:\n  node_7: not allowed"):
         export_bundle(make("tiny"), tmp_path / "bundle", graphs=("step",))
@@ -59,7 +61,7 @@ def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("prior", [(1.0,), (0.5, 0.6), (1.5, -0.5)])
 def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: tuple[float, ...]) -> None:
-    monkeypatch.setattr(module, "_graphs", lambda model, names, progress: iter(()))
-    monkeypatch.setattr(module, "known_answers", lambda model: {})
+    """Refused before anything is made."""
+    monkeypatch.setattr(module, "weights_file", lambda model: pytest.fail("something was made"))
     with pytest.raises(InvalidInput, match="label_prior: expected 2 probabilities"):
         export_bundle(make("tiny"), tmp_path / "bundle", label_prior=prior)

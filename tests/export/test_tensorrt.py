@@ -9,6 +9,7 @@ import pytest
 
 from ancestral.errors import BackendUnavailable, ExportError
 from ancestral.export.tensorrt import MODULES, build, installed
+from tests.latent_toys import LATENT_TOYS
 from tests.tamper import edited
 from tests.toys import GRAPHS, make
 
@@ -20,8 +21,8 @@ needs_tensorrt = pytest.mark.skipif(
 
 def sizes(toy: str, file: Path) -> dict[str, tuple[int, int, int]]:
     """A range for each named axis of the graph."""
-    length = make(toy).data.length
-    known = {"b": (1, 2, 8), "s": (1, 1, length), "t": (1, length, length)}
+    length = 1 if toy in LATENT_TOYS else make(toy).data.length
+    known = {"b": (1, 2, 8), "k": (1, 4, 64), "s": (1, 1, length), "t": (1, length, length)}
     graph = onnx.load(file, load_external_data=False).graph
     axes = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
     return {axis: known[axis] for axis in axes if axis}
@@ -35,6 +36,18 @@ def sizes(toy: str, file: Path) -> dict[str, tuple[int, int, int]]:
 def test_builds(bundles: Callable[[str], Path], toy: str, graph: str) -> None:
     file = bundles(toy) / "graphs" / f"{graph}.tensorrt.onnx"
     assert len(build(file, sizes(toy, file))) > 1000
+
+
+@needs_tensorrt
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("toy", LATENT_TOYS)
+def test_latent_builds(bundles: Callable[[str], Path], toy: str) -> None:
+    """Every graph of a latent variable model, and of its prior."""
+    files = sorted(bundles(toy).rglob("*.tensorrt.onnx"))
+    assert len(files) >= 4
+    for file in files:
+        named = sizes("tiny" if file.parts[-3] == "prior" else toy, file)
+        assert len(build(file, named)) > 1000, file.name
 
 
 @needs_tensorrt

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture, given_channels
-from ancestral.train.likelihoods.observation import expected_level
 
 
 @final
@@ -75,18 +74,29 @@ class ChannelMixture:
         return self._by_event(torch.stack(drawn, dim=-1))
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
-        """Each channel's mean given the means of the channels before it, rounded to levels.
+        """The mean of each component, channel by channel, weighted.
 
-        The exact mean would sum over all values of the earlier channels.
+        A later channel is taken at the means of the earlier ones, on which its own depends linearly
+        but for the open ends of the first and the last level.
         """
+        k, levels = self.mixture.components, self.mixture.levels
+        parts = parameters.unflatten(-1, (-1, k))
+        weight = parts[..., 0, :].softmax(dim=-1)
+        each = torch.arange(levels, device=parameters.device)
         means: list[Tensor] = []
         for c in range(self.channels):
-            before = parameters[..., :0].long()
-            if means:
-                before = torch.stack(means, dim=-1).round().long()
-            given = self._given(parameters, before, c)
-            means.append(expected_level(self.mixture.logits(given)))
-        return self._by_event(torch.stack(means, dim=-1))
+            centre = parts[..., 1 + c, :]
+            first = 1 + 2 * self.channels + c * (c - 1) // 2
+            for before, value in enumerate(means):
+                slope = parts[..., first + before, :].tanh()
+                centre = centre + slope * (value * (2 / (levels - 1)) - 1)
+            scale = parts[..., 1 + self.channels + c, :]
+            given = torch.cat([torch.zeros_like(centre), centre, scale], dim=-1)
+            # Even weights, whose log is taken out again.
+            mass = self.mixture.component_log_prob(given[..., None, :], each).exp() * k
+            means.append((mass * each.to(mass.dtype)[:, None]).sum(dim=-2))
+        whole = [(weight * mean).sum(dim=-1) for mean in means]
+        return self._by_event(torch.stack(whole, dim=-1))
 
     def _given(self, parameters: Tensor, pixels: Int64[Tensor, "*b n c"], c: int) -> Tensor:
         return given_channels(self.mixture, parameters, pixels[..., :c], self.channels)

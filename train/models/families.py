@@ -7,6 +7,7 @@ from typing import Any, overload
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.pixelcnn import PixelCNN, PixelCNNConfig
@@ -21,11 +22,20 @@ from ancestral.train.models.wavenet import WaveNet, WaveNetConfig
 AutoregressiveConfig = (
     TransformerConfig | RecurrentConfig | WaveNetConfig | PixelCNNConfig | TableConfig
 )
-LatentConfig = VAEConfig | VQVAEConfig
+LatentConfig = VAEConfig | VQVAEConfig | AutoencoderKLConfig
 ModelConfig = AutoregressiveConfig | LatentConfig
 Model = AutoregressiveModel | LatentVariableModel
 
-FAMILIES = ("transformer", "recurrent", "wavenet", "pixelcnn", "table", "vae", "vqvae")
+FAMILIES = (
+    "transformer",
+    "recurrent",
+    "wavenet",
+    "pixelcnn",
+    "table",
+    "vae",
+    "vqvae",
+    "autoencoder_kl",
+)
 
 
 @overload
@@ -53,6 +63,8 @@ def build_model(config: ModelConfig, data: DataSpec) -> Model:
             return VAE(config, data)
         case VQVAEConfig():
             return VQVAE(config, data)
+        case AutoencoderKLConfig():
+            return AutoencoderKL(config, data)
 
 
 def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
@@ -84,6 +96,8 @@ def family_of(model: Model) -> str:
             return "vae"
         case VQVAE():
             return "vqvae"
+        case AutoencoderKL():
+            return "autoencoder_kl"
         case _:
             return type(model).__qualname__
 
@@ -113,6 +127,8 @@ def _config_class(family: str) -> type[ModelConfig]:
             return VAEConfig
         case "vqvae":
             return VQVAEConfig
+        case "autoencoder_kl":
+            return AutoencoderKLConfig
         case _:
             raise InvalidInput(f"family: expected one of {FAMILIES}, got {family!r}")
 

@@ -148,6 +148,39 @@ class LogWeights(LatentProgram):
         return self.model.log_weights(x, tuple(q), noise)
 
 
+class Every(LatentProgram):
+    """All graphs of a model in one pass: names are `graph.name`. It is traced once, then cut."""
+
+    def __init__(self, model: LatentVariableModel, names: tuple[LatentGraphName, ...]) -> None:
+        super().__init__(model)
+        # A plain mapping: as submodules they would name the model's weights anew.
+        self.parts = {name: build_latent(name, model) for name in names}
+
+    @property
+    def signature(self) -> GraphSignature:
+        parts = {name: part.signature for name, part in self.parts.items()}
+        return GraphSignature(
+            inputs=tuple(
+                each.model_copy(update={"name": f"{name}.{each.name}"})
+                for name, part in parts.items()
+                for each in part.inputs
+            ),
+            outputs=tuple(
+                each.model_copy(update={"name": f"{name}.{each.name}"})
+                for name, part in parts.items()
+                for each in part.outputs
+            ),
+        )
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs: list[Tensor] = []
+        for part in self.parts.values():
+            count = len(part.signature.inputs)
+            given, tensors = tensors[:count], tensors[count:]
+            outputs += part(*given)
+        return tuple(outputs)
+
+
 def latent_graphs_of(model: LatentVariableModel) -> tuple[LatentGraphName, ...]:
     """The graphs that a model can have: without a prior of its own, none that needs one."""
     needs = {"prior", "log_weights"} if model.prior is None else set()

@@ -1,0 +1,235 @@
+"""A model folder of Hugging Face diffusers, read without it: config.json and safetensors.
+
+AutoencoderKL alone; nothing is unpickled, nothing is fetched.
+"""
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, AutoencoderKLConfig
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+CLASS = "AutoencoderKL"
+_LONGEST_CONFIG = 2**20
+_KNOWN = {field.name for field in fields(AutoencoderKLConfig)} - {"pixel_scale"}
+_BY_VALUE = {"act_fn", "down_block_types", "up_block_types", "latents_mean", "latents_std"}
+"""Fields of which one value is read."""
+_SHAPELESS = {"sample_size", "force_upcast"}
+"""Fields that change neither the network nor what its weights mean."""
+_FLOATS = {"F16", "BF16", "F32", "F64"}
+_OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_ATTENTION = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
+_LINEAR = re.compile(r".*\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight")
+
+Shape = tuple[int, ...]
+
+
+def is_diffusers(folder: str | Path) -> bool:
+    """Whether a folder is one of diffusers: its config.json names a class."""
+    try:
+        return "_class_name" in _read_config(Path(folder) / CONFIG)
+    except CheckpointError:
+        return False
+
+
+def load_diffusers(
+    folder: str | Path, size: int | tuple[int, int], pixel_scale: float = 1.0
+) -> AutoencoderKL:
+    """The AutoencoderKL of a folder, float32, in evaluation mode on the CPU.
+
+    Old checkpoints name the maps of their attention query, key, value and proj_attn, and store them
+    as 1x1 convolutions: they are read as to_q, to_k, to_v and to_out.0.
+
+    Args:
+        folder: with config.json and diffusion_pytorch_model.safetensors.
+        size: height and width of the images, or the side of square ones, in pixels.
+        pixel_scale: sigma of p(x | z), in pixel units [-1, 1].
+
+    Raises:
+        CheckpointError: a file is missing, truncated or of another model; every field and every
+            tensor that does not fit is named.
+        InvalidInput: a size that the stride does not divide, or no pixel_scale.
+    """
+    folder = Path(folder)
+    config = replace(_config(folder / CONFIG), pixel_scale=pixel_scale)
+    data = DataSpec(name="images", event_shape=(config.in_channels, *_sides(size)), levels=LEVELS)
+    with torch.device("meta"):
+        model = AutoencoderKL(config, data)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(_weights(_weights_file(folder), expected), assign=True)
+    return model.eval()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The fields of a config.json.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_CONFIG + 1)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: expected the config.json of a diffusers model, got: {error.strerror}; "
+            f"a model is the folder that save_pretrained writes"
+        ) from error
+    if len(text) > _LONGEST_CONFIG:
+        raise CheckpointError(
+            f"{path}: expected at most {_LONGEST_CONFIG} bytes, got more; this is no config.json "
+            f"of diffusers: fetch the folder anew"
+        )
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: expected JSON, got: {error}; fetch the folder anew"
+        ) from error
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{path}: expected a JSON object, got {type(values).__name__}; fetch the folder anew"
+        )
+    return values
+
+
+def _config(path: Path) -> AutoencoderKLConfig:
+    values = _read_config(path)
+    if values.get("_class_name") != CLASS:
+        raise CheckpointError(
+            f"{path}: expected _class_name {CLASS!r}, got {values.get('_class_name')!r}; "
+            f"{CLASS} alone can be read"
+        )
+    problems = _unsupported(values)
+    try:
+        given = json.dumps({name: values[name] for name in values.keys() & _KNOWN})
+        config = TypeAdapter(AutoencoderKLConfig).validate_json(given, strict=True)
+    except ValidationError as error:
+        problems += [
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each['input']!r}"
+            if each["loc"]
+            else str(each["ctx"]["error"])
+            for each in error.errors()
+        ]
+    if problems:
+        raise CheckpointError(_report(f"{path}: not an {CLASS} that can be read", problems))
+    return config
+
+
+def _unsupported(values: dict[str, Any]) -> list[str]:
+    """Every field that asks for what the network has not."""
+    problems = [
+        f"{name}: an unknown field, with the value {value!r}"
+        for name, value in values.items()
+        if name not in _KNOWN | _BY_VALUE | _SHAPELESS and not name.startswith("_")
+    ]
+    # Two names of one function.
+    if values.get("act_fn", "silu") not in ("silu", "swish"):
+        problems.append(f"act_fn: expected 'silu', got {values['act_fn']!r}")
+    for name in ("latents_mean", "latents_std"):
+        if values.get(name) is not None:
+            problems.append(f"{name}: expected null, got {values[name]!r}")
+    widths = values.get("block_out_channels")
+    stages = len(widths) if isinstance(widths, list) else 1
+    for name, block in (
+        ("down_block_types", "DownEncoderBlock2D"),
+        ("up_block_types", "UpDecoderBlock2D"),
+    ):
+        got = values.get(name, [block])
+        if got != [block] * stages:
+            problems.append(f"{name}: expected {stages} times {block!r}, got {got!r}")
+    return problems
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = size if isinstance(size, tuple) and len(size) == 2 else (size, size)
+    if type(height) is int and type(width) is int and min(height, width) >= 1:
+        return height, width
+    raise InvalidInput(
+        f"size: expected height and width in pixels, or one number for both, got {size!r}"
+    )
+
+
+def _weights_file(folder: Path) -> Path:
+    path = folder / WEIGHTS
+    if path.is_file():
+        return path
+    found = sorted(file.name for file in folder.glob("diffusion_pytorch_model*"))
+    raise CheckpointError(
+        f"{path}: expected the weights, got {found or 'none'}; a .bin file is a pickle, which may "
+        f"run code as it is read, and is never opened; a variant, or weights in parts, are not "
+        f"read: write them anew with diffusers' from_pretrained(...).save_pretrained(...)"
+    )
+
+
+def _weights(path: Path, expected: dict[str, Shape]) -> dict[str, Tensor]:
+    """All tensors as float32, by the model's names.
+
+    Raises:
+        CheckpointError: the file cannot be read, or does not hold what is expected.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            names = _present_names(slices)
+            shapes = {names[old]: tuple(part.get_shape()) for old, part in slices.items()}
+            dtypes = {names[old]: str(part.get_dtype()) for old, part in slices.items()}
+            problems = _differences(shapes, dtypes, expected)
+            if problems:
+                raise CheckpointError(_report(f"{path}: not the tensors of config.json", problems))
+            # Copies: what is only mapped would change with the file.
+            return {
+                new: file.get_tensor(old).to(torch.float32, copy=True).view(expected[new])
+                for old, new in names.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: expected safetensors, got: {error}; the file was cut short or altered: "
+            f"fetch it anew"
+        ) from error
+
+
+def _present_names(names: Collection[str]) -> dict[str, str]:
+    """The present name of each tensor; where a file holds both, the old one stays as it is."""
+    present = {}
+    for name in names:
+        match = _OLD_ATTENTION.fullmatch(name)
+        new = f"{match[1]}.{_OLD_NAMES[match[2]]}.{match[3]}" if match else name
+        present[name] = name if new in names else new
+    return present
+
+
+def _differences(
+    shapes: dict[str, Shape], dtypes: dict[str, str], expected: dict[str, Shape]
+) -> list[str]:
+    """Every tensor that is missing, foreign, of another shape, or no floats."""
+    missing = expected.keys() - shapes.keys()
+    foreign = shapes.keys() - expected.keys()
+    problems = [f"{name}: missing, of shape {list(expected[name])}" for name in sorted(missing)]
+    problems += [f"{name}: foreign, of shape {list(shapes[name])}" for name in sorted(foreign)]
+    for name in sorted(shapes.keys() & expected.keys()):
+        if shapes[name] not in _readable(name, expected[name]):
+            shape = list(expected[name])
+            problems.append(f"{name}: expected shape {shape}, got {list(shapes[name])}")
+        if dtypes[name] not in _FLOATS:
+            problems.append(f"{name}: expected floats, got {dtypes[name]}")
+    return problems
+
+
+def _readable(name: str, shape: Shape) -> tuple[Shape, ...]:
+    """The shapes in which a tensor may be stored: the maps of attention as 1x1 convolutions too."""
+    return (shape, (*shape, 1, 1)) if _LINEAR.fullmatch(name) else (shape,)
+
+
+def _report(what: str, problems: list[str]) -> str:
+    return f"{what}:\n" + "\n".join(f"  - {problem}" for problem in problems)
