@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from ancestral.files import write_atomically
+from benchmarks.bounds import LATENT_CASES
 from benchmarks.cases import CASES
 from benchmarks.rows import RESULTS, ROOT, Row, read
 
+_ABOUT = {name: case.about for name, case in (*CASES.items(), *LATENT_CASES.items())}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
 _HEAD = (
@@ -47,7 +49,7 @@ def render(rows: Sequence[Row]) -> str:
         group = [
             r for r in shown if (r.machine.name, r.threads, r.case) == (machine, threads, case)
         ]
-        about = CASES[case].about if case in CASES else ""
+        about = _ABOUT.get(case, "")
         parts += [
             f"### {case}: {about}",
             "",
@@ -121,7 +123,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(words)
-    rows = [row for name in CASES for row in read(options.results / f"{name}.jsonl")]
+    rows = [row for name in _ABOUT for row in read(options.results / f"{name}.jsonl")]
     if not rows:
         print(f"{options.results}: no rows: python -m benchmarks.run", file=sys.stderr)
         return 2

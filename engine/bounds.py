@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from ancestral.philox import Stream, normals
 if TYPE_CHECKING:
     from ancestral.engine.latent import LatentEngine
 
-Proposal = Literal["posterior", "prior"]
+PROPOSALS = ("posterior", "prior")
 _NUMBERS = 2**20
 """Numbers that a decoder makes at a time: its output stays in a processor's cache."""
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
@@ -27,7 +27,7 @@ class Draws:
     k: int
     seed: int
     first_index: int
-    proposal: Proposal
+    proposal: str
 
 
 def numbers(engine: "LatentEngine") -> int:
@@ -137,7 +137,7 @@ def _from_prior(
 
 
 def _closed_kl(
-    engine: "LatentEngine", encoded: Mapping[str, Array], n: int, proposal: Proposal
+    engine: "LatentEngine", encoded: Mapping[str, Array], n: int, proposal: str
 ) -> NDArray[np.float64] | None:
     if proposal == "prior":
         return np.zeros(n)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.bound import Bound
 from ancestral.engine import bounds, inputs, interpolation
 from ancestral.engine.autoregressive import AutoregressiveEngine
-from ancestral.engine.bounds import Proposal
 from ancestral.engine.engine import Engine
 from ancestral.engine.session import Array
 from ancestral.engine.verify_latent import verify
@@ -26,8 +25,6 @@ _NUMBERS = 2**22
 """Numbers that a decoder may make in one call."""
 _PROBED = 256
 """Samples by which the latent dimensions in use are found."""
-
-Path = Literal["linear", "spherical"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class LatentEngine(Engine):
         seed: int = 0,
         *,
         labels: ArrayLike | int | None = None,
-        proposal: Proposal = "posterior",
+        proposal: str = "posterior",
         first_index: int = 0,
     ) -> Bound:
         """Lower bounds on log p(x) of each event in nats, from k latents of each.
@@ -113,8 +110,8 @@ class LatentEngine(Engine):
         k = inputs.count("k", k, 1)
         index = inputs.count("first_index", first_index, 0)
         events = self._events(x, seed, index)
-        if proposal not in ("posterior", "prior"):
-            raise InvalidInput(f"proposal: expected 'posterior' or 'prior', got {proposal!r}")
+        if proposal not in bounds.PROPOSALS:
+            raise InvalidInput(f"proposal: expected one of {bounds.PROPOSALS}, got {proposal!r}")
         if self.latent.posterior == "codes":
             if proposal == "prior":
                 raise InvalidInput("proposal: codes are chosen by the encoder: give none")
@@ -225,7 +222,7 @@ class LatentEngine(Engine):
         return LatentSamples(x, z, log_prior, log_likelihood, label, index)
 
     def interpolate(
-        self, start: ArrayLike, end: ArrayLike, steps: int = 8, path: Path = "linear"
+        self, start: ArrayLike, end: ArrayLike, steps: int = 8, path: str = "linear"
     ) -> NDArray[np.float32]:
         """E[x | z] along a path between the posterior means of events: [n, steps, *event_shape].
 

@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from ancestral.errors import InvalidInput
-from ancestral.philox import Stream, philox4x32, seed_key, to_uniform, uniforms
+from ancestral.philox import (
+    Stream,
+    normals,
+    philox4x32,
+    seed_key,
+    to_uniform,
+    uniforms,
+    uniforms_of_particles,
+)
 
 # Random123 1.14, tests/kat_vectors, "philox4x32 10": counter, key, result.
 KNOWN = [
@@ -111,3 +120,49 @@ def test_indices_out_of_range(index: int) -> None:
         uniforms(0, np.array([0, index]), np.array([0]))
     with pytest.raises(InvalidInput, match="position"):
         uniforms(0, np.array([0]), np.array([index]))
+
+
+def test_normals_are_those_of_the_counter() -> None:
+    """Counter: dimension // 4, index, particle, stream; Box-Muller of two words."""
+    seed, index, particle = 7, 5, 3
+    got = normals(seed, np.array([index]), np.array([particle]), 7, stream=Stream.Z)[0, 0]
+    for dimension in range(7):
+        counter = np.array([dimension // 4, index, particle, Stream.Z], np.uint32)
+        block = philox4x32(counter, seed_key(seed)).astype(np.float64)
+        pair = block[dimension % 4 // 2 * 2 :][:2]
+        u = (pair + 0.5) * 2.0**-32
+        turn = np.sin if dimension % 2 else np.cos
+        expected = np.sqrt(-2 * np.log(u[0])) * turn(2 * np.pi * u[1])
+        assert got[dimension] == np.float32(expected)
+
+
+def test_normals_depend_on_their_counter_alone() -> None:
+    """Not on what else is made, or in how many pieces."""
+    indices, particles = np.arange(4000), np.arange(5)
+    every = normals(1, indices, particles, 6, stream=Stream.Z)
+    assert every.shape == (4000, 5, 6)
+    assert np.array_equal(
+        normals(1, indices[3900:], particles[2:], 6, stream=Stream.Z), every[3900:, 2:]
+    )
+    assert np.array_equal(normals(1, indices, particles, 3, stream=Stream.Z), every[..., :3])
+    assert normals(1, indices[:0], particles, 6, stream=Stream.Z).shape == (0, 5, 6)
+    assert not np.array_equal(normals(1, indices, particles, 6, stream=Stream.X_GIVEN_Z), every)
+
+
+def test_normals_are_normal() -> None:
+    """Kolmogorov-Smirnov on 120,000 of them, and no correlation between dimensions."""
+    every = normals(2, np.arange(20_000), np.arange(1), 6, stream=Stream.Z)[:, 0].astype(np.float64)
+    assert kstest(every.ravel(), "norm").pvalue > 1e-3
+    assert kstest(every.ravel() * 1.02, "norm").pvalue < 1e-3
+    apart = np.corrcoef(every.T) - np.eye(6)
+    assert np.abs(apart).max() < 4.5 / np.sqrt(20_000)
+    squares = np.corrcoef((every**2).T) - np.eye(6)
+    assert np.abs(squares).max() < 4.5 / np.sqrt(20_000)
+
+
+def test_uniforms_of_particles() -> None:
+    indices, particles = np.arange(3), np.arange(4)
+    got = uniforms_of_particles(9, indices, particles, 2, stream=Stream.Z)
+    for k in particles:
+        one = uniforms(9, indices, np.array([2]), stream=Stream.Z, particle=int(k))
+        assert np.array_equal(got[:, k], one[:, 0])

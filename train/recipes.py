@@ -123,27 +123,32 @@ DIGITS_TABLE = Recipe(
 DIGITS_VAE = Recipe(
     name="digits-vae",
     source="digits",
-    model=VAEConfig(body="conv", widths=(32, 64), latent=16, dropout=0.1),
+    model=VAEConfig(
+        body="conv", widths=(32, 64), latent=16, dropout=0.15, prior="vamp", prior_components=100
+    ),
     training=TrainingConfig(
-        steps=2000,
+        steps=2400,
         average_decay=0.995,
-        noise=0.1,
+        shift=0.4,
+        noise=0.15,
         evaluate_every=200,
-        elbo=ElboConfig(samples=8, warmup=300),
+        elbo=ElboConfig(samples=4, warmup=300),
     ),
 )
-"""The importance-weighted bound with 8 samples."""
+"""A VampPrior, trained on the importance-weighted bound of 4 samples."""
 
 DIGITS_VQ = Recipe(
     name="digits-vq",
     source="digits",
-    model=VQVAEConfig(widths=(32, 64), codes=64, code_width=8, dropout=0.1),
-    training=TrainingConfig(steps=1500, average_decay=0.99, noise=0.1, evaluate_every=200),
+    model=VQVAEConfig(widths=(32, 64), codes=16, code_width=4, dropout=0.1),
+    training=TrainingConfig(
+        steps=2000, average_decay=0.99, shift=0.4, noise=0.15, evaluate_every=200
+    ),
     prior=Recipe(
         name="digits-vq-prior",
         source="digits",
         model=replace(_DIGITS_TRANSFORMER, dropout=0.3, smoothness=0.0),
-        training=replace(_DIGITS_TRAINING, steps=800, noise=0.1, evaluate_every=100),
+        training=replace(_DIGITS_TRAINING, noise=0.1, evaluate_every=100),
     ),
 )
 

@@ -90,10 +90,11 @@ class Reduction:
         means = np.stack([part.mean(axis=1) for part in (log_w, reconstruction, kl)])
         with np.errstate(invalid="ignore"):
             squares = np.square(log_w - means[0][:, None]).sum(axis=1)
-            step = means - self._means
+            step = means[0] - self._means[0]
             total = self._k + size
-            self._squares += squares + np.square(step[0]) * self._k * size / total
-            self._means += step * (size / total)
+            self._squares += squares + np.square(step) * self._k * size / total
+        # Not by steps: an event that some draw makes impossible stays so.
+        self._means = self._means * (self._k / total) + means * (size / total)
         self._k = total
         self._add_weights(log_w)
 
@@ -127,7 +128,7 @@ class Reduction:
         # The mean of log w never passes log of the mean; where all weights agree, rounding might.
         return Bound(
             elbo=elbo.copy(),
-            iwae=np.where(np.isnan(elbo), elbo, np.maximum(iwae, elbo)),
+            iwae=np.maximum(iwae, elbo),
             reconstruction=reconstruction.copy(),
             kl=kl.copy(),
             kl_closed=kl_closed,

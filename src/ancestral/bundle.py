@@ -60,8 +60,11 @@ class Bundle:
         seen: dict[str, tuple[int, ...]] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
-        if not problems and _has_prior(manifest):
-            cls.open(path / PRIOR, rehash=rehash)
+        if _has_prior(manifest):
+            try:
+                cls.open(path / PRIOR, rehash=rehash)
+            except BundleError as error:
+                problems.append(f"{PRIOR}: {error}")
         if problems:
             raise BundleError(_report(path, problems))
         return cls(path, manifest, seen)

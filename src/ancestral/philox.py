@@ -20,8 +20,8 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
-_PIECE = 2**15
-"""Normal numbers that are made at a time."""
+_PIECE = 2**13
+"""Blocks of normal numbers that are made at a time."""
 
 
 class Stream(IntEnum):
@@ -120,8 +120,9 @@ def normals(
 ) -> Float32[NDArray[np.float32], "n k d"]:
     """Standard normal numbers for samples x particles x dimensions 0 .. d - 1.
 
-    Both words of a pair are of one block, so that each number has its own counter: with
-    u_i = (word_i + 0.5) 2^-32, sqrt(-2 log u_0) cos(2 pi u_1) in float64, rounded once.
+    The block of counter word 0 = j makes the dimensions 4j .. 4j + 3: with u_i the i-th word
+    + 0.5, times 2^-32, they are sqrt(-2 log u_0) times cos and sin of 2 pi u_1, and the same of u_2
+    and u_3; in float64, rounded once.
 
     Args:
         seed: of the run.
@@ -138,13 +139,17 @@ def normals(
     """
     parts = []
     # In pieces that stay in a cache: the rounds go over the counters forty times.
-    rows = max(1, _PIECE // max(1, len(particles) * dimensions))
+    blocks = -(-dimensions // 4)
+    rows = max(1, _PIECE // max(1, len(particles) * blocks))
     for start in range(0, len(indices), rows):
         some = indices[start : start + rows]
-        words = _blocks(seed, some, np.arange(dimensions), particles, stream)[..., :2]
+        words = _blocks(seed, some, np.arange(blocks), particles, stream)
         u = (words.astype(np.float64) + 0.5) * 2.0**-32
-        radius = np.sqrt(-2.0 * np.log(u[..., 0]))
-        parts.append((radius * np.cos(2.0 * np.pi * u[..., 1])).astype(np.float32))
+        radius = np.sqrt(-2.0 * np.log(u[..., 0::2]))
+        angle = 2.0 * np.pi * u[..., 1::2]
+        four = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+        flat = four.reshape(len(some), len(particles), 4 * blocks)
+        parts.append(flat[..., :dimensions].astype(np.float32))
     shape = (0, len(particles), dimensions)
     return np.concatenate(parts) if parts else np.empty(shape, np.float32)
 

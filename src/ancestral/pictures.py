@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int64, Integer, Num, UInt8
+from jaxtyping import Integer, UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -75,8 +75,8 @@ def grid(
 
 
 def to_levels(
-    values: Num[NDArray[np.number], "..."], levels: int, *, intervals: bool = False
-) -> Int64[NDArray[np.int64], "..."]:
+    values: NDArray[np.number], levels: int, *, intervals: bool = False
+) -> NDArray[np.int64]:
     """The level that each value stands for; one beyond the range becomes the nearest end of it.
 
     >>> to_levels(np.array([-0.7, 1.6, 9.0]), 4).tolist()

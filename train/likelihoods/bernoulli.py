@@ -33,20 +33,18 @@ class Bernoulli:
         """Log-probabilities of 0 and 1 up to a constant: 0 and l."""
         return torch.cat([torch.zeros_like(parameters), parameters], dim=-1)
 
-    def log_prob(
-        self, parameters: Float[Tensor, "*b 1"], x: Int64[Tensor, "*b"]
-    ) -> Float[Tensor, "*b"]:
-        """log p(x) = -softplus((1 - 2x) l) in nats."""
-        logit = _wide(parameters)[..., 0]
-        # Written out: a runtime's own softplus may take the logarithm of a rounded sigmoid.
-        against = torch.where(x > 0, -logit, logit)
-        return -(against.clamp_min(0.0) + (-against.abs()).exp().log1p())
+    def log_prob(self, parameters: Float[Tensor, "*b 1"], x: Tensor) -> Float[Tensor, "*b"]:
+        """log p(x) = log sigmoid((2x - 1) l) in nats; x broadcasts."""
+        logit = _logit(parameters)
+        agreed = logit * (2 * x.to(logit.dtype) - 1)
+        # Written out: a runtime's own may take the logarithm of a rounded sigmoid.
+        return agreed.clamp_max(0.0) - (-agreed.abs()).exp().log1p()
 
     def draw(
         self, parameters: Float[Tensor, "*b 1"], u: Float[Tensor, "*b"]
     ) -> Int64[Tensor, "*b"]:
         """1 where u in (0, 1) is above p(0)."""
-        logit = _wide(parameters)[..., 0]
+        logit = _logit(parameters)
         return ((-logit).sigmoid() < u).long()
 
     def draw_or_take(
@@ -60,5 +58,7 @@ class Bernoulli:
         return value, self.log_prob(parameters, value)
 
 
-def _wide(parameters: Tensor) -> Tensor:
-    return parameters if parameters.dtype == torch.float64 else parameters.float()
+def _logit(parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+    """The logits, at least in float32; squeezed, for runtimes copy what is indexed."""
+    wide = parameters if parameters.dtype == torch.float64 else parameters.float()
+    return wide.squeeze(-1)

@@ -41,9 +41,7 @@ class ChannelMixture:
         pairs = self.channels * (self.channels - 1) // 2
         return self.pixels, self.mixture.components * (1 + 2 * self.channels + pairs)
 
-    def log_prob(
-        self, parameters: Float[Tensor, "*b n p"], x: Int64[Tensor, "*b t"]
-    ) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Tensor) -> Float[Tensor, "*b"]:
         pixels = self._by_pixel(x)
         each = [
             self.mixture.log_prob(self._given(parameters, pixels, c), pixels[..., c])
@@ -98,7 +96,7 @@ class ChannelMixture:
         whole = [(weight * mean).sum(dim=-1) for mean in means]
         return self._by_event(torch.stack(whole, dim=-1))
 
-    def _given(self, parameters: Tensor, pixels: Int64[Tensor, "*b n c"], c: int) -> Tensor:
+    def _given(self, parameters: Tensor, pixels: Tensor, c: int) -> Tensor:
         return given_channels(self.mixture, parameters, pixels[..., :c], self.channels)
 
     def _by_pixel(self, x: Tensor) -> Tensor:

@@ -44,10 +44,8 @@ class Gaussian:
         """Parameters of one position."""
         return 2
 
-    def log_prob(
-        self, parameters: Float[Tensor, "*b 2"], x: Float[Tensor, "*b"]
-    ) -> Float[Tensor, "*b"]:
-        """log density of x, in nats, with respect to x itself."""
+    def log_prob(self, parameters: Float[Tensor, "*b 2"], x: Tensor) -> Float[Tensor, "*b"]:
+        """log density of x, in nats, with respect to x itself; x broadcasts."""
         mean, log_scale = self._split(parameters)
         deviation = (x / self.levels - mean) * (-log_scale).exp()
         return -0.5 * deviation * deviation - log_scale - (_HALF_LOG_2PI + math.log(self.levels))

@@ -57,10 +57,8 @@ class LogisticMixture:
         each = self.component_log_prob(parameters[..., None, :], x)
         return each.logsumexp(dim=-1)
 
-    def log_prob(
-        self, parameters: Float[Tensor, "*b p"], x: Int64[Tensor, "*b"]
-    ) -> Float[Tensor, "*b"]:
-        """log p(x) in nats."""
+    def log_prob(self, parameters: Float[Tensor, "*b p"], x: Tensor) -> Float[Tensor, "*b"]:
+        """log p(x) in nats; x broadcasts."""
         return self.component_log_prob(parameters, x).logsumexp(dim=-1)
 
     def draw(
@@ -137,7 +135,7 @@ def _log_sigmoid(z: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
 
 
 def given_channels(
-    mixture: LogisticMixture, pixel: Float[Tensor, "*b q"], x: Int64[Tensor, "*b c"], channels: int
+    mixture: LogisticMixture, pixel: Float[Tensor, "*b q"], x: Tensor, channels: int
 ) -> Float[Tensor, "*b p"]:
     """Parameters of channel c of a pixel, given the c channels before it.
 
@@ -148,7 +146,7 @@ def given_channels(
         mixture: of one channel.
         pixel: parameters of all channels: K logits of the weights, then K means for each channel,
             K log scales for each, and K coefficients for each pair (later, earlier).
-        x: the earlier channels, as levels.
+        x: the earlier channels, as levels [.., c]; its batch axes broadcast.
         channels: how many the pixel has.
 
     Raises:

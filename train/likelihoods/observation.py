@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.likelihood import Likelihood
 
@@ -33,7 +34,7 @@ class Observation(Protocol):
         ...
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b"]:
-        """log p(x [*b, t]) in nats, summed over the event."""
+        """log p(x [*b, t]) in nats, summed over the event; batch axes of x may be 1."""
         ...
 
     def logits(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b t v"]:
@@ -70,6 +71,9 @@ class Independent:
         return self.length, self.likelihood.size
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b"]:
+        if isinstance(self.likelihood, Categorical):
+            # Its look-up does not broadcast; all others do, without copies of x.
+            x = x.expand(parameters.shape[:-1])
         return self.likelihood.log_prob(parameters, x).sum(dim=-1)
 
     def logits(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b t v"]:

@@ -56,7 +56,7 @@ class LatentVariableModel(nn.Module, ABC):
         """log p(x | z) in nats of each event under each of its z."""
         k = z.shape[1]
         parameters = self.decode(z.flatten(0, 1)).unflatten(0, (-1, k))
-        return self.observation.log_prob(parameters, x[:, None].expand(-1, k, -1))
+        return self.observation.log_prob(parameters, x[:, None])
 
     @final
     def log_weights(
