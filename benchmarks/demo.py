@@ -2,12 +2,14 @@
 
     python -m benchmarks.demo
 
-It leaves demo/digits, a bundle, and demo/digits.png, samples beside real digits. It downloads
-nothing: scikit-learn ships the images.
+It leaves demo/digits, a bundle, and demo/digits.png, samples beside real digits; then
+demo/digits-vae, a variational autoencoder's bundle, with demo/latent-grid.png and
+demo/reconstructions.png. It downloads nothing: scikit-learn ships the images.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +20,32 @@ from ancestral.cli.evaluation import evaluation_table
 from ancestral.cli.installed import installed_backends
 from ancestral.cli.main import guarded
 from ancestral.cli.output import show
-from ancestral.cli.verify import parity_reports, parity_table
-from ancestral.engine import Engine
+from ancestral.cli.parity_table import parity_table
+from ancestral.cli.verify import parity_reports
+from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
 from ancestral.files import write_atomically
-from ancestral.pictures import beside, grid, png
+from ancestral.pictures import beside, grid, png, to_levels
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import Model
 from ancestral.train.progress import ProgressBar
-from ancestral.train.recipes import DEMO
+from ancestral.train.recipes import DEMO, DEMO_VAE, Recipe
 from ancestral.train.state import Look
 from ancestral.train.training import train
+from ancestral.units import bits_per_dim
 
 FOLDER = Path("demo")
 CHECKPOINT, BUNDLE, PICTURE = FOLDER / "checkpoint", FOLDER / "digits", FOLDER / "digits.png"
+VAE_CHECKPOINT, VAE_BUNDLE = FOLDER / "vae-checkpoint", FOLDER / "digits-vae"
+LATENT_GRID, RECONSTRUCTIONS = FOLDER / "latent-grid.png", FOLDER / "reconstructions.png"
+STAGES = 7
 SEED = 0
 DRAWN, REAL = 10, 4
 """Samples, and real digits beside them, of each class."""
+DRAWS, SIDE, SHOWN = 100, 10, 16
+"""Latents of each bound, tiles of a side of the grid, digits that are reconstructed."""
 BATCHES = (1, 16, 64)
 THREADS = 1
 """A second one gains little on a network this small, and costs much where the cores are shared."""
@@ -52,30 +62,39 @@ def main() -> None:
     _verify()
     _draw(data)
     _bench()
+    run_latent(data)
     print(f"\nDone in {time.monotonic() - start:.0f} s.")
     print(f"checkpoint  {CHECKPOINT}")
     print(f"bundle      {BUNDLE}")
     print(f"picture     {PICTURE}")
+    print(f"with latents: {VAE_BUNDLE}, {LATENT_GRID}, {RECONSTRUCTIONS}")
 
 
 def _train(data: Dataset) -> AutoregressiveModel:
     steps = DEMO.training.steps
-    _begin(1, f"training recipe '{DEMO.name}', {steps} steps on {len(data.train)} real images")
-    with ProgressBar(DEMO.name, steps) as bar:
+    begin(1, f"training recipe '{DEMO.name}', {steps} steps on {len(data.train)} real images")
+    model = trained(DEMO, data, CHECKPOINT)
+    assert isinstance(model, AutoregressiveModel)
+    show(evaluation_table(model, data))
+    return model
+
+
+def trained(recipe: Recipe, data: Dataset, out: Path) -> Model:
+    """Train with a bar, or with a line for each look where there is no terminal."""
+    with ProgressBar(recipe.name, recipe.training.steps) as bar:
 
         def progress(step: int, look: Look | None) -> None:
             bar(step, look)
             if look is not None and not sys.stderr.isatty():
                 print(f"  step {step}: validation {look.validation_bits:.3f} bits/dim", flush=True)
 
-        result = train(DEMO, data, CHECKPOINT, seed=SEED, progress=progress)
+        result = train(recipe, data, out, seed=SEED, progress=progress)
     print(f"  {result.summary.seconds:.0f} s; weights of step {result.summary.best_step} are kept")
-    show(evaluation_table(result.model, data))
     return result.model
 
 
 def _export(model: AutoregressiveModel, data: Dataset) -> None:
-    _begin(2, "exporting to ONNX, with known answers from float64 PyTorch")
+    begin(2, "exporting to ONNX, with known answers from float64 PyTorch")
     start = time.monotonic()
     prior = data.label_log_prior()
     export_bundle(
@@ -87,8 +106,17 @@ def _export(model: AutoregressiveModel, data: Dataset) -> None:
 
 def _verify() -> None:
     backends = installed_backends()
-    _begin(3, f"verifying on {' and '.join(backends)}")
-    reports = parity_reports(BUNDLE, backends, threads=THREADS)
+    begin(3, f"verifying on {' and '.join(backends)}")
+    verified(BUNDLE, backends)
+
+
+def verified(bundle: Path, backends: Sequence[str]) -> None:
+    """Show the parity of each backend.
+
+    Raises:
+        ParityError: one does not keep the probabilities.
+    """
+    reports = parity_reports(bundle, backends, threads=THREADS)
     show(parity_table(reports))
     failures = [f"{report.backend}: {failure}" for report in reports for failure in report.failures]
     if failures:
@@ -97,10 +125,10 @@ def _verify() -> None:
 
 def _draw(data: Dataset) -> None:
     """A row for each digit: samples to the left, real test digits to the right."""
-    _begin(4, f"drawing {DRAWN} samples of each digit on onnxruntime, seed {SEED}")
+    begin(4, f"drawing {DRAWN} samples of each digit on onnxruntime, seed {SEED}")
     start = time.monotonic()
     classes, shape = data.spec.num_classes or 1, data.spec.event_shape
-    samples = Engine.load(BUNDLE, threads=THREADS).sample(
+    samples = AutoregressiveEngine.load(BUNDLE, threads=THREADS).sample(
         DRAWN * classes, labels=np.repeat(np.arange(classes), DRAWN), seed=SEED
     )
     assert data.test.label is not None
@@ -113,15 +141,39 @@ def _draw(data: Dataset) -> None:
 
 
 def _bench() -> None:
-    _begin(5, f"measuring speed and memory, batch {', '.join(map(str, BATCHES))}")
+    begin(5, f"measuring speed and memory, batch {', '.join(map(str, BATCHES))}")
     rows = measure(BUNDLE, installed_backends(), BATCHES, threads=THREADS, rounds=1)
     show(speed_table(rows))
     if not all(row.passed for row in rows):
         raise ParityError("a backend that passed before failed while it was measured")
 
 
-def _begin(number: int, what: str) -> None:
-    print(f"\n[{number}/5] {what}", flush=True)
+def run_latent(data: Dataset) -> None:
+    """A variational autoencoder the same way, and what its latents show."""
+    recipe, events = DEMO_VAE, data.without_labels()
+    begin(6, f"a variational autoencoder, recipe '{recipe.name}', {recipe.training.steps} steps")
+    model = trained(recipe, events, VAE_CHECKPOINT)
+    export_bundle(model, VAE_BUNDLE, overwrite=True)
+    verified(VAE_BUNDLE, installed_backends())
+    begin(7, "bounds, a grid of latents, reconstructions on onnxruntime")
+    engine = LatentEngine.load(VAE_BUNDLE, threads=THREADS)
+    found = engine.bound(events.test.x, k=DRAWS, seed=SEED)
+    for name, nats in (("ELBO", found.elbo), (f"IWAE of {DRAWS} latents", found.iwae)):
+        bits = bits_per_dim(nats, events.spec.event_shape)
+        print(f"  {name}: log p(x) >= {nats.mean():.2f} nats, at most {bits.mean():.3f} bits/dim")
+    levels, shape = events.spec.levels, events.spec.event_shape
+    tiles = engine.latent_grid(SIDE)
+    picture = grid(to_levels(tiles.reshape(-1, *shape), levels), levels, columns=SIDE)
+    write_atomically(LATENT_GRID, png(picture))
+    x = events.test.x[:SHOWN].reshape(-1, *shape)
+    pairs = np.concatenate([x, to_levels(engine.reconstruct(x), levels)])
+    write_atomically(RECONSTRUCTIONS, png(grid(pairs, levels, columns=SHOWN)))
+    print(f"  see {LATENT_GRID} and {RECONSTRUCTIONS} (test digits above, E[x | z] below)")
+
+
+def begin(number: int, what: str) -> None:
+    """Tell which stage begins."""
+    print(f"\n[{number}/{STAGES}] {what}", flush=True)
 
 
 if __name__ == "__main__":
