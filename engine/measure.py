@@ -26,6 +26,7 @@ from ancestral.engine import loop
 from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.backends import BACKENDS
 from ancestral.engine.inputs import count
+from ancestral.engine.measure_latent import LatentMeasureRow, measure_latent
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import AncestralError, InvalidInput
 
@@ -114,16 +115,17 @@ def measure_engine(
     device: str = "cpu",
     threads: int | None = None,
     rounds: int = 3,
-) -> list[MeasureRow]:
+) -> list[MeasureRow] | list[LatentMeasureRow]:
     """Measure a bundle on a backend: a row for each batch size, in rising order.
 
     Args:
-        path: the bundle's directory; it needs the graphs log_prob, logits, redraw and step.
+        path: the bundle's directory; an autoregressive one needs the graphs log_prob, logits,
+            redraw and step.
         backend: its name.
-        batches: numbers of rows.
+        batches: numbers of rows, or of events.
         device: cpu, cuda or cuda:N.
         threads: of the runtime; its own choice where None.
-        rounds: passes over the positions, after a warm-up.
+        rounds: passes over the positions, or calls, after a warm-up.
 
     Raises:
         BundleError: the bundle is not sound, or lacks a graph.
@@ -137,9 +139,11 @@ def measure_engine(
         raise InvalidInput("batches: expected at least one number of rows, got none")
     rows = tuple(sorted({count("batch", batch, 1) for batch in batches}))
     rounds = count("rounds", rounds, 1)
-    Bundle.open(path)
+    latent = Bundle.open(path).manifest.latent is not None
     _in_process(_Request(str(path), backend, (), device, threads, rounds))
     found = _in_process(_Request(str(path), backend, rows, device, threads, rounds))
+    if latent:
+        return [LatentMeasureRow(**row) for row in found]
     return [MeasureRow(**row) for row in found]
 
 
@@ -207,11 +211,21 @@ def main() -> None:
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 
-def _measure(request: _Request) -> list[MeasureRow]:
+def _measure(request: _Request) -> list[MeasureRow] | list[LatentMeasureRow]:
     # A runtime that is missing is named by AutoregressiveEngine.load.
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module(f"ancestral.engine.backends.{request.backend}")
     before = memory_now()
+    if Bundle.open(request.path).manifest.latent is not None:
+        return measure_latent(
+            request.path,
+            request.backend,
+            request.batches,
+            request.device,
+            request.threads,
+            request.rounds,
+            lambda: max(0, memory_peak() - before),
+        )
     begin = time.perf_counter()
     engine = AutoregressiveEngine.load(
         request.path, backend=request.backend, device=request.device, threads=request.threads

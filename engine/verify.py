@@ -76,7 +76,7 @@ def verify(engine: "AutoregressiveEngine") -> ParityReport:
     label = answers.get("label")
     x, u = answers["x"], answers["u"]
     reference = answers["log_prob"]
-    parallel = _difference(engine.parallel("log_prob", label, x=x)["log_prob"], reference)
+    parallel = difference(engine.parallel("log_prob", label, x=x)["log_prob"], reference)
     delta = parallel.sum(axis=1)
     kl, flips = _distributions(engine, answers, label, limits)
     redrawn = engine.parallel("redraw", label, x=x, u=u)["values"]
@@ -110,7 +110,7 @@ def verify(engine: "AutoregressiveEngine") -> ParityReport:
     )
 
 
-def _difference(got: Array, expected: Array) -> Floats:
+def difference(got: Array, expected: Array) -> Floats:
     """got - expected in float64, and 0 where both are the same infinity."""
     with np.errstate(invalid="ignore"):
         return np.where(got == expected, 0.0, got.astype(np.float64) - expected)
@@ -118,7 +118,7 @@ def _difference(got: Array, expected: Array) -> Floats:
 
 def _worst(log_p: Array, reference: Array) -> float:
     """Largest |delta log p|, of an event or of one of its positions; NaN is infinite."""
-    delta = _difference(log_p, reference)
+    delta = difference(log_p, reference)
     worst = max(np.abs(delta).max(), np.abs(delta.sum(axis=1)).max())
     return float(worst) if np.isfinite(worst) else np.inf
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine.session import Array
+from ancestral.engine.verify import difference
 from ancestral.errors import BundleError
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Tolerance, tolerance
@@ -87,10 +88,10 @@ def verify(engine: "LatentEngine") -> LatentParityReport:
     limits = LatentLimits.of(tolerance(engine.backend.name, dtype), answers, engine.data.levels)
     terms, codes = _terms(engine, answers, limits)
     exact = [answers[name].astype(np.float64) for name in _TERMS if name in answers]
-    each = [_difference(got, wanted) for got, wanted in zip(terms, exact, strict=True)]
+    each = [difference(got, wanted) for got, wanted in zip(terms, exact, strict=True)]
     delta = _log_w(each)
     drawn_terms, draws = _draws(engine, answers, limits)
-    mean = _difference(engine.chunked("decode", z=answers["z"])["x_mean"], answers["x_mean"])
+    mean = difference(engine.chunked("decode", z=answers["z"])["x_mean"], answers["x_mean"])
     samples = answers["is_sample"].astype(bool)
     log_w = _log_w(exact)
     own_bound = np.logaddexp.reduce(log_w[samples], axis=1) - np.log(log_w.shape[1])
@@ -149,12 +150,12 @@ def _draws(
             given["u"] = answers["prior_u"]
         one = np.ones(len(answers["prior_noise"]), np.float32)
         found = engine.chunked("prior", **given, temperature=one)
-        differences.append(_difference(found["log_prior"], answers["log_prior_z"]))
+        differences.append(difference(found["log_prior"], answers["log_prior_z"]))
     noise = "noise" if engine.latent.continuous else "u"
     drawn = engine.chunked("draw", z=answers["z"], **{noise: answers["draw_noise"]})
     got, expected = drawn["x"], answers["drawn"]
     if engine.latent.continuous:
-        margin = np.abs(_difference(got, expected))
+        margin = np.abs(difference(got, expected))
         choices = _Choices(got.size, 0, int((~(margin <= limits.drawn)).sum()))
         log_likelihood = drawn["log_likelihood"]
     else:
@@ -164,7 +165,7 @@ def _draws(
         again = engine.chunked("log_likelihood", x=expected, z=z)["log_likelihood"][:, 0]
         same = (got == expected).all(axis=1)
         log_likelihood = np.where(same, drawn["log_likelihood"], again)
-    differences.append(_difference(log_likelihood, answers["drawn_log_likelihood"]))
+    differences.append(difference(log_likelihood, answers["drawn_log_likelihood"]))
     return differences, choices
 
 
@@ -176,12 +177,6 @@ def _pixel_margin(engine: "LatentEngine", margin: Array) -> Array:
     axis = 3 if shape[2] in (1, 3) else 1
     events = margin.reshape(-1, *shape)
     return np.asarray(np.minimum.accumulate(events, axis=axis).reshape(margin.shape))
-
-
-def _difference(got: Array, expected: Array) -> Floats:
-    """got - expected in float64, and 0 where both are the same infinity."""
-    with np.errstate(invalid="ignore"):
-        return np.where(got == expected, 0.0, got.astype(np.float64) - expected)
 
 
 def _worst(delta: Floats) -> float:

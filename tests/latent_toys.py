@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ancestral.dataspec import DataSpec
+from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import build_model
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -11,10 +12,11 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 
-LATENT_TOYS = ("bernoulli", "linear", "convolved", "colours", "codes")
+LATENT_TOYS = ("bernoulli", "linear", "convolved", "colours", "codes", "diffusion")
 """bernoulli: binary images, z in the plane. linear: a linear-Gaussian model whose q is the exact
 posterior. convolved: full covariance, a mixture prior. colours: a VampPrior, channels drawn in
-turn. codes: a VQ-VAE of 2 x 2 codes with a Transformer of two classes as its prior."""
+turn. codes: a VQ-VAE of 2 x 2 codes with a Transformer of two classes as its prior. diffusion: the
+autoencoder of a latent diffusion model, with attention."""
 NOISY_LINEAR = 0.3
 """Scale of x given z of the linear toy, in units of y = x / levels."""
 
@@ -92,6 +94,12 @@ def _fresh(name: str) -> LatentVariableModel:
         case "codes":
             data = DataSpec(name=name, event_shape=(4, 4), levels=3)
             return VQVAE(VQVAEConfig(widths=(4, 8), codes=4, code_width=3, blocks=1), data)
+        case "diffusion":
+            data = DataSpec(name=name, event_shape=(3, 8, 8), levels=256)
+            config = AutoencoderKLConfig(
+                block_out_channels=(4, 8), latent_channels=2, norm_num_groups=2, pixel_scale=0.5
+            )
+            return AutoencoderKL(config, data)
         case _:
             raise ValueError(f"toy: expected one of {LATENT_TOYS}, got {name!r}")
 

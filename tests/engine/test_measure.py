@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from ancestral.engine import measure
 from ancestral.engine.measure import MeasurementFailed, MeasureRow, measure_engine
+from ancestral.engine.measure_latent import LatentMeasureRow
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 
 
@@ -84,3 +86,15 @@ def test_wrong_arguments_are_refused(
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle"):
         measure_engine(tmp_path, "onnxruntime", [1])
+
+
+def test_latent_rows(bundles: Callable[[str], Path]) -> None:
+    """A bundle with latents is measured by what it can do, in a process of its own."""
+    rows = measure.measure_engine(bundles("codes"), "onnxruntime", (3, 1), threads=1, rounds=1)
+    assert [row.batch for row in rows] == [1, 3]
+    for row in rows:
+        assert isinstance(row, LatentMeasureRow)
+        assert row.passed
+        assert row.unexplained == 0
+        assert min(row.encode_ms_p50, row.decode_ms_p50, row.samples_per_s, row.bounds_per_s) > 0
+        assert set(row.to_json()) >= {"backend", "bounds_per_s", "max_abs_nats"}

@@ -48,9 +48,9 @@ def scaled_weight(bundle: Path, folder: Path, name: str) -> Path:
         ("bernoulli", "decoder.layers.2.bias"),
         ("convolved", "mixture.mean"),
         ("convolved", "encoder.out.weight"),
-        ("colours", "head.shift"),
+        ("colours", "decoder.body.body.head.bias"),
         ("linear", "head.log_scale"),
-        ("codes", "decoder.head.weight"),
+        ("codes", "decoder.body.head.weight"),
     ],
 )
 def test_weight_changed(bundles: Bundles, tmp_path: Path, toy: str, weight: str) -> None:

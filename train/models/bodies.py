@@ -157,6 +157,30 @@ class ConvDecoder(nn.Module):
         return self.head(self.layers(h))
 
 
+class ImageDecoder(nn.Module):
+    """Features at the last scale -> numbers [b, n, p], of values of an event or of its pixels."""
+
+    def __init__(self, image: ImageShape, scales: Scales, groups: int, numbers: int) -> None:
+        """Fresh weights.
+
+        Args:
+            image: shape of an event.
+            scales: of the convolutions.
+            groups: n: as many as an event has values, or pixels.
+            numbers: p.
+        """
+        super().__init__()
+        self.image, self.numbers = image, numbers
+        self.by_pixel = groups == image.height * image.width
+        self.body = ConvDecoder(numbers if self.by_pixel else numbers * image.channels, scales)
+
+    def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b n p"]:
+        planes = self.body(h)
+        if self.by_pixel:
+            return self.image.pixels(planes)
+        return self.image.values(planes, self.numbers)
+
+
 def _doubled(width: int, out: int, upsample: Upsample) -> list[nn.Module]:
     if upsample == "transposed":
         return [nn.ConvTranspose2d(width, out, 4, stride=2, padding=1)]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.bodies import (
-    ConvDecoder,
     ConvEncoder,
+    ImageDecoder,
     ImageShape,
     Scales,
     Upsample,
@@ -26,8 +26,6 @@ from ancestral.train.models.bodies import (
 from ancestral.train.models.decoder_head import (
     DecoderHead,
     ObservationConfig,
-    ObservationName,
-    Scale,
     observation,
 )
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -47,8 +45,8 @@ Activation = Literal["relu", "silu", "tanh"]
 
 
 @dataclass(frozen=True, slots=True)
-class VAEConfig:
-    """Shape of the network.
+class VAEConfig(ObservationConfig):
+    """Shape of the network, and p(x | z).
 
     Attributes:
         body: mlp or conv.
@@ -62,11 +60,6 @@ class VAEConfig:
         posterior: diagonal, or full covariance.
         prior: standard normal, mixture of Gaussians, or VampPrior.
         prior_components: of the last two.
-        likelihood: p(x_t | z); the next four as in ObservationConfig.
-        components: as there.
-        scale: as there.
-        scale_value: as there.
-        least_scale: as there.
 
     Raises:
         InvalidInput: a value outside its range, or a VampPrior beside a full covariance.
@@ -82,13 +75,9 @@ class VAEConfig:
     posterior: PosteriorName = "diagonal"
     prior: PriorName = "standard"
     prior_components: int = 64
-    likelihood: ObservationName = "categorical"
-    components: int = 5
-    scale: Scale = "learned"
-    scale_value: float = 0.1
-    least_scale: float = 1e-3
 
     def __post_init__(self) -> None:
+        ObservationConfig.__post_init__(self)
         for name, kind in (
             ("body", Body),
             ("activation", Activation),
@@ -116,13 +105,6 @@ class VAEConfig:
             )
 
     @property
-    def observation(self) -> ObservationConfig:
-        """What p(x | z) is."""
-        return ObservationConfig(
-            self.likelihood, self.components, self.scale, self.scale_value, self.least_scale
-        )
-
-    @property
     def scales(self) -> Scales:
         """The convolutions."""
         return Scales(self.widths, self.blocks, self.upsample, self.dropout)
@@ -146,11 +128,11 @@ class VAE(LatentVariableModel):
         self.config = config
         self.data = data
         self.latent_shape = (config.latent,)
-        self.observation = observation(config.observation, data)
+        self.observation = observation(config, data)
         self.posterior: Posterior = (
             Diagonal((config.latent,)) if config.posterior == "diagonal" else Full(config.latent)
         )
-        head = DecoderHead(config.observation, self.observation)
+        head = DecoderHead(config, self.observation)
         if config.body == "mlp":
             self.encoder: nn.Module = _MLPEncoder(config, data.length, self.posterior.features)
             self.decoder: nn.Module = _MLPDecoder(config, self.observation.shape[0], head.width)
@@ -239,18 +221,12 @@ class _ImageEncoder(nn.Module):
 class _ImageDecoder(nn.Module):
     def __init__(self, config: VAEConfig, image: ImageShape, groups: int, numbers: int) -> None:
         super().__init__()
-        self.image, self.numbers = image, numbers
-        self.by_pixel = groups == image.height * image.width
         self.grid = (config.widths[-1], *config.scales.grid(image))
         self.into = nn.Linear(config.latent, self.grid[0] * self.grid[1] * self.grid[2])
-        planes = numbers if self.by_pixel else numbers * image.channels
-        self.body = ConvDecoder(planes, config.scales)
+        self.body = ImageDecoder(image, config.scales, groups, numbers)
 
     def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b n p"]:
-        planes = self.body(self.into(z).unflatten(-1, self.grid))
-        if self.by_pixel:
-            return self.image.pixels(planes)
-        return self.image.values(planes, self.numbers)
+        return self.body(self.into(z).unflatten(-1, self.grid))
 
 
 def _activation(name: Activation) -> nn.Module:

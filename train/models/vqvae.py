@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.bodies import (
-    ConvDecoder,
     ConvEncoder,
+    ImageDecoder,
     ImageShape,
     Scales,
     Upsample,
@@ -31,8 +31,6 @@ from ancestral.train.models.bodies import (
 from ancestral.train.models.decoder_head import (
     DecoderHead,
     ObservationConfig,
-    ObservationName,
-    Scale,
     observation,
 )
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -43,8 +41,8 @@ _LEAST_COUNT = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class VQVAEConfig:
-    """Shape of the network.
+class VQVAEConfig(ObservationConfig):
+    """Shape of the network, and p(x | z).
 
     Attributes:
         widths: channels of each scale; codes stand on the grid of the last.
@@ -55,11 +53,6 @@ class VQVAEConfig:
         dropout: in the blocks.
         commitment: weight of the distance of the encoder's outputs to their codes.
         decay: of the moving averages that the codebook is made of.
-        likelihood: p(x_t | z); the next four as in ObservationConfig.
-        components: as there.
-        scale: as there.
-        scale_value: as there.
-        least_scale: as there.
 
     Raises:
         InvalidInput: a value outside its range.
@@ -73,26 +66,15 @@ class VQVAEConfig:
     dropout: float = 0.0
     commitment: float = 0.25
     decay: float = 0.99
-    likelihood: ObservationName = "categorical"
-    components: int = 5
-    scale: Scale = "learned"
-    scale_value: float = 0.1
-    least_scale: float = 1e-3
 
     def __post_init__(self) -> None:
+        ObservationConfig.__post_init__(self)
         if not self.widths or min(*self.widths, self.codes, self.code_width) < 1:
             raise InvalidInput(f"VQVAEConfig: expected widths, codes, code_width >= 1, got {self}")
         if not (0 <= self.decay < 1 and self.commitment >= 0 and 0 <= self.dropout < 1):
             raise InvalidInput(
                 f"VQVAEConfig: expected decay and dropout in [0, 1) and commitment >= 0, got {self}"
             )
-
-    @property
-    def observation(self) -> ObservationConfig:
-        """What p(x | z) is."""
-        return ObservationConfig(
-            self.likelihood, self.components, self.scale, self.scale_value, self.least_scale
-        )
 
     @property
     def scales(self) -> Scales:
@@ -137,15 +119,14 @@ class VQVAE(LatentVariableModel):
         self.config, self.data, self.image = config, data, image
         self.grid = config.scales.grid(image)
         self.latent_shape = (math.prod(self.grid),)
-        self.observation = observation(config.observation, data)
+        self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
         self.encoder = ConvEncoder(image.channels, config.scales)
         self.into = nn.Conv2d(config.widths[-1], config.code_width, 1)
         self.out = nn.Conv2d(config.code_width, config.widths[-1], 1)
-        self.head = DecoderHead(config.observation, self.observation)
-        self.by_pixel = self.observation.shape[0] == image.height * image.width
-        planes = self.head.width * (1 if self.by_pixel else image.channels)
-        self.decoder = ConvDecoder(planes, config.scales)
+        self.head = DecoderHead(config, self.observation)
+        groups = self.observation.shape[0]
+        self.decoder = ImageDecoder(image, config.scales, groups, self.head.width)
         start = torch.randn(config.codes, config.code_width)
         self.register_buffer("codebook", start)
         self.register_buffer("counts", torch.ones(config.codes))
@@ -211,7 +192,4 @@ class VQVAE(LatentVariableModel):
         return self._distances(features).argmin(dim=-1)
 
     def _decode(self, chosen: Float[Tensor, "b m w"]) -> Float[Tensor, "b n p"]:
-        planes = self.decoder(self.out(chosen.transpose(1, 2).unflatten(-1, self.grid)))
-        if self.by_pixel:
-            return self.head(self.image.pixels(planes))
-        return self.head(self.image.values(planes, self.head.width))
+        return self.head(self.decoder(self.out(chosen.transpose(1, 2).unflatten(-1, self.grid))))
