@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ancestral.errors import InvalidInput
-from ancestral.pictures import beside, grid, is_image, png
+from ancestral.pictures import beside, grid, is_image, png, to_levels
 
 
 def test_tiles_stand_in_reading_order() -> None:
@@ -113,3 +113,15 @@ def test_channels_first_or_last() -> None:
     """The same picture either way."""
     images = np.random.default_rng(0).integers(0, 5, (2, 4, 6, 3))
     assert np.array_equal(grid(images, 5), grid(np.moveaxis(images, -1, 1), 5))
+
+
+def test_the_nearest_level() -> None:
+    values = np.array([[-3.0, 0.4, 0.6], [1.5001, 2.9, 99.0]], np.float32)
+    assert to_levels(values, 4).tolist() == [[0, 0, 1], [2, 3, 3]]
+    assert to_levels(values, 4, intervals=True).tolist() == [[0, 0, 0], [1, 2, 3]]
+    whole = np.arange(4)
+    for intervals in (False, True):
+        np.testing.assert_array_equal(to_levels(whole, 4, intervals=intervals), whole)
+    assert to_levels(np.array([np.inf, -np.inf]), 4).tolist() == [3, 0]
+    with pytest.raises(InvalidInput, match="got NaN"):
+        to_levels(np.array([np.nan]), 4)

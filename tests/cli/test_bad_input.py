@@ -12,17 +12,9 @@ import pytest
 
 from tests.tamper import change_manifest
 
-from .conftest import Cli, Result
+from .conftest import Cli, refused
 
 OLD = b"what was there before"
-
-
-def refused(result: Result, *words: str) -> None:
-    assert result.code == 2, result
-    assert "Traceback" not in result.err
-    assert result.out == ""
-    for word in words:
-        assert word in result.err, result.err
 
 
 def broken(bundle: Path, folder: Path, how: str) -> Path:

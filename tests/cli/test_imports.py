@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .conftest import Bundles
+
 HEAVY = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "PIL")
 
 
@@ -28,13 +30,17 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded("import numpy", tmp_path) == ["numpy"]
 
 
-def test_commands_without_torch_and_onnx(tiny_bundle: Path, tmp_path: Path) -> None:
-    """As on a machine that has neither: the finders say that they are not there."""
-    code = f"""
+WITHOUT = """
 import sys
 for name in ("torch", "onnx", "onnxscript", "onnx_ir", "sklearn", "matplotlib"):
     sys.modules[name] = None
 from ancestral.cli.main import run
+"""
+"""As on a machine that has none of them: the finders say that they are not there."""
+
+
+def test_commands_without_torch_and_onnx(tiny_bundle: Path, tmp_path: Path) -> None:
+    code = f"""{WITHOUT}
 bundle = {str(tiny_bundle)!r}
 codes = [
     run(["info", bundle, "--check"]),
@@ -50,3 +56,28 @@ print(codes, file=sys.stderr)
     assert result.stderr.strip().splitlines()[-1] == "[0, 0, 0, 0, 0, 2]", result.stderr
     assert "torch cpu" not in result.stdout
     assert "onnxruntime cpu" in result.stdout
+
+
+def test_latents_without_torch_and_onnx(bundles: Bundles, tmp_path: Path) -> None:
+    code = f"""{WITHOUT}
+vae, codes = {str(bundles("bernoulli"))!r}, {str(bundles("codes"))!r}
+lines = [
+    [command, bundle, *rest]
+    for bundle in (vae, codes)
+    for command, *rest in (
+        ["info"],
+        ["sample", "-n", "4", "-o", "x.npz"],
+        ["sample", "-n", "4", "--mean", "-o", "x.png"],
+        ["bound", "x.npz"],
+        ["encode", "x.npz", "-o", "q.npz"],
+        ["decode", "q.npz", "-o", "x.png"],
+        ["reconstruct", "x.npz", "-o", "x.png"],
+        ["verify"],
+    )
+]
+lines += [["interpolate", vae, "x.npz", "-o", "x.png"], ["latent-grid", vae, "-o", "x.png"]]
+lines.insert(-2, ["sample", vae, "-n", "4", "-o", "x.npz"])
+print([line for line in lines if run(line) != 0], file=sys.stderr)
+"""
+    result = run(code, tmp_path)
+    assert result.stderr.strip().splitlines()[-1] == "[]", result.stderr

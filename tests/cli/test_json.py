@@ -14,6 +14,7 @@ from ancestral.cli.output import json_text
 from ancestral.cli.verify import parity_document
 from ancestral.engine import Engine
 from ancestral.engine.measure import MeasureRow
+from ancestral.engine.measure_latent import LatentMeasureRow
 
 from .conftest import Cli
 
@@ -39,6 +40,22 @@ ROW = MeasureRow(
     step_ms_p99=3.0,
     samples_per_s=100.0,
     log_prob_events_per_s=200.0,
+    peak_memory_mb=30.0,
+    max_abs_nats=1e-6,
+    unexplained=0,
+    passed=True,
+)
+
+LATENT_ROW = LatentMeasureRow(
+    backend="torch",
+    device="cpu",
+    threads=1,
+    batch=2,
+    load_s=0.5,
+    encode_ms_p50=1.5,
+    decode_ms_p50=2.5,
+    samples_per_s=100.0,
+    bounds_per_s=12.5,
     peak_memory_mb=30.0,
     max_abs_nats=1e-6,
     unexplained=0,
@@ -93,11 +110,11 @@ def test_verify_tells_the_worst_of_several(tiny_bundle: Path) -> None:
         assert document["max_kl"] is None
 
 
-def bench_with(rows: list[MeasureRow], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def bench_with(rows: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Measure nothing; the calls that were made."""
     calls: list[dict[str, Any]] = []
 
-    def measured(path: Path, backend: str, batches: Any, **options: Any) -> list[MeasureRow]:
+    def measured(path: Path, backend: str, batches: Any, **options: Any) -> list[Any]:
         calls.append({"path": path, "backend": backend, "batches": tuple(batches), **options})
         return rows
 
@@ -122,6 +139,15 @@ def test_bench(
     assert [json.loads(line) for line in out.read_text().splitlines()] == [ROW.to_json()] * 2
     shown = cli("bench", tiny_bundle, "--backend", "onnxruntime")
     assert "1.0e-06" in shown.out
+
+
+def test_bench_of_latents(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench_with([LATENT_ROW], monkeypatch)
+    result = cli("bench", tiny_bundle, "--backend", "torch", "--json")
+    assert json.loads(result.out)["rows"] == [LATENT_ROW.to_json()]
+    shown = cli("bench", tiny_bundle, "--backend", "torch").out
+    for word in ("encode ms p50", "1.500", "bounds/s", "12.5", "1.0e-06"):
+        assert word in shown
 
 
 def test_bench_without_parity_fails(

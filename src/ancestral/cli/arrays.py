@@ -1,7 +1,8 @@
-"""Arrays that users hand over in .npy and .npz files; nothing in them is unpickled."""
+"""Arrays in .npy and .npz files, as users hand them over or take them; none is unpickled."""
 
+import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.errors import InvalidInput
+from ancestral.files import write_atomically
 
 ALONE = ""
 """Name of the array of an .npy file."""
@@ -42,3 +44,19 @@ def pick(path: Path, arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> N
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     raise InvalidInput(f"{path}: expected an array {' or '.join(names)}, got {sorted(arrays)}")
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The content of an .npz file."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def write_arrays(out: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz file.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    write_atomically(out, npz(arrays))

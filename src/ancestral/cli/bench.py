@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ancestral.engine.measure import MeasureRow
+    from ancestral.engine.measure_latent import LatentMeasureRow
+
+    Row = MeasureRow | LatentMeasureRow
 
 
 def bench(  # noqa: PLR0913 - the options of a command
@@ -35,7 +38,8 @@ def bench(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Time every backend that is installed at each batch size; exit 1 where parity fails.
 
-    A step is one position of the whole batch. Peak memory is that of a process of its own.
+    A step is one position of the whole batch; of a latent variable model encoder, decoder, samples
+    and bounds are timed. Peak memory is that of a process of its own.
     """
     batches = batch_sizes(batch)
     if rounds < 1:
@@ -69,31 +73,33 @@ def measure(
     device: str = "cpu",
     threads: int | None = None,
     rounds: int = 3,
-) -> list["MeasureRow"]:
+) -> list["Row"]:
     """Rows of each backend in turn, told on standard error."""
     from ancestral.engine.measure import measure_engine
 
-    rows: list[MeasureRow] = []
+    rows: list[Row] = []
     for name in backends:
         say(f"measuring {name} on {device}, batch {', '.join(map(str, batches))}")
         rows += measure_engine(bundle, name, batches, device=device, threads=threads, rounds=rounds)
     return rows
 
 
-def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
+def speed_table(rows: Sequence["Row"]) -> "Table":
     """Speed of each backend and batch, with its parity in the last columns."""
-    heads = ("backend", "threads", "batch", "load s", "ms/step p50", "p95", "p99", "samples/s")
+    from ancestral.engine.measure_latent import LatentMeasureRow
+
+    times: tuple[str, ...]
+    if isinstance(rows[0], LatentMeasureRow):
+        times = ("encode ms p50", "decode ms p50", "samples/s", "bounds/s")
+    else:
+        times = ("ms/step p50", "p95", "p99", "samples/s", "log p/s")
     cells = [
         (
             f"{row.backend} {row.device}",
             "own" if row.threads is None else f"{row.threads}",
             f"{row.batch}",
             f"{row.load_s:.2f}",
-            f"{row.step_ms_p50:.3f}",
-            f"{row.step_ms_p95:.3f}",
-            f"{row.step_ms_p99:.3f}",
-            f"{row.samples_per_s:.1f}",
-            f"{row.log_prob_events_per_s:.0f}",
+            *_times(row),
             f"{row.peak_memory_mb:.0f}",
             f"{row.max_abs_nats:.1e}",
             "yes" if row.passed else "NO",
@@ -102,12 +108,31 @@ def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
     ]
     return table(
         "Speed and memory, with the parity of the same run",
-        (*heads, "log p/s", "peak MB", "max nats", "passed"),
+        ("backend", "threads", "batch", "load s", *times, "peak MB", "max nats", "passed"),
         cells,
     )
 
 
-def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
+def _times(row: "Row") -> tuple[str, ...]:
+    from ancestral.engine.measure_latent import LatentMeasureRow
+
+    if isinstance(row, LatentMeasureRow):
+        return (
+            f"{row.encode_ms_p50:.3f}",
+            f"{row.decode_ms_p50:.3f}",
+            f"{row.samples_per_s:.1f}",
+            f"{row.bounds_per_s:.1f}",
+        )
+    return (
+        f"{row.step_ms_p50:.3f}",
+        f"{row.step_ms_p95:.3f}",
+        f"{row.step_ms_p99:.3f}",
+        f"{row.samples_per_s:.1f}",
+        f"{row.log_prob_events_per_s:.0f}",
+    )
+
+
+def append_rows(out: Path, rows: Sequence["Row"]) -> None:
     """Add a JSON object a line; the rows that were there stay, whatever happens."""
     from ancestral.files import write_atomically
 

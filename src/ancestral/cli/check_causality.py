@@ -8,6 +8,7 @@ import typer
 from ancestral.cli.installed import require
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text
+from ancestral.errors import InvalidInput
 
 
 def check_causality(
@@ -30,8 +31,15 @@ def check_causality(
     require("check-causality", ("torch",), "train")
     from ancestral.train.causality import check_causality as check
     from ancestral.train.checkpoint import load_checkpoint
+    from ancestral.train.models.autoregressive import AutoregressiveModel
 
     model, _ = load_checkpoint(checkpoint)
+    if not isinstance(model, AutoregressiveModel):
+        raise InvalidInput(
+            f"{checkpoint}: expected an autoregressive model, got a {type(model).__name__}, which "
+            f"predicts no value from those before it; the prior of a VQ-VAE stands in its folder "
+            f"prior"
+        )
     report = check(model, most=positions)
     if json:
         typer.echo(json_text({"checkpoint": str(checkpoint), **report.to_json()}))

@@ -1,6 +1,5 @@
 """`ancestral classify`: the classes of events of one's own, by Bayes' rule."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,6 @@ from ancestral.cli.output import check_target, json_text, say, show, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ancestral.engine import Classification
     from ancestral.engine.calibration import Calibration
 
 
@@ -42,19 +40,20 @@ def classify(
     p(y | x) is p(x | y) p(y) / p(x), with p(y) of the training data. With the true classes,
     accuracy, log loss and calibration are told; without, the classes are printed, one a line.
     """
-    from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.engine import Engine
+    from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
 
     if out is not None:
         check_target(out, (".npz",))
     arrays = read_arrays(file)
     truth = arrays.get("y", arrays.get("labels"))
-    engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
+    engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)
     result = engine.classify(pick(file, arrays, ("x",)))
     checked = None if truth is None else calibration(result, truth)
     if out is not None:
-        _write(out, result)
+        names = ("label", "log_posterior", "log_joint")
+        write_arrays(out, {name: getattr(result, name) for name in names})
     classes = result.log_posterior.shape[1]
     if json:
         document: dict[str, Any] = {
@@ -76,21 +75,6 @@ def classify(
     tail = "" if out is None else f" -> {out}"
     where = f"{engine.backend.name} on {engine.backend.device}"
     say(f"{len(result)} events, {classes} classes, {where}{tail}")
-
-
-def _write(out: Path, result: "Classification") -> None:
-    import numpy as np
-
-    from ancestral.files import write_atomically
-
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        label=result.label,
-        log_posterior=result.log_posterior,
-        log_joint=result.log_joint,
-    )
-    write_atomically(out, content.getvalue())
 
 
 def _summary(checked: "Calibration") -> str:

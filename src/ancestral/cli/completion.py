@@ -7,7 +7,7 @@ from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ancestral.engine import Completion, Engine, Sampling
+    from ancestral.engine import AutoregressiveEngine, Completion, Sampling
 
 
 def check_options(
@@ -32,7 +32,7 @@ def check_options(
 
 
 def draw_completions(
-    engine: "Engine",
+    engine: "AutoregressiveEngine",
     observed: Path,
     particles: int,
     label: int | None,
@@ -48,7 +48,9 @@ def draw_completions(
         return engine.complete(event, particles, label, seed, first_index, progress)
 
 
-def say_completions(completion: "Completion", engine: "Engine", how: str, out: str) -> None:
+def say_completions(
+    completion: "Completion", engine: "AutoregressiveEngine", how: str, out: str
+) -> None:
     """Tell the estimate, how good it is, and what was written."""
     n = len(completion)
     kind = (

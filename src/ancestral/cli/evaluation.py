@@ -20,7 +20,7 @@ def evaluation_table(model: "AutoregressiveModel", data: Dataset) -> "Table":
     """Bits/dim and nats on the test part, with standard errors over its events."""
     results = {
         "model": evaluate_model(model, data.test, data.label_log_prior()),
-        **_baselines(data),
+        **baselines(data),
     }
     conditional = data.spec.num_classes is not None
     heads = ["bits/dim of p(x)", *(["bits/dim of p(x|y)"] if conditional else []), "nats of p(x)"]
@@ -31,8 +31,8 @@ def evaluation_table(model: "AutoregressiveModel", data: Dataset) -> "Table":
     )
 
 
-def _baselines(data: Dataset) -> dict[str, Evaluation]:
-    """Those that suit the data and fit in memory."""
+def baselines(data: Dataset) -> dict[str, Evaluation]:
+    """By name, those that suit the data and fit in memory."""
     spec, results = data.spec, {}
     prior = data.label_log_prior()
     numbers = spec.length * spec.levels

@@ -2,15 +2,20 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ancestral.cli.installed import installed_backends, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import say, show
-from ancestral.cli.verify import parity_reports, parity_table, report_failures
-from ancestral.errors import InvalidInput
+from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.verify import parity_reports, report_failures
+from ancestral.errors import CheckpointError, InvalidInput
+
+if TYPE_CHECKING:
+    from ancestral.train.models.autoregressive import AutoregressiveModel
+    from ancestral.train.models.families import Model
 
 
 class Dtype(StrEnum):
@@ -19,9 +24,13 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
 
 
-def export(
+def export(  # noqa: PLR0913 - the options of a command
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `ancestral train` wrote.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Folder that `ancestral train` wrote; or that of a diffusers AutoencoderKL.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="BUNDLE", help="Folder of the bundle.")
@@ -34,6 +43,23 @@ def export(
             show_default=False,
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Pixels of the images, of a diffusers model: a side, or HEIGHTxWIDTH.",
+            metavar="SIDE",
+            show_default=False,
+        ),
+    ] = None,
+    pixel_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a diffusers model: sigma of the Gaussian p(x | z), where levels span [-1, 1]. "
+            "Default: 1.",
+            metavar="SIGMA",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Of weights and cache.")] = Dtype.FLOAT32,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
@@ -43,32 +69,99 @@ def export(
     ] = True,
     threads: Threads = None,
 ) -> None:
-    """Export a checkpoint to ONNX graphs with known answers, and verify; exit 1 if that fails."""
+    """Export a checkpoint to ONNX graphs with known answers, and verify; exit 1 if that fails.
+
+    The prior over codes of a VQ-VAE goes along.
+    """
     require("export", ("torch", "onnx", "onnxscript"), "export")
-    import numpy as np
-
     from ancestral.export.bundle import export_bundle
-    from ancestral.train.checkpoint import load_checkpoint
-    from ancestral.train.models.transformer import Transformer
+    from ancestral.train.diffusers_folder import is_diffusers
 
-    model, saved = load_checkpoint(checkpoint)
+    options: dict[str, Any] = {}
+    if is_diffusers(checkpoint):
+        model = _from_diffusers(checkpoint, size, pixel_scale)
+    elif size is not None or pixel_scale is not None:
+        name = "--pixel-scale" if size is None else "--size"
+        raise InvalidInput(f"{name}: expected a diffusers folder beside it, got {checkpoint}")
+    else:
+        model, options = _from_checkpoint(checkpoint)
     if length is not None:
-        if not isinstance(model, Transformer):
-            raise InvalidInput("--length: only a Transformer's cache can be made shorter")
-        model = model.shortened(length)
-    prior = saved.config.log_prior
+        model = _shortened(model, length)
     export_bundle(
         model,
         out,
-        label_prior=None if prior is None else np.exp(prior).tolist(),
         overwrite=overwrite,
         progress=lambda line: say(f"exporting: {line}"),
+        **options,
     )
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
     reports = parity_reports(out, installed_backends(), threads=threads)
-    show(parity_table(reports))
+    show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")
         raise typer.Exit(1)
+
+
+def _from_checkpoint(checkpoint: Path) -> tuple["Model", dict[str, Any]]:
+    """A model, and what else its export is of: p(y), and the prior over codes."""
+    import numpy as np
+
+    from ancestral.train.checkpoint import load_checkpoint
+    from ancestral.train.models.vqvae import VQVAE
+
+    model, saved = load_checkpoint(checkpoint)
+    options: dict[str, Any] = {}
+    if isinstance(model, VQVAE):
+        options["prior"], saved = _prior(checkpoint)
+    log_prior = saved.config.log_prior
+    options["label_prior"] = None if log_prior is None else np.exp(log_prior).tolist()
+    return model, options
+
+
+def _prior(checkpoint: Path) -> tuple["AutoregressiveModel", Any]:
+    """The prior over the codes of a VQ-VAE, and what stands beside its weights."""
+    from ancestral.train.checkpoint import CONFIG, load_checkpoint
+    from ancestral.train.codes import PRIOR
+    from ancestral.train.models.autoregressive import AutoregressiveModel
+
+    folder = checkpoint / PRIOR
+    if not (folder / CONFIG).exists():
+        raise CheckpointError(
+            f"{folder}: expected the checkpoint of the prior over codes, got none: train it with "
+            f"the command that trained {checkpoint} and --resume"
+        )
+    prior, saved = load_checkpoint(folder)
+    if not isinstance(prior, AutoregressiveModel):
+        raise CheckpointError(
+            f"{folder}: expected an autoregressive model of codes, got {type(prior).__name__}"
+        )
+    return prior, saved
+
+
+def _from_diffusers(folder: Path, size: str | None, pixel_scale: float | None) -> "Model":
+    from ancestral.train.diffusers_folder import load_diffusers
+
+    if size is None:
+        raise InvalidInput(
+            f"--size: expected the side of the images in pixels, or HEIGHTxWIDTH, for {folder} is "
+            f"of diffusers and takes images of any size: --size 64, say"
+        )
+    sides = [part.strip() for part in size.lower().split("x")]
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise InvalidInput(f"--size: expected a side like 64, or 48x64, got {size!r}")
+    height, width = int(sides[0]), int(sides[-1])
+    scale = 1.0 if pixel_scale is None else pixel_scale
+    return load_diffusers(folder, (height, width), scale)
+
+
+def _shortened(model: "Model", length: int) -> "Model":
+    from ancestral.train.models.transformer import Transformer
+
+    if not isinstance(model, Transformer):
+        raise InvalidInput(
+            f"--length: only a Transformer's cache can be made shorter, got a "
+            f"{type(model).__name__}: leave it out"
+        )
+    return model.shortened(length)

@@ -23,7 +23,7 @@ def info(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show what a bundle holds: model, data, graphs, memory of a sample, files, versions."""
+    """Show what a bundle holds: model, data, graphs, latents or memory of a sample, files."""
     from ancestral.bundle import Bundle
 
     opened = Bundle.open(bundle, rehash=check)
@@ -35,8 +35,11 @@ def info(
 
 
 def describe(bundle: "Bundle") -> dict[str, Any]:
-    """A bundle in plain values: the JSON of `info`."""
+    """A bundle in plain values: the JSON of `info`; that of a prior inside it is nested."""
     manifest = bundle.manifest
+    latent = manifest.latent
+    has_prior = latent is not None and latent.prior == "autoregressive"
+    prior = describe(bundle.prior()) if has_prior else None
     per_row, per_position = cache_bytes(manifest)
     return {
         "path": str(bundle.path),
@@ -46,6 +49,8 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         "data": manifest.data.model_dump(mode="json"),
         "label_prior": manifest.label_prior,
         "first_position": manifest.first_position,
+        "latent": None if latent is None else latent.model_dump(mode="json"),
+        "prior": prior,
         "components": {
             name: component.model_dump(mode="json")
             for name, component in manifest.components.items()
@@ -55,7 +60,8 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         "cache_bytes_per_row": per_row,
         "cache_bytes_per_position": per_position,
         "files": {name: entry.model_dump() for name, entry in manifest.files.items()},
-        "bytes": sum(entry.size for entry in manifest.files.values()),
+        "bytes": sum(entry.size for entry in manifest.files.values())
+        + (0 if prior is None else prior["bytes"]),
         "written_by": manifest.written_by,
     }
 
@@ -85,21 +91,17 @@ def cache_bytes(manifest: "Manifest") -> tuple[int, float]:
 
 
 def _show(document: dict[str, Any], state: str) -> None:
-    data = document["data"]
-    prior = document["label_prior"]
+    data, prior = document["data"], document["prior"]
+    count = len(document["files"]) + (0 if prior is None else len(prior["files"]))
     lines = [
         ("bundle", f"{document['path']} ({state})"),
         ("kind", f"{document['kind']}, {document['dtype']}, format {document['format_version']}"),
         ("data", f"{data['name']}: events {data['event_shape']} of {data['levels']} levels"),
-        ("labels", "none" if prior is None else f"0 .. {data['num_classes'] - 1}"),
+        ("labels", _labels(document)),
         ("text", data["tokenizer"] or "no"),
         ("parameters", f"{document['parameters']:,}"),
-        (
-            "cache",
-            f"{document['cache_bytes_per_row']:,} bytes a sample, "
-            f"{document['cache_bytes_per_position']:,.0f} a position",
-        ),
-        ("size", f"{document['bytes']:,} bytes in {len(document['files'])} files"),
+        _memory(document),
+        ("size", f"{document['bytes']:,} bytes in {count} files"),
         ("written by", ", ".join(f"{k} {v}" for k, v in document["written_by"].items())),
     ]
     width = max(len(name) for name, _ in lines)
@@ -113,4 +115,31 @@ def _show(document: dict[str, Any], state: str) -> None:
     show(
         table("Graphs", ("graph", "forms"), graphs),
         table("Files", ("file", "bytes", "SHA-256 begins"), files),
+    )
+    if prior is not None:
+        typer.echo("The prior over codes, a bundle of its own inside this one\n")
+        _show(prior, state)
+
+
+def _labels(document: dict[str, Any]) -> str:
+    """Those of the model, or of its prior."""
+    if document["prior"] is not None:
+        return f"{_labels(document['prior'])}, of the prior"
+    classes = document["data"]["num_classes"]
+    return "none" if classes is None else f"0 .. {classes - 1}"
+
+
+def _memory(document: dict[str, Any]) -> tuple[str, str]:
+    """The latents, or what a sample keeps from step to step."""
+    latent = document["latent"]
+    if latent is None:
+        return (
+            "cache",
+            f"{document['cache_bytes_per_row']:,} bytes a sample, "
+            f"{document['cache_bytes_per_position']:,.0f} a position",
+        )
+    return (
+        "latents",
+        f"z {latent['shape']}, q(z | x) {latent['posterior']}, p(z) {latent['prior']}; "
+        f"p(x | z) {'a density of real x' if latent['continuous'] else 'over levels'}",
     )

@@ -7,6 +7,7 @@ import typer
 
 from ancestral.cli.options import Backend, BundlePath, Device, Threads
 from ancestral.cli.output import check_target, say
+from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,27 +36,25 @@ def log_prob(
     threads: Threads = None,
 ) -> None:
     """Print log p of each event in nats, their mean, and bits/dim with its standard error."""
-    import io
-
-    import numpy as np
-
-    from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.engine import Engine
-    from ancestral.files import write_atomically
+    from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.engine import AutoregressiveEngine, Engine
 
     if out is not None:
         check_target(out, (".npz",))
     arrays = read_arrays(file)
     labels: Any = arrays.get("y", arrays.get("labels")) if label is None else label
     engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
+    if not isinstance(engine, AutoregressiveEngine):
+        raise InvalidInput(
+            f"{bundle}: log p(x) of a latent variable model is not known, only bounded: expected "
+            f"an autoregressive bundle, or run `ancestral bound` on it"
+        )
     nats = engine.log_prob(pick(file, arrays, ("x",)), labels)
     if out is None:
         for value in nats:
             typer.echo(f"{value:.6f}")
     else:
-        content = io.BytesIO()
-        np.savez_compressed(content, log_prob=nats)
-        write_atomically(out, content.getvalue())
+        write_arrays(out, {"log_prob": nats})
     say(_summary(nats, engine.data.event_shape, f"log p(x{'' if labels is None else ' | y'})"))
 
 

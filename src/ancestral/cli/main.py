@@ -10,13 +10,19 @@ import typer
 
 from ancestral import __version__
 from ancestral.cli.bench import bench
+from ancestral.cli.bound import bound
 from ancestral.cli.check_causality import check_causality
 from ancestral.cli.classify import classify
+from ancestral.cli.decode import decode
 from ancestral.cli.doctor import doctor
+from ancestral.cli.encode import encode
 from ancestral.cli.export import export
 from ancestral.cli.info import info
+from ancestral.cli.interpolate import interpolate
+from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import say
+from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
 from ancestral.cli.train import train
 from ancestral.cli.verify import verify
@@ -33,6 +39,12 @@ _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         sample: "ancestral sample bundles/digits -n 64 --label 3 --seed 0 -o threes.png",
         log_prob: "ancestral log-prob bundles/digits events.npz -o log_prob.npz",
         classify: "ancestral classify bundles/digits events.npz -o classes.npz",
+        bound: "ancestral bound bundles/vae events.npz -k 64 -o bound.npz",
+        encode: "ancestral encode bundles/vae events.npz -o latents.npz",
+        decode: "ancestral decode bundles/vae latents.npz -o means.png",
+        reconstruct: "ancestral reconstruct bundles/vae events.npz -n 16 -o pairs.png",
+        interpolate: "ancestral interpolate bundles/vae events.npz --steps 8 -o between.png",
+        latent_grid: "ancestral latent-grid bundles/vae --side 10 --dimensions 0,1 -o grid.png",
     },
     "Check it": {
         check_causality: "ancestral check-causality runs/digits",
@@ -118,8 +130,9 @@ def _ancestral(
 ) -> None:
     """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
 
-    train and export make a bundle, sample, log-prob and classify use it, verify proves that a
-    backend keeps its log-probabilities and samples.
+    train and export make a bundle; sample, log-prob and classify use it, or, where it has latents,
+    sample, bound, encode and decode; verify proves that a backend keeps its log-probabilities and
+    samples.
     """
 
 

@@ -36,3 +36,20 @@ Threads = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+EventsFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help=".npz with events x, or .npy with events; what `ancestral sample` writes is read too.",
+    ),
+]
+MeansFile = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help=".png: a picture, means at their nearest levels. .npz: x_mean, E[x | z] in units of "
+        "levels.",
+    ),
+]

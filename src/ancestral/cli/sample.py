@@ -8,12 +8,12 @@ import typer
 
 from ancestral.cli.options import Backend, BundlePath, Device, Threads
 from ancestral.cli.output import say
+from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ancestral.dataspec import DataSpec
-    from ancestral.engine import Engine, Samples
+    from ancestral.engine import AutoregressiveEngine, Samples
 
 _FILTERS = "Filters, in this order"
 _MANY = 64
@@ -42,7 +42,8 @@ def sample(  # noqa: PLR0913 - the options of a command
             "--out",
             metavar="FILE",
             help=".png: a grid of images. .npz: x, log_prob, log_q, labels, seed, first_index. "
-            ".txt or - (standard output): text, or levels, an event a line.",
+            ".txt or - (standard output): text, or levels, an event a line. Of a latent variable "
+            "model an .npz has x, z, log_prior, log_likelihood, labels, seed, first_index.",
         ),
     ] = "-",
     observed: Annotated[
@@ -62,8 +63,19 @@ def sample(  # noqa: PLR0913 - the options of a command
             show_default=False,
         ),
     ] = None,
+    mean: Annotated[
+        bool,
+        typer.Option(
+            "--mean", help="E[x | z] instead of a draw of x; of latent variable models alone."
+        ),
+    ] = False,
     temperature: Annotated[
-        float, typer.Option(help="Divides the logits; 0 is greedy.", rich_help_panel=_FILTERS)
+        float,
+        typer.Option(
+            help="Divides the logits; 0 is greedy. Of real latents, times their noise: 0 is the "
+            "prior's mean.",
+            rich_help_panel=_FILTERS,
+        ),
     ] = 1.0,
     top_k: Annotated[
         int | None,
@@ -92,20 +104,30 @@ def sample(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Draw samples; the same seed gives the same samples, whatever the batch or the backend.
 
-    Ctrl-C ends early: finished batches are written, and the exit code is 130.
+    Ctrl-C ends early: finished batches of an autoregressive model are written, and the exit code is
+    130.
     """
     from ancestral.cli.completion import check_options, draw_completions, say_completions
+    from ancestral.cli.labels import in_turn
+    from ancestral.cli.latent_samples import Request, sample_latent
     from ancestral.cli.progress import progress_bar
     from ancestral.cli.samples_file import check_format, write_completions, write_samples
-    from ancestral.engine import Engine, Sampling
-    from ancestral.engine.engine import join
+    from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
+    from ancestral.engine.autoregressive import join
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
     check_format(out)
-    if particles is not None:
-        check_options(observed, n, sampling, batch)
     engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
     check_format(out, engine.data)
+    if isinstance(engine, LatentEngine):
+        _refuse("a latent variable model", observed=observed, particles=particles, batch=batch)
+        wanted = _MANY if n is None else n
+        sample_latent(engine, Request(wanted, label, seed, first_index, sampling, mean, out))
+        return
+    assert isinstance(engine, AutoregressiveEngine)
+    _refuse("an autoregressive model", mean=mean or None)
+    if particles is not None:
+        check_options(observed, n, sampling, batch)
     if particles is not None and observed is not None:
         completion = draw_completions(engine, observed, particles, label, seed, first_index)
         write_completions(out, completion, seed, first_index, label, engine.data)
@@ -113,7 +135,7 @@ def sample(  # noqa: PLR0913 - the options of a command
         say_completions(completion, engine, f"{told}seed {seed}", out)
         return
     n = _MANY if n is None else n
-    labels, said = _labels(label, n, first_index, engine.data)
+    labels, said = in_turn(label, n, first_index, engine.data)
     forced = None if observed is None else _observed(observed)
     with progress_bar("sampling") as progress:
         parts, interrupted = _finished(
@@ -133,18 +155,17 @@ def sample(  # noqa: PLR0913 - the options of a command
         raise typer.Exit(130)
 
 
-def _labels(
-    label: int | None, n: int, first_index: int, data: "DataSpec"
-) -> tuple["int | NDArray[Any] | None", str]:
-    """The labels for the engine, and how they are told."""
-    import numpy as np
+def _refuse(kind: str, **options: object) -> None:
+    """Refuse the options of another kind of model that were given.
 
-    if label is not None:
-        return label, f"label {label}, "
-    if data.num_classes is None:
-        return None, ""
-    cycle = (first_index % data.num_classes + np.arange(max(n, 0))) % data.num_classes
-    return cycle, f"labels 0 .. {data.num_classes - 1} in turn, "
+    Raises:
+        InvalidInput: with their names.
+    """
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise InvalidInput(
+            f"{' and '.join(given)}: no option for {kind}, which the bundle holds: leave it out"
+        )
 
 
 def _observed(path: Path) -> "NDArray[Any]":
@@ -164,7 +185,7 @@ def _finished(batches: "Iterator[Samples]") -> tuple[list["Samples"], bool]:
     return parts, False
 
 
-def _summary(samples: "Samples", engine: "Engine", how: str, out: str) -> str:
+def _summary(samples: "Samples", engine: "AutoregressiveEngine", how: str, out: str) -> str:
     from ancestral.units import bits_per_dim
 
     last = samples.first_index + len(samples) - 1

@@ -1,7 +1,7 @@
 """The files that samples are written to: pictures, arrays, text."""
 
-import io
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.cli.arrays import npz
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 from ancestral.files import write_atomically
-from ancestral.pictures import grid, is_image, png
+from ancestral.pictures import grid, is_image, png, to_levels
 
 if TYPE_CHECKING:
     from ancestral.dataspec import DataSpec
@@ -24,12 +25,20 @@ _SUFFIXES = (".npz", ".png", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """Events of equal weight [n, *event_shape], log p of each in nats [n], their indices [n]."""
+class Shown:
+    """Events of equal weight, for people.
+
+    Attributes:
+        x: levels, or real values in units of levels, [n, *event_shape].
+        heads: what each text among several stands under.
+        intervals: whether level i stands for the real values [i, i + 1), else for the number i.
+        columns: tiles in a row of a picture; about square where None.
+    """
 
     x: Array
-    log_prob: Array
-    indices: Array
+    heads: Sequence[str]
+    intervals: bool = False
+    columns: int | None = None
 
 
 def check_format(out: str, data: "DataSpec | None" = None) -> None:
@@ -71,8 +80,8 @@ def write_samples(
     }
     if samples.labels is not None:
         arrays["labels"] = samples.labels
-    shown = _Shown(samples.x, samples.log_prob, samples.first_index + np.arange(len(samples)))
-    _write(out, arrays, shown, data, columns)
+    indices = samples.first_index + np.arange(len(samples))
+    write_events(out, arrays, _shown(samples.x, samples.log_prob, indices, columns), data)
 
 
 def write_completions(
@@ -111,39 +120,54 @@ def write_completions(
     if label is not None:
         arrays["labels"] = np.full(len(completion), label, np.int64)
     rows = completion.chosen
-    shown = _Shown(completion.x[rows], completion.log_prob[rows], first_index + rows)
-    _write(out, arrays, shown, data)
+    shown = _shown(completion.x[rows], completion.log_prob[rows], first_index + rows)
+    write_events(out, arrays, shown, data)
 
 
-def _write(
-    out: str, arrays: dict[str, Array], shown: _Shown, data: "DataSpec", columns: int | None = None
-) -> None:
+def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "DataSpec") -> None:
+    """Write events in the form that a file's suffix says.
+
+    Args:
+        out: a file, or - for text on standard output.
+        arrays: of an .npz, by name.
+        shown: of any other form.
+        data: the space of events.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
     if out == STANDARD_OUTPUT:
         sys.stdout.buffer.write(_text(shown, data))
         sys.stdout.buffer.flush()
         return
     match Path(out).suffix.lower():
         case ".png":
-            content = png(grid(shown.x, data.levels, columns))
+            levels = to_levels(shown.x, data.levels, intervals=shown.intervals)
+            content = png(grid(levels, data.levels, shown.columns))
         case ".npz":
-            file = io.BytesIO()
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            content = file.getvalue()
+            content = npz(arrays)
         case _:
             content = _text(shown, data)
     write_atomically(out, content)
 
 
-def _text(shown: _Shown, data: "DataSpec") -> bytes:
+def _shown(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
+    """Events whose log p is known, in nats [n], with their sample indices [n]."""
+    heads = [
+        f"sample {i}: log p {nats:.2f} nats" for i, nats in zip(indices, log_prob, strict=True)
+    ]
+    return Shown(x, heads, columns=columns)
+
+
+def _text(shown: Shown, data: "DataSpec") -> bytes:
     """The bytes of texts, each under a line that names it; or levels, an event a line."""
     events = shown.x.reshape(len(shown.x), -1)
-    if data.tokenizer != "bytes":
-        return b"".join(b" ".join(b"%d" % value for value in event) + b"\n" for event in events)
+    whole = events.dtype.kind in "iu"
+    if data.tokenizer != "bytes" or not whole:
+        form = b"%d" if whole else b"%g"
+        return b"".join(b" ".join(form % value for value in event) + b"\n" for event in events)
     texts = [event.astype(np.uint8).tobytes() for event in events]
     if len(texts) == 1:
         return texts[0]
-    parts = []
-    for i, text, nats in zip(shown.indices, texts, shown.log_prob, strict=True):
-        head = f"=== sample {i}: log p {nats:.2f} nats ===\n"
-        parts.append(head.encode() + text + b"\n")
-    return b"".join(parts)
+    named = zip(shown.heads, texts, strict=True)
+    return b"".join(f"=== {head} ===\n".encode() + text + b"\n" for head, text in named)

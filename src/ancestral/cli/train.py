@@ -10,6 +10,7 @@ from ancestral.cli.output import say, show
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from ancestral.train.data.dataset import Dataset
     from ancestral.train.recipes import Recipe
 
 
@@ -18,18 +19,28 @@ def train(  # noqa: PLR0913 - the options of a command
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder of the checkpoint.")
     ],
     recipe: Annotated[
-        str, typer.Option(help="demo, digits, images-28, text or tiny.", metavar="NAME")
+        str,
+        typer.Option(
+            help="demo, digits, images-28, text or tiny; --model chooses its variant, as does a "
+            "full name: demo-vae, digits-vae, digits-vq, images-28-vae, images-28-vq, tiny-vae, "
+            "tiny-vq, digits-gru and so on.",
+            metavar="NAME",
+        ),
     ] = "digits",
     model: Annotated[
         str,
         typer.Option(
             help="transformer, gru, lstm, wavenet, pixelcnn, table; mixture: a Transformer with a "
-            "logistic mixture.",
+            "logistic mixture; vae: a variational autoencoder; vq: a VQ-VAE, then a Transformer "
+            "over its codes, in the folder prior of the checkpoint.",
             metavar="FAMILY",
         ),
     ] = "transformer",
     ordering: Annotated[
-        str, typer.Option(help="raster, column or random:SEED.", metavar="ORDER")
+        str,
+        typer.Option(
+            help="raster, column or random:SEED; of autoregressive models.", metavar="ORDER"
+        ),
     ] = "raster",
     label_dropout: Annotated[
         float,
@@ -47,8 +58,17 @@ def train(  # noqa: PLR0913 - the options of a command
             show_default=False,
         ),
     ] = None,
+    binarise: Annotated[
+        bool,
+        typer.Option(
+            "--binarise",
+            help="Make each value 0 or 1, the latter with probability level / (levels - 1): drawn "
+            "anew at each training step, once for the other parts. p(x | z) is then Bernoulli.",
+        ),
+    ] = False,
     steps: Annotated[
-        int | None, typer.Option(help="Instead of the recipe's.", show_default=False)
+        int | None,
+        typer.Option(help="Instead of the recipe's; of a prior's too.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order of the data and dropout.")] = 0,
     resume: Annotated[
@@ -67,39 +87,41 @@ def train(  # noqa: PLR0913 - the options of a command
         ),
     ] = None,
 ) -> None:
-    """Train a model, save its checkpoint, and evaluate it on the test part beside baselines."""
+    """Train a model, save its checkpoint, and evaluate it on the test part beside baselines.
+
+    Of a latent variable model log p(x) is only bounded: the table says what is a bound.
+    """
     require("train", ("torch", "sklearn", "matplotlib"), "train")
     import torch
 
-    from ancestral.cli.evaluation import evaluation_table
     from ancestral.cli.source import load_source
-    from ancestral.train.progress import ProgressBar
-    from ancestral.train.training import train as run
+    from ancestral.cli.stages import Run, train_stages
 
-    chosen = _recipe(recipe, model, steps, label_dropout)
-    _check_folder(out, resume, overwrite)
+    chosen = _recipe(recipe, model, steps)
+    if binarise:
+        chosen = _bernoulli(chosen)
+    if label_dropout:
+        chosen = _with_label_dropout(chosen, label_dropout)
+    _check_ordering(chosen, ordering)
+    _check_folder(out, chosen, resume or overwrite)
     if threads is not None:
         if threads < 1:
             raise InvalidInput(f"--threads: expected an integer >= 1, got {threads}")
         torch.set_num_threads(threads)
     events = load_source(chosen.source if data is None else data, chosen.name)
+    if binarise:
+        events = _binarised(events)
     if ordering != "raster":
         events = events.ordered(ordering)
     try:
-        with ProgressBar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
-            result = run(chosen, events, out, seed=seed, resume=resume, device=device, progress=bar)
+        results = train_stages(chosen, events, out, Run(seed, resume, device))
     except KeyboardInterrupt:
         say(f"interrupted: run again with --resume to go on from what stands in {out}")
         raise
-    summary = result.summary
-    say(
-        f"{summary.steps} steps in {summary.seconds:.0f} s, best on validation at step "
-        f"{summary.best_step} -> {out}"
-    )
-    show(evaluation_table(result.model, events))
+    show(results)
 
 
-def _recipe(name: str, model: str, steps: int | None, label_dropout: float) -> "Recipe":
+def _recipe(name: str, model: str, steps: int | None) -> "Recipe":
     from dataclasses import replace
 
     from ancestral.train.recipes import MODELS, recipe
@@ -107,23 +129,69 @@ def _recipe(name: str, model: str, steps: int | None, label_dropout: float) -> "
     if model not in MODELS:
         raise InvalidInput(f"--model: expected one of {', '.join(MODELS)}, got {model!r}")
     chosen = recipe(name, model)
-    if steps is not None:
-        chosen = replace(chosen, training=replace(chosen.training, steps=steps))
-    if label_dropout:
-        chosen = replace(
-            chosen,
-            model=replace(chosen.model, label_optional=True),
-            training=replace(chosen.training, label_dropout=label_dropout),
+    if steps is None:
+        return chosen
+    prior = chosen.prior
+    if prior is not None:
+        prior = replace(prior, training=replace(prior.training, steps=steps))
+    return replace(chosen, training=replace(chosen.training, steps=steps), prior=prior)
+
+
+def _bernoulli(chosen: "Recipe") -> "Recipe":
+    """A recipe for binary data: an autoregressive model's stays as it is."""
+    from dataclasses import replace
+
+    from ancestral.train.models.vae import VAEConfig
+    from ancestral.train.models.vqvae import VQVAEConfig
+
+    if not isinstance(chosen.model, VAEConfig | VQVAEConfig):
+        return chosen
+    return replace(chosen, model=replace(chosen.model, likelihood="bernoulli"))
+
+
+def _with_label_dropout(chosen: "Recipe", rate: float) -> "Recipe":
+    from dataclasses import replace
+
+    from ancestral.train.models.families import LatentConfig
+
+    if isinstance(chosen.model, LatentConfig):
+        raise InvalidInput(
+            f"--label-dropout: {chosen.name} is a latent variable model, which sees no labels; "
+            f"those of a prior over codes are never withheld: leave it out"
         )
-    return chosen
+    return replace(
+        chosen,
+        model=replace(chosen.model, label_optional=True),
+        training=replace(chosen.training, label_dropout=rate),
+    )
 
 
-def _check_folder(out: Path, resume: bool, overwrite: bool) -> None:
+def _check_ordering(chosen: "Recipe", ordering: str) -> None:
+    from ancestral.train.models.families import LatentConfig
+
+    if ordering != "raster" and isinstance(chosen.model, LatentConfig):
+        raise InvalidInput(
+            f"--ordering: {chosen.name} is a latent variable model, which draws all values of an "
+            f"event at once, and codes row after row: expected raster, got {ordering!r}"
+        )
+
+
+def _binarised(events: "Dataset") -> "Dataset":
+    if events.spec.tokenizer is not None:
+        raise InvalidInput("--binarise: expected images or other magnitudes, got text: leave it")
+    return events.binarised()
+
+
+def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
     """A run that stands in the folder is lost only where that was asked for."""
+    from ancestral.train.codes import PRIOR
+
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: expected a folder or a new path, got a file: {out}")
-    there = [name for name in ("config.json", "state.pt") if (out / name).exists()]
-    if there and not (resume or overwrite):
+    folders = ("", *([f"{PRIOR}/"] if chosen.prior is not None else []))
+    names = [f"{folder}{name}" for folder in folders for name in ("config.json", "state.pt")]
+    there = [name for name in names if (out / name).exists()]
+    if there and not allowed:
         raise InvalidInput(
             f"--out: {out} holds {' and '.join(there)} of another run: pass --resume to go on with "
             f"it, --overwrite to replace it, or another folder"

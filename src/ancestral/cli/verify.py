@@ -2,29 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ancestral.cli.installed import installed_backends
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
-from ancestral.cli.output import check_target, json_text, say, show, table
+from ancestral.cli.output import check_target, json_text, say, show
+from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.latent_parity import LatentParityReport
+from ancestral.parity import Report
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ancestral.parity import ParityReport
-
-_WORST = (
-    "max_abs_nats",
-    "mean_abs_nats",
-    "mean_signed_nats",
-    "max_kl",
-    "argmax_flips",
-    "near_ties",
-    "unexplained",
-)
-"""What the JSON of several backends repeats at its top, the worst of them."""
+_NATS = ("max_abs_nats", "mean_abs_nats", "mean_signed_nats")
+_WORST = {
+    "autoregressive": (*_NATS, "max_kl", "argmax_flips", "near_ties", "unexplained"),
+    "latent_variable": (*_NATS, "max_abs_term_nats", "max_abs_mean", "near_ties", "unexplained"),
+}
+"""What the JSON of several backends repeats at its top, the worst of them, by kind of model."""
 
 
 def verify(
@@ -40,7 +34,8 @@ def verify(
     """Replay the bundle's float64 PyTorch answers on backends; exit 1 where one differs.
 
     Compared are log p of events in nats, next-value distributions, and the values that the same
-    uniforms draw. A drawn value may differ only at a near tie; unexplained must be 0.
+    uniforms draw; of latent variable models the log-weights of latents, E[x | z], and the draws. A
+    drawn value may differ only at a near tie; unexplained must be 0.
     """
     from ancestral.files import write_atomically
 
@@ -53,14 +48,14 @@ def verify(
     if json:
         typer.echo(text)
     else:
-        show(parity_table(reports))
+        show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         raise typer.Exit(1)
 
 
 def parity_reports(
     bundle: Path, backends: Sequence[str], device: str = "cpu", threads: int | None = None
-) -> list["ParityReport"]:
+) -> list[Report]:
     """Verify on each backend."""
     from ancestral.engine import Engine
 
@@ -70,10 +65,12 @@ def parity_reports(
     ]
 
 
-def parity_document(bundle: Path, reports: Sequence["ParityReport"]) -> dict[str, Any]:
+def parity_document(bundle: Path, reports: Sequence[Report]) -> dict[str, Any]:
     """One JSON document: whether all passed, the worst numbers, and each report."""
+    latent = isinstance(reports[0], LatentParityReport)
     worst = {
-        name: max((getattr(report, name) for report in reports), key=_badness) for name in _WORST
+        name: max((getattr(report, name) for report in reports), key=_badness)
+        for name in _WORST["latent_variable" if latent else "autoregressive"]
     }
     return {
         "bundle": str(bundle),
@@ -83,37 +80,12 @@ def parity_document(bundle: Path, reports: Sequence["ParityReport"]) -> dict[str
     }
 
 
-def report_failures(reports: Sequence["ParityReport"]) -> bool:
+def report_failures(reports: Sequence[Report]) -> bool:
     """Say what failed where; whether all passed."""
     for report in reports:
         for failure in report.failures:
             say(f"{report.backend} on {report.device} fails: {failure}")
     return all(report.passed for report in reports)
-
-
-def parity_table(reports: Sequence["ParityReport"]) -> "Table":
-    """A row for each quantity, a column for each backend."""
-    rows = [
-        ("max |delta log p|, nats", [f"{r.max_abs_nats:.2e}" for r in reports]),
-        ("  along the cached steps", [f"{r.max_abs_step_nats:.2e}" for r in reports]),
-        ("  limit", [f"{r.limit_nats:.2e}" for r in reports]),
-        ("  PyTorch fp32's own", [f"{r.own_nats:.2e}" for r in reports]),
-        ("mean |delta log p|, nats", [f"{r.mean_abs_nats:.2e}" for r in reports]),
-        ("mean delta log p, nats", [f"{r.mean_signed_nats:+.2e}" for r in reports]),
-        ("bits/dim of the events", [f"{r.bits_per_dim:.4f}" for r in reports]),
-        ("max KL, nats", [f"{r.max_kl:.2e}" for r in reports]),
-        ("  limit of KL", [f"{r.limit_kl:.2e}" for r in reports]),
-        ("argmax flips", [f"{r.argmax_flips}" for r in reports]),
-        ("values drawn", [f"{r.draws:,}" for r in reports]),
-        ("  near ties", [f"{r.near_ties}" for r in reports]),
-        ("  unexplained", [f"{r.unexplained}" for r in reports]),
-        ("passed", ["yes" if r.passed else "NO" for r in reports]),
-    ]
-    return table(
-        f"Parity with float64 PyTorch, {reports[0].events} events",
-        ("", *(f"{report.backend} {report.device}" for report in reports)),
-        [(name, *values) for name, values in rows],
-    )
 
 
 def _badness(value: int | float) -> float:

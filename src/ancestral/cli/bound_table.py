@@ -1,0 +1,105 @@
+"""How good a trained latent variable model is on held-out events: bounds, beside baselines."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.cli.evaluation import baselines
+from ancestral.cli.output import table
+from ancestral.train.bounds import bound, log_likelihood
+from ancestral.train.data.dataset import Dataset, Part
+from ancestral.train.evaluation import Estimate, estimate, model_log_prob
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ancestral.train.models.autoregressive import AutoregressiveModel
+    from ancestral.train.models.latent_variable import LatentVariableModel
+
+DRAWS = 100
+"""Latents of each event."""
+_BOUND = "lower bound on log p(x)"
+_MARK = "<= marks an upper bound"
+_DENSITY = "a density's bounds, of x + u with u ~ U[0, 1), not to be compared with exact bits/dim"
+
+Nats = NDArray[np.float64]
+
+
+def bound_table(model: "LatentVariableModel", data: Dataset, k: int = DRAWS) -> "Table":
+    """ELBO and IWAE of the test part, with standard errors over its events.
+
+    Args:
+        model: with a prior of its own.
+        data: with the labels that a baseline may use.
+        k: latents of each event.
+    """
+    found = bound(model, data.test.x, k)
+    rows = {
+        f"ELBO, {_BOUND}": found.elbo,
+        f"IWAE of {k} draws, {_BOUND}": found.iwae,
+        "  reconstruction, E log p(x | z)": found.reconstruction,
+        "  -KL(q(z | x) || p(z))": -found.kl,
+    }
+    return _table(rows, model, data)
+
+
+def code_table(
+    model: "LatentVariableModel",
+    prior: "AutoregressiveModel",
+    data: Dataset,
+    codes: Part,
+    label_log_prior: Nats | None,
+) -> "Table":
+    """log p(x | z) + log p(z) of the test part at the codes z that the encoder chooses.
+
+    Args:
+        model: over codes.
+        prior: of the codes.
+        data: with the labels that a baseline may use.
+        codes: of the test part.
+        label_log_prior: log p(y); None where the prior has no classes.
+    """
+    reconstruction = log_likelihood(model, data.test.x)
+    log_prior = marginal(prior, codes, label_log_prior)
+    rows = {
+        f"log p(x | z) + log p(z), {_BOUND}": reconstruction + log_prior,
+        "  reconstruction, log p(x | z)": reconstruction,
+        f"  prior, log p(z) of {codes.x.shape[1]} codes": log_prior,
+    }
+    return _table(rows, model, data)
+
+
+def marginal(model: "AutoregressiveModel", part: Part, label_log_prior: Nats | None) -> Nats:
+    """log p(x) in nats of each event, the sum over the classes by Bayes' rule, [n]."""
+    log_prob = model_log_prob(model)
+    if label_log_prior is None:
+        return log_prob(part.x, None)
+    joint = [
+        log_prob(part.x, np.full(len(part), y, np.int64)) + each
+        for y, each in enumerate(label_log_prior)
+    ]
+    return np.asarray(np.logaddexp.reduce(np.stack(joint), axis=0))
+
+
+def _table(rows: dict[str, Nats], model: "LatentVariableModel", data: Dataset) -> "Table":
+    """Bounds and their terms; below them log p(x) of baselines, unless the bound is a density's."""
+    density = model.observation.continuous
+    found = {name: estimate(nats, data.spec) for name, nats in rows.items()}
+    if not density:
+        exact = {name: result.marginal for name, result in baselines(data).items()}
+        found |= {f"{name}, log p(x)": each for name, each in exact.items()}
+    return table(
+        f"{len(data.test)} test events of {data.spec.name}, +- standard error; "
+        f"{_DENSITY if density else _MARK}",
+        ("", "bits/dim", "nats"),
+        [(name, *_cells(each, _BOUND in name)) for name, each in found.items()],
+    )
+
+
+def _cells(each: Estimate, at_most: bool) -> tuple[str, str]:
+    sign = "<= " if at_most else ""
+    return (
+        f"{sign}{each.bits_per_dim:.4f} +- {each.bits_per_dim_error:.4f}",
+        f"{-each.nats:.3f} +- {each.nats_error:.3f}",
+    )

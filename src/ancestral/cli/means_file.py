@@ -1,0 +1,63 @@
+"""The files that means E[x | z] are written to: pictures at their nearest levels, arrays."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from ancestral.cli.arrays import write_arrays
+from ancestral.cli.output import check_target
+from ancestral.errors import InvalidInput
+from ancestral.files import write_atomically
+from ancestral.pictures import grid, is_image, png, to_levels
+
+if TYPE_CHECKING:
+    from ancestral.engine import LatentEngine
+
+Array = NDArray[Any]
+
+
+def check_means_target(out: Path, engine: "LatentEngine | None" = None) -> None:
+    """Refuse, before the work that it is for, a file that could not be written or does not suit.
+
+    Raises:
+        InvalidInput: an unknown suffix, a place that cannot be written to, a picture of no images.
+    """
+    check_target(out, (".png", ".npz"))
+    if engine is not None and is_picture(out) and not is_image(engine.data.event_shape):
+        raise InvalidInput(
+            f"--out: events {engine.data.event_shape} are no images: expected .npz, got {out}"
+        )
+
+
+def is_picture(out: Path) -> bool:
+    """Whether a file of that name is a picture, else arrays."""
+    return out.suffix.lower() == ".png"
+
+
+def write_means(
+    out: Path,
+    arrays: Mapping[str, Array],
+    events: Array,
+    columns: int | None,
+    engine: "LatentEngine",
+) -> None:
+    """Write arrays, or a picture.
+
+    Args:
+        out: its suffix says which.
+        arrays: by name.
+        events: of the picture [n, *event_shape]: levels, or real values in units of levels.
+        columns: tiles in a row of it; about square where None.
+        engine: whose events they are.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    if not is_picture(out):
+        write_arrays(out, arrays)
+        return
+    levels = engine.data.levels
+    whole = to_levels(events, levels, intervals=engine.latent.continuous)
+    write_atomically(out, png(grid(whole, levels, columns)))

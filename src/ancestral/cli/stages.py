@@ -1,0 +1,99 @@
+"""The stages of a training run: a model and, of a model over codes, then its prior."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ancestral.cli.bound_table import bound_table, code_table
+from ancestral.cli.evaluation import evaluation_table
+from ancestral.cli.output import say
+from ancestral.train.checkpoint import CONFIG
+from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import LatentConfig
+from ancestral.train.models.vqvae import VQVAE
+from ancestral.train.progress import ProgressBar
+from ancestral.train.training import STATE, TrainingResult, train
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ancestral.train.data.dataset import Dataset
+    from ancestral.train.recipes import Recipe
+    from ancestral.train.state import Look
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the stages have in common.
+
+    Attributes:
+        seed: of the weights, of the order of the data and of dropout.
+        resume: go on with what stands in the folder.
+        device: cpu, cuda or cuda:N.
+    """
+
+    seed: int
+    resume: bool
+    device: str
+
+
+def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Table":
+    """Train a model, and its prior where the recipe has one; the table of its test part.
+
+    Args:
+        recipe: a latent variable model is trained without the labels; its prior has them.
+        data: with labels, where there are any.
+        out: folder of the checkpoint; that of the prior stands inside.
+        run: as of both stages.
+
+    Raises:
+        InvalidInput: as `ancestral.train.training.train`, and so the others.
+        CheckpointError: the run to go on with is damaged, or another one.
+    """
+    latent = isinstance(recipe.model, LatentConfig)
+    forget = out / PRIOR if recipe.prior is not None and not run.resume else None
+    model = _stage(recipe, data.without_labels() if latent else data, out, run, forget).model
+    if isinstance(model, AutoregressiveModel):
+        return evaluation_table(model, data)
+    if recipe.prior is None:
+        return bound_table(model, data)
+    assert isinstance(model, VQVAE)
+    codes = encoded(model, data)
+    prior = _stage(recipe.prior, codes, out / PRIOR, run).model
+    assert isinstance(prior, AutoregressiveModel)
+    return code_table(model, prior, data, codes.test, codes.label_log_prior())
+
+
+def _stage(
+    recipe: "Recipe", data: "Dataset", out: Path, run: Run, forget: Path | None = None
+) -> TrainingResult:
+    """Train one model; where its first step shows that it is replaced, forget the old one's prior.
+
+    Beside a new model an old one's prior would be taken for its own.
+    """
+    with ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps) as bar:
+
+        def progress(step: int, look: "Look | None") -> None:
+            if step == 1 and forget is not None:
+                for name in (CONFIG, STATE):
+                    (forget / name).unlink(missing_ok=True)
+            bar(step, look)
+
+        result = train(
+            recipe,
+            data,
+            out,
+            seed=run.seed,
+            resume=run.resume,
+            device=run.device,
+            progress=progress,
+        )
+        # Where a run was finished before, or needs no steps, nothing was told.
+        bar(result.summary.steps, result.history[-1] if result.history else None)
+    summary = result.summary
+    say(
+        f"{recipe.name}: {summary.steps} steps in {summary.seconds:.0f} s, best on validation at "
+        f"step {summary.best_step} -> {out}"
+    )
+    return result
