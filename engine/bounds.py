@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound, Reduction, join
+from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
 from ancestral.philox import Stream, normals
 
@@ -41,7 +42,9 @@ def pairs(engine: "LatentEngine") -> int:
     return max(16, _NUMBERS // numbers(engine))
 
 
-def of_noise(engine: "LatentEngine", events: Array, draws: Draws) -> Bound:
+def of_noise(
+    engine: "LatentEngine", events: Array, draws: Draws, progress: Progress | None = None
+) -> Bound:
     """The bound of each event from k draws of its noise."""
     size = pairs(engine)
     rows, step = max(1, size // draws.k), min(draws.k, size)
@@ -60,6 +63,9 @@ def of_noise(engine: "LatentEngine", events: Array, draws: Draws) -> Bound:
                 found = log_weights(engine, some, encoded, noise)
                 terms = [found[name] for name in _TERMS]
             reduction.add(*terms)
+            if progress is not None:
+                done = start * draws.k + len(some) * (first + len(particles))
+                progress(done, len(events) * draws.k)
         parts.append(reduction.bound(_closed_kl(engine, encoded, len(some), draws.proposal)))
     return join(parts)
 

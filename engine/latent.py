@@ -12,6 +12,7 @@ from ancestral.bound import Bound
 from ancestral.engine import bounds, inputs, interpolation
 from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.engine import Engine
+from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
 from ancestral.engine.verify_latent import verify
 from ancestral.errors import InvalidInput
@@ -88,6 +89,7 @@ class LatentEngine(Engine):
         labels: ArrayLike | int | None = None,
         proposal: str = "posterior",
         first_index: int = 0,
+        progress: Progress | None = None,
     ) -> Bound:
         """Lower bounds on log p(x) of each event in nats, from k latents of each.
 
@@ -103,6 +105,7 @@ class LatentEngine(Engine):
                 is on p(x), the sum over all classes.
             proposal: "posterior" draws z from q(z | x); "prior" from p(z), naive Monte Carlo.
             first_index: sample index of the first event.
+            progress: told how many pairs of an event and a latent of how many are done.
 
         Raises:
             InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
@@ -118,7 +121,7 @@ class LatentEngine(Engine):
             return bounds.of_codes(self, events, labels, k)
         if labels is not None:
             raise InvalidInput("labels: the model has no classes; give none")
-        return bounds.of_noise(self, events, bounds.Draws(k, seed, index, proposal))
+        return bounds.of_noise(self, events, bounds.Draws(k, seed, index, proposal), progress)
 
     def log_weights(self, x: ArrayLike, noise: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """log p(x | z), log p(z), log q(z | x) in nats, [n, k] each, of the z that noise draws.
@@ -267,9 +270,7 @@ class LatentEngine(Engine):
         side = inputs.count("side", side, 1)
         size = int(np.prod(self.latent.shape))
         if dimensions is None:
-            varied = self.means(self.sample(_PROBED).x).reshape(_PROBED, -1).var(axis=0)
-            order = np.argsort(-varied)
-            dimensions = int(order[0]), int(order[min(1, size - 1)])
+            dimensions = self.widest()
         for dimension in dimensions:
             inputs.count("dimensions", dimension, 0, size - 1)
         normal = NormalDist()
@@ -279,6 +280,18 @@ class LatentEngine(Engine):
         z[..., dimensions[0]] = at[:, None]
         mean = self.decode(z.reshape(-1, *self.latent.shape))[1]
         return mean.reshape(side, side, *self.data.event_shape)
+
+    def widest(self) -> tuple[int, int]:
+        """The two flattened latent dimensions whose posterior means vary most over samples.
+
+        Raises:
+            InvalidInput: the latents are codes.
+        """
+        if self.latent.posterior == "codes":
+            raise InvalidInput("widest: codes have no mean")
+        varied = self.means(self.sample(_PROBED).x).reshape(_PROBED, -1).var(axis=0)
+        order = np.argsort(-varied)
+        return int(order[0]), int(order[min(1, len(order) - 1)])
 
     def chunked(self, graph: str, **arrays: Array) -> dict[str, Array]:
         """Run a graph in chunks of rows that bound memory."""

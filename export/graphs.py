@@ -44,8 +44,9 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
     forms: dict[Form, onnx_ir.Model] = {"portable": portable}
     if program.signature.carried:
         forms["onnxruntime"] = _translate(traced, "onnxruntime", program.signature)
-    forms["tensorrt"] = portable.clone()
-    mark_decomposable(forms["tensorrt"].graph)
+    marked = portable.clone()
+    if mark_decomposable(marked.graph):
+        forms["tensorrt"] = marked
     return forms
 
 

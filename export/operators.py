@@ -263,11 +263,16 @@ def drop_unused_outputs(graph: onnx_ir.Graph) -> None:
                     value.name = ""
 
 
-def mark_decomposable(graph: onnx_ir.Graph) -> None:
-    """Let TensorRT build attention in fp32 (ONNX Runtime refuses a node that is marked so)."""
-    for node in graph:
-        if node.op_type == "Attention":
-            node.attributes.add(onnx_ir.AttrInt64("TRT_decomposable", 1))
+def mark_decomposable(graph: onnx_ir.Graph) -> bool:
+    """Let TensorRT build attention in fp32 (ONNX Runtime refuses a node that is marked so).
+
+    Returns:
+        whether there was a node to mark.
+    """
+    nodes = [node for node in graph if node.op_type == "Attention"]
+    for node in nodes:
+        node.attributes.add(onnx_ir.AttrInt64("TRT_decomposable", 1))
+    return bool(nodes)
 
 
 def _batch_first(y: Value) -> Value:

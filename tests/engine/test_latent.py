@@ -129,6 +129,16 @@ def test_bound_is_that_of_pytorch(load: Load, toy: str) -> None:
         assert_close(got.kl_closed, wanted.kl_closed, limit(engine), "kl_closed")
 
 
+def test_progress(images: LatentEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rises to all pairs of an event and a latent."""
+    monkeypatch.setattr("ancestral.engine.bounds._NUMBERS", 16 * 48)
+    told: list[tuple[int, int]] = []
+    images.bound(X, k=20, progress=lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert told[-1] == (80, 80)
+    assert len(told) > 4
+
+
 def test_levels_and_middles(load: Load) -> None:
     """Without a seed a level of a density stands for the middle of its interval."""
     engine = load("linear", "onnxruntime")
@@ -171,6 +181,9 @@ def test_latent_grid(images: LatentEngine) -> None:
     z[0] = [edge, 0, -edge]
     assert_close(found[0, 2], images.decode(z[:1])[1][0], 1e-5, "a corner")
     assert images.latent_grid(2).shape == (2, 2, 4, 4)
+    first, second = images.widest()
+    assert first != second
+    assert np.array_equal(images.latent_grid(2), images.latent_grid(2, (first, second)))
 
 
 def test_means_instead_of_draws(images: LatentEngine) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from ancestral.bundle import Bundle
 from ancestral.errors import BackendUnavailable, ExportError
 from ancestral.export.tensorrt import MODULES, build, installed
 from tests.latent_toys import LATENT_TOYS
@@ -34,7 +35,7 @@ def sizes(toy: str, file: Path) -> dict[str, tuple[int, int, int]]:
     ("toy", "graph"), [(toy, graph) for toy in GRAPHS for graph in GRAPHS[toy]]
 )
 def test_builds(bundles: Callable[[str], Path], toy: str, graph: str) -> None:
-    file = bundles(toy) / "graphs" / f"{graph}.tensorrt.onnx"
+    file = Bundle.open(bundles(toy)).graph_file(graph, "tensorrt")
     assert len(build(file, sizes(toy, file))) > 1000
 
 
@@ -43,11 +44,14 @@ def test_builds(bundles: Callable[[str], Path], toy: str, graph: str) -> None:
 @pytest.mark.parametrize("toy", LATENT_TOYS)
 def test_latent_builds(bundles: Callable[[str], Path], toy: str) -> None:
     """Every graph of a latent variable model, and of its prior."""
-    files = sorted(bundles(toy).rglob("*.tensorrt.onnx"))
-    assert len(files) >= 4
-    for file in files:
-        named = sizes("tiny" if file.parts[-3] == "prior" else toy, file)
-        assert len(build(file, named)) > 1000, file.name
+    opened = Bundle.open(bundles(toy))
+    assert len(opened.manifest.graphs) >= 4
+    for graph in opened.manifest.graphs:
+        file = opened.graph_file(graph, "tensorrt")
+        assert len(build(file, sizes(toy, file))) > 1000, graph
+    for graph in opened.prior().manifest.graphs if toy == "codes" else ():
+        file = opened.prior().graph_file(graph, "tensorrt")
+        assert len(build(file, sizes("tiny", file))) > 1000, graph
 
 
 @needs_tensorrt

@@ -69,6 +69,7 @@ def bound(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.bound_summary import Asked, document, summary
+    from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
 
     if out is not None:
@@ -77,7 +78,8 @@ def bound(  # noqa: PLR0913 - the options of a command
     x = pick(file, arrays, ("x",))
     labels = _labels(file, arrays, label, labelled)
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
-    found = engine.bound(x, k, seed, labels=labels, proposal=proposal.value)
+    with progress_bar("bounding") as progress:
+        found = engine.bound(x, k, seed, labels=labels, proposal=proposal.value, progress=progress)
     if out is not None:
         write_arrays(out, _arrays(found))
     asked = Asked(seed, proposal.value, labels is not None, x.dtype.kind == "f")

@@ -36,9 +36,11 @@ def latent_grid(
     check_means_target(out)
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
+    if chosen is None and engine.latent.posterior != "codes":
+        chosen = engine.widest()
     mean = engine.latent_grid(side, chosen)
     write_means(out, {"x_mean": mean}, mean.reshape(-1, *engine.data.event_shape), side, engine)
-    told = "that vary most" if chosen is None else f"{chosen[0]} and {chosen[1]}"
+    told = "" if chosen is None else f"{chosen[0]} and {chosen[1]}"
     where = f"{engine.backend.name} on {engine.backend.device}"
     say(f"{side} x {side} points of the dimensions {told}, {where} -> {out}")
 
