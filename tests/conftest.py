@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ancestral.engine import Engine, LatentEngine
-from tests.latent_toys import LATENT_TOYS, make_latent, make_prior
+from tests.latent_toys import LATENT_TOYS, PRIOR_GRAPHS, make_latent, make_prior
 from tests.toys import BACKENDS, GRAPHS, TOYS, make
 
 Load = Callable[[str, str], Engine]
@@ -60,7 +60,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 from ancestral.export.bundle import export_bundle
 
                 if toy in LATENT_TOYS:
-                    export_bundle(make_latent(toy), folder / toy, prior=make_prior(toy))
+                    export_bundle(
+                        make_latent(toy), folder / toy, prior=make_prior(toy), graphs=PRIOR_GRAPHS
+                    )
                 else:
                     export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
         return folder / toy

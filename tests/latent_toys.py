@@ -7,15 +7,20 @@ from ancestral.dataspec import DataSpec
 from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import build_model
+from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 
-LATENT_TOYS = ("bernoulli", "linear", "convolved", "colours", "codes", "diffusion")
+LATENT_TOYS = ("bernoulli", "linear", "convolved", "colours", "codes")
 """bernoulli: binary images, z in the plane. linear: a linear-Gaussian model whose q is the exact
-posterior. convolved: full covariance, a mixture prior. colours: a VampPrior, channels drawn in
-turn. codes: a VQ-VAE of 2 x 2 codes with a Transformer of two classes as its prior. diffusion: the
+posterior. convolved: full covariance, a mixture prior. colours: a VampPrior over coloured images.
+codes: a VQ-VAE of 2 x 2 codes with a Transformer of two classes as its prior."""
+PRIOR_GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step", "step_filtered")
+"""Of the prior over codes."""
+LARGE_TOYS = ("mixture", "diffusion")
+"""Whose export takes a minute. mixture: colours whose channels are drawn in turn. diffusion: the
 autoencoder of a latent diffusion model, with attention."""
 NOISY_LINEAR = 0.3
 """Scale of x given z of the linear toy, in units of y = x / levels."""
@@ -78,7 +83,7 @@ def _fresh(name: str) -> LatentVariableModel:
                 prior_components=3,
             )
             return VAE(config, data)
-        case "colours":
+        case "colours" | "mixture":
             data = DataSpec(name=name, event_shape=(2, 2, 3), levels=5)
             config = VAEConfig(
                 body="conv",
@@ -86,8 +91,9 @@ def _fresh(name: str) -> LatentVariableModel:
                 latent=2,
                 prior="vamp",
                 prior_components=4,
+                blocks=0,
                 upsample="resize",
-                likelihood="logistic_mixture",
+                likelihood="categorical" if name == "colours" else "logistic_mixture",
                 components=2,
             )
             return VAE(config, data)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.channel_mixture import ChannelMixture
 from ancestral.train.likelihoods.logistic_mixture import (
     LEAST_LOG_SCALE,
     LogisticMixture,
-    given_channels,
 )
 from tests.triton_kernels.single import exported, run
 
@@ -137,21 +137,13 @@ def pixel_parameters(mixture: LogisticMixture, channels: int) -> Tensor:
     return torch.randn(size, generator=torch.manual_seed(2), dtype=torch.float64)
 
 
-def joint(mixture: LogisticMixture, pixel: Tensor, x: Tensor, channels: int) -> Tensor:
-    """log p of whole pixels [n, c], channel by channel."""
-    total = torch.zeros(len(x), dtype=torch.float64)
-    for c in range(channels):
-        given = given_channels(mixture, pixel.expand(len(x), -1), x[:, :c], channels)
-        total = total + mixture.log_prob(given, x[:, c])
-    return total
-
-
 def test_channels_are_one_mixture() -> None:
     """The product of the conditionals is the mixture of the products: components are shared."""
     mixture, channels = LogisticMixture(4, 2), 3
     pixel = pixel_parameters(mixture, channels)
     every = torch.tensor(list(product(range(4), repeat=channels)))
-    got = joint(mixture, pixel, every, channels)
+    target = ChannelMixture(mixture, 1, channels, channels_last=True)
+    got = target.log_prob(pixel.expand(len(every), 1, -1), every)
     assert abs(got.logsumexp(0)) < 1e-12, "probabilities of all pixels sum to 1"
     k, single = 2, LogisticMixture(4, 1)
     weight, means, scales = pixel[:k], pixel[k : 4 * k].view(3, k), pixel[4 * k : 7 * k].view(3, k)
@@ -172,19 +164,14 @@ def test_channels_are_one_mixture() -> None:
 
 def test_earlier_channels_matter() -> None:
     mixture = LogisticMixture(4, 2)
-    pixel = pixel_parameters(mixture, 2)
-    one, other = (
-        given_channels(mixture, pixel[None], torch.tensor([[value]]), 2) for value in (0, 3)
-    )
-    k = mixture.components
-    assert not torch.equal(one[:, :k], other[:, :k]), "the weights of the components"
-    assert not torch.equal(one[:, k : 2 * k], other[:, k : 2 * k]), "their means"
+    target = ChannelMixture(mixture, 1, 2, channels_last=True)
+    pixel = pixel_parameters(mixture, 2)[None, None]
+    one, other = (target.logits(pixel, torch.tensor([[value, 0]])) for value in (0, 3))
+    assert torch.equal(one[0, 0], other[0, 0])
+    assert not torch.allclose(one[0, 1], other[0, 1])
 
 
 def test_refused() -> None:
     with pytest.raises(InvalidInput, match="at least 2 levels and 1 component, got 1 and 3"):
         LogisticMixture(1, 3)
-    mixture = LogisticMixture(4, 2)
-    with pytest.raises(InvalidInput, match="expected 20 parameters for 3 channels"):
-        given_channels(mixture, torch.zeros(1, 19), torch.zeros(1, 0, dtype=torch.int64), 3)
-    assert np.isclose(mixture.size, 6)
+    assert LogisticMixture(4, 2).size == 6

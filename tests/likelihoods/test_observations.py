@@ -139,3 +139,14 @@ def test_a_density_has_no_levels() -> None:
     target = Independent(Gaussian(4, 0.1), 2)
     with pytest.raises(InvalidInput, match="a density has none"):
         target.logits(torch.zeros(2, 2), torch.zeros(2))
+
+
+def test_mean_of_channels() -> None:
+    """What draws come to; exactly so for the first channel, which has none before it."""
+    target = channels(True)
+    parameters = torch.randn(target.shape, generator=torch.Generator().manual_seed(8))
+    u = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(9))
+    drawn = target.draw(parameters.expand(20_000, *target.shape), u).double()
+    apart = (drawn.mean(dim=0) - target.mean(parameters)).abs()
+    assert apart[0] < 0.02
+    assert apart.max() < 0.15

@@ -22,7 +22,7 @@ from ancestral.train.training import train
 from .test_training import Killed, stripes
 
 DATA = stripes().without_labels()
-TRAINING = TrainingConfig(steps=60, batch_size=32, warmup=2, average_decay=0.8, evaluate_every=20)
+TRAINING = TrainingConfig(steps=30, batch_size=32, warmup=2, average_decay=0.8, evaluate_every=10)
 SMALL = Recipe(
     name="small-vae",
     source="digits",
@@ -85,8 +85,15 @@ def test_free_bits_are_of_the_elbo() -> None:
         ElboConfig(samples=0)
 
 
-@pytest.mark.parametrize("prior", ["standard", "mixture", "vamp"])
-@pytest.mark.parametrize("likelihood", ["categorical", "logistic_mixture", "gaussian"])
+@pytest.mark.parametrize(
+    ("prior", "likelihood"),
+    [
+        ("standard", "categorical"),
+        ("mixture", "logistic_mixture"),
+        ("vamp", "categorical"),
+        ("standard", "gaussian"),
+    ],
+)
 def test_learns(tmp_path: Path, prior: str, likelihood: str) -> None:
     """The bound rises on validation; the looks hold both terms and the latents in use."""
     config = replace(SMALL.model, prior=prior, prior_components=5, likelihood=likelihood)
@@ -111,7 +118,7 @@ def test_killed_run_ends_in_the_same_bits(tmp_path: Path, recipe: Recipe) -> Non
     whole = train(recipe, DATA, tmp_path / "whole").model
 
     def kill(step: int, look: object) -> None:
-        if step == 33:
+        if step == 17:
             raise Killed
 
     with pytest.raises(Killed):

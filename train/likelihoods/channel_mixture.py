@@ -4,6 +4,7 @@ References:
     Salimans et al. (2017), PixelCNN++, arXiv:1701.05517, section 2.2.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ancestral.train.likelihoods.logistic_mixture import LogisticMixture, given_channels
+from ancestral.train.likelihoods.logistic_mixture import LogisticMixture
 
 
 @final
@@ -44,18 +45,16 @@ class ChannelMixture:
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Tensor) -> Float[Tensor, "*b"]:
         pixels = self._by_pixel(x)
         each = [
-            self.mixture.log_prob(self._given(parameters, pixels, c), pixels[..., c])
-            for c in range(self.channels)
+            self.mixture.log_prob(given, pixels[..., c])
+            for c, given in enumerate(self._conditionals(parameters, pixels))
         ]
         return torch.stack(each, dim=-1).sum(dim=(-2, -1))
 
     def logits(
         self, parameters: Float[Tensor, "*b n p"], x: Int64[Tensor, "*b t"]
     ) -> Float[Tensor, "*b t v"]:
-        pixels = self._by_pixel(x)
-        each = [
-            self.mixture.logits(self._given(parameters, pixels, c)) for c in range(self.channels)
-        ]
+        given = self._conditionals(parameters, self._by_pixel(x))
+        each = [self.mixture.logits(conditional) for conditional in given]
         if self.channels_last:
             return torch.stack(each, dim=-2).flatten(-3, -2)
         return torch.cat(each, dim=-2)
@@ -64,11 +63,14 @@ class ChannelMixture:
         self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]
     ) -> Int64[Tensor, "*b t"]:
         u = self._by_pixel(noise)
+        parts, weight = self._begin(parameters)
         drawn: list[Tensor] = []
         for c in range(self.channels):
-            before = torch.stack(drawn, dim=-1) if drawn else u[..., :0].long()
-            given = self._given(parameters, before, c)
+            earlier = [self._scaled(x, parts) for x in drawn]
+            given = self._conditional(parts, weight, earlier, c)
             drawn.append(self.mixture.draw(given, u[..., c]))
+            if c < self.channels - 1:
+                weight = self.mixture.component_log_prob(given, drawn[-1])
         return self._by_event(torch.stack(drawn, dim=-1))
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
@@ -77,27 +79,52 @@ class ChannelMixture:
         A later channel is taken at the means of the earlier ones, on which its own depends linearly
         but for the open ends of the first and the last level.
         """
-        k, levels = self.mixture.components, self.mixture.levels
-        parts = parameters.unflatten(-1, (-1, k))
-        weight = parts[..., 0, :].softmax(dim=-1)
-        each = torch.arange(levels, device=parameters.device)
+        parts, weight = self._begin(parameters)
+        levels = torch.arange(self.mixture.levels, device=parameters.device)
         means: list[Tensor] = []
         for c in range(self.channels):
-            centre = parts[..., 1 + c, :]
-            first = 1 + 2 * self.channels + c * (c - 1) // 2
-            for before, value in enumerate(means):
-                slope = parts[..., first + before, :].tanh()
-                centre = centre + slope * (value * (2 / (levels - 1)) - 1)
-            scale = parts[..., 1 + self.channels + c, :]
-            given = torch.cat([torch.zeros_like(centre), centre, scale], dim=-1)
+            earlier = [mean * (2 / (self.mixture.levels - 1)) - 1 for mean in means]
+            given = self._conditional(parts, torch.zeros_like(weight), earlier, c)
             # Even weights, whose log is taken out again.
-            mass = self.mixture.component_log_prob(given[..., None, :], each).exp() * k
-            means.append((mass * each.to(mass.dtype)[:, None]).sum(dim=-2))
-        whole = [(weight * mean).sum(dim=-1) for mean in means]
+            mass = self.mixture.component_log_prob(given[..., None, :], levels).exp()
+            means.append((mass * levels.to(mass.dtype)[:, None]).sum(dim=-2) * weight.shape[-1])
+        whole = [(weight.softmax(dim=-1) * mean).sum(dim=-1) for mean in means]
         return self._by_event(torch.stack(whole, dim=-1))
 
-    def _given(self, parameters: Tensor, pixels: Tensor, c: int) -> Tensor:
-        return given_channels(self.mixture, parameters, pixels[..., :c], self.channels)
+    def _conditionals(
+        self, parameters: Float[Tensor, "*b n p"], pixels: Int64[Tensor, "*c n d"]
+    ) -> Iterator[Float[Tensor, "*b n q"]]:
+        """Parameters of each channel given those before it, of pixels whose batch axes broadcast.
+
+        What a channel was changes how probable each component is, and moves the later means.
+        """
+        parts, weight = self._begin(parameters)
+        earlier: list[Tensor] = []
+        for c in range(self.channels):
+            given = self._conditional(parts, weight, earlier, c)
+            yield given
+            if c < self.channels - 1:
+                weight = self.mixture.component_log_prob(given, pixels[..., c])
+                earlier.append(self._scaled(pixels[..., c], parts))
+
+    def _begin(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """K numbers of each kind [.., n, kinds, K], and the logits of the weights."""
+        parts = parameters.unflatten(-1, (-1, self.mixture.components))
+        return parts, parts[..., 0, :]
+
+    def _conditional(
+        self, parts: Tensor, weight: Tensor, earlier: list[Tensor], c: int
+    ) -> Float[Tensor, "*b q"]:
+        """Parameters of channel c: weights, means along tanh-bounded slopes, log scales."""
+        mean = parts[..., 1 + c, :]
+        first = 1 + 2 * self.channels + c * (c - 1) // 2
+        for i, value in enumerate(earlier):
+            mean = mean + parts[..., first + i, :].tanh() * value
+        return torch.cat([weight, mean, parts[..., 1 + self.channels + c, :]], dim=-1)
+
+    def _scaled(self, x: Int64[Tensor, "*b n"], like: Tensor) -> Float[Tensor, "*b n 1"]:
+        """Levels in [-1, 1], in the dtype of the parameters."""
+        return (x.to(like.dtype) * (2 / (self.mixture.levels - 1)) - 1)[..., None]
 
     def _by_pixel(self, x: Tensor) -> Tensor:
         """[.., t] -> [.., n, channels]."""

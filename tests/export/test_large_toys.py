@@ -1,0 +1,47 @@
+"""Models whose export takes long go all the way: verified, bounded, built in TensorRT."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ancestral.bundle import Bundle
+from ancestral.dataspec import DataSpec
+from ancestral.engine import LatentEngine
+from ancestral.export.bundle import export_bundle
+from ancestral.export.tensorrt import MODULES, build
+from tests.latent_toys import LARGE_TOYS, make_latent
+
+
+def export(toy: str, out: Path) -> DataSpec:
+    model = make_latent(toy)
+    export_bundle(model, out)
+    return model.data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toy", LARGE_TOYS)
+def test_all_the_way(tmp_path: Path, toy: str) -> None:
+    data = export(toy, tmp_path / "bundle")
+    x = np.random.default_rng(0).integers(0, data.levels, (3, *data.event_shape))
+    bounds = []
+    for backend in ("torch", "onnxruntime"):
+        engine = LatentEngine.load(tmp_path / "bundle", backend=backend, threads=1)
+        report = engine.verify()
+        assert report.passed, report.failures
+        assert engine.reconstruct(x).shape == x.shape
+        drawn = engine.sample(4)
+        again = engine.chunked("log_likelihood", x=drawn.x.reshape(4, -1), z=drawn.z[:, None])
+        assert drawn.log_likelihood is not None
+        apart = drawn.log_likelihood - again["log_likelihood"][:, 0]
+        assert np.abs(apart).max() < report.limit_nats
+        bounds.append(engine.bound(x, k=4))
+    assert np.abs(bounds[0].iwae - bounds[1].iwae).max() < report.limit_nats
+    if any(importlib.util.find_spec(module) for module in MODULES):
+        opened = Bundle.open(tmp_path / "bundle")
+        for graph in opened.manifest.graphs:
+            axes = {"b": (1, 2, 4)}
+            if graph.startswith("log"):
+                axes["k"] = (1, 2, 8)
+            assert len(build(opened.graph_file(graph, "tensorrt"), axes)) > 1000
