@@ -58,6 +58,11 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 3
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
+        signature = self._bundle.manifest.graphs[graph].signature
+        if not signature.carried:
+            # Each session has threads of its own, which spin for a while after a run: those of a
+            # graph that runs once in a while would take the cores from the next session's.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = ort.InferenceSession(file, options, providers=[self._provider_options()])
         except Exception as error:
@@ -66,7 +71,6 @@ class OnnxRuntimeBackend:
             raise BackendUnavailable(
                 f"device {self.device!r} was asked for, but {session.get_providers()} would run"
             )
-        signature = self._bundle.manifest.graphs[graph].signature
         _check_signature(session, signature, str(file))
         return OnnxRuntimeSession(
             session, signature, self.device, self._bundle.manifest.data.levels
