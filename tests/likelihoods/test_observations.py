@@ -27,6 +27,8 @@ def test_bernoulli(logit: float) -> None:
     assert torch.allclose(log_p[1], torch.nn.functional.logsigmoid(parameters[1, 0]), rtol=1e-12)
     both = Bernoulli().logits(parameters[:1]).log_softmax(-1)[0]
     assert torch.allclose(both, log_p, rtol=1e-12)
+    mean = Independent(Bernoulli(), 1).mean(parameters[:1])
+    assert torch.isclose(mean[0], log_p[1].exp(), rtol=1e-9)
     drawn = Bernoulli().draw(torch.full((len(GRID), 1), logit), GRID)
     assert abs(float(drawn.double().mean()) - float(log_p[1].exp())) <= 1 / len(GRID)
 

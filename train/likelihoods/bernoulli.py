@@ -47,6 +47,10 @@ class Bernoulli:
         logit = _logit(parameters)
         return ((-logit).sigmoid() < u).long()
 
+    def mean(self, parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+        """p(1)."""
+        return _logit(parameters).sigmoid()
+
     def draw_or_take(
         self,
         parameters: Float[Tensor, "*b 1"],

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.bernoulli import Bernoulli
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.likelihood import Likelihood
@@ -85,7 +86,7 @@ class Independent:
         return self.likelihood.draw(parameters, noise)
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
-        if isinstance(self.likelihood, Gaussian):
+        if isinstance(self.likelihood, Gaussian | Bernoulli):
             return self.likelihood.mean(parameters)
         return expected_level(self.likelihood.logits(parameters))
 
