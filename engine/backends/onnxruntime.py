@@ -62,7 +62,7 @@ class OnnxRuntimeBackend:
         if not signature.carried:
             # Each session has threads of its own, which spin for a while after a run: those of a
             # graph that runs once in a while would take the cores from the next session's.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             session = ort.InferenceSession(file, options, providers=[self._provider_options()])
         except Exception as error:
