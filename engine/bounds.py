@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.bound import Bound, Reduction, join
 from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
-from ancestral.philox import Stream, normals
 
 if TYPE_CHECKING:
     from ancestral.engine.latent import LatentEngine
@@ -33,13 +32,13 @@ class Draws:
 
 def numbers(engine: "LatentEngine") -> int:
     """How many numbers a decoder makes of one latent."""
-    signature = engine.session("decode").signature
+    signature = engine.bundle.manifest.graphs["decode"].signature
     return int(np.prod(signature.output("parameters").shape({"b": 1})))
 
 
 def pairs(engine: "LatentEngine") -> int:
     """How many pairs of an event and a latent go through a decoder at a time."""
-    return max(16, _NUMBERS // numbers(engine))
+    return max(1, _NUMBERS // numbers(engine))
 
 
 def of_noise(
@@ -59,7 +58,7 @@ def of_noise(
             if draws.proposal == "prior":
                 terms = _from_prior(engine, some, draws.seed, indices, particles)
             else:
-                noise = _noise(engine, draws.seed, indices, particles)
+                noise = engine.noise(draws.seed, indices, particles)
                 found = log_weights(engine, some, encoded, noise)
                 terms = [found[name] for name in _TERMS]
             reduction.add(*terms)
@@ -113,17 +112,6 @@ def _log_prior(
         joint = engine.prior.classify(codes).log_joint
         return np.asarray(np.logaddexp.reduce(joint, axis=1))
     return engine.prior.log_prob(codes, labels)
-
-
-def _noise(
-    engine: "LatentEngine",
-    seed: int,
-    indices: NDArray[np.int64],
-    particles: NDArray[np.int64],
-) -> Array:
-    shape = engine.latent.shape
-    drawn = normals(seed, indices, particles, int(np.prod(shape)), stream=Stream.Z)
-    return drawn.reshape(len(indices), len(particles), *shape)
 
 
 def _from_prior(

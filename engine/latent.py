@@ -75,9 +75,8 @@ class LatentEngine(Engine):
     def prior(self) -> AutoregressiveEngine | None:
         """The engine of the prior over codes, on the same backend; None without codes."""
         if self.latent.prior == "autoregressive" and self._prior is None:
-            self._prior = AutoregressiveEngine(
-                self.bundle.prior(), self.backend.of(self.bundle.prior())
-            )
+            inside = self.bundle.prior()
+            self._prior = AutoregressiveEngine(inside, self.backend.of(inside))
         return self._prior
 
     def bound(
@@ -294,10 +293,11 @@ class LatentEngine(Engine):
         return int(order[0]), int(order[min(1, len(order) - 1)])
 
     def chunked(self, graph: str, **arrays: Array) -> dict[str, Array]:
-        """Run a graph in chunks of rows that bound memory."""
+        """Run a graph in chunks of rows that bound memory, also where a row has k latents."""
         session = self.session(graph)
         n = len(next(iter(arrays.values())))
-        rows = max(1, _NUMBERS // bounds.numbers(self))
+        latents = arrays["noise"].shape[1] if graph == "log_weights" else 1
+        rows = max(1, _NUMBERS // (latents * bounds.numbers(self)))
         parts = [
             session.run({name: array[i : i + rows] for name, array in arrays.items()})
             for i in range(0, n, rows)
@@ -364,14 +364,22 @@ class LatentEngine(Engine):
         )
         return found["z"], found["log_prior"].astype(np.float64)
 
+    def noise(
+        self, seed: int, indices: NDArray[np.int64], particles: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """The standard normal noise of k latents of each sample, [n, k, *latent_shape]."""
+        size = int(np.prod(self.latent.shape))
+        drawn = normals(seed, indices, particles, size, stream=Stream.Z)
+        return drawn.reshape(len(indices), len(particles), *self.latent.shape)
+
     def prior_noise(
         self, seed: int, indices: NDArray[np.int64], particles: NDArray[np.int64]
     ) -> Mapping[str, Array]:
         """What the prior's graph draws n x k latents from, as rows: those of a sample together."""
-        size = int(np.prod(self.latent.shape))
-        noise = normals(seed, indices, particles, size, stream=Stream.Z)
+        noise = self.noise(seed, indices, particles)
         given: dict[str, Array] = {"noise": noise.reshape(-1, *self.latent.shape)}
         if self.latent.prior == "mixture":
+            size = int(np.prod(self.latent.shape))
             given["u"] = uniforms_of_particles(
                 seed, indices, particles, size, stream=Stream.Z
             ).reshape(-1)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
-_MEAN_FLOOR = 1e-6
-"""Of E[x | z], in the range of the levels."""
+_FLOOR = 1e-6
+"""Of E[x | z] and of draws in the range of the levels; of latents; of parameters, relatively."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class LatentLimits:
         cdf: distance of a uniform to an edge that makes a near tie.
         drawn: of real values that are drawn, in levels.
         distance: of two codes from what was encoded, that makes a near tie.
+        latent: of a latent that is drawn from the prior.
+        parameters: of the numbers of p(x | z), relative to the largest.
     """
 
     nats: float
@@ -39,6 +41,8 @@ class LatentLimits:
     cdf: float
     drawn: float
     distance: float
+    latent: float
+    parameters: float
 
     @classmethod
     def of(cls, entry: Tolerance, answers: dict[str, Array], levels: int) -> "LatentLimits":
@@ -47,7 +51,8 @@ class LatentLimits:
         Raises:
             BundleError: an own error is not finite, or there is nothing to compare.
         """
-        names = ("own_log_weight", "own_mean", "own_cdf", "own_drawn", "own_distance", "own_prior")
+        names = ["own_log_weight", "own_mean", "own_cdf", "own_drawn", "own_distance", "own_prior"]
+        names += ["own_z", "own_parameters"]
         own = {name: float(answers.get(name, np.zeros(()))) for name in names}
         if not np.isfinite(list(own.values())).all() or not answers["is_sample"].any():
             raise BundleError("the known answers hold no sound reference: export the model again")
@@ -55,10 +60,12 @@ class LatentLimits:
         worst = max(own["own_log_weight"], own["own_prior"])
         return cls(
             nats=entry.factor * worst + entry.nats_per_position * t,
-            mean=entry.factor * own["own_mean"] + _MEAN_FLOOR * levels,
+            mean=entry.factor * own["own_mean"] + _FLOOR * levels,
             cdf=entry.factor * own["own_cdf"] + entry.cdf,
-            drawn=entry.factor * own["own_drawn"] + _MEAN_FLOOR * levels,
+            drawn=entry.factor * own["own_drawn"] + _FLOOR * levels,
             distance=entry.factor * own["own_distance"],
+            latent=entry.factor * own["own_z"] + _FLOOR,
+            parameters=entry.factor * own["own_parameters"] + _FLOOR,
         )
 
 
@@ -76,6 +83,19 @@ class _Choices:
         near = differs & (margin <= limit)
         return cls(got.size, int(near.sum()), int((differs & ~near).sum()))
 
+    @classmethod
+    def real(cls, got: Array, expected: Array, limit: float) -> "_Choices":
+        """Of real values: none is a near tie, NaN is unexplained."""
+        apart = np.abs(difference(got, expected))
+        return cls(got.size, 0, int((~(apart <= limit)).sum()))
+
+    def __add__(self, other: "_Choices") -> "_Choices":
+        return _Choices(
+            self.count + other.count,
+            self.near_ties + other.near_ties,
+            self.unexplained + other.unexplained,
+        )
+
 
 def verify(engine: "LatentEngine") -> LatentParityReport:
     """Compare log-weights, decoded means and draws with float64 PyTorch, by every graph.
@@ -91,7 +111,9 @@ def verify(engine: "LatentEngine") -> LatentParityReport:
     each = [difference(got, wanted) for got, wanted in zip(terms, exact, strict=True)]
     delta = _log_w(each)
     drawn_terms, draws = _draws(engine, answers, limits)
-    mean = difference(engine.chunked("decode", z=answers["z"])["x_mean"], answers["x_mean"])
+    decoded = engine.chunked("decode", z=answers["z"])
+    mean = difference(decoded["x_mean"], answers["x_mean"])
+    draws += codes + _parameters(decoded["parameters"], answers, limits)
     samples = answers["is_sample"].astype(bool)
     log_w = _log_w(exact)
     own_bound = np.logaddexp.reduce(log_w[samples], axis=1) - np.log(log_w.shape[1])
@@ -110,9 +132,9 @@ def verify(engine: "LatentEngine") -> LatentParityReport:
         bits_per_dim=float(bits_per_dim(own_bound, engine.data.event_shape).mean()),
         max_abs_mean=_worst(mean),
         limit_mean=limits.mean,
-        draws=draws.count + codes.count,
-        near_ties=draws.near_ties + codes.near_ties,
-        unexplained=draws.unexplained + codes.unexplained,
+        draws=draws.count,
+        near_ties=draws.near_ties,
+        unexplained=draws.unexplained,
         limit_cdf=limits.cdf,
         prior=None if engine.prior is None else engine.prior.compare(),
     )
@@ -139,11 +161,18 @@ def _terms(
     return [found[name] for name in _TERMS], _Choices(0, 0, 0)
 
 
+def _parameters(got: Array, answers: dict[str, Array], limits: LatentLimits) -> _Choices:
+    """The numbers of p(x | z) that users are given, of a few latents."""
+    expected = answers["parameters"]
+    largest = max(1.0, float(np.abs(expected).max()))
+    return _Choices.real(got[: len(expected)] / largest, expected / largest, limits.parameters)
+
+
 def _draws(
     engine: "LatentEngine", answers: dict[str, Array], limits: LatentLimits
 ) -> tuple[list[Floats], _Choices]:
     """Differences of log p of what is drawn, by prior and draw; and the drawn values themselves."""
-    differences = []
+    differences, latents = [], _Choices(0, 0, 0)
     if "prior_noise" in answers:
         given = {"noise": answers["prior_noise"]}
         if "prior_u" in answers:
@@ -151,12 +180,12 @@ def _draws(
         one = np.ones(len(answers["prior_noise"]), np.float32)
         found = engine.chunked("prior", **given, temperature=one)
         differences.append(difference(found["log_prior"], answers["log_prior_z"]))
+        latents = _Choices.real(found["z"], answers["z"], limits.latent)
     noise = "noise" if engine.latent.continuous else "u"
     drawn = engine.chunked("draw", z=answers["z"], **{noise: answers["draw_noise"]})
     got, expected = drawn["x"], answers["drawn"]
     if engine.latent.continuous:
-        margin = np.abs(difference(got, expected))
-        choices = _Choices(got.size, 0, int((~(margin <= limits.drawn)).sum()))
+        choices = _Choices.real(got, expected, limits.drawn)
         log_likelihood = drawn["log_likelihood"]
     else:
         choices = _Choices.of(got, expected, _pixel_margin(engine, answers["margin"]), limits.cdf)
@@ -166,7 +195,7 @@ def _draws(
         same = (got == expected).all(axis=1)
         log_likelihood = np.where(same, drawn["log_likelihood"], again)
     differences.append(difference(log_likelihood, answers["drawn_log_likelihood"]))
-    return differences, choices
+    return differences, choices + latents
 
 
 def _pixel_margin(engine: "LatentEngine", margin: Array) -> Array:

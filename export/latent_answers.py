@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,9 +17,13 @@ from ancestral.train.models.vqvae import VQVAE
 
 SEED = 20_260_101
 DRAWS = 8
-"""Latents of each event."""
+"""Latents of each event, at most."""
 _NUMBERS = 2**22
 """Numbers of the decoder's output that the events may make together."""
+_AT_A_TIME = 2**20
+"""Numbers that are made at a time; a single latent's may be more."""
+_KEPT = 2
+"""Latents whose parameters of p(x | z) are kept."""
 
 
 def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]:
@@ -31,9 +36,11 @@ def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]
         x [n, t] and is_sample [n]; log_likelihood [n, k] and, where the model has a prior of its
         own, noise [n, k, *l], log_prior and log_posterior [n, k]; or codes [n, m] and code_margin
         [n, m], how much nearer the chosen code is than the next; z [m, *l] and, from prior_noise
-        and prior_u, log_prior_z [m]; x_mean [m, t] of them; what draw_noise [m, t] draws:
-        drawn [m, t], its margin where it is discrete, drawn_log_likelihood [m]. And the errors of
-        PyTorch fp32: own_log_weight (nats), own_mean (levels), own_cdf, own_distance.
+        and prior_u, log_prior_z [m]; x_mean [m, t] of them, and parameters of the first; what
+        draw_noise [m, t] draws: drawn [m, t], its margin where it is discrete,
+        drawn_log_likelihood [m]. And the errors of
+        PyTorch fp32: own_log_weight, own_prior (nats), own_mean, own_drawn (levels), own_cdf,
+        own_distance, own_z, own_parameters (relative to the largest).
     """
     single = model.eval()
     double = copy.deepcopy(model).double().eval()
@@ -48,6 +55,24 @@ def _count(model: LatentVariableModel) -> int:
     """Events of each half."""
     groups, numbers = model.observation.shape
     return max(2, min(16, _NUMBERS // (groups * numbers * DRAWS)))
+
+
+def _draws(model: LatentVariableModel) -> int:
+    """Latents of each event: fewer of large images."""
+    groups, numbers = model.observation.shape
+    return max(1, min(DRAWS, _NUMBERS // (groups * numbers * _count(model))))
+
+
+def _in_rows(
+    model: LatentVariableModel, k: int, compute: Callable[..., tuple[Tensor, ...]], *given: Tensor
+) -> tuple[Tensor, ...]:
+    """compute(*given) in pieces of rows, k latents each, that bound memory."""
+    groups, numbers = model.observation.shape
+    rows = max(1, _AT_A_TIME // (groups * numbers * k))
+    pieces = [
+        compute(*(tensor[i : i + rows] for tensor in given)) for i in range(0, len(given[0]), rows)
+    ]
+    return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
 
 
 def _latents(
@@ -67,8 +92,13 @@ def _latents(
     one = torch.ones(n)
     exact, log_prior = DrawPrior(double)(*(each.double() for each in inputs), one.double())
     z = exact.float()
-    near = DrawPrior(single)(*inputs, one)[1]
-    answers = {"prior_noise": noise, "log_prior_z": log_prior, "own_prior": _worst(near, log_prior)}
+    near_z, near = DrawPrior(single)(*inputs, one)
+    answers = {
+        "prior_noise": noise,
+        "log_prior_z": log_prior,
+        "own_prior": _worst(near, log_prior),
+        "own_z": _worst(near_z, exact),
+    }
     if len(inputs) > 1:
         answers["prior_u"] = inputs[1]
     return answers, z
@@ -90,9 +120,14 @@ def _events(
     answers = {"x": x, "is_sample": torch.arange(2 * n) < n}
     if isinstance(single.posterior, Codes):
         return answers | _coded(single, double, x)
-    noise = _normals(2 * n, range(DRAWS), single.latent_shape, SEED + 2)
-    exact = double.log_weights(_wide(x), double.encode(_wide(x)), noise.double())
-    near = single.log_weights(x, single.encode(x), noise)
+    k = _draws(single)
+    noise = _normals(2 * n, range(k), single.latent_shape, SEED + 2)
+
+    def terms(model: LatentVariableModel) -> Callable[..., tuple[Tensor, ...]]:
+        return lambda some, drawn: model.log_weights(some, model.encode(some), drawn)
+
+    exact = _in_rows(single, k, terms(double), _wide(x), noise.double())
+    near = _in_rows(single, k, terms(single), x, noise)
     names = ("log_likelihood", "log_prior", "log_posterior")
     difference = [_worst(a, b) for a, b in zip(near, exact, strict=True)]
     sums = [a + b - c for a, b, c in (near, exact)]
@@ -125,14 +160,18 @@ def _decoded(
 ) -> dict[str, Tensor]:
     """What latents decode to and draw; the drawn values' margins where they are discrete."""
     noise = _draw_noise(single, len(z))
-    exact, near = double.decode(_wide(z)), single.decode(z)
+    (exact,) = _in_rows(single, 1, lambda some: (double.decode(some),), _wide(z))
+    (near,) = _in_rows(single, 1, lambda some: (single.decode(some),), z)
     target = single.observation
+    kept, largest = exact[:_KEPT], exact[:_KEPT].abs().amax().clamp_min(1.0)
     mean = target.mean(exact)
     result = {
         "z": z,
         "x_mean": mean,
         "draw_noise": noise,
         "own_mean": _worst(target.mean(near), mean),
+        "parameters": kept,
+        "own_parameters": _worst(near[:_KEPT], kept) / largest,
     }
     drawn = target.draw(exact, noise.double())
     result["drawn"] = drawn

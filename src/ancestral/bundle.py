@@ -27,7 +27,7 @@ ANSWERS = {
         | {"own_log_prob", "own_kl", "own_cdf"}
     ),
     "latent_variable": frozenset(
-        {"x", "is_sample", "log_likelihood", "z", "x_mean", "draw_noise", "drawn"}
+        {"x", "is_sample", "log_likelihood", "z", "x_mean", "parameters", "draw_noise", "drawn"}
         | {"drawn_log_likelihood", "own_log_weight", "own_mean"}
     ),
 }

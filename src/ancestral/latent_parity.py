@@ -27,7 +27,8 @@ class LatentParityReport:
             log p(x | z) alone for codes.
         max_abs_mean: largest |delta E[x | z]|, in levels.
         limit_mean: what it may be at most.
-        draws: values and codes drawn or chosen, and compared.
+        draws: values, latents and codes drawn or chosen, and numbers of p(x | z) decoded, that were
+            compared.
         near_ties: those that differ within limits of an edge, or of an equal distance.
         unexplained: those that differ elsewhere; must be 0.
         limit_cdf: how near to an edge a near tie is.

@@ -103,6 +103,22 @@ def test_uniforms_turned(bundles: Bundles, tmp_path: Path) -> None:
     assert [failure for failure in report.failures if "unexplained" in failure]
 
 
+@pytest.mark.parametrize("output", ["z", "parameters"])
+def test_sign_lost(bundles: Bundles, tmp_path: Path, output: str) -> None:
+    """Latents of the prior turned about 0, as probable as before; or what decode gives beside."""
+
+    def turned(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            if output in node.output:
+                node.output[list(node.output).index(output)] = "straight"
+        graph.node.append(onnx.helper.make_node("Neg", ["straight"], [output]))
+
+    graph = "prior" if output == "z" else "decode"
+    report = failed(Engine.load(edited(bundles("bernoulli"), tmp_path, turned, graph), threads=1))
+    assert [failure for failure in report.failures if "unexplained" in failure]
+    assert report.max_abs_nats <= report.limit_nats
+
+
 def test_entropy_forgotten(bundles: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:
     """log q(z | x) without the scale, in the model itself."""
     model = make_latent("bernoulli")
