@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Two processes, one thread each: models this small lose by sharing work.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# Triton decides when a kernel is defined whether it interprets: these tests have their own process.
+INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,11 +43,13 @@ checks: $(STAMP) ## format, lint, types and layers, without the tests
 	@$(BIN)/lint-imports
 
 test: checks ## every check: the above, then the tests but the slow ones
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu and not kernels"
+	$(INTERPRETED) -m "kernels and not slow"
 
 # Coverage traces every line, which takes as long again: it is measured here alone.
 test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
-	$(PYTEST) -m "not gpu" --cov --cov-report=term
+	$(PYTEST) -m "not gpu and not kernels" --cov --cov-report=term
+	$(INTERPRETED) -m kernels
 
 gpu: $(STAMP) ## the tests that need a CUDA GPU
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ancestral.engine import Engine, Sampling, loop
 from ancestral.export.operators import translations
-from ancestral.train.likelihoods import categorical
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.train.likelihoods.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.inverse_cdf import inverse_cdf, unnormalised
 from tests.conftest import Load
 from tests.likelihoods import oracle
 
@@ -77,8 +77,8 @@ class FilteredDraw(torch.nn.Module):
     """Logits [b, 1, v], u [b, 1] -> a value, filtered as `step_filtered` does."""
 
     def forward(self, logits: Tensor, u: Tensor, *settings: Tensor) -> Tensor:
-        shifted, _ = categorical.unnormalised(logits)
-        return categorical.inverse_cdf(filtered(shifted, Filters(*settings)).exp(), u)[0]
+        shifted, _ = unnormalised(logits)
+        return inverse_cdf(filtered(shifted, Filters(*settings)).exp(), u)[0]
 
 
 class PlainDraw(torch.nn.Module):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ancestral.export.operators import translations
 from ancestral.sampling import Sampling
-from ancestral.train.likelihoods import categorical
-from ancestral.train.likelihoods.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.inverse_cdf import unnormalised
 
 from . import oracle
 
@@ -48,7 +48,7 @@ class Masked(torch.nn.Module):
     """Logits [b, 1, v] -> shifted logits of the filtered distribution, as `step_filtered` does."""
 
     def forward(self, logits: Tensor, *settings: Tensor) -> Tensor:
-        return filtered(categorical.unnormalised(logits)[0], Filters(*settings))
+        return filtered(unnormalised(logits)[0], Filters(*settings))
 
 
 @pytest.fixture(scope="module")

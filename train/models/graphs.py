@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
-from ancestral.train.likelihoods import categorical
-from ancestral.train.likelihoods.filters import Filters, filtered
+from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.program import Program, spec
-from ancestral.triton_kernels.append import append
+from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
+from ancestral.triton_kernels.sample_token.filters import Filters
 
 GraphName = Literal["log_prob", "logits", "redraw", "prefill", "step", "step_filtered"]
 GRAPH_NAMES: tuple[GraphName, ...] = get_args(GraphName)
@@ -191,45 +191,34 @@ class Step(AutoregressiveProgram):
         (u, observed), (label, rest) = tensors[:2], self._split(tensors[2:])
         filters, rest = (Filters(*rest[:4]), rest[4:]) if self.filters else (None, rest)
         position, values, log_p, *cache = rest
-        log_q = cache.pop(0) if self.filters else None
+        state = Drawn(position, values, log_p, cache.pop(0) if self.filters else None)
         last = self.model.data.length - 1
         start = position.clamp_max(last)
         at = start[:, None] if offsets is None else start[:, None] + offsets
         tokens = values.gather(1, (at - 1).clamp_min(0))
         named = dict(zip(self.cache_names, cache, strict=True))
         parameters, new = self.model.extend(tokens, start, named, label)
-        forced = observed.gather(1, at)
         if self.keeps:
             finished = (position > last)[:, None]
-            forced = torch.where(finished, values.gather(1, at), forced)
-        value, log_p_at, log_q_at = self._draw(parameters, u.gather(1, at), forced, filters)
-        if self.keeps:
-            log_p_at = torch.where(finished, log_p.gather(1, at), log_p_at)
             new = {name: self._kept(name, finished, named, new) for name in new}
-        state = [append(values, start, value), append(log_p, start, log_p_at)]
-        if log_q is not None and log_q_at is not None:
-            if self.keeps:
-                log_q_at = torch.where(finished, log_q.gather(1, at), log_q_at)
-            state.append(append(log_q, start, log_q_at))
-        following = (position + at.shape[1]).clamp_max(last + 1)
-        return following, *state, *(new[name] for name in self.cache_names)
+        drawn = self._drawn(parameters, at, (u, observed), state, filters)
+        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
 
-    def _draw(
-        self, parameters: Tensor, u: Tensor, forced: Tensor, filters: Filters | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values [b, s], log p of them, and log q of those that were drawn; nats, float32."""
-        likelihood = self.model.likelihood
-        if filters is None:
-            value, log_p = likelihood.draw_or_take(parameters, u, forced)
-            return value, log_p.float(), None
-        shifted, w = categorical.unnormalised(likelihood.logits(parameters))
-        kept = filtered(shifted, filters)
-        drawn, mass = categorical.inverse_cdf(kept.exp(), u)
-        value = torch.where(forced >= 0, forced, drawn)
-        index = value[..., None]
-        log_p = shifted.gather(-1, index)[..., 0] - w.sum(dim=-1).log()
-        log_q = kept.gather(-1, index)[..., 0] - mass.log()
-        return value, log_p.float(), torch.where(forced >= 0, 0.0, log_q).float()
+    def _drawn(
+        self,
+        parameters: Tensor,
+        at: Tensor,
+        given: tuple[Tensor, Tensor],
+        state: Drawn,
+        filters: Filters | None,
+    ) -> Drawn:
+        """Values and log-probabilities recorded at a block of positions, in nats, float32."""
+        likelihood, (u, observed) = self.model.likelihood, given
+        if filters is not None or isinstance(likelihood, Categorical):
+            logits = likelihood.logits(parameters)
+            return sample_token(logits, at, u, observed, state, filters, not self.keeps)
+        value, log_p = likelihood.draw_or_take(parameters, u.gather(1, at), observed.gather(1, at))
+        return record(state, at, (value, log_p, None), not self.keeps)
 
     def _kept(
         self, name: str, finished: Tensor, old: dict[str, Tensor], new: dict[str, Tensor]

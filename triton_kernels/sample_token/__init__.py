@@ -1,0 +1,109 @@
+"""The end of a sampling step: from the logits of a position to its value and their log-probability.
+
+With l the logits of row r at its position n, and u the uniform of that position,
+
+    z = l - max l           log p(i) = z_i - log sum exp z
+    z' = the filtered z     log q(i) = z'_i - log sum exp z',    or z' = z without filters
+    value = observed[r, n], where it is >= 0;  else the first i with C_i >= u C_last,
+            C the cumulative sum of exp z'
+
+and value, log p, log q (0 where observed) are written at n; the row's position is then n + 1. A row
+at position T has ended: nothing of it changes.
+
+References:
+    Devroye (1986), Non-uniform random variate generation, section III.2 (inversion).
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ancestral.triton_kernels.append import append
+from ancestral.triton_kernels.overridable import overridable
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.inverse_cdf import (
+    draw_or_take,
+    inverse_cdf,
+    unnormalised,
+)
+
+
+class Drawn(NamedTuple):
+    """What a loop has drawn so far, and where each row is."""
+
+    position: Int64[Tensor, " b"]
+    values: Int64[Tensor, "b T"]
+    log_p: Float[Tensor, "b T"]
+    log_q: Float[Tensor, "b T"] | None
+
+
+@overridable
+def sample_token(
+    logits: Float[Tensor, "b s v"],
+    at: Int64[Tensor, "b s"],
+    u: Float[Tensor, "b T"],
+    observed: Int64[Tensor, "b T"],
+    state: Drawn,
+    filters: Filters | None,
+    repeats: bool,
+) -> Drawn:
+    """Draw or take the values of a block of positions, and record them.
+
+    Args:
+        logits: of each position of the block.
+        at: its positions; the first is the row's own, or T - 1 where the row has ended.
+        u: uniforms in (0, 1) of every position.
+        observed: values that win, -1 where free.
+        state: values and log-probabilities in nats so far; log_q where there are filters.
+        filters: what the draw is filtered by, or None.
+        repeats: whether logits of a row that has ended are again those of its last position, so
+            that the row would not change anyway.
+
+    Returns:
+        the state after the block.
+    """
+    uniform, forced = u.gather(1, at), observed.gather(1, at)
+    if filters is None:
+        value, log_p = draw_or_take(logits, uniform, forced)
+        return record(state, at, (value, log_p, None), repeats)
+    shifted, w = unnormalised(logits)
+    kept = filtered(shifted, filters)
+    drawn, mass = inverse_cdf(kept.exp(), uniform)
+    value = torch.where(forced >= 0, forced, drawn)
+    index = value[..., None]
+    log_p = shifted.gather(-1, index)[..., 0] - w.sum(dim=-1).log()
+    log_q = kept.gather(-1, index)[..., 0] - mass.log()
+    return record(state, at, (value, log_p, torch.where(forced >= 0, 0.0, log_q)), repeats)
+
+
+def record(
+    state: Drawn,
+    at: Int64[Tensor, "b s"],
+    new: tuple[Int64[Tensor, "b s"], Float[Tensor, "b s"], Float[Tensor, "b s"] | None],
+    repeats: bool,
+) -> Drawn:
+    """The state with value, log p and log q written at a block of positions.
+
+    Args:
+        state: so far.
+        at: positions, as in `sample_token`.
+        new: value, log p and log q of each.
+        repeats: as there.
+    """
+    last, start = state.values.shape[1] - 1, at[:, 0]
+    ended = (state.position > last)[:, None]
+
+    def written(old: Tensor, block: Tensor) -> Tensor:
+        if not repeats:
+            block = torch.where(ended, old.gather(1, at), block)
+        return append(old, start, block)
+
+    value, log_p, log_q = new
+    return Drawn(
+        (state.position + at.shape[1]).clamp_max(last + 1),
+        written(state.values, value),
+        written(state.log_p, log_p.float()),
+        None if state.log_q is None or log_q is None else written(state.log_q, log_q.float()),
+    )
