@@ -11,7 +11,7 @@ INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all checks gpu bench clean
+.PHONY: help install demo test test-all checks gpu bench kernels-table clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -63,6 +63,9 @@ gpu: $(STAMP) ## the tests that need a CUDA GPU
 
 bench: $(STAMP) ## append benchmark rows to benchmarks/results
 	@$(BIN)/python -m benchmarks.run
+
+kernels-table: $(STAMP) ## compile every kernel, write docs/kernels-compiled.md
+	@$(BIN)/python -m ancestral.triton_kernels.compile --table docs/kernels-compiled.md
 
 clean: ## remove what was built, cached and drawn; .venv too
 	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \

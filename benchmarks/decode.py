@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine import Engine, loop
+from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding
 from ancestral.signature import GraphSignature, TensorSpec
 from benchmarks.cases import Case, plain_graph
@@ -29,8 +30,8 @@ class Given:
     @classmethod
     def of(cls, case: Case, rows: int) -> "Given":
         """Uniform values before the prefix, by seed."""
-        u = loop.Noise(0, 0).uniforms(rows, case.length)
-        values = (loop.Noise(1, 0).uniforms(rows, case.length) * case.levels).astype(np.int64)
+        u = Noise(0, 0).uniforms(rows, case.length)
+        values = (Noise(1, 0).uniforms(rows, case.length) * case.levels).astype(np.int64)
         values[:, case.prefix :] = -1
         return cls(values, u, case.prefix)
 
@@ -192,7 +193,7 @@ def _first_steps(binding: Binding, length: int, rows: int, positions: int) -> fl
     """Seconds of the first steps of an event, in the launches of the engine's loop."""
     observed = np.full((rows, length), -1, np.int64)
     arrays: dict[str, NDArray[Any]] = {
-        "u": loop.Noise(0, 0).uniforms(rows, length),
+        "u": Noise(0, 0).uniforms(rows, length),
         "observed": observed,
         "values": np.zeros_like(observed),
         "log_p": np.zeros(observed.shape, np.float32),

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from ancestral.bundle import Bundle
-from ancestral.engine import Engine, loop
+from ancestral.engine import Engine
 from ancestral.engine.measure import memory_now, memory_peak
+from ancestral.engine.noise import Noise
 
 _NOT_CACHE = {"position", "values", "log_p", "log_q"}
 
@@ -95,7 +96,7 @@ def measure(path: Path, rows: int, prefix: int, threads: int) -> Load:
     load_s = time.perf_counter() - begin
     loaded = memory_now() - before
     observed = np.full((rows, engine.data.length), -1, np.int64)
-    u = loop.Noise(1, 0).uniforms(rows, prefix)
+    u = Noise(1, 0).uniforms(rows, prefix)
     observed[:, :prefix] = (u * engine.data.levels).astype(np.int64)
     samples = engine.sample(rows, observed=observed)
     peak = memory_peak() - before

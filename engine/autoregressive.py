@@ -11,6 +11,7 @@ from ancestral.engine import inputs, loop
 from ancestral.engine.classify import Classification, classify
 from ancestral.engine.engine import Engine
 from ancestral.engine.loop import Progress
+from ancestral.engine.noise import Noise
 from ancestral.engine.particles import Completion, complete
 from ancestral.engine.session import Array, Binding
 from ancestral.engine.verify import verify
@@ -120,7 +121,7 @@ class AutoregressiveEngine(Engine):
         forced = inputs.observed(observed, n, self.data, first)
         if not isinstance(sampling, Sampling):
             raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
-        loop.Noise(seed, first_index).check(n)
+        Noise(seed, first_index).check(n)
         graph = "step" if sampling.unfiltered else "step_filtered"
         most = loop.rows_per_batch(self.session(graph).signature)
         rows = most if batch is None else inputs.count("batch", batch, 1)
@@ -137,7 +138,7 @@ class AutoregressiveEngine(Engine):
                 graph,
                 np.array(forced[start : start + rows]),
                 None if label is None else label[start : start + rows],
-                loop.Noise(seed, first_index + start),
+                Noise(seed, first_index + start),
                 sampling,
                 report,
             )
@@ -149,12 +150,12 @@ class AutoregressiveEngine(Engine):
         graph: str,
         forced: NDArray[np.int64],
         label: NDArray[np.int64] | None,
-        noise: loop.Noise,
+        noise: Noise,
         sampling: Sampling,
         report: Callable[[int], None],
     ) -> Samples:
-        size, t = forced.shape
-        given = {"u": noise.uniforms(size, t), **loop.filters(sampling, size, self.data.levels)}
+        size = len(forced)
+        given = loop.filters(sampling, size, self.data.levels)
         if label is not None:
             given["label"] = label
         drawn = loop.draw(
@@ -164,7 +165,9 @@ class AutoregressiveEngine(Engine):
             first_position=self.bundle.manifest.first_position,
             prefill=loop.takes_blocks(self.session(graph).signature),
             on_steps=lambda steps: report(steps * size),
+            noise=noise,
         )
+        drawn.check(noise.first_index)
         return Samples(
             self.data.in_place(drawn.values),
             drawn.log_p.sum(axis=1, dtype=np.float64),
@@ -204,7 +207,7 @@ class AutoregressiveEngine(Engine):
         """
         n = inputs.count("particles", particles, 1)
         label = self._labels(labels, 1)
-        noise = loop.Noise(seed, inputs.count("first_index", first_index, 0))
+        noise = Noise(seed, inputs.count("first_index", first_index, 0))
         event = inputs.observed(observed, 1, self.data, self.bundle.manifest.first_position)[0]
         return complete(self, event, None if label is None else int(label[0]), noise, n, progress)
 

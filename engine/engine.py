@@ -39,15 +39,20 @@ class Engine(ABC):
         device: str = "cpu",
         threads: int | None = None,
         model: Any = None,
+        dtype: str = "float32",
+        batch_invariant: bool = False,
     ) -> E:
         """Check a bundle and open a backend; graphs are loaded when they are first needed.
 
         Args:
             path: the bundle's directory.
-            backend: torch or onnxruntime.
+            backend: torch, onnxruntime or triton.
             device: cpu, cuda or cuda:N.
             threads: of the runtime; its own choice where None.
-            model: for backend torch, a model of your own class; the weights are loaded into it.
+            model: for torch and triton, a model of your own class; the weights are loaded into it.
+            dtype: for triton, what it computes in: float32, bfloat16 or float16.
+            batch_invariant: for triton, whether the bits of a row must not depend on the batch that
+                it is in; docs/kernels.md has what it costs.
 
         Raises:
             BundleError: the bundle is not sound; every problem is named.
@@ -64,7 +69,15 @@ class Engine(ABC):
             raise InvalidInput(
                 f"{path}: expected a bundle of kind {cls.kind}, got {found}: {chosen.advice}"
             )
-        opened = open_backend(backend, bundle, device=device, threads=threads, model=model)
+        opened = open_backend(
+            backend,
+            bundle,
+            device=device,
+            threads=threads,
+            model=model,
+            dtype=dtype,
+            batch_invariant=batch_invariant,
+        )
         return cast(E, chosen(bundle, opened))
 
     @property

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
-from ancestral.philox import uniforms
+from ancestral.errors import NotADistribution
 from ancestral.sampling import Sampling
 from ancestral.signature import GraphSignature
 
@@ -16,6 +17,8 @@ STEPS_PER_LAUNCH = 64
 ROW_BYTES = 2**29
 """Memory that the rows of one batch may take for what is carried."""
 MOST_ROWS = 256
+_TOLD = 8
+"""Samples that an error names."""
 
 Progress = Callable[[int, int], None]
 """Told how many positions of how many are done."""
@@ -29,30 +32,21 @@ class Drawn:
     log_p: NDArray[np.float32]
     log_q: NDArray[np.float32]
 
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """The uniforms of consecutive samples: sample i has those of (seed, first_index + i)."""
-
-    seed: int
-    first_index: int
-
-    def uniforms(self, rows: int, positions: int) -> NDArray[np.float32]:
-        """Uniforms [rows, positions].
+    def check(self, first_index: int) -> None:
+        """Refuse what was drawn from no distribution.
 
         Raises:
-            InvalidInput: the seed or an index is out of range.
+            NotADistribution: a log-probability is NaN; the samples are named.
         """
-        indices = np.arange(self.first_index, self.first_index + rows, dtype=np.int64)
-        return uniforms(self.seed, indices, np.arange(positions, dtype=np.int64))
-
-    def check(self, rows: int) -> None:
-        """Refuse, before anything is drawn, what so many rows could not be drawn with.
-
-        Raises:
-            InvalidInput: the seed or an index is out of range.
-        """
-        Noise(self.seed, self.first_index + rows - 1).uniforms(1, 1)
+        rows, positions = np.nonzero(np.isnan(self.log_p))
+        if len(rows):
+            found = dict(zip(reversed(rows.tolist()), reversed(positions.tolist()), strict=True))
+            told = [f"{first_index + row} (position {found[row]})" for row in sorted(found)]
+            raise NotADistribution(
+                f"logits: expected finite ones, or some that are, got none of sample "
+                f"{', '.join(told[:_TOLD])}{', ...' if len(told) > _TOLD else ''}: the "
+                f"weights may hold NaN, or activations overflow in this dtype"
+            )
 
 
 def rows_per_batch(signature: GraphSignature) -> int:
@@ -77,16 +71,18 @@ def draw(
     first_position: int,
     prefill: bool = True,
     on_steps: Callable[[int], None] = lambda steps: None,
+    noise: Noise | None = None,
 ) -> Drawn:
     """Draw every free position of a batch, in order.
 
     Args:
         binding: of a step graph, of as many rows.
         observed: [b, t], -1 where free.
-        given: u [b, t], label [b], filters [b]: what the graph is given beside.
+        given: label [b], filters [b]: what the graph is given beside; u [b, t] without noise.
         first_position: where the model begins.
         prefill: run what all rows observe as one block, where the graph takes blocks.
         on_steps: told after each launch how many positions it did.
+        noise: what the rows draw with.
     """
     done = begin(
         binding,
@@ -95,6 +91,7 @@ def draw(
         first_position=first_position,
         prefill=prefill,
         on_steps=on_steps,
+        noise=noise,
     )
     advance(binding, observed.shape[1] - done, on_steps)
     log_p = binding.read("log_p")
@@ -111,6 +108,7 @@ def begin(
     first_position: int,
     prefill: bool = True,
     on_steps: Callable[[int], None] = lambda steps: None,
+    noise: Noise | None = None,
 ) -> int:
     """Write what a loop begins with, and run what all rows observe as one block; as `draw`.
 
@@ -119,6 +117,8 @@ def begin(
     """
     t: int = observed.shape[1]
     prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
+    if noise is not None:
+        binding.draw_from(noise)
     for name, array in given.items():
         binding.write(name, array)
     binding.write("observed", observed)

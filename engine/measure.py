@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from ancestral import errors
 from ancestral.bundle import Bundle
-from ancestral.engine import loop
 from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.backends import BACKENDS
 from ancestral.engine.inputs import count
 from ancestral.engine.measure_latent import LatentMeasureRow, measure_latent
+from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import AncestralError, InvalidInput
 
@@ -303,7 +303,7 @@ def _start(engine: AutoregressiveEngine, batch: int) -> dict[str, Array]:
     observed = np.full((batch, t), -1, np.int64)
     observed[:, :first] = 0
     arrays: dict[str, Array] = {
-        "u": loop.Noise(0, 0).uniforms(batch, t),
+        "u": Noise(0, 0).uniforms(batch, t),
         "observed": observed,
         "values": np.maximum(observed, 0),
         "log_p": np.zeros((batch, t), np.float32),
@@ -334,7 +334,7 @@ def _timed_step(binding: Binding, on_device: bool) -> float:
 
 def _log_prob_rate(engine: AutoregressiveEngine, batch: int, rounds: int) -> float:
     """Events evaluated a second, by the median round; a slow one is not repeated."""
-    u = loop.Noise(1, 0).uniforms(batch, engine.data.length)
+    u = Noise(1, 0).uniforms(batch, engine.data.length)
     x = (u * engine.data.levels).astype(np.int64)
     labels = _labels(engine, batch)
     seconds: list[float] = []

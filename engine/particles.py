@@ -30,6 +30,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from ancestral.engine import loop
+from ancestral.engine.noise import Noise
 from ancestral.philox import Stream, uniforms
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def complete(
     engine: "AutoregressiveEngine",
     observed: Int64[NDArray[np.int64], " t"],
     label: int | None,
-    noise: loop.Noise,
+    noise: Noise,
     particles: int,
     progress: loop.Progress | None = None,
 ) -> Completion:
@@ -155,13 +156,13 @@ def _filtered(
     engine: "AutoregressiveEngine",
     observed: Int64[NDArray[np.int64], " t"],
     label: int | None,
-    noise: loop.Noise,
+    noise: Noise,
     particles: int,
     progress: loop.Progress | None,
 ) -> Completion:
     """Weigh at the end of each run of observed values, and resample where free ones follow."""
     t, first = len(observed), engine.bundle.manifest.first_position
-    given: dict[str, NDArray[np.generic]] = {"u": noise.uniforms(particles, t)}
+    given: dict[str, NDArray[np.generic]] = {}
     if label is not None:
         given["label"] = np.full(particles, label, np.int64)
     told = 0
@@ -180,6 +181,7 @@ def _filtered(
         first_position=first,
         prefill=loop.takes_blocks(engine.session("step").signature),
         on_steps=report,
+        noise=noise,
     )
     weight = np.zeros(particles)
     past, resampled = 0.0, 0
@@ -208,7 +210,7 @@ def _exact(
     engine: "AutoregressiveEngine",
     observed: Int64[NDArray[np.int64], " t"],
     label: int | None,
-    noise: loop.Noise,
+    noise: Noise,
     particles: int,
     progress: loop.Progress | None,
 ) -> Completion:
@@ -246,6 +248,6 @@ def _normalised(log_weight: Weights, u: float) -> tuple[Weights, Rows]:
     return log_weight - total, systematic(log_weight, u)
 
 
-def _uniform(noise: loop.Noise, position: int) -> float:
+def _uniform(noise: Noise, position: int) -> float:
     index, at = np.array([noise.first_index]), np.array([position])
     return float(uniforms(noise.seed, index, at, stream=Stream.RESAMPLING)[0, 0])

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import NDArray
 
 from ancestral.bundle import Bundle
+from ancestral.engine.noise import Noise
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
@@ -28,6 +29,10 @@ class Binding(Protocol):
 
     def read(self, name: str) -> Array:
         """Copy of an input as it is now: a carried one holds what the last step left."""
+        ...
+
+    def draw_from(self, noise: Noise) -> None:
+        """Give the rows the uniforms of consecutive samples, as if they were written to u."""
         ...
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
@@ -73,6 +78,11 @@ class Backend(Protocol):
     @property
     def device(self) -> str:
         """cpu, or cuda with an index."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in."""
         ...
 
     def session(self, graph: str) -> Session:

@@ -72,7 +72,7 @@ def verify(engine: "AutoregressiveEngine") -> ParityReport:
         BundleError: the bundle lacks a graph or its answers.
     """
     answers = engine.bundle.known_answers()
-    limits = Limits.of(tolerance(engine.backend.name, engine.bundle.manifest.dtype), answers)
+    limits = Limits.of(tolerance(engine.backend.name, engine.backend.dtype), answers)
     label = answers.get("label")
     x, u = answers["x"], answers["u"]
     reference = answers["log_prob"]
@@ -90,6 +90,7 @@ def verify(engine: "AutoregressiveEngine") -> ParityReport:
     return ParityReport(
         backend=engine.backend.name,
         device=engine.backend.device,
+        dtype=engine.backend.dtype,
         events=len(x),
         max_abs_nats=float(np.abs(delta).max()),
         mean_abs_nats=float(np.abs(delta).mean()),

@@ -120,6 +120,7 @@ def verify(engine: "LatentEngine") -> LatentParityReport:
     return LatentParityReport(
         backend=engine.backend.name,
         device=engine.backend.device,
+        dtype=engine.backend.dtype,
         events=len(delta),
         latents=delta.shape[1],
         max_abs_nats=_worst(delta),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ancestral.engine import Engine, LatentEngine
+from tests.interpreter import quick_interpreter
 from tests.latent_toys import LATENT_TOYS, PRIOR_GRAPHS, make_latent, make_prior
 from tests.toys import BACKENDS, GRAPHS, TOYS, make
 
@@ -28,6 +29,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_sep("=", f"time per test file, {sum(seconds.values()):.1f} s in all")
     for file, duration in sorted(seconds.items(), key=lambda item: -item[1]):
         terminalreporter.write_line(f"{duration:8.2f} s  {file}")
+
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def device_of(backend: str) -> str:
+    """Where a backend runs in the tests: Triton on a GPU, or interpreted; the others on the CPU."""
+    return "cuda" if backend == "triton" and not INTERPRETED else "cpu"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interpreted() -> Iterator[None]:
+    """Where kernels are interpreted: quicker, and bundles with few known answers."""
+    if not INTERPRETED:
+        yield
+        return
+    from ancestral.export import known_answers
+
+    with quick_interpreter(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_answers, "_WORK", 1.0)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,6 +91,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     if "PYTEST_XDIST_WORKER" in os.environ:
         # Each process begins elsewhere and leaves what another is at: nobody waits for long.
+        if INTERPRETED:
+            return bundle
         worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
         every = (*TOYS, *LATENT_TOYS)
         for toy in every if worker % 2 == 0 else reversed(every):
@@ -100,7 +124,10 @@ def load(bundles: Callable[[str], Path]) -> Load:
 
     def engine(toy: str, backend: str) -> Engine:
         if (toy, backend) not in engines:
-            engines[toy, backend] = Engine.load(bundles(toy), backend=backend, threads=1)
+            device = device_of(backend)
+            engines[toy, backend] = Engine.load(
+                bundles(toy), backend=backend, device=device, threads=1
+            )
         return engines[toy, backend]
 
     return engine
@@ -118,7 +145,10 @@ def latent_toy(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=BACKENDS, scope="session")
+@pytest.fixture(
+    params=[*BACKENDS, pytest.param("triton", marks=[pytest.mark.kernels, pytest.mark.slow])],
+    scope="session",
+)
 def backend(request: pytest.FixtureRequest) -> str:
     """Name of a backend."""
     return str(request.param)

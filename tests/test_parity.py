@@ -11,6 +11,7 @@ from ancestral.parity import ParityReport, tolerance
 PASSED = ParityReport(
     backend="torch",
     device="cpu",
+    dtype="float32",
     events=4,
     max_abs_nats=1e-6,
     mean_abs_nats=1e-7,

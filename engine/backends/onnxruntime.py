@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ancestral.bundle import Bundle
+from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
@@ -25,6 +26,7 @@ class OnnxRuntimeBackend:
     """ONNX Runtime on the CPU; or on CUDA, tensors bound on the device, TF32 off."""
 
     name = "onnxruntime"
+    dtype = "float32"
 
     def __init__(self, bundle: Bundle, *, device: str, threads: int | None) -> None:
         """Check that this runtime can do it.
@@ -133,6 +135,10 @@ class OnnxRuntimeBinding:
 
     def read(self, name: str) -> Array:
         return self._buffer(name).read()
+
+    def draw_from(self, noise: Noise) -> None:
+        shape = self._owner.signature.input("u").shape({"b": self._rows})
+        self.write("u", noise.uniforms(*shape))
 
     def gather(self, rows: Array) -> None:
         for pair in self._owner.signature.carried:

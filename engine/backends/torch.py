@@ -4,32 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import Tensor
 
 from ancestral.bundle import Bundle
+from ancestral.engine.backends.programs import load_weights, program_of
+from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, rows_in_block
-from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
+from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.signature import GraphSignature
-from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import (
-    FAMILIES,
-    Model,
-    build_model,
-    config_from_json,
-    model_config,
-)
-from ancestral.train.models.graphs import GRAPH_NAMES, AutoregressiveProgram, build
-from ancestral.train.models.latent_graphs import LATENT_GRAPH_NAMES, build_latent
-from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.families import Model
+from ancestral.train.models.graphs import AutoregressiveProgram
 from ancestral.train.models.program import Program
+from ancestral.triton_kernels.references import references
 
 
 class TorchBackend:
     """PyTorch on the CPU or on CUDA, in fp32; TF32 is switched off, for the whole process."""
 
     name = "torch"
+    dtype = "float32"
 
     def __init__(
         self,
@@ -60,7 +53,7 @@ class TorchBackend:
         self.device = device
         self._threads = threads
         self._bundle = bundle
-        self._model = _load(bundle, model).to(device).eval()
+        self._model = load_weights(bundle, model).to(device).eval()
 
     def session(self, graph: str) -> "TorchSession":
         """The program of a graph of the bundle.
@@ -68,72 +61,11 @@ class TorchBackend:
         Raises:
             BundleError: the bundle has no such graph.
         """
-        program = None
-        if graph in self._bundle.manifest.graphs:
-            program = _program(graph, self._model)
-        if program is None:
-            raise BundleError(
-                f"{self._bundle.path}: expected a graph {graph!r}, "
-                f"got {sorted(self._bundle.manifest.graphs)}: export the model again with it"
-            )
-        return TorchSession(
-            program.eval(), self._bundle.manifest.graphs[graph].signature, self.device
-        )
+        program, signature = program_of(graph, self._bundle, self._model)
+        return TorchSession(program, signature, self.device)
 
     def of(self, bundle: Bundle) -> "TorchBackend":
         return TorchBackend(bundle, device=self.device, threads=self._threads)
-
-
-def _program(graph: str, model: Model) -> Program | None:
-    """The program of that name, if the kind of model has one."""
-    if isinstance(model, AutoregressiveModel):
-        return build(graph, model) if graph in GRAPH_NAMES else None
-    return build_latent(graph, model) if graph in LATENT_GRAPH_NAMES else None
-
-
-def _load(bundle: Bundle, model: Model | None) -> Model:
-    component = bundle.manifest.components["model"]
-    if model is None:
-        if component.family not in FAMILIES:
-            raise BundleError(
-                f"{bundle.path}: this ancestral has no model family {component.family!r}: "
-                f"give the model: Engine.load(..., backend='torch', model=...)"
-            )
-        config = config_from_json(component.family, component.config)
-        model = build_model(config, bundle.manifest.data)
-    else:
-        _check_own(model, bundle)
-    try:
-        # A tensor that the model shares under two names stands in the file once.
-        load_model(model, bundle.weights_file)
-    except (RuntimeError, SafetensorError, OSError) as error:
-        raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
-    return model.float()
-
-
-def _check_own(model: Model, bundle: Bundle) -> None:
-    """Compare a user's model with what the bundle says.
-
-    Raises:
-        InvalidInput: it is no such model, or one of other events, caches or configuration.
-    """
-    manifest = bundle.manifest
-    kind = AutoregressiveModel if manifest.latent is None else LatentVariableModel
-    if not isinstance(model, kind):
-        raise InvalidInput(f"model: expected {kind.__name__}, got {model!r}")
-    first = model.first_position if isinstance(model, AutoregressiveModel) else 0
-    pairs: dict[str, tuple[object, object]] = {
-        "data": (manifest.data, model.data),
-        "first_position": (manifest.first_position, first),
-        "config": (manifest.components["model"].config, model_config(model)),
-    }
-    for name, entry in manifest.graphs.items():
-        program = _program(name, model)
-        if program is not None:
-            pairs[f"signature of {name}"] = (entry.signature, program.signature)
-    for what, (expected, got) in pairs.items():
-        if expected != got:
-            raise InvalidInput(f"model: expected {what} {expected}, got {got}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +80,7 @@ class TorchSession:
         tensors = [
             torch.tensor(inputs[spec.name], device=self.device) for spec in self.signature.inputs
         ]
-        with torch.no_grad():
+        with torch.no_grad(), references():
             outputs = self.program(*tensors)
         names = [spec.name for spec in self.signature.outputs]
         return {n: t.cpu().numpy() for n, t in zip(names, outputs, strict=True)}
@@ -188,6 +120,10 @@ class TorchBinding:
     def read(self, name: str) -> Array:
         return self._tensor(name).cpu().numpy().copy()
 
+    def draw_from(self, noise: Noise) -> None:
+        u = self._tensor("u")
+        self.write("u", noise.uniforms(*u.shape))
+
     def gather(self, rows: Array) -> None:
         index = torch.tensor(rows, device=self._owner.device)
         for pair in self._owner.signature.carried:
@@ -201,7 +137,7 @@ class TorchBinding:
         outputs = [spec.name for spec in signature.outputs]
         size = len(self._tensor(signature.carried[0].input))
         rows = size if block == 1 else rows_in_block(block, program.model.data.levels)
-        with torch.no_grad():
+        with torch.no_grad(), references():
             for _ in range(steps):
                 parts = [
                     program(*self._inputs(slice(start, start + rows)))

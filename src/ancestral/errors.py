@@ -5,6 +5,7 @@
     ├── BundleError (ValueError)             a bundle is missing, altered, foreign or too new
     ├── CheckpointError (ValueError)         a checkpoint is missing, altered or of another model
     ├── ExportError (RuntimeError)           a graph could not be made, or breaks one of its laws
+    ├── NotADistribution (ArithmeticError)   what a model predicts are no probabilities: NaN
     ├── ParityError (AssertionError)         a backend does not keep the probabilities
     └── BackendUnavailable (ImportError)     a backend cannot run here, with what to install
 
@@ -30,6 +31,10 @@ class CheckpointError(AncestralError, ValueError):
 
 class ExportError(AncestralError, RuntimeError):
     """A graph could not be made, or breaks a rule that it must keep."""
+
+
+class NotADistribution(AncestralError, ArithmeticError):
+    """What a model predicts are no probabilities."""
 
 
 class ParityError(AncestralError, AssertionError):

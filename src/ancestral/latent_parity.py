@@ -12,6 +12,7 @@ class LatentParityReport:
     Attributes:
         backend: its name.
         device: where it ran.
+        dtype: what it computed in.
         events: number of events compared.
         latents: of each event; 1 for codes.
         max_abs_nats: largest |delta log w| of an event and one of its latents, from the event on:
@@ -37,6 +38,7 @@ class LatentParityReport:
 
     backend: str
     device: str
+    dtype: str
     events: int
     latents: int
     max_abs_nats: float

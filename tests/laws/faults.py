@@ -13,6 +13,7 @@ from ancestral.engine import Engine
 from ancestral.train.models import transformer
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.cached_attention import cached_attention
+from tests.conftest import device_of
 from tests.tamper import edited, set_attribute
 from tests.toys import transformer as make_transformer
 
@@ -21,8 +22,9 @@ functional = torch.nn.functional
 
 def plant(bundle: Path, folder: Path, fault: str, toy: str, backend: str) -> Engine:
     """An engine with that fault, on that backend."""
-    if backend == "torch":
-        return Engine.load(bundle, backend=backend, threads=1, model=faulty_model(fault, toy))
+    if backend != "onnxruntime":
+        model, device = faulty_model(fault, toy), device_of(backend)
+        return Engine.load(bundle, backend=backend, device=device, threads=1, model=model)
     edit, graphs = _EDITS[fault]
     return Engine.load(edited(bundle, folder, edit, graphs), backend=backend, threads=1)
 
@@ -73,7 +75,7 @@ _attention = functional.scaled_dot_product_attention
 
 def _peek(q: Tensor, k: Tensor, v: Tensor, *, enable_gqa: bool, **_: Any) -> Tensor:
     t = q.shape[2]
-    mask = torch.ones(t, t, dtype=torch.bool).tril(diagonal=1)
+    mask = torch.ones(t, t, dtype=torch.bool, device=q.device).tril(diagonal=1)
     return _attention(q, k, v, mask, enable_gqa=enable_gqa)
 
 
@@ -90,14 +92,16 @@ def _again(q: Tensor, new: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tenso
 
 def _unmasked(q: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     new = cached_attention(q, *rest)
-    every = torch.ones(len(q), 1, q.shape[1], new[1].shape[2], dtype=torch.bool)
+    shape = (len(q), 1, q.shape[1], new[1].shape[2])
+    every = torch.ones(shape, dtype=torch.bool, device=q.device)
     return _again(q, new, every), new[1], new[2]
 
 
 def _forgetful(q: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     new, position = cached_attention(q, *rest), rest[-1]
-    slots = (position[:, None] + torch.arange(q.shape[1]))[:, None, :, None]
-    slot = torch.arange(new[1].shape[2])
+    slots = position[:, None] + torch.arange(q.shape[1], device=q.device)
+    slots = slots[:, None, :, None]
+    slot = torch.arange(new[1].shape[2], device=q.device)
     mask = (slot <= slots) & ((slot > 0) | (slots == 0))
     return _again(q, new, mask), new[1], new[2]
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ancestral.engine import Engine, loop
+from ancestral.engine import Engine
+from ancestral.engine.noise import Noise
 from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
 from tests.toys import make
@@ -17,7 +18,7 @@ Floats = NDArray[np.floating]
 
 def limits(engine: Engine) -> Limits:
     """How far two computations of one log-probability, in nats, or of one edge may be apart."""
-    entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
+    entry = tolerance(engine.backend.name, engine.backend.dtype)
     return Limits.of(entry, engine.bundle.known_answers())
 
 
@@ -51,7 +52,7 @@ def given(
     engine: Engine, n: int, label: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.generic]]:
     """What a step graph of n rows is given."""
-    u = loop.Noise(11, 0).uniforms(n, engine.data.length)
+    u = Noise(11, 0).uniforms(n, engine.data.length)
     return {"u": u} | ({} if label is None else {"label": label})
 
 

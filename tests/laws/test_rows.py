@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ancestral.engine import Engine, loop
+from ancestral.engine import Engine
+from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
 from tests.conftest import Load
 
@@ -52,7 +53,7 @@ def check_batches(engine: Engine, toy: str, first_index: int, batch: int | None)
         batch=batch,
     )
     x = engine.data.in_order(np.concatenate([each.x for each in part]))
-    u = loop.Noise(9, 0).uniforms(n, x.shape[1])
+    u = Noise(9, 0).uniforms(n, x.shape[1])
     margin = margins(toy, whole, label, u)[skip:]
     assert_same_draws(x, whole[skip:], margin, limits(engine).cdf)
 

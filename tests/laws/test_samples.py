@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ancestral.engine import Engine, Samples, Sampling, loop
+from ancestral.engine import Engine, Samples, Sampling
+from ancestral.engine.noise import Noise
 from tests.conftest import Load
 
 from .faults import plant
@@ -42,7 +43,7 @@ def check_evaluated_again(engine: Engine) -> None:
 def check_fixed_point(engine: Engine, toy: str) -> None:
     forced = observed(engine)
     s = draw(engine, observed=forced)
-    x, u = engine.data.in_order(s.x), loop.Noise(SEED, 0).uniforms(N, forced.shape[1])
+    x, u = engine.data.in_order(s.x), Noise(SEED, 0).uniforms(N, forced.shape[1])
     redrawn = engine.data.in_order(engine.redraw(s.x, u, s.labels))
     redrawn = np.where(forced >= 0, forced, redrawn)
     assert_same_draws(redrawn, x, margins(toy, x, s.labels, u), limits(engine).cdf)
@@ -143,7 +144,7 @@ def test_backends_agree(load: Load, toy: str) -> None:
     forced[:, 1:] = -1
     one, other = (draw(engine, observed=forced) for engine in (torch, onnxruntime))
     x = torch.data.in_order(one.x)
-    u = loop.Noise(SEED, 0).uniforms(*x.shape)
+    u = Noise(SEED, 0).uniforms(*x.shape)
     margin = margins(toy, x, one.labels, u)
     assert_same_draws(torch.data.in_order(other.x), x, margin, limits(onnxruntime).cdf)
     placed = torch.data.in_place(forced)

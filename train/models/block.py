@@ -11,10 +11,10 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, silu
 
 from ancestral.train.models.dropout import dropout
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.triton_kernels.linear import Activation, linear
 from ancestral.triton_kernels.residual_norm import norm, residual_norm
 
 
@@ -26,10 +26,11 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.randn(d_in, d_out) * (scale * d_in**-0.5))
         self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
 
-    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        """Apply the map to the last axis."""
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+    def forward(
+        self, x: Float[Tensor, "*b i"], activation: Activation = "none"
+    ) -> Float[Tensor, "*b o"]:
+        """Apply the map to the last axis, and the activation to its result."""
+        return linear(x, self.weight, self.bias, activation)
 
 
 class Norm(nn.Module):
@@ -92,15 +93,7 @@ class Block(nn.Module):
         return h, dropout(self._feed(normed), c.dropout, self.training)
 
     def _feed(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
-        inner = self.up(h)
-        match self.config.activation:
-            case "swiglu":
-                gate, value = inner.chunk(2, dim=-1)
-                return self.down(silu(gate) * value)
-            case "gelu_tanh":
-                return self.down(gelu(inner, approximate="tanh"))
-            case "gelu":
-                return self.down(gelu(inner))
+        return self.down(self.up(h, self.config.activation))
 
 
 def rotary_angles(length: int, head: int, base: float) -> Float[Tensor, "t half"]:

@@ -14,6 +14,7 @@ from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.program import Program, spec
+from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters
 
@@ -192,14 +193,11 @@ class Step(AutoregressiveProgram):
         filters, rest = (Filters(*rest[:4]), rest[4:]) if self.filters else (None, rest)
         position, values, log_p, *cache = rest
         state = Drawn(position, values, log_p, cache.pop(0) if self.filters else None)
-        last = self.model.data.length - 1
-        start = position.clamp_max(last)
-        at = start[:, None] if offsets is None else start[:, None] + offsets
-        tokens = values.gather(1, (at - 1).clamp_min(0))
+        start, at, tokens = consume(values, position, offsets)
         named = dict(zip(self.cache_names, cache, strict=True))
         parameters, new = self.model.extend(tokens, start, named, label)
         if self.keeps:
-            finished = (position > last)[:, None]
+            finished = (position >= self.model.data.length)[:, None]
             new = {name: self._kept(name, finished, named, new) for name in new}
         drawn = self._drawn(parameters, at, (u, observed), state, filters)
         return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture
+from ancestral.triton_kernels.linear import linear
 
 _LOG_SCALE = -2.0
 """Of a fresh mixture's components, where the levels span 2."""
@@ -27,6 +28,5 @@ class Head(nn.Module):
                 self.bias[2 * k :] = _LOG_SCALE
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b p"]:
-        """Parameters of each position."""
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+        """Parameters of each position, at least in float32."""
+        return linear(x, self.weight, self.bias, wide=True)

@@ -15,6 +15,7 @@ from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
 from ancestral.triton_kernels.append import append
+from ancestral.triton_kernels.embed import Tables, embed, slots_from
 
 Start = Literal["learned"] | int | None
 """A learned symbol, the id of a token, or none: then x_0 must be observed."""
@@ -114,24 +115,26 @@ class Inputs(nn.Module):
         Raises:
             InvalidInput: no label to a model of p(x | y).
         """
-        if isinstance(self.start_token, int):
-            tokens = torch.where(slots == 0, self.start_token, tokens)
-        h = self.token(tokens)
-        if self.start is not None:
-            h = torch.where(slots[..., None] == 0, self.start.weight[0], h)
-        if self.position is not None:
-            h = h + self.position(slots)
-        if self.label is not None:
-            if label is None:
-                raise InvalidInput(
-                    f"label: expected one of {self.data.num_classes} classes, got none"
-                )
-            h = h + self.label(label)[:, None]
-        if self.above is not None:
-            source = self.source[slots]
-            gathered = consumed.gather(1, source.clamp_min(0).expand(consumed.shape[0], -1))
-            h = h + self.above(torch.where(source < 0, self.data.levels, gathered))
-        return h
+        if self.label is None:
+            label = None
+        elif label is None:
+            raise InvalidInput(f"label: expected one of {self.data.num_classes} classes, got none")
+        return embed(tokens, consumed, slots, label, self._tables())
+
+    def _tables(self) -> Tables:
+        modules = (self.start, self.position, self.label, self.above)
+        start, position, label, above = (
+            None if module is None else module.weight for module in modules
+        )
+        return Tables(
+            token=self.token.weight,
+            start=start,
+            start_token=self.start_token if isinstance(self.start_token, int) else None,
+            position=position,
+            label=label,
+            above=above,
+            source=None if above is None else self.source,
+        )
 
     def parallel(
         self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
@@ -156,7 +159,7 @@ class Inputs(nn.Module):
             cache: the entries of cache_spec among others; they are replaced by the new ones.
             label: class of each event.
         """
-        slots = first[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        slots = slots_from(first, tokens)
         consumed = tokens
         if self.above is not None:
             consumed = cache["consumed"] = append(cache["consumed"], first, tokens)

@@ -27,6 +27,8 @@ from ancestral.train.models.head import Head
 from ancestral.train.models.inputs import Inputs
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
+from ancestral.triton_kernels.embed import slots_from
+from ancestral.triton_kernels.linear import linear
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [b, s, h d], k [b, s, g d], v [b, s, g d]) -> y [b, s, h d]."""
@@ -152,7 +154,7 @@ class Transformer(AutoregressiveModel):
     ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
         """Append the block to the cache; where there is no start symbol, positions begin at 1."""
         first = position - 1 if self.first_position else position
-        slots = first[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        slots = slots_from(first, tokens)
         new = dict(cache)
         h = self.inputs.extend(tokens, first, new, label)
 
@@ -177,5 +179,4 @@ class Transformer(AutoregressiveModel):
         _, h = self.norm(h, y)
         if self.head is not None:
             return self.head(h)
-        rows = torch.nn.functional.linear(h.flatten(0, 1), self.inputs.token.weight)
-        return rows.unflatten(0, h.shape[:2])
+        return linear(h, self.inputs.token.weight, transposed=True, wide=True)

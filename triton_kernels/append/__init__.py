@@ -28,6 +28,26 @@ def append_reference(
     return buffer.scatter(1, slots, block)
 
 
+@torch.library.custom_op("ancestral::append_", mutates_args=("buffer",))
+def append_(buffer: Tensor, position: Tensor, block: Tensor) -> None:
+    """The same in place."""
+    buffer.copy_(append_reference(buffer, position, block))
+
+
+@append.register_kernel("cuda")
+def _(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
+    from ancestral.triton_kernels.append.kernel import launch
+
+    return launch(buffer.clone(), position, block)
+
+
+@append_.register_kernel("cuda")
+def _(buffer: Tensor, position: Tensor, block: Tensor) -> None:
+    from ancestral.triton_kernels.append.kernel import launch
+
+    launch(buffer, position, block)
+
+
 @append.register_fake
 def _(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
     return torch.empty_like(buffer)

@@ -59,8 +59,45 @@ def cached_attention_reference(
     return y.transpose(1, 2).flatten(-2).contiguous(), k_cache, v_cache
 
 
+@torch.library.custom_op("ancestral::cached_attention_", mutates_args=("k_cache", "v_cache"))
+def cached_attention_(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+) -> Tensor:
+    """The same with the caches written in place: y alone, [b, s, h d]."""
+    y, new_k, new_v = cached_attention_reference(q, k, v, k_cache, v_cache, position)
+    k_cache.copy_(new_k)
+    v_cache.copy_(new_v)
+    return y
+
+
 @cached_attention.register_fake
 def _(
     q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(q), torch.empty_like(k_cache), torch.empty_like(v_cache)
+    return q.new_empty(q.shape), torch.empty_like(k_cache), torch.empty_like(v_cache)
+
+
+@cached_attention_.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+) -> Tensor:
+    return q.new_empty(q.shape)
+
+
+@cached_attention.register_kernel("cuda")
+def _(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from ancestral.triton_kernels.cached_attention.kernel import launch
+
+    k_cache, v_cache = k_cache.clone(), v_cache.clone()
+    return launch(q, k, v, k_cache, v_cache, position), k_cache, v_cache
+
+
+@cached_attention_.register_kernel("cuda")
+def _(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+) -> Tensor:
+    from ancestral.triton_kernels.cached_attention.kernel import launch
+
+    return launch(q, k, v, k_cache, v_cache, position)

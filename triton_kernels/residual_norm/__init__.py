@@ -69,6 +69,15 @@ def _(
     return torch.empty_like(x), torch.empty_like(x)
 
 
+@residual_norm.register_kernel("cuda")
+def _(
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, rms: bool
+) -> tuple[Tensor, Tensor]:
+    from ancestral.triton_kernels.residual_norm.kernel import launch
+
+    return launch(x, y, weight, bias, epsilon, rms)
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     _, y, weight, bias, ctx.epsilon, ctx.rms = inputs
     ctx.branch = y.dtype

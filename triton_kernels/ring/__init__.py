@@ -54,6 +54,36 @@ def ring_reference(
     return torch.where(at[..., None] < 0, 0.0, taps), written
 
 
+@torch.library.custom_op("ancestral::ring_", mutates_args=("buffer",))
+def ring_(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]) -> Tensor:
+    """The same with the buffer written in place: taps alone."""
+    taps, written = ring_reference(buffer, value, position, offsets)
+    buffer.copy_(written)
+    return taps
+
+
+@ring.register_kernel("cuda")
+def _(
+    buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    from ancestral.triton_kernels.ring.kernel import launch
+
+    return launch(buffer.clone(), value, position, offsets)
+
+
+@ring_.register_kernel("cuda")
+def _(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]) -> Tensor:
+    from ancestral.triton_kernels.ring.kernel import launch
+
+    return launch(buffer, value, position, offsets)[0]
+
+
+@ring_.register_fake
+def _(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]) -> Tensor:
+    b, _, _, d = buffer.shape
+    return buffer.new_empty(b, len(offsets), d)
+
+
 @ring.register_fake
 def _(
     buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]

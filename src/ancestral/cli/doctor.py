@@ -47,6 +47,13 @@ print(json.dumps(
     {"devices": sorted(devices), "version": onnxruntime.__version__, "oldest": list(OLDEST)}
 ))
 """,
+    "triton": """
+import json, torch, triton
+from ancestral.engine.backends.triton import OLDEST
+count = torch.cuda.device_count()
+devices = [f"cuda:{i}" for i in range(count) if torch.cuda.get_device_capability(i) >= (8, 0)]
+print(json.dumps({"devices": devices, "version": triton.__version__, "oldest": list(OLDEST)}))
+""",
 }
 _SECONDS = 120
 
@@ -106,6 +113,8 @@ def _backend(name: str) -> dict[str, Any]:
         oldest = ".".join(map(str, found["oldest"]))
         reason = f"needs {oldest} or newer, got {found['version']}: pip install --upgrade {name}"
         return verdict | {"reason": reason}
+    if not found["devices"]:
+        return verdict | {"reason": "needs a CUDA GPU of compute capability 8.0 (Ampere) or newer"}
     return verdict | {"runs": True, "devices": found["devices"]}
 
 

@@ -23,15 +23,16 @@ def require(command: str, packages: Sequence[str], extra: str) -> None:
         )
 
 
-def installed_backends() -> tuple["BackendName", ...]:
-    """The backends whose runtime is installed, in the order of `BACKENDS`.
+def installed_backends(device: str = "cpu") -> tuple["BackendName", ...]:
+    """The backends whose runtime is installed, in the order of `BACKENDS`; triton on GPUs alone.
 
     Raises:
         BackendUnavailable: none is.
     """
     from ancestral.engine.backends import BACKENDS, INSTALL
 
-    found = tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
+    fit = (name for name in BACKENDS if device != "cpu" or name != "triton")
+    found = tuple(name for name in fit if importlib.util.find_spec(name) is not None)
     if not found:
         ways = "; ".join(f"{name}: {INSTALL[name]}" for name in BACKENDS)
         raise BackendUnavailable(f"no backend is installed here; install one of them. {ways}")

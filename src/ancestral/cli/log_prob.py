@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, Threads
+from ancestral.cli.options import (
+    Backend,
+    BatchInvariant,
+    BundlePath,
+    Device,
+    Dtype,
+    Threads,
+)
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
 
@@ -34,6 +41,8 @@ def log_prob(
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
+    dtype: Dtype = "float32",
+    batch_invariant: BatchInvariant = False,
 ) -> None:
     """Print log p of each event in nats, their mean, and bits/dim with its standard error."""
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
@@ -43,7 +52,14 @@ def log_prob(
         check_target(out, (".npz",))
     arrays = read_arrays(file)
     labels: Any = arrays.get("y", arrays.get("labels")) if label is None else label
-    engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
+    engine = Engine.load(
+        bundle,
+        backend=backend,
+        device=device,
+        threads=threads,
+        dtype=dtype,
+        batch_invariant=batch_invariant,
+    )
     if not isinstance(engine, AutoregressiveEngine):
         raise InvalidInput(
             f"{bundle}: log p(x) of a latent variable model is not known, only bounded: expected "

@@ -12,14 +12,17 @@ BundlePath = Annotated[
 ]
 Backend = Annotated[
     str,
-    typer.Option(help="Runtime: torch or onnxruntime.", metavar="NAME", rich_help_panel=WHERE),
+    typer.Option(
+        help="Runtime: torch, onnxruntime or triton.", metavar="NAME", rich_help_panel=WHERE
+    ),
 ]
 Backends = Annotated[
     list[str] | None,
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="A runtime, torch or onnxruntime; may be repeated. Default: all that are installed.",
+        help="A runtime: torch, onnxruntime or triton; may be repeated. Default: all that are "
+        "installed (triton with --device cuda).",
         rich_help_panel=WHERE,
     ),
 ]
@@ -32,6 +35,23 @@ Threads = Annotated[
     typer.Option(
         help="CPU threads of the runtime. Default: its own choice.",
         show_default=False,
+        rich_help_panel=WHERE,
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What backend triton computes in: float32, bfloat16 or float16. The others compute in "
+        "float32.",
+        rich_help_panel=WHERE,
+    ),
+]
+BatchInvariant = Annotated[
+    bool,
+    typer.Option(
+        "--batch-invariant",
+        help="Backend triton: the same bits for a row in any batch, by our own matrix product.",
         rich_help_panel=WHERE,
     ),
 ]

@@ -79,5 +79,7 @@ def _draws(reports: Sequence[ParityReport] | Sequence[LatentParityReport]) -> Ro
 
 
 def _table(title: str, reports: Sequence[Report], rows: Rows) -> "Table":
-    heads = ("", *(f"{report.backend} {report.device}" for report in reports))
+    heads = ["", *(f"{report.backend} {report.device}" for report in reports)]
+    for i, report in enumerate(reports, start=1):
+        heads[i] += "" if report.dtype == "float32" else f" {report.dtype}"
     return table(title, heads, [(name, *values) for name, values in rows])

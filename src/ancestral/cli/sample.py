@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, Threads
+from ancestral.cli.options import (
+    Backend,
+    BatchInvariant,
+    BundlePath,
+    Device,
+    Dtype,
+    Threads,
+)
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 
@@ -93,6 +100,8 @@ def sample(  # noqa: PLR0913 - the options of a command
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
+    dtype: Dtype = "float32",
+    batch_invariant: BatchInvariant = False,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -117,7 +126,14 @@ def sample(  # noqa: PLR0913 - the options of a command
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
     check_format(out)
-    engine = Engine.load(bundle, backend=backend, device=device, threads=threads)
+    engine = Engine.load(
+        bundle,
+        backend=backend,
+        device=device,
+        threads=threads,
+        dtype=dtype,
+        batch_invariant=batch_invariant,
+    )
     check_format(out, engine.data)
     if isinstance(engine, LatentEngine):
         _refuse("a latent variable model", observed=observed, particles=particles, batch=batch)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ancestral.cli.installed import installed_backends
-from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
+from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
 from ancestral.cli.output import check_target, json_text, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
 from ancestral.latent_parity import LatentParityReport
@@ -26,6 +26,7 @@ def verify(
     backend: Backends = None,
     device: Device = "cpu",
     threads: Threads = None,
+    dtype: Dtype = "float32",
     json: Json = False,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE.json", help="Write the JSON too.")
@@ -41,7 +42,8 @@ def verify(
 
     if out is not None:
         check_target(out, (".json",))
-    reports = parity_reports(bundle, backend or installed_backends(), device, threads)
+    names = backend or installed_backends(device)
+    reports = parity_reports(bundle, names, device, threads, dtype)
     text = json_text(parity_document(bundle, reports))
     if out is not None:
         write_atomically(out, text.encode() + b"\n")
@@ -54,13 +56,17 @@ def verify(
 
 
 def parity_reports(
-    bundle: Path, backends: Sequence[str], device: str = "cpu", threads: int | None = None
+    bundle: Path,
+    backends: Sequence[str],
+    device: str = "cpu",
+    threads: int | None = None,
+    dtype: str = "float32",
 ) -> list[Report]:
     """Verify on each backend."""
     from ancestral.engine import Engine
 
     return [
-        Engine.load(bundle, backend=name, device=device, threads=threads).verify()
+        Engine.load(bundle, backend=name, device=device, threads=threads, dtype=dtype).verify()
         for name in dict.fromkeys(backends)
     ]
 

@@ -1,11 +1,9 @@
 """Where the kernels run: on a CUDA GPU, or interpreted where TRITON_INTERPRET=1 was set."""
 
-import os
-
 import pytest
 import torch
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+from tests.conftest import INTERPRETED
 
 
 @pytest.fixture(scope="session")

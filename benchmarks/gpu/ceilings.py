@@ -1,0 +1,55 @@
+"""What this GPU can do: bytes of a copy, operations of large matrix products.
+
+Measured with random numbers: on zeros a product can be faster. TF32 is off, so that a product in
+float32 is bound by its fused multiply-adds.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+
+from benchmarks.gpu.clock import Side
+from benchmarks.gpu.exact import parity
+from benchmarks.gpu.floor import COPY, Work, name_of
+from benchmarks.gpu.part import Bench, Cell, Row
+
+PART = "ceilings"
+COPIED = 2**32
+"""Bytes."""
+SIDE = 8192
+"""Of the matrices."""
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """The copy, and a product in each dtype."""
+    dtypes = (torch.float32, torch.bfloat16)
+    products = [Cell(f"product, {name_of(dtype)}", partial(_product, dtype)) for dtype in dtypes]
+    return [Cell(COPY, _copy), *products]
+
+
+def of(rows: list[Row]) -> Mapping[str, float]:
+    """The ceilings that rows of this part found."""
+    return {row.case: row.rate for row in rows if row.part == PART and row.rate is not None}
+
+
+def _copy(bench: Bench) -> Iterator[Row]:
+    numbers = (2**12 if bench.rehearsal else COPIED) // 4
+    source = torch.randn(numbers, device=bench.device)
+    target = torch.full_like(source, torch.nan)
+    copy = Side("copy", lambda: target.copy_(source))
+    (ours,) = bench.clock().interleaved([copy])
+    exact = parity([(target.view(-1, 64), source.view(-1, 64).double())], torch.float32)
+    work = Work(2 * source.nbytes, 0, torch.float32)
+    yield bench.row((PART, COPY), torch.float32, ours, exact, work=work)
+
+
+def _product(dtype: torch.dtype, bench: Bench) -> Iterator[Row]:
+    n = 64 if bench.rehearsal else SIDE
+    a, b = (torch.randn(n, n, device=bench.device, dtype=dtype) for _ in range(2))
+    c = torch.full_like(a, torch.nan)
+    (ours,) = bench.clock().interleaved([Side("mm", lambda: torch.mm(a, b, out=c))])
+    some = slice(None, None, max(1, n // 64))
+    exact = parity([(c[some], a[some].double() @ b.double())], dtype)
+    work = Work(0, 2.0 * n**3, dtype)
+    yield bench.row((PART, name_of(dtype)), dtype, ours, exact, work=work)

@@ -1,0 +1,155 @@
+"""Time on a device: sides in turns, many calls in one CUDA graph, nothing left in the L2 cache.
+
+A kernel of a few microseconds is over before the host has launched the next; in a graph it runs as
+it does in the decode loop. On a CPU, which is for rehearsals, calls are made one by one and timed
+by the host's clock.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+MOST_SETS = 64
+"""Sets of inputs that take turns."""
+LEAST_CALLS = 8
+"""Of a graph."""
+_FLUSH_BYTES = 2**29
+"""Written before each round: more than any L2 cache, and long enough for the host to be ahead."""
+_ROUNDS = (5, 50)
+
+
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What takes its turn in each round.
+
+    Attributes:
+        name: for the rows.
+        run: the calls.
+        calls: how many they are.
+        prepare: what comes before them and is not timed.
+    """
+
+    name: str
+    run: Callable[[], object]
+    calls: int = 1
+    prepare: Callable[[], None] = _nothing
+
+
+class Clock:
+    """Of one device."""
+
+    def __init__(
+        self, device: torch.device, warm_up_ms: float = 8.0, measure_ms: float = 40.0
+    ) -> None:
+        """Allocate what is written to empty the cache.
+
+        Args:
+            device: cuda, or cpu for a rehearsal.
+            warm_up_ms: of each side, before the rounds.
+            measure_ms: of each side, in all rounds; they are at least 5.
+        """
+        self.device, self._warm_up_ms, self._measure_ms = device, warm_up_ms, measure_ms
+        size = 0 if device.type == "cpu" else _FLUSH_BYTES
+        self._flush = torch.empty(size, dtype=torch.int8, device=device)
+
+    def interleaved(self, sides: Sequence[Side]) -> list[tuple[float, ...]]:
+        """Milliseconds a call of each side, a number for each round; ours, theirs, ours, ..."""
+        if self.device.type == "cpu":
+            pairs = [[_on_host(side) for side in sides] for _ in range(2)]
+            return [tuple(column) for column in zip(*pairs, strict=True)]
+        slowest = max(self._warmed(side) for side in sides)
+        least, most = _ROUNDS
+        rounds = max(least, min(most, math.ceil(self._measure_ms / slowest)))
+        events = [[self._marked(side) for side in sides] for _ in range(rounds)]
+        torch.cuda.synchronize()
+        return [
+            tuple(begin.elapsed_time(end) / side.calls for begin, end in column)
+            for side, column in zip(sides, zip(*events, strict=True), strict=True)
+        ]
+
+    def _warmed(self, side: Side) -> float:
+        """Milliseconds of one run, after some."""
+        spent, runs = 0.0, 0
+        while runs < 2 or spent < self._warm_up_ms:
+            begin, end = self._marked(side)
+            end.synchronize()
+            last = float(begin.elapsed_time(end))
+            spent, runs = spent + last, runs + 1
+        return max(last, 1e-3)
+
+    def _marked(self, side: Side) -> tuple[torch.cuda.Event, torch.cuda.Event]:
+        side.prepare()
+        self._flush.zero_()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        side.run()
+        end.record()
+        return begin, end
+
+
+def _on_host(side: Side) -> float:
+    side.prepare()
+    begin = time.perf_counter()
+    side.run()
+    return (time.perf_counter() - begin) * 1e3 / side.calls
+
+
+def sets_of(size: int, device: torch.device) -> int:
+    """How many sets of inputs of so many bytes are needed, so that none is found in the cache."""
+    if device.type == "cpu":
+        return 2
+    cache = torch.cuda.get_device_properties(device).L2_cache_size
+    return max(1, min(MOST_SETS, math.ceil(2 * cache / size)))
+
+
+def rotated(sets: Sequence[T], device: torch.device) -> list[T]:
+    """The sets in turn, as often as a graph needs calls."""
+    calls = len(sets) if device.type == "cpu" else max(LEAST_CALLS, len(sets))
+    return [sets[i % len(sets)] for i in range(calls)]
+
+
+class Captured(Generic[T]):
+    """Calls in one CUDA graph, and what they gave, at fixed addresses."""
+
+    def __init__(self, calls: Sequence[Callable[[], T]], device: torch.device) -> None:
+        """Warm up, so that whatever compiles has compiled, and capture."""
+        self.calls = len(calls)
+        self._calls, self._graph = calls, None
+        if device.type == "cpu":
+            self.outputs = [call() for call in calls]
+            return
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                calls[0]()
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self.outputs = [call() for call in calls]
+
+    def run(self) -> None:
+        """Make the calls again; their outputs have new values at the same addresses on a GPU."""
+        if self._graph is None:
+            self.outputs = [call() for call in self._calls]
+        else:
+            self._graph.replay()
+
+
+def rerun_poisoned(captured: Captured[Tensor]) -> list[Tensor]:
+    """The outputs of a run that found NaN where it was to write."""
+    for output in captured.outputs:
+        output.fill_(torch.nan)
+    captured.run()
+    return captured.outputs

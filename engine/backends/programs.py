@@ -1,0 +1,93 @@
+"""What the backends that run PyTorch run: the programs of a bundle's model, with its weights."""
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from ancestral.bundle import Bundle
+from ancestral.errors import BundleError, InvalidInput
+from ancestral.signature import GraphSignature
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import (
+    FAMILIES,
+    Model,
+    build_model,
+    config_from_json,
+    model_config,
+)
+from ancestral.train.models.graphs import GRAPH_NAMES, build
+from ancestral.train.models.latent_graphs import LATENT_GRAPH_NAMES, build_latent
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.program import Program
+
+
+def program_of(graph: str, bundle: Bundle, model: Model) -> tuple[Program, GraphSignature]:
+    """The program of a graph of the bundle, over its model; and the signature in the bundle.
+
+    Raises:
+        BundleError: the bundle has no such graph.
+    """
+    found = _program(graph, model) if graph in bundle.manifest.graphs else None
+    if found is None:
+        raise BundleError(
+            f"{bundle.path}: expected a graph {graph!r}, got {sorted(bundle.manifest.graphs)}: "
+            f"export the model again with it"
+        )
+    return found.eval(), bundle.manifest.graphs[graph].signature
+
+
+def load_weights(bundle: Bundle, model: Model | None) -> Model:
+    """The bundle's model, or the user's own, with the bundle's weights, in float32.
+
+    Raises:
+        BundleError: the bundle is of a family that nobody knows here, or the weights do not fit.
+        InvalidInput: the user's model is of another kind, or of other events.
+    """
+    component = bundle.manifest.components["model"]
+    if model is None:
+        if component.family not in FAMILIES:
+            raise BundleError(
+                f"{bundle.path}: this ancestral has no model family {component.family!r}: "
+                f"give the model: Engine.load(..., backend='torch', model=...)"
+            )
+        config = config_from_json(component.family, component.config)
+        model = build_model(config, bundle.manifest.data)
+    else:
+        _check_own(model, bundle)
+    try:
+        # A tensor that the model shares under two names stands in the file once.
+        load_model(model, bundle.weights_file)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
+    return model.float()
+
+
+def _program(graph: str, model: Model) -> Program | None:
+    """The program of that name, if the kind of model has one."""
+    if isinstance(model, AutoregressiveModel):
+        return build(graph, model) if graph in GRAPH_NAMES else None
+    return build_latent(graph, model) if graph in LATENT_GRAPH_NAMES else None
+
+
+def _check_own(model: Model, bundle: Bundle) -> None:
+    """Compare a user's model with what the bundle says.
+
+    Raises:
+        InvalidInput: it is no such model, or one of other events, caches or configuration.
+    """
+    manifest = bundle.manifest
+    kind = AutoregressiveModel if manifest.latent is None else LatentVariableModel
+    if not isinstance(model, kind):
+        raise InvalidInput(f"model: expected {kind.__name__}, got {model!r}")
+    first = model.first_position if isinstance(model, AutoregressiveModel) else 0
+    pairs: dict[str, tuple[object, object]] = {
+        "data": (manifest.data, model.data),
+        "first_position": (manifest.first_position, first),
+        "config": (manifest.components["model"].config, model_config(model)),
+    }
+    for name, entry in manifest.graphs.items():
+        program = _program(name, model)
+        if program is not None:
+            pairs[f"signature of {name}"] = (entry.signature, program.signature)
+    for what, (expected, got) in pairs.items():
+        if expected != got:
+            raise InvalidInput(f"model: expected {what} {expected}, got {got}")

@@ -1,0 +1,36 @@
+"""The noise of a batch: which samples it draws."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.philox import uniforms
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The uniforms of consecutive samples: sample i has those of (seed, first_index + i)."""
+
+    seed: int
+    first_index: int
+
+    def uniforms(self, rows: int, positions: int) -> NDArray[np.float32]:
+        """Uniforms [rows, positions].
+
+        Raises:
+            InvalidInput: the seed or an index is out of range.
+        """
+        return uniforms(self.seed, self.indices(rows), np.arange(positions, dtype=np.int64))
+
+    def check(self, rows: int) -> None:
+        """Refuse, before anything is drawn, what so many rows could not be drawn with.
+
+        Raises:
+            InvalidInput: the seed or an index is out of range.
+        """
+        Noise(self.seed, self.first_index + rows - 1).uniforms(1, 1)
+
+    def indices(self, rows: int) -> NDArray[np.int64]:
+        """The sample index of each row."""
+        return np.arange(self.first_index, self.first_index + rows, dtype=np.int64)

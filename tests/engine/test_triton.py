@@ -1,0 +1,191 @@
+"""The backend on our kernels: the same probabilities and draws, in every loop and dtype."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ancestral.dataspec import DataSpec
+from ancestral.engine import AutoregressiveEngine, Engine, Sampling
+from ancestral.engine.noise import Noise
+from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
+from ancestral.parity import tolerance
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
+from tests.conftest import Load, device_of
+from tests.laws.faults import plant
+from tests.laws.laws import assert_close, assert_same_draws, limits
+from tests.toys import widen
+
+pytestmark = pytest.mark.kernels
+Bundles = Callable[[str], Path]
+Small = Callable[..., AutoregressiveEngine]
+SEED = 3
+
+
+def small_model() -> Transformer:
+    """Grouped heads, labels and an upper neighbour: what a step can have, in four positions."""
+    torch.manual_seed(5)
+    data = DataSpec(name="small", event_shape=(2, 2), levels=3, num_classes=2)
+    config = TransformerConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=24, above=True)
+    model = widen(Transformer(config, data)).eval()
+    assert isinstance(model, Transformer)
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ancestral.export.bundle import export_bundle
+
+    folder = tmp_path_factory.mktemp("small") / "bundle"
+    export_bundle(small_model(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(small_bundle: Path) -> Small:
+    """The small model on a backend."""
+
+    def engine(backend: str = "triton", **arguments: object) -> AutoregressiveEngine:
+        device = device_of(backend)
+        return AutoregressiveEngine.load(small_bundle, backend, device=device, **arguments)
+
+    return engine
+
+
+def test_verify(small: Small) -> None:
+    """Every graph and every loop; the kernels of all of them, interpreted or on a GPU."""
+    report = small().verify()
+    assert report.passed, report.failures
+    assert report.unexplained == 0
+    assert report.draws > 0
+    assert report.dtype == "float32"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toy", ["tiny", "llama", "startless", "gru", "wavenet", "channels"])
+def test_families(load: Load, toy: str) -> None:
+    report = load(toy, "triton").verify()
+    assert report.passed, report.failures
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["scale wrong", "window", "mask shifted"])
+def test_faults_fail(bundles: Bundles, tmp_path: Path, fault: str) -> None:
+    assert not plant(bundles("tiny"), tmp_path, fault, "tiny", "triton").verify().passed
+
+
+def test_samples_are_those_of_torch(small: Small) -> None:
+    """Seeds in the kernel, the samples of the reference, and their log-probabilities."""
+    engine, label = small(), np.arange(6) % 2
+    got, expected = (each.sample(6, labels=label, seed=SEED) for each in (engine, small("torch")))
+    x, wanted = (engine.data.in_order(each.x) for each in (got, expected))
+    u = Noise(SEED, 0).uniforms(*x.shape)
+    with torch.no_grad():
+        logits = small_model().double().logits(torch.from_numpy(wanted), torch.from_numpy(label))
+    edges = logits.softmax(-1).cumsum(-1)[..., :-1].numpy()
+    margin = np.abs(edges - u[..., None]).min(axis=-1)
+    assert_same_draws(x, wanted, margin, limits(engine).cdf)
+    again = engine.log_prob(got.x, label)
+    assert_close(got.log_prob, again, limits(engine).nats, "log p of samples")
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(temperature=0.0), Sampling(0.7, top_k=2), Sampling(top_p=0.6)], ids=str
+)
+def test_filtered(small: Small, sampling: Sampling) -> None:
+    got, expected = (
+        each.sample(3, labels=1, seed=SEED, sampling=sampling) for each in (small(), small("torch"))
+    )
+    assert np.array_equal(got.x, expected.x)
+    limit = limits(small("torch")).nats
+    assert_close(got.log_q, expected.log_q, limit, f"log q, {sampling}")
+    assert_close(got.log_prob, expected.log_prob, limit, f"log p, {sampling}")
+
+
+def test_completion(small: Small) -> None:
+    """Particles that are copied between rows, and values that are forced."""
+    observed = np.array([[-1, 2], [-1, 1]])
+    got, expected = (
+        each.complete(observed, particles=6, labels=0, seed=SEED)
+        for each in (small(), small("torch"))
+    )
+    assert np.array_equal(got.x, expected.x)
+    assert (got.x[:, 0, 1] == 2).all()
+    assert abs(got.log_prob_observed - expected.log_prob_observed) <= limits(small("torch")).nats
+
+
+def test_a_row_does_not_know_its_batch(small: Small) -> None:
+    """Bit for bit, with our own matrix product."""
+    engine, label = small(batch_invariant=True), np.arange(5) % 2
+    whole = engine.sample(5, labels=label, seed=SEED)
+    parts = list(engine.sample_batches(5, labels=label, seed=SEED, batch=2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert np.array_equal(np.concatenate([part.x for part in parts]), whole.x)
+    assert np.array_equal(np.concatenate([part.log_prob for part in parts]), whole.log_prob)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits(small: Small, dtype: str) -> None:
+    report = small(dtype=dtype).verify()
+    assert report.passed, report.failures
+    assert report.dtype == dtype
+    assert report.max_abs_nats > 1e-4, "fp32 would be nearer: no 16-bit run"
+    assert report.limit_nats < 8 * tolerance("triton", dtype).nats_per_position
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_log_prob(small: Small, dtype: str) -> None:
+    """Far from float32's own error, and within the table's."""
+    x, label = np.arange(8).reshape(2, 2, 2) % 3, np.array([0, 1])
+    exact, got = (each.log_prob(x, label) for each in (small("torch"), small(dtype=dtype)))
+    error = np.abs(got - exact)
+    assert (error <= tolerance("triton", dtype).nats_per_position * 4).all()
+    assert error.max() > 1e-4
+    drawn = small(dtype=dtype).sample(2, labels=label, seed=SEED)
+    assert np.isfinite(drawn.log_prob).all()
+
+
+def test_not_a_number(small: Small) -> None:
+    """A label whose vector is NaN: its samples are named, by all backends alike."""
+    for backend in ("triton", "torch"):
+        engine = small(backend, model=broken(small_model()))
+        told = r"sample 11 \(position 0\), 13 \(position 0\)"
+        with pytest.raises(NotADistribution, match=told):
+            engine.sample(4, labels=[0, 1, 0, 1], seed=0, first_index=10)
+        engine.sample(1, labels=0, seed=0)
+
+
+def broken(model: Transformer) -> Transformer:
+    """A model whose second label is NaN, whatever weights are loaded into it."""
+
+    def spoil(module: Transformer, _: object) -> None:
+        with torch.no_grad():
+            module.inputs.label.weight[1] = torch.nan
+
+    model.register_load_state_dict_post_hook(spoil)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "message"),
+    [
+        ("triton", {"dtype": "float64"}, "dtype: expected one of"),
+        ("torch", {"dtype": "bfloat16"}, "backend 'torch' computes in the bundle's float32"),
+        ("onnxruntime", {"batch_invariant": True}, "'triton' takes them"),
+    ],
+)
+def test_refused(small: Small, backend: str, arguments: Mapping[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        small(backend, **arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_no_gpu(small_bundle: Path) -> None:
+    load = partial(Engine.load, small_bundle, backend="triton")
+    with pytest.raises(BackendUnavailable, match="device 'cuda': TRITON_INTERPRET=1 interprets"):
+        load(device="cuda")

@@ -1,0 +1,44 @@
+"""Kernels that show what device functions make; imported where Triton may be."""
+
+import triton
+import triton.language as tl
+
+from ancestral.triton_kernels.philox import philox4x32, to_uniform
+from ancestral.triton_kernels.sample_token.draw import first_at, grid
+from ancestral.triton_kernels.sample_token.filtered_kernel import _threshold
+
+
+@triton.jit
+def block(given, out):
+    """The four words of the counter and key at `given`."""
+    c0, c1 = tl.load(given).to(tl.uint32), tl.load(given + 1).to(tl.uint32)
+    c2, c3 = tl.load(given + 2).to(tl.uint32), tl.load(given + 3).to(tl.uint32)
+    k0, k1 = tl.load(given + 4).to(tl.uint32), tl.load(given + 5).to(tl.uint32)
+    w0, w1, w2, w3 = philox4x32(c0, c1, c2, c3, k0, k1)
+    tl.store(out, w0.to(tl.int64))
+    tl.store(out + 1, w1.to(tl.int64))
+    tl.store(out + 2, w2.to(tl.int64))
+    tl.store(out + 3, w3.to(tl.int64))
+
+
+@triton.jit
+def convert(bits, out):
+    """The uniforms of eight words."""
+    at = tl.arange(0, 8)
+    tl.store(out + at, to_uniform(tl.load(bits + at).to(tl.uint32)))
+
+
+@triton.jit
+def threshold(
+    z, out, v, least, part,
+    count: tl.constexpr, held: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
+):  # fmt: skip
+    """Of a row of shifted logits at temperature 1."""
+    tl.store(out, _threshold(z, v, 0.0, 1.0, least, part, count, held, rows, columns))
+
+
+@triton.jit
+def first(w, out, target, rows: tl.constexpr, columns: tl.constexpr):
+    """Where the sum of w reaches a target."""
+    at = grid(rows, columns)
+    tl.store(out, first_at(tl.load(w + at), at, target))

@@ -1,0 +1,75 @@
+"""A block of values into a buffer: a program a row."""
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ancestral.triton_kernels.checks import expect, runs_kernels
+from ancestral.triton_kernels.variant import Variant
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64)
+
+
+@triton.jit(do_not_specialize=["stride", "s"])
+@no_type_check
+def _kernel(buffer, position, values, stride, T, s, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    n = tl.load(position + row)
+    i = tl.arange(0, BLOCK)
+    inside = (i < s) & (n >= 0) & (n + s <= T)
+    tl.store(
+        buffer + row * T + n + i,
+        tl.load(values + row * stride + i, mask=inside, other=0),
+        mask=inside,
+    )
+
+
+def launch(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
+    """The operator in place: the buffer itself. A row whose block does not fit is left as it is.
+
+    Raises:
+        InvalidInput: tensors that do not belong together.
+    """
+    runs_kernels(buffer.device)
+    (b, length), s = buffer.shape, block.shape[-1]
+    expect("buffer", buffer, (b, length), DTYPES, buffer.device)
+    expect("position", position, (b,), torch.int64, buffer.device)
+    expect("block", block, (b, s), buffer.dtype, buffer.device, strided=True)
+    if b * s:
+        _kernel[(b,)](
+            buffer,
+            position,
+            block,
+            block.stride(0),
+            length,
+            s,
+            BLOCK=triton.next_power_of_2(s),
+            num_warps=1,
+        )
+    return buffer
+
+
+def variants() -> list[Variant]:
+    """One value of a row of tokens, and of log-probabilities."""
+    return [
+        Variant(
+            name=f"append {dtype}",
+            function=_kernel,
+            arguments={
+                "buffer": f"*{dtype}",
+                "position": "*i64",
+                "values": f"*{dtype}",
+                "stride": "i32",
+                "T": "i32",
+                "s": "i32",
+            },
+            constants={"BLOCK": 1},
+            warps=1,
+            stages=3,
+            divisible=("buffer", "position", "values", "T"),
+        )
+        for dtype in ("i64", "fp32")
+    ]

@@ -1,0 +1,95 @@
+"""The beginning of a sampling step: which value a row consumes, and the vector that it enters as.
+
+    n = min(position, T - 1)        token = values[n - 1]         (at n = 0 any value)
+    h = E[token] + P[slot] + L[label] + A[value above]
+
+where slot 0 has the start symbol in place of E[token], a sum has the terms that the model has, and
+A's last row stands for "nothing above".
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from ancestral.triton_kernels.overridable import overridable
+
+
+class Tables(NamedTuple):
+    """The vectors of a model; None is a term that it has not.
+
+    Attributes:
+        token: [v, d].
+        start: [1, d], consumed at slot 0.
+        start_token: or the token that is.
+        position: [T, d].
+        label: [c, d].
+        above: [v + 1, d].
+        source: slot that consumed the value above what each slot predicts, -1 for none, [T].
+    """
+
+    token: Float[Tensor, "v d"]
+    start: Float[Tensor, "1 d"] | None
+    start_token: int | None
+    position: Float[Tensor, "T d"] | None
+    label: Float[Tensor, "c d"] | None
+    above: Float[Tensor, "levels d"] | None
+    source: Int64[Tensor, " T"] | None
+
+
+@overridable
+def consume(
+    values: Int64[Tensor, "b T"], position: Int64[Tensor, " b"], offsets: Int64[Tensor, " s"] | None
+) -> tuple[Int64[Tensor, " b"], Int64[Tensor, "b s"], Int64[Tensor, "b s"]]:
+    """Where a block begins, its positions, and the values that it consumes.
+
+    Args:
+        values: of each position.
+        position: next of each row; T where the row has ended: it repeats its last.
+        offsets: 0 .. s - 1, or None for a block of one.
+    """
+    start = position.clamp_max(values.shape[1] - 1)
+    at = start[:, None] if offsets is None else start[:, None] + offsets
+    return start, at, values.gather(1, (at - 1).clamp_min(0))
+
+
+@overridable
+def slots_from(first: Int64[Tensor, " b"], tokens: Int64[Tensor, "b s"]) -> Int64[Tensor, "b s"]:
+    """The slots of a block of tokens whose rows begin at `first`."""
+    return first[:, None] + torch.arange(tokens.shape[1], device=first.device)
+
+
+@overridable
+def embed(
+    tokens: Int64[Tensor, "b s"],
+    consumed: Int64[Tensor, "b n"],
+    slots: Int64[Tensor, "#b s"],
+    label: Int64[Tensor, " b"] | None,
+    tables: Tables,
+) -> Float[Tensor, "b s d"]:
+    """The sum of the vectors of a block.
+
+    Args:
+        tokens: consumed at the slots.
+        consumed: consumed at slots 0 .. n - 1.
+        slots: of the tokens.
+        label: class of each event, where there are vectors of labels.
+        tables: the vectors.
+    """
+    if tables.start_token is not None:
+        tokens = torch.where(slots == 0, tables.start_token, tokens)
+    h = embedding(tokens, tables.token)
+    if tables.start is not None:
+        h = torch.where(slots[..., None] == 0, tables.start[0], h)
+    if tables.position is not None:
+        h = h + embedding(slots, tables.position)
+    if tables.label is not None and label is not None:
+        h = h + embedding(label, tables.label)[:, None]
+    if tables.above is not None and tables.source is not None:
+        source = tables.source[slots]
+        gathered = consumed.gather(1, source.clamp_min(0).expand(consumed.shape[0], -1))
+        nothing = tables.above.shape[0] - 1
+        h = h + embedding(torch.where(source < 0, nothing, gathered), tables.above)
+    return h

@@ -1,0 +1,176 @@
+"""The beginning of a step in two kernels: what is consumed, and the sum of its vectors."""
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.embed import Tables
+from ancestral.triton_kernels.variant import TYPES, Variant
+
+_BLOCK = 128
+"""Numbers of a vector that a program has."""
+
+
+@triton.jit
+@no_type_check
+def _consume(values, position, start, tokens, T):
+    row = tl.program_id(0).to(tl.int64)
+    n = tl.minimum(tl.load(position + row), T - 1)
+    tl.store(start + row, n)
+    tl.store(tokens + row, tl.load(values + row * T + tl.maximum(n - 1, 0)))
+
+
+@triton.jit
+@no_type_check
+def _row(table, index, rows, at, d):
+    """One row of a table; NaN where there is none of that index."""
+    inside = (at < d) & (index >= 0) & (index < rows)
+    return tl.load(table + index * d + at, mask=inside, other=float("nan")).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["classes", "start_token"])
+@no_type_check
+def _embed(
+    tokens, consumed, slots, label, token, start, position, labels, above, source, h,
+    T, width, d, v, classes, start_token,
+    START: tl.constexpr, START_TOKEN: tl.constexpr, POSITION: tl.constexpr,
+    LABEL: tl.constexpr, ABOVE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    slot = tl.load(slots + row)
+    value = tl.load(tokens + row)
+    if START_TOKEN:
+        value = tl.where(slot == 0, start_token, value)
+    if START:
+        # What slot 0 holds is no value: the start is read in its place.
+        value = tl.where(slot == 0, 0, value)
+        first = tl.load(start + at, mask=at < d, other=0.0).to(tl.float32)
+        total = tl.where(slot == 0, first, _row(token, value, v, at, d))
+    else:
+        total = _row(token, value, v, at, d)
+    if POSITION:
+        total += _row(position, slot, T, at, d)
+    if LABEL:
+        total += _row(labels, tl.load(label + row), classes, at, d)
+    if ABOVE:
+        from_slot = tl.load(source + slot, mask=(slot >= 0) & (slot < T), other=-1)
+        inside = (from_slot >= 0) & (from_slot < width)
+        seen = tl.load(consumed + row * width + from_slot, mask=inside, other=-1)
+        total += _row(above, tl.where(from_slot < 0, v, seen), v + 1, at, d)
+    tl.store(h + row * d + at, total.to(h.dtype.element_ty), mask=at < d)
+
+
+def launch_consume(values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`consume` of one position a row: start [b], and it and its token, [b, 1] each.
+
+    Raises:
+        InvalidInput: tensors that do not belong together.
+    """
+    runs_kernels(values.device)
+    b, length = values.shape
+    expect("values", values, (b, length), torch.int64, values.device)
+    expect("position", position, (b,), torch.int64, values.device)
+    start, tokens = torch.empty_like(position), values.new_empty(b, 1)
+    if b:
+        _consume[(b,)](values, position, start, tokens, length, num_warps=1)
+    return start, start[:, None], tokens
+
+
+def launch(
+    tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
+) -> Tensor:
+    """`embed` of one position a row, [b, 1, d]; the vector of what is in no table is NaN.
+
+    Raises:
+        InvalidInput: tensors that do not belong together, or a label missing or beside the point.
+    """
+    runs_kernels(tokens.device)
+    _check(tokens, consumed, slots, label, tables)
+    (v, d), b, token = tables.token.shape, len(tokens), tables.token
+    slots_of = tables.position if tables.source is None else tables.source
+    length = 0 if slots_of is None else len(slots_of)
+    h = token.new_empty(b, 1, d)
+    if b:
+        given = (tables.start, tables.position, tables.label, tables.above)
+        start, position, labels, above = (token if each is None else each for each in given)
+        _embed[(b, triton.cdiv(d, _BLOCK))](
+            tokens, consumed, slots, tokens if label is None else label,
+            token, start, position, labels, above,
+            tokens if tables.source is None else tables.source, h,
+            length, consumed.shape[1], d, v, len(labels), tables.start_token or 0,
+            START=tables.start is not None, START_TOKEN=tables.start_token is not None,
+            POSITION=tables.position is not None, LABEL=label is not None,
+            ABOVE=tables.above is not None, BLOCK=_BLOCK, num_warps=1,
+        )  # fmt: skip
+    return h
+
+
+def _check(
+    tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
+) -> None:
+    (v, d), b, device = tables.token.shape, len(tokens), tokens.device
+    dtype = tables.token.dtype
+    expect("token", tables.token, (v, d), FLOATS, device)
+    expect("tokens", tokens, (b, 1), torch.int64, device)
+    expect("slots", slots, (b, 1), torch.int64, device)
+    if (label is None) != (tables.label is None) or (tables.above is None) != (
+        tables.source is None
+    ):
+        raise InvalidInput("label, source: expected each where its table is, got one without")
+    if tables.start is not None:
+        expect("start", tables.start, (1, d), dtype, device)
+    if tables.position is not None:
+        expect("position", tables.position, (len(tables.position), d), dtype, device)
+    if label is not None and tables.label is not None:
+        expect("label", label, (b,), torch.int64, device)
+        expect("labels", tables.label, (len(tables.label), d), dtype, device)
+    if tables.above is not None and tables.source is not None:
+        expect("above", tables.above, (v + 1, d), dtype, device)
+        expect("consumed", consumed, (b, consumed.shape[1]), torch.int64, device)
+        expect("source", tables.source, (len(tables.source),), torch.int64, device)
+
+
+def variants() -> list[Variant]:
+    """The image model's, with labels and the value above."""
+    consumed = Variant(
+        name="embed consume",
+        function=_consume,
+        arguments=dict.fromkeys(("values", "position", "start", "tokens"), "*i64") | {"T": "i32"},
+        constants={},
+        warps=1,
+        stages=3,
+        divisible=("values", "position", "start", "tokens", "T"),
+    )
+    return [consumed, *(_variant(dtype) for dtype in FLOATS)]
+
+
+def _variant(dtype: torch.dtype) -> Variant:
+    integers = ("tokens", "consumed", "slots", "label")
+    vectors = ("token", "start", "position", "labels", "above")
+    stored = f"*{TYPES[dtype]}"
+    return Variant(
+        name=f"embed d=128 {TYPES[dtype]}",
+        function=_embed,
+        arguments=dict.fromkeys(integers, "*i64")
+        | dict.fromkeys(vectors, stored)
+        | {"source": "*i64", "h": stored}
+        | dict.fromkeys(("T", "width", "d", "v", "classes", "start_token"), "i32"),
+        constants={
+            "START": True,
+            "START_TOKEN": False,
+            "POSITION": True,
+            "LABEL": True,
+            "ABOVE": True,
+            "BLOCK": _BLOCK,
+        },
+        warps=1,
+        stages=3,
+        divisible=(*integers, *vectors, "source", "h", "T", "width", "d", "v"),
+        wanted=("LDG.E.128",) if dtype == torch.float32 else (),
+    )

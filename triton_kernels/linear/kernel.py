@@ -1,0 +1,350 @@
+"""The map in one kernel: a program a tile of rows and columns, over the whole of the reduction.
+
+With few rows and narrow tiles one chain of sums over i would take longer than reading the weight:
+it is cut into parts that are summed side by side, and added in a fixed order at the end.
+
+    16 bits             four products on the tensor cores
+    fp32                one product with an axis of parts, which the warps share
+    fp32, transposed    a part a lane: x and the weight both lie along i, and tiles of a product
+                        would be read from shared memory with bank conflicts
+
+Tiles follow from the sizes, the dtype and the order of the weight, and never from the number of
+rows, so that the bits of a row do not depend on the batch that it is in.
+"""
+
+from typing import NamedTuple, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.dot import dot
+from ancestral.triton_kernels.linear import Activation, known
+from ancestral.triton_kernels.variant import TYPES, Variant
+
+
+class Tiles(NamedTuple):
+    """How the work is cut into programs.
+
+    Attributes:
+        rows: of x.
+        columns: of the weight; with swiglu half of them are gates, and half are their values.
+        parts: of the reduction, summed side by side.
+        part: how many terms of each are loaded at a time.
+        warps: of a program.
+        stages: of the loop over the reduction: what is loaded ahead, and what is summed.
+    """
+
+    rows: int
+    columns: int
+    parts: int
+    part: int
+    warps: int
+    stages: int
+
+
+# rows is no constant of the code, not even where there is one: all batches run the same.
+@triton.jit(do_not_specialize=["rows"])
+@no_type_check
+def _kernel(
+    x, weight, bias, out,
+    rows, i, width, stride,
+    ACTIVATION: tl.constexpr, BIAS: tl.constexpr, TRANSPOSED: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, RESULTS: tl.constexpr,
+    PARTS: tl.constexpr, PART: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    # Programs that share columns of the weight are neighbours, so that they run together.
+    tiles = tl.cdiv(rows, ROWS)
+    row = (tl.program_id(0) % tiles) * ROWS + tl.arange(0, ROWS)
+    first = (tl.program_id(0) // tiles) * RESULTS
+    each = tl.arange(0, COLUMNS)
+    # With swiglu the gates come first, then their values: RESULTS is COLUMNS / 2.
+    result = first + each % RESULTS
+    column = result + (each // RESULTS) * width
+    x_row = x + row.to(tl.int64) * stride
+    inside_x, inside_weight = row < rows, result < width
+    if TRANSPOSED:
+        weight_column = weight + column.to(tl.int64) * i
+        step = 1
+    else:
+        weight_column = weight + column
+        step = tl.cast(width * (COLUMNS // RESULTS), tl.int64)
+    if x.dtype.element_ty != tl.float32:
+        y = _by_products(
+            x_row, weight_column, inside_x, inside_weight, i, step, ROWS, COLUMNS, PART, STAGES
+        )
+    elif TRANSPOSED:
+        y = _by_lanes(
+            x_row, weight_column, inside_x, inside_weight, i, ROWS, COLUMNS, PARTS, STAGES
+        )
+    else:
+        y = _by_batched_product(
+            x_row, weight_column, inside_x, inside_weight, i, step,
+            ROWS, COLUMNS, PARTS, PART, STAGES,
+        )  # fmt: skip
+    if BIAS:
+        added = tl.load(bias + column, mask=inside_weight, other=0.0)
+        y += added.to(tl.float32)[None, :]
+    if ACTIVATION == "swiglu":
+        gate, value = tl.split(tl.permute(tl.reshape(y, [ROWS, 2, RESULTS]), [0, 2, 1]))
+        y = gate * _sigmoid(gate) * value
+    else:
+        y = _activated(y, ACTIVATION)
+    result = first + tl.arange(0, RESULTS)
+    at = out + row[:, None].to(tl.int64) * width + result[None, :]
+    tl.store(at, y.to(out.dtype.element_ty), mask=inside_x[:, None] & (result < width)[None, :])
+
+
+@triton.jit
+@no_type_check
+def _by_products(
+    x_row, weight_column, inside_x, inside_weight, i, step,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, PART: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """By four products at a time, each of which waits for its own sums alone."""
+    k = tl.arange(0, PART)
+    a_at = x_row[:, None] + k[None, :]
+    b_at = weight_column[None, :] + k[:, None] * step
+    s0 = tl.zeros([ROWS, COLUMNS], tl.float32)
+    s1, s2, s3 = s0, s0, s0
+    for start in tl.range(0, i, 4 * PART, num_stages=STAGES):
+        left = i - start
+        s0 = _product(a_at, b_at, inside_x, inside_weight, left, s0, PART)
+        a_at, b_at = a_at + PART, b_at + PART * step
+        s1 = _product(a_at, b_at, inside_x, inside_weight, left - PART, s1, PART)
+        a_at, b_at = a_at + PART, b_at + PART * step
+        s2 = _product(a_at, b_at, inside_x, inside_weight, left - 2 * PART, s2, PART)
+        a_at, b_at = a_at + PART, b_at + PART * step
+        s3 = _product(a_at, b_at, inside_x, inside_weight, left - 3 * PART, s3, PART)
+        a_at, b_at = a_at + PART, b_at + PART * step
+    return (s0 + s1) + (s2 + s3)
+
+
+@triton.jit
+@no_type_check
+def _product(a_at, b_at, inside_x, inside_weight, left, sums, PART: tl.constexpr):
+    k = tl.arange(0, PART)
+    a = tl.load(a_at, mask=inside_x[:, None] & (k < left)[None, :], other=0.0)
+    b = tl.load(b_at, mask=inside_weight[None, :] & (k < left)[:, None], other=0.0)
+    return dot(a, b, sums)
+
+
+@triton.jit
+@no_type_check
+def _by_batched_product(
+    x_row, weight_column, inside_x, inside_weight, i, step,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """By a product with an axis of parts, of which the warps have some each."""
+    k = tl.arange(0, PARTS)[:, None] * PART + tl.arange(0, PART)[None, :]
+    a_at = x_row[None, :, None] + k[:, None, :]
+    b_at = weight_column[None, None, :] + k[:, :, None] * step
+    sums = tl.zeros([PARTS, ROWS, COLUMNS], tl.float32)
+    for start in tl.range(0, i, PARTS * PART, num_stages=STAGES):
+        inside = k < i - start
+        a = tl.load(a_at, mask=inside_x[None, :, None] & inside[:, None, :], other=0.0)
+        b = tl.load(b_at, mask=inside_weight[None, None, :] & inside[:, :, None], other=0.0)
+        sums = dot(a, b, sums)
+        a_at += PARTS * PART
+        b_at += PARTS * PART * step
+    return _added(tl.permute(sums, [1, 2, 0]), ROWS, COLUMNS, PARTS)
+
+
+@triton.jit
+@no_type_check
+def _by_lanes(
+    x_row, weight_column, inside_x, inside_weight, i,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """By sums of each lane of a warp: lane n has the terms n, n + PARTS, n + 2 PARTS, ..."""
+    k = tl.arange(0, PARTS)
+    a_at = x_row[:, None] + k[None, :]
+    b_at = weight_column[:, None] + k[None, :]
+    sums = tl.zeros([ROWS, COLUMNS, PARTS], tl.float32)
+    for start in tl.range(0, i, PARTS, num_stages=STAGES):
+        inside = (k < i - start)[None, :]
+        a = tl.load(a_at, mask=inside_x[:, None] & inside, other=0.0)
+        b = tl.load(b_at, mask=inside_weight[:, None] & inside, other=0.0)
+        sums += a[:, None, :] * b[None, :, :]
+        a_at += PARTS
+        b_at += PARTS
+    return _added(sums, ROWS, COLUMNS, PARTS)
+
+
+@triton.jit
+@no_type_check
+def _added(sums, ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr):
+    """The sum of up to 32 parts, the last axis: neighbours first.
+
+    Triton brings them into one thread for the first split, which is less than shuffles for each.
+    """
+    for level in tl.static_range(5):
+        if PARTS >> level > 1:
+            even, odd = tl.split(tl.reshape(sums, [ROWS, COLUMNS, PARTS >> (level + 1), 2]))
+            sums = even + odd
+    return tl.reshape(sums, [ROWS, COLUMNS])
+
+
+@triton.jit
+@no_type_check
+def _activated(y, ACTIVATION: tl.constexpr):
+    """As the reference has it, of fp32; nothing overflows, and a NaN stays one."""
+    if ACTIVATION == "gelu":
+        y = 0.5 * y * (1.0 + tl.math.erf(y * 0.7071067811865476))
+    elif ACTIVATION == "gelu_tanh":
+        # (1 + tanh u) / 2 is the sigmoid of 2 u, which is 0 or 1 long before 16.
+        near = tl.where(tl.abs(y) < 16.0, y, tl.where(y < 0.0, -16.0, 16.0))
+        y = y * _sigmoid(1.5957691216057308 * (near + 0.044715 * near * near * near))
+    elif ACTIVATION == "silu":
+        y = y * _sigmoid(y)
+    elif ACTIVATION == "relu":
+        y = tl.where(y < 0.0, 0.0, y)
+    elif ACTIVATION == "tanh":
+        y = _tanh(y)
+    return y
+
+
+@triton.jit
+@no_type_check
+def _sigmoid(y):
+    t = tl.exp(-tl.abs(y))
+    return tl.where(y < 0.0, t, 1.0) / (1.0 + t)
+
+
+@triton.jit
+@no_type_check
+def _tanh(y):
+    """By the exponential; below 1/4, where that cancels, by the series up to y^9."""
+    t = tl.exp(-2.0 * tl.abs(y))
+    far = (1.0 - t) / (1.0 + t)
+    near = tl.where(tl.abs(y) < 0.25, y, 0.0)
+    s = near * near
+    series = s * (62.0 / 2835.0) - 17.0 / 315.0
+    series = series * s + 2.0 / 15.0
+    series = series * s - 1.0 / 3.0
+    near = near + near * s * series
+    return tl.where(tl.abs(y) < 0.25, near, tl.where(y < 0.0, -far, far))
+
+
+def configuration(i: int, o: int, transposed: bool, dtype: torch.dtype) -> Tiles:
+    """Tiles for a weight of i x o: narrow ones where few would leave a GPU idle."""
+    if dtype != torch.float32:
+        columns, most = (16, 64) if o <= 1024 else (32, 64) if o <= 4096 else (64, 32)
+        part = min(max(triton.next_power_of_2(triton.cdiv(i, 4)), 16), most)
+        return Tiles(32, columns, 4, part, warps=2 if columns == 16 else 4, stages=4)
+    if transposed:
+        return Tiles(16, 32, 32, 1, warps=4, stages=7)
+    if o <= 1024:
+        return Tiles(8, 16, 16, 16, warps=4, stages=4)
+    rows, columns, parts = (8, 32, 2) if o <= 4096 else (16, 64, 1)
+    warps, stages = (4, 4) if i <= 512 else (8, 3)
+    return Tiles(rows, columns, parts * warps, 16, warps, stages)
+
+
+def launch(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: Activation = "none",
+    transposed: bool = False,
+    wide: bool = False,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The function, as its reference has it, of x and weight of one dtype; the sums are fp32.
+
+    Args:
+        x: [*b, i]; rows may lie apart, the last axis is contiguous.
+        weight: [i, o] or [o, i].
+        bias: [o] of that dtype, or of float32.
+        activation: as in `linear`.
+        transposed: as in `linear`.
+        wide: as in `linear`.
+        out_dtype: of the result; None is x's dtype, or float32 where it is wide.
+
+    Raises:
+        InvalidInput: tensors that do not belong together, no width, an odd width to be halved, or
+            an activation or a dtype that there is not.
+    """
+    runs_kernels(x.device)
+    if x.ndim < 1 or weight.ndim != 2 or not x.shape[-1] or not weight.numel():
+        raise InvalidInput(
+            f"linear: expected x [*b, i] and a weight of two axes, none of size 0, "
+            f"got {tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    i, o = x.shape[-1], weight.shape[0 if transposed else 1]
+    halved = known(activation) == "swiglu"
+    if halved and o % 2:
+        raise InvalidInput(f"weight: expected an even width for swiglu, got {o}")
+    expect("x", x, tuple(x.shape), FLOATS, x.device, strided=True)
+    expect("weight", weight, (o, i) if transposed else (i, o), x.dtype, x.device)
+    if bias is not None:
+        expect("bias", bias, (o,), (x.dtype, torch.float32), x.device)
+    dtype = out_dtype or (torch.float32 if wide else x.dtype)
+    if dtype not in FLOATS:
+        raise InvalidInput(f"out_dtype: expected one of {FLOATS}, got {dtype}")
+    width = o // 2 if halved else o
+    out = x.new_empty(*x.shape[:-1], width, dtype=dtype)
+    flat = x.reshape(-1, i)
+    tiles = configuration(i, o, transposed, x.dtype)
+    results = tiles.columns // 2 if halved else tiles.columns
+    if flat.shape[0]:
+        _kernel[(triton.cdiv(flat.shape[0], tiles.rows) * triton.cdiv(width, results),)](
+            flat, weight, weight if bias is None else bias, out,
+            flat.shape[0], i, width, flat.stride(0),
+            ACTIVATION=activation, BIAS=bias is not None, TRANSPOSED=transposed,
+            ROWS=tiles.rows, COLUMNS=tiles.columns, RESULTS=results,
+            PARTS=tiles.parts, PART=tiles.part, STAGES=tiles.stages,
+            num_warps=tiles.warps, num_stages=tiles.stages,
+        )  # fmt: skip
+    return out
+
+
+def variants() -> list[Variant]:
+    """The maps of the image model, of GPT-2, and of a Llama of 32 heads of 128."""
+    maps: list[tuple[int, int, Activation, bool]] = [
+        (128, 384, "none", False),
+        (128, 512, "gelu", False),
+        (512, 128, "none", False),
+        (768, 2304, "none", False),
+        (768, 3072, "gelu_tanh", False),
+        (3072, 768, "none", False),
+        (768, 50_257, "none", True),
+        (4096, 28_672, "swiglu", False),
+    ]
+    return [_variant(*each, dtype) for each in maps for dtype in FLOATS]
+
+
+def _variant(
+    i: int, o: int, activation: Activation, transposed: bool, dtype: torch.dtype
+) -> Variant:
+    tiles = configuration(i, o, transposed, dtype)
+    halved, pointers = activation == "swiglu", ("x", "weight", "bias", "out")
+    width = o // 2 if halved else o
+    # What is transposed is a tied head: its logits are fp32, and it has no bias.
+    kinds = dict.fromkeys(pointers, f"*{TYPES[dtype]}")
+    kinds["out"] = "*fp32" if transposed else kinds["out"]
+    sizes = {"i": i, "width": width, "stride": i}
+    return Variant(
+        name=f"linear {i}x{o}{'^T' if transposed else ''} {activation} {TYPES[dtype]}",
+        function=_kernel,
+        arguments=kinds | dict.fromkeys(("rows", *sizes), "i32"),
+        constants={
+            "ACTIVATION": activation,
+            "BIAS": not (transposed or halved),
+            "TRANSPOSED": transposed,
+            "ROWS": tiles.rows,
+            "COLUMNS": tiles.columns,
+            "RESULTS": tiles.columns // 2 if halved else tiles.columns,
+            "PARTS": tiles.parts,
+            "PART": tiles.part,
+            "STAGES": tiles.stages,
+        },
+        warps=tiles.warps,
+        stages=tiles.stages,
+        divisible=(*pointers, *(name for name, size in sizes.items() if size % 16 == 0)),
+        wanted=("LDGSTS.E.BYPASS", "FFMA" if dtype == torch.float32 else "HMMA"),
+    )

@@ -1,0 +1,99 @@
+"""Attention of a block of queries over the slots up to each query's own, or a window of them.
+
+With query i of row r at slot n = start[r] + i, and the queries' head size d,
+
+    y_i = sum_{n - window < j <= n} softmax_j(scale q_i . k_j) v_j
+
+The mask is this pair of inequalities, never a tensor. Grouped queries: head i reads key/value head
+i // (h / g). Without `start` every row begins at slot 0, which is causal attention. A row whose
+queries do not fit its slots (start < 0, or start + s > T) gives NaN.
+
+References:
+    Vaswani et al. (2017), Attention is all you need, arXiv:1706.03762, section 3.2.
+    Beltagy et al. (2020), Longformer, arXiv:2004.05150, section 3.1 (windows).
+    Ainslie et al. (2023), GQA, arXiv:2305.13245, section 2.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+@torch.library.custom_op("ancestral::masked_attention", mutates_args=())
+def masked_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    start: Tensor | None,
+    window: int | None,
+    scale: float | None,
+) -> Tensor:
+    """Attend, each query to the slots up to its own.
+
+    Args:
+        q: queries, [b, h, s, d], any strides but for a contiguous last axis.
+        k: keys, [b, g, T, d], likewise; T >= s.
+        v: values, [b, g, T, d], likewise.
+        start: slot of the first query of each row, [b] int64; None is 0 for all.
+        window: how many slots a query sees, its own included; None is all up to its own.
+        scale: of the scores, positive; None is 1 / sqrt(d).
+
+    Returns:
+        y [b, h, s, d], stored as [b, s, h, d], so that y.transpose(1, 2).flatten(2) is free. All
+        NaN for a row with start < 0 or start + s > T. Slots that no query of a row sees may hold
+        anything, NaN too; NaN that one query sees in v may reach others of its row.
+    """
+    return masked_attention_reference(q, k, v, start, window, scale)
+
+
+def masked_attention_reference(
+    q: Float[Tensor, "b h s d"],
+    k: Float[Tensor, "b g T d"],
+    v: Float[Tensor, "b g T d"],
+    start: Int64[Tensor, " b"] | None,
+    window: int | None,
+    scale: float | None,
+) -> Float[Tensor, "b h s d"]:
+    """The operator in plain PyTorch: the truth that every other form is compared with."""
+    (b, h, s, d), (g, slots) = q.shape, k.shape[1:3]
+    wide = torch.promote_types(q.dtype, torch.float32)
+    first = torch.zeros(b, dtype=torch.int64, device=q.device) if start is None else start
+    own = (first[:, None] + torch.arange(s, device=q.device))[:, None, :, None]
+    slot = torch.arange(slots, device=q.device)
+    visible = slot <= own
+    if window is not None:
+        visible &= slot > own - window
+    read = visible.any(2)[..., None]
+    k, v = (torch.where(read, x.to(wide), 0).repeat_interleave(h // g, 1) for x in (k, v))
+    score = q.to(wide) @ k.mT * (d**-0.5 if scale is None else scale)
+    y = score.masked_fill(~visible, -torch.inf).softmax(-1) @ v
+    fits = (first >= 0) & (first <= slots - s)
+    y = torch.where(fits[:, None, None, None], y, torch.nan)
+    return y.to(q.dtype).transpose(1, 2).contiguous().transpose(1, 2)
+
+
+@masked_attention.register_kernel("cuda")
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    start: Tensor | None,
+    window: int | None,
+    scale: float | None,
+) -> Tensor:
+    from ancestral.triton_kernels.masked_attention.kernel import launch
+
+    return launch(q, k, v, start, window, scale)
+
+
+@masked_attention.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    start: Tensor | None,
+    window: int | None,
+    scale: float | None,
+) -> Tensor:
+    b, h, s, d = q.shape
+    return q.new_empty(b, s, h, d).transpose(1, 2)

@@ -1,0 +1,132 @@
+"""What the kernels of a draw share: its noise, its inversion, and what it leaves behind."""
+
+from collections.abc import Mapping
+from typing import Any, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ancestral.triton_kernels import philox
+from ancestral.triton_kernels.variant import TYPES, Variant
+
+SHORT = 8_192
+"""Logits of a row that stays in the registers of one program."""
+TILE = 2_048
+"""Logits of a longer one that each of many programs sums."""
+BEYOND = tl.constexpr(2**20)
+"""An index above all."""
+_TILE = tl.constexpr(TILE)
+
+
+@triton.jit
+@no_type_check
+def grid(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Indices 0 .. ROWS x COLUMNS - 1, row by row."""
+    return tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+
+
+@triton.jit
+@no_type_check
+def load(logits, at, v):
+    """Logits in fp32, -inf beyond the last."""
+    return tl.load(logits + at, mask=at < v, other=-float("inf")).to(tl.float32)
+
+
+@triton.jit
+@no_type_check
+def shifted(logits, value, v, top):
+    """l - max l of one value, NaN where there is none."""
+    return tl.load(logits + value, mask=value < v, other=float("nan")).to(tl.float32) - top
+
+
+@triton.jit
+@no_type_check
+def uniform(noise, index, row, n, T, SEEDED: tl.constexpr):
+    """u of a row at its position: of the table, or made of the key and the row's sample index."""
+    if SEEDED:
+        return philox.uniform(noise, tl.load(index + row), n)
+    else:
+        return tl.load(noise + row * T + n)
+
+
+@triton.jit
+@no_type_check
+def first_at(w, at, target):
+    """Of `at` [r, c], row by row, the first where the sum of w so far reaches the target.
+
+    Only where w > 0: the last such where rounding keeps every sum below the target, and 0 where
+    there is none. A parallel sum need not rise to the last bit, so every index is looked at.
+    """
+    sums = tl.sum(w, axis=1)
+    before = tl.cumsum(sums, axis=0) - sums
+    reached = before[:, None] + tl.cumsum(w, axis=1) >= target
+    # One minimum finds both: what falls short is ordered backwards, beyond all that reaches.
+    order = tl.where(w > 0, tl.where(reached, at, 2 * BEYOND - at), 2 * BEYOND)
+    least = tl.min(order)
+    return tl.where(least < BEYOND, least, 2 * BEYOND - least)
+
+
+@triton.jit
+@no_type_check
+def merge(tops, sums, row, v, TILES: tl.constexpr):
+    """Of a row that is summed in tiles: its maximum, and each tile's sum of exp(l - max)."""
+    tile, tiles = grid(1, TILES), tl.cdiv(v, _TILE)
+    at, inside = row * tiles + tile, tile < tiles
+    top = tl.load(tops + at, mask=inside, other=-float("inf"))
+    most = tl.max(tl.max(top, axis=1), axis=0)
+    return most, tl.load(sums + at, mask=inside, other=0.0) * tl.exp(top - most)
+
+
+@triton.jit
+@no_type_check
+def descend(masses, target, TILES: tl.constexpr):
+    """The tile of [1, TILES] that holds the target, and what of the target is left in it."""
+    tile = grid(1, TILES)
+    held = first_at(masses, tile, target)
+    return held, target - tl.sum(tl.where(tile < held, masses, 0.0))
+
+
+@triton.jit
+@no_type_check
+def record(position, values, log_ps, row, n, T, value, log_p):
+    """Write a value and its log p at n, and take the row to n + 1."""
+    tl.store(values + row * T + n, value)
+    tl.store(log_ps + row * T + n, log_p)
+    # Every warp has read the position before one writes it.
+    tl.debug_barrier()
+    tl.store(position + row, n + 1)
+
+
+_ARGUMENTS: Mapping[str, str] = {
+    **dict.fromkeys(("noise", "index", "observed", "position", "values", "top_k"), "*i64"),
+    **dict.fromkeys(("log_ps", "log_qs", "temperatures", "top_p", "min_p"), "*fp32"),
+    **dict.fromkeys(("tops", "sums"), "*fp32"),
+    **dict.fromkeys(("stride", "T", "v"), "i32"),
+}
+"""Types of what a kernel is given beside the logits, where the noise is made in it."""
+
+
+def variant(
+    name: str,
+    function: Any,
+    v: int,
+    dtype: torch.dtype,
+    constants: Mapping[str, object],
+    warps: int,
+) -> Variant:
+    """A kernel over contiguous rows of v logits."""
+    types = {"logits": f"*{TYPES[dtype]}", **_ARGUMENTS}
+    constants = {"SEEDED": True, **constants}
+    arguments = {each: types[each] for each in function.arg_names if each in types}
+    pointers = tuple(each for each, type_ in arguments.items() if type_.startswith("*"))
+    return Variant(
+        name=f"sample_token {name} v={v} {TYPES[dtype]}",
+        function=function,
+        arguments=arguments,
+        constants={each: constants[each] for each in function.arg_names if each not in types},
+        warps=warps,
+        stages=3,
+        divisible=(*pointers, "stride", "v") if v % 16 == 0 else pointers,
+        wanted=("LDG.E.128",) if v % 16 == 0 else (),
+    )

@@ -1,0 +1,275 @@
+"""The end of a sampling step with filters: temperature, then top-k, top-p and min-p, by bisection.
+
+The thresholds are those of the reference, to the bit where the sums are. Two halvings are one
+round, which sums what lies above three values: sums in one fixed order do not rise when terms are
+left out, so the three answers are those of the two halvings. A short row stays in registers; a long
+one is read again in each round, from the cache.
+"""
+
+from typing import NamedTuple, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
+from ancestral.triton_kernels.sample_token.draw import (
+    BEYOND,
+    SHORT,
+    TILE,
+    descend,
+    first_at,
+    grid,
+    load,
+    merge,
+    record,
+    shifted,
+    uniform,
+    variant,
+)
+from ancestral.triton_kernels.variant import Variant
+
+_LOWEST = tl.constexpr(LOWEST)
+_ROUNDS = tl.constexpr(BISECTIONS // 2)
+
+
+@triton.jit
+@no_type_check
+def _cooled(logits, at, v, top, temperature):
+    """Logits less their maximum over a temperature above 0.
+
+    They need no clamp: no threshold is below LOWEST, where exp z is 0.
+    """
+    z = load(logits, at, v) - top
+    if temperature != 1.0:
+        z = tl.div_rn(z, temperature)
+    return z
+
+
+@triton.jit
+@no_type_check
+def _above(z, least, low, step, COUNT: tl.constexpr):
+    """Mass above low + step / 2, low + step and low + 3 step / 2, and the last again, [c, 2, 2].
+
+    What equals a threshold is counted (COUNT); of masses exp z, where z >= least, it is not.
+    """
+    middle = low + step
+    below, beyond = low + 0.5 * step, middle + 0.5 * step
+    if COUNT:
+        a = tl.where(z >= below, 1.0, 0.0)
+        b = tl.where(z >= middle, 1.0, 0.0)
+        c = tl.where(z >= beyond, 1.0, 0.0)
+    else:
+        w = tl.where(z >= least, tl.exp(z), 0.0)
+        a = tl.where(z > below, w, 0.0)
+        b = tl.where(z > middle, w, 0.0)
+        c = tl.where(z > beyond, w, 0.0)
+    # Side by side, so that the warps of a program meet once.
+    return tl.sum(tl.join(tl.join(a, b), tl.join(c, c)), axis=0)
+
+
+@triton.jit
+@no_type_check
+def _masses(
+    z, logits, v, top, temperature, least, low, step,
+    COUNT: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The same of a whole row, [2, 2]: of z where it is HELD, else the rest is read again."""
+    above = _above(z, least, low, step, COUNT)
+    if not HELD:
+        at = grid(ROWS, COLUMNS)
+        for start in range(ROWS * COLUMNS, v, ROWS * COLUMNS):
+            z = _cooled(logits, start + at, v, top, temperature)
+            above += _above(z, least, low, step, COUNT)
+    return tl.sum(above, axis=0)
+
+
+@triton.jit
+@no_type_check
+def _threshold(
+    logits, v, top, temperature, least, part,
+    COUNT: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The largest threshold with a mass above it: of top-k (COUNT), or of top-p after it.
+
+    The mass is `part`: k, or a part of what z >= least leaves, where least is the threshold of
+    top-k. The whole row is [ROWS, COLUMNS] where it is HELD.
+    """
+    z = _cooled(logits, grid(ROWS, COLUMNS), v, top, temperature)
+    low = tl.full([], _LOWEST, tl.float32)
+    step = tl.full([], -0.5 * _LOWEST, tl.float32)
+    mass = part
+    if not COUNT:
+        # What is not above 2 LOWEST has no mass.
+        whole = _masses(
+            z, logits, v, top, temperature, least, 2 * low, 0.0, COUNT, HELD, ROWS, COLUMNS
+        )
+        mass = part * tl.max(tl.max(whole, axis=1), axis=0)
+    for _ in range(_ROUNDS):
+        masses = _masses(
+            z, logits, v, top, temperature, least, low, step, COUNT, HELD, ROWS, COLUMNS
+        )
+        middle = low + step
+        below, beyond = low + 0.5 * step, middle + 0.5 * step
+        t = tl.join(tl.join(below, middle), tl.join(beyond, beyond))
+        low = tl.max(tl.max(tl.where(masses >= mass, t, low), axis=1), axis=0)
+        step *= 0.25
+    return low
+
+
+@triton.jit
+@no_type_check
+def _bounds(
+    logits, row, v, top, temperature, top_k, top_p, min_p,
+    HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Where a value stays: z >= the first, and z > the second."""
+    least = tl.full([], _LOWEST, tl.float32)
+    above = tl.full([], -float("inf"), tl.float32)
+    k, p, m = tl.load(top_k + row), tl.load(top_p + row), tl.load(min_p + row)
+    if k < v:
+        least = _threshold(
+            logits, v, top, temperature, least, k.to(tl.float32), True, HELD, ROWS, COLUMNS
+        )
+    if p < 1:
+        above = _threshold(logits, v, top, temperature, least, p, False, HELD, ROWS, COLUMNS)
+    if m > 0:
+        least = tl.maximum(least, tl.log(m))
+    return least, above
+
+
+@triton.jit
+@no_type_check
+def _kept(z, least, above):
+    """exp z of what stays."""
+    return tl.where((z >= least) & (z > above), tl.exp(z), 0.0)
+
+
+@triton.jit
+@no_type_check
+def _drawn(
+    logits, u, v, top, temperature, least, above,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """The value that u draws of what stays, and log q of it."""
+    at = grid(ROWS, COLUMNS)
+    masses = tl.full([1, BLOCKS], 0.0, tl.float32)
+    for block in range(tl.cdiv(v, ROWS * COLUMNS)):
+        z = _cooled(logits, block * ROWS * COLUMNS + at, v, top, temperature)
+        masses = tl.where(grid(1, BLOCKS) == block, tl.sum(_kept(z, least, above)), masses)
+    mass = tl.sum(masses)
+    block, rest = descend(masses, u * mass, BLOCKS)
+    at += block * ROWS * COLUMNS
+    z = _cooled(logits, at, v, top, temperature)
+    value = first_at(_kept(z, least, above), at, rest)
+    return value, _cooled(logits, value, v, top, temperature) - tl.log(mass)
+
+
+@triton.jit
+@no_type_check
+def _first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """The first value of the highest logit."""
+    first = tl.full([ROWS, COLUMNS], BEYOND, tl.int32)
+    for start in range(0, v, ROWS * COLUMNS):
+        at = start + grid(ROWS, COLUMNS)
+        first = tl.minimum(first, tl.where(load(logits, at, v) == top, at, BEYOND))
+    return tl.min(first)
+
+
+@triton.jit
+@no_type_check
+def _filtered(
+    logits, noise, index, observed, position, values, log_ps, log_qs,
+    temperatures, top_k, top_p, min_p, tops, sums, stride, T, v,
+    SEEDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    HIGH: tl.constexpr, WIDE: tl.constexpr,
+    HELD: tl.constexpr, TILES: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    logits += row * stride
+    n = tl.load(position + row)
+    if (n < 0) | (n >= T):
+        return
+    value = tl.load(observed + row * T + n)
+    if HELD:
+        l = load(logits, grid(ROWS, COLUMNS), v)
+        top = tl.max(l)
+        total = tl.sum(tl.exp(l - top))
+    else:
+        top, masses = merge(tops, sums, row, v, TILES)
+        total = tl.sum(masses)
+    log_q = tl.full([], 0.0, tl.float32)
+    if value < 0:
+        temperature = tl.load(temperatures + row)
+        if temperature > 0:
+            least, above = _bounds(
+                logits, row, v, top, temperature, top_k, top_p, min_p, HELD, HIGH, WIDE
+            )
+            u = uniform(noise, index, row, n, T, SEEDED)
+            drawn, log_q = _drawn(
+                logits, u, v, top, temperature, least, above, ROWS, COLUMNS, BLOCKS
+            )
+        else:
+            drawn = _first(logits, v, top, ROWS, COLUMNS)
+        value = tl.where(total > 0, drawn, 0).to(tl.int64)
+        log_q = tl.where(total > 0, log_q, float("nan"))
+    log_p = shifted(logits, value, v, top) - tl.log(total)
+    tl.store(log_qs + row * T + n, log_q)
+    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
+
+
+class Configuration(NamedTuple):
+    """How a program reads a row: to draw, [rows, columns] a block; to bisect, [high, wide]."""
+
+    rows: int
+    columns: int
+    high: int
+    wide: int
+    blocks: int
+    warps: int
+
+
+def configuration(v: int, itemsize: int) -> Configuration:
+    """For rows of v logits of so many bytes."""
+    block = min(max(32, triton.next_power_of_2(v)), SHORT)
+    blocks = triton.cdiv(v, block)
+    warps = min(max(block // 512, 1), 8) if blocks == 1 else 16
+    # To bisect, a thread holds its columns of every row: they are summed before threads meet.
+    columns, wide = min(block, 128), min(block, 512 * warps // itemsize)
+    return Configuration(block // columns, columns, block // wide, wide, blocks, warps)
+
+
+def run(
+    given: tuple[Tensor, ...], tiles: Tensor | None, sizes: tuple[int, int, int], seeded: bool
+) -> None:
+    """Draw from each row of logits.
+
+    Args:
+        given: logits, noise and index, observed, position, values, log p, log q, and the filters.
+        tiles: maximum and sum of each tile of a row, [2, b, tiles], or None for short rows.
+        sizes: stride of a row of logits, T, v.
+        seeded: whether noise and index are seeds.
+    """
+    rows, columns, high, wide, blocks, warps = configuration(sizes[2], given[0].itemsize)
+    tops, sums = (given[6], given[6]) if tiles is None else tiles
+    count = 1 if tiles is None else tiles.shape[2]
+    _filtered[(len(given[0]),)](
+        *given, tops, sums, *sizes,
+        SEEDED=seeded, ROWS=rows, COLUMNS=columns, HIGH=high, WIDE=wide, HELD=tiles is None,
+        TILES=triton.next_power_of_2(count), BLOCKS=triton.next_power_of_2(blocks), num_warps=warps,
+    )  # fmt: skip
+
+
+def variants() -> list[Variant]:
+    """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
+    return [_variant(v, dtype) for v in (17, 256, SHORT, 50_257, 262_144) for dtype in FLOATS]
+
+
+def _variant(v: int, dtype: torch.dtype) -> Variant:
+    rows, columns, high, wide, blocks, warps = configuration(v, dtype.itemsize)
+    tiles = triton.next_power_of_2(triton.cdiv(v, TILE))
+    shape = {"ROWS": rows, "COLUMNS": columns, "HIGH": high, "WIDE": wide}
+    split = {"TILES": tiles, "BLOCKS": triton.next_power_of_2(blocks)}
+    return variant("filtered", _filtered, v, dtype, shape | {"HELD": blocks == 1} | split, warps)
