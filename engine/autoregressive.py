@@ -123,7 +123,7 @@ class AutoregressiveEngine(Engine):
             raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
         Noise(seed, first_index).check(n)
         graph = "step" if sampling.unfiltered else "step_filtered"
-        most = loop.rows_per_batch(self.session(graph).signature)
+        most = loop.rows_per_batch(self.session(graph).signature, self.backend.room)
         rows = most if batch is None else inputs.count("batch", batch, 1)
         total, done = n * (self.data.length - first), 0
 

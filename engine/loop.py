@@ -7,16 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, Binding
+from ancestral.engine.session import Array, Binding, Room
 from ancestral.errors import NotADistribution
 from ancestral.sampling import Sampling
 from ancestral.signature import GraphSignature
 
 STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
-ROW_BYTES = 2**29
-"""Memory that the rows of one batch may take for what is carried."""
-MOST_ROWS = 256
 _TOLD = 8
 """Samples that an error names."""
 
@@ -49,13 +46,13 @@ class Drawn:
             )
 
 
-def rows_per_batch(signature: GraphSignature) -> int:
+def rows_per_batch(signature: GraphSignature, room: Room) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
     each = sum(
         int(np.prod(spec.shape({"b": 1, "s": 1}))) * np.dtype(spec.dtype).itemsize
         for spec in signature.inputs
     )
-    return max(1, min(MOST_ROWS, ROW_BYTES // each))
+    return max(1, min(room.rows, room.bytes // each))
 
 
 def takes_blocks(signature: GraphSignature) -> bool:

@@ -1,7 +1,7 @@
 """The seam between the engine and a runtime: graphs that run, and loops that are bound once."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -10,6 +10,22 @@ from ancestral.engine.noise import Noise
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
+
+
+class Room(NamedTuple):
+    """What one batch may take on a device.
+
+    Attributes:
+        bytes: memory for what its rows carry.
+        rows: of a batch at most.
+    """
+
+    bytes: int
+    rows: int
+
+
+HOST_ROOM = Room(2**29, 256)
+"""On a CPU, where more rows would not be faster."""
 _BLOCK_NUMBERS = 2**22
 """Logits, or attention weights of 8 heads, that a block may hold at a time."""
 
@@ -83,6 +99,11 @@ class Backend(Protocol):
     @property
     def dtype(self) -> str:
         """What it computes in."""
+        ...
+
+    @property
+    def room(self) -> Room:
+        """What one batch may take where nobody says how many rows it has."""
         ...
 
     def session(self, graph: str) -> Session:

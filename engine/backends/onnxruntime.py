@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from ancestral.bundle import Bundle
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, rows_in_block
+from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 
@@ -27,6 +27,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     dtype = "float32"
+    room = HOST_ROOM
 
     def __init__(self, bundle: Bundle, *, device: str, threads: int | None) -> None:
         """Check that this runtime can do it.

@@ -9,7 +9,7 @@ from torch import Tensor
 from ancestral.bundle import Bundle
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, rows_in_block
+from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.models.families import Model
@@ -23,6 +23,7 @@ class TorchBackend:
 
     name = "torch"
     dtype = "float32"
+    room = HOST_ROOM
 
     def __init__(
         self,

@@ -10,11 +10,14 @@ import triton
 from ancestral.bundle import Bundle
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.session import HOST_ROOM, Room
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 
 OLDEST = (3, 6)
+_MOST_ROWS = 4096
+"""Of a batch on a GPU."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -63,6 +66,14 @@ class TritonBackend:
         if dtype != "float32" and not isinstance(loaded, AutoregressiveModel):
             raise InvalidInput(f"dtype: latent variable models compute in float32, got {dtype!r}")
         self._model = loaded.to(device, DTYPES[dtype]).eval()
+
+    @property
+    def room(self) -> Room:
+        """Half of the GPU's free memory: the other half is for logits and graphs."""
+        if self.device == "cpu":
+            return HOST_ROOM
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return Room(free // 2, _MOST_ROWS)
 
     def session(self, graph: str) -> TritonSession:
         """The program of a graph of the bundle.

@@ -105,7 +105,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     batch: Annotated[
         int | None,
         typer.Option(
-            help="Samples at a time. Default: what memory allows, at most 256.",
+            help="Samples at a time. Default: what memory allows, at most 256 on a CPU.",
             show_default=False,
             rich_help_panel="Where it runs",
         ),
