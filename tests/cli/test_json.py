@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ancestral.cli import doctor as doctor_module
 from ancestral.cli.output import json_text
 from ancestral.cli.verify import parity_document
 from ancestral.engine import Engine
+from ancestral.engine.backends import BACKENDS
 from ancestral.engine.measure import MeasureRow
 from ancestral.engine.measure_latent import LatentMeasureRow
 
@@ -178,13 +180,13 @@ PROBES = {
 @pytest.mark.parametrize("probe", PROBES)
 def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, probe: str) -> None:
     code, runs, reason = PROBES[probe]
-    monkeypatch.setattr(doctor_module, "_PROBES", {"torch": code, "onnxruntime": code})
+    monkeypatch.setattr(doctor_module, "_PROBES", dict.fromkeys(BACKENDS, code))
     result = cli("doctor", "--json")
     assert result.code == 0, result.err
     document = json.loads(result.out)
     assert document["packages"]["numpy"] == np.__version__
     assert document["cpus"] >= 1
-    assert {each["name"] for each in document["backends"]} == {"torch", "onnxruntime"}
+    assert {each["name"] for each in document["backends"]} == set(BACKENDS)
     for each in document["backends"]:
         assert each["runs"] is runs
         assert reason in each["reason"]
@@ -199,6 +201,14 @@ def test_doctor_finds_the_installed_onnxruntime(cli: Cli, monkeypatch: pytest.Mo
     assert found["torch"]["runs"] is False
     assert "pip install 'ancestral[train]'" in found["torch"]["reason"]
     assert "ancestral[train]" in cli("doctor").out
+
+
+def test_doctor_of_kernels_without_a_gpu(cli: Cli) -> None:
+    pytest.importorskip("triton")
+    found = {each["name"]: each for each in json.loads(cli("doctor", "--json").out)["backends"]}
+    if not torch.cuda.is_available():
+        assert found["triton"]["runs"] is False
+        assert found["triton"]["reason"].startswith("needs a CUDA GPU of compute capability 8.0")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_version(version: str, accepted: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"backend": "jax"}, r"backend: expected one of \['torch', 'onnxruntime'\], got 'jax'"),
+        ({"backend": "jax"}, r"expected one of \['torch', 'onnxruntime', 'triton'\], got 'jax'"),
         ({"backend": "torch", "device": "tpu"}, "device: expected cpu, cuda or cuda:N, got 'tpu'"),
         ({"backend": "onnxruntime", "device": "tpu"}, "device: expected cpu, cuda or cuda:N"),
         ({"threads": 0}, r"threads: expected an integer in 1 \.\. \d+, got 0"),
@@ -70,6 +70,20 @@ def test_refused(tiny_bundle: Path, arguments: dict[str, object], told: str) -> 
 def test_no_gpu(tiny_bundle: Path, name: str) -> None:
     with pytest.raises(BackendUnavailable, match="device 'cuda'"):
         Engine.load(tiny_bundle, backend=name, device="cuda")
+
+
+def test_triton_on_the_cpu(tiny_bundle: Path) -> None:
+    """Kernels are interpreted only where that was asked for before Python began."""
+    pytest.importorskip("triton")
+    with pytest.raises(BackendUnavailable, match=r"runs on a CUDA GPU: device 'cuda'\."):
+        Engine.load(tiny_bundle, backend="triton")
+
+
+def test_triton_too_old(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    triton = pytest.importorskip("triton")
+    monkeypatch.setattr(triton, "__version__", "3.5.1")
+    with pytest.raises(BackendUnavailable, match=r"needs triton 3\.6 or newer, got 3\.5\.1: pip"):
+        Engine.load(tiny_bundle, backend="triton", device="cuda")
 
 
 def test_model_of_other_events(tiny_bundle: Path) -> None:
