@@ -162,9 +162,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     """PyTorch's own derivative, of the map run once more."""
-    saved = [None if each is None else each.detach().requires_grad_() for each in ctx.saved_tensors]
+    saved: list[Any] = [
+        None if each is None else each.detach().requires_grad_() for each in ctx.saved_tensors
+    ]
+    x, weight, bias = saved
     with torch.enable_grad():
-        y = linear_reference(*saved, ctx.activation, ctx.transposed, ctx.wide)
+        y = linear_reference(x, weight, bias, ctx.activation, ctx.transposed, ctx.wide)
     given = [each for each in saved if each is not None]
     gradients = iter(torch.autograd.grad(y, given, gradient))
     return *(None if each is None else next(gradients) for each in saved), None, None, None

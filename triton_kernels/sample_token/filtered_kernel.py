@@ -238,7 +238,9 @@ def configuration(v: int, itemsize: int) -> Configuration:
     warps = min(max(block // 512, 1), 8) if blocks == 1 else 16
     # To bisect, a thread holds its columns of every row: they are summed before threads meet.
     columns, wide = min(block, 128), min(block, 512 * warps // itemsize)
-    return Configuration(block // columns, columns, block // wide, wide, blocks, warps)
+    # Eight numbers a thread at a time, where the row is read again.
+    high = block // wide if blocks == 1 else itemsize // 2
+    return Configuration(block // columns, columns, high, wide, blocks, warps)
 
 
 def run(

@@ -113,33 +113,34 @@ def test_stored_as_x(device: torch.device, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "i", "o"),
+    ("dtype", "i", "o", "activation"),
     [
-        (torch.float32, 24, 1030),
-        (torch.bfloat16, 24, 1030),
-        (torch.float32, 600, 1030),
-        (torch.float32, 3, 4106),
-        (torch.bfloat16, 3, 4106),
+        (torch.float32, 24, 1030, "swiglu"),
+        (torch.float32, 600, 1030, "none"),
+        (torch.bfloat16, 24, 1030, "none"),
+        (torch.float32, 3, 4106, "none"),
+        (torch.bfloat16, 3, 4106, "swiglu"),
     ],
     ids=str,
 )
-def test_wide_tiles(device: torch.device, dtype: torch.dtype, i: int, o: int) -> None:
+def test_wide_tiles(
+    device: torch.device, dtype: torch.dtype, i: int, o: int, activation: Activation
+) -> None:
     from ancestral.triton_kernels.linear.kernel import launch
 
     factors = drawn(2, i, o, dtype, device)
-    got = launch(*factors, "swiglu", wide=True)
-    assert_near(got, factors.exact("swiglu"), "swiglu", FACTOR)
+    got = launch(*factors, activation, wide=True)
+    assert_near(got, factors.exact(activation), f"{i} x {o}", FACTOR)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
-def test_vocabulary(device: torch.device, dtype: torch.dtype, transposed: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_vocabulary(device: torch.device, dtype: torch.dtype) -> None:
     from ancestral.triton_kernels.linear.kernel import launch
 
-    factors = drawn(2, 33, 50_257, dtype, device, transposed)
-    got = launch(*factors[:2], transposed=transposed, wide=True)
-    assert_near(got, factors.exact(transposed=transposed, bias=False), "logits", FACTOR)
+    factors = drawn(1, 24, 50_257, dtype, device, transposed=True)
+    got = launch(*factors[:2], transposed=True, wide=True)
+    assert_near(got, factors.exact(transposed=True, bias=False), "logits", FACTOR)
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
@@ -282,7 +283,7 @@ def test_far_from_zero(device: torch.device, activation: Activation) -> None:
 def test_operator(device: torch.device) -> None:
     """Where it is on a GPU, it is the kernel."""
     factors = drawn(3, 24, 18, torch.float32, device)
-    for activation in ACTIVATIONS:
+    for activation in ("gelu", "swiglu"):
         got = linear_operator(*factors, activation)
         assert_near(got, factors.exact(activation), activation, FACTOR)
 

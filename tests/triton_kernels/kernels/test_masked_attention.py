@@ -70,6 +70,8 @@ CASES = {
     "one kv head": Case(34, heads=4, group=1),
     "scaled": Case(65, scale=0.7),
     "start": Case(7, slots=100, start=(0, 93, 31, 64)),
+    "start beside a block": Case(3, slots=70, start=(14, 62, 63, 64)),
+    "start beside blocks": Case(3, 24, slots=70, start=(14, 62, 63, 64)),
     "start 65": Case(65, 24, slots=130, start=(0, 65, 1)),
     "start grouped": Case(3, heads=4, group=2, slots=70, start=(64, 0)),
     "window 1": Case(40, window=1),
@@ -207,14 +209,18 @@ def test_sections_of_heads(device: torch.device, monkeypatch: pytest.MonkeyPatch
 
 
 def test_memory_order(device: torch.device) -> None:
-    """Queries, keys and values stored in orders of their own, with room between."""
-    case = Case(35, 24, heads=4, group=2)
-    q, k, v = case.drawn(torch.float32, device)
-    whole = case.run(q, k, v)
-    stored = [torch.full((40, 1, x.shape[1], 32), torch.nan, device=device) for x in (q, k, v)]
-    for room, x in zip(stored, (q, k, v), strict=True):
-        room[:35, :, :, :24] = x.permute(2, 0, 1, 3)
-    views = [room[:35, :, :, :24].permute(1, 2, 0, 3) for room in stored]
+    """Queries, keys and values in orders of their own, with room between: no stride twice."""
+    case = Case(35, 24, heads=4, group=2, start=(0, 0))
+    parts = case.drawn(torch.float32, device)
+    whole = case.run(*parts)
+    orders = ((2, 0, 1, 3), (1, 2, 0, 3), (0, 1, 2, 3))
+    views = []
+    for x, order, width in zip(parts, orders, (26, 31, 40), strict=True):
+        stored = torch.full((*(x.shape[i] + 1 for i in order[:3]), width), torch.nan, device=device)
+        view = stored.permute(*(order.index(i) for i in range(4)))[:2, : x.shape[1], :35, :24]
+        views.append(view.copy_(x))
+    strides = [stride for view in views for stride in view.stride()[:3]]
+    assert len(set(strides)) == 9
     assert torch.equal(case.run(*views), whole)
 
 
@@ -245,9 +251,9 @@ def test_shapes(device: torch.device, data: st.DataObject) -> None:
 @pytest.mark.parametrize("d", [24, 64, 128, 256])
 @pytest.mark.parametrize("window", [None, 1, 63, 64, 200])
 def test_long(device: torch.device, dtype: torch.dtype, d: int, window: int | None) -> None:
-    case = Case(300, d, heads=2, slots=420, start=(0, 120, 77), window=window)
+    case = Case(300, d, slots=420, start=(120, 77), window=window)
     q, k, v = case.drawn(dtype, device)
-    assert_near(case.run(q, k, v), case.exact(q, k, v), "long")
+    assert_near(case.run(q, k, v), case.exact(q, k, v), "long", factor=2)
 
 
 @pytest.mark.parametrize("empty", [(0, 2, 3, 8), (2, 2, 0, 8), (2, 0, 3, 8)])

@@ -99,8 +99,9 @@ def check(before: Case, filters: Filters) -> tuple[Tensor, Tensor, Tensor, Tenso
     ids=str,
 )
 def test_exact(device: torch.device, v: int, dtype: torch.dtype) -> None:
-    before = case(coarse(len(ROWS), v, dtype), device, filters=True)
-    check(before, settings_of(v, device))
+    rows = ROWS if v in (17, 257) else ROWS[2:5]
+    before = case(coarse(len(rows), v, dtype), device, filters=True)
+    check(before, settings_of(v, device, rows))
 
 
 @pytest.mark.parametrize(("v", "row"), [(8_192, 3), (8_193, 5), (8_193, 6), (50_257, 4)], ids=str)
@@ -148,12 +149,12 @@ def test_planted(device: torch.device) -> None:
 def test_even_grid_with_ties(device: torch.device) -> None:
     """Values of equal probability stay together: top-k 2 keeps the three of 1/8 and the highest."""
     p = torch.tensor([1 / 16, 1 / 8, 1 / 2, 0, 1 / 8, 1 / 8, 1 / 16])
-    size = 28
+    size = 14
     u = (torch.arange(size) + 0.5) / size
     before = case(p.log().expand(size, -1), device, u=u, filters=True)
     value, _, log_q = run(before, filters_of([(1.0, 2, 1.0, 0.0)] * size, device))
     kept = torch.tensor([0, 1, 4, 0, 1, 1, 0])
-    assert torch.equal(value.bincount(minlength=7), 4 * kept)
+    assert torch.equal(value.bincount(minlength=7), 2 * kept)
     assert_near(log_q, (kept[value].double() / 7).log(), "log_q")
 
 
