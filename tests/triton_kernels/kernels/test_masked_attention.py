@@ -65,13 +65,12 @@ CASES = {
     "causal d=96": Case(66, 96),
     "causal d=128": Case(70, 128),
     "causal d=256": Case(40, 256),
-    "causal in a cache": Case(20, slots=90),
+    "causal in a cache": Case(20, slots=50),
     "grouped": Case(34, 24, heads=6, group=2),
     "one kv head": Case(34, heads=4, group=1),
     "scaled": Case(65, scale=0.7),
-    "start": Case(7, slots=100, start=(0, 93, 31, 64)),
+    "start": Case(7, slots=100, start=(0, 93, 31)),
     "start beside a block": Case(3, slots=70, start=(14, 62, 63, 64)),
-    "start beside blocks": Case(3, 24, slots=70, start=(14, 62, 63, 64)),
     "start 65": Case(65, 24, slots=130, start=(0, 65, 1)),
     "start grouped": Case(3, heads=4, group=2, slots=70, start=(64, 0)),
     "window 1": Case(40, window=1),
@@ -224,7 +223,7 @@ def test_memory_order(device: torch.device) -> None:
     assert torch.equal(case.run(*views), whole)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_shapes(device: torch.device, data: st.DataObject) -> None:
     s = data.draw(st.integers(1, 70), "s")
