@@ -122,18 +122,14 @@ class Inputs(nn.Module):
         return embed(tokens, consumed, slots, label, self._tables())
 
     def _tables(self) -> Tables:
-        modules = (self.start, self.position, self.label, self.above)
-        start, position, label, above = (
-            None if module is None else module.weight for module in modules
-        )
         return Tables(
-            token=self.token.weight,
-            start=start,
+            token=self.token,
+            start=self.start,
             start_token=self.start_token if isinstance(self.start_token, int) else None,
-            position=position,
-            label=label,
-            above=above,
-            source=None if above is None else self.source,
+            position=self.position,
+            label=self.label,
+            above=self.above,
+            source=None if self.above is None else self.source,
         )
 
     def parallel(

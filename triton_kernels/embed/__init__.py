@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
-from torch.nn.functional import embedding
+from torch import Tensor, nn
 
 from ancestral.triton_kernels.overridable import overridable
 
 
 class Tables(NamedTuple):
     """The vectors of a model; None is a term that it has not.
+
+    Modules, since the derivatives that prove causality are taken at what they return.
 
     Attributes:
         token: [v, d].
@@ -30,12 +31,12 @@ class Tables(NamedTuple):
         source: slot that consumed the value above what each slot predicts, -1 for none, [T].
     """
 
-    token: Float[Tensor, "v d"]
-    start: Float[Tensor, "1 d"] | None
+    token: nn.Embedding
+    start: nn.Embedding | None
     start_token: int | None
-    position: Float[Tensor, "T d"] | None
-    label: Float[Tensor, "c d"] | None
-    above: Float[Tensor, "levels d"] | None
+    position: nn.Embedding | None
+    label: nn.Embedding | None
+    above: nn.Embedding | None
     source: Int64[Tensor, " T"] | None
 
 
@@ -80,16 +81,16 @@ def embed(
     """
     if tables.start_token is not None:
         tokens = torch.where(slots == 0, tables.start_token, tokens)
-    h = embedding(tokens, tables.token)
+    h = tables.token(tokens)
     if tables.start is not None:
-        h = torch.where(slots[..., None] == 0, tables.start[0], h)
+        h = torch.where(slots[..., None] == 0, tables.start.weight[0], h)
     if tables.position is not None:
-        h = h + embedding(slots, tables.position)
+        h = h + tables.position(slots)
     if tables.label is not None and label is not None:
-        h = h + embedding(label, tables.label)[:, None]
+        h = h + tables.label(label)[:, None]
     if tables.above is not None and tables.source is not None:
         source = tables.source[slots]
         gathered = consumed.gather(1, source.clamp_min(0).expand(consumed.shape[0], -1))
-        nothing = tables.above.shape[0] - 1
-        h = h + embedding(torch.where(source < 0, nothing, gathered), tables.above)
+        nothing = tables.above.num_embeddings - 1
+        h = h + tables.above(torch.where(source < 0, nothing, gathered))
     return h

@@ -92,18 +92,19 @@ def launch(
     """
     runs_kernels(tokens.device)
     _check(tokens, consumed, slots, label, tables)
-    (v, d), b, token = tables.token.shape, len(tokens), tables.token
-    slots_of = tables.position if tables.source is None else tables.source
-    length = 0 if slots_of is None else len(slots_of)
+    token = tables.token.weight
+    (v, d), b = token.shape, len(tokens)
+    given = (tables.start, tables.position, tables.label, tables.above)
+    start, position, labels, above = (token if each is None else each.weight for each in given)
+    slots_of = tables.source if tables.position is None else position
     h = token.new_empty(b, 1, d)
     if b:
-        given = (tables.start, tables.position, tables.label, tables.above)
-        start, position, labels, above = (token if each is None else each for each in given)
         _embed[(b, triton.cdiv(d, _BLOCK))](
             tokens, consumed, slots, tokens if label is None else label,
             token, start, position, labels, above,
             tokens if tables.source is None else tables.source, h,
-            length, consumed.shape[1], d, v, len(labels), tables.start_token or 0,
+            0 if slots_of is None else len(slots_of), consumed.shape[1], d, v, len(labels),
+            tables.start_token or 0,
             START=tables.start is not None, START_TOKEN=tables.start_token is not None,
             POSITION=tables.position is not None, LABEL=label is not None,
             ABOVE=tables.above is not None, BLOCK=_BLOCK, num_warps=1,
@@ -114,24 +115,27 @@ def launch(
 def _check(
     tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
 ) -> None:
-    (v, d), b, device = tables.token.shape, len(tokens), tokens.device
-    dtype = tables.token.dtype
-    expect("token", tables.token, (v, d), FLOATS, device)
+    token, b, device = tables.token.weight, len(tokens), tokens.device
+    v, d = token.shape
+    expect("token", token, (v, d), FLOATS, device)
     expect("tokens", tokens, (b, 1), torch.int64, device)
     expect("slots", slots, (b, 1), torch.int64, device)
     if (label is None) != (tables.label is None) or (tables.above is None) != (
         tables.source is None
     ):
         raise InvalidInput("label, source: expected each where its table is, got one without")
-    if tables.start is not None:
-        expect("start", tables.start, (1, d), dtype, device)
-    if tables.position is not None:
-        expect("position", tables.position, (len(tables.position), d), dtype, device)
-    if label is not None and tables.label is not None:
+    for name, table, rows in (
+        ("start", tables.start, 1),
+        ("position", tables.position, None),
+        ("labels", tables.label, None),
+        ("above", tables.above, v + 1),
+    ):
+        if table is not None:
+            shape = (len(table.weight) if rows is None else rows, d)
+            expect(name, table.weight, shape, token.dtype, device)
+    if label is not None:
         expect("label", label, (b,), torch.int64, device)
-        expect("labels", tables.label, (len(tables.label), d), dtype, device)
-    if tables.above is not None and tables.source is not None:
-        expect("above", tables.above, (v + 1, d), dtype, device)
+    if tables.source is not None:
         expect("consumed", consumed, (b, consumed.shape[1]), torch.int64, device)
         expect("source", tables.source, (len(tables.source),), torch.int64, device)
 

@@ -101,9 +101,9 @@ def record(
         return append(old, start, block)
 
     value, log_p, log_q = new
-    return Drawn(
-        (state.position + at.shape[1]).clamp_max(last + 1),
-        written(state.values, value),
-        written(state.log_p, log_p.float()),
-        None if state.log_q is None or log_q is None else written(state.log_q, log_q.float()),
-    )
+    values, log_ps = written(state.values, value), written(state.log_p, log_p.float())
+    log_qs = None
+    if state.log_q is not None and log_q is not None:
+        log_qs = written(state.log_q, log_q.float())
+    following = (state.position + at.shape[1]).clamp_max(last + 1)
+    return Drawn(following, values, log_ps, log_qs)

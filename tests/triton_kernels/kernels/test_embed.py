@@ -1,10 +1,11 @@
 """The beginning of a step as kernels."""
 
+import copy
 from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS
@@ -37,8 +38,9 @@ CASES = {
 def tables(case: Case, d: int, dtype: torch.dtype, device: torch.device) -> Tables:
     generator = torch.Generator().manual_seed(d)
 
-    def drawn(rows: int) -> Tensor:
-        return torch.randn(rows, d, generator=generator).to(device, dtype)
+    def drawn(rows: int) -> nn.Embedding:
+        vectors = torch.randn(rows, d, generator=generator).to(device, dtype)
+        return nn.Embedding.from_pretrained(vectors)
 
     return Tables(
         token=drawn(V),
@@ -53,9 +55,8 @@ def tables(case: Case, d: int, dtype: torch.dtype, device: torch.device) -> Tabl
 
 def widened(given: Tables) -> Tables:
     return Tables(
-        *(each.double() if isinstance(each, Tensor) and each.is_floating_point() else each
-          for each in given)
-    )  # fmt: skip
+        *(copy.deepcopy(each).double() if isinstance(each, nn.Module) else each for each in given)
+    )
 
 
 def inputs(device: torch.device, case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
