@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from ancestral.engine import Engine, LatentEngine
 from tests.interpreter import quick_interpreter
@@ -125,6 +126,8 @@ def load(bundles: Callable[[str], Path]) -> Load:
     def engine(toy: str, backend: str) -> Engine:
         if (toy, backend) not in engines:
             device = device_of(backend)
+            if device == "cuda" and not torch.cuda.is_available():
+                pytest.skip("kernels need a CUDA GPU, or TRITON_INTERPRET=1 in the environment")
             engines[toy, backend] = Engine.load(
                 bundles(toy), backend=backend, device=device, threads=1
             )

@@ -129,10 +129,11 @@ def test_block_is_steps(device: torch.device) -> None:
 def test_bits_do_not_depend_on_the_batch(device: torch.device, heads: int) -> None:
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
-    places = [*(29 * i % 60 for i in range(62)), 700, 1099]
+    count = 62 if device.type == "cuda" else 8
+    places = [*(29 * i % 60 for i in range(count)), 700, 1099]
     inputs = drawn((heads, 2, 16, 1100), places, 1, torch.float32, device)
     whole = launch(*(each.clone() for each in inputs))
-    for rows in (slice(0, 1), slice(5, 7), slice(40, 64)):
+    for rows in (slice(0, 1), slice(5, 7), slice(count - 3, count + 2)):
         assert torch.equal(launch(*(each[rows].clone() for each in inputs)), whole[rows])
 
 
