@@ -21,7 +21,9 @@ LEAST_CALLS = 8
 """Of a graph."""
 _FLUSH_BYTES = 2**29
 """Written before each round: more than any L2 cache, and long enough for the host to be ahead."""
-_ROUNDS = (5, 50)
+_MOST_ROUNDS = 50
+_WARM_UP_MS = 8.0
+"""Of each side, before the rounds."""
 
 
 def _nothing() -> None:
@@ -48,17 +50,15 @@ class Side:
 class Clock:
     """Of one device."""
 
-    def __init__(
-        self, device: torch.device, warm_up_ms: float = 8.0, measure_ms: float = 40.0
-    ) -> None:
+    def __init__(self, device: torch.device, measure_ms: float = 40.0, least: int = 5) -> None:
         """Allocate what is written to empty the cache.
 
         Args:
             device: cuda, or cpu for a rehearsal.
-            warm_up_ms: of each side, before the rounds.
-            measure_ms: of each side, in all rounds; they are at least 5.
+            measure_ms: of each side, in all rounds.
+            least: rounds, however long they take.
         """
-        self.device, self._warm_up_ms, self._measure_ms = device, warm_up_ms, measure_ms
+        self.device, self._measure_ms, self._least = device, measure_ms, least
         size = 0 if device.type == "cpu" else _FLUSH_BYTES
         self._flush = torch.empty(size, dtype=torch.int8, device=device)
 
@@ -68,8 +68,7 @@ class Clock:
             pairs = [[_on_host(side) for side in sides] for _ in range(2)]
             return [tuple(column) for column in zip(*pairs, strict=True)]
         slowest = max(self._warmed(side) for side in sides)
-        least, most = _ROUNDS
-        rounds = max(least, min(most, math.ceil(self._measure_ms / slowest)))
+        rounds = max(self._least, min(_MOST_ROUNDS, math.ceil(self._measure_ms / slowest)))
         events = [[self._marked(side) for side in sides] for _ in range(rounds)]
         torch.cuda.synchronize()
         return [
@@ -80,7 +79,7 @@ class Clock:
     def _warmed(self, side: Side) -> float:
         """Milliseconds of one run, after some."""
         spent, runs = 0.0, 0
-        while runs < 2 or spent < self._warm_up_ms:
+        while not runs or spent < _WARM_UP_MS:
             begin, end = self._marked(side)
             end.synchronize()
             last = float(begin.elapsed_time(end))
@@ -119,16 +118,28 @@ def rotated(sets: Sequence[T], device: torch.device) -> list[T]:
 
 
 class Captured(Generic[T]):
-    """Calls in one CUDA graph, and what they gave, at fixed addresses."""
+    """Calls in one CUDA graph, and what they gave, at fixed addresses.
+
+    Attributes:
+        calls: how many.
+        outputs: of each.
+        build_s: seconds that it took to warm up, with all that compiles then, and to capture.
+    """
 
     def __init__(self, calls: Sequence[Callable[[], T]], device: torch.device) -> None:
         """Warm up, so that whatever compiles has compiled, and capture."""
-        self.calls = len(calls)
-        self._calls, self._graph = calls, None
+        begin, self.calls = time.perf_counter(), len(calls)
+        self._calls = calls
+        self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cpu":
             self.outputs = [call() for call in calls]
-            return
-        stream = torch.cuda.Stream()
+        else:
+            self.outputs = self._captured(device)
+        self.build_s = time.perf_counter() - begin
+
+    def _captured(self, device: torch.device) -> list[T]:
+        calls = self._calls
+        stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
@@ -137,7 +148,9 @@ class Captured(Generic[T]):
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self.outputs = [call() for call in calls]
+            outputs = [call() for call in calls]
+        torch.cuda.synchronize()
+        return outputs
 
     def run(self) -> None:
         """Make the calls again; their outputs have new values at the same addresses on a GPU."""

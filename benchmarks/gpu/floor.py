@@ -38,6 +38,11 @@ class Work:
         computed = self.operations / ceilings[arithmetic] * 1e3
         return (COPY, moved) if moved >= computed else (arithmetic, computed)
 
+    def counted(self, ceiling: str | None) -> tuple[float, str]:
+        """Bytes or operations, whichever that ceiling is of; where it is unknown, what there is."""
+        bytes_count = self.bytes > 0 if ceiling is None else ceiling == COPY
+        return (self.bytes, "B/s") if bytes_count else (self.operations, "op/s")
+
 
 def name_of(dtype: torch.dtype) -> str:
     """float32, bfloat16, ..."""

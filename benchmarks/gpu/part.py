@@ -1,21 +1,8 @@
-"""A part of the measurement, in a process of its own: what breaks it leaves the others whole.
+"""A part of the measurement: what its cells are given, and what they give."""
 
-    python -m benchmarks.gpu.part ceilings --records FILE --seconds 20
-
-Started by `python -m benchmarks.gpu`. What it finds goes to the records, a line of JSON each; what
-it says in a sentence to the standard output; tracebacks and the words of compilers to the standard
-error.
-"""
-
-import argparse
-import gc
-import importlib
-import json
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +11,7 @@ import torch
 
 from benchmarks.gpu.clock import Clock
 from benchmarks.gpu.floor import Ceilings, Work, name_of
-from benchmarks.gpu.found import Found, find
+from benchmarks.gpu.found import Found
 from benchmarks.gpu.rows import Parity, Row, Target
 from benchmarks.rows import commit, paired_ratio, percentiles
 
@@ -122,10 +109,7 @@ class Bench:
         floor = work.floor_ms(self.ceilings) if work is not None else None
         ratio = None if baseline is None else paired_ratio(ours, baseline[1])
         share = None if floor is None else floor[1] / quantiles["p50"]
-        rate = None
-        if work is not None:
-            counted = work.bytes if floor is None or floor[0] == "copy" else work.operations
-            rate = counted / quantiles["p50"] * 1e3
+        counted = None if work is None else work.counted(None if floor is None else floor[0])
         found = [target(Measured(ratio, share)) for target in targets]
         return Row(
             part=case[0],
@@ -137,7 +121,8 @@ class Bench:
             baseline=None if baseline is None else baseline[0],
             baseline_p50=None if baseline is None else float(np.median(baseline[1])),
             ratio=ratio,
-            rate=rate,
+            rate=None if counted is None else counted[0] / quantiles["p50"] * 1e3,
+            rate_unit=None if counted is None else counted[1],
             ceiling=None if floor is None else floor[0],
             share=share,
             parity=parity,
@@ -185,111 +170,7 @@ class Cell:
     measure: Callable[[Bench], Iterable[Row | Skipped]]
 
 
-def results(part: str, cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
-    """Of all cells in turn; what a cell breaks of itself leaves the next ones whole."""
-    for cell in cells:
-        what = f"{part}, {cell.name}"
-        if bench.left <= 0:
-            yield Skipped(what, "time")
-            continue
-        try:
-            for result in cell.measure(bench):
-                yield _judged(result)
-        except Exception as error:  # noqa: BLE001 - one broken cell is one line
-            traceback.print_exc()
-            yield Failed(what, sentence(error))
-            if not usable(bench.device):
-                yield Failed(part, "the GPU's context is broken: what was left is not measured")
-                return
-        gc.collect()
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _judged(result: Row | Skipped) -> Result:
-    """No speed without parity."""
-    if isinstance(result, Row) and result.parity.failures:
-        what = f"{result.part}, {result.case}, {result.dtype}"
-        return Failed(what, "; ".join(result.parity.failures))
-    return result
-
-
 def sentence(error: BaseException) -> str:
     """The kind of an error and the first line of what it says."""
     first = str(error).strip().partition("\n")[0][:300]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def usable(device: torch.device) -> bool:
-    """Whether the device still answers: after some errors a process has lost it."""
-    if device.type == "cpu":
-        return True
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError:
-        traceback.print_exc()
-        return False
-    return True
-
-
-def record(result: Result) -> str:
-    """A line of JSON."""
-    kind = type(result).__name__
-    return json.dumps({kind: asdict(result)})
-
-
-def recorded(line: str) -> Result:
-    """A result from its line."""
-    ((kind, values),) = json.loads(line).items()
-    match kind:
-        case "Row":
-            return Row.from_json(json.dumps(values))
-        case "Skipped":
-            return Skipped(**values)
-        case _:
-            return Failed(**values)
-
-
-def said(result: Result) -> str:
-    """In a sentence."""
-    if isinstance(result, Skipped):
-        return f"skipped: {result.what}, because {result.why}"
-    if isinstance(result, Failed):
-        return f"FAILED: {result.what}: {result.why}"
-    beside = "" if result.ratio is None else f", {result.ratio:.2f} x {result.baseline}"
-    share = "" if result.share is None else f", {result.share:.0%} of {result.ceiling}"
-    mark = "  (rehearsal)" if result.rehearsal else ""
-    return (
-        f"{result.part}, {result.case}, {result.dtype}: {result.p50:.4g} {result.unit} "
-        f"[{result.p20:.4g}, {result.p80:.4g}]{beside}{share}, "
-        f"error {result.parity.error:.1e} of {result.parity.limit:.1e}{mark}"
-    )
-
-
-def main(words: list[str] | None = None) -> int:
-    """Measure a part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--records", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--bundles", type=Path, required=True)
-    parser.add_argument("--ceilings", type=json.loads, default={})
-    parser.add_argument("--rehearse", action="store_true")
-    options = parser.parse_args(words)
-    until = time.monotonic() + options.seconds
-    device = torch.device("cpu" if options.rehearse else "cuda:0")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    bench = Bench(device, find(), options.ceilings, until, options.bundles)
-    module = importlib.import_module(f"benchmarks.gpu.{options.part}")
-    cells: Iterable[Cell] = module.cells(bench)
-    with options.records.open("a") as records, torch.no_grad():
-        for result in results(options.part, cells, bench):
-            records.write(record(result) + "\n")
-            records.flush()
-            print(said(result), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

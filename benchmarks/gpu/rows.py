@@ -74,6 +74,7 @@ class Row:
         baseline_p50: its median.
         ratio: median over the rounds of baseline / ours.
         rate: bytes or operations a second of ours; None where they were not counted.
+        rate_unit: B/s or op/s.
         ceiling: what bounds it: "copy", or the dtype of a matrix product.
         share: the least time by that ceiling over the median.
         targets: what is to be reached.
@@ -97,6 +98,7 @@ class Row:
     baseline_p50: float | None
     ratio: float | None
     rate: float | None
+    rate_unit: str | None
     ceiling: str | None
     share: float | None
     parity: Parity

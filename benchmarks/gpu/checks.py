@@ -1,0 +1,93 @@
+"""The tests that need a GPU, in a process of their own, and what they found."""
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.gpu.processes import whole_lines
+
+KERNEL_TESTS = "tests/triton_kernels/kernels/"
+REHEARSED = f"{KERNEL_TESTS}test_residual_norm.py"
+"""Of all checks, in a rehearsal."""
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
+_OURS = {"ancestral", "benchmarks", "tests"}
+
+
+def command(records: Path, *, rehearsal: bool) -> list[str]:
+    """What runs them.
+
+    The kernels come first, and options of pyproject.toml that need a package which is not installed
+    are left out. Warnings are no errors: these are the versions of somebody else's machine.
+    """
+    hook = find_spec("jaxtyping") and find_spec("beartype")
+    workers = max(1, (os.cpu_count() or 1) * 3 // 4)
+    spread = ["-n", str(workers), "--dist", "worksteal"]
+    return [
+        *(sys.executable, "-m", "pytest", "-p", "benchmarks.gpu.watch", "--records", str(records)),
+        *("-o", "addopts=", "-o", "filterwarnings=default", "--import-mode=importlib"),
+        *("--strict-markers", "-q", "-rfE", "-m", "gpu or kernels"),
+        *(["--jaxtyping-packages=ancestral,beartype.beartype"] if hook else []),
+        *(spread if find_spec("xdist") and not rehearsal else ["-p", "no:xdist"]),
+        *("-p", "no:cacheprovider", "--continue-on-collection-errors"),
+        *([REHEARSED] if rehearsal else [KERNEL_TESTS, "tests"]),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the tests found.
+
+    Attributes:
+        passed: how many.
+        failed: each that failed, and its last words.
+        skipped: what was left out, and why.
+        finished: whether all of them ran.
+    """
+
+    passed: int
+    failed: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
+    finished: bool
+
+    @classmethod
+    def read(cls, records: Path) -> "Outcome":
+        """From what `watch` wrote."""
+        passed, failed, skipped, finished = set[str](), dict[str, str](), dict[str, str](), False
+        for values in map(json.loads, whole_lines(records)):
+            test, why = values.get("test", ""), values.get("why", "")
+            match values.get("outcome", "finished"):
+                case "passed":
+                    passed.add(test)
+                case "skipped":
+                    skipped[test] = why
+                case "uncollected" if _lacks(why):
+                    skipped[test] = f"{_lacks(why)} is not installed"
+                case "failed" | "uncollected":
+                    failed[test] = why.strip().rpartition("\n")[2]
+                case _:
+                    finished = True
+        return cls(
+            len(passed - set(failed)), tuple(failed.items()), tuple(skipped.items()), finished
+        )
+
+    def against(self, part: str) -> str | None:
+        """Why a part may report no speed; None where nothing speaks against it.
+
+        Whole steps run on everything; the part of an operator on that operator alone.
+        """
+        wrong = [
+            test
+            for test, _ in self.failed
+            if part == "steps" or Path(test.partition("::")[0]).stem.startswith(f"test_{part}")
+        ]
+        return f"{len(wrong)} of its tests failed: {wrong[0]}" if wrong else None
+
+
+def _lacks(why: str) -> str | None:
+    """The package of somebody else's that an import did not find."""
+    found = _MISSING.search(why)
+    return found[1] if found and found[1] not in _OURS else None

@@ -1,0 +1,116 @@
+"""Our batch-invariant matrix product at GPT-2's sizes, beside cuBLAS: what invariance costs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ancestral.triton_kernels.linear import linear_reference
+from benchmarks.gpu.clock import Captured, Side, rerun_poisoned, rotated, sets_of
+from benchmarks.gpu.exact import LONG, parity, relative_error
+from benchmarks.gpu.floor import Work, name_of
+from benchmarks.gpu.part import Bench, Cell
+from benchmarks.gpu.rows import Row
+
+PART = "linear"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of a cell: rows, inputs, results, dtype; whether the weight has a row for each result."""
+
+    batch: int
+    i: int
+    o: int
+    dtype: torch.dtype
+    transposed: bool = False
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{self.batch} x {self.i:,} to {self.o:,}{', tied' if self.transposed else ''}"
+
+    @property
+    def work(self) -> Work:
+        """The weight, inputs and results; a multiplication and an addition for each weight."""
+        size = self.dtype.itemsize
+        result = 4 if self.transposed else size
+        moved = self.i * self.o * size + self.batch * (self.i * size + self.o * result)
+        return Work(moved, 2.0 * self.batch * self.i * self.o, self.dtype)
+
+
+MAPS = ((768, 2304), (768, 3072), (3072, 768), (768, 50_257))
+"""GPT-2 small's; the last is the token embedding, which gives logits in float32 without a bias."""
+GRID = tuple(
+    Sizes(batch, i, o, dtype, o == 50_257)
+    for batch in (1, 64, 16, 256)
+    for dtype in (torch.float32, torch.bfloat16)
+    for i, o in MAPS
+)
+TINY = (Sizes(2, 16, 32, torch.float32), Sizes(2, 16, 24, torch.bfloat16, True))
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """One for each of the sizes."""
+    grid = TINY if bench.rehearsal else GRID
+    return [Cell(f"{sizes.name}, {name_of(sizes.dtype)}", partial(_cell, sizes)) for sizes in grid]
+
+
+def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row]:
+    from ancestral.triton_kernels.linear.kernel import launch
+
+    torch.manual_seed(0)
+    count = sets_of(int(sizes.work.bytes), bench.device)
+    turns = rotated([_drawn(sizes, bench.device) for _ in range(count)], bench.device)
+    ours = Captured(
+        [partial(launch, *each, "none", sizes.transposed, sizes.transposed) for each in turns],
+        bench.device,
+    )
+    found = parity(_pairs(sizes, turns, rerun_poisoned(ours)), sizes.dtype, LONG)
+    theirs = Captured([_cublas(*each, sizes.transposed) for each in turns], bench.device)
+    theirs.run()
+    error = max(relative_error(*each) for each in _pairs(sizes, turns, theirs.outputs))
+    sides = [Side("ours", ours.run, ours.calls), Side("cuBLAS", theirs.run, theirs.calls)]
+    mine, others = bench.clock().interleaved(sides)
+    yield bench.row(
+        (PART, sizes.name),
+        sizes.dtype,
+        mine,
+        found,
+        work=sizes.work,
+        baseline=("cuBLAS", others),
+        details={"build_s": ours.build_s, "baseline_error": error},
+    )
+
+
+def _drawn(sizes: Sizes, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+    """x, the weight, and a bias where the weight is not tied."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device, dtype=sizes.dtype)
+
+    weight = normal(*((sizes.o, sizes.i) if sizes.transposed else (sizes.i, sizes.o)))
+    weight *= sizes.i**-0.5
+    return normal(sizes.batch, sizes.i), weight, None if sizes.transposed else normal(sizes.o)
+
+
+def _cublas(
+    x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool
+) -> Callable[[], Tensor]:
+    """The same by torch; of a tied weight the logits stay in its dtype."""
+    if transposed or bias is None:
+        return partial(torch.mm, x, weight.T)
+    return partial(torch.addmm, bias, x, weight)
+
+
+def _pairs(
+    sizes: Sizes, turns: list[tuple[Tensor, Tensor, Tensor | None]], outputs: list[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first and the last call, and the same in float64."""
+    for call in {0, len(outputs) - 1}:
+        x, weight, bias = turns[call]
+        wide = None if bias is None else bias.double()
+        exact = linear_reference(x.double(), weight.double(), wide, transposed=sizes.transposed)
+        yield outputs[call], exact

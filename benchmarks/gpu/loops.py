@@ -1,0 +1,150 @@
+"""Our loops of a model: built, verified once, and held against float64 where they are timed."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ancestral.bundle import MANIFEST
+from ancestral.engine import AutoregressiveEngine
+from ancestral.engine.backends.triton_loop import TritonBinding
+from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.loop import Drawn, draw
+from ancestral.engine.noise import Noise
+from ancestral.engine.session import Session
+from ancestral.engine.verify import Limits
+from ancestral.parity import tolerance
+from ancestral.train.models.graphs import GraphName, build
+from ancestral.train.models.transformer import Transformer
+from ancestral.triton_kernels.references import references
+from benchmarks.gpu.floor import name_of
+from benchmarks.gpu.models import Stepped, made
+from benchmarks.gpu.rows import Parity
+
+COMPARED = 16
+"""Rows that are held against float64, evenly spread over the batch."""
+
+
+@dataclass(slots=True)
+class Loops:
+    """Of one model on one device; each is made when it is first asked for.
+
+    Attributes:
+        stepped: the model and its sizes.
+        device: where it runs.
+        bundles: where its bundle is, if it was exported.
+        compile_seconds: what the next compiled baseline is taken to need.
+    """
+
+    stepped: Stepped
+    device: torch.device
+    bundles: Path
+    compile_seconds: float = 40.0
+    _models: dict[torch.dtype, Transformer] = field(default_factory=dict)
+    _verified: dict[torch.dtype, tuple[bool | None, int]] = field(default_factory=dict)
+
+    @property
+    def bundle(self) -> Path | None:
+        """The folder of the bundle; None where there is none."""
+        folder = self.bundles / self.stepped.name
+        return folder if (folder / MANIFEST).is_file() else None
+
+    def model(self, dtype: torch.dtype) -> Transformer:
+        """The model on the device, in evaluation."""
+        if dtype not in self._models:
+            self._models[dtype] = made(self.stepped).to(self.device, dtype).eval()
+        return self._models[dtype]
+
+    def session(self, graph: GraphName, dtype: torch.dtype, invariant: bool) -> Session:
+        """A graph of the model on our kernels."""
+        program = build(graph, self.model(dtype)).eval()
+        return TritonSession(program, program.signature, str(self.device), dtype, invariant)
+
+    def bind(self, rows: int, dtype: torch.dtype, *, invariant: bool = False) -> TritonBinding:
+        """A loop of so many rows."""
+        bound = self.session("step", dtype, invariant).bind({"b": rows, "s": 1})
+        assert isinstance(bound, TritonBinding)
+        return bound
+
+    def verified(self, dtype: torch.dtype) -> tuple[bool | None, int]:
+        """Whether `Engine.verify` passed, and its unexplained draws; None, 0 without a bundle."""
+        if dtype not in self._verified:
+            if self.bundle is None:
+                return None, 0
+            engine = AutoregressiveEngine.load(
+                self.bundle, backend="triton", device=str(self.device), dtype=name_of(dtype)
+            )
+            report = engine.verify()
+            told = f"{report.max_abs_nats:.2e} of {report.limit_nats:.2e} nats"
+            failures = f", FAILED: {'; '.join(report.failures)}" if report.failures else ""
+            name = f"{self.stepped.name}, {name_of(dtype)}"
+            print(f"{name}: Engine.verify: {told}{failures}", flush=True)
+            self._verified[dtype] = (report.passed, report.unexplained)
+        return self._verified[dtype]
+
+    def pass_over(self, binding: TritonBinding, rows: int) -> Drawn:
+        """Draw whole events, row i with the noise of sample i."""
+        free = np.full((rows, self.stepped.case.length), -1, np.int64)
+        return draw(binding, free, {}, first_position=0, prefill=False, noise=Noise(0, 0))
+
+    def parity(self, drawn: Drawn, dtype: torch.dtype) -> Parity:
+        """Of what a loop drew: log p along the steps and by the parallel graph, beside float64.
+
+        The limit is that of the table in ancestral.parity, by the error that PyTorch's own float32
+        makes on the same events.
+        """
+        chosen = np.unique(np.linspace(0, len(drawn.values) - 1, COMPARED).astype(np.int64))
+        x, along = drawn.values[chosen], drawn.log_p[chosen]
+        exact, own = self.reference(x)
+        answers = {"x": x, "own_log_prob": own, "own_kl": 0.0, "own_cdf": 0.0}
+        some = np.ones(1, np.int64)
+        entry = tolerance("triton", name_of(dtype))
+        limit = Limits.of(
+            entry,
+            {n: np.asarray(a) for n, a in (answers | {"at": some, "is_sample": some}).items()},
+        ).nats
+        session = self.session("log_prob", dtype, False)
+        parallel = np.concatenate([session.run({"x": each[None]})["log_prob"] for each in x])
+        worst = max(worst_nats(along, exact), worst_nats(parallel, exact))
+        verified, unexplained = self.verified(dtype)
+        return Parity(
+            f"PyTorch in float64, {len(x)} of {len(drawn.values)} rows",
+            worst,
+            limit,
+            "nats",
+            unexplained,
+            verified,
+        )
+
+    def reference(self, x: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+        """log p [n, t] in float64, and how far PyTorch's own float32 is from it in nats."""
+        single = self.model(torch.float32)
+        double = copy.deepcopy(single).double()
+        events = torch.from_numpy(x).to(self.device)
+
+        def by_row(model: Transformer) -> Tensor:
+            return torch.cat([model.position_log_prob(each[None], None) for each in events])
+
+        with references(), torch.no_grad():
+            exact, near = by_row(double).cpu().numpy(), by_row(single).cpu().numpy()
+        return exact, float(np.abs((near - exact).sum(axis=1)).max())
+
+
+def worst_nats(log_p: NDArray[np.floating], exact: NDArray[np.float64]) -> float:
+    """Largest difference of an event or of one of its positions; NaN is infinite."""
+    delta = log_p.astype(np.float64) - exact
+    worst = max(np.abs(delta).max(), np.abs(delta.sum(axis=1)).max())
+    return float(worst) if np.isfinite(worst) else np.inf
+
+
+def windows(length: int, count: int, steps: int) -> list[int]:
+    """First positions of so many stretches, each in the middle of its part of an event.
+
+    >>> windows(1024, 2, 64)
+    [224, 736]
+    """
+    return [int((i + 0.5) / count * length - steps / 2) for i in range(count)]

@@ -1,0 +1,131 @@
+"""Measure a part, in a process of its own: what breaks it leaves the others whole.
+
+    python -m benchmarks.gpu.measure ceilings --records FILE --seconds 20 --bundles DIR
+
+Started by `python -m benchmarks.gpu`. What it finds goes to the records, a line of JSON each; what
+it says in a sentence to the standard output; tracebacks and the words of compilers to the standard
+error.
+"""
+
+import argparse
+import gc
+import importlib
+import json
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu.found import find
+from benchmarks.gpu.part import PARTS, Bench, Cell, Failed, Result, Skipped, sentence
+from benchmarks.gpu.rows import Row
+
+
+def results(part: str, cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
+    """Of all cells in turn; what a cell breaks of itself leaves the next ones whole."""
+    for cell in cells:
+        what = f"{part}, {cell.name}"
+        if bench.left <= 0:
+            yield Skipped(what, "time")
+            continue
+        try:
+            for result in cell.measure(bench):
+                yield _judged(result)
+        except Exception as error:  # noqa: BLE001 - one broken cell is one line
+            traceback.print_exc()
+            yield Failed(what, sentence(error))
+            if not usable(bench.device):
+                yield Failed(part, "the GPU's context is broken: what was left is not measured")
+                return
+        if bench.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def _judged(result: Row | Skipped) -> Result:
+    """No speed without parity."""
+    if isinstance(result, Row) and result.parity.failures:
+        what = f"{result.part}, {result.case}, {result.dtype}"
+        return Failed(what, "; ".join(result.parity.failures))
+    return result
+
+
+def usable(device: torch.device) -> bool:
+    """Whether the device still answers: after some errors a process has lost it."""
+    if device.type == "cpu":
+        return True
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        traceback.print_exc()
+        return False
+    return True
+
+
+def record(result: Result) -> str:
+    """A line of JSON."""
+    kind = type(result).__name__
+    return json.dumps({kind: asdict(result)})
+
+
+def recorded(line: str) -> Result:
+    """A result from its line."""
+    ((kind, values),) = json.loads(line).items()
+    match kind:
+        case "Row":
+            return Row.from_json(json.dumps(values))
+        case "Skipped":
+            return Skipped(**values)
+        case _:
+            return Failed(**values)
+
+
+def said(result: Result) -> str:
+    """In a sentence."""
+    if isinstance(result, Skipped):
+        return f"skipped: {result.what}, because {result.why}"
+    if isinstance(result, Failed):
+        return f"FAILED: {result.what}: {result.why}"
+    beside = "" if result.ratio is None else f", {result.ratio:.2f} x {result.baseline}"
+    share = "" if result.share is None else f", {result.share:.0%} of {result.ceiling}"
+    built = result.details.get("baseline_build_s", result.details.get("build_s", 0.0))
+    mark = "  (rehearsal)" if result.rehearsal else ""
+    return (
+        f"{result.part}, {result.case}, {result.dtype}: {result.p50:.4g} {result.unit} "
+        f"[{result.p20:.4g}, {result.p80:.4g}]{beside}{share}, "
+        f"error {result.parity.error:.1e} of {result.parity.limit:.1e}, "
+        f"built in {built:.1f} s{mark}"
+    )
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure a part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--records", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--bundles", type=Path, required=True)
+    parser.add_argument("--ceilings", type=json.loads, default={})
+    parser.add_argument("--rehearse", action="store_true")
+    options = parser.parse_args(words)
+    until = time.monotonic() + options.seconds
+    device = torch.device("cpu" if options.rehearse else "cuda:0")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    bench = Bench(device, find(), options.ceilings, until, options.bundles)
+    module = importlib.import_module(f"benchmarks.gpu.{options.part}")
+    cells: Iterable[Cell] = module.cells(bench)
+    with options.records.open("a") as records, torch.no_grad():
+        for result in results(options.part, cells, bench):
+            records.write(record(result) + "\n")
+            records.flush()
+            print(said(result), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""The models that are stepped, with random weights; and their bundles, exported beside the checks.
+
+    python -m benchmarks.gpu.models image gpt2 --folder DIR
+
+A bundle is for `Engine.verify`: its known answers come from float64 on the CPU. What is timed needs
+none: the loop on our kernels is made of the same model, with the same weights.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from ancestral.train.models.transformer import Transformer
+from benchmarks import cases
+from benchmarks.cases import CASES, Case
+from benchmarks.gpu.floor import Work
+
+WIDE = 3.0
+"""Times the last norm: distributions are far from uniform, so that a fault in them is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """A model of the steps.
+
+    Attributes:
+        case: its configuration and events.
+        batches: numbers of rows.
+        windows: stretches of steps that are timed, evenly spread over an event.
+        exported: positions of the events of its bundle; None is all.
+    """
+
+    case: Case
+    batches: tuple[int, ...]
+    windows: int
+    exported: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its bundle."""
+        return self.case.name
+
+
+IMAGE = Stepped(replace(CASES["W2"], name="image", plain=False), (64, 1, 1024), 4)
+"""4 layers, width 128, 784 positions of 256 values."""
+GPT2 = Stepped(
+    replace(CASES["W1"], name="gpt2", event_shape=(1024,), prefix=0, plain=False),
+    batches=(1, 32, 256),
+    windows=2,
+    exported=64,
+)
+"""GPT-2 small's shape: 12 layers, width 768, 1,024 positions of 50,257 values.
+
+Its bundle has the same weights over fewer positions: known answers of all take a CPU too long.
+"""
+TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), (2,), 1)
+STEPPED: Mapping[str, Stepped] = MappingProxyType({each.name: each for each in (IMAGE, GPT2, TINY)})
+
+
+def made(stepped: Stepped) -> Transformer:
+    """The model, always with the same weights, on the CPU."""
+    model = cases.model(stepped.case)
+    assert isinstance(model, Transformer)
+    with torch.no_grad():
+        model.norm.weight.mul_(WIDE)
+    return model
+
+
+def step_work(model: Transformer, rows: int, position: float, dtype: torch.dtype) -> Work:
+    """What a step at a position has to do: each weight is read once, and each cache up to there.
+
+    Of the tables that are looked up, a row is read for each row of the batch.
+    """
+    c, inputs = model.config, model.inputs
+    tables = [inputs.position, inputs.start, *([] if c.tied else [inputs.token])]
+    looked_up = sum(each.weight.numel() for each in tables if each is not None)
+    weights = sum(parameter.numel() for parameter in model.parameters()) - looked_up
+    cached = cache_numbers(model, rows) * (position + 1) / model.data.length
+    products = sum(p.numel() for p in model.parameters() if p.ndim == 2) - looked_up
+    operations = rows * (2.0 * products + 4.0 * c.layers * c.heads * c.head * (position + 1))
+    return Work((weights + cached + rows * c.width) * dtype.itemsize, operations, dtype)
+
+
+def cache_numbers(model: Transformer, rows: int) -> int:
+    """Of the caches of so many rows."""
+    c = model.config
+    return 2 * c.layers * rows * c.group_heads * model.data.length * c.head
+
+
+def export(stepped: Stepped, folder: Path) -> None:
+    """Write the bundle, unless it is there."""
+    from ancestral.export.bundle import export_bundle
+
+    out = folder / stepped.name
+    if not out.exists():
+        model = made(stepped)
+        export_bundle(
+            model if stepped.exported is None else model.shortened(stepped.exported),
+            out,
+            graphs=cases.GRAPHS,
+            progress=lambda line: print(f"{stepped.name}: {line}", flush=True),
+        )
+
+
+def main(words: list[str] | None = None) -> int:
+    """Export the bundles that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", choices=list(STEPPED))
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args(words)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for name in options.models:
+        export(STEPPED[name], options.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

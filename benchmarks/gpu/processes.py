@@ -1,0 +1,111 @@
+"""Processes that have a limited time; their words go to the screen or the log."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self, TextIO
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Log:
+    """The screen, and a file that has more; a context that closes it."""
+
+    def __init__(self, file: Path) -> None:
+        """Begin the file anew."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.path = file
+        self.file: TextIO = file.open("w", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def say(self, line: str) -> None:
+        """A line for both."""
+        print(line, flush=True)
+        self.write(line)
+
+    def write(self, line: str) -> None:
+        """A line for the file alone."""
+        self.file.write(line + "\n")
+
+
+def start(
+    command: Sequence[str], log: Log, environment: Mapping[str, str], *, screen: bool = False
+) -> subprocess.Popen[str]:
+    """A process of its own group, in the checkout; its words go to the log."""
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if screen else log.file,
+        stderr=log.file,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(
+    command: Sequence[str],
+    log: Log,
+    environment: Mapping[str, str],
+    seconds: float,
+    *,
+    screen: bool,
+) -> int | None:
+    """The exit status of a process; None where it was ended because its time was over.
+
+    Args:
+        command: its words.
+        log: has what it says on the standard error.
+        environment: all of it.
+        seconds: that it may take.
+        screen: whether what it says on the standard output is for the screen too.
+    """
+    process = start(command, log, environment, screen=screen)
+    reader = threading.Thread(target=_forward, args=(process, log), daemon=True)
+    reader.start()
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        end(process)
+        reader.join(5)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process and those that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _forward(process: subprocess.Popen[str], log: Log) -> None:
+    for line in process.stdout or ():
+        log.say(line.rstrip("\n"))
+
+
+def whole_lines(file: Path) -> list[str]:
+    """What a process wrote that may have been ended within a line; none without a file."""
+    text = file.read_text() if file.exists() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def environment(*, rehearsal: bool) -> dict[str, str]:
+    """Of this process, with the checkout to import from, and kernels interpreted or not."""
+    kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    paths = [str(ROOT / "src"), str(ROOT), kept.get("PYTHONPATH", "")]
+    kept["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    if rehearsal:
+        kept |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    return kept

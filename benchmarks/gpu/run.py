@@ -1,0 +1,267 @@
+"""The whole run: the machine, the checks, the parts in turn, the rows, the table."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from ancestral.errors import ParityError
+from ancestral.files import write_atomically
+from benchmarks.gpu import ceilings, processes
+from benchmarks.gpu.checks import Outcome, command
+from benchmarks.gpu.found import Found, find, missing
+from benchmarks.gpu.measure import recorded, said
+from benchmarks.gpu.part import PARTS, Failed, Result, Skipped
+from benchmarks.gpu.processes import Log
+from benchmarks.gpu.rows import Row, append
+from benchmarks.gpu.table import table
+from benchmarks.rows import RESULTS
+
+CHECKS = "checks"
+SHARES = {
+    CHECKS: 42,
+    "ceilings": 4,
+    "cached_attention": 14,
+    "masked_attention": 9,
+    "linear": 8,
+    "sample_token": 8,
+    "steps": 30,
+}
+"""Of the time, relative; what one leaves the others have."""
+MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
+GRACE = 8.0
+"""Seconds for a part to end by itself before it is ended."""
+WAIT_SHARE = 0.2
+"""Of the time that is left, to wait for bundles."""
+BUNDLES = ("image", "gpt2")
+OUT = Path(__file__).resolve().parent / ".out"
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run knows so far.
+
+    Attributes:
+        machine: where.
+        rehearsal: whether nothing is a result.
+        parts: what is to be done, CHECKS among it.
+        until: when all has to be over, by time.monotonic.
+        folder: for bundles, which a later run finds.
+        work: for what only this run needs.
+        outs: folders for the rows.
+        log: the screen, and a file.
+    """
+
+    machine: Found
+    rehearsal: bool
+    parts: tuple[str, ...]
+    until: float
+    folder: Path
+    work: Path
+    outs: tuple[Path, ...]
+    log: Log
+    rows: list[Row] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    skipped: int = 0
+    checks: Outcome | None = None
+
+    def note(self, result: Result, *, told: bool = False) -> None:
+        """Keep a result; write its row where it is exact and its operator's tests passed."""
+        against = None
+        if isinstance(result, Row) and self.checks is not None:
+            against = self.checks.against(result.part)
+        if against is not None:
+            return
+        if not told:
+            self.log.say(said(result))
+        match result:
+            case Row():
+                try:
+                    for out in self.outs:
+                        append(result, out)
+                except (ParityError, ValueError) as error:
+                    self.note(Failed(f"{result.part}, {result.case}", str(error)))
+                else:
+                    self.rows.append(result)
+            case Failed():
+                self.failed.append(result)
+            case Skipped():
+                self.skipped += 1
+
+    def seconds(self, part: str) -> float:
+        """A part's share of what is left."""
+        rest = self.parts[self.parts.index(part) :]
+        left = max(0.0, self.until - time.monotonic())
+        return left * SHARES[part] / sum(SHARES[each] for each in rest)
+
+
+def check(run: Run) -> None:
+    """Run the tests; what failed speaks against a part."""
+    records, limit = run.work / "checks.jsonl", run.seconds(CHECKS)
+    begin = time.monotonic()
+    one_thread = _environment(run) | {"OMP_NUM_THREADS": "1"}
+    words = command(records, rehearsal=run.rehearsal)
+    processes.run(words, run.log, one_thread, limit, screen=False)
+    run.checks = outcome = Outcome.read(records)
+    for test, why in outcome.failed:
+        run.note(Failed(test, why))
+    reasons = [why for _, why in outcome.skipped]
+    for why in dict.fromkeys(reasons):
+        run.note(Skipped(f"{reasons.count(why)} tests", why))
+    if not outcome.finished:
+        run.note(Failed(CHECKS, f"not over after {limit:.0f} s: --minutes gives them more"))
+    elif not outcome.passed and not outcome.failed:
+        run.note(Failed(CHECKS, "no test ran"))
+    run.log.say(
+        f"checks: {outcome.passed} passed, {len(outcome.failed)} failed, {len(outcome.skipped)} "
+        f"skipped in {time.monotonic() - begin:.0f} s"
+    )
+
+
+def measure(run: Run, part: str) -> None:
+    """Run a part in a process of its own, and keep what it found."""
+    records, seconds = run.work / f"{part}.jsonl", run.seconds(part)
+    words = ["--records", str(records), "--seconds", str(max(seconds - GRACE, 1.0))]
+    words += ["--bundles", str(run.folder), "--ceilings", json.dumps(dict(ceilings.of(run.rows)))]
+    words += ["--rehearse"] if run.rehearsal else []
+    begin = time.monotonic()
+    status = processes.run(
+        [sys.executable, "-m", "benchmarks.gpu.measure", part, *words],
+        run.log,
+        _environment(run),
+        seconds + GRACE,
+        screen=True,
+    )
+    for line in processes.whole_lines(records):
+        run.note(recorded(line), told=True)
+    if status is None:
+        run.note(Skipped(f"{part}: what is not above", f"time: {seconds:.0f} s were its share"))
+    elif status:
+        run.note(Failed(part, f"its process ended with status {status}: see {run.log.path}"))
+    against = None if run.checks is None else run.checks.against(part)
+    if against is not None:
+        run.note(Failed(part, f"no row is written: {against}"))
+    run.log.say(f"{part}: {time.monotonic() - begin:.0f} s")
+
+
+def export(run: Run) -> subprocess.Popen[str] | None:
+    """Begin to export what `Engine.verify` needs, on processor cores that the checks leave."""
+    if run.rehearsal or "steps" not in run.parts or not _has("onnx", "onnxscript"):
+        return None
+    cores = str(max(1, (os.cpu_count() or 1) // 4))
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": cores}
+    words = [sys.executable, "-m", "benchmarks.gpu.models", *BUNDLES, "--folder", str(run.folder)]
+    return processes.start(words, run.log, _environment(run) | hidden)
+
+
+def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
+    """Wait a while for the bundles, then end the export; what there is not is said."""
+    if exporting is not None:
+        try:
+            exporting.wait(WAIT_SHARE * max(0.0, run.until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            processes.end(exporting)
+    for name in ("tiny",) if run.rehearsal else BUNDLES:
+        if not (run.folder / name).exists():
+            why = "it has no bundle" if run.rehearsal else "its bundle was not exported in time"
+            advice = f"python -m benchmarks.gpu.models {name} --folder DIR, then --folder DIR"
+            run.note(Skipped(f"Engine.verify of {name}", f"{why}: {advice}"))
+
+
+def _has(*packages: str) -> bool:
+    return all(find_spec(package) is not None for package in packages)
+
+
+def _environment(run: Run) -> dict[str, str]:
+    return processes.environment(rehearsal=run.rehearsal)
+
+
+def _able(run: Run, part: str) -> bool:
+    """Whether there are the packages that it needs; what it lacks was said before."""
+    return _has("pytest") if part == CHECKS else part == "ceilings" or _has("triton")
+
+
+def go(run: Run) -> int:
+    """Everything in turn; the exit status."""
+    exporting = export(run)
+    try:
+        for part in [each for each in run.parts if _able(run, each)]:
+            if part == CHECKS:
+                check(run)
+                continue
+            if part == "steps":
+                exported(run, exporting)
+            measure(run, part)
+    finally:
+        if exporting is not None:
+            processes.end(exporting)
+    mark = "a rehearsal, no results: " if run.rehearsal else ""
+    where = ", ".join(map(str, run.outs)) or "nowhere"
+    run.log.say(
+        f"{mark}{len(run.rows)} rows to {where}; {run.skipped} skipped, {len(run.failed)} failed; "
+        f"log: {run.log.path}"
+    )
+    for failed in run.failed:
+        run.log.say(said(failed))
+    for line in table(run.rows):
+        run.log.write(line)
+    for line in table([row for row in run.rows if row.targets]):
+        run.log.say(line)
+    return 1 if run.failed else 0
+
+
+def main(about: str, words: list[str] | None = None) -> int:
+    """Do what the command line asks for; the exit status."""
+    options = _options(about, words)
+    if options.out is None:
+        write_atomically(OUT / ".gitignore", b"*\n")
+    with Log((options.out or OUT) / "gpu.log") as log, tempfile.TemporaryDirectory() as work:
+        return go(_run(options, log, Path(work)))
+
+
+def _run(options: argparse.Namespace, log: Log, work: Path) -> Run:
+    """What is to be done; the machine and what it lacks are said."""
+    machine = find()
+    rehearsal = options.rehearse or not machine.has_gpu
+    log.say(machine.line)
+    if rehearsal and not options.rehearse:
+        log.say("skipped: all but a rehearsal on the CPU, because PyTorch sees no CUDA GPU")
+    for what, why in missing():
+        log.say(f"skipped: {what}, because {why}")
+    minutes = options.minutes or (REHEARSAL_MINUTES if rehearsal else MINUTES)
+    outs = () if rehearsal else (options.results,)
+    return Run(
+        machine=machine,
+        rehearsal=rehearsal,
+        parts=tuple(each for each in SHARES if each in options.parts or each == "ceilings"),
+        until=time.monotonic() + 60 * minutes,
+        folder=options.folder or work / "bundles",
+        work=work,
+        outs=(*outs, *([options.out] if options.out else [])),
+        log=log,
+    )
+
+
+def _options(about: str, words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.gpu",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    every = (CHECKS, *PARTS)
+    told = f"of {', '.join(every)}; the ceilings are always measured"
+    parser.add_argument(
+        "--parts", nargs="+", choices=every, default=every, metavar="PART", help=told
+    )
+    parser.add_argument("--minutes", type=float, help=f"that all may take; {MINUTES:g} by default")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU")
+    parser.add_argument("--out", type=Path, help="a folder for the rows and the log too")
+    parser.add_argument("--folder", type=Path, help="for bundles, which a later run then finds")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="a folder for the rows")
+    return parser.parse_args(words)

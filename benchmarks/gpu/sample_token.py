@@ -1,0 +1,175 @@
+"""The end of a step, from logits to a recorded value, beside two ways of doing it in PyTorch.
+
+"softmax and race" is PyTorch's sampling without a wait for the host: the largest of p / e with e
+exponential is a draw from p. It records nothing. "compiled" is our reference, by torch.compile, and
+does all of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ancestral.parity import tolerance
+from ancestral.triton_kernels.sample_token import Drawn
+from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
+from benchmarks.gpu.clock import Captured, Side, rotated, sets_of
+from benchmarks.gpu.compiled import compiled
+from benchmarks.gpu.exact import TOLERANCE, relative_error
+from benchmarks.gpu.floor import Work
+from benchmarks.gpu.part import Bench, Cell, Skipped, sentence
+from benchmarks.gpu.rows import Parity, Row
+
+PART = "sample_token"
+LENGTH, START = 16, 3
+"""Positions of an event, and where the rows are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of a cell: rows and values."""
+
+    batch: int
+    v: int
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{self.batch} x {self.v:,} values"
+
+    @property
+    def work(self) -> Work:
+        """Logits are read once; what is written is little."""
+        return Work(4 * self.batch * (self.v + 16), 0, torch.float32)
+
+
+GRID = tuple(Sizes(batch, v) for batch in (64, 1, 1024) for v in (256, 50_257))
+TINY = (Sizes(2, 16),)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One position of every row: logits [b, v], uniforms and observed values [b, T], the state."""
+
+    logits: Tensor
+    u: Tensor
+    observed: Tensor
+    state: Drawn
+
+    @classmethod
+    def drawn(cls, sizes: Sizes, device: torch.device) -> "Step":
+        """Logits of size 2, and a state that is NaN and -1."""
+        b = sizes.batch
+        state = Drawn(
+            torch.full((b,), START, device=device),
+            torch.full((b, LENGTH), -1, device=device),
+            torch.full((b, LENGTH), torch.nan, device=device),
+            None,
+        )
+        u = torch.rand(b, LENGTH, device=device).clamp(2.0**-24, 1 - 2.0**-24)
+        logits = 2 * torch.randn(b, sizes.v, device=device)
+        return cls(logits, u, torch.full((b, LENGTH), -1, device=device), state)
+
+    def rewind(self) -> None:
+        """Back to the position."""
+        self.state.position.fill_(START)
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """One for each of the sizes."""
+    return [Cell(each.name, partial(_cell, each)) for each in (TINY if bench.rehearsal else GRID)]
+
+
+def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
+    from ancestral.triton_kernels.sample_token.kernel import launch
+
+    torch.manual_seed(0)
+    count = sets_of(int(sizes.work.bytes), bench.device)
+    steps = [Step.drawn(sizes, bench.device) for _ in range(count)]
+    turns = rotated(steps, bench.device)
+
+    def rewind() -> None:
+        for each in steps:
+            each.rewind()
+
+    ours = Captured(
+        [partial(launch, each.logits, each.u, each.observed, each.state, None) for each in turns],
+        bench.device,
+    )
+    rewind()
+    for each in steps:
+        each.state.values.fill_(-1)
+        each.state.log_p.fill_(torch.nan)
+    ours.run()
+    found = exactness(steps[-1])
+    sides = [Side("ours", ours.run, ours.calls, rewind)]
+    details = {"ours": {"build_s": ours.build_s}}
+    baselines: dict[str, Callable[[Step], object]] = {
+        "softmax and race": _race,
+        "compiled": _reference(bench),
+    }
+    for name, function in baselines.items():
+        try:
+            theirs = Captured([partial(function, each) for each in turns], bench.device)
+        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
+            yield Skipped(f"{PART}, {sizes.name}, {name}", sentence(error))
+            continue
+        details[name] = {"baseline_build_s": theirs.build_s}
+        sides.append(Side(name, theirs.run, theirs.calls, rewind))
+    rounds = dict(zip((s.name for s in sides), bench.clock().interleaved(sides), strict=True))
+    yield from _rows(sizes, bench, found, rounds, details)
+
+
+def _rows(
+    sizes: Sizes,
+    bench: Bench,
+    found: Parity,
+    rounds: Mapping[str, tuple[float, ...]],
+    details: Mapping[str, dict[str, float]],
+) -> Iterator[Row]:
+    for name in [each for each in rounds if each != "ours"] or [None]:
+        yield bench.row(
+            (PART, sizes.name),
+            torch.float32,
+            rounds["ours"],
+            found,
+            work=sizes.work,
+            baseline=None if name is None else (name, rounds[name]),
+            details=details["ours"] | ({} if name is None else details[name]),
+        )
+
+
+def exactness(step: Step) -> Parity:
+    """Of what was drawn: log p, and values that are not where u falls, both in float64."""
+    value, log_p = step.state.values[:, START], step.state.log_p[:, START]
+    p = step.logits.double().log_softmax(-1)
+    inside = ((value >= 0) & (value < p.shape[1])).all()
+    index = value.clamp(0, p.shape[1] - 1)[:, None]
+    error = relative_error(log_p[None], p.gather(1, index).T)
+    c = p.exp().cumsum(-1)
+    edges = torch.nn.functional.pad(c / c[:, -1:], (1, 0))
+    u = step.u[:, START].double()
+    below, above = edges.gather(1, index)[:, 0] - u, u - edges.gather(1, index + 1)[:, 0]
+    away = torch.maximum(below, above) > tolerance("triton", "float32").cdf
+    wrong = int(away.sum()) if inside else len(value)
+    limit = TOLERANCE[torch.float32]
+    return Parity("PyTorch in float64", error, limit, "relative", unexplained=wrong)
+
+
+def _race(step: Step) -> Tensor:
+    p = step.logits.softmax(-1)
+    return (p / torch.empty_like(p).exponential_(1)).argmax(-1)
+
+
+def _reference(bench: Bench) -> Callable[[Step], Drawn]:
+    def whole(logits: Tensor, u: Tensor, observed: Tensor, state: Drawn) -> Drawn:
+        at = state.position[:, None]
+        uniform, forced = u.gather(1, at), observed.gather(1, at)
+        value, log_p = draw_or_take(logits[:, None], uniform, forced)
+        values, log_ps = state.values.scatter(1, at, value), state.log_p.scatter(1, at, log_p)
+        return Drawn(state.position + 1, values, log_ps, None)
+
+    made = compiled(whole, bench)
+    return lambda step: made(step.logits, step.u, step.observed, step.state)

@@ -1,0 +1,201 @@
+"""Whole sampling steps: our loop in CUDA graphs, beside compiled loops that Python steps.
+
+All have the same weights and take turns over the same stretches of an event.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+
+from ancestral.engine.backends.triton_loop import TritonBinding
+from ancestral.engine.loop import STEPS_PER_LAUNCH
+from ancestral.errors import ParityError
+from benchmarks.gpu.clock import Clock, Side
+from benchmarks.gpu.compiled import compiled, seconds
+from benchmarks.gpu.floor import name_of
+from benchmarks.gpu.invariance import equal, invariance
+from benchmarks.gpu.loops import Loops, windows, worst_nats
+from benchmarks.gpu.models import GPT2, IMAGE, TINY, cache_numbers, step_work
+from benchmarks.gpu.part import Bench, Cell, Skipped, ratio_of, sentence
+from benchmarks.gpu.rows import Parity, Row
+from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, decode
+
+PART = "steps"
+LEAST_RATIO = 2.0
+"""Of a compiled loop's time over ours, at width 128."""
+LATER_CELL_SECONDS = 4.0
+"""Kept for ours of each cell that is still to come."""
+CHECKED = 128
+"""Positions that a compiled loop draws to show that it is of the same model."""
+BOTH = (torch.float32, torch.bfloat16)
+Details = dict[str, float]
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Batches in both dtypes, in order of importance; batch invariance, and what it costs."""
+    if bench.rehearsal:
+        tiny = Loops(TINY, bench.device, bench.bundles)
+        found = [_timed(tiny, 2, dtype, 0) for dtype in BOTH]
+        return [*found, equal(tiny, (1, 2)), invariance(tiny, 2)]
+    image, gpt2 = (Loops(each, bench.device, bench.bundles) for each in (IMAGE, GPT2))
+    order = [
+        (image, 64, torch.float32),
+        (image, 1, torch.float32),
+        (image, 1024, torch.float32),
+        (gpt2, 1, torch.bfloat16),
+        (image, 64, torch.bfloat16),
+        (gpt2, 32, torch.bfloat16),
+        (image, 1, torch.bfloat16),
+        (image, 1024, torch.bfloat16),
+        (gpt2, 256, torch.bfloat16),
+        (gpt2, 1, torch.float32),
+        (gpt2, 32, torch.float32),
+        (gpt2, 256, torch.float32),
+    ]
+    found = [_timed(*each, len(order) - i - 1) for i, each in enumerate(order)]
+    return [*found[:3], equal(image, tuple(range(1, 65))), invariance(image, 1024), *found[3:]]
+
+
+def _timed(loops: Loops, rows: int, dtype: torch.dtype, later: int) -> Cell:
+    name = f"{loops.stepped.name}, {rows:,} rows, {name_of(dtype)}"
+    return Cell(name, partial(_time, loops, rows, dtype, later))
+
+
+def _time(
+    loops: Loops, rows: int, dtype: torch.dtype, later: int, bench: Bench
+) -> Iterator[Row | Skipped]:
+    binding, parity, own = _ours(loops, rows, dtype, bench)
+    baselines: dict[str, StaticLoop] = {}
+    details: dict[str, Details] = {}
+    program = None
+    for name in ATTENTIONS:
+        what = f"{PART}, {loops.stepped.name}, {rows:,} rows, {name_of(dtype)}, {name}"
+        needed = loops.compile_seconds + later * LATER_CELL_SECONDS
+        if bench.left < needed:
+            yield Skipped(what, f"time: {bench.left:.0f} s are left, {needed:.0f} s are needed")
+            continue
+        try:
+            program = program or compiled(decode, bench, mode="reduce-overhead")
+            baseline = StaticLoop(loops.model(dtype), rows, program, fused=ATTENTIONS[name])
+            details[name] = _checked(loops, baseline, parity.limit)
+        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
+            yield Skipped(what, sentence(error))
+            continue
+        baselines[name] = baseline
+        loops.compile_seconds = 1.5 * details[name]["baseline_build_s"] + 5
+    rounds, hosts = _rounds(loops, rows, binding, baselines, bench)
+    length, width = loops.stepped.case.length, loops.model(dtype).config.width
+    own["samples_per_s"] = rows / (float(np.median(rounds["ours"])) * 1e-3 * length)
+    own["host_share"] = hosts["ours"]
+    for name in [*baselines] or [None]:
+        theirs = {} if name is None else details[name] | {"baseline_host_share": hosts[name]}
+        yield bench.row(
+            (PART, f"{loops.stepped.name}, {rows:,} rows"),
+            dtype,
+            rounds["ours"],
+            parity,
+            unit="ms/step",
+            work=step_work(loops.model(dtype), rows, (length - 1) / 2, dtype),
+            baseline=None if name is None else (name, rounds[name]),
+            targets=[ratio_of(LEAST_RATIO)] if width == 128 else [],
+            details=own | theirs,
+        )
+
+
+def _ours(
+    loops: Loops, rows: int, dtype: torch.dtype, bench: Bench
+) -> tuple[TritonBinding, Parity, Details]:
+    """Our loop, after whole events; how exact those were, and the memory that they took.
+
+    Raises:
+        ParityError: they were not; nothing is timed.
+    """
+    model = loops.model(dtype)
+    before = 0
+    if not bench.rehearsal:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    binding = loops.bind(rows, dtype)
+    details = {"build_s": seconds(lambda: loops.pass_over(binding, rows))}
+    if not bench.rehearsal:
+        weights = sum(each.nbytes for each in model.parameters())
+        caches = cache_numbers(model, rows) * dtype.itemsize
+        peak = torch.cuda.max_memory_allocated() - before
+        details["peak_mb"] = peak / 1e6
+        details["peak_of_weights_and_caches"] = (weights + peak) / (weights + caches)
+    parity = loops.parity(loops.pass_over(binding, rows), dtype)
+    if parity.failures:
+        raise ParityError("; ".join(parity.failures))
+    return binding, parity, details
+
+
+def _checked(loops: Loops, baseline: StaticLoop, limit: float) -> Details:
+    """Compile a baseline, and draw with it: log p of that has to be its model's.
+
+    Args:
+        loops: of the model.
+        baseline: not yet run.
+        limit: how far log p may be from exact, in nats; as ours.
+
+    Raises:
+        ParityError: it is of another model.
+    """
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    first = seconds(lambda: baseline.run(0, 3))
+    values, log_ps = baseline.run(0, min(CHECKED, loops.stepped.case.length))
+    x, log_p = (torch.stack(each, dim=1)[:4].cpu().numpy() for each in (values, log_ps))
+    nats = worst_nats(log_p, loops.reference(x)[0])
+    if not nats <= limit:
+        raise ParityError(f"log p of its draws: {nats:.3g} nats is over {limit:.3g}")
+    return {
+        "baseline_build_s": first,
+        "baseline_nats": nats,
+        "baseline_graphs_skipped": float(counters["inductor"]["cudagraph_skips"]),
+    }
+
+
+def _rounds(
+    loops: Loops,
+    rows: int,
+    binding: TritonBinding,
+    baselines: Mapping[str, StaticLoop],
+    bench: Bench,
+) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+    """Milliseconds a step of each side, the mean over the windows; and the hosts' shares."""
+    length = loops.stepped.case.length
+    steps = min(STEPS_PER_LAUNCH, length // 2)
+
+    def at(start: int) -> Callable[[], None]:
+        return lambda: binding.write("position", np.full(rows, start, np.int64))
+
+    turns = []
+    for start in windows(length, loops.stepped.windows, steps):
+        turns.append(Side("ours", partial(binding.run, steps), steps, at(start)))
+        turns += [
+            Side(name, partial(baseline.run, start, steps), steps)
+            for name, baseline in baselines.items()
+        ]
+    measured = Clock(bench.device, measure_ms=300.0, least=3).interleaved(turns)
+    names, each = ["ours", *baselines], 1 + len(baselines)
+    rounds = {
+        name: tuple(float(np.mean(found)) for found in zip(*measured[side::each], strict=True))
+        for side, name in enumerate(names)
+    }
+    return rounds, {side.name: host_share(side) for side in turns[:each]}
+
+
+def host_share(side: Side) -> float:
+    """Seconds that the host needs to launch a side over those until the device is done."""
+    done = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    side.prepare()
+    done()
+    begin = time.perf_counter()
+    side.run()
+    launched = time.perf_counter()
+    done()
+    return (launched - begin) / (time.perf_counter() - begin)

@@ -1,0 +1,206 @@
+"""A whole run on a GPU that is not there: checks, processes, what is written, the exit status."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.gpu import checks, found, processes, run
+from benchmarks.gpu.measure import record
+from benchmarks.gpu.part import Bench, Failed, Skipped, ratio_of
+from benchmarks.gpu.rows import Row, read
+
+from .gpu_rows import MACHINE, rehearsing, sample_row
+
+Results = Sequence[Row | Skipped | Failed]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return rehearsing(tmp_path)
+
+
+def outcome(tmp_path: Path, *lines: dict[str, object]) -> checks.Outcome:
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return checks.Outcome.read(file)
+
+
+KERNEL = "tests/triton_kernels/kernels/test_"
+
+
+def test_outcome_speaks_against_an_operator(tmp_path: Path) -> None:
+    got = outcome(
+        tmp_path,
+        {"test": f"{KERNEL}linear.py::test_a", "outcome": "passed", "why": ""},
+        {"test": f"{KERNEL}sample_token_filtered.py::test_b[1]", "outcome": "failed", "why": "E"},
+        {"test": f"{KERNEL}linear.py::test_c", "outcome": "skipped", "why": "no GPU"},
+    )
+    assert (got.passed, len(got.failed), len(got.skipped), got.finished) == (1, 1, 1, False)
+    assert got.against("linear") is None
+    assert got.against("ceilings") is None
+    for part in ("sample_token", "steps"):
+        assert str(got.against(part)).startswith("1 of its tests failed: ")
+    assert outcome(tmp_path, {"finished": 0}).finished
+
+
+def test_a_package_that_is_missing_is_no_failure(tmp_path: Path) -> None:
+    lost = "E   ModuleNotFoundError: No module named '{}'"
+    got = outcome(
+        tmp_path,
+        {"test": "tests/a.py", "outcome": "uncollected", "why": lost.format("diffusers.models")},
+        {"test": "tests/b.py", "outcome": "uncollected", "why": lost.format("ancestral.x")},
+    )
+    assert got.skipped == (("tests/a.py", "diffusers is not installed"),)
+    assert [test for test, _ in got.failed] == ["tests/b.py"]
+
+
+def test_watch_tells_each_outcome(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_right(): pass\n"
+        "def test_wrong(): assert 1 == 2\n"
+        "def test_left(): pytest.skip('no GPU')\n"
+    )
+    (tmp_path / "test_lost.py").write_text("import no_such_package\n")
+    records = tmp_path / "records"
+    words = ["-p", "benchmarks.gpu.watch", "--records", str(records), "-p", "no:cacheprovider"]
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *words, "--continue-on-collection-errors", "."],
+        cwd=tmp_path,
+        env=processes.environment(rehearsal=False),
+        capture_output=True,
+        check=False,
+    )
+    got = checks.Outcome.read(records)
+    assert (got.passed, got.finished) == (1, True)
+    assert [(test.rpartition(":")[2], why) for test, why in got.failed] == [
+        ("test_wrong", "assert 1 == 2")
+    ]
+    assert sorted(got.skipped) == [
+        ("test_it.py::test_left", "no GPU"),
+        ("test_lost.py", "no_such_package is not installed"),
+    ]
+
+
+def test_command_leaves_out_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    words = checks.command(tmp_path, rehearsal=False)
+    assert "-n" not in words
+    assert "no:xdist" in words
+    assert not any(word.startswith("--jaxtyping") for word in words)
+    monkeypatch.setattr(checks, "find_spec", lambda name: name)
+    assert "-n" in checks.command(tmp_path, rehearsal=False)
+
+
+@pytest.fixture
+def fake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[dict[str, Results], list[dict[str, object]]], int]:
+    """A run on a GPU that is not there: what its processes would record is given."""
+
+    def go(parts: dict[str, Results], tested: list[dict[str, object]], status: int = 0) -> int:
+        def process(command: list[str], *_: object, **__: object) -> int:
+            file = Path(command[command.index("--records") + 1])
+            lines = [json.dumps(line) for line in tested]
+            if "pytest" not in command:
+                lines = [record(each) for each in parts.get(command[3], ())]
+            file.write_text("".join(line + "\n" for line in lines))
+            return status
+
+        monkeypatch.setattr(processes, "run", process)
+        monkeypatch.setattr(run, "find", lambda: MACHINE)
+        words = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
+        return run.main("about", [*words, "--parts", "checks", *parts])
+
+    return go
+
+
+PASSED = [{"test": f"{KERNEL}linear.py::test_a", "outcome": "passed"}, {"finished": 0}]
+
+
+def test_rows_are_written(fake: Any, bench: Bench, tmp_path: Path, capsys: Any) -> None:
+    measured = replace(sample_row(bench, targets=[ratio_of(1.5)]), rehearsal=False)
+    assert fake({"linear": [measured, Skipped("FlexAttention", "time")]}, PASSED) == 0
+    for folder in ("results", "out"):
+        assert read(tmp_path / folder / "gpu-linear.jsonl") == [measured]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == MACHINE.line
+    assert printed[-1].endswith("yes")
+    assert set(printed) <= set((tmp_path / "out" / "gpu.log").read_text().splitlines())
+
+
+def test_a_failed_comparison_ends_with_1(fake: Any, bench: Bench, tmp_path: Path) -> None:
+    wrong = Failed("linear, 2 x 2", "1 relative is over 4e-06")
+    assert fake({"linear": [wrong], "sample_token": [sample_row(bench)]}, PASSED) == 1
+    assert not (tmp_path / "results" / "gpu-sample_token.jsonl").exists()
+    assert (tmp_path / "results" / "gpu-linear.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("tested", "said_so"),
+    [
+        ([{"test": f"{KERNEL}linear.py::test_a", "outcome": "failed", "why": "off"}], "1 of its"),
+        ([{"test": f"{KERNEL}embed.py::test_a", "outcome": "passed"}], "not over after"),
+        ([{"finished": 5}], "no test ran"),
+    ],
+    ids=["failed", "cut short", "none"],
+)
+def test_checks_that_do_not_pass_end_with_1(
+    fake: Any, bench: Bench, tmp_path: Path, capsys: Any, tested: Any, said_so: str
+) -> None:
+    """What is measured all the same has no row where a test of its operator failed."""
+    assert fake({"linear": [sample_row(bench)], "sample_token": []}, tested) == 1
+    assert said_so in capsys.readouterr().out
+    assert (tmp_path / "results" / "gpu-linear.jsonl").exists() == (said_so != "1 of its")
+
+
+def test_a_number_that_is_none_ends_with_1(fake: Any, bench: Bench, tmp_path: Path) -> None:
+    wrong = sample_row(bench, details={"host_share": float("inf")})
+    assert fake({"linear": [wrong]}, PASSED) == 1
+    assert not list((tmp_path / "results").glob("*"))
+
+
+def test_what_a_process_wrote_before_it_was_ended(tmp_path: Path) -> None:
+    file = tmp_path / "records"
+    assert processes.whole_lines(file) == []
+    file.write_text('{"test": "a", "outcome": "passed"}\n{"test": "b", "outc')
+    assert processes.whole_lines(file) == ['{"test": "a", "outcome": "passed"}']
+    got = checks.Outcome.read(file)
+    assert (got.passed, got.finished) == (1, False)
+
+
+def test_a_broken_process_is_told(fake: Any, bench: Bench, capsys: Any) -> None:
+    assert fake({"linear": [sample_row(bench)]}, PASSED, status=-11) == 1
+    assert "FAILED: linear: its process ended with status -11" in capsys.readouterr().out
+
+
+def test_a_slow_process_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import sys, time; print('begun', flush=True); print('deep', file=sys.stderr, flush=True);"
+    )
+    command = [sys.executable, "-c", f"{code} time.sleep(60)"]
+    begin = time.monotonic()
+    environment = processes.environment(rehearsal=False)
+    with processes.Log(tmp_path / "log") as log:
+        assert processes.run(command, log, environment, 2.0, screen=True) is None
+    assert time.monotonic() - begin < 20
+    assert capsys.readouterr().out == "begun\n"
+    assert sorted(log.path.read_text().split()) == ["begun", "deep"]
+
+
+def test_machine_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MACHINE.line.startswith("Some GPU, driver 1.2; torch 2.11.0 for CUDA 13.0")
+    assert replace(MACHINE, gpu="none").line.startswith("no CUDA GPU; ")
+    assert found.find().torch == torch.__version__
+    monkeypatch.setattr(found, "find_spec", lambda name: None if name == "xdist" else name)
+    assert list(found.missing()) == [("checks in several processes", "xdist is not installed")]
