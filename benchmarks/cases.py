@@ -33,7 +33,7 @@ _SOURCES = (
     "src/ancestral/signature.py",
     "train/likelihoods/*.py",
     "train/models/*.py",
-    "triton_kernels/*.py",
+    "triton_kernels/**/*.py",
 )
 """What decides how an exported case looks."""
 

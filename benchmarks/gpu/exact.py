@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.rows import Parity
-from tests.triton_kernels.kernels.compare import _TOLERANCE as TOLERANCE
+from tests.triton_kernels.kernels.compare import TOLERANCE
 
 LONG = 2.0
 """Of a tolerance, for sums over some thousand terms."""

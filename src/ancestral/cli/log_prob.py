@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def log_prob(
+def log_prob(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     file: Annotated[
         Path,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 # Relative to the largest exact value of a row: some tens of roundings of fp32, a few of a result
 # that is stored in 16 bits (2^-9 and 2^-12 each).
-_TOLERANCE = {torch.float32: 4e-6, torch.bfloat16: 1.2e-2, torch.float16: 1.5e-3}
+TOLERANCE = {torch.float32: 4e-6, torch.bfloat16: 1.2e-2, torch.float16: 1.5e-3}
 
 
 def assert_near(got: Tensor, exact: Tensor, what: str, factor: float = 1.0) -> None:
@@ -24,7 +24,7 @@ def assert_near(got: Tensor, exact: Tensor, what: str, factor: float = 1.0) -> N
     scale = exact.abs().amax(dim=-1, keepdim=True).clamp_min(1e-30)
     error = ((got.cpu().double() - exact.cpu()).abs() / scale.cpu()).nan_to_num(nan=torch.inf)
     worst = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
-    limit = factor * _TOLERANCE[got.dtype]
+    limit = factor * TOLERANCE[got.dtype]
     assert error.max() <= limit, (
         f"{what}: max {float(error.max()):.3g} is over {limit:.3g}, mean {float(error.mean()):.3g},"
         f" worst at {worst}: {float(got[worst])!r} and {float(exact[worst])!r}"
