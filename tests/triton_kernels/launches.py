@@ -53,8 +53,10 @@ def draw(v: int, filtered: bool, b: int) -> None:
 
 def vectors(b: int) -> None:
     """The image model's: label, and the value above."""
-    start, position, label, above = (torch.empty(n, 128) for n in (1, 784, 10, 257))
-    tables = Tables(torch.empty(256, 128), start, None, position, label, above, integers(784))
+    token, start, position, label, above = (
+        torch.nn.Embedding(n, 128) for n in (256, 1, 784, 10, 257)
+    )
+    tables = Tables(token, start, None, position, label, above, integers(784))
     embed(integers(b, 1), integers(b, 784), integers(b, 1), integers(b), tables)
 
 

@@ -55,9 +55,16 @@ def exact(q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor) -
     return cached_attention_reference(q.double(), k.double(), v.double(), kc, vc, at)[0]
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("name", SHAPES)
-def test_step(device: torch.device, dtype: torch.dtype, name: str) -> None:
+STEPS = [
+    pytest.param(name, dtype, id=f"{name}-{dtype}", marks=[] if quick else [pytest.mark.slow])
+    for name in SHAPES
+    for dtype in FLOATS
+    for quick in [dtype == torch.float32 or name in ("image", "grouped")]
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), STEPS)
+def test_step(device: torch.device, name: str, dtype: torch.dtype) -> None:
     """Rows at every kind of place: the first slot, the edges of tiles, the last; NaN beyond."""
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
