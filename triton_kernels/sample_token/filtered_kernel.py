@@ -178,7 +178,7 @@ def _first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     return tl.min(first)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 @no_type_check
 def _filtered(
     logits, noise, index, observed, position, values, log_ps, log_qs,
@@ -244,19 +244,22 @@ def configuration(v: int, itemsize: int) -> Configuration:
 
 
 def run(
-    given: tuple[Tensor, ...], tiles: Tensor | None, sizes: tuple[int, int, int], seeded: bool
+    given: tuple[Tensor, ...],
+    tiles: tuple[Tensor, Tensor] | None,
+    sizes: tuple[int, int, int],
+    seeded: bool,
 ) -> None:
     """Draw from each row of logits.
 
     Args:
         given: logits, noise and index, observed, position, values, log p, log q, and the filters.
-        tiles: maximum and sum of each tile of a row, [2, b, tiles], or None for short rows.
+        tiles: maximum and sum of each tile of a row, [b, tiles] each, or None for short rows.
         sizes: stride of a row of logits, T, v.
         seeded: whether noise and index are seeds.
     """
     rows, columns, high, wide, blocks, warps = configuration(sizes[2], given[0].itemsize)
     tops, sums = (given[6], given[6]) if tiles is None else tiles
-    count = 1 if tiles is None else tiles.shape[2]
+    count = 1 if tiles is None else tops.shape[1]
     _filtered[(len(given[0]),)](
         *given, tops, sums, *sizes,
         SEEDED=seeded, ROWS=rows, COLUMNS=columns, HIGH=high, WIDE=wide, HELD=tiles is None,

@@ -40,7 +40,7 @@ LARGEST = 262_144
 """So many values a position may have."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 @no_type_check
 def _short(
     logits, noise, index, observed, position, values, log_ps, stride, T, v,
@@ -65,7 +65,7 @@ def _short(
     record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 @no_type_check
 def _tiles(
     logits, position, tops, sums, stride, T, v,
@@ -85,7 +85,7 @@ def _tiles(
     tl.store(sums + at, tl.sum(w))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 @no_type_check
 def _long(
     logits, noise, index, observed, position, values, log_ps, tops, sums, stride, T, v,
@@ -162,7 +162,9 @@ def launch(
     shape = {"ROWS": rows, "COLUMNS": columns, "num_warps": warps}
     sums = None
     if tiles > 1:
-        sums = torch.empty(2, b, tiles, device=logits.device)
+        # Each of its own: half of one would be aligned for some numbers of rows alone.
+        tops = torch.empty(b, tiles, device=logits.device)
+        sums = (tops, torch.empty_like(tops))
         _tiles[(b, tiles)](logits, state.position, *sums, *sizes, **shape)
     if filters is not None and state.log_q is not None:
         filtered_kernel.run((*given, state.log_q, *filters), sums, sizes, seeded)
