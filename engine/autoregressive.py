@@ -167,7 +167,7 @@ class AutoregressiveEngine(Engine):
             on_steps=lambda steps: report(steps * size),
             noise=noise,
         )
-        drawn.check(noise.first_index)
+        loop.check(drawn.log_p, noise.first_index)
         return Samples(
             self.data.in_place(drawn.values),
             drawn.log_p.sum(axis=1, dtype=np.float64),

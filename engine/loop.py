@@ -29,21 +29,26 @@ class Drawn:
     log_p: NDArray[np.float32]
     log_q: NDArray[np.float32]
 
-    def check(self, first_index: int) -> None:
-        """Refuse what was drawn from no distribution.
 
-        Raises:
-            NotADistribution: a log-probability is NaN; the samples are named.
-        """
-        rows, positions = np.nonzero(np.isnan(self.log_p))
-        if len(rows):
-            found = dict(zip(reversed(rows.tolist()), reversed(positions.tolist()), strict=True))
-            told = [f"{first_index + row} (position {found[row]})" for row in sorted(found)]
-            raise NotADistribution(
-                f"logits: expected finite ones, or some that are, got none of sample "
-                f"{', '.join(told[:_TOLD])}{', ...' if len(told) > _TOLD else ''}: the "
-                f"weights may hold NaN, or activations overflow in this dtype"
-            )
+def check(log_p: NDArray[np.float32], first_index: int) -> None:
+    """Refuse what was drawn from no distribution.
+
+    Args:
+        log_p: of each position of consecutive samples, [b, t].
+        first_index: sample index of the first.
+
+    Raises:
+        NotADistribution: a log-probability is NaN; the samples are named.
+    """
+    rows, positions = np.nonzero(np.isnan(log_p))
+    if len(rows):
+        found = dict(zip(reversed(rows.tolist()), reversed(positions.tolist()), strict=True))
+        told = [f"{first_index + row} (position {found[row]})" for row in sorted(found)]
+        raise NotADistribution(
+            f"logits: expected finite ones, or some that are, got none of sample "
+            f"{', '.join(told[:_TOLD])}{', ...' if len(told) > _TOLD else ''}: the "
+            f"weights may hold NaN, or activations overflow in this dtype"
+        )
 
 
 def rows_per_batch(signature: GraphSignature, room: Room) -> int:

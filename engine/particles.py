@@ -188,16 +188,20 @@ def _filtered(
     for start, stop in runs(observed):
         loop.advance(binding, stop - done, report)
         done = stop
-        weight += binding.read("log_p")[:, start:stop].sum(axis=1, dtype=np.float64)
+        log_p = binding.read("log_p")
+        loop.check(log_p[:, :stop], noise.first_index)
+        weight += log_p[:, start:stop].sum(axis=1, dtype=np.float64)
         if stop < t and 0 < effective_sample_size(weight) < UNEVEN * particles:
             past += _log_mean(weight)
             binding.gather(systematic(weight, _uniform(noise, stop)))
             weight[:] = 0
             resampled += 1
     loop.advance(binding, t - done, report)
+    log_p = binding.read("log_p")
+    loop.check(log_p, noise.first_index)
     return Completion(
         engine.data.in_place(binding.read("values")),
-        binding.read("log_p").sum(axis=1, dtype=np.float64),
+        log_p.sum(axis=1, dtype=np.float64),
         *_normalised(weight, _uniform(noise, t)),
         log_prob_observed=past + _log_mean(weight),
         ess=effective_sample_size(weight),

@@ -144,7 +144,15 @@ class TritonBinding:
         return self._graphs[key]
 
     def _warm_up(self) -> None:
-        """Compile and load what a step needs, which a capture may not: a step that changes nothing.
+        """Compile and load what a step needs, which a capture may not."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.idle_step()
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def idle_step(self) -> None:
+        """A step that changes nothing of what is drawn, whenever it is run.
 
         All rows are put at the end, where a step repeats itself: what it writes there, each row
         writes again before it reads it. What has no slot for each position is put back after it.
@@ -158,11 +166,7 @@ class TritonBinding:
         carried = {pair.input for pair in self._session.signature.carried}
         kept = {name: self._state[name].clone() for name in carried - slots}
         self._state["position"].fill_(model.data.length)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._step(slice(None), 1)
-        torch.cuda.current_stream().wait_stream(stream)
+        self._step(slice(None), 1)
         for name, tensor in kept.items():
             self._state[name].copy_(tensor)
 

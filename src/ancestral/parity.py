@@ -30,7 +30,7 @@ class Tolerance:
 _FLOAT32 = Tolerance(factor=8.0, nats_per_position=1e-6, cdf=2e-6, kl=1e-10)
 # Twice the worst of the toys of the tests, whose weights are drawn wide, in PyTorch on a CPU:
 # 0.048 and 0.0027 nats a position, 0.035 and 0.0024 of a cumulative probability, KL of 5.4e-3 and
-# 1.9e-5. A trained model of digits stays far below (docs/kernels.md).
+# 1.9e-5. A trained model of digits stays far below (benchmarks/sixteen_bits.py).
 _BFLOAT16 = Tolerance(factor=8.0, nats_per_position=0.1, cdf=0.07, kl=1.1e-2)
 _FLOAT16 = Tolerance(factor=8.0, nats_per_position=6e-3, cdf=5e-3, kl=4e-5)
 _TABLE = {

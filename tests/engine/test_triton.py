@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import AutoregressiveEngine, Engine, Sampling
+from ancestral.engine import AutoregressiveEngine, Engine, Sampling, loop
+from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
 from ancestral.parity import tolerance
@@ -128,6 +129,37 @@ def test_a_row_does_not_know_its_batch(small: Small) -> None:
     assert np.array_equal(np.concatenate([part.log_prob for part in parts]), whole.log_prob)
 
 
+def check_idle_steps(engine: AutoregressiveEngine) -> None:
+    """What warms a graph up may run between any two steps: nothing that is drawn changes."""
+    rows, (first, t) = 3, (engine.bundle.manifest.first_position, engine.data.length)
+    observed = np.full((rows, t), -1)
+    observed[:, :first] = 0
+    given = {} if engine.data.num_classes is None else {"label": np.arange(rows) % 2}
+    drawn = []
+    for idle in (False, True):
+        binding = engine.session("step").bind({"b": rows, "s": 1})
+        assert isinstance(binding, TritonBinding)
+        loop.begin(binding, observed, given, first_position=first, noise=Noise(SEED, 0))
+        for _ in range(t - first):
+            if idle:
+                binding.idle_step()
+            binding.run(1)
+        drawn.append([binding.read(name) for name in ("values", "log_p", "position")])
+    assert all(np.array_equal(*pair) for pair in zip(*drawn, strict=True))
+
+
+def test_idle_steps(small: Small) -> None:
+    check_idle_steps(small())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toy", ["gru", "wavenet", "pixelcnn"])
+def test_idle_steps_of_states_and_rings(load: Load, toy: str) -> None:
+    engine = load(toy, "triton")
+    assert isinstance(engine, AutoregressiveEngine)
+    check_idle_steps(engine)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sixteen_bits(small: Small, dtype: str) -> None:
@@ -157,6 +189,8 @@ def test_not_a_number(small: Small) -> None:
         told = r"sample 11 \(position 0\), 13 \(position 0\)"
         with pytest.raises(NotADistribution, match=told):
             engine.sample(4, labels=[0, 1, 0, 1], seed=0, first_index=10)
+        with pytest.raises(NotADistribution, match=r"sample 5 \(position 0\)"):
+            engine.complete(np.array([[-1, 2], [-1, 1]]), 2, labels=1, first_index=5)
         engine.sample(1, labels=0, seed=0)
 
 
