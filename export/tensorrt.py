@@ -1,120 +1,283 @@
-"""ONNX to a TensorRT plan: what a graph in its tensorrt form must survive.
+"""One ONNX graph to one TensorRT plan, in a process of its own: some failing builds abort it.
 
-Some failing builds abort the process, so a build runs in one of its own:
+    echo '<request in JSON>' | python -m ancestral.export.tensorrt
 
-    build(Path("bundle/graphs/step.tensorrt.onnx"), {"b": (1, 4, 16), "s": (1, 1, 8)}) -> plan
+The request is a `Request`; the plan and the library's log go into the folder where this runs.
+Progress goes to standard output, a JSON document a line; what cannot be built ends the process with
+a status that is not 0 and a sentence as the last line of standard error.
 """
 
+import ctypes
+import importlib
 import importlib.util
-import subprocess
+import json
+import signal
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from ancestral.errors import BackendUnavailable, ExportError
+from pydantic import BaseModel, ConfigDict
 
-MODULES = ("tensorrt", "tensorrt_rtx")
-Range = tuple[int, int, int]
-"""Least, best and largest size of an axis."""
+from ancestral.errors import AncestralError, BackendUnavailable, ExportError
+from ancestral.plan_key import Module, Range
+from ancestral.plan_store import LOG, PLAN
+from ancestral.signature import GraphSignature, TensorSpec, Update
+
+MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "INT64": "int64",
+    "INT32": "int32",
+    "BOOL": "bool",
+}
+_DIES_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of Linux's prctl."""
 
 
-def build(file: Path, sizes: Mapping[str, Range]) -> bytes:
-    """Compile a graph with whichever TensorRT is installed.
+class Request(BaseModel):
+    """What is to be compiled.
 
-    TF32 is off, types are those of the graph, and an input that the parser drops fails the build.
+    Attributes:
+        module: the library.
+        file: the ONNX file, with its weights beside it.
+        signature: what the graph takes and gives; the network must too.
+        profiles: sizes of the named axes.
+        targets: sm_80, say; those that the library takes by itself where empty.
+        memory: bytes that a layer may use as scratch; the library's own limit where 0.
+    """
 
-    Args:
-        file: the graph, with its weights beside it.
-        sizes: of each named axis.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: Module
+    file: Path
+    signature: GraphSignature
+    profiles: tuple[dict[str, Range], ...]
+    targets: tuple[str, ...] = ()
+    memory: int = 0
+
+
+def installed(module: str | None = None) -> Module:
+    """The TensorRT module that is to be used: the one asked for, or the first that is installed.
 
     Raises:
-        BackendUnavailable: neither tensorrt nor tensorrt_rtx is installed.
-        ExportError: the graph cannot be built; the message holds the end of TensorRT's log.
+        BackendUnavailable: it is not installed.
     """
-    module = installed()
-    with tempfile.TemporaryDirectory(prefix="ancestral-") as folder:
-        plan = Path(folder) / "plan"
-        axes = [f"{axis}={':'.join(map(str, values))}" for axis, values in sizes.items()]
-        command = [sys.executable, "-m", "ancestral.export.tensorrt", module, str(file), str(plan)]
-        done = subprocess.run([*command, *axes], capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not plan.is_file():
-            tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
-            raise ExportError(f"{file}: {module} built no plan (exit {done.returncode}):\n{tail}")
-        return plan.read_bytes()
-
-
-def installed() -> str:
-    """The TensorRT module that is installed.
-
-    Raises:
-        BackendUnavailable: there is none.
-    """
-    for module in MODULES:
-        if importlib.util.find_spec(module) is not None:
-            return module
-    raise BackendUnavailable(
-        "compiling needs TensorRT: pip install 'ancestral[tensorrt]' for a data-center GPU, "
-        "or pip install tensorrt-rtx-cu13 for a GeForce or RTX one"
+    for name in MODULES:
+        if module in (None, name) and importlib.util.find_spec(name) is not None:
+            return name
+    ways = (
+        "pip install 'ancestral[tensorrt]' for a data-center GPU (Ampere, Hopper, Blackwell), "
+        "or pip install 'ancestral[tensorrt-rtx]' for a GeForce or RTX one (Turing to Blackwell)"
     )
+    raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {ways}")
 
 
-def _compile(trt: Any, file: Path, sizes: Mapping[str, Range]) -> bytes:
-    """Parse, set profiles, build; runs in a process of its own."""
-    lines: list[str] = []
+def release(module: Module) -> str:
+    """The release of an installed module, in full."""
+    return str(importlib.import_module(module).__version__)
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+
+def portable_targets(module: Module) -> tuple[str, ...]:
+    """The GPUs that a module compiles for without having one; none where it needs the GPU itself.
+
+    Asked of the module: a release that serves more GPUs is used for them.
+    """
+    trt = importlib.import_module(module)
+    if not hasattr(trt, "ComputeCapability"):
+        return ()
+    names = trt.ComputeCapability.__members__
+    return tuple(f"sm_{name[2:]}" for name in names if name.startswith("SM"))
+
+
+def compile_plan(trt: Any, request: Request) -> tuple[str, ...]:
+    """Parse, check, build and write the plan.
+
+    Returns:
+        the carried caches that the library appends to in place.
+
+    Raises:
+        ExportError: the graph cannot be built, or would not be what its signature says.
+    """
+    with Path(LOG).open("w", buffering=1) as log:
+        logger = _logger(trt, log)
+        builder = trt.Builder(logger)
+        # With more the order of what is written would change from build to build.
+        builder.max_threads = 1
+        network = _parsed(trt, builder, logger, request)
+        problems = [
+            *_differences("input", _inputs(network), request.signature.inputs),
+            *_differences("output", _outputs(network), request.signature.outputs),
+        ]
+        if problems:
+            raise ExportError("the network is not what the graph is: " + "; ".join(problems))
+        in_place = _in_place(trt, network, request.signature)
+        config = _config(trt, builder, request)
+        for profile in request.profiles:
+            config.add_optimization_profile(_profile(builder, network, profile))
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise ExportError("the builder returned no plan")
+        unused = sorted(set(logger.unused))
+        if unused:
+            raise ExportError(f"the parser dropped inputs: {'; '.join(unused)}")
+        Path(PLAN).write_bytes(plan)
+        return in_place
+
+
+def _logger(trt: Any, log: TextIO) -> Any:
+    """One logger for the process: everything to the log, errors to standard error too."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.unused: list[str] = []
+
         def log(self, severity: Any, message: str) -> None:
-            lines.append(message)
+            if severity == trt.ILogger.VERBOSE:
+                return
+            log.write(f"{severity.name} {message}\n")
+            if "Unused Input:" in message:
+                self.unused.append(message)
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                print(message, file=sys.stderr)  # noqa: T201 - the parent process reads it
+                print(message, file=sys.stderr, flush=True)  # noqa: T201 - the parent reads it
 
-    builder = trt.Builder(Log())
+    return Logger()
+
+
+def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
+    """The strongly typed network of the graph."""
     flags = 0
     if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, builder.logger)
-    if not parser.parse_from_file(str(file)):
-        errors = [str(parser.get_error(i)) for i in range(parser.num_errors)]
-        raise ExportError(f"the parser refuses the graph: {errors}")
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(request.file)):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise ExportError(f"the parser refuses the graph: {'; '.join(errors)}")
+    return network
+
+
+def _config(trt: Any, builder: Any, request: Request) -> Any:
+    """TF32 off, progress told, the limits and the GPUs that were asked for."""
     config = builder.create_builder_config()
     if hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
-    config.add_optimization_profile(_profile(builder, network, sizes))
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise ExportError("the builder returned no plan")
-    dropped = [line for line in lines if "Unused Input:" in line]
-    if dropped:
-        raise ExportError(f"the parser dropped inputs: {dropped}")
-    return bytes(plan)
+    if request.memory:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.memory)
+    if request.targets:
+        config.num_compute_capabilities = len(request.targets)
+        for i, target in enumerate(request.targets):
+            capability = trt.ComputeCapability.__members__[f"SM{target.removeprefix('sm_')}"]
+            config.set_compute_capability(capability, i)
+    if hasattr(config, "progress_monitor"):
+        config.progress_monitor = _monitor(trt)
+    return config
 
 
-def _profile(builder: Any, network: Any, sizes: Mapping[str, Range]) -> Any:
+def _monitor(trt: Any) -> Any:
+    """Tells the parent process what the builder is at: the outermost phase that has steps."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, name: str, parent: str | None, count: int) -> None:
+            self.steps[name] = count
+            _tell({"phase": name, "within": parent, "step": 0, "of": count})
+
+        def step_complete(self, name: str, step: int) -> bool:
+            _tell({"phase": name, "step": step + 1, "of": self.steps.get(name, 0)})
+            return True
+
+        def phase_finish(self, name: str) -> None:
+            self.steps.pop(name, None)
+
+    return Monitor()
+
+
+def _profile(builder: Any, network: Any, sizes: dict[str, Range]) -> Any:
+    """The sizes of every input; those of shape tensors are not among what our graphs take."""
     profile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         tensor = network.get_input(i)
-        dims = [
+        if all(size >= 0 for size in tensor.shape):
+            continue
+        ranges = [
             sizes[tensor.get_dimension_name(axis)] if size < 0 else (size,) * 3
             for axis, size in enumerate(tensor.shape)
         ]
-        if any(size < 0 for size in tensor.shape):
-            least, best, most = (tuple(dim[k] for dim in dims) for k in range(3))
-            profile.set_shape(tensor.name, least, best, most)
+        profile.set_shape(tensor.name, *(tuple(one[k] for one in ranges) for k in range(3)))
     return profile
 
 
-def _main(arguments: list[str]) -> None:
-    module, file, out, *axes = arguments
-    sizes: dict[str, Range] = {}
-    for axis in axes:
-        name, _, values = axis.partition("=")
-        least, best, most = (int(value) for value in values.split(":"))
-        sizes[name] = (least, best, most)
-    Path(out).write_bytes(_compile(importlib.import_module(module), Path(file), sizes))
+def _inputs(network: Any) -> Iterator[Any]:
+    return (network.get_input(i) for i in range(network.num_inputs))
+
+
+def _outputs(network: Any) -> Iterator[Any]:
+    return (network.get_output(i) for i in range(network.num_outputs))
+
+
+def _differences(side: str, tensors: Iterator[Any], specs: tuple[TensorSpec, ...]) -> Iterator[str]:
+    """Where the network takes or gives something else than the signature says, in words."""
+    found = {tensor.name: tensor for tensor in tensors}
+    for name in sorted(set(found) - {spec.name for spec in specs}):
+        yield f"{side} {name}: is no tensor of the graph"
+    for spec in specs:
+        if spec.name not in found:
+            yield f"{side} {spec.name}: was dropped"
+            continue
+        tensor = found[spec.name]
+        dtype = _DTYPES.get(tensor.dtype.name, tensor.dtype.name)
+        if dtype != spec.dtype:
+            yield f"{side} {spec.name}: expected {spec.dtype}, got {dtype}"
+        shape = tuple(tensor.shape)
+        fits = len(shape) == len(spec.axes) and all(
+            size in (-1, axis) or isinstance(axis, str)
+            for size, axis in zip(shape, spec.axes, strict=True)
+        )
+        if not fits:
+            yield f"{side} {spec.name}: expected axes {spec.axes}, got {shape}"
+
+
+def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, ...]:
+    """The caches that the library appends to in place.
+
+    Raises:
+        ExportError: it would copy a cache of keys or values: [b, h, T, d], appended along T.
+    """
+    kind = getattr(trt.LayerType, "KV_CACHE_UPDATE", None)
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    found = {
+        layer.get_output(0).name for layer in layers if kind is not None and layer.type == kind
+    }
+    appended = [pair for pair in signature.carried if pair.update is Update.APPEND]
+    caches = [pair for pair in appended if len(signature.input(pair.input).axes) == 4]
+    copied = [pair.input for pair in caches if pair.output not in found]
+    if kind is not None and copied:
+        raise ExportError(f"caches {copied} would be copied at every step, not appended in place")
+    return tuple(pair.input for pair in caches if pair.output in found)
+
+
+def _tell(document: dict[str, Any]) -> None:
+    print(json.dumps(document), flush=True)  # noqa: T201 - the parent process reads it
+
+
+def _main() -> None:
+    # A build that nobody waits for any more would go on for minutes.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+    try:
+        request = Request.model_validate_json(sys.stdin.read())
+        in_place = compile_plan(importlib.import_module(request.module), request)
+    except (AncestralError, ImportError) as error:
+        sys.exit(str(error))
+    _tell({"in_place": in_place})
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    _main()

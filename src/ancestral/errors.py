@@ -6,6 +6,7 @@
     ├── CheckpointError (ValueError)         a checkpoint is missing, altered or of another model
     ├── ExportError (RuntimeError)           a graph could not be made, or breaks one of its laws
     ├── NotADistribution (ArithmeticError)   what a model predicts are no probabilities: NaN
+    ├── PlanError (ValueError)               a compiled plan is missing, altered or not ours
     ├── ParityError (AssertionError)         a backend does not keep the probabilities
     └── BackendUnavailable (ImportError)     a backend cannot run here, with what to install
 
@@ -35,6 +36,10 @@ class ExportError(AncestralError, RuntimeError):
 
 class NotADistribution(AncestralError, ArithmeticError):
     """What a model predicts are no probabilities."""
+
+
+class PlanError(AncestralError, ValueError):
+    """A compiled plan is missing, altered, outdated or not ours."""
 
 
 class ParityError(AncestralError, AssertionError):

@@ -60,7 +60,7 @@ def write_together(contents: Mapping[str | Path, Content]) -> None:
             temporary.unlink(missing_ok=True)
         raise
     for folder in {path.parent for _, path in waiting}:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def sha256(path: str | Path) -> str:
@@ -84,7 +84,7 @@ def _write_through(path: Path, data: Content) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:

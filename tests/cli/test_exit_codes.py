@@ -83,6 +83,8 @@ def test_internal_error_shows_its_traceback(
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of that call of the loop, counted from 1."""
     real, calls = loop.draw, 0
+    # Python's own handler, which is not there where the tests run in a shell's background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def draw(*arguments: Any, **options: Any) -> Any:
         nonlocal calls

@@ -1,0 +1,230 @@
+"""`ancestral compile`: a bundle's graphs to TensorRT plans, which are kept."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ancestral.bundle import Bundle
+from ancestral.cli.options import BundlePath, Json
+from ancestral.cli.output import json_text, say, show, table
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from ancestral.export.compile import Compiler
+    from ancestral.plan_store import PlanRecord
+
+
+def compile(  # noqa: PLR0913 - the options of a command
+    bundle: BundlePath,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SM",
+            help="A GPU's compute capability, sm_89 say; may be repeated. Default: every GPU that "
+            "the library compiles for in float32; of `tensorrt`, the GPU that is here.",
+        ),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="LEAST,BEST,MOST", help="Rows of a batch.")
+    ] = "1,16,64",
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIRST..LAST",
+            help="Observed positions that are run as one block, of an autoregressive model. "
+            "Default: up to the whole event.",
+            show_default=False,
+        ),
+    ] = None,
+    latents: Annotated[
+        str,
+        typer.Option(
+            metavar="LEAST,BEST,MOST", help="Latents of an event, of a model that has them."
+        ),
+    ] = "1,16,64",
+    graph: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A graph; may be repeated. Default: all."),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="tensorrt or tensorrt_rtx. Default: the first that is installed.",
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB", help="Scratch memory of a layer at most; 0: the library's own."
+        ),
+    ] = 0.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="After which the build of a graph is given up.")
+    ] = 3600.0,
+    json: Json = False,
+) -> None:
+    """Compile a bundle's graphs with TensorRT, each in a process of its own; plans are kept.
+
+    TF32 is off and types are those of the graphs. A graph that would drop an input, change a type
+    or copy its cache is refused. No GPU is needed for tensorrt_rtx; `tensorrt` compiles on the GPU
+    that the plan is for. A plan is for this machine's user: bundles are what is handed on.
+    """
+    from ancestral.export.compile import Compiler, Options
+
+    options = Options(
+        module=module_name(module),
+        targets=tuple(dict.fromkeys(target or ())),
+        batch=triple("--batch", batch),
+        latents=triple("--latents", latents),
+        prefix=None if prefix is None else span("--prefix", prefix),
+        memory=memory_bytes(memory),
+        seconds=positive("--timeout", timeout),
+    )
+    compiler = Compiler.open(options)
+    opened = Bundle.open(bundle)
+    made = [
+        _compile(compiler, each, name) for each in parts(opened) for name in graphs_of(each, graph)
+    ]
+    if json:
+        documents = [
+            {"plan": record.key.digest, "new": new, **record.model_dump(mode="json")}
+            for record, new in made
+        ]
+        typer.echo(json_text({"bundle": str(bundle), "plans": documents}))
+    else:
+        show(_table([record for record, _ in made]))
+
+
+def parts(bundle: Bundle) -> tuple[Bundle, ...]:
+    """A bundle, and that of its prior."""
+    latent = bundle.manifest.latent
+    has_prior = latent is not None and latent.prior == "autoregressive"
+    return (bundle, bundle.prior()) if has_prior else (bundle,)
+
+
+def graphs_of(bundle: Bundle, asked: list[str] | None) -> tuple[str, ...]:
+    """The graphs that are asked for, or all.
+
+    Raises:
+        InvalidInput: the bundle has no such graph.
+    """
+    there = tuple(bundle.manifest.graphs)
+    unknown = sorted(set(asked or ()) - set(there))
+    if unknown:
+        raise InvalidInput(f"--graph: expected some of {list(there)}, got {unknown}")
+    return there if asked is None else tuple(name for name in there if name in asked)
+
+
+def module_name(name: str | None) -> str | None:
+    """A module of TensorRT, or None.
+
+    Raises:
+        InvalidInput: there is none of that name.
+    """
+    from ancestral.export.tensorrt import MODULES
+
+    if name is not None and name not in MODULES:
+        raise InvalidInput(f"--module: expected one of {list(MODULES)}, got {name!r}")
+    return name
+
+
+def triple(option: str, text: str) -> tuple[int, int, int]:
+    """Least, best and largest size from text: 1,16,64; or one size alone.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    from ancestral.export.profiles import check_range
+
+    numbers = [part.strip() for part in text.split(",")]
+    if len(numbers) not in (1, 3) or not all(number.isdecimal() for number in numbers):
+        raise InvalidInput(f"{option}: expected LEAST,BEST,MOST, 1,16,64 say, got {text!r}")
+    least, best, most = (int(number) for number in (numbers * 3 if len(numbers) == 1 else numbers))
+    check_range(option, (least, best, most))
+    return least, best, most
+
+
+def span(option: str, text: str) -> tuple[int, int]:
+    """First and last of a range from text: 1..512; or one length alone.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    first, dots, last = text.partition("..")
+    ends = (first, last if dots else first)
+    if not all(end.strip().isdecimal() for end in ends):
+        raise InvalidInput(f"{option}: expected FIRST..LAST, 1..512 say, got {text!r}")
+    return int(ends[0]), int(ends[1])
+
+
+def memory_bytes(gib: float) -> int:
+    """Bytes from GiB.
+
+    Raises:
+        InvalidInput: fewer than none.
+    """
+    if not 0 <= gib < float("inf"):
+        raise InvalidInput(f"--memory: expected GiB, 0 or more, got {gib}")
+    return int(gib * 2**30)
+
+
+def positive(option: str, value: float) -> float:
+    """A number above 0.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not 0 < value < float("inf"):
+        raise InvalidInput(f"{option}: expected a number above 0, got {value}")
+    return value
+
+
+def _compile(compiler: "Compiler", bundle: Bundle, graph: str) -> tuple["PlanRecord", bool]:
+    """Compile one graph, and say what comes of it."""
+    missed = compiler.store.missed(compiler.key(bundle, graph))
+    with _bar(graph) as told:
+        record, new = compiler.compile(
+            bundle, graph, told, lambda: say(f"{graph}: another process is compiling it; waiting")
+        )
+    if not new:
+        say(f"{graph}: compiled before, {record.key.digest[:12]}")
+        return record, new
+    say(f"{graph}: compiled in {record.seconds:.1f} s" + (f" ({missed})" if missed else ""))
+    return record, new
+
+
+@contextmanager
+def _bar(graph: str) -> Iterator[Any]:
+    """What is told of a build as a bar on a terminal, and nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(graph, total=None)
+        yield lambda step: _move(bar, task, graph, step)
+
+
+def _move(bar: "Progress", task: "TaskID", graph: str, step: Mapping[str, Any]) -> None:
+    bar.update(
+        task,
+        description=f"{graph}: {step['phase']}",
+        completed=step["step"],
+        total=step["of"] or None,
+    )
+
+
+def _table(records: list["PlanRecord"]) -> Any:
+    from ancestral.cli.plans import row
+
+    heads = ("plan", "graph", "for", "sizes", "MiB", "built in")
+    return table("Plans", heads, [row(record) for record in records])

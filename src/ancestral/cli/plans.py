@@ -1,0 +1,84 @@
+"""`ancestral plans`: what was compiled here, and is kept."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ancestral.cli.options import Json
+from ancestral.cli.output import json_text, say, show, table
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ancestral.plan_store import PlanRecord
+
+
+def plans(
+    remove: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLAN",
+            help="Remove the plans whose name begins so; all: every one.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the TensorRT plans that `ancestral compile` keeps; exit 1 where one is damaged.
+
+    The oldest are removed by themselves where all together take more than 32 GiB.
+    """
+    from ancestral.plan_store import PlanStore
+
+    store = PlanStore()
+    if remove is not None:
+        removed = store.remove("" if remove == "all" else _prefix(remove))
+        if not removed and remove != "all":
+            raise InvalidInput(f"--remove: expected a plan's name, got {remove!r}: see its list")
+        say(f"removed {len(removed)} plans from {store.folder}")
+        return
+    records, problems = store.records()
+    problems += [problem for record in records if (problem := store.problem(record))]
+    if json:
+        kept = [{"plan": r.key.digest, **r.model_dump(mode="json")} for r in records]
+        typer.echo(json_text({"folder": str(store.folder), "plans": kept, "problems": problems}))
+    else:
+        heads = ("plan", "graph", "for", "sizes", "MiB", "built in", "built")
+        show(table(str(store.folder), heads, [(*row(r), _day(r.built)) for r in records]))
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def row(record: "PlanRecord") -> tuple[str, ...]:
+    """A plan in a table."""
+    from ancestral.plan_key import sizes_text
+
+    key = record.key
+    return (
+        key.digest[:12],
+        key.graph,
+        f"{key.module} {key.version}: {', '.join(key.targets)}",
+        "; ".join(map(sizes_text, key.profiles)),
+        f"{record.size / 2**20:.1f}",
+        f"{record.seconds:.1f} s",
+    )
+
+
+def _prefix(text: str) -> str:
+    """The beginning of a plan's name.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if len(text) < 4 or not set(text) <= set("0123456789abcdef"):
+        raise InvalidInput(
+            f"--remove: expected 4 or more of the hexadecimal digits of a plan's name, or all, "
+            f"got {text!r}"
+        )
+    return text
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
