@@ -1,38 +1,19 @@
 """A bundle's graphs to TensorRT plans, which are kept: what was compiled before is not again."""
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ancestral.bundle import Bundle
-from ancestral.errors import BackendUnavailable, ExportError, InvalidInput
+from ancestral.errors import BackendUnavailable, InvalidInput
+from ancestral.export.build_process import Progress, run
 from ancestral.export.profiles import BATCH, LATENTS, profiles
 from ancestral.export.tensorrt import Request, installed, portable_targets, release
 from ancestral.gpus import gpus
 from ancestral.plan_key import Module, PlanKey, Range
 from ancestral.plan_store import PlanRecord, PlanStore
 
-Progress = Callable[[Mapping[str, Any]], None]
-"""Told a document for each step: phase, the phase that it is within if it begins, step, of."""
-_TAIL = 20
-"""Lines of the library's errors that a message repeats."""
-_START = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).personality(0x0040000)
-os.execv(sys.executable, [sys.executable, "-m", "ancestral.export.tensorrt"])
-"""
-"""Starts a build with its memory at the same addresses each time (ADDR_NO_RANDOMIZE of Linux's
-personality, where a sandbox allows it)."""
-_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
-"""Variables that a build may need."""
 FORM = "tensorrt"
 _NO_FLOAT32 = "sm_75"
 """Turing, for which tensorrt_rtx refuses float32 products: it must be asked for."""
@@ -50,6 +31,8 @@ class Options:
         prefix: shortest and longest block of observed positions; up to the event where None.
         memory: bytes that a layer may use as scratch; the library's own limit where 0.
         seconds: after which a build is given up; some graphs keep the builder busy for ever.
+        plugin: whether causal attention is our own kernel, where a graph has such attention; of
+            `tensorrt` alone.
     """
 
     module: str | None = None
@@ -59,6 +42,7 @@ class Options:
     prefix: tuple[int, int] | None = None
     memory: int = 0
     seconds: float = 3600.0
+    plugin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +64,11 @@ class Compiler:
             InvalidInput: a target that is no GPU's.
         """
         module = installed(options.module)
+        if options.plugin and module != "tensorrt":
+            raise BackendUnavailable(
+                f"--plugin: {module} takes no kernels of ours; `tensorrt` does, on a data-center "
+                f"GPU: leave it out"
+            )
         targets = _targets(options, module)
         store = PlanStore() if store is None else store
         return cls(options, module, release(module), targets, store)
@@ -92,10 +81,13 @@ class Compiler:
             InvalidInput: sizes that the graph cannot have.
         """
         manifest, options = bundle.manifest, self.options
-        name = str(bundle.graph_file(graph, FORM).relative_to(bundle.path))
+        file = bundle.graph_file(graph, FORM)
+        name = str(file.relative_to(bundle.path))
+        kernels = _kernels(file) if options.plugin else {}
+        form = FORM if FORM in manifest.graphs[graph].files else "portable"
         return PlanKey(
             graph=graph,
-            form=FORM if FORM in manifest.graphs[graph].files else "portable",
+            form="plugin" if kernels else form,
             graph_sha256=manifest.files[name].sha256,
             weights_sha256=manifest.files[manifest.weights].sha256,
             module=self.module,
@@ -109,6 +101,19 @@ class Compiler:
                 options.prefix,
             ),
             memory=options.memory,
+            kernels=kernels,
+        )
+
+    def request(self, bundle: Bundle, key: PlanKey) -> Request:
+        """What is built for a key: a graph of that bundle."""
+        return Request(
+            module=self.module,
+            file=bundle.graph_file(key.graph, FORM).resolve(),
+            signature=bundle.manifest.graphs[key.graph].signature,
+            profiles=key.profiles,
+            targets=self.targets if portable_targets(self.module) else (),
+            memory=key.memory,
+            plugin=_kernel_target() if key.kernels else 0,
         )
 
     def compile(
@@ -135,90 +140,25 @@ class Compiler:
             PlanError: the store cannot be trusted.
         """
         key = self.key(bundle, graph)
-        request = Request(
-            module=self.module,
-            file=bundle.graph_file(graph, FORM).resolve(),
-            signature=bundle.manifest.graphs[graph].signature,
-            profiles=key.profiles,
-            targets=self.targets if portable_targets(self.module) else (),
-            memory=self.options.memory,
-        )
+        request = self.request(bundle, key)
         return self.store.build(
             key, lambda folder: run(request, folder, progress, self.options.seconds), waiting
         )
 
 
-def run(
-    request: Request,
-    folder: Path,
-    progress: Progress = lambda step: None,
-    seconds: float = 3600.0,
-) -> tuple[str, ...]:
-    """Compile in a process of its own, which may crash or hang without harm.
+def _kernels(file: Path) -> dict[str, str]:
+    """The hash of each of our kernels that a plan of a graph would hold."""
+    from ancestral.export.plugin_form import NAME, takes_plugin
+    from ancestral.triton_kernels.masked_attention.dense import fingerprint
 
-    Args:
-        request: what.
-        folder: where the plan and the log go.
-        progress: told what the builder is at.
-        seconds: after which the build is given up.
-
-    Returns:
-        the caches that are appended in place.
-
-    Raises:
-        ExportError: no plan was made; the message says why, by the end of what the library said.
-    """
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            cwd=folder,
-            env=_environment(),
-            text=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        timer = threading.Timer(seconds, process.kill)
-        timer.start()
-        done: tuple[str, ...] | None = None
-        try:
-            with process:
-                process.stdin.write(request.model_dump_json())
-                process.stdin.close()
-                for line in process.stdout:
-                    document = json.loads(line)
-                    if "in_place" in document:
-                        done = tuple(document["in_place"])
-                    else:
-                        progress(document)
-        finally:
-            late = not timer.is_alive()
-            timer.cancel()
-            process.kill()
-        if process.returncode != 0 or done is None:
-            errors.seek(0)
-            told = "".join(f"\n  {line}" for line in errors.read().splitlines()[-_TAIL:])
-            how = _ending(process.returncode, seconds if late else None)
-            raise ExportError(f"{request.file}: {request.module} built no plan ({how}){told}")
-        return done
+    if not takes_plugin(file):
+        return {}
+    return {NAME: hashlib.sha256(fingerprint().encode()).hexdigest()}
 
 
-def _environment() -> dict[str, str]:
-    """What a build is started with: the same each time.
-
-    The builder orders some of what it writes by where it lies in memory, and that depends on all
-    that the process did before: on its variables, on names of files, on the seed of Python's hashes.
-    """
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {**kept, "PYTHONHASHSEED": "0"}
-
-
-def _ending(status: int, seconds: float | None) -> str:
-    if seconds is not None:
-        return f"given up after {seconds:g} s"
-    return f"it crashed, signal {-status}" if status < 0 else f"exit status {status}"
+def _kernel_target() -> int:
+    """For which GPUs our kernels inside a plan are compiled: 80 for sm_80 to sm_89, and so on."""
+    return int(gpus()[0].target.removeprefix("sm_")) // 10 * 10
 
 
 def _targets(options: Options, module: Module) -> tuple[str, ...]:

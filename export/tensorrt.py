@@ -13,7 +13,7 @@ import importlib.util
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +24,7 @@ from ancestral.plan_key import Module, Range
 from ancestral.plan_store import LOG, PLAN
 from ancestral.signature import GraphSignature, TensorSpec, Update
 
+Tell = Callable[[dict[str, Any]], None]
 MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
 _DTYPES = {
     "FLOAT": "float32",
@@ -33,6 +34,8 @@ _DTYPES = {
     "INT32": "int32",
     "BOOL": "bool",
 }
+_IN_PLACE = "KV_CACHE_UPDATE"
+"""The layer that appends to a cache where it lies."""
 _DIES_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's prctl."""
 
@@ -47,6 +50,8 @@ class Request(BaseModel):
         profiles: sizes of the named axes.
         targets: sm_80, say; those that the library takes by itself where empty.
         memory: bytes that a layer may use as scratch; the library's own limit where 0.
+        plugin: compute capability, 10 times, of the GPU for which causal attention is our own
+            kernel; 0 where it is the library's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +62,7 @@ class Request(BaseModel):
     profiles: tuple[dict[str, Range], ...]
     targets: tuple[str, ...] = ()
     memory: int = 0
+    plugin: int = 0
 
 
 def installed(module: str | None = None) -> Module:
@@ -92,8 +98,13 @@ def portable_targets(module: Module) -> tuple[str, ...]:
     return tuple(f"sm_{name[2:]}" for name in names if name.startswith("SM"))
 
 
-def compile_plan(trt: Any, request: Request) -> tuple[str, ...]:
+def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
     """Parse, check, build and write the plan.
+
+    Args:
+        trt: the module.
+        request: what.
+        tell: called with each step of the build.
 
     Returns:
         the carried caches that the library appends to in place.
@@ -114,7 +125,7 @@ def compile_plan(trt: Any, request: Request) -> tuple[str, ...]:
         if problems:
             raise ExportError("the network is not what the graph is: " + "; ".join(problems))
         in_place = _in_place(trt, network, request.signature)
-        config = _config(trt, builder, request)
+        config = _config(trt, builder, request, tell)
         for profile in request.profiles:
             config.add_optimization_profile(_profile(builder, network, profile))
         plan = builder.build_serialized_network(network, config)
@@ -154,13 +165,24 @@ def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(request.file)):
+    if not _parse(trt, parser, request):
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise ExportError(f"the parser refuses the graph: {'; '.join(errors)}")
     return network
 
 
-def _config(trt: Any, builder: Any, request: Request) -> Any:
+def _parse(trt: Any, parser: Any, request: Request) -> bool:
+    """Whether the parser takes the graph, in the form that is asked for."""
+    if not request.plugin:
+        return bool(parser.parse_from_file(str(request.file)))
+    from ancestral.export.plugin_form import plugin_form_of
+    from ancestral.export.tensorrt_plugin import register
+
+    register(trt, request.plugin)
+    return bool(parser.parse(plugin_form_of(request.file), str(request.file)))
+
+
+def _config(trt: Any, builder: Any, request: Request, tell: Tell) -> Any:
     """TF32 off, progress told, the limits and the GPUs that were asked for."""
     config = builder.create_builder_config()
     if hasattr(trt.BuilderFlag, "TF32"):
@@ -173,12 +195,12 @@ def _config(trt: Any, builder: Any, request: Request) -> Any:
             capability = trt.ComputeCapability.__members__[f"SM{target.removeprefix('sm_')}"]
             config.set_compute_capability(capability, i)
     if hasattr(config, "progress_monitor"):
-        config.progress_monitor = _monitor(trt)
+        config.progress_monitor = _monitor(trt, tell)
     return config
 
 
-def _monitor(trt: Any) -> Any:
-    """Tells the parent process what the builder is at: the outermost phase that has steps."""
+def _monitor(trt: Any, tell: Tell) -> Any:
+    """Tells what the builder is at."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -187,10 +209,10 @@ def _monitor(trt: Any) -> Any:
 
         def phase_start(self, name: str, parent: str | None, count: int) -> None:
             self.steps[name] = count
-            _tell({"phase": name, "within": parent, "step": 0, "of": count})
+            tell({"phase": name, "within": parent, "step": 0, "of": count})
 
         def step_complete(self, name: str, step: int) -> bool:
-            _tell({"phase": name, "step": step + 1, "of": self.steps.get(name, 0)})
+            tell({"phase": name, "step": step + 1, "of": self.steps.get(name, 0)})
             return True
 
         def phase_finish(self, name: str) -> None:
@@ -245,22 +267,25 @@ def _differences(side: str, tensors: Iterator[Any], specs: tuple[TensorSpec, ...
 
 
 def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, ...]:
-    """The caches that the library appends to in place.
+    """The caches that the library appends to in place; the others are copied at every step.
+
+    Small rings are scattered into a copy (`export/operators.py` says why).
 
     Raises:
-        ExportError: it would copy a cache of keys or values: [b, h, T, d], appended along T.
+        ExportError: a cache [b, h, T, d] is neither appended to nor scattered into.
     """
-    kind = getattr(trt.LayerType, "KV_CACHE_UPDATE", None)
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    found = {
-        layer.get_output(0).name for layer in layers if kind is not None and layer.type == kind
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    made = {
+        layer.get_output(i).name: layer.type.name
+        for layer in layers
+        for i in range(layer.num_outputs)
     }
-    appended = [pair for pair in signature.carried if pair.update is Update.APPEND]
+    appended = (pair for pair in signature.carried if pair.update is Update.APPEND)
     caches = [pair for pair in appended if len(signature.input(pair.input).axes) == 4]
-    copied = [pair.input for pair in caches if pair.output not in found]
-    if kind is not None and copied:
-        raise ExportError(f"caches {copied} would be copied at every step, not appended in place")
-    return tuple(pair.input for pair in caches if pair.output in found)
+    wrong = [pair.input for pair in caches if made[pair.output] not in (_IN_PLACE, "SCATTER")]
+    if wrong and _IN_PLACE in trt.LayerType.__members__:
+        raise ExportError(f"caches {wrong} would be copied at every step, not appended in place")
+    return tuple(pair.input for pair in caches if made[pair.output] == _IN_PLACE)
 
 
 def _tell(document: dict[str, Any]) -> None:
@@ -273,7 +298,7 @@ def _main() -> None:
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     try:
         request = Request.model_validate_json(sys.stdin.read())
-        in_place = compile_plan(importlib.import_module(request.module), request)
+        in_place = compile_plan(importlib.import_module(request.module), request, _tell)
     except (AncestralError, ImportError) as error:
         sys.exit(str(error))
     _tell({"in_place": in_place})

@@ -59,9 +59,31 @@ def collect(kernels: Sequence[str] = KERNELS) -> dict[str, list[Variant]]:
 
 
 def compile_variant(variant: Variant, target: int) -> Compiled:
-    """The machine code that Triton would make of a variant on a GPU of that kind.
+    """What the machine code takes that Triton would make of a variant on a GPU of that kind.
+
+    Raises:
+        BackendUnavailable: there is no Triton.
+        InvalidInput: Triton interprets in this process, or the variant is not of its function.
+    """
+    kernel = build(variant, target)
+    return read(
+        variant.name,
+        target,
+        kernel.kernel,
+        kernel.metadata.shared,
+        disassembled=target == CHECKED,
+    )
+
+
+def build(variant: Variant, target: int, **others: object) -> Any:
+    """Triton's compiled kernel: its code in every stage, and what a launch needs to know.
 
     Triton's cache is left alone: what is compiled is compiled anew.
+
+    Args:
+        variant: what is compiled.
+        target: compute capability, 10 times.
+        others: options of Triton's compiler, beside the variant's.
 
     Raises:
         BackendUnavailable: there is no Triton.
@@ -70,22 +92,15 @@ def compile_variant(variant: Variant, target: int) -> Compiled:
     triton = _triton()
     from triton.backends.compiler import GPUTarget
 
-    options = {"num_warps": variant.warps, "num_stages": variant.stages}
+    options = {"num_warps": variant.warps, "num_stages": variant.stages, **others}
     with tempfile.TemporaryDirectory() as folder, triton.knobs.cache.scope():
         triton.knobs.cache.dir = folder
         source = triton.compiler.ASTSource(variant.function, *specialization(variant))
         try:
-            kernel = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
+            return triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
         except Exception as error:
             error.add_note(f"while compiling {variant.name} for sm_{target}")
             raise
-    return read(
-        variant.name,
-        target,
-        kernel.kernel,
-        kernel.metadata.shared,
-        disassembled=target == CHECKED,
-    )
 
 
 def specialization(

@@ -68,6 +68,7 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
         (["--target", "sm_90"], ["--target sm_90", "pip install 'ancestral[tensorrt]'"]),
         (["--target", "hopper"], ["--target: expected a GPU's capability"]),
         (["--module", "tensorflow"], ["--module: expected one of"]),
+        (["--plugin"], ["--plugin: tensorrt_rtx takes no kernels of ours"]),
         (["--memory", "-1"], ["--memory"]),
         (["--timeout", "0"], ["--timeout"]),
     ],

@@ -18,6 +18,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+WIDEST_DENSE = 128
+"""Head size up to which dense.py has a kernel for launchers that are not ours."""
+
 
 @torch.library.custom_op("ancestral::masked_attention", mutates_args=())
 def masked_attention(

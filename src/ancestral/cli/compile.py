@@ -67,6 +67,10 @@ def compile(  # noqa: PLR0913 - the options of a command
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="After which the build of a graph is given up.")
     ] = 3600.0,
+    plugin: Annotated[
+        bool,
+        typer.Option("--plugin", help="Causal attention by our own kernel; with `tensorrt` alone."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compile a bundle's graphs with TensorRT, each in a process of its own; plans are kept.
@@ -85,6 +89,7 @@ def compile(  # noqa: PLR0913 - the options of a command
         prefix=None if prefix is None else span("--prefix", prefix),
         memory=memory_bytes(memory),
         seconds=positive("--timeout", timeout),
+        plugin=plugin,
     )
     compiler = Compiler.open(options)
     opened = Bundle.open(bundle)

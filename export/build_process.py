@@ -1,0 +1,102 @@
+"""The process that builds one plan: started the same each time, watched, and ended with us."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ancestral.errors import ExportError
+from ancestral.export.tensorrt import Request
+
+Progress = Callable[[Mapping[str, Any]], None]
+"""Told a document for each step: phase, the phase that it is within if it begins, step, of."""
+_TAIL = 20
+"""Lines of the library's errors that a message repeats."""
+_START = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).personality(0x0040000)
+os.execv(sys.executable, [sys.executable, "-m", "ancestral.export.tensorrt"])
+"""
+"""Starts a build with its memory at the same addresses each time (ADDR_NO_RANDOMIZE of Linux's
+personality, where a sandbox allows it)."""
+_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
+"""Variables that a build may need."""
+
+
+def run(
+    request: Request,
+    folder: Path,
+    progress: Progress = lambda step: None,
+    seconds: float = 3600.0,
+) -> tuple[str, ...]:
+    """Compile in a process of its own, which may crash or hang without harm.
+
+    Args:
+        request: what.
+        folder: where the plan and the log go.
+        progress: told what the builder is at.
+        seconds: after which the build is given up.
+
+    Returns:
+        the caches that are appended in place.
+
+    Raises:
+        ExportError: no plan was made; the message says why, by the end of what the library said.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=folder,
+            env=_environment(),
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = threading.Timer(seconds, process.kill)
+        timer.start()
+        done: tuple[str, ...] | None = None
+        try:
+            with process:
+                process.stdin.write(request.model_dump_json())
+                process.stdin.close()
+                for line in process.stdout:
+                    document = json.loads(line)
+                    if "in_place" in document:
+                        done = tuple(document["in_place"])
+                    else:
+                        progress(document)
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+            process.kill()
+        if process.returncode != 0 or done is None:
+            errors.seek(0)
+            told = "".join(f"\n  {line}" for line in errors.read().splitlines()[-_TAIL:])
+            how = _ending(process.returncode, seconds if late else None)
+            raise ExportError(f"{request.file}: {request.module} built no plan ({how}){told}")
+        return done
+
+
+def _environment() -> dict[str, str]:
+    """What a build is started with: the same each time.
+
+    The builder orders some of what it writes by where it lies in memory, and that depends on all
+    that its process did before: on variables, names of files, the seed of Python's hashes.
+    """
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, "PYTHONHASHSEED": "0"}
+
+
+def _ending(status: int, seconds: float | None) -> str:
+    if seconds is not None:
+        return f"given up after {seconds:g} s"
+    return f"it crashed, signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,0 +1,257 @@
+"""The real Python bindings of TensorRT where its libraries are not: what they make of our plugin.
+
+TensorRT's libraries are gigabytes and some machines cannot have them; the bindings are a megabyte.
+They load with the libraries of tensorrt_rtx, which export the same functions. The registry of
+plugins and the ONNX parser then are those, the module tensorrt.plugin is the real one, and sizes,
+which TensorRT works out in C++, are worked out here. Nothing is built, nothing runs on a GPU.
+
+    answer(folder, request)  asks a process of its own, `python -m tests.tensorrt_bindings`
+"""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARIES = {"nvinfer": "libtensorrt_rtx.so.*", "nvonnxparser": "libtensorrt_onnxparser_rtx.so.*"}
+"""By what the bindings ask for: what tensorrt_rtx calls it."""
+LACKING = "int initLibNvInferPlugins(void *logger, char const *name) { return 1; }"
+"""In C: the function of NVIDIA's own plugins, which tensorrt_rtx does not have."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes of one call: q [b, h, t, d], k and v [b, g, t, d]; the type by TensorRT's name."""
+
+    b: int
+    h: int
+    g: int
+    t: int
+    d: int
+    dtype: str
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        key = (self.b, self.g, self.t, self.d)
+        return [(self.b, self.h, self.t, self.d), key, key]
+
+
+def missing() -> str:
+    """What these tests need and is not here."""
+    found: dict[str, object] = {
+        "tensorrt-cu13-bindings": find_spec("tensorrt_bindings"),
+        "tensorrt-rtx-cu13": find_spec("tensorrt_rtx_libs"),
+        "triton": find_spec("triton"),
+        "a C compiler": shutil.which("cc"),
+    }
+    return ", ".join(name for name, each in found.items() if not each)
+
+
+needs_bindings = pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()}")
+
+
+def libraries(folder: Path) -> Path:
+    """A folder with the libraries that the bindings ask for, under the names that they ask for."""
+    release = version("tensorrt-cu13-bindings").split(".")[0]
+    spec = find_spec("tensorrt_rtx_libs")
+    assert spec is not None
+    assert spec.origin is not None
+    for name, pattern in LIBRARIES.items():
+        (library,) = Path(spec.origin).parent.glob(pattern)
+        (folder / f"lib{name}.so.{release}").symlink_to(library)
+    out = folder / f"libnvinfer_plugin.so.{release}"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(out)]
+    subprocess.run(command, input=LACKING, text=True, check=True)
+    return folder
+
+
+def answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """What the bindings make of our plugin, in a process where Triton compiles."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRITON")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tensorrt_bindings"],
+        input=json.dumps(request), cwd=ROOT, env=kept | {"LD_LIBRARY_PATH": str(folder)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def loaded() -> Any:
+    """The bindings, as the module tensorrt that their plugin module imports."""
+    sys.setdlopenflags(os.RTLD_LAZY)
+    trt = importlib.import_module("tensorrt_bindings")
+    sys.modules["tensorrt"] = trt
+    return trt
+
+
+class Host:
+    """What TensorRT does with a plugin while it builds, as far as Python can tell."""
+
+    def __init__(self, trt: Any) -> None:
+        self.trt = trt
+        self.plugin = importlib.import_module("tensorrt_bindings.plugin")
+        self.log: list[str] = []
+        host = self
+
+        class Log(trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                host.log.append(message)
+
+        class Size(trt.IDimensionExpr):  # type: ignore[misc]
+            """A size that is known; the class has no constructor for Python."""
+
+            value: int
+
+            def is_constant(self) -> bool:
+                return True
+
+            def get_constant_value(self) -> int:
+                return self.value
+
+        self.logger, self.size_type = Log(), Size
+        # The last step of the module gives expressions to C++: here they are read instead.
+        importlib.import_module("tensorrt_bindings.plugin._tensor").SymExprImpl = self.read
+
+    @staticmethod
+    def read(expression: Any) -> tuple[str, int]:
+        return type(expression).__name__, expression._expr.value
+
+    def constant(self, value: int) -> Any:
+        size = self.size_type.__new__(self.size_type)
+        size.value = value
+        return size
+
+    def operation(self, operation: Any, first: Any, second: Any) -> Any:
+        a, b = first.value, second.value
+        match operation.name:
+            case "SUM":
+                return self.constant(a + b)
+            case "PROD":
+                return self.constant(a * b)
+            case "CEIL_DIV":
+                return self.constant(-(-a // b))
+        raise AssertionError(f"{operation}: not among what our plugin asks for")
+
+    def made(self, case: Case) -> Any:
+        """The plugin, made by the creator that the registry has of it, in a real network."""
+        trt = self.trt
+        builder = trt.Builder(self.logger)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        dtype = trt.DataType.__members__[case.dtype]
+        inputs = [
+            network.add_input(name, dtype, shape)
+            for name, shape in zip("qkv", case.shapes, strict=True)
+        ]
+        create = self.plugin.op.ancestral.masked_attention(*inputs)
+        _, _, plugin = create(trt.QuickPluginCreationRequest.STRICT_AOT)
+        assert isinstance(plugin, trt.IPluginV3QuickAOTBuild)
+        return plugin
+
+    def described(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        whole, inner = self.trt.DynamicPluginTensorDesc(), self.trt.PluginTensorDesc()
+        inner.dims, inner.type, inner.format = shape, dtype, self.trt.TensorFormat.LINEAR
+        whole.desc, whole.min, whole.opt, whole.max = inner, shape, shape, shape
+        return whole
+
+    def launch(self, case: Case) -> dict[str, Any]:
+        """What a layer of the plugin is built into, in the order in which TensorRT asks."""
+        plugin = self.made(case)
+        dtype = self.trt.DataType.__members__[case.dtype]
+        types = plugin.get_output_data_types([dtype] * 3, [4] * 3)
+        plugin.get_output_shapes([[*map(self.constant, s)] for s in case.shapes], [], self)
+        shape = tuple(self.read(each)[1] for each in plugin.output_descs[0].shape_expr)
+        tensors = [self.described(each, dtype) for each in [*case.shapes, shape]]
+        formats = plugin.get_supported_format_combinations(tensors, 3)
+        plugin.configure_plugin(tensors[:3], tensors[3:])
+        plugin.set_tactic(0)
+        launch, numbers = Recorded(), Numbers()
+        plugin.get_launch_params(None, tensors, 3, launch, numbers, self)
+        name, text = plugin.get_kernel([t.desc for t in tensors[:3]], [t.desc for t in tensors[3:]])
+        return {
+            "case": asdict(case),
+            "types": [each.name for each in types],
+            "shape": shape,
+            "formats": [[each.type.name, each.format.name] for each in formats],
+            "launch": {key: value for key, (_, value) in vars(launch).items()},
+            "numbers": [numbers[i] for i in range(numbers.nbSymExprs)],
+            "entry": name,
+            "ptx": text.decode(),
+        }
+
+    def parsed(self, file: Path, content: bytes) -> list[str]:
+        """The parser's log of a graph."""
+        self.log.clear()
+        builder = self.trt.Builder(self.logger)
+        network = builder.create_network(
+            1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        )
+        self.trt.OnnxParser(network, self.logger).parse(content, str(file))
+        return [*self.log]
+
+
+class Recorded:
+    """Takes what it is given."""
+
+
+class Numbers(dict[int, tuple[str, int]]):
+    """The arguments between inputs and outputs, by their place."""
+
+    nbSymExprs = 0  # noqa: N815 - TensorRT's name
+
+
+def cases(request: dict[str, Any]) -> Iterator[Case]:
+    for each in request["cases"]:
+        yield Case(**each)
+
+
+def main() -> None:
+    import torch
+
+    from ancestral.export.plugin_form import plugin_form_of
+    from ancestral.export.tensorrt_plugin import register
+    from ancestral.triton_kernels.masked_attention.dense import dense_variant
+    from ancestral.triton_kernels.ptx import ptx
+
+    request = json.loads(sys.stdin.read())
+    trt = loaded()
+    register(trt, request["target"])
+    host = Host(trt)
+    found: dict[str, Any] = {"launches": [host.launch(each) for each in cases(request)]}
+    creators = trt.get_plugin_registry().all_creators_recursive
+    found["creators"] = [
+        [each.name, each.plugin_namespace, each.plugin_version] for each in creators
+    ]
+    if "graph" in request:
+        file = Path(request["graph"])
+        content = plugin_form_of(file)
+        found["parsed"] = host.parsed(file, content)
+        found["unknown"] = host.parsed(
+            file, content.replace(b"masked_attention", b"masked_retention")
+        )
+        found["older"] = ptx(dense_variant(64, torch.bfloat16), 80).text
+    for target in (request["target"], *request.get("refused", [])):
+        try:
+            register(trt, target)
+        except ValueError as error:
+            found[str(target)] = str(error)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Causal attention of dense tensors, for a launcher that passes addresses and whole numbers alone.
+
+The work is that of kernel.py. The arguments come in the order in which TensorRT passes those of a
+plugin's kernel: inputs, numbers, outputs. Strides follow from the sizes; the scale, 1 / sqrt(d), is
+no whole number and so a constant of the compiled code.
+
+References:
+    NVIDIA, TensorRT Python API, tensorrt.plugin.aot_impl: a kernel's arguments.
+"""
+
+import math
+from typing import Any, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+
+from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.masked_attention import WIDEST_DENSE
+from ancestral.triton_kernels.masked_attention.kernel import L2_BYTES, _axis, _kernel
+from ancestral.triton_kernels.variant import TYPES, Variant
+
+SHARED_BYTES = 48 * 1024
+"""Shared memory that any launcher may ask for; more needs a call that not every one makes."""
+
+NUMBERS = ("rows", "heads", "groups", "s", "unit")
+"""Between the inputs and the output: b, h, g, s of q [b, h, s, d] and k [b, g, s, d], and a 1."""
+
+
+def _entry(specialization: Any) -> str:
+    """Name of the compiled kernel: those of one engine have different ones."""
+    kind = specialization.signature["q"].removeprefix("*")
+    return f"masked_attention_{kind}_d{specialization.constants['HEAD']}"
+
+
+# no_type_check: jaxtyping's import hook must leave what Triton compiles alone.
+@triton.jit(do_not_specialize=list(NUMBERS), repr=_entry)
+@no_type_check
+def _dense_kernel(
+    q, k, v, rows, heads, groups, s, unit, y,
+    SCALE: tl.constexpr, NEAR: tl.constexpr, AXIS: tl.constexpr, HEAD: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    group = heads // groups
+    section = tl.minimum(tl.maximum(NEAR // s, 1) * group, rows * heads)
+    head = tl.cast(s, tl.int64) * HEAD
+    _kernel(
+        q, k, v, q, y, SCALE, 0, s, s, rows, heads, group, section,
+        heads * head, head, HEAD, groups * head, head, HEAD, groups * head, head, HEAD, unit,
+        False, False, AXIS, HEAD, BLOCK_M, BLOCK_N, BLOCK_D,
+    )  # fmt: skip
+
+
+def dense_variant(d: int, dtype: torch.dtype) -> Variant:
+    """The kernel for heads of one size, whatever the batch, the heads and the length.
+
+    It gives y [b, s, h, d] of q [b, h, s, d], k and v [b, g, s, d], all dense. A program takes
+    BLOCK_M queries of a head: b h ceil(s / BLOCK_M) programs in one axis.
+
+    Raises:
+        InvalidInput: a dtype that kernels do not have, or heads too wide for `SHARED_BYTES`.
+    """
+    if dtype not in TYPES:
+        raise InvalidInput(f"dtype: expected one of {list(TYPES)}, got {dtype}")
+    if not 1 <= d <= WIDEST_DENSE:
+        raise InvalidInput(f"d: expected a head size of 1 .. {WIDEST_DENSE}, got {d}")
+    block_m, block_n, warps, stages = _configuration(d, dtype)
+    pointer = f"*{TYPES[dtype]}"
+    return Variant(
+        name=f"masked_attention dense d={d} {TYPES[dtype]}",
+        function=_dense_kernel,
+        arguments=dict.fromkeys("qkv", pointer) | dict.fromkeys(NUMBERS, "i32") | {"y": pointer},
+        constants={
+            "SCALE": d**-0.5 / math.log(2), "NEAR": L2_BYTES // (2 * d * dtype.itemsize),
+            "AXIS": _axis(dtype), "HEAD": d, "BLOCK_M": block_m, "BLOCK_N": block_n,
+            "BLOCK_D": max(16, triton.next_power_of_2(d)),
+        },
+        warps=warps,
+        stages=stages,
+        divisible=("q", "k", "v", "y"),
+        wanted=("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",)),
+    )  # fmt: skip
+
+
+def fingerprint() -> str:
+    """Changes with the source of the kernel and the release of Triton that compiles it."""
+    return f"{triton.__version__} {_dense_kernel.cache_key}"
+
+
+def _configuration(d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
+    """Block of queries, block of slots, warps and stages: the largest within `SHARED_BYTES`."""
+    if dtype == torch.float32:
+        return (64, 32, 8, 2) if d <= 64 else (32, 16, 8, 2)
+    if d <= 64:
+        return 128, 64 if d <= 32 else 32, 8, 3
+    return 64, 16, 4, 3
