@@ -39,18 +39,20 @@ class Engine(ABC):
         device: str = "cpu",
         threads: int | None = None,
         model: Any = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
         batch_invariant: bool = False,
     ) -> E:
         """Check a bundle and open a backend; graphs are loaded when they are first needed.
 
         Args:
             path: the bundle's directory.
-            backend: torch, onnxruntime or triton.
+            backend: torch, onnxruntime, triton, or tensorrt, which runs the plans that
+                `ancestral compile` made of the bundle.
             device: cpu, cuda or cuda:N.
             threads: of the runtime; its own choice where None.
             model: for torch and triton, a model of your own class; the weights are loaded into it.
-            dtype: for triton, what it computes in: float32, bfloat16 or float16.
+            dtype: for triton, what it computes in: float32, bfloat16 or float16; the bundle's type
+                where None, as in all other backends.
             batch_invariant: for triton, whether the bits of a row must not depend on the batch that
                 it is in; docs/kernels.md has what it costs.
 

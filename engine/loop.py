@@ -10,7 +10,7 @@ from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding, Room
 from ancestral.errors import NotADistribution
 from ancestral.sampling import Sampling
-from ancestral.signature import GraphSignature
+from ancestral.signature import BYTES, GraphSignature
 
 STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
@@ -54,8 +54,7 @@ def check(log_p: NDArray[np.float32], first_index: int) -> None:
 def rows_per_batch(signature: GraphSignature, room: Room) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
     each = sum(
-        int(np.prod(spec.shape({"b": 1, "s": 1}))) * np.dtype(spec.dtype).itemsize
-        for spec in signature.inputs
+        int(np.prod(spec.shape({"b": 1, "s": 1}))) * BYTES[spec.dtype] for spec in signature.inputs
     )
     return max(1, min(room.rows, room.bytes // each))
 

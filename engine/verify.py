@@ -211,7 +211,7 @@ def _after_prefill(
         pair.input: np.full(
             session.signature.input(pair.input).shape({"b": n}),
             pair.initial,
-            session.signature.input(pair.input).dtype,
+            session.signature.input(pair.input).host,
         )
         for pair in session.signature.carried
     }

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
-_FLOOR = 1e-6
-"""Of E[x | z] and of draws in the range of the levels; of latents; of parameters, relatively."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,12 @@ class LatentLimits:
         worst = max(own["own_log_weight"], own["own_prior"])
         return cls(
             nats=entry.factor * worst + entry.nats_per_position * t,
-            mean=entry.factor * own["own_mean"] + _FLOOR * levels,
+            mean=entry.factor * own["own_mean"] + entry.real * levels,
             cdf=entry.factor * own["own_cdf"] + entry.cdf,
-            drawn=entry.factor * own["own_drawn"] + _FLOOR * levels,
+            drawn=entry.factor * own["own_drawn"] + entry.real * levels,
             distance=entry.factor * own["own_distance"],
-            latent=entry.factor * own["own_z"] + _FLOOR,
-            parameters=entry.factor * own["own_parameters"] + _FLOOR,
+            latent=entry.factor * own["own_z"] + entry.real,
+            parameters=entry.factor * own["own_parameters"] + entry.real,
         )
 
 
@@ -104,8 +102,8 @@ def verify(engine: "LatentEngine") -> LatentParityReport:
         BundleError: the bundle lacks a graph or its answers.
     """
     answers = engine.bundle.known_answers()
-    dtype = engine.bundle.manifest.dtype
-    limits = LatentLimits.of(tolerance(engine.backend.name, dtype), answers, engine.data.levels)
+    entry = tolerance(engine.backend.name, engine.backend.dtype)
+    limits = LatentLimits.of(entry, answers, engine.data.levels)
     terms, codes = _terms(engine, answers, limits)
     exact = [answers[name].astype(np.float64) for name in _TERMS if name in answers]
     each = [difference(got, wanted) for got, wanted in zip(terms, exact, strict=True)]

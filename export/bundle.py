@@ -1,32 +1,41 @@
 """Export a model: checked first, then written whole or not at all."""
 
 import copy
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar, cast, get_args
 
-from ancestral.bundle import MANIFEST, PRIOR
+from ancestral.bundle import PRIOR
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export.content import Progress, write_autoregressive, write_latent
+from ancestral.export.content import (
+    Progress,
+    traced,
+    traced_latent,
+    write_autoregressive,
+    write_latent,
+)
+from ancestral.export.place import check_target, placed
+from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import GraphName, graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.precision import DTYPES, rounded
 from ancestral.train.models.vae import VAE
 from ancestral.train.models.vqvae import VQVAE
 
+M = TypeVar("M", bound=Model)
 
-def export_bundle(
+
+def export_bundle(  # noqa: PLR0913 - what a user may choose
     model: Model,
     out: str | Path,
     *,
     prior: AutoregressiveModel | None = None,
     label_prior: Sequence[float] | None = None,
     graphs: Sequence[GraphName] | None = None,
+    dtype: FloatDtype = "float32",
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
@@ -39,17 +48,21 @@ def export_bundle(
         label_prior: p(y) for y = 0 .. num_classes - 1, of an autoregressive model or such a prior;
             even where it is not given.
         graphs: which graphs of an autoregressive model to export; all that it can have where None.
+        dtype: of weights, activations and floating caches; the last projection, the softmax, sums
+            and draws are float32 in each. The known answers are of the weights as they are rounded.
         overwrite: replace a bundle that is there.
         progress: told each thing that is about to be done.
 
     Raises:
-        InvalidInput: there is something else at `out`, or an unknown graph is asked for.
+        InvalidInput: there is something else at `out`, or an unknown graph or type is asked for, or
+            one that does not hold the weights.
         ExportError: the model's conditionals see the future, or a graph could not be made or breaks
             a rule.
         OSError: the bundle could not be written; what was there before stays.
     """
     out = Path(out).resolve()
-    _check_target(out, overwrite)
+    check_dtype(dtype, get_args(FloatDtype))
+    check_target(out, overwrite)
     _check_prior(model, prior)
     autoregressive = model if isinstance(model, AutoregressiveModel) else prior
     chosen: Sequence[GraphName] = ()
@@ -57,25 +70,30 @@ def export_bundle(
     if autoregressive is not None:
         chosen = _check_autoregressive(autoregressive, graphs)
         classes = _prior(label_prior, autoregressive.data.num_classes)
-        autoregressive = copy.deepcopy(autoregressive).cpu().eval()
+        autoregressive = _own(autoregressive, dtype)
         progress("causality")
         _check_causality(autoregressive)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    work.chmod(0o777 & ~_umask())
-    try:
-        if isinstance(model, AutoregressiveModel):
-            assert autoregressive is not None
-            write_autoregressive(autoregressive, work, classes, chosen, progress)
-        else:
-            if autoregressive is not None:
+    with placed(out) as work:
+        if autoregressive is not None:
+            inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
+            if inner != work:
                 progress("prior")
-                write_autoregressive(autoregressive, work / PRIOR, classes, chosen, progress)
-            write_latent(_resolved(model), work, progress)
-        _swap(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            made = traced(autoregressive, chosen, progress)
+            write_autoregressive(autoregressive, inner, classes, dtype, made, progress)
+        if isinstance(model, LatentVariableModel):
+            own = _own(model, dtype)
+            write_latent(own, work, dtype, traced_latent(own, progress), progress)
     return out
+
+
+def check_dtype(dtype: str, expected: Sequence[str]) -> None:
+    """Refuse a type that is none of those expected.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if dtype not in expected:
+        raise InvalidInput(f"dtype: expected one of {list(expected)}, got {dtype!r}")
 
 
 def _check_autoregressive(
@@ -121,10 +139,12 @@ def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
             )
 
 
-def _resolved(model: LatentVariableModel) -> LatentVariableModel:
-    """A copy whose prior needs no encoder."""
-    own = copy.deepcopy(model).cpu().eval()
-    return own.resolved() if isinstance(own, VAE) else own
+def _own(model: M, dtype: FloatDtype) -> M:
+    """A copy in float32 whose weights are as that type holds them; its prior needs no encoder."""
+    own: Model = copy.deepcopy(model).cpu().eval()
+    if isinstance(own, VAE):
+        own = own.resolved()
+    return cast(M, own if dtype == "float32" else rounded(own, DTYPES[dtype]))
 
 
 def _check_causality(model: AutoregressiveModel) -> None:
@@ -139,60 +159,6 @@ def _check_causality(model: AutoregressiveModel) -> None:
             f"the model sees the future: {report.sentence}. Expected predict(x, label)[:, t] to be "
             f"of x[:, :t] alone: shift what it is fed by one position, or mask what comes later"
         )
-
-
-def _check_target(out: Path, overwrite: bool) -> None:
-    """Nothing but a bundle of ours is ever replaced.
-
-    Raises:
-        InvalidInput: there is something at that path that may not be replaced.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / MANIFEST).is_file():
-        raise InvalidInput(f"{out}: expected a new path or a bundle, got something else there")
-    if not overwrite:
-        raise InvalidInput(f"{out}: there is a bundle already; pass --overwrite to replace it")
-    try:
-        known = set(_files_of(out))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(
-            f"{out}: its {MANIFEST} is no bundle's, so nothing is replaced"
-        ) from error
-    files = (file for file in out.rglob("*") if not file.is_dir())
-    foreign = sorted(str(name) for file in files if str(name := file.relative_to(out)) not in known)
-    if foreign:
-        raise InvalidInput(f"{out}: holds files that are no part of the bundle: {foreign}")
-
-
-def _files_of(bundle: Path) -> Iterator[str]:
-    """The files that belong to a bundle and to its prior's, by their paths in it."""
-    values = json.loads((bundle / MANIFEST).read_bytes())
-    yield from (MANIFEST, *values["files"], values["weights"], values["known_answers"])
-    if (bundle / PRIOR / MANIFEST).is_file():
-        yield from (f"{PRIOR}/{name}" for name in _files_of(bundle / PRIOR))
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _swap(work: Path, out: Path) -> None:
-    """Put the finished folder at its name; the one that was there goes last."""
-    if not out.exists():
-        work.rename(out)
-        return
-    old = work.with_name(work.name + ".old")
-    out.rename(old)
-    try:
-        work.rename(out)
-    except BaseException:
-        if not out.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _prior(prior: Sequence[float] | None, num_classes: int | None) -> tuple[float, ...] | None:

@@ -1,9 +1,10 @@
 """What a bundle holds, written into a folder: weights, graphs, known answers, the manifest last."""
 
+import copy
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,53 +19,80 @@ from ancestral.export.known_answers import known_answers
 from ancestral.export.latent_answers import latent_answers
 from ancestral.export.lint import lint
 from ancestral.export.operators import Form
+from ancestral.export.precision import narrow as narrow_graph
 from ancestral.export.tied import multiply_in_place
-from ancestral.export.weights import WeightsFile, point_into, to_bytes, weights_file
+from ancestral.export.weights import (
+    WeightsFile,
+    point_into,
+    small_numbers,
+    to_bytes,
+    weights_file,
+)
 from ancestral.files import write_atomically
 from ancestral.manifest import (
-    FORMAT_VERSION,
     Component,
     FileEntry,
     GraphEntry,
     Latent,
     Manifest,
+    oldest_version,
     seal,
 )
-from ancestral.signature import GraphSignature
+from ancestral.signature import FloatDtype, GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, family_of, model_config
 from ancestral.train.models.graphs import PARALLEL, GraphName, build
 from ancestral.train.models.latent_graphs import build_latent, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
+from ancestral.train.models.precision import DTYPES, narrowed_tensors
+from ancestral.train.models.precision import narrow as narrow_model
 
 WEIGHTS = "graphs/weights.safetensors"
 """Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
 KNOWN_ANSWERS = "known_answers.safetensors"
 
 Progress = Callable[[str], None]
+Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
+"""Name, signature and forms of each, in float32."""
 
 
 class _Writer:
     """The files of a bundle, and what the manifest says of them."""
 
-    def __init__(self, folder: Path, model: Model, progress: Progress) -> None:
+    def __init__(self, folder: Path, model: Model, dtype: FloatDtype, progress: Progress) -> None:
         """Write the weights."""
-        self.folder, self.model, self.progress = folder, model, progress
+        self.folder, self.model, self.dtype, self.progress = folder, model, dtype, progress
         self._files: dict[str, FileEntry] = {}
         self._graphs: dict[str, GraphEntry] = {}
+        self._caches = (
+            frozenset(entry.name for entry in model.cache_spec if entry.dtype == "float32")
+            if isinstance(model, AutoregressiveModel)
+            else frozenset()
+        )
         progress("weights")
-        self._weights: WeightsFile = weights_file(model)
+        stored = model
+        if dtype != "float32":
+            stored = narrow_model(copy.deepcopy(model), DTYPES[dtype])
+        self._weights: WeightsFile = weights_file(stored, dtype)
+        self._numbers = small_numbers(tensor for _, tensor in narrowed_tensors(stored))
         self._write(WEIGHTS, self._weights.content)
 
     def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:
-        """Write a graph in its forms.
+        """Write a graph of float32 in its forms, in the type of the bundle.
 
         Raises:
             ExportError: it breaks a rule.
         """
         names: dict[str, str] = {}
+        signature = signature.with_dtype(self._caches, self.dtype)
         for form, graph in forms.items():
+            if form == "onnxruntime" and self.dtype == "bfloat16":
+                # ONNX Runtime has no bfloat16 kernels on a CPU.
+                continue
+            if self.dtype != "float32":
+                slots, numbers = self._weights.slots, self._numbers
+                narrow_graph(graph, signature, self.dtype, slots, numbers)
             problems = lint(graph, form, signature)
             if problems:
                 raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
@@ -93,9 +121,9 @@ class _Writer:
         )
         self._write(KNOWN_ANSWERS, save(answers))
         manifest = Manifest(
-            version=FORMAT_VERSION,
+            version=oldest_version(self.dtype),
             kind="autoregressive" if latent is None else "latent_variable",
-            dtype="float32",
+            dtype=self.dtype,
             data=self.model.data,
             label_prior=label_prior,
             label_optional=label_optional,
@@ -134,18 +162,27 @@ def write_autoregressive(
     model: AutoregressiveModel,
     folder: Path,
     label_prior: tuple[float, ...] | None,
-    graphs: Sequence[GraphName],
+    dtype: FloatDtype,
+    graphs: Graphs,
     progress: Progress,
 ) -> None:
     """Write the bundle of an autoregressive model into an empty folder.
+
+    Args:
+        model: in float32, its weights as the type holds them.
+        folder: of the bundle.
+        label_prior: p(y).
+        dtype: of the bundle.
+        graphs: of the model, in float32.
+        progress: told each thing that is about to be done.
 
     Raises:
         ExportError: a graph could not be made or breaks a rule.
         OSError: a file could not be written.
     """
-    writer = _Writer(folder, model, progress)
-    for name, forms in _graphs(model, graphs, progress):
-        writer.graph(name, build(name, model).signature, forms)
+    writer = _Writer(folder, model, dtype, progress)
+    for name, signature, forms in graphs:
+        writer.graph(name, signature, forms)
     writer.finish(
         label_prior=label_prior,
         label_optional=model.label_optional,
@@ -153,17 +190,16 @@ def write_autoregressive(
     )
 
 
-def write_latent(model: LatentVariableModel, folder: Path, progress: Progress) -> None:
+def write_latent(
+    model: LatentVariableModel, folder: Path, dtype: FloatDtype, graphs: Graphs, progress: Progress
+) -> None:
     """Write the bundle of a latent variable model; that of its prior, if any, stands inside.
 
-    Raises:
-        ExportError: a graph could not be made or breaks a rule.
-        OSError: a file could not be written.
+    Arguments and errors as in `write_autoregressive`.
     """
-    writer = _Writer(folder, model, progress)
-    progress(f"graphs {', '.join(latent_graphs_of(model))}")
-    for name, forms in export_latent(model).items():
-        writer.graph(name, build_latent(name, model).signature, forms)
+    writer = _Writer(folder, model, dtype, progress)
+    for name, signature, forms in graphs:
+        writer.graph(name, signature, forms)
     prior = model.prior
     if prior is None:
         writer.adopt(f"{PRIOR}/{MANIFEST}")
@@ -178,10 +214,19 @@ def write_latent(model: LatentVariableModel, folder: Path, progress: Progress) -
     )
 
 
+def traced(model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress) -> Graphs:
+    """Each graph of an autoregressive model; those that share a pass are traced together.
+
+    Raises:
+        ExportError: one cannot be made.
+    """
+    for name, forms in _graphs(model, names, progress):
+        yield name, build(name, model).signature, forms
+
+
 def _graphs(
     model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress
 ) -> Iterator[tuple[GraphName, dict[Form, onnx_ir.Model]]]:
-    """Each graph in its forms; those that share a pass are traced together."""
     together = [name for name in names if name in PARALLEL]
     if together:
         progress(f"graphs {', '.join(together)}")
@@ -191,6 +236,17 @@ def _graphs(
         if name not in PARALLEL:
             progress(f"graph {name}")
             yield name, export_graph(build(name, model))
+
+
+def traced_latent(model: LatentVariableModel, progress: Progress) -> Graphs:
+    """All graphs of a latent variable model, from one trace.
+
+    Raises:
+        ExportError: one cannot be made.
+    """
+    progress(f"graphs {', '.join(latent_graphs_of(model))}")
+    for name, forms in export_latent(model).items():
+        yield name, build_latent(name, model).signature, forms
 
 
 def _versions() -> dict[str, str]:

@@ -154,9 +154,21 @@ def _decompose_once(traced: torch.export.ExportedProgram) -> None:
     traced.run_decompositions = once
 
 
-def _translate(
+def decomposed(program: Program) -> torch.export.ExportedProgram:
+    """A traced program as the exporter translates it: its nodes name the graph's values.
+
+    Raises:
+        ExportError: as in `export_graph`.
+    """
+    translated = _onnx_program(_trace(program), "portable", program.signature)
+    if translated.exported_program is None:
+        raise ExportError(f"{type(program).__name__}: the exporter kept no traced program")
+    return translated.exported_program
+
+
+def _onnx_program(
     traced: torch.export.ExportedProgram, form: Form, signature: GraphSignature
-) -> onnx_ir.Model:
+) -> torch.onnx.ONNXProgram:
     with torch.no_grad(), _quiet():
         exported = torch.onnx.export(
             traced,
@@ -169,7 +181,13 @@ def _translate(
         )
     if exported is None:
         raise ExportError(f"form {form}: the exporter returned nothing")
-    model: onnx_ir.Model = exported.model
+    return exported
+
+
+def _translate(
+    traced: torch.export.ExportedProgram, form: Form, signature: GraphSignature
+) -> onnx_ir.Model:
+    model: onnx_ir.Model = _onnx_program(traced, form, signature).model
     _check(model.graph, signature)
     _name_axes(model.graph, signature)
     _strip(model)

@@ -5,9 +5,14 @@ Each rule names what TensorRT's ONNX parser does with it; docs/tensorrt.md says 
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir
+from onnx_ir import DataType
 
+from ancestral.export.heads import PRODUCTS, before_results, is_float, is_rearrangement, kind
 from ancestral.export.operators import Form
+from ancestral.export.precision import OPERANDS, REFUSED, WIDE
+from ancestral.export.weights import PREFIX
 from ancestral.signature import GraphSignature, Update
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -29,7 +34,7 @@ def lint(model: onnx_ir.Model, form: Form, signature: GraphSignature) -> list[st
         for node in model.graph
         for problem in _problems(node, form, model.graph)
     ]
-    return [*found, *_appends(model.graph, signature)]
+    return [*found, *_appends(model.graph, signature), *_sixteen_bits(model.graph, signature)]
 
 
 def _appends(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
@@ -46,6 +51,62 @@ def _appends(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
                 f"{node.op_type if node is not None else 'nothing'}: declare it replaced, or "
                 f"append by cached_attention or append"
             )
+
+
+def _sixteen_bits(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
+    """What must not be of 16 bits, and what must not be of two types at a time."""
+    fed = {pair.output for pair in signature.carried}
+    caches = {spec.name for spec in signature.outputs if spec.dtype in {"float16", "bfloat16"}}
+    for name in sorted(caches - fed):
+        yield f"{name}: a result of 16 bits: log-probabilities and draws are float32"
+    for name, value in graph.initializers.items():
+        weight = name.startswith(PREFIX)
+        if _narrow(value) and not weight and not _finite(value.const_value):
+            yield f"{name}: a constant that is infinite in {_name(value)}"
+    last = before_results(graph, caches, lambda value: is_rearrangement(value, _is_stored))
+    for node in graph:
+        for problem in _types(node, node in last):
+            yield f"{node.name or node.op_type}: {problem}"
+
+
+def _types(node: onnx_ir.Node, last: bool) -> Iterator[str]:
+    """The rules of 16 bits for one node."""
+    operands = node.inputs[: OPERANDS.get(node.op_type, len(node.inputs))]
+    floats = [value for value in operands if is_float(value)]
+    if node.op_type == "Cast":
+        return
+    kinds = sorted({_name(value) for value in floats})
+    if len(kinds) > 1:
+        yield f"{node.op_type}: operands of {' and '.join(kinds)}: TensorRT refuses mixed types"
+    narrow = [value for value in (*floats, *node.outputs) if _narrow(value)]
+    if narrow and last:
+        what = "the last projection" if node.op_type in PRODUCTS else f"{node.op_type} after it"
+        yield f"{what} is of {_name(narrow[0])}: it must be float32"
+    elif narrow and node.op_type in WIDE:
+        yield f"{node.op_type} of {_name(narrow[0])}: it must be float32"
+    if any(node.op_type in REFUSED[kind(value)] for value in narrow):
+        yield f"{node.op_type} of {_name(narrow[0])}: TensorRT cannot build it"
+
+
+def _narrow(value: onnx_ir.Value) -> bool:
+    return value.dtype in {DataType.FLOAT16, DataType.BFLOAT16}
+
+
+def _finite(tensor: onnx_ir.TensorProtocol | None) -> bool:
+    return tensor is None or bool(np.isfinite(tensor.numpy().astype(np.float32)).all())
+
+
+def _is_stored(value: onnx_ir.Value) -> bool:
+    """Whether a value is a weight, in its own type or widened."""
+    node = value.producer()
+    if node is not None and node.op_type == "Cast" and node.inputs[0] is not None:
+        value = node.inputs[0]
+    tensor = value.const_value if value.is_initializer() and is_float(value) else None
+    return tensor is not None and tensor.size > 1
+
+
+def _name(value: onnx_ir.Value) -> str:
+    return value.dtype.name.lower() if value.dtype is not None else "unknown"
 
 
 def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[str]:

@@ -9,6 +9,7 @@ is no constant to pack, and for one row there is nothing to gain by packing (doc
 
 import numpy as np
 import onnx_ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ancestral.errors import ExportError
 
@@ -37,6 +38,22 @@ def multiply_in_place(graph: onnx_ir.Graph, least: int = LEAST) -> None:
         graph.inputs.append(table)
         for product in products:
             _replace(graph, product, table)
+
+
+def multiply_as_exported(model: onnx_ir.Model) -> None:
+    """Undo `multiply_in_place`: each choice by the number of rows is x W^T again."""
+    graph = model.graph
+    for choice in [node for node in graph if node.op_type == "If"]:
+        (row,) = choice.attributes["then_branch"].as_graph()
+        x, table = row.inputs
+        product = onnx_ir.node("Gemm", [x, table], {"transB": 1}, name=choice.name)
+        old, new = choice.outputs[0], product.outputs[0]
+        new.name, new.shape, new.type = old.name, old.shape, old.type
+        graph.insert_before(choice, product)
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        graph.remove(choice, safe=True)
+        graph.inputs[:] = [value for value in graph.inputs if value is not table]
+    RemoveUnusedNodesPass()(model)
 
 
 def _replace(graph: onnx_ir.Graph, product: onnx_ir.Node, table: onnx_ir.Value) -> None:

@@ -7,26 +7,34 @@ each tensor, then the data: so a tensor is ONNX external data at offset 8 + head
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir
+from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from ancestral.errors import ExportError
+from ancestral.signature import FloatDtype
 
 PREFIX = "program.model."
 SMALL = 1024
 """A weight of up to so many bytes is repeated in each graph."""
 INLINE = 64 * 1024
 """Constants up to so many bytes stay inside a graph."""
+_FOLDED = 2**16
+"""Elements of the largest weight that the exporter's optimiser looks into."""
 _DTYPES = {
     "F32": onnx_ir.DataType.FLOAT,
+    "F16": onnx_ir.DataType.FLOAT16,
+    "BF16": onnx_ir.DataType.BFLOAT16,
     "I64": onnx_ir.DataType.INT64,
     "I32": onnx_ir.DataType.INT32,
     "BOOL": onnx_ir.DataType.BOOL,
 }
+_STORED: Mapping[FloatDtype, str] = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,12 @@ class WeightsFile:
     slots: Mapping[str, Slot]
 
 
-def weights_file(model: nn.Module) -> WeightsFile:
+def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile:
     """The parameters and buffers of a model; one that it shares under two names once.
+
+    Args:
+        model: its floating tensors are of that type or float32.
+        dtype: of the bundle.
 
     Raises:
         ExportError: a tensor of a type that a bundle does not hold.
@@ -63,12 +75,13 @@ def weights_file(model: nn.Module) -> WeightsFile:
     content = save(tensors)
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
+    allowed = {"F32", _STORED[dtype], "I64", "I32", "BOOL"}
     slots = {}
     for name, stored in names.items():
         entry = header[stored]
-        if entry["dtype"] not in _DTYPES:
+        if entry["dtype"] not in allowed:
             raise ExportError(
-                f"{name}: expected one of {sorted(_DTYPES)} in a float32 bundle, "
+                f"{name}: expected one of {sorted(allowed)} in a {dtype} bundle, "
                 f"got {entry['dtype']}: convert the model first, with .float() say"
             )
         start, end = entry["data_offsets"]
@@ -76,6 +89,13 @@ def weights_file(model: nn.Module) -> WeightsFile:
             _DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + size + start, end - start
         )
     return WeightsFile(content, slots)
+
+
+def small_numbers(weights: Iterable[Tensor]) -> NDArray[np.float32]:
+    """What the small ones hold, sorted: of these the exporter folds rearrangements."""
+    small = [weight.detach() for weight in weights if weight.numel() <= _FOLDED]
+    found = [weight.float().cpu().numpy().ravel() for weight in small]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.float32)
 
 
 def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str) -> None:

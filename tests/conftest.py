@@ -12,10 +12,10 @@ import torch
 
 from ancestral.engine import Engine, LatentEngine
 from tests.interpreter import quick_interpreter
-from tests.latent_toys import LATENT_TOYS, PRIOR_GRAPHS, make_latent, make_prior
-from tests.toys import BACKENDS, GRAPHS, TOYS, make
+from tests.latent_toys import LATENT_TOYS
+from tests.toys import BACKENDS, TOYS
 
-Load = Callable[[str, str], Engine]
+Load = Callable[..., Engine]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -62,10 +62,11 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The bundle of a toy, by name; exported when it is first asked for. Not to be changed.
 
-    Processes that share the tests share the bundles: whichever comes first exports.
+    With a type of 16 bits that of float32 is recast. Processes that share the tests share the
+    bundles: whichever comes first exports.
     """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -73,22 +74,22 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = folder / "bundles"
     folder.mkdir(exist_ok=True)
 
-    def bundle(toy: str, *, wait: bool = True) -> Path:
-        with (folder / f"{toy}.lock").open("w") as lock:
+    def bundle(toy: str, dtype: str = "float32", *, wait: bool = True) -> Path:
+        name = toy if dtype == "float32" else f"{toy}.{dtype}"
+        with (folder / f"{name}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return folder / toy
-            if not (folder / toy).exists():
-                from ancestral.export.bundle import export_bundle
+                return folder / name
+            if not (folder / name).exists():
+                from ancestral.export.recast import recast
+                from tests.export_toys import export_toy
 
-                if toy in LATENT_TOYS:
-                    export_bundle(
-                        make_latent(toy), folder / toy, prior=make_prior(toy), graphs=PRIOR_GRAPHS
-                    )
+                if dtype == "float32":
+                    export_toy(toy, folder / name)
                 else:
-                    export_bundle(make(toy), folder / toy, graphs=GRAPHS[toy])
-        return folder / toy
+                    recast(bundle(toy), folder / name, dtype)
+        return folder / name
 
     if "PYTEST_XDIST_WORKER" in os.environ:
         # Each process begins elsewhere and leaves what another is at: nobody waits for long.
@@ -119,19 +120,20 @@ def tiny_bundle(bundles: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def load(bundles: Callable[[str], Path]) -> Load:
-    """A toy on a backend, by their names; each is loaded once."""
-    engines: dict[tuple[str, str], Engine] = {}
+def load(bundles: Callable[..., Path]) -> Load:
+    """A toy on a backend, by their names, and in a type; each is loaded once."""
+    engines: dict[tuple[str, str, str], Engine] = {}
 
-    def engine(toy: str, backend: str) -> Engine:
-        if (toy, backend) not in engines:
+    def engine(toy: str, backend: str, dtype: str = "float32") -> Engine:
+        key = (toy, backend, dtype)
+        if key not in engines:
             device = device_of(backend)
             if device == "cuda" and not torch.cuda.is_available():
                 pytest.skip("kernels need a CUDA GPU, or TRITON_INTERPRET=1 in the environment")
-            engines[toy, backend] = Engine.load(
-                bundles(toy), backend=backend, device=device, threads=1
+            engines[key] = Engine.load(
+                bundles(toy, dtype), backend=backend, device=device, threads=1
             )
-        return engines[toy, backend]
+        return engines[key]
 
     return engine
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from ancestral.errors import InvalidInput
-from ancestral.parity import ParityReport, tolerance
+from ancestral.parity import EPSILON, ParityReport, tolerance
 
 PASSED = ParityReport(
     backend="torch",
@@ -72,8 +72,15 @@ def test_json() -> None:
 
 
 def test_table() -> None:
-    for backend in ("torch", "onnxruntime"):
+    for backend in ("torch", "onnxruntime", "triton", "tensorrt"):
         entry = tolerance(backend, "float32")
         assert (entry.factor, entry.nats_per_position) == (8.0, 1e-6)
-    with pytest.raises(InvalidInput, match="none was set for torch in float16"):
-        tolerance("torch", "float16")
+        assert tolerance(backend, "float16").nats_per_position > entry.nats_per_position
+    with pytest.raises(InvalidInput, match="none was set for onnxruntime in bfloat16"):
+        tolerance("onnxruntime", "bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_factor_is_the_rounding(dtype: str) -> None:
+    """Twice as many times fp32's own error as its rounding is larger."""
+    assert tolerance("torch", dtype).factor == 2 * EPSILON[dtype] / EPSILON["float32"]

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 NEEDED: Mapping[str, str] = {
-    "onnx": "Engine.verify of the models that are stepped",
-    "onnxscript": "Engine.verify of the models that are stepped",
-    "triton": "every part but the ceilings",
+    "onnx": "Engine.verify of the models that are stepped, and plans",
+    "onnxscript": "Engine.verify of the models that are stepped, and plans",
+    "triton": "every part but the ceilings and tensorrt",
     "pytest": "the checks",
     "hypothesis": "the checks that draw their sizes at random",
     "xdist": "checks in several processes",

@@ -22,6 +22,7 @@ PARTS = (
     "linear",
     "sample_token",
     "steps",
+    "tensorrt",
 )
 """Each a module of this package with a function `cells`."""
 

@@ -32,6 +32,7 @@ SHARES = {
     "linear": 8,
     "sample_token": 8,
     "steps": 30,
+    "tensorrt": 12,
 }
 """Of the time, relative; what one leaves the others have."""
 MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
@@ -39,6 +40,8 @@ GRACE = 8.0
 """Seconds for a part to end by itself before it is ended."""
 WAIT_SHARE = 0.2
 """Of the time that is left, to wait for bundles."""
+_VERIFIED = {"steps", "tensorrt"}
+"""Parts that need bundles."""
 BUNDLES = ("image", "gpt2")
 OUT = Path(__file__).resolve().parent / ".out"
 
@@ -152,7 +155,7 @@ def measure(run: Run, part: str) -> None:
 
 def export(run: Run) -> subprocess.Popen[str] | None:
     """Begin to export what `Engine.verify` needs, on processor cores that the checks leave."""
-    if run.rehearsal or "steps" not in run.parts or not _has("onnx", "onnxscript"):
+    if run.rehearsal or not _VERIFIED & set(run.parts) or not _has("onnx", "onnxscript"):
         return None
     cores = str(max(1, (os.cpu_count() or 1) // 4))
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": cores}
@@ -184,19 +187,22 @@ def _environment(run: Run) -> dict[str, str]:
 
 def _able(run: Run, part: str) -> bool:
     """Whether there are the packages that it needs; what it lacks was said before."""
-    return _has("pytest") if part == CHECKS else part == "ceilings" or _has("triton")
+    if part == CHECKS:
+        return _has("pytest")
+    return part in {"ceilings", "tensorrt"} or _has("triton")
 
 
 def go(run: Run) -> int:
     """Everything in turn; the exit status."""
-    exporting = export(run)
+    exporting, waited = export(run), False
     try:
         for part in [each for each in run.parts if _able(run, each)]:
             if part == CHECKS:
                 check(run)
                 continue
-            if part == "steps":
+            if part in _VERIFIED and not waited:
                 exported(run, exporting)
+                waited = True
             measure(run, part)
     finally:
         if exporting is not None:

@@ -10,13 +10,39 @@ from ancestral.engine.inputs import count
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
 
-BackendName = Literal["torch", "onnxruntime", "triton"]
+BackendName = Literal["torch", "onnxruntime", "triton", "tensorrt"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 INSTALL: Mapping[str, str] = {
     "torch": "pip install 'ancestral[train]'",
     "onnxruntime": "pip install 'ancestral[cpu]' (or 'ancestral[gpu]' with a CUDA GPU, not both)",
     "triton": "pip install 'ancestral[gpu]'",
+    "tensorrt": "pip install 'ancestral[tensorrt]' for a data-center GPU (Ampere, Hopper, "
+    "Blackwell), or pip install 'ancestral[tensorrt-rtx]' for a GeForce or RTX one (Turing to "
+    "Blackwell)",
 }
+_PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "tensorrt": (("tensorrt", "tensorrt_rtx"), ("torch",)),
+}
+"""What a backend needs that is not of its own name: of each row one."""
+
+
+def is_there(package: str) -> bool:
+    """Whether a package is installed; a folder of type stubs alone is none."""
+    found = importlib.util.find_spec(package)
+    return found is not None and found.origin is not None
+
+
+def missing(name: str) -> str | None:
+    """The package that a backend needs and that is not here; None where it has all."""
+    for packages in _PACKAGES.get(name, ((name,),)):
+        if not any(is_there(package) for package in packages):
+            return " or ".join(packages)
+    return None
+
+
+def computes_in(name: str, dtype: str) -> bool:
+    """Whether a backend computes in a bundle's type: ONNX Runtime's CPU has no bfloat16 kernels."""
+    return name != "onnxruntime" or dtype != "bfloat16"
 
 
 def open_backend(
@@ -26,7 +52,7 @@ def open_backend(
     device: str,
     threads: int | None,
     model: Any = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     batch_invariant: bool = False,
 ) -> Backend:
     """The backend of that name over a bundle; the arguments are those of `Engine.load`.
@@ -42,15 +68,17 @@ def open_backend(
         raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
     if name not in BACKENDS:
         raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {name!r}")
-    if model is not None and name == "onnxruntime":
+    if model is not None and name in {"onnxruntime", "tensorrt"}:
         raise InvalidInput(f"model: backend {name!r} runs the bundle's graphs; give none")
-    if name != "triton" and (dtype != "float32" or batch_invariant):
+    stored = bundle.manifest.dtype
+    if name != "triton" and (dtype not in {None, stored} or batch_invariant):
         raise InvalidInput(
-            f"dtype, batch_invariant: backend {name!r} computes in the bundle's float32, by the "
+            f"dtype, batch_invariant: backend {name!r} computes in the bundle's {stored}, by the "
             f"runtime's own matrix products; 'triton' takes them, got {dtype!r}, {batch_invariant}"
         )
-    if importlib.util.find_spec(name) is None:
-        raise BackendUnavailable(f"backend {name!r} needs the {name} package: {INSTALL[name]}")
+    lacking = missing(name)
+    if lacking is not None:
+        raise BackendUnavailable(f"backend {name!r} needs the {lacking} package: {INSTALL[name]}")
     match name:
         case "torch":
             from ancestral.engine.backends.torch import TorchBackend
@@ -60,6 +88,10 @@ def open_backend(
             from ancestral.engine.backends.onnxruntime import OnnxRuntimeBackend
 
             return OnnxRuntimeBackend(bundle, device=device, threads=threads)
+        case "tensorrt":
+            from ancestral.engine.backends.tensorrt import TensorRtBackend
+
+            return TensorRtBackend.open(bundle, device=device)
         case _:
             from ancestral.engine.backends.triton import TritonBackend
 

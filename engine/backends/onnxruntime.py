@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ancestral.bundle import Bundle
+from ancestral.engine.backends import computes_in
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
@@ -23,20 +24,29 @@ OLDEST = (1, 25)
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime on the CPU; or on CUDA, tensors bound on the device, TF32 off."""
+    """ONNX Runtime on the CPU; or on CUDA, tensors bound on the device, TF32 off.
+
+    Of a float16 bundle it runs in float32 what has no kernel of float16 on the CPU.
+    """
 
     name = "onnxruntime"
-    dtype = "float32"
     room = HOST_ROOM
 
     def __init__(self, bundle: Bundle, *, device: str, threads: int | None) -> None:
         """Check that this runtime can do it.
 
         Raises:
-            BackendUnavailable: the installed onnxruntime is too old, or has no such device.
+            BackendUnavailable: the installed onnxruntime is too old, or has no such device, or
+                none that computes in the bundle's type.
         """
         _check_version(ort.__version__)
-        self.device = device
+        self.device, self.dtype = device, bundle.manifest.dtype
+        if not computes_in(self.name, self.dtype):
+            raise BackendUnavailable(
+                f"{bundle.path}: expected a bundle of float32 or float16 for backend "
+                f"'onnxruntime', got one of {self.dtype}: take backend 'torch', 'triton' or "
+                f"'tensorrt', or export the model in float16"
+            )
         self._bundle = bundle
         self._threads = threads
         kind = device.partition(":")[0]
@@ -198,7 +208,7 @@ class _Buffer:
     def __init__(
         self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
     ) -> None:
-        host = np.full(spec.shape(sizes), initial, np.dtype(spec.dtype))
+        host = np.full(spec.shape(sizes), initial, spec.host)
         self._shape, self._dtype = host.shape, host.dtype
         kind, _, index = device.partition(":")
         self._place = (kind, int(index or 0))

@@ -1,19 +1,11 @@
 """What the backends that run PyTorch run: the programs of a bundle's model, with its weights."""
 
-from safetensors import SafetensorError
-from safetensors.torch import load_model
-
 from ancestral.bundle import Bundle
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.signature import GraphSignature
+from ancestral.train.bundled import fresh_model, read_weights
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import (
-    FAMILIES,
-    Model,
-    build_model,
-    config_from_json,
-    model_config,
-)
+from ancestral.train.models.families import FAMILIES, Model, model_config
 from ancestral.train.models.graphs import GRAPH_NAMES, build
 from ancestral.train.models.latent_graphs import LATENT_GRAPH_NAMES, build_latent
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -42,23 +34,17 @@ def load_weights(bundle: Bundle, model: Model | None) -> Model:
         BundleError: the bundle is of a family that nobody knows here, or the weights do not fit.
         InvalidInput: the user's model is of another kind, or of other events.
     """
-    component = bundle.manifest.components["model"]
-    if model is None:
-        if component.family not in FAMILIES:
-            raise BundleError(
-                f"{bundle.path}: this ancestral has no model family {component.family!r}: "
-                f"give the model: Engine.load(..., backend='torch', model=...)"
-            )
-        config = config_from_json(component.family, component.config)
-        model = build_model(config, bundle.manifest.data)
-    else:
+    family = bundle.manifest.components["model"].family
+    if model is not None:
         _check_own(model, bundle)
-    try:
-        # A tensor that the model shares under two names stands in the file once.
-        load_model(model, bundle.weights_file)
-    except (RuntimeError, SafetensorError, OSError) as error:
-        raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
-    return model.float()
+    elif family in FAMILIES:
+        model = fresh_model(bundle)
+    else:
+        raise BundleError(
+            f"{bundle.path}: this ancestral has no model family {family!r}: "
+            f"give the model: Engine.load(..., backend='torch', model=...)"
+        )
+    return read_weights(model, bundle)
 
 
 def _program(graph: str, model: Model) -> Program | None:
@@ -84,10 +70,14 @@ def _check_own(model: Model, bundle: Bundle) -> None:
         "first_position": (manifest.first_position, first),
         "config": (manifest.components["model"].config, model_config(model)),
     }
+    caches = (
+        [entry.name for entry in model.cache_spec] if isinstance(model, AutoregressiveModel) else []
+    )
     for name, entry in manifest.graphs.items():
         program = _program(name, model)
         if program is not None:
-            pairs[f"signature of {name}"] = (entry.signature, program.signature)
+            signature = program.signature.with_dtype(caches, manifest.dtype)
+            pairs[f"signature of {name}"] = (entry.signature, signature)
     for what, (expected, got) in pairs.items():
         if expected != got:
             raise InvalidInput(f"model: expected {what} {expected}, got {got}")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ancestral.bundle import Bundle
+from ancestral.engine.backends.host_arrays import to_device, to_host
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
@@ -14,15 +15,15 @@ from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import AutoregressiveProgram
+from ancestral.train.models.precision import DTYPES, narrow
 from ancestral.train.models.program import Program
 from ancestral.triton_kernels.references import references
 
 
 class TorchBackend:
-    """PyTorch on the CPU or on CUDA, in fp32; TF32 is switched off, for the whole process."""
+    """PyTorch on the CPU or on CUDA, in the bundle's type; TF32 is off, for the whole process."""
 
     name = "torch"
-    dtype = "float32"
     room = HOST_ROOM
 
     def __init__(
@@ -51,10 +52,11 @@ class TorchBackend:
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-        self.device = device
+        self.device, self.dtype = device, bundle.manifest.dtype
         self._threads = threads
         self._bundle = bundle
-        self._model = load_weights(bundle, model).to(device).eval()
+        loaded = narrow(load_weights(bundle, model), DTYPES[self.dtype])
+        self._model = loaded.to(device).eval()
 
     def session(self, graph: str) -> "TorchSession":
         """The program of a graph of the bundle.
@@ -78,13 +80,12 @@ class TorchSession:
     device: str
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        tensors = [
-            torch.tensor(inputs[spec.name], device=self.device) for spec in self.signature.inputs
-        ]
+        given = self.signature.inputs
+        tensors = [to_device(inputs[spec.name], spec, self.device) for spec in given]
         with torch.no_grad(), references():
             outputs = self.program(*tensors)
-        names = [spec.name for spec in self.signature.outputs]
-        return {n: t.cpu().numpy() for n, t in zip(names, outputs, strict=True)}
+        named = zip(self.signature.outputs, outputs, strict=True)
+        return {spec.name: to_host(tensor, spec) for spec, tensor in named}
 
     def bind(self, sizes: Mapping[str, int]) -> "TorchBinding":
         return TorchBinding(self, sizes)
@@ -110,16 +111,15 @@ class TorchBinding:
 
     def write(self, name: str, array: Array, rows: slice | None = None) -> None:
         target = self._tensor(name)[slice(None) if rows is None else rows]
-        source = torch.tensor(array)
-        if source.shape != target.shape or source.dtype != target.dtype:
+        host = self._owner.signature.input(name).host
+        if array.shape != target.shape or array.dtype != host:
             raise InvalidInput(
-                f"tensor: expected {target.dtype} {tuple(target.shape)}, "
-                f"got {source.dtype} {tuple(source.shape)}"
+                f"tensor: expected {host} {tuple(target.shape)}, got {array.dtype} {array.shape}"
             )
-        target.copy_(source)
+        target.copy_(torch.tensor(array))
 
     def read(self, name: str) -> Array:
-        return self._tensor(name).cpu().numpy().copy()
+        return to_host(self._tensor(name), self._owner.signature.input(name))
 
     def draw_from(self, noise: Noise) -> None:
         u = self._tensor("u")

@@ -12,13 +12,12 @@ from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.backends.triton_session import TritonSession
 from ancestral.engine.session import HOST_ROOM, Room
 from ancestral.errors import BackendUnavailable, InvalidInput
-from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
+from ancestral.train.models.precision import DTYPES, narrow
 
 OLDEST = (3, 6)
 _MOST_ROWS = 4096
 """Of a batch on a GPU."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TritonBackend:
@@ -32,7 +31,7 @@ class TritonBackend:
         *,
         device: str,
         threads: int | None,
-        dtype: str = "float32",
+        dtype: str | None = None,
         batch_invariant: bool = False,
         model: Model | None = None,
     ) -> None:
@@ -42,8 +41,8 @@ class TritonBackend:
             bundle: holds the weights.
             device: cuda with an index; cpu where Triton interprets.
             threads: of PyTorch's own operators on the CPU.
-            dtype: float32, bfloat16 or float16: of weights, caches and activations. Logits, their
-                softmax and all sums are float32.
+            dtype: float32, bfloat16 or float16: of weights, caches and activations; the bundle's
+                where None. Logits, their softmax and all sums are float32.
             batch_invariant: use our own matrix product for any number of rows: then the bits of a
                 row do not depend on the batch that it is in.
             model: of a class of the user's own; the bundle's weights are loaded into it.
@@ -54,6 +53,7 @@ class TritonBackend:
             BundleError: the weights are not this model's.
         """
         check_here(device)
+        dtype = bundle.manifest.dtype if dtype is None else dtype
         if dtype not in DTYPES:
             raise InvalidInput(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
         if threads is not None:
@@ -62,10 +62,8 @@ class TritonBackend:
         torch.backends.cudnn.allow_tf32 = False
         self.device, self.dtype = device, dtype
         self._bundle, self._threads, self._invariant = bundle, threads, batch_invariant
-        loaded = load_weights(bundle, model)
-        if dtype != "float32" and not isinstance(loaded, AutoregressiveModel):
-            raise InvalidInput(f"dtype: latent variable models compute in float32, got {dtype!r}")
-        self._model = loaded.to(device, DTYPES[dtype]).eval()
+        loaded = narrow(load_weights(bundle, model), DTYPES[dtype])
+        self._model = loaded.to(device).eval()
 
     @property
     def room(self) -> Room:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ancestral.engine.backends.cuda_graphs import STEPS, CudaGraphs
+from ancestral.engine.backends.host_arrays import to_host
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import InvalidInput
@@ -26,9 +28,6 @@ from ancestral.triton_kernels.table import table
 
 if TYPE_CHECKING:
     from ancestral.engine.backends.triton_session import TritonSession
-
-STEPS = 16
-"""Of a graph; what is left of a run is launched by graphs of one step."""
 
 
 class TritonBinding:
@@ -55,24 +54,21 @@ class TritonBinding:
             torch.zeros(self._rows, dtype=torch.int64, device=session.device),
         )
         self._seeded = False
-        self._graphs: dict[tuple[bool, int], torch.cuda.CUDAGraph] = {}
+        self._graphs = CudaGraphs(session.device)
 
     def write(self, name: str, array: Array, rows: slice | None = None) -> None:
         target = self._tensor(name)[slice(None) if rows is None else rows]
-        source = torch.tensor(array)
-        wanted = getattr(torch, self._session.signature.input(name).dtype)
-        if source.shape != target.shape or source.dtype != wanted:
+        host = self._session.signature.input(name).host
+        if array.shape != target.shape or array.dtype != host:
             raise InvalidInput(
-                f"{name}: expected {wanted} {tuple(target.shape)}, "
-                f"got {source.dtype} {tuple(source.shape)}"
+                f"{name}: expected {host} {tuple(target.shape)}, got {array.dtype} {array.shape}"
             )
-        target.copy_(source)
+        target.copy_(torch.tensor(array))
         if name == "u":
             self._seeded = False
 
     def read(self, name: str) -> Array:
-        wanted = getattr(torch, self._session.signature.input(name).dtype)
-        return self._tensor(name).to(wanted).cpu().numpy().copy()
+        return to_host(self._tensor(name), self._session.signature.input(name))
 
     def gather(self, rows: Array) -> None:
         index = torch.tensor(rows, device=self._session.device)
@@ -100,9 +96,9 @@ class TritonBinding:
                 self._step(slice(None), 1)
         else:
             for _ in range(steps // STEPS):
-                self._graph(STEPS).replay()
+                self._launch(STEPS)
             for _ in range(steps % STEPS):
-                self._graph(1).replay()
+                self._launch(1)
 
     def _run_block(self, steps: int, block: int) -> None:
         """Rows in turns, so that the logits of a block take bounded memory."""
@@ -129,27 +125,14 @@ class TritonBinding:
             if new.data_ptr() != old.data_ptr():
                 old.copy_(new)
 
-    def _graph(self, steps: int) -> torch.cuda.CUDAGraph:
-        """The graph of so many steps, captured when it is first asked for."""
-        key = (self._seeded, steps)
-        if key not in self._graphs:
-            with torch.cuda.device(self._session.device):
-                self._warm_up()
-                graph = torch.cuda.CUDAGraph()
-                pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-                with torch.cuda.graph(graph, pool=pool):
-                    for _ in range(steps):
-                        self._step(slice(None), 1)
-            self._graphs[key] = graph
-        return self._graphs[key]
+    def _launch(self, steps: int) -> None:
+        """The graph of so many steps."""
 
-    def _warm_up(self) -> None:
-        """Compile and load what a step needs, which a capture may not."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.idle_step()
-        torch.cuda.current_stream().wait_stream(stream)
+        def work() -> None:
+            for _ in range(steps):
+                self._step(slice(None), 1)
+
+        self._graphs.launch((self._seeded, steps), work, self.idle_step)
 
     def idle_step(self) -> None:
         """A step that changes nothing of what is drawn, whenever it is run.

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ancestral.engine.backends.host_arrays import to_host
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.session import Array
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.graphs import AutoregressiveProgram
+from ancestral.train.models.precision import DTYPES
 from ancestral.train.models.program import Program
 from ancestral.triton_kernels.overridable import Kernels
 from ancestral.triton_kernels.table import table
@@ -41,7 +43,7 @@ class TritonSession:
         with torch.no_grad(), Kernels(table(batch_invariant=self.batch_invariant)):
             outputs = self.program(*tensors)
         return {
-            spec.name: tensor.to(getattr(torch, spec.dtype)).cpu().numpy()
+            spec.name: to_host(tensor, spec)
             for spec, tensor in zip(self.signature.outputs, outputs, strict=True)
         }
 
@@ -53,7 +55,7 @@ class TritonSession:
         cached = isinstance(self.program, AutoregressiveProgram) and (
             spec.name in self.program.cache_names
         )
-        if cached and spec.dtype == "float32":
+        if cached and spec.dtype in DTYPES:
             return self.dtype
         found: torch.dtype = getattr(torch, spec.dtype)
         return found

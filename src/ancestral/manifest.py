@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ancestral.dataspec import DataSpec
-from ancestral.signature import GraphSignature
+from ancestral.signature import FloatDtype, GraphSignature
 
-FORMAT_VERSION = 2
-"""1: autoregressive models alone; such bundles are read as ever."""
+FORMAT_VERSION = 3
+"""1: autoregressive models alone. 2: latents. 3: 16 bits. Older bundles are read as ever."""
 
 
 class _Record(BaseModel):
@@ -64,7 +64,7 @@ class Manifest(_Record):
     Attributes:
         version: of the format; a reader refuses a newer one.
         kind: which contract the model keeps.
-        dtype: of the weights and the cache; log-probabilities are float32 in every dtype.
+        dtype: of weights, activations and the cache; log-probabilities are float32 in every dtype.
         data: the space of events.
         label_prior: p(y) in the training data, or None without labels.
         label_optional: whether the label num_classes stands for none, so that p(x) is modelled too.
@@ -81,7 +81,7 @@ class Manifest(_Record):
 
     version: int = Field(strict=True, ge=1)
     kind: Literal["autoregressive", "latent_variable"]
-    dtype: Literal["float32"]
+    dtype: FloatDtype
     data: DataSpec
     label_prior: tuple[float, ...] | None = None
     label_optional: bool = False
@@ -116,6 +116,11 @@ class Manifest(_Record):
             if wrong or "portable" not in entry.files:
                 raise ValueError(f"graph {name}: expected .onnx files, one portable: {entry.files}")
         return self
+
+
+def oldest_version(dtype: FloatDtype) -> int:
+    """The format version that a new bundle of that type has: the oldest whose readers can."""
+    return 2 if dtype == "float32" else 3
 
 
 def seal(values: Mapping[str, Any]) -> str:

@@ -1,14 +1,25 @@
 """What a graph takes and gives: the contract between exporter, sessions and the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ancestral.errors import InvalidInput
 
 Dtype = Literal["float32", "float16", "bfloat16", "int64", "int32", "bool"]
+FloatDtype = Literal["float32", "float16", "bfloat16"]
+BYTES: Mapping[Dtype, int] = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "bool": 1,
+}
+"""Of one element."""
 
 
 class _Record(BaseModel):
@@ -41,6 +52,11 @@ class TensorSpec(_Record):
         if missing:
             raise InvalidInput(f"{self.name}: no size given for axes {missing}, got {dict(sizes)}")
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
+
+    @property
+    def host(self) -> np.dtype[Any]:
+        """What holds it in an array on the host: numpy has no bfloat16, and float32 holds each."""
+        return np.dtype("float32" if self.dtype == "bfloat16" else self.dtype)
 
 
 class CacheEntry(TensorSpec):
@@ -78,6 +94,27 @@ class GraphSignature(_Record):
         """Inputs that are written once before the loop."""
         fed = {pair.input for pair in self.carried}
         return tuple(spec for spec in self.inputs if spec.name not in fed)
+
+    def with_dtype(self, caches: Collection[str], dtype: FloatDtype) -> "GraphSignature":
+        """The same with floating caches, and what they become, in another type.
+
+        Args:
+            caches: names of carried inputs.
+            dtype: theirs.
+        """
+        outputs = {pair.output for pair in self.carried if pair.input in caches}
+
+        def changed(spec: TensorSpec) -> TensorSpec:
+            named = spec.name in caches or spec.name in outputs
+            floating = spec.dtype in {"float32", "float16", "bfloat16"}
+            return spec.model_copy(update={"dtype": dtype}) if named and floating else spec
+
+        return self.model_copy(
+            update={
+                "inputs": tuple(map(changed, self.inputs)),
+                "outputs": tuple(map(changed, self.outputs)),
+            }
+        )
 
     def input(self, name: str) -> TensorSpec:
         """The input of that name.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir
 import pytest
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper
 from ancestral.bundle import Bundle
 from ancestral.export.lint import lint
 from ancestral.export.operators import FORMS, Form
-from ancestral.signature import Carried, GraphSignature, Update
+from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
 from tests.toys import TOYS
 
 FLOAT = TensorProto.FLOAT
@@ -128,6 +129,113 @@ def test_declared_append(nodes: tuple[onnx.NodeProto, ...], sound: bool, form: F
     """What shares memory is made by an append to it, and by nothing else."""
     problems = lint(model(*nodes, outputs=("next",)), form, APPENDED)
     assert any("declared an append to cache" in each for each in problems) is not sound
+
+
+HALF, BF16 = TensorProto.FLOAT16, TensorProto.BFLOAT16
+
+
+def narrow_model(
+    *nodes: onnx.NodeProto, types: dict[str, int], result: int = FLOAT
+) -> tuple[onnx_ir.Model, GraphSignature]:
+    """A graph of x in float32, h in 16 bits, and weights; what nodes give is of the types named."""
+    kind = next((each for each in types.values() if each != FLOAT), HALF)
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [
+            helper.make_tensor_value_info("x", FLOAT, ["b", 4]),
+            helper.make_tensor_value_info("h", kind, ["b", 4]),
+        ],
+        [helper.make_tensor_value_info("out", result, ["b", 4])],
+        initializer=[
+            helper.make_tensor("wide", FLOAT, [4, 4], [0.5] * 16),
+            helper.make_tensor("narrow", kind, [4, 4], [0.5] * 16),
+            helper.make_tensor("kernel", kind, [4, 4, 1, 1], [0.5] * 16),
+            helper.make_tensor("mask", kind, [2], [0.0, -np.inf]),
+        ],
+        value_info=[
+            helper.make_tensor_value_info(name, each, None) for name, each in types.items()
+        ],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)])
+    out = TensorSpec(name="out", dtype="float32" if result == FLOAT else "float16", axes=("b", 4))
+    return onnx_ir.from_proto(made), GraphSignature(inputs=(), outputs=(out,))
+
+
+WIDEN = node("Cast", "a", "c", to=FLOAT)
+HEAD = node("MatMul", "c wide")
+PLANTED_IN_16_BITS = {
+    "mixed types": (
+        narrow_model(node("MatMul", "x narrow", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
+        "MatMul: operands of float and float16: TensorRT refuses mixed types",
+    ),
+    "mixed in a sum": (
+        narrow_model(node("Add", "x h", "a"), HEAD, types={"a": FLOAT, "c": FLOAT}),
+        "Add: operands of float and float16",
+    ),
+    "a last projection": (
+        narrow_model(
+            node("MatMul", "h narrow", "a"), node("Cast", "a", to=FLOAT), types={"a": HALF}
+        ),
+        "the last projection is of float16: it must be float32",
+    ),
+    "after the last projection": (
+        narrow_model(
+            node("MatMul", "x wide", "b"),
+            node("Cast", "b", "a", to=HALF),
+            node("Sub", "a a", "d"),
+            node("Cast", "d", to=FLOAT),
+            types={"b": FLOAT, "a": HALF, "d": HALF},
+        ),
+        "Sub after it is of float16",
+    ),
+    "a softmax": (
+        narrow_model(node("Softmax", "h", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
+        "Softmax of float16: it must be float32",
+    ),
+    "a recurrent layer": (
+        narrow_model(
+            node("GRU", "h narrow narrow", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}
+        ),
+        "GRU of float16: it must be float32",
+    ),
+    "a transposed convolution": (
+        narrow_model(
+            node("ConvTranspose", "h kernel", "a"), WIDEN, HEAD, types={"a": BF16, "c": FLOAT}
+        ),
+        "ConvTranspose of bfloat16: TensorRT cannot build it",
+    ),
+    "an infinite mask": (
+        narrow_model(node("Add", "h mask", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
+        "mask: a constant that is infinite in float16",
+    ),
+    "a result": (
+        narrow_model(node("Relu", "h"), types={"out": HALF}, result=HALF),
+        "out: a result of 16 bits",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED_IN_16_BITS)
+def test_found_in_16_bits(fault: str) -> None:
+    (graph, signature), told = PLANTED_IN_16_BITS[fault]
+    problems = lint(graph, "portable", signature)
+    assert any(told in problem for problem in problems), problems
+
+
+def test_sound_in_16_bits() -> None:
+    """Products in 16 bits, the last in float32 of a widened weight."""
+    graph, signature = narrow_model(
+        node("Cast", "x", "b", to=HALF),
+        node("MatMul", "b narrow", "d"),
+        node("Add", "d h", "a"),
+        WIDEN,
+        node("Cast", "narrow", "w", to=FLOAT),
+        node("MatMul", "c w"),
+        types={"b": HALF, "d": HALF, "a": HALF, "c": FLOAT, "w": FLOAT},
+    )
+    del graph.graph.initializers["mask"]
+    assert lint(graph, "portable", signature) == []
 
 
 @pytest.mark.parametrize("toy", TOYS)

@@ -1,6 +1,10 @@
-"""Every graph in its tensorrt form builds; what TensorRT would drop does not."""
+"""Every graph of every toy becomes a plan; what TensorRT would drop, change or copy does not."""
 
-import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,77 +12,247 @@ import onnx
 import pytest
 
 from ancestral.bundle import Bundle
-from ancestral.errors import BackendUnavailable, ExportError
-from ancestral.export.tensorrt import MODULES, build, installed
+from ancestral.errors import BackendUnavailable, ExportError, InvalidInput
+from ancestral.export.build_process import run
+from ancestral.export.compile import Compiler, Options
+from ancestral.export.profiles import profiles
+from ancestral.export.tensorrt import Request, installed
+from ancestral.plan_store import LOG, PLAN, PlanStore
+from ancestral.signature import FloatDtype, GraphSignature
+from tests.export.plan_table import ALL, BUILT, DTYPES, SMALL, built, documented, parts
 from tests.latent_toys import LATENT_TOYS
-from tests.tamper import edited
-from tests.toys import GRAPHS, make
+from tests.tamper import Edit, edited
+from tests.toys import TOYS
 
-needs_tensorrt = pytest.mark.skipif(
-    not any(importlib.util.find_spec(module) for module in MODULES),
-    reason="neither tensorrt nor tensorrt_rtx is installed",
-)
-
-
-def sizes(toy: str, file: Path) -> dict[str, tuple[int, int, int]]:
-    """A range for each named axis of the graph."""
-    length = 1 if toy in LATENT_TOYS else make(toy).data.length
-    known = {"b": (1, 2, 8), "k": (1, 4, 64), "s": (1, 1, length), "t": (1, length, length)}
-    graph = onnx.load(file, load_external_data=False).graph
-    axes = {dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim}
-    return {axis: known[axis] for axis in axes if axis}
-
-
-@needs_tensorrt
-@pytest.mark.tensorrt
-@pytest.mark.parametrize(
-    ("toy", "graph"), [(toy, graph) for toy in GRAPHS for graph in GRAPHS[toy]]
-)
-def test_builds(bundles: Callable[[str], Path], toy: str, graph: str) -> None:
-    file = Bundle.open(bundles(toy)).graph_file(graph, "tensorrt")
-    assert len(build(file, sizes(toy, file))) > 1000
+pytestmark = [
+    pytest.mark.tensorrt,
+    pytest.mark.skipif(not BUILT, reason="tensorrt_rtx is not installed"),
+]
+FAST = {
+    (toy, dtype)
+    for i, toy in enumerate((*TOYS, *LATENT_TOYS))
+    for dtype in ("float32", ("float16", "bfloat16")[i % 2])
+}
+"""What is compiled by every run of the tests: float32, and one of the 16-bit types."""
+PRODUCT = [
+    pytest.param(toy, dtype, marks=[] if (toy, dtype) in FAST else [pytest.mark.slow])
+    for toy in ALL
+    for dtype in DTYPES
+]
 
 
-@needs_tensorrt
-@pytest.mark.tensorrt
-@pytest.mark.parametrize("toy", LATENT_TOYS)
-def test_latent_builds(bundles: Callable[[str], Path], toy: str) -> None:
-    """Every graph of a latent variable model, and of its prior."""
-    opened = Bundle.open(bundles(toy))
-    assert len(opened.manifest.graphs) >= 4
-    for graph in opened.manifest.graphs:
-        file = opened.graph_file(graph, "tensorrt")
-        assert len(build(file, sizes(toy, file))) > 1000, graph
-    for graph in opened.prior().manifest.graphs if toy == "codes" else ():
-        file = opened.prior().graph_file(graph, "tensorrt")
-        assert len(build(file, sizes("tiny", file))) > 1000, graph
+@pytest.fixture
+def compiler(tmp_path: Path) -> Compiler:
+    return Compiler.open(SMALL, PlanStore(tmp_path / "plans"))
 
 
-@needs_tensorrt
-@pytest.mark.tensorrt
+@pytest.mark.parametrize(("toy", "dtype"), PRODUCT)
+def test_builds(
+    bundles: Callable[..., Path], compiler: Compiler, toy: str, dtype: FloatDtype
+) -> None:
+    """What is built, and which caches are appended in place, is what the document says."""
+    for name, bundle in parts(Bundle.open(bundles(toy, dtype)), toy):
+        for graph in bundle.manifest.graphs:
+            assert built(compiler, bundle, graph) == documented(name, graph, dtype)
+
+
+def test_kept(tiny_bundle: Path, compiler: Compiler) -> None:
+    """As users have it: a process of its own, then the store."""
+    record, new = compiler.compile(Bundle.open(tiny_bundle), "log_prob")
+    assert new
+    assert compiler.store.read(record)[:4] == b"vtrt"
+    assert (compiler.store.folder / record.key.digest / LOG).read_text()
+    assert compiler.compile(Bundle.open(tiny_bundle), "log_prob") == (record, False)
+
+
+def request(bundle: Path, graph: str, **changes: object) -> Request:
+    opened = Bundle.open(bundle)
+    signature = opened.manifest.graphs[graph].signature
+    made = Request(
+        module="tensorrt_rtx",
+        file=opened.graph_file(graph, "tensorrt").resolve(),
+        signature=signature,
+        profiles=profiles(signature, opened.manifest.data.length, batch=(1, 2, 8)),
+        targets=("sm_80",),
+    )
+    return made.model_copy(update=changes)
+
+
+def test_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The same key, the same plan: otherwise a key would not name one."""
+    plans = []
+    # The first build of a fresh installation compiles Python's own modules beside.
+    for name in ("first", "second", "the third"):
+        (tmp_path / name).mkdir()
+        run(request(tiny_bundle, "step"), tmp_path / name)
+        plans.append((tmp_path / name / PLAN).read_bytes())
+    assert plans[1] == plans[2]
+    assert "WARNING" in (tmp_path / name / LOG).read_text()
+
+
+def add_unread(graph: onnx.GraphProto) -> None:
+    graph.input.append(onnx.helper.make_tensor_value_info("unread", onnx.TensorProto.FLOAT, ["b"]))
+
+
+def through_half(graph: onnx.GraphProto) -> None:
+    """The output in another type, by a cast."""
+    output = graph.output[0]
+    for node in graph.node:
+        node.output[:] = ["before" if name == output.name else name for name in node.output]
+    graph.node.append(
+        onnx.helper.make_node("Cast", ["before"], [output.name], to=onnx.TensorProto.FLOAT16)
+    )
+    output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+
+
+def squeezed(graph: onnx.GraphProto) -> None:
+    """The output without its last axis."""
+    output = graph.output[0]
+    for node in graph.node:
+        node.output[:] = ["before" if name == output.name else name for name in node.output]
+    graph.node.append(
+        onnx.helper.make_node("ReduceSum", ["before", "last"], [output.name], keepdims=0)
+    )
+    graph.initializer.append(onnx.helper.make_tensor("last", onnx.TensorProto.INT64, [1], [-1]))
+    del output.type.tensor_type.shape.dim[-1]
+
+
+FAULTS: dict[str, tuple[Edit, str]] = {
+    "an input that nothing reads": (add_unread, "unread"),
+    "another dtype": (through_half, "expected float32, got float16"),
+    "another shape": (squeezed, r"output log_prob: expected axes \('b', 't'\), got"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_changed_network(tiny_bundle: Path, tmp_path: Path, fault: str) -> None:
+    """Planted: a graph that is not what its signature says fails the build."""
+    edit, told = FAULTS[fault]
+    bundle = edited(tiny_bundle, tmp_path, edit, "log_prob.tensorrt")
+    with pytest.raises(ExportError, match=told):
+        run(request(bundle, "log_prob"), tmp_path)
+    assert not (tmp_path / PLAN).exists()
+
+
 def test_dropped_input(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Planted: an input that nothing reads, which the parser drops without an error."""
-
-    def unread(graph: onnx.GraphProto) -> None:
-        graph.input.append(
-            onnx.helper.make_tensor_value_info("unread", onnx.TensorProto.FLOAT, ["b"])
-        )
-
-    file = edited(tiny_bundle, tmp_path, unread, "log_prob.tensorrt") / "graphs"
+    """Planted: an input of the signature that nothing reads, which the parser drops by a note."""
+    bundle = edited(tiny_bundle, tmp_path, add_unread, "log_prob.tensorrt")
+    whole = request(bundle, "log_prob")
+    unread = whole.signature.inputs[0].model_copy(
+        update={"name": "unread", "dtype": "float32", "axes": ("b",)}
+    )
+    signature = GraphSignature(
+        inputs=(*whole.signature.inputs, unread), outputs=whole.signature.outputs
+    )
     with pytest.raises(ExportError, match="unread"):
-        build(file / "log_prob.tensorrt.onnx", sizes("tiny", file / "log_prob.tensorrt.onnx"))
+        run(whole.model_copy(update={"signature": signature}), tmp_path)
 
 
-@needs_tensorrt
-@pytest.mark.tensorrt
-def test_refused(tiny_bundle: Path) -> None:
+def test_copied_cache(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Planted: a node between the append and the output makes TensorRT copy the cache."""
+
+    def between(graph: onnx.GraphProto) -> None:
+        node = next(each for each in graph.node if each.op_type == "TensorScatter")
+        output = node.output[0]
+        for each in graph.node:
+            each.input[:] = ["scattered" if name == output else name for name in each.input]
+        node.output[0] = "scattered"
+        graph.initializer.append(onnx.helper.make_tensor("0", onnx.TensorProto.FLOAT, [], [0.0]))
+        graph.node.append(onnx.helper.make_node("Add", ["scattered", "0"], [output]))
+
+    bundle = edited(tiny_bundle, tmp_path, between, "step.tensorrt")
+    with pytest.raises(ExportError, match=r"caches \['k_0'\] would be copied"):
+        run(request(bundle, "step"), tmp_path)
+
+
+def test_refused_graph(tiny_bundle: Path, tmp_path: Path) -> None:
     """The portable form lacks the mark that fp32 attention needs there."""
-    file = tiny_bundle / "graphs" / "step.onnx"
+    file = Bundle.open(tiny_bundle).graph_file("step", "portable").resolve()
     with pytest.raises(ExportError, match="built no plan"):
-        build(file, sizes("tiny", file) | {"s": (1, 2, 9)})
+        run(request(tiny_bundle, "step", file=file), tmp_path)
 
 
-def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+def test_given_up(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"given up after 0.05 s"):
+        run(request(tiny_bundle, "step"), tmp_path, seconds=0.05)
+
+
+def test_progress_and_targets(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The builder tells of its phases; a plan for one GPU says so in its header."""
+    told: list[dict[str, object]] = []
+    run(request(tiny_bundle, "log_prob"), tmp_path, lambda step: told.append(dict(step)))
+    assert any(step["of"] == step["step"] != 0 for step in told)
+    one = (tmp_path / PLAN).read_bytes()
+    run(request(tiny_bundle, "log_prob", targets=("sm_80", "sm_120")), tmp_path)
+    two = (tmp_path / PLAN).read_bytes()
+    masks = [int.from_bytes(plan[32:36], "little") for plan in (one, two)]
+    assert masks[0].bit_count() == 1
+    assert masks[1].bit_count() == 2
+
+
+COMPILE = """
+import sys
+from pathlib import Path
+from ancestral.bundle import Bundle
+from ancestral.export.compile import Compiler, Options
+from ancestral.plan_store import PlanStore
+
+options = Options(module="tensorrt_rtx", targets=("sm_80",))
+compiler = Compiler.open(options, PlanStore(Path(sys.argv[2])))
+compiler.compile(Bundle.open(sys.argv[1]), "step", lambda step: print("at it", flush=True))
+"""
+
+
+def test_killed_in_the_middle(compiler: Compiler, tiny_bundle: Path) -> None:
+    """kill -9 while the builder is at work: no plan, no builder left, and the next one succeeds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPILE, tiny_bundle, compiler.store.folder],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at it\n"
+    builders = children(process.pid)
+    assert builders
+    process.kill()
+    process.wait(60)
+    process.stdout.close()
+    for _ in range(1000):
+        if not any(Path(f"/proc/{pid}").exists() for pid in builders):
+            break
+        time.sleep(0.01)
+    else:
+        for pid in builders:
+            os.kill(pid, signal.SIGKILL)
+        pytest.fail("the builder lived on")
+    assert compiler.store.records() == ([], [])
+    assert compiler.compile(Bundle.open(tiny_bundle), "prefill")[1]
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_targets() -> None:
+    assert "sm_75" not in Compiler.open(Options(module="tensorrt_rtx")).targets
+    with pytest.raises(BackendUnavailable, match="sm_90: tensorrt_rtx compiles for sm_75, sm_80"):
+        Compiler.open(Options(module="tensorrt_rtx", targets=("sm_90",)))
+    with pytest.raises(InvalidInput, match="expected a GPU's capability"):
+        Compiler.open(Options(module="tensorrt_rtx", targets=("ada",)))
+
+
+def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installed("tensorrt_rtx") == "tensorrt_rtx"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match="compiling needs TensorRT: pip install"):
         installed()
+
+
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tensorrt compiles on the GPU that a plan is for."""
+    monkeypatch.setattr("ancestral.export.compile.installed", lambda module: "tensorrt")
+    monkeypatch.setattr("ancestral.export.compile.portable_targets", lambda module: ())
+    monkeypatch.setattr("ancestral.export.compile.gpus", lambda: ())
+    with pytest.raises(BackendUnavailable, match="nvidia-smi finds none here"):
+        Compiler.open(Options())

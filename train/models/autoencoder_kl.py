@@ -25,6 +25,7 @@ from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.observation import Independent
 from ancestral.train.models.autoencoder_kl_blocks import Decoder, Encoder, Stages
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.layers import Conv2d
 from ancestral.train.models.posteriors import Diagonal, Parameters
 from ancestral.train.models.priors import Prior, StandardNormal
 
@@ -147,7 +148,7 @@ class AutoencoderKL(LatentVariableModel):
         latent = config.latent_channels
         self.encoder = Encoder(config.in_channels, 2 * latent, config.stages)
         self.decoder = Decoder(latent, config.out_channels, config.stages)
-        self.quant_conv = _pointwise(2 * latent, config.use_quant_conv)
+        self.quant_conv = _pointwise(2 * latent, config.use_quant_conv, wide=True)
         self.post_quant_conv = _pointwise(latent, config.use_post_quant_conv)
 
     @property
@@ -155,7 +156,7 @@ class AutoencoderKL(LatentVariableModel):
         return StandardNormal()
 
     def encode(self, x: Tensor) -> Parameters:
-        dtype = next(self.encoder.parameters()).dtype
+        dtype = torch.promote_types(next(self.encoder.parameters()).dtype, torch.float32)
         centred = x.to(dtype) - 0.5 if x.is_floating_point() else x.to(dtype)
         planes = (centred / _HALF - 1).unflatten(1, self.data.event_shape)
         numbers = self.quant_conv(self.encoder(planes)).flatten(1)
@@ -191,5 +192,5 @@ def _size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
     return height, width
 
 
-def _pointwise(width: int, used: bool) -> nn.Module:
-    return nn.Conv2d(width, width, 1) if used else nn.Identity()
+def _pointwise(width: int, used: bool, *, wide: bool = False) -> nn.Module:
+    return Conv2d(width, width, 1, wide=wide) if used else nn.Identity()

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, silu
 
+from ancestral.train.models.layers import Conv2d, Linear
+
 _EPSILON = 1e-6
 """Of every group norm; PyTorch's own default is ten times that."""
 
@@ -41,14 +43,14 @@ class Encoder(nn.Module):
     def __init__(self, planes: int, out: int, stages: Stages) -> None:
         super().__init__()
         widths, last = stages.widths, stages.widths[-1]
-        self.conv_in = nn.Conv2d(planes, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(planes, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
             _Down(width, to, stages, halves=i < len(widths) - 1)
             for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
         )
         self.mid_block = _Middle(last, stages)
         self.conv_norm_out = _norm(last, stages)
-        self.conv_out = nn.Conv2d(last, out, 3, padding=1)
+        self.conv_out = Conv2d(last, out, 3, padding=1, wide=True)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         h = self.conv_in(x)
@@ -63,14 +65,14 @@ class Decoder(nn.Module):
     def __init__(self, planes: int, out: int, stages: Stages) -> None:
         super().__init__()
         widths = stages.widths[::-1]
-        self.conv_in = nn.Conv2d(planes, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(planes, widths[0], 3, padding=1)
         self.mid_block = _Middle(widths[0], stages)
         self.up_blocks = nn.ModuleList(
             _Up(width, to, stages, doubles=i < len(widths) - 1)
             for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
         )
         self.conv_norm_out = _norm(widths[-1], stages)
-        self.conv_out = nn.Conv2d(widths[-1], out, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], out, 3, padding=1, wide=True)
 
     def forward(self, z: Float[Tensor, "b d i j"]) -> Float[Tensor, "b c h w"]:
         h = self.mid_block(self.conv_in(z))
@@ -85,10 +87,10 @@ class Residual(nn.Module):
     def __init__(self, width: int, out: int, stages: Stages) -> None:
         super().__init__()
         self.norm1 = _norm(width, stages)
-        self.conv1 = nn.Conv2d(width, out, 3, padding=1)
+        self.conv1 = Conv2d(width, out, 3, padding=1)
         self.norm2 = _norm(out, stages)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
-        self.conv_shortcut = nn.Identity() if width == out else nn.Conv2d(width, out, 1)
+        self.conv2 = Conv2d(out, out, 3, padding=1)
+        self.conv_shortcut = nn.Identity() if width == out else Conv2d(width, out, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         h = self.conv1(silu(self.norm1(x)))
@@ -101,10 +103,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, stages: Stages) -> None:
         super().__init__()
         self.group_norm = _norm(width, stages)
-        self.to_q = nn.Linear(width, width)
-        self.to_k = nn.Linear(width, width)
-        self.to_v = nn.Linear(width, width)
-        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        self.to_q = Linear(width, width)
+        self.to_k = Linear(width, width)
+        self.to_v = Linear(width, width)
+        self.to_out = nn.ModuleList([Linear(width, width)])
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         channels, *size = x.shape[1:]
@@ -119,7 +121,7 @@ class Halve(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2)
+        self.conv = Conv2d(width, width, 3, stride=2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
         return self.conv(pad(x, (0, 1, 0, 1)))
@@ -130,7 +132,7 @@ class Double(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c h w"]:
         return self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))

@@ -107,8 +107,11 @@ def _rotate(
     cosine: Float[Tensor, "#b s half"],
     sine: Float[Tensor, "#b s half"],
 ) -> Float[Tensor, "b s hd"]:
-    """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their slots (Llama's pairing)."""
+    """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their slots (Llama's pairing).
+
+    In the type of the cosines, which may be wider than x.
+    """
     first, second = x.chunk(2, dim=-1)
-    cosine, sine = cosine[:, :, None].to(x.dtype), sine[:, :, None].to(x.dtype)
+    cosine, sine = cosine[:, :, None], sine[:, :, None]
     rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
-    return rotated.flatten(-2)
+    return rotated.flatten(-2).to(x.dtype)

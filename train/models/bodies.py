@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
+from ancestral.train.models.layers import Conv2d, Linear
 
 Upsample = Literal["transposed", "resize"]
 
@@ -108,7 +110,7 @@ class Residual(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norms = nn.ModuleList(group_norm(width) for _ in range(2))
-        self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.convs = nn.ModuleList(Conv2d(width, width, 3, padding=1) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.convs[1].weight)  # type: ignore[arg-type]
 
@@ -128,10 +130,10 @@ class ConvEncoder(nn.Module):
     def __init__(self, channels: int, scales: Scales) -> None:
         super().__init__()
         widths = scales.widths
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+        layers: list[nn.Module] = [Conv2d(channels, widths[0], 3, padding=1)]
         for i, width in enumerate(widths):
             if i:
-                layers.append(nn.Conv2d(widths[i - 1], width, 4, stride=2, padding=1))
+                layers.append(Conv2d(widths[i - 1], width, 4, stride=2, padding=1))
             layers += [Residual(width, scales.dropout) for _ in range(scales.blocks)]
         self.layers = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
 
@@ -151,7 +153,7 @@ class ConvDecoder(nn.Module):
                 layers += _doubled(widths[i - 1], width, scales.upsample)
             layers += [Residual(width, scales.dropout) for _ in range(scales.blocks)]
         self.layers = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
-        self.head = nn.Conv2d(widths[-1], planes, 3, padding=1)
+        self.head = Conv2d(widths[-1], planes, 3, padding=1, wide=True)
 
     def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b q h w"]:
         return self.head(self.layers(h))
@@ -184,20 +186,24 @@ class ImageDecoder(nn.Module):
 def _doubled(width: int, out: int, upsample: Upsample) -> list[nn.Module]:
     if upsample == "transposed":
         return [nn.ConvTranspose2d(width, out, 4, stride=2, padding=1)]
-    return [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, out, 3, padding=1)]
+    return [nn.Upsample(scale_factor=2, mode="nearest"), Conv2d(width, out, 3, padding=1)]
 
 
 def perceptron(widths: tuple[int, ...], activation: nn.Module, dropout: float) -> nn.Sequential:
-    """Linear maps with an activation after each but the last."""
+    """Linear maps with an activation after each but the last, which is wide."""
     layers: list[nn.Module] = []
     for i, (width, out) in enumerate(pairwise(widths)):
-        layers.append(nn.Linear(width, out))
-        if i < len(widths) - 2:
+        last = i == len(widths) - 2
+        layers.append(Linear(width, out, wide=last))
+        if not last:
             layers += [activation, *([nn.Dropout(dropout)] if dropout else [])]
     return nn.Sequential(*layers)
 
 
 def scaled(x: Tensor, levels: int, like: Tensor) -> Float[Tensor, "b t"]:
-    """Values of events in [-1, 1]: levels 0 .. v - 1, or real values in [0, v), by their dtype."""
-    wide = x.to(like.dtype)
+    """Values of events in [-1, 1]: levels 0 .. v - 1, or real values in [0, v), by their dtype.
+
+    At least in float32, whatever type the weights have.
+    """
+    wide = x.to(torch.promote_types(like.dtype, torch.float32))
     return wide * (2 / levels) - 1 if x.is_floating_point() else wide * (2 / (levels - 1)) - 1

@@ -29,6 +29,7 @@ from ancestral.train.models.decoder_head import (
     observation,
 )
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.layers import Linear
 from ancestral.train.models.posteriors import Diagonal, Full, Parameters, Posterior
 from ancestral.train.models.priors import (
     Mixture,
@@ -212,7 +213,7 @@ class _ImageEncoder(nn.Module):
         height, width = config.scales.grid(image)
         self.image = image
         self.body = ConvEncoder(image.channels, config.scales)
-        self.out = nn.Linear(config.widths[-1] * height * width, features)
+        self.out = Linear(config.widths[-1] * height * width, features, wide=True)
 
     def forward(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b f"]:
         return self.out(self.body(self.image.planes(x)).flatten(1))
@@ -222,7 +223,7 @@ class _ImageDecoder(nn.Module):
     def __init__(self, config: VAEConfig, image: ImageShape, groups: int, numbers: int) -> None:
         super().__init__()
         self.grid = (config.widths[-1], *config.scales.grid(image))
-        self.into = nn.Linear(config.latent, self.grid[0] * self.grid[1] * self.grid[2])
+        self.into = Linear(config.latent, self.grid[0] * self.grid[1] * self.grid[2])
         self.body = ImageDecoder(image, config.scales, groups, numbers)
 
     def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b n p"]:

@@ -16,7 +16,7 @@ from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
@@ -34,6 +34,7 @@ from ancestral.train.models.decoder_head import (
     observation,
 )
 from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.layers import Conv2d
 from ancestral.train.models.posteriors import Codes, Parameters
 
 _LEAST_COUNT = 0.03
@@ -122,8 +123,8 @@ class VQVAE(LatentVariableModel):
         self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
         self.encoder = ConvEncoder(image.channels, config.scales)
-        self.into = nn.Conv2d(config.widths[-1], config.code_width, 1)
-        self.out = nn.Conv2d(config.code_width, config.widths[-1], 1)
+        self.into = Conv2d(config.widths[-1], config.code_width, 1, wide=True)
+        self.out = Conv2d(config.code_width, config.widths[-1], 1)
         self.head = DecoderHead(config, self.observation)
         groups = self.observation.shape[0]
         self.decoder = ImageDecoder(image, config.scales, groups, self.head.width)

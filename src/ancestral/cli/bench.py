@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ancestral.cli.installed import installed_backends
+from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
 from ancestral.cli.output import check_target, json_text, say, show, table
 from ancestral.errors import InvalidInput
@@ -46,7 +46,7 @@ def bench(  # noqa: PLR0913 - the options of a command
         raise InvalidInput(f"--rounds: expected an integer >= 1, got {rounds}")
     if out is not None:
         check_target(out, (".jsonl",))
-    names = tuple(dict.fromkeys(backend or installed_backends(device)))
+    names = tuple(dict.fromkeys(backend or backends_for(bundle, device)))
     rows = measure(bundle, names, batches, device=device, threads=threads, rounds=rounds)
     passed = all(row.passed for row in rows)
     if out is not None:

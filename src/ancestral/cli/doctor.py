@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ import typer
 
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text, show, table
+from ancestral.gpus import gpus
 
 _PACKAGES = (
     "ancestral",
@@ -54,6 +54,12 @@ count = torch.cuda.device_count()
 devices = [f"cuda:{i}" for i in range(count) if torch.cuda.get_device_capability(i) >= (8, 0)]
 print(json.dumps({"devices": devices, "version": triton.__version__, "oldest": list(OLDEST)}))
 """,
+    "tensorrt": """
+import json
+from ancestral.engine.backends.tensorrt import survey
+devices, version, told = survey()
+print(json.dumps({"devices": devices, "version": version, "oldest": None, "told": told}))
+""",
 }
 _SECONDS = 120
 
@@ -87,7 +93,7 @@ def diagnose() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": _cpus(),
-        "gpus": _gpus(),
+        "gpus": [f"{gpu.name}, {gpu.target}, {gpu.memory}, driver {gpu.driver}" for gpu in gpus()],
         "packages": {name: _version(name) for name in _PACKAGES},
         "backends": [_backend(name) for name in BACKENDS],
     }
@@ -95,27 +101,30 @@ def diagnose() -> dict[str, Any]:
 
 def _backend(name: str) -> dict[str, Any]:
     """Whether a backend runs, on which devices, and otherwise what to do."""
-    import importlib.util
     import json
 
-    from ancestral.engine.backends import INSTALL
+    from ancestral.engine.backends import INSTALL, missing
 
     verdict: dict[str, Any] = {"name": name, "runs": False, "devices": [], "reason": ""}
     install = {key: str(value) for key, value in INSTALL.items()}[name]
-    if importlib.util.find_spec(name) is None:
+    if missing(name) is not None:
         return verdict | {"reason": f"not installed: {install}"}
     code, text = _probe(_PROBES[name])
     if code:
         return verdict | {"reason": f"installed, but does not load ({text}): {install}"}
     found = json.loads(text)
-    numbers = [int(part) for part in found["version"].split(".")[:2]]
-    if found["oldest"] is not None and numbers < found["oldest"]:
+    if _older(found["version"], found["oldest"]):
         oldest = ".".join(map(str, found["oldest"]))
         reason = f"needs {oldest} or newer, got {found['version']}: pip install --upgrade {name}"
         return verdict | {"reason": reason}
     if not found["devices"]:
-        return verdict | {"reason": "needs a CUDA GPU of compute capability 8.0 (Ampere) or newer"}
-    return verdict | {"runs": True, "devices": found["devices"]}
+        needs = "needs a CUDA GPU of compute capability 8.0 (Ampere) or newer"
+        return verdict | {"reason": found.get("told", needs)}
+    return verdict | {"runs": True, "devices": found["devices"], "reason": found.get("told", "")}
+
+
+def _older(version: str, oldest: list[int] | None) -> bool:
+    return oldest is not None and [int(part) for part in version.split(".")[:2]] < oldest
 
 
 def _probe(code: str) -> tuple[int, str]:
@@ -146,16 +155,3 @@ def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _gpus() -> list[str]:
-    """NVIDIA GPUs, as nvidia-smi names them."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return []
-    names = [command, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        result = subprocess.run(names, capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return result.stdout.strip().splitlines() if result.returncode == 0 else []

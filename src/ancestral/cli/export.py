@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.installed import installed_backends, require
+from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
@@ -14,14 +14,17 @@ from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import CheckpointError, InvalidInput
 
 if TYPE_CHECKING:
+    from ancestral.signature import FloatDtype
     from ancestral.train.models.autoregressive import AutoregressiveModel
     from ancestral.train.models.families import Model
 
 
 class Dtype(StrEnum):
-    """What weights and cache can be exported as."""
+    """What weights, activations and caches can be exported as."""
 
     FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 def export(  # noqa: PLR0913 - the options of a command
@@ -29,7 +32,8 @@ def export(  # noqa: PLR0913 - the options of a command
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="Folder that `ancestral train` wrote; or that of a diffusers AutoencoderKL.",
+            help="Folder that `ancestral train` wrote; or that of a diffusers AutoencoderKL; or a "
+            "bundle in float32, which becomes one of 16 bits.",
         ),
     ],
     out: Annotated[
@@ -60,7 +64,13 @@ def export(  # noqa: PLR0913 - the options of a command
             show_default=False,
         ),
     ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of weights and cache.")] = Dtype.FLOAT32,
+    dtype: Annotated[
+        Dtype,
+        typer.Option(
+            help="Of weights, activations and caches; the last projection, the softmax, sums and "
+            "draws are float32 in each."
+        ),
+    ] = Dtype.FLOAT32,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
     ] = False,
@@ -74,34 +84,55 @@ def export(  # noqa: PLR0913 - the options of a command
     The prior over codes of a VQ-VAE goes along.
     """
     require("export", ("torch", "onnx", "onnxscript"), "export")
+    from ancestral.bundle import MANIFEST
     from ancestral.export.bundle import export_bundle
-    from ancestral.train.diffusers_folder import is_diffusers
+    from ancestral.export.recast import recast
 
-    options: dict[str, Any] = {}
-    if is_diffusers(checkpoint):
-        model = _from_diffusers(checkpoint, size, pixel_scale)
-    elif size is not None or pixel_scale is not None:
-        name = "--pixel-scale" if size is None else "--size"
-        raise InvalidInput(f"{name}: expected a diffusers folder beside it, got {checkpoint}")
+    def progress(line: str) -> None:
+        say(f"exporting: {line}")
+
+    kind: FloatDtype = dtype.value
+    if (checkpoint / MANIFEST).is_file():
+        _check_options(checkpoint, {"length": length, "size": size, "pixel-scale": pixel_scale})
+        recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
     else:
-        model, options = _from_checkpoint(checkpoint)
-    if length is not None:
-        model = _shortened(model, length)
-    export_bundle(
-        model,
-        out,
-        overwrite=overwrite,
-        progress=lambda line: say(f"exporting: {line}"),
-        **options,
-    )
+        model, options = _model(checkpoint, size, pixel_scale)
+        if length is not None:
+            model = _shortened(model, length)
+        export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
-    reports = parity_reports(out, installed_backends(), threads=threads)
+    reports = parity_reports(out, backends_for(out), threads=threads)
     show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")
         raise typer.Exit(1)
+
+
+def _check_options(folder: Path, given: dict[str, Any]) -> None:
+    """Refuse options that are not for such a folder.
+
+    Raises:
+        InvalidInput: one was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidInput(f"--{name}: expected a checkpoint beside it, got {folder}, a bundle")
+
+
+def _model(
+    folder: Path, size: str | None, pixel_scale: float | None
+) -> tuple["Model", dict[str, Any]]:
+    """The model of a folder, and what else its export is of."""
+    from ancestral.train.diffusers_folder import is_diffusers
+
+    if is_diffusers(folder):
+        return _from_diffusers(folder, size, pixel_scale), {}
+    if size is not None or pixel_scale is not None:
+        name = "--pixel-scale" if size is None else "--size"
+        raise InvalidInput(f"{name}: expected a diffusers folder beside it, got {folder}")
+    return _from_checkpoint(folder)
 
 
 def _from_checkpoint(checkpoint: Path) -> tuple["Model", dict[str, Any]]:

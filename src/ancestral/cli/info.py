@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _LOOP = frozenset({"position", "values", "log_p", "log_q"})
 """What a step carries beside the model's own cache."""
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "bool": 1}
 
 
 def info(
@@ -71,7 +70,7 @@ def cache_bytes(manifest: "Manifest") -> tuple[int, float]:
 
     Both are 0 where the bundle has no step graph.
     """
-    from ancestral.signature import Update
+    from ancestral.signature import BYTES, Update
 
     if "step" not in manifest.graphs:
         return 0, 0.0
@@ -81,7 +80,7 @@ def cache_bytes(manifest: "Manifest") -> tuple[int, float]:
         if pair.input in _LOOP:
             continue
         spec = signature.input(pair.input)
-        size = _BYTES[spec.dtype]
+        size = BYTES[spec.dtype]
         for length in spec.shape({"b": 1}):
             size *= length
         row += size

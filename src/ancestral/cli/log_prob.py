@@ -41,7 +41,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = None,
     batch_invariant: BatchInvariant = False,
 ) -> None:
     """Print log p of each event in nats, their mean, and bits/dim with its standard error."""

@@ -13,6 +13,7 @@ from ancestral.cli.bench import bench
 from ancestral.cli.bound import bound
 from ancestral.cli.check_causality import check_causality
 from ancestral.cli.classify import classify
+from ancestral.cli.compile import compile
 from ancestral.cli.decode import decode
 from ancestral.cli.doctor import doctor
 from ancestral.cli.encode import encode
@@ -22,6 +23,7 @@ from ancestral.cli.interpolate import interpolate
 from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import say
+from ancestral.cli.plans import plans
 from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
 from ancestral.cli.train import train
@@ -34,6 +36,8 @@ _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Make a bundle": {
         train: "ancestral train --recipe digits -o runs/digits",
         export: "ancestral export runs/digits -o bundles/digits",
+        compile: "ancestral compile bundles/digits --batch 1,16,64",
+        plans: "ancestral plans",
     },
     "Use it": {
         sample: "ancestral sample bundles/digits -n 64 --label 3 --seed 0 -o threes.png",
@@ -130,9 +134,9 @@ def _ancestral(
 ) -> None:
     """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
 
-    train and export make a bundle; sample, log-prob and classify use it, or, where it has latents,
-    sample, bound, encode and decode; verify proves that a backend keeps its log-probabilities and
-    samples.
+    train and export make a bundle, compile makes TensorRT plans of it; sample, log-prob and
+    classify use it, or, where it has latents, sample, bound, encode and decode; verify proves that
+    a backend keeps its log-probabilities and samples.
     """
 
 

@@ -13,7 +13,9 @@ BundlePath = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        help="Runtime: torch, onnxruntime or triton.", metavar="NAME", rich_help_panel=WHERE
+        help="Runtime: torch, onnxruntime, triton, or tensorrt (after `ancestral compile`).",
+        metavar="NAME",
+        rich_help_panel=WHERE,
     ),
 ]
 Backends = Annotated[
@@ -21,8 +23,9 @@ Backends = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="A runtime: torch, onnxruntime or triton; may be repeated. Default: all that are "
-        "installed (triton with --device cuda).",
+        help="A runtime: torch, onnxruntime, triton or tensorrt; may be repeated. Default: all "
+        "that are installed (with --device cuda triton too, and tensorrt where the bundle was "
+        "compiled).",
         rich_help_panel=WHERE,
     ),
 ]
@@ -39,11 +42,12 @@ Threads = Annotated[
     ),
 ]
 Dtype = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME",
-        help="What backend triton computes in: float32, bfloat16 or float16. The others compute in "
-        "float32.",
+        help="What backend triton computes in: float32, bfloat16 or float16. Default: the bundle's "
+        "type, as all other backends.",
+        show_default=False,
         rich_help_panel=WHERE,
     ),
 ]

@@ -54,7 +54,7 @@ def show(*tables: "Table") -> None:
         console.print(each)
 
 
-def check_target(out: Path, suffixes: Sequence[str]) -> None:
+def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> None:
     """Refuse a file that could not be written, before the work that it is for.
 
     Raises:
@@ -62,13 +62,13 @@ def check_target(out: Path, suffixes: Sequence[str]) -> None:
     """
     if out.suffix.lower() not in suffixes:
         raise InvalidInput(
-            f"--out: expected a name that ends in {' or '.join(suffixes)}, got {out}"
+            f"{option}: expected a name that ends in {' or '.join(suffixes)}, got {out}"
         )
     if out.is_dir():
-        raise InvalidInput(f"--out: expected the name of a file, got a folder: {out}")
+        raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidInput(f"--out: expected a folder that can be written to, got {folder}")
+        raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
 
 
 def _finite(value: Any) -> Any:

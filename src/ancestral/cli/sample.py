@@ -100,7 +100,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = None,
     batch_invariant: BatchInvariant = False,
     batch: Annotated[
         int | None,

@@ -1,18 +1,25 @@
 """`ancestral verify`: the proof that a backend keeps the probabilities of the bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.installed import installed_backends
+from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
 from ancestral.cli.output import check_target, json_text, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.trace import Wanted, traces
+from ancestral.cli.trace_table import say_first, trace_document, trace_tables
+from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Report
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_TRACE = "Find the first difference"
 _NATS = ("max_abs_nats", "mean_abs_nats", "mean_signed_nats")
 _WORST = {
     "autoregressive": (*_NATS, "max_kl", "argmax_flips", "near_ties", "unexplained"),
@@ -21,15 +28,50 @@ _WORST = {
 """What the JSON of several backends repeats at its top, the worst of them, by kind of model."""
 
 
-def verify(
+def verify(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     backend: Backends = None,
     device: Device = "cpu",
     threads: Threads = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = None,
     json: Json = False,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE.json", help="Write the JSON too.")
+    ] = None,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace",
+            help="Compare every tensor inside the graphs with PyTorch's instead, and name the "
+            "first node that differs. Backends: onnxruntime (default), onnx, torch.",
+            rich_help_panel=_TRACE,
+        ),
+    ] = False,
+    graph: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A graph; may be repeated. Default: all.",
+            rich_help_panel=_TRACE,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.safetensors",
+            help="Write all tensors, to compare them on another machine.",
+            show_default=False,
+            rich_help_panel=_TRACE,
+        ),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.safetensors",
+            help="A saved run to compare with instead of PyTorch, on the same inputs. Given twice, "
+            "the two are compared and nothing is run.",
+            rich_help_panel=_TRACE,
+        ),
     ] = None,
 ) -> None:
     """Replay the bundle's float64 PyTorch answers on backends; exit 1 where one differs.
@@ -38,20 +80,24 @@ def verify(
     uniforms draw; of latent variable models the log-weights of latents, E[x | z], and the draws. A
     drawn value may differ only at a near tie; unexplained must be 0.
     """
-    from ancestral.files import write_atomically
-
     if out is not None:
         check_target(out, (".json",))
-    names = backend or installed_backends(device)
-    reports = parity_reports(bundle, names, device, threads, dtype)
-    text = json_text(parity_document(bundle, reports))
-    if out is not None:
-        write_atomically(out, text.encode() + b"\n")
-    if json:
-        typer.echo(text)
+    if trace:
+        if dtype is not None:
+            raise InvalidInput(f"--dtype: a trace has the types of the graphs, got {dtype!r}")
+        wanted = Wanted(backend or (), graph or (), save, against or (), device, threads)
+        found = traces(bundle, wanted)
+        _print(trace_document(bundle, found), trace_tables(found), json, out)
+        passed = say_first(found)
     else:
-        show(parity_table(reports), *prior_tables(reports))
-    if not report_failures(reports):
+        if graph or save or against:
+            raise InvalidInput("--graph, --save and --against are options of --trace: add it")
+        names = backend or backends_for(bundle, device)
+        reports = parity_reports(bundle, names, device, threads, dtype)
+        tables = [parity_table(reports), *prior_tables(reports)]
+        _print(parity_document(bundle, reports), tables, json, out)
+        passed = report_failures(reports)
+    if not passed:
         raise typer.Exit(1)
 
 
@@ -60,7 +106,7 @@ def parity_reports(
     backends: Sequence[str],
     device: str = "cpu",
     threads: int | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
 ) -> list[Report]:
     """Verify on each backend."""
     from ancestral.engine import Engine
@@ -92,6 +138,19 @@ def report_failures(reports: Sequence[Report]) -> bool:
         for failure in report.failures:
             say(f"{report.backend} on {report.device} fails: {failure}")
     return all(report.passed for report in reports)
+
+
+def _print(document: object, tables: "Iterable[Table]", json: bool, out: Path | None) -> None:
+    """The document or the tables on standard output; the document in a file too."""
+    from ancestral.files import write_atomically
+
+    text = json_text(document)
+    if out is not None:
+        write_atomically(out, text.encode() + b"\n")
+    if json:
+        typer.echo(text)
+    else:
+        show(*tables)
 
 
 def _badness(value: int | float) -> float:

@@ -1,0 +1,164 @@
+"""Whole sampling steps by TensorRT, beside the other backends on the same bundle.
+
+The bundle is compiled here, for this GPU. Backends have streams of their own, so that the host's
+clock times them, over many steps, until the GPU is done.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from ancestral.bundle import MANIFEST, Bundle
+from ancestral.engine import AutoregressiveEngine
+from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
+from ancestral.engine.backends.tensorrt_library import preferred
+from ancestral.engine.loop import STEPS_PER_LAUNCH
+from ancestral.engine.session import Binding
+from ancestral.errors import AncestralError, BackendUnavailable
+from ancestral.plan_store import PlanStore
+from benchmarks.gpu.models import IMAGE, TINY, Stepped
+from benchmarks.gpu.part import Bench, Cell, Skipped, sentence
+from benchmarks.gpu.rows import Parity, Row
+
+PART = "tensorrt"
+OTHERS = ("triton", "torch", "onnxruntime")
+ROUNDS = 10
+_COMPARED = 64
+"""Rows at most that are drawn by PyTorch too."""
+_BATCH = (1, 64, 1024)
+
+
+def cells(bench: Bench) -> list[Cell]:
+    """Batches of the image model; or why there are none."""
+    stepped = TINY if bench.rehearsal else IMAGE
+    why = unable(stepped, bench)
+    if why is not None:
+        return [Cell(stepped.name, lambda _: [Skipped(PART, why)])]
+    return [
+        Cell(f"{stepped.name}, {rows:,} rows", partial(_measured, stepped, rows))
+        for rows in stepped.batches
+    ]
+
+
+def unable(stepped: Stepped, bench: Bench) -> str | None:
+    """Why no plan of a model's bundle can be made and run here; None where one can."""
+    if bench.rehearsal:
+        return "a plan runs on a GPU alone"
+    try:
+        preferred(gpu_of(str(bench.device)).target, ())
+    except BackendUnavailable as error:
+        return str(error)
+    if not (bench.bundles / stepped.name / MANIFEST).is_file():
+        return f"there is no bundle of {stepped.name}"
+    return None
+
+
+def _measured(stepped: Stepped, rows: int, bench: Bench) -> Iterator[Row | Skipped]:
+    from ancestral.export.compile import Compiler, Options
+
+    path, device = bench.bundles / stepped.name, str(bench.device)
+    bundle, store = Bundle.open(path), PlanStore(bench.bundles / "plans")
+    target = gpu_of(device).target
+    module = preferred(target, ()).name
+    options = Options(module, (target,), batch=_BATCH, seconds=max(bench.left, 1.0))
+    compiler = Compiler.open(options, store)
+    made = [compiler.compile(bundle, graph)[0] for graph in bundle.manifest.graphs]
+    backend = TensorRtBackend.open(bundle, device=device, store=store)
+    engine = AutoregressiveEngine(bundle, backend)
+    others: dict[str, AutoregressiveEngine] = {}
+    for name in OTHERS:
+        try:
+            others[name] = AutoregressiveEngine.load(path, backend=name, device=device)
+        except AncestralError as error:
+            yield Skipped(f"{PART}, {rows:,} rows, beside {name}", sentence(error))
+    details = {"build_s": sum(record.seconds for record in made)}
+    yield from compared(engine, others, rows, bench, details)
+
+
+def compared(
+    engine: AutoregressiveEngine,
+    others: Mapping[str, AutoregressiveEngine],
+    rows: int,
+    bench: Bench,
+    details: Mapping[str, float],
+) -> Iterator[Row]:
+    """A row for each other backend: steps of so many rows, which took turns.
+
+    Args:
+        engine: of plans.
+        others: the same bundle on other backends, by their names.
+        rows: of a batch.
+        bench: what the part is given.
+        details: of the rows, beside those that are found here.
+    """
+    report = engine.verify()
+    parity = Parity(
+        "PyTorch in float64, the known answers",
+        report.max_abs_nats,
+        report.limit_nats,
+        "nats",
+        report.unexplained,
+        report.passed,
+    )
+    found = dict(details)
+    if "torch" in others:
+        found["samples_unlike_torch"] = _unlike(engine, others["torch"], min(rows, _COMPARED))
+    sides = {"ours": _bound(engine, rows)}
+    sides |= {name: _bound(other, rows) for name, other in others.items()}
+    assert isinstance(engine.backend, TensorRtBackend)
+    memory = engine.backend.memory
+    found |= {"weights_mb": memory.weights / 1e6, "scratch_mb": memory.scratch / 1e6}
+    found["tensors_mb"] = memory.tensors / 1e6
+    length = engine.data.length
+    taken = _in_turns(sides, rows, min(STEPS_PER_LAUNCH, length // 2), length)
+    found["samples_per_s"] = rows / (float(np.median(taken["ours"])) * 1e-3 * length)
+    for name in [*others] or [None]:
+        yield bench.row(
+            (PART, f"{engine.data.name}, {rows:,} rows"),
+            torch.float32,
+            taken["ours"],
+            parity,
+            unit="ms/step",
+            baseline=None if name is None else (name, taken[name]),
+            details=found,
+        )
+
+
+def _unlike(engine: AutoregressiveEngine, other: AutoregressiveEngine, rows: int) -> float:
+    """How many samples of one seed differ: near ties, for `verify` explains each difference."""
+    drawn = (one.sample(rows, seed=0).x.reshape(rows, -1) for one in (engine, other))
+    return float(sum((a != b).any(axis=1).sum() for a, b in pairwise(drawn)))
+
+
+def _bound(engine: AutoregressiveEngine, rows: int) -> Binding:
+    """A loop in which nothing is observed, in the middle of its events."""
+    binding, length = engine.session("step").bind({"b": rows, "s": 1}), engine.data.length
+    binding.write("observed", np.full((rows, length), -1, np.int64))
+    return binding
+
+
+def _in_turns(
+    sides: Mapping[str, Binding], rows: int, steps: int, length: int
+) -> dict[str, tuple[float, ...]]:
+    """Milliseconds a step of each side in each round, after one that is not counted."""
+    position = np.full(rows, (length - steps) // 2, np.int64)
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(ROUNDS + 1):
+        for name, binding in sides.items():
+            binding.write("position", position)
+            taken[name].append(_seconds(partial(binding.run, steps)) * 1e3 / steps)
+    return {name: tuple(each[1:]) for name, each in taken.items()}
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    """Of a run, until every stream of the GPU is done."""
+    done = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    done()
+    begin = time.perf_counter()
+    run()
+    done()
+    return time.perf_counter() - begin

@@ -1,0 +1,142 @@
+"""A stream of a GPU, and graphs of work captured on it: many launches at the cost of one."""
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+STEPS = 16
+"""Of a graph; what is left of a run is launched by graphs of one step. Even: two sets of buffers
+that take turns are then back where they were."""
+
+
+@runtime_checkable
+class Graphs(Protocol):
+    """Work over tensors that stay where they are, launched as a whole."""
+
+    def launch(self, key: Hashable, work: Callable[[], None]) -> None:
+        """Run work that is known by that key: the first time it is captured, then replayed."""
+        ...
+
+
+@runtime_checkable
+class Lane(Protocol):
+    """Where a backend works: memory, an order in which work is done, and graphs of it."""
+
+    @property
+    def device(self) -> str:
+        """As PyTorch names it."""
+        ...
+
+    @property
+    def handle(self) -> int:
+        """Of the stream, for a library that is not PyTorch."""
+        ...
+
+    def active(self) -> AbstractContextManager[object]:
+        """Within it, PyTorch works in this lane too."""
+        ...
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Memory that nobody has written to; its address is a multiple of 256."""
+        ...
+
+    def free(self) -> int:
+        """Bytes of the device that nobody has."""
+        ...
+
+    def graphs(self) -> Graphs:
+        """None captured yet."""
+        ...
+
+
+class CudaGraphs:
+    """Graphs that share memory, for one runs at a time; each is captured when first asked for.
+
+    Inside a graph nothing is allocated by its library and nothing waits for the host.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        stream: torch.cuda.Stream | None = None,
+        forbidden: Literal["global", "thread_local"] = "global",
+    ) -> None:
+        """Capture nothing yet.
+
+        Args:
+            device: cuda with an index.
+            stream: that work is captured on; one of PyTorch's own where None.
+            forbidden: whether other threads, too, may not do what a capture cannot hold.
+        """
+        self._device, self._stream = device, stream
+        self._forbidden: Literal["global", "thread_local"] = forbidden
+        self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+
+    def launch(
+        self,
+        key: Hashable,
+        work: Callable[[], None],
+        warm_up: Callable[[], None] | None = None,
+    ) -> None:
+        """Replay the graph of a work on the current stream.
+
+        Args:
+            key: of the work.
+            work: captured where there is no graph of that key yet.
+            warm_up: run before it is captured: it compiles and loads what a capture may not.
+        """
+        if key not in self._graphs:
+            with torch.cuda.device(self._device):
+                if warm_up is not None:
+                    _beside(warm_up)
+                self._graphs[key] = self._captured(work)
+        self._graphs[key].replay()
+
+    def _captured(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        pool = next(iter(self._graphs.values())).pool() if self._graphs else None
+        with torch.cuda.graph(
+            graph, pool=pool, stream=self._stream, capture_error_mode=self._forbidden
+        ):
+            work()
+        return graph
+
+
+def _beside(work: Callable[[], None]) -> None:
+    """Do work in a stream of its own, between what was and what will be in the current one."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+class CudaLane:
+    """One stream of a GPU: what a library and PyTorch enqueue there is done in turn."""
+
+    def __init__(self, device: str) -> None:
+        """Make the stream; PyTorch begins to use the GPU."""
+        self.device = device
+        self._stream = torch.cuda.Stream(device)
+
+    @property
+    def handle(self) -> int:
+        found: int = self._stream.cuda_stream
+        return found
+
+    def active(self) -> AbstractContextManager[object]:
+        return torch.cuda.stream(self._stream)
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        # PyTorch's allocator gives multiples of 512.
+        return torch.empty(tuple(shape), dtype=dtype, device=self.device)
+
+    def free(self) -> int:
+        return torch.cuda.mem_get_info(self.device)[0]
+
+    def graphs(self) -> CudaGraphs:
+        # A library has threads of its own, which may allocate while we capture.
+        return CudaGraphs(self.device, self._stream, "thread_local")

@@ -1,0 +1,180 @@
+"""TensorRT: the bundle's graphs as `ancestral compile` made plans of them, many steps a launch.
+
+Written once for the modules `tensorrt` and `tensorrt_rtx`. The GPU's memory, streams and graphs are
+PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
+"""
+
+import torch
+
+from ancestral.bundle import Bundle
+from ancestral.engine.backends import INSTALL
+from ancestral.engine.backends.cuda_graphs import CudaLane, Lane
+from ancestral.engine.backends.tensorrt_library import Library, installed, opened, preferred
+from ancestral.engine.backends.tensorrt_plan import GpuMemory
+from ancestral.engine.backends.tensorrt_session import TensorRtSession
+from ancestral.engine.session import HOST_ROOM, Room
+from ancestral.errors import BackendUnavailable
+from ancestral.gpus import Gpu, gpus
+from ancestral.plan_choice import PlanChoice
+from ancestral.plan_key import Wanted
+from ancestral.plan_store import PlanStore
+
+_FOREIGN = "onnxruntime"
+"""The form of a graph that is never compiled."""
+
+
+class TensorRtBackend:
+    """Plans of a bundle on one GPU. Make one with `TensorRtBackend.open`."""
+
+    name = "tensorrt"
+
+    def __init__(
+        self, bundle: Bundle, library: Library, target: str, lane: Lane, store: PlanStore
+    ) -> None:
+        """A backend over parts that suit one another.
+
+        Args:
+            bundle: holds the graphs.
+            library: that runs their plans.
+            target: what the plans have to be compiled for, as in `PlanKey.targets`.
+            lane: where they run.
+            store: where they are.
+        """
+        self.device, self.dtype = lane.device, bundle.manifest.dtype
+        self._bundle, self._library, self._target = bundle, library, target
+        self._lane, self._store = lane, store
+        self._sessions: dict[str, TensorRtSession] = {}
+
+    @classmethod
+    def open(
+        cls, bundle: Bundle, *, device: str, store: PlanStore | None = None
+    ) -> "TensorRtBackend":
+        """Find the GPU, and the module that serves it.
+
+        Args:
+            bundle: holds the graphs.
+            device: cuda with an index.
+            store: of plans; the user's own where None.
+
+        Raises:
+            BackendUnavailable: there is no such GPU, or no module that serves it.
+            PlanError: the folder of plans is not the user's alone.
+        """
+        gpu = gpu_of(device)
+        store = PlanStore() if store is None else store
+        weights = bundle.manifest.files[bundle.manifest.weights].sha256
+        keys = [record.key for record in store.records()[0]]
+        compiled = {key.module for key in keys if key.weights_sha256 == weights}
+        library = preferred(gpu.target, compiled)
+        target = gpu.target if library.targets else gpu.itself
+        return cls(bundle, library, target, CudaLane(device), store)
+
+    @property
+    def room(self) -> Room:
+        """Half of the GPU's free memory, and as many rows as the plans of open loops take."""
+        most = [
+            session.most_rows()
+            for session in self._sessions.values()
+            if any(spec.name == "observed" for spec in session.signature.inputs)
+        ]
+        return Room(self._lane.free() // 2, min(most, default=HOST_ROOM.rows))
+
+    @property
+    def memory(self) -> GpuMemory:
+        """Bytes of the GPU that plans and loops take."""
+        total = GpuMemory(0, 0, 0)
+        for session in self._sessions.values():
+            total += session.memory
+        return total
+
+    def session(self, graph: str) -> TensorRtSession:
+        """Load a plan of a graph.
+
+        Raises:
+            BundleError: the bundle has no such graph.
+            PlanError: no plan serves it here; the message says what makes one.
+        """
+        bundle = self._bundle
+        bundle.graph_file(graph, "portable")
+        choice = PlanChoice(self._wanted(graph), tuple(self._store.records()[0]), bundle.path)
+        self._sessions[graph] = TensorRtSession(
+            bundle.manifest.graphs[graph].signature,
+            choice,
+            self._store,
+            self._library,
+            self._lane,
+            bundle.manifest.data.levels,
+        )
+        return self._sessions[graph]
+
+    def of(self, bundle: Bundle) -> "TensorRtBackend":
+        return TensorRtBackend(bundle, self._library, self._target, self._lane, self._store)
+
+    def _wanted(self, graph: str) -> Wanted:
+        manifest = self._bundle.manifest
+        forms = manifest.graphs[graph].files
+        return Wanted(
+            graph=graph,
+            graph_sha256=tuple(
+                manifest.files[file].sha256 for form, file in forms.items() if form != _FOREIGN
+            ),
+            weights_sha256=manifest.files[manifest.weights].sha256,
+            module=self._library.name,
+            version=self._library.version,
+            target=self._target,
+        )
+
+
+def gpu_of(device: str) -> Gpu:
+    """The GPU of a device, as plans are compiled for it.
+
+    Raises:
+        BackendUnavailable: there is none, or nothing that would run plans on it.
+    """
+    if device == "cpu":
+        raise BackendUnavailable("backend 'tensorrt' runs on a CUDA GPU: device 'cuda'")
+    if not installed():
+        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL['tensorrt']}")
+    if not torch.cuda.is_available():
+        raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
+    index = torch.device(device).index or 0
+    if index >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise BackendUnavailable(f"device {device!r}: expected one of {count} CUDA GPUs")
+    major, minor = torch.cuda.get_device_capability(index)
+    drivers = [gpu.driver for gpu in gpus()]
+    return Gpu(
+        name=torch.cuda.get_device_name(index),
+        target=f"sm_{major}{minor}",
+        memory=f"{torch.cuda.mem_get_info(index)[1] // 2**20} MiB",
+        driver=drivers[0] if drivers else "unknown",
+    )
+
+
+def survey() -> tuple[list[str], str, str]:
+    """Where plans would run here.
+
+    Returns:
+        devices; the modules and their releases; and, for people, what is to be done.
+
+    Raises:
+        BackendUnavailable: a module that is installed does not load.
+    """
+    libraries = [opened(name) for name in installed()]
+    count = torch.cuda.device_count()
+    targets = ["sm_{}{}".format(*torch.cuda.get_device_capability(i)) for i in range(count)]
+    devices = [
+        f"cuda:{index}"
+        for index, target in enumerate(targets)
+        if any(library.serves(target) for library in libraries)
+    ]
+    versions = ", ".join(f"{library.name} {library.version}" for library in libraries)
+    if devices:
+        return devices, versions, f"{versions}: runs what `ancestral compile` makes"
+    served = "; ".join(
+        f"{library.name} {library.version} serves "
+        f"{', '.join(library.targets) or 'the GPU that it compiles on'}"
+        for library in libraries
+    )
+    here = ", ".join(targets) or "none"
+    return [], versions, f"needs a GPU that it serves ({served}), got {here}: {INSTALL['tensorrt']}"

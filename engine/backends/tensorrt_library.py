@@ -1,0 +1,175 @@
+"""The TensorRT that is installed: which of the two modules, for which GPUs, how engines are run."""
+
+import functools
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ancestral.engine.backends import INSTALL, is_there
+from ancestral.engine.backends.tensorrt_api import (
+    Engine,
+    JustInTime,
+    JustInTimeConfig,
+    RuntimeConfig,
+    TellsTargets,
+    TensorRt,
+)
+from ancestral.errors import BackendUnavailable
+from ancestral.plan_key import Module
+
+MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
+DATA_CENTER = frozenset({"sm_80", "sm_90", "sm_100", "sm_103"})
+"""A100, H100 and H200, B200 and B300."""
+_REMEMBERED = 8
+"""Errors of the library that a message may repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A module of TensorRT, imported.
+
+    Attributes:
+        name: of the module.
+        api: the module.
+    """
+
+    name: Module
+    api: TensorRt
+
+    @property
+    def version(self) -> str:
+        """Its release, in full."""
+        return str(self.api.__version__)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The GPUs that it serves, sm_89 say; empty where it serves the GPU that it compiles on.
+
+        Asked of the module: a release that serves more GPUs is used for them.
+        """
+        if not isinstance(self.api, TellsTargets):
+            return ()
+        names = self.api.ComputeCapability.__members__
+        return tuple(f"sm_{name[2:]}" for name in names if name.startswith("SM"))
+
+    def serves(self, target: str) -> bool:
+        """Whether its plans run on such a GPU."""
+        return not self.targets or target in self.targets
+
+    @property
+    def log(self) -> Any:
+        """The logger of the module: one for the process, as TensorRT wants it."""
+        return _log(self.api)
+
+    def told(self) -> str:
+        """What the module said last of errors; it is forgotten then."""
+        said = "; ".join(self.log.errors)
+        self.log.errors.clear()
+        return said or "it gave no reason"
+
+    def config(self, engine: Engine, cache: Any, *, loop: bool) -> RuntimeConfig:
+        """How a context of an engine is made: its scratch memory is ours.
+
+        A module that compiles kernels at run time must not change them within a run: they are
+        compiled for the shape of a loop when that first runs, and for no shape in particular
+        elsewhere, where each call may have another. Graphs of a loop are captured by us: one of
+        ours holds many steps, one of the module's a single one.
+
+        Args:
+            engine: of which it is.
+            cache: for kernels that are compiled, as `new_cache` makes it.
+            loop: whether one shape is run very often.
+        """
+        config = engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(
+            self.api.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
+        if isinstance(self.api, JustInTime) and isinstance(config, JustInTimeConfig):
+            config.cuda_graph_strategy = self.api.CudaGraphStrategy.DISABLED
+            strategies = self.api.DynamicShapesKernelSpecializationStrategy
+            config.dynamic_shapes_kernel_specialization_strategy = (
+                strategies.EAGER if loop else strategies.NONE
+            )
+            if cache is not None:
+                config.set_runtime_cache(cache)
+        return config
+
+
+def new_cache(engine: Engine) -> Any:
+    """For kernels that are compiled at run time, so that contexts share them; else None."""
+    config = engine.create_runtime_config()
+    return config.create_runtime_cache() if isinstance(config, JustInTimeConfig) else None
+
+
+def installed() -> tuple[Module, ...]:
+    """The modules that are here; a folder of type stubs alone is none."""
+    return tuple(name for name in MODULES if is_there(name))
+
+
+def preferred(target: str, compiled: Collection[Module]) -> Library:
+    """The module that runs plans on a GPU.
+
+    Of two that serve it, the one that plans were compiled with; then `tensorrt` in a data center,
+    and `tensorrt_rtx` elsewhere.
+
+    Args:
+        target: of the GPU.
+        compiled: modules that plans of the bundle are kept of.
+
+    Raises:
+        BackendUnavailable: none is installed, or none that serves the GPU.
+    """
+    names = installed() if target in DATA_CENTER else tuple(reversed(installed()))
+    if not names:
+        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL['tensorrt']}")
+    for name in sorted(names, key=lambda name: name not in compiled):
+        library = opened(name)
+        if library.serves(target):
+            return library
+    raise BackendUnavailable(
+        f"backend 'tensorrt': {library.name} {library.version} serves GPUs "
+        f"{', '.join(library.targets)}, and here is {target}: there `tensorrt` runs: "
+        f"pip install 'ancestral[tensorrt]'"
+    )
+
+
+def opened(name: Module) -> Library:
+    """A module that is installed.
+
+    Raises:
+        BackendUnavailable: it does not load.
+    """
+    try:
+        return Library(name, _imported(name))
+    except (ImportError, OSError, AttributeError) as error:
+        raise BackendUnavailable(
+            f"backend 'tensorrt': {name} is installed, but does not load ({error}): "
+            f"{INSTALL['tensorrt']}"
+        ) from error
+
+
+def _imported(name: Module) -> TensorRt:
+    if name == "tensorrt":
+        import tensorrt
+
+        return cast(TensorRt, tensorrt)
+    import tensorrt_rtx
+
+    return cast(TensorRt, tensorrt_rtx)
+
+
+@functools.cache
+def _log(api: TensorRt) -> Any:
+    """A logger that remembers the last errors."""
+
+    class Log(api.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            api.ILogger.__init__(self)
+            self.errors: deque[str] = deque(maxlen=_REMEMBERED)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity.name in {"ERROR", "INTERNAL_ERROR"}:
+                self.errors.append(message.strip())
+
+    return Log()

@@ -1,0 +1,271 @@
+"""A plan on a GPU: its engine, the scratch memory that it computes in, and contexts over both."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ancestral.engine.backends.cuda_graphs import Lane
+from ancestral.engine.backends.tensorrt_api import (
+    Dims,
+    Engine,
+    ExecutionContext,
+    Runtime,
+    TellsAliases,
+    TellsCapture,
+    TellsValidity,
+    TellsWeights,
+)
+from ancestral.engine.backends.tensorrt_library import Library, new_cache
+from ancestral.errors import PlanError
+from ancestral.plan_store import PlanRecord
+from ancestral.signature import GraphSignature, TensorSpec, Update
+
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "INT64": "int64",
+    "INT32": "int32",
+    "BOOL": "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMemory:
+    """Bytes of a GPU that are in use.
+
+    Attributes:
+        weights: of the engines.
+        scratch: in which their layers compute.
+        tensors: of the loops that are bound: what is given and carried.
+    """
+
+    weights: int
+    scratch: int
+    tensors: int
+
+    def __add__(self, other: "GpuMemory") -> "GpuMemory":
+        return GpuMemory(
+            self.weights + other.weights,
+            self.scratch + other.scratch,
+            self.tensors + other.tensors,
+        )
+
+
+class LoadedPlan:
+    """A plan that was loaded, and is what its record says.
+
+    Its contexts compute in the same scratch memory: they run in one lane, one after another.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        record: PlanRecord,
+        plan: bytes,
+        signature: GraphSignature,
+        lane: Lane,
+    ) -> None:
+        """Load the engine onto the GPU of the lane.
+
+        Args:
+            library: that made the plan.
+            record: of the plan.
+            plan: its bytes, which the store has checked.
+            signature: of the graph that it was made of.
+            lane: where it runs.
+
+        Raises:
+            PlanError: the library refuses it, or it takes or gives something else than its graph.
+        """
+        self.record, self.signature, self.lane, self.library = record, signature, lane, library
+        self._name = f"plan {record.key.digest[:12]} of graph {record.key.graph!r}"
+        with lane.active():
+            self._runtime = library.api.Runtime(library.log)
+            self.engine = self._loaded(self._runtime, plan)
+            problems = list(_differences(self.engine, signature)) or list(_other_profiles(self))
+            if problems:
+                raise PlanError(
+                    f"{self._name} is not what its graph is: {'; '.join(problems)}: remove it with "
+                    f"`ancestral plans --remove {record.key.digest[:12]}` and compile it again"
+                )
+            self.in_place = self._aliases()
+            self._scratch = lane.empty((max(1, self.engine.device_memory_size_v2),), torch.uint8)
+            self._cache = new_cache(self.engine)
+        weighs = self.engine.get_engine_stat() if isinstance(self.engine, TellsWeights) else 0
+        self.memory = GpuMemory(weighs if weighs > 0 else len(plan), self._scratch.numel(), 0)
+
+    def context(self, profile: int, *, loop: bool) -> "Context":
+        """A new way through the engine.
+
+        Args:
+            profile: whose sizes it will have.
+            loop: whether one shape is run very often.
+
+        Raises:
+            PlanError: the library refuses.
+        """
+        config = self.library.config(self.engine, self._cache, loop=loop)
+        context = self.engine.create_execution_context(config)
+        self.must(context is not None, "make a context of")
+        context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
+        self.must(
+            context.set_optimization_profile_async(profile, self.lane.handle),
+            f"take profile {profile} of",
+        )
+        return Context(self, context)
+
+    def must(self, done: bool, what: str) -> None:
+        """Raise what the library says where it did not do something.
+
+        Raises:
+            PlanError: it did not.
+        """
+        if not done:
+            library = self.library
+            raise PlanError(
+                f"{library.name} {library.version} cannot {what} {self._name}: {library.told()}"
+            )
+
+    def _loaded(self, runtime: Runtime, plan: bytes) -> Engine:
+        """The engine of the plan's bytes; host code in it is never allowed."""
+        if isinstance(runtime, TellsValidity):
+            verdict, *found = runtime.get_engine_validity(plan)
+            told = ", ".join(map(str, found))
+            self.must(verdict.name != "INVALID", f"serve this GPU (diagnostics: {told}) with")
+        engine = runtime.deserialize_cuda_engine(plan)
+        self.must(engine is not None, "load")
+        return engine
+
+    def _aliases(self) -> frozenset[str]:
+        """Carried inputs that the library appends to where they are: it says so itself.
+
+        Raises:
+            PlanError: it would write what the loop still needs.
+        """
+        if not isinstance(self.engine, TellsAliases):
+            return frozenset(self.record.in_place)
+        fed = {pair.output: pair for pair in self.signature.carried}
+        found = set()
+        for spec in self.signature.outputs:
+            source = self.engine.get_aliased_input_tensor(spec.name)
+            if not source:
+                continue
+            pair = fed.get(spec.name)
+            if pair is None or pair.input != source or pair.update is not Update.APPEND:
+                raise PlanError(
+                    f"{self._name} writes output {spec.name!r} over input {source!r}, which is no "
+                    f"append: compile it again with another release of {self.library.name}"
+                )
+            found.add(source)
+        return frozenset(found)
+
+
+class Context:
+    """One way through an engine: shapes, then addresses, then runs."""
+
+    def __init__(self, plan: LoadedPlan, context: ExecutionContext) -> None:
+        """A context whose profile is chosen; see `LoadedPlan.context`."""
+        self._plan, self._context = plan, context
+
+    def shape(self, sizes: Mapping[str, int]) -> None:
+        """Set the sizes of the named axes, which the profile holds.
+
+        Raises:
+            PlanError: the library refuses them, or makes other shapes of them.
+        """
+        signature = self._plan.signature
+        for spec in signature.inputs:
+            shape = spec.shape(sizes)
+            self._plan.must(
+                self._context.set_input_shape(spec.name, shape), f"take {spec.name} {shape} in"
+            )
+        missing = self._context.infer_shapes()
+        self._plan.must(not missing, f"tell the shapes of {missing} in")
+        for spec in signature.outputs:
+            got = lengths(self._context.get_tensor_shape(spec.name))
+            if got != spec.shape(sizes):
+                raise PlanError(f"{spec.name}: expected {spec.shape(sizes)}, the plan makes {got}")
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> None:
+        """Say where every input and output is; whoever calls keeps them there.
+
+        Raises:
+            PlanError: the library refuses an address.
+        """
+        for name, tensor in tensors.items():
+            self._plan.must(
+                self._context.set_tensor_address(name, tensor.data_ptr()),
+                f"take the address of {name} in",
+            )
+
+    def run(self) -> None:
+        """Enqueue one run in the lane.
+
+        Raises:
+            PlanError: the library refuses.
+        """
+        self._plan.must(self._context.execute_async_v3(self._plan.lane.handle), "run")
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a run, as it would be now, can be captured in a CUDA graph."""
+        if not isinstance(self._context, TellsCapture):
+            return True
+        return self._context.is_stream_capturable(self._plan.lane.handle)
+
+
+def lengths(shape: Dims) -> tuple[int, ...]:
+    """A shape of the library's as a tuple."""
+    return tuple(int(shape[axis]) for axis in range(len(shape)))
+
+
+def _differences(engine: Engine, signature: GraphSignature) -> Iterator[str]:
+    """Where an engine takes or gives something else than a signature says, in words."""
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    specs = {
+        spec.name: (mode, spec)
+        for mode, side in (("INPUT", signature.inputs), ("OUTPUT", signature.outputs))
+        for spec in side
+    }
+    for name in sorted(set(names) ^ set(specs)):
+        yield f"{name}: {'is no tensor of the graph' if name in names else 'is not in the plan'}"
+    for name in (name for name in names if name in specs):
+        mode, spec = specs[name]
+        found = engine.get_tensor_mode(name).name
+        if found != mode:
+            yield f"{name}: expected an {mode.lower()}, got {found}"
+        dtype = engine.get_tensor_dtype(name).name
+        if _DTYPES.get(dtype) != spec.dtype:
+            yield f"{name}: expected {spec.dtype}, got {_DTYPES.get(dtype, dtype)}"
+        if not _fits(spec, lengths(engine.get_tensor_shape(name))):
+            got = lengths(engine.get_tensor_shape(name))
+            yield f"{name}: expected axes {spec.axes}, got {got}"
+        if engine.get_tensor_location(name).name != "DEVICE":
+            yield f"{name}: expected to be read on the GPU, got the host"
+
+
+def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    return len(shape) == len(spec.axes) and all(
+        isinstance(axis, str) or size in (-1, axis)
+        for axis, size in zip(spec.axes, shape, strict=True)
+    )
+
+
+def _other_profiles(plan: LoadedPlan) -> Iterator[str]:
+    """Where the engine's profiles are not those of the record, in words."""
+    engine, profiles = plan.engine, plan.record.key.profiles
+    if engine.num_optimization_profiles != len(profiles):
+        yield f"expected {len(profiles)} profiles, got {engine.num_optimization_profiles}"
+        return
+    for index, profile in enumerate(profiles):
+        for spec in plan.signature.inputs:
+            expected = [
+                spec.shape({axis: sizes[which] for axis, sizes in profile.items()})
+                for which in range(3)
+            ]
+            got = [lengths(each) for each in engine.get_tensor_profile_shape(spec.name, index)]
+            if got != expected and any(isinstance(axis, str) for axis in spec.axes):
+                yield f"{spec.name}, profile {index}: expected {expected}, got {got}"

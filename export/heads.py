@@ -1,0 +1,70 @@
+"""Where the heads of a graph are: the last products with weights before its results."""
+
+from collections.abc import Callable, Collection
+from typing import TypeGuard
+
+import onnx_ir
+from onnx_ir import DataType
+
+PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum", "Conv", "ConvTranspose", "GRU", "LSTM", "RNN"})
+"""What may be a head."""
+_MOVES = frozenset(
+    {"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Slice", "Split", "Concat", "Expand"}
+    | {"Gather", "GatherND", "GatherElements", "Identity", "Flatten"}
+)
+"""A rearranged weight is one."""
+_SIZES = frozenset({"Shape", "Size"})
+_FLOATING = frozenset({DataType.FLOAT, DataType.FLOAT16, DataType.BFLOAT16})
+
+
+def before_results(
+    graph: onnx_ir.Graph, caches: Collection[str], is_weight: Callable[[onnx_ir.Value | None], bool]
+) -> set[onnx_ir.Node]:
+    """The nodes between results and the last products with weights, these products too.
+
+    A look-up in a weight is none of them: nothing is lost by widening what it gives.
+
+    Args:
+        graph: in any type.
+        caches: outputs that are no results.
+        is_weight: whether a value is a weight, however moved about.
+    """
+    found: set[onnx_ir.Node] = set()
+    ahead = [value.producer() for value in graph.outputs if value.name not in caches]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in found or node.op_type in _SIZES:
+            continue
+        if any(map(is_weight, node.outputs)):
+            continue
+        found.add(node)
+        if node.op_type not in PRODUCTS or not any(map(is_weight, node.inputs)):
+            ahead += [value.producer() for value in node.inputs if value is not None]
+    return found
+
+
+def is_rearrangement(
+    value: onnx_ir.Value | None, is_weight: Callable[[onnx_ir.Value], bool]
+) -> bool:
+    """Whether a value is a weight, or a weight that is moved about or looked up in."""
+    if value is None or is_weight(value):
+        return value is not None
+    node = value.producer()
+    floats = [] if node is None else [each for each in node.inputs if is_float(each)]
+    return (
+        node is not None
+        and node.op_type in _MOVES
+        and bool(floats)
+        and all(is_rearrangement(each, is_weight) for each in floats)
+    )
+
+
+def is_float(value: onnx_ir.Value | None) -> TypeGuard[onnx_ir.Value]:
+    """Whether a value is of a floating type that a bundle may have."""
+    return value is not None and value.dtype in _FLOATING
+
+
+def kind(value: onnx_ir.Value) -> DataType:
+    """The type of a value that has one."""
+    assert value.dtype is not None, value
+    return value.dtype

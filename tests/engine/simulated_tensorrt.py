@@ -1,0 +1,457 @@
+"""TensorRT without a GPU: the library's objects as far as the run path uses them, on host memory.
+
+A plan is JSON that names an ONNX file, which ONNX Runtime runs. Tensors are read and written at raw
+addresses, and in the order that hurts most: results are overwritten before any input is read, but
+for caches that are appended in place, which have to share memory. What the library refuses, this
+refuses, and says why to the logger. A test holds every name here against the real module.
+"""
+
+import contextlib
+import ctypes
+import enum
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ancestral.plan_key import Module
+from ancestral.signature import GraphSignature
+
+ALIGNMENT = 256
+SCRATCH = 4096
+_POISON = 0xFF
+"""NaN in floats, -1 in integers."""
+_NO_INDEX = (
+    ort.capi.onnxruntime_pybind11_state.Fail,
+    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+    ort.capi.onnxruntime_pybind11_state.RuntimeException,
+)
+_TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64"}
+
+
+class Stream:
+    """What is enqueued here is done at once, or recorded while a graph is captured."""
+
+    def __init__(self) -> None:
+        self.handle = 0x5EED
+        self.just_in_time = False
+        self.recorded: list[Callable[[], None]] | None = None
+
+
+class SimulatedGraphs:
+    """Graphs of calls."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.graphs: dict[object, list[Callable[[], None]]] = {}
+        self.replayed: list[object] = []
+
+    def launch(self, key: object, work: Callable[[], None]) -> None:
+        if key not in self.graphs:
+            self.stream.recorded = []
+            try:
+                work()
+                self.graphs[key] = self.stream.recorded
+            finally:
+                self.stream.recorded = None
+        for call in self.graphs[key]:
+            call()
+        self.replayed.append(key)
+
+
+class SimulatedLane:
+    """Host memory whose addresses are as a GPU's, full of garbage."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.stream = Stream()
+        self.depth = 0
+        self.made: list[SimulatedGraphs] = []
+
+    @property
+    def handle(self) -> int:
+        return self.stream.handle
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        assert self.depth, "memory of another stream"
+        size = int(np.prod(shape)) * dtype.itemsize
+        whole = torch.full((size + ALIGNMENT,), _POISON, dtype=torch.uint8)
+        start = -whole.data_ptr() % ALIGNMENT
+        return whole[start : start + size].view(dtype).view(tuple(shape))
+
+    def free(self) -> int:
+        return 2**30
+
+    def graphs(self) -> SimulatedGraphs:
+        self.made.append(SimulatedGraphs(self.stream))
+        return self.made[-1]
+
+
+class DataType(enum.Enum):
+    FLOAT, HALF, BF16, INT64 = range(4)
+
+
+class TensorIOMode(enum.Enum):
+    INPUT, OUTPUT = range(2)
+
+
+class TensorLocation(enum.Enum):
+    DEVICE, HOST = range(2)
+
+
+class EngineValidity(enum.Enum):
+    VALID, SUBOPTIMAL, INVALID = range(3)
+
+
+class CudaGraphStrategy(enum.Enum):
+    DISABLED, WHOLE_GRAPH_CAPTURE = range(2)
+
+
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY, EAGER, NONE = range(3)
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
+
+
+class ComputeCapability(enum.Enum):
+    NONE, CURRENT, SM75, SM80, SM86, SM89 = range(6)
+
+
+class Severity(enum.Enum):
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+
+class ILogger:
+    def log(self, severity: Severity, message: str) -> None:
+        raise NotImplementedError
+
+
+class Dims:
+    """Lengths of axes; no Iterable to a type checker, as the real one."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self._shape = tuple(shape)
+
+    def __len__(self) -> int:
+        return len(self._shape)
+
+    def __getitem__(self, index: int) -> int:
+        return self._shape[index]
+
+
+class IRuntimeCache:
+    pass
+
+
+class IRuntimeConfig:
+    def __init__(self) -> None:
+        self._strategy = ExecutionContextAllocationStrategy.STATIC
+
+    def set_execution_context_allocation_strategy(
+        self, strategy: ExecutionContextAllocationStrategy
+    ) -> None:
+        self._strategy = strategy
+
+
+class JustInTimeConfig(IRuntimeConfig):
+    """Of `tensorrt_rtx`."""
+
+    cuda_graph_strategy = CudaGraphStrategy.DISABLED
+    dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+
+    def create_runtime_cache(self) -> IRuntimeCache:
+        return IRuntimeCache()
+
+    def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
+        return isinstance(cache, IRuntimeCache)
+
+
+class ICudaEngine:
+    """What a plan says, and how it computes."""
+
+    device_memory_size_v2 = SCRATCH
+    num_io_tensors = num_optimization_profiles = 0
+
+    def __init__(self, plan: Mapping[str, Any], logger: ILogger, stream: Stream) -> None:
+        self._signature = GraphSignature.model_validate(plan["signature"])
+        self._profiles = plan["profiles"]
+        self._in_place = {
+            pair.output: pair.input
+            for pair in self._signature.carried
+            if pair.input in plan["in_place"]
+        }
+        self._logger, self._stream = logger, stream
+        self._onnx = session(plan["onnx"])
+        self._specs = {s.name: s for s in (*self._signature.inputs, *self._signature.outputs)}
+        self.num_io_tensors = len(self._specs)
+        self.num_optimization_profiles = len(self._profiles)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._specs)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        given = name in {spec.name for spec in self._signature.inputs}
+        return TensorIOMode.INPUT if given else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType[_TYPES[self._specs[name].dtype]]
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        return Dims([-1 if isinstance(a, str) else a for a in self._specs[name].axes])
+
+    def get_tensor_location(self, name: str) -> TensorLocation:
+        return TensorLocation.DEVICE
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
+        profile = self._profiles[profile_index]
+        return [
+            Dims(self._specs[name].shape({axis: sizes[i] for axis, sizes in profile.items()}))
+            for i in range(3)
+        ]
+
+    def get_aliased_input_tensor(self, name: str) -> str | None:
+        return self._in_place.get(name)
+
+    def get_engine_stat(self) -> int:
+        return 1000
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return JustInTimeConfig() if self._stream.just_in_time else IRuntimeConfig()
+
+    def create_execution_context(self, runtime_config: IRuntimeConfig) -> "IExecutionContext":
+        kind = JustInTimeContext if self._stream.just_in_time else IExecutionContext
+        return kind(self, runtime_config)
+
+    def _compute(
+        self, shapes: Mapping[str, tuple[int, ...]], at: Mapping[str, int], scratch: int
+    ) -> None:
+        """Read, compute and write; results are spoilt before anything is read."""
+        places = {
+            name: _memory(at[name], shapes[name], spec.dtype) for name, spec in self._specs.items()
+        }
+        _memory(scratch, (SCRATCH,), "uint8")[...] = _POISON
+        for spec in self._signature.outputs:
+            if spec.name not in self._in_place:
+                places[spec.name].view(np.uint8)[...] = _POISON
+        given = {spec.name: places[spec.name].copy() for spec in self._signature.inputs}
+        names = [spec.name for spec in self._signature.outputs]
+        # What is spoilt may be no index: the library would read elsewhere, and go on.
+        with contextlib.suppress(*_NO_INDEX):
+            for name, array in zip(names, self._onnx.run(names, given), strict=True):
+                places[name][...] = array
+
+
+class IExecutionContext:
+    def __init__(self, engine: ICudaEngine, config: IRuntimeConfig) -> None:
+        self._engine, self._config = engine, config
+        self._profile: int | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._at: dict[str, int] = {}
+        self._scratch = 0
+        self._warm = False
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        if size < SCRATCH or memory % ALIGNMENT:
+            self._refuse(f"scratch memory: {size} bytes at {memory}")
+        else:
+            self._scratch = memory
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        if stream_handle != self._engine._stream.handle:
+            return self._refuse("the profile is switched on another stream")
+        self._profile, self._shapes, self._warm = profile_index, {}, False
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if self._profile is None:
+            return self._refuse("no profile was chosen")
+        least, _, most = self._engine.get_tensor_profile_shape(name, self._profile)
+        limits = zip(least._shape, shape, most._shape, strict=True)
+        if not all(low <= size <= high for low, size, high in limits):
+            return self._refuse(f"{name}: {shape} is outside of profile {self._profile}")
+        self._warm = self._warm and self._shapes.get(name) == shape
+        self._shapes[name] = shape
+        return True
+
+    def infer_shapes(self) -> list[str]:
+        return [s.name for s in self._engine._signature.inputs if s.name not in self._shapes]
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        return Dims(self._all_shapes()[name])
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        if name not in self._engine._specs or memory % ALIGNMENT or not memory:
+            return self._refuse(f"{name}: address {memory} is none, or not aligned")
+        self._at[name] = memory
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        engine, stream = self._engine, self._engine._stream
+        if stream_handle != stream.handle:
+            return self._refuse("another stream")
+        missing = [name for name in engine._specs if name not in self._at]
+        if missing or self.infer_shapes() or not self._scratch:
+            return self._refuse(f"no address of {missing}, no shape of {self.infer_shapes()}")
+        for output, given in engine._in_place.items():
+            if self._at[output] != self._at[given]:
+                return self._refuse(f"{output} has to be where {given} is")
+        call = functools.partial(engine._compute, self._all_shapes(), dict(self._at), self._scratch)
+        if stream.recorded is None:
+            call()
+            self._warm = True
+            return True
+        if not self._capturable:
+            return self._refuse("a capture before the first run")
+        stream.recorded.append(call)
+        return True
+
+    @property
+    def _capturable(self) -> bool:
+        own = self._config._strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        return self._warm and own and not self._changes
+
+    @property
+    def _changes(self) -> bool:
+        """Whether kernels are replaced while it runs."""
+        lazy = DynamicShapesKernelSpecializationStrategy.LAZY
+        config = self._config
+        return (
+            isinstance(config, JustInTimeConfig)
+            and config.dynamic_shapes_kernel_specialization_strategy is lazy
+        )
+
+    def _all_shapes(self) -> dict[str, tuple[int, ...]]:
+        signature = self._engine._signature
+        sizes = {
+            axis: size
+            for spec in signature.inputs
+            for axis, size in zip(spec.axes, self._shapes[spec.name], strict=True)
+            if isinstance(axis, str)
+        }
+        return {spec.name: spec.shape(sizes) for spec in self._engine._specs.values()}
+
+    def _refuse(self, why: str) -> bool:
+        self._engine._logger.log(Severity.ERROR, why)
+        return False
+
+
+class JustInTimeContext(IExecutionContext):
+    """Of `tensorrt_rtx`."""
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return self._capturable and stream == self._engine._stream.handle
+
+
+class Runtime:
+    def __init__(self, logger: ILogger, stream: Stream) -> None:
+        self._logger, self._stream = logger, stream
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        try:
+            return ICudaEngine(json.loads(serialized_engine), self._logger, self._stream)
+        except (ValueError, KeyError) as error:
+            self._logger.log(Severity.ERROR, f"no plan: {error}")
+            return None
+
+
+class JustInTimeRuntime(Runtime):
+    """Of `tensorrt_rtx`."""
+
+    def get_engine_validity(self, buffer: bytes) -> tuple[EngineValidity, int]:
+        return (EngineValidity.VALID if buffer[:1] == b"{" else EngineValidity.INVALID), 0
+
+
+class TensorRt:
+    """The module `tensorrt`."""
+
+    __version__ = "0.0.0.0"
+    ILogger = ILogger
+    ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
+
+    def __init__(self, stream: Stream) -> None:
+        stream.just_in_time = False
+        self.Runtime = functools.partial(Runtime, stream=stream)
+
+
+class TensorRtRtx(TensorRt):
+    """The module `tensorrt_rtx`."""
+
+    CudaGraphStrategy = CudaGraphStrategy
+    DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy
+    ComputeCapability = ComputeCapability
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        stream.just_in_time = True
+        self.Runtime = functools.partial(JustInTimeRuntime, stream=stream)
+
+
+SIMULATED: Mapping[Module, type[TensorRt]] = {"tensorrt": TensorRt, "tensorrt_rtx": TensorRtRtx}
+COMMON: Mapping[str, type] = {
+    each.__name__: each
+    for each in (
+        *(Runtime, ICudaEngine, IExecutionContext, IRuntimeConfig, ILogger, Dims, DataType),
+        *(TensorIOMode, TensorLocation, ExecutionContextAllocationStrategy),
+    )
+}
+"""What stands for which class of either module."""
+JUST_IN_TIME: Mapping[str, type] = {
+    "Runtime": JustInTimeRuntime,
+    "IExecutionContext": JustInTimeContext,
+    "IRuntimeConfig": JustInTimeConfig,
+    "IRuntimeCache": IRuntimeCache,
+    "EngineValidity": EngineValidity,
+    "CudaGraphStrategy": CudaGraphStrategy,
+    "DynamicShapesKernelSpecializationStrategy": DynamicShapesKernelSpecializationStrategy,
+    "ComputeCapability": ComputeCapability,
+}
+"""And of `tensorrt_rtx` alone."""
+
+
+@functools.cache
+def session(file: str) -> ort.InferenceSession:
+    """What computes a graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def simulated_plan(
+    onnx: Path, signature: GraphSignature, profiles: Any, in_place: Sequence[str]
+) -> bytes:
+    """A plan of this library."""
+    values = {
+        "onnx": str(onnx),
+        "signature": signature.model_dump(mode="json"),
+        "profiles": profiles,
+        "in_place": list(in_place),
+    }
+    return json.dumps(values).encode()
+
+
+def _memory(address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The numbers at an address."""
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    raw = (ctypes.c_uint8 * size).from_address(address)
+    return np.frombuffer(raw, np.uint8).view(kind).reshape(shape)

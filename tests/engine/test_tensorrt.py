@@ -1,0 +1,413 @@
+"""The backend on TensorRT: its own sessions and loops over a simulated library, without a GPU."""
+
+import sys
+import types
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ancestral.bundle import Bundle
+from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, loop
+from ancestral.engine.backends import tensorrt_loop
+from ancestral.engine.backends.cuda_graphs import STEPS
+from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
+from ancestral.engine.backends.tensorrt_library import (
+    MODULES,
+    installed,
+    opened,
+    preferred,
+)
+from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
+from ancestral.engine.backends.tensorrt_session import TensorRtSession
+from ancestral.engine.noise import Noise
+from ancestral.errors import BackendUnavailable, InvalidInput, PlanError
+from ancestral.plan_store import PLAN, PlanStore
+from tests.conftest import Load
+from tests.engine import simulated_plans
+from tests.engine.long_run import long_run
+from tests.engine.simulated_plans import backend, compiled, engine
+from tests.engine.simulated_tensorrt import COMMON, SimulatedLane, TensorRt, simulated_plan
+from tests.laws.laws import assert_close, limits
+from tests.toys import TOYS
+
+Bundles = Callable[..., Path]
+SEED = 3
+
+
+@pytest.fixture
+def tiny(tiny_bundle: Path, tmp_path: Path) -> AutoregressiveEngine:
+    made = engine(tiny_bundle, tmp_path)
+    assert isinstance(made, AutoregressiveEngine)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("toy", "dtype"),
+    [
+        *((toy, "float32") for toy in TOYS),
+        *((toy, "float16") for toy in ("tiny", "gru")),
+    ],
+)
+def test_verify(bundles: Bundles, tmp_path: Path, toy: str, dtype: str) -> None:
+    """Every graph and every loop: caches appended in place, rings and states that take turns."""
+    made = engine(bundles(toy, dtype), tmp_path)
+    report = made.verify()
+    assert report.passed, report.failures
+    assert report.unexplained == 0
+    assert (report.backend, report.dtype) == ("tensorrt", dtype)
+
+
+@pytest.mark.parametrize("toy", ["bernoulli", "codes"])
+def test_verify_latent(bundles: Bundles, tmp_path: Path, toy: str) -> None:
+    """Plans that take 3 rows of 2 latents: the rest in pieces along both."""
+    made = engine(bundles(toy), tmp_path, batch=(1, 2, 3), latents=(1, 1, 2))
+    assert made.compare().passed
+    assert isinstance(made, LatentEngine)
+    x = made.sample(5, labels=0 if toy == "codes" else None).x
+    expected = LatentEngine.load(bundles(toy), threads=1).bound(x, k=5, labels=None)
+    got = made.bound(x, k=5) if toy == "bernoulli" else None
+    if got is not None:
+        np.testing.assert_allclose(got.iwae, expected.iwae, rtol=1e-5)
+
+
+@pytest.mark.parametrize("toy", ["tiny", "gru", "wavenet"])
+def test_samples_are_those_of_torch(bundles: Bundles, load: Load, tmp_path: Path, toy: str) -> None:
+    """Batches of 4 and a rest, an odd number of steps: the samples of the reference."""
+    made, torch_engine = engine(bundles(toy), tmp_path, batch=(1, 2, 4)), load(toy, "torch")
+    assert isinstance(made, AutoregressiveEngine)
+    assert isinstance(torch_engine, AutoregressiveEngine)
+    labels = None if made.data.num_classes is None else np.arange(10) % 2
+    got, expected = (each.sample(10, labels=labels, seed=SEED) for each in (made, torch_engine))
+    assert np.array_equal(got.x, expected.x)
+    assert_close(got.log_prob, expected.log_prob, limits(torch_engine).nats, "log p")
+    again = made.log_prob(got.x, labels)
+    assert_close(got.log_prob, again, limits(torch_engine).nats, "log p in pieces of 4")
+
+
+def test_filtered_and_completed(tiny: AutoregressiveEngine, load: Load) -> None:
+    """Rows that are copied between steps, values that are forced first and later."""
+    reference = load("tiny", "torch")
+    assert isinstance(reference, AutoregressiveEngine)
+    sampling = Sampling(0.7, top_k=2)
+    observed = np.full((3, 3), -1)
+    observed[0], observed[2, 1] = [1, 2, 0], 1
+    for each in ("sample", "complete"):
+        got, expected = (
+            one.sample(5, labels=1, seed=SEED, sampling=sampling, observed=observed)
+            if each == "sample"
+            else one.complete(observed, particles=6, labels=0, seed=SEED)
+            for one in (tiny, reference)
+        )
+        assert np.array_equal(got.x, expected.x)
+
+
+def test_blocks_in_turns(
+    tiny: AutoregressiveEngine, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows whose state begins at no address that the library would take."""
+    monkeypatch.setattr(tensorrt_loop, "rows_in_block", lambda block, levels: 3)
+    observed = np.full((7, 3, 3), -1)
+    observed[:, :2] = np.arange(42).reshape(7, 2, 3) % 3
+    reference = load("tiny", "torch")
+    assert isinstance(reference, AutoregressiveEngine)
+    got, expected = (
+        each.sample(7, labels=0, seed=SEED, observed=observed) for each in (tiny, reference)
+    )
+    assert np.array_equal(got.x, expected.x)
+
+
+@pytest.mark.parametrize("toy", ["tiny", "gru"])
+def test_graphs_of_many_steps(bundles: Bundles, tmp_path: Path, toy: str) -> None:
+    """Whatever the numbers of steps: graphs of many, of one, begun in either turn."""
+    made = engine(bundles(toy), tmp_path)
+    assert isinstance(made, AutoregressiveEngine)
+    ones = long_run(made, [1] * 40)
+    for counts in ([40], [3, 37], [1, 16, 23], [STEPS, 1, STEPS + 7]):
+        got = long_run(made, counts)
+        assert all(np.array_equal(*pair) for pair in zip(got, ones, strict=True)), counts
+    lane = made.backend._lane
+    keys = [key for graphs in lane.made for key in graphs.replayed]
+    assert {steps for _, steps in keys} == {1, STEPS}
+    assert {turn for turn, steps in keys if steps == STEPS} == {0}
+    assert len(set(keys)) == 3
+
+
+def test_memory_is_told(tiny: AutoregressiveEngine) -> None:
+    session = tiny.session("step")
+    before = tiny.backend.memory
+    assert (before.weights, before.scratch, before.tensors) == (1000, 4096, 0)
+    binding = session.bind({"b": 2, "s": 1})
+    assert isinstance(binding, TensorRtBinding)
+    carried = {pair.input: pair.update for pair in session.signature.carried}
+    expected = sum(
+        int(np.prod(spec.shape({"b": 2, "s": 1})))
+        * spec.host.itemsize
+        * (2 if spec.name in carried and not spec.name.startswith(("k_", "v_")) else 1)
+        for spec in session.signature.inputs
+    )
+    assert tiny.backend.memory.tensors == binding.bytes == expected
+    del binding
+    assert tiny.backend.memory.tensors == 0
+    assert tiny.backend.room == (2**29, 64)
+
+
+def test_what_is_written_is_checked(tiny: AutoregressiveEngine) -> None:
+    session = tiny.session("step")
+    binding = session.bind({"b": 2, "s": 1})
+    binding.write("values", np.ones((1, 9), np.int64), slice(1, 2))
+    assert binding.read("values")[:, 0].tolist() == [0, 1]
+    for name, array, told in (
+        ("u", np.zeros((2, 9)), r"u: expected float32 \(2, 9\), got float64"),
+        ("u", np.zeros((1, 9), np.float32), r"got float32 \(1, 9\)"),
+        ("offsets", np.zeros(1, np.int64), "tensor: expected one of"),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            binding.write(name, array)
+    x = np.zeros((2, 9), np.int64)
+    for inputs, told in (
+        ({"x": x}, "label: expected int64"),
+        ({"x": x.astype(np.int32), "label": x[:, 0]}, "x: expected int64"),
+        ({"x": x, "label": x[:1, 0]}, "label: expected .* at"),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            tiny.session("log_prob").run(inputs)
+
+
+# What goes wrong where memory is shared, or is not, that should not be, or should.
+
+
+def _one_address(self: TensorRtBinding, in_place: frozenset[str]) -> Any:
+    return ALLOCATED(self, in_place | {pair.input for pair in self._session.signature.carried})
+
+
+def _two_addresses(self: TensorRtBinding, in_place: frozenset[str]) -> Any:
+    return ALLOCATED(self, frozenset())
+
+
+def _swapped(self: TensorRtBinding, turn: int) -> Any:
+    return ADDRESSES(self, 1 - turn)
+
+
+ALLOCATED, ADDRESSES = TensorRtBinding._allocated, TensorRtBinding._addresses
+FAULTS: dict[str, tuple[str, Any, type[Exception] | None]] = {
+    "a replaced pair at one address": ("_allocated", _one_address, None),
+    "a cache that is appended in place at two": ("_allocated", _two_addresses, PlanError),
+    "the other turn's addresses": ("_addresses", _swapped, None),
+}
+
+
+def fresh(made: AutoregressiveEngine) -> bool:
+    """Whether a loop begins with initial values, whatever warmed it up."""
+    session = made.session("step")
+    binding = session.bind({"b": 2, "s": 1})
+    return all(
+        (binding.read(pair.input) == pair.initial).all() for pair in session.signature.carried
+    )
+
+
+@pytest.mark.parametrize("toy", ["tiny", "gru"])
+def test_a_loop_begins_with_initial_values(
+    bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str
+) -> None:
+    made = engine(bundles(toy), tmp_path)
+    assert isinstance(made, AutoregressiveEngine)
+    assert fresh(made)
+    monkeypatch.setattr(TensorRtBinding, "_begin", lambda self: None)
+    assert not fresh(made)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("toy", ["tiny", "gru"])
+def test_faults_of_the_loop_fail(
+    bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, toy: str
+) -> None:
+    name, wrong, error = FAULTS[fault]
+    monkeypatch.setattr(TensorRtBinding, name, wrong)
+    made = engine(bundles(toy), tmp_path)
+    if error is not None and toy == "tiny":
+        with pytest.raises(error, match="has to be where"):
+            made.verify()
+    elif error is None:
+        assert not made.verify().passed
+
+
+def test_the_wrong_profile_fails(
+    bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = TensorRtSession.plan
+    monkeypatch.setattr(TensorRtSession, "plan", lambda *args: (plan(*args)[0], 0))
+    with pytest.raises(PlanError, match=r"offsets \(\d,\).*is outside of profile 0"):
+        engine(bundles("tiny"), tmp_path).verify()
+
+
+def cold(self: TensorRtBinding) -> None:
+    """A warm-up that runs nothing."""
+    for turn, context in enumerate(self._contexts):
+        context.shape(self._sizes)
+        context.bind(self._addresses(turn))
+    self._begin()
+
+
+def drawn(made: AutoregressiveEngine) -> Any:
+    binding = made.session("step").bind({"b": 3, "s": 1})
+    free, label = np.full((3, 9), -1), {"label": np.zeros(3, np.int64)}
+    return loop.draw(binding, free, label, first_position=0, noise=Noise(SEED, 0)).values
+
+
+def test_a_capture_before_the_first_run(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tensorrt` fails; `tensorrt_rtx` says so before, and is run step by step."""
+    rtx, other = (engine(tiny_bundle, tmp_path / name, name) for name in reversed(MODULES))
+    assert isinstance(rtx, AutoregressiveEngine)
+    assert isinstance(other, AutoregressiveEngine)
+    expected = drawn(rtx)
+    monkeypatch.setattr(TensorRtBinding, "_warm_up", cold)
+    with pytest.raises(PlanError, match=r"cannot run plan .*: a capture before the first run"):
+        drawn(other)
+    with pytest.warns(RuntimeWarning, match="cannot be captured"):
+        assert np.array_equal(drawn(rtx), expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"version": "0.0.0.1"}, "release of the library: here 0.0.0.0, that plan has 0.0.0.1"),
+        ({"targets": ("sm_120",)}, "GPUs: here sm_89, that plan has sm_120"),
+        ({"weights_sha256": "0" * 64}, "the weights: changed"),
+        ({"graph_sha256": "0" * 64}, r"the graph \(its ONNX file\): changed"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_plan_that_does_not_serve(
+    tiny_bundle: Path, tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
+    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
+    compiled(bundle, store, graphs=["step"], **changed)
+    with pytest.raises(PlanError, match=f"no plan serves graph 'step'.*{told}.*ancestral compile"):
+        backend(bundle, store).session("step")
+
+
+def test_more_rows_than_a_plan_takes(tiny: AutoregressiveEngine) -> None:
+    with pytest.raises(PlanError, match=r"here b=65 s=1, that plan has .*--batch 1,65,65"):
+        tiny.session("step").bind({"b": 65, "s": 1})
+
+
+def test_no_plan(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
+    told = "none of this graph is kept here: make one: `ancestral compile .* --graph step"
+    with pytest.raises(PlanError, match=told):
+        backend(bundle, store).session("step")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda plan: plan[:-1], "truncated"),
+        (lambda plan: plan.replace(b"onnx", b"0nnx"), "altered"),
+    ],
+    ids=["truncated", "altered"],
+)
+def test_a_damaged_plan(tiny_bundle: Path, tmp_path: Path, damage: Any, told: str) -> None:
+    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
+    (record,) = compiled(bundle, store, graphs=["step"])
+    file = store.folder / record.key.digest / PLAN
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(PlanError, match=told):
+        backend(bundle, store).session("step")
+
+
+@pytest.mark.tensorrt
+def test_the_real_library_says_why(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own runtime and logger, on a plan that is none."""
+    if "tensorrt_rtx" not in installed():
+        pytest.skip("tensorrt_rtx is not installed")
+    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
+    library = opened("tensorrt_rtx")
+    assert "sm_89" in library.targets
+    monkeypatch.setattr(simulated_plans, "simulated_plan", lambda *_: b"vtrt" + bytes(200))
+    compiled(bundle, store, graphs=["step"], version=library.version)
+    made = TensorRtBackend(bundle, library, "sm_89", SimulatedLane(), store)
+    told = r"tensorrt_rtx [\d.]+ cannot serve this GPU .* with plan \w+ of graph 'step': \w+"
+    with pytest.raises(PlanError, match=told) as error:
+        made.session("step")
+    assert torch.cuda.is_available() or "CUDA driver" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda s: s["inputs"][1].update(dtype="float16"), "u: expected float32, got float16"),
+        (lambda s: s["inputs"][1].update(axes=["b", 10]), r"u: expected axes .*, got \(-1, 10\)"),
+        (lambda s: s["inputs"][1].update(name="w"), "u: is not in the plan.*w: is no tensor"),
+        (lambda s: s["outputs"][0].update(name="end"), "end: is no tensor"),
+    ],
+    ids=["dtype", "axes", "input", "output"],
+)
+def test_a_plan_of_other_tensors(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: Any, told: str
+) -> None:
+    def other(onnx: Path, signature: Any, *rest: Any) -> bytes:
+        values = signature.model_dump(mode="json")
+        edit(values)
+        return right(onnx, type(signature).model_validate(values), *rest)
+
+    right = simulated_plan
+    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
+    monkeypatch.setattr(simulated_plans, "simulated_plan", other)
+    compiled(bundle, store, graphs=["step"])
+    with pytest.raises(PlanError, match=f"is not what its graph is: .*{told}"):
+        backend(bundle, store).session("step")
+
+
+def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, origin: str | None) -> None:
+    """A module `tensorrt`; a folder of type stubs alone where it comes from nowhere."""
+    module = types.ModuleType("tensorrt")
+    module.__spec__ = ModuleSpec("tensorrt", None, origin=origin)
+    vars(module).update(vars(TensorRt) | {"Runtime": COMMON["Runtime"]})
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+
+
+def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    fake_tensorrt(monkeypatch, None)
+    assert installed() == ("tensorrt_rtx",)
+    assert preferred("sm_89", ()).name == "tensorrt_rtx"
+    told = r"serves GPUs sm_75, .* and here is sm_90: there `tensorrt` runs: pip install"
+    with pytest.raises(BackendUnavailable, match=told):
+        preferred("sm_90", ())
+    fake_tensorrt(monkeypatch, "tensorrt/__init__.py")
+    assert installed() == MODULES
+    for target, compiled_by, expected in (
+        ("sm_89", set(), "tensorrt_rtx"),
+        ("sm_89", {"tensorrt"}, "tensorrt"),
+        ("sm_80", set(), "tensorrt"),
+        ("sm_80", {"tensorrt_rtx"}, "tensorrt_rtx"),
+        ("sm_90", {"tensorrt_rtx"}, "tensorrt"),
+    ):
+        assert preferred(target, compiled_by).name == expected, (target, compiled_by)
+
+
+def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendUnavailable, match="tensorrt is installed, but does not load"):
+        opened("tensorrt")
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackendUnavailable, match="runs on a CUDA GPU: device 'cuda'"):
+        gpu_of("cpu")
+    if installed() and not torch.cuda.is_available():
+        with pytest.raises(BackendUnavailable, match="device 'cuda:1': PyTorch sees no CUDA GPU"):
+            gpu_of("cuda:1")
+    for name in MODULES:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BackendUnavailable, match=r"ancestral\[tensorrt\].*ancestral\[tensorrt-rtx"):
+        gpu_of("cuda")

@@ -1,0 +1,192 @@
+"""The run path's protocols against the types of the library's own modules, as these tell them."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeGuard
+
+import pytest
+from mypy import api
+
+from ancestral.engine.backends import tensorrt_api
+from ancestral.engine.backends.tensorrt_library import MODULES, installed
+from ancestral.plan_key import Module
+from tests.engine.simulated_tensorrt import COMMON, JUST_IN_TIME, SIMULATED
+from tests.tensorrt_bindings import libraries, missing
+
+Stubs = Callable[[Module], str]
+BOTH = """
+import api
+import {module} as trt
+
+module: api.TensorRt = trt
+
+def both(
+    runtime: trt.Runtime,
+    engine: trt.ICudaEngine,
+    context: trt.IExecutionContext,
+    config: trt.IRuntimeConfig,
+) -> None:
+    a: api.Runtime = runtime
+    b: api.Engine = engine
+    c: api.ExecutionContext = context
+    d: api.RuntimeConfig = config
+    e: api.TellsAliases = engine
+    f: api.TellsWeights = engine
+"""
+RTX = """
+    g: api.TellsTargets = trt
+    h: api.JustInTime = trt
+    i: api.JustInTimeConfig = config
+    j: api.TellsValidity = runtime
+    k: api.TellsCapture = context
+"""
+FAULTS = {
+    "execute_async_v3": "execute_async_v4",
+    "index: int, /) -> str": "index: str, /) -> str",
+    "strategy: Any, /) -> None": "strategy: Any, /) -> int",
+    "def USER_MANAGED": "def USER",
+    "def get_engine_stat(self) -> int": "def get_engine_stat(self) -> str",
+}
+"""A call that does not exist, and types that are others."""
+SETTINGS = """
+[mypy]
+strict = True
+[mypy-tensorrt,tensorrt_rtx]
+ignore_errors = True
+"""
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
+    """The types of the classes that the run path meets, read from a module itself."""
+    found: dict[Module, str] = {}
+
+    def stub(module: Module) -> str:
+        if module not in found:
+            found[module] = _read(module, tmp_path_factory.mktemp(module))
+        return found[module]
+
+    return stub
+
+
+def _read(module: Module, folder: Path) -> str:
+    if find_spec(f"{module}_bindings") is None:
+        pytest.skip(f"the bindings of {module} are not installed")
+    environment = dict(os.environ)
+    if module == "tensorrt" and module not in installed():
+        if missing():
+            pytest.skip(f"not installed: {missing()}")
+        # The bindings load with the libraries of the other module, functions when they are called.
+        (folder / "sitecustomize.py").write_text(
+            "import os, sys\nsys.setdlopenflags(os.RTLD_LAZY)\n"
+        )
+        paths = [str(folder), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        environment["LD_LIBRARY_PATH"] = str(libraries(folder))
+    name = f"{module}_bindings.{module}"
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from mypy.stubgen import main; main()",
+            "-q",
+            "-m",
+            name,
+            "-o",
+            str(folder),
+        ],
+        env=environment,
+        check=True,
+    )
+    lines = (folder / f"{module}_bindings" / f"{module}.pyi").read_text().splitlines()
+    starts = [i for i, line in enumerate(lines) if re.match(r"[\w@]", line)]
+    blocks = [
+        "\n".join(lines[start:stop])
+        for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True)
+    ]
+    # Some of the other classes are no valid Python.
+    classes = {found[1]: each for each in blocks if (found := re.match(r"class (\w+)", each))}
+    kept = [
+        each for name, each in classes.items() if name in {*COMMON, *JUST_IN_TIME, "EngineStat"}
+    ]
+    imports = [each for each in blocks if each.startswith(("import ", "from "))]
+    return "\n".join([*imports, "__version__: str", *kept])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy knows of Python itself, which takes longest to read."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def checked(module: Module, folder: Path, cache: Path, text: str) -> str:
+    """What mypy says of these protocols and the module; nothing where they agree."""
+    (folder / "api.py").write_text(text)
+    (folder / "check.py").write_text(
+        BOTH.format(module=module) + (RTX if module == "tensorrt_rtx" else "")
+    )
+    (folder / "settings").write_text(SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        out, err, _ = api.run(
+            [
+                "--config-file",
+                "settings",
+                "--cache-dir",
+                str(cache),
+                "--no-error-summary",
+                "check.py",
+            ]
+        )
+    return out + err
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("module", MODULES)
+def test_protocols_are_the_modules_own(
+    stubs: Stubs, cache: Path, tmp_path: Path, module: Module
+) -> None:
+    (tmp_path / f"{module}.pyi").write_text(stubs(module))
+    text = Path(tensorrt_api.__file__).read_text()
+    assert checked(module, tmp_path, cache, text) == ""
+    for right, wrong in FAULTS.items():
+        assert right in text
+        text = text.replace(right, wrong)
+    told = checked(module, tmp_path, cache, text)
+    found = set(re.findall(r'variable has type "(?:api\.)?(\w+)"', told))
+    assert found == {
+        *("TensorRt", "Runtime", "Engine", "ExecutionContext", "RuntimeConfig", "TellsWeights")
+    }
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("module", MODULES)
+def test_the_simulation_has_no_name_of_its_own(stubs: Stubs, module: Module) -> None:
+    """So a call that it takes is one that the real module has."""
+    real = {each.name: _names(each) for each in ast.parse(stubs(module)).body if _is_class(each)}
+    classes = COMMON | JUST_IN_TIME if module == "tensorrt_rtx" else COMMON
+    for name, simulated in classes.items():
+        own = {each for each in vars(simulated) if not each.startswith("_")}
+        assert own <= real[name], f"{name}: {sorted(own - real[name])}"
+    assert {each for each in vars(SIMULATED[module]) if not each.startswith("_")} <= set(real)
+    assert "execute_async_v4" not in real["IExecutionContext"]
+
+
+def _is_class(node: ast.stmt) -> TypeGuard[ast.ClassDef]:
+    return isinstance(node, ast.ClassDef)
+
+
+def _names(node: ast.ClassDef) -> set[str]:
+    """Of methods and attributes."""
+    functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+    return functions | {
+        each.target.id
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
