@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx_ir
 from safetensors.numpy import save
+from torch import Tensor
 
 import ancestral
 from ancestral.bundle import MANIFEST, PRIOR
@@ -71,11 +72,13 @@ class _Writer:
             else frozenset()
         )
         progress("weights")
-        stored = model
+        stored: Model = model
+        narrowed: tuple[Tensor, ...] = ()
         if dtype != "float32":
             stored = narrow_model(copy.deepcopy(model), DTYPES[dtype])
+            narrowed = tuple(tensor for _, tensor in narrowed_tensors(stored))
         self._weights: WeightsFile = weights_file(stored, dtype)
-        self._numbers = small_numbers(tensor for _, tensor in narrowed_tensors(stored))
+        self._numbers = small_numbers(narrowed)
         self._write(WEIGHTS, self._weights.content)
 
     def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:

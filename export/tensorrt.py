@@ -72,7 +72,9 @@ def installed(module: str | None = None) -> Module:
         BackendUnavailable: it is not installed.
     """
     for name in MODULES:
-        if module in (None, name) and importlib.util.find_spec(name) is not None:
+        found = importlib.util.find_spec(name) if module in (None, name) else None
+        # A folder of type stubs alone has no origin.
+        if found is not None and found.origin is not None:
             return name
     ways = (
         "pip install 'ancestral[tensorrt]' for a data-center GPU (Ampere, Hopper, Blackwell), "
@@ -187,6 +189,9 @@ def _config(trt: Any, builder: Any, request: Request, tell: Tell) -> Any:
     config = builder.create_builder_config()
     if hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        # Without it a run may allocate, and could be no part of a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if request.memory:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.memory)
     if request.targets:

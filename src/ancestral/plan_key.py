@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ancestral.manifest import seal
 
-LOWERING = 1
+LOWERING = 2
 """Version of how a graph becomes a plan here; another one makes every plan anew."""
 
 Range = Annotated[

@@ -1,5 +1,6 @@
 """`--json` prints one JSON document on standard output, and nothing else there."""
 
+import importlib.util
 import json
 import re
 import sys
@@ -210,15 +211,10 @@ def test_doctor_of_kernels_without_a_gpu(cli: Cli) -> None:
     if not torch.cuda.is_available():
         assert found["triton"]["runs"] is False
         assert found["triton"]["reason"].startswith("needs a CUDA GPU of compute capability 8.0")
-
-
-def test_doctor_of_tensorrt_without_a_gpu(cli: Cli) -> None:
-    pytest.importorskip("tensorrt_rtx")
-    found = {each["name"]: each for each in json.loads(cli("doctor", "--json").out)["backends"]}
-    if not torch.cuda.is_available():
         assert found["tensorrt"]["runs"] is False
-        told = r"needs a GPU that it serves \(.*tensorrt_rtx .* serves sm_75, .*\), got none: pip"
-        assert re.match(told, found["tensorrt"]["reason"])
+        if importlib.util.find_spec("tensorrt_rtx"):
+            told = r"needs a GPU that it serves \(.*tensorrt_rtx .* serves sm_75, .*\), got none"
+            assert re.match(told, found["tensorrt"]["reason"])
 
 
 @pytest.mark.parametrize(

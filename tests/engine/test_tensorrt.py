@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ancestral.bundle import Bundle
-from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, loop
+from ancestral.engine import AutoregressiveEngine, Sampling, loop
 from ancestral.engine.backends import tensorrt_loop
 from ancestral.engine.backends.cuda_graphs import STEPS
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
@@ -26,6 +26,7 @@ from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, PlanError
+from ancestral.plan_key import Module
 from ancestral.plan_store import PLAN, PlanStore
 from tests.conftest import Load
 from tests.engine import simulated_plans
@@ -50,7 +51,7 @@ def tiny(tiny_bundle: Path, tmp_path: Path) -> AutoregressiveEngine:
     ("toy", "dtype"),
     [
         *((toy, "float32") for toy in TOYS),
-        *((toy, "float16") for toy in ("tiny", "gru")),
+        *((toy, "float16") for toy in ("llama", "gru")),
     ],
 )
 def test_verify(bundles: Bundles, tmp_path: Path, toy: str, dtype: str) -> None:
@@ -65,20 +66,20 @@ def test_verify(bundles: Bundles, tmp_path: Path, toy: str, dtype: str) -> None:
 @pytest.mark.parametrize("toy", ["bernoulli", "codes"])
 def test_verify_latent(bundles: Bundles, tmp_path: Path, toy: str) -> None:
     """Plans that take 3 rows of 2 latents: the rest in pieces along both."""
-    made = engine(bundles(toy), tmp_path, batch=(1, 2, 3), latents=(1, 1, 2))
-    assert made.compare().passed
-    assert isinstance(made, LatentEngine)
-    x = made.sample(5, labels=0 if toy == "codes" else None).x
-    expected = LatentEngine.load(bundles(toy), threads=1).bound(x, k=5, labels=None)
-    got = made.bound(x, k=5) if toy == "bernoulli" else None
-    if got is not None:
-        np.testing.assert_allclose(got.iwae, expected.iwae, rtol=1e-5)
+    report = engine(bundles(toy), tmp_path, batch=(1, 2, 3), latents=(1, 1, 2)).verify()
+    assert report.passed, report.failures
+    assert report.backend == "tensorrt"
 
 
-@pytest.mark.parametrize("toy", ["tiny", "gru", "wavenet"])
-def test_samples_are_those_of_torch(bundles: Bundles, load: Load, tmp_path: Path, toy: str) -> None:
+@pytest.mark.parametrize(
+    ("toy", "module"),
+    [("tiny", "tensorrt"), ("tiny", "tensorrt_rtx"), ("gru", "tensorrt"), ("wavenet", "tensorrt")],
+)
+def test_samples_are_those_of_torch(
+    bundles: Bundles, load: Load, tmp_path: Path, toy: str, module: Module
+) -> None:
     """Batches of 4 and a rest, an odd number of steps: the samples of the reference."""
-    made, torch_engine = engine(bundles(toy), tmp_path, batch=(1, 2, 4)), load(toy, "torch")
+    made, torch_engine = engine(bundles(toy), tmp_path, module, (1, 2, 4)), load(toy, "torch")
     assert isinstance(made, AutoregressiveEngine)
     assert isinstance(torch_engine, AutoregressiveEngine)
     labels = None if made.data.num_classes is None else np.arange(10) % 2
@@ -127,7 +128,7 @@ def test_graphs_of_many_steps(bundles: Bundles, tmp_path: Path, toy: str) -> Non
     made = engine(bundles(toy), tmp_path)
     assert isinstance(made, AutoregressiveEngine)
     ones = long_run(made, [1] * 40)
-    for counts in ([40], [3, 37], [1, 16, 23], [STEPS, 1, STEPS + 7]):
+    for counts in ([STEPS], [40], [3, 37], [1, 16, 23], [STEPS, 1, STEPS + 7]):
         got = long_run(made, counts)
         assert all(np.array_equal(*pair) for pair in zip(got, ones, strict=True)), counts
     lane = made.backend._lane
@@ -135,6 +136,21 @@ def test_graphs_of_many_steps(bundles: Bundles, tmp_path: Path, toy: str) -> Non
     assert {steps for _, steps in keys} == {1, STEPS}
     assert {turn for turn, steps in keys if steps == STEPS} == {0}
     assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_gather(tiny: AutoregressiveEngine, steps: int) -> None:
+    """Rows of whatever turn it is, and of caches that have one place."""
+    session = tiny.session("step")
+    binding = session.bind({"b": 3, "s": 1})
+    given = {"label": np.array([0, 1, 1])}
+    loop.begin(binding, np.full((3, 9), -1), given, first_position=0, noise=Noise(SEED, 0))
+    binding.run(steps)
+    names = [pair.input for pair in session.signature.carried]
+    before = {name: binding.read(name) for name in names}
+    assert steps == 0 or any((each[0] != each[2]).any() for each in before.values())
+    binding.gather(np.array([2, 0, 2]))
+    assert all(np.array_equal(binding.read(name), before[name][[2, 0, 2]]) for name in names)
 
 
 def test_memory_is_told(tiny: AutoregressiveEngine) -> None:

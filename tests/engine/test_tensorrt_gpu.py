@@ -66,7 +66,7 @@ def test_graphs_of_many_steps(compiled: Compiled, toy: str) -> None:
     """Captured steps leave the very bits of steps that are launched one by one."""
     engine = compiled(toy)
     ones = long_run(engine, [1] * 40)
-    for counts in ([40], [3, 37], [1, 16, 23], [STEPS, 1, STEPS + 7]):
+    for counts in ([STEPS], [40], [3, 37], [1, 16, 23], [STEPS, 1, STEPS + 7]):
         got = long_run(engine, counts)
         assert all(np.array_equal(*pair) for pair in zip(got, ones, strict=True)), counts
     assert engine.backend.memory.weights > 0

@@ -47,7 +47,7 @@ def test_refused_with_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_passes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And in training mode too: what is exported, and so tested, is in evaluation mode."""
 
-    def stop(_: object) -> None:
+    def stop(*_: object) -> None:
         raise OSError("stop here")
 
     monkeypatch.setattr(module, "weights_file", stop)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.bundle import Bundle
 from ancestral.cli.options import BundlePath, Json
 from ancestral.cli.output import json_text, say, show, table
 from ancestral.errors import InvalidInput
@@ -14,6 +13,7 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from ancestral.bundle import Bundle
     from ancestral.export.compile import Compiler
     from ancestral.plan_store import PlanRecord
 
@@ -79,6 +79,7 @@ def compile(  # noqa: PLR0913 - the options of a command
     or copy its cache is refused. No GPU is needed for tensorrt_rtx; `tensorrt` compiles on the GPU
     that the plan is for. A plan is for this machine's user: bundles are what is handed on.
     """
+    from ancestral.bundle import Bundle
     from ancestral.export.compile import Compiler, Options
 
     options = Options(
@@ -106,14 +107,14 @@ def compile(  # noqa: PLR0913 - the options of a command
         show(_table([record for record, _ in made]))
 
 
-def parts(bundle: Bundle) -> tuple[Bundle, ...]:
+def parts(bundle: "Bundle") -> tuple["Bundle", ...]:
     """A bundle, and that of its prior."""
     latent = bundle.manifest.latent
     has_prior = latent is not None and latent.prior == "autoregressive"
     return (bundle, bundle.prior()) if has_prior else (bundle,)
 
 
-def graphs_of(bundle: Bundle, asked: list[str] | None) -> tuple[str, ...]:
+def graphs_of(bundle: "Bundle", asked: list[str] | None) -> tuple[str, ...]:
     """The graphs that are asked for, or all.
 
     Raises:
@@ -190,7 +191,7 @@ def positive(option: str, value: float) -> float:
     return value
 
 
-def _compile(compiler: "Compiler", bundle: Bundle, graph: str) -> tuple["PlanRecord", bool]:
+def _compile(compiler: "Compiler", bundle: "Bundle", graph: str) -> tuple["PlanRecord", bool]:
     """Compile one graph, and say what comes of it."""
     missed = compiler.store.missed(compiler.key(bundle, graph))
     with _bar(graph) as told:
