@@ -1,5 +1,6 @@
 """The process that builds one plan: started the same each time, watched, and ended with us."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -21,11 +22,11 @@ _START = """
 import ctypes, os, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).personality(0x0040000)
-os.execv(sys.executable, [sys.executable, "-m", "ancestral.export.tensorrt"])
+os.execv(sys.executable, [sys.executable, "-P", "-m", "ancestral.export.tensorrt"])
 """
 """Starts a build with its memory at the same addresses each time (ADDR_NO_RANDOMIZE of Linux's
 personality, where a sandbox allows it)."""
-_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
+_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 """Variables that a build may need."""
 
 
@@ -66,8 +67,10 @@ def run(
         done: tuple[str, ...] | None = None
         try:
             with process:
-                process.stdin.write(request.model_dump_json())
-                process.stdin.close()
+                # A process that ended at once says why by its status and standard error.
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(request.model_dump_json())
+                    process.stdin.close()
                 for line in process.stdout:
                     document = json.loads(line)
                     if "in_place" in document:
@@ -93,7 +96,10 @@ def _environment() -> dict[str, str]:
     that its process did before: on variables, names of files, the seed of Python's hashes.
     """
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {**kept, "PYTHONHASHSEED": "0"}
+    # It works in another folder, where paths that are relative lead elsewhere.
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [os.path.abspath(path) for path in given if path]
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
 
 
 def _ending(status: int, seconds: float | None) -> str:

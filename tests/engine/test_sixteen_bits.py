@@ -17,10 +17,17 @@ from tests.tamper import copied, sign
 
 Bundles = Callable[..., Path]
 WHERE = {"torch": ("float16", "bfloat16"), "onnxruntime": ("float16",)}
+SLOW = pytest.mark.slow
 CASES = [(backend, dtype) for backend, dtypes in WHERE.items() for dtype in dtypes]
 
 
-@pytest.mark.parametrize("toy", ["llama", "startless", "gru", "convolved", "codes"])
+@pytest.mark.parametrize(
+    "toy",
+    [
+        *("llama", "convolved"),
+        *(pytest.param(t, marks=SLOW) for t in ("startless", "gru", "codes")),
+    ],
+)
 @pytest.mark.parametrize(("backend", "dtype"), CASES)
 def test_verify(load: Load, toy: str, backend: str, dtype: str) -> None:
     """Every graph: along the steps, after a prefill, in parallel; of latents too.

@@ -96,6 +96,9 @@ Torch = tuple[TorchRuntime, Inputs]
 """PyTorch over the toy `tiny`, and inputs of its step."""
 
 
+SOME = ("llama", "gru", "pixelcnn", "convolved", "codes")
+
+
 def side(
     bundle: Bundle, name: str, runtime: Runtime, inputs: Inputs, form: Form | None = None
 ) -> Side:
@@ -104,7 +107,13 @@ def side(
     return Side(Trace.of(runtime, graph, inputs), graph)
 
 
-@pytest.mark.parametrize("toy", [*TOYS, *LATENT_TOYS])
+@pytest.mark.parametrize(
+    "toy",
+    [
+        pytest.param(toy, marks=[] if toy in SOME else [pytest.mark.slow])
+        for toy in (*TOYS, *LATENT_TOYS)
+    ],
+)
 def test_onnxruntime_and_the_standard_agree(bundles: Bundles, toy: str) -> None:
     """On every tensor of each graph of each toy; each run on its own way through the graph."""
     bundle = Bundle.open(bundles(toy))
