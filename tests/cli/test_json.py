@@ -205,6 +205,7 @@ def test_doctor_finds_the_installed_onnxruntime(cli: Cli, monkeypatch: pytest.Mo
     assert "ancestral[train]" in cli("doctor").out
 
 
+@pytest.mark.slow
 def test_doctor_of_kernels_without_a_gpu(cli: Cli) -> None:
     pytest.importorskip("triton")
     found = {each["name"]: each for each in json.loads(cli("doctor", "--json").out)["backends"]}

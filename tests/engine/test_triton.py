@@ -15,6 +15,7 @@ from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
 from ancestral.export.recast import recast
 from ancestral.parity import tolerance
+from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.conftest import Load, device_of
@@ -43,7 +44,8 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ancestral.export.bundle import export_bundle
 
     folder = tmp_path_factory.mktemp("small") / "bundle"
-    export_bundle(small_model(), folder)
+    graphs: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step", "step_filtered")
+    export_bundle(small_model(), folder, graphs=graphs)
     return folder
 
 

@@ -12,7 +12,7 @@ from ancestral.triton_kernels.masked_attention import masked_attention_reference
 from tests.tensorrt_bindings import Case, answer, libraries, needs_bindings
 from tests.triton_kernels.kernels.compare import assert_near, far
 
-pytestmark = [pytest.mark.kernels, needs_bindings]
+pytestmark = [pytest.mark.kernels, pytest.mark.slow, needs_bindings]
 
 CASES = {
     "one": Case(b=2, h=1, g=1, t=1, d=24, dtype="FLOAT"),
