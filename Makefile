@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 # Triton decides when a kernel is defined whether it interprets: these tests have their own process.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
+# Where those stand that are not slow: to import all the others takes half a minute.
+KERNELS := tests/benchmarks/test_gpu_rehearsal.py tests/engine/test_triton.py tests/triton_kernels/kernels
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -44,7 +46,7 @@ checks: $(STAMP) ## format, lint, types and layers, without the tests
 
 test: checks ## every check: the above, then the tests but the slow ones
 	$(PYTEST) -m "not slow and not gpu and not kernels"
-	$(INTERPRETED) -m "kernels and not slow"
+	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
 # Coverage traces every line, which takes as long again: it is measured here alone.
 test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
