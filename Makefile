@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Two processes, one thread each: models this small lose by sharing work.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# Two processes, one thread each: models this small lose by sharing work. In the order of the files: by
+# the number of tests, as xdist would, the few that take long come last and one process waits.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Triton decides when a kernel is defined whether it interprets: these tests have their own process.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
-# Where those stand that are not slow: to import all the others takes half a minute.
-KERNELS := tests/benchmarks/test_gpu_rehearsal.py tests/engine/test_triton.py tests/triton_kernels/kernels
+# Where those stand that are not slow; the file that takes longest first.
+KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels tests/benchmarks/test_gpu_rehearsal.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

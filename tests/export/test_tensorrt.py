@@ -20,9 +20,7 @@ from ancestral.export.tensorrt import Request, installed
 from ancestral.plan_store import LOG, PLAN, PlanStore
 from ancestral.signature import FloatDtype, GraphSignature
 from tests.export.plan_table import ALL, BUILT, DTYPES, SMALL, built, documented, parts
-from tests.latent_toys import LATENT_TOYS
 from tests.tamper import Edit, edited
-from tests.toys import TOYS
 
 pytestmark = [
     pytest.mark.tensorrt,

@@ -16,6 +16,8 @@ from ancestral.export.tensorrt_plugin import register
 from tests.export.attention_graph import attention
 from tests.tensorrt_bindings import Case, answer, libraries, needs_bindings
 
+# To start the bindings and to compile takes 20 s: behind `make test-all`.
+pytestmark = pytest.mark.slow
 TARGET = 90
 CASES = {
     "fp32": Case(b=3, h=4, g=2, t=65, d=64, dtype="FLOAT"),
@@ -106,7 +108,6 @@ def test_says_nothing_of_this_machine(launch: dict[str, Any]) -> None:
 
 
 @needs_bindings
-@pytest.mark.slow
 def test_every_launcher_can(tmp_path: Path) -> None:
     """On each GPU any launch may have the shared memory; on sm_90 the code is as kernels' is."""
     program = """
