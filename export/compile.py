@@ -9,10 +9,11 @@ from ancestral.bundle import Bundle
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.export.build_process import Progress, run
 from ancestral.export.profiles import BATCH, LATENTS, profiles
-from ancestral.export.tensorrt import Request, installed, portable_targets, release
+from ancestral.export.tensorrt import Request, imported
 from ancestral.gpus import gpus
-from ancestral.plan_key import Module, PlanKey, Range
+from ancestral.plan_key import PlanKey, Range
 from ancestral.plan_store import PlanRecord, PlanStore
+from ancestral.tensorrt_module import INSTALL, Module, installed_modules, portable_targets
 
 FORM = "tensorrt"
 _NO_FLOAT32 = "sm_75"
@@ -71,7 +72,7 @@ class Compiler:
             )
         targets = _targets(options, module)
         store = PlanStore() if store is None else store
-        return cls(options, module, release(module), targets, store)
+        return cls(options, module, str(imported(module).__version__), targets, store)
 
     def key(self, bundle: Bundle, graph: str) -> PlanKey:
         """What decides the plan of a graph of a bundle.
@@ -111,7 +112,7 @@ class Compiler:
             file=bundle.graph_file(key.graph, FORM).resolve(),
             signature=bundle.manifest.graphs[key.graph].signature,
             profiles=key.profiles,
-            targets=self.targets if portable_targets(self.module) else (),
+            targets=self.targets if portable_targets(imported(self.module)) else (),
             memory=key.memory,
             plugin=_kernel_target() if key.kernels else 0,
         )
@@ -156,6 +157,18 @@ def _kernels(file: Path) -> dict[str, str]:
     return {NAME: hashlib.sha256(fingerprint().encode()).hexdigest()}
 
 
+def installed(module: str | None = None) -> Module:
+    """The module that is to be used: the one asked for, or the first that is installed.
+
+    Raises:
+        BackendUnavailable: it is not installed.
+    """
+    for name in installed_modules():
+        if module in (None, name):
+            return name
+    raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {INSTALL}")
+
+
 def _kernel_target() -> int:
     """For which GPUs our kernels inside a plan are compiled: 80 for sm_80 to sm_89, and so on."""
     return int(gpus()[0].target.removeprefix("sm_")) // 10 * 10
@@ -171,7 +184,7 @@ def _targets(options: Options, module: Module) -> tuple[str, ...]:
     for target in options.targets:
         if not (target.startswith("sm_") and target[3:].isdecimal()):
             raise InvalidInput(f"--target: expected a GPU's capability, sm_89 say, got {target!r}")
-    known = portable_targets(module)
+    known = portable_targets(imported(module))
     if not known:
         return _this_gpu(options, module)
     others = [target for target in options.targets if target not in known]

@@ -9,7 +9,6 @@ a status that is not 0 and a sentence as the last line of standard error.
 
 import ctypes
 import importlib
-import importlib.util
 import json
 import signal
 import sys
@@ -19,21 +18,13 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
-from ancestral.errors import AncestralError, BackendUnavailable, ExportError
-from ancestral.plan_key import Module, Range
+from ancestral.errors import AncestralError, ExportError
+from ancestral.plan_key import Range
 from ancestral.plan_store import LOG, PLAN
 from ancestral.signature import GraphSignature, TensorSpec, Update
+from ancestral.tensorrt_module import DTYPES, Module
 
 Tell = Callable[[dict[str, Any]], None]
-MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
-_DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "BF16": "bfloat16",
-    "INT64": "int64",
-    "INT32": "int32",
-    "BOOL": "bool",
-}
 _IN_PLACE = "KV_CACHE_UPDATE"
 """The layer that appends to a cache where it lies."""
 _DIES_WITH_PARENT = 1
@@ -65,39 +56,9 @@ class Request(BaseModel):
     plugin: int = 0
 
 
-def installed(module: str | None = None) -> Module:
-    """The TensorRT module that is to be used: the one asked for, or the first that is installed.
-
-    Raises:
-        BackendUnavailable: it is not installed.
-    """
-    for name in MODULES:
-        found = importlib.util.find_spec(name) if module in (None, name) else None
-        # A folder of type stubs alone has no origin.
-        if found is not None and found.origin is not None:
-            return name
-    ways = (
-        "pip install 'ancestral[tensorrt]' for a data-center GPU (Ampere, Hopper, Blackwell), "
-        "or pip install 'ancestral[tensorrt-rtx]' for a GeForce or RTX one (Turing to Blackwell)"
-    )
-    raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {ways}")
-
-
-def release(module: Module) -> str:
-    """The release of an installed module, in full."""
-    return str(importlib.import_module(module).__version__)
-
-
-def portable_targets(module: Module) -> tuple[str, ...]:
-    """The GPUs that a module compiles for without having one; none where it needs the GPU itself.
-
-    Asked of the module: a release that serves more GPUs is used for them.
-    """
-    trt = importlib.import_module(module)
-    if not hasattr(trt, "ComputeCapability"):
-        return ()
-    names = trt.ComputeCapability.__members__
-    return tuple(f"sm_{name[2:]}" for name in names if name.startswith("SM"))
+def imported(module: Module) -> Any:
+    """The module itself; it is installed."""
+    return importlib.import_module(module)
 
 
 def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
@@ -259,7 +220,7 @@ def _differences(side: str, tensors: Iterator[Any], specs: tuple[TensorSpec, ...
             yield f"{side} {spec.name}: was dropped"
             continue
         tensor = found[spec.name]
-        dtype = _DTYPES.get(tensor.dtype.name, tensor.dtype.name)
+        dtype = DTYPES.get(tensor.dtype.name, tensor.dtype.name)
         if dtype != spec.dtype:
             yield f"{side} {spec.name}: expected {spec.dtype}, got {dtype}"
         shape = tuple(tensor.shape)

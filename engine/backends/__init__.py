@@ -1,6 +1,5 @@
 """Runtimes: a file for each, named as on the command line; only it imports that runtime."""
 
-import importlib.util
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -9,6 +8,9 @@ from ancestral.bundle import Bundle
 from ancestral.engine.inputs import count
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
+from ancestral.tensorrt_module import INSTALL as INSTALL_TENSORRT
+from ancestral.tensorrt_module import MODULES as TENSORRT_MODULES
+from ancestral.tensorrt_module import is_there
 
 BackendName = Literal["torch", "onnxruntime", "triton", "tensorrt"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -16,20 +18,12 @@ INSTALL: Mapping[str, str] = {
     "torch": "pip install 'ancestral[train]'",
     "onnxruntime": "pip install 'ancestral[cpu]' (or 'ancestral[gpu]' with a CUDA GPU, not both)",
     "triton": "pip install 'ancestral[gpu]'",
-    "tensorrt": "pip install 'ancestral[tensorrt]' for a data-center GPU (Ampere, Hopper, "
-    "Blackwell), or pip install 'ancestral[tensorrt-rtx]' for a GeForce or RTX one (Turing to "
-    "Blackwell)",
+    "tensorrt": INSTALL_TENSORRT,
 }
 _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "tensorrt": (("tensorrt", "tensorrt_rtx"), ("torch",)),
+    "tensorrt": (TENSORRT_MODULES, ("torch",)),
 }
 """What a backend needs that is not of its own name: of each row one."""
-
-
-def is_there(package: str) -> bool:
-    """Whether a package is installed; a folder of type stubs alone is none."""
-    found = importlib.util.find_spec(package)
-    return found is not None and found.origin is not None
 
 
 def missing(name: str) -> str | None:

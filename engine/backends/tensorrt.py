@@ -7,9 +7,8 @@ PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
 import torch
 
 from ancestral.bundle import Bundle
-from ancestral.engine.backends import INSTALL
 from ancestral.engine.backends.cuda_graphs import CudaLane, Lane
-from ancestral.engine.backends.tensorrt_library import Library, installed, opened, preferred
+from ancestral.engine.backends.tensorrt_library import Library, opened, preferred
 from ancestral.engine.backends.tensorrt_plan import GpuMemory
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.session import HOST_ROOM, Room
@@ -18,6 +17,7 @@ from ancestral.gpus import Gpu, gpus
 from ancestral.plan_choice import PlanChoice
 from ancestral.plan_key import Wanted
 from ancestral.plan_store import PlanStore
+from ancestral.tensorrt_module import INSTALL, installed_modules
 
 _FOREIGN = "onnxruntime"
 """The form of a graph that is never compiled."""
@@ -133,8 +133,8 @@ def gpu_of(device: str) -> Gpu:
     """
     if device == "cpu":
         raise BackendUnavailable("backend 'tensorrt' runs on a CUDA GPU: device 'cuda'")
-    if not installed():
-        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL['tensorrt']}")
+    if not installed_modules():
+        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL}")
     if not torch.cuda.is_available():
         raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
     index = torch.device(device).index or 0
@@ -160,7 +160,7 @@ def survey() -> tuple[list[str], str, str]:
     Raises:
         BackendUnavailable: a module that is installed does not load.
     """
-    libraries = [opened(name) for name in installed()]
+    libraries = [opened(name) for name in installed_modules()]
     count = torch.cuda.device_count()
     targets = ["sm_{}{}".format(*torch.cuda.get_device_capability(i)) for i in range(count)]
     devices = [
@@ -177,4 +177,4 @@ def survey() -> tuple[list[str], str, str]:
         for library in libraries
     )
     here = ", ".join(targets) or "none"
-    return [], versions, f"needs a GPU that it serves ({served}), got {here}: {INSTALL['tensorrt']}"
+    return [], versions, f"needs a GPU that it serves ({served}), got {here}: {INSTALL}"

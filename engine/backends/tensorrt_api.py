@@ -177,16 +177,6 @@ class TensorRt(Protocol):
 
 
 @runtime_checkable
-class TellsTargets(Protocol):
-    """A module whose plans are made for GPUs that are not here: it knows which."""
-
-    @property
-    def ComputeCapability(self) -> Any:  # noqa: N802 - the library's name
-        """An enumeration: SM89, say."""
-        ...
-
-
-@runtime_checkable
 class GraphStrategies(Protocol):
     """Whether the library captures CUDA graphs by itself."""
 

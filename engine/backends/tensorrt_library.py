@@ -6,19 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ancestral.engine.backends import INSTALL, is_there
 from ancestral.engine.backends.tensorrt_api import (
     Engine,
     JustInTime,
     JustInTimeConfig,
     RuntimeConfig,
-    TellsTargets,
     TensorRt,
 )
 from ancestral.errors import BackendUnavailable
-from ancestral.plan_key import Module
+from ancestral.tensorrt_module import INSTALL, Module, installed_modules, portable_targets
 
-MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
 DATA_CENTER = frozenset({"sm_80", "sm_90", "sm_100", "sm_103"})
 """A100, H100 and H200, B200 and B300."""
 _REMEMBERED = 8
@@ -44,14 +41,8 @@ class Library:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The GPUs that it serves, sm_89 say; empty where it serves the GPU that it compiles on.
-
-        Asked of the module: a release that serves more GPUs is used for them.
-        """
-        if not isinstance(self.api, TellsTargets):
-            return ()
-        names = self.api.ComputeCapability.__members__
-        return tuple(f"sm_{name[2:]}" for name in names if name.startswith("SM"))
+        """The GPUs that it serves, sm_89 say; empty where it serves the GPU that it compiles on."""
+        return portable_targets(self.api)
 
     def serves(self, target: str) -> bool:
         """Whether its plans run on such a GPU."""
@@ -102,11 +93,6 @@ def new_cache(engine: Engine) -> Any:
     return config.create_runtime_cache() if isinstance(config, JustInTimeConfig) else None
 
 
-def installed() -> tuple[Module, ...]:
-    """The modules that are here; a folder of type stubs alone is none."""
-    return tuple(name for name in MODULES if is_there(name))
-
-
 def preferred(target: str, compiled: Collection[Module]) -> Library:
     """The module that runs plans on a GPU.
 
@@ -120,9 +106,10 @@ def preferred(target: str, compiled: Collection[Module]) -> Library:
     Raises:
         BackendUnavailable: none is installed, or none that serves the GPU.
     """
-    names = installed() if target in DATA_CENTER else tuple(reversed(installed()))
+    installed = installed_modules()
+    names = installed if target in DATA_CENTER else installed[::-1]
     if not names:
-        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL['tensorrt']}")
+        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL}")
     for name in sorted(names, key=lambda name: name not in compiled):
         library = opened(name)
         if library.serves(target):
@@ -144,8 +131,7 @@ def opened(name: Module) -> Library:
         return Library(name, _imported(name))
     except (ImportError, OSError, AttributeError) as error:
         raise BackendUnavailable(
-            f"backend 'tensorrt': {name} is installed, but does not load ({error}): "
-            f"{INSTALL['tensorrt']}"
+            f"backend 'tensorrt': {name} is installed, but does not load ({error}): {INSTALL}"
         ) from error
 
 

@@ -21,15 +21,7 @@ from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
 from ancestral.plan_store import PlanRecord
 from ancestral.signature import GraphSignature, TensorSpec, Update
-
-_DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "BF16": "bfloat16",
-    "INT64": "int64",
-    "INT32": "int32",
-    "BOOL": "bool",
-}
+from ancestral.tensorrt_module import DTYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +230,8 @@ def _differences(engine: Engine, signature: GraphSignature) -> Iterator[str]:
         if found != mode:
             yield f"{name}: expected an {mode.lower()}, got {found}"
         dtype = engine.get_tensor_dtype(name).name
-        if _DTYPES.get(dtype) != spec.dtype:
-            yield f"{name}: expected {spec.dtype}, got {_DTYPES.get(dtype, dtype)}"
+        if DTYPES.get(dtype) != spec.dtype:
+            yield f"{name}: expected {spec.dtype}, got {DTYPES.get(dtype, dtype)}"
         if not _fits(spec, lengths(engine.get_tensor_shape(name))):
             got = lengths(engine.get_tensor_shape(name))
             yield f"{name}: expected axes {spec.axes}, got {got}"

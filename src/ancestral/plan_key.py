@@ -1,11 +1,12 @@
 """What decides the bytes of a compiled plan, and which plan a run can use."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ancestral.manifest import seal
+from ancestral.tensorrt_module import Module
 
 LOWERING = 2
 """Version of how a graph becomes a plan here; another one makes every plan anew."""
@@ -15,7 +16,6 @@ Range = Annotated[
     Field(description="least, best and largest size of an axis"),
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Module = Literal["tensorrt", "tensorrt_rtx"]
 _WORDS = {
     "graph": "graph",
     "form": "form of the graph",

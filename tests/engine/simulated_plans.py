@@ -11,9 +11,10 @@ from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend
 from ancestral.engine.backends.tensorrt_library import Library
 from ancestral.export.profiles import profiles
-from ancestral.plan_key import Module, PlanKey, Range
+from ancestral.plan_key import PlanKey, Range
 from ancestral.plan_store import LOG, PLAN, PlanRecord, PlanStore
 from ancestral.signature import GraphSignature
+from ancestral.tensorrt_module import Module
 from tests.engine.simulated_tensorrt import SIMULATED, SimulatedLane, TensorRt, simulated_plan
 
 USUAL: Range = (1, 16, 64)

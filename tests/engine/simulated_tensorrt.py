@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.plan_key import Module
 from ancestral.signature import GraphSignature
+from ancestral.tensorrt_module import Module
 
 ALIGNMENT = 256
 SCRATCH = 4096

@@ -16,18 +16,13 @@ from ancestral.engine import AutoregressiveEngine, Sampling, loop
 from ancestral.engine.backends import tensorrt_loop
 from ancestral.engine.backends.cuda_graphs import STEPS
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
-from ancestral.engine.backends.tensorrt_library import (
-    MODULES,
-    installed,
-    opened,
-    preferred,
-)
+from ancestral.engine.backends.tensorrt_library import opened, preferred
 from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, PlanError
-from ancestral.plan_key import Module
 from ancestral.plan_store import PLAN, PlanStore
+from ancestral.tensorrt_module import MODULES, Module, installed_modules
 from tests.conftest import Load
 from tests.engine import simulated_plans
 from tests.engine.long_run import long_run
@@ -347,7 +342,7 @@ def test_the_real_library_says_why(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own runtime and logger, on a plan that is none."""
-    if "tensorrt_rtx" not in installed():
+    if "tensorrt_rtx" not in installed_modules():
         pytest.skip("tensorrt_rtx is not installed")
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
     library = opened("tensorrt_rtx")
@@ -398,13 +393,13 @@ def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, origin: str | None) -> None:
 def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorrt_rtx")
     fake_tensorrt(monkeypatch, None)
-    assert installed() == ("tensorrt_rtx",)
+    assert installed_modules() == ("tensorrt_rtx",)
     assert preferred("sm_89", ()).name == "tensorrt_rtx"
     told = r"serves GPUs sm_75, .* and here is sm_90: there `tensorrt` runs: pip install"
     with pytest.raises(BackendUnavailable, match=told):
         preferred("sm_90", ())
     fake_tensorrt(monkeypatch, "tensorrt/__init__.py")
-    assert installed() == MODULES
+    assert installed_modules() == MODULES
     for target, compiled_by, expected in (
         ("sm_89", set(), "tensorrt_rtx"),
         ("sm_89", {"tensorrt"}, "tensorrt"),
@@ -424,7 +419,7 @@ def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendUnavailable, match="runs on a CUDA GPU: device 'cuda'"):
         gpu_of("cpu")
-    if installed() and not torch.cuda.is_available():
+    if installed_modules() and not torch.cuda.is_available():
         with pytest.raises(BackendUnavailable, match="device 'cuda:1': PyTorch sees no CUDA GPU"):
             gpu_of("cuda:1")
     for name in MODULES:

@@ -14,8 +14,7 @@ import pytest
 from mypy import api
 
 from ancestral.engine.backends import tensorrt_api
-from ancestral.engine.backends.tensorrt_library import MODULES, installed
-from ancestral.plan_key import Module
+from ancestral.tensorrt_module import MODULES, Module, installed_modules
 from tests.engine.simulated_tensorrt import COMMON, JUST_IN_TIME, SIMULATED
 from tests.tensorrt_bindings import libraries, missing
 
@@ -40,7 +39,6 @@ def both(
     f: api.TellsWeights = engine
 """
 RTX = """
-    g: api.TellsTargets = trt
     h: api.JustInTime = trt
     i: api.JustInTimeConfig = config
     j: api.TellsValidity = runtime
@@ -79,7 +77,7 @@ def _read(module: Module, folder: Path) -> str:
     if find_spec(f"{module}_bindings") is None:
         pytest.skip(f"the bindings of {module} are not installed")
     environment = dict(os.environ)
-    if module == "tensorrt" and module not in installed():
+    if module == "tensorrt" and module not in installed_modules():
         if missing():
             pytest.skip(f"not installed: {missing()}")
         # The bindings load with the libraries of the other module, functions when they are called.

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from ancestral.bundle import Bundle
 from ancestral.errors import BackendUnavailable, ExportError, InvalidInput
 from ancestral.export.build_process import run
-from ancestral.export.compile import Compiler, Options
+from ancestral.export.compile import Compiler, Options, installed
 from ancestral.export.profiles import profiles
-from ancestral.export.tensorrt import Request, installed
+from ancestral.export.tensorrt import Request
 from ancestral.plan_store import LOG, PLAN, PlanStore
 from ancestral.signature import FloatDtype, GraphSignature
 from tests.export.plan_table import ALL, BUILT, DTYPES, SMALL, built, documented, parts
@@ -265,7 +266,8 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorrt compiles on the GPU that a plan is for."""
     monkeypatch.setattr("ancestral.export.compile.installed", lambda module: "tensorrt")
-    monkeypatch.setattr("ancestral.export.compile.portable_targets", lambda module: ())
+    release = SimpleNamespace(__version__="11.4.0")
+    monkeypatch.setattr("ancestral.export.compile.imported", lambda module: release)
     monkeypatch.setattr("ancestral.export.compile.gpus", lambda: ())
     with pytest.raises(BackendUnavailable, match="nvidia-smi finds none here"):
         Compiler.open(Options())

@@ -133,7 +133,7 @@ def module_name(name: str | None) -> str | None:
     Raises:
         InvalidInput: there is none of that name.
     """
-    from ancestral.export.tensorrt import MODULES
+    from ancestral.tensorrt_module import MODULES
 
     if name is not None and name not in MODULES:
         raise InvalidInput(f"--module: expected one of {list(MODULES)}, got {name!r}")
