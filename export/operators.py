@@ -27,6 +27,8 @@ Table = dict[Callable[..., Any], Callable[..., Any]]
 Value = Any  # a symbolic ONNX value while a graph is being made
 
 _INT32 = onnx_ir.DataType.INT32
+_WHOLE = -1
+"""The window of GroupQueryAttention that is none."""
 _HEAD_MULTIPLE = 8
 """GroupQueryAttention takes heads of such widths alone."""
 
@@ -55,7 +57,13 @@ def translations(form: Form) -> Table:
 
 
 def cached_attention_portable(
-    q: Value, k: Value, v: Value, k_cache: Value, v_cache: Value, position: Value
+    q: Value,
+    k: Value,
+    v: Value,
+    k_cache: Value,
+    v_cache: Value,
+    position: Value,
+    window: int | None = None,
 ) -> tuple[Value, Value, Value]:
     """TensorScatter into [b, g, T, d], then Attention under an explicit boolean mask."""
     group, length, width = (int(k_cache.shape[i]) for i in (1, 2, 3))
@@ -63,7 +71,10 @@ def cached_attention_portable(
     v_cache = op.TensorScatter(v_cache, _heads(v, group, width), position, axis=-2)
     block = op.Range(_scalar(0), op.Squeeze(op.Shape(q, start=1, end=2)), _scalar(1))
     slots = op.Unsqueeze(op.Add(op.Unsqueeze(position, _ints(1)), block), _ints(1, 3))
-    visible = op.LessOrEqual(op.Constant(value_ints=list(range(length))), slots)
+    slot = op.Constant(value_ints=list(range(length)))
+    visible = op.LessOrEqual(slot, slots)
+    if window is not None:
+        visible = op.And(visible, op.Greater(slot, op.Sub(slots, _scalar(window))))
     heads = int(q.shape[2]) // width
     y, *_ = op.Attention(_heads(q, heads, width), k_cache, v_cache, visible)
     merged = op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), _ints(0, 0, heads * width))
@@ -77,12 +88,19 @@ class CachedAttentionOnnxRuntime:
         self._lengths: dict[tuple[int, str], tuple[Value, Value]] = {}
 
     def __call__(
-        self, q: Value, k: Value, v: Value, k_cache: Value, v_cache: Value, position: Value
+        self,
+        q: Value,
+        k: Value,
+        v: Value,
+        k_cache: Value,
+        v_cache: Value,
+        position: Value,
+        window: int | None = None,
     ) -> tuple[Value, Value, Value]:
         """seqlens_k is the last valid slot of each row; the total is the largest length."""
         group, width = int(k_cache.shape[1]), int(k_cache.shape[3])
         if width % _HEAD_MULTIPLE:
-            return cached_attention_portable(q, k, v, k_cache, v_cache, position)
+            return cached_attention_portable(q, k, v, k_cache, v_cache, position, window)
         key = (id(position), str(q.shape[1]))
         if key not in self._lengths:
             block = op.Cast(op.Shape(q, start=1, end=2), to=_INT32)
@@ -98,6 +116,7 @@ class CachedAttentionOnnxRuntime:
             *self._lengths[key],
             num_heads=int(q.shape[2]) // width,
             kv_num_heads=group,
+            local_window_size=_WHOLE if window is None else window,
         )
         return y, k_cache, v_cache
 
@@ -243,14 +262,17 @@ def causal_attention(  # noqa: PLR0913 - the arguments of the torch operator
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Value:
-    """Attention over equally many queries and keys, each query seeing the keys up to its own.
+    """Attention over equally many queries and keys: up to each query's own, or as a mask has it.
 
     Raises:
         ValueError: another attention than a model's parallel form asks for.
     """
-    if attn_mask is not None or not is_causal or dropout_p or scale is not None:
+    if (attn_mask is None) != is_causal or dropout_p or scale is not None:
         raise ValueError("only plain causal attention is exported: use cached_attention otherwise")
-    y, *_ = op.Attention(query, key, value, is_causal=1)
+    if attn_mask is None:
+        y, *_ = op.Attention(query, key, value, is_causal=1)
+    else:
+        y, *_ = op.Attention(query, key, value, op.Unsqueeze(attn_mask, _ints(0, 1)))
     return y
 
 
@@ -334,6 +356,7 @@ _GROUP_QUERY_ATTENTION = _contrib(
     3,
     num_heads=_INT,
     kv_num_heads=_INT,
+    local_window_size=_INT,
 )
 _SKIP_LAYER_NORM = _contrib(
     "SkipLayerNormalization",

@@ -30,7 +30,8 @@ TOYS = (
     "channels",
     "table",
 )
-"""tiny: images with an upper neighbour and labels. llama: its parts, and a start token. startless:
+"""tiny: images with an upper neighbour and labels. llama: its parts and those of its kin (a window
+in one layer, normalised heads, parallel parts, some features rotary), and a start token. startless:
 without a start. lstm: p(x) beside p(x | y). channels: two to a pixel, and a logistic mixture.
 wavenet: columns first. table: in a random order.
 
@@ -89,10 +90,16 @@ def _config(name: str) -> ModelConfig:
                 head_width=8,
                 hidden=20,
                 positions="rotary",
+                rotary_width=6,
+                rotary_scaling=(4.0, 0.2, 1.0, 6.0),
+                window=3,
+                windowed=(0,),
                 norm="rms",
                 norm_epsilon=1e-5,
                 activation="swiglu",
-                bias=False,
+                bias=("qkv",),
+                head_norms=True,
+                parallel=True,
                 tied=True,
                 start=2,
             )

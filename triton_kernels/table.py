@@ -13,12 +13,13 @@ from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.append.kernel import launch as launch_append
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.cached_attention.kernel import launch as launch_cached_attention
+from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.embed import Tables, consume, embed, slots_from
 from ancestral.triton_kernels.embed.kernel import launch as launch_embed
 from ancestral.triton_kernels.embed.kernel import launch_consume
 from ancestral.triton_kernels.linear import linear
 from ancestral.triton_kernels.linear.kernel import launch as launch_linear
-from ancestral.triton_kernels.masked_attention import masked_attention
+from ancestral.triton_kernels.masked_attention import masked_attention, windowed_attention
 from ancestral.triton_kernels.masked_attention.kernel import launch as launch_masked_attention
 from ancestral.triton_kernels.masked_attention.kernel import scaled_dot_product
 from ancestral.triton_kernels.overridable import Table
@@ -55,15 +56,32 @@ def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table
         slots_from: _slots_from,
         linear: partial(_linear, batch_invariant),
         sample_token: partial(_sample_token, seeds),
+        windowed_attention: _windowed_attention,
         torch.nn.functional.scaled_dot_product_attention: scaled_dot_product,
     }
 
 
 def _cached_attention(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    y = launch_cached_attention(q, k, v, k_cache, v_cache, position)
+    y = launch_cached_attention(q, k, v, k_cache, v_cache, position, window)
     return y, k_cache, v_cache
+
+
+def _windowed_attention(
+    q: Tensor, k: Tensor, v: Tensor, window: int, dropout: float = 0.0
+) -> Tensor:
+    """By our kernel, but with dropout or a derivative."""
+    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    if dropout or differentiated or q.dtype not in FLOATS:
+        return windowed_attention(q, k, v, window, dropout)
+    return launch_masked_attention(q, k, v, None, window, None)
 
 
 def _consume(

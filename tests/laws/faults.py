@@ -73,7 +73,7 @@ def _patched(method: Callable[..., Any], owner: Any, name: str, fake: Callable[.
 _attention = functional.scaled_dot_product_attention
 
 
-def _peek(q: Tensor, k: Tensor, v: Tensor, *, enable_gqa: bool, **_: Any) -> Tensor:
+def _peek(q: Tensor, k: Tensor, v: Tensor, *_: Any, enable_gqa: bool, **__: Any) -> Tensor:
     t = q.shape[2]
     mask = torch.ones(t, t, dtype=torch.bool, device=q.device).tril(diagonal=1)
     return _attention(q, k, v, mask, enable_gqa=enable_gqa)
@@ -98,7 +98,7 @@ def _unmasked(q: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _forgetful(q: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    new, position = cached_attention(q, *rest), rest[-1]
+    new, position = cached_attention(q, *rest), rest[4]
     slots = position[:, None] + torch.arange(q.shape[1], device=q.device)
     slots = slots[:, None, :, None]
     slot = torch.arange(new[1].shape[2], device=q.device)

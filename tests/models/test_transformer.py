@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.train.models.rotary import frequencies
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.toys import widen
@@ -35,6 +36,41 @@ CONFIGS = {
         ),
         SEQUENCES,
     ),
+    "Mistral": (
+        TransformerConfig(
+            width=12,
+            layers=3,
+            heads=2,
+            kv_heads=1,
+            positions="rotary",
+            window=2,
+            windowed=(0, 2),
+            norm="rms",
+            activation="swiglu",
+            bias=False,
+            start=1,
+        ),
+        SEQUENCES,
+    ),
+    "Qwen3": (
+        TransformerConfig(
+            **SMALL, positions="rotary", norm="rms", head_norms=True, bias=("qkv",), start=None
+        ),
+        SEQUENCES,
+    ),
+    "GPT-NeoX": (
+        TransformerConfig(
+            **SMALL,
+            positions="rotary",
+            rotary_width=2,
+            rotary_scaling=(2.0,),
+            parallel=True,
+            bias=("qkv", "out", "feed", "norm"),
+            start=0,
+        ),
+        SEQUENCES,
+    ),
+    "ImageGPT": (TransformerConfig(**SMALL, norm="rms", activation="gelu_quick"), IMAGES),
     "one key head": (TransformerConfig(**SMALL, kv_heads=1, start=0), SEQUENCES),
     "no start": (TransformerConfig(**SMALL, start=None), SEQUENCES),
     "no start, rotary": (TransformerConfig(**SMALL, start=None, positions="rotary"), SEQUENCES),
@@ -78,6 +114,37 @@ def test_parallel_and_cached(name: str) -> None:
         got = extended(model, x, label, blocks)
         error = (got - expected).abs()
         assert error.max() < EXACT, f"{blocks}: max {error.max()}, worst at {error.argmax()}"
+
+
+@torch.no_grad()
+def test_window_ends() -> None:
+    """Of two layers that see 2 slots the last logits depend on the last 3 tokens consumed."""
+    config = TransformerConfig(**SMALL, positions="rotary", window=2, start=1)
+    torch.manual_seed(0)
+    model = widen(Transformer(config, SEQUENCES)).double().eval()
+    x = torch.randint(SEQUENCES.levels, (1, 5))
+    last = model.logits(x, None)[0, 4]
+    for at in range(4):
+        other = x.clone()
+        other[0, at] = (x[0, at] + 1) % 3
+        change = (model.logits(other, None)[0, 4] - last).abs().max()
+        assert (change == 0) == (at == 0), f"position {at}: {change}"
+
+
+def test_frequencies() -> None:
+    """Llama 3's scaling: fast turns are kept, slow ones divided, those between mixed."""
+    plain, scaled = (
+        frequencies(
+            TransformerConfig(width=64, heads=1, positions="rotary", rotary_scaling=scaling)
+        )
+        for scaling in ((), (8.0, 1.0, 4.0, 8192.0))
+    )
+    turns = 8192 * plain / (2 * torch.pi)
+    assert torch.equal(scaled[turns > 4], plain[turns > 4])
+    assert torch.allclose(scaled[turns < 1] * 8, plain[turns < 1], rtol=1e-12)
+    between = (turns >= 1) & (turns <= 4)
+    assert between.any()
+    assert ((scaled < plain) & (scaled > plain / 8))[between].all()
 
 
 @torch.no_grad()
@@ -130,6 +197,13 @@ def test_every_input_matters() -> None:
         ({"dropout": 1.0}, r"dropout: expected \[0, 1\)"),
         ({"attention_dropout": -0.1}, r"attention_rate: expected \[0, 1\)"),
         ({"smoothness": float("inf")}, "smoothness: expected a number >= 0"),
+        ({"rotary_width": 2}, "are of rotary positions, got learned ones"),
+        ({"rotary_width": 18, "positions": "rotary"}, "at most that, got 16 and 18"),
+        ({"rotary_scaling": (2.0, 4.0), "positions": "rotary"}, "rotary_scaling: expected"),
+        ({"rotary_scaling": (8.0, 4.0, 1.0, 32.0), "positions": "rotary"}, "low < high"),
+        ({"window": 0}, "window: expected an integer >= 1"),
+        ({"windowed": (0,)}, "expected a window too"),
+        ({"window": 3, "windowed": (0, 4)}, r"expected layers 0 \.\. 3, got \(0, 4\)"),
     ],
 )
 def test_config_refused(values: dict[str, object], told: str) -> None:

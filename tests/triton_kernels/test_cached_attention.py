@@ -1,6 +1,7 @@
 """Cached attention: each form equals the formula; what lies beyond a position does not matter."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -41,25 +42,28 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def attention() -> Callable[[Form, int, int], ort.InferenceSession]:
-    """Exported once for each form and number of heads, for any batch and block."""
-    made: dict[tuple[Form, int, int], ort.InferenceSession] = {}
+def attention() -> Callable[..., ort.InferenceSession]:
+    """Exported once for each form, number of heads and window, for any batch and block."""
+    made: dict[tuple[Form, int, int, int | None], ort.InferenceSession] = {}
 
-    def get(form: Form, heads: int, group: int) -> ort.InferenceSession:
-        if (form, heads, group) not in made:
+    def get(form: Form, heads: int, group: int, window: int | None = None) -> ort.InferenceSession:
+        key = (form, heads, group, window)
+        if key not in made:
             b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=T)
-            made[form, heads, group] = exported(
-                Call(cached_attention),
+            made[key] = exported(
+                Call(partial(cached_attention, window=window)),
                 attention_inputs([0, 0], 3, heads, group),
                 form,
                 ((*[{0: b, 1: s}] * 3, {0: b}, {0: b}, {0: b}),),
             )
-        return made[form, heads, group]
+        return made[key]
 
     return get
 
 
-def by_hand(q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor) -> Tensor:
+def by_hand(  # noqa: PLR0913 - the operator's arguments
+    q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor, window: int = T
+) -> Tensor:
     """The formula in float64, a query and a head at a time."""
     y = torch.zeros(q.shape, dtype=torch.float64)
     per = q.shape[2] // D // kc.shape[1]
@@ -71,6 +75,7 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor)
             keys = torch.cat([kc[r, h // per, old], k[r, : i + 1, g]]).double()
             values = torch.cat([vc[r, h // per, old], v[r, : i + 1, g]]).double()
             assert len(keys) == n + 1
+            keys, values = keys[-window:], values[-window:]
             weight = (keys @ q[r, i, h * D : h * D + D].double() / D**0.5).softmax(0)
             y[r, i, h * D : h * D + D] = weight @ values
     return y
@@ -94,6 +99,23 @@ def test_attention(attention: Callable, form: Form, case: str) -> None:
     got = run(attention(form, heads, group), inputs)
     for array, expected in zip(got, cached_attention(*inputs), strict=True):
         assert np.abs(array - expected.numpy()).max() < ROUNDING
+
+
+@pytest.mark.parametrize("window", [1, 3, T + 2])
+@pytest.mark.parametrize("form", ["torch", "portable", "onnxruntime"])
+def test_window(attention: Callable, form: str, window: int) -> None:
+    """A query sees its own slot and those just before; one more or less would be seen."""
+    for case in ("ragged grouped", "block grouped"):
+        position, s, heads, group = CASES[case]
+        inputs = attention_inputs(position, s, heads, group)
+        if form == "torch":
+            got = cached_attention(*inputs, window)[0].numpy()
+        else:
+            got = run(attention(form, heads, group, window), inputs)[0]
+        assert np.abs(got - by_hand(*inputs, window).numpy()).max() < ROUNDING
+        for other in {max(window - 1, 1), window + 1} - {window}:
+            change = np.abs(got - by_hand(*inputs, other).numpy()).max()
+            assert (change > 10 * ROUNDING) == (min(window, other) < T), (case, other)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ FORMULAS = {
     "gelu_tanh": lambda y: (
         y * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3)))
     ),
+    "gelu_quick": lambda y: y / (1 + torch.exp(-1.702 * y)),
     "silu": lambda y: y / (1 + torch.exp(-y)),
     "relu": lambda y: y * (y > 0),
     "tanh": lambda y: 1 - 2 / (1 + torch.exp(2 * y)),

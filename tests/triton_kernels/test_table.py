@@ -47,7 +47,7 @@ def test_models_call_every_entry() -> None:
     """But one, which stands for the users' own calls: models call PyTorch's attention instead."""
     from ancestral.triton_kernels.table import table
 
-    assert recorded(("tiny", "wavenet")) == set(table()) - {masked_attention._opoverload}
+    assert recorded(("tiny", "llama", "wavenet")) == set(table()) - {masked_attention._opoverload}
 
 
 def test_operators_are_in_the_table() -> None:

@@ -2,8 +2,9 @@
 
 References:
     Ba et al. (2016), arXiv:1607.06450 (LayerNorm); Zhang and Sennrich (2019), arXiv:1910.07467
-    (RMSNorm); Shazeer (2020), arXiv:2002.05202 (SwiGLU); Su et al. (2021), arXiv:2104.09864 (rotary
-    positions).
+    (RMSNorm); Shazeer (2020), arXiv:2002.05202 (SwiGLU). Dehghani et al. (2023), arXiv:2302.05442,
+    section 2 (normalised queries and keys). Black et al. (2022), GPT-NeoX-20B, arXiv:2204.06745,
+    section 2.1 (parallel attention and feed-forward).
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.train.models.dropout import dropout
+from ancestral.train.models.rotary import rotate
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.linear import Activation, linear
 from ancestral.triton_kernels.residual_norm import norm, residual_norm
@@ -40,7 +42,7 @@ class Norm(nn.Module):
         super().__init__()
         self.rms, self.epsilon = config.norm == "rms", config.norm_epsilon
         self.weight = nn.Parameter(torch.ones(config.width))
-        with_bias = config.bias and config.norm == "layer"
+        with_bias = config.has_bias("norm") and config.norm == "layer"
         self.bias = nn.Parameter(torch.zeros(config.width)) if with_bias else None
 
     def forward(
@@ -53,6 +55,18 @@ class Norm(nn.Module):
         return added, normed
 
 
+class HeadNorm(nn.Module):
+    """RMSNorm over the features of each head."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.epsilon = config.norm_epsilon
+        self.weight = nn.Parameter(torch.ones(config.head))
+
+    def forward(self, heads: Float[Tensor, "b s h d"]) -> Float[Tensor, "b s h d"]:
+        return norm(heads, self.weight, None, self.epsilon, True)
+
+
 class Block(nn.Module):
     """Attention, then the feed-forward part, each on the normalised residual stream."""
 
@@ -61,11 +75,14 @@ class Block(nn.Module):
         c, depth = config, (2 * config.layers) ** -0.5
         self.config = config
         self.attention_norm = Norm(c)
-        self.qkv = Linear(c.width, (c.heads + 2 * c.group_heads) * c.head, c.bias)
-        self.out = Linear(c.heads * c.head, c.width, c.bias, depth)
+        self.qkv = Linear(c.width, (c.heads + 2 * c.group_heads) * c.head, c.has_bias("qkv"))
+        self.q_norm = HeadNorm(c) if c.head_norms else None
+        self.k_norm = HeadNorm(c) if c.head_norms else None
+        self.out = Linear(c.heads * c.head, c.width, c.has_bias("out"), depth)
         self.feed_norm = Norm(c)
-        self.up = Linear(c.width, c.inner * (2 if c.activation == "swiglu" else 1), c.bias)
-        self.down = Linear(c.inner, c.width, c.bias, depth)
+        feed = c.has_bias("feed")
+        self.up = Linear(c.width, c.inner * (2 if c.activation == "swiglu" else 1), feed)
+        self.down = Linear(c.inner, c.width, feed, depth)
 
     def forward(
         self,
@@ -80,38 +97,31 @@ class Block(nn.Module):
             h: residual stream.
             y: the branch of the block before, not yet added; none at the start.
             attend: mixes positions; all else is per position.
-            rotary: cosines and sines of the slots, [b, s, d/2] each.
+            rotary: cosines and sines of the slots, [b, s, w/2] each.
         """
         c = self.config
         width, group = c.heads * c.head, c.group_heads * c.head
         h, normed = self.attention_norm(h, y)
         q, k, v = self.qkv(normed).split([width, group, group], dim=-1)
-        if rotary is not None:
-            q, k = (_rotate(part.unflatten(-1, (-1, c.head)), *rotary) for part in (q, k))
+        q, k = self._heads(q, self.q_norm, rotary), self._heads(k, self.k_norm, rotary)
         y = dropout(self.out(attend(q, k, v)), c.dropout, self.training)
-        h, normed = self.feed_norm(h, y)
-        return h, dropout(self._feed(normed), c.dropout, self.training)
+        h, normed = self.feed_norm(h, None if c.parallel else y)
+        fed = dropout(self._feed(normed), c.dropout, self.training)
+        return h, (y + fed if c.parallel else fed)
+
+    def _heads(
+        self,
+        x: Float[Tensor, "b s hd"],
+        normalise: "HeadNorm | None",
+        rotary: tuple[Tensor, Tensor] | None,
+    ) -> Float[Tensor, "b s hd"]:
+        """Queries or keys, each head normalised and rotated where the model does so."""
+        if normalise is None and rotary is None:
+            return x
+        heads = x.unflatten(-1, (-1, self.config.head))
+        if normalise is not None:
+            heads = normalise(heads)
+        return (heads if rotary is None else rotate(heads, *rotary)).flatten(-2)
 
     def _feed(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
         return self.down(self.up(h, self.config.activation))
-
-
-def rotary_angles(length: int, head: int, base: float) -> Float[Tensor, "t half"]:
-    """Angle of each slot at each of the head's d/2 frequencies base^(-2i/d), in float64."""
-    frequencies = base ** (-torch.arange(0, head, 2, dtype=torch.float64) / head)
-    return torch.arange(length, dtype=torch.float64)[:, None] * frequencies
-
-
-def _rotate(
-    x: Float[Tensor, "b s h d"],
-    cosine: Float[Tensor, "#b s half"],
-    sine: Float[Tensor, "#b s half"],
-) -> Float[Tensor, "b s hd"]:
-    """Rotate the pairs (x_i, x_{i + d/2}) by the angles of their slots (Llama's pairing).
-
-    In the type of the cosines, which may be wider than x.
-    """
-    first, second = x.chunk(2, dim=-1)
-    cosine, sine = cosine[:, :, None], sine[:, :, None]
-    rotated = torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
-    return rotated.flatten(-2).to(x.dtype)

@@ -4,7 +4,10 @@ References:
     Radford et al. (2019), Language models are unsupervised multitask learners (GPT-2): learned
     positions, LayerNorm before each part, GELU. Touvron et al. (2023), arXiv:2302.13971 (Llama):
     rotary positions (arXiv:2104.09864), RMSNorm (arXiv:1910.07467), SwiGLU (arXiv:2002.05202).
-    Chen et al. (2020), Generative pretraining from pixels: images as sequences.
+    Chen et al. (2020), Generative pretraining from pixels: images as sequences. Jiang et al.
+    (2023), Mistral 7B, arXiv:2310.06825: windows. Black et al. (2022), arXiv:2204.06745 (GPT-NeoX):
+    parallel parts, some features rotary. Yang et al. (2025), Qwen3, arXiv:2505.09388: normalised
+    heads.
 """
 
 import copy
@@ -21,14 +24,16 @@ from ancestral.signature import CacheEntry, Update
 from ancestral.train.likelihoods.choice import choose
 from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
-from ancestral.train.models.block import Block, Norm, rotary_angles
+from ancestral.train.models.block import Block, Norm
 from ancestral.train.models.dropout import dropout
 from ancestral.train.models.head import Head
 from ancestral.train.models.inputs import Inputs
+from ancestral.train.models.rotary import angles
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.embed import slots_from
 from ancestral.triton_kernels.linear import linear
+from ancestral.triton_kernels.masked_attention import windowed_attention
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [b, s, h d], k [b, s, g d], v [b, s, g d]) -> y [b, s, h d]."""
@@ -60,12 +65,14 @@ class Transformer(AutoregressiveModel):
         self.first_position = self.inputs.first_position
         self.label_optional = config.label_optional
         if config.positions == "rotary":
-            angles = rotary_angles(data.length, config.head, config.rotary_base)
-            self.register_buffer("cosine", angles.cos().float())
-            self.register_buffer("sine", angles.sin().float())
+            turned = angles(data.length, config)
+            self.register_buffer("cosine", turned.cos().float())
+            self.register_buffer("sine", turned.sin().float())
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = Norm(config)
-        self.head = None if config.tied else Head(config.width, self.likelihood, config.bias)
+        self.head = (
+            None if config.tied else Head(config.width, self.likelihood, config.has_bias("head"))
+        )
         if config.smoothness:
             self._smooth(config.smoothness)
 
@@ -130,13 +137,12 @@ class Transformer(AutoregressiveModel):
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             c = self.config
             q, k, v = (part.unflatten(-1, (-1, c.head)).transpose(1, 2) for part in (q, k, v))
+            window = c.layer_window(layer, self.data.length)
+            rate = c.attention_rate if self.training else 0.0
+            if window is not None:
+                return windowed_attention(q, k, v, window, rate).transpose(1, 2).flatten(-2)
             y = torch.nn.functional.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                dropout_p=c.attention_rate if self.training else 0.0,
-                is_causal=True,
-                enable_gqa=c.heads != c.group_heads,
+                q, k, v, dropout_p=rate, is_causal=True, enable_gqa=c.heads != c.group_heads
             )
             return y.transpose(1, 2).flatten(-2)
 
@@ -159,8 +165,9 @@ class Transformer(AutoregressiveModel):
         h = self.inputs.extend(tokens, first, new, label)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            window = self.config.layer_window(layer, self.data.length)
             y, new[f"k_{layer}"], new[f"v_{layer}"] = cached_attention(
-                q, k, v, cache[f"k_{layer}"], cache[f"v_{layer}"], first
+                q, k, v, cache[f"k_{layer}"], cache[f"v_{layer}"], first, window
             )
             return y
 

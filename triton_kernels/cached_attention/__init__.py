@@ -2,7 +2,7 @@
 
 With q_i the query of row r at slot n = position[r] + i, and K, V the caches after the append,
 
-    y_i = sum_{j <= n} softmax_j(q_i . K_j / sqrt(d)) V_j
+    y_i = sum_{n - window < j <= n} softmax_j(q_i . K_j / sqrt(d)) V_j
 
 so that slots beyond a row's own position are never read into a result. Grouped queries: query head
 i reads key/value head i // (h / g).
@@ -10,6 +10,7 @@ i reads key/value head i // (h / g).
 References:
     Vaswani et al. (2017), Attention is all you need, arXiv:1706.03762, section 3.2.
     Ainslie et al. (2023), GQA, arXiv:2305.13245, section 2.
+    Beltagy et al. (2020), Longformer, arXiv:2004.05150, section 3.1 (windows).
 """
 
 import torch
@@ -19,9 +20,15 @@ from torch import Tensor
 
 @torch.library.custom_op("ancestral::cached_attention", mutates_args=())
 def cached_attention(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Append k and v at each row's position, then attend over all slots up to each query's own.
+    """Append k and v at each row's position, then attend over the slots up to each query's own.
 
     Args:
         q: queries, heads side by side, [b, s, h d].
@@ -30,11 +37,12 @@ def cached_attention(
         k_cache: [b, g, T, d]; slots from the position on may hold anything finite.
         v_cache: [b, g, T, d].
         position: slot of the first query of each row, [b] int64; position + s <= T.
+        window: how many slots a query sees, its own included; None is all up to its own.
 
     Returns:
         y [b, s, h d], and both caches with slots position .. position + s - 1 written.
     """
-    return cached_attention_reference(q, k, v, k_cache, v_cache, position)
+    return cached_attention_reference(q, k, v, k_cache, v_cache, position, window)
 
 
 def cached_attention_reference(
@@ -44,6 +52,7 @@ def cached_attention_reference(
     k_cache: Float[Tensor, "b g T d"],
     v_cache: Float[Tensor, "b g T d"],
     position: Int64[Tensor, " b"],
+    window: int | None = None,
 ) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
     """The operator in plain PyTorch: the truth that every other form is compared with."""
     s, (g, d) = q.shape[1], k_cache.shape[1::2]
@@ -52,7 +61,10 @@ def cached_attention_reference(
     index = slots[:, None, :, None].expand(-1, g, -1, d)
     k_cache, v_cache = k_cache.scatter(2, index, k), v_cache.scatter(2, index, v)
     last = int(slots.max()) + 1
-    visible = torch.arange(last, device=q.device) <= slots[:, None, :, None]
+    slot, own = torch.arange(last, device=q.device), slots[:, None, :, None]
+    visible = slot <= own
+    if window is not None:
+        visible &= slot > own - window
     y = torch.nn.functional.scaled_dot_product_attention(
         q, k_cache[:, :, :last], v_cache[:, :, :last], visible, enable_gqa=q.shape[1] != g
     )
@@ -61,10 +73,16 @@ def cached_attention_reference(
 
 @torch.library.custom_op("ancestral::cached_attention_", mutates_args=("k_cache", "v_cache"))
 def cached_attention_(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> Tensor:
     """The same with the caches written in place: y alone, [b, s, h d]."""
-    y, new_k, new_v = cached_attention_reference(q, k, v, k_cache, v_cache, position)
+    y, new_k, new_v = cached_attention_reference(q, k, v, k_cache, v_cache, position, window)
     k_cache.copy_(new_k)
     v_cache.copy_(new_v)
     return y
@@ -72,32 +90,56 @@ def cached_attention_(
 
 @cached_attention.register_fake
 def _(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), torch.empty_like(k_cache), torch.empty_like(v_cache)
 
 
 @cached_attention_.register_fake
 def _(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> Tensor:
     return q.new_empty(q.shape)
 
 
 @cached_attention.register_kernel("cuda")
 def _(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     k_cache, v_cache = k_cache.clone(), v_cache.clone()
-    return launch(q, k, v, k_cache, v_cache, position), k_cache, v_cache
+    return launch(q, k, v, k_cache, v_cache, position, window), k_cache, v_cache
 
 
 @cached_attention_.register_kernel("cuda")
 def _(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> Tensor:
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
-    return launch(q, k, v, k_cache, v_cache, position)
+    return launch(q, k, v, k_cache, v_cache, position, window)

@@ -55,7 +55,8 @@ def _load(
 @no_type_check
 def _tile(
     query, keys, values, first, n, scale, best, total, result,
-    DOT: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr, EDGE: tl.constexpr,
+    DOT: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr, WINDOW: tl.constexpr,
+    EDGE: tl.constexpr,
 ):  # fmt: skip
     """Statistics and result after one more tile of the cache.
 
@@ -63,7 +64,10 @@ def _tile(
     its own, so that no sum crosses warps inside the loop: [ROWS, SLOTS] and [ROWS, SLOTS, WIDTH],
     without the first axis where there is one row.
     """
-    seen = first + tl.arange(0, SLOTS) <= n
+    slot = first + tl.arange(0, SLOTS)
+    seen = slot <= n
+    if WINDOW > 0:
+        seen = seen & (slot > n - WINDOW)
     if DOT:
         score = dot(query, tl.trans(keys), tl.zeros([ROWS, SLOTS], tl.float32))
         seen = seen[None, :]
@@ -73,7 +77,7 @@ def _tile(
         score = tl.sum(query[:, None, :] * keys.to(tl.float32)[None, :, :], axis=2)
         seen = seen[None, :]
     score *= scale
-    if EDGE:
+    if EDGE or WINDOW > 0:
         score = tl.where(seen, score, float("-inf"))
     if DOT:
         higher = tl.maximum(best, tl.max(score, axis=1))
@@ -102,7 +106,7 @@ def _attend(
     q, k, v, k_cache, v_cache, position, y, part_y, part_max, part_sum,
     q_stride, k_stride, v_stride, T, splits, scale,
     HEADS: tl.constexpr, GROUP: tl.constexpr, D: tl.constexpr,
-    SPLIT: tl.constexpr, MANY: tl.constexpr,
+    SPLIT: tl.constexpr, MANY: tl.constexpr, WINDOW: tl.constexpr,
     DOT: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     groups: tl.constexpr = HEADS // GROUP
@@ -116,6 +120,8 @@ def _attend(
     sound = (where >= 0) & (where < T)
     n = where.to(tl.int32)
     begin = split * SPLIT
+    # The first slot that is seen.
+    low = tl.maximum(n - WINDOW + 1, 0) if WINDOW > 0 else 0
     dim = tl.arange(0, WIDTH)
     in_head = dim < D
     head = chunk * ROWS + tl.arange(0, ROWS)
@@ -125,7 +131,7 @@ def _attend(
     best = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     result = tl.zeros([ROWS, WIDTH], tl.float32)
-    if sound & (begin <= n):
+    if sound & (begin <= n) & (begin + SPLIT > low):
         cache = (row * groups + group) * T * D
         k_cache += cache
         v_cache += cache
@@ -155,19 +161,21 @@ def _attend(
             lane_result = tl.zeros([ROWS, SLOTS, WIDTH], tl.float32)
         end = tl.minimum(begin + SPLIT, n)
         whole = begin + (end - begin) // SLOTS * SLOTS
-        for first in range(begin, whole, SLOTS):
+        # Tiles before the window are left out: begin is a multiple of SLOTS.
+        start = tl.maximum(begin, low // SLOTS * SLOTS)
+        for first in range(start, whole, SLOTS):
             keys = _load(k_cache, new_k, first, n, dim, D, SLOTS, False)
             values = _load(v_cache, new_v, first, n, dim, D, SLOTS, False)
             lane_best, lane_total, lane_result = _tile(
                 query, keys, values, first, n, scale, lane_best, lane_total, lane_result,
-                DOT, ROWS, SLOTS, False,
+                DOT, ROWS, SLOTS, WINDOW, False,
             )  # fmt: skip
         if whole < tl.minimum(begin + SPLIT, n + 1):
             keys = _load(k_cache, new_k, whole, n, dim, D, SLOTS, True)
             values = _load(v_cache, new_v, whole, n, dim, D, SLOTS, True)
             lane_best, lane_total, lane_result = _tile(
                 query, keys, values, whole, n, scale, lane_best, lane_total, lane_result,
-                DOT, ROWS, SLOTS, True,
+                DOT, ROWS, SLOTS, WINDOW, True,
             )  # fmt: skip
         if DOT:
             best, total, result = lane_best, lane_total, lane_result
@@ -197,7 +205,7 @@ def _attend(
 @no_type_check
 def _merge(
     part_y, part_max, part_sum, position, y, T, splits,
-    HEADS: tl.constexpr, D: tl.constexpr, SPLIT: tl.constexpr,
+    HEADS: tl.constexpr, D: tl.constexpr, SPLIT: tl.constexpr, WINDOW: tl.constexpr,
     SPLITS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     head = tl.program_id(0).to(tl.int64)
@@ -206,10 +214,14 @@ def _merge(
     dim = tl.arange(0, WIDTH)
     in_head = dim < D
     used = tl.where(sound, n // SPLIT + 1, 0).to(tl.int32)
+    # The first split that sees anything.
+    begin = 0
+    if WINDOW > 0:
+        begin = (tl.maximum(n - WINDOW + 1, 0) // SPLIT).to(tl.int32)
     best = tl.full([], float("-inf"), tl.float32)
     total = tl.zeros([], tl.float32)
     result = tl.zeros([WIDTH], tl.float32)
-    for first in range(0, used, SPLITS):
+    for first in range(begin, used, SPLITS):
         split = first + tl.arange(0, SPLITS)
         inside = split < used
         part = head * splits + split
@@ -266,7 +278,13 @@ def configuration(group: int, d: int, length: int, dtype: torch.dtype) -> Config
 
 
 def launch(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int | None = None,
 ) -> Tensor:
     """The operator in place: y [b, s, h d]; the caches have the block at its slots.
 
@@ -275,7 +293,8 @@ def launch(
     then attend by `masked_attention`.
 
     Raises:
-        InvalidInput: tensors that do not belong together, or a head wider than 256.
+        InvalidInput: tensors that do not belong together, a head wider than 256, or a window of
+            no slot.
     """
     runs_kernels(q.device)
     b, s, g, length, d = *q.shape[:2], *k_cache.shape[1:]
@@ -293,18 +312,27 @@ def launch(
     for name, tensor in (("k_cache", k_cache), ("v_cache", v_cache)):
         expect(name, tensor, (b, g, length, d), q.dtype, q.device)
     expect("position", position, (b,), torch.int64, q.device)
+    if window is not None and window < 1:
+        raise InvalidInput(f"window: expected at least one slot, got {window}")
     if b * s == 0:
         return q.new_empty(b, s, heads * d)
     if s > 1:
         block.write(k, v, k_cache, v_cache, position)
         query = q.unflatten(-1, (heads, d)).transpose(1, 2)
-        y = masked_attention.launch(query, k_cache, v_cache, position, None, None)
+        y = masked_attention.launch(query, k_cache, v_cache, position, window, None)
         return y.transpose(1, 2).flatten(2)
-    return _launch_step(q[:, 0], k[:, 0], v[:, 0], k_cache, v_cache, position)[:, None]
+    seen = 0 if window is None or window >= length else window
+    return _launch_step(q[:, 0], k[:, 0], v[:, 0], k_cache, v_cache, position, seen)[:, None]
 
 
 def _launch_step(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    position: Tensor,
+    window: int,
 ) -> Tensor:
     b, g, length, d = k_cache.shape
     heads = q.shape[1] // d
@@ -319,14 +347,15 @@ def _launch_step(
     _attend[(b * g * chunks, splits)](
         q, k, v, k_cache, v_cache, position, y, *parts,
         q.stride(0), k.stride(0), v.stride(0), length, splits, d**-0.5 * _LOG2_E,
-        HEADS=heads, GROUP=heads // g, D=d, SPLIT=c.split, MANY=splits > 1,
+        HEADS=heads, GROUP=heads // g, D=d, SPLIT=c.split, MANY=splits > 1, WINDOW=window,
         DOT=c.dot, ROWS=c.rows, SLOTS=c.slots, WIDTH=c.width,
         num_warps=c.warps, num_stages=c.stages,
     )  # fmt: skip
     if splits > 1:
         _merge[(b * heads,)](
             *parts, position, y, length, splits,
-            HEADS=heads, D=d, SPLIT=c.split, SPLITS=_MERGED, WIDTH=c.width, num_warps=4,
+            HEADS=heads, D=d, SPLIT=c.split, WINDOW=window,
+            SPLITS=_MERGED, WIDTH=c.width, num_warps=4,
         )  # fmt: skip
     return y
 
@@ -334,21 +363,30 @@ def _launch_step(
 def variants() -> list[Variant]:
     """One step of the image model, of GPT-2 small, and of grouped heads over a long cache."""
     found = block.variants()
-    for heads, group, d, length in ((4, 1, 32, 784), (12, 1, 64, 1024), (32, 4, 128, 8192)):
+    for heads, group, d, length, window in (
+        (4, 1, 32, 784, 0),
+        (12, 1, 64, 1024, 0),
+        (32, 4, 128, 8192, 0),
+        (32, 4, 128, 8192, 4096),
+    ):
         for dtype in FLOATS:
-            found += _variants(heads, group, d, length, dtype)
+            found += _variants((heads, group, d), length, window, dtype)
     return found
 
 
-def _variants(heads: int, group: int, d: int, length: int, dtype: torch.dtype) -> list[Variant]:
+def _variants(
+    heads_group_width: tuple[int, int, int], length: int, window: int, dtype: torch.dtype
+) -> list[Variant]:
+    heads, group, d = heads_group_width
     c = configuration(group, d, length, dtype)
     name, stored = f"h={heads} g={heads // group} d={d} T={length} {TYPES[dtype]}", TYPES[dtype]
+    name = f"{name} window={window}" if window else name
     many = length > c.split
     own = dict.fromkeys(("q", "k", "v", "k_cache", "v_cache"), f"*{stored}")
     parts = dict.fromkeys(("part_y", "part_max", "part_sum"), "*fp32" if many else f"*{stored}")
     strides = ("q_stride", "k_stride", "v_stride")
     sizes = dict.fromkeys((*strides, "T", "splits"), "i32")
-    shape = {"HEADS": heads, "D": d, "SPLIT": c.split, "WIDTH": c.width}
+    shape = {"HEADS": heads, "D": d, "SPLIT": c.split, "WIDTH": c.width, "WINDOW": window}
     attend = Variant(
         name=f"cached_attention {name}",
         function=_attend,

@@ -8,8 +8,8 @@ and which a mode may have a kernel run (`overridable`); torch.compile and direct
 operator `linear_operator`, which stays one node.
 
 References:
-    Hendrycks and Gimpel (2016), Gaussian error linear units, arXiv:1606.08415 (gelu, its tanh form
-    in section 2, silu in section 2). Shazeer (2020), GLU variants improve Transformer,
+    Hendrycks and Gimpel (2016), Gaussian error linear units, arXiv:1606.08415 (gelu, its tanh and
+    quick forms in section 2, silu in section 2). Shazeer (2020), GLU variants improve Transformer,
     arXiv:2002.05202 (swiglu).
 """
 
@@ -23,7 +23,7 @@ from torch.nn.functional import gelu, silu
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.overridable import overridable
 
-Activation = Literal["none", "gelu", "gelu_tanh", "silu", "relu", "tanh", "swiglu"]
+Activation = Literal["none", "gelu", "gelu_tanh", "gelu_quick", "silu", "relu", "tanh", "swiglu"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
@@ -81,6 +81,8 @@ def activated(y: Float[Tensor, "*b o"], activation: Activation) -> Float[Tensor,
             return gelu(y)
         case "gelu_tanh":
             return gelu(y, approximate="tanh")
+        case "gelu_quick":
+            return y * (1.702 * y).sigmoid()
         case "silu":
             return silu(y)
         case "relu":

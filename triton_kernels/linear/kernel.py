@@ -199,6 +199,8 @@ def _activated(y, ACTIVATION: tl.constexpr):
         # (1 + tanh u) / 2 is the sigmoid of 2 u, which is 0 or 1 long before 16.
         near = tl.where(tl.abs(y) < 16.0, y, tl.where(y < 0.0, -16.0, 16.0))
         y = y * _sigmoid(1.5957691216057308 * (near + 0.044715 * near * near * near))
+    elif ACTIVATION == "gelu_quick":
+        y = y * _sigmoid(1.702 * y)
     elif ACTIVATION == "silu":
         y = y * _sigmoid(y)
     elif ACTIVATION == "relu":

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ancestral.triton_kernels.overridable import overridable
+
 WIDEST_DENSE = 128
 """Head size up to which dense.py has a kernel for launchers that are not ours."""
 
@@ -100,3 +102,29 @@ def _(
 ) -> Tensor:
     b, h, s, d = q.shape
     return q.new_empty(b, s, h, d).transpose(1, 2)
+
+
+@overridable
+def windowed_attention(
+    q: Float[Tensor, "b h t d"],
+    k: Float[Tensor, "b g t d"],
+    v: Float[Tensor, "b g t d"],
+    window: int,
+    dropout: float = 0.0,
+) -> Float[Tensor, "b h t d"]:
+    """Attention along whole events, each query over the `window` slots up to its own.
+
+    For models: it has a derivative, and an export traces it as PyTorch's own attention with a mask.
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        window: how many slots a query sees, its own included.
+        dropout: rate on the weights.
+    """
+    slot = torch.arange(q.shape[2], device=q.device)
+    visible = (slot <= slot[:, None]) & (slot > slot[:, None] - window)
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, visible, dropout_p=dropout, enable_gqa=q.shape[1] != k.shape[1]
+    )

@@ -50,12 +50,12 @@ def residual_norm_reference(
 
 
 def norm(
-    h: Float[Tensor, "b s d"],
+    h: Float[Tensor, "*b d"],
     weight: Float[Tensor, " d"],
     bias: Float[Tensor, " d"] | None,
     epsilon: float,
     rms: bool,
-) -> Float[Tensor, "b s d"]:
+) -> Float[Tensor, "*b d"]:
     """LayerNorm or RMSNorm of the last axis."""
     if rms:
         return rms_norm(h, weight.shape, weight, epsilon)

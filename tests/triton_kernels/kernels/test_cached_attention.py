@@ -49,10 +49,18 @@ def drawn(
     return [q, k, v, *caches, torch.tensor(position, device=device)]
 
 
-def exact(q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor) -> Tensor:
+def exact(  # noqa: PLR0913 - the operator's arguments
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    kc: Tensor,
+    vc: Tensor,
+    at: Tensor,
+    window: int | None = None,
+) -> Tensor:
     """The reference in float64; unused slots are zeroed, for it multiplies them by 0."""
     kc, vc = (cache.double().nan_to_num(0.0) for cache in (kc, vc))
-    return cached_attention_reference(q.double(), k.double(), v.double(), kc, vc, at)[0]
+    return cached_attention_reference(q.double(), k.double(), v.double(), kc, vc, at, window)[0]
 
 
 STEPS = [
@@ -96,6 +104,34 @@ def test_split(device: torch.device, dtype: torch.dtype, heads: int, g: int) -> 
         short[5] -= 1  # a row that sees one slot less, and its own
         short[5].clamp_(min=0)
         assert far(y[1:], exact(*short)[1:]), "a split lost would not be seen"
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(("heads", "g"), [(2, 2), (4, 1)], ids=["one head", "group"])
+@pytest.mark.parametrize("window", [1, 37, 600])
+def test_window(device: torch.device, dtype: torch.dtype, heads: int, g: int, window: int) -> None:
+    """Windows within a tile, over tiles, over splits; one slot more or less would be seen."""
+    from ancestral.triton_kernels.cached_attention.kernel import launch
+
+    for length in (90, 1200):
+        places = sorted({0, 5, 36, 37, 64, 511, 548, 549, length - 1} & set(range(length)))
+        inputs = drawn((heads, g, 16, length), places, 1, dtype, device)
+        expected = exact(*inputs, window)
+        y = launch(*(each.clone() for each in inputs), window)
+        assert_near(y, expected, f"{length} slots")
+        last = [each[-1:] for each in inputs]
+        if dtype == torch.float32 and window in (1, 37):
+            for other in {max(window - 1, 1), window + 1} - {window}:
+                assert far(y[-1:], exact(*last, other)), f"window {other} for {window}"
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_window_of_blocks(device: torch.device, window: int) -> None:
+    from ancestral.triton_kernels.cached_attention.kernel import launch
+
+    inputs = drawn(SHAPES["grouped"], [0, 5, 70], 20, torch.float32, device)
+    expected = exact(*inputs, window)
+    assert_near(launch(*inputs, window), expected, "y")
 
 
 @pytest.mark.parametrize("name", ["image", "grouped", "odd head"])
