@@ -15,7 +15,8 @@ from ancestral.plan_key import PlanKey, Range
 from ancestral.plan_store import LOG, PLAN, PlanRecord, PlanStore
 from ancestral.signature import GraphSignature
 from ancestral.tensorrt_module import Module
-from tests.engine.simulated_tensorrt import SIMULATED, SimulatedLane, TensorRt, simulated_plan
+from tests.engine.simulated_lane import SimulatedLane
+from tests.engine.simulated_tensorrt import SIMULATED, TensorRt, simulated_plan
 
 USUAL: Range = (1, 16, 64)
 TARGETS: dict[Module, str] = {"tensorrt": "Some GPU sm_90 driver 1.2", "tensorrt_rtx": "sm_89"}

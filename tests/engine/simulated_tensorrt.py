@@ -11,97 +11,26 @@ import ctypes
 import enum
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnxruntime as ort
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ancestral.signature import GraphSignature
 from ancestral.tensorrt_module import Module
+from tests.engine.simulated_lane import ALIGNMENT, POISON, Stream
 
-ALIGNMENT = 256
 SCRATCH = 4096
-_POISON = 0xFF
-"""NaN in floats, -1 in integers."""
 _NO_INDEX = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.RuntimeException,
 )
 _TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64"}
-
-
-class Stream:
-    """What is enqueued here is done at once, or recorded while a graph is captured."""
-
-    def __init__(self) -> None:
-        self.handle = 0x5EED
-        self.just_in_time = False
-        self.recorded: list[Callable[[], None]] | None = None
-
-
-class SimulatedGraphs:
-    """Graphs of calls."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.graphs: dict[object, list[Callable[[], None]]] = {}
-        self.replayed: list[object] = []
-
-    def launch(self, key: object, work: Callable[[], None]) -> None:
-        if key not in self.graphs:
-            self.stream.recorded = []
-            try:
-                work()
-                self.graphs[key] = self.stream.recorded
-            finally:
-                self.stream.recorded = None
-        for call in self.graphs[key]:
-            call()
-        self.replayed.append(key)
-
-
-class SimulatedLane:
-    """Host memory whose addresses are as a GPU's, full of garbage."""
-
-    device = "cpu"
-
-    def __init__(self) -> None:
-        self.stream = Stream()
-        self.depth = 0
-        self.made: list[SimulatedGraphs] = []
-
-    @property
-    def handle(self) -> int:
-        return self.stream.handle
-
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
-
-    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        assert self.depth, "memory of another stream"
-        size = int(np.prod(shape)) * dtype.itemsize
-        whole = torch.full((size + ALIGNMENT,), _POISON, dtype=torch.uint8)
-        start = -whole.data_ptr() % ALIGNMENT
-        return whole[start : start + size].view(dtype).view(tuple(shape))
-
-    def free(self) -> int:
-        return 2**30
-
-    def graphs(self) -> SimulatedGraphs:
-        self.made.append(SimulatedGraphs(self.stream))
-        return self.made[-1]
 
 
 class DataType(enum.Enum):
@@ -248,10 +177,10 @@ class ICudaEngine:
         places = {
             name: _memory(at[name], shapes[name], spec.dtype) for name, spec in self._specs.items()
         }
-        _memory(scratch, (SCRATCH,), "uint8")[...] = _POISON
+        _memory(scratch, (SCRATCH,), "uint8")[...] = POISON
         for spec in self._signature.outputs:
             if spec.name not in self._in_place:
-                places[spec.name].view(np.uint8)[...] = _POISON
+                places[spec.name].view(np.uint8)[...] = POISON
         given = {spec.name: places[spec.name].copy() for spec in self._signature.inputs}
         names = [spec.name for spec in self._signature.outputs]
         # What is spoilt may be no index: the library would read elsewhere, and go on.

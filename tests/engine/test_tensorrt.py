@@ -1,33 +1,23 @@
 """The backend on TensorRT: its own sessions and loops over a simulated library, without a GPU."""
 
-import sys
-import types
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from ancestral.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, Sampling, loop
 from ancestral.engine.backends import tensorrt_loop
 from ancestral.engine.backends.cuda_graphs import STEPS
-from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
-from ancestral.engine.backends.tensorrt_library import opened, preferred
 from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.noise import Noise
-from ancestral.errors import BackendUnavailable, InvalidInput, PlanError
-from ancestral.plan_store import PLAN, PlanStore
-from ancestral.tensorrt_module import MODULES, Module, installed_modules
+from ancestral.errors import InvalidInput, PlanError
+from ancestral.tensorrt_module import MODULES, Module
 from tests.conftest import Load
-from tests.engine import simulated_plans
 from tests.engine.long_run import long_run
-from tests.engine.simulated_plans import backend, compiled, engine
-from tests.engine.simulated_tensorrt import COMMON, SimulatedLane, TensorRt, simulated_plan
+from tests.engine.simulated_plans import engine
 from tests.laws.laws import assert_close, limits
 from tests.toys import TOYS
 
@@ -289,140 +279,6 @@ def test_a_capture_before_the_first_run(
         assert np.array_equal(drawn(rtx), expected)
 
 
-@pytest.mark.parametrize(
-    ("changed", "told"),
-    [
-        ({"version": "0.0.0.1"}, "release of the library: here 0.0.0.0, that plan has 0.0.0.1"),
-        ({"targets": ("sm_120",)}, "GPUs: here sm_89, that plan has sm_120"),
-        ({"weights_sha256": "0" * 64}, "the weights: changed"),
-        ({"graph_sha256": "0" * 64}, r"the graph \(its ONNX file\): changed"),
-    ],
-    ids=lambda value: str(value)[:12],
-)
-def test_a_plan_that_does_not_serve(
-    tiny_bundle: Path, tmp_path: Path, changed: dict[str, Any], told: str
-) -> None:
-    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    compiled(bundle, store, graphs=["step"], **changed)
-    with pytest.raises(PlanError, match=f"no plan serves graph 'step'.*{told}.*ancestral compile"):
-        backend(bundle, store).session("step")
-
-
 def test_more_rows_than_a_plan_takes(tiny: AutoregressiveEngine) -> None:
     with pytest.raises(PlanError, match=r"here b=65 s=1, that plan has .*--batch 1,65,65"):
         tiny.session("step").bind({"b": 65, "s": 1})
-
-
-def test_no_plan(tiny_bundle: Path, tmp_path: Path) -> None:
-    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    told = "none of this graph is kept here: make one: `ancestral compile .* --graph step"
-    with pytest.raises(PlanError, match=told):
-        backend(bundle, store).session("step")
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (lambda plan: plan[:-1], "truncated"),
-        (lambda plan: plan.replace(b"onnx", b"0nnx"), "altered"),
-    ],
-    ids=["truncated", "altered"],
-)
-def test_a_damaged_plan(tiny_bundle: Path, tmp_path: Path, damage: Any, told: str) -> None:
-    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    (record,) = compiled(bundle, store, graphs=["step"])
-    file = store.folder / record.key.digest / PLAN
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(PlanError, match=told):
-        backend(bundle, store).session("step")
-
-
-@pytest.mark.tensorrt
-def test_the_real_library_says_why(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own runtime and logger, on a plan that is none."""
-    if "tensorrt_rtx" not in installed_modules():
-        pytest.skip("tensorrt_rtx is not installed")
-    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    library = opened("tensorrt_rtx")
-    assert "sm_89" in library.targets
-    monkeypatch.setattr(simulated_plans, "simulated_plan", lambda *_: b"vtrt" + bytes(200))
-    compiled(bundle, store, graphs=["step"], version=library.version)
-    made = TensorRtBackend(bundle, library, "sm_89", SimulatedLane(), store)
-    told = r"tensorrt_rtx [\d.]+ cannot serve this GPU .* with plan \w+ of graph 'step': \w+"
-    with pytest.raises(PlanError, match=told) as error:
-        made.session("step")
-    assert torch.cuda.is_available() or "CUDA driver" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("edit", "told"),
-    [
-        (lambda s: s["inputs"][1].update(dtype="float16"), "u: expected float32, got float16"),
-        (lambda s: s["inputs"][1].update(axes=["b", 10]), r"u: expected axes .*, got \(-1, 10\)"),
-        (lambda s: s["inputs"][1].update(name="w"), "u: is not in the plan.*w: is no tensor"),
-        (lambda s: s["outputs"][0].update(name="end"), "end: is no tensor"),
-    ],
-    ids=["dtype", "axes", "input", "output"],
-)
-def test_a_plan_of_other_tensors(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: Any, told: str
-) -> None:
-    def other(onnx: Path, signature: Any, *rest: Any) -> bytes:
-        values = signature.model_dump(mode="json")
-        edit(values)
-        return right(onnx, type(signature).model_validate(values), *rest)
-
-    right = simulated_plan
-    bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    monkeypatch.setattr(simulated_plans, "simulated_plan", other)
-    compiled(bundle, store, graphs=["step"])
-    with pytest.raises(PlanError, match=f"is not what its graph is: .*{told}"):
-        backend(bundle, store).session("step")
-
-
-def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, origin: str | None) -> None:
-    """A module `tensorrt`; a folder of type stubs alone where it comes from nowhere."""
-    module = types.ModuleType("tensorrt")
-    module.__spec__ = ModuleSpec("tensorrt", None, origin=origin)
-    vars(module).update(vars(TensorRt) | {"Runtime": COMMON["Runtime"]})
-    monkeypatch.setitem(sys.modules, "tensorrt", module)
-
-
-def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tensorrt_rtx")
-    fake_tensorrt(monkeypatch, None)
-    assert installed_modules() == ("tensorrt_rtx",)
-    assert preferred("sm_89", ()).name == "tensorrt_rtx"
-    told = r"serves GPUs sm_75, .* and here is sm_90: there `tensorrt` runs: pip install"
-    with pytest.raises(BackendUnavailable, match=told):
-        preferred("sm_90", ())
-    fake_tensorrt(monkeypatch, "tensorrt/__init__.py")
-    assert installed_modules() == MODULES
-    for target, compiled_by, expected in (
-        ("sm_89", set(), "tensorrt_rtx"),
-        ("sm_89", {"tensorrt"}, "tensorrt"),
-        ("sm_80", set(), "tensorrt"),
-        ("sm_80", {"tensorrt_rtx"}, "tensorrt_rtx"),
-        ("sm_90", {"tensorrt_rtx"}, "tensorrt"),
-    ):
-        assert preferred(target, compiled_by).name == expected, (target, compiled_by)
-
-
-def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(BackendUnavailable, match="tensorrt is installed, but does not load"):
-        opened("tensorrt")
-
-
-def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BackendUnavailable, match="runs on a CUDA GPU: device 'cuda'"):
-        gpu_of("cpu")
-    if installed_modules() and not torch.cuda.is_available():
-        with pytest.raises(BackendUnavailable, match="device 'cuda:1': PyTorch sees no CUDA GPU"):
-            gpu_of("cuda:1")
-    for name in MODULES:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BackendUnavailable, match=r"ancestral\[tensorrt\].*ancestral\[tensorrt-rtx"):
-        gpu_of("cuda")

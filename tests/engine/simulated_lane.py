@@ -1,0 +1,79 @@
+"""A stream of a GPU without one: host memory as it gives it, and graphs of what is enqueued."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ALIGNMENT = 256
+POISON = 0xFF
+"""NaN in floats, -1 in integers."""
+
+
+class Stream:
+    """What is enqueued here is done at once, or recorded while a graph is captured."""
+
+    def __init__(self) -> None:
+        self.handle = 0x5EED
+        self.just_in_time = False
+        self.recorded: list[Callable[[], None]] | None = None
+
+
+class SimulatedGraphs:
+    """Graphs of calls."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.graphs: dict[object, list[Callable[[], None]]] = {}
+        self.replayed: list[object] = []
+
+    def launch(self, key: object, work: Callable[[], None]) -> None:
+        if key not in self.graphs:
+            self.stream.recorded = []
+            try:
+                work()
+                self.graphs[key] = self.stream.recorded
+            finally:
+                self.stream.recorded = None
+        for call in self.graphs[key]:
+            call()
+        self.replayed.append(key)
+
+
+class SimulatedLane:
+    """Host memory whose addresses are as a GPU's, full of garbage."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.stream = Stream()
+        self.depth = 0
+        self.made: list[SimulatedGraphs] = []
+
+    @property
+    def handle(self) -> int:
+        return self.stream.handle
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        assert self.depth, "memory of another stream"
+        size = int(np.prod(shape)) * dtype.itemsize
+        whole = torch.full((size + ALIGNMENT,), POISON, dtype=torch.uint8)
+        start = -whole.data_ptr() % ALIGNMENT
+        return whole[start : start + size].view(dtype).view(tuple(shape))
+
+    def free(self) -> int:
+        return 2**30
+
+    def graphs(self) -> SimulatedGraphs:
+        self.made.append(SimulatedGraphs(self.stream))
+        return self.made[-1]
