@@ -224,11 +224,7 @@ def _differences(side: str, tensors: Iterator[Any], specs: tuple[TensorSpec, ...
         if dtype != spec.dtype:
             yield f"{side} {spec.name}: expected {spec.dtype}, got {dtype}"
         shape = tuple(tensor.shape)
-        fits = len(shape) == len(spec.axes) and all(
-            size in (-1, axis) or isinstance(axis, str)
-            for size, axis in zip(shape, spec.axes, strict=True)
-        )
-        if not fits:
+        if not spec.fits(shape):
             yield f"{side} {spec.name}: expected axes {spec.axes}, got {shape}"
 
 

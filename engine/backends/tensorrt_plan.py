@@ -20,7 +20,7 @@ from ancestral.engine.backends.tensorrt_api import (
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
 from ancestral.plan_store import PlanRecord
-from ancestral.signature import GraphSignature, TensorSpec, Update
+from ancestral.signature import GraphSignature, Update
 from ancestral.tensorrt_module import DTYPES
 
 
@@ -232,18 +232,11 @@ def _differences(engine: Engine, signature: GraphSignature) -> Iterator[str]:
         dtype = engine.get_tensor_dtype(name).name
         if DTYPES.get(dtype) != spec.dtype:
             yield f"{name}: expected {spec.dtype}, got {DTYPES.get(dtype, dtype)}"
-        if not _fits(spec, lengths(engine.get_tensor_shape(name))):
-            got = lengths(engine.get_tensor_shape(name))
+        got = lengths(engine.get_tensor_shape(name))
+        if not spec.fits(got):
             yield f"{name}: expected axes {spec.axes}, got {got}"
         if engine.get_tensor_location(name).name != "DEVICE":
             yield f"{name}: expected to be read on the GPU, got the host"
-
-
-def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
-    return len(shape) == len(spec.axes) and all(
-        isinstance(axis, str) or size in (-1, axis)
-        for axis, size in zip(spec.axes, shape, strict=True)
-    )
 
 
 def _other_profiles(plan: LoadedPlan) -> Iterator[str]:

@@ -53,6 +53,13 @@ class TensorSpec(_Record):
             raise InvalidInput(f"{self.name}: no size given for axes {missing}, got {dict(sizes)}")
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a runtime's shape, -1 where it is open, can be this tensor's."""
+        return len(shape) == len(self.axes) and all(
+            isinstance(axis, str) or size in (-1, axis)
+            for axis, size in zip(self.axes, shape, strict=True)
+        )
+
     @property
     def host(self) -> np.dtype[Any]:
         """What holds it in an array on the host: numpy has no bfloat16, and float32 holds each."""
