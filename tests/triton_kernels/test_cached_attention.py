@@ -61,7 +61,7 @@ def attention() -> Callable[..., ort.InferenceSession]:
     return get
 
 
-def by_hand(  # noqa: PLR0913 - the operator's arguments
+def by_hand(
     q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor, window: int = T
 ) -> Tensor:
     """The formula in float64, a query and a head at a time."""

@@ -49,7 +49,7 @@ def drawn(
     return [q, k, v, *caches, torch.tensor(position, device=device)]
 
 
-def exact(  # noqa: PLR0913 - the operator's arguments
+def exact(
     q: Tensor,
     k: Tensor,
     v: Tensor,
