@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time takes some minutes of downloads"
 	@$(PIP) torch
-	@$(PIP) -e '.[train,export,cpu,dev]'
+	@$(PIP) -e '.[train,export,cpu,text,dev]'
 	@touch $@
 
 install: $(STAMP) ## .venv with everything that the demo and the tests need

@@ -4,8 +4,10 @@ from ancestral.bound import Bound
 from ancestral.engine.autoregressive import AutoregressiveEngine, Samples
 from ancestral.engine.classify import Classification
 from ancestral.engine.engine import Engine
+from ancestral.engine.generate import Generated
 from ancestral.engine.latent import LatentEngine, LatentSamples
 from ancestral.engine.particles import Completion
+from ancestral.engine.text_likelihood import TextLikelihood
 from ancestral.sampling import Sampling
 
 __all__ = [
@@ -14,8 +16,10 @@ __all__ = [
     "Classification",
     "Completion",
     "Engine",
+    "Generated",
     "LatentEngine",
     "LatentSamples",
     "Samples",
     "Sampling",
+    "TextLikelihood",
 ]

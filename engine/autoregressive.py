@@ -1,6 +1,6 @@
 """The engine of an autoregressive model: samples, log-probabilities, classes, completions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,14 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.engine import inputs, loop
 from ancestral.engine.classify import Classification, classify
 from ancestral.engine.engine import Engine
+from ancestral.engine.generate import Generated, Request, Stream, generate_batches
 from ancestral.engine.loop import Progress
 from ancestral.engine.noise import Noise
 from ancestral.engine.particles import Completion, complete
 from ancestral.engine.session import Array, Binding
+from ancestral.engine.text_likelihood import TextLikelihood, text_likelihood
 from ancestral.engine.verify import verify
 from ancestral.errors import InvalidInput
 from ancestral.parity import ParityReport
 from ancestral.sampling import Sampling
+from ancestral.tokenizer import Tokenizer
 
 _NUMBERS = 2**25
 """Logits, attention weights of 8 heads, or activations that one call of a graph may hold."""
@@ -176,6 +179,40 @@ class AutoregressiveEngine(Engine):
             noise.first_index,
         )
 
+    def generate(  # noqa: PLR0913 - what a user may choose
+        self,
+        prompts: Sequence[ArrayLike],
+        max_new: int | None = None,
+        *,
+        stop: Sequence[int] | None = None,
+        labels: ArrayLike | int | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        sampling: Sampling = _UNFILTERED,
+        batch: int | None = None,
+        stream: Stream | None = None,
+    ) -> list[Generated]:
+        """Continue prompts of different lengths; a row is what it would be alone.
+
+        Args:
+            prompts: ids of each, [p], by positions; sample first_index + i continues prompt i.
+            max_new: tokens to draw after a prompt at most; up to the end of the context where None.
+            stop: values that end a row, and are its last; those of the data where None.
+            labels: as in `sample`, like all up to sampling.
+            seed: as there.
+            first_index: as there.
+            sampling: as there.
+            batch: rows a batch; by memory where None.
+            stream: told the index of a sample and its new tokens, as they come.
+
+        Raises:
+            InvalidInput: an argument is wrong: a prompt beyond the context, or ids that are none.
+        """
+        request = Request(
+            max_new, stop, labels, seed, first_index, sampling, batch=batch, stream=stream
+        )
+        return [row for part in generate_batches(self, prompts, request) for row in part]
+
     def _labels(self, labels: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
         return inputs.labels(labels, n, self.data, self.bundle.manifest.label_optional)
 
@@ -211,6 +248,10 @@ class AutoregressiveEngine(Engine):
         event = inputs.observed(observed, 1, self.data, self.bundle.manifest.first_position)[0]
         return complete(self, event, None if label is None else int(label[0]), noise, n, progress)
 
+    def tokenizer(self) -> Tokenizer:
+        """How text becomes values; errors as of `Bundle.tokenizer`."""
+        return self.bundle.tokenizer()
+
     def bind(self, graph: str, rows: int) -> Binding:
         """A loop of that many rows; the last one is kept, for the next call may be alike."""
         if self._binding is None or self._binding[:2] != (graph, rows):
@@ -237,6 +278,27 @@ class AutoregressiveEngine(Engine):
         events = inputs.events(x, self.data)
         label = self._labels(labels, len(events))
         return self.parallel("log_prob", label, x=events)["log_prob"]
+
+    def text_likelihood(
+        self,
+        ids: ArrayLike,
+        stride: int | None = None,
+        labels: int | None = None,
+        progress: Progress | None = None,
+    ) -> TextLikelihood:
+        """log p of each id of a sequence of any length, by windows that slide over it.
+
+        Args:
+            ids: [n].
+            stride: by which windows slide; an id is given at least length - stride ids before it,
+                or all there are. Half the length where None.
+            labels: of the whole sequence, where the model has classes.
+            progress: told how many ids of how many are done.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
+        return text_likelihood(self, ids, stride, labels, progress)
 
     def classify(self, x: ArrayLike) -> Classification:
         """p(y | x) of each event by Bayes' rule, under the label prior of the training data.

@@ -35,6 +35,11 @@ def rows_in_block(block: int, levels: int) -> int:
     return max(1, _BLOCK_NUMBERS // (block * max(levels, 8 * block)))
 
 
+def positions_in_block(block: int, levels: int) -> int:
+    """How many positions of a block one row may go through at a time."""
+    return max(1, min(block, _BLOCK_NUMBERS // max(levels, 8 * block)))
+
+
 @runtime_checkable
 class Binding(Protocol):
     """All tensors of a carried graph, allocated once on the device."""

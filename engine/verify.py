@@ -177,33 +177,40 @@ def _steps(
     Returns:
         draws, and log p [n, t] of the events: step by step; as a block; from a prefilled cache.
     """
-    x, u, samples = answers["x"], answers["u"], answers["is_sample"].astype(bool)
-    n, first = len(x), engine.bundle.manifest.first_position
-    free = np.full_like(x, -1)
+    x, samples = answers["x"], answers["is_sample"].astype(bool)
+    (n, t), first = x.shape, engine.bundle.manifest.first_position
+    # The answers may be of the first positions of events alone: the others are never reached.
+    beyond = ((0, 0), (0, engine.data.length - t))
+    events = np.pad(x, beyond, constant_values=-1)
+    free = np.full_like(events, -1)
     free[:, :first] = x[:, :first]
-    given: dict[str, Array] = {"u": u}
+    given: dict[str, Array] = {"u": np.pad(answers["u"], beyond, constant_values=0.5)}
     if "label" in answers:
         given["label"] = answers["label"]
     if graph == "step_filtered":
         given |= loop.filter_rows(Sampling(), n, engine.data.levels)
     session = engine.session(graph)
     binding = session.bind({"b": n, "s": 1})
-    values = loop.draw(binding, free, given, first_position=first, prefill=False).values
+
+    def run(observed: Array, prefill: bool) -> Binding:
+        begin = loop.begin(binding, observed, given, first_position=first, prefill=prefill)
+        loop.advance(binding, t - begin)
+        return binding
+
+    values = run(free, False).read("values")[:, :t]
     ways = (False, True) if loop.takes_blocks(session.signature) else (False,)
-    forced = [
-        loop.draw(binding, x, given, first_position=first, prefill=prefill).log_p
-        for prefill in ways
-    ]
+    forced = [run(events, prefill).read("log_p") for prefill in ways]
     if "prefill" in engine.bundle.manifest.graphs:
         forced.append(_after_prefill(engine, binding, x, forced[0], answers.get("label")))
     margin = answers["margin"][samples]
+    forced = [log_p[:, :t] for log_p in forced]
     return _follow(values[samples], x[samples], margin, limits), forced
 
 
 def _after_prefill(
     engine: "AutoregressiveEngine", binding: Binding, x: Array, log_p: Array, label: Array | None
 ) -> Array:
-    """log p [n, t] where the first half comes from `log_p` and the rest from prefill's cache."""
+    """log p [n, T] where the first half of x [n, t] comes from `log_p`, the rest from prefill."""
     n, t = x.shape
     half = max(t // 2, engine.bundle.manifest.first_position + 1)
     session = engine.session("prefill")

@@ -1,13 +1,18 @@
 """Export a model: checked first, then written whole or not at all."""
 
 import copy
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TypeVar, cast, get_args
 
-from ancestral.bundle import PRIOR
+from torch import nn
+
+from ancestral.bundle import MANIFEST, PRIOR, check_text
 from ancestral.errors import ExportError, InvalidInput
 from ancestral.export.content import (
+    KNOWN_ANSWERS,
+    WEIGHTS,
     Progress,
     traced,
     traced_latent,
@@ -21,11 +26,12 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import GraphName, graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.precision import DTYPES, rounded
+from ancestral.train.models.precision import DTYPES, round_in_place
 from ancestral.train.models.vae import VAE
 from ancestral.train.models.vqvae import VQVAE
 
 M = TypeVar("M", bound=Model)
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
 def export_bundle(  # noqa: PLR0913 - what a user may choose
@@ -36,13 +42,17 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     label_prior: Sequence[float] | None = None,
     graphs: Sequence[GraphName] | None = None,
     dtype: FloatDtype = "float32",
+    files: Mapping[str, bytes] = _NONE,
+    own: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
     """Export a model; the bundle appears whole or not at all.
 
+    Beside the model it takes about as much memory as the largest of its weights in float64.
+
     Args:
-        model: of this project or of your own class; it is not changed.
+        model: of this project or of your own class; it is not changed, unless it is handed over.
         out: the bundle's directory.
         prior: of a model over codes: the autoregressive model of these codes.
         label_prior: p(y) for y = 0 .. num_classes - 1, of an autoregressive model or such a prior;
@@ -50,12 +60,16 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         graphs: which graphs of an autoregressive model to export; all that it can have where None.
         dtype: of weights, activations and floating caches; the last projection, the softmax, sums
             and draws are float32 in each. The known answers are of the weights as they are rounded.
+        files: further files that the bundle holds, by name: {"tokenizer.json": ...}.
+        own: whether the model is handed over: it is on the CPU, in evaluation and rounded
+            afterwards. Where it is not, its weights are shared as long as nothing changes them.
         overwrite: replace a bundle that is there.
         progress: told each thing that is about to be done.
 
     Raises:
-        InvalidInput: there is something else at `out`, or an unknown graph or type is asked for, or
-            one that does not hold the weights.
+        InvalidInput: a further file has the name of another, or of a folder; there is something
+            else at `out`; or an unknown graph or type is asked for, or one that does not hold the
+            weights.
         ExportError: the model's conditionals see the future, or a graph could not be made or breaks
             a rule.
         OSError: the bundle could not be written; what was there before stays.
@@ -63,14 +77,16 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     out = Path(out).resolve()
     check_dtype(dtype, get_args(FloatDtype))
     check_target(out, overwrite)
+    check_files(files)
     _check_prior(model, prior)
+    check_text(model.data, files)
     autoregressive = model if isinstance(model, AutoregressiveModel) else prior
     chosen: Sequence[GraphName] = ()
     classes: tuple[float, ...] | None = None
     if autoregressive is not None:
         chosen = _check_autoregressive(autoregressive, graphs)
         classes = _prior(label_prior, autoregressive.data.num_classes)
-        autoregressive = _own(autoregressive, dtype)
+        autoregressive = _ready(autoregressive, dtype, own)
         progress("causality")
         _check_causality(autoregressive)
     with placed(out) as work:
@@ -79,10 +95,11 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
             if inner != work:
                 progress("prior")
             made = traced(autoregressive, chosen, progress)
-            write_autoregressive(autoregressive, inner, classes, dtype, made, progress)
+            beside = files if inner == work else _NONE
+            write_autoregressive(autoregressive, inner, classes, dtype, made, progress, beside)
         if isinstance(model, LatentVariableModel):
-            own = _own(model, dtype)
-            write_latent(own, work, dtype, traced_latent(own, progress), progress)
+            ready = _ready(model, dtype, own)
+            write_latent(ready, work, dtype, traced_latent(ready, progress), progress, files)
     return out
 
 
@@ -94,6 +111,27 @@ def check_dtype(dtype: str, expected: Sequence[str]) -> None:
     """
     if dtype not in expected:
         raise InvalidInput(f"dtype: expected one of {list(expected)}, got {dtype!r}")
+
+
+def check_files(files: Mapping[str, bytes]) -> None:
+    """Refuse further files that a bundle cannot hold.
+
+    Raises:
+        InvalidInput: a name is a path, or is that of a file or a folder of every bundle.
+    """
+    taken = {MANIFEST, KNOWN_ANSWERS, PRIOR, str(Path(WEIGHTS).parent)}
+    for name in files:
+        plain = (
+            name
+            and name == PurePosixPath(name).name
+            and "\\" not in name
+            and not name.startswith(".")
+        )
+        if not plain or name.casefold() in taken:
+            raise InvalidInput(
+                f"files: expected plain names, none of {sorted(taken)}, got {name!r}: a bundle "
+                f"holds further files beside its {MANIFEST}"
+            )
 
 
 def _check_autoregressive(
@@ -139,12 +177,25 @@ def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
             )
 
 
-def _own(model: M, dtype: FloatDtype) -> M:
-    """A copy in float32 whose weights are as that type holds them; its prior needs no encoder."""
-    own: Model = copy.deepcopy(model).cpu().eval()
-    if isinstance(own, VAE):
-        own = own.resolved()
-    return cast(M, own if dtype == "float32" else rounded(own, DTYPES[dtype]))
+def _ready(model: M, dtype: FloatDtype, own: bool) -> M:
+    """The model on the CPU, in evaluation, its weights as that type holds them in float32.
+
+    A VAE's prior needs no encoder there.
+    """
+    ready: Model = (model if own else _sharing(model)).cpu().eval()
+    if isinstance(ready, VAE):
+        ready = ready.resolved()
+    return cast(M, ready if dtype == "float32" else round_in_place(ready, DTYPES[dtype]))
+
+
+def _sharing(model: M) -> M:
+    """A copy whose parameters and buffers are others over the same memory."""
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
+    return copy.deepcopy(model, memo)
 
 
 def _check_causality(model: AutoregressiveModel) -> None:

@@ -1,21 +1,23 @@
 """What a bundle holds, written into a folder: weights, graphs, known answers, the manifest last."""
 
-import copy
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
 
+import numpy as np
 import onnx_ir
-from safetensors.numpy import save
-from torch import Tensor
+import torch
 
 import ancestral
 from ancestral.bundle import MANIFEST, PRIOR
 from ancestral.errors import ExportError
 from ancestral.export.graphs import export_graph, export_latent, export_parallel
+from ancestral.export.heap import give_back
 from ancestral.export.known_answers import known_answers
 from ancestral.export.latent_answers import latent_answers
 from ancestral.export.lint import lint
@@ -23,13 +25,13 @@ from ancestral.export.operators import Form
 from ancestral.export.precision import narrow as narrow_graph
 from ancestral.export.tied import multiply_in_place
 from ancestral.export.weights import (
-    WeightsFile,
     point_into,
     small_numbers,
+    tensors_file,
     to_bytes,
     weights_file,
 )
-from ancestral.files import write_atomically
+from ancestral.files import sha256, write_atomically
 from ancestral.manifest import (
     Component,
     FileEntry,
@@ -46,12 +48,15 @@ from ancestral.train.models.graphs import PARALLEL, GraphName, build
 from ancestral.train.models.latent_graphs import build_latent, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
-from ancestral.train.models.precision import DTYPES, narrowed_tensors
-from ancestral.train.models.precision import narrow as narrow_model
+from ancestral.train.models.precision import narrowed_tensors
 
 WEIGHTS = "graphs/weights.safetensors"
 """Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
 KNOWN_ANSWERS = "known_answers.safetensors"
+_SHORT_ANSWERS = 4
+"""Format version from which known answers may be of the first positions of an event alone."""
+
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 Progress = Callable[[str], None]
 Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
@@ -72,14 +77,12 @@ class _Writer:
             else frozenset()
         )
         progress("weights")
-        stored: Model = model
-        narrowed: tuple[Tensor, ...] = ()
-        if dtype != "float32":
-            stored = narrow_model(copy.deepcopy(model), DTYPES[dtype])
-            narrowed = tuple(tensor for _, tensor in narrowed_tensors(stored))
-        self._weights: WeightsFile = weights_file(stored, dtype)
-        self._numbers = small_numbers(narrowed)
-        self._write(WEIGHTS, self._weights.content)
+        weights = weights_file(model, dtype)
+        self._slots = weights.slots
+        narrowed = narrowed_tensors(model) if dtype != "float32" else ()
+        self._numbers = small_numbers(tensor for _, tensor in narrowed)
+        self._write(WEIGHTS, weights.parts())
+        give_back()
 
     def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:
         """Write a graph of float32 in its forms, in the type of the bundle.
@@ -94,17 +97,17 @@ class _Writer:
                 # ONNX Runtime has no bfloat16 kernels on a CPU.
                 continue
             if self.dtype != "float32":
-                slots, numbers = self._weights.slots, self._numbers
-                narrow_graph(graph, signature, self.dtype, slots, numbers)
+                narrow_graph(graph, signature, self.dtype, self._slots, self._numbers)
             problems = lint(graph, form, signature)
             if problems:
                 raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
-            point_into(graph.graph, self._weights.slots, Path(WEIGHTS).name)
+            point_into(graph.graph, self._slots, Path(WEIGHTS).name)
             if form == "onnxruntime":
                 multiply_in_place(graph.graph)
             suffix = "" if form == "portable" else f".{form}"
             names[form] = f"graphs/{name}{suffix}.onnx"
-            self._write(names[form], to_bytes(graph))
+            self._write(names[form], [to_bytes(graph)])
+        give_back()
         self._graphs[name] = GraphEntry(signature=signature, files=names)
 
     def finish(
@@ -117,14 +120,20 @@ class _Writer:
     ) -> None:
         """Write the known answers and the manifest."""
         self.progress("known answers")
+        give_back()
         answers = (
             known_answers(self.model)
             if isinstance(self.model, AutoregressiveModel)
             else latent_answers(self.model)
         )
-        self._write(KNOWN_ANSWERS, save(answers))
+        tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in answers.items()}
+        self._write(KNOWN_ANSWERS, tensors_file(tensors).parts())
+        oldest = oldest_version(self.dtype, self.model.data)
+        if latent is None and answers["x"].shape[1] < self.model.data.length:
+            # Older readers step through whole events.
+            oldest = max(oldest, _SHORT_ANSWERS)
         manifest = Manifest(
-            version=oldest_version(self.dtype),
+            version=oldest,
             kind="autoregressive" if latent is None else "latent_variable",
             dtype=self.dtype,
             data=self.model.data,
@@ -151,14 +160,26 @@ class _Writer:
 
     def adopt(self, name: str) -> None:
         """Hash a file that stands in the folder already."""
-        self._enter(name, (self.folder / name).read_bytes())
+        file = self.folder / name
+        self._files[name] = FileEntry(size=file.stat().st_size, sha256=sha256(file))
 
-    def _write(self, name: str, data: bytes) -> None:
-        write_atomically(self.folder / name, data)
-        self._enter(name, data)
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Write further files beside the manifest."""
+        for name, data in files.items():
+            self._write(name, [data])
 
-    def _enter(self, name: str, data: bytes) -> None:
-        self._files[name] = FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    def _write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
+        """Write a file part by part, and hash what is written."""
+        digest, size = hashlib.sha256(), 0
+
+        def write(file: BinaryIO) -> None:
+            nonlocal size
+            for part in parts:
+                digest.update(part)
+                size += file.write(part)
+
+        write_atomically(self.folder / name, write)
+        self._files[name] = FileEntry(size=size, sha256=digest.hexdigest())
 
 
 def write_autoregressive(
@@ -168,6 +189,7 @@ def write_autoregressive(
     dtype: FloatDtype,
     graphs: Graphs,
     progress: Progress,
+    files: Mapping[str, bytes] = _NONE,
 ) -> None:
     """Write the bundle of an autoregressive model into an empty folder.
 
@@ -178,12 +200,14 @@ def write_autoregressive(
         dtype: of the bundle.
         graphs: of the model, in float32.
         progress: told each thing that is about to be done.
+        files: further ones, by name.
 
     Raises:
         ExportError: a graph could not be made or breaks a rule.
         OSError: a file could not be written.
     """
     writer = _Writer(folder, model, dtype, progress)
+    writer.add(files)
     for name, signature, forms in graphs:
         writer.graph(name, signature, forms)
     writer.finish(
@@ -194,13 +218,19 @@ def write_autoregressive(
 
 
 def write_latent(
-    model: LatentVariableModel, folder: Path, dtype: FloatDtype, graphs: Graphs, progress: Progress
+    model: LatentVariableModel,
+    folder: Path,
+    dtype: FloatDtype,
+    graphs: Graphs,
+    progress: Progress,
+    files: Mapping[str, bytes] = _NONE,
 ) -> None:
     """Write the bundle of a latent variable model; that of its prior, if any, stands inside.
 
     Arguments and errors as in `write_autoregressive`.
     """
     writer = _Writer(folder, model, dtype, progress)
+    writer.add(files)
     for name, signature, forms in graphs:
         writer.graph(name, signature, forms)
     prior = model.prior

@@ -1,6 +1,5 @@
 """Reference answers of a model: float64 PyTorch on seeded inputs, and how far fp32 is from it."""
 
-import copy
 import math
 
 import numpy as np
@@ -8,17 +7,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestral.export.heap import give_back
+from ancestral.export.widened import Widened
 from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import Step
+from ancestral.train.models.transformer import Transformer
 
 SEED = 20_260_101
-_NUMBERS = 2**22
+_NUMBERS = 2**21
 """At most so many probabilities of next-value distributions are kept."""
 _CHUNK = 2**22
-"""Logits computed at a time."""
+"""Logits computed at a time, of several events."""
+_COMPARED = 2**19
+"""Logits compared at a time."""
+_LOGITS = 2**22
+"""Logits of one event; of a longer one the answers are of its first positions."""
 _WORK = 1e11
 """Parameters x positions that the events of one kind may cost."""
+_FEWEST = 64
+"""Positions of an event, however large the model is."""
 _POSITIONS = 4096
 """Positions that the events of one kind may have together; long events are few."""
 
@@ -27,7 +35,8 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
     """Inputs and answers, for `verify` to compare a backend with.
 
     Half of the events are samples that the model itself drew from the uniforms u; the others are
-    uniform noise, where log-probabilities are low and distributions strange.
+    uniform noise, where log-probabilities are low and distributions strange. Of a model for which
+    whole events would take too long, or too much memory, they are the first t positions of events.
 
     Returns:
         x [n, t], label [n], u [n, t], is_sample [n]; log_prob [n, t] in nats; at [k, 2] (event,
@@ -35,23 +44,30 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         distance of u to the nearer edge of the drawn value's interval; and the errors of PyTorch
         fp32 against all this: own_log_prob (an event, nats), own_kl (nats), own_cdf.
     """
+    model.eval()
     x, u, label = _inputs(model)
-    single = model.eval()
-    double = copy.deepcopy(model).double().eval()
-    rows = max(1, _CHUNK // (x.shape[1] * model.data.levels))
+    give_back()
+    n, t = x.shape
+    rows = max(1, _CHUNK // (t * model.data.levels))
     chosen = _positions(x, model)
-    parts = []
+    answers = _room(n, t, int(chosen.sum()), model.data.levels)
     with torch.no_grad():
-        for i in range(0, len(x), rows):
+        for i in range(0, n, rows):
             part = slice(i, i + rows)
             labels = None if label is None else label[part]
-            exact = double.logits(x[part], labels).log_softmax(-1)
-            predicted = single.predict(x[part], labels)
-            near = single.likelihood.logits(predicted)
-            answers = _compare(exact, near, x[part], u[part], chosen[part], model)
-            answers["fp32"] = single.log_prob_given(predicted, x[part]).double()
-            parts.append(answers)
-    answers = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            predicted = model.predict(x[part], labels)
+            answers["fp32"][part] = model.log_prob_given(predicted, x[part])
+            near = model.likelihood.logits(predicted)
+            with Widened(model):
+                exact = model.logits(x[part], labels)
+            for row in range(len(exact)):
+                _compare(exact[row], near[row], (x, u, chosen), i + row, answers)
+            del predicted, near, exact
+            if n > rows:
+                give_back()
+    if model.first_position:
+        answers["drawn"][:, 0], answers["margin"][:, 0] = x[:, 0], math.inf
+        answers["log_prob"][:, 0] = answers["cdf"][:, 0] = 0.0
     own = _difference(answers["fp32"], answers["log_prob"]).sum(1)
     result = {
         "x": x,
@@ -61,9 +77,9 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         "distribution": answers["distribution"],
         "drawn": answers["drawn"],
         "margin": answers["margin"],
-        "is_sample": torch.arange(len(x)) < len(x) // 2,
+        "is_sample": torch.arange(n) < n // 2,
         "own_log_prob": own.abs().amax(),
-        "own_kl": answers["kl"].amax(),
+        "own_kl": answers["kl"].amax() if len(answers["kl"]) else torch.zeros((), dtype=own.dtype),
         "own_cdf": answers["cdf"].amax(),
     }
     if label is not None:
@@ -78,9 +94,8 @@ def _difference(a: Tensor, b: Tensor) -> Tensor:
 
 def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
     """Events [n, t], uniforms [n, t], labels [n]: the first half is sampled from the uniforms."""
-    t, v = model.data.length, model.data.levels
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    half = max(2, min(16, int(_WORK / (parameters * t)), _POSITIONS // t))
+    v = model.data.levels
+    half, t = _size(model)
     indices = np.arange(2 * half, dtype=np.int64)
     positions = np.arange(t, dtype=np.int64)
     u = torch.from_numpy(uniforms(SEED, indices, positions))
@@ -93,11 +108,22 @@ def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
     return x, u, label
 
 
+def _size(model: AutoregressiveModel) -> tuple[int, int]:
+    """How many events of a kind, and how many positions of each, from the first on."""
+    t, v = model.data.length, model.data.levels
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if model.takes_prefixes:
+        t = min(t, max(_FEWEST, min(int(_WORK / (2 * parameters)), _LOGITS // v)))
+    return max(2, min(16, int(_WORK / (parameters * t)), _POSITIONS // t)), t
+
+
 def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: Tensor) -> Tensor:
     """Values [n, t] that u draws, step by step; x_0 is `first`'s where there is no start symbol."""
     program = Step(model, filters=False).eval()
     n, t = u.shape
-    observed = torch.full((n, t), -1)
+    whole = model.data.length
+    u = torch.nn.functional.pad(u, (0, whole - t), value=0.5)
+    observed = torch.full((n, whole), -1)
     if model.first_position:
         observed[:, 0] = first[:, 0]
     block = [torch.arange(1)] if model.takes_blocks else []
@@ -105,13 +131,25 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
     state = [
         torch.full((n,), model.first_position),
         observed.clamp_min(0),
-        torch.zeros(n, t),
-        *model.initial_cache(n).values(),
+        torch.zeros(n, whole),
+        *_cache(model, n, t).values(),
     ]
     with torch.no_grad():
         for _ in range(model.first_position, t):
             state = list(program(*given, *state))
-    return state[1]
+    return state[1][:, :t]
+
+
+def _cache(model: AutoregressiveModel, n: int, t: int) -> dict[str, Tensor]:
+    """The cache of n rows that go t positions far: a Transformer's needs no more slots."""
+    if not isinstance(model, Transformer):
+        return model.initial_cache(n)
+    found = {}
+    for entry in model.cache_spec:
+        shape = list(entry.shape({"b": n}))
+        shape[entry.axis] = t
+        found[entry.name] = torch.zeros(shape, dtype=getattr(torch, entry.dtype))
+    return found
 
 
 def _positions(x: Tensor, model: AutoregressiveModel) -> Tensor:
@@ -125,12 +163,47 @@ def _positions(x: Tensor, model: AutoregressiveModel) -> Tensor:
     return torch.nn.functional.pad(chosen, (first, 0))
 
 
+def _room(n: int, t: int, count: int, v: int) -> dict[str, Tensor]:
+    """Where the answers go: small ones kept between large ones that go would hold their memory."""
+    shapes: dict[str, tuple[int, ...]] = {"distribution": (count, v), "kl": (count,)}
+    shapes |= dict.fromkeys(("log_prob", "margin", "cdf", "fp32"), (n, t))
+    room = {name: torch.empty(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    return room | {"drawn": torch.empty(n, t, dtype=torch.int64)}
+
+
 def _compare(
-    exact: Tensor, near: Tensor, x: Tensor, u: Tensor, chosen: Tensor, model: AutoregressiveModel
+    exact: Tensor,
+    near: Tensor,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    event: int,
+    answers: dict[str, Tensor],
+) -> None:
+    """Write the answers of an event, and fp32's distance to them.
+
+    Args:
+        exact: float64 logits [t, v].
+        near: those of float32.
+        inputs: x, u, and where distributions are kept, of all events, [n, t].
+        event: which of them it is.
+        answers: of all events.
+    """
+    x, u, chosen = inputs
+    (t, v), kept = exact.shape, int(chosen[:event].sum())
+    positions = max(1, _COMPARED // v)
+    for start in range(0, t, positions):
+        at, part = (event, slice(start, start + positions)), slice(start, start + positions)
+        found = _compare_positions(exact[part], near[part], x[at], u[at], chosen[at])
+        rows = slice(kept, kept + len(found["kl"]))
+        kept = rows.stop
+        for name, tensor in found.items():
+            answers[name][rows if name in {"distribution", "kl"} else at] = tensor
+
+
+def _compare_positions(
+    exact: Tensor, near: Tensor, x: Tensor, u: Tensor, chosen: Tensor
 ) -> dict[str, Tensor]:
-    """Answers of a few events from float64 log-probabilities, and fp32's distance to them."""
-    index = x[..., None]
-    log_prob = exact.gather(-1, index)[..., 0]
+    """Answers of positions [t] of an event from float64 logits [t, v], and fp32's."""
+    exact = exact.log_softmax(-1)
     edges = exact.exp().cumsum(-1)
     edges = edges / edges[..., -1:]
     weights = (near - near.amax(-1, keepdim=True)).exp().cumsum(-1)
@@ -138,19 +211,14 @@ def _compare(
     target = u.double()[..., None]
     drawn = (edges < target).sum(-1)
     lower = torch.nn.functional.pad(edges, (1, 0)).gather(-1, drawn[..., None])[..., 0]
-    margin = torch.minimum(u - lower, edges.gather(-1, drawn[..., None])[..., 0] - u)
-    if model.first_position:
-        drawn[:, 0], margin[:, 0], cdf[:, 0] = x[:, 0], math.inf, 0.0
-        log_prob[:, 0] = 0.0
-    distribution = exact[chosen]
-    p, q = distribution, near[chosen].double().log_softmax(-1)
+    upper = edges.gather(-1, drawn[..., None])[..., 0]
+    p, q = exact[chosen], near[chosen].double().log_softmax(-1)
     terms = p.exp() * (_difference(p, q) + (-_difference(p, q)).expm1())
-    kl = torch.where(p > -math.inf, terms, q.exp()).sum(-1)
     return {
-        "log_prob": log_prob,
+        "log_prob": exact.gather(-1, x[..., None])[..., 0],
         "drawn": drawn,
-        "margin": margin,
+        "margin": torch.minimum(u - lower, upper - u),
         "cdf": cdf,
-        "distribution": distribution,
-        "kl": kl if len(kl) else torch.zeros(1, dtype=torch.float64),
+        "distribution": p,
+        "kl": torch.where(p > -math.inf, terms, q.exp()).sum(-1),
     }

@@ -11,7 +11,7 @@ import onnx_ir
 import torch
 from numpy.typing import NDArray
 
-from ancestral.bundle import PRIOR, Bundle
+from ancestral.bundle import MANIFEST, PRIOR, Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.content import Graphs, Progress, write_autoregressive, write_latent
 from ancestral.export.operators import FORMS
@@ -23,7 +23,7 @@ from ancestral.signature import FloatDtype
 from ancestral.train.bundled import fresh_model, read_weights
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
-from ancestral.train.models.precision import DTYPES, narrowed_tensors, rounded
+from ancestral.train.models.precision import DTYPES, narrowed_tensors, round_in_place
 
 
 def recast(
@@ -87,18 +87,35 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     if manifest.latent is not None and manifest.latent.prior == "autoregressive":
         progress("prior")
         _write(bundle.prior(), work / PRIOR, dtype, progress)
-    exact: Model = read_weights(fresh_model(bundle), bundle).eval()
-    model = rounded(exact, DTYPES[dtype])
-    graphs = _stored(bundle, exact, dtype, progress)
+    model: Model = read_weights(fresh_model(bundle), bundle).eval()
+    numbers = small_numbers(tensor for _, tensor in narrowed_tensors(model))
+    model = round_in_place(model, DTYPES[dtype])
+    graphs, files = _stored(bundle, numbers, dtype, progress), further_files(bundle)
     if isinstance(model, AutoregressiveModel):
-        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress)
+        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, files)
     else:
-        write_latent(model, work, dtype, graphs, progress)
+        write_latent(model, work, dtype, graphs, progress, files)
 
 
-def _stored(bundle: Bundle, exact: Model, dtype: FloatDtype, progress: Progress) -> Graphs:
-    """The graphs of a bundle, as they would be exported of the rounded model."""
-    numbers = small_numbers(tensor for _, tensor in narrowed_tensors(exact))
+def further_files(bundle: Bundle) -> dict[str, bytes]:
+    """What a bundle holds beside its graphs, weights, answers and prior: a tokenizer, say."""
+    manifest = bundle.manifest
+    used = {file for entry in manifest.graphs.values() for file in entry.files.values()}
+    used |= {manifest.weights, manifest.known_answers, f"{PRIOR}/{MANIFEST}"}
+    return {name: bundle.file(name).read_bytes() for name in manifest.files if name not in used}
+
+
+def _stored(
+    bundle: Bundle, numbers: NDArray[np.float32], dtype: FloatDtype, progress: Progress
+) -> Graphs:
+    """The graphs of a bundle, as they would be exported of the rounded model.
+
+    Args:
+        bundle: in float32.
+        numbers: of its small weights, before they were rounded.
+        dtype: of the new bundle.
+        progress: told each graph.
+    """
     for name, entry in bundle.manifest.graphs.items():
         progress(f"graph {name}")
         files = {form: entry.files[form] for form in FORMS if form in entry.files}

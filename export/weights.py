@@ -7,26 +7,30 @@ each tensor, then the data: so a tensor is ONNX external data at offset 8 + head
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir
+import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ancestral.errors import ExportError
 from ancestral.signature import FloatDtype
+from ancestral.train.models.precision import DTYPES, narrowed_tensors
 
 PREFIX = "program.model."
 SMALL = 1024
 """A weight of up to so many bytes is repeated in each graph."""
 INLINE = 64 * 1024
 """Constants up to so many bytes stay inside a graph."""
+_COUNTED = 2**23
+"""Integers up to so many bytes do too: one for each value, of a vocabulary say."""
 _FOLDED = 2**16
 """Elements of the largest weight that the exporter's optimiser looks into."""
 _DTYPES = {
+    "F64": onnx_ir.DataType.DOUBLE,
     "F32": onnx_ir.DataType.FLOAT,
     "F16": onnx_ir.DataType.FLOAT16,
     "BF16": onnx_ir.DataType.BFLOAT16,
@@ -34,6 +38,17 @@ _DTYPES = {
     "I32": onnx_ir.DataType.INT32,
     "BOOL": onnx_ir.DataType.BOOL,
 }
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.bool: "BOOL",
+}
+_ORDER = ("I64", "F64", "F32", "I32", "BF16", "F16", "BOOL")
+"""Of types in a file of safetensors."""
 _STORED: Mapping[FloatDtype, str] = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
@@ -49,18 +64,34 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """The content of a weights file, and where each name of the model lies in it."""
+    """A weights file that is to be written, and where each name of the model lies in it.
 
-    content: bytes
+    The model's tensors are not copied: each is read, and converted, when its turn comes.
+
+    Attributes:
+        slots: by the names of the model; two names of one tensor have one slot.
+        header: the first bytes of the file.
+    """
+
     slots: Mapping[str, Slot]
+    header: bytes
+    _data: tuple[tuple[Tensor, torch.dtype], ...]
+    """The distinct tensors in the order of the file, and the types that they have there."""
+
+    def parts(self) -> Iterator[bytes | memoryview]:
+        """The content of the file: its header, and then a tensor at a time."""
+        yield self.header
+        for tensor, dtype in self._data:
+            stored = tensor.detach().to("cpu", dtype).contiguous()
+            yield stored.reshape(-1).view(torch.uint8).numpy().data
 
 
 def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile:
     """The parameters and buffers of a model; one that it shares under two names once.
 
     Args:
-        model: its floating tensors are of that type or float32.
-        dtype: of the bundle.
+        model: its floating tensors are of that type, or of float32 and hold what that type holds.
+        dtype: of the bundle: what is of 16 bits there is written so.
 
     Raises:
         ExportError: a tensor of a type that a bundle does not hold.
@@ -71,24 +102,52 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
     for name, tensor in model.state_dict(keep_vars=True).items():
         names[name] = first.setdefault(id(tensor), name)
         if names[name] == name:
-            tensors[name] = tensor.detach().contiguous().cpu()
-    content = save(tensors)
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
+            tensors[name] = tensor
+    narrowed = {id(tensor) for _, tensor in narrowed_tensors(model)} if dtype != "float32" else ()
+    types = {
+        name: DTYPES[dtype] if id(tensor) in narrowed else tensor.dtype
+        for name, tensor in tensors.items()
+    }
     allowed = {"F32", _STORED[dtype], "I64", "I32", "BOOL"}
-    slots = {}
-    for name, stored in names.items():
-        entry = header[stored]
-        if entry["dtype"] not in allowed:
+    for name, kind in types.items():
+        if _NAMES.get(kind, str(kind)) not in allowed:
             raise ExportError(
                 f"{name}: expected one of {sorted(allowed)} in a {dtype} bundle, "
-                f"got {entry['dtype']}: convert the model first, with .float() say"
+                f"got {_NAMES.get(kind, str(kind))}: convert the model first, with .float() say"
             )
-        start, end = entry["data_offsets"]
-        slots[name] = Slot(
-            _DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + size + start, end - start
-        )
-    return WeightsFile(content, slots)
+    file = tensors_file(tensors, types)
+    slots = {name: file.slots[stored] for name, stored in names.items()}
+    return replace(file, slots=slots)
+
+
+def tensors_file(
+    tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype] | None = None
+) -> WeightsFile:
+    """A safetensors file of tensors, each by itself.
+
+    Args:
+        tensors: by name.
+        types: that they have in the file; their own where None.
+    """
+    types = {name: tensor.dtype for name, tensor in tensors.items()} if types is None else types
+    # As safetensors itself orders them: wide types first, so that all are aligned.
+    names = sorted(tensors, key=lambda name: (_ORDER.index(_NAMES[types[name]]), name))
+    lengths = {name: tensors[name].numel() * types[name].itemsize for name in names}
+    entries: dict[str, object] = {}
+    end = 0
+    for name in names:
+        start, end = end, end + lengths[name]
+        shape = list(tensors[name].shape)
+        entries[name] = {"dtype": _NAMES[types[name]], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    slots, offset = {}, 8 + len(text)
+    for name in names:
+        kind = _DTYPES[_NAMES[types[name]]]
+        slots[name] = Slot(kind, tuple(tensors[name].shape), offset, lengths[name])
+        offset += lengths[name]
+    header = len(text).to_bytes(8, "little") + text
+    return WeightsFile(slots, header, tuple((tensors[name], types[name]) for name in names))
 
 
 def small_numbers(weights: Iterable[Tensor]) -> NDArray[np.float32]:
@@ -113,7 +172,7 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
         tensor = value.const_value
         slot = weights.get(name.removeprefix(PREFIX))
         if tensor is None or slot is None:
-            if tensor is not None and tensor.nbytes > INLINE:
+            if tensor is not None and tensor.nbytes > _most(tensor.dtype):
                 raise ExportError(
                     f"initializer {name!r} ({tensor.nbytes} bytes, {tensor.shape}) is no weight of "
                     f"the model: the exporter folded a computation on a weight into a new tensor"
@@ -131,6 +190,11 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             shape=onnx_ir.Shape(slot.shape),
             name=name,
         )
+
+
+def _most(dtype: onnx_ir.DataType) -> int:
+    """Size up to which a constant of a type stays inside a graph, in bytes."""
+    return _COUNTED if dtype == onnx_ir.DataType.INT64 else INLINE
 
 
 def to_bytes(model: onnx_ir.Model) -> bytes:

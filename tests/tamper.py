@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from ancestral.manifest import seal
+from ancestral.manifest import FORMAT_VERSION, seal
 
 Edit = Callable[[onnx.GraphProto], None]
 
@@ -46,6 +46,19 @@ def sign(bundle: Path) -> None:
             manifest["files"][name] = entry
 
     change_manifest(bundle, true_hashes)
+
+
+def add_file(bundle: Path, name: str, content: bytes, **data: Any) -> None:
+    """Add a file to a bundle of the newest format, and to its data what they say of it."""
+    (bundle / name).write_bytes(content)
+
+    def enter(manifest: dict[str, Any]) -> None:
+        manifest["version"] = FORMAT_VERSION
+        manifest["files"][name] = {"size": 0, "sha256": ""}
+        manifest["data"].update(data)
+
+    change_manifest(bundle, enter)
+    sign(bundle)
 
 
 def change_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:

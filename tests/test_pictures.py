@@ -48,6 +48,20 @@ def test_colours() -> None:
     assert grey[30, 30] == 255
 
 
+def test_a_palette() -> None:
+    """Levels that are colours: each has its own, whatever its number."""
+    colours = ((200, 0, 0), (0, 150, 3), (1, 2, 250))
+    images = np.array([0, 2, 1])[:, None, None] * np.ones((1, 60, 60), np.int64)
+    pixels = grid(images, levels=3, columns=3, palette=colours)
+    assert [tuple(pixels[30, 30 + 62 * i]) for i in range(3)] == [colours[i] for i in (0, 2, 1)]
+    with Image.open(io.BytesIO(png(pixels))) as picture:
+        assert picture.mode == "RGB"
+    with pytest.raises(InvalidInput, match="palette: expected 3 colours"):
+        grid(images, levels=3, palette=colours[:2])
+    with pytest.raises(InvalidInput, match=r"palette: .* images \[n, height, width\]"):
+        grid(images[:, None], levels=3, palette=colours)
+
+
 def test_one_level_is_black() -> None:
     assert grid(np.zeros((1, 4, 4), np.int64), levels=1)[10, 10] == 0
 

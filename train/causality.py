@@ -27,6 +27,9 @@ MOST = 64
 _FEWEST = 4
 _WORK = 2e11
 """Multiplications that a test may cost about; fewer positions of a large model are tested."""
+_SHORTEST = 64
+_OUTPUTS = 2**22
+"""Outputs of an event; of a longer one its first positions are tested."""
 _NAMED = 4
 """Positions, and inputs of each, that a sentence names."""
 
@@ -52,7 +55,7 @@ class CausalityReport:
     Attributes:
         leaks: by output, then input. Each is certain; where there are some, there may be others.
         positions: those whose values were changed, and by which derivatives were taken.
-        length: positions of an event.
+        length: positions of an event, as far as it was given.
         embeddings: calls of nn.Embedding by which derivatives were taken; 0 where none could be,
             and changed values were the whole test.
     """
@@ -116,6 +119,7 @@ def check_causality(
     Args:
         model: neither it nor the global random generator is changed.
         most: positions to test; where None, as many as take seconds: 64, fewer of a large model.
+            Of long events of many levels they are among the first positions, which alone are given.
         seed: of the events, and of the choice among more positions.
 
     Raises:
@@ -123,6 +127,8 @@ def check_causality(
             each other; or fewer than one position is asked for.
     """
     classes, t = model.data.num_classes, model.data.length
+    if model.takes_prefixes:
+        t = min(t, max(_SHORTEST, _OUTPUTS // model.data.levels))
     if most is None:
         looked_up = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
         numbers = sum(parameter.numel() for parameter in model.parameters()) - looked_up
@@ -133,7 +139,7 @@ def check_causality(
         label = None if classes is None else torch.arange(len(x), device=x.device) % classes
         return model.predict(x, label)
 
-    positions = positions_to_test(model.data, most, seed)
+    positions = positions_to_test(model.data, most, seed, t)
     return check_outputs(outputs, t, model.data.levels, positions, module=model, seed=seed)
 
 
@@ -177,20 +183,28 @@ def check_outputs(
     return CausalityReport(tuple(sorted(leaks)), tuple(positions), length, embeddings)
 
 
-def positions_to_test(data: DataSpec, most: int, seed: int) -> tuple[int, ...]:
+def positions_to_test(
+    data: DataSpec, most: int, seed: int, length: int | None = None
+) -> tuple[int, ...]:
     """The first two, the last, both sides of the edges of rows, and others by seed, in order.
 
     A row goes along all axes but the one that changes least often in the data's ordering.
+
+    Args:
+        data: the space of events.
+        most: so many positions.
+        seed: of the choice.
+        length: of the first positions of an event; of all where None.
 
     Raises:
         InvalidInput: `most` is less than 1.
     """
     if most < 1:
         raise InvalidInput(f"positions: expected an integer >= 1, got {most}")
-    t = data.length
+    t = data.length if length is None else length
     if t <= most:
         return tuple(range(t))
-    place = np.stack(np.unravel_index(data.order, data.event_shape))
+    place = np.stack(np.unravel_index(data.order, data.event_shape))[:, :t]
     moves = place[:, 1:] != place[:, :-1]
     edges = np.flatnonzero(moves[moves.sum(axis=1).argmin()]) if len(place) > 1 else np.arange(0)
     random = np.random.default_rng(seed)

@@ -17,28 +17,27 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.train.hugging_face.differences import Header, Shape, differences
+from ancestral.train.hugging_face.json_object import read_object, report
 from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, AutoencoderKLConfig
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 CLASS = "AutoencoderKL"
-_LONGEST_CONFIG = 2**20
+_WHAT = "the config.json of a diffusers model"
 _KNOWN = {field.name for field in fields(AutoencoderKLConfig)} - {"pixel_scale"}
 _BY_VALUE = {"act_fn", "down_block_types", "up_block_types", "latents_mean", "latents_std"}
 """Fields of which one value is read."""
 _SHAPELESS = {"sample_size", "force_upcast"}
 """Fields that change neither the network nor what its weights mean."""
-_FLOATS = {"F16", "BF16", "F32", "F64"}
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_ATTENTION = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
 _LINEAR = re.compile(r".*\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight")
-
-Shape = tuple[int, ...]
 
 
 def is_diffusers(folder: str | Path) -> bool:
     """Whether a folder is one of diffusers: its config.json names a class."""
     try:
-        return "_class_name" in _read_config(Path(folder) / CONFIG)
+        return "_class_name" in read_object(Path(folder) / CONFIG, _WHAT)
     except CheckpointError:
         return False
 
@@ -71,40 +70,8 @@ def load_diffusers(
     return model.eval()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """The fields of a config.json.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(_LONGEST_CONFIG + 1)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: expected the config.json of a diffusers model, got: {error.strerror}; "
-            f"a model is the folder that save_pretrained writes"
-        ) from error
-    if len(text) > _LONGEST_CONFIG:
-        raise CheckpointError(
-            f"{path}: expected at most {_LONGEST_CONFIG} bytes, got more; this is no config.json "
-            f"of diffusers: fetch the folder anew"
-        )
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: expected JSON, got: {error}; fetch the folder anew"
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path}: expected a JSON object, got {type(values).__name__}; fetch the folder anew"
-        )
-    return values
-
-
 def _config(path: Path) -> AutoencoderKLConfig:
-    values = _read_config(path)
+    values = read_object(path, _WHAT)
     if values.get("_class_name") != CLASS:
         raise CheckpointError(
             f"{path}: expected _class_name {CLASS!r}, got {values.get('_class_name')!r}; "
@@ -122,7 +89,7 @@ def _config(path: Path) -> AutoencoderKLConfig:
             for each in error.errors()
         ]
     if problems:
-        raise CheckpointError(_report(f"{path}: not an {CLASS} that can be read", problems))
+        raise CheckpointError(report(f"{path}: not an {CLASS} that can be read", problems))
     return config
 
 
@@ -182,11 +149,14 @@ def _weights(path: Path, expected: dict[str, Shape]) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             names = _present_names(slices)
-            shapes = {names[old]: tuple(part.get_shape()) for old, part in slices.items()}
-            dtypes = {names[old]: str(part.get_dtype()) for old, part in slices.items()}
-            problems = _differences(shapes, dtypes, expected)
+            found = {
+                names[old]: Header(tuple(part.get_shape()), str(part.get_dtype()))
+                for old, part in slices.items()
+            }
+            readable = {name: _readable(name, shape) for name, shape in expected.items()}
+            problems = differences(found, readable)
             if problems:
-                raise CheckpointError(_report(f"{path}: not the tensors of config.json", problems))
+                raise CheckpointError(report(f"{path}: not the tensors of config.json", problems))
             # Copies: what is only mapped would change with the file.
             return {
                 new: file.get_tensor(old).to(torch.float32, copy=True).view(expected[new])
@@ -209,27 +179,6 @@ def _present_names(names: Collection[str]) -> dict[str, str]:
     return present
 
 
-def _differences(
-    shapes: dict[str, Shape], dtypes: dict[str, str], expected: dict[str, Shape]
-) -> list[str]:
-    """Every tensor that is missing, foreign, of another shape, or no floats."""
-    missing = expected.keys() - shapes.keys()
-    foreign = shapes.keys() - expected.keys()
-    problems = [f"{name}: missing, of shape {list(expected[name])}" for name in sorted(missing)]
-    problems += [f"{name}: foreign, of shape {list(shapes[name])}" for name in sorted(foreign)]
-    for name in sorted(shapes.keys() & expected.keys()):
-        if shapes[name] not in _readable(name, expected[name]):
-            shape = list(expected[name])
-            problems.append(f"{name}: expected shape {shape}, got {list(shapes[name])}")
-        if dtypes[name] not in _FLOATS:
-            problems.append(f"{name}: expected floats, got {dtypes[name]}")
-    return problems
-
-
 def _readable(name: str, shape: Shape) -> tuple[Shape, ...]:
     """The shapes in which a tensor may be stored: the maps of attention as 1x1 convolutions too."""
     return (shape, (*shape, 1, 1)) if _LINEAR.fullmatch(name) else (shape,)
-
-
-def _report(what: str, problems: list[str]) -> str:
-    return f"{what}:\n" + "\n".join(f"  - {problem}" for problem in problems)

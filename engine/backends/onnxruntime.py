@@ -15,7 +15,7 @@ import onnxruntime as ort
 from ancestral.bundle import Bundle
 from ancestral.engine.backends import computes_in
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
+from ancestral.engine.session import HOST_ROOM, Array, positions_in_block, rows_in_block
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 
@@ -167,13 +167,18 @@ class OnnxRuntimeBinding:
         self._turn = (self._turn + steps) % 2
 
     def _run_block(self, steps: int, block: int) -> None:
-        """Rows in turns, so that the logits of a block take bounded memory."""
+        """Rows in turns, and a long block piece by piece, so that logits take bounded memory."""
         rows = min(self._rows, rows_in_block(block, self._owner.levels))
+        # Several rows go through whole blocks alone: GroupQueryAttention takes more than one
+        # position over a cache that is not empty of one row at a time.
+        piece = block if rows > 1 else positions_in_block(block, self._owner.levels)
+        pieces = [min(piece, block - done) for done in range(0, block, piece)]
         for _ in range(steps):
             for start in range(0, self._rows, rows):
                 part = slice(start, min(start + rows, self._rows))
-                self._run(self._binding(self._turn, block, part))
-            self._turn = 1 - self._turn
+                for number, size in enumerate(pieces):
+                    self._run(self._binding((self._turn + number) % 2, size, part))
+            self._turn = (self._turn + len(pieces)) % 2
 
     def _buffer(self, name: str) -> "_Buffer":
         if name not in self._buffers:

@@ -64,6 +64,9 @@ def _autoregressive(
 ) -> dict[str, Array]:
     rows = _far_from_ties(answers)
     events = {name: answers[name][rows] for name in ("x", "u", "label") if name in answers}
+    # Known answers may be of the first positions of events alone.
+    rest = ((0, 0), (0, model.data.length - events["x"].shape[1]))
+    events |= {"x": np.pad(events["x"], rest), "u": np.pad(events["u"], rest, constant_values=0.5)}
     if any(spec.name == "position" for spec in signature.inputs):
         return _mid_event(Step(model, filters=graph == "step_filtered").eval(), events)
     t, levels = model.data.length, model.data.levels

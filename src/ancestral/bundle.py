@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ancestral.errors import BundleError
+from ancestral.dataspec import DataSpec
+from ancestral.errors import BundleError, InvalidInput
 from ancestral.hashes import HashMemory, fingerprint
 from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.onnx_file import external_locations
+from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, check_tokenizer, open_tokenizer
 
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 2**26
@@ -60,6 +62,8 @@ class Bundle:
         seen: dict[str, tuple[int, ...]] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
+        if not problems:
+            problems = _tokenizer_problems(path, manifest)
         if _has_prior(manifest):
             try:
                 cls.open(path / PRIOR, rehash=rehash)
@@ -107,6 +111,20 @@ class Bundle:
         if not _has_prior(self.manifest):
             raise BundleError(f"{self.path}: expected an autoregressive prior, got none")
         return Bundle.open(self.path / PRIOR)
+
+    def tokenizer(self) -> Tokenizer:
+        """How text becomes values.
+
+        Raises:
+            InvalidInput: the bundle has none: its values are no text, or ids alone are known.
+            BackendUnavailable: it needs the `tokenizers` library, which is not installed.
+            BundleError: its file has changed since the bundle was opened.
+        """
+        kind = self.manifest.data.tokenizer
+        if kind is None:
+            raise InvalidInput(f"{self.path}: expected a tokenizer, got none: give ids, no text")
+        name = TOKENIZER_FILES.get(kind)
+        return open_tokenizer(kind, b"" if name is None else self.file(name).read_bytes())
 
     @property
     def weights_file(self) -> Path:
@@ -173,6 +191,9 @@ def _path_problems(manifest: Manifest) -> list[str]:
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or name != str(pure):
             problems.append(f"{name}: expected a plain path inside the bundle")
     used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
+    kind = manifest.data.tokenizer
+    if kind is not None and kind in TOKENIZER_FILES:
+        used.append(TOKENIZER_FILES[kind])
     prior = [f"{PRIOR}/{MANIFEST}"] if _has_prior(manifest) else []
     for name in (*used, manifest.weights, manifest.known_answers, *prior):
         if name not in manifest.files:
@@ -204,6 +225,40 @@ def _file_problems(
             problems += _external_problems(file, name, manifest)
     hashes.save()
     return problems
+
+
+def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:
+    """Refuse to write a bundle whose tokenizer is missing, or is another model's.
+
+    Args:
+        data: of the model.
+        files: that the bundle is to hold, by name.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    kind = data.tokenizer
+    if kind is None or kind not in TOKENIZER_FILES:
+        return
+    name = TOKENIZER_FILES[kind]
+    if name not in files:
+        raise InvalidInput(
+            f"files: expected {name}, the tokenizer that the data name, got {sorted(files)}"
+        )
+    check_tokenizer(kind, files[name], data.levels)
+
+
+def _tokenizer_problems(path: Path, manifest: Manifest) -> list[str]:
+    """Whether every id of the tokenizer is a value of the model."""
+    kind = manifest.data.tokenizer
+    if kind is None or kind not in TOKENIZER_FILES:
+        return []
+    try:
+        content = (path / TOKENIZER_FILES[kind]).read_bytes()
+        check_tokenizer(kind, content, manifest.data.levels)
+    except (InvalidInput, OSError) as error:
+        return [str(error)]
+    return []
 
 
 def _external_problems(file: Path, name: str, manifest: Manifest) -> list[str]:

@@ -1,13 +1,27 @@
 """What an event is: the shape, the levels, the labels of the data that a model gives p(x) to."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_serializer,
+    model_validator,
+)
 
 from ancestral.ordering import RASTER, Ordering, permutation
+from ancestral.tokenizer import TokenizerKind
+
+Colour = tuple[
+    Annotated[int, Field(ge=0, le=255)],
+    Annotated[int, Field(ge=0, le=255)],
+    Annotated[int, Field(ge=0, le=255)],
+]
+"""Red, green and blue."""
 
 
 class DataSpec(BaseModel):
@@ -19,7 +33,10 @@ class DataSpec(BaseModel):
         levels: a value is an integer in 0 .. levels - 1.
         num_classes: labels are 0 .. num_classes - 1; None where there are none.
         ordering: in which order the values of an event are drawn (ancestral.ordering).
-        tokenizer: how text becomes values; None where events are no text.
+        tokenizer: how text becomes values; None where events are no text. A bundle holds what it
+            needs (ancestral.tokenizer).
+        stop: values that end a text.
+        palette: the colour of each level, where levels are colours and no amounts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +46,9 @@ class DataSpec(BaseModel):
     levels: int = Field(ge=1)
     num_classes: int | None = Field(default=None, ge=1)
     ordering: Ordering = RASTER
-    tokenizer: Literal["bytes"] | None = None
+    tokenizer: TokenizerKind | None = None
+    stop: tuple[int, ...] = ()
+    palette: tuple[Colour, ...] | None = None
 
     @property
     def length(self) -> int:
@@ -57,3 +76,31 @@ class DataSpec(BaseModel):
         if self.ordering != RASTER:
             permutation(self.ordering, self.event_shape)
         return self
+
+    @model_validator(mode="after")
+    def _values_are_levels(self) -> "DataSpec":
+        wrong = [value for value in self.stop if not 0 <= value < self.levels]
+        if wrong or len(set(self.stop)) != len(self.stop):
+            raise ValueError(
+                f"stop: expected different values in 0 .. {self.levels - 1}, got {self.stop}"
+            )
+        if self.palette is not None and len(self.palette) != self.levels:
+            raise ValueError(
+                f"palette: expected a colour for each of {self.levels} levels, "
+                f"got {len(self.palette)}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_new(self, plain: Any) -> dict[str, Any]:
+        """Left out is what older readers do not know, where it says nothing."""
+        values: dict[str, Any] = plain(self)
+        for name in ("stop", "palette"):
+            if not values[name]:
+                del values[name]
+        return values
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether readers of format 3 and older would not know what it says."""
+        return self.tokenizer not in {None, "bytes"} or bool(self.stop or self.palette)

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ancestral.dataspec import DataSpec
 from ancestral.signature import FloatDtype, GraphSignature
 
-FORMAT_VERSION = 3
-"""1: autoregressive models alone. 2: latents. 3: 16 bits. Older bundles are read as ever."""
+FORMAT_VERSION = 4
+"""1: autoregressive models alone. 2: latents. 3: 16 bits. 4: tokenizers in the bundle, stop values,
+palettes. Older bundles are read as ever."""
 
 
 class _Record(BaseModel):
@@ -118,8 +119,14 @@ class Manifest(_Record):
         return self
 
 
-def oldest_version(dtype: FloatDtype) -> int:
-    """The format version that a new bundle of that type has: the oldest whose readers can."""
+def oldest_version(dtype: FloatDtype, data: DataSpec) -> int:
+    """The format version that a new bundle of that type and data has: the oldest that can say it.
+
+    >>> oldest_version("float16", DataSpec(name="x", event_shape=(3,), levels=2))
+    3
+    """
+    if data.is_recent:
+        return 4
     return 2 if dtype == "float32" else 3
 
 

@@ -33,19 +33,24 @@ def is_image(event_shape: Sequence[int]) -> bool:
 
 
 def grid(
-    images: Integer[NDArray[np.integer], "n ..."], levels: int, columns: int | None = None
+    images: Integer[NDArray[np.integer], "n ..."],
+    levels: int,
+    columns: int | None = None,
+    palette: Sequence[tuple[int, int, int]] | None = None,
 ) -> Pixels:
     """Images side by side, row after row, enlarged without smoothing.
 
-    Level 0 is black, the highest is white (or full red, green or blue).
+    Level 0 is black, the highest is white (or full red, green or blue), unless there is a palette.
 
     Args:
         images: [n, height, width], or with 1 or 3 channels before or after these, in levels.
         levels: values are 0 .. levels - 1.
         columns: tiles in a row; None makes the grid about square.
+        palette: red, green and blue of each level, 0 .. 255, of images without channels.
 
     Raises:
-        InvalidInput: no image, another shape, a value that is no level, or no column.
+        InvalidInput: no image, another shape, a value that is no level, a palette of another
+            length or for images with channels, or no column.
     """
     shape = images.shape[1:]
     if not is_image(shape) or 0 in images.shape:
@@ -58,12 +63,19 @@ def grid(
             f"images: expected values in 0 .. {levels - 1}, "
             f"got {int(images.min())} .. {int(images.max())}"
         )
+    if palette is not None and (len(palette) != levels or len(shape) != 2):
+        raise InvalidInput(
+            f"palette: expected {levels} colours, for images [n, height, width], "
+            f"got {len(palette)} for shape {images.shape}"
+        )
     if len(shape) == 3 and shape[0] not in (1, 3):
         images = np.moveaxis(images, -1, 1)
     columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
     if columns < 1:
         raise InvalidInput(f"columns: expected an integer >= 1, got {columns}")
-    tiles = _enlarged(_colours(images, levels))
+    tiles = _enlarged(
+        _colours(images, levels) if palette is None else np.array(palette, np.uint8)[images]
+    )
     n, height, width = tiles.shape[:3]
     pitch = np.array([height, width]) + _GAP
     size = pitch * (-(-n // columns), min(n, columns)) + _GAP

@@ -1,5 +1,6 @@
 """The weights file holds every distinct tensor once, and the graphs point into it."""
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import onnx
 import onnx_ir
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from ancestral.errors import ExportError
 from ancestral.export.weights import (
@@ -19,6 +21,8 @@ from ancestral.export.weights import (
     point_into,
     weights_file,
 )
+from ancestral.signature import FloatDtype
+from ancestral.train.models.precision import DTYPES, narrow, round_in_place
 from tests.toys import TOYS, make
 
 Bundles = Callable[[str], Path]
@@ -29,7 +33,7 @@ def test_every_tensor_once(toy: str) -> None:
     """As many bytes as the distinct parameters and buffers have; a tied one is not there twice."""
     model = make(toy)
     file = weights_file(model)
-    data = file.content
+    data = b"".join(file.parts())
     header = int.from_bytes(data[:8], "little")
     distinct = {
         tensor.data_ptr(): tensor.numel() * tensor.element_size()
@@ -39,13 +43,44 @@ def test_every_tensor_once(toy: str) -> None:
     assert len({slot.offset for slot in file.slots.values()}) == len(distinct)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("toy", TOYS)
+def test_as_safetensors_writes_it(toy: str, dtype: FloatDtype) -> None:
+    """What is written tensor by tensor is, byte for byte, the library's own file."""
+    model = make(toy)
+    if dtype != "float32":
+        round_in_place(model, DTYPES[dtype])
+    file = weights_file(model, dtype)
+    narrowed = narrow(copy.deepcopy(model), DTYPES[dtype])
+    distinct = {
+        tensor: name for name, tensor in reversed(narrowed.state_dict(keep_vars=True).items())
+    }
+    assert b"".join(file.parts()) == save({name: t.detach() for t, name in distinct.items()})
+
+
+def test_types_in_a_file(tmp_path: Path) -> None:
+    """Numbers, booleans, scalars and nothing at all, of every type that a bundle may hold."""
+    model = torch.nn.Module()
+    for i, dtype in enumerate((torch.bool, torch.int32, torch.int64, torch.float32)):
+        model.register_buffer(f"b{i}", torch.arange(5 - i).to(dtype))
+        model.register_buffer(f"a{i}", torch.ones((), dtype=dtype))
+    model.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+    model.register_buffer("empty", torch.ones(0, 3))
+    path = tmp_path / "weights"
+    path.write_bytes(b"".join(weights_file(model).parts()))
+    got = load_file(path)
+    assert got.keys() == model.state_dict().keys()
+    assert all(torch.equal(got[name], tensor) for name, tensor in model.state_dict().items())
+    assert path.read_bytes() == save({n: t.contiguous() for n, t in model.state_dict().items()})
+
+
 def test_shared_tensor() -> None:
     """One tensor under two names stands in the file once, and both lead to it."""
     model = torch.nn.Sequential(torch.nn.Linear(30, 30), torch.nn.Linear(30, 30))
     apart = weights_file(model)
     model[1].weight = model[0].weight
     shared = weights_file(model)
-    assert len(apart.content) - len(shared.content) >= 30 * 30 * 4
+    assert sum(map(len, apart.parts())) - sum(map(len, shared.parts())) >= 30 * 30 * 4
     assert shared.slots["0.weight"] == shared.slots["1.weight"]
     assert apart.slots["0.weight"] != apart.slots["1.weight"]
 
@@ -92,11 +127,8 @@ def test_no_paths_of_the_machine(bundles: Bundles, toy: str) -> None:
             assert not re.search(rb"/(home|root|tmp|usr|work)/|\.py\b|site-packages", data), file
 
 
-def graph(*names: str, elements: int = 4) -> onnx_ir.Graph:
-    tensors = [
-        onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [elements], [0.0] * elements)
-        for name in names
-    ]
+def graph(*names: str, elements: int = 4, kind: int = onnx.TensorProto.FLOAT) -> onnx_ir.Graph:
+    tensors = [onnx.helper.make_tensor(name, kind, [elements], [0] * elements) for name in names]
     made = onnx.helper.make_graph([], "g", [], [], initializer=tensors)
     return onnx_ir.from_proto(onnx.helper.make_model(made)).graph
 
@@ -106,6 +138,15 @@ def test_folded_weight_is_refused() -> None:
     with pytest.raises(ExportError, match="folded a computation on a weight"):
         point_into(graph("folded", elements=INLINE // 4 + 1), {}, "weights")
     point_into(graph("small"), {}, "weights")
+
+
+def test_numbers_of_values_stay_inside() -> None:
+    """A filter counts the values of a vocabulary: these integers are no weight."""
+    values = graph("values", elements=50_257, kind=onnx.TensorProto.INT64)
+    point_into(values, {}, "weights")
+    assert isinstance(values.initializers["values"].const_value, onnx_ir.TensorProtoTensor)
+    with pytest.raises(ExportError, match="folded a computation on a weight"):
+        point_into(graph("codes", elements=2**21, kind=onnx.TensorProto.INT64), {}, "weights")
 
 
 def test_other_shape_is_refused() -> None:

@@ -5,7 +5,6 @@ log-probabilities as they are: the numbers of a prior and of an observation's he
 rotary positions, a codebook.
 """
 
-import copy
 from collections.abc import Iterator
 from itertools import chain
 from typing import TypeVar
@@ -31,23 +30,20 @@ def narrow(model: M, dtype: torch.dtype) -> M:
         InvalidInput: a finite number is infinite in that type.
     """
     for name, tensor in narrowed_tensors(model):
-        converted = tensor.to(dtype)
-        if not converted.isfinite().equal(tensor.isfinite()):
-            raise InvalidInput(
-                f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
-                f"{float(tensor.abs().amax()):g}: take bfloat16"
-            )
-        tensor.data = converted
+        tensor.data = _converted(name, tensor, dtype)
     return model
 
 
-def rounded(model: M, dtype: torch.dtype) -> M:
-    """A copy in float32 whose numbers are those that a model in that type has.
+@torch.no_grad()
+def round_in_place(model: M, dtype: torch.dtype) -> M:
+    """Round a model of float32 to the numbers that a model in that type has, tensor by tensor.
 
     Raises:
         InvalidInput: as in `narrow`.
     """
-    return narrow(copy.deepcopy(model), dtype).float()
+    for name, tensor in narrowed_tensors(model):
+        tensor.data = _converted(name, tensor, dtype).float()
+    return model.float()
 
 
 def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -63,3 +59,18 @@ def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             if tensor.is_floating_point() and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield name, tensor
+
+
+def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a type.
+
+    Raises:
+        InvalidInput: a finite number is infinite in it.
+    """
+    converted = tensor.to(dtype)
+    if not converted.isfinite().equal(tensor.isfinite()):
+        raise InvalidInput(
+            f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
+            f"{float(tensor.abs().amax()):g}: take bfloat16"
+        )
+    return converted

@@ -54,6 +54,9 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
             name: component.model_dump(mode="json")
             for name, component in manifest.components.items()
         },
+        "context": manifest.data.length,
+        "vocabulary": manifest.data.levels,
+        "start": start_of(manifest),
         "parameters": sum(component.parameters for component in manifest.components.values()),
         "graphs": {name: sorted(entry.files) for name, entry in manifest.graphs.items()},
         "cache_bytes_per_row": per_row,
@@ -63,6 +66,14 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         + (0 if prior is None else prior["bytes"]),
         "written_by": manifest.written_by,
     }
+
+
+def start_of(manifest: "Manifest") -> int | str | None:
+    """What a model is fed first: the id of a token, "learned", or None: x_0 must be observed."""
+    if manifest.kind != "autoregressive" or manifest.first_position:
+        return None
+    start = manifest.components["model"].config.get("start")
+    return start if isinstance(start, int) else "learned"
 
 
 def cache_bytes(manifest: "Manifest") -> tuple[int, float]:
@@ -97,8 +108,9 @@ def _show(document: dict[str, Any], state: str) -> None:
         ("kind", f"{document['kind']}, {document['dtype']}, format {document['format_version']}"),
         ("data", f"{data['name']}: events {data['event_shape']} of {data['levels']} levels"),
         ("labels", _labels(document)),
-        ("text", data["tokenizer"] or "no"),
+        ("text", _text(data)),
         ("parameters", f"{document['parameters']:,}"),
+        *_positions(document),
         _memory(document),
         ("size", f"{document['bytes']:,} bytes in {count} files"),
         ("written by", ", ".join(f"{k} {v}" for k, v in document["written_by"].items())),
@@ -126,6 +138,30 @@ def _labels(document: dict[str, Any]) -> str:
         return f"{_labels(document['prior'])}, of the prior"
     classes = document["data"]["num_classes"]
     return "none" if classes is None else f"0 .. {classes - 1}"
+
+
+def _text(data: dict[str, Any]) -> str:
+    """The tokenizer, and what ends a text."""
+    if data["tokenizer"] is None:
+        return "no"
+    stop = " and ".join(map(str, data.get("stop", ())))
+    return f"{data['tokenizer']}{f', ends at {stop}' if stop else ''}"
+
+
+def _positions(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """How long an autoregressive model's events are, and how they begin."""
+    if document["kind"] != "autoregressive":
+        return []
+    start = document["start"]
+    begins = {
+        None: "no start symbol: x_0 must be given, and log p is log p(x_2.. | x_1)",
+        "learned": "a learned start symbol",
+    }
+    return [
+        ("context", f"{document['context']:,} positions"),
+        ("vocabulary", f"{document['vocabulary']:,} values"),
+        ("start", begins.get(start, f"token {start}")),
+    ]
 
 
 def _memory(document: dict[str, Any]) -> tuple[str, str]:

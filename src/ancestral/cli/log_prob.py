@@ -19,24 +19,60 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_SEQUENCES = "Sequences of any length"
+
 
 def log_prob(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="FILE",
             help=".npz with events x and, for a conditional model, labels y (or labels); "
             "or .npy with events. What `ancestral sample` writes is read too.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     label: Annotated[
         int | None,
         typer.Option(help="Label of all events, instead of those in the file.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FILE.npz", help="Write log_prob, in nats, to it."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE.npz",
+            help="Write log_prob, in nats, to it; of a sequence that of each token, with ids and "
+            "seen, the number of tokens that it is given.",
+        ),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A text in UTF-8, of any length, instead of events.",
+            show_default=False,
+            rich_help_panel=_SEQUENCES,
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=".npy or .npz (ids) with a sequence of ids, of any length.",
+            show_default=False,
+            rich_help_panel=_SEQUENCES,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            help="Slide windows of T positions by so many: each token is scored once, given at "
+            "least T - stride tokens before it, or all there are. Default: T / 2.",
+            show_default=False,
+            rich_help_panel=_SEQUENCES,
+        ),
     ] = None,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
@@ -44,13 +80,19 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     dtype: Dtype = None,
     batch_invariant: BatchInvariant = False,
 ) -> None:
-    """Print log p of each event in nats, their mean, and bits/dim with its standard error."""
+    """Print log p of each event in nats, their mean, and bits/dim with its standard error.
+
+    Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
+    """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.cli.text_log_prob import Source, text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
     if out is not None:
         check_target(out, (".npz",))
-    arrays = read_arrays(file)
+    source = Source(text, ids, stride)
+    source.check(file)
+    arrays = {} if file is None else read_arrays(file)
     labels: Any = arrays.get("y", arrays.get("labels")) if label is None else label
     engine = Engine.load(
         bundle,
@@ -65,6 +107,9 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             f"{bundle}: log p(x) of a latent variable model is not known, only bounded: expected "
             f"an autoregressive bundle, or run `ancestral bound` on it"
         )
+    if file is None:
+        text_log_prob(engine, source, label, out)
+        return
     nats = engine.log_prob(pick(file, arrays, ("x",)), labels)
     if out is None:
         for value in nats:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ancestral.engine import AutoregressiveEngine, Samples
 
 _FILTERS = "Filters, in this order"
+_PROMPTS = "Text that goes on from prompts"
 _MANY = 64
 
 
@@ -30,7 +31,11 @@ def sample(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     n: Annotated[
         int | None,
-        typer.Option("-n", help=f"Number of samples. Default: {_MANY}.", show_default=False),
+        typer.Option(
+            "-n",
+            help=f"Number of samples; of each prompt. Default: {_MANY}, or 1 of each prompt.",
+            show_default=False,
+        ),
     ] = None,
     label: Annotated[
         int | None,
@@ -76,6 +81,57 @@ def sample(  # noqa: PLR0913 - the options of a command
             "--mean", help="E[x | z] instead of a draw of x; of latent variable models alone."
         ),
     ] = False,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Text to go on from; may be repeated. Prompts of any lengths share a batch.",
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A prompt a line, in UTF-8.",
+            show_default=False,
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    prompt_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='"I I ..."',
+            help="Ids to go on from, of any bundle; may be repeated.",
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    max_new: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens to draw at most. Default: up to the end of the context.",
+            show_default=False,
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT|ID",
+            help="End after this token, instead of the bundle's own stop tokens; digits are an "
+            "id. May be repeated.",
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Show text as it comes. Default: of one prompt on a terminal.",
+            show_default=False,
+            rich_help_panel=_PROMPTS,
+        ),
+    ] = None,
     temperature: Annotated[
         float,
         typer.Option(
@@ -117,14 +173,20 @@ def sample(  # noqa: PLR0913 - the options of a command
     130.
     """
     from ancestral.cli.completion import check_options, draw_completions, say_completions
+    from ancestral.cli.generation import Draw, Prompts, check_out, sample_prompts
     from ancestral.cli.labels import in_turn
     from ancestral.cli.latent_samples import Request, sample_latent
     from ancestral.cli.progress import progress_bar
     from ancestral.cli.samples_file import check_format, write_completions, write_samples
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
     from ancestral.engine.autoregressive import join
+    from ancestral.engine.inputs import count
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
+    asked = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
+    if asked.given:
+        _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
+        check_out(out)
     check_format(out)
     engine = Engine.load(
         bundle,
@@ -136,11 +198,18 @@ def sample(  # noqa: PLR0913 - the options of a command
     )
     check_format(out, engine.data)
     if isinstance(engine, LatentEngine):
+        if asked.given:
+            raise InvalidInput(f"--prompt: {bundle} is a latent variable model: it has no prompts")
         _refuse("a latent variable model", observed=observed, particles=particles, batch=batch)
         wanted = _MANY if n is None else n
         sample_latent(engine, Request(wanted, label, seed, first_index, sampling, mean, out))
         return
     assert isinstance(engine, AutoregressiveEngine)
+    if asked.given:
+        each = 1 if n is None else count("n", n, 1)
+        draw = Draw(each, label, seed, first_index, sampling, batch, out)
+        sample_prompts(engine, asked, draw)
+        return
     _refuse("an autoregressive model", mean=mean or None)
     if particles is not None:
         check_options(observed, n, sampling, batch)
@@ -172,16 +241,14 @@ def sample(  # noqa: PLR0913 - the options of a command
 
 
 def _refuse(kind: str, **options: object) -> None:
-    """Refuse the options of another kind of model that were given.
+    """Refuse the options that do not go with what there is.
 
     Raises:
         InvalidInput: with their names.
     """
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
-        raise InvalidInput(
-            f"{' and '.join(given)}: no option for {kind}, which the bundle holds: leave it out"
-        )
+        raise InvalidInput(f"{' and '.join(given)}: no option for {kind}: leave it out")
 
 
 def _observed(path: Path) -> "NDArray[Any]":

@@ -143,7 +143,7 @@ def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "Dat
     match Path(out).suffix.lower():
         case ".png":
             levels = to_levels(shown.x, data.levels, intervals=shown.intervals)
-            content = png(grid(levels, data.levels, shown.columns))
+            content = png(grid(levels, data.levels, shown.columns, data.palette))
         case ".npz":
             content = npz(arrays)
         case _:

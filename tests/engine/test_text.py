@@ -1,0 +1,152 @@
+"""The likelihood of long texts: each token beside a direct evaluation of what it is given."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ancestral.engine import AutoregressiveEngine
+from ancestral.engine import text_likelihood as module
+from ancestral.errors import InvalidInput, NotADistribution
+from tests.conftest import Load
+from tests.laws.laws import assert_close, limits
+from tests.text_toys import CONTEXT
+from tests.toys import BACKENDS
+
+FAMILIES = ("text", "startless", "gru")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Without the interpreted kernels, which take minutes."""
+    return str(request.param)
+
+
+def autoregressive(load: Load, toy: str, backend: str) -> AutoregressiveEngine:
+    engine = load(toy, backend)
+    assert isinstance(engine, AutoregressiveEngine)
+    return engine
+
+
+def ids_of(engine: AutoregressiveEngine, n: int) -> np.ndarray:
+    return np.random.default_rng(n).integers(0, engine.data.levels, n)
+
+
+def direct(engine: AutoregressiveEngine, x: np.ndarray, stride: int) -> tuple[list[float], list]:
+    """log p of each id by an event of its own, that begins where its window does."""
+    t, values, seen = engine.data.length, [], []
+    for i in range(len(x)):
+        k = 0 if i < t else math.ceil((i - t + 1) / stride)
+        at = i - k * stride
+        # What comes after it in the event is other than in the text.
+        event = np.full(t, (int(x[i]) + 1) % engine.data.levels)
+        event[: at + 1] = x[k * stride : i + 1]
+        values.append(float(engine.position_log_prob(event[None])[0, at]))
+        seen.append(at)
+    return values, seen
+
+
+def check(engine: AutoregressiveEngine, n: int, stride: int | None) -> None:
+    x, t = ids_of(engine, n), engine.data.length
+    found = engine.text_likelihood(x, stride)
+    assert found.stride == (t // 2 if stride is None else stride)
+    expected, seen = direct(engine, x, found.stride)
+    assert found.seen.tolist() == seen
+    assert min(seen[t:], default=t) >= t - found.stride
+    got = found.log_prob.astype(np.float64)
+    assert_close(got, np.array(expected), limits(engine).nats, f"{n} ids, stride {stride}")
+    assert found.total == pytest.approx(sum(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("toy", FAMILIES)
+def test_each_token(load: Load, toy: str, backend: str) -> None:
+    engine = autoregressive(load, toy, backend)
+    t, first = engine.data.length, engine.bundle.manifest.first_position
+    for n in (1 + first, 3, t - 1, t, t + 1, 2 * t, 3 * t + 5):
+        check(engine, n, None)
+    for stride in (1, 2, t - 1, t - first):
+        check(engine, 2 * t + 3, stride)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_some_windows_at_a_time(load: Load, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ROWS", rows)
+    engine = autoregressive(load, "text", "onnxruntime")
+    told: list[tuple[int, int]] = []
+    engine.text_likelihood(ids_of(engine, 90), 10, progress=lambda *each: told.append(each))
+    assert told[-1] == (90, 90)
+    assert len(told) == math.ceil(8 / rows)
+    check(engine, 90, 10)
+
+
+def test_planted(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that begin a token too late."""
+    real = module._chunks
+
+    def late(n: int, t: int, stride: int) -> list[list[int]]:
+        return [[start + (start > 0) for start in starts] for starts in real(n, t, stride)]
+
+    monkeypatch.setattr(module, "_chunks", late)
+    with pytest.raises(AssertionError):
+        check(autoregressive(load, "text", "torch"), 60, 12)
+
+
+def test_one_window_is_log_prob(load: Load, backend: str) -> None:
+    engine = autoregressive(load, "text", backend)
+    x = ids_of(engine, CONTEXT)
+    limit = limits(engine).nats
+    assert engine.text_likelihood(x).total == pytest.approx(engine.log_prob(x[None])[0], abs=limit)
+
+
+def test_an_even_model(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Perplexity v, log2 v bits an id, whatever the windows."""
+    engine = autoregressive(load, "startless", "torch")
+    even = math.log(4)
+
+    def parallel(self: object, graph: str, label: None, x: np.ndarray) -> dict[str, np.ndarray]:
+        one = np.where(np.arange(x.shape[1]) == 0, 0, np.float32(-even))
+        return {"log_prob": np.tile(one, (len(x), 1))}
+
+    monkeypatch.setattr(type(engine), "parallel", parallel)
+    found = engine.text_likelihood(np.zeros(21, np.int64))
+    assert (found.scored, found.first_given) == (20, True)
+    assert found.total == pytest.approx(-20 * even, rel=1e-6)
+    assert found.perplexity == pytest.approx(4, rel=1e-6)
+    assert found.bits_per_byte(10) == pytest.approx(2 * 20 / 10, rel=1e-6)
+
+
+def test_the_first_is_given_without_a_start(load: Load) -> None:
+    found = autoregressive(load, "startless", "onnxruntime").text_likelihood([1, 2, 3])
+    assert found.log_prob[0] == 0
+    assert found.scored == 2
+    assert autoregressive(load, "text", "onnxruntime").text_likelihood([1, 2, 3]).scored == 3
+
+
+@pytest.mark.parametrize(
+    ("toy", "ids", "stride", "words"),
+    [
+        ("text", [], None, "expected 1 or more"),
+        ("startless", [1], None, "expected 2 or more.*no probability"),
+        ("text", [[1]], None, "got shape"),
+        ("text", [0.5], None, "whole numbers"),
+        ("text", [1, 293], None, r"0 \.\. 292, got 293 at 1"),
+        ("text", [1], 0, r"stride: expected an integer in 1 \.\. 24, got 0"),
+        ("text", [1], CONTEXT + 1, "stride"),
+        ("startless", [1, 2], 6, r"1 \.\. 5, got 6"),
+        ("tiny", [1], None, "expected one of sequences"),
+    ],
+)
+def test_refused(load: Load, toy: str, ids: list, stride: int | None, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        autoregressive(load, toy, "torch").text_likelihood(ids, stride)
+
+
+def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = autoregressive(load, "text", "torch")
+    monkeypatch.setattr(
+        type(engine),
+        "parallel",
+        lambda self, graph, label, x: {"log_prob": np.full(x.shape, np.nan, np.float32)},
+    )
+    with pytest.raises(NotADistribution):
+        engine.text_likelihood([1, 2])

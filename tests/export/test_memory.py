@@ -1,0 +1,170 @@
+"""What an export takes: the model once, and little beside it."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ancestral.bundle import Bundle
+from ancestral.engine import Engine
+from ancestral.errors import BundleError, InvalidInput
+from ancestral.export import known_answers as answers_module
+from ancestral.export.bundle import _ready, export_bundle
+from ancestral.export.known_answers import known_answers
+from ancestral.export.recast import recast
+from ancestral.export.weights import weights_file
+from tests.toys import GRAPHS, make
+
+_MEASURE = """
+import json, sys
+import torch
+from ancestral.dataspec import DataSpec
+from ancestral.engine.measure import memory_now, memory_peak
+from ancestral.export.bundle import export_bundle
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
+
+def made(width, levels):
+    torch.manual_seed(0)
+    config = TransformerConfig(width=width, layers=12, heads=12, tied=True, start=None)
+    return Transformer(config, DataSpec(name="text", event_shape=(1024,), levels=levels)).eval()
+
+# What the exporter imports as it goes is no part of the model.
+export_bundle(made(24, 5), sys.argv[1] + "/small", graphs=("step",))
+before = memory_now()
+model = made(768, 50_257)
+size = sum(p.numel() * p.element_size() for p in model.parameters())
+own = sys.argv[2] == "own"
+export_bundle(model, sys.argv[1] + "/large", graphs=("step",), own=own)
+print(json.dumps({"size": size, "peak": memory_peak() - before}))
+"""
+MOST = 2.2
+"""Times the model's size in memory that an export may take, the model included."""
+
+
+def peak(tmp_path: Path, own: bool) -> float:
+    """Peak of an export at GPT-2 small's shape, in a process of its own: times its size."""
+    words = [sys.executable, "-c", _MEASURE, str(tmp_path), "own" if own else "shared"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.strip().rpartition("\n")[2])
+    assert found["size"] > 490e6
+    return float(found["peak"] / found["size"])
+
+
+def test_memory_is_shared() -> None:
+    """What is exported is the model's own memory, and what is written is too."""
+    model = make("llama")
+    ready = _ready(model, "float32", own=False)
+    assert ready is not model
+    for before, after in zip(model.parameters(), ready.parameters(), strict=True):
+        assert before is not after
+        assert before.data_ptr() == after.data_ptr()
+    written = {np.frombuffer(part, np.uint8).ctypes.data for part in weights_file(ready).parts()}
+    assert {parameter.data_ptr() for parameter in model.parameters()} <= written
+    assert _ready(model, "float32", own=True) is model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [True, False], ids=["own", "shared"])
+def test_peak(tmp_path: Path, own: bool) -> None:
+    """Neither a second copy of the weights, nor their content as bytes, nor one in float64."""
+    assert peak(tmp_path, own) <= MOST
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_model_is_not_changed(tmp_path: Path, dtype: str) -> None:
+    """Its numbers, its mode and what trains in it: unless it is handed over."""
+    model = make("tiny").train()
+    before = copy.deepcopy(model.state_dict())
+    export_bundle(model, tmp_path / "bundle", graphs=("step",), dtype=dtype)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
+
+
+def test_a_model_that_is_handed_over(tmp_path: Path) -> None:
+    """The same bundle; the model holds the rounded numbers afterwards."""
+    model = make("tiny")
+    kept = export_bundle(model, tmp_path / "kept", graphs=("step",), dtype="float16")
+    used = export_bundle(model, tmp_path / "used", graphs=("step",), dtype="float16", own=True)
+    files = [Bundle.open(each).manifest.files for each in (kept, used)]
+    assert files[0] == files[1]
+    token = model.state_dict()["inputs.token.weight"]
+    assert torch.equal(token, token.half().float())
+
+
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if events of the toys were long and their levels many: answers of 4 positions."""
+    monkeypatch.setattr(answers_module, "_FEWEST", 4)
+    monkeypatch.setattr(answers_module, "_LOGITS", 1)
+
+
+@pytest.mark.parametrize("toy", ["llama", "startless"])
+def test_answers_of_the_first_positions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str
+) -> None:
+    """They are the first ones of the whole answers' kind, and every backend is held to them."""
+    short(monkeypatch)
+    model = make(toy)
+    path = export_bundle(model, tmp_path / "bundle", graphs=GRAPHS[toy])
+    bundle = Bundle.open(path)
+    answers = bundle.known_answers()
+    n, t = answers["x"].shape
+    assert t == 4 < model.data.length
+    assert bundle.manifest.version == 4
+    exact = copy.deepcopy(model).double().position_log_prob(torch.from_numpy(answers["x"]), None)
+    assert np.allclose(answers["log_prob"], exact.detach().numpy(), rtol=1e-12, atol=1e-12)
+    samples = answers["is_sample"].astype(bool)
+    assert np.array_equal(answers["drawn"][samples], answers["x"][samples])
+    for backend in ("torch", "onnxruntime"):
+        report = Engine.load(path, backend=backend, threads=1).verify()
+        assert report.passed, report.failures
+        assert report.draws > n * t
+
+
+def test_short_answers_catch_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is off at the last of these positions alone is seen."""
+    short(monkeypatch)
+    path = export_bundle(make("llama"), tmp_path / "bundle", graphs=GRAPHS["llama"])
+    engine = Engine.load(path, backend="torch", threads=1)
+    answers = dict(engine.bundle.known_answers())
+    answers["log_prob"] = answers["log_prob"].copy()
+    answers["log_prob"][0, 3] += 0.01
+    monkeypatch.setattr(Bundle, "known_answers", lambda self: answers)
+    report = engine.compare()
+    assert "log p along the steps" in " ".join(report.failures)
+
+
+def test_whole_answers_of_whole_events() -> None:
+    """Events that are short enough are compared to their end."""
+    model = make("llama")
+    assert known_answers(model)["x"].shape[1] == model.data.length
+
+
+def test_further_files(tmp_path: Path) -> None:
+    """They stand beside the manifest, are hashed like all others, and follow into 16 bits."""
+    files = {"merges.txt": b"a b\n", "LICENSE": b"free"}
+    path = export_bundle(make("tiny"), tmp_path / "bundle", graphs=("step",), files=files)
+    halved = recast(path, tmp_path / "half", "float16")
+    for bundle in (path, halved):
+        assert {name: (bundle / name).read_bytes() for name in files} == files
+        assert Bundle.open(bundle).manifest.files.keys() > files.keys()
+    (path / "LICENSE").write_bytes(b"fees")
+    with pytest.raises(BundleError, match=r"LICENSE: altered"):
+        Bundle.open(path, rehash=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/b", "../a", "/a", "a\\b", ".hidden", "", "..", "graphs", "MANIFEST.json", "prior"],
+)
+def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="files: expected plain names"):
+        export_bundle(make("tiny"), tmp_path / "bundle", files={name: b""})
+    assert list(tmp_path.iterdir()) == []

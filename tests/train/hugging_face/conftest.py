@@ -1,0 +1,64 @@
+"""Folders that the oracle writes, in silence."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ancestral.train.hugging_face import Loaded, load_hugging_face
+from tests.train.hugging_face import oracle
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A model of transformers, its folder, and what we read there.
+
+    Attributes:
+        start: what the oracle is fed before an event.
+        x: events, [b, t].
+        expected: the oracle's log p(x_t | x_<t), [b, t], in nats.
+    """
+
+    theirs: PreTrainedModel
+    folder: Path
+    loaded: Loaded
+    start: int | None
+    x: Tensor
+    expected: Tensor
+
+
+@pytest.fixture(autouse=True, scope="session")
+def silence() -> Iterator[None]:
+    """No progress bars, no advice."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    yield
+    transformers.logging.set_verbosity(before)
+    transformers.logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, silence: None) -> Callable[[str], Pair]:
+    """A model of the oracle's table, by name; made once. Not to be changed."""
+    made: dict[str, Pair] = {}
+
+    def get(name: str) -> Pair:
+        if name not in made:
+            theirs = oracle.make(name)
+            folder = oracle.write(theirs, tmp_path_factory.mktemp(name))
+            loaded = load_hugging_face(folder)
+            config, data = loaded.model.config, loaded.model.data
+            start = data.levels if config.start == "learned" else config.start
+            generator = torch.Generator().manual_seed(1)
+            x = torch.randint(0, data.levels, (3, data.length), generator=generator)
+            expected = oracle.log_probs(theirs, x, start)
+            made[name] = Pair(theirs, folder, loaded, start, x, expected)
+        return made[name]
+
+    return get

@@ -1,0 +1,5 @@
+"""Checkpoint folders of Hugging Face transformers: GPT-2, ImageGPT, Llama and its kin, GPT-NeoX."""
+
+from ancestral.train.hugging_face.folder import Loaded, is_hugging_face, load_hugging_face
+
+__all__ = ["Loaded", "is_hugging_face", "load_hugging_face"]

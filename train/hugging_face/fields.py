@@ -1,0 +1,137 @@
+"""The fields of a config.json, each read once; what is wrong, or was not read, is told at once."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ancestral.errors import CheckpointError
+from ancestral.train.hugging_face.json_object import report
+
+T = TypeVar("T")
+_LONGEST_VALUE = 80
+_WORDS = """
+    architectures model_type name_or_path transformers_version tokenizer_class task_specific_params
+    dtype torch_dtype use_bfloat16 torchscript attn_implementation attention_implementation
+    bos_token_id eos_token_id pad_token_id sep_token_id unk_token_id decoder_start_token_id
+    id2label label2id num_labels problem_type finetuning_task prefix classifier_dropout
+    use_cache output_attentions output_hidden_states output_scores return_dict use_return_dict
+    return_dict_in_generate chunk_size_feed_forward gradient_checkpointing initializer_range
+    cross_attention_hidden_size tf_legacy_loss is_decoder pretraining_tp
+    do_sample temperature top_k top_p typical_p epsilon_cutoff eta_cutoff repetition_penalty
+    length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids max_length
+    min_length max_new_tokens num_beams num_beam_groups num_return_sequences diversity_penalty
+    early_stopping exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
+    remove_invalid_values suppress_tokens begin_suppress_tokens
+"""
+_METADATA = frozenset(_WORDS.split())
+"""Fields of any model that change neither the network nor what its weights mean: where it comes
+from, how it was made, what it is told when it is trained or asked for text."""
+_BY_VALUE: Mapping[str, tuple[Any, ...]] = {
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
+    "tie_encoder_decoder": (False,),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
+}
+"""Fields of any model of which one value is read."""
+
+
+class Fields:
+    """Reads fields; what is left out has transformers' default, null is a value."""
+
+    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
+        """Begin with nothing read.
+
+        Args:
+            path: of the file, for messages.
+            values: of the file.
+        """
+        self.path = path
+        self._values = values
+        self._read = set(_METADATA)
+        self._problems: list[str] = []
+        for name, allowed in _BY_VALUE.items():
+            self.only(name, *allowed)
+
+    def fail(self, problem: str) -> None:
+        """Note something that is wrong."""
+        self._problems.append(problem)
+
+    def raw(self, name: str, default: Any = None) -> Any:
+        """A value as it stands, whatever it is."""
+        self._read.add(name)
+        return self._values.get(name, default)
+
+    def whole(self, name: str, default: int, least: int = 1) -> int:
+        """A whole number of at least so much; the default where it is wrong."""
+        value = self.raw(name, default)
+        if type(value) is int and value >= least:
+            return value
+        self.fail(f"{name}: expected a whole number >= {least}, got {_short(value)}")
+        return default
+
+    def whole_or_none(self, name: str, default: int | None = None) -> int | None:
+        """A whole number of at least 1, or null."""
+        value = self.raw(name, default)
+        return None if value is None else self.whole(name, value if type(value) is int else 1)
+
+    def number(self, name: str, default: float) -> float:
+        """A finite number above 0; the default where it is wrong."""
+        return self.positive(name, self.raw(name, default), default)
+
+    def positive(self, name: str, value: Any, default: float) -> float:
+        """A value of this name as a finite number above 0; the default where it is wrong."""
+        if type(value) in (int, float) and 0 < value < math.inf:
+            return float(value)
+        self.fail(f"{name}: expected a number > 0, got {_short(value)}")
+        return default
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false; the default where it is wrong."""
+        value = self.raw(name, default)
+        if isinstance(value, bool):
+            return value
+        self.fail(f"{name}: expected true or false, got {_short(value)}")
+        return default
+
+    def choice(self, name: str, default: str, choices: Mapping[str, T]) -> T:
+        """What a word stands for; that of the default where it is none."""
+        value = self.raw(name, default)
+        if isinstance(value, str) and value in choices:
+            return choices[value]
+        self.fail(f"{name}: expected one of {list(choices)}, got {_short(value)}")
+        return choices[default]
+
+    def only(self, name: str, *allowed: Any) -> None:
+        """Refuse another value than these."""
+        value = self.raw(name, allowed[0])
+        # 0 is no false: JSON tells them apart.
+        if not any(value == each and type(value) is type(each) for each in allowed):
+            expected = " or ".join(_short(each) for each in allowed)
+            self.fail(f"{name}: expected {expected}, got {_short(value)}")
+
+    def ignore(self, *names: str) -> None:
+        """Fields that change neither the network nor what its weights mean."""
+        self._read.update(names)
+
+    def finish(self) -> None:
+        """Refuse what was noted, and what nobody read.
+
+        Raises:
+            CheckpointError: every problem.
+        """
+        unknown = sorted(
+            name for name in self._values if name not in self._read and not name.startswith("_")
+        )
+        problems = self._problems + [
+            f"{name}: an unknown field, with the value {_short(self._values[name])}"
+            for name in unknown
+        ]
+        if problems:
+            raise CheckpointError(report(f"{self.path}: not a model that can be read", problems))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -1,0 +1,226 @@
+"""A checkpoint folder of Hugging Face transformers, read without it.
+
+config.json, model.safetensors or pytorch_model.bin, in parts or whole, and the tokenizer's files.
+No code of a folder is run, nothing is fetched.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ancestral.dataspec import DataSpec
+from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.train.hugging_face.architecture import Architecture, Names, Network
+from ancestral.train.hugging_face.differences import Header, Shape, differences
+from ancestral.train.hugging_face.imagegpt import read_palette
+from ancestral.train.hugging_face.json_object import read_object, report
+from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.mapping import Entry, assemble
+from ancestral.train.hugging_face.tensors import Tensors, open_tensors
+from ancestral.train.hugging_face.text import read_tokenizer, start_token, stop_tokens
+from ancestral.train.models.inputs import Start
+from ancestral.train.models.rotary import angles
+from ancestral.train.models.transformer import Transformer
+
+CONFIG = "config.json"
+LONGEST = 4096
+"""Positions of an event where none are asked for and the context is longer: caches are as long."""
+_WHAT = "the config.json of a checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was read.
+
+    Attributes:
+        model: float32, in evaluation mode on the CPU.
+        files: that belong in a bundle of it, by name: a tokenizer's.
+        context: positions that it was made for; its events may have fewer.
+        kind: model_type of its config.json.
+    """
+
+    model: Transformer
+    files: Mapping[str, bytes]
+    context: int
+    kind: str
+
+
+def is_hugging_face(folder: str | Path) -> bool:
+    """Whether a folder is one of transformers: its config.json names a type of model."""
+    try:
+        return "model_type" in read_object(Path(folder) / CONFIG, _WHAT)
+    except CheckpointError:
+        return False
+
+
+def load_hugging_face(
+    folder: str | Path,
+    *,
+    length: int | None = None,
+    start: int | Literal["auto"] | None = "auto",
+) -> Loaded:
+    """The model of a folder, each tensor of it accounted for.
+
+    Held in memory are the model and one tensor more.
+
+    Args:
+        folder: with config.json and weights.
+        length: positions of an event; the model's context where None, but at most 4096.
+        start: id of the token that stands before each text; None where there is none: x_0 must
+            then be observed, and what is told is log p(x_2.. | x_1). "auto" is the bos_token_id of
+            config.json, or none where that is none, beyond the vocabulary, or a token that the
+            tokenizer does without.
+
+    Raises:
+        CheckpointError: an architecture, a field, a tensor or a tokenizer that does not fit, all
+            fields or all tensors at once; a file that is missing, cut short or altered; a pickle
+            that asks for more than tensors; code that the model would need.
+        InvalidInput: a length or a start that the model cannot have.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG
+    values = read_object(path, _WHAT)
+    architecture = find(path, values)
+    network = network_of(path, values, architecture)
+    kind, files = read_tokenizer(folder, network.levels)
+    data = DataSpec(
+        name="text" if network.image is None else "images",
+        event_shape=_event_shape(network, length),
+        levels=network.levels,
+        tokenizer=kind,
+        stop=stop_tokens(folder, values, architecture.eos, network.levels),
+        palette=None if network.image is None else read_palette(folder, network.levels),
+    )
+    automatic = start_token(folder, values, architecture.bos, network.levels)
+    config = replace(network.config, start=_start(network, start, automatic))
+    network = replace(network, config=config)
+    return Loaded(
+        model=_load(open_tensors(folder), architecture, network, data),
+        files=files,
+        context=network.context,
+        kind=values["model_type"],
+    )
+
+
+def _event_shape(network: Network, length: int | None) -> Shape:
+    """Of a sequence of so many positions, or of an image."""
+    context = network.context
+    if network.image is not None:
+        if length not in (None, context):
+            raise InvalidInput(
+                f"length: expected none, for images keep their {context} positions, got {length}"
+            )
+        return network.image
+    if length is None:
+        return (min(context, LONGEST),)
+    if not 1 <= length <= context:
+        raise InvalidInput(f"length: expected 1 .. {context}, the model's context, got {length}")
+    return (length,)
+
+
+def _start(network: Network, asked: int | Literal["auto"] | None, automatic: int | None) -> Start:
+    """What stands before each event: as asked, but for a model with a symbol of its own."""
+    own = network.config.start
+    if own == "learned":
+        if asked != "auto":
+            raise InvalidInput(
+                f"start: expected none given, for the model has its own, got {asked}"
+            )
+        return own
+    if asked == "auto":
+        return automatic
+    if asked is not None and not 0 <= asked < network.levels:
+        raise InvalidInput(
+            f"start: expected a token id in 0 .. {network.levels - 1}, or none, got {asked}"
+        )
+    return asked
+
+
+def _load(
+    tensors: Tensors, architecture: Architecture, network: Network, data: DataSpec
+) -> Transformer:
+    """The model with the folder's weights.
+
+    Raises:
+        CheckpointError: tensors that do not fit, all at once.
+    """
+    names = _names(tensors, architecture)
+    entries = architecture.entries(network, data.length, names)
+    _check(tensors, architecture, network, names, entries)
+    with torch.device("meta"):
+        model = Transformer(network.config, data)
+    state = _assembled(tensors, entries) | _tables(network, data)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
+    """Our tensors by their names; a folder's are let go of after their last use."""
+    last = {each.name: entry.ours for entry in entries for each in entry.stored}
+    for name in tensors.headers.keys() - last.keys():
+        tensors.forget(name)
+    state = {}
+    for entry in entries:
+        state[entry.ours] = assemble(entry, tensors.read)
+        for each in entry.stored:
+            if last[each.name] == entry.ours:
+                tensors.forget(each.name)
+    return state
+
+
+def _names(tensors: Tensors, architecture: Architecture) -> Names:
+    """As the folder has them; the usual ones where it has none."""
+    prefix, heads = architecture.prefix, architecture.heads
+    if not any(name.startswith(prefix) for name in tensors.headers):
+        prefix = ""
+    return Names(prefix, next((head for head in heads if head in tensors.headers), heads[0]))
+
+
+def _tables(network: Network, data: DataSpec) -> dict[str, Tensor]:
+    """Cosines and sines of rotary positions, which no file holds."""
+    if network.config.positions != "rotary":
+        return {}
+    turned = angles(data.length, network.config)
+    return {"cosine": turned.cos().float(), "sine": turned.sin().float()}
+
+
+def _check(
+    tensors: Tensors,
+    architecture: Architecture,
+    network: Network,
+    names: Names,
+    entries: list[Entry],
+) -> None:
+    """Refuse a folder whose tensors are not those of its config.json."""
+    found = {
+        name: header
+        for name, header in tensors.headers.items()
+        if not architecture.ignored.fullmatch(name.removeprefix(names.prefix))
+    }
+    expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
+    problems = _untied(tensors, architecture, network, names, found)
+    problems = differences(found, expected) + problems
+    if problems:
+        what = f"{tensors.source}: not the tensors of {CONFIG}"
+        raise CheckpointError(report(what, problems))
+
+
+def _untied(
+    tensors: Tensors,
+    architecture: Architecture,
+    network: Network,
+    names: Names,
+    found: dict[str, Header],
+) -> list[str]:
+    """Take out of what was found an output map that is stored beside the embedding that it is."""
+    embedding, head = names.prefix + architecture.embedding, names.head
+    if not network.config.tied or head not in found or embedding not in found:
+        return []
+    del found[head]
+    if torch.equal(tensors.read(embedding), tensors.read(head)):
+        return []
+    return [f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"]

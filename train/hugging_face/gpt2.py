@@ -1,0 +1,113 @@
+"""GPT-2: learned positions, LayerNorm, maps stored [in, out], one map for q, k and v.
+
+References:
+    Radford et al. (2019), Language models are unsupervised multitask learners.
+"""
+
+import re
+from typing import Any
+
+from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Names, Network
+from ancestral.train.hugging_face.fields import Fields
+from ancestral.train.hugging_face.mapping import Entry, Stored
+from ancestral.train.models.transformer_config import TransformerConfig
+
+
+def read_gpt2(fields: Fields) -> Network:
+    """The fields of a GPT-2."""
+    fields.ignore("summary_type", "summary_use_proj", "summary_activation", "n_ctx")
+    fields.ignore("summary_first_dropout", "summary_proj_to_labels")
+    levels = fields.whole("vocab_size", 50_257)
+    context = fields.whole("n_positions", 1024)
+    shape = read_body(fields, width=768, layers=12, heads=12, activation="gelu_new")
+    tied = fields.flag("tie_word_embeddings", True)
+    factors = query_factors(fields, shape)
+    fields.finish()
+    config = TransformerConfig(
+        **shape, norm="layer", bias=("qkv", "out", "feed", "norm"), tied=tied, start=None
+    )
+    return Network(config, levels, context, query_factors=factors)
+
+
+def read_body(
+    fields: Fields, *, width: int, layers: int, heads: int, activation: str
+) -> dict[str, Any]:
+    """Of a TransformerConfig: what GPT-2 and ImageGPT share, with other defaults."""
+    # Reordered and wide attention is other arithmetic for the same numbers.
+    fields.ignore("reorder_and_upcast_attn", "resid_pdrop", "embd_pdrop", "attn_pdrop")
+    shape: dict[str, Any] = {
+        "width": fields.whole("n_embd", width),
+        "layers": fields.whole("n_layer", layers),
+        "heads": fields.whole("n_head", heads),
+        "hidden": fields.whole_or_none("n_inner"),
+        "activation": fields.choice("activation_function", activation, ACTIVATIONS),
+        "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
+        "positions": "learned",
+    }
+    if shape["width"] % shape["heads"]:
+        fields.fail(f"n_head: expected a divisor of n_embd {shape['width']}, got {shape['heads']}")
+    return shape
+
+
+def query_factors(fields: Fields, shape: dict[str, Any]) -> tuple[float, ...]:
+    """What each layer's queries are multiplied by, beside 1 / sqrt(head width)."""
+    scaled = fields.flag("scale_attn_weights", True)
+    by_layer = fields.flag("scale_attn_by_inverse_layer_idx", False)
+    if scaled and not by_layer:
+        return ()
+    factor = 1.0 if scaled else (shape["width"] // shape["heads"]) ** 0.5
+    return tuple(factor / (layer + 1 if by_layer else 1) for layer in range(shape["layers"]))
+
+
+def gpt2_entries(network: Network, length: int, names: Names) -> list[Entry]:
+    """Every tensor of a GPT-2."""
+    d, v = network.config.width, network.levels
+    entries = [Entry("inputs.token.weight", (Stored(f"{names.prefix}wte.weight", (v, d)),))]
+    if not network.config.tied:
+        entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
+    return entries + body_entries(network, length, names)
+
+
+def body_entries(network: Network, length: int, names: Names) -> list[Entry]:
+    """Positions, blocks and the last norm: the same in ImageGPT, whose norms have no biases."""
+    config = network.config
+    d, inner = config.width, config.inner
+    position = Stored(f"{names.prefix}wpe.weight", (network.context, d))
+    entries = [Entry("inputs.position.weight", (position,), rows=(0, length))]
+
+    def add(ours: str, theirs: str, shape: tuple[int, int], factor: float = 1.0) -> None:
+        scaled = None if factor == 1.0 else (d, factor)
+        weight, bias = Stored(f"{theirs}.weight", shape), Stored(f"{theirs}.bias", shape[1:])
+        entries.append(Entry(f"{ours}.weight", (weight,), scaled=scaled))
+        entries.append(Entry(f"{ours}.bias", (bias,), scaled=scaled))
+
+    def add_norm(ours: str, theirs: str) -> None:
+        for name in ("weight", "bias") if config.has_bias("norm") else ("weight",):
+            entries.append(Entry(f"{ours}.{name}", (Stored(f"{theirs}.{name}", (d,)),)))
+
+    factors = network.query_factors or (1.0,) * config.layers
+    for i, factor in enumerate(factors):
+        ours, theirs = f"blocks.{i}", f"{names.prefix}h.{i}"
+        add_norm(f"{ours}.attention_norm", f"{theirs}.ln_1")
+        add(f"{ours}.qkv", f"{theirs}.attn.c_attn", (d, 3 * d), factor)
+        add(f"{ours}.out", f"{theirs}.attn.c_proj", (d, d))
+        add_norm(f"{ours}.feed_norm", f"{theirs}.ln_2")
+        add(f"{ours}.up", f"{theirs}.mlp.c_fc", (d, inner))
+        add(f"{ours}.down", f"{theirs}.mlp.c_proj", (inner, d))
+    add_norm("norm", f"{names.prefix}ln_f")
+    return entries
+
+
+MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+"""The causal mask, and the number behind it, that older versions stored with the weights."""
+
+GPT2 = Architecture(
+    read=read_gpt2,
+    entries=gpt2_entries,
+    prefix="transformer.",
+    ignored=MASKS,
+    embedding="wte.weight",
+    heads=("lm_head.weight",),
+    bos=50_256,
+    eos=50_256,
+)

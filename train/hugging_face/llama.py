@@ -1,0 +1,164 @@
+"""Llama 2 and 3, Mistral, Qwen2 and Qwen3: rotary positions, RMSNorm, SwiGLU, grouped queries.
+
+References:
+    Touvron et al. (2023), arXiv:2307.09288 (Llama 2); Dubey et al. (2024), arXiv:2407.21783 (Llama
+    3); Jiang et al. (2023), arXiv:2310.06825 (Mistral); Yang et al. (2024), arXiv:2407.10671
+    (Qwen2); Yang et al. (2025), arXiv:2505.09388 (Qwen3).
+"""
+
+import re
+from typing import Any, Literal
+
+from ancestral.train.hugging_face.architecture import Architecture, Names, Network
+from ancestral.train.hugging_face.fields import Fields
+from ancestral.train.hugging_face.mapping import Entry, Stored
+from ancestral.train.hugging_face.rope import read_rope
+from ancestral.train.hugging_face.windows import read_layer_windows, read_one_window
+from ancestral.train.models.transformer_config import Biased, TransformerConfig
+
+Kind = Literal["llama", "mistral", "qwen2", "qwen3"]
+_DEFAULTS: dict[Kind, dict[str, int]] = {
+    "llama": {"vocab": 32_000, "inner": 11_008, "context": 2048},
+    "mistral": {"vocab": 32_000, "inner": 14_336, "context": 131_072, "groups": 8},
+    "qwen2": {"vocab": 151_936, "inner": 22_016, "context": 32_768, "groups": 32},
+    "qwen3": {"vocab": 151_936, "inner": 22_016, "context": 32_768, "groups": 32, "head": 128},
+}
+"""What transformers takes where config.json leaves a field out."""
+
+
+def llama_like(kind: Kind) -> Architecture:
+    """Llama, or one of those that differ from it in a few places."""
+    bos, eos = (1, 2) if kind in ("llama", "mistral") else (None, None)
+    return Architecture(
+        read=lambda fields: _read(fields, kind),
+        entries=_entries,
+        prefix="model.",
+        ignored=re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
+        embedding="embed_tokens.weight",
+        heads=("lm_head.weight",),
+        bos=bos,
+        eos=eos,
+    )
+
+
+def _read(fields: Fields, kind: Kind) -> Network:
+    """The fields of one."""
+    fields.ignore("attention_dropout", "max_sequence_length")
+    fields.only("hidden_act", "silu", "swish")
+    defaults = _DEFAULTS[kind]
+    levels = fields.whole("vocab_size", defaults["vocab"])
+    context = fields.whole("max_position_embeddings", defaults["context"])
+    shape = _shape(fields, defaults)
+    biased = _biased(fields, kind)
+    rope = read_rope(fields)
+    if rope.part != 1.0:
+        fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {rope.part}")
+    tied = fields.flag("tie_word_embeddings", False)
+    if kind == "mistral":
+        window, windowed = read_one_window(fields, shape["layers"]), None
+    elif kind == "llama":
+        window, windowed = None, None
+        fields.only("sliding_window", None)
+        fields.only("layer_types", None, ["full_attention"] * shape["layers"])
+    else:
+        fields.only("use_mrope", False)
+        window, windowed = read_layer_windows(fields, shape["layers"])
+    fields.finish()
+    config = TransformerConfig(
+        **shape,
+        positions="rotary",
+        rotary_base=rope.base,
+        rotary_scaling=rope.scaling,
+        window=window,
+        windowed=windowed,
+        norm="rms",
+        activation="swiglu",
+        bias=biased,
+        head_norms=kind == "qwen3",
+        tied=tied,
+        start=None,
+    )
+    return Network(config, levels, context)
+
+
+def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
+    """Of a TransformerConfig: the sizes."""
+    shape: dict[str, Any] = {
+        "width": fields.whole("hidden_size", 4096),
+        "layers": fields.whole("num_hidden_layers", 32),
+        "heads": fields.whole("num_attention_heads", 32),
+        "kv_heads": fields.whole_or_none("num_key_value_heads", defaults.get("groups")),
+        "head_width": fields.whole_or_none("head_dim", defaults.get("head")),
+        "hidden": fields.whole("intermediate_size", defaults["inner"]),
+        "norm_epsilon": fields.number("rms_norm_eps", 1e-6),
+    }
+    width, heads = shape["width"], shape["heads"]
+    if shape["head_width"] is None:
+        if width % heads:
+            fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
+        shape["head_width"] = max(width // heads, 1)
+    groups = shape["kv_heads"]
+    if groups is not None and heads % groups:
+        fields.fail(f"num_key_value_heads: expected a divisor of {heads}, got {groups}")
+    return shape
+
+
+def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
+    """The maps that have a bias."""
+    if kind == "qwen2":
+        return ("qkv",)
+    if kind == "mistral":
+        return ()
+    biased: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", False) else ()
+    if kind == "llama" and fields.flag("mlp_bias", False):
+        return (*biased, "feed")
+    return biased
+
+
+def _entries(network: Network, length: int, names: Names) -> list[Entry]:
+    """Every tensor of one; rotary positions have none, so any length has the same."""
+    config = network.config
+    d, v = config.width, network.levels
+    entries = [
+        Entry("inputs.token.weight", (Stored(f"{names.prefix}embed_tokens.weight", (v, d)),)),
+        Entry("norm.weight", (Stored(f"{names.prefix}norm.weight", (d,)),)),
+    ]
+    if not config.tied:
+        entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
+    for i in range(config.layers):
+        entries += _block(config, f"blocks.{i}", f"{names.prefix}layers.{i}")
+    return entries
+
+
+def _block(config: TransformerConfig, ours: str, theirs: str) -> list[Entry]:
+    """The tensors of one block."""
+    d, inner = config.width, config.inner
+    queries, groups = config.heads * config.head, config.group_heads * config.head
+    entries: list[Entry] = []
+
+    def add(part: Biased, name: str, maps: dict[str, int], features: int) -> None:
+        for each in ("weight", "bias") if config.has_bias(part) else ("weight",):
+            stored = tuple(
+                Stored(f"{theirs}.{their}.{each}", (out, features) if each == "weight" else (out,))
+                for their, out in maps.items()
+            )
+            entries.append(Entry(f"{ours}.{name}.{each}", stored, transposed=True))
+
+    def add_norm(name: str, their: str, features: int) -> None:
+        stored = Stored(f"{theirs}.{their}.weight", (features,))
+        entries.append(Entry(f"{ours}.{name}.weight", (stored,)))
+
+    add_norm("attention_norm", "input_layernorm", d)
+    attention = "self_attn"
+    maps = {f"{attention}.q_proj": queries}
+    maps |= {f"{attention}.{name}_proj": groups for name in "kv"}
+    add("qkv", "qkv", maps, d)
+    if config.head_norms:
+        add_norm("q_norm", f"{attention}.q_norm", config.head)
+        add_norm("k_norm", f"{attention}.k_norm", config.head)
+    add("out", "out", {f"{attention}.o_proj": d}, queries)
+    add_norm("feed_norm", "post_attention_layernorm", d)
+    # Value and gate: the gate's columns come first.
+    add("feed", "up", {"mlp.gate_proj": inner, "mlp.up_proj": inner}, d)
+    add("feed", "down", {"mlp.down_proj": d}, inner)
+    return entries

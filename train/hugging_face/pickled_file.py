@@ -1,0 +1,107 @@
+"""The tensors of a pickle that torch.save wrote, read without running it.
+
+torch's weights_only loader alone: it makes tensors and plain containers, and stops at the first
+name of anything else.
+
+References:
+    torch.load, weights_only: https://docs.pytorch.org/docs/stable/generated/torch.load.html
+"""
+
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ancestral.errors import CheckpointError
+from ancestral.train.hugging_face.differences import Header
+
+_DTYPES = {
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+# What torch.load raises on files that were cut short or are something else.
+_BROKEN = (
+    RuntimeError,
+    ArithmeticError,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+
+
+class PickledFile:
+    """One file; opened anew for each tensor; in the form before torch 1.6 it is held whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the names and shapes.
+
+        Raises:
+            CheckpointError: the file is missing, cut short, or asks for more than tensors.
+        """
+        self.path = path
+        tensors = _load(path)
+        self.headers = {
+            name: Header(tuple(each.shape), _DTYPES.get(each.dtype, str(each.dtype)))
+            for name, each in tensors.items()
+        }
+        self._whole = None if zipfile.is_zipfile(path) else tensors
+
+    def read(self, name: str) -> Tensor:
+        """A tensor as it is stored, mapped from the file: valid while the file does not change.
+
+        Raises:
+            CheckpointError: the file was altered meanwhile.
+        """
+        tensors = _load(self.path) if self._whole is None else self._whole
+        if name not in tensors:
+            raise CheckpointError(f"{self.path}: was altered while it was read: fetch it anew")
+        return tensors[name]
+
+    def forget(self, name: str) -> None:
+        """A tensor is needed no more: where the file is held whole, its memory is given back."""
+        if self._whole is not None:
+            self._whole.pop(name, None)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, mapped where its form allows it."""
+    try:
+        mapped = zipfile.is_zipfile(path)
+        with warnings.catch_warnings():
+            # Of protocols that it may not read whole: it does, or raises.
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        named = _GLOBAL.search(str(error))
+        asked = f"one that asks for {named[1]}" if named else "another, or a part of one"
+        raise CheckpointError(
+            f"{path}: expected a pickle of tensors alone, got {asked}; what may run code is not "
+            f"read: take a folder with model.safetensors, or write one where you trust the file"
+        ) from error
+    except _BROKEN as error:
+        raise CheckpointError(
+            f"{path}: expected what torch.save writes, got: {str(error).splitlines()[:1]}; the "
+            f"file was cut short or altered: fetch it anew"
+        ) from error
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(each, Tensor) and each.layout is torch.strided
+        for name, each in content.items()
+    ):
+        raise CheckpointError(
+            f"{path}: expected tensors by their names, got {type(content).__name__} of other "
+            f"things; a state dict alone can be read"
+        )
+    return content

@@ -1,0 +1,83 @@
+"""What a folder says of text: its tokenizer, the token that starts one, those that end one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.tokenizer import TOKENIZER_FILES, TokenizerKind, check_tokenizer
+from ancestral.train.hugging_face.json_object import read_object
+
+_TOKENIZER_CONFIG, _GENERATION_CONFIG = "tokenizer_config.json", "generation_config.json"
+_LONGEST = 2**26
+_KINDS: tuple[TokenizerKind, ...] = ("tokenizers", "words")
+"""In the order in which they are looked for."""
+
+
+def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dict[str, bytes]]:
+    """The kind of a folder's tokenizer and its file by its name; None where there is none.
+
+    Raises:
+        CheckpointError: the file is not sound, or has ids beyond the vocabulary.
+    """
+    for kind in _KINDS:
+        path = folder / TOKENIZER_FILES[kind]
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        try:
+            check_tokenizer(kind, content, levels)
+        except InvalidInput as error:
+            raise CheckpointError(f"{folder}: {error}") from error
+        return kind, {path.name: content}
+    return None, {}
+
+
+def start_token(
+    folder: Path, values: Mapping[str, Any], default: int | None, levels: int
+) -> int | None:
+    """The token that starts a text: bos_token_id, where the vocabulary and the tokenizer have it.
+
+    Args:
+        folder: of the checkpoint.
+        values: of its config.json.
+        default: where config.json says nothing.
+        levels: of the vocabulary.
+
+    Raises:
+        CheckpointError: the tokenizer's settings are no JSON object, or the id is none.
+    """
+    settings = folder / _TOKENIZER_CONFIG
+    if settings.is_file():
+        told = read_object(settings, "the settings of a tokenizer", _LONGEST)
+        if "bos_token" in told and told["bos_token"] is None:
+            return None
+    token = values.get("bos_token_id", default)
+    return next(iter(_ids(folder / "config.json", "bos_token_id", token, levels)), None)
+
+
+def stop_tokens(
+    folder: Path, values: Mapping[str, Any], default: int | None, levels: int
+) -> tuple[int, ...]:
+    """The tokens that end a text: eos_token_id of generation_config.json, else of config.json.
+
+    Ids beyond the vocabulary are left out: no position can be one.
+
+    Raises:
+        CheckpointError: a file is no JSON object, or the ids are none.
+    """
+    path, told = folder / "config.json", values.get("eos_token_id", default)
+    generation = folder / _GENERATION_CONFIG
+    if generation.is_file():
+        settings = read_object(generation, "the settings of text generation", _LONGEST)
+        if settings.get("eos_token_id") is not None:
+            path, told = generation, settings["eos_token_id"]
+    return _ids(path, "eos_token_id", told, levels)
+
+
+def _ids(path: Path, name: str, told: Any, levels: int) -> tuple[int, ...]:
+    """One id, several, or none, each once, those that the vocabulary has."""
+    ids = told if isinstance(told, list) else [] if told is None else [told]
+    if not all(type(each) is int for each in ids):
+        raise CheckpointError(f"{path}: {name}: expected token ids, got {told!r}")
+    return tuple(each for each in dict.fromkeys(ids) if 0 <= each < levels)
