@@ -6,13 +6,14 @@ import torch
 
 from ancestral.dataspec import DataSpec
 from ancestral.export.bundle import export_bundle
-from ancestral.train.models.graphs import GRAPH_NAMES
+from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.toys import widen
 
 END = "<|endoftext|>"
 CONTEXT = 24
+GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step", "step_filtered")
 PADDED = 3
 """Values beyond the tokenizer's ids, as where a vocabulary is padded."""
 SENTENCES = (
@@ -61,4 +62,4 @@ def make_text() -> Transformer:
 def export_text(out: Path) -> None:
     """Export it with its tokenizer."""
     files = {"tokenizer.json": tokenizer_json()}
-    export_bundle(make_text(), out, graphs=GRAPH_NAMES, files=files)
+    export_bundle(make_text(), out, graphs=GRAPHS, files=files)

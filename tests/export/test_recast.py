@@ -73,7 +73,7 @@ def test_answers_of_other_weights(
     bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: the model is not rounded before it answers."""
-    monkeypatch.setattr(module, "rounded", lambda model, dtype: model)
+    monkeypatch.setattr(module, "round_in_place", lambda model, dtype: model)
     assert not answered_exactly(Bundle.open(recast(bundles("llama"), tmp_path / "a", "float16")))
 
 
