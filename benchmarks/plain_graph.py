@@ -59,10 +59,15 @@ class PlainModel(nn.Module):
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             k_cache, v_cache = cache[2 * layer], cache[2 * layer + 1]
+            window = config.layer_window(layer, self.model.data.length)
             y, *kept = torch.onnx.ops.symbolic_multi_out(
                 "com.microsoft::GroupQueryAttention",
                 (q, k, v, k_cache, v_cache, seqlens, total),
-                {"num_heads": config.heads, "kv_num_heads": config.group_heads},
+                {
+                    "num_heads": config.heads,
+                    "kv_num_heads": config.group_heads,
+                    "local_window_size": -1 if window is None else window,
+                },
                 dtypes=(q.dtype,) * 3,
                 shapes=(q.shape, k_cache.shape, v_cache.shape),
                 version=1,

@@ -13,7 +13,7 @@ import torch
 from ancestral.engine import Engine, LatentEngine
 from tests.interpreter import quick_interpreter
 from tests.latent_toys import LATENT_TOYS
-from tests.toys import BACKENDS, TOYS
+from tests.toys import BACKENDS, SECOND, TOYS
 
 Load = Callable[..., Engine]
 
@@ -96,7 +96,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if INTERPRETED:
             return bundle
         worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
-        every = (*TOYS, *LATENT_TOYS)
+        every = (*(toy for toy in TOYS if toy not in SECOND), *LATENT_TOYS)
         for toy in every if worker % 2 == 0 else reversed(every):
             bundle(toy, wait=False)
     return bundle
@@ -138,7 +138,10 @@ def load(bundles: Callable[..., Path]) -> Load:
     return engine
 
 
-@pytest.fixture(params=TOYS, scope="session")
+@pytest.fixture(
+    params=[pytest.param(toy, marks=[pytest.mark.slow] * (toy in SECOND)) for toy in TOYS],
+    scope="session",
+)
 def toy(request: pytest.FixtureRequest) -> str:
     """Name of a toy."""
     return str(request.param)

@@ -13,7 +13,7 @@ from tests.toys import widen
 
 END = "<|endoftext|>"
 CONTEXT = 24
-GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step", "step_filtered")
+GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
 PADDED = 3
 """Values beyond the tokenizer's ids, as where a vocabulary is padded."""
 SENTENCES = (

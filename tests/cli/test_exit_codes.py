@@ -82,18 +82,18 @@ def test_internal_error_shows_its_traceback(
 
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of that call of the loop, counted from 1."""
-    real, calls = loop.draw, 0
+    real, calls = loop.begin, 0
     # Python's own handler, which is not there where the tests run in a shell's background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def draw(*arguments: Any, **options: Any) -> Any:
+    def begin(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
             signal.raise_signal(signal.SIGINT)
         return real(*arguments, **options)
 
-    monkeypatch.setattr("ancestral.engine.loop.draw", draw)
+    monkeypatch.setattr("ancestral.engine.loop.begin", begin)
 
 
 def test_interrupt_keeps_what_is_finished(

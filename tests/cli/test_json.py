@@ -194,6 +194,7 @@ def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, probe: str) -> None:
         assert reason in each["reason"]
 
 
+@pytest.mark.slow
 def test_doctor_finds_the_installed_onnxruntime(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     result = cli("doctor", "--json")

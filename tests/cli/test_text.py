@@ -62,14 +62,12 @@ def test_several_prompts(
     """n of each, one after the other; the npz has the engine's numbers, padded."""
     out = tmp_path / "out.npz"
     arguments = ["sample", bundle, *all_prompts(), "-n", 2, "--first-index", 5, "-o", out]
-    result = cli(*arguments, "--max-new", 4, "--batch", 4, "--temperature", 0.7)
+    result = cli(*arguments, "--max-new", 4, "--batch", 4)
     assert result.code == 0, result.err
     assert result.out == ""
     got = np.load(out)
     ids = [tokenizer.encode(text) for text in PROMPTS for _ in range(2)]
-    from ancestral.engine import Sampling
-
-    rows = engine.generate(ids, 4, first_index=5, sampling=Sampling(0.7))
+    rows = engine.generate(ids, 4, first_index=5)
     assert got["ended"].tolist() == [row.ended for row in rows]
     assert int(got["first_index"]) == 5
     for i, row in enumerate(rows):

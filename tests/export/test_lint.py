@@ -13,7 +13,6 @@ from ancestral.bundle import Bundle
 from ancestral.export.lint import lint
 from ancestral.export.operators import FORMS, Form
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
-from tests.toys import TOYS
 
 FLOAT = TensorProto.FLOAT
 NOTHING = GraphSignature(inputs=(), outputs=())
@@ -238,7 +237,6 @@ def test_sound_in_16_bits() -> None:
     assert lint(graph, "portable", signature) == []
 
 
-@pytest.mark.parametrize("toy", TOYS)
 def test_our_graphs(bundles: Callable[[str], Path], toy: str) -> None:
     bundle = Bundle.open(bundles(toy))
     for entry in bundle.manifest.graphs.values():

@@ -80,7 +80,7 @@ def test_peak(tmp_path: Path, own: bool) -> None:
     assert peak(tmp_path, own) <= MOST
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float16"])
 def test_a_model_is_not_changed(tmp_path: Path, dtype: str) -> None:
     """Its numbers, its mode and what trains in it: unless it is handed over."""
     model = make("startless").train()
@@ -91,6 +91,7 @@ def test_a_model_is_not_changed(tmp_path: Path, dtype: str) -> None:
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_model_that_is_handed_over(tmp_path: Path) -> None:
     """The same bundle; the model holds the rounded numbers afterwards."""
     model = make("startless")

@@ -27,17 +27,9 @@ pytestmark = [
     pytest.mark.tensorrt,
     pytest.mark.skipif(not BUILT, reason="tensorrt_rtx is not installed"),
 ]
-NARROW_TOYS = {
-    "tiny": "float16",
-    "gru": "bfloat16",
-    "wavenet": "float16",
-    "pixelcnn": "bfloat16",
-    "table": "float16",
-    "convolved": "bfloat16",
-    "codes": "float16",
-}
-"""A toy of each family, and the 16-bit type in which every run of the tests compiles it."""
-FAST = {(toy, "float32") for toy in NARROW_TOYS} | set(NARROW_TOYS.items())
+FAMILIES = ("llama", "gru", "wavenet", "pixelcnn", "table", "convolved", "codes")
+"""A toy of each."""
+FAST = {(toy, "float32") for toy in FAMILIES} | {("tiny", "float16"), ("gru", "bfloat16")}
 """What every run of the tests compiles."""
 PRODUCT = [
     pytest.param(toy, dtype, marks=[] if (toy, dtype) in FAST else [pytest.mark.slow])

@@ -85,7 +85,6 @@ def test_shared_tensor() -> None:
     assert apart.slots["0.weight"] != apart.slots["1.weight"]
 
 
-@pytest.mark.parametrize("toy", TOYS)
 def test_graphs_point_at_the_right_bytes(bundles: Bundles, toy: str) -> None:
     """Offset and length of each external tensor lead to the model's own numbers."""
     folder = bundles(toy) / "graphs"
@@ -106,7 +105,6 @@ def test_graphs_point_at_the_right_bytes(bundles: Bundles, toy: str) -> None:
     assert pointed, "the toys are large enough to be stored outside"
 
 
-@pytest.mark.parametrize("toy", TOYS)
 def test_no_weight_in_a_graph(bundles: Bundles, toy: str) -> None:
     """Only what is small stays inside: no weight of some size, nor much that was made of one."""
     for file in (bundles(toy) / "graphs").glob("*.onnx"):
@@ -116,7 +114,6 @@ def test_no_weight_in_a_graph(bundles: Bundles, toy: str) -> None:
                 assert tensor.ByteSize() <= most, f"{file.name}: {tensor.name}"
 
 
-@pytest.mark.parametrize("toy", TOYS)
 def test_no_paths_of_the_machine(bundles: Bundles, toy: str) -> None:
     """Neither source lines nor folders of whoever exported."""
     here = str(Path(__file__).parent.parent.parent)

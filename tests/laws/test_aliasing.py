@@ -18,7 +18,6 @@ from ancestral.engine.backends import onnxruntime as backend
 from ancestral.engine.session import Array
 from tests.conftest import Load
 from tests.tamper import change_manifest, copied
-from tests.toys import TOYS
 
 from .laws import events, given, start_values
 
@@ -69,7 +68,6 @@ def test_aliased(engine: Engine) -> None:
     check_aliased(engine)
 
 
-@pytest.mark.parametrize("toy", TOYS)
 def test_position_in_place(load: Load, monkeypatch: pytest.MonkeyPatch, toy: str) -> None:
     """Planted: every carried pair in one memory; a node still reads what another has replaced."""
     monkeypatch.setattr(backend, "Update", type("Update", (), {"REPLACE": None}))
