@@ -1,22 +1,50 @@
-"""Folders of every kind become bundles that keep their probabilities on onnxruntime."""
+"""Folders of every kind become bundles that keep their probabilities, and plans of TensorRT."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
+from ancestral.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, Engine
 from ancestral.export.bundle import export_bundle
+from ancestral.export.compile import Compiler
+from ancestral.plan_store import PlanStore
 from ancestral.train.hugging_face import load_hugging_face
 from ancestral.train.models.graphs import GRAPH_NAMES, GraphName
-from tests.train.hugging_face.oracle import LIMIT, MODELS, log_probs, make, write
+from tests.export.plan_table import BUILT, SMALL, built
+from tests.train.hugging_face.oracle import KINDS, LIMIT, MODELS, log_probs, make, write
 
+pytestmark = pytest.mark.slow
 LENGTH = 14
-ALL_GRAPHS = ("mistral",)
-"""The graphs of the others are the four that are enough to verify: exports take long."""
 FEW: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
+"""The graphs of what is no kind's plain form: exports take long."""
+
+
+@pytest.fixture(scope="module")
+def exported(
+    silence: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[PreTrainedModel, Path]]:
+    """A model of the table and its bundle, exported once."""
+    made: dict[str, tuple[PreTrainedModel, Path]] = {}
+
+    def get(name: str) -> tuple[PreTrainedModel, Path]:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            theirs = make(name, **two_layers(name))
+            length = None if name == "imagegpt" else LENGTH
+            loaded = load_hugging_face(write(theirs, folder / "folder"), length=length)
+            graphs = GRAPH_NAMES if name in KINDS else FEW
+            out = folder / "bundle"
+            export_bundle(loaded.model, out, files=loaded.files, own=True, graphs=graphs)
+            made[name] = theirs, out
+        return made[name]
+
+    return get
 
 
 def two_layers(name: str) -> dict[str, Any]:
@@ -28,22 +56,37 @@ def two_layers(name: str) -> dict[str, Any]:
     return {"num_hidden_layers": 2} | ({"layer_types": types[:2]} if types else {})
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_bundle_keeps_the_probabilities(silence: None, tmp_path: Path, name: str) -> None:
-    theirs = make(name, **two_layers(name))
-    folder = write(theirs, tmp_path / "folder")
-    image = name == "imagegpt"
-    loaded = load_hugging_face(folder, length=None if image else LENGTH)
-    data, start = loaded.model.data, loaded.model.config.start
-    graphs = GRAPH_NAMES if name in ALL_GRAPHS else FEW
-    export_bundle(loaded.model, tmp_path / "bundle", files=loaded.files, own=True, graphs=graphs)
-    engine = Engine.load(tmp_path / "bundle", backend="onnxruntime", threads=1)
+def test_a_bundle_keeps_the_probabilities(
+    exported: Callable[[str], tuple[PreTrainedModel, Path]], name: str, backend: str
+) -> None:
+    """Those of our model, by its known answers; and those of transformers itself."""
+    theirs, path = exported(name)
+    engine = Engine.load(path, backend=backend, threads=1)
     assert isinstance(engine, AutoregressiveEngine)
-    assert engine.verify().passed
-    # And those of transformers itself: the bundle's own answers come out of our model.
+    report = engine.verify()
+    assert report.passed, report.failures
+    config, data = engine.bundle.manifest.components["model"].config, engine.data
+    start = config["start"]
     x = torch.randint(0, data.levels, (3, data.length), generator=torch.Generator().manual_seed(4))
     before = data.levels if start == "learned" else start
     expected = log_probs(theirs, x, before).sum(1)
     got = engine.log_prob(x.numpy().reshape(-1, *data.event_shape))
     np.testing.assert_allclose(got, expected, atol=data.length * LIMIT, rtol=0)
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif(not BUILT, reason="tensorrt_rtx is not installed")
+@pytest.mark.parametrize("name", KINDS)
+def test_every_graph_builds(
+    exported: Callable[[str], tuple[PreTrainedModel, Path]], tmp_path: Path, name: str
+) -> None:
+    """A step appends to every cache where it lies, windows or not."""
+    bundle = Bundle.open(exported(name)[1])
+    compiler = Compiler.open(SMALL, PlanStore(tmp_path / "plans"))
+    cells = {graph: built(compiler, bundle, graph) for graph in bundle.manifest.graphs}
+    assert cells.keys() == set(GRAPH_NAMES)
+    for graph, cell in cells.items():
+        assert cell.startswith("yes"), (graph, cell)
+        assert cell.endswith("4 in place") == ("step" in graph or graph == "prefill"), cell
