@@ -14,6 +14,8 @@ from ancestral.train.data import load_npz
 
 from .conftest import Cli, Runs, invoke, numbers, saved
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exported(latent_runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:

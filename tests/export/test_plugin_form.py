@@ -1,6 +1,7 @@
 """Graphs with our plugin in the place of causal attention: the same numbers, or a refusal."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,11 @@ def is_causal(node: onnx.NodeProto) -> bool:
     )
 
 
-@pytest.mark.parametrize("form", ["portable", "tensorrt"])
-@pytest.mark.parametrize("toy", ["tiny", "llama", "startless"])
+# A window's attention stays as it is, and onnx evaluates none that is marked for TensorRT.
+@pytest.mark.parametrize(
+    ("toy", "form"),
+    [*product(("tiny", "startless"), ("portable", "tensorrt")), ("llama", "portable")],
+)
 def test_same_numbers(bundles: Callable[[str], Path], toy: str, form: str) -> None:
     file = Bundle.open(bundles(toy)).graph_file("logits", form).resolve()
     before, after = onnx.load(file), converted(file)

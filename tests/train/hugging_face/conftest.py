@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-import transformers
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from ancestral.train.hugging_face import Loaded, load_hugging_face
 from tests.train.hugging_face import oracle
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Pair:
         expected: the oracle's log p(x_t | x_<t), [b, t], in nats.
     """
 
-    theirs: PreTrainedModel
+    theirs: "PreTrainedModel"
     folder: Path
     loaded: Loaded
     start: int | None
@@ -35,6 +37,8 @@ class Pair:
 @pytest.fixture(autouse=True, scope="session")
 def silence() -> Iterator[None]:
     """No progress bars, no advice."""
+    import transformers
+
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -2,29 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.models.gpt2 import GPT2Config, GPT2LMHeadModel
-from transformers.models.gpt_neox import GPTNeoXConfig, GPTNeoXForCausalLM
-from transformers.models.imagegpt import ImageGPTConfig, ImageGPTForCausalImageModeling
-from transformers.models.llama import LlamaConfig, LlamaForCausalLM
-from transformers.models.mistral import MistralConfig, MistralForCausalLM
-from transformers.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
-from transformers.models.qwen3 import Qwen3Config, Qwen3ForCausalLM
-from transformers.pytorch_utils import Conv1D
 
-KINDS: dict[str, tuple[type, type[PreTrainedModel]]] = {
-    "gpt2": (GPT2Config, GPT2LMHeadModel),
-    "imagegpt": (ImageGPTConfig, ImageGPTForCausalImageModeling),
-    "llama": (LlamaConfig, LlamaForCausalLM),
-    "mistral": (MistralConfig, MistralForCausalLM),
-    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
-    "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM),
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+KINDS = {
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel"),
+    "imagegpt": ("ImageGPTConfig", "ImageGPTForCausalImageModeling"),
+    "llama": ("LlamaConfig", "LlamaForCausalLM"),
+    "mistral": ("MistralConfig", "MistralForCausalLM"),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
+    "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM"),
 }
+"""Classes of transformers, which takes seconds to import: every test process collects this file."""
 LIMIT = 1e-4
 """Of |delta log p|, in nats a token; seen: 3e-5."""
 LEVELS = 101
@@ -142,10 +137,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 """Kind and fields of each model."""
 
 
-def make(name: str, **changes: Any) -> PreTrainedModel:
+def make(name: str, **changes: Any) -> "PreTrainedModel":
     """A model of the table with wide weights, in evaluation mode."""
+    import transformers
+
     kind, fields = MODELS[name]
-    config_class, model_class = KINDS[kind]
+    config_class, model_class = (getattr(transformers, each) for each in KINDS[kind])
     config = config_class(**(fields | changes))
     config._attn_implementation = "eager"
     model = model_class(config).eval()
@@ -156,12 +153,14 @@ def make(name: str, **changes: Any) -> PreTrainedModel:
 _FEED_OUTPUTS = ("mlp.c_proj", "mlp.dense_4h_to_h", "mlp.down_proj")
 
 
-def widen(model: PreTrainedModel) -> None:
+def widen(model: "PreTrainedModel") -> None:
     """Draw weights so wide that attention and predictions are far from even.
 
     Maps: 2 / sqrt(fan in), the output map 4 and the last of each feed-forward part 6 of it, so that
     two forms of GELU differ; embeddings 1, tied ones as the output map; norms and biases at random.
     """
+    from transformers.pytorch_utils import Conv1D
+
     generator = torch.Generator().manual_seed(20)
 
     def draw(weight: Tensor, scale: float, mean: float = 0.0) -> None:
@@ -184,7 +183,7 @@ def widen(model: PreTrainedModel) -> None:
             draw(bias, 0.3)
 
 
-def write(model: PreTrainedModel, folder: Path, **files: Any) -> Path:
+def write(model: "PreTrainedModel", folder: Path, **files: Any) -> Path:
     """The folder that save_pretrained writes, and files of JSON beside."""
     model.save_pretrained(folder)
     for name, content in files.items():
@@ -193,7 +192,7 @@ def write(model: PreTrainedModel, folder: Path, **files: Any) -> Path:
 
 
 @torch.no_grad()
-def log_probs(model: PreTrainedModel, x: Tensor, start: int | None) -> Tensor:
+def log_probs(model: "PreTrainedModel", x: Tensor, start: int | None) -> Tensor:
     """log p(x_t | x_<t) of each position, [b, t], in nats; 0 at an x_0 with nothing before it.
 
     In float32: its norms and one of its attentions know nothing wider.

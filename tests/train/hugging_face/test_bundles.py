@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
 
 from ancestral.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, Engine
@@ -19,6 +18,9 @@ from ancestral.train.models.graphs import GRAPH_NAMES, GraphName
 from tests.export.plan_table import BUILT, SMALL, built
 from tests.train.hugging_face.oracle import KINDS, LIMIT, MODELS, log_probs, make, write
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 pytestmark = pytest.mark.slow
 LENGTH = 14
 FEW: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
@@ -28,11 +30,11 @@ FEW: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
 @pytest.fixture(scope="module")
 def exported(
     silence: None, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[PreTrainedModel, Path]]:
+) -> Callable[[str], tuple["PreTrainedModel", Path]]:
     """A model of the table and its bundle, exported once."""
     made: dict[str, tuple[PreTrainedModel, Path]] = {}
 
-    def get(name: str) -> tuple[PreTrainedModel, Path]:
+    def get(name: str) -> tuple["PreTrainedModel", Path]:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             theirs = make(name, **two_layers(name))
@@ -59,7 +61,7 @@ def two_layers(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_bundle_keeps_the_probabilities(
-    exported: Callable[[str], tuple[PreTrainedModel, Path]], name: str, backend: str
+    exported: Callable[[str], tuple["PreTrainedModel", Path]], name: str, backend: str
 ) -> None:
     """Those of our model, by its known answers; and those of transformers itself."""
     theirs, path = exported(name)
@@ -80,7 +82,7 @@ def test_a_bundle_keeps_the_probabilities(
 @pytest.mark.skipif(not BUILT, reason="tensorrt_rtx is not installed")
 @pytest.mark.parametrize("name", KINDS)
 def test_every_graph_builds(
-    exported: Callable[[str], tuple[PreTrainedModel, Path]], tmp_path: Path, name: str
+    exported: Callable[[str], tuple["PreTrainedModel", Path]], tmp_path: Path, name: str
 ) -> None:
     """A step appends to every cache where it lies, windows or not."""
     bundle = Bundle.open(exported(name)[1])

@@ -39,9 +39,10 @@ SLACK = 24 * 2**20
 """Bytes of buffers, of the allocator, and of what is imported late."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way",
-    ["safetensors", *(pytest.param(way, marks=pytest.mark.slow) for way in ("bin", "old bin"))],
+    ["safetensors", "bin", "old bin"],
 )
 def test_reading_holds_the_model_and_one_tensor(tmp_path: Path, way: str) -> None:
     path = tmp_path / "config.json"

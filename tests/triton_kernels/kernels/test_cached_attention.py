@@ -71,6 +71,14 @@ STEPS = [
 ]
 
 
+WINDOWS = [
+    pytest.param(window, dtype, id=f"{window}-{dtype}", marks=[] if quick else [pytest.mark.slow])
+    for window in (1, 37, 600)
+    for dtype in FLOATS
+    for quick in [dtype == torch.float32 or window == 37]
+]
+
+
 @pytest.mark.parametrize(("name", "dtype"), STEPS)
 def test_step(device: torch.device, name: str, dtype: torch.dtype) -> None:
     """Rows at every kind of place: the first slot, the edges of tiles, the last; NaN beyond."""
@@ -106,9 +114,8 @@ def test_split(device: torch.device, dtype: torch.dtype, heads: int, g: int) -> 
         assert far(y[1:], exact(*short)[1:]), "a split lost would not be seen"
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(("heads", "g"), [(2, 2), (4, 1)], ids=["one head", "group"])
-@pytest.mark.parametrize("window", [1, 37, 600])
+@pytest.mark.parametrize(("window", "dtype"), WINDOWS)
 def test_window(device: torch.device, dtype: torch.dtype, heads: int, g: int, window: int) -> None:
     """Windows within a tile, over tiles, over splits; one slot more or less would be seen."""
     from ancestral.triton_kernels.cached_attention.kernel import launch
