@@ -17,9 +17,11 @@ import numpy as np
 from ancestral.files import write_atomically
 from benchmarks.bounds import LATENT_CASES
 from benchmarks.cases import CASES
+from benchmarks.checkpoint import CASE as CHECKPOINT
 from benchmarks.rows import RESULTS, ROOT, Row, read
 
-_ABOUT = {name: case.about for name, case in (*CASES.items(), *LATENT_CASES.items())}
+_EVERY = (*CASES.values(), *LATENT_CASES.values(), CHECKPOINT)
+_ABOUT = {case.name: case.about for case in _EVERY}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
 _HEAD = (
