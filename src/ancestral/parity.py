@@ -142,7 +142,9 @@ class ParityReport:
         device: where it ran.
         dtype: what it computed in.
         events: number of events compared.
-        max_abs_nats: largest |delta log p| of an event.
+        positions: of each event that were compared, the first ones.
+        length: positions of an event.
+        max_abs_nats: largest |delta log p| of an event, as far as it was compared.
         mean_abs_nats: mean |delta log p|.
         mean_signed_nats: mean delta log p (backend less reference).
         worst_index: event of the largest difference.
@@ -164,6 +166,8 @@ class ParityReport:
     device: str
     dtype: str
     events: int
+    positions: int
+    length: int
     max_abs_nats: float
     mean_abs_nats: float
     mean_signed_nats: float

@@ -89,7 +89,8 @@ class Words(Tokenizer):
         Raises:
             InvalidInput: a line that is no word, or a word that stands there twice.
         """
-        self._words = table.removesuffix("\n").split("\n")
+        lines = table.removesuffix("\n").split("\n")
+        self._words = [line.removesuffix("\r") for line in lines]
         self._ids: dict[str, int] = {}
         for i, word in enumerate(self._words):
             if word.split() != [word]:

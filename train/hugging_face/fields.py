@@ -1,6 +1,6 @@
 """The fields of a config.json, each read once; what is wrong, or was not read, is told at once."""
 
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,8 @@ from ancestral.train.hugging_face.json_object import report
 
 T = TypeVar("T")
 _LONGEST_VALUE = 80
+MOST, MOST_LAYERS = 2**31 - 1, 10_000
+"""Numbers beyond which a config.json is no model's."""
 _WORDS = """
     architectures model_type name_or_path transformers_version tokenizer_class task_specific_params
     dtype torch_dtype use_bfloat16 torchscript attn_implementation attention_implementation
@@ -63,12 +65,13 @@ class Fields:
         self._read.add(name)
         return self._values.get(name, default)
 
-    def whole(self, name: str, default: int, least: int = 1) -> int:
-        """A whole number of at least so much; the default where it is wrong."""
+    def whole(self, name: str, default: int, least: int = 1, most: int = MOST) -> int:
+        """A whole number of at least and at most so much; the default where it is wrong."""
         value = self.raw(name, default)
-        if type(value) is int and value >= least:
+        if type(value) is int and least <= value <= most:
             return value
-        self.fail(f"{name}: expected a whole number >= {least}, got {_short(value)}")
+        end = f" and <= {most}" if type(value) is int and value > most else ""
+        self.fail(f"{name}: expected a whole number >= {least}{end}, got {_short(value)}")
         return default
 
     def whole_or_none(self, name: str, default: int | None = None) -> int | None:
@@ -82,7 +85,7 @@ class Fields:
 
     def positive(self, name: str, value: Any, default: float) -> float:
         """A value of this name as a finite number above 0; the default where it is wrong."""
-        if type(value) in (int, float) and 0 < value < math.inf:
+        if type(value) in (int, float) and 0 < value <= sys.float_info.max:
             return float(value)
         self.fail(f"{name}: expected a number > 0, got {_short(value)}")
         return default

@@ -23,7 +23,7 @@ from ancestral.train.hugging_face.mapping import Entry, assemble
 from ancestral.train.hugging_face.tensors import Tensors, open_tensors
 from ancestral.train.hugging_face.text import read_tokenizer, start_token, stop_tokens
 from ancestral.train.models.inputs import Start
-from ancestral.train.models.rotary import angles
+from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer import Transformer
 
 CONFIG = "config.json"
@@ -153,7 +153,10 @@ def _load(
     _check(tensors, architecture, network, names, entries)
     with torch.device("meta"):
         model = Transformer(network.config, data)
-    state = _assembled(tensors, entries) | _tables(network, data)
+    state = _assembled(tensors, entries)
+    if network.config.positions == "rotary":
+        # Which no file holds.
+        state |= tables(data.length, network.config)
     model.load_state_dict(state, assign=True)
     return model.eval()
 
@@ -178,14 +181,6 @@ def _names(tensors: Tensors, architecture: Architecture) -> Names:
     if not any(name.startswith(prefix) for name in tensors.headers):
         prefix = ""
     return Names(prefix, next((head for head in heads if head in tensors.headers), heads[0]))
-
-
-def _tables(network: Network, data: DataSpec) -> dict[str, Tensor]:
-    """Cosines and sines of rotary positions, which no file holds."""
-    if network.config.positions != "rotary":
-        return {}
-    turned = angles(data.length, network.config)
-    return {"cosine": turned.cos().float(), "sine": turned.sin().float()}
 
 
 def _check(

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Names, Network
-from ancestral.train.hugging_face.fields import Fields
+from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.models.transformer_config import TransformerConfig
 
@@ -37,7 +37,7 @@ def read_body(
     fields.ignore("reorder_and_upcast_attn", "resid_pdrop", "embd_pdrop", "attn_pdrop")
     shape: dict[str, Any] = {
         "width": fields.whole("n_embd", width),
-        "layers": fields.whole("n_layer", layers),
+        "layers": fields.whole("n_layer", layers, most=MOST_LAYERS),
         "heads": fields.whole("n_head", heads),
         "hidden": fields.whole_or_none("n_inner"),
         "activation": fields.choice("activation_function", activation, ACTIVATIONS),

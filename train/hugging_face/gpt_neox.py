@@ -8,7 +8,7 @@ References:
 import re
 
 from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Names, Network
-from ancestral.train.hugging_face.fields import Fields
+from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.hugging_face.rope import read_rope
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
@@ -21,7 +21,7 @@ def read_gpt_neox(fields: Fields) -> Network:
     levels = fields.whole("vocab_size", 50_432)
     context = fields.whole("max_position_embeddings", 2048)
     width = fields.whole("hidden_size", 6144)
-    layers = fields.whole("num_hidden_layers", 44)
+    layers = fields.whole("num_hidden_layers", 44, most=MOST_LAYERS)
     heads = fields.whole("num_attention_heads", 64)
     inner = fields.whole("intermediate_size", 24_576)
     activation = fields.choice("hidden_act", "gelu", ACTIVATIONS)
@@ -30,9 +30,10 @@ def read_gpt_neox(fields: Fields) -> Network:
     attention: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", True) else ()
     rope = read_rope(
         fields,
-        theta_names=("rotary_emb_base", "rope_theta"),
-        part_names=("rotary_pct", "partial_rotary_factor"),
+        theta_names=("rotary_emb_base",),
+        part_names=("rotary_pct",),
         part=0.25,
+        echoes=True,
     )
     if width % heads:
         fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")

@@ -10,7 +10,7 @@ import re
 from typing import Any, Literal
 
 from ancestral.train.hugging_face.architecture import Architecture, Names, Network
-from ancestral.train.hugging_face.fields import Fields
+from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.hugging_face.rope import read_rope
 from ancestral.train.hugging_face.windows import read_layer_windows, read_one_window
@@ -85,7 +85,7 @@ def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
     """Of a TransformerConfig: the sizes."""
     shape: dict[str, Any] = {
         "width": fields.whole("hidden_size", 4096),
-        "layers": fields.whole("num_hidden_layers", 32),
+        "layers": fields.whole("num_hidden_layers", 32, most=MOST_LAYERS),
         "heads": fields.whole("num_attention_heads", 32),
         "kv_heads": fields.whole_or_none("num_key_value_heads", defaults.get("groups")),
         "head_width": fields.whole_or_none("head_dim", defaults.get("head")),

@@ -29,6 +29,7 @@ def read_rope(
     theta_names: tuple[str, ...] = ("rope_theta",),
     part_names: tuple[str, ...] = ("partial_rotary_factor",),
     part: float = 1.0,
+    echoes: bool = False,
 ) -> Rope:
     """The rotary fields; what is wrong is noted.
 
@@ -37,10 +38,15 @@ def read_rope(
         theta_names: of the base outside rope_parameters.
         part_names: of the part that is rotated, outside rope_parameters.
         part: that is rotated where no field says so.
+        echoes: whether rope_theta and partial_rotary_factor outside rope_parameters only repeat
+            what other fields say: alone they are refused, for transformers reads none of them.
     """
     inner = _inner(fields)
     base = _agreed(fields, inner, "rope_theta", theta_names, _BASE)
     part = _agreed(fields, inner, "partial_rotary_factor", part_names, part)
+    if echoes:
+        _repeats(fields, "rope_theta", base, theta_names)
+        _repeats(fields, "partial_rotary_factor", part, part_names)
     kind = inner.pop("rope_type", None)
     old_kind = inner.pop("type", None)
     if kind is not None and old_kind is not None and kind != old_kind:
@@ -61,6 +67,13 @@ def read_rope(
             f"{scaling[1]}"
         )
     return Rope(base, scaling, part)
+
+
+def _repeats(fields: Fields, name: str, value: float, outer: tuple[str, ...]) -> None:
+    """Refuse a field that says something else than those which are read."""
+    told = fields.raw(name)
+    if told is not None and told != value:
+        fields.fail(f"{name}: expected {value}, as {outer[0]} or its default is, got {told!r}")
 
 
 def _inner(fields: Fields) -> dict[str, Any]:

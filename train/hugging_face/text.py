@@ -17,6 +17,8 @@ _KINDS: tuple[TokenizerKind, ...] = ("tokenizers", "words")
 def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dict[str, bytes]]:
     """The kind of a folder's tokenizer and its file by its name; None where there is none.
 
+    A vocab.txt of pieces of words (WordPiece) is none: alone it does not say how words are cut.
+
     Raises:
         CheckpointError: the file is not sound, or has ids beyond the vocabulary.
     """
@@ -25,6 +27,8 @@ def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dic
         if not path.is_file():
             continue
         content = path.read_bytes()
+        if kind == "words" and any(line.startswith(b"##") for line in content.splitlines()):
+            continue
         try:
             check_tokenizer(kind, content, levels)
         except InvalidInput as error:

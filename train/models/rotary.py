@@ -22,6 +22,12 @@ def angles(length: int, config: TransformerConfig) -> Float[Tensor, "t half"]:
     return slots[:, None] * frequencies(config)
 
 
+def tables(length: int, config: TransformerConfig) -> dict[str, Float[Tensor, "t half"]]:
+    """Cosines and sines of the angles, rounded once, by the names that the Transformer has."""
+    turned = angles(length, config)
+    return {"cosine": turned.cos().float(), "sine": turned.sin().float()}
+
+
 def frequencies(config: TransformerConfig) -> Float[Tensor, " half"]:
     """base^(-2i/w) for the w features that are turned, scaled as configured; radians a slot."""
     width = config.rotated

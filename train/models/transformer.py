@@ -28,7 +28,7 @@ from ancestral.train.models.block import Block, Norm
 from ancestral.train.models.dropout import dropout
 from ancestral.train.models.head import Head
 from ancestral.train.models.inputs import Inputs
-from ancestral.train.models.rotary import angles
+from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.embed import slots_from
@@ -65,9 +65,8 @@ class Transformer(AutoregressiveModel):
         self.first_position = self.inputs.first_position
         self.label_optional = config.label_optional
         if config.positions == "rotary":
-            turned = angles(data.length, config)
-            self.register_buffer("cosine", turned.cos().float())
-            self.register_buffer("sine", turned.sin().float())
+            for name, table in tables(data.length, config).items():
+                self.register_buffer(name, table)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = Norm(config)
         self.head = (

@@ -44,7 +44,9 @@ def _autoregressive(
         ("argmax flips", [f"{r.argmax_flips}" for r in reports]),
         *_draws(reports),
     ]
-    return _table(f"{title}, {reports[0].events} events", reports, rows)
+    one = reports[0]
+    part = "" if one.positions == one.length else f", the first {one.positions} of {one.length:,}"
+    return _table(f"{title}, {one.events} events{part}", reports, rows)
 
 
 def _latent(reports: Sequence[LatentParityReport]) -> "Table":

@@ -56,15 +56,15 @@ def text_log_prob(
     from ancestral.cli.arrays import write_arrays
     from ancestral.cli.progress import progress_bar
 
-    ids, size = _sequence(engine, source)
+    ids, size, whole = _sequence(engine, source)
     with progress_bar("scoring") as progress:
         found = engine.text_likelihood(ids, source.stride, label, progress)
     if out is not None:
         arrays = {"ids": ids, "log_prob": found.log_prob, "seen": found.seen}
         write_arrays(out, arrays | _numbers(found))
-    for name, value in lines(found, size):
+    for name, value in lines(found, size, whole):
         typer.echo(f"{name:<12}{value}")
-    if size is not None:
+    if size is not None and whole:
         say(
             "bits/byte is of the canonical tokenisation: an upper bound on the text's own, to "
             "which other tokenisations add probability"
@@ -73,12 +73,14 @@ def text_log_prob(
         say(f"-> {out}")
 
 
-def lines(found: "TextLikelihood", size: int | None) -> list[tuple[str, str]]:
+def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list[tuple[str, str]]:
     """What is told, by name.
 
     Args:
         found: of a sequence.
         size: bytes of its text, where it is one.
+        whole: whether the ids give that text back; else they stand for other texts too, and say
+            nothing of its own probability.
     """
     given = " given the first token, which has no probability" if found.first_given else ""
     name = "log p(x_2.. | x_1)" if found.first_given else "log p"
@@ -94,19 +96,22 @@ def lines(found: "TextLikelihood", size: int | None) -> list[tuple[str, str]]:
     ]
     if size is not None:
         less = ", and the bits of the first token" if found.first_given else ""
-        bits = f"{found.bits_per_byte(size):.6f}"
-        told.append(("bits/byte", f"{bits} of {size:,} bytes, at most{less}"))
+        bits = f"{found.bits_per_byte(size):.6f} of {size:,} bytes"
+        lost = f"{bits}, of the tokens alone: they do not give this text back"
+        told.append(("bits/byte", f"{bits}, at most{less}" if whole else lost))
     return told
 
 
-def _sequence(engine: "AutoregressiveEngine", source: Source) -> tuple["NDArray[Any]", int | None]:
-    """The ids, and the bytes of the text that they are of."""
+def _sequence(
+    engine: "AutoregressiveEngine", source: Source
+) -> tuple["NDArray[Any]", int | None, bool]:
+    """The ids, the bytes of the text that they are of, and whether they give it back."""
     import numpy as np
 
     from ancestral.cli.arrays import pick, read_arrays
 
     if source.ids is not None:
-        return pick(source.ids, read_arrays(source.ids), ("ids", "x")), None
+        return pick(source.ids, read_arrays(source.ids), ("ids", "x")), None, True
     assert source.text is not None
     if engine.data.tokenizer is None:
         raise InvalidInput(
@@ -119,10 +124,11 @@ def _sequence(engine: "AutoregressiveEngine", source: Source) -> tuple["NDArray[
         raise InvalidInput(f"--text: expected UTF-8 in {source.text}, got {error}") from error
     except OSError as error:
         raise InvalidInput(f"--text: expected a text file, got {error}") from error
-    ids = engine.tokenizer().encode(text)
+    tokenizer = engine.tokenizer()
+    ids = tokenizer.encode(text)
     if not ids:
         raise InvalidInput(f"--text: expected a text, got none: {source.text} is empty")
-    return np.array(ids, np.int64), len(content)
+    return np.array(ids, np.int64), len(content), tokenizer.decode(ids) == text
 
 
 def _numbers(found: "TextLikelihood") -> "dict[str, NDArray[Any]]":

@@ -375,6 +375,10 @@ def test_tokenizers(gpt2: tuple[Path, Weights]) -> None:
     (folder / "vocab.txt").write_bytes(words)
     loaded = load_hugging_face(folder)
     assert (loaded.model.data.tokenizer, dict(loaded.files)) == ("words", {"vocab.txt": words})
+    # Pieces of words, which a table of words would take for unknown ones.
+    (folder / "vocab.txt").write_bytes(b"[UNK]\nun\n##able\n")
+    loaded = load_hugging_face(folder)
+    assert (loaded.model.data.tokenizer, dict(loaded.files)) == (None, {})
     # Smaller than the vocabulary: embeddings are padded.
     (folder / "tokenizer.json").write_bytes(vocabulary(50, LEVELS - 1))
     loaded = load_hugging_face(folder)
