@@ -24,6 +24,8 @@ from ancestral.train.state import Look
 
 from .conftest import STEPS, Cli, Runs, numbers, refused, training
 
+pytestmark = pytest.mark.slow
+
 
 def latent(path: Path) -> LatentVariableModel:
     model, _ = load_checkpoint(path)

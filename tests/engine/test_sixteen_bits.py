@@ -17,15 +17,14 @@ from tests.tamper import copied, sign
 
 Bundles = Callable[..., Path]
 WHERE = {"torch": ("float16", "bfloat16"), "onnxruntime": ("float16",)}
-SLOW = pytest.mark.slow
+pytestmark = pytest.mark.slow
 CASES = [(backend, dtype) for backend, dtypes in WHERE.items() for dtype in dtypes]
 
 
 @pytest.mark.parametrize(
     "toy",
     [
-        *("llama", "convolved"),
-        *(pytest.param(t, marks=SLOW) for t in ("startless", "gru", "codes")),
+        *("llama", "convolved", "startless", "gru", "codes"),
     ],
 )
 @pytest.mark.parametrize(("backend", "dtype"), CASES)

@@ -145,6 +145,7 @@ def checked(module: Module, folder: Path, cache: Path, text: str) -> str:
     return out + err
 
 
+@pytest.mark.slow
 @pytest.mark.tensorrt
 @pytest.mark.parametrize("module", MODULES)
 def test_protocols_are_the_modules_own(

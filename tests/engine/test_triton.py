@@ -82,6 +82,7 @@ def test_faults_fail(bundles: Bundles, tmp_path: Path, fault: str) -> None:
     assert not plant(bundles("tiny"), tmp_path, fault, "tiny", "triton").verify().passed
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_torch(small: Small) -> None:
     """Seeds in the kernel, the samples of the reference, and their log-probabilities."""
     engine, label = small(), np.arange(6) % 2
@@ -110,6 +111,7 @@ def test_filtered(small: Small, sampling: Sampling) -> None:
     assert_close(got.log_prob, expected.log_prob, limit, f"log p, {sampling}")
 
 
+@pytest.mark.slow
 def test_completion(small: Small) -> None:
     """Particles that are copied between rows, and values that are forced."""
     observed = np.array([[-1, 2], [-1, 1]])
@@ -122,6 +124,7 @@ def test_completion(small: Small) -> None:
     assert abs(got.log_prob_observed - expected.log_prob_observed) <= limits(small("torch")).nats
 
 
+@pytest.mark.slow
 def test_a_row_does_not_know_its_batch(small: Small) -> None:
     """Bit for bit, with our own matrix product."""
     engine, label = small(batch_invariant=True), np.arange(5) % 2
@@ -151,6 +154,7 @@ def check_idle_steps(engine: AutoregressiveEngine) -> None:
     assert all(np.array_equal(*pair) for pair in zip(*drawn, strict=True))
 
 
+@pytest.mark.slow
 def test_idle_steps(small: Small) -> None:
     check_idle_steps(small())
 
@@ -173,6 +177,7 @@ def test_sixteen_bits(small: Small, dtype: str) -> None:
     assert report.limit_nats < 16 * tolerance("triton", dtype).nats_per_position
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sixteen_bits_log_prob(small: Small, dtype: str) -> None:
     """Far from float32's own error, and within the table's."""

@@ -36,9 +36,9 @@ SMALL = Options(module="tensorrt_rtx", targets=("sm_80",), batch=(1, 2, 8), late
 _HEAD = """# Graphs that become plans
 
 Compiled by tensorrt_rtx {version} for sm_80, without a GPU, from the toys of the tests: written by
-`python -m tests.export.plan_table`, compared with by `make test`, which compiles every graph of one
-model of each family in float32 and of two in a 16-bit type; `make test-all` compiles all, the
-others of a family too, and diffusion, whose export takes a minute. Two profiles: one position at a
+`python -m tests.export.plan_table`, compared with by `make test`, which compiles every graph of
+one model of each kind of cache in float32 and of one in float16; `make test-all` compiles all, and
+diffusion, whose export takes a minute. Two profiles: one position at a
 time, blocks of a prefix, in one plan. In place: caches that the library appends to without a copy.
 
 | model | family | graph | float32 | float16 | bfloat16 |

@@ -96,7 +96,7 @@ Torch = tuple[TorchRuntime, Inputs]
 """PyTorch over the toy `tiny`, and inputs of its step."""
 
 
-SOME = ("llama", "gru", "convolved")
+SOME = ("gru", "convolved")
 
 
 def side(

@@ -85,6 +85,7 @@ def test_free_bits_are_of_the_elbo() -> None:
         ElboConfig(samples=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prior", "likelihood"),
     [
