@@ -153,12 +153,7 @@ def _prompts(prompts: Sequence[ArrayLike], engine: "AutoregressiveEngine") -> li
         raise InvalidInput("prompts: expected at least one, got none")
     checked = []
     for i, prompt in enumerate(prompts):
-        ids = np.asarray(prompt)
-        ids = ids.astype(np.int64) if ids.size == 0 else ids
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise InvalidInput(
-                f"prompt {i}: expected ids, whole numbers [p], got {ids.dtype} {ids.shape}"
-            )
+        ids = inputs.ids(f"prompt {i}", prompt, levels)
         if len(ids) > length:
             raise InvalidInput(
                 f"prompt {i}: expected at most {length} tokens, the model's context, got "
@@ -169,13 +164,7 @@ def _prompts(prompts: Sequence[ArrayLike], engine: "AutoregressiveEngine") -> li
                 f"prompt {i}: the model has no start symbol: expected at least one token to go on "
                 f"from, got an empty prompt"
             )
-        wrong = np.flatnonzero((ids < 0) | (ids >= levels))
-        if len(wrong):
-            raise InvalidInput(
-                f"prompt {i}: expected ids in 0 .. {levels - 1}, got {ids[wrong[0]]} as token "
-                f"{wrong[0]}"
-            )
-        checked.append(ids.astype(np.int64))
+        checked.append(ids)
     return checked
 
 

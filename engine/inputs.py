@@ -161,12 +161,28 @@ def count(name: str, value: int, least: int, most: int = 2**32 - 1) -> int:
     return int(value)
 
 
+def ids(name: str, values: ArrayLike, levels: int) -> Integers:
+    """A sequence of values [n], by positions; it may be empty.
+
+    Raises:
+        InvalidInput: no sequence, another type than integers, a value that is no level.
+    """
+    array = _integers(name, values)
+    if array.ndim != 1:
+        raise InvalidInput(f"{name}: expected a sequence of ids, [n], got shape {array.shape}")
+    _within(name, array, 0, levels - 1)
+    return array
+
+
 def _integers(name: str, values: ArrayLike | int) -> Integers:
     try:
         array: NDArray[Any] = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"{name}: expected an array of integers, got {error}") from error
     if array.dtype.kind not in "iu":
+        if array.shape == (0,):
+            # An empty list has no type.
+            return np.zeros(0, np.int64)
         if array.dtype.kind == "f":
             _finite(name, array)
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")

@@ -136,19 +136,12 @@ def text_likelihood(
 
 
 def _checked(ids: ArrayLike, engine: "AutoregressiveEngine") -> Int64[NDArray[np.int64], " n"]:
-    x, levels = np.asarray(ids), engine.data.levels
+    x = inputs.ids("ids", ids, engine.data.levels)
     least = 1 + engine.bundle.manifest.first_position
-    if x.ndim != 1 or len(x) < least:
+    if len(x) < least:
         why = "" if least == 1 else ": the model gives the first one no probability"
-        raise InvalidInput(f"ids: expected {least} or more, [n], got shape {x.shape}{why}")
-    if x.dtype.kind not in "iu":
-        raise InvalidInput(f"ids: expected whole numbers, got {x.dtype}")
-    wrong = np.flatnonzero((x < 0) | (x >= levels))
-    if len(wrong):
-        raise InvalidInput(
-            f"ids: expected values in 0 .. {levels - 1}, got {x[wrong[0]]} at {wrong[0]}"
-        )
-    return x.astype(np.int64)
+        raise InvalidInput(f"ids: expected {least} or more, [n], got {len(x)}{why}")
+    return x
 
 
 def _chunks(n: int, t: int, stride: int) -> Iterator[range]:

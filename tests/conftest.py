@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ancestral.engine import Engine, LatentEngine
+from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from tests.interpreter import quick_interpreter
 from tests.latent_toys import LATENT_TOYS
 from tests.toys import BACKENDS, SECOND, TOYS
@@ -135,6 +135,13 @@ def load(bundles: Callable[..., Path]) -> Load:
             )
         return engines[key]
 
+    return engine
+
+
+def autoregressive(load: Load, toy: str, backend: str) -> AutoregressiveEngine:
+    """A toy that is autoregressive, on a backend."""
+    engine = load(toy, backend)
+    assert isinstance(engine, AutoregressiveEngine)
     return engine
 
 

@@ -60,6 +60,7 @@ def test_bytes() -> None:
 
 def test_words() -> None:
     tokenizer = open_tokenizer("words", WORDS)
+    assert open_tokenizer("words", WORDS.replace(b"\n", b"\r\n")).encode("the sat") == [0, 2]
     assert tokenizer.size == 3
     assert tokenizer.encode(" the cat\n the  sat ") == [0, 1, 0, 2]
     assert tokenizer.decode([1, 0, 7, 2]) == "cat the sat"

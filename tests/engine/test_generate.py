@@ -11,7 +11,7 @@ from ancestral.engine import AutoregressiveEngine, Sampling, loop
 from ancestral.engine import generate as module
 from ancestral.engine.generate import Generated
 from ancestral.errors import InvalidInput, NotADistribution
-from tests.conftest import Load
+from tests.conftest import Load, autoregressive
 from tests.laws.laws import assert_close, limits
 from tests.text_toys import CONTEXT
 from tests.toys import BACKENDS
@@ -26,12 +26,6 @@ SAMPLING = Sampling(temperature=0.8, top_k=5, top_p=0.9)
 def backend(request: pytest.FixtureRequest) -> str:
     """Without the interpreted kernels, which take minutes."""
     return str(request.param)
-
-
-def autoregressive(load: Load, toy: str, backend: str) -> AutoregressiveEngine:
-    engine = load(toy, backend)
-    assert isinstance(engine, AutoregressiveEngine)
-    return engine
 
 
 def prompts_of(engine: AutoregressiveEngine) -> list[list[int]]:

@@ -8,7 +8,7 @@ import pytest
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine import text_likelihood as module
 from ancestral.errors import InvalidInput, NotADistribution
-from tests.conftest import Load
+from tests.conftest import Load, autoregressive
 from tests.laws.laws import assert_close, limits
 from tests.text_toys import CONTEXT
 from tests.toys import BACKENDS
@@ -20,12 +20,6 @@ FAMILIES = ("text", "startless", "gru")
 def backend(request: pytest.FixtureRequest) -> str:
     """Without the interpreted kernels, which take minutes."""
     return str(request.param)
-
-
-def autoregressive(load: Load, toy: str, backend: str) -> AutoregressiveEngine:
-    engine = load(toy, backend)
-    assert isinstance(engine, AutoregressiveEngine)
-    return engine
 
 
 def ids_of(engine: AutoregressiveEngine, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ancestral.bundle import Bundle
+from ancestral.cli.parity_table import parity_table
 from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import known_answers as answers_module
@@ -131,6 +132,11 @@ def test_answers_of_the_first_positions(
         report = engine.verify()
         assert report.passed, report.failures
         assert report.draws > n * t
+        assert (report.positions, report.length) == (4, model.data.length)
+        bits = -answers["log_prob"].sum() / (n * t * np.log(2))
+        assert report.bits_per_dim == pytest.approx(bits, rel=1e-6)
+        title = str(parity_table([report]).title)
+        assert f"the first 4 of {model.data.length}" in title
     # Planted: steps that are off at the last of these positions alone.
     off = answers | {"log_prob": answers["log_prob"].copy()}
     off["log_prob"][0, 3] += 0.01

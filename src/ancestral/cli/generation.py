@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ancestral.cli.interrupted import finished
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
 
@@ -110,7 +111,7 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
     else:
         with progress_bar("sampling") as progress:
             request = replace(request, progress=progress)
-            rows, interrupted = _finished(generate_batches(engine, ids, request))
+            rows, interrupted = _rows(generate_batches(engine, ids, request))
     if not streams and rows:
         write_generated(draw.out, rows, draw.seed, labels, tokenizer)
     if rows:
@@ -183,15 +184,10 @@ def _streams(asked: bool | None, out: str, rows: int) -> bool:
     return asked
 
 
-def _finished(batches: "Iterator[list[Generated]]") -> tuple[list["Generated"], bool]:
+def _rows(batches: "Iterator[list[Generated]]") -> tuple[list["Generated"], bool]:
     """The rows of the batches that were finished, and whether Ctrl-C came before the last."""
-    rows: list[Generated] = []
-    try:
-        for part in batches:
-            rows += part
-    except KeyboardInterrupt:
-        return rows, True
-    return rows, False
+    parts, interrupted = finished(batches)
+    return [row for part in parts for row in part], interrupted
 
 
 def _streamed(
@@ -216,7 +212,7 @@ def _streamed(
         replace(request, stream=lambda index, tokens: put(shown.push(tokens.tolist()))),
     )
     put(shown.push(ids[0], prompt=True))
-    rows, interrupted = _finished(batches)
+    rows, interrupted = _rows(batches)
     put(shown.finish() + "\n")
     return rows, interrupted
 

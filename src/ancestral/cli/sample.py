@@ -1,6 +1,5 @@
 """`ancestral sample`: samples of a bundle, with their log-probabilities."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -174,6 +173,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.completion import check_options, draw_completions, say_completions
     from ancestral.cli.generation import Draw, Prompts, check_out, sample_prompts
+    from ancestral.cli.interrupted import finished
     from ancestral.cli.labels import in_turn
     from ancestral.cli.latent_samples import Request, sample_latent
     from ancestral.cli.progress import progress_bar
@@ -223,7 +223,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     labels, said = in_turn(label, n, first_index, engine.data)
     forced = None if observed is None else _observed(observed)
     with progress_bar("sampling") as progress:
-        parts, interrupted = _finished(
+        parts, interrupted = finished(
             engine.sample_batches(
                 n, labels, seed, first_index, sampling, forced, progress=progress, batch=batch
             )
@@ -255,17 +255,6 @@ def _observed(path: Path) -> "NDArray[Any]":
     from ancestral.cli.arrays import pick, read_arrays
 
     return pick(path, read_arrays(path), ("observed", "x"))
-
-
-def _finished(batches: "Iterator[Samples]") -> tuple[list["Samples"], bool]:
-    """The batches that were finished, and whether Ctrl-C came before the last."""
-    parts: list[Samples] = []
-    try:
-        for part in batches:
-            parts.append(part)
-    except KeyboardInterrupt:
-        return parts, True
-    return parts, False
 
 
 def _summary(samples: "Samples", engine: "AutoregressiveEngine", how: str, out: str) -> str:

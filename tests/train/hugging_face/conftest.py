@@ -66,3 +66,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory, silence: None) -> Callable[[s
         return made[name]
 
     return get
+
+
+@pytest.fixture
+def gpt2(pair: Callable[[str], Pair], tmp_path: Path) -> tuple[Path, dict[str, Tensor]]:
+    """A folder that may be changed, without weights, and the weights that were there."""
+    from tests.train.hugging_face.folders import emptied
+
+    return emptied(pair("gpt2"), tmp_path)

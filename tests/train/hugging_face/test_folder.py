@@ -5,67 +5,26 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.errors import InvalidInput
 from ancestral.train.hugging_face import load_hugging_face
-from ancestral.train.models.transformer import Transformer
-from tests.train.hugging_face.conftest import Pair
+from tests.train.hugging_face.folders import (
+    BIN,
+    INDEX,
+    SINGLE,
+    Pairs,
+    Weights,
+    assert_same,
+    configure,
+    emptied,
+    refusal,
+    save,
+    split,
+)
 from tests.train.hugging_face.oracle import CONTEXT, LEVELS, log_probs, make
-
-Pairs = Callable[[str], Pair]
-Weights = dict[str, Tensor]
-SINGLE, INDEX, BIN = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
-
-
-@pytest.fixture
-def gpt2(pair: Pairs, tmp_path: Path) -> tuple[Path, Weights]:
-    """A folder that may be changed, without weights, and the weights that were there."""
-    return emptied(pair("gpt2"), tmp_path)
-
-
-def emptied(its: Pair, path: Path) -> tuple[Path, Weights]:
-    path.joinpath("config.json").write_bytes((its.folder / "config.json").read_bytes())
-    return path, safetensors.torch.load_file(its.folder / SINGLE)
-
-
-def configure(folder: Path, **changes: Any) -> None:
-    values = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps(values))
-
-
-def save(weights: Weights, path: Path) -> None:
-    safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
-
-
-def split(folder: Path, weights: Weights, ending: str = "safetensors") -> list[Path]:
-    """Write three parts and their index."""
-    stem = "model" if ending == "safetensors" else "pytorch_model"
-    names = [f"{stem}-{i + 1:05}-of-00003.{ending}" for i in range(3)]
-    places = {name: names[i % 3] for i, name in enumerate(weights)}
-    for part in names:
-        held = {name: weights[name] for name, place in places.items() if place == part}
-        save(held, folder / part) if ending == "safetensors" else torch.save(held, folder / part)
-    index = {"metadata": {"total_size": 1}, "weight_map": places}
-    (folder / f"{stem}.{ending}.index.json").write_text(json.dumps(index))
-    return [folder / name for name in names]
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(CheckpointError) as refused:
-        load_hugging_face(folder)
-    return str(refused.value)
-
-
-def assert_same(model: Transformer, other: Transformer) -> None:
-    got, expected = model.state_dict(), other.state_dict()
-    assert got.keys() == expected.keys()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in got.items())
 
 
 def test_what_is_read(pair: Pairs) -> None:
@@ -301,110 +260,6 @@ def test_long_contexts_are_cut(pair: Pairs, tmp_path: Path) -> None:
 def test_a_length_that_is_none(pair: Pairs, name: str, length: int) -> None:
     with pytest.raises(InvalidInput, match="length: expected"):
         load_hugging_face(pair(name).folder, length=length)
-
-
-@pytest.mark.parametrize(
-    ("fields", "settings", "start"),
-    [
-        ({}, None, 5),
-        ({"bos_token_id": LEVELS}, None, None),
-        ({"bos_token_id": None}, None, None),
-        ({}, {"bos_token": None}, None),
-        ({}, {"bos_token": "<s>"}, 5),
-        ({}, {"add_bos_token": False}, 5),
-    ],
-)
-def test_start(
-    pair: Pairs, tmp_path: Path, fields: dict[str, Any], settings: object, start: int | None
-) -> None:
-    folder, weights = emptied(pair("llama"), tmp_path)
-    save(weights, folder / SINGLE)
-    configure(folder, **fields)
-    if settings is not None:
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert load_hugging_face(folder).model.config.start == start
-    assert load_hugging_face(folder, start=3).model.config.start == 3
-    assert load_hugging_face(folder, start=None).model.config.start is None
-
-
-@pytest.mark.parametrize(("name", "start"), [("llama", LEVELS), ("llama", -1), ("imagegpt", 3)])
-def test_a_start_that_is_none(pair: Pairs, name: str, start: int) -> None:
-    with pytest.raises(InvalidInput, match="start: expected"):
-        load_hugging_face(pair(name).folder, start=start)
-
-
-def test_start_and_stop_that_are_no_ids(gpt2: tuple[Path, Weights]) -> None:
-    folder, weights = gpt2
-    save(weights, folder / SINGLE)
-    configure(folder, eos_token_id="</s>")
-    assert "eos_token_id: expected token ids, got '</s>'" in refusal(folder)
-    configure(folder, eos_token_id=7, bos_token_id=1.5)
-    assert "bos_token_id: expected token ids, got 1.5" in refusal(folder)
-
-
-@pytest.mark.parametrize(
-    ("fields", "generation", "stop"),
-    [
-        (7, None, (7,)),
-        ([7, 9, 7, 500], None, (7, 9)),
-        (None, None, ()),
-        (7, {"eos_token_id": [1, 2]}, (1, 2)),
-        (7, {"eos_token_id": None}, (7,)),
-        (7, {"temperature": 0.6}, (7,)),
-    ],
-)
-def test_stop(gpt2: tuple[Path, Weights], fields: object, generation: Any, stop: object) -> None:
-    folder, weights = gpt2
-    save(weights, folder / SINGLE)
-    configure(folder, eos_token_id=fields)
-    if generation is not None:
-        (folder / "generation_config.json").write_text(json.dumps(generation))
-    assert load_hugging_face(folder).model.data.stop == stop
-
-
-def vocabulary(size: int, added: int) -> bytes:
-    model = {"type": "WordLevel", "vocab": {f"w{i}": i for i in range(size)}, "unk_token": "w0"}
-    token = {"id": added, "content": "<s>", "special": True}
-    return json.dumps({"version": "1.0", "added_tokens": [token], "model": model}).encode()
-
-
-def test_tokenizers(gpt2: tuple[Path, Weights]) -> None:
-    folder, weights = gpt2
-    save(weights, folder / SINGLE)
-    words = "\n".join(f"w{i}" for i in range(20)).encode()
-    (folder / "vocab.txt").write_bytes(words)
-    loaded = load_hugging_face(folder)
-    assert (loaded.model.data.tokenizer, dict(loaded.files)) == ("words", {"vocab.txt": words})
-    # Pieces of words, which a table of words would take for unknown ones.
-    (folder / "vocab.txt").write_bytes(b"[UNK]\nun\n##able\n")
-    loaded = load_hugging_face(folder)
-    assert (loaded.model.data.tokenizer, dict(loaded.files)) == (None, {})
-    # Smaller than the vocabulary: embeddings are padded.
-    (folder / "tokenizer.json").write_bytes(vocabulary(50, LEVELS - 1))
-    loaded = load_hugging_face(folder)
-    assert loaded.model.data.tokenizer == "tokenizers"
-    assert dict(loaded.files) == {"tokenizer.json": vocabulary(50, LEVELS - 1)}
-    (folder / "tokenizer.json").write_bytes(vocabulary(50, LEVELS))
-    assert "expected ids below 101, the model's vocabulary, got ids up to 101" in refusal(folder)
-    (folder / "tokenizer.json").write_bytes(b"{")
-    assert "tokenizer.json: expected JSON" in refusal(folder)
-
-
-def test_colours(pair: Pairs, tmp_path: Path) -> None:
-    folder, weights = emptied(pair("imagegpt"), tmp_path)
-    save(weights, folder / SINGLE)
-    path = folder / "preprocessor_config.json"
-    clusters = [[-1.0, 0.0, 1.0]] + [[0.5, -0.5, i / 20] for i in range(16)]
-    path.write_text(json.dumps({"clusters": clusters, "do_resize": True}))
-    data = load_hugging_face(folder).model.data
-    assert (data.name, data.event_shape, data.levels) == ("images", (5, 5), 17)
-    assert data.palette is not None
-    assert data.palette[:2] == ((0, 128, 255), (191, 64, 128))
-    for wrong in (clusters[1:], [*clusters[1:], [0.0, 0.0, 1.5]], "red", [[0.0, 0.0]] * 17):
-        path.write_text(json.dumps({"clusters": wrong}))
-        assert "clusters to be 17 colours of three numbers in -1 .. 1" in refusal(folder)
-    path.write_text("{}")
-    assert load_hugging_face(folder).model.data.palette is None
 
 
 def test_a_plain_pickle_of_the_oracle(tmp_path: Path) -> None:
