@@ -39,7 +39,7 @@ class Classification:
         return len(self.label)
 
 
-def classify(engine: "AutoregressiveEngine", x: Int64[NDArray[np.int64], "n t"]) -> Classification:
+def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Classification:
     """Evaluate every event under every class, and weigh with the label prior p(y).
 
     "No label", which some models know beside their classes, is none of them.
@@ -73,8 +73,8 @@ def classify(engine: "AutoregressiveEngine", x: Int64[NDArray[np.int64], "n t"])
 
 
 def _log_likelihood(
-    engine: "AutoregressiveEngine", x: Int64[NDArray[np.int64], "n t"], classes: int
-) -> Float64[NDArray[np.float64], "n k"]:
+    engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"], classes: int
+) -> Float64[np.ndarray, "n k"]:
     """log p(x | y) of each event under each class, in nats; those of an event side by side."""
     step = max(1, _ROWS // classes)
     parts = []

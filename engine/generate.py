@@ -54,11 +54,11 @@ class Generated:
         index: of the sample: its noise is that of (seed, index).
     """
 
-    prompt: Int64[NDArray[np.int64], " p"]
-    tokens: Int64[NDArray[np.int64], " m"]
-    prompt_log_p: Float32[NDArray[np.float32], " p"]
-    log_p: Float32[NDArray[np.float32], " m"]
-    log_q: Float32[NDArray[np.float32], " m"]
+    prompt: Int64[np.ndarray, " p"]
+    tokens: Int64[np.ndarray, " m"]
+    prompt_log_p: Float32[np.ndarray, " p"]
+    log_p: Float32[np.ndarray, " m"]
+    log_q: Float32[np.ndarray, " m"]
     ended: Ended
     index: int
 

@@ -6,7 +6,6 @@ References:
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from ancestral.errors import InvalidInput
 
@@ -15,11 +14,11 @@ _PARALLEL = 1e-6
 
 
 def between(
-    a: Float[NDArray[np.floating], "n ..."],
-    b: Float[NDArray[np.floating], "n ..."],
+    a: Float[np.ndarray, "n ..."],
+    b: Float[np.ndarray, "n ..."],
     steps: int,
     path: str,
-) -> Float[NDArray[np.float32], "n s *l"]:
+) -> Float[np.ndarray, "n s *l"]:
     """Points from a to b, both among them.
 
     Args:

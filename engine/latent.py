@@ -322,7 +322,7 @@ class LatentEngine(Engine):
             return (values + np.float32(0.5)).astype(np.float32)
         indices = first_index + np.arange(len(values), dtype=np.int64)
         u = uniforms(seed, indices, np.arange(self.data.length), stream=Stream.DEQUANTISATION)
-        return (values + u).astype(np.float32)
+        return np.asarray(values + u, np.float32)
 
     def encode_events(self, events: Array) -> dict[str, Array]:
         """`encode` of events [n, t] as the graph takes them.

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 UNEVEN = 0.5
 """Resampled is where the effective sample size is below this share of the particles."""
 
-Weights = Float64[NDArray[np.float64], " n"]
-Rows = Int64[NDArray[np.int64], " n"]
+Weights = Float64[np.ndarray, " n"]
+Rows = Int64[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Completion:
 
 def complete(
     engine: "AutoregressiveEngine",
-    observed: Int64[NDArray[np.int64], " t"],
+    observed: Int64[np.ndarray, " t"],
     label: int | None,
     noise: Noise,
     particles: int,
@@ -142,7 +142,7 @@ def systematic(log_weight: Weights, u: float) -> Rows:
     return np.searchsorted(cumulative / cumulative[-1], (np.arange(n) + u) / n)
 
 
-def runs(given: Int64[NDArray[np.int64], " t"]) -> Iterator[tuple[int, int]]:
+def runs(given: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
     """Begin and end of each run of observed values.
 
     >>> list(runs(np.array([3, -1, 0, 1, -1, 2])))
@@ -154,7 +154,7 @@ def runs(given: Int64[NDArray[np.int64], " t"]) -> Iterator[tuple[int, int]]:
 
 def _filtered(
     engine: "AutoregressiveEngine",
-    observed: Int64[NDArray[np.int64], " t"],
+    observed: Int64[np.ndarray, " t"],
     label: int | None,
     noise: Noise,
     particles: int,
@@ -212,7 +212,7 @@ def _filtered(
 
 def _exact(
     engine: "AutoregressiveEngine",
-    observed: Int64[NDArray[np.int64], " t"],
+    observed: Int64[np.ndarray, " t"],
     label: int | None,
     noise: Noise,
     particles: int,

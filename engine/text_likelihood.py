@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ancestral.engine import inputs, loop
 from ancestral.errors import InvalidInput
@@ -50,8 +50,8 @@ class TextLikelihood:
         first_given: whether the very first id has no probability: log p(x_2 .. x_n | x_1).
     """
 
-    log_prob: Float32[NDArray[np.float32], " n"]
-    seen: Int64[NDArray[np.int64], " n"]
+    log_prob: Float32[np.ndarray, " n"]
+    seen: Int64[np.ndarray, " n"]
     context: int
     stride: int
     first_given: bool
@@ -135,7 +135,7 @@ def text_likelihood(
     return TextLikelihood(log_prob, seen, t, stride, bool(first))
 
 
-def _checked(ids: ArrayLike, engine: "AutoregressiveEngine") -> Int64[NDArray[np.int64], " n"]:
+def _checked(ids: ArrayLike, engine: "AutoregressiveEngine") -> Int64[np.ndarray, " n"]:
     x = inputs.ids("ids", ids, engine.data.levels)
     least = 1 + engine.bundle.manifest.first_position
     if len(x) < least:

@@ -50,7 +50,7 @@ def evaluate(
     log_prob: LogProb,
     part: Part,
     spec: DataSpec,
-    label_log_prior: Float[NDArray[np.float64], " k"] | None = None,
+    label_log_prior: Float[np.ndarray, " k"] | None = None,
 ) -> Evaluation:
     """Estimate E[-log p(x)] and E[-log p(x | y)] over the events of a part.
 
@@ -81,7 +81,7 @@ def evaluate(
     return Evaluation(estimate(marginal, spec), estimate(own, spec))
 
 
-def estimate(log_prob: Float[NDArray[np.float64], " n"], spec: DataSpec) -> Estimate:
+def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
     """Mean and standard error of -log p over events; the error of a single event is infinite."""
     count = len(log_prob)
     nats = -float(log_prob.mean())

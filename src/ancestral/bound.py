@@ -76,9 +76,9 @@ class Reduction:
 
     def add(
         self,
-        log_likelihood: Float[NDArray[np.floating], "n k"],
-        log_prior: Float[NDArray[np.floating], "n k"],
-        log_posterior: Float[NDArray[np.floating], "n k"],
+        log_likelihood: Float[np.ndarray, "n k"],
+        log_prior: Float[np.ndarray, "n k"],
+        log_posterior: Float[np.ndarray, "n k"],
     ) -> None:
         """Take in k draws of each event, in nats."""
         reconstruction, prior, posterior = (

@@ -35,8 +35,8 @@ class Stream(IntEnum):
 
 
 def philox4x32(
-    counter: UInt32[NDArray[np.uint32], "*n 4"], key: tuple[int, int], rounds: int = 10
-) -> UInt32[NDArray[np.uint32], "*n 4"]:
+    counter: UInt32[np.ndarray, "*n 4"], key: tuple[int, int], rounds: int = 10
+) -> UInt32[np.ndarray, "*n 4"]:
     """Philox4x32 blocks of four 32-bit words, one for each counter.
 
     Args:
@@ -76,7 +76,7 @@ def uniforms(
     *,
     stream: Stream = Stream.X,
     particle: int = 0,
-) -> Float32[NDArray[np.float32], "n t"]:
+) -> Float32[np.ndarray, "n t"]:
     """Uniforms in (0, 1) for samples x positions: ((bits >> 9) + 0.5) * 2^-23, never 0 or 1.
 
     Args:
@@ -100,7 +100,7 @@ def uniforms_of_particles(
     position: int,
     *,
     stream: Stream,
-) -> Float32[NDArray[np.float32], "n k"]:
+) -> Float32[np.ndarray, "n k"]:
     """The uniforms of one position for samples x particles; each is that of `uniforms`.
 
     Raises:
@@ -117,7 +117,7 @@ def normals(
     dimensions: int,
     *,
     stream: Stream,
-) -> Float32[NDArray[np.float32], "n k d"]:
+) -> Float32[np.ndarray, "n k d"]:
     """Standard normal numbers for samples x particles x dimensions 0 .. d - 1.
 
     The block of counter word 0 = j makes the dimensions 4j .. 4j + 3: with u_i the i-th word
@@ -160,7 +160,7 @@ def _blocks(
     positions: NDArray[np.int64],
     particles: NDArray[np.int64],
     stream: Stream,
-) -> UInt32[NDArray[np.uint32], "n k t 4"]:
+) -> UInt32[np.ndarray, "n k t 4"]:
     """The blocks of samples x particles x positions.
 
     Raises:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ancestral.errors import InvalidInput
 
-Pixels = UInt8[NDArray[np.uint8], "..."]
+Pixels = UInt8[np.ndarray, "..."]
 """Grey [height, width], or [height, width, 3]."""
 
 _SIDE = 48

@@ -26,9 +26,9 @@ class Split:
         InvalidInput: a part is empty, an index is negative, or stands in the split twice.
     """
 
-    train: Int64[NDArray[np.int64], " n"]
-    validation: Int64[NDArray[np.int64], " m"]
-    test: Int64[NDArray[np.int64], " k"]
+    train: Int64[np.ndarray, " n"]
+    validation: Int64[np.ndarray, " m"]
+    test: Int64[np.ndarray, " k"]
 
     def __post_init__(self) -> None:
         together = np.concatenate([self.train, self.validation, self.test])
@@ -52,9 +52,9 @@ class Part:
             and x is but one draw; None elsewhere.
     """
 
-    x: Int64[NDArray[np.int64], "n t"]
-    label: Int64[NDArray[np.int64], " n"] | None
-    chance: Float32[NDArray[np.float32], "n t"] | None = None
+    x: Int64[np.ndarray, "n t"]
+    label: Int64[np.ndarray, " n"] | None
+    chance: Float32[np.ndarray, "n t"] | None = None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
@@ -70,7 +69,7 @@ def load_idx(
     return cut(spec, x.reshape(len(x), -1) * levels // 256, label, split)
 
 
-def read_idx(path: str | Path, *, axes: int) -> UInt8[NDArray[np.uint8], "..."]:
+def read_idx(path: str | Path, *, axes: int) -> UInt8[np.ndarray, "..."]:
     """An IDX file of unsigned bytes: 0, 0, 8, number of axes, big-endian sizes, then the data.
 
     Args:

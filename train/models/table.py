@@ -148,8 +148,8 @@ class Table(AutoregressiveModel):
 
     def fit(
         self,
-        x: Int64[NDArray[np.int64], "n t"],
-        label: Int64[NDArray[np.int64], " n"] | None,
+        x: Int64[np.ndarray, "n t"],
+        label: Int64[np.ndarray, " n"] | None,
         strengths: tuple[float, ...],
     ) -> None:
         """Count, and smooth: the closed form of the posterior mean.
@@ -165,8 +165,8 @@ class Table(AutoregressiveModel):
         self.smooth(self.counts(x, label), strengths)
 
     def counts(
-        self, x: Int64[NDArray[np.int64], "n t"], label: Int64[NDArray[np.int64], " n"] | None
-    ) -> Float[NDArray[np.float64], "*contexts v"]:
+        self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None
+    ) -> Float[np.ndarray, "*contexts v"]:
         """How often each value follows each context: one axis for each part of the context."""
         found = np.zeros(
             (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
@@ -176,7 +176,7 @@ class Table(AutoregressiveModel):
 
     @torch.no_grad()
     def smooth(
-        self, counts: Float[NDArray[np.float64], "*contexts v"], strengths: tuple[float, ...]
+        self, counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
     ) -> None:
         """Become the posterior mean of these counts.
 
@@ -191,8 +191,8 @@ class Table(AutoregressiveModel):
         self.table.copy_(torch.from_numpy(np.log(self.estimate(counts, strengths))).flatten(0, -2))
 
     def estimate(
-        self, counts: Float[NDArray[np.float64], "*contexts v"], strengths: tuple[float, ...]
-    ) -> Float[NDArray[np.float64], "*all v"]:
+        self, counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
+    ) -> Float[np.ndarray, "*all v"]:
         """p(value | context) with the axes of `shape`; arguments and errors as in `smooth`."""
         labelled = self.data.num_classes is not None
         steps = 1 + labelled + len(self.config.neighbours)
@@ -205,7 +205,7 @@ class Table(AutoregressiveModel):
         return np.concatenate(parts, axis=1)
 
     def contexts(
-        self, x: Int64[NDArray[np.int64], "n t"], label: NDArray[np.int64] | None
+        self, x: Int64[np.ndarray, "n t"], label: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], ...]:
         """Index of each position's context along each axis of the shape: [n, t] each."""
         n, t = x.shape
@@ -220,8 +220,8 @@ class Table(AutoregressiveModel):
 
 
 def _backed_off(
-    counts: Float[NDArray[np.float64], "*contexts v"], strengths: tuple[float, ...]
-) -> Float[NDArray[np.float64], "*contexts v"]:
+    counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
+) -> Float[np.ndarray, "*contexts v"]:
     """Probabilities given whole contexts: each axis backs off to those before it."""
     estimate: NDArray[np.float64] = np.array(1 / counts.shape[-1])
     for axis, strength in enumerate(strengths, start=1):
