@@ -92,8 +92,9 @@ class LatentEngine(Engine):
     ) -> Bound:
         """Lower bounds on log p(x) of each event in nats, from k latents of each.
 
-        The noise of event i is that of sample index first_index + i. Memory does not grow with k;
-        the encoder runs once for each event.
+        The noise of event i is a function of (seed, first_index + i) and of the proposal. It is not
+        the noise that `sample` draws with, so that a bound on a model's own samples is a bound
+        whatever the two seeds. Memory does not grow with k; the encoder runs once for each event.
 
         Args:
             x: events [n, *event_shape] or [n, t] of levels. Where p(x | z) is a density, levels are
@@ -359,29 +360,37 @@ class LatentEngine(Engine):
         indices = first_index + np.arange(n, dtype=np.int64)
         found = self.chunked(
             "prior",
-            **self.prior_noise(seed, indices, np.zeros(1, np.int64)),
+            **self.prior_noise(seed, indices, np.zeros(1, np.int64), Stream.Z),
             temperature=np.full(n, sampling.temperature, np.float32),
         )
         return found["z"], found["log_prior"].astype(np.float64)
 
     def noise(
-        self, seed: int, indices: NDArray[np.int64], particles: NDArray[np.int64]
+        self,
+        seed: int,
+        indices: NDArray[np.int64],
+        particles: NDArray[np.int64],
+        stream: Stream,
     ) -> NDArray[np.float32]:
         """The standard normal noise of k latents of each sample, [n, k, *latent_shape]."""
         size = int(np.prod(self.latent.shape))
-        drawn = normals(seed, indices, particles, size, stream=Stream.Z)
+        drawn = normals(seed, indices, particles, size, stream=stream)
         return drawn.reshape(len(indices), len(particles), *self.latent.shape)
 
     def prior_noise(
-        self, seed: int, indices: NDArray[np.int64], particles: NDArray[np.int64]
+        self,
+        seed: int,
+        indices: NDArray[np.int64],
+        particles: NDArray[np.int64],
+        stream: Stream,
     ) -> Mapping[str, Array]:
         """What the prior's graph draws n x k latents from, as rows: those of a sample together."""
-        noise = self.noise(seed, indices, particles)
+        noise = self.noise(seed, indices, particles, stream)
         given: dict[str, Array] = {"noise": noise.reshape(-1, *self.latent.shape)}
         if self.latent.prior == "mixture":
             size = int(np.prod(self.latent.shape))
             given["u"] = uniforms_of_particles(
-                seed, indices, particles, size, stream=Stream.Z
+                seed, indices, particles, size, stream=stream
             ).reshape(-1)
         return given
 

@@ -5,15 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.philox import uniforms
+from ancestral.philox import Stream, uniforms
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The uniforms of consecutive samples: sample i has those of (seed, first_index + i)."""
+    """The uniforms of consecutive samples: sample i has those of (seed, first_index + i).
+
+    Attributes:
+        seed: 0 .. 2^64 - 1.
+        first_index: sample index of the first row.
+        stream: what they are for.
+    """
 
     seed: int
     first_index: int
+    stream: Stream = Stream.X
 
     def uniforms(self, rows: int, positions: int) -> NDArray[np.float32]:
         """Uniforms [rows, positions].
@@ -21,7 +28,8 @@ class Noise:
         Raises:
             InvalidInput: the seed or an index is out of range.
         """
-        return uniforms(self.seed, self.indices(rows), np.arange(positions, dtype=np.int64))
+        at = np.arange(positions, dtype=np.int64)
+        return uniforms(self.seed, self.indices(rows), at, stream=self.stream)
 
     def check(self, rows: int) -> None:
         """Refuse, before anything is drawn, what so many rows could not be drawn with.

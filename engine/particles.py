@@ -22,7 +22,7 @@ References:
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,8 +85,11 @@ def complete(
 ) -> Completion:
     """Complete one event.
 
-    Particle i draws with the uniforms of sample first_index + i, whichever particle it copied; a
-    resampling has the uniform of (seed, first_index) at the position that comes next.
+    Particle i draws with the uniforms of sample index first_index + i, whichever particle it
+    copied; a resampling has the uniform of (seed, first_index) at the position that comes next.
+    Where the observed values come first, the uniforms are those of `sample`: to complete the
+    beginning of a sample with its own seed and index gives that sample again. Elsewhere they have a
+    stream of their own, and no value of a completion follows from a sample of the same seed.
 
     Args:
         engine: a bundle on a backend.
@@ -181,7 +184,7 @@ def _filtered(
         first_position=first,
         prefill=loop.takes_blocks(engine.session("step").signature),
         on_steps=report,
-        noise=noise,
+        noise=replace(noise, stream=Stream.PARTICLES),
     )
     weight = np.zeros(particles)
     past, resampled = 0.0, 0

@@ -1,5 +1,7 @@
 """Bounds of a latent variable model in PyTorch: what training looks at, and the reference."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,12 +19,43 @@ ACTIVE_VARIANCE = 0.01
 """Of a posterior mean over the data, above which its latent dimension is in use."""
 
 
+class Streams(NamedTuple):
+    """What the noise of a bound is drawn for.
+
+    Attributes:
+        z: the latents from q(z | x).
+        dequantisation: what is added to levels where p(x | z) is a density.
+    """
+
+    z: Stream
+    dequantisation: Stream
+
+
+TRAINING = Streams(Stream.TRAINING_Z_GIVEN_X, Stream.TRAINING_DEQUANTISATION)
+"""Streams of the bounds by which training chooses its weights."""
+ENGINE = Streams(Stream.Z_GIVEN_X, Stream.DEQUANTISATION)
+"""Streams of `LatentEngine.bound`: with them both compute the same numbers."""
+
+
 def bound(
-    model: LatentVariableModel, x: NDArray[np.int64], k: int, seed: int = 0, first_index: int = 0
+    model: LatentVariableModel,
+    x: NDArray[np.int64],
+    k: int,
+    seed: int = 0,
+    first_index: int = 0,
+    streams: Streams = TRAINING,
 ) -> Bound:
-    """The bound of each event [n, t] from k draws, as the engine computes it from the same noise.
+    """The bound of each event [n, t] from k draws.
 
     Where p(x | z) is a density, events are x + u with u from the same seed.
+
+    Args:
+        model: whose prior is its own.
+        x: events [n, t] of levels.
+        k: latents of each event.
+        seed: 0 .. 2^64 - 1.
+        first_index: sample index of the first event.
+        streams: what the noise is drawn for.
 
     Raises:
         InvalidInput: k < 1, or a model whose prior is another one.
@@ -37,7 +70,7 @@ def bound(
         for start in range(0, len(x), rows):
             some = x[start : start + rows]
             indices = first_index + start + np.arange(len(some))
-            parts.append(_bound(model, some, indices, k, seed))
+            parts.append(_bound(model, some, indices, k, seed, streams))
     model.train(training)
     return join(parts)
 
@@ -48,17 +81,18 @@ def _bound(
     indices: NDArray[np.int64],
     k: int,
     seed: int,
+    streams: Streams,
 ) -> Bound:
     assert not isinstance(model.posterior, Codes)
     device = next(model.parameters()).device
     dimensions = int(np.prod(model.latent_shape))
-    events = _events(model, x, int(indices[0]), seed).to(device)
+    events = _events(model, x, int(indices[0]), seed, streams).to(device)
     q = model.encode(events)
     reduction = Reduction(len(x))
     step = max(1, _ROWS // len(x))
     for start in range(0, k, step):
         particles = np.arange(start, min(start + step, k))
-        noise = normals(seed, indices, particles, dimensions, stream=Stream.Z)
+        noise = normals(seed, indices, particles, dimensions, stream=streams.z)
         shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(device)
         terms = model.log_weights(events, q, shaped)
         reduction.add(*(term.cpu().numpy() for term in terms))
@@ -69,7 +103,11 @@ def _bound(
 
 
 def _events(
-    model: LatentVariableModel, x: NDArray[np.int64], first_index: int, seed: int
+    model: LatentVariableModel,
+    x: NDArray[np.int64],
+    first_index: int,
+    seed: int,
+    streams: Streams,
 ) -> Tensor:
     """Events as the model takes them: levels, or levels with uniform noise added."""
     events = torch.from_numpy(x)
@@ -78,7 +116,7 @@ def _events(
     positions = np.arange(x.shape[1], dtype=np.int64)
     indices = first_index + np.arange(len(x), dtype=np.int64)
     return events + torch.from_numpy(
-        uniforms(seed, indices, positions, stream=Stream.DEQUANTISATION)
+        uniforms(seed, indices, positions, stream=streams.dequantisation)
     )
 
 
@@ -93,7 +131,7 @@ def log_likelihood(model: LatentVariableModel, x: NDArray[np.int64]) -> NDArray[
     device = next(model.parameters()).device
     parts = []
     for start in range(0, len(x), _ROWS):
-        events = _events(model, x[start : start + _ROWS], start, 0).to(device)
+        events = _events(model, x[start : start + _ROWS], start, 0, TRAINING).to(device)
         (codes,) = model.encode(events)
         parts.append(model.log_likelihood(events, codes[:, None])[:, 0].double().cpu().numpy())
     model.train(training)

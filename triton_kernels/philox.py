@@ -23,7 +23,8 @@ class Seeds(NamedTuple):
     """What the noise of each row is a function of, on the device.
 
     Attributes:
-        key: the low and the high 32 bits of the seed, [2] int64: `ancestral.philox.seed_key`.
+        key: the low and the high 32 bits of the seed (`ancestral.philox.seed_key`) and the stream,
+            [3] int64.
         index: sample index of each row, [b] int64, in 0 .. 2^32 - 1.
     """
 
@@ -57,10 +58,10 @@ def to_uniform(bits):
 @triton.jit
 @no_type_check
 def uniform(key, index, position):
-    """The uniform of a sample index at a position, or at many: particle 0, stream X.
+    """The uniform of a sample index at a position, or at many: particle 0.
 
     Args:
-        key: pointer to the two words of the key, int64.
+        key: pointer to the two words of the seed and to the stream, int64.
         index: of the sample, int64.
         position: integers.
     """
@@ -68,7 +69,8 @@ def uniform(key, index, position):
     zero = at ^ at
     k0 = tl.load(key).to(tl.uint32) + zero
     k1 = tl.load(key + 1).to(tl.uint32) + zero
-    word, _, _, _ = philox4x32(at, index.to(tl.uint32) + zero, zero, zero, k0, k1)
+    stream = tl.load(key + 2).to(tl.uint32) + zero
+    word, _, _, _ = philox4x32(at, index.to(tl.uint32) + zero, zero, stream, k0, k1)
     return to_uniform(word)
 
 
@@ -105,7 +107,7 @@ def check(seeds: Seeds, b: int, device: torch.device) -> None:
         InvalidInput: they are not.
     """
     runs_kernels(device)
-    expect("key", seeds.key, (2,), torch.int64, device)
+    expect("key", seeds.key, (3,), torch.int64, device)
     expect("index", seeds.index, (b,), torch.int64, device)
 
 

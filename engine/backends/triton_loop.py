@@ -50,7 +50,7 @@ class TritonBinding:
             if spec.name != "offsets"
         }
         self._seeds = Seeds(
-            torch.zeros(2, dtype=torch.int64, device=session.device),
+            torch.zeros(3, dtype=torch.int64, device=session.device),
             torch.zeros(self._rows, dtype=torch.int64, device=session.device),
         )
         self._seeded = False
@@ -82,7 +82,7 @@ class TritonBinding:
         categorical = self._program.filters or isinstance(model.likelihood, Categorical)
         if categorical and model.data.levels <= LARGEST:
             noise.check(self._rows)
-            self._seeds.key.copy_(torch.tensor(seed_key(noise.seed)))
+            self._seeds.key.copy_(torch.tensor([*seed_key(noise.seed), noise.stream]))
             self._seeds.index.copy_(torch.from_numpy(noise.indices(self._rows)))
             self._seeded = True
         else:

@@ -25,13 +25,38 @@ _PIECE = 2**13
 
 
 class Stream(IntEnum):
-    """What a uniform is for: the last word of the counter."""
+    """What a number is for: the last word of the counter.
+
+    Two purposes never share a stream, so that numbers which a user takes for independent are so
+    under equal seeds and indices: the latents that a bound proposes are not those that made the
+    sample which it bounds. The decision is in docs/decisions/0015.
+
+    Attributes:
+        X: values of an autoregressive model, also where some are observed, of a prompt's
+            continuation, of a completion whose observed values come first, and of codes.
+        Z: latents from the prior, of samples.
+        X_GIVEN_Z: events given their latents, of samples.
+        RESAMPLING: which particles are copied.
+        DEQUANTISATION: what is added to levels where p(x | z) is a density.
+        Z_GIVEN_X: latents from q(z | x) that a bound proposes.
+        NAIVE_Z: latents from the prior that a bound by naive Monte Carlo proposes.
+        PARTICLES: values that particles draw where an observed value comes after a free one.
+        TRAINING_Z_GIVEN_X: latents of the bounds that training reports.
+        TRAINING_DEQUANTISATION: what is added to levels for these.
+        BINARISATION: which pixels of validation and test images are on.
+    """
 
     X = 0
     Z = 1
     X_GIVEN_Z = 2
     RESAMPLING = 3
     DEQUANTISATION = 4
+    Z_GIVEN_X = 5
+    NAIVE_Z = 6
+    PARTICLES = 7
+    TRAINING_Z_GIVEN_X = 8
+    TRAINING_DEQUANTISATION = 9
+    BINARISATION = 10
 
 
 def philox4x32(

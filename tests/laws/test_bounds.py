@@ -66,7 +66,7 @@ def test_bound_is_that_of_its_log_weights(load: Load, toy: str, backend: str) ->
     if engine.latent.continuous:
         x = x.astype(np.float32)
     size = int(np.prod(engine.latent.shape))
-    noise = normals(seed, 3 + np.arange(4), np.arange(k), size, stream=Stream.Z)
+    noise = normals(seed, 3 + np.arange(4), np.arange(k), size, stream=Stream.Z_GIVEN_X)
     terms = engine.log_weights(x, noise.reshape(4, k, *engine.latent.shape))
     l, p, q = (
         terms[name].astype(np.float64) for name in ("log_likelihood", "log_prior", "log_posterior")

@@ -46,7 +46,7 @@ def draw(v: int, filtered: bool, b: int) -> None:
     filters = Filters(torch.empty(b), integers(b), torch.empty(b), torch.empty(b))
     log_p, log_q = torch.empty(2, b, 784)
     state = Drawn(integers(b), integers(b, 784), log_p, log_q if filtered else None)
-    seeds = Seeds(integers(2), integers(b))
+    seeds = Seeds(integers(3), integers(b))
     logits = torch.empty(b, v)
     sample_token(logits, seeds, integers(b, 784), state, filters if filtered else None)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import RASTER, Ordering, permutation
-from ancestral.philox import uniforms
+from ancestral.philox import Stream, uniforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,8 @@ class Dataset:
         for name in ("train", "validation", "test"):
             part, index = getattr(self, name), getattr(self.split, name)
             chance = (part.x / (self.spec.levels - 1)).astype(np.float32)
-            x = (uniforms(seed, index, positions) < chance).astype(np.int64)
+            u = uniforms(seed, index, positions, stream=Stream.BINARISATION)
+            x = (u < chance).astype(np.int64)
             parts.append(Part(x, part.label, chance if name == "train" else None))
         spec = self.spec.model_copy(
             update={"levels": 2, "name": f"{self.spec.name}, dynamically binarised"}

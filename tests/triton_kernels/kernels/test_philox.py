@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ancestral.errors import InvalidInput
-from ancestral.philox import seed_key, to_uniform, uniforms
+from ancestral.philox import Stream, seed_key, to_uniform, uniforms
 from tests.test_philox import KNOWN, words
 
 pytestmark = pytest.mark.kernels
@@ -28,7 +28,7 @@ def test_uniforms(device: torch.device, seed: int) -> None:
     """Every sample index and position, over more than one program."""
     from ancestral.triton_kernels.philox import Seeds, launch
 
-    key = torch.tensor(seed_key(seed), device=device)
+    key = torch.tensor([*seed_key(seed), Stream.X], device=device)
     u = launch(Seeds(key, torch.tensor(INDICES, device=device)), 150).cpu().numpy()
     expected = uniforms(seed, INDICES, np.arange(150))
     assert u.dtype == expected.dtype
@@ -37,12 +37,14 @@ def test_uniforms(device: torch.device, seed: int) -> None:
     few = np.arange(7)
     assert (u[:, :7] == uniforms(seed, few, INDICES).T).sum() <= 3, "index and position swapped"
     assert (u[:, 1:] == expected[:, :-1]).sum() <= 1, "the neighbour's"
-    high_first = (key[1].item(), key[0].item())
-    if high_first != seed_key(seed):
-        other = launch(
-            Seeds(torch.tensor(high_first, device=device), torch.arange(7).to(device)), 7
-        )
+    sevens = torch.arange(7).to(device)
+    if seed_key(seed)[0] != seed_key(seed)[1]:
+        other = launch(Seeds(key[[1, 0, 2]], sevens), 7)
         assert (other.cpu().numpy() == uniforms(seed, few, few)).sum() <= 1, "words of the key"
+    for stream in (Stream.PARTICLES, max(Stream)):
+        key[2] = stream
+        other = launch(Seeds(key, sevens), 7)
+        assert np.array_equal(other.cpu().numpy(), uniforms(seed, few, few, stream=stream))
 
 
 def test_ends_of_the_interval(device: torch.device) -> None:
@@ -57,7 +59,7 @@ def test_ends_of_the_interval(device: torch.device) -> None:
 def test_refused(device: torch.device) -> None:
     from ancestral.triton_kernels.philox import Seeds, launch
 
-    key, index = torch.zeros(2).long().to(device), torch.arange(3, device=device)
+    key, index = torch.zeros(3).long().to(device), torch.arange(3, device=device)
     assert launch(Seeds(key, index[:0]), 4).shape == (0, 4)
     for seeds, length, name in (
         (Seeds(key[:1], index), 4, "key"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.philox import seed_key, uniforms
+from ancestral.philox import Stream, seed_key, uniforms
 from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.sample_token import Drawn
 from tests.triton_kernels.kernels.draws import (
@@ -215,25 +215,31 @@ def test_rows_alone(device: torch.device, v: int) -> None:
 
 
 @pytest.mark.parametrize(("v", "seed"), [(256, 0), (256, 2**64 - 1), (9_000, 2**40 + 5)])
-def test_noise_made_in_the_kernel(device: torch.device, v: int, seed: int) -> None:
+@pytest.mark.parametrize("stream", [Stream.X, Stream.PARTICLES])
+def test_noise_made_in_the_kernel(device: torch.device, v: int, seed: int, stream: Stream) -> None:
     """The values of the uniforms that the host makes, to the bit."""
     from ancestral.triton_kernels.philox import Seeds
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     logits = random(5, v)
     index = np.array([3, 0, 2**32 - 1, 9, 4])
-    seeds = Seeds(torch.tensor(seed_key(seed), device=device), torch.tensor(index, device=device))
+    key = torch.tensor([*seed_key(seed), stream], device=device)
+    seeds = Seeds(key, torch.tensor(index, device=device))
     before = case(logits, device)
     got = launch(before.logits, seeds, before.observed, before.state_copy(), None)
     value, log_p, _ = drawn(got, before)
-    table = uniforms(seed, index, np.arange(5))
+    table = uniforms(seed, index, np.arange(5), stream=stream)
     u = torch.from_numpy(np.ascontiguousarray(table.diagonal()))
     expected, its_log_p = run(case(logits, device, u=u))
     assert torch.equal(value, expected)
     assert same_bits(log_p, its_log_p)
-    swapped = torch.from_numpy(uniforms(seed, np.arange(5), index).diagonal().copy())
+    swapped = torch.from_numpy(uniforms(seed, np.arange(5), index, stream=stream).diagonal().copy())
     with pytest.raises(AssertionError, match="off, row"):
         assert_inverted(value, exact(before).softmax(-1), swapped)
+    other = Stream.X if stream else Stream.PARTICLES
+    foreign = torch.from_numpy(uniforms(seed, index, np.arange(5), stream=other).diagonal().copy())
+    with pytest.raises(AssertionError, match="off, row"):
+        assert_inverted(value, exact(before).softmax(-1), foreign)
     neighbours = torch.from_numpy(np.roll(table, 1, axis=1).diagonal().copy())
     with pytest.raises(AssertionError, match="off, row"):
         assert_inverted(value, exact(before).softmax(-1), neighbours)
@@ -280,7 +286,7 @@ def test_refused_seeds(device: torch.device) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     before = case(random(2, 8), device)
-    key, index = torch.zeros(2).long().to(device), torch.arange(2, device=device)
+    key, index = torch.zeros(3).long().to(device), torch.arange(2, device=device)
     for seeds, name in ((Seeds(key[:1], index), "key"), (Seeds(key, index[:1]), "index")):
         with pytest.raises(InvalidInput, match=f"{name}: expected"):
             launch(before.logits, seeds, before.observed, before.state, None)
