@@ -3,6 +3,7 @@
 import doctest
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import Completion, Engine, loop, particles
+from ancestral.engine import Completion, Engine, autoregressive, loop, particles
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding
+from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, uniforms
 from tests.conftest import Load
@@ -203,10 +205,15 @@ def test_without_a_start_symbol(load: Load, observed: list[int]) -> None:
     assert abs(got.log_prob_observed - np.log(p.sum())) <= near
 
 
-def test_without_resampling_they_are_samples_with_weights(load: Load) -> None:
-    """Slot i has the noise of sample first_index + i, and the weight of what it took."""
+def test_without_resampling_they_are_samples_with_weights(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slot i has the noise of index first_index + i, of its own stream, and its weight."""
     engine, observed = case(load, "wavenet")
     got = engine.complete(observed, 6, seed=SEED, first_index=9)
+    others = engine.sample(6, seed=SEED, first_index=9, observed=observed)
+    assert not np.array_equal(got.x, others.x)
+    monkeypatch.setattr(autoregressive, "Noise", partial(Noise, stream=Stream.PARTICLES))
     samples = engine.sample(6, seed=SEED, first_index=9, observed=observed)
     assert got.resampled == 0
     assert np.array_equal(got.x, samples.x)
