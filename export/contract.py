@@ -27,12 +27,13 @@ _TAKEN = frozenset(
 )
 """Names of a step graph's own tensors."""
 _PREDICT = (
-    "Expected predict(x [b, t] int64, label [b] int64 or None) to return [b, t, p]: values of x "
-    "are 0 .. levels - 1, and a start symbol, if the model has one, needs a number of its own"
+    "Expected predict(x [b, t] int64, label) to return [b, t, p]: values of x are 0 .. levels - 1, "
+    "and a start symbol, if the model has one, needs a number of its own; label is None where "
+    "data.num_classes is, else [b] int64"
 )
 _EXTEND = (
-    "Expected extend(tokens [b, s] int64, position [b] int64, cache, label) to return the "
-    "parameters [b, s, p] and the new cache; a cache holds the entries of cache_spec and no others"
+    "Expected extend(tokens [b, s] int64, position [b] int64, cache, label) to return parameters "
+    "[b, s, p] and the new cache, a dict of the entries of cache_spec and no others"
 )
 _WHOLE = (
     "set `takes_prefixes = False` in the class if it needs whole events; or take the length from "
@@ -57,7 +58,7 @@ def check_declared(model: Model) -> None:
     if not isinstance(model, AutoregressiveModel):
         return
     entries = model.cache_spec
-    if not isinstance(entries, tuple) or not all(isinstance(e, CacheEntry) for e in entries):
+    if not isinstance(entries, tuple | list) or not all(isinstance(e, CacheEntry) for e in entries):
         raise ExportError(
             f"{name}.cache_spec: expected a property that returns a tuple of CacheEntry, "
             f"got {described(entries)}"

@@ -127,6 +127,11 @@ def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[
             k = node.inputs[1].const_value if node.inputs[1] is not None else None
             if k is None or int(k.numpy().max()) > _MAX_TOP_K:
                 yield f"TopK: TensorRT ends at k = {_MAX_TOP_K}"
+        case "NonZero":
+            yield (
+                "NonZero: TensorRT cannot build it: a boolean mask as an index (x[mask]) and "
+                "nonzero() make it; compute at all positions and choose with torch.where"
+            )
         case name if name in _REFUSED:
             yield f"{name}: TensorRT cannot build it"
 
