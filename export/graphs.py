@@ -189,7 +189,7 @@ def _onnx_program(
                 verbose=False,
             )
         except OnnxExporterError as error:
-            raise refused_translation(program, traced, error) from error
+            raise refused_translation(program, error) from error
     if exported is None:
         raise ExportError(f"form {form}: the exporter returned nothing")
     return exported

@@ -4,8 +4,6 @@ The exceptions are caught by their types where they are raised; the original is 
 """
 
 import re
-import sysconfig
-from pathlib import Path
 
 import torch
 from torch._dynamo.exc import UserError, UserErrorType
@@ -16,7 +14,6 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-import ancestral
 from ancestral.errors import ExportError
 from ancestral.export.user_code import first_line, user_line
 from ancestral.train.models.graphs import Parallel, Prefill, Step
@@ -51,12 +48,6 @@ _RECURRENT = (
     "ancestral.triton_kernels.recurrence, as ancestral.train.models.recurrent does"
 )
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\w+)\n\s*(.*)')
-_LIBRARIES = (
-    str(Path(torch.__file__).parent),
-    str(Path(ancestral.__file__).parent),
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-)
 
 
 def refused_trace(program: Program, error: BaseException) -> ExportError:
@@ -80,9 +71,7 @@ def refused_trace(program: Program, error: BaseException) -> ExportError:
     return ExportError(f"{where}it runs, but torch.export refuses it ({reason}); {_VALUES}")
 
 
-def refused_translation(
-    program: Program, traced: torch.export.ExportedProgram, error: BaseException
-) -> ExportError:
+def refused_translation(program: Program, error: BaseException) -> ExportError:
     """The error of a traced program that torch.onnx could not translate."""
     cause = _root(error)
     missing = _OPERATOR.search(str(cause))
@@ -91,10 +80,9 @@ def refused_translation(
             f"{_method(program)} cannot become an ONNX graph ({first_line(cause)}): write that "
             f"part with other operators of PyTorch"
         )
-    name = missing.group(1)
     return ExportError(
         f"{_method(program)} cannot become an ONNX graph: ONNX has no form of the operator "
-        f"{name}{_line_of(traced, name)}: write it with other operators of PyTorch"
+        f"{missing.group(1)}: write it with other operators of PyTorch"
     )
 
 
@@ -127,16 +115,3 @@ def _root(error: BaseException) -> BaseException:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return error
-
-
-def _line_of(traced: torch.export.ExportedProgram, operator: str) -> str:
-    """The caller's line that an operator of a traced program comes from; "" where none is known."""
-    for node in traced.run_decompositions().graph.nodes:
-        if node.op == "call_function" and str(node.target).startswith(f"{operator}."):
-            for file, line, name, text in reversed(
-                _FRAME.findall(node.meta.get("stack_trace", ""))
-            ):
-                if not file.startswith(_LIBRARIES):
-                    quoted = f": `{text.strip()}`" if text.strip() else ""
-                    return f" (line {line} of {Path(file).name}, in {name}{quoted})"
-    return ""

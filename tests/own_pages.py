@@ -1,4 +1,4 @@
-"""The pages about models of one's own: their Python blocks run in order, as a reader pastes them."""
+"""The pages about models of one's own: their Python blocks, run in order as a reader would."""
 
 import re
 from collections.abc import Iterator

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch._dynamo.exc import UserError
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -19,8 +20,8 @@ from tests.toys import TOYS, make
 
 BEFORE_GRAPHS = {
     "WholeEvents": r"predict takes whole events of 6 positions, but not the first 3 of them: set "
-    r"`takes_prefixes = False` .*AssertionError: all of them \(line \d+ of own_models.py, in predict",
-    "OtherPrefix": r"predict\(x\[:, :3\]\) to be predict\(x\)\[:, :3\].*set `takes_prefixes = False`",
+    r"`takes_prefixes = False` .*AssertionError: all of them \(line \d+ of own_models.py, in pre",
+    "OtherPrefix": r"predict\(x\[:, :3\]\) to be predict\(x\)\[:, :3\].*`takes_prefixes = False`",
     "OneValueOnly": r"extend\(int64 \[2, 3\].*Blocks of one value work: set `takes_blocks = False`",
     "CountsCalls": r"predict changes 'calls' of the model.*entry of cache_spec",
     "HiddenState": r"extend changes 'window' of the model.*entry of cache_spec",
@@ -39,7 +40,7 @@ BEFORE_GRAPHS = {
     "Float64": r"scale is float64.*call model.float\(\)",
     "NonLeaf": r"cannot be copied .*computed from its parameters",
     "Constant": r"predict\(.*dtype.*in after: `return h @ torch.eye\(16\)`.*type of the weights",
-    "IgnoresPosition": r"extend: expected the log-probabilities of predict, got others at position 0",
+    "IgnoresPosition": r"expected the log-probabilities of predict, got others at position 0",
     "FirstRowsPosition": r"at position 0.*a row began again .*for each row by itself",
     "Late": r"got others at position 1, by .* nats: extend\(tokens, position, ...\) consumes",
     "Leaks": r"the model sees the future: 5 of 6 outputs",
@@ -72,11 +73,17 @@ WHILE_TRACED = {
     ),
     "NoForm": (
         torch.onnx.OnnxExporterError,
-        r"no form of the operator prims.bessel_j0 \(line \d+ of own_models.py, in after: "
-        r"`return torch.special.bessel_j0\(h\)`\): write it with other operators",
+        r"NoForm.predict .*no form of the operator prims.bessel_j0: write it with other operators",
     ),
     "IfOnLatents": (GuardOnDataDependentSymNode, r"in decode: `if z.sum\(\) > 1000:`"),
 }
+
+
+DEAR = {"LoopOverPositions", "RecurrentLayer", "NoForm"}
+
+
+def _slow(name: str, dear: bool) -> ParameterSet:
+    return pytest.param(name, marks=[pytest.mark.slow] if dear else [])
 
 
 def refused(name: str, folder: Path, graph: str) -> ExportError:
@@ -94,7 +101,7 @@ def test_before_any_graph(name: str, tmp_path: Path) -> None:
     assert_says(refused(name, tmp_path, "log_prob"), BEFORE_GRAPHS[name])
 
 
-@pytest.mark.parametrize("name", WHILE_TRACED)
+@pytest.mark.parametrize("name", [_slow(name, name in DEAR) for name in WHILE_TRACED])
 def test_while_traced(name: str, tmp_path: Path) -> None:
     """The exception of PyTorch is the cause, and not what is read."""
     cause, words = WHILE_TRACED[name]
@@ -111,6 +118,7 @@ def test_rows_of_extend(tmp_path: Path) -> None:
     assert isinstance(error.__cause__, UserError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -130,7 +138,7 @@ def test_a_sound_model_passes(name: str) -> None:
     held_to_contract(getattr(own_models, name)().eval())
 
 
-@pytest.mark.parametrize("toy", TOYS)
+@pytest.mark.parametrize("toy", [_slow(toy, toy not in {"gru", "table"}) for toy in TOYS])
 def test_the_families_pass(toy: str) -> None:
     """What is asked of a stranger's model holds for each model of the house."""
     held_to_contract(make(toy))
