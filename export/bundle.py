@@ -10,6 +10,7 @@ from torch import nn
 
 from ancestral.bundle import MANIFEST, PRIOR, check_text
 from ancestral.errors import ExportError, InvalidInput
+from ancestral.export.agreement import check_agreement
 from ancestral.export.content import (
     KNOWN_ANSWERS,
     WEIGHTS,
@@ -19,11 +20,14 @@ from ancestral.export.content import (
     write_autoregressive,
     write_latent,
 )
+from ancestral.export.contract import check_contract, check_declared
+from ancestral.export.latent_contract import check_latent_contract
+from ancestral.export.model_state import check_devices, check_ready
 from ancestral.export.place import check_target, placed
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import Model
+from ancestral.train.models.families import Model, is_house_model
 from ancestral.train.models.graphs import GraphName, graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.precision import DTYPES, round_in_place
@@ -79,6 +83,9 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     check_target(out, overwrite)
     check_files(files)
     _check_prior(model, prior)
+    for each in (model, prior):
+        if each is not None:
+            check_declared(each)
     check_text(model.data, files)
     autoregressive = model if isinstance(model, AutoregressiveModel) else prior
     chosen: Sequence[GraphName] = ()
@@ -88,7 +95,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         classes = _prior(label_prior, autoregressive.data.num_classes)
         autoregressive = _ready(autoregressive, dtype, own)
         progress("causality")
-        _check_causality(autoregressive)
+        _check_autoregressive_laws(autoregressive)
     with placed(out) as work:
         if autoregressive is not None:
             inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
@@ -99,6 +106,8 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
             write_autoregressive(autoregressive, inner, classes, dtype, made, progress, beside)
         if isinstance(model, LatentVariableModel):
             ready = _ready(model, dtype, own)
+            if not is_house_model(ready):
+                check_latent_contract(ready)
             write_latent(ready, work, dtype, traced_latent(ready, progress), progress, files)
     return out
 
@@ -181,21 +190,55 @@ def _ready(model: M, dtype: FloatDtype, own: bool) -> M:
     """The model on the CPU, in evaluation, its weights as that type holds them in float32.
 
     A VAE's prior needs no encoder there.
+
+    Raises:
+        ExportError: it holds what a bundle cannot, or a part of it stays in training mode.
     """
+    check_devices(model)
     ready: Model = (model if own else _sharing(model)).cpu().eval()
     if isinstance(ready, VAE):
         ready = ready.resolved()
-    return cast(M, ready if dtype == "float32" else round_in_place(ready, DTYPES[dtype]))
+    if dtype != "float32":
+        ready = round_in_place(ready, DTYPES[dtype])
+    check_ready(ready)
+    return cast(M, ready)
 
 
 def _sharing(model: M) -> M:
-    """A copy whose parameters and buffers are others over the same memory."""
+    """A copy whose parameters and buffers are others over the same memory.
+
+    Raises:
+        ExportError: it keeps a tensor that was computed from its parameters.
+    """
     memo: dict[int, object] = {}
     for parameter in model.parameters():
         if type(parameter) is nn.Parameter:
             memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
     memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
-    return copy.deepcopy(model, memo)
+    try:
+        return copy.deepcopy(model, memo)
+    except RuntimeError as error:
+        raise ExportError(
+            f"{type(model).__name__} cannot be copied ({error}): it keeps a tensor that was "
+            f"computed from its parameters; compute it in each call, or detach it; "
+            f"nn.utils.parametrizations.weight_norm is a weight norm that can be copied"
+        ) from error
+
+
+def _check_autoregressive_laws(model: AutoregressiveModel) -> None:
+    """Hold a model of one's own to its contract, and every model to causality.
+
+    The families here are held to it by the tests.
+
+    Raises:
+        ExportError: it breaks one of them.
+    """
+    own = not is_house_model(model)
+    if own:
+        check_contract(model)
+    _check_causality(model)
+    if own:
+        check_agreement(model)
 
 
 def _check_causality(model: AutoregressiveModel) -> None:

@@ -10,14 +10,17 @@ import onnx_ir
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
+from torch._export.verifier import SpecViolationError
+from torch.onnx import OnnxExporterError
 
-from ancestral.errors import ExportError
+from ancestral.errors import AncestralError, ExportError
 from ancestral.export.operators import (
     Form,
     drop_unused_outputs,
     mark_decomposable,
     translations,
 )
+from ancestral.export.refusal import refused_trace, refused_translation
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
@@ -28,6 +31,8 @@ from ancestral.train.models.program import Program
 OPSET = 24
 _TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}
 """Sizes that a graph is traced with: 0 and 1 would be specialised away."""
+_REFUSALS = (AssertionError, LookupError, RuntimeError, SpecViolationError, TypeError, ValueError)
+"""What torch.export raises: its own exceptions are RuntimeErrors, but for that of its verifier."""
 
 
 def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
@@ -40,10 +45,10 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
     """
     traced = _trace(program)
     _decompose_once(traced)
-    portable = _translate(traced, "portable", program.signature)
+    portable = _translate(traced, "portable", program)
     forms: dict[Form, onnx_ir.Model] = {"portable": portable}
     if program.signature.carried:
-        forms["onnxruntime"] = _translate(traced, "onnxruntime", program.signature)
+        forms["onnxruntime"] = _translate(traced, "onnxruntime", program)
     marked = portable.clone()
     if mark_decomposable(marked.graph):
         forms["tensorrt"] = marked
@@ -134,8 +139,10 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
             return torch.export.export(
                 _Fixed(program), inputs, dynamic_shapes=(shapes,), strict=False
             )
-        except Exception as error:
-            raise ExportError(f"{type(program).__name__} cannot be traced: {error}") from error
+        except AncestralError:
+            raise
+        except _REFUSALS as error:
+            raise refused_trace(program, error) from error
 
 
 def _decompose_once(traced: torch.export.ExportedProgram) -> None:
@@ -160,36 +167,38 @@ def decomposed(program: Program) -> torch.export.ExportedProgram:
     Raises:
         ExportError: as in `export_graph`.
     """
-    translated = _onnx_program(_trace(program), "portable", program.signature)
+    translated = _onnx_program(_trace(program), "portable", program)
     if translated.exported_program is None:
         raise ExportError(f"{type(program).__name__}: the exporter kept no traced program")
     return translated.exported_program
 
 
 def _onnx_program(
-    traced: torch.export.ExportedProgram, form: Form, signature: GraphSignature
+    traced: torch.export.ExportedProgram, form: Form, program: Program
 ) -> torch.onnx.ONNXProgram:
+    signature = program.signature
     with torch.no_grad(), _quiet():
-        exported = torch.onnx.export(
-            traced,
-            dynamo=True,
-            opset_version=OPSET,
-            custom_translation_table=translations(form),
-            input_names=[spec.name for spec in signature.inputs],
-            output_names=[spec.name for spec in signature.outputs],
-            verbose=False,
-        )
+        try:
+            exported = torch.onnx.export(
+                traced,
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=translations(form),
+                input_names=[spec.name for spec in signature.inputs],
+                output_names=[spec.name for spec in signature.outputs],
+                verbose=False,
+            )
+        except OnnxExporterError as error:
+            raise refused_translation(program, error) from error
     if exported is None:
         raise ExportError(f"form {form}: the exporter returned nothing")
     return exported
 
 
-def _translate(
-    traced: torch.export.ExportedProgram, form: Form, signature: GraphSignature
-) -> onnx_ir.Model:
-    model: onnx_ir.Model = _onnx_program(traced, form, signature).model
-    _check(model.graph, signature)
-    _name_axes(model.graph, signature)
+def _translate(traced: torch.export.ExportedProgram, form: Form, program: Program) -> onnx_ir.Model:
+    model: onnx_ir.Model = _onnx_program(traced, form, program).model
+    _check(model.graph, program.signature)
+    _name_axes(model.graph, program.signature)
     _strip(model)
     drop_unused_outputs(model.graph)
     return model

@@ -16,7 +16,10 @@ from ancestral.export.weights import PREFIX
 from ancestral.signature import GraphSignature, Update
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-_REFUSED = {"Multinomial", "Bernoulli", "Unique", "NonZero"}
+_REFUSED = dict.fromkeys(("Multinomial", "Bernoulli", "Unique"), "") | {
+    "NonZero": ": a boolean mask as an index (x[mask]) and nonzero() make it; compute at all "
+    "positions and choose with torch.where"
+}
 _APPENDS = {"TensorScatter", "ScatterElements", "GroupQueryAttention"}
 _MAX_TOP_K = 3840
 _NONPAD_KV_SEQLEN = 6
@@ -128,7 +131,7 @@ def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[
             if k is None or int(k.numpy().max()) > _MAX_TOP_K:
                 yield f"TopK: TensorRT ends at k = {_MAX_TOP_K}"
         case name if name in _REFUSED:
-            yield f"{name}: TensorRT cannot build it"
+            yield f"{name}: TensorRT cannot build it{_REFUSED[name]}"
 
 
 def _attention(node: onnx_ir.Node, form: Form) -> Iterator[str]:

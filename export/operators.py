@@ -268,7 +268,10 @@ def causal_attention(  # noqa: PLR0913 - the arguments of the torch operator
         ValueError: another attention than a model's parallel form asks for.
     """
     if (attn_mask is None) != is_causal or dropout_p or scale is not None:
-        raise ValueError("only plain causal attention is exported: use cached_attention otherwise")
+        raise ValueError(
+            "scaled_dot_product_attention is exported with is_causal=True or with a mask of two "
+            "axes, without dropout and without a scale: multiply q by it before"
+        )
     if attn_mask is None:
         y, *_ = op.Attention(query, key, value, is_causal=1)
     else:

@@ -52,6 +52,13 @@ _ORDER = ("I64", "F64", "F32", "I32", "BF16", "F16", "BOOL")
 _STORED: Mapping[FloatDtype, str] = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
+_FOREIGN = (
+    "it is a plain attribute, or a buffer with persistent=False: register it in __init__ with "
+    "self.register_buffer(name, tensor)"
+)
+_FOLDED_WORDS = "the exporter folded a computation on a weight into a new tensor"
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """Where a tensor lies in the weights file, in bytes."""
@@ -174,8 +181,8 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
         if tensor is None or slot is None:
             if tensor is not None and tensor.nbytes > _most(tensor.dtype):
                 raise ExportError(
-                    f"initializer {name!r} ({tensor.nbytes} bytes, {tensor.shape}) is no weight of "
-                    f"the model: the exporter folded a computation on a weight into a new tensor"
+                    f"initializer {name!r} ({tensor.nbytes} bytes, {tensor.shape}) is not a weight "
+                    f"of the model: {_FOREIGN if name.startswith(PREFIX) else _FOLDED_WORDS}"
                 )
             continue
         if (slot.dtype, slot.shape) != (tensor.dtype, tuple(tensor.shape.numpy())):

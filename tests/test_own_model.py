@@ -1,41 +1,26 @@
 """docs/own-model.md: its blocks run in order, print what they say, and keep the probabilities."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "own-model.md"
-TEXT = DOCUMENT.read_text()
+from tests.own_pages import blocks, run, said
 
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+PAGE = "own-model.md"
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The names that the blocks leave, and `printed`: the lines; in the folder that they ran in."""
-    printed: list[str] = []
-    names: dict[str, Any] = {
-        "__name__": "own_model",
-        "print": lambda *values: printed.append(" ".join(map(str, values))),
-    }
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
-        patch.chdir(tmp_path_factory.mktemp("own_model"))
-        for block in blocks("python"):
-            exec(compile(block, str(DOCUMENT), "exec"), names)
-        yield names | {"printed": printed}
+    with run(PAGE, tmp_path_factory.mktemp("own_model")) as names:
+        yield names
 
 
 def test_prints_what_it_says(ran: dict[str, Any]) -> None:
-    said = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(blocks("python")), flags=re.MULTILINE)
-    assert len(said) >= 7
-    assert ran["printed"] == said
+    assert len(said(PAGE)) >= 6
+    assert ran["printed"] == said(PAGE)
 
 
 @pytest.mark.parametrize("name", ["engine", "reference"])
@@ -54,7 +39,7 @@ def test_samples_agree(ran: dict[str, Any]) -> None:
 
 
 def test_quotes_the_refusal(ran: dict[str, Any]) -> None:
-    assert [quote.split() for quote in blocks("text")] == [ran["refusal"].split()]
+    assert [quote.split() for quote in blocks(PAGE, "text")] == [ran["refusal"].split()]
     assert not Path("never").exists()
 
 

@@ -36,6 +36,7 @@ FAMILIES = (
     "vqvae",
     "autoencoder_kl",
 )
+_CLASSES = (Transformer, Recurrent, WaveNet, PixelCNN, Table, VAE, VQVAE, AutoencoderKL)
 
 
 @overload
@@ -77,6 +78,11 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
         return _config_class(family)(**{name: _frozen(value) for name, value in values.items()})
     except TypeError as error:
         raise InvalidInput(f"{family} config: {error}") from error
+
+
+def is_house_model(model: Model) -> bool:
+    """Whether a model's class is one of these, and not a subclass or one of the user's own."""
+    return type(model) in _CLASSES
 
 
 def family_of(model: Model) -> str:

@@ -229,8 +229,9 @@ class Step(AutoregressiveProgram):
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
-    """The graphs that a model can have: those that take no blocks have no prefill."""
-    return tuple(name for name in GRAPH_NAMES if name != "prefill" or model.takes_blocks)
+    """The graphs that a model can have: prefill only where it takes blocks and has a cache."""
+    prefills = model.takes_blocks and len(model.cache_spec) > 0
+    return tuple(name for name in GRAPH_NAMES if name != "prefill" or prefills)
 
 
 def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:

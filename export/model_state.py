@@ -1,0 +1,161 @@
+"""What a model keeps: its tensors, as a bundle can hold them, and nothing that a call changes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ancestral.errors import ExportError
+
+_HELD = frozenset({torch.float32, torch.int64, torch.int32, torch.bool})
+
+State = Mapping[str, tuple[Any, int]]
+"""Each tensor or number of a model by its name, with the version of the tensor."""
+
+
+def check_devices(model: nn.Module) -> None:
+    """Refuse a model with tensors that have no numbers.
+
+    Raises:
+        ExportError: a parameter or a buffer is on the meta device, or has no shape yet.
+    """
+    tensors = _tensors(model)
+    empty = [name for name, tensor in tensors.items() if is_lazy(tensor) or tensor.is_meta]
+    if empty:
+        raise ExportError(
+            f"{type(model).__name__}: expected parameters and buffers that hold numbers, got "
+            f"{_some(empty)} on the meta device, or lazy: call to_empty(device='cpu') and load the "
+            f"weights; run a lazy module once"
+        )
+
+
+def check_ready(model: nn.Module) -> None:
+    """Refuse a model that a bundle cannot hold: called on the CPU, after `eval`.
+
+    Raises:
+        ExportError: a tensor of another type, no parameter at all, or a part in training mode.
+    """
+    name = type(model).__name__
+    for each, tensor in _tensors(model).items():
+        if tensor.dtype not in _HELD:
+            raise ExportError(
+                f"{name}: {each} is {str(tensor.dtype).removeprefix('torch.')}, but a bundle holds "
+                f"float32, int64, int32 and bool: {_conversion(tensor)}"
+            )
+    if next(model.parameters(), None) is None:
+        raise ExportError(
+            f"{name}: expected at least one parameter, got none: hold the numbers of the model in "
+            f"an nn.Parameter, whose type and device its cache has too"
+        )
+    training = [path or name for path, part in model.named_modules() if part.training]
+    if training:
+        raise ExportError(
+            f"{name}: expected every part in evaluation mode after model.eval(), but "
+            f"{_some(training)} is still in training mode, where dropout and batch norms change "
+            f"the numbers: `train(mode)` of your own has to set the mode that it is given"
+        )
+
+
+def check_repeatable(model: nn.Module, method: str, run: Callable[[], Sequence[Tensor]]) -> None:
+    """Refuse a method that changes the model or its arguments, or is random.
+
+    Args:
+        model: in evaluation mode.
+        method: its name.
+        run: calls it with the same arguments each time: its results, the arguments among them.
+
+    Raises:
+        ExportError: a tensor or a number of the model, or a result, is another the second time.
+            What the first call leaves (a table that is made once, say) is no change.
+    """
+    name = f"{type(model).__name__}.{method}"
+    first = [tensor.clone() for tensor in run()]
+    before = _state(model)
+    second = run()
+    after = _state(model)
+    changed = [
+        each
+        for each in sorted(before.keys() | after.keys())
+        if not _same(before.get(each), after.get(each))
+    ]
+    if changed:
+        raise ExportError(
+            f"{name} changes {_some(changed)} of the model, which a graph cannot do: what goes "
+            f"from step to step has to be an entry of cache_spec, which extend takes and returns; "
+            f"nothing else may change in evaluation mode"
+        )
+    if not all(_equal(a, b) for a, b in zip(first, second, strict=True)):
+        raise ExportError(
+            f"{name} gave other numbers when it was called again with the same arguments: in "
+            f"evaluation mode it must draw nothing at random (nn.functional.dropout needs "
+            f"training=self.training; noise is an argument), and depend on no earlier call"
+        )
+
+
+def check_kept(
+    model: nn.Module, method: str, arguments: Mapping[str, tuple[Tensor, Tensor]]
+) -> None:
+    """Refuse a method that writes into what it is passed.
+
+    Args:
+        model: whose method it is.
+        method: its name.
+        arguments: each as it was before the call, and afterwards.
+
+    Raises:
+        ExportError: one is another afterwards.
+    """
+    for name, (before, after) in arguments.items():
+        if not torch.equal(before, after):
+            raise ExportError(
+                f"{type(model).__name__}.{method} writes into {name}, which is its argument and "
+                f"used again afterwards: make a new tensor (torch.where, torch.cat, {name}.clone())"
+            )
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _state(model: nn.Module) -> State:
+    found: dict[str, tuple[Any, int]] = {}
+    for path, part in model.named_modules():
+        kept = part.__dict__ | part._parameters | part._buffers
+        for name, value in kept.items():
+            if isinstance(value, Tensor):
+                version = 0 if value.is_inference() else value._version
+                found[f"{path}.{name}".lstrip(".")] = value, version
+            elif isinstance(value, int | float):
+                found[f"{path}.{name}".lstrip(".")] = value, 0
+    return found
+
+
+def _same(before: tuple[Any, int] | None, after: tuple[Any, int] | None) -> bool:
+    if before is None or after is None or before[1] != after[1]:
+        return False
+    if isinstance(before[0], Tensor) or isinstance(after[0], Tensor):
+        return before[0] is after[0]
+    return before[0] is after[0] or bool(before[0] == after[0])
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Bit for bit, but for NaN."""
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def _conversion(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return (
+            "hold the real and the imaginary part in two float32 tensors (torch.view_as_real), "
+            "and write out the products"
+        )
+    if tensor.is_floating_point():
+        return "call model.float() before"
+    return "register it as .long() or .int()"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(map(repr, names[:3])) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,163 @@
+"""A model of one's own that cannot be exported is refused in words: what, where, and what to do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from _pytest.mark import ParameterSet
+from torch._dynamo.exc import UserError
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from ancestral.errors import ExportError
+from ancestral.export.agreement import check_agreement
+from ancestral.export.bundle import export_bundle
+from ancestral.export.contract import check_contract, check_declared
+from ancestral.export.latent_contract import check_latent_contract
+from ancestral.export.model_state import check_ready
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from tests.export import own_models
+from tests.toys import TOYS, make
+
+BEFORE_GRAPHS = {
+    "WholeEvents": r"predict takes whole events of 6 positions, but not the first 3 of them: set "
+    r"`takes_prefixes = False` .*AssertionError: all of them \(line \d+ of own_models.py, in pre",
+    "OtherPrefix": r"predict\(x\[:, :3\]\) to be predict\(x\)\[:, :3\].*`takes_prefixes = False`",
+    "OneValueOnly": r"extend\(int64 \[2, 3\].*Blocks of one value work: set `takes_blocks = False`",
+    "CountsCalls": r"predict changes 'calls' of the model.*entry of cache_spec",
+    "HiddenState": r"extend changes 'window' of the model.*entry of cache_spec",
+    "Dropout": r"predict gave other numbers .*training=self.training",
+    "DropoutInExtend": r"extend gave other numbers .*training=self.training",
+    "AlwaysTrains": r"'AlwaysTrains', 'value', 'hidden' and 2 more is still in training mode",
+    "NotDeclared": r"extend\(.*\) raised KeyError: 'window' .*dict of the entries of cache_spec",
+    "NotReturned": r"extend: expected a cache of the entries of cache_spec, \['window'\], got \[\]",
+    "OtherShape": r"cache\['window'\]: expected int64 \[2, 3\] .*, got int64 \[2, 2\]",
+    "OtherType": r"cache\['window'\]: expected int64 \[2, 3\] .*, got int32 \[2, 3\]",
+    "TakenName": r"cache_spec: 'values': expected a name that no other tensor of a step has",
+    "NoRows": r"cache_spec: 'window': expected the axes \('b', then fixed sizes\)",
+    "Method": r"cache_spec: expected a property .*, got method",
+    "Meta": r"got 'more.weight', 'more.bias' on the meta device",
+    "Complex": r"phase is complex64.*real and the imaginary part in two float32 tensors",
+    "Float64": r"scale is float64.*call model.float\(\)",
+    "NonLeaf": r"cannot be copied .*computed from its parameters",
+    "Constant": r"predict\(.*dtype.*in after: `return h @ torch.eye\(16\)`.*type of the weights",
+    "IgnoresPosition": r"expected the log-probabilities of predict, got others at position 0",
+    "FirstRowsPosition": r"at position 0.*a row began again .*for each row by itself",
+    "Late": r"got others at position 1, by .* nats: extend\(tokens, position, ...\) consumes",
+    "Leaks": r"the model sees the future: 5 of 6 outputs",
+    "WritesIntoX": r"predict writes into x",
+    "Transposed": r"predict: expected parameters float32 \[2, 6, 5\].*got float32 \[2, 5, 6\]",
+    "NoPair": r"extend: expected two things.*got float32 \[2, 1, 5\]",
+    "NoStart": r"predict\(int64 \[2, 6\], None\) raised IndexError.*a start symbol.*needs a number",
+    "NotANumber": r"predict: expected numbers, got NaN",
+    "NoData": r"data: expected a DataSpec, set in __init__, got None",
+    "DrawsItsLatents": r"encode gave other numbers .*noise is an argument",
+    "NumbersOnly": r"encode: expected \(float32 \[2, 2\], float32 \[2, 2\]\), got float32 \[2, 4\]",
+    "NoLastAxis": r"decode: expected \(float32 \[2, 6, 1\]\), got \(float32 \[2, 6\]\)",
+    "EncodesFloat": r"encode\(.*dtype.*computed in float64",
+    "NoObservation": r"observation: expected Independent",
+}
+WHILE_TRACED = {
+    "PaddedPrefix": (UserError, r"predict .*some sizes of t only.*`takes_prefixes = False`"),
+    "LoopOverPositions": (UserError, r"predict .*some sizes of t only.*`takes_prefixes = False`"),
+    "LoopOverRows": (UserError, r"predict .*some sizes of b only.*no loop over rows"),
+    "RecurrentLayer": (UserError, r"predict .*use the operators `gru` and `lstm`"),
+    "IfOnValues": (
+        GuardOnDataDependentSymNode,
+        r"predict cannot become a graph \(line \d+ of own_models.py, in predict: "
+        r"`if x.sum\(\) > 1000:`\).*torch.where instead of `if`",
+    ),
+    "SizeOfValues": (GuardOnDataDependentSymNode, r"predict .*depends on values"),
+    "ReadsNumbers": (
+        RuntimeError,
+        r"in after: `return h \* torch.from_numpy.*torch.export refuses",
+    ),
+    "NoForm": (
+        torch.onnx.OnnxExporterError,
+        r"NoForm.predict .*no form of the operator prims.bessel_j0: write it with other operators",
+    ),
+    "IfOnLatents": (GuardOnDataDependentSymNode, r"in decode: `if z.sum\(\) > 1000:`"),
+}
+
+
+DEAR = {"LoopOverPositions", "RecurrentLayer", "NoForm"}
+
+
+def _slow(name: str, dear: bool) -> ParameterSet:
+    return pytest.param(name, marks=[pytest.mark.slow] if dear else [])
+
+
+def refused(name: str, folder: Path, graph: str) -> ExportError:
+    """The refusal of a model; nothing is left where the bundle would be."""
+    model = getattr(own_models, name)()
+    graphs = (graph,) if isinstance(model, AutoregressiveModel) else None
+    with pytest.raises(ExportError) as caught:
+        export_bundle(model, folder / "never", graphs=graphs)
+    assert list(folder.iterdir()) == []
+    return caught.value
+
+
+@pytest.mark.parametrize("name", BEFORE_GRAPHS)
+def test_before_any_graph(name: str, tmp_path: Path) -> None:
+    assert_says(refused(name, tmp_path, "log_prob"), BEFORE_GRAPHS[name])
+
+
+@pytest.mark.parametrize("name", [_slow(name, name in DEAR) for name in WHILE_TRACED])
+def test_while_traced(name: str, tmp_path: Path) -> None:
+    """The exception of PyTorch is the cause, and not what is read."""
+    cause, words = WHILE_TRACED[name]
+    error = refused(name, tmp_path, "log_prob")
+    assert_says(error, words)
+    assert isinstance(error.__cause__, cause)
+    assert "TORCH_LOGS" not in str(error)
+    assert "\n" not in str(error)
+
+
+def test_rows_of_extend(tmp_path: Path) -> None:
+    error = refused("RowsInExtend", tmp_path, "step")
+    assert_says(error, r"RowsInExtend.extend .*some sizes of b only.*no loop over rows")
+    assert isinstance(error.__cause__, UserError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("MaskAsIndex", r"NonZero: TensorRT cannot build it: a boolean mask as an index"),
+        (
+            "PlainAttribute",
+            r"is not a weight of the model: it is a plain attribute.*register_buffer",
+        ),
+    ],
+)
+def test_after_translation(name: str, words: str, tmp_path: Path) -> None:
+    assert_says(refused(name, tmp_path, "log_prob"), words)
+
+
+@pytest.mark.parametrize("name", ["Sound", "MakesATableOnce"])
+def test_a_sound_model_passes(name: str) -> None:
+    held_to_contract(getattr(own_models, name)().eval())
+
+
+@pytest.mark.parametrize("toy", [_slow(toy, toy not in {"gru", "table"}) for toy in TOYS])
+def test_the_families_pass(toy: str) -> None:
+    """What is asked of a stranger's model holds for each model of the house."""
+    held_to_contract(make(toy))
+
+
+def test_a_sound_latent_model_passes() -> None:
+    model = own_models.SoundVAE().eval()
+    check_declared(model)
+    check_ready(model)
+    check_latent_contract(model)
+
+
+def held_to_contract(model: AutoregressiveModel) -> None:
+    check_declared(model)
+    check_ready(model)
+    check_contract(model)
+    check_agreement(model)
+
+
+def assert_says(error: ExportError, words: str) -> None:
+    with pytest.raises(ExportError, match=f"(?s){words}"):
+        raise error
