@@ -15,7 +15,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.export.bundle import export_bundle
 from ancestral.manifest import oldest_version
-from ancestral.tokenizer import Bytes, TextStream, Tokenizer, check_tokenizer, open_tokenizer
+from ancestral.text_stream import TextStream
+from ancestral.tokenizer import Bytes, Tokenizer
+from ancestral.tokenizer_kinds import check_tokenizer, open_tokenizer
 from tests.tamper import add_file, change_manifest, copied
 from tests.text_toys import END, PADDED, make_text, tokenizer_json
 
