@@ -46,6 +46,13 @@ def bpe(tokens: Sequence[str], merges: Sequence[Sequence[str]] = (), **fields: A
     }
 
 
+def with_dropout(rate: float) -> bytes:
+    """The byte-level tokenizer of the text toy, with a setting that makes its ids random."""
+    values = json.loads(tokenizer_json())
+    values["model"]["dropout"] = rate
+    return json.dumps(values).encode()
+
+
 def opened(values: dict[str, Any]) -> Tokenizer:
     return open_tokenizer("tokenizers", json.dumps(values).encode())
 

@@ -43,10 +43,10 @@ class Tokenizer(ABC):
     def begins_anew(self, ids: Sequence[int]) -> bool:
         """Whether these ids make the text that they make after others, but for blanks before it.
 
-        A decoder may treat the first token or the first blanks of a text in a way of its own: what
-        follows these ids is decoded rightly without those before them.
+        A decoder may treat the first token or the first blanks of a text in a way of its own. Where
+        something is left of these ids, what follows them is decoded rightly without those before.
         """
-        return bool(self.decode(ids).strip())
+        return bool(self.decode(ids))
 
     @final
     def encode(self, text: str) -> list[int]:
