@@ -105,7 +105,7 @@ def sequences(tokenizer: Tokenizer, count: int) -> Iterator[list[int]]:
 def test_parts_make_the_whole(kind: str) -> None:
     """One by one, in parts of any length, all at once."""
     tokenizer, rng = KINDS[kind], random.Random(1)
-    for ids in sequences(tokenizer, 150):
+    for ids in sequences(tokenizer, 100):
         text = tokenizer.decode(ids)
         assert "".join(told(tokenizer, ids)) == text, ids
         stream, parts, start = TextStream(tokenizer), [], 0

@@ -84,8 +84,9 @@ class Library(Tokenizer):
 
     def begins_anew(self, ids: Sequence[int]) -> bool:
         # A byte may go on with a run that began before it.
-        token = self._library.id_to_token(ids[0]) if ids else None
-        return token is not None and ids[0] not in self._bytes and super().begins_anew(ids)
+        if not ids or not 0 <= ids[0] < self._size or ids[0] in self._bytes:
+            return False
+        return self._library.id_to_token(ids[0]) is not None and super().begins_anew(ids)
 
     def _coverage(self, text: str) -> Coverage:
         encoding = self._encoding(text)
@@ -100,9 +101,10 @@ class Library(Tokenizer):
         if type(self._library.model).__name__ in {"WordLevel", "WordPiece"}:
             total = len(set(encoding.word_ids) - {None})
             return of_words(total, (text[a:b] for a, b in lost), self._unknown)
-        known = within(span for i, span in spans if i != unknown)
-        places = sorted(within(lost) - known)
-        return of_characters(text, (text[i] for i in places), self._unknown)
+        # Where a blank is put before a text, its token has the place of the first character too.
+        last = {place: i for i, (a, b) in spans for place in range(a, b)}
+        places = sorted(place for place in within(lost) if last[place] == unknown)
+        return of_characters(text, (text[place] for place in places), self._unknown)
 
     def _written(self, text: str) -> str:
         """A text as the model sees it: normalised, and without what is cut away between words."""
