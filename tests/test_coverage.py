@@ -53,6 +53,9 @@ def found(tokenizer: Tokenizer, text: str) -> tuple[Any, ...]:
         ("z a", "z", {"pre_tokenizer": METASPACE}),
         ("zab", "z", {"normalizer": PREPEND}),
         ("zzz", "zzz", {"normalizer": PREPEND}),
+        # What a tokenizer puts before a text is not the user's, even if its vocabulary lacks it.
+        ("ab", "", {"normalizer": {**PREPEND, "prepend": "▂"}}),
+        ("azb", "z", {"normalizer": {**PREPEND, "prepend": "▂"}}),
         ("a\xe9b", "", {"normalizer": NFC}),
         ("a<Ω>b", "", {"added_tokens": [END]}),
         ("aΩ<Ω>Ω", "ΩΩ", {"added_tokens": [END]}),

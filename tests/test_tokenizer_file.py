@@ -13,7 +13,7 @@ from tests.text_toys import tokenizer_json
 from tests.tokenizer_toys import bpe, document, opened, with_dropout
 
 TEXT = "the cat sat on the mat and the dog sat on the log " * 3
-TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 2}
+TRUNCATION = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 2}
 PADDING = {
     "strategy": {"Fixed": 40},
     "direction": "Right",
