@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ancestral.text_stream import TextStream
-from ancestral.tokenizer import Bytes, Tokenizer, Words
+from ancestral.tokenizer import Bytes, Tokenizer
 from tests.tokenizer_toys import DECODERS, PIECES, every_kind
 
 LOST = "\N{REPLACEMENT CHARACTER}"
@@ -152,15 +152,22 @@ def test_what_ends_broken_is_told_at_the_end() -> None:
     assert told(Bytes(), [104, broken]) == ["h", "", LOST]
 
 
-def test_little_is_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "ids", "most"),
+    [("words", [0, 1, 2] * 50, 2), ("llama", byte_ids("日" * 50), 6), ("bytes", [104] * 150, 2)],
+)
+def test_little_is_decoded_again(
+    monkeypatch: pytest.MonkeyPatch, kind: str, ids: list[int], most: int
+) -> None:
     """A push costs the same whatever came before it."""
+    implementation = type(KINDS[kind])
     counts: list[int] = []
-    decode = Words.decode
+    decode = implementation.decode
 
-    def counted(self: Words, ids: list[int]) -> str:
-        counts.append(len(ids))
-        return decode(self, ids)
+    def counted(self: Tokenizer, some: list[int]) -> str:
+        counts.append(len(some))
+        return decode(self, some)
 
-    monkeypatch.setattr(Words, "decode", counted)
-    told(KINDS["words"], [0, 1, 2] * 100)
-    assert max(counts) == 2
+    monkeypatch.setattr(implementation, "decode", counted)
+    told(KINDS[kind], ids)
+    assert max(counts) == most

@@ -9,7 +9,7 @@ from ancestral.coverage import Coverage, Symbols, of_characters, of_words, withi
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.tokenizer import Tokenizer
 from ancestral.tokenizer_file import (
-    falls_back_to_bytes,
+    decodes_with,
     read_document,
     settled,
     shared_ids,
@@ -49,7 +49,9 @@ class Library(Tokenizer):
         vocabulary = self._library.get_vocab(with_added_tokens=True)
         self._size = max(vocabulary.values(), default=-1) + 1
         self._shared = shared_ids(document)
-        joins = falls_back_to_bytes(document)
+        # Metaspace drops its signs from the first token, which a run of bytes is as a whole.
+        self._runs_are_whole = decodes_with(document, "Metaspace")
+        joins = decodes_with(document, "ByteFallback")
         self._bytes = {i for token, i in vocabulary.items() if joins and byte_of(token) is not None}
         self._unknown = unknown_token(document)
         self._symbols = Symbols(vocabulary, document["model"], self._written)
@@ -83,8 +85,9 @@ class Library(Tokenizer):
         return " ".join(tokens) if decoder is None else str(decoder.decode(tokens))
 
     def begins_anew(self, ids: Sequence[int]) -> bool:
-        # A byte may go on with a run that began before it.
-        if not ids or not 0 <= ids[0] < self._size or ids[0] in self._bytes:
+        if not ids or not 0 <= ids[0] < self._size:
+            return False
+        if self._runs_are_whole and ids[0] in self._bytes:
             return False
         return self._library.id_to_token(ids[0]) is not None and super().begins_anew(ids)
 

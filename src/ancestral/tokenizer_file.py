@@ -94,9 +94,9 @@ def unknown_token(document: Document) -> str | None:
     return None if token is None else str(token)
 
 
-def falls_back_to_bytes(document: Document) -> bool:
-    """Whether the decoder joins tokens <0xNN> to the characters that their bytes make."""
-    return _has(document.get("decoder"), "ByteFallback")
+def decodes_with(document: Document, kind: str) -> bool:
+    """Whether a decoder of this kind is among those of a tokenizer.json, ByteFallback say."""
+    return _has(document.get("decoder"), kind)
 
 
 def _has(decoder: Any, kind: str) -> bool:
