@@ -1,4 +1,4 @@
-"""Text to ids and back: bytes, words, the tokenizers library; and half characters held back."""
+"""Text to ids and back: bytes, words, the tokenizers library."""
 
 import json
 import sys
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ancestral.bundle import Bundle
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.export.bundle import export_bundle
 from ancestral.manifest import oldest_version
-from ancestral.tokenizer import Bytes, TextStream, Tokenizer, check_tokenizer, open_tokenizer
+from ancestral.tokenizer import Tokenizer
+from ancestral.tokenizer_kinds import check_tokenizer, open_tokenizer
 from tests.tamper import add_file, change_manifest, copied
 from tests.text_toys import END, PADDED, make_text, tokenizer_json
+from tests.tokenizer_toys import PIECES, with_bytes
 
 WORDS = b"the\ncat\nsat\n"
 TEXT = "naïve café 😀 \u0928\u092e\u0938\u094d\u0924\u0947"
@@ -26,29 +26,6 @@ TEXT = "naïve café 😀 \u0928\u092e\u0938\u094d\u0924\u0947"
 @pytest.fixture(scope="module")
 def library() -> Tokenizer:
     return open_tokenizer("tokenizers", tokenizer_json())
-
-
-@pytest.fixture(scope="module")
-def llama() -> Tokenizer:
-    """As Llama's: blanks as a sign of their own, bytes for what the vocabulary lacks."""
-    from tokenizers import Tokenizer as Library
-    from tokenizers import decoders, models, normalizers
-
-    pieces = [("<unk>", 0.0), *((f"<0x{i:02X}>", -20.0) for i in range(256))]
-    pieces += [(piece, -3.0) for piece in ("▁", "▁the", "▁cat", "na", "s", "a", "t", "n", "v", "e")]
-    made = Library(models.Unigram(pieces, unk_id=0, byte_fallback=True))
-    made.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    made.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    return open_tokenizer("tokenizers", made.to_str().encode())
 
 
 def test_bytes() -> None:
@@ -60,7 +37,8 @@ def test_bytes() -> None:
 
 def test_words() -> None:
     tokenizer = open_tokenizer("words", WORDS)
-    assert open_tokenizer("words", WORDS.replace(b"\n", b"\r\n")).encode("the sat") == [0, 2]
+    for table in (WORDS.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + WORDS):
+        assert open_tokenizer("words", table).encode("the sat") == [0, 2]
     assert tokenizer.size == 3
     assert tokenizer.encode(" the cat\n the  sat ") == [0, 1, 0, 2]
     assert tokenizer.decode([1, 0, 7, 2]) == "cat the sat"
@@ -97,7 +75,7 @@ def test_library(library: Tokenizer) -> None:
     assert ids.count(0) == 1
     assert library.decode(ids) == "the cat sat on the mat" + END
     assert library.decode(library.encode(TEXT)) == TEXT
-    assert library.decode([*library.encode("cat"), library.size + 1]) == "cat"
+    assert library.decode([-1, *library.encode("cat"), library.size + 1, 2**40]) == "cat"
 
 
 @pytest.mark.parametrize("content", [b"{}", b"no JSON", b"\xff", b'{"model": 3}'])
@@ -123,44 +101,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_tokenizer("words", WORDS).size == 3
 
 
-def told(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    stream = TextStream(tokenizer)
-    return [*(stream.push([i]) for i in ids), stream.finish()]
-
-
-def test_no_half_character_is_told(library: Tokenizer, llama: Tokenizer) -> None:
-    text = "a 😀 café"
-    for tokenizer in (library, llama, Bytes()):
-        ids = tokenizer.encode(text)
-        parts = told(tokenizer, ids)
-        assert "".join(parts) == text
-        assert not any("\N{REPLACEMENT CHARACTER}" in part for part in parts)
-        # The four bytes of the face come as several tokens and are told at once.
-        assert len(ids) > len([part for part in parts if part])
-        assert parts[-1] == ""
-
-
-def test_blanks_between_parts(llama: Tokenizer) -> None:
-    """A decoder that strips the first blank would strip that of every part."""
-    assert "".join(told(llama, llama.encode("the cat sat"))) == "the cat sat"
-    table = open_tokenizer("words", WORDS)
-    assert told(table, [0, 1, 2])[:3] == ["the", " cat", " sat"]
-
-
-@given(ids=st.lists(st.integers(0, 295), max_size=30))
-@settings(max_examples=60, deadline=None)
-def test_parts_make_the_whole(library: Tokenizer, ids: list[int]) -> None:
-    """Of any ids, broken characters too."""
-    assert "".join(told(library, ids)) == library.decode(ids)
-    assert "".join(told(Bytes(), ids)) == Bytes().decode(ids)
-
-
-def test_what_ends_broken_is_told_at_the_end() -> None:
-    broken = "é".encode()[0]
-    assert told(Bytes(), [104, broken]) == ["h", "", "\N{REPLACEMENT CHARACTER}"]
-
-
-def test_size_by_json_is_the_librarys(library: Tokenizer, llama: Tokenizer) -> None:
+def test_size_by_json_is_the_librarys(library: Tokenizer) -> None:
     check_tokenizer("tokenizers", tokenizer_json(), library.size)
     with pytest.raises(InvalidInput, match=r"expected ids below 289.*up to 289"):
         check_tokenizer("tokenizers", tokenizer_json(), library.size - 1)
@@ -168,7 +109,7 @@ def test_size_by_json_is_the_librarys(library: Tokenizer, llama: Tokenizer) -> N
     added["added_tokens"].append({**added["added_tokens"][0], "id": 400, "content": "<far>"})
     with pytest.raises(InvalidInput, match="up to 400"):
         check_tokenizer("tokenizers", json.dumps(added).encode(), 300)
-    assert llama.size == 267
+    assert with_bytes("llama").size == 257 + len(PIECES)
     check_tokenizer("words", WORDS, 3)
     with pytest.raises(InvalidInput, match=r"vocab\.txt: expected ids below 2"):
         check_tokenizer("words", WORDS, 2)

@@ -17,7 +17,8 @@ from ancestral.errors import BundleError, InvalidInput
 from ancestral.hashes import HashMemory, fingerprint
 from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.onnx_file import external_locations
-from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, check_tokenizer, open_tokenizer
+from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, TokenizerKind
+from ancestral.tokenizer_kinds import check_tokenizer, open_tokenizer, unused_settings
 
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 2**26
@@ -123,8 +124,20 @@ class Bundle:
         kind = self.manifest.data.tokenizer
         if kind is None:
             raise InvalidInput(f"{self.path}: expected a tokenizer, got none: give ids, no text")
+        return open_tokenizer(kind, self._tokenizer_file(kind))
+
+    def unused_tokenizer_settings(self) -> list[str]:
+        """Settings of the tokenizer's file that are switched off: dropout, truncation, padding.
+
+        Raises:
+            BundleError: its file has changed since the bundle was opened.
+        """
+        kind = self.manifest.data.tokenizer
+        return [] if kind is None else unused_settings(kind, self._tokenizer_file(kind))
+
+    def _tokenizer_file(self, kind: TokenizerKind) -> bytes:
         name = TOKENIZER_FILES.get(kind)
-        return open_tokenizer(kind, b"" if name is None else self.file(name).read_bytes())
+        return b"" if name is None else self.file(name).read_bytes()
 
     @property
     def weights_file(self) -> Path:

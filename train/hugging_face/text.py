@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.tokenizer import TOKENIZER_FILES, TokenizerKind, check_tokenizer
+from ancestral.tokenizer import TOKENIZER_FILES, TokenizerKind
+from ancestral.tokenizer_kinds import check_tokenizer
 from ancestral.train.hugging_face.json_object import read_object
 
 _TOKENIZER_CONFIG, _GENERATION_CONFIG = "tokenizer_config.json", "generation_config.json"

@@ -10,6 +10,7 @@ import typer
 
 from ancestral.cli.interrupted import finished
 from ancestral.cli.output import check_target, say
+from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -123,14 +124,14 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
 
 def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
     """The prompts as ids, in the order: --prompt, the lines of --prompts, --prompt-ids."""
-    texts = list(prompts.texts)
+    texts = [without_mark(text, "--prompt") for text in prompts.texts]
     if prompts.file is not None:
-        texts += _lines(prompts.file)
+        texts += read_lines(prompts.file, "--prompts")
     if texts and tokenizer is None:
         raise InvalidInput(
             "--prompt: the bundle has no tokenizer: expected ids, by --prompt-ids '1 2 3'"
         )
-    found = [] if tokenizer is None else [tokenizer.encode(text) for text in texts]
+    found = [] if tokenizer is None else encode_texts(tokenizer, texts, "prompt")
     for text in prompts.ids:
         if not all(part.isdecimal() and part.isascii() for part in text.split()):
             raise InvalidInput(
@@ -143,18 +144,6 @@ def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
     return found
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file; one that is empty is an empty prompt."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"--prompts: expected UTF-8 in {path}, got {error}") from error
-    except OSError as error:
-        raise InvalidInput(f"--prompts: expected a text file, got {error}") from error
-    lines = text.removesuffix("\n").split("\n") if text else []
-    return [line.removesuffix("\r") for line in lines]
-
-
 def _stops(stops: Sequence[str], tokenizer: "Tokenizer | None") -> tuple[int, ...] | None:
     """The stop tokens; None leaves them to the bundle."""
     return tuple(_stop(text, tokenizer) for text in stops) if stops else None
@@ -165,7 +154,12 @@ def _stop(text: str, tokenizer: "Tokenizer | None") -> int:
         return int(text)
     if tokenizer is None:
         raise InvalidInput(f"--stop: the bundle has no tokenizer: expected an id, got {text!r}")
-    ids = tokenizer.encode(text)
+    lost, ids = tokenizer.coverage(text), tokenizer.encode(text)
+    if lost.unknown:
+        raise InvalidInput(
+            f"--stop: expected an id, or text of one token, got {text!r}: {lost.unknown} of its "
+            f"{lost.total} {lost.unit} are not in the vocabulary"
+        )
     if len(ids) != 1:
         raise InvalidInput(
             f"--stop: expected an id, or text of one token, got {text!r}, which is {len(ids)}: "

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ancestral.cli.arrays import npz
 from ancestral.files import write_atomically
-from ancestral.tokenizer import TextStream, Tokenizer
+from ancestral.text_stream import TextStream
+from ancestral.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from ancestral.engine import Generated

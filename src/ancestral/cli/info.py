@@ -46,6 +46,7 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         "kind": manifest.kind,
         "dtype": manifest.dtype,
         "data": manifest.data.model_dump(mode="json"),
+        "tokenizer_off": bundle.unused_tokenizer_settings(),
         "label_prior": manifest.label_prior,
         "first_position": manifest.first_position,
         "latent": None if latent is None else latent.model_dump(mode="json"),
@@ -108,7 +109,7 @@ def _show(document: dict[str, Any], state: str) -> None:
         ("kind", f"{document['kind']}, {document['dtype']}, format {document['format_version']}"),
         ("data", f"{data['name']}: events {data['event_shape']} of {data['levels']} levels"),
         ("labels", _labels(document)),
-        ("text", _text(data)),
+        ("text", _text(data, document["tokenizer_off"])),
         ("parameters", f"{document['parameters']:,}"),
         *_positions(document),
         _memory(document),
@@ -140,12 +141,14 @@ def _labels(document: dict[str, Any]) -> str:
     return "none" if classes is None else f"0 .. {classes - 1}"
 
 
-def _text(data: dict[str, Any]) -> str:
-    """The tokenizer, and what ends a text."""
+def _text(data: dict[str, Any], off: list[str]) -> str:
+    """The tokenizer, what ends a text, and the settings of the tokenizer that are not used."""
     if data["tokenizer"] is None:
         return "no"
     stop = " and ".join(map(str, data.get("stop", ())))
-    return f"{data['tokenizer']}{f', ends at {stop}' if stop else ''}"
+    ends = f", ends at {stop}" if stop else ""
+    unused = f"; switched off: {', '.join(off)}" if off else ""
+    return f"{data['tokenizer']}{ends}{unused}"
 
 
 def _positions(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ancestral.cli.output import say
+from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -117,18 +118,14 @@ def _sequence(
         raise InvalidInput(
             f"--text: {engine.bundle.path} has no tokenizer: expected ids, by --ids FILE.npy"
         )
-    try:
-        content = source.text.read_bytes()
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"--text: expected UTF-8 in {source.text}, got {error}") from error
-    except OSError as error:
-        raise InvalidInput(f"--text: expected a text file, got {error}") from error
+    text = read_text(source.text, "--text")
     tokenizer = engine.tokenizer()
-    ids = tokenizer.encode(text)
+    (ids,) = encode_texts(tokenizer, [text], f"--text {source.text}")
     if not ids:
-        raise InvalidInput(f"--text: expected a text, got none: {source.text} is empty")
-    return np.array(ids, np.int64), len(content), tokenizer.decode(ids) == text
+        raise InvalidInput(
+            f"--text: expected a text, got none: {source.text} is empty, or has blanks only"
+        )
+    return np.array(ids, np.int64), len(text.encode()), tokenizer.decode(ids) == text
 
 
 def _numbers(found: "TextLikelihood") -> "dict[str, NDArray[Any]]":

@@ -1,0 +1,118 @@
+"""Text that a user passes to a command: read from a file, encoded, and what is lost by it said."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ancestral.cli.output import say
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ancestral.coverage import Coverage
+    from ancestral.tokenizer import Tokenizer
+
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_CONVERT = "convert the file, by iconv -f UTF-16 -t UTF-8 say"
+_NAMED = 5
+"""Texts that a line on standard error names by their numbers."""
+
+
+def read_text(path: Path, option: str) -> str:
+    """The text of a file of UTF-8; a byte order mark before it is dropped, and said.
+
+    Raises:
+        InvalidInput: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if content.startswith(_UTF_16):
+            raise InvalidInput(
+                f"{option}: expected UTF-8 in {path}, got UTF-16 by its first bytes: {_CONVERT}"
+            ) from error
+        raise InvalidInput(
+            f"{option}: expected UTF-8 in {path}, got {error}: was it written in another encoding?"
+        ) from error
+    except OSError as error:
+        raise InvalidInput(f"{option}: expected a text file, got {error}") from error
+    # Every second byte of Latin text in UTF-16 is 0, which is a character of UTF-8 too.
+    if 3 * text.count("\0") > len(text):
+        raise InvalidInput(
+            f"{option}: expected UTF-8 in {path}, got {text.count(chr(0)):,} characters of "
+            f"{len(text):,} that are NUL, as in UTF-16: {_CONVERT}"
+        )
+    return without_mark(text, f"{option} {path}")
+
+
+def read_lines(path: Path, option: str) -> list[str]:
+    """The lines of such a file, which end as on Unix, on Windows or on old Macs.
+
+    Raises:
+        InvalidInput: as by `read_text`.
+    """
+    lines = re.split(r"\r\n|\n|\r", read_text(path, option))
+    return lines if lines[-1] else lines[:-1]
+
+
+def without_mark(text: str, place: str) -> str:
+    """A text without the byte order mark before it; that it is dropped is said."""
+    if not text.startswith(_MARK):
+        return text
+    say(f"{place}: a byte order mark (U+FEFF) stands before the text; it is left out")
+    return text.removeprefix(_MARK)
+
+
+def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], name: str) -> list[list[int]]:
+    """The ids of texts; how much of them the vocabulary lacks is said.
+
+    Args:
+        tokenizer: of the bundle.
+        texts: which are numbered from 0 where there are several.
+        name: what one of them is called.
+
+    Raises:
+        InvalidInput: nothing of a text is in the vocabulary, or it is no Unicode text.
+    """
+    names = [f"{name} {i}" if len(texts) > 1 else name for i in range(len(texts))]
+    found = [_coverage(tokenizer, *each) for each in zip(texts, names, strict=True)]
+    places = [i for i, each in enumerate(found) if each.unknown]
+    if places:
+        say(_lost(name, [found[i] for i in places], places if len(texts) > 1 else []))
+    return [tokenizer.encode(text) for text in texts]
+
+
+def _coverage(tokenizer: "Tokenizer", text: str, place: str) -> "Coverage":
+    try:
+        found = tokenizer.coverage(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{place}: {error}") from error
+    if found.nothing:
+        raise InvalidInput(
+            f"{place}: expected text that the vocabulary knows, got {found.total} {found.unit} of "
+            f"which it has none{_examples(found.examples)}: is it text of another language or "
+            f"script than the model's?"
+        )
+    return found
+
+
+def _lost(name: str, found: "Sequence[Coverage]", places: Sequence[int]) -> str:
+    """What of texts is unknown, one line for all of them."""
+    unknown = sum(each.unknown for each in found)
+    total = sum(each.total for each in found)
+    examples = list(dict.fromkeys(text for each in found for text in each.examples))
+    numbers = ", ".join(map(str, places[:_NAMED]))
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    where = f"{name}s {numbers}{more}" if len(places) > 1 else " ".join([name, *map(str, places)])
+    read_as = found[0].read_as
+    lost = "are left out" if read_as is None else f"are read as {read_as}"
+    return (
+        f"{where}: {unknown:,} of {total:,} {found[0].unit} are not in the vocabulary and "
+        f"{lost}{_examples(examples[:_NAMED])}"
+    )
+
+
+def _examples(texts: Sequence[str]) -> str:
+    return f": {', '.join(map(repr, texts))}" if texts else ""

@@ -1,0 +1,113 @@
+"""A tokenizer.json read as JSON, without the library: its largest id, and settings for training.
+
+A file may hold settings that are meant for training or for batches of equal length. They would make
+the ids of a text random, or cut and pad them; they are switched off before the library reads the
+file. The file itself stays as it is.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ancestral.errors import InvalidInput
+
+Document = Mapping[str, Any]
+"""A tokenizer.json whose model is an object."""
+
+
+def read_document(content: bytes) -> Document:
+    """The JSON of a tokenizer.json.
+
+    Raises:
+        InvalidInput: the content is not JSON, or has no model.
+    """
+    try:
+        document = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _refused(error) from error
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        raise _refused("no object with a model")
+    return document
+
+
+def number_of_ids(document: Document) -> int:
+    """The largest id of a tokenizer.json, and one.
+
+    Raises:
+        InvalidInput: the model has no vocabulary.
+    """
+    try:
+        vocabulary = document["model"]["vocab"]
+        # Unigram models have a list of pieces in the order of their ids, others a table.
+        ids = list(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
+        ids += [token["id"] for token in document.get("added_tokens") or []]
+        return 1 + max(map(int, ids), default=-1)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(repr(error)) from error
+
+
+def switched_off(document: Document) -> list[str]:
+    """The settings that are not used, in words; none where the file has none of them.
+
+    >>> switched_off({"model": {"dropout": 0.3}, "padding": None})
+    ['dropout 0.3']
+    """
+    model = document["model"]
+    found = [f"{name} {model[name]}" for name in ("dropout", "alpha") if model.get(name)]
+    return found + [name for name in ("truncation", "padding") if document.get(name)]
+
+
+def settled(document: Document) -> Document:
+    """The same tokenizer without these settings: a text always has the same ids, and all of them.
+
+    BPE's dropout skips merges at random. alpha and nbest_size are how the library names the
+    sampling of a Unigram model's pieces; its versions up to 0.23 do not read them from a file.
+    """
+    model = dict(document["model"]) | {"dropout": None}
+    for name in ("alpha", "nbest_size"):
+        model.pop(name, None)
+    return {**document, "model": model, "truncation": None, "padding": None}
+
+
+def shared_ids(document: Document) -> dict[int, str]:
+    """Ids that several tokens of the vocabulary have, each with the first token of the file.
+
+    The library decodes such an id as any one of them, another one each time that it opens the file.
+    """
+    vocabulary = document["model"].get("vocab")
+    first: dict[int, str] = {}
+    shared: dict[int, str] = {}
+    for token, i in vocabulary.items() if isinstance(vocabulary, dict) else ():
+        if first.setdefault(i, token) != token:
+            shared[i] = first[i]
+    return shared
+
+
+def unknown_token(document: Document) -> str | None:
+    """The token that stands for what the vocabulary lacks; None where there is none."""
+    model = document["model"]
+    # Unigram models have a list of pieces and name the unknown one by its place.
+    if isinstance(model.get("vocab"), list):
+        place = model.get("unk_id")
+        return None if place is None else str(model["vocab"][place][0])
+    token = model.get("unk_token")
+    return None if token is None else str(token)
+
+
+def decodes_with(document: Document, kind: str) -> bool:
+    """Whether a decoder of this kind is among those of a tokenizer.json, ByteFallback say."""
+    return _has(document.get("decoder"), kind)
+
+
+def _has(decoder: Any, kind: str) -> bool:
+    if not isinstance(decoder, dict):
+        return False
+    return decoder.get("type") == kind or any(
+        _has(part, kind) for part in decoder.get("decoders") or []
+    )
+
+
+def _refused(reason: object) -> InvalidInput:
+    return InvalidInput(
+        f"tokenizer.json: expected JSON with a model and its vocab, got {reason}: fetch it anew"
+    )

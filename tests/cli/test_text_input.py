@@ -1,0 +1,197 @@
+"""Texts as users have them: marks, line ends, encodings, and what a vocabulary lacks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ancestral.cli.text_input import read_lines
+from ancestral.errors import InvalidInput
+from tests.tamper import add_file, copied
+from tests.tokenizer_toys import bpe, document, with_dropout
+
+from .conftest import Bundles, Cli, refused
+
+TEXT = "the cat sat on the mat and the dog sat on the log " * 2
+MARK = b"\xef\xbb\xbf"
+SAID = "a byte order mark (U+FEFF) stands before the text; it is left out"
+
+
+@pytest.fixture
+def bundle(bundles: Bundles) -> Path:
+    return bundles("text")
+
+
+def retold(bundle: Path, folder: Path, content: bytes) -> Path:
+    """A copy of a bundle of text with another tokenizer.json."""
+    copy = copied(bundle, folder)
+    add_file(copy, "tokenizer.json", content, tokenizer="tokenizers")
+    return copy
+
+
+@pytest.fixture
+def letters(bundle: Path, tmp_path: Path) -> Path:
+    """A vocabulary of a few letters without an unknown token: others vanish."""
+    return retold(
+        bundle, tmp_path, json.dumps(document(bpe(list("abc "), fuse_unk=False))).encode()
+    )
+
+
+@pytest.fixture
+def words(bundles: Bundles, tmp_path: Path) -> Path:
+    copy = copied(bundles("llama"), tmp_path)
+    add_file(copy, "vocab.txt", b"the\ncat\nsat\n<unk>\n", tokenizer="words")
+    return copy
+
+
+def lines(text: str) -> list[str]:
+    """What is said, but the last line, which sums up, and warnings of the terminal."""
+    return text.splitlines()[:-1]
+
+
+def test_info_says_what_is_off(cli: Cli, bundle: Path, bundles: Bundles, tmp_path: Path) -> None:
+    """The file of the bundle stays as it is."""
+    copy = retold(bundle, tmp_path, with_dropout(0.3))
+    settings = ["dropout 0.3", "truncation", "padding"]
+    shown = cli("info", "--check", copy)
+    assert shown.code == 0, shown.err
+    assert f"tokenizers, ends at 0; switched off: {', '.join(settings)}\n" in shown.out
+    assert json.loads(cli("info", copy, "--json").out)["tokenizer_off"] == settings
+    assert (copy / "tokenizer.json").read_bytes() == with_dropout(0.3)
+    assert json.loads(cli("info", bundles("llama"), "--json").out)["tokenizer_off"] == []
+
+
+def test_nothing_is_random(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    copy = retold(bundle, tmp_path, with_dropout(0.3))
+    (tmp_path / "text.txt").write_text(TEXT)
+    expected = cli("log-prob", bundle, "--text", tmp_path / "text.txt")
+    assert expected.code == 0, expected.err
+    assert cli("log-prob", copy, "--text", tmp_path / "text.txt").out == expected.out
+    options = ("--prompt", "the cat sat on", "--max-new", 4)
+    assert cli("sample", copy, *options).out == cli("sample", bundle, *options).out
+
+
+def test_characters_that_vanish_are_counted(cli: Cli, letters: Path, tmp_path: Path) -> None:
+    result = cli("sample", letters, "--prompt", "ab日c本日", "--max-new", 2)
+    assert result.code == 0, result.err
+    assert lines(result.err) == [
+        "prompt: 3 of 6 characters are not in the vocabulary and are left out: '日', '本'"
+    ]
+    (tmp_path / "prompts.txt").write_text("abc\nazb\nxya\nab\n")
+    result = cli("sample", letters, "--prompts", tmp_path / "prompts.txt", "--max-new", 2)
+    assert lines(result.err) == [
+        "prompts 1, 2: 3 of 6 characters are not in the vocabulary and are left out: 'z', 'x', 'y'"
+    ]
+    (tmp_path / "text.txt").write_text("abc abd")
+    result = cli("log-prob", letters, "--text", tmp_path / "text.txt")
+    assert result.code == 0, result.err
+    assert "1 of 7 characters are not in the vocabulary and are left out: 'd'" in result.err
+    assert "they do not give this text back" in result.out
+    assert cli("sample", letters, "--prompt", "abc").err.count("\n") == 1
+
+
+def test_unknown_words_are_counted(cli: Cli, words: Path, tmp_path: Path) -> None:
+    result = cli("sample", words, "--prompt", "the dog", "--prompt", "cat", "--max-new", 1)
+    assert result.code == 0, result.err
+    assert lines(result.err) == [
+        "prompt 0: 1 of 2 words are not in the vocabulary and are read as <unk>: 'dog'"
+    ]
+    (tmp_path / "text.txt").write_text("the dog sat")
+    result = cli("log-prob", words, "--text", tmp_path / "text.txt")
+    assert "1 of 3 words are not in the vocabulary and are read as <unk>: 'dog'" in result.err
+    refused(cli("sample", words, "--prompt", "dog fox"), "prompt: ", "2 words of which it has none")
+
+
+def test_nothing_known_is_refused(cli: Cli, letters: Path, tmp_path: Path) -> None:
+    """Before anything is drawn, by the number of the prompt."""
+    refused(cli("sample", letters, "--prompt", "日 本"), "prompt: ", "got 3 characters of which")
+    options = ("--prompt", "abc", "--prompt", "xyz")
+    refused(cli("sample", letters, *options), "prompt 1: ", "got 3 characters", "'x', 'y', 'z'")
+    (tmp_path / "text.txt").write_text("日本")
+    refused(cli("log-prob", letters, "--text", tmp_path / "text.txt"), "--text", "2 characters")
+    refused(cli("sample", letters, "--prompt", "a", "--stop", "日"), "--stop", "1 of its 1 char")
+    refused(cli("sample", letters, "--prompt", "a", "--stop", "日b"), "--stop", "1 of its 2 char")
+    assert cli("sample", letters, "--prompt", "", "--max-new", 1).code == 0
+
+
+def test_an_unknown_word_of_a_table_without_one(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
+    copy = copied(bundles("llama"), tmp_path)
+    add_file(copy, "vocab.txt", b"the\ncat\n", tokenizer="words")
+    options = ("--prompt", "the", "--prompt", "the dog")
+    refused(cli("sample", copy, *options), "prompt 1: text: expected words of the table", "'dog'")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [b"", MARK])
+@pytest.mark.parametrize(
+    "prompts", [["café", "", "the dog"], ["a"], ["", ""], ["a\u2028b\x0b", "\ufeffb"]]
+)
+def test_marks_and_line_ends(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, prompts: list[str], mark: bytes, end: str
+) -> None:
+    """The same prompts, whichever system wrote the file; a mark is dropped, and said."""
+    file = tmp_path / "prompts.txt"
+    for last in ("", end) if prompts[-1] else (end,):
+        file.write_bytes(mark + (end.join(prompts) + last).encode())
+        assert read_lines(file, "--prompts") == prompts
+        assert capsys.readouterr().err == (f"--prompts {file}: {SAID}\n" if mark else "")
+
+
+def test_a_file_of_windows(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(MARK + "café\r\nthe dog\r\n".encode())
+    result = cli("sample", bundle, "--prompts", file, "--max-new", 1)
+    assert result.code == 0, result.err
+    assert lines(result.err) == [f"--prompts {file}: {SAID}"]
+    plain = cli("sample", bundle, "--prompt", "café", "--prompt", "the dog", "--max-new", 1)
+    assert result.out == plain.out
+
+
+def test_marks_of_prompts_and_texts(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    plain = cli("sample", bundle, "--prompt", "the cat", "--max-new", 2)
+    marked = cli("sample", bundle, "--prompt", "\ufeffthe cat", "--max-new", 2)
+    assert marked.out == plain.out
+    assert lines(marked.err) == [f"--prompt: {SAID}"]
+    file = tmp_path / "text.txt"
+    file.write_bytes(TEXT.encode())
+    plain = cli("log-prob", bundle, "--text", file)
+    file.write_bytes(MARK + TEXT.encode())
+    marked = cli("log-prob", bundle, "--text", file)
+    assert marked.out == plain.out
+    assert f"{file}: {SAID}" in marked.err
+    # Elsewhere it is a character like others, and line ends of a text are its own.
+    file.write_bytes(b"the" + MARK + b"cat\r\n")
+    assert "of 11 bytes" in cli("log-prob", bundle, "--text", file).out
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("the cat\n".encode("utf-16"), "got UTF-16 by its first bytes: convert the file"),
+        (b"\xfe\xff" + "the cat\n".encode("utf-16-be"), "got UTF-16 by its first bytes"),
+        ("the cat\n".encode("utf-16-le"), "got 8 characters of 16 that are NUL, as in UTF-16"),
+        ("日本\n".encode("utf-16"), "got UTF-16"),
+        ("the cat\n".encode("utf-32"), "got UTF-16"),
+        (b"caf\xe9\n", "can't decode byte 0xe9 in position 3"),
+        (MARK + b"caf\xe9\n", "can't decode byte 0xe9 in position 6"),
+    ],
+)
+def test_other_encodings(tmp_path: Path, content: bytes, sentence: str) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"^--prompts: expected UTF-8 in .*{sentence}"):
+        read_lines(file, "--prompts")
+
+
+@pytest.mark.parametrize("command", [("sample", "--prompts"), ("log-prob", "--text")])
+def test_files_that_are_no_text(
+    cli: Cli, bundle: Path, tmp_path: Path, command: tuple[str, str]
+) -> None:
+    """One sentence; a file that is empty, but for a mark, too."""
+    name, option = command
+    file = tmp_path / "text.txt"
+    for content, words in (("the".encode("utf-16"), "got UTF-16"), (MARK, "got none")):
+        file.write_bytes(content)
+        result = cli(name, bundle, option, file)
+        refused(result, option, str(file), words)
+        assert len(result.err.splitlines()) == 1 + (content == MARK)
