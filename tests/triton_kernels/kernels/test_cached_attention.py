@@ -9,7 +9,7 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.cached_attention import cached_attention_reference
 from ancestral.triton_kernels.checks import FLOATS
-from tests.triton_kernels.kernels.compare import assert_near, far
+from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 
 pytestmark = pytest.mark.kernels
 SHAPES = {
@@ -97,11 +97,7 @@ def test_step(device: torch.device, name: str, dtype: torch.dtype) -> None:
         assert torch.equal(cache.nan_to_num(7.0), old.nan_to_num(7.0)), "one slot is written"
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [pytest.param(each, marks=[pytest.mark.slow] * (each == torch.float16)) for each in FLOATS],
-    ids=str,
-)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize(("heads", "g"), [(2, 2), (4, 1)], ids=["one head", "group"])
 def test_split(device: torch.device, dtype: torch.dtype, heads: int, g: int) -> None:
     """A cache long enough to be split; rows in the first, the middle and the last split."""
