@@ -4,17 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Two processes, one thread each: models this small lose by sharing work. In the order of the files: by
-# the number of tests, as xdist would, the few that take long come last and one process waits.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, one thread each: models this small lose by sharing work. In the order of the files,
+# which tests/conftest.py makes: by the number of tests, as xdist would, the few that take long come
+# last and one process waits. Bytecode is kept, whatever the environment says: otherwise each process
+# compiles every module and every test again, half of the time that it takes to collect them.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
+  $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Triton decides when a kernel is defined whether it interprets: these tests have their own process.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
-# Where those stand that are not slow; the file that takes longest first.
+# Where those stand that are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels tests/benchmarks/test_gpu_rehearsal.py
+
+OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 DNNL_MAX_CPU_ISA=SSE41
+# Tests that compare numbers which PyTorch computes; the others read files, words and options.
+COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models tests/train \
+  tests/triton_kernels
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all checks gpu bench kernels-table clean
+.PHONY: help install demo test test-all test-old-processor checks gpu bench kernels-table clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -53,6 +61,12 @@ test: checks ## every check: the above, then the tests but the slow ones
 test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
 	$(PYTEST) -m "not gpu and not kernels" --cov --cov-report=term
 	$(INTERPRETED) -m kernels
+	@$(MAKE) --no-print-directory test-old-processor
+
+# PyTorch and its libraries choose instructions by the processor, and by these variables. ONNX Runtime
+# has no such switch.
+test-old-processor: $(STAMP) ## the tests that compute, as on a processor with SSE 4.2 only
+	$(OLD_PROCESSOR) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
 
 # An image with PyTorch for CUDA is taken as it is: nothing is installed there.
 gpu: ## prove and measure on a CUDA GPU; without one, rehearse: make GPU='--parts steps' gpu

@@ -1,8 +1,8 @@
 """A model of float32 computed in float64, with each weight widened where it is used.
 
-The numbers are those of `copy.deepcopy(model).double()`, without its memory: bit for bit, but for
-products with a large weight, which are computed piece by piece: a BLAS may sum in another order
-where a matrix has fewer columns, and then float64 differs in its last bits.
+The numbers are those of `copy.deepcopy(model).double()`, without its memory. The weights are the
+same bits; results may differ in the last bits of float64: a BLAS may sum in another order where a
+matrix has fewer columns (large weights are multiplied piece by piece) or is elsewhere in memory.
 """
 
 import inspect

@@ -37,8 +37,11 @@ wavenet: columns first. table: in a random order.
 
 Their event spaces can be enumerated: 2 x 3^9 events at most.
 """
-SECOND = ("channels",)
-"""Toys whose export is dear, and whose family and graphs another toy has: for the slow tests."""
+SECOND = ("channels", "colours")
+"""Toys whose export is dear, and whose family and graphs another toy has: tests of them are slow.
+
+channels: pixelcnn. colours, which has latents: convolved.
+"""
 BACKENDS = ("torch", "onnxruntime")
 LOCAL = {"wavenet", "pixelcnn", "channels", "table"}
 """What they see of the past is not all of it."""

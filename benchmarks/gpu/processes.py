@@ -5,10 +5,13 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
+LAST_LINES = 5
+"""Lines of a process that failed, which are repeated where its failure is reported."""
 
 
 class Log:
@@ -35,6 +38,49 @@ class Log:
         """A line for the file alone."""
         self.file.write(line + "\n")
 
+    def size(self) -> int:
+        """Bytes of the file so far."""
+        self.file.flush()
+        return self.path.stat().st_size
+
+    def last_lines(self, start: int) -> str:
+        """The last lines after a place in the file, joined; empty where there are none."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            lines = file.read().decode(errors="replace").splitlines()
+        return " | ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:])
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended.
+
+    Attributes:
+        status: its exit status, negative for a signal; None where it ran beyond its time.
+        last_lines: what it wrote last.
+    """
+
+    status: int | None
+    last_lines: str = ""
+
+    def __str__(self) -> str:
+        """The end of a sentence that begins with "its process"."""
+        match self.status:
+            case None:
+                how = "was ended because its time was over"
+            case status if status < 0:
+                how = f"was killed by {_signal_name(-status)}"
+            case status:
+                how = f"ended with status {status}"
+        return f"{how}; its last lines: {self.last_lines}" if self.last_lines else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
 
 def start(
     command: Sequence[str], log: Log, environment: Mapping[str, str], *, screen: bool = False
@@ -59,8 +105,8 @@ def run(
     seconds: float,
     *,
     screen: bool,
-) -> int | None:
-    """The exit status of a process; None where it was ended because its time was over.
+) -> Exit:
+    """Run a process to its end, or until its time is over.
 
     Args:
         command: its words.
@@ -69,18 +115,21 @@ def run(
         seconds: that it may take.
         screen: whether what it says on the standard output is for the screen too.
     """
+    begin = log.size()
     process = start(command, log, environment, screen=screen)
     reader = threading.Thread(target=_forward, args=(process, log), daemon=True)
     reader.start()
+    status: int | None = None
     try:
-        return process.wait(seconds)
+        status = process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return None
+        pass
     finally:
         end(process)
         reader.join(5)
         if process.stdout is not None:
             process.stdout.close()
+    return Exit(status, log.last_lines(begin))
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -102,8 +151,16 @@ def whole_lines(file: Path) -> list[str]:
 
 
 def environment(*, rehearsal: bool) -> dict[str, str]:
-    """Of this process, with the checkout to import from, and kernels interpreted or not."""
-    kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    """The environment of a process: this one's, with the checkout to import from.
+
+    Kernels are interpreted in a rehearsal only. The variables of pytest are left out: a run that
+    inherits PYTEST_XDIST_WORKER takes itself for a worker and records nothing.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "TRITON_INTERPRET" and not name.startswith("PYTEST_")
+    }
     paths = [str(ROOT / "src"), str(ROOT), kept.get("PYTHONPATH", "")]
     kept["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     if rehearsal:

@@ -43,6 +43,8 @@ WAIT_SHARE = 0.2
 _VERIFIED = {"steps", "tensorrt"}
 """Parts that need bundles."""
 BUNDLES = ("image", "gpt2")
+_RAN = {0, 1, 5}
+"""Exit statuses of pytest after which all tests ran: passed, some failed, there was none."""
 OUT = Path(__file__).resolve().parent / ".out"
 
 
@@ -110,15 +112,17 @@ def check(run: Run) -> None:
     begin = time.monotonic()
     one_thread = _environment(run) | {"OMP_NUM_THREADS": "1"}
     words = command(records, rehearsal=run.rehearsal)
-    processes.run(words, run.log, one_thread, limit, screen=False)
+    ended = processes.run(words, run.log, one_thread, limit, screen=False)
     run.checks = outcome = Outcome.read(records)
     for test, why in outcome.failed:
         run.note(Failed(test, why))
     reasons = [why for _, why in outcome.skipped]
     for why in dict.fromkeys(reasons):
         run.note(Skipped(f"{reasons.count(why)} tests", why))
-    if not outcome.finished:
+    if ended.status is None:
         run.note(Failed(CHECKS, f"not over after {limit:.0f} s: --minutes gives them more"))
+    elif not outcome.finished or ended.status not in _RAN:
+        run.note(Failed(CHECKS, f"their process {ended}: see {run.log.path}"))
     elif not outcome.passed and not outcome.failed:
         run.note(Failed(CHECKS, "no test ran"))
     run.log.say(
@@ -134,7 +138,7 @@ def measure(run: Run, part: str) -> None:
     words += ["--bundles", str(run.folder), "--ceilings", json.dumps(dict(ceilings.of(run.rows)))]
     words += ["--rehearse"] if run.rehearsal else []
     begin = time.monotonic()
-    status = processes.run(
+    ended = processes.run(
         [sys.executable, "-m", "benchmarks.gpu.measure", part, *words],
         run.log,
         _environment(run),
@@ -143,10 +147,10 @@ def measure(run: Run, part: str) -> None:
     )
     for line in processes.whole_lines(records):
         run.note(recorded(line), told=True)
-    if status is None:
+    if ended.status is None:
         run.note(Skipped(f"{part}: what is not above", f"time: {seconds:.0f} s were its share"))
-    elif status:
-        run.note(Failed(part, f"its process ended with status {status}: see {run.log.path}"))
+    elif ended.status:
+        run.note(Failed(part, f"its process {ended}: see {run.log.path}"))
     against = None if run.checks is None else run.checks.against(part)
     if against is not None:
         run.note(Failed(part, f"no row is written: {against}"))
@@ -165,16 +169,22 @@ def export(run: Run) -> subprocess.Popen[str] | None:
 
 def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
     """Wait a while for the bundles, then end the export; what there is not is said."""
+    lacks = "it has no bundle"
     if exporting is not None:
+        lacks = "its bundle was not exported in time"
         try:
-            exporting.wait(WAIT_SHARE * max(0.0, run.until - time.monotonic()))
+            status = exporting.wait(WAIT_SHARE * max(0.0, run.until - time.monotonic()))
         except subprocess.TimeoutExpired:
             processes.end(exporting)
+        else:
+            if status:
+                why = f"the process that exports {processes.Exit(status)}: see {run.log.path}"
+                run.note(Failed("export", why))
+                lacks = "it has no bundle"
     for name in ("tiny",) if run.rehearsal else BUNDLES:
         if not (run.folder / name).exists():
-            why = "it has no bundle" if run.rehearsal else "its bundle was not exported in time"
             advice = f"python -m benchmarks.gpu.models {name} --folder DIR, then --folder DIR"
-            run.note(Skipped(f"Engine.verify of {name}", f"{why}: {advice}"))
+            run.note(Skipped(f"Engine.verify of {name}", f"{lacks}: {advice}"))
 
 
 def _has(*packages: str) -> bool:

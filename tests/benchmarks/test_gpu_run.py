@@ -62,7 +62,7 @@ def test_a_package_that_is_missing_is_no_failure(tmp_path: Path) -> None:
     assert [test for test, _ in got.failed] == ["tests/b.py"]
 
 
-def test_watch_tells_each_outcome(tmp_path: Path) -> None:
+def test_watch_tells_each_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "def test_right(): pass\n"
@@ -72,13 +72,12 @@ def test_watch_tells_each_outcome(tmp_path: Path) -> None:
     (tmp_path / "test_lost.py").write_text("import no_such_package\n")
     records = tmp_path / "records"
     words = ["-p", "benchmarks.gpu.watch", "--records", str(records), "-p", "no:cacheprovider"]
-    # Of a worker of these tests, which that run is not.
-    environment = processes.environment(rehearsal=False)
-    own = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+    # As in a worker of xdist, which that run is not.
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *words, "--continue-on-collection-errors", "."],
         cwd=tmp_path,
-        env=own,
+        env=processes.environment(rehearsal=False),
         capture_output=True,
         check=False,
     )
@@ -112,13 +111,13 @@ def fake(
     """A run on a GPU that is not there: what its processes would record is given."""
 
     def go(parts: dict[str, Results], tested: list[dict[str, object]], status: int = 0) -> int:
-        def process(command: list[str], *_: object, **__: object) -> int:
+        def process(command: list[str], *_: object, **__: object) -> processes.Exit:
             file = Path(command[command.index("--records") + 1])
             lines = [json.dumps(line) for line in tested]
             if "pytest" not in command:
                 lines = [record(each) for each in parts.get(command[3], ())]
             file.write_text("".join(line + "\n" for line in lines))
-            return status
+            return processes.Exit(0 if "pytest" in command else status)
 
         monkeypatch.setattr(processes, "run", process)
         monkeypatch.setattr(run, "find", lambda: MACHINE)
@@ -153,7 +152,7 @@ def test_a_failed_comparison_ends_with_1(fake: Any, bench: Bench, tmp_path: Path
     ("tested", "said_so"),
     [
         ([{"test": f"{KERNEL}linear.py::test_a", "outcome": "failed", "why": "off"}], "1 of its"),
-        ([{"test": f"{KERNEL}embed.py::test_a", "outcome": "passed"}], "not over after"),
+        ([{"test": f"{KERNEL}embed.py::test_a", "outcome": "passed"}], "ended with status 0: see"),
         ([{"finished": 5}], "no test ran"),
     ],
     ids=["failed", "cut short", "none"],
@@ -184,21 +183,72 @@ def test_what_a_process_wrote_before_it_was_ended(tmp_path: Path) -> None:
 
 def test_a_broken_process_is_told(fake: Any, bench: Bench, capsys: Any) -> None:
     assert fake({"linear": [sample_row(bench)]}, PASSED, status=-11) == 1
-    assert "FAILED: linear: its process ended with status -11" in capsys.readouterr().out
+    assert "FAILED: linear: its process was killed by SIGSEGV" in capsys.readouterr().out
 
 
-def test_a_slow_process_is_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = (
-        "import sys, time; print('begun', flush=True); print('deep', file=sys.stderr, flush=True);"
-    )
-    command = [sys.executable, "-c", f"{code} time.sleep(60)"]
-    begin = time.monotonic()
-    environment = processes.environment(rehearsal=False)
+SAYS = "import os, sys; print('begun', flush=True); print('deep', file=sys.stderr, flush=True); "
+ENDS = {
+    "by itself": ("sys.exit(3)", 3, "ended with status 3; its last lines: "),
+    "by a signal": ("os.kill(os.getpid(), 9)", -9, "was killed by SIGKILL; its last lines: "),
+    "too late": (
+        "import time; time.sleep(60)",
+        None,
+        "was ended because its time was over; its last lines: ",
+    ),
+}
+"""What a process does at its end, its status, and what is said of it."""
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_how_a_process_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str) -> None:
+    code, status, said = ENDS[end]
+    command, begin = [sys.executable, "-S", "-c", SAYS + code], time.monotonic()
+    seconds = 1.0 if status is None else 60.0
     with processes.Log(tmp_path / "log") as log:
-        assert processes.run(command, log, environment, 2.0, screen=True) is None
+        log.say("what was before")
+        ended = processes.run(command, log, {}, seconds, screen=True)
     assert time.monotonic() - begin < 20
-    assert capsys.readouterr().out == "begun\n"
-    assert sorted(log.path.read_text().split()) == ["begun", "deep"]
+    assert ended.status == status
+    assert str(ended).startswith(said)
+    assert sorted(ended.last_lines.split(" | ")) == ["begun", "deep"]
+    assert capsys.readouterr().out == "what was before\nbegun\n"
+    assert sorted(log.path.read_text().splitlines()[1:]) == ["begun", "deep"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_checks_whose_process_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A test process that dies is reported as dead; only one that is too slow as too slow."""
+    code, status, said = ENDS[end]
+    command = [sys.executable, "-S", "-c", SAYS + code]
+    monkeypatch.setattr(run, "command", lambda records, *, rehearsal: command)
+    monkeypatch.setattr(run, "find", lambda: MACHINE)
+    monkeypatch.setitem(run.SHARES, "ceilings", 0)
+    monkeypatch.setattr(run, "measure", lambda *_: None)
+    minutes = "0.03" if status is None else "1"
+    words = ["--out", str(tmp_path), "--parts", "checks", "--minutes", minutes]
+    assert run.main("about", words) == 1
+    printed = capsys.readouterr().out
+    late = "FAILED: checks: not over after 2 s: --minutes gives them more"
+    dead = f"FAILED: checks: their process {said}"
+    assert (late in printed, dead in printed) == (status is None, status is not None)
+
+
+@pytest.mark.parametrize("end", ["by itself", "by a signal"])
+def test_an_export_that_broke(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It is not taken for one that was too slow."""
+    code, status, _ = ENDS[end]
+    monkeypatch.setattr(run, "find", lambda: MACHINE)
+    options = run._options("about", ["--out", str(tmp_path), "--parts", "steps"])
+    with processes.Log(tmp_path / "log") as log:
+        whole = run._run(options, log, tmp_path)
+        run.exported(whole, processes.start([sys.executable, "-S", "-c", SAYS + code], log, {}))
+    printed = capsys.readouterr().out
+    assert f"FAILED: export: the process that exports {processes.Exit(status)}: see" in printed
+    assert "in time" not in printed
 
 
 def test_machine_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

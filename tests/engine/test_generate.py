@@ -159,7 +159,8 @@ def test_stop(load: Load, backend: str) -> None:
         end = int(at[0]) + 1 if len(at) else len(longer.tokens)
         assert row.ended == ("stop" if len(at) else "context")
         assert row.tokens.tolist() == longer.tokens[:end].tolist()
-        np.testing.assert_array_equal(row.log_p, longer.log_p[:end])
+        # In another batch: rows that end leave it.
+        assert_close(row.log_p, longer.log_p[:end], limits(engine).nats, "log p")
 
 
 def test_a_stop_token_in_a_prompt_does_not_stop(load: Load) -> None:

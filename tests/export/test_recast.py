@@ -45,6 +45,8 @@ def test_recast_is_export(bundles: Bundles, tmp_path: Path, toy: str, graph: Gra
 
 KEPT = {"llama": {"cosine", "sine"}, "codes": {"codebook", "counts", "sums", "head.shift"}}
 """What stays in float32."""
+FLOAT64 = 1e-12
+"""What two float64 computations of the same numbers differ by, at most."""
 
 
 @pytest.mark.parametrize("toy", KEPT)
@@ -64,9 +66,9 @@ def answered_exactly(bundle: Bundle) -> bool:
     with torch.no_grad():
         if isinstance(model, AutoregressiveModel):
             found = model.position_log_prob(torch.from_numpy(answers["x"]), None)
-            return np.array_equal(found.numpy(), answers["log_prob"])
+            return bool(np.abs(found.numpy() - answers["log_prob"]).max() < FLOAT64)
         found = model.decode(torch.from_numpy(answers["z"]))[: len(answers["parameters"])]
-        return np.array_equal(found.numpy(), answers["parameters"])
+        return bool(np.abs(found.numpy() - answers["parameters"]).max() < FLOAT64)
 
 
 def test_answers_of_other_weights(

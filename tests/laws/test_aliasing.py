@@ -19,7 +19,7 @@ from ancestral.engine.session import Array
 from tests.conftest import Load
 from tests.tamper import change_manifest, copied
 
-from .laws import events, given, start_values
+from .laws import events, given, limits, start_values
 
 B, STEPS = 4, 4
 
@@ -50,7 +50,10 @@ def plain_loop(engine: Engine) -> dict[str, Array]:
 
 
 def check_aliased(engine: Engine) -> None:
-    """The bound loop leaves the same bits: the same kernels ran on the same numbers."""
+    """The bound loop leaves the same values and numbers: the same kernels ran on the same inputs.
+
+    The numbers are not held to the bit: theirs may depend on where a kernel's inputs are in memory.
+    """
     binding = engine.session("step").bind({"b": B, "s": 1})
     for name, array in start(engine).items():
         binding.write(name, array)
@@ -58,7 +61,8 @@ def check_aliased(engine: Engine) -> None:
     for name, expected in plain_loop(engine).items():
         got = binding.read(name)
         error = np.abs(got.astype(np.float64) - expected)
-        assert np.array_equal(got, expected), (
+        limit = limits(engine).nats if got.dtype.kind == "f" else 0
+        assert error.max() <= limit, (
             f"{name}: max {error.max():.3g}, mean {error.mean():.3g}, "
             f"worst at {np.unravel_index(error.argmax(), error.shape)}"
         )

@@ -84,13 +84,13 @@ def test_temperature(load: Load, backend: str) -> None:
     assert_close(warm.log_prior, -0.5 * (warm.z**2).sum(axis=1) - np.log(2 * np.pi), 1e-5, "log p")
 
 
-def test_mean_is_the_mean(load: Load, backend: str) -> None:
+@pytest.mark.parametrize("toy", ["convolved", "colours", "linear"])
+def test_mean_is_the_mean(load: Load, backend: str, toy: str) -> None:
     """E[x | z] is what draws of x at one z come to."""
-    for toy in ("convolved", "colours", "linear"):
-        engine = load(toy, backend)
-        n = 3000
-        z = np.repeat(engine.sample(1, seed=3).z, n, axis=0)
-        x = engine.chunked("draw", z=z, **engine._draw_noise(n, 5, 0))["x"].astype(np.float64)
-        mean = engine.decode(z[:1])[1].reshape(-1)
-        error = x.std(axis=0) / n**0.5
-        assert (np.abs(x.mean(axis=0) - mean) <= 4.5 * error + 1e-6).all()
+    engine = load(toy, backend)
+    n = 3000
+    z = np.repeat(engine.sample(1, seed=3).z, n, axis=0)
+    x = engine.chunked("draw", z=z, **engine._draw_noise(n, 5, 0))["x"].astype(np.float64)
+    mean = engine.decode(z[:1])[1].reshape(-1)
+    error = x.std(axis=0) / n**0.5
+    assert (np.abs(x.mean(axis=0) - mean) <= 4.5 * error + 1e-6).all()

@@ -20,14 +20,17 @@ from .laws import assert_close, events, limits, position_log_prob
 
 
 def check_round_trip(engine: Engine, model: Transformer) -> None:
-    """log p of the bundle is the model's: to the bit on torch, which runs the same program."""
+    """log p of the bundle is the model's.
+
+    Not to the bit on torch either, which runs the same program: the bits of a product may depend on
+    where its factors are in memory, and a bundle's weights are where their file has them.
+    """
     x, label = events(engine, 8)
     with torch.no_grad():
         y = None if label is None else torch.from_numpy(label)
         expected = model.position_log_prob(torch.from_numpy(x), y).numpy()
     got = position_log_prob(engine, x, label)
-    limit = 0.0 if engine.backend.name == "torch" else limits(engine).nats
-    assert_close(got, expected, limit, "log p of the bundle")
+    assert_close(got, expected, limits(engine).nats, "log p of the bundle")
 
 
 def test_round_trip(engine: Engine, toy: str) -> None:

@@ -1,8 +1,15 @@
 """How near a kernel must be to its reference in float64: the one table of these tests."""
 
+import pytest
 import torch
 from torch import Tensor
 
+from ancestral.triton_kernels.checks import FLOATS
+
+EACH_FLOAT = [
+    pytest.param(each, marks=[pytest.mark.slow] * (each == torch.float16)) for each in FLOATS
+]
+"""Types as parameters; where kernels treat the two of 16 bits alike, one is for the slow tests."""
 # Relative to the largest exact value of a row: some tens of roundings of fp32, a few of a result
 # that is stored in 16 bits (2^-9 and 2^-12 each).
 TOLERANCE = {torch.float32: 4e-6, torch.bfloat16: 1.2e-2, torch.float16: 1.5e-3}

@@ -19,7 +19,7 @@ from ancestral.triton_kernels.linear import (
     linear_reference,
 )
 from tests.conftest import INTERPRETED
-from tests.triton_kernels.kernels.compare import assert_near, far
+from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 
 pytestmark = pytest.mark.kernels
 
@@ -62,7 +62,7 @@ def drawn(
     return Factors(x, weight.view((o, i) if transposed else (i, o)), bias)
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 @pytest.mark.parametrize(
     ("rows", "i", "o"), [(1, 1, 3), (16, 24, 17), (17, 127, 1), (5, 128, 256), (33, 769, 17)]
@@ -82,7 +82,7 @@ def test_exact(
     assert far(got, short.exact(transposed=transposed), FACTOR), "last term forgotten"
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_activation(device: torch.device, dtype: torch.dtype, transposed: bool) -> None:
     """Of more columns than a tile has of them, and of gates."""
@@ -102,7 +102,7 @@ def test_activation(device: torch.device, dtype: torch.dtype, transposed: bool) 
     assert far(got, swapped.exact(activation, transposed), FACTOR), "gate for value"
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 def test_stored_as_x(device: torch.device, dtype: torch.dtype) -> None:
     from ancestral.triton_kernels.linear.kernel import launch
 
@@ -182,7 +182,7 @@ def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 @pytest.mark.usefixtures("row_by_row")
 def test_rows_alone(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.masked_attention import masked_attention, masked_attention_reference
-from tests.triton_kernels.kernels.compare import assert_near, far
+from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 
 pytestmark = pytest.mark.kernels
 
@@ -110,7 +110,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 def test_faults_are_seen(device: torch.device, dtype: torch.dtype) -> None:
     q, k, v = BASE.drawn(dtype, device)
     y = BASE.run(q, k, v)
@@ -168,7 +168,7 @@ def test_nan_is_kept(device: torch.device) -> None:
         assert case.run(q, k, v)[:, :, 30].isnan().all()
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 def test_large_scores(device: torch.device, dtype: torch.dtype) -> None:
     """Scores in the hundreds, whose exponentials do not exist, of both signs."""
     case = Case(70, 16, window=30, scale=30.0)
@@ -246,7 +246,7 @@ def test_shapes(device: torch.device, data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize("d", [24, 64, 128, 256])
 @pytest.mark.parametrize("window", [None, 1, 63, 64, 200])
 def test_long(device: torch.device, dtype: torch.dtype, d: int, window: int | None) -> None:
