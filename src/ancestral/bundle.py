@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BundleError, InvalidInput
-from ancestral.hashes import HashMemory, fingerprint
+from ancestral.files import sha256
+from ancestral.hashes import Fingerprint, HashMemory, fingerprint
 from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.onnx_file import external_locations
 from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, check_tokenizer, open_tokenizer
@@ -38,12 +39,17 @@ ANSWERS = {
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A checked bundle on disk."""
+    """A checked bundle on disk.
+
+    Attributes:
+        path: its directory, absolute; symbolic links in it are kept as they are.
+        manifest: what it holds.
+        seen: fingerprint of each file when it was last checked.
+    """
 
     path: Path
     manifest: Manifest
-    seen: Mapping[str, tuple[int, ...]]
-    """Fingerprint of each file when it was checked."""
+    seen: dict[str, Fingerprint]
 
     @classmethod
     def open(cls, path: str | Path, *, rehash: bool = False) -> "Bundle":
@@ -56,10 +62,10 @@ class Bundle:
         Raises:
             BundleError: with every problem that was found, one a line.
         """
-        path = Path(path)
+        path = _absolute(path)
         manifest = _read_manifest(path)
         problems = _path_problems(manifest)
-        seen: dict[str, tuple[int, ...]] = {}
+        seen: dict[str, Fingerprint] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
         if not problems:
@@ -76,20 +82,53 @@ class Bundle:
     def file(self, name: str) -> Path:
         """A file of the bundle, which is still the one that was checked.
 
+        It has changed if its size, modification time or inode has. Where only its change time has,
+        by chmod or a hard link say, it is hashed again.
+
         Raises:
-            BundleError: it has changed since.
+            BundleError: it has changed since, or is gone.
         """
-        file = self.path / name
+        file, seen = self.path / name, self.seen[name]
         try:
-            same = fingerprint(file.stat()) == self.seen[name]
-        except OSError:
-            same = False
+            now = fingerprint(file.stat())
+            if now == seen:
+                return file
+            if now._replace(ctime_ns=seen.ctime_ns) == seen:
+                same = sha256(file) == self.manifest.files[name].sha256
+            else:
+                same = False
+        except OSError as error:
+            raise BundleError(
+                f"{file}: changed since the bundle was opened: it can no longer be read ({error}): "
+                f"load the bundle again"
+            ) from error
         if not same:
-            raise BundleError(f"{file}: changed since the bundle was opened; open it again")
+            raise BundleError(
+                f"{file}: changed since the bundle was opened: load the bundle again (results "
+                f"would be those of neither the old file nor the new one)"
+            )
+        self.seen[name] = now
         return file
 
+    @contextlib.contextmanager
+    def reading(self, *names: str) -> Iterator[None]:
+        """Within it files are read; before and after they are the ones that were checked.
+
+        Raises:
+            BundleError: one of them has changed.
+        """
+        for name in names:
+            self.file(name)
+        yield
+        for name in names:
+            self.file(name)
+
     def graph_file(self, graph: str, form: str) -> Path:
-        """The file of a graph in a form, or in the portable one where they do not differ.
+        """The file of a graph; arguments and errors as of `graph_name`, and of `file`."""
+        return self.file(self.graph_name(graph, form))
+
+    def graph_name(self, graph: str, form: str) -> str:
+        """The name of the file of a graph in a form, or in the portable one where they are one.
 
         Raises:
             BundleError: the bundle has no such graph.
@@ -100,7 +139,7 @@ class Bundle:
                 f"export the model again with it"
             )
         files = self.manifest.graphs[graph].files
-        return self.file(files.get(form, files["portable"]))
+        return files.get(form, files["portable"])
 
     def prior(self) -> "Bundle":
         """The bundle of the prior, inside this one.
@@ -110,7 +149,9 @@ class Bundle:
         """
         if not _has_prior(self.manifest):
             raise BundleError(f"{self.path}: expected an autoregressive prior, got none")
-        return Bundle.open(self.path / PRIOR)
+        # Its manifest holds the hashes of its other files, and is the one that was checked here.
+        with self.reading(f"{PRIOR}/{MANIFEST}"):
+            return Bundle.open(self.path / PRIOR)
 
     def tokenizer(self) -> Tokenizer:
         """How text becomes values.
@@ -124,7 +165,11 @@ class Bundle:
         if kind is None:
             raise InvalidInput(f"{self.path}: expected a tokenizer, got none: give ids, no text")
         name = TOKENIZER_FILES.get(kind)
-        return open_tokenizer(kind, b"" if name is None else self.file(name).read_bytes())
+        if name is None:
+            return open_tokenizer(kind, b"")
+        with self.reading(name):
+            content = (self.path / name).read_bytes()
+        return open_tokenizer(kind, content)
 
     @property
     def weights_file(self) -> Path:
@@ -138,13 +183,28 @@ class Bundle:
             BundleError: the file is no safetensors file.
         """
         try:
-            answers = dict(load_file(self.file(self.manifest.known_answers)))
+            with self.reading(self.manifest.known_answers):
+                answers = dict(load_file(self.path / self.manifest.known_answers))
         except (SafetensorError, OSError, ValueError) as error:
             raise BundleError(f"{self.path}: the known answers cannot be read: {error}") from error
         missing = sorted(ANSWERS[self.manifest.kind] - set(answers))
         if missing:
             raise BundleError(f"{self.path}: the known answers lack {missing}; export it again")
         return answers
+
+
+def _absolute(path: str | Path) -> Path:
+    """A path that os.chdir does not change.
+
+    Raises:
+        BundleError: it is relative to a directory that is gone.
+    """
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{path}: the directory that it is relative to is gone: give an absolute path"
+        ) from error
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -202,7 +262,7 @@ def _path_problems(manifest: Manifest) -> list[str]:
 
 
 def _file_problems(
-    path: Path, manifest: Manifest, rehash: bool, seen: dict[str, tuple[int, ...]]
+    path: Path, manifest: Manifest, rehash: bool, seen: dict[str, Fingerprint]
 ) -> list[str]:
     """What is wrong with the files; the fingerprints of those that were checked go to `seen`."""
     problems = []
