@@ -17,10 +17,10 @@ from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding, OnnxRuntim
 from ancestral.errors import InvalidInput
 from tests.conftest import Load, autoregressive
 from tests.engine.simulated_plans import engine as compiled_engine
-from tests.engine.threads import SECONDS, assert_same, together
+from tests.engine.threads import BOTH, SECONDS, assert_same, together
 from tests.toys import BACKENDS
 
-THREADS = {"onnxruntime": 16, "torch": 4, "triton": 2}
+THREADS = {"onnxruntime": 16, "torch": 3, "triton": 2}
 Call = Callable[[], Any]
 
 
@@ -90,7 +90,7 @@ def test_plans(tiny_bundle: Path, tmp_path: Path, module: Any) -> None:
     check([*sampled, *evaluated])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BOTH)
 def test_latents(bundles: Callable[[str], Path], load: Load, backend: str) -> None:
     """The prior over codes is made once, by whichever thread is first."""
     alone = load("codes", backend)
@@ -111,7 +111,7 @@ def test_latents(bundles: Callable[[str], Path], load: Load, backend: str) -> No
     assert_same(together(calls(engine)), [call() for call in calls(alone)])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BOTH)
 def test_bounds(load: Load, backend: str) -> None:
     engine = load("bernoulli", backend)
     assert isinstance(engine, LatentEngine)
@@ -140,7 +140,7 @@ def test_progress_of_a_completion(tiny: AutoregressiveEngine) -> None:
     assert_same(got, expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BOTH)
 def test_stream_that_calls(load: Load, backend: str) -> None:
     engine = autoregressive(load, "text", backend)
     prompts = [[1], [2, 3, 4]]

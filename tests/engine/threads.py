@@ -8,7 +8,10 @@ from threading import Barrier
 from typing import Any
 
 import numpy as np
+import pytest
 
+BOTH = ("onnxruntime", pytest.param("torch", marks=pytest.mark.slow))
+"""Backends of a test that is dear on torch."""
 SECONDS = 60
 """After which a call that waits for another one has failed."""
 
