@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import final
 
+import numpy as np
+
 from ancestral.engine.session import Binding
 
 
@@ -25,8 +27,9 @@ class Bindings:
     def taken(self, key: Hashable, make: Callable[[], Binding]) -> Iterator[Binding]:
         """A binding that no other call has meanwhile.
 
-        Where an exception ends the block, the binding is dropped: it may have stopped anywhere, or
-        hold NaN in slots that the next call would mask, and a masked NaN is still NaN.
+        Where an exception ends the block, the binding is dropped, for it may have stopped anywhere.
+        So it is where a log-probability in it is NaN, also one that the call discards: the caches
+        may hold NaN then, in slots that the next call masks, and a masked NaN is still NaN.
 
         Args:
             key: of the graph and the sizes that the binding is for.
@@ -37,7 +40,8 @@ class Bindings:
         if binding is None:
             binding = make()
         yield binding
-        self._kept.append((key, binding))
+        if not np.isnan(binding.read("log_p")).any():
+            self._kept.append((key, binding))
 
     def _take(self, key: Hashable) -> Binding | None:
         try:
