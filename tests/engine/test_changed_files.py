@@ -74,8 +74,8 @@ def test_weights(path: Path, backend: str, when: str, change: str) -> None:
         lambda: engine.classify(x),
         lambda: engine.redraw(x, np.full((1, 9), 0.5, np.float32), 0),
     ]
-    for call in calls if when == "after" else ():
-        call()
+    if when == "after":
+        engine.log_prob(engine.sample(1, 0).x, 0)
     CHANGES[change](path / WEIGHTS)
     for call in calls:
         with pytest.raises(BundleError, match=f"{WEIGHTS}: {CHANGED}.*: load the bundle again"):

@@ -14,6 +14,7 @@ import pytest
 
 from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, loop
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding, OnnxRuntimeSession
+from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
 from tests.conftest import Load, autoregressive
 from tests.engine.simulated_plans import engine as compiled_engine
@@ -184,6 +185,17 @@ def batches(engine: AutoregressiveEngine, seed: int) -> Iterator[Any]:
 def test_interleaved_iterators(tiny: AutoregressiveEngine) -> None:
     expected = [list(batches(tiny, seed)) for seed in range(2)]
     turns = list(zip(batches(tiny, 0), batches(tiny, 1), strict=True))
+    assert_same([list(each) for each in zip(*turns, strict=True)], expected)
+
+
+def test_interleaved_generation(load: Load) -> None:
+    engine = autoregressive(load, "text", "onnxruntime")
+
+    def parts(seed: int) -> Iterator[Any]:
+        return generate_batches(engine, [[1], [2, 3], [4]], Request(4, seed=seed, batch=1))
+
+    expected = [list(parts(seed)) for seed in range(2)]
+    turns = list(zip(parts(0), parts(1), strict=True))
     assert_same([list(each) for each in zip(*turns, strict=True)], expected)
 
 
