@@ -13,6 +13,7 @@ import pytest
 from ancestral import bundle as bundle_module
 from ancestral.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, LatentEngine
+from ancestral.engine.backends.onnxruntime import OnnxRuntimeSession
 from ancestral.errors import BundleError
 from ancestral.plan_store import PlanStore
 from ancestral.train import bundled
@@ -97,6 +98,33 @@ def test_within_a_call(path: Path, backend: str) -> None:
     engine = load(path, backend)
     with pytest.raises(BundleError, match=CHANGED):
         engine.sample(1, 0, progress=lambda *_: scale_weights(path / WEIGHTS))
+
+
+@pytest.mark.parametrize("call", ["bound", "bound by the prior", "log_weights", "encode"])
+def test_within_a_graph(
+    bundles: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """While a graph with latents runs."""
+    path = copied(bundles("bernoulli"), tmp_path)
+    engine = LatentEngine.load(path, threads=1)
+    x = engine.sample(2).x
+    real = OnnxRuntimeSession.run
+
+    def run(session: OnnxRuntimeSession, inputs: Any) -> Any:
+        found = real(session, inputs)
+        scale_weights(path / WEIGHTS)
+        return found
+
+    calls: dict[str, Callable[[], object]] = {
+        "bound": lambda: engine.bound(x, 2),
+        "bound by the prior": lambda: engine.bound(x, 2, proposal="prior"),
+        "log_weights": lambda: engine.log_weights(x, np.zeros((2, 1, *engine.latent.shape))),
+        "encode": lambda: engine.encode(x),
+    }
+    calls[call]()
+    monkeypatch.setattr(OnnxRuntimeSession, "run", run)
+    with pytest.raises(BundleError, match=CHANGED):
+        calls[call]()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
