@@ -129,6 +129,11 @@ class Bundle:
         yield
         self.check(*names)
 
+    def read(self, name: str) -> bytes:
+        """The content of a file, which is still the one that was checked; errors as of `file`."""
+        with self.reading(name):
+            return (self.path / name).read_bytes()
+
     def graph_file(self, graph: str, form: str) -> Path:
         """The file of a graph; arguments and errors as of `graph_name`, and of `file`."""
         return self.file(self.graph_name(graph, form))
@@ -171,11 +176,7 @@ class Bundle:
         if kind is None:
             raise InvalidInput(f"{self.path}: expected a tokenizer, got none: give ids, no text")
         name = TOKENIZER_FILES.get(kind)
-        if name is None:
-            return open_tokenizer(kind, b"")
-        with self.reading(name):
-            content = (self.path / name).read_bytes()
-        return open_tokenizer(kind, content)
+        return open_tokenizer(kind, b"" if name is None else self.read(name))
 
     @property
     def weights_file(self) -> Path:
@@ -188,11 +189,13 @@ class Bundle:
         Raises:
             BundleError: the file is no safetensors file.
         """
-        try:
-            with self.reading(self.manifest.known_answers):
+        with self.reading(self.manifest.known_answers):
+            try:
                 answers = dict(load_file(self.path / self.manifest.known_answers))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise BundleError(f"{self.path}: the known answers cannot be read: {error}") from error
+            except (SafetensorError, OSError, ValueError) as error:
+                raise BundleError(
+                    f"{self.path}: the known answers cannot be read: {error}"
+                ) from error
         missing = sorted(ANSWERS[self.manifest.kind] - set(answers))
         if missing:
             raise BundleError(f"{self.path}: the known answers lack {missing}; export it again")
