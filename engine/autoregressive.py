@@ -1,13 +1,15 @@
 """The engine of an autoregressive model: samples, log-probabilities, classes, completions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import inputs, loop
+from ancestral.engine.bindings import Bindings
 from ancestral.engine.classify import Classification, classify
 from ancestral.engine.engine import Engine
 from ancestral.engine.generate import Generated, Request, Stream, generate_batches
@@ -59,7 +61,8 @@ class AutoregressiveEngine(Engine):
         "an autoregressive model has log p(x) itself, by `log_prob`; it has sample, classify and "
         "complete beside, and no latents"
     )
-    _binding: tuple[str, int, Binding] | None = None
+    _bindings: Bindings = field(default_factory=Bindings, init=False, repr=False, compare=False)
+    _tokenizer: Tokenizer | None = field(default=None, init=False, repr=False, compare=False)
 
     def sample(
         self,
@@ -161,16 +164,17 @@ class AutoregressiveEngine(Engine):
         given = loop.filters(sampling, size, self.data.levels)
         if label is not None:
             given["label"] = label
-        drawn = loop.draw(
-            self.bind(graph, size),
-            forced,
-            given,
-            first_position=self.bundle.manifest.first_position,
-            prefill=loop.takes_blocks(self.session(graph).signature),
-            on_steps=lambda steps: report(steps * size),
-            noise=noise,
-        )
-        loop.check(drawn.log_p, noise.first_index)
+        with self.binding(graph, size) as binding:
+            drawn = loop.draw(
+                binding,
+                forced,
+                given,
+                first_position=self.bundle.manifest.first_position,
+                prefill=loop.takes_blocks(self.session(graph).signature),
+                on_steps=lambda steps: report(steps * size),
+                noise=noise,
+            )
+            loop.check(drawn.log_p, noise.first_index)
         return Samples(
             self.data.in_place(drawn.values),
             drawn.log_p.sum(axis=1, dtype=np.float64),
@@ -249,15 +253,24 @@ class AutoregressiveEngine(Engine):
         return complete(self, event, None if label is None else int(label[0]), noise, n, progress)
 
     def tokenizer(self) -> Tokenizer:
-        """How text becomes values; errors as of `Bundle.tokenizer`."""
-        return self.bundle.tokenizer()
+        """How text becomes values, made once; errors as of `Bundle.tokenizer`."""
+        with self._once:
+            if self._tokenizer is None:
+                self._tokenizer = self.bundle.tokenizer()
+            return self._tokenizer
 
-    def bind(self, graph: str, rows: int) -> Binding:
-        """A loop of that many rows; the last one is kept, for the next call may be alike."""
-        if self._binding is None or self._binding[:2] != (graph, rows):
-            self._binding = None
-            self._binding = (graph, rows, self.session(graph).bind({"b": rows, "s": 1}))
-        return self._binding[2]
+    @contextmanager
+    def binding(self, graph: str, rows: int) -> Iterator[Binding]:
+        """A loop of that many rows that no other call has; one is kept for the next call.
+
+        Raises:
+            BundleError: the weights have changed since the bundle was opened, or did so meanwhile.
+        """
+        session = self.session(graph)
+        sizes = {"b": rows, "s": 1}
+        with self._bindings.taken((graph, rows), lambda: session.bind(sizes)) as binding:
+            yield binding
+        self.check_files()
 
     def log_prob(self, x: ArrayLike, labels: ArrayLike | int | None = None) -> NDArray[np.float64]:
         """log p(x | y) of each event in nats, [n].
@@ -336,6 +349,7 @@ class AutoregressiveEngine(Engine):
             session.run({name: array[i : i + rows] for name, array in arrays.items()})
             for i in range(0, n, rows)
         ]
+        self.check_files()
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def compare(self) -> ParityReport:

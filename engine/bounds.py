@@ -76,7 +76,9 @@ def log_weights(
     """The three terms [n, k] of noise [n, k, *l]."""
     session = engine.session("log_weights")
     q = {spec.name: encoded[spec.name] for spec in session.signature.inputs if spec.name in encoded}
-    return session.run({"x": events, **q, "noise": noise})
+    found = session.run({"x": events, **q, "noise": noise})
+    engine.check_files()
+    return found
 
 
 def of_codes(
@@ -128,6 +130,7 @@ def _from_prior(
     z = engine.chunked("prior", **given, temperature=np.ones(rows, np.float32))["z"]
     shaped = z.reshape(len(indices), len(particles), *engine.latent.shape)
     found = engine.session("log_likelihood").run({"x": events, "z": shaped})["log_likelihood"]
+    engine.check_files()
     return [found, np.zeros_like(found), np.zeros_like(found)]
 
 

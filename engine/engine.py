@@ -1,9 +1,11 @@
 """A bundle on a backend: what engines of every kind of model have in common."""
 
+import threading
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast, final
+from typing import Any, ClassVar, NoReturn, TypeVar, cast, final
 
 from ancestral.bundle import Bundle
 from ancestral.dataspec import DataSpec
@@ -19,8 +21,8 @@ E = TypeVar("E", bound="Engine")
 class Engine(ABC):
     """A bundle, loaded on a backend. Make one with `Engine.load`.
 
-    It is an AutoregressiveEngine or a LatentEngine, by what the bundle holds. Not for several
-    threads at a time.
+    It is an AutoregressiveEngine or a LatentEngine, by what the bundle holds. Several threads may
+    call it at a time, and so may its own callbacks: each call gives what it would give alone.
     """
 
     kind: ClassVar[str]
@@ -28,7 +30,14 @@ class Engine(ABC):
     """Where to turn with what such a bundle cannot do."""
     bundle: Bundle
     backend: Backend
-    _sessions: dict[str, Session] = field(default_factory=dict)
+    _sessions: dict[str, Session] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _once: AbstractContextManager[Any] = field(
+        default_factory=threading.RLock, init=False, repr=False, compare=False
+    )
+    """Held while a session, the engine of a prior or a tokenizer is made, which is done once; never
+    while a callback runs."""
 
     @final
     @classmethod
@@ -89,10 +98,39 @@ class Engine(ABC):
 
     @final
     def session(self, graph: str) -> Session:
-        """A graph of the bundle, loaded once."""
+        """A graph of the bundle, loaded once.
+
+        Raises:
+            BundleError: there is no such graph, or files have changed since the bundle was opened.
+        """
+        self.check_files()
         if graph not in self._sessions:
-            self._sessions[graph] = self.backend.session(graph)
+            with self._once:
+                if graph not in self._sessions:
+                    self._sessions[graph] = self.backend.session(graph)
         return self._sessions[graph]
+
+    @final
+    def check_files(self) -> None:
+        """Refuse to compute with weights that have changed: a runtime may have them mapped.
+
+        Each call asks when it begins, and again when it has computed.
+
+        Raises:
+            BundleError: the weights have changed since the bundle was opened.
+        """
+        self.bundle.check(self.bundle.manifest.weights)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            InvalidInput: always; the message says what to do instead.
+        """
+        raise InvalidInput(
+            f"engine: cannot be pickled or copied, for a runtime holds its weights: pass the path "
+            f"{str(self.bundle.path)!r} instead, and call Engine.load there"
+        )
 
     @final
     def verify(self) -> Report:

@@ -126,7 +126,8 @@ def generate_batches(
         tell = None
         if request.progress is not None:
             tell = _Progress(request.progress, start / n, len(part) / n)
-        return run.draw(engine, graph, given, tell)
+        with engine.binding(graph, len(part)) as binding:
+            return run.draw(binding, engine, graph, given, tell)
 
     return (batch(start) for start in range(0, n, rows))
 
@@ -184,13 +185,13 @@ class _Run:
 
     def draw(
         self,
+        binding: Binding,
         engine: "AutoregressiveEngine",
         graph: str,
         given: dict[str, Array],
         tell: loop.Progress | None,
     ) -> list[Generated]:
         """Run the loop until every row has ended."""
-        binding = engine.bind(graph, len(self._prompts))
         first = engine.bundle.manifest.first_position
         position = self._begin(binding, engine.session(graph).signature, given, first)
         size = loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD

@@ -1,7 +1,7 @@
 """The engine of a latent variable model: bounds, latents, reconstructions, samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import ClassVar
 
@@ -62,7 +62,7 @@ class LatentEngine(Engine):
         "log p(x) of a latent variable model is only bounded, by `bound`; it has encode, decode, "
         "reconstruct, sample and interpolate beside"
     )
-    _prior: AutoregressiveEngine | None = None
+    _prior: AutoregressiveEngine | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def latent(self) -> Latent:
@@ -75,8 +75,10 @@ class LatentEngine(Engine):
     def prior(self) -> AutoregressiveEngine | None:
         """The engine of the prior over codes, on the same backend; None without codes."""
         if self.latent.prior == "autoregressive" and self._prior is None:
-            inside = self.bundle.prior()
-            self._prior = AutoregressiveEngine(inside, self.backend.of(inside))
+            with self._once:
+                if self._prior is None:
+                    inside = self.bundle.prior()
+                    self._prior = AutoregressiveEngine(inside, self.backend.of(inside))
         return self._prior
 
     def bound(
@@ -303,6 +305,7 @@ class LatentEngine(Engine):
             session.run({name: array[i : i + rows] for name, array in arrays.items()})
             for i in range(0, n, rows)
         ]
+        self.check_files()
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def compare(self) -> LatentParityReport:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from ancestral.engine import loop
 from ancestral.engine.noise import Noise
+from ancestral.engine.session import Binding
 from ancestral.philox import Stream, uniforms
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def complete(
     noise.check(particles)
     if given[: int(given.sum())].all():
         return _exact(engine, observed, label, noise, particles, progress)
-    return _filtered(engine, observed, label, noise, particles, progress)
+    with engine.binding("step", particles) as binding:
+        return _filtered(engine, binding, observed, label, noise, particles, progress)
 
 
 def effective_sample_size(log_weight: Weights) -> float:
@@ -157,6 +159,7 @@ def runs(given: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
 
 def _filtered(
     engine: "AutoregressiveEngine",
+    binding: Binding,
     observed: Int64[np.ndarray, " t"],
     label: int | None,
     noise: Noise,
@@ -176,7 +179,6 @@ def _filtered(
         if progress is not None:
             progress(told, particles * (t - first))
 
-    binding = engine.bind("step", particles)
     done = loop.begin(
         binding,
         np.tile(observed, (particles, 1)),

@@ -142,9 +142,12 @@ class Compiler:
         """
         key = self.key(bundle, graph)
         request = self.request(bundle, key)
-        return self.store.build(
-            key, lambda folder: run(request, folder, progress, self.options.seconds), waiting
-        )
+
+        def make(folder: Path) -> tuple[str, ...]:
+            with bundle.reading(bundle.graph_name(graph, FORM), bundle.manifest.weights):
+                return run(request, folder, progress, self.options.seconds)
+
+        return self.store.build(key, make, waiting)
 
 
 def _kernels(file: Path) -> dict[str, str]:

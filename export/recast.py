@@ -56,7 +56,7 @@ def recast(
         raise InvalidInput(f"dtype: expected float16 or bfloat16 of a bundle, got {dtype!r}")
     _check_source(opened)
     check_target(out, overwrite)
-    with placed(out) as work:
+    with placed(out) as work, opened.reading(*opened.manifest.files):
         _write(opened, work, dtype, progress)
     return out
 
@@ -102,7 +102,7 @@ def further_files(bundle: Bundle) -> dict[str, bytes]:
     manifest = bundle.manifest
     used = {file for entry in manifest.graphs.values() for file in entry.files.values()}
     used |= {manifest.weights, manifest.known_answers, f"{PRIOR}/{MANIFEST}"}
-    return {name: bundle.file(name).read_bytes() for name in manifest.files if name not in used}
+    return {name: bundle.read(name) for name in manifest.files if name not in used}
 
 
 def _stored(

@@ -31,7 +31,8 @@ def read_weights(model: M, bundle: Bundle) -> M:
     """
     try:
         # A tensor that the model shares under two names stands in the file once.
-        load_model(model, bundle.weights_file)
+        with bundle.reading(bundle.manifest.weights):
+            load_model(model, bundle.weights_file)
     except (RuntimeError, SafetensorError, OSError) as error:
         raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
     return model.float()

@@ -1,22 +1,36 @@
 """Our operators without our kernels, on any device."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
 
-from ancestral.triton_kernels.append import append
-from ancestral.triton_kernels.cached_attention import cached_attention
-from ancestral.triton_kernels.masked_attention import masked_attention
-from ancestral.triton_kernels.residual_norm import residual_norm
-from ancestral.triton_kernels.ring import ring
+P = ParamSpec("P")
+R = TypeVar("R")
 
-OPERATORS = (append, cached_attention, masked_attention, residual_norm, ring)
-"""What models call that has a kernel of ours registered for CUDA."""
+_ASKED = ContextVar("references", default=False)
+"""Each thread has its own value: PyTorch's `set_kernel_enabled` would change that of all."""
 
 
 @contextmanager
 def references() -> Iterator[None]:
-    """Within it the operators that models call run as their references on CUDA too."""
-    with ExitStack() as stack:
-        for operator in OPERATORS:
-            stack.enter_context(operator.set_kernel_enabled("cuda", enabled=False))
+    """Within it, in this thread, operators that models call run as their references on CUDA too."""
+    token = _ASKED.set(True)
+    try:
         yield
+    finally:
+        _ASKED.reset(token)
+
+
+def unless_references(reference: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A kernel that gives way to the reference of its operator within `references`."""
+
+    def given(kernel: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(kernel)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            return (reference if _ASKED.get() else kernel)(*args, **kwargs)
+
+        return run
+
+    return given

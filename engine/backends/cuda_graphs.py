@@ -1,8 +1,9 @@
 """A stream of a GPU, and graphs of work captured on it: many launches at the cost of one."""
 
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
-from typing import Literal, Protocol, runtime_checkable
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,7 +37,10 @@ class Lane(Protocol):
         ...
 
     def active(self) -> AbstractContextManager[object]:
-        """Within it, PyTorch works in this lane too."""
+        """Within it, PyTorch works in this lane too, and no other thread does.
+
+        What is enqueued while another thread captures a graph of the lane would go into that graph.
+        """
         ...
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -55,24 +59,22 @@ class Lane(Protocol):
 class CudaGraphs:
     """Graphs that share memory, for one runs at a time; each is captured when first asked for.
 
-    Inside a graph nothing is allocated by its library and nothing waits for the host.
+    Inside a graph nothing is allocated by its library and nothing waits for the host. Other threads
+    may do meanwhile what a capture cannot hold, allocate say.
     """
 
-    def __init__(
-        self,
-        device: str,
-        stream: torch.cuda.Stream | None = None,
-        forbidden: Literal["global", "thread_local"] = "global",
-    ) -> None:
+    _capturing: ClassVar[AbstractContextManager[Any]] = threading.RLock()
+    """One capture at a time in a process: PyTorch begins each with a synchronisation of the device,
+    which CUDA forbids while another is under way."""
+
+    def __init__(self, device: str, stream: torch.cuda.Stream | None = None) -> None:
         """Capture nothing yet.
 
         Args:
             device: cuda with an index.
             stream: that work is captured on; one of PyTorch's own where None.
-            forbidden: whether other threads, too, may not do what a capture cannot hold.
         """
         self._device, self._stream = device, stream
-        self._forbidden: Literal["global", "thread_local"] = forbidden
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
     def launch(
@@ -89,7 +91,7 @@ class CudaGraphs:
             warm_up: run before it is captured: it compiles and loads what a capture may not.
         """
         if key not in self._graphs:
-            with torch.cuda.device(self._device):
+            with self._capturing, torch.cuda.device(self._device):
                 if warm_up is not None:
                     _beside(warm_up)
                 self._graphs[key] = self._captured(work)
@@ -99,7 +101,7 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
         with torch.cuda.graph(
-            graph, pool=pool, stream=self._stream, capture_error_mode=self._forbidden
+            graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"
         ):
             work()
         return graph
@@ -121,14 +123,17 @@ class CudaLane:
         """Make the stream; PyTorch begins to use the GPU."""
         self.device = device
         self._stream = torch.cuda.Stream(device)
+        self._turn = threading.RLock()
 
     @property
     def handle(self) -> int:
         found: int = self._stream.cuda_stream
         return found
 
-    def active(self) -> AbstractContextManager[object]:
-        return torch.cuda.stream(self._stream)
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        with self._turn, torch.cuda.stream(self._stream):
+            yield
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         # PyTorch's allocator gives multiples of 512.
@@ -138,5 +143,4 @@ class CudaLane:
         return torch.cuda.mem_get_info(self.device)[0]
 
     def graphs(self) -> CudaGraphs:
-        # A library has threads of its own, which may allocate while we capture.
-        return CudaGraphs(self.device, self._stream, "thread_local")
+        return CudaGraphs(self.device, self._stream)

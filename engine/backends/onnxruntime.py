@@ -66,7 +66,8 @@ class OnnxRuntimeBackend:
         """
         # GroupQueryAttention has no fp32 kernel on CUDA.
         form = "onnxruntime" if self.device == "cpu" else "portable"
-        file = self._bundle.graph_file(graph, form)
+        name = self._bundle.graph_name(graph, form)
+        file = self._bundle.file(name)
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if self._threads is not None:
@@ -76,10 +77,11 @@ class OnnxRuntimeBackend:
             # Each session has threads of its own, which spin for a while after a run: those of a
             # graph that runs once in a while would take the cores from the next session's.
             options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            session = ort.InferenceSession(file, options, providers=[self._provider_options()])
-        except Exception as error:
-            raise BundleError(f"{file}: ONNX Runtime refuses it: {error}") from error
+        with self._bundle.reading(name, self._bundle.manifest.weights):
+            try:
+                session = ort.InferenceSession(file, options, providers=[self._provider_options()])
+            except Exception as error:
+                raise BundleError(f"{file}: ONNX Runtime refuses it: {error}") from error
         if session.get_providers()[0] != self._provider:
             raise BackendUnavailable(
                 f"device {self.device!r} was asked for, but {session.get_providers()} would run"

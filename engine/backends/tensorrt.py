@@ -74,7 +74,7 @@ class TensorRtBackend:
         """Half of the GPU's free memory, and as many rows as the plans of open loops take."""
         most = [
             session.most_rows()
-            for session in self._sessions.values()
+            for session in tuple(self._sessions.values())
             if any(spec.name == "observed" for spec in session.signature.inputs)
         ]
         return Room(self._lane.free() // 2, min(most, default=HOST_ROOM.rows))
@@ -83,7 +83,7 @@ class TensorRtBackend:
     def memory(self) -> GpuMemory:
         """Bytes of the GPU that plans and loops take."""
         total = GpuMemory(0, 0, 0)
-        for session in self._sessions.values():
+        for session in tuple(self._sessions.values()):
             total += session.memory
         return total
 

@@ -55,9 +55,9 @@ class Library:
 
     def told(self) -> str:
         """What the module said last of errors; it is forgotten then."""
-        said = "; ".join(self.log.errors)
-        self.log.errors.clear()
-        return said or "it gave no reason"
+        # Other threads may add to it meanwhile.
+        said = [self.log.errors.popleft() for _ in range(len(self.log.errors))]
+        return "; ".join(said) or "it gave no reason"
 
     def config(self, engine: Engine, cache: Any, *, loop: bool) -> RuntimeConfig:
         """How a context of an engine is made: its scratch memory is ours.

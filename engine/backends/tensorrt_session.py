@@ -62,9 +62,10 @@ class TensorRtSession:
     @property
     def memory(self) -> GpuMemory:
         """Bytes of the GPU that its plans and loops take."""
-        total = GpuMemory(0, 0, sum(binding.bytes for binding in self._bindings))
-        for plan in self._plans.values():
-            total += plan.memory
+        with self.lane.active():
+            total = GpuMemory(0, 0, sum(binding.bytes for binding in self._bindings))
+            for plan in self._plans.values():
+                total += plan.memory
         return total
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -81,7 +82,8 @@ class TensorRtSession:
             PlanError: no plan takes as many rows.
         """
         binding = TensorRtBinding(self, {axis: sizes[axis] for axis in self._axes})
-        self._bindings.add(binding)
+        with self.lane.active():
+            self._bindings.add(binding)
         return binding
 
     def plan(self, sizes: Mapping[str, int]) -> tuple[LoadedPlan, int]:
@@ -134,10 +136,13 @@ class TensorRtSession:
     def _load(self, record: PlanRecord) -> LoadedPlan:
         """A plan on the GPU, loaded once."""
         digest = record.key.digest
-        if digest not in self._plans:
-            plan = self._store.read(record)
-            self._plans[digest] = LoadedPlan(self._library, record, plan, self.signature, self.lane)
-        return self._plans[digest]
+        with self.lane.active():
+            if digest not in self._plans:
+                plan = self._store.read(record)
+                self._plans[digest] = LoadedPlan(
+                    self._library, record, plan, self.signature, self.lane
+                )
+            return self._plans[digest]
 
     def _cut(self, size: int) -> dict[str, int]:
         """That size for each axis along which a run may be cut: all results have it."""

@@ -21,6 +21,7 @@ from ancestral.philox import seed_key
 from ancestral.signature import Update
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.models.graphs import Step
+from ancestral.triton_kernels.interpreter import turn
 from ancestral.triton_kernels.overridable import Kernels
 from ancestral.triton_kernels.philox import Seeds
 from ancestral.triton_kernels.sample_token.kernel import LARGEST
@@ -117,7 +118,7 @@ class TritonBinding:
         if self._program.model.takes_blocks:
             state["offsets"] = torch.arange(block, device=self._session.device)
         signature = self._session.signature
-        with torch.no_grad(), kernels:
+        with torch.no_grad(), turn(self._session.device), kernels:
             outputs = self._program(*(state[spec.name] for spec in signature.inputs))
         named = dict(zip((spec.name for spec in signature.outputs), outputs, strict=True))
         for pair in signature.carried:

@@ -12,6 +12,7 @@ from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.graphs import AutoregressiveProgram
 from ancestral.train.models.precision import DTYPES
 from ancestral.train.models.program import Program
+from ancestral.triton_kernels.interpreter import turn
 from ancestral.triton_kernels.overridable import Kernels
 from ancestral.triton_kernels.table import table
 
@@ -40,7 +41,8 @@ class TritonSession:
             torch.tensor(inputs[spec.name], device=self.device, dtype=self.stored(spec))
             for spec in self.signature.inputs
         ]
-        with torch.no_grad(), Kernels(table(batch_invariant=self.batch_invariant)):
+        kernels = Kernels(table(batch_invariant=self.batch_invariant))
+        with torch.no_grad(), turn(self.device), kernels:
             outputs = self.program(*tensors)
         return {
             spec.name: to_host(tensor, spec)

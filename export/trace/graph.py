@@ -61,13 +61,15 @@ class Graph:
             BundleError: the bundle has no such graph.
         """
         file = bundle.graph_file(name, form)
+        with bundle.reading(bundle.graph_name(name, form)):
+            model = onnx.load(file, load_external_data=False)
         entry, files = bundle.manifest.graphs[name], bundle.manifest.files
         named = {"weights": bundle.manifest.weights, **entry.files}
         return cls(
             name=name,
             form=form if form in entry.files else "portable",
             file=file,
-            model=onnx.load(file, load_external_data=False),
+            model=model,
             sha256={each: files[path].sha256 for each, path in named.items()},
         )
 

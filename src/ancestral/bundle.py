@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +15,8 @@ from safetensors.numpy import load_file
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BundleError, InvalidInput
-from ancestral.hashes import HashMemory, fingerprint
+from ancestral.files import sha256
+from ancestral.hashes import Fingerprint, HashMemory, fingerprint
 from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.onnx_file import external_locations
 from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, TokenizerKind
@@ -39,12 +41,17 @@ ANSWERS = {
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A checked bundle on disk."""
+    """A checked bundle on disk.
+
+    Attributes:
+        path: its directory, absolute; symbolic links in it are kept as they are.
+        manifest: what it holds.
+        seen: fingerprint of each file when it was last checked.
+    """
 
     path: Path
     manifest: Manifest
-    seen: Mapping[str, tuple[int, ...]]
-    """Fingerprint of each file when it was checked."""
+    seen: dict[str, Fingerprint]
 
     @classmethod
     def open(cls, path: str | Path, *, rehash: bool = False) -> "Bundle":
@@ -57,10 +64,10 @@ class Bundle:
         Raises:
             BundleError: with every problem that was found, one a line.
         """
-        path = Path(path)
+        path = _absolute(path)
         manifest = _read_manifest(path)
         problems = _path_problems(manifest)
-        seen: dict[str, tuple[int, ...]] = {}
+        seen: dict[str, Fingerprint] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
         if not problems:
@@ -77,20 +84,63 @@ class Bundle:
     def file(self, name: str) -> Path:
         """A file of the bundle, which is still the one that was checked.
 
+        It has changed if its size, modification time or inode has. Where only its change time has,
+        by chmod or a hard link say, it is hashed again.
+
         Raises:
-            BundleError: it has changed since.
+            BundleError: it has changed since, or is gone.
         """
-        file = self.path / name
-        try:
-            same = fingerprint(file.stat()) == self.seen[name]
-        except OSError:
-            same = False
-        if not same:
-            raise BundleError(f"{file}: changed since the bundle was opened; open it again")
-        return file
+        self.check(name)
+        return self.path / name
+
+    def check(self, *names: str) -> None:
+        """Refuse files that have changed, as `file` does; in some microseconds each.
+
+        Raises:
+            BundleError: one has changed since, or is gone.
+        """
+        for name in names:
+            # Not by Path, which takes twice the time: each call of an engine checks several times.
+            file, seen = f"{self.path}/{name}", self.seen[name]
+            try:
+                now = fingerprint(os.stat(file))
+                if now == seen:
+                    continue
+                touched = now._replace(ctime_ns=seen.ctime_ns) == seen
+                same = touched and sha256(file) == self.manifest.files[name].sha256
+            except OSError as error:
+                raise BundleError(
+                    f"{file}: changed since the bundle was opened: it can no longer be read "
+                    f"({error}): load the bundle again"
+                ) from error
+            if not same:
+                raise BundleError(
+                    f"{file}: changed since the bundle was opened: load the bundle again"
+                )
+            self.seen[name] = now
+
+    @contextlib.contextmanager
+    def reading(self, *names: str) -> Iterator[None]:
+        """Within it files are read; before and after they are the ones that were checked.
+
+        Raises:
+            BundleError: one of them has changed.
+        """
+        self.check(*names)
+        yield
+        self.check(*names)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file, which is still the one that was checked; errors as of `file`."""
+        with self.reading(name):
+            return (self.path / name).read_bytes()
 
     def graph_file(self, graph: str, form: str) -> Path:
-        """The file of a graph in a form, or in the portable one where they do not differ.
+        """The file of a graph; arguments and errors as of `graph_name`, and of `file`."""
+        return self.file(self.graph_name(graph, form))
+
+    def graph_name(self, graph: str, form: str) -> str:
+        """The name of the file of a graph in a form, or in the portable one where they are one.
 
         Raises:
             BundleError: the bundle has no such graph.
@@ -101,7 +151,7 @@ class Bundle:
                 f"export the model again with it"
             )
         files = self.manifest.graphs[graph].files
-        return self.file(files.get(form, files["portable"]))
+        return files.get(form, files["portable"])
 
     def prior(self) -> "Bundle":
         """The bundle of the prior, inside this one.
@@ -111,7 +161,9 @@ class Bundle:
         """
         if not _has_prior(self.manifest):
             raise BundleError(f"{self.path}: expected an autoregressive prior, got none")
-        return Bundle.open(self.path / PRIOR)
+        # Its manifest holds the hashes of its other files, and is the one that was checked here.
+        with self.reading(f"{PRIOR}/{MANIFEST}"):
+            return Bundle.open(self.path / PRIOR)
 
     def tokenizer(self) -> Tokenizer:
         """How text becomes values.
@@ -137,7 +189,7 @@ class Bundle:
 
     def _tokenizer_file(self, kind: TokenizerKind) -> bytes:
         name = TOKENIZER_FILES.get(kind)
-        return b"" if name is None else self.file(name).read_bytes()
+        return b"" if name is None else self.read(name)
 
     @property
     def weights_file(self) -> Path:
@@ -150,14 +202,31 @@ class Bundle:
         Raises:
             BundleError: the file is no safetensors file.
         """
-        try:
-            answers = dict(load_file(self.file(self.manifest.known_answers)))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise BundleError(f"{self.path}: the known answers cannot be read: {error}") from error
+        with self.reading(self.manifest.known_answers):
+            try:
+                answers = dict(load_file(self.path / self.manifest.known_answers))
+            except (SafetensorError, OSError, ValueError) as error:
+                raise BundleError(
+                    f"{self.path}: the known answers cannot be read: {error}"
+                ) from error
         missing = sorted(ANSWERS[self.manifest.kind] - set(answers))
         if missing:
             raise BundleError(f"{self.path}: the known answers lack {missing}; export it again")
         return answers
+
+
+def _absolute(path: str | Path) -> Path:
+    """A path that os.chdir does not change.
+
+    Raises:
+        BundleError: it is relative to a directory that is gone.
+    """
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{path}: the directory that it is relative to is gone: give an absolute path"
+        ) from error
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -215,7 +284,7 @@ def _path_problems(manifest: Manifest) -> list[str]:
 
 
 def _file_problems(
-    path: Path, manifest: Manifest, rehash: bool, seen: dict[str, tuple[int, ...]]
+    path: Path, manifest: Manifest, rehash: bool, seen: dict[str, Fingerprint]
 ) -> list[str]:
     """What is wrong with the files; the fingerprints of those that were checked go to `seen`."""
     problems = []

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ancestral.errors import InvalidInput
 from ancestral.files import sha256, write_atomically
@@ -19,9 +20,25 @@ def cache_folder() -> Path:
     return Path(base) / "ancestral"
 
 
-def fingerprint(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file does: size, both times, inode (the change time cannot be set)."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+class Fingerprint(NamedTuple):
+    """What changes when a file does.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when its content was last written; whoever owns the file can set it.
+        ctime_ns: when its content or its inode last changed; nobody can set it.
+        inode: its number; another one where a new file took the name.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def fingerprint(status: os.stat_result) -> Fingerprint:
+    """The fingerprint of a file, from its status."""
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ appears whole by one rename:
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -71,7 +72,7 @@ class PlanStore:
             PlanError: the folder is another user's, a link, or open to others.
             OSError: the folder cannot be made.
         """
-        self.folder = cache_folder() / "plans" if folder is None else folder
+        self.folder = (cache_folder() / "plans" if folder is None else folder).absolute()
         self.limit = limit
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(self.folder)
@@ -111,7 +112,7 @@ class PlanStore:
                 f"{folder / PLAN}: truncated: expected {record.size} bytes, got {len(plan)}: "
                 f"remove it with `ancestral plans --remove {record.key.digest[:12]}`"
             )
-        if sha256(folder / PLAN) != record.plan_sha256:
+        if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
             raise PlanError(
                 f"{folder / PLAN}: altered: its SHA-256 is not the one of its record: "
                 f"remove it with `ancestral plans --remove {record.key.digest[:12]}`"

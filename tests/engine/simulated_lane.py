@@ -1,6 +1,7 @@
 """A stream of a GPU without one: host memory as it gives it, and graphs of what is enqueued."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -50,6 +51,7 @@ class SimulatedLane:
     def __init__(self) -> None:
         self.stream = Stream()
         self.depth = 0
+        self.turn = threading.RLock()
         self.made: list[SimulatedGraphs] = []
 
     @property
@@ -58,11 +60,12 @@ class SimulatedLane:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
+        with self.turn:
+            self.depth += 1
+            try:
+                yield
+            finally:
+                self.depth -= 1
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         assert self.depth, "memory of another stream"

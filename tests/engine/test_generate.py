@@ -120,7 +120,7 @@ def test_the_block_is_the_longest_prompt(load: Load, monkeypatch: pytest.MonkeyP
     """And after it as many steps as tokens are wanted, not as prompts differ."""
     runs: list[tuple[int, int]] = []
     engine = autoregressive(load, "text", "torch")
-    binding = engine.bind("step", 2)
+    binding = engine.session("step").bind({"b": 2, "s": 1})
     real = type(binding).run
 
     def run(self: Any, steps: int = 1, *, block: int = 1) -> None:
@@ -186,7 +186,7 @@ def test_no_step_after_all_have_stopped(load: Load, monkeypatch: pytest.MonkeyPa
     (row,) = engine.generate([[1]], stop=(), seed=4)
     monkeypatch.setattr(loop, "STEPS_PER_LAUNCH", 2)
     steps: list[int] = []
-    binding = engine.bind("step", 1)
+    binding = engine.session("step").bind({"b": 1, "s": 1})
     real = type(binding).run
     monkeypatch.setattr(
         type(binding), "run", lambda self, n=1, **o: (steps.append(n), real(self, n, **o))[1]
@@ -232,7 +232,7 @@ def test_the_first_token_without_a_start(load: Load) -> None:
 def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was drawn from no distribution is refused; what nobody keeps is not looked at."""
     engine = autoregressive(load, "text", "torch")
-    binding = engine.bind("step", 2)
+    binding = engine.session("step").bind({"b": 2, "s": 1})
     real = type(binding).read
 
     def read(self: Any, name: str) -> np.ndarray:

@@ -1,6 +1,9 @@
 """What runs where our kernels do: models call every entry, and nothing is left to chance."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -11,10 +14,14 @@ from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.masked_attention import masked_attention
 from ancestral.triton_kernels.overridable import Kernels, overridable
-from ancestral.triton_kernels.references import OPERATORS, references
+from ancestral.triton_kernels.references import references
+from ancestral.triton_kernels.residual_norm import residual_norm
+from ancestral.triton_kernels.ring import ring
 from tests.toys import make
 
 pytest.importorskip("triton")
+OPERATORS = (append, cached_attention, masked_attention, residual_norm, ring)
+"""What models call that has a kernel of ours registered for CUDA."""
 
 
 def recorded(toys: tuple[str, ...]) -> set[Callable[..., Any]]:
@@ -78,12 +85,59 @@ class _Module(torch.nn.Module):
         return self.function(x)
 
 
-def test_references_are_put_back() -> None:
-    """Within the scope no kernel is enabled for CUDA; after it all are again."""
-    disabled = [operator._disabled_kernel for operator in OPERATORS]
-    with references():
-        assert all("cuda" in each for each in disabled)
-    assert not any(disabled)
+def test_references_are_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two scopes that overlap in two threads; beside them and after them kernels run.
+
+    Of each operator what is registered for CUDA is called, with a launcher that only raises.
+    """
+
+    class Launched(Exception):
+        pass
+
+    def launch(*_: Any) -> None:
+        raise Launched
+
+    inputs: dict[Any, tuple[Any, ...]] = {
+        append: (torch.zeros(1, 5), torch.tensor([0]), torch.ones(1, 2)),
+        cached_attention: (*torch.ones(3, 1, 1, 8), *torch.ones(2, 1, 1, 5, 8), torch.tensor([0])),
+        masked_attention: (*torch.ones(3, 1, 1, 4, 8), None, None, None),
+        residual_norm: (*torch.ones(2, 1, 1, 8), torch.ones(8), None, 1e-5, True),
+        ring: (torch.ones(1, 1, 3, 8), torch.ones(1, 1, 8), torch.tensor([0]), [0]),
+    }
+    assert set(inputs) == set(OPERATORS)
+    for operator in inputs:
+        name = operator._name
+        monkeypatch.setattr(f"ancestral.triton_kernels.{name}.kernel.launch", launch)
+
+    def runs() -> set[bool]:
+        """Whether a reference ran, of all operators."""
+        found = set()
+        for operator, given in inputs.items():
+            try:
+                operator._backend_fns["cuda"](*given)
+                found.add(True)
+            except Launched:
+                found.add(False)
+        return found
+
+    at = Barrier(2, timeout=10)
+
+    def within(first: bool) -> list[set[bool]]:
+        seen = [runs()]
+        with references() if first else nullcontext():
+            at.wait()
+            with references():
+                seen.append(runs())
+                at.wait()
+                at.wait()
+            seen.append(runs())
+        return seen
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.submit(within, True), pool.submit(within, False)
+        assert one.result() == [{False}, {True}, {True}]
+        assert two.result() == [{False}, {True}, {False}]
+    assert runs() == {False}
 
 
 def test_siblings_write_in_place() -> None:

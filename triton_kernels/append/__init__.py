@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
+from ancestral.triton_kernels.references import unless_references
+
 
 @torch.library.custom_op("ancestral::append", mutates_args=())
 def append(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
@@ -35,6 +37,7 @@ def append_(buffer: Tensor, position: Tensor, block: Tensor) -> None:
 
 
 @append.register_kernel("cuda")
+@unless_references(append_reference)
 def _(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
     from ancestral.triton_kernels.append.kernel import launch
 

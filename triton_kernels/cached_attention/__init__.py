@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ancestral.triton_kernels.references import unless_references
+
 
 @torch.library.custom_op("ancestral::cached_attention", mutates_args=())
 def cached_attention(
@@ -115,6 +117,7 @@ def _(
 
 
 @cached_attention.register_kernel("cuda")
+@unless_references(cached_attention_reference)
 def _(
     q: Tensor,
     k: Tensor,

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ancestral.triton_kernels.overridable import overridable
+from ancestral.triton_kernels.references import unless_references
 
 WIDEST_DENSE = 128
 """Head size up to which dense.py has a kernel for launchers that are not ours."""
@@ -78,6 +79,7 @@ def masked_attention_reference(
 
 
 @masked_attention.register_kernel("cuda")
+@unless_references(masked_attention_reference)
 def _(
     q: Tensor,
     k: Tensor,

@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, rms_norm
 
+from ancestral.triton_kernels.references import unless_references
+
 
 @torch.library.custom_op("ancestral::residual_norm", mutates_args=())
 def residual_norm(
@@ -70,6 +72,7 @@ def _(
 
 
 @residual_norm.register_kernel("cuda")
+@unless_references(residual_norm_reference)
 def _(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, rms: bool
 ) -> tuple[Tensor, Tensor]:

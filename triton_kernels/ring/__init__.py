@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ancestral.triton_kernels.references import unless_references
+
 
 @torch.library.custom_op("ancestral::ring", mutates_args=())
 def ring(
@@ -63,6 +65,7 @@ def ring_(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int
 
 
 @ring.register_kernel("cuda")
+@unless_references(ring_reference)
 def _(
     buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]
 ) -> tuple[Tensor, Tensor]:

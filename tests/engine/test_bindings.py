@@ -1,0 +1,48 @@
+"""What a kept binding holds from the call before: nothing that the next call could see."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ancestral.engine import AutoregressiveEngine
+from ancestral.errors import NotADistribution
+from tests.engine.threads import assert_same
+from tests.tamper import copied, sign
+
+POISON = 3
+
+
+@pytest.fixture(scope="module")
+def poisoned(bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of 0 .. 3 that predicts NaN once it has seen a 3."""
+    copy = copied(bundles("startless"), tmp_path_factory.mktemp("poisoned"))
+    file = copy / "graphs" / "weights.safetensors"
+    weights = load_file(file)
+    weights["inputs.token.weight"][POISON] = np.nan
+    save_file(weights, file)
+    sign(copy)
+    return copy
+
+
+@pytest.mark.parametrize("how", ["an exception", "unheard"])
+def test_nan(poisoned: Path, how: str) -> None:
+    """NaN that an earlier call left in a slot would go through the mask.
+
+    Such slots are masked where rows are at different positions.
+    """
+    engine = AutoregressiveEngine.load(poisoned, backend="torch", threads=1)
+    prompts = [[0], [0, 1, 2]]
+    expected = engine.generate(prompts, 2, stop=(POISON,), seed=1)
+    if how == "an exception":
+        with pytest.raises(NotADistribution):
+            engine.sample(2, observed=[POISON] * 6)
+    else:
+        # A row that has drawn its stop token goes on while others do; what it draws is discarded.
+        rows = [engine.generate(prompts, 5, stop=(POISON,), seed=seed) for seed in range(8)]
+        assert any(
+            one.ended == "stop" and len(one.tokens) < len(other.tokens) for one, other in rows
+        )
+    assert_same(engine.generate(prompts, 2, stop=(POISON,), seed=1), expected)
