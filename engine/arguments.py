@@ -124,9 +124,9 @@ def members(name: str, values: object, *, ordered: bool) -> Iterator[Any]:
     Raises:
         InvalidInput: it is not an iterable, or is a text, a mapping or an unwanted set.
     """
-    others = str | bytes | bytearray | Mapping[Any, Any]
+    text = isinstance(values, str | bytes | bytearray | Mapping)
     unordered = ordered and isinstance(values, Set)
-    if isinstance(values, others) or unordered or not isinstance(values, Iterable):
+    if text or unordered or not isinstance(values, Iterable):
         raise InvalidInput(
             f"{name}: expected a list, an array or another iterable of ids, got {shown(values)}"
         )

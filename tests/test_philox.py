@@ -110,7 +110,7 @@ def test_uniforms_are_uniform() -> None:
 def test_seed_key() -> None:
     assert seed_key(2**64 - 2) == (2**32 - 2, 2**32 - 1)
     for seed in (-1, 2**64, True):
-        with pytest.raises(InvalidInput, match=r"seed: expected an integer in 0 \.\. 2\^64 - 1"):
+        with pytest.raises(InvalidInput, match="seed: expected an integer"):
             seed_key(seed)
 
 

@@ -175,7 +175,7 @@ def check_range(name: str, array: Integers, least: int, most: int) -> None:
         )
 
 
-def first(wrong: NDArray[np.bool_]) -> tuple[int, ...] | None:
+def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
     """Index of the first true entry; None where all are false."""
     found = np.argwhere(wrong)
     return tuple(int(i) for i in found[0]) if len(found) else None

@@ -23,6 +23,7 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
+_LAST = 2**32 - 1
 _PIECE = 2**13
 """Blocks of normal numbers that are made at a time."""
 
@@ -91,7 +92,8 @@ def uniforms(
     Raises:
         InvalidInput: a seed, index, position or particle outside its range.
     """
-    bits = _blocks(seed, indices, positions, np.array([particle]), stream)[:, 0, :, 0]
+    one = np.array([whole("particle", particle, 0, _LAST)], np.int64)
+    bits = _blocks(seed, indices, positions, one, stream)[:, 0, :, 0]
     return to_uniform(bits)
 
 
@@ -108,7 +110,8 @@ def uniforms_of_particles(
     Raises:
         InvalidInput: as `uniforms`.
     """
-    blocks = _blocks(seed, indices, np.array([position]), particles, stream)
+    one = np.array([whole("position", position, 0, _LAST)], np.int64)
+    blocks = _blocks(seed, indices, one, particles, stream)
     return to_uniform(blocks[:, :, 0, 0])
 
 
@@ -194,7 +197,7 @@ def _words(name: str, values: object) -> NDArray[np.int64]:
     array = integers(name, values)
     if array.ndim != 1:
         raise InvalidInput(f"{name}: expected integers [n], got shape {array.shape}")
-    check_range(name, array, 0, 2**32 - 1)
+    check_range(name, array, 0, _LAST)
     return array
 
 

@@ -19,7 +19,7 @@ def whole(name: str, value: object, least: int, most: int) -> int:
         raise InvalidInput(f"{name}: expected an integer, got {shown(value)}")
     if not least <= int(found) <= most:
         raise InvalidInput(
-            f"{name}: expected an integer in {least} .. {most}, got {shown(int(found))}"
+            f"{name}: expected an integer in {least} .. {_end(most)}, got {shown(int(found))}"
         )
     return int(found)
 
@@ -37,6 +37,11 @@ def real(name: str, value: object) -> float:
         return float(found)
     except OverflowError as error:
         raise InvalidInput(f"{name}: expected a number, got {shown(value)}") from error
+
+
+def _end(most: int) -> str:
+    bits = most.bit_length()
+    return f"2^{bits} - 1" if bits > 32 and most == 2**bits - 1 else str(most)
 
 
 def _scalar(value: object, kinds: str) -> NDArray[Any] | None:
