@@ -61,13 +61,13 @@ def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Cla
     with np.errstate(divide="ignore"):
         log_prior = np.log(np.asarray(prior, np.float64))
     log_joint = _log_likelihood(engine, x, len(prior)) + log_prior
-    evidence = np.logaddexp.reduce(log_joint, axis=1)
-    unsound = np.flatnonzero(np.isnan(evidence))
+    unsound = np.flatnonzero(np.isnan(log_joint).any(axis=1))
     if len(unsound):
         raise NotADistribution(
             f"x: expected log p(x | y) of every event, got NaN at index {unsound[0]}: the weights "
             f"may hold NaN, or activations overflow in this dtype"
         )
+    evidence = np.logaddexp.reduce(log_joint, axis=1)
     impossible = np.flatnonzero(evidence == -np.inf)
     if len(impossible):
         raise InvalidInput(

@@ -273,10 +273,12 @@ def observed(plain: np.ndarray, levels: int) -> Values:
     free = np.where(mask, -1, plain)
     garbage = np.where(mask, 99, plain)
     mine = tuple(
-        Value(name, _maker(np.ma.array(data, mask=mask)), lambda: free.copy())
+        Value(name, _maker(np.ma.array(data, mask=mask)), free.copy)
         for name, data in {
             "masked": garbage,
-            "masked bytes": np.maximum(garbage, 0).astype(np.uint8) if plain.min() >= 0 else garbage,
+            "masked bytes": np.maximum(garbage, 0).astype(np.uint8)
+            if plain.min() >= 0
+            else garbage,
             "masked None": np.where(mask, None, plain.astype(object)),
         }.items()
     )
@@ -387,7 +389,13 @@ def word(plain: str, others: Sequence[str]) -> Values:
 def flag() -> Values:
     """True or False."""
     good = {"numpy": np.False_, "0-d": np.array(False)}
-    bad = {"text": "yes", "None": None, "array": np.array([True, False]), "number": 2, "NA": Missing()}
+    bad = {
+        "text": "yes",
+        "None": None,
+        "array": np.array([True, False]),
+        "number": 2,
+        "NA": Missing(),
+    }
     return joined(values(False, good, {}), values(True, {"tensor": torch.tensor(True)}, bad))
 
 
