@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -56,6 +57,8 @@ class Bundle:
         Raises:
             BundleError: with every problem that was found, one a line.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise BundleError(f"expected the path of a bundle, a folder, got {path!r}")
         path = Path(path)
         manifest = _read_manifest(path)
         problems = _path_problems(manifest)

@@ -72,6 +72,8 @@ def test_bundle(cli: Cli, tiny_bundle: Path, tmp_path: Path, how: str, command: 
         (["-n", "0"], "n: expected an integer"),
         (["-n", "-3"], "got -3"),
         (["-n", "many"], "valid integer"),
+        (["-n", "4294967295"], "n: expected at most"),
+        (["-n", "99999999999999"], "got 99999999999999"),
         (["--temperature", "-0.5"], "temperature"),
         (["--temperature", "nan"], "temperature"),
         (["--top-p", "0"], "top_p"),

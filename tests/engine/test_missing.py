@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from ancestral.arrays import LARGEST
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.interpolation import between
-from ancestral.errors import InvalidInput, NotADistribution
+from ancestral.errors import BundleError, InvalidInput, NotADistribution
 from tests.conftest import Load, autoregressive
 
 pytestmark = pytest.mark.usefixtures("called_by_users")
@@ -172,3 +173,26 @@ def test_nan_is_not_a_class(load: Load, monkeypatch: pytest.MonkeyPatch) -> None
         engine.classify(X)
     with pytest.raises(NotADistribution, match=r"1 \(position 3\)"):
         engine.log_prob(X, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"path": None}, "expected the path of a bundle"),
+        ({"path": 3}, "expected the path of a bundle"),
+        ({"backend": ["torch"]}, "backend: expected one of"),
+        ({"backend": np.array(["torch", "torch"])}, "backend: expected one of"),
+        ({"backend": None}, "backend: expected one of"),
+        ({"device": None}, "device: expected"),
+        ({"threads": 1.0}, "threads: expected an integer"),
+        ({"threads": True}, "threads: expected an integer"),
+        ({"threads": 2**31}, "threads: expected an integer in 1"),
+        ({"dtype": ["float32"]}, "dtype: expected"),
+        ({"dtype": np.float32}, "dtype: expected"),
+        ({"batch_invariant": np.array([True, False])}, "batch_invariant: expected True or False"),
+        ({"batch_invariant": "no"}, "batch_invariant: expected True or False"),
+    ],
+)
+def test_load(tiny_bundle: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises((InvalidInput, BundleError), match=words):
+        Engine.load(**({"path": tiny_bundle} | options))
