@@ -116,7 +116,7 @@ def integers(name: str, values: object, *, masked: int | None = None) -> Integer
     with readable(name):
         if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
             raise InvalidInput(f"{name}: expected values below 2^63, got {array.max()}")
-        return np.array(array, np.int64, order="C")
+        return array.astype(np.int64, order="C")
 
 
 def reals(name: str, values: object) -> NDArray[np.float64]:
@@ -129,7 +129,7 @@ def reals(name: str, values: object) -> NDArray[np.float64]:
     if array.dtype.kind not in "fiu":
         raise InvalidInput(f"{name}: expected numbers, got {array.dtype}")
     with readable(name), np.errstate(over="ignore"):
-        return np.array(array, np.float64, order="C")
+        return array.astype(np.float64, order="C")
 
 
 def float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
@@ -141,7 +141,7 @@ def float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
     with readable(name):
         check_finite(name, array)
         with np.errstate(over="ignore"):
-            single = np.array(array, np.float32, order="C")
+            single = array.astype(np.float32, order="C")
         wrong = first(~np.isfinite(single))
     if wrong is not None:
         raise InvalidInput(

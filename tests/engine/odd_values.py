@@ -164,6 +164,7 @@ def integers(plain: np.ndarray, outside: Sequence[int]) -> Values:
         "uint8": plain.astype(np.uint8) if plain.min() >= 0 else plain.astype(np.int8),
         "uint64": plain.astype(np.uint64) if plain.min() >= 0 else plain.astype(np.int16),
         "big endian": plain.astype(">i4"),
+        "long long": plain.astype(np.longlong),
         "tensor": tensor,
         "int32 tensor": tensor.int(),
         "tensor of another order": tensor.t().contiguous().t() if plain.ndim == 2 else tensor,
