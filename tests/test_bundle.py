@@ -239,3 +239,16 @@ def test_label_prior_that_is_none(bundle: Path, prior: tuple[float, ...]) -> Non
 def test_label_prior_that_was_rounded(bundle: Path) -> None:
     change_manifest(bundle, lambda values: values.update(label_prior=(0.3333333, 0.6666664)))
     assert Bundle.open(bundle).manifest.label_prior == (0.3333333, 0.6666664)
+
+
+@pytest.mark.parametrize("initial", [NAN, INF])
+def test_carried_from_nowhere(bundle: Path, initial: float) -> None:
+    """A cache that begins as NaN would be read where it is masked."""
+    change_manifest(
+        bundle,
+        lambda values: [
+            pair.update(initial=initial)
+            for pair in values["graphs"]["step"]["signature"]["carried"]
+        ],
+    )
+    refused(bundle, "initial")
