@@ -17,24 +17,19 @@ from hypothesis import strategies as st
 from ancestral import philox
 from ancestral.errors import AncestralError
 from tests.conftest import Load
+from tests.engine.odd_arguments import callback, flag, prompts, samplings, stops, word
 from tests.engine.odd_values import (
     Make,
     Values,
-    callback,
     extreme,
-    flag,
     integers,
     joined,
     observed,
     optional,
-    prompts,
     reals,
-    samplings,
-    stops,
     values,
     whole,
     without,
-    word,
 )
 
 pytestmark = pytest.mark.usefixtures("called_by_users")
