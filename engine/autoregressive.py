@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import inputs, loop
+from ancestral.engine import arguments, inputs, loop
 from ancestral.engine.bindings import Bindings
 from ancestral.engine.classify import Classification, classify
 from ancestral.engine.engine import Engine
@@ -89,6 +89,7 @@ class AutoregressiveEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong.
         """
+        arguments.check_size("n", inputs.count("n", n, 1), 8 * self.data.length)
         parts = list(
             self.sample_batches(n, labels, seed, first_index, sampling, observed, progress)
         )
@@ -121,13 +122,12 @@ class AutoregressiveEngine(Engine):
             InvalidInput: an argument is wrong; at once, not at the first batch.
         """
         n = inputs.count("n", n, 1)
-        first_index = inputs.count("first_index", first_index, 0)
+        seed, first_index = arguments.seed(seed), arguments.first_of(first_index, n)
         label = self._labels(labels, n)
         first = self.bundle.manifest.first_position
         forced = inputs.observed(observed, n, self.data, first)
-        if not isinstance(sampling, Sampling):
-            raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
-        Noise(seed, first_index).check(n)
+        sampling = arguments.sampling(sampling)
+        arguments.callback("progress", progress)
         graph = "step" if sampling.unfiltered else "step_filtered"
         most = loop.rows_per_batch(self.session(graph).signature, self.backend.room)
         rows = most if batch is None else inputs.count("batch", batch, 1)
@@ -143,7 +143,7 @@ class AutoregressiveEngine(Engine):
             self._batch(
                 graph,
                 np.array(forced[start : start + rows]),
-                None if label is None else label[start : start + rows],
+                None if label is None else np.array(label[start : start + rows]),
                 Noise(seed, first_index + start),
                 sampling,
                 report,
@@ -247,8 +247,10 @@ class AutoregressiveEngine(Engine):
             InvalidInput: an argument is wrong.
         """
         n = inputs.count("particles", particles, 1)
+        arguments.check_size("particles", n, loop.bytes_of_row(self.session("step").signature))
         label = self._labels(labels, 1)
-        noise = Noise(seed, inputs.count("first_index", first_index, 0))
+        noise = Noise(arguments.seed(seed), arguments.first_of(first_index, n))
+        arguments.callback("progress", progress)
         event = inputs.observed(observed, 1, self.data, self.bundle.manifest.first_position)[0]
         return complete(self, event, None if label is None else int(label[0]), noise, n, progress)
 
@@ -290,7 +292,9 @@ class AutoregressiveEngine(Engine):
         """log p(x_t | x_<t, y) in nats, by positions of the ordering, [n, t]; as `log_prob`."""
         events = inputs.events(x, self.data)
         label = self._labels(labels, len(events))
-        return self.parallel("log_prob", label, x=events)["log_prob"]
+        found = self.parallel("log_prob", label, x=events)["log_prob"]
+        loop.check(found, 0)
+        return found
 
     def text_likelihood(
         self,
@@ -326,16 +330,13 @@ class AutoregressiveEngine(Engine):
         return classify(self, inputs.events(x, self.data))
 
     def redraw(
-        self, x: ArrayLike, u: NDArray[np.float32], labels: ArrayLike | int | None = None
+        self, x: ArrayLike, u: ArrayLike, labels: ArrayLike | int | None = None
     ) -> NDArray[np.int64]:
         """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
-        events, u = inputs.events(x, self.data), np.asarray(u)
-        if u.shape != events.shape or u.dtype != np.float32 or not ((u > 0) & (u < 1)).all():
-            raise InvalidInput(
-                f"u: expected float32 {events.shape} in (0, 1), got {u.dtype} {u.shape}"
-            )
+        events = inputs.events(x, self.data)
+        drawn = inputs.uniforms("u", u, events.shape)
         label = self._labels(labels, len(events))
-        values = self.parallel("redraw", label, x=events, u=u)["values"]
+        values = self.parallel("redraw", label, x=events, u=drawn)["values"]
         return self.data.in_place(values)
 
     def parallel(self, graph: str, label: Array | None, **arrays: Array) -> dict[str, Array]:
@@ -344,7 +345,7 @@ class AutoregressiveEngine(Engine):
         n, t = arrays["x"].shape
         rows = max(1, _NUMBERS // (t * max(self.data.levels, 8 * t, 1024)))
         if label is not None:
-            arrays["label"] = label
+            arrays["label"] = np.ascontiguousarray(label)
         parts = [
             session.run({name: array[i : i + rows] for name, array in arrays.items()})
             for i in range(0, n, rows)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound, Reduction, join
+from ancestral.engine.finite import check_outputs
 from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
 from ancestral.philox import Stream
@@ -42,6 +43,11 @@ def pairs(engine: "LatentEngine") -> int:
     return max(1, _NUMBERS // numbers(engine))
 
 
+def impossible(engine: "LatentEngine") -> tuple[str, ...]:
+    """Terms that may be -inf: a density is never 0 but by overflow, a probability may be."""
+    return () if engine.latent.continuous else _TERMS[:1]
+
+
 def of_noise(
     engine: "LatentEngine", events: Array, draws: Draws, progress: Progress | None = None
 ) -> Bound:
@@ -62,6 +68,8 @@ def of_noise(
                 noise = engine.noise(draws.seed, indices, particles, Stream.Z_GIVEN_X)
                 found = log_weights(engine, some, encoded, noise)
                 terms = [found[name] for name in _TERMS]
+            named = dict(zip(_TERMS, terms, strict=True))
+            check_outputs("x", "events", named, impossible=impossible(engine), start=start)
             reduction.add(*terms)
             if progress is not None:
                 done = start * draws.k + len(some) * (first + len(particles))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from ancestral.errors import InvalidInput
+from ancestral.errors import InvalidInput, NotADistribution
 
 if TYPE_CHECKING:
     from ancestral.engine.autoregressive import AutoregressiveEngine
@@ -50,6 +50,7 @@ def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Cla
 
     Raises:
         InvalidInput: the model has no classes, or none of them gives an event any probability.
+        NotADistribution: a log-probability is NaN.
     """
     prior = engine.bundle.manifest.label_prior
     if prior is None:
@@ -60,6 +61,12 @@ def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Cla
     with np.errstate(divide="ignore"):
         log_prior = np.log(np.asarray(prior, np.float64))
     log_joint = _log_likelihood(engine, x, len(prior)) + log_prior
+    unsound = np.flatnonzero(np.isnan(log_joint).any(axis=1))
+    if len(unsound):
+        raise NotADistribution(
+            f"x: expected log p(x | y) of every event, got NaN at index {unsound[0]}: the weights "
+            f"may hold NaN, or activations overflow in this dtype"
+        )
     evidence = np.logaddexp.reduce(log_joint, axis=1)
     impossible = np.flatnonzero(evidence == -np.inf)
     if len(impossible):

@@ -10,7 +10,7 @@ The noise of a row is that of (seed, index, position) alone, so that its values 
 log-probabilities are those of the row alone, within the tolerance of the backend.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import inputs, loop
+from ancestral.engine import arguments, inputs, loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import InvalidInput
@@ -103,17 +103,20 @@ def generate_batches(
     Raises:
         InvalidInput: an argument is wrong; at once, not at the first batch.
     """
-    checked = _prompts(prompts, engine)
+    checked = _prompts(arguments.members("prompts", prompts, ordered=True), engine)
     n, levels = len(checked), engine.data.levels
     if request.max_new is not None:
-        inputs.count("max_new", request.max_new, 1)
-    stop = engine.data.stop if request.stop is None else tuple(request.stop)
-    stop = tuple(inputs.count("stop", value, 0, levels - 1) for value in stop)
-    request = replace(request, stop=stop)
-    first_index = inputs.count("first_index", request.first_index, 0)
-    Noise(request.seed, first_index).check(n)
+        request = replace(request, max_new=inputs.count("max_new", request.max_new, 1))
+    wanted = engine.data.stop if request.stop is None else request.stop
+    stops = arguments.members("stop", wanted, ordered=False)
+    stop = tuple(inputs.count("stop", value, 0, levels - 1) for value in stops)
+    sampling, seed = arguments.sampling(request.sampling), arguments.seed(request.seed)
+    first_index = arguments.first_of(request.first_index, n)
+    for name, called in (("progress", request.progress), ("stream", request.stream)):
+        arguments.callback(name, called)
+    request = replace(request, stop=stop, seed=seed)
     label = inputs.labels(request.labels, n, engine.data, engine.bundle.manifest.label_optional)
-    graph = "step" if request.sampling.unfiltered else "step_filtered"
+    graph = "step" if sampling.unfiltered else "step_filtered"
     most = loop.rows_per_batch(engine.session(graph).signature, engine.backend.room)
     rows = most if request.batch is None else inputs.count("batch", request.batch, 1)
 
@@ -121,7 +124,7 @@ def generate_batches(
         part = checked[start : start + rows]
         given = loop.filters(request.sampling, len(part), levels)
         if label is not None:
-            given["label"] = label[start : start + rows]
+            given["label"] = np.array(label[start : start + rows])
         run = _Run(part, engine.data.length, request, Noise(request.seed, first_index + start))
         tell = None
         if request.progress is not None:
@@ -142,7 +145,7 @@ class _Progress:
         self._told(round(1000 * (self._before + self._share * done / max(steps, 1))), 1000)
 
 
-def _prompts(prompts: Sequence[ArrayLike], engine: "AutoregressiveEngine") -> list[Array]:
+def _prompts(prompts: Iterable[ArrayLike], engine: "AutoregressiveEngine") -> list[Array]:
     """Each as int64 [p].
 
     Raises:
@@ -150,8 +153,6 @@ def _prompts(prompts: Sequence[ArrayLike], engine: "AutoregressiveEngine") -> li
             model has no start symbol.
     """
     length, levels = engine.data.length, engine.data.levels
-    if not len(prompts):
-        raise InvalidInput("prompts: expected at least one, got none")
     checked = []
     for i, prompt in enumerate(prompts):
         ids = inputs.ids(f"prompt {i}", prompt, levels)
@@ -166,6 +167,8 @@ def _prompts(prompts: Sequence[ArrayLike], engine: "AutoregressiveEngine") -> li
                 f"from, got an empty prompt"
             )
         checked.append(ids)
+    if not checked:
+        raise InvalidInput("prompts: expected at least one, got none")
     return checked
 
 

@@ -5,10 +5,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ancestral.arrays import (
+    Integers,
+    array_of,
+    check_range,
+    first,
+    float32,
+    integers,
+    place,
+)
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-
-Integers = NDArray[np.int64]
+from ancestral.scalars import whole
 
 
 def events(x: ArrayLike, data: DataSpec) -> Integers:
@@ -17,14 +25,9 @@ def events(x: ArrayLike, data: DataSpec) -> Integers:
     Raises:
         InvalidInput: another shape, another type than integers, a value that is no level.
     """
-    array = _integers("x", x)
-    shapes = (data.event_shape, (data.length,))
-    if array.ndim < 1 or array.shape[1:] not in shapes or len(array) == 0:
-        raise InvalidInput(
-            f"x: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
-            f"got shape {array.shape}"
-        )
-    _within("x", array, 0, data.levels - 1)
+    array = integers("x", x)
+    _check_events(array, data)
+    check_range("x", array, 0, data.levels - 1)
     return data.in_order(array)
 
 
@@ -34,16 +37,11 @@ def real_events(x: ArrayLike, data: DataSpec) -> NDArray[Any]:
     Raises:
         InvalidInput: another shape, a value that is no level, or one that is not finite.
     """
-    array = np.asarray(x)
+    array = array_of("x", x)
     if array.dtype.kind != "f":
         return events(x, data)
-    flat = array.reshape(len(array), -1) if array.ndim > 1 else array
-    if array.ndim < 2 or array.shape[1:] not in (data.event_shape, (data.length,)):
-        raise InvalidInput(
-            f"x: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
-            f"got shape {array.shape}"
-        )
-    return real("x", flat, (None, data.length))
+    _check_events(array, data)
+    return float32("x", array).reshape(len(array), data.length)
 
 
 def real(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
@@ -52,7 +50,7 @@ def real(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray
     Raises:
         InvalidInput: they are not.
     """
-    array = np.asarray(values)
+    array = array_of(name, values)
     fits = array.ndim == len(shape) and all(
         size == wanted or (wanted is None and size > 0)
         for size, wanted in zip(array.shape, shape, strict=True)
@@ -62,8 +60,22 @@ def real(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray
         raise InvalidInput(
             f"{name}: expected numbers of shape [{wanted}], got {array.dtype} {list(array.shape)}"
         )
-    _finite(name, array)
-    return array.astype(np.float32)
+    return float32(name, array)
+
+
+def uniforms(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Numbers in (0, 1) of a shape, in float32 too.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    single = real(name, values, shape)
+    wrong = first(~((single > 0) & (single < 1)))
+    if wrong is not None:
+        raise InvalidInput(
+            f"{name}: expected float32 numbers in (0, 1), got {single[wrong]}{place(wrong)}"
+        )
+    return single
 
 
 def codes(values: ArrayLike, shape: tuple[int | None, ...], levels: int) -> Integers:
@@ -72,12 +84,12 @@ def codes(values: ArrayLike, shape: tuple[int | None, ...], levels: int) -> Inte
     Raises:
         InvalidInput: they are not.
     """
-    array = _integers("z", values)
+    array = integers("z", values)
     if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
         raise InvalidInput(
             f"z: expected codes [n, {', '.join(map(str, shape[1:]))}], got shape {array.shape}"
         )
-    _within("z", array, 0, levels - 1)
+    check_range("z", array, 0, levels - 1)
     return array
 
 
@@ -101,7 +113,7 @@ def labels(
         return None
     if values is None:
         if optional:
-            return np.full(n, data.num_classes, np.int64)
+            return np.broadcast_to(np.int64(data.num_classes), n)
         raise InvalidInput(
             f"labels: the model is of p(x | y); give a label in 0 .. {data.num_classes - 1}, "
             f"or one for each of the {n} events"
@@ -115,15 +127,17 @@ def class_labels(values: ArrayLike | int, n: int, num_classes: int) -> Integers:
     Raises:
         InvalidInput: another shape, another type than integers, a value that is no class.
     """
-    array = _integers("labels", values)
+    array = integers("labels", values)
     if array.shape not in {(), (n,)}:
         raise InvalidInput(f"labels: expected one label or [{n}], got shape {array.shape}")
-    _within("labels", array, 0, num_classes - 1)
-    return np.ascontiguousarray(np.broadcast_to(array, n))
+    check_range("labels", array, 0, num_classes - 1)
+    return np.broadcast_to(array, n)
 
 
 def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: int) -> Integers:
     """Observed values by positions, [n, t] (perhaps a view of one event), -1 where one is free.
+
+    A masked entry of a numpy masked array is free.
 
     Raises:
         InvalidInput: another shape than one event or n of them; a value that is neither a level
@@ -131,34 +145,30 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
     """
     t = data.length
     if values is None:
-        result = np.broadcast_to(np.int64(-1), (n, t))
+        given = np.full((1, t), -1, np.int64)
     else:
-        array = _integers("observed", values)
+        array = integers("observed", values, masked=-1)
         whole, flat = data.event_shape, (t,)
         if array.shape not in {whole, flat, (n, *whole), (n, *flat)}:
             raise InvalidInput(
                 f"observed: expected one event {whole} or {n} of them {(n, *whole)}, "
                 f"got shape {array.shape}"
             )
-        _within("observed", array, -1, data.levels - 1)
+        check_range("observed", array, -1, data.levels - 1)
         one = array.shape in {whole, flat}
-        result = np.broadcast_to(data.in_order(array[None] if one else array), (n, t))
-    if first_position and (result[:, 0] < 0).any():
+        given = data.in_order(array[None] if one else array)
+    if first_position and (given[:, 0] < 0).any():
         raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")
-    return result
+    return np.broadcast_to(given, (n, t))
 
 
-def count(name: str, value: int, least: int, most: int = 2**32 - 1) -> int:
+def count(name: str, value: object, least: int, most: int = 2**32 - 1) -> int:
     """A whole number in least .. most.
 
     Raises:
         InvalidInput: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InvalidInput(f"{name}: expected an integer, got {value!r}")
-    if not least <= value <= most:
-        raise InvalidInput(f"{name}: expected an integer in {least} .. {most}, got {value}")
-    return int(value)
+    return whole(name, value, least, most)
 
 
 def ids(name: str, values: ArrayLike, levels: int) -> Integers:
@@ -167,40 +177,17 @@ def ids(name: str, values: ArrayLike, levels: int) -> Integers:
     Raises:
         InvalidInput: no sequence, another type than integers, a value that is no level.
     """
-    array = _integers(name, values)
+    array = integers(name, values)
     if array.ndim != 1:
         raise InvalidInput(f"{name}: expected a sequence of ids, [n], got shape {array.shape}")
-    _within(name, array, 0, levels - 1)
+    check_range(name, array, 0, levels - 1)
     return array
 
 
-def _integers(name: str, values: ArrayLike | int) -> Integers:
-    try:
-        array: NDArray[Any] = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{name}: expected an array of integers, got {error}") from error
-    if array.dtype.kind not in "iu":
-        if array.shape == (0,):
-            # An empty list has no type.
-            return np.zeros(0, np.int64)
-        if array.dtype.kind == "f":
-            _finite(name, array)
-        raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
-    if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
-        raise InvalidInput(f"{name}: expected values below 2^63, got {array.max()}")
-    return array.astype(np.int64)
-
-
-def _finite(name: str, array: NDArray[Any]) -> None:
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        at = tuple(int(i) for i in wrong[0])
-        raise InvalidInput(f"{name}: expected finite numbers, got {array[at]} at index {at}")
-
-
-def _within(name: str, array: Integers, least: int, most: int) -> None:
-    wrong = np.argwhere((array < least) | (array > most))
-    if len(wrong):
-        at = tuple(int(i) for i in wrong[0])
-        where = f" at index {at}" if at else ""
-        raise InvalidInput(f"{name}: expected values in {least} .. {most}, got {array[at]}{where}")
+def _check_events(array: NDArray[Any], data: DataSpec) -> None:
+    shapes = (data.event_shape, (data.length,))
+    if array.ndim < 1 or array.shape[1:] not in shapes or len(array) == 0:
+        raise InvalidInput(
+            f"x: expected events [n, {', '.join(map(str, data.event_shape))}] with n >= 1, "
+            f"got shape {array.shape}"
+        )

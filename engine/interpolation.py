@@ -7,8 +7,10 @@ References:
 import numpy as np
 from jaxtyping import Float
 
+from ancestral.arrays import float32
 from ancestral.errors import InvalidInput
 
+PATHS = ("linear", "spherical")
 _PARALLEL = 1e-6
 """Below this angle, in radians, a great circle is a straight line."""
 
@@ -28,10 +30,10 @@ def between(
         path: "linear", or "spherical": direction along the great circle, length linear.
 
     Raises:
-        InvalidInput: another path.
+        InvalidInput: another path, or one that leaves float32.
     """
-    if path not in ("linear", "spherical"):
-        raise InvalidInput(f"path: expected 'linear' or 'spherical', got {path!r}")
+    if path not in PATHS:
+        raise InvalidInput(f"path: expected one of {PATHS}, got {path!r}")
     at = np.linspace(0, 1, steps)[None, :, None]
     start, end = (each.reshape(len(each), 1, -1).astype(np.float64) for each in (a, b))
     points = start + at * (end - start)
@@ -48,4 +50,4 @@ def between(
         length = lengths[0] + at * (lengths[1] - lengths[0])
         turns = (angle > _PARALLEL) & (angle < np.pi - _PARALLEL)
         points = np.where(turns, length * direction, points)
-    return points.reshape(len(a), steps, *a.shape[1:]).astype(np.float32)
+    return float32("path", points.reshape(len(a), steps, *a.shape[1:]))

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound
-from ancestral.engine import bounds, inputs, interpolation
+from ancestral.engine import arguments, bounds, inputs, interpolation
 from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.engine import Engine
+from ancestral.engine.finite import check_outputs
+from ancestral.engine.interpolation import PATHS
 from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
 from ancestral.engine.verify_latent import verify
@@ -72,6 +74,10 @@ class LatentEngine(Engine):
         return latent
 
     @property
+    def _latent_size(self) -> int:
+        return int(np.prod(self.latent.shape))
+
+    @property
     def prior(self) -> AutoregressiveEngine | None:
         """The engine of the prior over codes, on the same backend; None without codes."""
         if self.latent.prior == "autoregressive" and self._prior is None:
@@ -112,11 +118,12 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
         """
-        k = inputs.count("k", k, 1)
+        k, seed = inputs.count("k", k, 1), arguments.seed(seed)
         index = inputs.count("first_index", first_index, 0)
         events = self._events(x, seed, index)
-        if proposal not in bounds.PROPOSALS:
-            raise InvalidInput(f"proposal: expected one of {bounds.PROPOSALS}, got {proposal!r}")
+        arguments.first_of(index, len(events))
+        proposal = arguments.choice("proposal", proposal, bounds.PROPOSALS)
+        arguments.callback("progress", progress)
         if self.latent.posterior == "codes":
             if proposal == "prior":
                 raise InvalidInput("proposal: codes are chosen by the encoder: give none")
@@ -140,7 +147,9 @@ class LatentEngine(Engine):
         events = self._events(x)
         shape = (len(events), None, *self.latent.shape)
         drawn = inputs.real("noise", noise, shape)
-        return bounds.log_weights(self, events, self.encode_events(events), drawn)
+        found = bounds.log_weights(self, events, self.encode_events(events), drawn)
+        check_outputs("noise", "events", found, impossible=bounds.impossible(self))
+        return found
 
     def encode(self, x: ArrayLike) -> dict[str, Array]:
         """Parameters of q(z | x) by name, and its KL(q || p) in nats where it has a closed form.
@@ -166,6 +175,7 @@ class LatentEngine(Engine):
             InvalidInput: an argument is wrong.
         """
         found = self.chunked("decode", z=self._latents(z))
+        check_outputs("z", "latents", found)
         return found["parameters"], found["x_mean"].reshape(-1, *self.data.event_shape)
 
     def reconstruct(self, x: ArrayLike) -> NDArray[np.float32]:
@@ -208,9 +218,9 @@ class LatentEngine(Engine):
             InvalidInput: an argument is wrong.
         """
         n = inputs.count("n", n, 1)
-        index = inputs.count("first_index", first_index, 0)
-        if not isinstance(sampling, Sampling):
-            raise InvalidInput(f"sampling: expected a Sampling, got {sampling!r}")
+        arguments.check_size("n", n, 8 * max(self.data.length, self._latent_size))
+        seed, index = arguments.seed(seed), arguments.first_of(first_index, n)
+        sampling, mean = arguments.sampling(sampling), arguments.flag("mean", mean)
         label: NDArray[np.int64] | None = None
         if self.prior is not None:
             drawn = self.prior.sample(n, labels, seed, index, sampling)
@@ -222,6 +232,7 @@ class LatentEngine(Engine):
         if mean:
             return LatentSamples(self.decode(z)[1], z, log_prior, None, label, index)
         found = self.chunked("draw", z=z, **self._draw_noise(n, seed, index))
+        check_outputs("sampling", "samples", {"z": z, "log_prior": log_prior, **found})
         x = found["x"].reshape(-1, *self.data.event_shape)
         log_likelihood = found["log_likelihood"].astype(np.float64)
         return LatentSamples(x, z, log_prior, log_likelihood, label, index)
@@ -243,10 +254,11 @@ class LatentEngine(Engine):
         """
         if self.latent.posterior == "codes":
             raise InvalidInput("interpolate: there is nothing between two codes")
-        steps = inputs.count("steps", steps, 2)
+        steps, path = inputs.count("steps", steps, 2), arguments.choice("path", path, PATHS)
         a, b = self.means(start), self.means(end)
         if a.shape != b.shape:
             raise InvalidInput(f"end: expected {len(a)} events as in start, got {len(b)}")
+        arguments.check_size("steps", steps, 8 * len(a) * max(self.data.length, self._latent_size))
         z = interpolation.between(a, b, steps, path)
         mean = self.decode(z.reshape(-1, *self.latent.shape))[1]
         return mean.reshape(len(a), steps, *self.data.event_shape)
@@ -269,17 +281,16 @@ class LatentEngine(Engine):
         """
         if self.latent.posterior == "codes":
             raise InvalidInput("latent_grid: there is nothing between two codes")
-        side = inputs.count("side", side, 1)
-        size = int(np.prod(self.latent.shape))
+        side, size = inputs.count("side", side, 1), self._latent_size
+        arguments.check_size("side", side, 4 * side * max(self.data.length, size))
         if dimensions is None:
             dimensions = self.widest()
-        for dimension in dimensions:
-            inputs.count("dimensions", dimension, 0, size - 1)
+        down, right = arguments.pair("dimensions", dimensions, size - 1)
         normal = NormalDist()
         at = np.array([normal.inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
         z = np.zeros((side, side, size), np.float32)
-        z[..., dimensions[1]] = at[None, :]
-        z[..., dimensions[0]] = at[:, None]
+        z[..., right] = at[None, :]
+        z[..., down] = at[:, None]
         mean = self.decode(z.reshape(-1, *self.latent.shape))[1]
         return mean.reshape(side, side, *self.data.event_shape)
 
@@ -335,13 +346,7 @@ class LatentEngine(Engine):
             InvalidInput: the encoder makes numbers that are not finite.
         """
         found = self.chunked("encode", x=events)
-        for name, values in found.items():
-            wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
-            if len(wrong):
-                raise InvalidInput(
-                    f"x: expected events that the encoder makes finite numbers of, got a {name} "
-                    f"that is not finite at index {wrong[0]} ({len(wrong)} of {len(values)} events)"
-                )
+        check_outputs("x", "events", found)
         return found
 
     def _latents(self, z: ArrayLike) -> Array:

@@ -51,12 +51,16 @@ def check(log_p: NDArray[np.float32], first_index: int) -> None:
         )
 
 
-def rows_per_batch(signature: GraphSignature, room: Room) -> int:
-    """How many rows one batch may have, by the memory that a row carries."""
-    each = sum(
+def bytes_of_row(signature: GraphSignature) -> int:
+    """Memory that a row of a loop carries."""
+    return sum(
         int(np.prod(spec.shape({"b": 1, "s": 1}))) * BYTES[spec.dtype] for spec in signature.inputs
     )
-    return max(1, min(room.rows, room.bytes // each))
+
+
+def rows_per_batch(signature: GraphSignature, room: Room) -> int:
+    """How many rows one batch may have, by the memory that a row carries."""
+    return max(1, min(room.rows, room.bytes // bytes_of_row(signature)))
 
 
 def takes_blocks(signature: GraphSignature) -> bool:

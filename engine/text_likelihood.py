@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike
 
-from ancestral.engine import inputs, loop
+from ancestral.engine import arguments, inputs, loop
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def text_likelihood(
             f"the model's events are {engine.data.event_shape}: expected one of sequences; "
             f"`log_prob` takes whole events"
         )
+    arguments.callback("progress", progress)
     x = _checked(ids, engine)
     stride = max(t // 2, 1) if stride is None else inputs.count("stride", stride, 1, t - first)
     label = inputs.labels(labels, 1, engine.data, engine.bundle.manifest.label_optional)

@@ -8,6 +8,7 @@ from typing import TypeVar, cast, get_args
 
 from torch import nn
 
+from ancestral.arrays import reals
 from ancestral.bundle import MANIFEST, PRIOR, check_text
 from ancestral.errors import ExportError, InvalidInput
 from ancestral.export.agreement import check_agreement
@@ -24,6 +25,7 @@ from ancestral.export.contract import check_contract, check_declared
 from ancestral.export.latent_contract import check_latent_contract
 from ancestral.export.model_state import check_devices, check_ready
 from ancestral.export.place import check_target, placed
+from ancestral.manifest import check_label_prior
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -260,6 +262,9 @@ def _prior(prior: Sequence[float] | None, num_classes: int | None) -> tuple[floa
         return None
     if prior is None:
         return (1.0 / num_classes,) * num_classes
-    if len(prior) != num_classes or min(prior) < 0 or abs(sum(prior) - 1) > 1e-6:
+    probabilities = reals("label_prior", prior)
+    if probabilities.ndim != 1:
         raise InvalidInput(f"label_prior: expected {num_classes} probabilities, got {prior}")
-    return tuple(float(p) for p in prior)
+    found = tuple(probabilities.tolist())
+    check_label_prior(found, num_classes)
+    return found

@@ -221,3 +221,34 @@ def test_known_answers_of_another_format(bundle: Path) -> None:
     sign(bundle)
     with pytest.raises(BundleError, match="the known answers cannot be read"):
         Bundle.open(bundle).known_answers()
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [(NAN, 1.0), (1.0, NAN), (NAN, NAN), (INF, 0.0), (INF, -INF), (1.5, -0.5), (0.5, 0.6), (1.0,)],
+)
+def test_label_prior_that_is_none(bundle: Path, prior: tuple[float, ...]) -> None:
+    """NaN passes every comparison that asks whether it is too large."""
+    change_manifest(bundle, lambda values: values.update(label_prior=prior))
+    refused(bundle, "label_prior: expected")
+
+
+def test_label_prior_that_was_rounded(bundle: Path) -> None:
+    change_manifest(bundle, lambda values: values.update(label_prior=(0.3333333, 0.6666664)))
+    assert Bundle.open(bundle).manifest.label_prior == (0.3333333, 0.6666664)
+
+
+@pytest.mark.parametrize("initial", [NAN, INF])
+def test_carried_from_nowhere(bundle: Path, initial: float) -> None:
+    """A cache that begins as NaN would be read where it is masked."""
+    change_manifest(
+        bundle,
+        lambda values: [
+            pair.update(initial=initial)
+            for pair in values["graphs"]["step"]["signature"]["carried"]
+        ],
+    )
+    refused(bundle, "initial")

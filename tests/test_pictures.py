@@ -60,6 +60,9 @@ def test_a_palette() -> None:
         grid(images, levels=3, palette=colours[:2])
     with pytest.raises(InvalidInput, match=r"palette: .* images \[n, height, width\]"):
         grid(images[:, None], levels=3, palette=colours)
+    for value in (-1, 256):
+        with pytest.raises(InvalidInput, match=r"palette: expected values in 0 \.\. 255"):
+            grid(images, levels=3, palette=[*colours[:2], (0, 0, value)])
 
 
 def test_one_level_is_black() -> None:

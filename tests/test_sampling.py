@@ -1,7 +1,9 @@
 """Settings of a draw: what is refused, and what counts as unfiltered."""
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from ancestral.errors import InvalidInput
@@ -41,3 +43,25 @@ def test_ends_of_the_ranges(name: str, value: float) -> None:
 def test_unfiltered() -> None:
     assert Sampling().unfiltered
     assert Sampling(temperature=1.0, top_k=None, top_p=1.0, min_p=0.0).unfiltered
+
+
+@pytest.mark.usefixtures("called_by_users")
+@pytest.mark.parametrize("make", [np.float32, np.float16, np.longdouble, np.array, np.ma.array])
+def test_numbers_of_numpy(make: Callable[[float], float]) -> None:
+    got = Sampling(temperature=make(0.5), top_p=make(0.75), min_p=make(0.25))
+    assert got == Sampling(temperature=0.5, top_p=0.75, min_p=0.25)
+    assert {type(each) for each in (got.temperature, got.top_p, got.min_p)} == {float}
+
+
+@pytest.mark.usefixtures("called_by_users")
+@pytest.mark.parametrize("make", [np.int64, np.uint8, np.array])
+def test_integers_of_numpy(make: Callable[[int], int]) -> None:
+    got = Sampling(top_k=make(2))
+    assert (got, type(got.top_k)) == (Sampling(top_k=2), int)
+
+
+@pytest.mark.usefixtures("called_by_users")
+@pytest.mark.parametrize("value", [np.True_, "1", None, [0.5], np.timedelta64(1), 1j, 10**400])
+def test_no_numbers(value: object) -> None:
+    with pytest.raises(InvalidInput, match=r"temperature: expected a number.*got"):
+        Sampling(temperature=value)  # type: ignore[arg-type]

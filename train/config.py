@@ -32,7 +32,9 @@ class ElboConfig:
     free_bits: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.warmup < 0 or min(self.beta, self.free_bits) < 0:
+        weights = (self.beta, self.free_bits)
+        sound = all(0 <= weight < math.inf for weight in weights)
+        if self.samples < 1 or self.warmup < 0 or not sound:
             raise InvalidInput(f"ElboConfig: expected samples >= 1 and the others >= 0, got {self}")
         if self.free_bits and self.samples > 1 and self.importance:
             raise InvalidInput(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from ancestral.bundle import Bundle
+from ancestral.engine.arguments import flag
 from ancestral.engine.inputs import count
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
@@ -20,6 +21,8 @@ INSTALL: Mapping[str, str] = {
     "triton": "pip install 'ancestral[gpu]'",
     "tensorrt": INSTALL_TENSORRT,
 }
+_THREADS = 2**16
+"""Of a runtime at most: more is a mistake."""
 _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tensorrt": (TENSORRT_MODULES, ("torch",)),
 }
@@ -39,6 +42,20 @@ def computes_in(name: str, dtype: str) -> bool:
     return name != "onnxruntime" or dtype != "bfloat16"
 
 
+def _check_words(name: object, device: object, dtype: object) -> None:
+    """Refuse what is not the name of a backend, of a device or of a type.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+    if not isinstance(name, str) or name not in BACKENDS:
+        raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {name!r}")
+    if dtype is not None and not isinstance(dtype, str):
+        raise InvalidInput(f"dtype: expected the name of a type or None, got {dtype!r}")
+
+
 def open_backend(
     name: str,
     bundle: Bundle,
@@ -56,12 +73,9 @@ def open_backend(
             takes.
         BackendUnavailable: it cannot run here; the message says what to install.
     """
-    if threads is not None:
-        count("threads", threads, 1)
-    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
-    if name not in BACKENDS:
-        raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {name!r}")
+    threads = None if threads is None else count("threads", threads, 1, _THREADS)
+    batch_invariant = flag("batch_invariant", batch_invariant)
+    _check_words(name, device, dtype)
     if model is not None and name in {"onnxruntime", "tensorrt"}:
         raise InvalidInput(f"model: backend {name!r} runs the bundle's graphs; give none")
     stored = bundle.manifest.dtype

@@ -64,6 +64,8 @@ class Bundle:
         Raises:
             BundleError: with every problem that was found, one a line.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise BundleError(f"expected the path of a bundle, a folder, got {path!r}")
         path = _absolute(path)
         manifest = _read_manifest(path)
         problems = _path_problems(manifest)

@@ -2,17 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
 from ancestral.signature import FloatDtype, GraphSignature
 
 FORMAT_VERSION = 4
 """1: autoregressive models alone. 2: latents. 3: 16 bits. 4: tokenizers in the bundle, stop values,
 palettes. Older bundles are read as ever."""
+_OF_SUM = 1e-6
+"""By which a sum of probabilities may differ from 1: they were rounded when they were written."""
 
 
 class _Record(BaseModel):
@@ -106,17 +110,28 @@ class Manifest(_Record):
         classes, prior = self.data.num_classes, self.label_prior
         if self.label_optional and classes is None:
             raise ValueError("label_optional: there are no labels")
-        if (prior is None) != (classes is None) or (
-            prior is not None and (len(prior) != classes or min(prior) < 0)
-        ):
+        if (prior is None) != (classes is None):
             raise ValueError(f"label_prior: expected {classes} probabilities, got {prior}")
-        if prior is not None and abs(sum(prior) - 1) > 1e-6:
-            raise ValueError(f"label_prior: expected a sum of 1, got {sum(prior)}")
+        if prior is not None and classes is not None:
+            check_label_prior(prior, classes)
         for name, entry in self.graphs.items():
             wrong = [file for file in entry.files.values() if not file.endswith(".onnx")]
             if wrong or "portable" not in entry.files:
                 raise ValueError(f"graph {name}: expected .onnx files, one portable: {entry.files}")
         return self
+
+
+def check_label_prior(prior: Sequence[float], num_classes: int) -> None:
+    """Refuse what is not a distribution over the classes.
+
+    Raises:
+        InvalidInput: another number of them, one that is negative or not finite, or another sum
+            than 1.
+    """
+    if len(prior) != num_classes or not all(0 <= each < math.inf for each in prior):
+        raise InvalidInput(f"label_prior: expected {num_classes} probabilities, got {prior}")
+    if not abs(sum(prior) - 1) <= _OF_SUM:
+        raise InvalidInput(f"label_prior: expected a sum of 1, got {sum(prior)}")
 
 
 def oldest_version(dtype: FloatDtype, data: DataSpec) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.arrays import integers
 from ancestral.errors import InvalidInput
 from ancestral.philox import uniforms
 
@@ -32,7 +33,7 @@ def permutation(ordering: Ordering, event_shape: tuple[int, ...]) -> NDArray[np.
     t = int(np.prod(event_shape))
     sites = np.arange(t, dtype=np.int64)
     if not isinstance(ordering, str):
-        given = np.asarray(ordering, dtype=np.int64)
+        given = integers("ordering", ordering)
         if given.shape != (t,) or not np.array_equal(np.sort(given), sites):
             raise InvalidInput(
                 f"ordering: expected each site of 0 .. {t - 1} once, got {_defect(given, t)}"

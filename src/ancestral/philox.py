@@ -8,18 +8,22 @@ References:
     (numpy.random.Philox is another generator: 4x64 bits.)
 """
 
+import math
 from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Float32, UInt32
 from numpy.typing import NDArray
 
+from ancestral.arrays import LARGEST, check_range, integers
 from ancestral.errors import InvalidInput
+from ancestral.scalars import whole
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
+_LAST = 2**32 - 1
 _PIECE = 2**13
 """Blocks of normal numbers that are made at a time."""
 
@@ -89,9 +93,8 @@ def seed_key(seed: int) -> tuple[int, int]:
     Raises:
         InvalidInput: seed is not in 0 .. 2^64 - 1.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise InvalidInput(f"seed: expected an integer in 0 .. 2^64 - 1, got {seed!r}")
-    return int(seed) & 0xFFFFFFFF, int(seed) >> 32
+    value = whole("seed", seed, 0, 2**64 - 1)
+    return value & 0xFFFFFFFF, value >> 32
 
 
 def uniforms(
@@ -114,7 +117,8 @@ def uniforms(
     Raises:
         InvalidInput: a seed, index, position or particle outside its range.
     """
-    bits = _blocks(seed, indices, positions, np.array([particle]), stream)[:, 0, :, 0]
+    one = np.array([whole("particle", particle, 0, _LAST)], np.int64)
+    bits = _blocks(seed, indices, positions, one, stream)[:, 0, :, 0]
     return to_uniform(bits)
 
 
@@ -131,7 +135,8 @@ def uniforms_of_particles(
     Raises:
         InvalidInput: as `uniforms`.
     """
-    blocks = _blocks(seed, indices, np.array([position]), particles, stream)
+    one = np.array([whole("position", position, 0, _LAST)], np.int64)
+    blocks = _blocks(seed, indices, one, particles, stream)
     return to_uniform(blocks[:, :, 0, 0])
 
 
@@ -162,6 +167,8 @@ def normals(
     References:
         Box and Muller (1958), A note on the generation of random normal deviates.
     """
+    dimensions = whole("dimensions", dimensions, 0, 2**34)
+    indices, particles = _words("index", indices), _words("particle", particles)
     parts = []
     # In pieces that stay in a cache: the rounds go over the counters forty times.
     blocks = -(-dimensions // 4)
@@ -191,16 +198,32 @@ def _blocks(
     Raises:
         InvalidInput: a seed, index, position or particle outside its range.
     """
-    for name, values in (("index", indices), ("position", positions), ("particle", particles)):
-        array = np.asarray(values)
-        if array.size and not (int(array.min()) >= 0 and int(array.max()) < 2**32):
-            raise InvalidInput(f"{name}: expected integers in 0 .. 2^32 - 1, got {values!r}")
-    counter = np.empty((len(indices), len(particles), len(positions), 4), np.uint32)
-    counter[..., 0] = np.asarray(positions)[None, None, :]
-    counter[..., 1] = np.asarray(indices)[:, None, None]
-    counter[..., 2] = np.asarray(particles)[None, :, None]
+    index, place, particle = (
+        _words(name, values)
+        for name, values in (("index", indices), ("position", positions), ("particle", particles))
+    )
+    shape = (len(index), len(particle), len(place), 4)
+    if 4 * math.prod(shape) > LARGEST:
+        raise InvalidInput(f"noise: expected numbers that fit in memory, got {shape[:3]} blocks")
+    counter = np.empty(shape, np.uint32)
+    counter[..., 0] = place[None, None, :]
+    counter[..., 1] = index[:, None, None]
+    counter[..., 2] = particle[None, :, None]
     counter[..., 3] = int(stream)
     return philox4x32(counter, seed_key(seed))
+
+
+def _words(name: str, values: object) -> NDArray[np.int64]:
+    """Words of a counter, [n].
+
+    Raises:
+        InvalidInput: they are not integers in 0 .. 2^32 - 1, [n].
+    """
+    array = integers(name, values)
+    if array.ndim != 1:
+        raise InvalidInput(f"{name}: expected integers [n], got shape {array.shape}")
+    check_range(name, array, 0, _LAST)
+    return array
 
 
 def to_uniform(bits: NDArray[np.uint32]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from jaxtyping import Integer, UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ancestral.arrays import check_range, integers
 from ancestral.errors import InvalidInput
 
 Pixels = UInt8[np.ndarray, "..."]
@@ -50,7 +51,7 @@ def grid(
 
     Raises:
         InvalidInput: no image, another shape, a value that is no level, a palette of another
-            length or for images with channels, or no column.
+            length or for images with channels, a colour outside of 0 .. 255, or no column.
     """
     shape = images.shape[1:]
     if not is_image(shape) or 0 in images.shape:
@@ -68,6 +69,8 @@ def grid(
             f"palette: expected {levels} colours, for images [n, height, width], "
             f"got {len(palette)} for shape {images.shape}"
         )
+    if palette is not None:
+        check_range("palette", integers("palette", palette), 0, 255)
     if len(shape) == 3 and shape[0] not in (1, 3):
         images = np.moveaxis(images, -1, 1)
     columns = math.ceil(math.sqrt(len(images))) if columns is None else columns

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ancestral.errors import InvalidInput
+from ancestral.scalars import real, whole
 
 HOTTEST = 1e6
 """Every distribution is even to rounding long before."""
@@ -31,16 +32,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InvalidInput(f"{name}: expected a number, got {value!r}")
+            object.__setattr__(self, name, real(name, getattr(self, name)))
         if not 0 <= self.temperature <= HOTTEST:
             raise InvalidInput(
                 f"temperature: expected a number in [0, {HOTTEST:g}], got {self.temperature}"
             )
-        k = self.top_k
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise InvalidInput(f"top_k: expected an integer >= 1 or None, got {k!r}")
+        if self.top_k is not None:
+            object.__setattr__(self, "top_k", whole("top_k", self.top_k, 1, 2**63 - 1))
         if not 0 < self.top_p <= 1:
             raise InvalidInput(f"top_p: expected a number in (0, 1], got {self.top_p}")
         if not 0 <= self.min_p <= 1:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ancestral.errors import InvalidInput
 
@@ -75,7 +75,7 @@ class CacheEntry(TensorSpec):
         axis: where append writes.
     """
 
-    initial: float = 0.0
+    initial: float = Field(default=0.0, allow_inf_nan=False)
     update: Update = Update.REPLACE
     axis: int = -2
 
@@ -86,7 +86,7 @@ class Carried(_Record):
     input: str
     output: str
     update: Update
-    initial: float = 0.0
+    initial: float = Field(default=0.0, allow_inf_nan=False)
 
 
 class GraphSignature(_Record):

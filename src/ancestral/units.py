@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.arrays import reals
 from ancestral.errors import InvalidInput
 
 
@@ -31,4 +32,4 @@ def bits_per_dim(
     dims = math.prod(event_shape)
     if dims < 1 or not event_shape:
         raise InvalidInput(f"event_shape: expected at least one dimension, got {event_shape}")
-    return np.asarray(-np.asarray(log_prob, np.float64) / (dims * math.log(2.0)))
+    return np.asarray(-reals("log_prob", log_prob) / (dims * math.log(2.0)))

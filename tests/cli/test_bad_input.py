@@ -1,10 +1,12 @@
 """Bad input: exit code 2, a sentence without a traceback, and nothing that was there is lost."""
 
 import errno
+import io
 import json
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,8 @@ def test_bundle(cli: Cli, tiny_bundle: Path, tmp_path: Path, how: str, command: 
         (["-n", "0"], "n: expected an integer"),
         (["-n", "-3"], "got -3"),
         (["-n", "many"], "valid integer"),
+        (["-n", "4294967295"], "n: expected at most"),
+        (["-n", "99999999999999"], "got 99999999999999"),
         (["--temperature", "-0.5"], "temperature"),
         (["--temperature", "nan"], "temperature"),
         (["--top-p", "0"], "top_p"),
@@ -146,6 +150,43 @@ def test_events(
 ) -> None:
     np.savez(tmp_path / "events.npz", **arrays)
     refused(cli("log-prob", tiny_bundle, tmp_path / "events.npz"), word)
+
+
+@pytest.mark.parametrize("shape", [(2**40,), (2**20, 2**20), (2**62, 4)])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_absurd_events(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, shape: tuple[int, ...], suffix: str
+) -> None:
+    """A header that promises more than there is, or than there can be."""
+    content = io.BytesIO()
+    header = {"descr": "<i8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, header)
+    content.write(bytes(64))
+    file = tmp_path / f"events{suffix}"
+    if suffix == ".npy":
+        file.write_bytes(content.getvalue())
+    else:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("x.npy", content.getvalue())
+    refused(cli("log-prob", tiny_bundle, file), "expected an .npy or .npz")
+
+
+@pytest.mark.parametrize(
+    ("x", "word"),
+    [
+        (np.int64(3), "shape ()"),
+        (np.zeros((2, 9), "datetime64[D]"), "got datetime64[D]"),
+        (np.zeros((2, 9), bool), "got bool"),
+        (np.zeros((2, 9), [("a", int)]), "expected integers"),
+        (np.full((2, 9), "1"), "got <U1"),
+    ],
+    ids=["0-d", "dates", "bools", "records", "text"],
+)
+def test_arrays_of_other_things(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, x: np.ndarray, word: str
+) -> None:
+    np.save(tmp_path / "x.npy", x)
+    refused(cli("log-prob", tiny_bundle, tmp_path / "x.npy", "--label", 0), word)
 
 
 def test_truncated_events(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:

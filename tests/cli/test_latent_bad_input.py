@@ -139,7 +139,7 @@ def test_latents(cli: Cli, vae: Path, tmp_path: Path, z: np.ndarray, word: str) 
         ("latent-grid", ["--side", "0"], "side: expected an integer in 1 .."),
         ("latent-grid", ["--dimensions", "0"], "two whole numbers"),
         ("latent-grid", ["--dimensions", "0,-1"], "two whole numbers"),
-        ("latent-grid", ["--dimensions", "0,2"], "dimensions: expected an integer in 0 .. 1"),
+        ("latent-grid", ["--dimensions", "0,2"], "dimensions: expected values in 0 .. 1"),
         ("decode", ["-o", "out.txt"], ".png or .npz"),
         ("encode", ["-o", "out.png"], ".npz"),
         ("encode", ["--backend", "abacus"], "abacus"),

@@ -51,7 +51,10 @@ def tiny(load: Load) -> Engine:
         (lambda e: e.log_prob(X[:0], labels=0), "with n >= 1"),
         (lambda e: e.log_prob(X), "labels: the model is of p"),
         (lambda e: e.redraw(X, np.ones((2, 9), np.float32), 0), r"in \(0, 1\)"),
-        (lambda e: e.redraw(X, np.full((2, 8), 0.5, np.float32), 0), r"u: expected float32 \(2,"),
+        (
+            lambda e: e.redraw(X, np.full((2, 8), 0.5, np.float32), 0),
+            r"u: expected numbers of shape \[2, 9\]",
+        ),
         (lambda e: list(e.sample_batches(2, labels=0, batch=0)), "batch: expected an integer in 1"),
         (lambda e: join([]), "samples: expected at least one batch"),
     ],

@@ -84,7 +84,12 @@ def test_bad_samples(images: LatentEngine) -> None:
 def test_bad_paths(images: LatentEngine, load: Load) -> None:
     refused("steps: expected", images.interpolate, X[:1], X[1:2], steps=1)
     refused(
-        "path: expected 'linear' or 'spherical'", images.interpolate, X[:1], X[1:2], 3, "zigzag"
+        r"path: expected one of \('linear', 'spherical'\)",
+        images.interpolate,
+        X[:1],
+        X[1:2],
+        3,
+        "zigzag",
     )
     refused("end: expected 2 events", images.interpolate, X[:2], X[2:3])
     refused("dimensions: expected", images.latent_grid, 3, (0, 3))

@@ -1,7 +1,9 @@
 """Writing a bundle: whole or not at all, and never over something else."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx_ir
 import pytest
 
@@ -59,9 +61,28 @@ def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("prior", [(1.0,), (0.5, 0.6), (1.5, -0.5)])
-def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: tuple[float, ...]) -> None:
+NAN, INF = float("nan"), float("inf")
+PRIORS = (
+    (1.0,),
+    (0.5, 0.6),
+    (1.5, -0.5),
+    (NAN, 1.0),
+    (1.0, NAN),
+    (INF, 0.0),
+    (INF, -INF),
+    ((0.5, 0.5),),
+    ("0.5", "0.5"),
+    (0.5, None),
+    0.5,
+    "even",
+    np.ma.array([0.5, 0.5], mask=[True, False]),
+)
+
+
+@pytest.mark.usefixtures("called_by_users")
+@pytest.mark.parametrize("prior", PRIORS)
+def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: Any) -> None:
     """Refused before anything is made."""
     monkeypatch.setattr(module, "weights_file", lambda model: pytest.fail("something was made"))
-    with pytest.raises(InvalidInput, match="label_prior: expected 2 probabilities"):
+    with pytest.raises(InvalidInput, match="label_prior: expected"):
         export_bundle(make("tiny"), tmp_path / "bundle", label_prior=prior)

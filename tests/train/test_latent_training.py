@@ -170,3 +170,10 @@ def test_binarised() -> None:
     with pytest.raises(InvalidInput, match="more than 2 levels"):
         data.binarised()
     assert data.fingerprint() != stripes().fingerprint()
+
+
+@pytest.mark.parametrize("name", ["beta", "free_bits"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_weights_of_the_objective(name: str, value: float) -> None:
+    with pytest.raises(InvalidInput, match="the others >= 0"):
+        ElboConfig(**{name: value})  # type: ignore[arg-type]

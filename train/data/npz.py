@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.arrays import NOT_ARRAYS
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
@@ -36,7 +37,7 @@ def load_npz(
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name in ("x", "y")}
             names = archive.files
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except NOT_ARRAYS as error:
         raise InvalidInput(f"{path}: expected an .npz of plain arrays, got: {error}") from error
     if "x" not in arrays:
         raise InvalidInput(f"{path}: expected an array x of events, got arrays {names}")

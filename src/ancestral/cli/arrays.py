@@ -1,7 +1,6 @@
 """Arrays in .npy and .npz files, as users hand them over or take them; none is unpickled."""
 
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.arrays import NOT_ARRAYS
 from ancestral.errors import InvalidInput
 from ancestral.files import write_atomically
 
@@ -28,7 +28,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(content, np.ndarray):
                 return {ALONE: content}
             return {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except NOT_ARRAYS as error:
         raise InvalidInput(f"{path}: expected an .npy or .npz of numbers, got: {error}") from error
 
 

@@ -179,6 +179,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.progress import progress_bar
     from ancestral.cli.samples_file import check_format, write_completions, write_samples
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
+    from ancestral.engine.arguments import check_size
     from ancestral.engine.autoregressive import join
     from ancestral.engine.inputs import count
 
@@ -219,7 +220,8 @@ def sample(  # noqa: PLR0913 - the options of a command
         told = "" if label is None else f"label {label}, "
         say_completions(completion, engine, f"{told}seed {seed}", out)
         return
-    n = _MANY if n is None else n
+    n = _MANY if n is None else count("n", n, 1)
+    check_size("n", n, 8 * engine.data.length)
     labels, said = in_turn(label, n, first_index, engine.data)
     forced = None if observed is None else _observed(observed)
     with progress_bar("sampling") as progress:

@@ -1,0 +1,134 @@
+"""Arguments of the engines that are not events: seeds, counts, words, callbacks."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any
+
+from ancestral.arrays import LARGEST, array_of, check_range, integers, readable, shown
+from ancestral.errors import InvalidInput
+from ancestral.sampling import Sampling
+from ancestral.scalars import whole
+
+_INDICES = 2**32
+"""Samples that a seed has."""
+
+
+def seed(value: object) -> int:
+    """A seed, 0 .. 2^64 - 1.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    return whole("seed", value, 0, 2**64 - 1)
+
+
+def first_of(first_index: object, n: int) -> int:
+    """The sample index of the first of n samples.
+
+    Raises:
+        InvalidInput: it is not an index, or the last of them would have none.
+    """
+    index = whole("first_index", first_index, 0, _INDICES - 1)
+    if index + n > _INDICES:
+        raise InvalidInput(
+            f"first_index: expected integers in 0 .. 2^32 - 1 for all {n} samples, got {index} .. "
+            f"{index + n - 1}"
+        )
+    return index
+
+
+def check_size(name: str, value: int, each: int) -> None:
+    """Refuse what would make an absurdly large array.
+
+    Args:
+        name: of the argument that says how many.
+        value: how many.
+        each: bytes of each.
+
+    Raises:
+        InvalidInput: it would.
+    """
+    if value * each > LARGEST:
+        raise InvalidInput(
+            f"{name}: expected at most {LARGEST // each} in one call, which are "
+            f"{LARGEST // 2**30} GiB, got {value}: ask for fewer at a time"
+        )
+
+
+def pair(name: str, values: object, most: int) -> tuple[int, int]:
+    """Two whole numbers in 0 .. most.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    array = integers(name, values)
+    if array.shape != (2,):
+        raise InvalidInput(f"{name}: expected two integers, got {shown(values)}")
+    check_range(name, array, 0, most)
+    return int(array[0]), int(array[1])
+
+
+def sampling(value: object) -> Sampling:
+    """Temperature and filters.
+
+    Raises:
+        InvalidInput: it is not a Sampling.
+    """
+    if not isinstance(value, Sampling):
+        raise InvalidInput(f"sampling: expected a Sampling, got {shown(value)}")
+    return value
+
+
+def choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """One of some words.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidInput(f"{name}: expected one of {tuple(choices)}, got {shown(value)}")
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, also of numpy.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    if not isinstance(value, bool):
+        array = array_of(name, value)
+        if array.ndim or array.dtype.kind != "b":
+            raise InvalidInput(f"{name}: expected True or False, got {shown(value)}")
+        return bool(array)
+    return value
+
+
+def callback(name: str, value: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        InvalidInput: it is neither None nor a function.
+    """
+    if value is not None and not callable(value):
+        raise InvalidInput(f"{name}: expected a function or None, got {shown(value)}")
+
+
+def members(name: str, values: object, *, ordered: bool) -> Iterator[Any]:
+    """What an iterable holds, one by one: a list, an array with axes, a generator; not a text.
+
+    Args:
+        name: of the argument, for errors.
+        values: the iterable.
+        ordered: whether a set is refused.
+
+    Raises:
+        InvalidInput: it is not an iterable, or is a text, a mapping or an unwanted set.
+    """
+    text = isinstance(values, str | bytes | bytearray | Mapping)
+    unordered = ordered and isinstance(values, Set)
+    if text or unordered or not isinstance(values, Iterable):
+        raise InvalidInput(
+            f"{name}: expected a list, an array or another iterable of ids, got {shown(values)}"
+        )
+    with readable(name):
+        return iter(values)
