@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound, Reduction, join
 from ancestral.engine.finite import check_outputs
+from ancestral.engine.latent_noise import latent_noise, prior_noise
 from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
 from ancestral.philox import Stream
@@ -65,7 +66,9 @@ def of_noise(
             if draws.proposal == "prior":
                 terms = _from_prior(engine, some, draws.seed, indices, particles)
             else:
-                noise = engine.noise(draws.seed, indices, particles, Stream.Z_GIVEN_X)
+                noise = latent_noise(
+                    engine.latent, draws.seed, indices, particles, Stream.Z_GIVEN_X
+                )
                 found = log_weights(engine, some, encoded, noise)
                 terms = [found[name] for name in _TERMS]
             named = dict(zip(_TERMS, terms, strict=True))
@@ -134,7 +137,7 @@ def _from_prior(
 ) -> list[Array]:
     """The terms where z is drawn from p(z): the last two are equal, and left out as 0."""
     rows = len(indices) * len(particles)
-    given = engine.prior_noise(seed, indices, particles, Stream.NAIVE_Z)
+    given = prior_noise(engine.latent, seed, indices, particles, Stream.NAIVE_Z)
     z = engine.chunked("prior", **given, temperature=np.ones(rows, np.float32))["z"]
     shaped = z.reshape(len(indices), len(particles), *engine.latent.shape)
     found = engine.session("log_likelihood").run({"x": events, "z": shaped})["log_likelihood"]

@@ -1,6 +1,5 @@
 """The engine of a latent variable model: bounds, latents, reconstructions, samples."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import ClassVar
@@ -14,13 +13,14 @@ from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.engine import Engine
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.interpolation import PATHS
+from ancestral.engine.latent_noise import event_noise, sample_prior_noise
 from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
 from ancestral.engine.verify_latent import verify
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.manifest import Latent
-from ancestral.philox import Stream, normals, uniforms, uniforms_of_particles
+from ancestral.philox import Stream, uniforms
 from ancestral.sampling import Sampling
 
 _UNFILTERED = Sampling()
@@ -231,7 +231,9 @@ class LatentEngine(Engine):
             z, log_prior = self._from_prior(n, seed, index, sampling)
         if mean:
             return LatentSamples(self.decode(z)[1], z, log_prior, None, label, index)
-        found = self.chunked("draw", z=z, **self._draw_noise(n, seed, index))
+        indices = index + np.arange(n, dtype=np.int64)
+        noise = event_noise(self.latent, seed, indices, self.data.length)
+        found = self.chunked("draw", z=z, **noise)
         check_outputs("sampling", "samples", {"z": z, "log_prior": log_prior, **found})
         x = found["x"].reshape(-1, *self.data.event_shape)
         log_likelihood = found["log_likelihood"].astype(np.float64)
@@ -368,44 +370,7 @@ class LatentEngine(Engine):
         indices = first_index + np.arange(n, dtype=np.int64)
         found = self.chunked(
             "prior",
-            **self.prior_noise(seed, indices, np.zeros(1, np.int64), Stream.Z),
+            **sample_prior_noise(self.latent, seed, indices),
             temperature=np.full(n, sampling.temperature, np.float32),
         )
         return found["z"], found["log_prior"].astype(np.float64)
-
-    def noise(
-        self,
-        seed: int,
-        indices: NDArray[np.int64],
-        particles: NDArray[np.int64],
-        stream: Stream,
-    ) -> NDArray[np.float32]:
-        """The standard normal noise of k latents of each sample, [n, k, *latent_shape]."""
-        size = int(np.prod(self.latent.shape))
-        drawn = normals(seed, indices, particles, size, stream=stream)
-        return drawn.reshape(len(indices), len(particles), *self.latent.shape)
-
-    def prior_noise(
-        self,
-        seed: int,
-        indices: NDArray[np.int64],
-        particles: NDArray[np.int64],
-        stream: Stream,
-    ) -> Mapping[str, Array]:
-        """What the prior's graph draws n x k latents from, as rows: those of a sample together."""
-        noise = self.noise(seed, indices, particles, stream)
-        given: dict[str, Array] = {"noise": noise.reshape(-1, *self.latent.shape)}
-        if self.latent.prior == "mixture":
-            size = int(np.prod(self.latent.shape))
-            given["u"] = uniforms_of_particles(
-                seed, indices, particles, size, stream=stream
-            ).reshape(-1)
-        return given
-
-    def _draw_noise(self, n: int, seed: int, first_index: int) -> dict[str, Array]:
-        indices = first_index + np.arange(n, dtype=np.int64)
-        t, stream = self.data.length, Stream.X_GIVEN_Z
-        if self.latent.continuous:
-            zero = np.zeros(1, np.int64)
-            return {"noise": normals(seed, indices, zero, t, stream=stream)[:, 0]}
-        return {"u": uniforms(seed, indices, np.arange(t), stream=stream)}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine, LatentEngine, Sampling
+from ancestral.engine.latent_noise import event_noise
 from ancestral.engine.verify_latent import LatentLimits
 from ancestral.parity import tolerance
 from tests.conftest import Load
@@ -90,7 +91,9 @@ def test_mean_is_the_mean(load: Load, backend: str, toy: str) -> None:
     engine = load(toy, backend)
     n = 3000
     z = np.repeat(engine.sample(1, seed=3).z, n, axis=0)
-    x = engine.chunked("draw", z=z, **engine._draw_noise(n, 5, 0))["x"].astype(np.float64)
+    x = engine.chunked(
+        "draw", z=z, **event_noise(engine.latent, 5, np.arange(n), engine.data.length)
+    )["x"].astype(np.float64)
     mean = engine.decode(z[:1])[1].reshape(-1)
     error = x.std(axis=0) / n**0.5
     assert (np.abs(x.mean(axis=0) - mean) <= 4.5 * error + 1e-6).all()
