@@ -152,9 +152,10 @@ def _replay(
     kl, gap = _distributions(engine, answers, label)
     redrawn = engine.parallel("redraw", label, x=x, u=answers["u"])["values"]
     stepped, forced = [], []
+    prefilled = _prefilled(engine, x, label)
     for graph in ("step", "step_filtered"):
         if graph in engine.bundle.manifest.graphs:
-            values, ways = _steps(engine, graph, answers, sampled)
+            values, ways = _steps(engine, graph, answers, sampled, prefilled)
             stepped.append(values)
             forced += ways
     return _Replay(difference(parallel, answers["log_prob"]), redrawn, kl, gap, stepped, forced)
@@ -271,7 +272,11 @@ def _compare(got: Array, expected: Array, margin: Array, limits: Limits) -> Draw
 
 
 def _steps(
-    engine: "AutoregressiveEngine", graph: str, answers: dict[str, Array], sampled: Array
+    engine: "AutoregressiveEngine",
+    graph: str,
+    answers: dict[str, Array],
+    sampled: Array,
+    prefilled: dict[str, Array],
 ) -> tuple[Array, list[Array]]:
     """Step along the uniforms, and along the events in each way that there is.
 
@@ -311,35 +316,39 @@ def _steps(
         binding, done = begin(every, x, prefill=True)
         loop.advance(binding, t - done)
         forced.append(binding.read("log_p")[:, :t])
-        if "prefill" in engine.bundle.manifest.graphs:
-            forced.append(_after_prefill(engine, binding, x, log_p, label))
+        if prefilled:
+            forced.append(_after_prefill(binding, prefilled, log_p))
     return values, forced
 
 
-def _after_prefill(
-    engine: "AutoregressiveEngine", binding: Binding, x: Array, log_p: Array, label: Array | None
-) -> Array:
-    """log p [n, t] where the first half of x [n, t] comes from `log_p`, the rest from prefill."""
+def _prefilled(engine: "AutoregressiveEngine", x: Array, label: Array | None) -> dict[str, Array]:
+    """The position in the middle of x [n, t], and the cache that prefill leaves there, by name.
+
+    Empty where the bundle has no such graph.
+    """
+    if "prefill" not in engine.bundle.manifest.graphs:
+        return {}
     n, t = x.shape
     half = max(t // 2, engine.bundle.manifest.first_position + 1)
     session = engine.session("prefill")
-    fresh = {
-        pair.input: np.full(
-            session.signature.input(pair.input).shape({"b": n}),
-            pair.initial,
-            session.signature.input(pair.input).host,
-        )
-        for pair in session.signature.carried
-    }
-    labels = {} if label is None else {"label": label}
-    cache = session.run({"x": x[:, :half], **labels, **fresh})
+    inputs = {"x": x[:, :half]} | ({} if label is None else {"label": label})
     for pair in session.signature.carried:
-        binding.write(pair.input, cache[pair.output])
-    binding.write("position", np.full(n, half, np.int64))
+        spec = session.signature.input(pair.input)
+        inputs[pair.input] = np.full(spec.shape({"b": n}), pair.initial, spec.host)
+    cache = session.run(inputs)
+    found = {pair.input: cache[pair.output] for pair in session.signature.carried}
+    return found | {"position": np.full(n, half, np.int64)}
+
+
+def _after_prefill(binding: Binding, prefilled: dict[str, Array], log_p: Array) -> Array:
+    """log p [n, t] where the first half comes from `log_p` [n, t], the rest from prefill."""
+    t = log_p.shape[1]
+    for name, array in prefilled.items():
+        binding.write(name, array)
     before = binding.read("log_p")
     before[:, :t] = log_p
     binding.write("log_p", before)
-    binding.run(t - half)
+    binding.run(t - int(prefilled["position"][0]))
     return binding.read("log_p")[:, :t]
 
 

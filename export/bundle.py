@@ -19,6 +19,7 @@ from ancestral.export.content import (
     write_autoregressive,
     write_latent,
 )
+from ancestral.export.graphs import operators_read_once
 from ancestral.export.place import check_target, placed
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
@@ -89,7 +90,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         autoregressive = _ready(autoregressive, dtype, own)
         progress("causality")
         _check_causality(autoregressive)
-    with placed(out) as work:
+    with placed(out) as work, operators_read_once():
         if autoregressive is not None:
             inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
             if inner != work:

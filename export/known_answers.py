@@ -1,6 +1,7 @@
 """Reference answers of a model: float64 PyTorch on seeded inputs, and how far fp32 is from it."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,12 +14,13 @@ from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import Step
 from ancestral.train.models.transformer import Transformer
+from ancestral.triton_kernels.in_place import in_place
 
 SEED = 20_260_101
 _NUMBERS = 2**21
 """At most so many probabilities of next-value distributions are kept."""
-_CHUNK = 2**22
-"""Logits computed at a time, of several events."""
+_CHUNK = 2**24
+"""Logits computed at a time, of several events: each weight is widened once for all of these."""
 _COMPARED = 2**19
 """Logits compared at a time."""
 _LOGITS = 2**22
@@ -152,7 +154,9 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
         torch.zeros(n, whole),
         *_cache(model, n, t).values(),
     ]
-    with torch.no_grad():
+    # A class of the user's own may read a cache that it appended to; ours does not.
+    appends = in_place() if isinstance(model, Transformer) else nullcontext()
+    with torch.no_grad(), appends:
         for _ in range(model.first_position, t):
             state = list(program(*given, *state))
     return state[1][:, :t]

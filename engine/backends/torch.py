@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestral.bundle import Bundle
-from ancestral.engine.backends.host_arrays import to_device, to_host
+from ancestral.engine.backends.host_arrays import filled, to_device, to_host
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
@@ -102,11 +102,11 @@ class TorchBinding:
         self._owner = session
         initial = {pair.input: pair.initial for pair in session.signature.carried}
         self._state: dict[str, Tensor] = {
-            spec.name: torch.full(
+            spec.name: filled(
                 spec.shape(sizes),
                 initial.get(spec.name, 0),
-                dtype=getattr(torch, spec.dtype),
-                device=session.device,
+                getattr(torch, spec.dtype),
+                session.device,
             )
             for spec in session.signature.inputs
             if spec.name != "offsets"
