@@ -104,7 +104,7 @@ class TorchBinding:
         self._state: dict[str, Tensor] = {
             spec.name: filled(
                 spec.shape(sizes),
-                initial.get(spec.name, 0),
+                initial.get(spec.name, 0.0),
                 getattr(torch, spec.dtype),
                 session.device,
             )
