@@ -83,7 +83,7 @@ def measure(case: Case, folder: Path) -> Cost:
     return Cost(stages, memory_peak() / 1e6, parity)
 
 
-def append_rows(name: str) -> None:
+def append_rows(name: str, results: Path = RESULTS) -> None:
     """Measure a case in a process of its own, and append its rows."""
     from benchmarks.run import Run
 
@@ -100,7 +100,7 @@ def append_rows(name: str) -> None:
         threads=int(os.environ.get("OMP_NUM_THREADS", this_machine().cores)),
         rounds=1,
         loads=1,
-        results=RESULTS,
+        results=results,
     )
     for stage, seconds in values["stages"].items():
         run.append(run.row(case, f"export: {stage}", "CPU s", 1, (seconds,), parity, warm_ups=0))
