@@ -1,7 +1,7 @@
 """Replay the known answers of a bundle on a backend, and measure the distance in nats."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ancestral.engine import loop
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import BundleError
-from ancestral.parity import ParityReport, Tolerance, tolerance
+from ancestral.parity import ParityReport, SequenceParity, Tolerance, tolerance
 from ancestral.sampling import Sampling
 from ancestral.units import bits_per_dim
 
@@ -28,14 +28,22 @@ class Limits:
     cdf: float
 
     @classmethod
-    def of(cls, entry: Tolerance, answers: dict[str, Array]) -> "Limits":
+    def of(
+        cls, entry: Tolerance, answers: dict[str, Array], *, sampled: bool | None = None
+    ) -> "Limits":
         """A factor times fp32's own error, plus a floor; KL grows with its square.
+
+        Args:
+            entry: of the table.
+            answers: of a bundle.
+            sampled: by the errors on the events that the model samples, or on those of noise; by
+                the largest of all where None.
 
         Raises:
             BundleError: an own error is not finite, or there is nothing to compare.
         """
-        own = [float(answers[name]) for name in ("own_log_prob", "own_kl", "own_cdf")]
-        if not np.isfinite(own).all() or not len(answers["at"]) or not answers["is_sample"].any():
+        own = [own_error(answers, name, sampled) for name in _OWN]
+        if not np.isfinite(own).all() or not len(answers["at"]):
             raise BundleError("the known answers hold no sound reference: export the model again")
         positions = answers["x"].shape[1]
         return cls(
@@ -43,6 +51,32 @@ class Limits:
             entry.factor**2 * own[1] + entry.kl,
             entry.factor * own[2] + entry.cdf,
         )
+
+
+_OWN = ("own_log_prob", "own_kl", "own_cdf")
+
+
+def own_error(answers: dict[str, Array], name: str, sampled: bool | None) -> float:
+    """PyTorch fp32's own error on the sampled events, on those of noise, or on all where None.
+
+    Older bundles hold only that of all events.
+    """
+    halves = answers.get(f"{name}_halves")
+    if sampled is None or halves is None:
+        return float(answers.get(name, np.zeros(())))
+    return float(halves[0 if sampled else 1])
+
+
+def halves(answers: dict[str, Array]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which events the model sampled, and which are noise, [n] each.
+
+    Raises:
+        BundleError: there are none of a kind.
+    """
+    sampled = answers["is_sample"].astype(bool)
+    if not sampled.any() or sampled.all():
+        raise BundleError("the known answers hold no sound reference: export the model again")
+    return sampled, ~sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,56 +95,119 @@ class Draws:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """What a backend answers.
+
+    Attributes:
+        delta: of log p by the parallel graph, [n, t].
+        redrawn: values that u draws given the events, [n, t].
+        kl: KL(reference || backend) of each distribution that is kept, [k].
+        gap: how much less probable than the most probable value the backend's is, in nats, [k].
+        stepped: values that each graph of steps draws along u, [samples, t].
+        forced: log p along the steps of each graph and way, [n, t].
+    """
+
+    delta: Floats
+    redrawn: Array
+    kl: Floats
+    gap: Floats
+    stepped: list[Array]
+    forced: list[Array]
+
+
 def verify(engine: "AutoregressiveEngine") -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
     Every graph of the bundle takes part: log_prob and logits in parallel; redraw at every position;
     step and step_filtered (its filters off) free along the reference's own samples and forced along
-    all events; step over a block, and from the cache that prefill leaves.
+    all events; step over a block, and from the cache that prefill leaves. The events that the model
+    samples and those of noise are held to limits of their own.
 
     Raises:
         BundleError: the bundle lacks a graph or its answers.
     """
     answers = engine.bundle.known_answers()
-    limits = Limits.of(tolerance(engine.backend.name, engine.backend.dtype), answers)
-    label = answers.get("label")
-    x, u = answers["x"], answers["u"]
-    reference = answers["log_prob"]
-    parallel = difference(engine.parallel("log_prob", label, x=x)["log_prob"], reference)
-    delta = parallel.sum(axis=1)
-    kl, flips = _distributions(engine, answers, label, limits)
-    redrawn = engine.parallel("redraw", label, x=x, u=u)["values"]
-    draws = _compare(redrawn, answers["drawn"], answers["margin"], limits)
-    worst_step = 0.0
-    for graph in ("step", "step_filtered"):
-        if graph in engine.bundle.manifest.graphs:
-            stepped, forced = _steps(engine, graph, answers, limits)
-            draws += stepped
-            worst_step = max(worst_step, *(_worst(log_p, reference) for log_p in forced))
+    entry = tolerance(engine.backend.name, engine.backend.dtype)
+    sampled, noise = halves(answers)
+    limits = {part: Limits.of(entry, answers, sampled=part) for part in (True, False)}
+    replay = _replay(engine, answers, sampled)
     return ParityReport(
         backend=engine.backend.name,
         device=engine.backend.device,
         dtype=engine.backend.dtype,
-        events=len(x),
-        positions=x.shape[1],
+        positions=answers["x"].shape[1],
         length=engine.data.length,
-        max_abs_nats=float(np.abs(delta).max()),
-        mean_abs_nats=float(np.abs(delta).mean()),
-        mean_signed_nats=float(delta.mean()),
-        worst_index=int(np.argmax(np.abs(delta))),
-        limit_nats=limits.nats,
-        own_nats=float(answers["own_log_prob"]),
-        bits_per_dim=float(bits_per_dim(reference.sum(axis=1), x.shape[1:]).mean()),
-        max_kl=kl,
+        sampled=_half(replay, answers, sampled, limits[True]),
+        noise=_half(replay, answers, noise, limits[False]),
+    )
+
+
+def _replay(
+    engine: "AutoregressiveEngine", answers: dict[str, Array], sampled: NDArray[np.bool_]
+) -> _Replay:
+    """Run every graph on the known inputs."""
+    label, x = answers.get("label"), answers["x"]
+    parallel = engine.parallel("log_prob", label, x=x)["log_prob"]
+    kl, gap = _distributions(engine, answers, label)
+    redrawn = engine.parallel("redraw", label, x=x, u=answers["u"])["values"]
+    stepped, forced = [], []
+    prefilled = _prefilled(engine, x, label)
+    for graph in ("step", "step_filtered"):
+        if graph in engine.bundle.manifest.graphs:
+            values, ways = _steps(engine, graph, answers, sampled, prefilled)
+            stepped.append(values)
+            forced += ways
+    return _Replay(difference(parallel, answers["log_prob"]), redrawn, kl, gap, stepped, forced)
+
+
+def _half(
+    replay: _Replay, answers: dict[str, Array], events: NDArray[np.bool_], limits: Limits
+) -> SequenceParity:
+    """The events of one kind, [n] bool, beside the reference."""
+    sampled = bool(answers["is_sample"][events].all())
+    drawn, margin, reference = (answers[name][events] for name in ("drawn", "margin", "log_prob"))
+    draws = _compare(replay.redrawn[events], drawn, margin, limits)
+    for values in replay.stepped if sampled else ():
+        draws += _follow(values, answers["x"][events], margin, limits)
+    kept = events[answers["at"][:, 0]]
+    delta = replay.delta[events]
+    return SequenceParity(
+        **summary(delta.sum(axis=1), events, limits.nats),
+        own_nats=own_error(answers, "own_log_prob", sampled),
+        bits_per_dim=float(bits_per_dim(reference.sum(axis=1), delta.shape[1:]).mean()),
+        max_abs_position_nats=float(np.abs(delta).max()),
+        max_abs_step_nats=max(
+            (_worst(log_p[events], reference) for log_p in replay.forced), default=0.0
+        ),
+        max_kl=float(replay.kl[kept].max(initial=0.0)),
         limit_kl=limits.kl,
-        argmax_flips=flips,
+        argmax_flips=int((replay.gap[kept] > limits.nats).sum()),
         draws=draws.count,
         near_ties=draws.near_ties,
         unexplained=draws.unexplained,
         limit_cdf=limits.cdf,
-        max_abs_position_nats=float(np.abs(parallel).max()),
-        max_abs_step_nats=worst_step,
     )
+
+
+def summary(delta: Floats, events: NDArray[np.bool_], limit: float) -> dict[str, Any]:
+    """What `EventsParity` says of the differences of some events.
+
+    Args:
+        delta: of each of these events, in nats, [m, ...].
+        events: which of all these are, [n] bool.
+        limit: of the largest.
+    """
+    apart = np.abs(delta).reshape(len(delta), -1)
+    worst = float(apart.max())
+    return {
+        "events": len(delta),
+        "max_abs_nats": worst if np.isfinite(worst) else np.inf,
+        "mean_abs_nats": float(apart.mean()),
+        "mean_signed_nats": float(delta.mean()),
+        "worst_index": int(np.flatnonzero(events)[np.argmax(apart.max(axis=1))]),
+        "limit_nats": limit,
+    }
 
 
 def difference(got: Array, expected: Array) -> Floats:
@@ -139,11 +236,15 @@ def kl_divergence(p: Floats, q: Floats) -> Floats:
 
 
 def _distributions(
-    engine: "AutoregressiveEngine", answers: dict[str, Array], label: Array | None, limits: Limits
-) -> tuple[float, int]:
-    """Largest KL(reference || backend), and flips of the most probable value beyond limits."""
+    engine: "AutoregressiveEngine", answers: dict[str, Array], label: Array | None
+) -> tuple[Floats, Floats]:
+    """KL(reference || backend) of each distribution [k], infinite where it is none.
+
+    And by how much the backend's most probable value is less probable than the reference's, in
+    nats, [k].
+    """
     at, reference = answers["at"], answers["distribution"]
-    worst, flips = 0.0, 0
+    divergence, gap = np.full(len(at), np.inf), np.zeros(len(at))
     for event in np.unique(at[:, 0]):
         rows = at[:, 0] == event
         one = slice(event, event + 1)
@@ -151,13 +252,12 @@ def _distributions(
         logits = engine.parallel("logits", labels, x=answers["x"][one])["logits"]
         got = _log_softmax(logits[0, at[rows, 1]].astype(np.float64))
         expected = reference[rows]
-        worst = np.fmax(worst, kl_divergence(expected, got).max())
-        if not np.isfinite(got.max(axis=-1)).all():
-            worst = np.inf
+        sound = np.isfinite(got.max(axis=-1))
+        divergence[rows] = np.where(sound, kl_divergence(expected, got), np.inf)
         top = expected.max(axis=-1)
         chosen = np.take_along_axis(expected, got.argmax(axis=-1)[:, None], axis=-1)[:, 0]
-        flips += int((top - chosen > limits.nats).sum())
-    return float(worst), flips
+        gap[rows] = top - chosen
+    return divergence, gap
 
 
 def _log_softmax(logits: Floats) -> Floats:
@@ -172,66 +272,84 @@ def _compare(got: Array, expected: Array, margin: Array, limits: Limits) -> Draw
 
 
 def _steps(
-    engine: "AutoregressiveEngine", graph: str, answers: dict[str, Array], limits: Limits
-) -> tuple[Draws, list[Array]]:
+    engine: "AutoregressiveEngine",
+    graph: str,
+    answers: dict[str, Array],
+    sampled: Array,
+    prefilled: dict[str, Array],
+) -> tuple[Array, list[Array]]:
     """Step along the uniforms, and along the events in each way that there is.
 
     Returns:
-        draws, and log p [n, t] of the events: step by step; as a block; from a prefilled cache.
+        values [samples, t] along the uniforms of the samples; and log p [n, t] of the events: step
+        by step; as a block; from a prefilled cache.
     """
-    x, samples = answers["x"], answers["is_sample"].astype(bool)
+    x, u, label = answers["x"], answers["u"], answers.get("label")
     (n, t), first = x.shape, engine.bundle.manifest.first_position
-    # The answers may be of the first positions of events alone: the others are never reached.
-    beyond = ((0, 0), (0, engine.data.length - t))
-    events = np.pad(x, beyond, constant_values=-1)
-    free = np.full_like(events, -1)
-    free[:, :first] = x[:, :first]
-    given: dict[str, Array] = {"u": np.pad(answers["u"], beyond, constant_values=0.5)}
-    if "label" in answers:
-        given["label"] = answers["label"]
-    if graph == "step_filtered":
-        given |= loop.filter_rows(Sampling(), n, engine.data.levels)
-    session = engine.session(graph)
-    binding = session.bind({"b": n, "s": 1})
+    free = np.full_like(x[sampled], -1)
+    free[:, :first] = x[sampled, :first]
 
-    def run(observed: Array, prefill: bool) -> Binding:
-        begin = loop.begin(binding, observed, given, first_position=first, prefill=prefill)
-        loop.advance(binding, t - begin)
-        return binding
+    def begin(rows: Array, observed: Array, prefill: bool) -> tuple[Binding, int]:
+        """A loop over some of the known answers, by their indices; and how far it is."""
+        # The answers may be of the first positions of events alone: the others are never reached.
+        beyond = ((0, 0), (0, engine.data.length - t))
+        given: dict[str, Array] = {"u": np.pad(u[rows], beyond, constant_values=0.5)}
+        if label is not None:
+            given["label"] = label[rows]
+        if graph == "step_filtered":
+            given |= loop.filter_rows(Sampling(), len(rows), engine.data.levels)
+        events = np.pad(observed, beyond, constant_values=-1)
+        binding = engine.session(graph).bind({"b": len(rows), "s": 1})
+        done = loop.begin(binding, events, given, first_position=first, prefill=prefill)
+        return binding, done
 
-    values = run(free, False).read("values")[:, :t]
-    ways = (False, True) if loop.takes_blocks(session.signature) else (False,)
-    forced = [run(events, prefill).read("log_p") for prefill in ways]
-    if "prefill" in engine.bundle.manifest.graphs:
-        forced.append(_after_prefill(engine, binding, x, forced[0], answers.get("label")))
-    margin = answers["margin"][samples]
-    forced = [log_p[:, :t] for log_p in forced]
-    return _follow(values[samples], x[samples], margin, limits), forced
+    every = np.arange(n)
+    # All events forced and the samples free are rows of one batch: half as many steps.
+    binding, done = begin(
+        np.append(every, every[sampled]), np.concatenate([x, free]), prefill=False
+    )
+    loop.advance(binding, t - done)
+    values, log_p = binding.read("values")[n:, :t], binding.read("log_p")[:n, :t]
+    forced = [log_p]
+    del binding
+    if loop.takes_blocks(engine.session(graph).signature):
+        binding, done = begin(every, x, prefill=True)
+        loop.advance(binding, t - done)
+        forced.append(binding.read("log_p")[:, :t])
+        if prefilled:
+            forced.append(_after_prefill(binding, prefilled, log_p))
+    return values, forced
 
 
-def _after_prefill(
-    engine: "AutoregressiveEngine", binding: Binding, x: Array, log_p: Array, label: Array | None
-) -> Array:
-    """log p [n, T] where the first half of x [n, t] comes from `log_p`, the rest from prefill."""
+def _prefilled(engine: "AutoregressiveEngine", x: Array, label: Array | None) -> dict[str, Array]:
+    """The position in the middle of x [n, t], and the cache that prefill leaves there, by name.
+
+    Empty where the bundle has no such graph.
+    """
+    if "prefill" not in engine.bundle.manifest.graphs:
+        return {}
     n, t = x.shape
     half = max(t // 2, engine.bundle.manifest.first_position + 1)
     session = engine.session("prefill")
-    fresh = {
-        pair.input: np.full(
-            session.signature.input(pair.input).shape({"b": n}),
-            pair.initial,
-            session.signature.input(pair.input).host,
-        )
-        for pair in session.signature.carried
-    }
-    labels = {} if label is None else {"label": label}
-    cache = session.run({"x": x[:, :half], **labels, **fresh})
+    inputs = {"x": x[:, :half]} | ({} if label is None else {"label": label})
     for pair in session.signature.carried:
-        binding.write(pair.input, cache[pair.output])
-    binding.write("position", np.full(n, half, np.int64))
-    binding.write("log_p", log_p)
-    binding.run(t - half)
-    return binding.read("log_p")
+        spec = session.signature.input(pair.input)
+        inputs[pair.input] = np.full(spec.shape({"b": n}), pair.initial, spec.host)
+    cache = session.run(inputs)
+    found = {pair.input: cache[pair.output] for pair in session.signature.carried}
+    return found | {"position": np.full(n, half, np.int64)}
+
+
+def _after_prefill(binding: Binding, prefilled: dict[str, Array], log_p: Array) -> Array:
+    """log p [n, t] where the first half comes from `log_p` [n, t], the rest from prefill."""
+    t = log_p.shape[1]
+    for name, array in prefilled.items():
+        binding.write(name, array)
+    before = binding.read("log_p")
+    before[:, :t] = log_p
+    binding.write("log_p", before)
+    binding.run(t - int(prefilled["position"][0]))
+    return binding.read("log_p")[:, :t]
 
 
 def _follow(got: Array, expected: Array, margin: Array, limits: Limits) -> Draws:

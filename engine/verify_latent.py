@@ -1,5 +1,6 @@
 """Replay the known answers of a latent variable model on a backend, and measure in nats."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine.session import Array
-from ancestral.engine.verify import difference
+from ancestral.engine.verify import difference, halves, own_error, summary
 from ancestral.errors import BundleError
-from ancestral.latent_parity import LatentParityReport
+from ancestral.latent_parity import LatentEventsParity, LatentParityReport
 from ancestral.parity import Tolerance, tolerance
 from ancestral.units import bits_per_dim
 
@@ -43,16 +44,30 @@ class LatentLimits:
     parameters: float
 
     @classmethod
-    def of(cls, entry: Tolerance, answers: dict[str, Array], levels: int) -> "LatentLimits":
+    def of(
+        cls,
+        entry: Tolerance,
+        answers: dict[str, Array],
+        levels: int,
+        *,
+        sampled: bool | None = None,
+    ) -> "LatentLimits":
         """A factor times fp32's own error, plus a floor.
 
+        Args:
+            entry: of the table.
+            answers: of a bundle.
+            levels: of the data.
+            sampled: by the errors on the events that the model draws, or on those of noise; by the
+                largest of all where None.
+
         Raises:
-            BundleError: an own error is not finite, or there is nothing to compare.
+            BundleError: an own error is not finite.
         """
         names = ["own_log_weight", "own_mean", "own_cdf", "own_drawn", "own_distance", "own_prior"]
         names += ["own_z", "own_parameters"]
-        own = {name: float(answers.get(name, np.zeros(()))) for name in names}
-        if not np.isfinite(list(own.values())).all() or not answers["is_sample"].any():
+        own = {name: own_error(answers, name, sampled) for name in names}
+        if not np.isfinite(list(own.values())).all():
             raise BundleError("the known answers hold no sound reference: export the model again")
         t = answers["x"].shape[1]
         worst = max(own["own_log_weight"], own["own_prior"])
@@ -98,37 +113,34 @@ class _Choices:
 def verify(engine: "LatentEngine") -> LatentParityReport:
     """Compare log-weights, decoded means and draws with float64 PyTorch, by every graph.
 
+    The events that the model draws and those of noise are held to limits of their own.
+
     Raises:
         BundleError: the bundle lacks a graph or its answers.
     """
     answers = engine.bundle.known_answers()
     entry = tolerance(engine.backend.name, engine.backend.dtype)
-    limits = LatentLimits.of(entry, answers, engine.data.levels)
-    terms, codes = _terms(engine, answers, limits)
-    exact = [answers[name].astype(np.float64) for name in _TERMS if name in answers]
-    each = [difference(got, wanted) for got, wanted in zip(terms, exact, strict=True)]
-    delta = _log_w(each)
-    drawn_terms, draws = _draws(engine, answers, limits)
+    sampled, noise = halves(answers)
+    limits, beyond = (
+        LatentLimits.of(entry, answers, engine.data.levels, sampled=part) for part in (True, False)
+    )
+    terms, codes = _terms(engine, answers)
+    draws = _Choices(0, 0, 0)
+    if codes is not None:
+        for events, limit in ((sampled, limits.distance), (noise, beyond.distance)):
+            expected, margin = answers["codes"][events], answers["code_margin"][events]
+            draws += _Choices.of(codes[events], expected, margin, limit)
+    drawn_terms, drawn = _draws(engine, answers, limits)
     decoded = engine.chunked("decode", z=answers["z"])
+    draws += drawn + _parameters(decoded["parameters"], answers, limits)
     mean = difference(decoded["x_mean"], answers["x_mean"])
-    draws += codes + _parameters(decoded["parameters"], answers, limits)
-    samples = answers["is_sample"].astype(bool)
-    log_w = _log_w(exact)
-    own_bound = np.logaddexp.reduce(log_w[samples], axis=1) - np.log(log_w.shape[1])
     return LatentParityReport(
         backend=engine.backend.name,
         device=engine.backend.device,
         dtype=engine.backend.dtype,
-        events=len(delta),
-        latents=delta.shape[1],
-        max_abs_nats=_worst(delta),
-        mean_abs_nats=float(np.abs(delta).mean()),
-        mean_signed_nats=float(delta.mean()),
-        worst_index=int(np.argmax(np.abs(delta).max(axis=1))),
-        max_abs_term_nats=max(map(_worst, (*each, *drawn_terms))),
-        limit_nats=limits.nats,
-        own_nats=float(answers["own_log_weight"]),
-        bits_per_dim=float(bits_per_dim(own_bound, engine.data.event_shape).mean()),
+        latents=terms[0].shape[1],
+        sampled=_half(engine, answers, terms, sampled, limits, drawn_terms),
+        noise=_half(engine, answers, terms, noise, beyond),
         max_abs_mean=_worst(mean),
         limit_mean=limits.mean,
         draws=draws.count,
@@ -139,25 +151,54 @@ def verify(engine: "LatentEngine") -> LatentParityReport:
     )
 
 
+def _half(
+    engine: "LatentEngine",
+    answers: dict[str, Array],
+    terms: list[Array],
+    events: NDArray[np.bool_],
+    limits: LatentLimits,
+    drawn: Sequence[Floats] = (),
+) -> LatentEventsParity:
+    """The events of one kind, [n] bool, beside the reference.
+
+    Args:
+        engine: over the bundle.
+        answers: of the bundle.
+        terms: of the log-weights of all events, by the backend.
+        events: which are meant.
+        limits: of these.
+        drawn: differences of what is drawn with them.
+    """
+    exact = [answers[name].astype(np.float64)[events] for name in _TERMS if name in answers]
+    each = [difference(got[events], wanted) for got, wanted in zip(terms, exact, strict=True)]
+    log_w = _log_w(exact)
+    bound = np.logaddexp.reduce(log_w, axis=1) - np.log(log_w.shape[1])
+    return LatentEventsParity(
+        **summary(_log_w(each), events, limits.nats),
+        own_nats=own_error(answers, "own_log_weight", bool(answers["is_sample"][events].all())),
+        bits_per_dim=float(bits_per_dim(bound, engine.data.event_shape).mean()),
+        max_abs_term_nats=max(map(_worst, (*each, *drawn))),
+    )
+
+
 def _log_w(terms: list[Floats]) -> Floats:
     """log p(x | z) + log p(z) - log q(z | x); of codes the first alone."""
     return terms[0] if len(terms) == 1 else terms[0] + terms[1] - terms[2]
 
 
-def _terms(
-    engine: "LatentEngine", answers: dict[str, Array], limits: LatentLimits
-) -> tuple[list[Array], _Choices]:
-    """The terms [n, k] by encoder and log_weights; or log p(x | z) at the reference's codes."""
+def _terms(engine: "LatentEngine", answers: dict[str, Array]) -> tuple[list[Array], Array | None]:
+    """The terms [n, k] by encoder and log_weights; or log p(x | z) at the reference's codes.
+
+    And the codes that the encoder chooses, where there are codes.
+    """
     x = answers["x"]
     encoded = engine.chunked("encode", x=x)
     if engine.latent.posterior == "codes":
-        chosen, margin = answers["codes"], answers["code_margin"]
-        choices = _Choices.of(encoded["codes"], chosen, margin, limits.distance)
-        found = engine.chunked("log_likelihood", x=x, z=chosen[:, None])
-        return [found["log_likelihood"]], choices
+        found = engine.chunked("log_likelihood", x=x, z=answers["codes"][:, None])
+        return [found["log_likelihood"]], encoded["codes"]
     given = {name: values for name, values in encoded.items() if name != "kl"}
     found = engine.chunked("log_weights", x=x, **given, noise=answers["noise"])
-    return [found[name] for name in _TERMS], _Choices(0, 0, 0)
+    return [found[name] for name in _TERMS], None
 
 
 def _parameters(got: Array, answers: dict[str, Array], limits: LatentLimits) -> _Choices:

@@ -22,6 +22,7 @@ from ancestral.export.content import (
     write_latent,
 )
 from ancestral.export.contract import check_contract, check_declared
+from ancestral.export.graphs import operators_read_once
 from ancestral.export.latent_contract import check_latent_contract
 from ancestral.export.model_state import check_devices, check_ready
 from ancestral.export.place import check_target, placed
@@ -98,7 +99,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         autoregressive = _ready(autoregressive, dtype, own)
         progress("causality")
         _check_autoregressive_laws(autoregressive)
-    with placed(out) as work:
+    with placed(out) as work, operators_read_once():
         if autoregressive is not None:
             inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
             if inner != work:

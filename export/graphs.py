@@ -1,9 +1,11 @@
 """Program -> ONNX graph, in each of its forms, with the names and axes of its signature."""
 
+import functools
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import onnx_ir
@@ -270,6 +272,25 @@ def _dtype(value: onnx_ir.Value) -> str:
     names = {"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
     name = value.dtype.name if value.dtype is not None else "unknown"
     return names.get(name, name.lower())
+
+
+@contextmanager
+def operators_read_once() -> Iterator[None]:
+    """Within it the exporter reads PyTorch's operators once, not at every export (0.7 s each).
+
+    Their table is the same for all; where this PyTorch keeps it elsewhere, nothing changes.
+    """
+    try:
+        apis = import_module("torch.onnx._internal._lazy_import").onnxscript_apis
+        read = apis.get_torchlib_ops
+    except (ImportError, AttributeError):
+        yield
+        return
+    apis.get_torchlib_ops = functools.cache(read)
+    try:
+        yield
+    finally:
+        apis.get_torchlib_ops = read
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Reference answers of a model: float64 PyTorch on seeded inputs, and how far fp32 is from it."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,12 +14,13 @@ from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import Step
 from ancestral.train.models.transformer import Transformer
+from ancestral.triton_kernels.in_place import in_place
 
 SEED = 20_260_101
 _NUMBERS = 2**21
 """At most so many probabilities of next-value distributions are kept."""
-_CHUNK = 2**22
-"""Logits computed at a time, of several events."""
+_CHUNK = 2**24
+"""Logits computed at a time, of several events: each weight is widened once for all of these."""
 _COMPARED = 2**19
 """Logits compared at a time."""
 _LOGITS = 2**22
@@ -42,7 +44,8 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         x [n, t], label [n], u [n, t], is_sample [n]; log_prob [n, t] in nats; at [k, 2] (event,
         position) and distribution [k, v], log-probabilities; drawn [n, t] and margin [n, t], the
         distance of u to the nearer edge of the drawn value's interval; and the errors of PyTorch
-        fp32 against all this: own_log_prob (an event, nats), own_kl (nats), own_cdf.
+        fp32 against all this: own_log_prob (an event, nats), own_kl (nats), own_cdf, and the same
+        of the samples and of the noise, own_log_prob_halves and so on, [2].
     """
     model.eval()
     x, u, label = _inputs(model)
@@ -68,7 +71,7 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
     if model.first_position:
         answers["drawn"][:, 0], answers["margin"][:, 0] = x[:, 0], math.inf
         answers["log_prob"][:, 0] = answers["cdf"][:, 0] = 0.0
-    own = _difference(answers["fp32"], answers["log_prob"]).sum(1)
+    is_sample = torch.arange(n) < n // 2
     result = {
         "x": x,
         "u": u,
@@ -77,14 +80,31 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         "distribution": answers["distribution"],
         "drawn": answers["drawn"],
         "margin": answers["margin"],
-        "is_sample": torch.arange(n) < n // 2,
-        "own_log_prob": own.abs().amax(),
-        "own_kl": answers["kl"].amax() if len(answers["kl"]) else torch.zeros((), dtype=own.dtype),
-        "own_cdf": answers["cdf"].amax(),
+        "is_sample": is_sample,
+        **_own(answers, is_sample, chosen),
     }
     if label is not None:
         result["label"] = label
     return {name: tensor.contiguous().numpy() for name, tensor in result.items()}
+
+
+def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[str, Tensor]:
+    """The largest errors of fp32: of all events, and of the samples and the noise by themselves."""
+    errors = {
+        "own_log_prob": (_difference(answers["fp32"], answers["log_prob"]).sum(1), is_sample),
+        "own_kl": (answers["kl"], is_sample[chosen.nonzero()[:, 0]]),
+        "own_cdf": (answers["cdf"], is_sample),
+    }
+    own: dict[str, Tensor] = {}
+    for name, (error, sampled) in errors.items():
+        halves = torch.stack([_largest(error[sampled]), _largest(error[~sampled])])
+        own |= {name: halves.amax(), f"{name}_halves": halves}
+    return own
+
+
+def _largest(error: Tensor) -> Tensor:
+    """Largest |error|, and 0 where there is none."""
+    return error.abs().amax() if error.numel() else error.new_zeros(())
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:
@@ -134,7 +154,9 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
         torch.zeros(n, whole),
         *_cache(model, n, t).values(),
     ]
-    with torch.no_grad():
+    # A class of the user's own may read a cache that it appended to; ours does not.
+    appends = in_place() if isinstance(model, Transformer) else nullcontext()
+    with torch.no_grad(), appends:
         for _ in range(model.first_position, t):
             state = list(program(*given, *state))
     return state[1][:, :t]

@@ -40,7 +40,8 @@ def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]
         draw_noise [m, t] draws: drawn [m, t], its margin where it is discrete,
         drawn_log_likelihood [m]. And the errors of
         PyTorch fp32: own_log_weight, own_prior (nats), own_mean, own_drawn (levels), own_cdf,
-        own_distance, own_z, own_parameters (relative to the largest).
+        own_distance, own_z, own_parameters (relative to the largest); own_log_weight_halves and
+        own_distance_halves, of the model's own events and of the noise, [2].
     """
     single = model.eval()
     double = copy.deepcopy(model).double().eval()
@@ -129,10 +130,10 @@ def _events(
     exact = _in_rows(single, k, terms(double), _wide(x), noise.double())
     near = _in_rows(single, k, terms(single), x, noise)
     names = ("log_likelihood", "log_prior", "log_posterior")
-    difference = [_worst(a, b) for a, b in zip(near, exact, strict=True)]
     sums = [a + b - c for a, b, c in (near, exact)]
-    own = torch.stack([*difference, _worst(*sums)]).amax()
-    return answers | dict(zip(names, exact, strict=True)) | {"noise": noise, "own_log_weight": own}
+    pairs = [*zip(near, exact, strict=True), (sums[0], sums[1])]
+    own = _own("own_log_weight", *pairs)
+    return answers | dict(zip(names, exact, strict=True)) | {"noise": noise} | own
 
 
 def _coded(
@@ -149,9 +150,9 @@ def _coded(
     return {
         "codes": codes,
         "code_margin": two.values[..., 1] - two.values[..., 0],
-        "own_distance": _worst(single.distances(x), distances),
         "log_likelihood": exact,
-        "own_log_weight": _worst(near, exact),
+        **_own("own_distance", (single.distances(x), distances)),
+        **_own("own_log_weight", (near, exact)),
     }
 
 
@@ -208,6 +209,23 @@ def _draw_noise(model: LatentVariableModel, n: int) -> Tensor:
 def _wide(x: Tensor) -> Tensor:
     wide: Tensor = x.double() if x.is_floating_point() else x
     return wide
+
+
+def _own(name: str, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """fp32's largest error, of all events and of each half of them, by names.
+
+    Args:
+        name: of the error.
+        pairs: near and exact, [n, ...] each: the model's own events come first.
+    """
+    n = len(pairs[0][0]) // 2
+    halves = torch.stack(
+        [
+            torch.stack([_worst(near[part], exact[part]) for near, exact in pairs]).amax()
+            for part in (slice(None, n), slice(n, None))
+        ]
+    )
+    return {name: halves.amax(), f"{name}_halves": halves}
 
 
 def _worst(near: Tensor, exact: Tensor) -> Tensor:

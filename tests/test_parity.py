@@ -1,20 +1,15 @@
 """The report: what fails a check, NaN above all; and the one table."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from ancestral.errors import InvalidInput
-from ancestral.parity import EPSILON, ParityReport, tolerance
+from ancestral.parity import EPSILON, ParityReport, SequenceParity, tolerance
 
-PASSED = ParityReport(
-    backend="torch",
-    device="cpu",
-    dtype="float32",
+EVENTS = SequenceParity(
     events=4,
-    positions=9,
-    length=9,
     max_abs_nats=1e-6,
     mean_abs_nats=1e-7,
     mean_signed_nats=0.0,
@@ -32,6 +27,21 @@ PASSED = ParityReport(
     max_abs_step_nats=1e-6,
     max_abs_position_nats=1e-6,
 )
+NOISE = replace(EVENTS, max_abs_nats=8e-5, limit_nats=1e-4)
+PASSED = ParityReport(
+    backend="torch",
+    device="cpu",
+    dtype="float32",
+    positions=9,
+    length=9,
+    sampled=EVENTS,
+    noise=NOISE,
+)
+
+
+def changed(kind: str, **values: float) -> ParityReport:
+    """A report whose events of one kind are others."""
+    return replace(PASSED, **{kind: replace(getattr(PASSED, kind), **values)})
 
 
 def test_near_ties_pass() -> None:
@@ -39,15 +49,28 @@ def test_near_ties_pass() -> None:
     assert PASSED.failures == ()
 
 
+def test_each_kind_has_a_limit_of_its_own() -> None:
+    """What is no fault in noise is one in the events that the model samples."""
+    assert changed("sampled", max_abs_nats=8e-5).failures == (
+        "sampled events: log p: 8e-05 is over 1e-05",
+    )
+    assert changed("noise", max_abs_nats=1.1e-4).failures == (
+        "noise: log p: 0.00011 is over 0.0001",
+    )
+    assert (PASSED.max_abs_nats, PASSED.limit_nats) == (1e-6, 1e-5)
+    assert (PASSED.events, PASSED.draws, PASSED.near_ties) == (8, 72, 6)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "noise"])
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("max_abs_nats", 1.1e-5),
+        ("max_abs_nats", 1.1e-4),
         ("max_abs_nats", math.nan),
         ("max_abs_nats", math.inf),
-        ("max_abs_step_nats", 1.1e-5),
+        ("max_abs_step_nats", 1.1e-4),
         ("max_abs_step_nats", math.nan),
-        ("max_abs_position_nats", 1.1e-5),
+        ("max_abs_position_nats", 1.1e-4),
         ("max_abs_position_nats", math.nan),
         ("max_kl", 1.1e-10),
         ("max_kl", math.nan),
@@ -56,20 +79,22 @@ def test_near_ties_pass() -> None:
         ("limit_nats", math.nan),
     ],
 )
-def test_failures(field: str, value: float) -> None:
-    report = replace(PASSED, **{field: value})
+def test_failures(kind: str, field: str, value: float) -> None:
+    report = changed(kind, **{field: value})
     assert not report.passed
     assert all("is over" in failure for failure in report.failures)
 
 
 def test_at_the_limit() -> None:
-    assert replace(PASSED, max_abs_nats=PASSED.limit_nats).passed
+    assert changed("sampled", max_abs_nats=EVENTS.limit_nats).passed
 
 
 def test_json() -> None:
-    json = replace(PASSED, unexplained=2).to_json()
+    json = changed("noise", unexplained=2).to_json()
     assert json["passed"] is False
-    assert json["failures"] == ["unexplained draws: 2 is over 0"]
+    assert json["failures"] == ["noise: unexplained draws: 2 is over 0"]
+    assert (json["unexplained"], json["limit_nats"]) == (2, 1e-5)
+    assert json["noise"] == asdict(replace(NOISE, unexplained=2))
     assert {field.name for field in fields(PASSED)} < set(json)
 
 

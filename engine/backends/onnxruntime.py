@@ -215,7 +215,9 @@ class _Buffer:
     def __init__(
         self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
     ) -> None:
-        host = np.full(spec.shape(sizes), initial, spec.host)
+        shape = spec.shape(sizes)
+        # Of zeros, memory is taken only where a loop writes.
+        host = np.full(shape, initial, spec.host) if initial else np.zeros(shape, spec.host)
         self._shape, self._dtype = host.shape, host.dtype
         kind, _, index = device.partition(":")
         self._place = (kind, int(index or 0))

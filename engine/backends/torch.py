@@ -1,13 +1,14 @@
 """PyTorch: the reference. The same programs that are exported, run as they are."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ancestral.bundle import Bundle
-from ancestral.engine.backends.host_arrays import to_device, to_host
+from ancestral.engine.backends.host_arrays import filled, to_device, to_host
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
@@ -17,6 +18,8 @@ from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import AutoregressiveProgram
 from ancestral.train.models.precision import DTYPES, narrow
 from ancestral.train.models.program import Program
+from ancestral.train.models.transformer import Transformer
+from ancestral.triton_kernels.in_place import in_place
 from ancestral.triton_kernels.references import references
 
 
@@ -99,11 +102,11 @@ class TorchBinding:
         self._owner = session
         initial = {pair.input: pair.initial for pair in session.signature.carried}
         self._state: dict[str, Tensor] = {
-            spec.name: torch.full(
+            spec.name: filled(
                 spec.shape(sizes),
-                initial.get(spec.name, 0),
-                dtype=getattr(torch, spec.dtype),
-                device=session.device,
+                initial.get(spec.name, 0.0),
+                getattr(torch, spec.dtype),
+                session.device,
             )
             for spec in session.signature.inputs
             if spec.name != "offsets"
@@ -138,18 +141,19 @@ class TorchBinding:
         outputs = [spec.name for spec in signature.outputs]
         size = len(self._tensor(signature.carried[0].input))
         rows = size if block == 1 else rows_in_block(block, program.model.data.levels)
-        with torch.no_grad(), references():
+        # A class of the user's own may read a cache that it appended to; ours does not.
+        appends = in_place() if isinstance(program.model, Transformer) else nullcontext()
+        with torch.no_grad(), references(), appends:
             for _ in range(steps):
                 parts = [
                     program(*self._inputs(slice(start, start + rows)))
                     for start in range(0, size, rows)
                 ]
-                whole = parts[0]
-                if len(parts) > 1:
-                    whole = tuple(torch.cat(same) for same in zip(*parts, strict=True))
-                named = dict(zip(outputs, whole, strict=True))
+                named = dict(zip(outputs, zip(*parts, strict=True), strict=True))
                 for pair in signature.carried:
-                    self._state[pair.input] = named[pair.output]
+                    old, new = self._state[pair.input], named[pair.output]
+                    if new[0].data_ptr() != old.data_ptr():
+                        self._state[pair.input] = new[0] if len(new) == 1 else torch.cat(new)
 
     def _inputs(self, rows: slice) -> list[Tensor]:
         return [

@@ -2,30 +2,44 @@
 
 from dataclasses import asdict, dataclass
 
-from ancestral.parity import ParityReport, failed
+from ancestral.parity import EventsParity, ParityReport, failed
+
+
+@dataclass(frozen=True, slots=True)
+class LatentEventsParity(EventsParity):
+    """Events of a latent variable model: the terms of their log-weights too.
+
+    Attributes:
+        max_abs_term_nats: largest difference of log p(x | z), log p(z) or log q(z | x), on their
+            own; of the sampled events log p(z) and log p(x | z) as they are drawn, too.
+    """
+
+    max_abs_term_nats: float
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each check that failed, in words with its numbers; NaN fails."""
+        return failed(
+            {
+                "log w": (self.max_abs_nats, self.limit_nats),
+                "a term of log w": (self.max_abs_term_nats, self.limit_nats),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LatentParityReport:
     """A backend beside the float64 reference, on the known answers of a bundle.
 
+    The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
+
     Attributes:
         backend: its name.
         device: where it ran.
         dtype: what it computed in.
-        events: number of events compared.
         latents: of each event; 1 for codes.
-        max_abs_nats: largest |delta log w| of an event and one of its latents, from the event on:
-            encoder, latent and all terms are the backend's. For codes log p(x | z) alone.
-        mean_abs_nats: mean |delta log w|.
-        mean_signed_nats: mean delta log w (backend less reference).
-        worst_index: event of the largest difference.
-        max_abs_term_nats: largest difference of log p(x | z), log p(z) or log q(z | x), on their
-            own; log p(z) of drawn latents and log p(x | z) of drawn events too.
-        limit_nats: what both may be at most.
-        own_nats: PyTorch fp32's own largest error.
-        bits_per_dim: the reference's bound (IWAE of these latents) on the model's own samples; of
-            log p(x | z) alone for codes.
+        sampled: the events that the model itself draws.
+        noise: the events of uniform noise.
         max_abs_mean: largest |delta E[x | z]|, in levels.
         limit_mean: what it may be at most.
         draws: values, latents and codes drawn or chosen, and numbers of p(x | z) decoded, that were
@@ -39,16 +53,9 @@ class LatentParityReport:
     backend: str
     device: str
     dtype: str
-    events: int
     latents: int
-    max_abs_nats: float
-    mean_abs_nats: float
-    mean_signed_nats: float
-    worst_index: int
-    max_abs_term_nats: float
-    limit_nats: float
-    own_nats: float
-    bits_per_dim: float
+    sampled: LatentEventsParity
+    noise: LatentEventsParity
     max_abs_mean: float
     limit_mean: float
     draws: int
@@ -58,18 +65,51 @@ class LatentParityReport:
     prior: ParityReport | None = None
 
     @property
+    def events(self) -> int:
+        """Events of both kinds."""
+        return self.sampled.events + self.noise.events
+
+    @property
+    def max_abs_nats(self) -> float:
+        """Largest |delta log w| of a sampled event."""
+        return self.sampled.max_abs_nats
+
+    @property
+    def limit_nats(self) -> float:
+        """What it may be at most."""
+        return self.sampled.limit_nats
+
+    @property
+    def mean_abs_nats(self) -> float:
+        """Mean |delta log w| of the sampled events."""
+        return self.sampled.mean_abs_nats
+
+    @property
+    def mean_signed_nats(self) -> float:
+        """Mean delta log w of the sampled events (backend less reference)."""
+        return self.sampled.mean_signed_nats
+
+    @property
+    def max_abs_term_nats(self) -> float:
+        """Largest difference of a term of the sampled events."""
+        return self.sampled.max_abs_term_nats
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """Each check that failed, in words with its numbers; NaN fails."""
         own = failed(
             {
-                "log w": (self.max_abs_nats, self.limit_nats),
-                "a term of log w": (self.max_abs_term_nats, self.limit_nats),
                 "E[x | z]": (self.max_abs_mean, self.limit_mean),
                 "unexplained draws": (self.unexplained, 0),
             }
         )
         prior = () if self.prior is None else self.prior.failures
-        return (*own, *(f"prior: {failure}" for failure in prior))
+        return (
+            *(f"sampled events: {failure}" for failure in self.sampled.failures),
+            *(f"noise: {failure}" for failure in self.noise.failures),
+            *own,
+            *(f"prior: {failure}" for failure in prior),
+        )
 
     @property
     def passed(self) -> bool:
@@ -77,5 +117,13 @@ class LatentParityReport:
         return not self.failures
 
     def to_json(self) -> dict[str, object]:
-        """All fields, with `passed` and `failures`."""
-        return {"passed": self.passed, **asdict(self), "failures": list(self.failures)}
+        """All fields, and those of the sampled events by themselves, `passed` and `failures`."""
+        names = ["events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"]
+        names += ["max_abs_term_nats"]
+        return {
+            "passed": self.passed,
+            **{name: getattr(self, name) for name in names},
+            **asdict(self),
+            "prior": None if self.prior is None else self.prior.to_json(),
+            "failures": list(self.failures),
+        }

@@ -134,40 +134,28 @@ def failed(checks: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class ParityReport:
-    """A backend beside the float64 reference, on the known answers of a bundle.
+class EventsParity:
+    """Log-probabilities of some events of the known answers, beside the float64 reference.
+
+    The events that the model samples are like real data: about a nat a position, where uniform
+    noise is improbable and its log-probabilities have larger rounding errors. So each kind has a
+    limit of its own.
 
     Attributes:
-        backend: its name.
-        device: where it ran.
-        dtype: what it computed in.
         events: number of events compared.
-        positions: of each event that were compared, the first ones.
-        length: positions of an event.
-        max_abs_nats: largest |delta log p| of an event, as far as it was compared.
-        mean_abs_nats: mean |delta log p|.
-        mean_signed_nats: mean delta log p (backend less reference).
-        worst_index: event of the largest difference.
+        max_abs_nats: largest |delta log p| of an event, as far as it was compared; of a latent
+            variable model |delta log w| of an event and one of its latents, from the event on:
+            encoder, latent and all terms are the backend's. For codes log p(x | z) only.
+        mean_abs_nats: the mean of this.
+        mean_signed_nats: mean delta (backend less reference).
+        worst_index: event of the largest difference, counted among all known answers.
         limit_nats: what max_abs_nats may be at most.
-        own_nats: PyTorch fp32's own largest error.
-        bits_per_dim: mean negative log2-likelihood of the events per dimension, reference.
-        max_kl: largest KL(reference || backend) of a next-value distribution, in nats.
-        limit_kl: what max_kl may be at most.
-        argmax_flips: most probable values that differ though the reference's gap is beyond limits.
-        draws: values drawn and compared.
-        near_ties: drawn values that differ where u is within limit_cdf of an edge.
-        unexplained: drawn values that differ elsewhere; must be 0.
-        limit_cdf: how near to an edge a near tie is.
-        max_abs_position_nats: largest |delta log p| of a single position.
-        max_abs_step_nats: the same, of an event or a position, along the cached steps.
+        own_nats: PyTorch fp32's own largest error on these events.
+        bits_per_dim: mean negative log2-likelihood of the events per dimension, by the reference;
+            of a latent variable model its bound (IWAE of these latents), for codes log p(x | z).
     """
 
-    backend: str
-    device: str
-    dtype: str
     events: int
-    positions: int
-    length: int
     max_abs_nats: float
     mean_abs_nats: float
     mean_signed_nats: float
@@ -175,6 +163,26 @@ class ParityReport:
     limit_nats: float
     own_nats: float
     bits_per_dim: float
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceParity(EventsParity):
+    """Events of an autoregressive model: their conditionals too, and what is drawn along them.
+
+    Attributes:
+        max_abs_position_nats: largest |delta log p| of a single position.
+        max_abs_step_nats: the same, of an event or a position, along the cached steps.
+        max_kl: largest KL(reference || backend) of a next-value distribution, in nats.
+        limit_kl: what max_kl may be at most.
+        argmax_flips: most probable values that differ though the reference's gap is beyond limits.
+        draws: values drawn and compared.
+        near_ties: drawn values that differ where u is within limit_cdf of an edge.
+        unexplained: drawn values that differ elsewhere; must be 0.
+        limit_cdf: how near to an edge a near tie is.
+    """
+
+    max_abs_position_nats: float
+    max_abs_step_nats: float
     max_kl: float
     limit_kl: float
     argmax_flips: int
@@ -182,8 +190,6 @@ class ParityReport:
     near_ties: int
     unexplained: int
     limit_cdf: float
-    max_abs_position_nats: float
-    max_abs_step_nats: float
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -198,11 +204,101 @@ class ParityReport:
         }
         return failed(checks)
 
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """A backend beside the float64 reference, on the known answers of a bundle.
+
+    The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
+
+    Attributes:
+        backend: its name.
+        device: where it ran.
+        dtype: what it computed in.
+        positions: of each event that were compared, the first ones.
+        length: positions of an event.
+        sampled: the events that the model itself samples.
+        noise: the events of uniform noise.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    positions: int
+    length: int
+    sampled: SequenceParity
+    noise: SequenceParity
+
+    @property
+    def events(self) -> int:
+        """Events of both kinds."""
+        return self.sampled.events + self.noise.events
+
+    @property
+    def max_abs_nats(self) -> float:
+        """Largest |delta log p| of a sampled event."""
+        return self.sampled.max_abs_nats
+
+    @property
+    def limit_nats(self) -> float:
+        """What it may be at most."""
+        return self.sampled.limit_nats
+
+    @property
+    def mean_abs_nats(self) -> float:
+        """Mean |delta log p| of the sampled events."""
+        return self.sampled.mean_abs_nats
+
+    @property
+    def mean_signed_nats(self) -> float:
+        """Mean delta log p of the sampled events (backend less reference)."""
+        return self.sampled.mean_signed_nats
+
+    @property
+    def max_kl(self) -> float:
+        """Largest KL of a next-value distribution along the sampled events, in nats."""
+        return self.sampled.max_kl
+
+    @property
+    def argmax_flips(self) -> int:
+        """Flips along the events of both kinds."""
+        return self.sampled.argmax_flips + self.noise.argmax_flips
+
+    @property
+    def draws(self) -> int:
+        """Values drawn and compared, along the events of both kinds."""
+        return self.sampled.draws + self.noise.draws
+
+    @property
+    def near_ties(self) -> int:
+        """Near ties of both kinds."""
+        return self.sampled.near_ties + self.noise.near_ties
+
+    @property
+    def unexplained(self) -> int:
+        """Drawn values of both kinds that differ and are no near ties; must be 0."""
+        return self.sampled.unexplained + self.noise.unexplained
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each check that failed, in words with its numbers; NaN fails."""
+        return (
+            *(f"sampled events: {failure}" for failure in self.sampled.failures),
+            *(f"noise: {failure}" for failure in self.noise.failures),
+        )
+
     @property
     def passed(self) -> bool:
         """Whether every check passed."""
         return not self.failures
 
     def to_json(self) -> dict[str, object]:
-        """All fields, with `passed` and `failures`."""
-        return {"passed": self.passed, **asdict(self), "failures": list(self.failures)}
+        """All fields and sums, with `passed` and `failures`."""
+        names = ["events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"]
+        names += ["max_kl", "argmax_flips", "draws", "near_ties", "unexplained"]
+        return {
+            "passed": self.passed,
+            **{name: getattr(self, name) for name in names},
+            **asdict(self),
+            "failures": list(self.failures),
+        }

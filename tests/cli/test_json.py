@@ -105,7 +105,8 @@ def test_verify(cli: Cli, tiny_bundle: Path, tmp_path: Path, backends: list[str]
 
 def test_verify_tells_the_worst_of_several(tiny_bundle: Path) -> None:
     good = Engine.load(tiny_bundle, threads=1).verify()
-    bad = replace(good, backend="torch", mean_signed_nats=-5.0, unexplained=3, max_kl=float("nan"))
+    events = replace(good.sampled, mean_signed_nats=-5.0, unexplained=3, max_kl=float("nan"))
+    bad = replace(good, backend="torch", sampled=events)
     for reports in ([good, bad], [bad, good]):
         document = json.loads(json_text(parity_document(tiny_bundle, reports)))
         assert document["passed"] is False

@@ -32,8 +32,18 @@ def exported(latent_runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def test_export_and_verify(cli: Cli, exported: Runs) -> None:
     for model, words in (
-        ("vae", ["max |delta log w|, nats", "8 latents of each", "max |delta E[x | z]|, levels"]),
-        ("vq", ["max |delta log p(x | z)|, nats", "Its prior over codes", "argmax flips"]),
+        (
+            "vae",
+            [
+                "sampled events: max |delta log w|, nats",
+                "8 latents of each",
+                "max |delta E[x | z]|, levels",
+            ],
+        ),
+        (
+            "vq",
+            ["events of noise: max |delta log p(x | z)|", "Its prior over codes", "argmax flips"],
+        ),
     ):
         bundle, result = exported[model]
         assert result.code == 0, result.err

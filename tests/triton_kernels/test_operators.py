@@ -96,6 +96,19 @@ def test_residual_norm(rms: bool) -> None:
         assert np.abs(got[1] - normed.numpy()).max() < ROUNDING
 
 
+def test_mass_threshold_of_all_values_and_of_some() -> None:
+    """Rows that keep all values have the same bits with and without a row that keeps fewer."""
+    torch.manual_seed(3)
+    z = (10 * torch.randn(4, 1, 37)).clamp(LOWEST, 0)
+    one, every = torch.ones(1), torch.full((4, 1, 1), 37.0)
+    some = every.clone()
+    some[3] = 5.0
+    got, beside = (mass_threshold(z, one, mass, True) for mass in (every, some))
+    assert torch.equal(got[:3], beside[:3])
+    assert not torch.equal(got[3], beside[3])
+    assert (z >= got).all()
+
+
 def test_mass_threshold_of_everything() -> None:
     z = torch.linspace(LOWEST, 0, 9)[None, None]
     assert mass_threshold(z, torch.ones(1), torch.tensor([[[9.0]]]), True) == LOWEST

@@ -57,11 +57,26 @@ def cached_attention_reference(
     window: int | None = None,
 ) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
     """The operator in plain PyTorch: the truth that every other form is compared with."""
+    k_cache, v_cache = k_cache.clone(), v_cache.clone()
+    return attend_to_cache(q, k, v, k_cache, v_cache, position, window), k_cache, v_cache
+
+
+def attend_to_cache(
+    q: Float[Tensor, "b s hd"],
+    k: Float[Tensor, "b s gd"],
+    v: Float[Tensor, "b s gd"],
+    k_cache: Float[Tensor, "b g T d"],
+    v_cache: Float[Tensor, "b g T d"],
+    position: Int64[Tensor, " b"],
+    window: int | None = None,
+) -> Float[Tensor, "b s hd"]:
+    """The reference with the caches written in place: y."""
     s, (g, d) = q.shape[1], k_cache.shape[1::2]
     q, k, v = (x.unflatten(-1, (-1, d)).transpose(1, 2) for x in (q, k, v))
     slots = position[:, None] + torch.arange(s, device=q.device)
     index = slots[:, None, :, None].expand(-1, g, -1, d)
-    k_cache, v_cache = k_cache.scatter(2, index, k), v_cache.scatter(2, index, v)
+    k_cache.scatter_(2, index, k)
+    v_cache.scatter_(2, index, v)
     last = int(slots.max()) + 1
     slot, own = torch.arange(last, device=q.device), slots[:, None, :, None]
     visible = slot <= own
@@ -70,7 +85,7 @@ def cached_attention_reference(
     y = torch.nn.functional.scaled_dot_product_attention(
         q, k_cache[:, :, :last], v_cache[:, :, :last], visible, enable_gqa=q.shape[1] != g
     )
-    return y.transpose(1, 2).flatten(-2).contiguous(), k_cache, v_cache
+    return y.transpose(1, 2).flatten(-2).contiguous()
 
 
 @torch.library.custom_op("ancestral::cached_attention_", mutates_args=("k_cache", "v_cache"))
@@ -84,10 +99,7 @@ def cached_attention_(
     window: int | None = None,
 ) -> Tensor:
     """The same with the caches written in place: y alone, [b, s, h d]."""
-    y, new_k, new_v = cached_attention_reference(q, k, v, k_cache, v_cache, position, window)
-    k_cache.copy_(new_k)
-    v_cache.copy_(new_v)
-    return y
+    return attend_to_cache(q, k, v, k_cache, v_cache, position, window)
 
 
 @cached_attention.register_fake

@@ -39,13 +39,29 @@ def mass_threshold_reference(
     inclusive: bool,
 ) -> Float[Tensor, "b s 1"]:
     """The operator in plain PyTorch: the truth that every other form is compared with."""
+    least = _least(z, w, mass) if inclusive else None
     low = torch.full_like(z[..., :1], LOWEST)
     for halving in range(1, BISECTIONS + 1):
         middle = low - LOWEST * 2.0**-halving
-        above = z >= middle if inclusive else z > middle
-        held = torch.where(above, w, 0).sum(dim=-1, keepdim=True) >= mass
+        if least is not None:
+            held = least >= middle
+        else:
+            above = z >= middle if inclusive else z > middle
+            held = torch.where(above, w, 0).sum(dim=-1, keepdim=True) >= mass
         low = torch.where(held, middle, low)
     return low
+
+
+def _least(
+    z: Float[Tensor, "b s v"], w: Float[Tensor, "..."], mass: Float[Tensor, "b s 1"]
+) -> Float[Tensor, "b s 1"] | None:
+    """The least values, where all are to stay, as without top-k: then they decide, bit for bit.
+
+    On a CPU only: to ask would make a GPU wait, which a captured graph must not.
+    """
+    if w.numel() > 1 or z.device.type != "cpu" or not bool((mass >= z.shape[-1] * w).all()):
+        return None
+    return z.amin(dim=-1, keepdim=True)
 
 
 @mass_threshold.register_fake

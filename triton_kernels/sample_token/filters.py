@@ -41,10 +41,23 @@ def filtered(shifted: Float[Tensor, "b s v"], filters: Filters) -> Float[Tensor,
     least = mass_threshold(z, one, k, inclusive=True)
     kept = torch.where(z >= least, w, 0)
     p = filters.top_p[:, None, None].to(z.dtype)
-    above = mass_threshold(z, kept, p * kept.sum(dim=-1, keepdim=True), inclusive=False)
-    above = torch.where(p < 1, above, -torch.inf)
+    if _any_nucleus(filters.top_p):
+        above = mass_threshold(z, kept, p * kept.sum(dim=-1, keepdim=True), inclusive=False)
+        above = torch.where(p < 1, above, -torch.inf)
+    else:
+        above = torch.full_like(least, -torch.inf)
     keep = (z >= least) & (z > above) & (z >= filters.min_p[:, None, None].log())
     return torch.where(keep, z, -torch.inf)
+
+
+def _any_nucleus(top_p: Float[Tensor, " b"]) -> bool:
+    """Whether a threshold of top-p is to be found: without one it would not be used.
+
+    A graph that is traced is for any p; and to ask would make a GPU wait.
+    """
+    if torch.compiler.is_exporting() or top_p.device.type != "cpu":
+        return True
+    return bool((top_p < 1).any())
 
 
 def _cooled(

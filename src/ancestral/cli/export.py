@@ -110,7 +110,8 @@ def export(  # noqa: PLR0913 - the options of a command
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
-    reports = parity_reports(out, backends_for(out), threads=threads)
+    # Steps of a few small rows gain little by more threads, which wait for each other busily.
+    reports = parity_reports(out, backends_for(out), threads=threads or 1)
     show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli.output import table
-from ancestral.latent_parity import LatentParityReport
-from ancestral.parity import ParityReport, Report
+from ancestral.latent_parity import LatentEventsParity, LatentParityReport
+from ancestral.parity import EventsParity, ParityReport, Report, SequenceParity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,15 +32,10 @@ def _autoregressive(
     reports: Sequence[ParityReport], title: str = "Parity with float64 PyTorch"
 ) -> "Table":
     rows = [
-        ("max |delta log p|, nats", [f"{r.max_abs_nats:.2e}" for r in reports]),
-        ("  along the cached steps", [f"{r.max_abs_step_nats:.2e}" for r in reports]),
-        ("  limit", [f"{r.limit_nats:.2e}" for r in reports]),
-        ("  PyTorch fp32's own", [f"{r.own_nats:.2e}" for r in reports]),
-        ("mean |delta log p|, nats", [f"{r.mean_abs_nats:.2e}" for r in reports]),
-        ("mean delta log p, nats", [f"{r.mean_signed_nats:+.2e}" for r in reports]),
-        ("bits/dim of the events", [f"{r.bits_per_dim:.4f}" for r in reports]),
-        ("max KL, nats", [f"{r.max_kl:.2e}" for r in reports]),
-        ("  limit of KL", [f"{r.limit_kl:.2e}" for r in reports]),
+        *_events("log p", "sampled events", [r.sampled for r in reports]),
+        *_conditionals([r.sampled for r in reports]),
+        *_events("log p", "events of noise", [r.noise for r in reports]),
+        *_conditionals([r.noise for r in reports]),
         ("argmax flips", [f"{r.argmax_flips}" for r in reports]),
         *_draws(reports),
     ]
@@ -53,15 +48,12 @@ def _latent(reports: Sequence[LatentParityReport]) -> "Table":
     """Of codes log w is log p(x | z) alone, and has no other term."""
     codes = reports[0].prior is not None
     what = "log p(x | z)" if codes else "log w"
-    bits = "bits/dim, log p(x | z) of samples" if codes else "bits/dim, bound of samples (at most)"
+    bits = "log p(x | z)" if codes else "bound (at most)"
     rows = [
-        (f"max |delta {what}|, nats", [f"{r.max_abs_nats:.2e}" for r in reports]),
-        ("  of any single term", [f"{r.max_abs_term_nats:.2e}" for r in reports]),
-        ("  limit", [f"{r.limit_nats:.2e}" for r in reports]),
-        ("  PyTorch fp32's own", [f"{r.own_nats:.2e}" for r in reports]),
-        (f"mean |delta {what}|, nats", [f"{r.mean_abs_nats:.2e}" for r in reports]),
-        (f"mean delta {what}, nats", [f"{r.mean_signed_nats:+.2e}" for r in reports]),
-        (bits, [f"{r.bits_per_dim:.4f}" for r in reports]),
+        *_events(what, "sampled events", [r.sampled for r in reports], bits),
+        *_terms([r.sampled for r in reports]),
+        *_events(what, "events of noise", [r.noise for r in reports], bits),
+        *_terms([r.noise for r in reports]),
         ("max |delta E[x | z]|, levels", [f"{r.max_abs_mean:.2e}" for r in reports]),
         ("  limit", [f"{r.limit_mean:.2e}" for r in reports]),
         *_draws(reports),
@@ -69,6 +61,35 @@ def _latent(reports: Sequence[LatentParityReport]) -> "Table":
     each = "their codes" if codes else f"{reports[0].latents} latents of each"
     title = f"Parity with float64 PyTorch, {reports[0].events} events and {each}"
     return _table(title, reports, rows)
+
+
+def _events(what: str, kind: str, parts: Sequence[EventsParity], bits: str = "") -> Rows:
+    """Differences of log-probabilities of the events of one kind."""
+    bits = f", {bits}" if bits else ""
+    return [
+        (f"{parts[0].events} {kind}: max |delta {what}|, nats", _nats(parts, "max_abs_nats")),
+        ("  limit", _nats(parts, "limit_nats")),
+        ("  PyTorch fp32's own", _nats(parts, "own_nats")),
+        (f"  mean |delta {what}|", _nats(parts, "mean_abs_nats")),
+        (f"  mean delta {what}", [f"{part.mean_signed_nats:+.2e}" for part in parts]),
+        (f"  bits/dim{bits}", [f"{part.bits_per_dim:.4f}" for part in parts]),
+    ]
+
+
+def _conditionals(parts: Sequence[SequenceParity]) -> Rows:
+    return [
+        ("  max |delta log p| along the cached steps", _nats(parts, "max_abs_step_nats")),
+        ("  max KL of a next value", _nats(parts, "max_kl")),
+        ("  limit of KL", _nats(parts, "limit_kl")),
+    ]
+
+
+def _terms(parts: Sequence[LatentEventsParity]) -> Rows:
+    return [("  max of any single term", _nats(parts, "max_abs_term_nats"))]
+
+
+def _nats(parts: Sequence[EventsParity], name: str) -> list[str]:
+    return [f"{getattr(part, name):.2e}" for part in parts]
 
 
 def _draws(reports: Sequence[ParityReport] | Sequence[LatentParityReport]) -> Rows:

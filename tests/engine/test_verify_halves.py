@@ -1,0 +1,125 @@
+"""Sampled events and events of noise are held to limits of their own; older bundles to one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ancestral.bundle import Bundle
+from ancestral.cli.parity_table import parity_table
+from ancestral.engine import Engine
+from ancestral.engine.session import Array
+from ancestral.engine.verify import Limits
+from ancestral.errors import BundleError
+from ancestral.export.known_answers import known_answers
+from ancestral.latent_parity import LatentParityReport
+from ancestral.parity import ParityReport, tolerance
+from tests.tamper import copied, sign
+from tests.toys import make
+
+Bundles = Callable[[str], Path]
+
+
+def edited(
+    bundle: Path, folder: Path, file: str, edit: Callable[[dict[str, Array]], object]
+) -> Path:
+    """A copy with the tensors of a file edited, signed anew."""
+    copy = copied(bundle, folder)
+    tensors = load_file(copy / file)
+    edit(tensors)
+    save_file(tensors, copy / file)
+    sign(copy)
+    return copy
+
+
+def nudged(bundle: Path, folder: Path) -> Path:
+    """One number of a weight, in PyTorch, which reads the file alone: samples hang on it most."""
+
+    def nudge(weights: dict[str, Array]) -> None:
+        weights["blocks.0.down.weight"][21, 1] += 1.5e-5
+
+    return edited(bundle, folder, "graphs/weights.safetensors", nudge)
+
+
+def older(bundle: Path, folder: Path) -> Path:
+    """As a bundle was before: one error of float32 for all events."""
+
+    def forget(answers: dict[str, Array]) -> None:
+        for name in [name for name in answers if name.endswith("_halves")]:
+            del answers[name]
+
+    return edited(bundle, folder, "known_answers.safetensors", forget)
+
+
+def compared(bundle: Path) -> ParityReport:
+    report = Engine.load(bundle, backend="torch", threads=1).compare()
+    assert isinstance(report, ParityReport)
+    return report
+
+
+def test_an_error_that_one_limit_let_pass(bundles: Bundles, tmp_path: Path) -> None:
+    """It is within eight times the error of float32 on noise, and beyond that on samples."""
+    report = compared(nudged(bundles("startless"), tmp_path))
+    answers = Bundle.open(bundles("startless")).known_answers()
+    one = Limits.of(tolerance("torch", "float32"), answers).nats
+    assert report.sampled.limit_nats < report.sampled.max_abs_nats < one
+    assert report.noise.max_abs_nats < one == report.noise.limit_nats
+    assert report.failures
+    assert all(failure.startswith("sampled events: log p") for failure in report.failures)
+    # An older bundle has the one limit, and lets it pass.
+    assert compared(older(tmp_path / "copy", tmp_path / "older")).passed
+
+
+def test_older_bundle(bundles: Bundles, tmp_path: Path) -> None:
+    """It opens and verifies, with one limit for all of its events."""
+    new, old = compared(bundles("startless")), compared(older(bundles("startless"), tmp_path))
+    assert old.passed, old.failures
+    assert old.sampled.limit_nats == old.noise.limit_nats == new.noise.limit_nats
+    assert new.sampled.limit_nats < new.noise.limit_nats
+    assert (old.events, old.draws, old.positions) == (new.events, new.draws, new.positions)
+    rows = [str(cell) for cell in parity_table([new, old]).columns[0].cells]
+    assert sum("16 sampled events: max |delta log p|" in row for row in rows) == 1
+    assert sum("16 events of noise: max |delta log p|" in row for row in rows) == 1
+
+
+def test_errors_of_float32_by_kind() -> None:
+    """They are those of the model in float32 on the first and on the other half of the events."""
+    answers = known_answers(make("startless"))
+    near = (
+        make("startless").position_log_prob(torch.from_numpy(answers["x"]), None).detach().numpy()
+    )
+    error = np.abs((near - answers["log_prob"]).sum(axis=1))
+    sampled = answers["is_sample"].astype(bool)
+    expected = [error[sampled].max(), error[~sampled].max()]
+    np.testing.assert_allclose(answers["own_log_prob_halves"], expected, rtol=1e-6)
+    for name in ("own_log_prob", "own_kl", "own_cdf"):
+        assert answers[f"{name}_halves"].max() == answers[name]
+        assert answers[f"{name}_halves"].min() > 0
+
+
+@pytest.mark.parametrize(("kind", "told"), [(0, "sampled events: "), (1, "noise: ")])
+def test_latent(bundles: Bundles, tmp_path: Path, kind: int, told: str) -> None:
+    """Planted: every log-weight is off by half its limit, and one kind's own error is tiny."""
+    before = Engine.load(bundles("bernoulli"), backend="torch", threads=1).compare()
+
+    def shift(answers: dict[str, Array]) -> None:
+        answers["own_log_weight_halves"][kind] /= 1e3
+        answers["log_likelihood"] += before.limit_nats / 2
+
+    copy = edited(bundles("bernoulli"), tmp_path, "known_answers.safetensors", shift)
+    report = Engine.load(copy, backend="torch", threads=1).compare()
+    assert isinstance(report, LatentParityReport)
+    assert report.failures
+    assert all(failure.startswith(told) for failure in report.failures), report.failures
+
+
+def test_answers_without_noise_are_refused(bundles: Bundles, tmp_path: Path) -> None:
+    def only_samples(answers: dict[str, Array]) -> None:
+        answers["is_sample"][:] = True
+
+    copy = edited(bundles("startless"), tmp_path, "known_answers.safetensors", only_samples)
+    with pytest.raises(BundleError, match="no sound reference"):
+        compared(copy)
