@@ -14,10 +14,10 @@ KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels tests/benchm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all checks gpu bench kernels-table clean
+.PHONY: help install demo test test-all test-install checks gpu bench kernels-table clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 # torch first and pinned: resolved beside the other packages, an unpinned one may be downloaded too.
 $(STAMP): pyproject.toml constraints.txt
@@ -53,6 +53,10 @@ test: checks ## every check: the above, then the tests but the slow ones
 test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
 	$(PYTEST) -m "not gpu and not kernels" --cov --cov-report=term
 	$(INTERPRETED) -m kernels
+
+# PYTHONS: names or paths, "python3.12 /opt/python3.14/bin/python3" say; INSTALL: further options.
+test-install: $(STAMP) ## install with each Python found and check; write docs/installing.md
+	@$(BIN)/python -m tests.install $(INSTALL) -- $(PYTHONS)
 
 # An image with PyTorch for CUDA is taken as it is: nothing is installed there.
 gpu: ## prove and measure on a CUDA GPU; without one, rehearse: make GPU='--parts steps' gpu
