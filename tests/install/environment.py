@@ -6,10 +6,11 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.install.interpreters import Interpreter
 from tests.install.requirements import (
@@ -81,19 +82,21 @@ def _tried(interpreter: Interpreter, what: Installation, environment: Path) -> t
     if done.returncode == 0:
         done = _run([*pip, f"ancestral[{what.extra}] @ {what.wheel.resolve().as_uri()}"])
     if done.returncode == 0:
-        done = _run([python, CHECKS, what.extra, what.bundles.resolve()])
+        own = {"XDG_CACHE_HOME": str(environment / "cache")}
+        done = _run([python, CHECKS, what.extra, what.bundles.resolve()], own)
     if done.returncode == 0:
         return "passed", ""
     lacking = _lacking(done)
     return ("no wheel", f"of {lacking}") if lacking in RUNTIMES else ("failed", first_line(done))
 
 
-def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-    """Run a command that sees neither this checkout nor packages and caches of the user."""
+def _run(
+    command: Sequence[str | Path], variables: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that sees neither this checkout nor packages of the user."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
+    environment |= {"PYTHONNOUSERSITE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
     with tempfile.TemporaryDirectory() as folder:
-        environment |= {"PYTHONNOUSERSITE": "1", "XDG_CACHE_HOME": folder}
-        environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         return subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
