@@ -22,10 +22,11 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-processor checks gpu bench kernels-table clean
+.PHONY: help install demo test test-all test-old-processor test-install checks gpu bench kernels-table \
+  clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 # torch first and pinned: resolved beside the other packages, an unpinned one may be downloaded too.
 $(STAMP): pyproject.toml constraints.txt
@@ -67,6 +68,10 @@ test-all: checks ## every check, the slow tests too, with coverage (those for a 
 # has no such switch.
 test-old-processor: $(STAMP) ## the tests that compute, as on a processor with SSE 4.2 only
 	$(OLD_PROCESSOR) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+
+# PYTHONS: names or paths, "python3.12 /opt/python3.14/bin/python3" say; INSTALL: further options.
+test-install: $(STAMP) ## install with each Python found and check; write docs/installing.md
+	@$(BIN)/python -m tests.install $(INSTALL) -- $(PYTHONS)
 
 # An image with PyTorch for CUDA is taken as it is: nothing is installed there.
 gpu: ## prove and measure on a CUDA GPU; without one, rehearse: make GPU='--parts steps' gpu

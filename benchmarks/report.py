@@ -105,17 +105,17 @@ def _versions(rows: Sequence[Row]) -> str:
     return ", ".join([*names, f"commit {last.commit}", last.date[:10]])
 
 
-def replaced(text: str, table: str) -> str:
+def replaced(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """A text with the table between its markers.
 
     Raises:
         ValueError: the markers are not there once each, in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in after:
-        raise ValueError(f"expected the lines {BEGIN} and {END}, once each and in this order")
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed or begin in after or end in after:
+        raise ValueError(f"expected the lines {begin} and {end}, once each and in this order")
+    return f"{before}{begin}\n\n{table}\n{end}{after}"
 
 
 def main(words: list[str] | None = None) -> int:

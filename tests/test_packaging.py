@@ -1,6 +1,5 @@
 """Each way to install ancestral brings every module, and a checkout without links says so."""
 
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,10 +10,7 @@ from pathlib import Path
 import pytest
 
 import ancestral
-
-ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("engine", "export", "train", "triton_kernels")
-BUILD = "from setuptools import build_meta; build_meta.build_{kind}({target!r})"
+from tests.wheel import FOLDERS, ROOT, build, copy_project
 
 
 def modules_of_tree(root: Path) -> set[str]:
@@ -32,27 +28,6 @@ def modules_of_wheel(wheel: Path) -> set[str]:
 
 def _code(files: Iterator[Path]) -> Iterator[Path]:
     return (file for file in files if file.suffix == ".py" or file.name == "py.typed")
-
-
-def copy_project(target: Path) -> Path:
-    """The project as a fresh clone has it: nothing built, links as links."""
-    target.mkdir()
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, target)
-    for folder in ("src", *FOLDERS):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / folder, target / folder, symlinks=True, ignore=ignored)
-    return target
-
-
-def build(kind: str, project: Path, target: Path) -> Path:
-    """Build a wheel or an sdist offline, as pip does it, by the backend of pyproject.toml."""
-    target.mkdir()
-    command = [sys.executable, "-c", BUILD.format(kind=kind, target=str(target))]
-    result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = target.iterdir()
-    return built
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def is_image(event_shape: Sequence[int]) -> bool:
 
 
 def grid(
-    images: Integer[NDArray[np.integer], "n ..."],
+    images: Integer[np.ndarray, "n ..."],
     levels: int,
     columns: int | None = None,
     palette: Sequence[tuple[int, int, int]] | None = None,

@@ -1,0 +1,53 @@
+"""What pip is asked for: the lower bounds of pyproject.toml, the pin of torch."""
+
+import re
+import tomllib
+from typing import Literal
+
+from tests.wheel import ROOT
+
+Versions = Literal["pinned", "newest", "oldest"]
+"""pinned: torch as in constraints.txt, which may have a build for CPUs, all else the newest.
+newest: torch too. oldest: every package of pyproject.toml at its lower bound."""
+Extra = Literal["cpu", "train,export,cpu"]
+EXTRAS: tuple[Extra, ...] = ("cpu", "train,export,cpu")
+_LOWER = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)")
+
+
+def asked(extra: Extra, versions: Versions) -> str:
+    """The versions in words, for the table."""
+    if versions == "pinned":
+        return "newest" if extra == "cpu" else "newest, torch pinned"
+    return versions
+
+
+def torch_requirements(extra: Extra, versions: Versions) -> tuple[str, ...]:
+    """What to install first, one after the other until one has a wheel; none without torch."""
+    if extra == "cpu":
+        return ()
+    match versions:
+        case "pinned":
+            return (pin("torch"), "torch")
+        case "newest":
+            return ("torch",)
+        case "oldest":
+            return tuple(each for each in lower_bounds(extra) if each.startswith("torch=="))
+
+
+def pin(name: str) -> str:
+    """The line of a package in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    (found,) = (line for line in lines if line.startswith(f"{name}=="))
+    return found
+
+
+def lower_bounds(extra: Extra) -> tuple[str, ...]:
+    """Each package that an extra needs, held at the lower bound of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    needed = [
+        *project["dependencies"],
+        *(each for name in extra.split(",") for each in optional[name]),
+    ]
+    found = [_LOWER.match(each) for each in needed]
+    return tuple(dict.fromkeys(f"{each['name']}=={each['version']}" for each in found if each))
