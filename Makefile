@@ -15,14 +15,14 @@ INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 # Where those stand that are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels tests/benchmarks/test_gpu_rehearsal.py
 
-OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 DNNL_MAX_CPU_ISA=SSE41
+OLD_CPU := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 DNNL_MAX_CPU_ISA=SSE41
 # Tests that compare numbers which PyTorch computes; the others read files, words and options.
 COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models tests/train \
   tests/triton_kernels
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-processor test-install checks gpu bench kernels-table \
+.PHONY: help install demo test test-all test-old-cpu test-install checks gpu bench kernels-table \
   clean
 
 help: ## what can be made
@@ -62,12 +62,12 @@ test: checks ## every check: the above, then the tests but the slow ones
 test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
 	$(PYTEST) -m "not gpu and not kernels" --cov --cov-report=term
 	$(INTERPRETED) -m kernels
-	@$(MAKE) --no-print-directory test-old-processor
+	@$(MAKE) --no-print-directory test-old-cpu
 
 # PyTorch and its libraries choose instructions by the processor, and by these variables. ONNX Runtime
 # has no such switch.
-test-old-processor: $(STAMP) ## the tests that compute, as on a processor with SSE 4.2 only
-	$(OLD_PROCESSOR) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+test-old-cpu: $(STAMP) ## the tests that compute, as on a processor with SSE 4.2 only
+	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
 
 # PYTHONS: names or paths, "python3.12 /opt/python3.14/bin/python3" say; INSTALL: further options.
 test-install: $(STAMP) ## install with each Python found and check; write docs/installing.md
