@@ -19,7 +19,7 @@ from ancestral.engine.particles import Completion, complete
 from ancestral.engine.session import Array, Binding
 from ancestral.engine.text_likelihood import TextLikelihood, text_likelihood
 from ancestral.engine.verify import verify
-from ancestral.errors import InvalidInput
+from ancestral.errors import InvalidInput, NotADistribution
 from ancestral.parity import ParityReport
 from ancestral.sampling import Sampling
 from ancestral.tokenizer import Tokenizer
@@ -129,8 +129,8 @@ class AutoregressiveEngine(Engine):
         sampling = arguments.sampling(sampling)
         arguments.callback("progress", progress)
         graph = "step" if sampling.unfiltered else "step_filtered"
-        most = loop.rows_per_batch(self.session(graph).signature, self.backend.room)
-        rows = most if batch is None else inputs.count("batch", batch, 1)
+        signature = self.session(graph).signature
+        rows = loop.chosen_rows(signature, self.backend.room, batch, n)
         total, done = n * (self.data.length - first), 0
 
         def report(positions: int) -> None:
@@ -271,7 +271,12 @@ class AutoregressiveEngine(Engine):
         session = self.session(graph)
         sizes = {"b": rows, "s": 1}
         with self._bindings.taken((graph, rows), lambda: session.bind(sizes)) as binding:
-            yield binding
+            try:
+                yield binding
+            except NotADistribution:
+                # Weights that change meanwhile may look like this.
+                self.check_files()
+                raise
         self.check_files()
 
     def log_prob(self, x: ArrayLike, labels: ArrayLike | int | None = None) -> NDArray[np.float64]:
@@ -332,7 +337,13 @@ class AutoregressiveEngine(Engine):
     def redraw(
         self, x: ArrayLike, u: ArrayLike, labels: ArrayLike | int | None = None
     ) -> NDArray[np.int64]:
-        """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
+        """The value that u [n, t] draws at each position, given x before it: [n, *event_shape].
+
+        Where the model gives NaN, the values mean nothing: `log_prob` refuses such a model.
+
+        Raises:
+            InvalidInput: an argument is wrong.
+        """
         events = inputs.events(x, self.data)
         drawn = inputs.uniforms("u", u, events.shape)
         label = self._labels(labels, len(events))
@@ -354,7 +365,9 @@ class AutoregressiveEngine(Engine):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def compare(self) -> ParityReport:
-        return verify(self)
+        report = verify(self)
+        self.check_files()
+        return report
 
 
 def join(parts: list[Samples]) -> Samples:

@@ -84,12 +84,9 @@ def of_noise(
 def log_weights(
     engine: "LatentEngine", events: Array, encoded: Mapping[str, Array], noise: Array
 ) -> dict[str, Array]:
-    """The three terms [n, k] of noise [n, k, *l]."""
-    session = engine.session("log_weights")
-    q = {spec.name: encoded[spec.name] for spec in session.signature.inputs if spec.name in encoded}
-    found = session.run({"x": events, **q, "noise": noise})
-    engine.check_files()
-    return found
+    """The three terms [n, k] of noise [n, k, *l], in chunks that bound memory."""
+    q = {name: values for name, values in encoded.items() if name != "kl"}
+    return engine.chunked("log_weights", x=events, **q, noise=noise)
 
 
 def of_codes(
@@ -99,6 +96,8 @@ def of_codes(
     codes = engine.encode_events(events)["codes"]
     reconstruction = engine.chunked("log_likelihood", x=events, z=codes[:, None])["log_likelihood"]
     log_prior = _log_prior(engine, codes, labels)[:, None]
+    terms = {"log_likelihood": reconstruction, "log_prior": log_prior}
+    check_outputs("x", "events", terms, impossible=(*impossible(engine), "log_prior"))
     reduction = Reduction(len(events))
     reduction.add(reconstruction, log_prior, np.zeros_like(log_prior))
     single = reduction.bound(kl_closed=-log_prior[:, 0])

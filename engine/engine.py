@@ -59,7 +59,7 @@ class Engine(ABC):
                 `ancestral compile` made of the bundle.
             device: cpu, cuda or cuda:N.
             threads: of the runtime; its own choice where None.
-            model: for torch and triton, a model of your own class; the weights are loaded into it.
+            model: for torch and triton, a model of your own class; a copy of it gets the weights.
             dtype: for triton, what it computes in: float32, bfloat16 or float16; the bundle's type
                 where None, as in all other backends.
             batch_invariant: for triton, whether the bits of a row must not depend on the batch that

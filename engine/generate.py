@@ -117,8 +117,8 @@ def generate_batches(
     request = replace(request, stop=stop, seed=seed)
     label = inputs.labels(request.labels, n, engine.data, engine.bundle.manifest.label_optional)
     graph = "step" if sampling.unfiltered else "step_filtered"
-    most = loop.rows_per_batch(engine.session(graph).signature, engine.backend.room)
-    rows = most if request.batch is None else inputs.count("batch", request.batch, 1)
+    signature = engine.session(graph).signature
+    rows = loop.chosen_rows(signature, engine.backend.room, request.batch, n)
 
     def batch(start: int) -> list[Generated]:
         part = checked[start : start + rows]

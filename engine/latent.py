@@ -322,7 +322,9 @@ class LatentEngine(Engine):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def compare(self) -> LatentParityReport:
-        return verify(self)
+        report = verify(self)
+        self.check_files()
+        return report
 
     def _events(self, x: ArrayLike, seed: int | None = None, first_index: int = 0) -> Array:
         """Events [n, t] as the graphs take them.

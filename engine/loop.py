@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.engine.arguments import check_size
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding, Room
 from ancestral.errors import NotADistribution
 from ancestral.sampling import Sampling
+from ancestral.scalars import whole
 from ancestral.signature import BYTES, GraphSignature
 
 STEPS_PER_LAUNCH = 64
@@ -61,6 +63,19 @@ def bytes_of_row(signature: GraphSignature) -> int:
 def rows_per_batch(signature: GraphSignature, room: Room) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
     return max(1, min(room.rows, room.bytes // bytes_of_row(signature)))
+
+
+def chosen_rows(signature: GraphSignature, room: Room, batch: object, n: int) -> int:
+    """How many rows a batch of n samples has: as many as a user asks for, or by memory.
+
+    Raises:
+        InvalidInput: it is not a number of rows, or they would be absurdly large.
+    """
+    if batch is None:
+        return rows_per_batch(signature, room)
+    rows = min(whole("batch", batch, 1, 2**32 - 1), n)
+    check_size("batch", rows, bytes_of_row(signature))
+    return rows
 
 
 def takes_blocks(signature: GraphSignature) -> bool:

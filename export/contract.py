@@ -154,7 +154,7 @@ def extended(
 
 def _check_predict(model: AutoregressiveModel) -> None:
     x, label = example(model)
-    if model.takes_prefixes:
+    if model.takes_prefixes and model.data.length > 1:
         part = x[:, : min(PREFIX, model.data.length - 1)]
         try:
             predicted(model, part.clone(), label, _PREDICT)
@@ -176,11 +176,14 @@ def _check_predict(model: AutoregressiveModel) -> None:
 
 def _check_extend(model: AutoregressiveModel, s: int, advice: str) -> None:
     x, label = example(model)
+    s = min(s, model.data.length - model.first_position)
     tokens, position = x[:, :s].clone(), torch.full((ROWS,), model.first_position)
 
     def run() -> list[Tensor]:
-        given = (tokens, position, model.initial_cache(ROWS), label)
-        parameters, cache = extended(model, given, advice)
+        passed, before = model.initial_cache(ROWS), model.initial_cache(ROWS)
+        parameters, cache = extended(model, (tokens, position, passed, label), advice)
+        kept = {f"cache[{name!r}]": (before[name], passed[name]) for name in before}
+        check_kept(model, "extend", kept)
         return [parameters, *cache.values()]
 
     check_repeatable(model, "extend", run)

@@ -278,12 +278,16 @@ def _dtype(value: onnx_ir.Value) -> str:
 def operators_read_once() -> Iterator[None]:
     """Within it the exporter reads PyTorch's operators once, not at every export (0.7 s each).
 
-    Their table is the same for all; where this PyTorch keeps it elsewhere, nothing changes.
+    Their table is the same for all; where this PyTorch keeps it elsewhere, nothing changes. Of
+    exports in several threads the first one has the scope.
     """
     try:
         apis = import_module("torch.onnx._internal._lazy_import").onnxscript_apis
         read = apis.get_torchlib_ops
     except (ImportError, AttributeError):
+        yield
+        return
+    if hasattr(read, "cache_info"):
         yield
         return
     apis.get_torchlib_ops = functools.cache(read)

@@ -155,7 +155,7 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
         *_cache(model, n, t).values(),
     ]
     # A class of the user's own may read a cache that it appended to; ours does not.
-    appends = in_place() if isinstance(model, Transformer) else nullcontext()
+    appends = in_place() if type(model) is Transformer else nullcontext()
     with torch.no_grad(), appends:
         for _ in range(model.first_position, t):
             state = list(program(*given, *state))
@@ -164,7 +164,7 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
 
 def _cache(model: AutoregressiveModel, n: int, t: int) -> dict[str, Tensor]:
     """The cache of n rows that go t positions far: a Transformer's needs no more slots."""
-    if not isinstance(model, Transformer):
+    if type(model) is not Transformer:
         return model.initial_cache(n)
     found = {}
     for entry in model.cache_spec:

@@ -122,7 +122,11 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def _state(model: nn.Module) -> State:
     found: dict[str, tuple[Any, int]] = {}
     for path, part in model.named_modules():
-        kept = part.__dict__ | part._parameters | part._buffers
+        kept = {
+            **part.__dict__,
+            **dict(part.named_parameters(recurse=False)),
+            **dict(part.named_buffers(recurse=False)),
+        }
         for name, value in kept.items():
             if isinstance(value, Tensor):
                 version = 0 if value.is_inference() else value._version

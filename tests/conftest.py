@@ -1,7 +1,6 @@
 """What all tests share: bundles of the toys, exported once, and the time per file."""
 
 import fcntl
-import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -143,11 +142,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(autouse=True, scope="session")
 def operators_read_once() -> Iterator[None]:
     """Let the exporter make its table of PyTorch's operators once, not at every export."""
-    from torch.onnx._internal._lazy_import import onnxscript_apis
+    from ancestral.export import graphs
 
-    table = functools.cache(onnxscript_apis.get_torchlib_ops)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnxscript_apis, "get_torchlib_ops", table)
+    with graphs.operators_read_once():
         yield
 
 

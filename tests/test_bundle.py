@@ -33,6 +33,11 @@ def refused(bundle: Path, *patterns: str, rehash: bool = False) -> str:
     return message
 
 
+def test_a_name_that_is_too_long() -> None:
+    with pytest.raises(BundleError, match="cannot be read.*File name too long"):
+        Bundle.open("x" * 300)
+
+
 def test_sound(tiny_bundle: Path) -> None:
     opened = Bundle.open(tiny_bundle, rehash=True)
     on_disk = {str(f.relative_to(tiny_bundle)) for f in tiny_bundle.rglob("*") if f.is_file()}

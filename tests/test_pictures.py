@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,10 +79,12 @@ def test_one_level_is_black() -> None:
         (np.full((1, 8, 8), 2), 2, None),
         (np.full((1, 8, 8), -1), 2, None),
         (np.zeros((1, 8, 8), np.int64), 2, 0),
+        (np.zeros((1, 8, 8), np.int64), 2, float("nan")),
     ],
-    ids=["none", "sequence", "two channels", "above", "below", "no column"],
+    ids=["none", "sequence", "two channels", "above", "below", "no column", "NaN columns"],
 )
-def test_refused(images: np.ndarray, levels: int, columns: int | None) -> None:
+@pytest.mark.usefixtures("called_by_users")
+def test_refused(images: np.ndarray, levels: int, columns: Any) -> None:
     with pytest.raises(InvalidInput, match="expected"):
         grid(images, levels, columns)
 

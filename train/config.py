@@ -34,7 +34,8 @@ class ElboConfig:
     def __post_init__(self) -> None:
         weights = (self.beta, self.free_bits)
         sound = all(0 <= weight < math.inf for weight in weights)
-        if self.samples < 1 or self.warmup < 0 or not sound:
+        counts = isinstance(self.samples, int) and isinstance(self.warmup, int)
+        if not counts or self.samples < 1 or self.warmup < 0 or not sound:
             raise InvalidInput(f"ElboConfig: expected samples >= 1 and the others >= 0, got {self}")
         if self.free_bits and self.samples > 1 and self.importance:
             raise InvalidInput(

@@ -1,12 +1,13 @@
 """The references of our operators for a loop that owns its caches: called directly, in place."""
 
+import torch
 from torch import Tensor
 
-from ancestral.triton_kernels.append import append, append_reference
-from ancestral.triton_kernels.cached_attention import attend_to_cache, cached_attention
-from ancestral.triton_kernels.mass_threshold import mass_threshold, mass_threshold_reference
+from ancestral.triton_kernels.append import append_reference
+from ancestral.triton_kernels.cached_attention import attend_to_cache
+from ancestral.triton_kernels.mass_threshold import mass_threshold_reference
 from ancestral.triton_kernels.overridable import Kernels
-from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
+from ancestral.triton_kernels.residual_norm import residual_norm_reference
 
 
 def in_place() -> Kernels:
@@ -18,10 +19,10 @@ def in_place() -> Kernels:
     """
     return Kernels(
         {
-            append._opoverload: append_reference,
-            cached_attention._opoverload: _cached_attention,
-            mass_threshold._opoverload: mass_threshold_reference,
-            residual_norm._opoverload: residual_norm_reference,
+            torch.ops.ancestral.append.default: append_reference,
+            torch.ops.ancestral.cached_attention.default: _cached_attention,
+            torch.ops.ancestral.mass_threshold.default: mass_threshold_reference,
+            torch.ops.ancestral.residual_norm.default: residual_norm_reference,
         }
     )
 

@@ -1,5 +1,7 @@
 """What the backends that run PyTorch run: the programs of a bundle's model, with its weights."""
 
+import copy
+
 from ancestral.bundle import Bundle
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.signature import GraphSignature
@@ -37,6 +39,8 @@ def load_weights(bundle: Bundle, model: Model | None) -> Model:
     family = bundle.manifest.components["model"].family
     if model is not None:
         _check_own(model, bundle)
+        # A copy: the caller may go on to train it, or pass it to another engine.
+        model = copy.deepcopy(model)
     elif family in FAMILIES:
         model = fresh_model(bundle)
     else:

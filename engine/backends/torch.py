@@ -142,7 +142,7 @@ class TorchBinding:
         size = len(self._tensor(signature.carried[0].input))
         rows = size if block == 1 else rows_in_block(block, program.model.data.levels)
         # A class of the user's own may read a cache that it appended to; ours does not.
-        appends = in_place() if isinstance(program.model, Transformer) else nullcontext()
+        appends = in_place() if type(program.model) is Transformer else nullcontext()
         with torch.no_grad(), references(), appends:
             for _ in range(steps):
                 parts = [

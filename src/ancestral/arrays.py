@@ -31,7 +31,16 @@ _DEEPEST = 64
 """Axes of an array at most, in numpy."""
 _SHOWN = 80
 """Characters of a value that an error shows."""
-_UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError, MemoryError, OverflowError)
+_UNREADABLE = (
+    AttributeError,
+    BufferError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What numpy, and `__array__` of what it reads, raise of values that are no array."""
 
 
 def shown(value: object) -> str:

@@ -233,12 +233,14 @@ def _absolute(path: str | Path) -> Path:
 
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
-    if not path.is_dir():
-        raise BundleError(f"{path}: expected a bundle (a directory), got none there")
-    if not file.is_file() or file.stat().st_size > _LARGEST_MANIFEST:
-        raise BundleError(f"{path}: no bundle: expected {MANIFEST}, a file, in it")
     try:
+        if not path.is_dir():
+            raise BundleError(f"{path}: expected a bundle (a directory), got none there")
+        if not file.is_file() or file.stat().st_size > _LARGEST_MANIFEST:
+            raise BundleError(f"{path}: no bundle: expected {MANIFEST}, a file, in it")
         values = json.loads(file.read_bytes())
+    except BundleError:
+        raise
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file}: expected JSON, got {error}: the bundle is truncated") from error
     except OSError as error:
@@ -291,24 +293,37 @@ def _file_problems(
     """What is wrong with the files; the fingerprints of those that were checked go to `seen`."""
     problems = []
     hashes = HashMemory.load()
-    root = path.resolve()
-    for name, entry in manifest.files.items():
+    for name in manifest.files:
         file = path / name
         with contextlib.suppress(OSError):
             seen[name] = fingerprint(file.stat())
-        if not file.is_file():
-            problems.append(f"{name}: missing")
-        elif not file.resolve().is_relative_to(root):
-            problems.append(f"{name}: a link that leaves the bundle")
-        elif file.stat().st_size != entry.size:
-            size = file.stat().st_size
-            problems.append(f"{name}: expected {entry.size} bytes, got {size}")
-        elif hashes.sha256(file, rehash=rehash) != entry.sha256:
-            problems.append(f"{name}: altered: its SHA-256 is not the manifest's")
-        elif name.endswith(".onnx"):
-            problems += _external_problems(file, name, manifest)
+        try:
+            problems += _problems_of(path, name, manifest, hashes, rehash)
+        except OSError as error:
+            problems.append(f"{name}: cannot be read: {error}")
     hashes.save()
     return problems
+
+
+def _problems_of(
+    path: Path, name: str, manifest: Manifest, hashes: HashMemory, rehash: bool
+) -> list[str]:
+    """What is wrong with one file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    file, entry = path / name, manifest.files[name]
+    if not file.is_file():
+        return [f"{name}: missing"]
+    if not file.resolve().is_relative_to(path.resolve()):
+        return [f"{name}: a link that leaves the bundle"]
+    size = file.stat().st_size
+    if size != entry.size:
+        return [f"{name}: expected {entry.size} bytes, got {size}"]
+    if hashes.sha256(file, rehash=rehash) != entry.sha256:
+        return [f"{name}: altered: its SHA-256 is not the manifest's"]
+    return _external_problems(file, name, manifest) if name.endswith(".onnx") else []
 
 
 def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ancestral.arrays import check_range, integers
 from ancestral.errors import InvalidInput
+from ancestral.scalars import whole
 
 Pixels = UInt8[np.ndarray, "..."]
 """Grey [height, width], or [height, width, 3]."""
@@ -73,9 +74,8 @@ def grid(
         check_range("palette", integers("palette", palette), 0, 255)
     if len(shape) == 3 and shape[0] not in (1, 3):
         images = np.moveaxis(images, -1, 1)
-    columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
-    if columns < 1:
-        raise InvalidInput(f"columns: expected an integer >= 1, got {columns}")
+    wanted = math.ceil(math.sqrt(len(images))) if columns is None else columns
+    columns = whole("columns", wanted, 1, 2**31)
     tiles = _enlarged(
         _colours(images, levels) if palette is None else np.array(palette, np.uint8)[images]
     )

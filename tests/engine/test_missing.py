@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ancestral.arrays import LARGEST
+from ancestral.arrays import LARGEST, integers
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.interpolation import between
 from ancestral.errors import BundleError, InvalidInput, NotADistribution
@@ -149,6 +149,25 @@ def test_outputs_are_checked(bernoulli: LatentEngine, load: Load) -> None:
     ):
         with pytest.raises(InvalidInput, match="that is not finite at index 0"):
             call()
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, IndexError])
+def test_arrays_that_cannot_be_read(error: type[Exception]) -> None:
+    class Broken:
+        def __array__(self, *_: object, **__: object) -> np.ndarray:
+            raise error("broken")
+
+    with pytest.raises(InvalidInput, match="x: expected an array of numbers"):
+        integers("x", Broken())
+
+
+def test_bounds_of_codes_are_checked(load: Load) -> None:
+    broken: Any = Engine.load(load("codes", "torch").bundle.path, backend="torch", threads=1)
+    last = broken.session("log_likelihood").program.model.decoder
+    next(reversed(list(last.parameters()))).data[0] = float("nan")
+    x = np.zeros((2, *broken.data.event_shape), np.int64)
+    with pytest.raises(InvalidInput, match="log_likelihood that is not finite at index 0"):
+        broken.bound(x)
 
 
 def test_a_path_stays_within_float32() -> None:

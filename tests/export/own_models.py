@@ -274,6 +274,13 @@ class WritesIntoX(Sound):
         return super().predict(x, label)
 
 
+class WritesIntoCache(Sound):
+    def extend(self, tokens: Tensor, position: Tensor, cache: Cache, label: Tensor | None) -> Any:
+        result = super().extend(tokens, position, cache, label)
+        cache["window"][:, 0] = tokens[:, 0]
+        return result
+
+
 class Transposed(Sound):
     def predict(self, x: Tensor, label: Tensor | None) -> Tensor:
         return super().predict(x, label).transpose(1, 2)

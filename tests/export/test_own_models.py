@@ -8,6 +8,7 @@ from _pytest.mark import ParameterSet
 from torch._dynamo.exc import UserError
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+from ancestral.dataspec import DataSpec
 from ancestral.errors import ExportError
 from ancestral.export.agreement import check_agreement
 from ancestral.export.bundle import export_bundle
@@ -15,6 +16,8 @@ from ancestral.export.contract import check_contract, check_declared
 from ancestral.export.latent_contract import check_latent_contract
 from ancestral.export.model_state import check_ready
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import build_model
+from ancestral.train.models.transformer_config import TransformerConfig
 from tests.export import own_models
 from tests.toys import TOYS, make
 
@@ -45,6 +48,7 @@ BEFORE_GRAPHS = {
     "Late": r"got others at position 1, by .* nats: extend\(tokens, position, ...\) consumes",
     "Leaks": r"the model sees the future: 5 of 6 outputs",
     "WritesIntoX": r"predict writes into x",
+    "WritesIntoCache": r"extend writes into cache\['window'\]",
     "Transposed": r"predict: expected parameters float32 \[2, 6, 5\].*got float32 \[2, 5, 6\]",
     "NoPair": r"extend: expected two things.*got float32 \[2, 1, 5\]",
     "NoStart": r"predict\(int64 \[2, 6\], None\) raised IndexError.*a start symbol.*needs a number",
@@ -94,6 +98,15 @@ def refused(name: str, folder: Path, graph: str) -> ExportError:
         export_bundle(model, folder / "never", graphs=graphs)
     assert list(folder.iterdir()) == []
     return caught.value
+
+
+@pytest.mark.parametrize(("length", "start"), [(1, "learned"), (2, None), (3, None)])
+def test_short_events(length: int, start: str | None) -> None:
+    """No prefix of none and no block beyond the end is asked for."""
+    config = TransformerConfig(width=16, layers=1, heads=2, start=start)
+    model = build_model(config, DataSpec(name="short", event_shape=(length,), levels=4)).eval()
+    check_contract(model)
+    check_agreement(model)
 
 
 @pytest.mark.parametrize("name", BEFORE_GRAPHS)

@@ -26,17 +26,17 @@ LatentConfig = VAEConfig | VQVAEConfig | AutoencoderKLConfig
 ModelConfig = AutoregressiveConfig | LatentConfig
 Model = AutoregressiveModel | LatentVariableModel
 
-FAMILIES = (
-    "transformer",
-    "recurrent",
-    "wavenet",
-    "pixelcnn",
-    "table",
-    "vae",
-    "vqvae",
-    "autoencoder_kl",
-)
-_CLASSES = (Transformer, Recurrent, WaveNet, PixelCNN, Table, VAE, VQVAE, AutoencoderKL)
+_CLASSES: Mapping[type[Model], str] = {
+    Transformer: "transformer",
+    Recurrent: "recurrent",
+    WaveNet: "wavenet",
+    PixelCNN: "pixelcnn",
+    Table: "table",
+    VAE: "vae",
+    VQVAE: "vqvae",
+    AutoencoderKL: "autoencoder_kl",
+}
+FAMILIES = tuple(_CLASSES.values())
 
 
 @overload
@@ -86,26 +86,8 @@ def is_house_model(model: Model) -> bool:
 
 
 def family_of(model: Model) -> str:
-    """The name of a model's family; of another class, the name of the class."""
-    match model:
-        case Transformer():
-            return "transformer"
-        case Recurrent():
-            return "recurrent"
-        case WaveNet():
-            return "wavenet"
-        case PixelCNN():
-            return "pixelcnn"
-        case Table():
-            return "table"
-        case VAE():
-            return "vae"
-        case VQVAE():
-            return "vqvae"
-        case AutoencoderKL():
-            return "autoencoder_kl"
-        case _:
-            return type(model).__qualname__
+    """The name of a model's family; of a class that is not one of these, the name of the class."""
+    return _CLASSES.get(type(model), type(model).__qualname__)
 
 
 def model_config(model: Model) -> dict[str, Any]:

@@ -13,6 +13,7 @@ References:
     MacKay and Peto (1995), A hierarchical Dirichlet language model, Natural Language Engineering 1.
 """
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -196,7 +197,7 @@ class Table(AutoregressiveModel):
         """p(value | context) with the axes of `shape`; arguments and errors as in `smooth`."""
         labelled = self.data.num_classes is not None
         steps = 1 + labelled + len(self.config.neighbours)
-        if len(strengths) != steps or min(strengths) <= 0:
+        if len(strengths) != steps or not all(0 < each < math.inf for each in strengths):
             raise InvalidInput(f"strengths: expected {steps} positive numbers, got {strengths}")
         parts = [_backed_off(counts, strengths)] if labelled else []
         if self.label_optional or not labelled:

@@ -72,7 +72,7 @@ class VQVAEConfig(ObservationConfig):
         ObservationConfig.__post_init__(self)
         if not self.widths or min(*self.widths, self.codes, self.code_width) < 1:
             raise InvalidInput(f"VQVAEConfig: expected widths, codes, code_width >= 1, got {self}")
-        if not (0 <= self.decay < 1 and self.commitment >= 0 and 0 <= self.dropout < 1):
+        if not (0 <= self.decay < 1 and 0 <= self.commitment < math.inf and 0 <= self.dropout < 1):
             raise InvalidInput(
                 f"VQVAEConfig: expected decay and dropout in [0, 1) and commitment >= 0, got {self}"
             )

@@ -59,7 +59,7 @@ def _least(
 
     On a CPU only: to ask would make a GPU wait, which a captured graph must not.
     """
-    if w.numel() > 1 or z.device.type != "cpu" or not bool((mass >= z.shape[-1] * w).all()):
+    if w.numel() > 1 or z.device.type != "cpu" or not bool((mass == z.shape[-1] * w).all()):
         return None
     return z.amin(dim=-1, keepdim=True)
 

@@ -111,7 +111,7 @@ def export(  # noqa: PLR0913 - the options of a command
     if not verify:
         return
     # Steps of a few small rows gain little by more threads, which wait for each other busily.
-    reports = parity_reports(out, backends_for(out), threads=threads or 1)
+    reports = parity_reports(out, backends_for(out), threads=1 if threads is None else threads)
     show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")

@@ -91,11 +91,14 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
     from ancestral.cli.generation_file import write_generated
     from ancestral.cli.labels import in_turn
     from ancestral.cli.progress import progress_bar
+    from ancestral.engine.arguments import check_size
     from ancestral.engine.generate import Request, generate_batches
 
     has_text = engine.data.tokenizer is not None
     tokenizer = engine.tokenizer() if has_text else None
-    ids = [prompt for prompt in _ids(prompts, tokenizer) for _ in range(draw.n)]
+    each = _ids(prompts, tokenizer)
+    check_size("n", draw.n * len(each), 8 * engine.data.length)
+    ids = [prompt for prompt in each for _ in range(draw.n)]
     labels, told = in_turn(draw.label, len(ids), draw.first_index, engine.data)
     streams = _streams(prompts.stream, draw.out, len(ids))
     request = Request(

@@ -1,0 +1,71 @@
+"""A subclass of a house model is a model of one's own, whose cache is not written in place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ancestral.dataspec import DataSpec
+from ancestral.engine import Engine
+from ancestral.errors import BundleError
+from ancestral.export.bundle import export_bundle
+from ancestral.export.known_answers import known_answers
+from ancestral.train.models.families import build_model, family_of
+from ancestral.train.models.transformer import Transformer
+from ancestral.train.models.transformer_config import TransformerConfig
+
+DATA = DataSpec(name="rows", event_shape=(6,), levels=5)
+CONFIG = TransformerConfig(width=16, layers=1, heads=2)
+
+
+class ReadsItsCache(Transformer):  # type: ignore[misc]
+    """Its conditionals are the parent's unless the cache that it passed on has changed."""
+
+    def extend(
+        self, tokens: Tensor, position: Tensor, cache: dict[str, Tensor], label: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        before = {name: tensor.clone() for name, tensor in cache.items()}
+        parameters, new = super().extend(tokens, position, cache, label)
+        changed = sum((cache[name] - before[name]).abs().sum() for name in before)
+        values = torch.arange(parameters.shape[-1], dtype=parameters.dtype)
+        return parameters + 100 * changed * values, new
+
+
+def models() -> tuple[Transformer, ReadsItsCache]:
+    """The same weights in both classes."""
+    torch.manual_seed(3)
+    parent = build_model(CONFIG, DATA).eval()
+    own = ReadsItsCache(CONFIG, DATA).eval()
+    own.load_state_dict(parent.state_dict())
+    return parent, own
+
+
+def test_known_answers() -> None:
+    """Events are drawn step by step: a cache in place would draw others."""
+    expected, got = (known_answers(model) for model in models())
+    assert np.array_equal(got["x"], expected["x"])
+    assert np.array_equal(got["drawn"], expected["drawn"])
+
+
+def test_family() -> None:
+    parent, own = models()
+    assert (family_of(parent), family_of(own)) == ("transformer", "ReadsItsCache")
+
+
+@pytest.mark.slow
+def test_engine(tmp_path: Path) -> None:
+    """Without the class it is not taken for its parent; with it the loop is the runtime's."""
+    parent, own = models()
+    export_bundle(own, tmp_path / "own", graphs=("log_prob", "logits", "redraw", "step"))
+    with pytest.raises(BundleError, match="no model family 'ReadsItsCache'"):
+        Engine.load(tmp_path / "own", backend="torch").sample(2)
+    engine = Engine.load(tmp_path / "own", backend="torch", model=own)
+    assert engine.verify().passed
+    other = Engine.load(tmp_path / "own")
+    assert np.array_equal(engine.sample(20).x, other.sample(20).x)
+    # The engine has a copy: what happens to the object afterwards changes nothing.
+    before = engine.sample(20)
+    own.load_state_dict({name: 2 * tensor for name, tensor in own.state_dict().items()})
+    assert np.array_equal(engine.sample(20).log_prob, before.log_prob)
