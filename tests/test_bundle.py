@@ -34,7 +34,7 @@ def refused(bundle: Path, *patterns: str, rehash: bool = False) -> str:
 
 
 def test_a_name_that_is_too_long() -> None:
-    with pytest.raises(BundleError, match="cannot be read.*File name too long"):
+    with pytest.raises(BundleError, match=r"cannot be read.*File name too long"):
         Bundle.open("x" * 300)
 
 

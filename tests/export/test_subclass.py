@@ -57,7 +57,7 @@ def test_family() -> None:
 @pytest.mark.slow
 def test_engine(tmp_path: Path) -> None:
     """Without the class it is not taken for its parent; with it the loop is the runtime's."""
-    parent, own = models()
+    _, own = models()
     export_bundle(own, tmp_path / "own", graphs=("log_prob", "logits", "redraw", "step"))
     with pytest.raises(BundleError, match="no model family 'ReadsItsCache'"):
         Engine.load(tmp_path / "own", backend="torch").sample(2)
