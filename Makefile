@@ -10,6 +10,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # compiles every module and every test again, half of the time that it takes to collect them.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
   $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Shapes and types are compared with annotations at every call, which takes as long as the tests do
+# without: in every run where models, likelihoods and operators are called one by one, and in all tests
+# by test-all.
+ANNOTATED := --jaxtyping-packages=ancestral,beartype.beartype
+CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.py \
+  tests/triton_kernels/test_linear.py tests/triton_kernels/test_recurrence.py
 # Triton decides when a kernel is defined whether it interprets: these tests have their own process.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 # Where those stand that are not slow.
@@ -55,12 +61,13 @@ checks: $(STAMP) ## format, lint, types and layers, without the tests
 	@$(BIN)/lint-imports
 
 test: checks ## every check: the above, then the tests but the slow ones
-	$(PYTEST) -m "not slow and not gpu and not kernels"
+	$(PYTEST) -m "not slow and not gpu and not kernels" $(CALLED:%=--ignore=%)
+	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
 # Coverage traces every line, which takes as long again: it is measured here alone.
 test-all: checks ## every check, the slow tests too, with coverage (those for a GPU: make gpu)
-	$(PYTEST) -m "not gpu and not kernels" --cov --cov-report=term
+	$(PYTEST) -m "not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 
