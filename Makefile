@@ -18,7 +18,7 @@ CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.p
   tests/triton_kernels/test_linear.py tests/triton_kernels/test_recurrence.py
 # Triton decides when a kernel is defined whether it interprets: these tests have their own process.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
-# Where those stand that are not slow.
+# Where the tests are that are not slow.
 KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels tests/benchmarks/test_gpu_rehearsal.py
 
 OLD_CPU := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 DNNL_MAX_CPU_ISA=SSE41
@@ -76,6 +76,10 @@ test-all: checks ## every check, the slow tests too, with coverage (those for a 
 test-old-cpu: $(STAMP) ## the tests that compute, as on a processor with SSE 4.2 only
 	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
 
+# What these hold in the environment is meant for other programs: they come from make's own arguments.
+PYTHONS :=
+INSTALL :=
+GPU :=
 # PYTHONS: names or paths, "python3.12 /opt/python3.14/bin/python3" say; INSTALL: further options.
 test-install: $(STAMP) ## install with each Python found and check; write docs/installing.md
 	@$(BIN)/python -m tests.install $(INSTALL) -- $(PYTHONS)

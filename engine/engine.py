@@ -22,7 +22,7 @@ class Engine(ABC):
     """A bundle, loaded on a backend. Make one with `Engine.load`.
 
     It is an AutoregressiveEngine or a LatentEngine, by what the bundle holds. Several threads may
-    call it at a time, and so may its own callbacks: each call gives what it would give alone.
+    call it at a time, and so may its own callbacks: each call gives what it would give by itself.
     """
 
     kind: ClassVar[str]

@@ -291,7 +291,7 @@ def _steps(
 
     def begin(rows: Array, observed: Array, prefill: bool) -> tuple[Binding, int]:
         """A loop over some of the known answers, by their indices; and how far it is."""
-        # The answers may be of the first positions of events alone: the others are never reached.
+        # The answers may be only of the first positions of events: the others are never reached.
         beyond = ((0, 0), (0, engine.data.length - t))
         given: dict[str, Array] = {"u": np.pad(u[rows], beyond, constant_values=0.5)}
         if label is not None:

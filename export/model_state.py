@@ -68,7 +68,7 @@ def check_repeatable(model: nn.Module, method: str, run: Callable[[], Sequence[T
 
     Raises:
         ExportError: a tensor or a number of the model, or a result, is another the second time.
-            What the first call leaves (a table that is made once, say) is no change.
+            What the first call leaves (a table that is made once, say) is not a change.
     """
     name = f"{type(model).__name__}.{method}"
     first = [tensor.clone() for tensor in run()]

@@ -9,7 +9,6 @@ import torch
 from torch._dynamo.exc import UserError, UserErrorType
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
-    DynamicOutputShapeException,
     UnsupportedOperatorException,
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -39,10 +38,6 @@ _VALUES = (
     "a graph does the same operations whatever the values are: choose with torch.where instead of "
     "`if`, and do not read numbers out of tensors (.item(), .tolist(), int(), .numpy())"
 )
-_SIZES = (
-    "the size of a result depends on values there (nonzero, a boolean mask as an index, unique): "
-    "compute at all positions and choose with torch.where"
-)
 _RECURRENT = (
     "nn.GRU, nn.LSTM and nn.RNN trace for one size only: use the operators `gru` and `lstm` of "
     "ancestral.triton_kernels.recurrence, as ancestral.train.models.recurrent does"
@@ -60,8 +55,6 @@ def refused_trace(program: Program, error: BaseException) -> ExportError:
             )
         case GuardOnDataDependentSymNode() | DataDependentOutputException():
             return ExportError(f"{where}an operation depends on values: {_VALUES}")
-        case DynamicOutputShapeException():
-            return ExportError(f"{where}{_SIZES}")
         case UnsupportedOperatorException():
             return ExportError(
                 f"{where}{error.func} has no fake kernel: register one that makes an empty result "

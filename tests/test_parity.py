@@ -50,7 +50,7 @@ def test_near_ties_pass() -> None:
 
 
 def test_each_kind_has_a_limit_of_its_own() -> None:
-    """What is no fault in noise is one in the events that the model samples."""
+    """An error that passes for noise fails for sampled events."""
     assert changed("sampled", max_abs_nats=8e-5).failures == (
         "sampled events: log p: 8e-05 is over 1e-05",
     )

@@ -84,7 +84,7 @@ def test_settings(values: dict[str, Any], off: list[str], ids: list[int]) -> Non
 
 
 def test_an_id_of_two_tokens_is_always_the_same_text() -> None:
-    """Of the first in the file; the library chooses anew each time that it opens it."""
+    """The first in the file is chosen; the library chooses anew each time that it opens it."""
     values = document(bpe(["a", "b", "c"]))
     values["model"]["vocab"] |= {"B": 1, "bb": 1}
     assert shared_ids(values) == {1: "b"}

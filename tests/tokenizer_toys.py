@@ -9,7 +9,7 @@ from ancestral.tokenizer_kinds import open_tokenizer
 from tests.text_toys import tokenizer_json
 
 PIECES = ("▁", "▁the", "▁cat", "na", "s", "a", "t", "n", "v", "e", "</s>", "▁▁")
-"""Of the tokenizers with bytes, from id 257 on; before them <unk> and <0x00> .. <0xFF>."""
+"""Pieces of the tokenizers with bytes, from id 257 on; before them <unk> and <0x00> .. <0xFF>."""
 TO_BLANK = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
 BYTES = {"type": "ByteFallback"}
 FUSE = {"type": "Fuse"}

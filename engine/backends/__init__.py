@@ -22,7 +22,7 @@ INSTALL: Mapping[str, str] = {
     "tensorrt": INSTALL_TENSORRT,
 }
 _THREADS = 2**16
-"""Of a runtime at most: more is a mistake."""
+"""Most threads of a runtime: more is a mistake."""
 _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tensorrt": (TENSORRT_MODULES, ("torch",)),
 }

@@ -106,7 +106,7 @@ class Report(Protocol):
 
     @property
     def unexplained(self) -> int:
-        """Drawn values that differ and are no near ties."""
+        """Drawn values that differ and are not near ties."""
         ...
 
     @property
@@ -135,7 +135,7 @@ def failed(checks: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EventsParity:
-    """Log-probabilities of some events of the known answers, beside the float64 reference.
+    """Log-probabilities of some events of the known answers, compared with the float64 reference.
 
     The events that the model samples are like real data: about a nat a position, where uniform
     noise is improbable and its log-probabilities have larger rounding errors. So each kind has a
@@ -207,7 +207,7 @@ class SequenceParity(EventsParity):
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """A backend beside the float64 reference, on the known answers of a bundle.
+    """A backend compared with the float64 reference, on the known answers of a bundle.
 
     The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
 
@@ -276,7 +276,7 @@ class ParityReport:
 
     @property
     def unexplained(self) -> int:
-        """Drawn values of both kinds that differ and are no near ties; must be 0."""
+        """Drawn values of both kinds that differ and are not near ties; must be 0."""
         return self.sampled.unexplained + self.noise.unexplained
 
     @property

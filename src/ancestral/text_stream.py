@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from ancestral.tokenizer import Tokenizer
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
-"""What stands for bytes that are no character, or not yet."""
+"""What bytes that are not a character, or not yet, are decoded as."""
 
 
 class TextStream:
     """The text of ids that come one after another, without half a character.
 
-    What ends in bytes that are no character yet is held back until the rest has come. All the parts
-    make `decode` of all the ids.
+    What ends in bytes that are not a character yet is held back until the rest has come. All the
+    parts make `decode` of all the ids.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

@@ -27,7 +27,7 @@ def open_tokenizer(kind: TokenizerKind, content: bytes) -> Tokenizer:
 
 
 def check_tokenizer(kind: TokenizerKind, content: bytes, levels: int) -> None:
-    """Refuse a tokenizer of which some ids are no values. The library is not needed for it.
+    """Refuse a tokenizer some of whose ids are not values. The library is not needed for it.
 
     Bytes are not asked: of what is encoded, each value is checked, and 7 bits may be all there is.
 

@@ -14,7 +14,7 @@ from .conftest import Bundles, Cli, refused
 
 TEXT = "the cat sat on the mat and the dog sat on the log " * 2
 MARK = b"\xef\xbb\xbf"
-SAID = "a byte order mark (U+FEFF) stands before the text; it is left out"
+SAID = "the text begins with a byte order mark (U+FEFF); it is left out"
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def bernoulli(load: Load) -> LatentEngine:
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8])
 def test_a_masked_value_is_free(tiny: AutoregressiveEngine, dtype: type) -> None:
-    """Whatever stands behind the mask, also what is no level."""
+    """Whatever values are behind the mask, also values that are not levels."""
     masked = np.ma.array(np.where(MASK, 77, X[0]).astype(dtype), mask=MASK)
     free = np.where(MASK, -1, X[0])
     got, wanted = tiny.sample(4, 1, 5, observed=masked), tiny.sample(4, 1, 5, observed=free)

@@ -180,7 +180,7 @@ def uniforms() -> Iterator[Method]:
 
 @pytest.fixture(scope="module")
 def methods(load: Load) -> list[Method]:
-    """Of both kinds of engine, and of the noise."""
+    """The methods of both kinds of engine, and of the noise."""
     codes = integers(grid(4, 2, 4), (-1, 4))
     return [
         *autoregressive(load, "tiny", (3, 3), 3, labels=LABELS, filters=True),

@@ -1,4 +1,4 @@
-"""Calls that overlap, in threads or from callbacks: each gives what it gives alone, to the bit."""
+"""Calls that overlap, in threads or callbacks: each gives what it gives by itself, to the bit."""
 
 import copy
 import pickle
@@ -50,7 +50,7 @@ def test_samples(load: Load, backend: str, rows: str) -> None:
 
 
 def test_every_call(tiny: AutoregressiveEngine) -> None:
-    """Of every kind, at the same time."""
+    """Calls of every kind at the same time."""
     engine, x = tiny, tiny.sample(4, 1, seed=9).x
     later = np.full((3, 3), -1)
     later[1] = x[0, 1]
@@ -94,22 +94,16 @@ def test_plans(tiny_bundle: Path, tmp_path: Path, module: Any) -> None:
 @pytest.mark.parametrize("backend", BOTH)
 def test_latents(bundles: Callable[[str], Path], load: Load, backend: str) -> None:
     """The prior over codes is made once, by whichever thread is first."""
-    alone = load("codes", backend)
-    assert isinstance(alone, LatentEngine)
-    x = alone.sample(3, 0).x
+    other = load("codes", backend)
+    assert isinstance(other, LatentEngine)
+    x = other.sample(3, 0).x
     engine = LatentEngine.load(bundles("codes"), backend=backend, threads=1)
     priors = together([lambda: engine.prior] * 4)
     assert priors[0] is not None
     assert len(set(map(id, priors))) == 1
-
-    def calls(e: LatentEngine) -> list[Call]:
-        return [
-            *(lambda i=i: e.sample(1 + i % 2, 1, seed=i) for i in range(6)),
-            *(lambda i=i: e.bound(x[i:], labels=0) for i in range(2)),
-            lambda: e.reconstruct(x),
-        ]
-
-    assert_same(together(calls(engine)), [call() for call in calls(alone)])
+    samples: list[Call] = [lambda i=i: engine.sample(1 + i % 2, 1, seed=i) for i in range(6)]
+    bounds: list[Call] = [lambda i=i: engine.bound(x[i:], labels=0) for i in range(2)]
+    check([*samples, *bounds, lambda: engine.reconstruct(x)])
 
 
 @pytest.mark.parametrize("backend", BOTH)

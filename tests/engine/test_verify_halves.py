@@ -36,7 +36,10 @@ def edited(
 
 
 def nudged(bundle: Path, folder: Path) -> Path:
-    """One number of a weight, in PyTorch, which reads the file alone: samples hang on it most."""
+    """A copy with another number in the file of weights.
+
+    Of all weights samples depend on this one most, and only PyTorch reads it from this file.
+    """
 
     def nudge(weights: dict[str, Array]) -> None:
         weights["blocks.0.down.weight"][21, 1] += 1.5e-5

@@ -1,10 +1,10 @@
 """A model of one's own that cannot be exported is refused in words: what, where, and what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from _pytest.mark import ParameterSet
 from torch._dynamo.exc import UserError
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
@@ -20,6 +20,7 @@ from ancestral.train.models.families import build_model
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.export import own_models
 from tests.toys import TOYS, make
+from tests.wheel import ROOT
 
 BEFORE_GRAPHS = {
     "WholeEvents": r"predict takes whole events of 6 positions, but not the first 3 of them: set "
@@ -86,7 +87,7 @@ WHILE_TRACED = {
 DEAR = {"LoopOverPositions", "RecurrentLayer", "NoForm"}
 
 
-def _slow(name: str, dear: bool) -> ParameterSet:
+def _slow(name: str, dear: bool) -> object:
     return pytest.param(name, marks=[pytest.mark.slow] if dear else [])
 
 
@@ -144,6 +145,35 @@ def test_rows_of_extend(tmp_path: Path) -> None:
 )
 def test_after_translation(name: str, words: str, tmp_path: Path) -> None:
     assert_says(refused(name, tmp_path, "log_prob"), words)
+
+
+SAID = {
+    "takes whole events of 6 positions, but not the first 3": "WholeEvents",
+    "Blocks of one value work": "OneValueOnly",
+    "an operation depends on values": "IfOnValues",
+    "NonZero: TensorRT cannot build it": "MaskAsIndex",
+    "it works for some sizes of b only": "LoopOverRows",
+    "ONNX has no form of the operator": "NoForm",
+    "changes 'calls' of the model": "CountsCalls",
+    "gave other numbers when it was called again": "Dropout",
+    "In float32 that works; here it is computed in float64": "Constant",
+    "expected the log-probabilities of predict": "Late",
+    "scale is float64, but a bundle holds float32": "Float64",
+}
+"""The rows of the table of refusals in docs/own-model.md, and a model that meets each."""
+
+
+def test_the_page_has_these_rows() -> None:
+    text = (ROOT / "docs" / "own-model.md").read_text()
+    table = text.partition("| it says |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| ([^|]+) \|", table, flags=re.MULTILINE)
+    assert [re.sub(r" \(t, s\)$", "", row) for row in rows] == list(SAID)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", SAID)
+def test_the_page_says_what_export_says(words: str, tmp_path: Path) -> None:
+    assert words in str(refused(SAID[words], tmp_path, "log_prob"))
 
 
 @pytest.mark.parametrize("name", ["Sound", "MakesATableOnce"])

@@ -18,7 +18,7 @@ def events(model: AutoregressiveModel) -> tuple[torch.Tensor, torch.Tensor | Non
 
 
 EXACT = 1e-13
-"""Of the largest number: what two computations in float64 may differ by.
+"""How far two float64 computations may differ, relative to the largest number.
 
 A widened part of a weight is not where that part of a widened weight is, and the bits of a product
 of matrices depend on where its factors are in memory.

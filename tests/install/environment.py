@@ -58,7 +58,7 @@ def try_out(interpreter: Interpreter, what: Installation) -> Row:
     return Row(
         python=interpreter.version,
         extra=what.extra,
-        asked=asked(what.extra, what.versions),
+        asked=asked(what.extra, what.versions, versions),
         versions=versions,
         outcome=outcome,
         error=error,

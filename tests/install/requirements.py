@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import Literal
 
 from tests.wheel import ROOT
@@ -14,11 +15,23 @@ EXTRAS: tuple[Extra, ...] = ("cpu", "train,export,cpu")
 _LOWER = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)")
 
 
-def asked(extra: Extra, versions: Versions) -> str:
-    """The versions in words, for the table."""
-    if versions == "pinned":
-        return "newest" if extra == "cpu" else "newest, torch pinned"
-    return versions
+def asked(extra: Extra, versions: Versions, installed: Mapping[str, str]) -> str:
+    """The versions in words, for the table.
+
+    Args:
+        extra: of the project.
+        versions: which versions pip is asked for.
+        installed: the version of each package that was installed, by its name. Where the pinned
+            PyTorch has no wheel, that is another one.
+    """
+    if versions != "pinned":
+        return versions
+    if extra == "cpu":
+        return "newest"
+    pinned = pin("torch").removeprefix("torch==")
+    # PyTorch's own index adds the kind of the build, 2.13.0+cpu say.
+    found = installed.get("torch", pinned).partition("+")[0]
+    return "newest, torch pinned" if found == pinned else "newest"
 
 
 def torch_requirements(extra: Extra, versions: Versions) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.install.__main__ import verdict
+from tests.install.__main__ import PAGE, ROWS, verdict
 from tests.install.environment import Installation, first_line, try_out
 from tests.install.interpreters import Interpreter, find
-from tests.install.requirements import lower_bounds, pin, torch_requirements
+from tests.install.requirements import Versions, asked, lower_bounds, pin, torch_requirements
 from tests.install.rows import BEGIN, END, Row, append, latest, page, read
 
 NO_WHEEL = "ERROR: No matching distribution found for {}"
@@ -152,3 +152,25 @@ def test_rows_and_page(tmp_path: Path) -> None:
     text = page(f"before\n{BEGIN}\n{END}\n", [old])
     assert "Linux x86_64, 2026-11-28:" in text
     assert "| 3.13.0 | 2.5.5 |  | 1.32.0 |  | `[cpu]` | newest | failed: a \\| b |" in text
+
+
+def test_the_page_is_what_the_rows_make() -> None:
+    text = PAGE.read_text()
+    assert page(text, read(ROWS)) == text
+
+
+@pytest.mark.parametrize(
+    ("versions", "torch", "words"),
+    [
+        ("pinned", pin("torch").removeprefix("torch=="), "newest, torch pinned"),
+        ("pinned", pin("torch").removeprefix("torch==") + "+cpu", "newest, torch pinned"),
+        ("pinned", "99.0.0+cpu", "newest"),
+        ("pinned", None, "newest, torch pinned"),
+        ("newest", "99.0.0", "newest"),
+        ("oldest", "2.11.0", "oldest"),
+    ],
+)
+def test_words_for_the_versions(versions: Versions, torch: str | None, words: str) -> None:
+    """By what was installed: where the pinned PyTorch has no wheel, the newest one is taken."""
+    installed = {"numpy": "2.5.5"} | ({"torch": torch} if torch else {})
+    assert asked("train,export,cpu", versions, installed) == words

@@ -23,9 +23,14 @@ def limits(engine: Engine) -> Limits:
 
 
 def assert_close(got: Floats, expected: Floats, limit: float, what: str) -> None:
-    """Fail with the largest, the mean and the index of the worst difference; NaN fails."""
+    """Fail with the largest, the mean and the index of the worst difference; NaN fails.
+
+    Equal infinities do not differ.
+    """
     assert got.shape == expected.shape, f"{what}: shapes {got.shape} and {expected.shape}"
-    error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+    error = np.where(got == expected, 0, difference)
     error = np.where(np.isnan(error), np.inf, error)
     worst = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
     assert error.max() <= limit, (

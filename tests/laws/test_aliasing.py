@@ -19,7 +19,7 @@ from ancestral.engine.session import Array
 from tests.conftest import Load
 from tests.tamper import change_manifest, copied
 
-from .laws import events, given, limits, start_values
+from .laws import assert_close, events, given, limits, start_values
 
 B, STEPS = 4, 4
 
@@ -60,16 +60,20 @@ def check_aliased(engine: Engine) -> None:
     binding.run(STEPS)
     for name, expected in plain_loop(engine).items():
         got = binding.read(name)
-        error = np.abs(got.astype(np.float64) - expected)
-        limit = limits(engine).nats if got.dtype.kind == "f" else 0
-        assert error.max() <= limit, (
-            f"{name}: max {error.max():.3g}, mean {error.mean():.3g}, "
-            f"worst at {np.unravel_index(error.argmax(), error.shape)}"
-        )
+        assert_close(got, expected, limits(engine).nats if got.dtype.kind == "f" else 0, name)
 
 
 def test_aliased(engine: Engine) -> None:
     check_aliased(engine)
+
+
+def test_infinities() -> None:
+    """A cache may hold -inf in both loops; opposite infinities and NaN differ."""
+    one = np.array([1.0, -np.inf])
+    assert_close(one, one.copy(), 0, "the same")
+    for other in (-one, np.array([1.0, np.nan])):
+        with pytest.raises(AssertionError, match=r"max inf is over 9, .* worst at \(1,\)"):
+            assert_close(one, other, 9, "another")
 
 
 def test_position_in_place(load: Load, monkeypatch: pytest.MonkeyPatch, toy: str) -> None:

@@ -16,6 +16,7 @@ from ancestral.train.bounds import bound as training_bound
 from ancestral.train.data import load_digits
 from tests.conftest import Load, autoregressive
 from tests.engine.test_particles import CASES
+from tests.engine.threads import BOTH
 from tests.latent_toys import make_latent
 from tests.laws.test_bounds import WITH_NOISE, limit
 from tests.toys import SECOND
@@ -26,6 +27,7 @@ SIZES = {"posterior": (40_000, 1), "prior": (4_000, 16)}
 SHARED = SimpleNamespace(Z_GIVEN_X=Stream.Z, NAIVE_Z=Stream.Z)
 """The planted fault: proposals of a bound are the latents that made the samples."""
 
+TRITON = pytest.param("triton", marks=[pytest.mark.kernels, pytest.mark.slow])
 Block = tuple[int, ...]
 Blocks = frozenset[Block]
 
@@ -52,6 +54,7 @@ def excess(engine: LatentEngine, proposal: str) -> tuple[float, float]:
     return float(difference.mean()), 4 * error + limit(engine)
 
 
+@pytest.mark.parametrize("backend", [*BOTH, TRITON], scope="session")
 @pytest.mark.parametrize("proposal", SIZES)
 def test_bound_on_own_samples(latent_engine: LatentEngine, proposal: str) -> None:
     """It is no higher with the seed that drew them than with another."""

@@ -61,7 +61,7 @@ def without_mark(text: str, place: str) -> str:
     """A text without the byte order mark before it; that it is dropped is said."""
     if not text.startswith(_MARK):
         return text
-    say(f"{place}: a byte order mark (U+FEFF) stands before the text; it is left out")
+    say(f"{place}: the text begins with a byte order mark (U+FEFF); it is left out")
     return text.removeprefix(_MARK)
 
 
@@ -74,7 +74,7 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], name: str) -> lis
         name: what one of them is called.
 
     Raises:
-        InvalidInput: nothing of a text is in the vocabulary, or it is no Unicode text.
+        InvalidInput: nothing of a text is in the vocabulary, or it is not Unicode text.
     """
     names = [f"{name} {i}" if len(texts) > 1 else name for i in range(len(texts))]
     found = [_coverage(tokenizer, *each) for each in zip(texts, names, strict=True)]
@@ -99,7 +99,7 @@ def _coverage(tokenizer: "Tokenizer", text: str, place: str) -> "Coverage":
 
 
 def _lost(name: str, found: "Sequence[Coverage]", places: Sequence[int]) -> str:
-    """What of texts is unknown, one line for all of them."""
+    """One line that says how much of the texts is unknown."""
     unknown = sum(each.unknown for each in found)
     total = sum(each.total for each in found)
     examples = list(dict.fromkeys(text for each in found for text in each.examples))
