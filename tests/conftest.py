@@ -1,6 +1,7 @@
 """What all tests share: bundles of the toys, exported once, and the time per file."""
 
 import fcntl
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
