@@ -9,6 +9,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
 from tests.latent_toys import LARGE_TOYS, make_latent
+from tests.laws.test_streams import excess
 
 
 def export(toy: str, out: Path) -> DataSpec:
@@ -35,3 +36,6 @@ def test_all_the_way(tmp_path: Path, toy: str) -> None:
         assert np.abs(apart).max() < report.limit_nats
         bounds.append(engine.bound(x, k=4))
     assert np.abs(bounds[0].iwae - bounds[1].iwae).max() < report.limit_nats
+    for proposal, size in (("posterior", (400, 1)), ("prior", (100, 4))):
+        mean, most = excess(engine, proposal, size)
+        assert abs(mean) <= most, f"{proposal}: {mean:.3g} nats over {most:.3g}"

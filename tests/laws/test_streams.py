@@ -32,14 +32,21 @@ Block = tuple[int, ...]
 Blocks = frozenset[Block]
 
 
-def excess(engine: LatentEngine, proposal: str) -> tuple[float, float]:
+def excess(
+    engine: LatentEngine, proposal: str, size: tuple[int, int] | None = None
+) -> tuple[float, float]:
     """How much higher the bound on the model's own samples is with the seed that drew them.
+
+    Args:
+        engine: over a toy.
+        proposal: of the bound.
+        size: events, and latents of each; by the proposal where None.
 
     Returns:
         the mean of the paired differences, and what it may be: 4 standard errors and the parity
         limit, in nats.
     """
-    n, k = SIZES[proposal]
+    n, k = SIZES[proposal] if size is None else size
     labels = None
     if engine.latent.posterior == "codes":
         # The encoder chooses them: both bounds are of the same latents.
