@@ -121,7 +121,9 @@ def _events(
 
 
 @torch.no_grad()
-def log_likelihood(model: LatentVariableModel, x: NDArray[np.int64]) -> NDArray[np.float64]:
+def log_likelihood(
+    model: LatentVariableModel, x: NDArray[np.int64], streams: Streams = TRAINING
+) -> NDArray[np.float64]:
     """log p(x | z) in nats of events [n, t] at the z that a deterministic encoder chooses, [n].
 
     Where p(x | z) is a density, events are x + u with u of seed 0.
@@ -131,7 +133,7 @@ def log_likelihood(model: LatentVariableModel, x: NDArray[np.int64]) -> NDArray[
     device = next(model.parameters()).device
     parts = []
     for start in range(0, len(x), _ROWS):
-        events = _events(model, x[start : start + _ROWS], start, 0, TRAINING).to(device)
+        events = _events(model, x[start : start + _ROWS], start, 0, streams).to(device)
         (codes,) = model.encode(events)
         parts.append(model.log_likelihood(events, codes[:, None])[:, 0].double().cpu().numpy())
     model.train(training)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ancestral.cli.evaluation import baselines
 from ancestral.cli.output import table
-from ancestral.train.bounds import bound, log_likelihood
+from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import Estimate, estimate, model_log_prob
 
@@ -34,7 +34,7 @@ def bound_table(model: "LatentVariableModel", data: Dataset, k: int = DRAWS) -> 
         data: with the labels that a baseline may use.
         k: latents of each event.
     """
-    found = bound(model, data.test.x, k)
+    found = bound(model, data.test.x, k, streams=ENGINE)
     rows = {
         f"ELBO, {_BOUND}": found.elbo,
         f"IWAE of {k} draws, {_BOUND}": found.iwae,
@@ -60,7 +60,7 @@ def code_table(
         codes: of the test part.
         label_log_prior: log p(y); None where the prior has no classes.
     """
-    reconstruction = log_likelihood(model, data.test.x)
+    reconstruction = log_likelihood(model, data.test.x, ENGINE)
     log_prior = marginal(prior, codes, label_log_prior)
     rows = {
         f"log p(x | z) + log p(z), {_BOUND}": reconstruction + log_prior,
