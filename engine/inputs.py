@@ -175,7 +175,7 @@ def ids(name: str, values: ArrayLike, levels: int) -> Integers:
     """A sequence of values [n], by positions; it may be empty.
 
     Raises:
-        InvalidInput: no sequence, another type than integers, a value that is no level.
+        InvalidInput: not a sequence, not of integers, or a value outside 0 .. levels - 1.
     """
     array = integers(name, values)
     if array.ndim != 1:

@@ -164,7 +164,7 @@ def _replay(
 def _half(
     replay: _Replay, answers: dict[str, Array], events: NDArray[np.bool_], limits: Limits
 ) -> SequenceParity:
-    """The events of one kind, [n] bool, beside the reference."""
+    """How far the events of one kind, [n] bool, are from the reference."""
     sampled = bool(answers["is_sample"][events].all())
     drawn, margin, reference = (answers[name][events] for name in ("drawn", "margin", "log_prob"))
     draws = _compare(replay.redrawn[events], drawn, margin, limits)

@@ -159,7 +159,7 @@ def _half(
     limits: LatentLimits,
     drawn: Sequence[Floats] = (),
 ) -> LatentEventsParity:
-    """The events of one kind, [n] bool, beside the reference.
+    """How far the events of one kind, [n] bool, are from the reference.
 
     Args:
         engine: over the bundle.

@@ -21,7 +21,7 @@ INSTALL: Mapping[str, str] = {
     "triton": "pip install 'ancestral[gpu]'",
     "tensorrt": INSTALL_TENSORRT,
 }
-_THREADS = 2**16
+THREADS = 2**16
 """Most threads of a runtime: more is a mistake."""
 _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tensorrt": (TENSORRT_MODULES, ("torch",)),
@@ -73,7 +73,7 @@ def open_backend(
             takes.
         BackendUnavailable: it cannot run here; the message says what to install.
     """
-    threads = None if threads is None else count("threads", threads, 1, _THREADS)
+    threads = None if threads is None else count("threads", threads, 1, THREADS)
     batch_invariant = flag("batch_invariant", batch_invariant)
     _check_words(name, device, dtype)
     if model is not None and name in {"onnxruntime", "tensorrt"}:

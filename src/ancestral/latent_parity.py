@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from ancestral.parity import EventsParity, ParityReport, failed
+from ancestral.parity import BothKinds, EventsParity, ParityReport, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class LatentEventsParity(EventsParity):
 
 
 @dataclass(frozen=True, slots=True)
-class LatentParityReport:
+class LatentParityReport(BothKinds):
     """A backend beside the float64 reference, on the known answers of a bundle.
 
     The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
@@ -63,31 +63,6 @@ class LatentParityReport:
     unexplained: int
     limit_cdf: float
     prior: ParityReport | None = None
-
-    @property
-    def events(self) -> int:
-        """Events of both kinds."""
-        return self.sampled.events + self.noise.events
-
-    @property
-    def max_abs_nats(self) -> float:
-        """Largest |delta log w| of a sampled event."""
-        return self.sampled.max_abs_nats
-
-    @property
-    def limit_nats(self) -> float:
-        """What it may be at most."""
-        return self.sampled.limit_nats
-
-    @property
-    def mean_abs_nats(self) -> float:
-        """Mean |delta log w| of the sampled events."""
-        return self.sampled.mean_abs_nats
-
-    @property
-    def mean_signed_nats(self) -> float:
-        """Mean delta log w of the sampled events (backend less reference)."""
-        return self.sampled.mean_signed_nats
 
     @property
     def max_abs_term_nats(self) -> float:

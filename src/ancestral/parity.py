@@ -205,8 +205,44 @@ class SequenceParity(EventsParity):
         return failed(checks)
 
 
+class BothKinds:
+    """What a report of sampled events and of noise says of them: in nats, of the sampled ones.
+
+    A delta is that of log p, or of log w where there are latents.
+    """
+
+    __slots__ = ()
+    sampled: EventsParity
+    noise: EventsParity
+
+    @property
+    def events(self) -> int:
+        """Events of both kinds."""
+        return self.sampled.events + self.noise.events
+
+    @property
+    def max_abs_nats(self) -> float:
+        """Largest |delta| of a sampled event."""
+        return self.sampled.max_abs_nats
+
+    @property
+    def limit_nats(self) -> float:
+        """What it may be at most."""
+        return self.sampled.limit_nats
+
+    @property
+    def mean_abs_nats(self) -> float:
+        """Mean |delta| of the sampled events."""
+        return self.sampled.mean_abs_nats
+
+    @property
+    def mean_signed_nats(self) -> float:
+        """Mean delta of the sampled events (backend less reference)."""
+        return self.sampled.mean_signed_nats
+
+
 @dataclass(frozen=True, slots=True)
-class ParityReport:
+class ParityReport(BothKinds):
     """A backend compared with the float64 reference, on the known answers of a bundle.
 
     The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
@@ -228,31 +264,6 @@ class ParityReport:
     length: int
     sampled: SequenceParity
     noise: SequenceParity
-
-    @property
-    def events(self) -> int:
-        """Events of both kinds."""
-        return self.sampled.events + self.noise.events
-
-    @property
-    def max_abs_nats(self) -> float:
-        """Largest |delta log p| of a sampled event."""
-        return self.sampled.max_abs_nats
-
-    @property
-    def limit_nats(self) -> float:
-        """What it may be at most."""
-        return self.sampled.limit_nats
-
-    @property
-    def mean_abs_nats(self) -> float:
-        """Mean |delta log p| of the sampled events."""
-        return self.sampled.mean_abs_nats
-
-    @property
-    def mean_signed_nats(self) -> float:
-        """Mean delta log p of the sampled events (backend less reference)."""
-        return self.sampled.mean_signed_nats
 
     @property
     def max_kl(self) -> float:

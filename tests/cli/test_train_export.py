@@ -149,6 +149,15 @@ def test_export_verifies(
     np.testing.assert_allclose(exports[0]["label_prior"], [0.25, 0.75])
 
 
+def test_a_wrong_number_of_threads_is_refused_before_the_export(
+    cli: Cli, checkpoint: Path, tmp_path: Path, exports: list[dict[str, Any]]
+) -> None:
+    result = cli("export", checkpoint, "-o", tmp_path / "bundle", "--threads", 0)
+    assert (result.code, exports) == (2, [])
+    assert "threads: expected an integer in 1" in result.err
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_export_that_breaks_parity_fails(
     cli: Cli,
     checkpoint: Path,
