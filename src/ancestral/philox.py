@@ -172,7 +172,8 @@ def normals(
     parts = []
     # In pieces that stay in a cache: the rounds go over the counters forty times.
     blocks = -(-dimensions // 4)
-    if 16 * len(particles) * blocks > LARGEST:
+    # A block is eight words of 64 bits while it is made.
+    if 64 * len(particles) * blocks > LARGEST:
         raise InvalidInput(f"dimensions: expected noise that fits in memory, got {dimensions}")
     rows = max(1, _PIECE // max(1, len(particles) * blocks))
     for start in range(0, len(indices), rows):

@@ -12,9 +12,10 @@ import pytest
 
 from ancestral import bundle as bundle_module
 from ancestral.bundle import Bundle
-from ancestral.engine import AutoregressiveEngine, LatentEngine
+from ancestral.engine import AutoregressiveEngine, LatentEngine, loop
+from ancestral.engine import verify as verify_module
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeSession
-from ancestral.errors import BundleError
+from ancestral.errors import BundleError, NotADistribution
 from ancestral.plan_store import PlanStore
 from ancestral.train import bundled
 from tests.engine.simulated_plans import engine as compiled_engine
@@ -100,6 +101,35 @@ def test_within_a_call(path: Path, backend: str) -> None:
     engine = load(path, backend)
     with pytest.raises(BundleError, match=CHANGED):
         engine.sample(1, 0, progress=lambda *_: scale_weights(path / WEIGHTS))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_within_the_last_loop_of_verify(
+    path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report on weights of which some were others is not returned."""
+    real = verify_module._half
+
+    def half(*arguments: Any) -> Any:
+        (path / WEIGHTS).touch()
+        return real(*arguments)
+
+    monkeypatch.setattr(verify_module, "_half", half)
+    with pytest.raises(BundleError, match=CHANGED):
+        load(path, backend).verify()
+
+
+def test_weights_that_become_nan(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said is that they changed, not that the model has NaN."""
+    engine = load(path, "onnxruntime")
+
+    def check(*_: object) -> None:
+        scale_weights(path / WEIGHTS)
+        raise NotADistribution("logits")
+
+    monkeypatch.setattr(loop, "check", check)
+    with pytest.raises(BundleError, match=CHANGED):
+        engine.sample(1, 0)
 
 
 @pytest.mark.parametrize("call", ["bound", "bound by the prior", "log_weights", "encode"])

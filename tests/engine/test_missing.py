@@ -12,6 +12,7 @@ from ancestral.arrays import LARGEST, integers
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.interpolation import between
 from ancestral.errors import BundleError, InvalidInput, NotADistribution
+from ancestral.philox import Stream, normals
 from tests.conftest import Load, autoregressive
 
 pytestmark = pytest.mark.usefixtures("called_by_users")
@@ -149,6 +150,15 @@ def test_outputs_are_checked(bernoulli: LatentEngine, load: Load) -> None:
     ):
         with pytest.raises(InvalidInput, match="that is not finite at index 0"):
             call()
+
+
+def test_absurd_sizes(load: Load) -> None:
+    """They are refused before memory is asked for."""
+    engine = autoregressive(load, "tiny", "onnxruntime")
+    with pytest.raises(InvalidInput, match="batch: expected at most"):
+        engine.sample_batches(2**32 - 1, 0, batch=2**32 - 1)
+    with pytest.raises(InvalidInput, match="dimensions: expected noise that fits in memory"):
+        normals(0, np.arange(1), np.arange(1), 2**34, stream=Stream.Z)
 
 
 @pytest.mark.parametrize("error", [AttributeError, KeyError, IndexError])
