@@ -20,7 +20,7 @@ from ancestral.export.precision import is_rearranged
 from ancestral.export.tied import multiply_as_exported
 from ancestral.export.weights import PREFIX, small_numbers
 from ancestral.signature import FloatDtype
-from ancestral.train.bundled import fresh_model, read_weights
+from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
 from ancestral.train.models.precision import DTYPES, narrowed_tensors, round_in_place
@@ -87,7 +87,7 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     if manifest.latent is not None and manifest.latent.prior == "autoregressive":
         progress("prior")
         _write(bundle.prior(), work / PRIOR, dtype, progress)
-    model: Model = read_weights(fresh_model(bundle), bundle).eval()
+    model: Model = bundled_model(bundle)
     numbers = small_numbers(tensor for _, tensor in narrowed_tensors(model))
     model = round_in_place(model, DTYPES[dtype])
     graphs, files = _stored(bundle, numbers, dtype, progress), further_files(bundle)

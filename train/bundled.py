@@ -2,29 +2,53 @@
 
 from typing import TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import nn
 
 from ancestral.bundle import Bundle
-from ancestral.errors import BundleError
-from ancestral.train.models.families import Model, build_model, config_from_json
+from ancestral.errors import BundleError, CheckpointError, InvalidInput
+from ancestral.excerpts import cut
+from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
+from ancestral.train.models.families import Model, config_from_json
+from ancestral.train.skeleton import check_weights, skeleton
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def fresh_model(bundle: Bundle) -> Model:
-    """A model of the bundle's family and configuration, with fresh weights.
+def bundled_model(bundle: Bundle) -> Model:
+    """The model that a bundle describes, with its weights, in float32, in evaluation mode.
+
+    The header of the weights is compared with the configuration before the model is built.
 
     Raises:
-        InvalidInput: a family of a user's own, or a configuration that this version has not.
+        BundleError: a family of a user's own, a configuration that this version does not have, or
+            weights that do not fit it.
     """
     component = bundle.manifest.components["model"]
-    return build_model(config_from_json(component.family, component.config), bundle.manifest.data)
+    with bundle.reading(bundle.manifest.weights):
+        try:
+            file = SafetensorsFile(bundle.weights_file)
+            config = config_from_json(component.family, component.config)
+            model = skeleton(config, bundle.manifest.data, file.headers)
+            check_weights(model, file.headers, narrow=True)
+            state = {}
+            for name in file.headers:
+                stored = file.read(name)
+                # Copies: what is only mapped would change with the file.
+                kind = torch.float32 if stored.is_floating_point() else stored.dtype
+                state[name] = stored.to(kind, copy=True)
+            model.load_state_dict(state, assign=True)
+        except (InvalidInput, CheckpointError, RuntimeError) as error:
+            raise BundleError(
+                f"{bundle.path}: the weights do not fit the model: {error}"
+            ) from error
+    return model
 
 
 def read_weights(model: M, bundle: Bundle) -> M:
-    """The model with the bundle's weights, in float32, whatever type they have in the bundle.
+    """A user's own model with the bundle's weights, in float32, whatever type they have there.
 
     Raises:
         BundleError: they do not fit the model.
@@ -34,5 +58,7 @@ def read_weights(model: M, bundle: Bundle) -> M:
         with bundle.reading(bundle.manifest.weights):
             load_model(model, bundle.weights_file)
     except (RuntimeError, SafetensorError, OSError) as error:
-        raise BundleError(f"{bundle.path}: the weights do not fit the model: {error}") from error
+        raise BundleError(
+            f"{bundle.path}: the weights do not fit the model: {cut(str(error), 1000)}"
+        ) from error
     return model.float()

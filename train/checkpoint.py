@@ -18,18 +18,23 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.excerpts import cut, report, short
 from ancestral.files import write_together
 from ancestral.train.data.dataset import Split
+from ancestral.train.hugging_face.json_object import object_of, read_file
+from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
 from ancestral.train.models.families import (
     Model,
-    build_model,
     config_from_json,
     family_of,
     model_config,
 )
+from ancestral.train.skeleton import check_weights, skeleton
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 WEIGHTS, SPLIT, CONFIG = "weights.safetensors", "split.safetensors", "config.json"
+_WHAT = "a file of a checkpoint"
+_LONGEST_CONFIG = 2**24
 
 
 class Summary(BaseModel):
@@ -144,60 +149,74 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
     """The model, in evaluation mode on the CPU, and what stands beside its weights.
 
-    Nothing is unpickled, and the global random generator is left alone.
+    Nothing is unpickled, and the global random generator is left alone. The header of the weights
+    is compared with the configuration before a model is built, or the weights are read.
 
     Raises:
         CheckpointError: a file is missing, truncated or altered, the folder is something else, or a
-            later version wrote it.
+            later version wrote it; or the configuration is not that of the weights.
     """
     folder = Path(path)
     config = _read_config(folder)
+    unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
+    if unknown:
+        raise CheckpointError(f"{folder}: config.json names an unknown file {short(unknown[0])}")
+    if WEIGHTS not in config.files:
+        raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
+    model = _unfilled(folder, config)
     contents = {}
     for name, expected in config.files.items():
-        if name not in (WEIGHTS, SPLIT):
-            raise CheckpointError(f"{folder}: config.json names an unknown file {name!r}")
         contents[name] = _read(folder / name)
         got = hashlib.sha256(contents[name]).hexdigest()
         if got != expected:
             raise CheckpointError(
-                f"{folder / name}: expected SHA-256 {expected}, got {got}; the file was altered or "
-                f"cut short: train again, or resume the run that wrote it"
+                f"{folder / name}: expected SHA-256 {cut(expected, 64)}, got {got}; the file was "
+                f"altered or cut short: train again, or resume the run that wrote it"
             )
-    if WEIGHTS not in contents:
-        raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
     try:
-        with torch.device("meta"):
-            model = build_model(config_from_json(config.family, config.model), config.data)
-        _assign(model, safetensors.torch.load(contents[WEIGHTS]))
+        model.load_state_dict(safetensors.torch.load(contents[WEIGHTS]), assign=True)
         split = _read_split(contents[SPLIT]) if SPLIT in contents else None
-    except (InvalidInput, SafetensorError, RuntimeError, KeyError) as error:
+    except (InvalidInput, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the files do not fit the config: {cut(str(error))}"
+        ) from error
+    return model, Checkpoint(config, split)
+
+
+def _unfilled(folder: Path, config: CheckpointConfig) -> Model:
+    """The model without its weights, whose header is what the configuration asks for.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    headers = SafetensorsFile(folder / WEIGHTS).headers
+    try:
+        model = skeleton(config_from_json(config.family, config.model), config.data, headers)
+        check_weights(model, headers)
+    except InvalidInput as error:
         raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
-    return model.eval(), Checkpoint(config, split)
+    return model
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, _WHAT, path.stat().st_size)
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: expected a file of a checkpoint, got: {error.strerror}; "
-            f"a checkpoint is the folder that `ancestral train` writes"
-        ) from error
+        raise CheckpointError(f"{path}: expected {_WHAT}, got: {error.strerror}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: expected {_WHAT}, got one beyond all memory") from error
 
 
 def _read_config(folder: Path) -> CheckpointConfig:
     path = folder / CONFIG
-    try:
-        body = json.loads(_read(path))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON, got: {error}; train again") from error
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
+    body = object_of(read_file(path, _WHAT, _LONGEST_CONFIG), path)
+    if body.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: expected the field format to be {FORMAT!r}; this is another program's config"
         )
     if body.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: expected format version {VERSION}, got {body.get('version')!r}; "
+            f"{path}: expected format version {VERSION}, got {short(body.get('version'))}; "
             f"a later ancestral wrote it: update this one"
         )
     expected = body.pop("sha256", None)
@@ -208,25 +227,27 @@ def _read_config(folder: Path) -> CheckpointConfig:
     try:
         return CheckpointConfig.model_validate(body)
     except ValidationError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        problems = (
+            f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
+            for each in error.errors(include_url=False, include_input=False)
+        )
+        raise CheckpointError(report(f"{path}: not the config of a checkpoint", problems)) from error
 
 
 def _read_split(data: bytes) -> Split:
-    indices = safetensors.numpy.load(data)
-    return Split(indices["train"], indices["validation"], indices["test"])
-
-
-def _assign(model: Model, weights: dict[str, Tensor]) -> None:
-    """Give a model without storage its weights.
+    """The indices of a file.
 
     Raises:
-        InvalidInput: a weight has another dtype than the model.
-        RuntimeError: a weight is missing, superfluous, or of another shape.
+        InvalidInput: they are none.
+        SafetensorError: the file holds none.
     """
-    for name, tensor in _tensors(model).items():
-        if name in weights and weights[name].dtype != tensor.dtype:
-            raise InvalidInput(f"{name}: expected {tensor.dtype}, got {weights[name].dtype}")
-    model.load_state_dict(weights, assign=True)
+    indices = safetensors.torch.load(data)
+    parts = ("train", "validation", "test")
+    if indices.keys() != set(parts) or not all(
+        each.dtype == torch.int64 and each.ndim == 1 for each in indices.values()
+    ):
+        raise InvalidInput(f"{SPLIT}: expected whole numbers [n] by the names {parts}")
+    return Split(*(indices[part].numpy() for part in parts))
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:

@@ -12,14 +12,22 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.train.hugging_face.differences import Header, Shape, differences
-from ancestral.train.hugging_face.json_object import read_object, report
-from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, AutoencoderKLConfig
+from ancestral.excerpts import report, short
+from ancestral.train.hugging_face.differences import Shape, differences
+from ancestral.train.hugging_face.fields import check_ignored, refusal
+from ancestral.train.hugging_face.json_object import read_object
+from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
+from ancestral.train.models.autoencoder_kl import (
+    LEVELS,
+    MOST_STAGES,
+    AutoencoderKL,
+    AutoencoderKLConfig,
+)
+from ancestral.train.skeleton import skeleton
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 CLASS = "AutoencoderKL"
@@ -43,7 +51,10 @@ def is_diffusers(folder: str | Path) -> bool:
 
 
 def load_diffusers(
-    folder: str | Path, size: int | tuple[int, int], pixel_scale: float = 1.0
+    folder: str | Path,
+    size: int | tuple[int, int],
+    pixel_scale: float = 1.0,
+    ignored: Collection[str] = (),
 ) -> AutoencoderKL:
     """The AutoencoderKL of a folder, float32, in evaluation mode on the CPU.
 
@@ -54,58 +65,72 @@ def load_diffusers(
         folder: with config.json and diffusion_pytorch_model.safetensors.
         size: height and width of the images, or the side of square ones, in pixels.
         pixel_scale: sigma of p(x | z), in pixel units [-1, 1].
+        ignored: fields of config.json, unknown here, that do not change what the model computes.
 
     Raises:
-        CheckpointError: a file is missing, truncated or of another model; every field and every
-            tensor that does not fit is named.
-        InvalidInput: a size that the stride does not divide, or no pixel_scale.
+        CheckpointError: a file is missing, truncated or of another model; the fields and tensors
+            that do not fit are named.
+        InvalidInput: a size that the stride does not divide, or no pixel_scale; or a field to
+            ignore that is known, or not there.
     """
     folder = Path(folder)
-    config = replace(_config(folder / CONFIG), pixel_scale=pixel_scale)
+    config = replace(_config(folder / CONFIG, ignored), pixel_scale=pixel_scale)
     data = DataSpec(name="images", event_shape=(config.in_channels, *_sides(size)), levels=LEVELS)
-    with torch.device("meta"):
-        model = AutoencoderKL(config, data)
+    file = SafetensorsFile(_weights_file(folder))
+    try:
+        model = skeleton(config, data, file.headers)
+    except InvalidInput as error:
+        raise InvalidInput(f"{folder}: {error}") from error
+    assert isinstance(model, AutoencoderKL)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    model.load_state_dict(_weights(_weights_file(folder), expected), assign=True)
-    return model.eval()
+    model.load_state_dict(_weights(file, expected), assign=True)
+    return model
 
 
-def _config(path: Path) -> AutoencoderKLConfig:
+def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     values = read_object(path, _WHAT)
     if values.get("_class_name") != CLASS:
         raise CheckpointError(
-            f"{path}: expected _class_name {CLASS!r}, got {values.get('_class_name')!r}; "
+            f"{path}: expected _class_name {CLASS!r}, got {short(values.get('_class_name'))}; "
             f"{CLASS} alone can be read"
         )
+    unknown = _unknown(values)
+    check_ignored(ignored, unknown, values, path)
+    left = {name: values[name] for name in unknown - {*ignored}}
     problems = _unsupported(values)
     try:
         given = json.dumps({name: values[name] for name in values.keys() & _KNOWN})
         config = TypeAdapter(AutoencoderKLConfig).validate_json(given, strict=True)
     except ValidationError as error:
         problems += [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each['input']!r}"
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {short(each['input'])}"
             if each["loc"]
-            else str(each["ctx"]["error"])
-            for each in error.errors()
+            else each["msg"].removeprefix("Value error, ")
+            for each in error.errors(include_url=False)
         ]
-    if problems:
-        raise CheckpointError(report(f"{path}: not an {CLASS} that can be read", problems))
+    if problems or left:
+        raise refusal(f"{path}: not an {CLASS} that can be read", problems, left)
     return config
+
+
+def _unknown(values: dict[str, Any]) -> set[str]:
+    """Fields that nobody knows; those that begin with _ are diffusers' own notes."""
+    return {
+        name
+        for name in values.keys() - (_KNOWN | _BY_VALUE | _SHAPELESS)
+        if not name.startswith("_")
+    }
 
 
 def _unsupported(values: dict[str, Any]) -> list[str]:
     """Every field that asks for what the network has not."""
-    problems = [
-        f"{name}: an unknown field, with the value {value!r}"
-        for name, value in values.items()
-        if name not in _KNOWN | _BY_VALUE | _SHAPELESS and not name.startswith("_")
-    ]
+    problems = []
     # Two names of one function.
     if values.get("act_fn", "silu") not in ("silu", "swish"):
-        problems.append(f"act_fn: expected 'silu', got {values['act_fn']!r}")
+        problems.append(f"act_fn: expected 'silu', got {short(values['act_fn'])}")
     for name in ("latents_mean", "latents_std"):
         if values.get(name) is not None:
-            problems.append(f"{name}: expected null, got {values[name]!r}")
+            problems.append(f"{name}: expected null, got {short(values[name])}")
     widths = values.get("block_out_channels")
     stages = len(widths) if isinstance(widths, list) else 1
     for name, block in (
@@ -113,8 +138,8 @@ def _unsupported(values: dict[str, Any]) -> list[str]:
         ("up_block_types", "UpDecoderBlock2D"),
     ):
         got = values.get(name, [block])
-        if got != [block] * stages:
-            problems.append(f"{name}: expected {stages} times {block!r}, got {got!r}")
+        if stages > MOST_STAGES or got != [block] * stages:
+            problems.append(f"{name}: expected {stages} times {block!r}, got {short(got)}")
     return problems
 
 
@@ -139,34 +164,23 @@ def _weights_file(folder: Path) -> Path:
     )
 
 
-def _weights(path: Path, expected: dict[str, Shape]) -> dict[str, Tensor]:
+def _weights(file: SafetensorsFile, expected: dict[str, Shape]) -> dict[str, Tensor]:
     """All tensors as float32, by the model's names.
 
     Raises:
         CheckpointError: the file cannot be read, or does not hold what is expected.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            names = _present_names(slices)
-            found = {
-                names[old]: Header(tuple(part.get_shape()), str(part.get_dtype()))
-                for old, part in slices.items()
-            }
-            readable = {name: _readable(name, shape) for name, shape in expected.items()}
-            problems = differences(found, readable)
-            if problems:
-                raise CheckpointError(report(f"{path}: not the tensors of config.json", problems))
-            # Copies: what is only mapped would change with the file.
-            return {
-                new: file.get_tensor(old).to(torch.float32, copy=True).view(expected[new])
-                for old, new in names.items()
-            }
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: expected safetensors, got: {error}; the file was cut short or altered: "
-            f"fetch it anew"
-        ) from error
+    names = _present_names(file.headers)
+    found = {names[old]: header for old, header in file.headers.items()}
+    readable = {name: _readable(name, shape) for name, shape in expected.items()}
+    problems = differences(found, readable)
+    if problems:
+        raise CheckpointError(report(f"{file.path}: not the tensors of config.json", problems))
+    # Copies: what is only mapped would change with the file.
+    return {
+        new: file.read(old).to(torch.float32, copy=True).view(expected[new])
+        for old, new in names.items()
+    }
 
 
 def _present_names(names: Collection[str]) -> dict[str, str]:

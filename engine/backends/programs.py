@@ -4,8 +4,9 @@ import copy
 
 from ancestral.bundle import Bundle
 from ancestral.errors import BundleError, InvalidInput
+from ancestral.excerpts import short
 from ancestral.signature import GraphSignature
-from ancestral.train.bundled import fresh_model, read_weights
+from ancestral.train.bundled import bundled_model, read_weights
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model, model_config
 from ancestral.train.models.graphs import GRAPH_NAMES, build
@@ -40,15 +41,13 @@ def load_weights(bundle: Bundle, model: Model | None) -> Model:
     if model is not None:
         _check_own(model, bundle)
         # A copy: the caller may go on to train it, or pass it to another engine.
-        model = copy.deepcopy(model)
-    elif family in FAMILIES:
-        model = fresh_model(bundle)
-    else:
-        raise BundleError(
-            f"{bundle.path}: this ancestral has no model family {family!r}: "
-            f"give the model: Engine.load(..., backend='torch', model=...)"
-        )
-    return read_weights(model, bundle)
+        return read_weights(copy.deepcopy(model), bundle)
+    if family in FAMILIES:
+        return bundled_model(bundle)
+    raise BundleError(
+        f"{bundle.path}: this ancestral has no model family {short(family)}: "
+        f"give the model: Engine.load(..., backend='torch', model=...)"
+    )
 
 
 def _program(graph: str, model: Model) -> Program | None:

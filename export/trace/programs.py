@@ -12,7 +12,7 @@ from ancestral.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.trace.graph import Array
 from ancestral.signature import TensorSpec
-from ancestral.train.bundled import fresh_model, read_weights
+from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
@@ -39,7 +39,7 @@ def load(bundle: Bundle) -> Model:
             f"{bundle.path}: expected a model of {FAMILIES}, which a trace can build anew, got "
             f"{family!r}: give a saved run as --against"
         )
-    return read_weights(fresh_model(bundle), bundle).eval()
+    return bundled_model(bundle)
 
 
 def program_of(graph: str, model: Model) -> Program:

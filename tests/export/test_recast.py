@@ -17,7 +17,7 @@ from ancestral.export.bundle import export_bundle
 from ancestral.export.recast import recast
 from ancestral.export.tied import multiply_as_exported, multiply_in_place
 from ancestral.export.weights import to_bytes
-from ancestral.train.bundled import fresh_model, read_weights
+from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import GraphName
 from tests.tamper import change_manifest, copied
@@ -62,7 +62,7 @@ def test_known_answers(bundles: Bundles, toy: str, dtype: str) -> None:
 
 def answered_exactly(bundle: Bundle) -> bool:
     answers = bundle.known_answers()
-    model = read_weights(fresh_model(bundle), bundle).double().eval()
+    model = bundled_model(bundle).double()
     with torch.no_grad():
         if isinstance(model, AutoregressiveModel):
             found = model.position_log_prob(torch.from_numpy(answers["x"]), None)

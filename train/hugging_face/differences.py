@@ -1,11 +1,23 @@
 """What a folder holds beside what its config.json asks for: every tensor that does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+import torch
 
 Shape = tuple[int, ...]
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 """Types that weights may be stored in, as safetensors names them."""
+DTYPES = {
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}
+"""Their names of PyTorch's types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +34,16 @@ class Header:
 
 
 def differences(
-    found: Mapping[str, Header], expected: Mapping[str, tuple[Shape, ...]]
+    found: Mapping[str, Header],
+    expected: Mapping[str, tuple[Shape, ...]],
+    types: Mapping[str, Collection[str]] | None = None,
 ) -> list[str]:
-    """Every tensor that is missing, foreign, of another shape, or no floats.
+    """Every tensor that is missing, foreign, of another shape, or of another type.
 
     Args:
         found: of the folder.
         expected: the shapes that each may have; the first is the one that is told.
+        types: that each may have; floats where None.
     """
     missing = sorted(expected.keys() - found.keys())
     foreign = sorted(found.keys() - expected.keys())
@@ -38,6 +53,8 @@ def differences(
         header, shapes = found[name], expected[name]
         if header.shape not in shapes:
             problems.append(f"{name}: expected shape {list(shapes[0])}, got {list(header.shape)}")
-        if header.dtype not in FLOATS:
-            problems.append(f"{name}: expected floats, got {header.dtype}")
+        allowed = FLOATS if types is None else types[name]
+        if header.dtype not in allowed:
+            words = "floats" if types is None else " or ".join(sorted(allowed))
+            problems.append(f"{name}: expected {words}, got {header.dtype}")
     return problems

@@ -1,15 +1,14 @@
 """The fields of a config.json, each read once; what is wrong, or was not read, is told at once."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ancestral.errors import CheckpointError
-from ancestral.train.hugging_face.json_object import report
+from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.excerpts import cut, report, short
 
 T = TypeVar("T")
-_LONGEST_VALUE = 80
 MOST, MOST_LAYERS = 2**31 - 1, 10_000
 """Numbers beyond which a config.json is no model's."""
 _WORDS = """
@@ -25,10 +24,26 @@ _WORDS = """
     min_length max_new_tokens num_beams num_beam_groups num_return_sequences diversity_penalty
     early_stopping exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id
     remove_invalid_values suppress_tokens begin_suppress_tokens
+    unsloth_version unsloth_fixed model_name transformers.js_config
 """
 _METADATA = frozenset(_WORDS.split())
 """Fields of any model that change neither the network nor what its weights mean: where it comes
-from, how it was made, what it is told when it is trained or asked for text."""
+from, how it was made, what it is told when it is trained or asked for text. The last line is what
+tools other than transformers note: Unsloth its version, that it mended a tokenizer, and the name of
+the model; Transformers.js how its own files are loaded."""
+_MATTERS = frozenset(
+    """
+    rope_theta rope_scaling rope_parameters partial_rotary_factor rotary_pct rotary_emb_base
+    rotary_dim alibi position_embedding_type sliding_window layer_types window_size
+    attention_bias mlp_bias use_bias qk_norm use_qk_norm head_dim num_key_value_heads
+    attn_logit_softcapping final_logit_softcapping query_pre_attn_scalar attention_multiplier
+    embedding_multiplier residual_multiplier logits_scaling logit_scale scale_emb scale_depth
+    norm_epsilon layer_norm_eps layer_norm_epsilon rms_norm_eps hidden_act activation_function
+    num_experts num_local_experts num_experts_per_tok n_routed_experts moe_intermediate_size
+    quantization quantization_config compression_config multi_query parallel_attn
+    """.split()
+)
+"""Fields of models in general that change what is computed: unknown or not, none is ignored."""
 _BY_VALUE: Mapping[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False,),
     "add_cross_attention": (False,),
@@ -42,14 +57,18 @@ _BY_VALUE: Mapping[str, tuple[Any, ...]] = {
 class Fields:
     """Reads fields; what is left out has transformers' default, null is a value."""
 
-    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, values: Mapping[str, Any], ignored: Collection[str] = ()
+    ) -> None:
         """Begin with nothing read.
 
         Args:
             path: of the file, for messages.
             values: of the file.
+            ignored: unknown fields that the user says change nothing.
         """
         self.path = path
+        self._ignored = ignored
         self._values = values
         self._read = set(_METADATA)
         self._problems: list[str] = []
@@ -71,7 +90,7 @@ class Fields:
         if type(value) is int and least <= value <= most:
             return value
         end = f" and <= {most}" if type(value) is int and value > most else ""
-        self.fail(f"{name}: expected a whole number >= {least}{end}, got {_short(value)}")
+        self.fail(f"{name}: expected a whole number >= {least}{end}, got {short(value)}")
         return default
 
     def whole_or_none(self, name: str, default: int | None = None) -> int | None:
@@ -87,7 +106,7 @@ class Fields:
         """A value of this name as a finite number above 0; the default where it is wrong."""
         if type(value) in (int, float) and 0 < value <= sys.float_info.max:
             return float(value)
-        self.fail(f"{name}: expected a number > 0, got {_short(value)}")
+        self.fail(f"{name}: expected a number > 0, got {short(value)}")
         return default
 
     def flag(self, name: str, default: bool) -> bool:
@@ -95,7 +114,7 @@ class Fields:
         value = self.raw(name, default)
         if isinstance(value, bool):
             return value
-        self.fail(f"{name}: expected true or false, got {_short(value)}")
+        self.fail(f"{name}: expected true or false, got {short(value)}")
         return default
 
     def choice(self, name: str, default: str, choices: Mapping[str, T]) -> T:
@@ -103,7 +122,7 @@ class Fields:
         value = self.raw(name, default)
         if isinstance(value, str) and value in choices:
             return choices[value]
-        self.fail(f"{name}: expected one of {list(choices)}, got {_short(value)}")
+        self.fail(f"{name}: expected one of {list(choices)}, got {short(value)}")
         return choices[default]
 
     def only(self, name: str, *allowed: Any) -> None:
@@ -111,8 +130,8 @@ class Fields:
         value = self.raw(name, allowed[0])
         # 0 is no false: JSON tells them apart.
         if not any(value == each and type(value) is type(each) for each in allowed):
-            expected = " or ".join(_short(each) for each in allowed)
-            self.fail(f"{name}: expected {expected}, got {_short(value)}")
+            expected = " or ".join(short(each) for each in allowed)
+            self.fail(f"{name}: expected {expected}, got {short(value)}")
 
     def ignore(self, *names: str) -> None:
         """Fields that change neither the network nor what its weights mean."""
@@ -123,18 +142,64 @@ class Fields:
 
         Raises:
             CheckpointError: every problem.
+            InvalidInput: a field that is to be ignored is read, or is not there.
         """
-        unknown = sorted(
+        unknown = {
             name for name in self._values if name not in self._read and not name.startswith("_")
-        )
-        problems = self._problems + [
-            f"{name}: an unknown field, with the value {_short(self._values[name])}"
-            for name in unknown
-        ]
-        if problems:
-            raise CheckpointError(report(f"{self.path}: not a model that can be read", problems))
+        }
+        check_ignored(self._ignored, unknown, self._values, self.path)
+        left = {name: self._values[name] for name in unknown - {*self._ignored}}
+        if self._problems or left:
+            raise refusal(f"{self.path}: not a model that can be read", self._problems, left)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+def refusal(what: str, problems: list[str], unknown: Mapping[str, Any]) -> CheckpointError:
+    """The error of a config.json that cannot be read, with the way past its unknown fields.
+
+    Args:
+        what: is wrong, and where.
+        problems: with the fields that are known.
+        unknown: the other fields, and their values.
+    """
+    harmless = sorted(unknown.keys() - _MATTERS)
+    problems = problems + [
+        f"{name}: an unknown field, with the value {short(value)}"
+        for name, value in sorted(unknown.items())
+    ]
+    text = report(what, problems)
+    if harmless:
+        options = cut(" ".join(f"--ignore-field {name}" for name in harmless))
+        it = "it does" if len(harmless) == 1 else "they do"
+        text += f"\npass {options} if {it} not change what the model computes"
+    return CheckpointError(text)
+
+
+def check_ignored(
+    ignored: Collection[str], unknown: Collection[str], values: Mapping[str, Any], path: Path
+) -> None:
+    """Refuse to ignore what is read.
+
+    Args:
+        ignored: names that the user gave.
+        unknown: fields of the file that nobody knows.
+        values: of the file.
+        path: of the file.
+
+    Raises:
+        InvalidInput: one is a field that is known, or that the file does not have.
+    """
+    for name in ignored:
+        if name not in values:
+            raise InvalidInput(
+                f"--ignore-field {name}: expected a field of {path}, which has none of that name"
+            )
+        if name in _MATTERS:
+            raise InvalidInput(
+                f"--ignore-field {name}: expected a field that does not change what the model "
+                f"computes, got one that does: this model cannot be read"
+            )
+        if name not in unknown:
+            raise InvalidInput(
+                f"--ignore-field {name}: expected an unknown field, got one that ancestral knows: "
+                f"it is read, checked or known to change nothing; leave the option out"
+            )

@@ -4,7 +4,7 @@ config.json, model.safetensors or pytorch_model.bin, in parts or whole, and the 
 No code of a folder is run, nothing is fetched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,14 +14,21 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Names, Network
 from ancestral.train.hugging_face.differences import Header, Shape, differences
 from ancestral.train.hugging_face.imagegpt import read_palette
-from ancestral.train.hugging_face.json_object import read_object, report
+from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.known import find, network_of
 from ancestral.train.hugging_face.mapping import Entry, assemble
 from ancestral.train.hugging_face.tensors import Tensors, open_tensors
-from ancestral.train.hugging_face.text import read_tokenizer, start_token, stop_tokens
+from ancestral.train.hugging_face.text import (
+    Tokens,
+    read_tokenizer,
+    start_token,
+    stop_tokens,
+    unread_tokenizer,
+)
 from ancestral.train.models.inputs import Start
 from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer import Transformer
@@ -29,6 +36,8 @@ from ancestral.train.models.transformer import Transformer
 CONFIG = "config.json"
 LONGEST = 4096
 """Positions of an event where none are asked for and the context is longer: caches are as long."""
+MOST_POSITIONS = 2**20
+"""Positions of an event that may be asked for."""
 _WHAT = "the config.json of a checkpoint"
 
 
@@ -41,12 +50,14 @@ class Loaded:
         files: that belong in a bundle of it, by name: a tokenizer's.
         context: positions that it was made for; its events may have fewer.
         kind: model_type of its config.json.
+        notes: what the folder lacks or names in vain, and what to do about it.
     """
 
     model: Transformer
     files: Mapping[str, bytes]
     context: int
     kind: str
+    notes: tuple[str, ...] = ()
 
 
 def is_hugging_face(folder: str | Path) -> bool:
@@ -62,6 +73,7 @@ def load_hugging_face(
     *,
     length: int | None = None,
     start: int | Literal["auto"] | None = "auto",
+    ignored: Collection[str] = (),
 ) -> Loaded:
     """The model of a folder, each tensor of it accounted for.
 
@@ -74,6 +86,7 @@ def load_hugging_face(
             then be observed, and what is told is log p(x_2.. | x_1). "auto" is the bos_token_id of
             config.json, or none where that is none, beyond the vocabulary, or a token that the
             tokenizer does without.
+        ignored: fields of config.json, unknown here, that do not change what the model computes.
 
     Raises:
         CheckpointError: an architecture, a field, a tensor or a tokenizer that does not fit, all
@@ -85,25 +98,61 @@ def load_hugging_face(
     path = folder / CONFIG
     values = read_object(path, _WHAT)
     architecture = find(path, values)
-    network = network_of(path, values, architecture)
+    network = network_of(path, values, architecture, ignored)
+    tensors = open_tensors(folder)
+    _check_layers(path, network, tensors)
     kind, files = read_tokenizer(folder, network.levels)
+    stop = stop_tokens(folder, values, architecture.eos, network.levels)
     data = DataSpec(
         name="text" if network.image is None else "images",
         event_shape=_event_shape(network, length),
         levels=network.levels,
         tokenizer=kind,
-        stop=stop_tokens(folder, values, architecture.eos, network.levels),
+        stop=stop.ids,
         palette=None if network.image is None else read_palette(folder, network.levels),
     )
     automatic = start_token(folder, values, architecture.bos, network.levels)
     config = replace(network.config, start=_start(network, start, automatic))
     network = replace(network, config=config)
+    notes = _text_notes(automatic if start == "auto" else None, stop)
+    unread = "" if kind is not None else unread_tokenizer(folder)
     return Loaded(
-        model=_load(open_tensors(folder), architecture, network, data),
+        model=_load(tensors, architecture, network, data),
         files=files,
         context=network.context,
         kind=values["model_type"],
+        notes=() if config.start == "learned" else (*notes, *([unread] if unread else ())),
     )
+
+
+def _text_notes(start: Tokens | None, stop: Tokens) -> list[str]:
+    """Why a text has no start or no end, or fewer ends than the folder names.
+
+    Args:
+        start: as the folder names it; None where the user chose.
+        stop: as the folder names them.
+    """
+    notes = []
+    if start is not None and not start.ids:
+        notes.append(f"no start token: {start.reason}: --start ID chooses one")
+    if stop.reason:
+        none = "" if stop.ids else "no stop token: "
+        ask = "" if stop.ids else ": --stop when sampling"
+        notes.append(f"{none}{stop.reason}{ask}")
+    return notes
+
+
+def _check_layers(path: Path, network: Network, tensors: Tensors) -> None:
+    """Refuse a number of layers that the weights cannot be of, before any is looked for.
+
+    Raises:
+        CheckpointError: there are more layers than tensors.
+    """
+    if network.config.layers > len(tensors.headers):
+        raise CheckpointError(
+            f"{path}: expected no more layers than {tensors.source.name} has tensors, which is "
+            f"{len(tensors.headers)}, got {network.config.layers}; fetch the folder anew"
+        )
 
 
 def _event_shape(network: Network, length: int | None) -> Shape:
@@ -117,12 +166,17 @@ def _event_shape(network: Network, length: int | None) -> Shape:
         return network.image
     if length is None:
         return (min(context, LONGEST),)
+    if length > MOST_POSITIONS:
+        raise InvalidInput(
+            f"length: expected at most {MOST_POSITIONS} positions, for caches are as long, "
+            f"got {length}"
+        )
     if not 1 <= length <= context:
         raise InvalidInput(f"length: expected 1 .. {context}, the model's context, got {length}")
     return (length,)
 
 
-def _start(network: Network, asked: int | Literal["auto"] | None, automatic: int | None) -> Start:
+def _start(network: Network, asked: int | Literal["auto"] | None, automatic: Tokens) -> Start:
     """What stands before each event: as asked, but for a model with a symbol of its own."""
     own = network.config.start
     if own == "learned":
@@ -132,7 +186,7 @@ def _start(network: Network, asked: int | Literal["auto"] | None, automatic: int
             )
         return own
     if asked == "auto":
-        return automatic
+        return next(iter(automatic.ids), None)
     if asked is not None and not 0 <= asked < network.levels:
         raise InvalidInput(
             f"start: expected a token id in 0 .. {network.levels - 1}, or none, got {asked}"

@@ -1,10 +1,11 @@
 """The kinds of checkpoints that can be read, by the model_type of their config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.excerpts import short
 from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.gpt2 import GPT2
@@ -40,17 +41,29 @@ def find(path: Path, values: Mapping[str, Any]) -> Architecture:
         case "llama" | "mistral" | "qwen2" | "qwen3" as kind:
             return llama_like(kind)
         case other:
-            raise CheckpointError(f"{path}: model_type {other!r} cannot be read; {_known()}")
+            raise CheckpointError(f"{path}: model_type {short(other)} cannot be read; {_known()}")
 
 
-def network_of(path: Path, values: Mapping[str, Any], architecture: Architecture) -> Network:
+def network_of(
+    path: Path,
+    values: Mapping[str, Any],
+    architecture: Architecture,
+    ignored: Collection[str] = (),
+) -> Network:
     """What a config.json says.
 
+    Args:
+        path: of the file, for messages.
+        values: its fields.
+        architecture: which kind it is.
+        ignored: unknown fields that the user says change nothing.
+
     Raises:
-        CheckpointError: fields that ask for what a Transformer has not, all at once.
+        CheckpointError: fields that ask for what a Transformer has not, all at once; or a field to
+            ignore that is known, or not there.
     """
     try:
-        return architecture.read(Fields(path, values))
+        return architecture.read(Fields(path, values, ignored))
     except InvalidInput as error:
         raise CheckpointError(f"{path}: {error}") from error
 

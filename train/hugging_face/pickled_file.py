@@ -18,14 +18,9 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import CheckpointError
-from ancestral.train.hugging_face.differences import Header
+from ancestral.excerpts import short
+from ancestral.train.hugging_face.differences import DTYPES, Header
 
-_DTYPES = {
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float32: "F32",
-    torch.float64: "F64",
-}
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 # What torch.load raises on files that were cut short or are something else.
 _BROKEN = (
@@ -39,6 +34,7 @@ _BROKEN = (
     AttributeError,
     AssertionError,
     struct.error,
+    zipfile.BadZipFile,
 )
 
 
@@ -54,7 +50,7 @@ class PickledFile:
         self.path = path
         tensors = _load(path)
         self.headers = {
-            name: Header(tuple(each.shape), _DTYPES.get(each.dtype, str(each.dtype)))
+            name: Header(tuple(each.shape), DTYPES.get(each.dtype, str(each.dtype)))
             for name, each in tensors.items()
         }
         self._whole = None if zipfile.is_zipfile(path) else tensors
@@ -76,10 +72,28 @@ class PickledFile:
             self._whole.pop(name, None)
 
 
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that is larger than its file: torch.save compresses nothing.
+
+    Raises:
+        CheckpointError: a record of it is.
+        OSError: it cannot be read, nor (RuntimeError, BadZipFile) understood.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+    if size > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: expected what torch.save writes, got an archive of {size} bytes in a file of "
+            f"{path.stat().st_size}, which torch.save would not have compressed: fetch it anew"
+        )
+
+
 def _load(path: Path) -> dict[str, Tensor]:
     """All tensors of a file, mapped where its form allows it."""
     try:
         mapped = zipfile.is_zipfile(path)
+        if mapped:
+            _refuse_compressed(path)
         with warnings.catch_warnings():
             # Of protocols that it may not read whole: it does, or raises.
             warnings.simplefilter("ignore", UserWarning)
@@ -93,11 +107,11 @@ def _load(path: Path) -> dict[str, Tensor]:
         ) from error
     except _BROKEN as error:
         raise CheckpointError(
-            f"{path}: expected what torch.save writes, got: {str(error).splitlines()[:1]}; the "
+            f"{path}: expected what torch.save writes, got: {short(str(error).splitlines()[:1], 160)}; the "
             f"file was cut short or altered: fetch it anew"
         ) from error
     if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(each, Tensor) and each.layout is torch.strided
+        isinstance(name, str) and isinstance(each, Tensor) and _is_stored_whole(each)
         for name, each in content.items()
     ):
         raise CheckpointError(
@@ -105,3 +119,11 @@ def _load(path: Path) -> dict[str, Tensor]:
             f"things; a state dict alone can be read"
         )
     return content
+
+
+def _is_stored_whole(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, and has no more numbers than its storage: none is repeated."""
+    return (
+        tensor.layout is torch.strided
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )

@@ -1,13 +1,15 @@
 """All tensors of a checkpoint folder, over the files that they are in."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ancestral.errors import CheckpointError
+from ancestral.excerpts import report, short
 from ancestral.train.hugging_face.differences import Header
-from ancestral.train.hugging_face.json_object import read_object, report
+from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.pickled_file import PickledFile
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
 
@@ -26,6 +28,7 @@ _ENDINGS = (
     "*.gguf",
 )
 _LONGEST_INDEX = 2**26
+_MOST_PARTS, _LONGEST_NAME = 10_000, 255
 
 File = SafetensorsFile | PickledFile
 
@@ -103,10 +106,15 @@ def _open_parts(index: Path) -> Tensors:
             f"each tensor; fetch the folder anew"
         )
     names = sorted(set(places.values()))
+    if len(names) > _MOST_PARTS:
+        raise CheckpointError(
+            f"{index}: expected at most {_MOST_PARTS} parts, got {len(names)}; fetch the folder "
+            f"anew"
+        )
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{index}: expected the parts {names}, got none of the name {missing}: fetch them"
+            f"{index}: expected the parts {short(names, 200)}, got none of the name {short(missing, 200)}: fetch them"
         )
     files = {name: _open(index.parent / name) for name in names}
     problems = [
@@ -131,4 +139,5 @@ def _open_parts(index: Path) -> Tensors:
 
 def _is_part(name: str, ending: str) -> bool:
     """Whether a name is that of a file in the folder itself."""
-    return name.endswith(f".{ending}") and "/" not in name and "\\" not in name
+    plain = not set(name) & {"/", "\\", "\0"} and len(os.fsencode(name)) <= _LONGEST_NAME
+    return name.endswith(f".{ending}") and plain

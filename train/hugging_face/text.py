@@ -1,18 +1,41 @@
 """What a folder says of text: its tokenizer, the token that starts one, those that end one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.excerpts import short
 from ancestral.tokenizer import TOKENIZER_FILES, TokenizerKind
 from ancestral.tokenizer_kinds import check_tokenizer
-from ancestral.train.hugging_face.json_object import read_object
+from ancestral.train.hugging_face.json_object import read_file, read_object
 
 _TOKENIZER_CONFIG, _GENERATION_CONFIG = "tokenizer_config.json", "generation_config.json"
-_LONGEST = 2**26
+_LONGEST, _LONGEST_TOKENIZER = 2**26, 2**28
 _KINDS: tuple[TokenizerKind, ...] = ("tokenizers", "words")
 """In the order in which they are looked for."""
+_UNREAD = (
+    ("tokenizer.model",),
+    ("spiece.model",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.json",),
+    ("vocab.txt",),
+)
+"""Files of tokenizers that transformers opens, and from which it can write a tokenizer.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids that a folder names.
+
+    Attributes:
+        ids: those that the vocabulary has.
+        reason: why there are none, or fewer than the folder names; empty otherwise.
+    """
+
+    ids: tuple[int, ...]
+    reason: str = ""
 
 
 def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dict[str, bytes]]:
@@ -27,7 +50,7 @@ def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dic
         path = folder / TOKENIZER_FILES[kind]
         if not path.is_file():
             continue
-        content = path.read_bytes()
+        content = read_file(path, "a tokenizer", _LONGEST_TOKENIZER)
         if kind == "words" and any(line.startswith(b"##") for line in content.splitlines()):
             continue
         try:
@@ -38,9 +61,20 @@ def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dic
     return None, {}
 
 
-def start_token(
-    folder: Path, values: Mapping[str, Any], default: int | None, levels: int
-) -> int | None:
+def unread_tokenizer(folder: Path) -> str:
+    """What a folder without a tokenizer that can be read has instead; empty where it has none."""
+    for names in _UNREAD:
+        if all((folder / name).is_file() for name in names):
+            return (
+                f"values are ids: the folder has {' and '.join(names)}, which are not read; "
+                f"AutoTokenizer.from_pretrained({str(folder)!r}, use_fast=True)"
+                f".save_pretrained({str(folder)!r}) of transformers writes the tokenizer.json "
+                f"that is"
+            )
+    return ""
+
+
+def start_token(folder: Path, values: Mapping[str, Any], default: int | None, levels: int) -> Tokens:
     """The token that starts a text: bos_token_id, where the vocabulary and the tokenizer have it.
 
     Args:
@@ -56,14 +90,12 @@ def start_token(
     if settings.is_file():
         told = read_object(settings, "the settings of a tokenizer", _LONGEST)
         if "bos_token" in told and told["bos_token"] is None:
-            return None
+            return Tokens((), f"{_TOKENIZER_CONFIG} has bos_token null")
     token = values.get("bos_token_id", default)
-    return next(iter(_ids(folder / "config.json", "bos_token_id", token, levels)), None)
+    return _tokens(folder / "config.json", "bos_token_id", token, levels)
 
 
-def stop_tokens(
-    folder: Path, values: Mapping[str, Any], default: int | None, levels: int
-) -> tuple[int, ...]:
+def stop_tokens(folder: Path, values: Mapping[str, Any], default: int | None, levels: int) -> Tokens:
     """The tokens that end a text: eos_token_id of generation_config.json, else of config.json.
 
     Ids beyond the vocabulary are left out: no position can be one.
@@ -77,12 +109,20 @@ def stop_tokens(
         settings = read_object(generation, "the settings of text generation", _LONGEST)
         if settings.get("eos_token_id") is not None:
             path, told = generation, settings["eos_token_id"]
-    return _ids(path, "eos_token_id", told, levels)
+    return _tokens(path, "eos_token_id", told, levels)
 
 
-def _ids(path: Path, name: str, told: Any, levels: int) -> tuple[int, ...]:
+def _tokens(path: Path, name: str, told: Any, levels: int) -> Tokens:
     """One id, several, or none, each once, those that the vocabulary has."""
     ids = told if isinstance(told, list) else [] if told is None else [told]
     if not all(type(each) is int for each in ids):
-        raise CheckpointError(f"{path}: {name}: expected token ids, got {told!r}")
-    return tuple(each for each in dict.fromkeys(ids) if 0 <= each < levels)
+        raise CheckpointError(f"{path}: {name}: expected token ids, got {short(told)}")
+    distinct = tuple(dict.fromkeys(ids))
+    kept = tuple(each for each in distinct if 0 <= each < levels)
+    if not ids:
+        return Tokens((), f"{path.name} has no {name}")
+    beyond = [each for each in distinct if each not in kept]
+    if not beyond:
+        return Tokens(kept)
+    several = f"s {short(beyond)[1:-1]} are" if len(beyond) > 1 else f" {short(beyond[0])} is"
+    return Tokens(kept, f"{name}{several} beyond the vocabulary of {levels}")

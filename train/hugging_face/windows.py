@@ -1,5 +1,6 @@
 """Sliding windows as a config.json has them: of all layers, or of those that it names."""
 
+from ancestral.excerpts import short
 from ancestral.train.hugging_face.fields import Fields
 
 _SLIDING, _FULL = "sliding_attention", "full_attention"
@@ -25,15 +26,19 @@ def read_layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[i
     windowed = tuple(range(min(first, layers), layers)) if window is not None else ()
     types = fields.raw("layer_types")
     if types is not None:
-        if not isinstance(types, list) or len(types) != layers or set(types) - {_SLIDING, _FULL}:
-            fields.fail(f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {types!r}")
+        if not isinstance(types, list) or len(types) != layers or not _are_kinds(types):
+            fields.fail(f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {short(types)}")
             return None, None
         windowed = tuple(layer for layer, kind in enumerate(types) if kind == _SLIDING)
     if not windowed:
         return None, None
     if window is None:
         fields.fail(
-            f"layer_types: expected no {_SLIDING!r} without a sliding window, got {types!r}"
+            f"layer_types: expected no {_SLIDING!r} without a sliding window, got {short(types)}"
         )
         return None, None
     return window, None if len(windowed) == layers else windowed
+
+
+def _are_kinds(types: list[object]) -> bool:
+    return all(isinstance(each, str) and each in (_SLIDING, _FULL) for each in types)

@@ -33,7 +33,7 @@ LEVELS = 256
 _HALF = 127.5
 """Levels that span 1 in pixel units, where 0 .. 255 become -1 .. 1."""
 _LOG_VARIANCE = (-30.0, 20.0)
-_MOST, _MOST_STAGES = 4096, 16
+_MOST, MOST_STAGES = 4096, 16
 """Bounds of what is built: a broken file may ask for anything."""
 
 
@@ -97,9 +97,9 @@ class AutoencoderKLConfig:
             if not 1 <= getattr(self, name) <= _MOST:
                 yield f"{name}: expected 1 .. {_MOST}, got {getattr(self, name)}"
         widths, groups = self.block_out_channels, self.norm_num_groups
-        if not 1 <= len(widths) <= _MOST_STAGES or not all(1 <= width <= _MOST for width in widths):
+        if not 1 <= len(widths) <= MOST_STAGES or not all(1 <= width <= _MOST for width in widths):
             yield (
-                f"block_out_channels: expected 1 .. {_MOST_STAGES} widths in 1 .. {_MOST}, "
+                f"block_out_channels: expected 1 .. {MOST_STAGES} widths in 1 .. {_MOST}, "
                 f"got {widths}"
             )
         if groups < 1 or any(width % groups for width in widths):

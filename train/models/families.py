@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, overload
+
+from pydantic import TypeAdapter, ValidationError
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import cut, short
 from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -37,6 +40,9 @@ _CLASSES: Mapping[type[Model], str] = {
     AutoencoderKL: "autoencoder_kl",
 }
 FAMILIES = tuple(_CLASSES.values())
+LARGEST = 2**31 - 1
+"""Whole numbers of a configuration are at most so large: products of two of them fit in 64 bits."""
+_LONGEST_REASON = 400
 
 
 @overload
@@ -71,13 +77,32 @@ def build_model(config: ModelConfig, data: DataSpec) -> Model:
 def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
     """The configuration of a manifest or a checkpoint.
 
+    Types are strict: true is not an integer, and "3" is not one either.
+
     Raises:
-        InvalidInput: an unknown family, or an unknown or ill-typed field.
+        InvalidInput: an unknown family, or a field that is unknown, ill-typed or out of range.
     """
+    kind = _config_class(family)
+    unknown = sorted(values.keys() - {field.name for field in fields(kind)})
+    if unknown:
+        raise InvalidInput(
+            f"{family} config: expected fields of {kind.__name__}, got unknown ones: "
+            f"{short(unknown)}"
+        )
+    largest = _largest(list(values.values()))
+    if largest > LARGEST:
+        raise InvalidInput(
+            f"{family} config: expected whole numbers up to {LARGEST}, got {short(largest)}"
+        )
     try:
-        return _config_class(family)(**{name: _frozen(value) for name, value in values.items()})
-    except TypeError as error:
-        raise InvalidInput(f"{family} config: {error}") from error
+        # As JSON: strict Python values would have tuples, which JSON has not.
+        return TypeAdapter(kind).validate_json(json.dumps(dict(values)), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        said = f"{where}: {first['msg']}, got {short(first['input'])}" if where else first["msg"]
+        said = said.removeprefix("Value error, ")
+        raise InvalidInput(f"{family} config: {cut(said, _LONGEST_REASON)}") from error
 
 
 def is_house_model(model: Model) -> bool:
@@ -121,6 +146,8 @@ def _config_class(family: str) -> type[ModelConfig]:
             raise InvalidInput(f"family: expected one of {FAMILIES}, got {family!r}")
 
 
-def _frozen(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
-    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value
+def _largest(value: Any) -> int:
+    """The largest magnitude of the whole numbers in lists of lists; 0 where there are none."""
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
+    return abs(value) if isinstance(value, int) else 0

@@ -148,6 +148,12 @@ class PixelCNN(AutoregressiveModel):
                 f"order, got {data.event_shape} in order {data.ordering}"
             )
         height, width, channels = (*data.event_shape, 1)[:3]
+        right = config.first_kernel // 2 + (config.layers - 1) * (config.kernel // 2)
+        if right >= width:
+            raise InvalidInput(
+                f"pixelcnn: the layers look {right} pixels to the right in all; expected fewer "
+                f"than the {width} of a row: use fewer layers or smaller kernels"
+            )
         self.config, self.data = config, data
         self.label_optional = config.label_optional
         self.rows, self.columns = height, width * channels
@@ -159,11 +165,6 @@ class PixelCNN(AutoregressiveModel):
         )
         reaches = [layer.right for layer in self.layers]
         self.ahead = [sum(reaches[i + 1 :]) for i in range(config.layers)]
-        if sum(reaches) >= self.columns:
-            raise InvalidInput(
-                f"pixelcnn: the layers look {sum(reaches) // channels} pixels to the right in all; "
-                f"expected fewer than the {width} of a row: use fewer layers or smaller kernels"
-            )
         self.hidden = Linear(d, config.hidden, bias=True)
         self.head = Head(config.hidden, self.likelihood)
 

@@ -25,13 +25,14 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import short
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
 from ancestral.triton_kernels.append import append
 
-_LARGEST = 2**28
-"""Numbers that a table may hold."""
+_LARGEST, _MOST_AXES = 2**28, 64
+"""Numbers that a table may hold, and axes: each neighbour at least doubles the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +73,23 @@ class Table(AutoregressiveModel):
         super().__init__()
         self.config, self.data = config, data
         self.label_optional = config.label_optional
-        found = neighbours(data.order, data.event_shape, config.neighbours)
-        if len(config.neighbours) and (found < 0).all(axis=0).any():
-            raise InvalidInput(
-                f"neighbours: expected each to be drawn before some position, got "
-                f"{config.neighbours} in order {data.ordering}"
-            )
-        self._found = found
         self.cells = data.levels if config.cells is None else config.cells
         self.shape = (
             data.length if config.per_position else 1,
             (data.num_classes or 1) + config.label_optional,
             *([self.cells + 1] * len(config.neighbours)),
         )
-        contexts = int(np.prod(self.shape))
-        if contexts * data.levels > _LARGEST:
+        contexts = math.prod(self.shape) if len(self.shape) <= _MOST_AXES else _LARGEST
+        if contexts * data.levels > _LARGEST or len(self.shape) > _MOST_AXES:
             raise InvalidInput(
-                f"table: {contexts} contexts of {data.levels} levels are more than {_LARGEST} "
-                f"numbers: use fewer neighbours or cells"
+                f"table: {contexts} contexts or more of {data.levels} levels are more than "
+                f"{_LARGEST} numbers: use fewer neighbours or cells"
             )
         uniform = torch.full((contexts, data.levels), -float(np.log(data.levels)))
         self.table = nn.Parameter(uniform, requires_grad=False)
+        # Before the neighbours are looked for, so that too many are refused before they are.
+        self.register_buffer("place", torch.zeros(data.length, len(config.neighbours)))
+        found = self._found = _neighbours(config, data)
         # Slot n consumed the value at position n - 1; -1 is no slot.
         place = np.where(found < 0, -1, found + 1)
         self.register_buffer("place", torch.tensor(place.tolist()).view(place.shape))
@@ -218,6 +215,23 @@ class Table(AutoregressiveModel):
             np.broadcast_to(given[:, None], (n, t)),
             *(cells[:, self._found[:, i]] for i in range(self._found.shape[1])),
         )
+
+
+def _neighbours(config: TableConfig, data: DataSpec) -> Int64[np.ndarray, "t n"]:
+    """The position of each position's neighbours; -1 where there is none before it.
+
+    Raises:
+        InvalidInput: one is never drawn before, or has another number of axes than the events.
+    """
+    if not config.neighbours:
+        return np.zeros((data.length, 0), np.int64)
+    found = neighbours(data.order, data.event_shape, config.neighbours)
+    if (found < 0).all(axis=0).any():
+        raise InvalidInput(
+            f"neighbours: expected each to be drawn before some position, got "
+            f"{short(config.neighbours)} in order {short(data.ordering)}"
+        )
+    return found
 
 
 def _backed_off(

@@ -27,10 +27,10 @@ class Taps(nn.Module):
         """
         super().__init__()
         self.rows, self.columns = rows, columns
+        # Before the lists, so that a kernel beyond all weights is refused before they are made.
+        features = len(rows) * len(columns) * d_in
+        self.weight = nn.Parameter(torch.randn(features, d_out) * features**-0.5)
         self.offsets = [r * width + c for r in rows for c in columns]
-        self.weight = nn.Parameter(
-            torch.randn(len(self.offsets) * d_in, d_out) * (len(self.offsets) * d_in) ** -0.5
-        )
         self.bias = nn.Parameter(torch.zeros(d_out))
         column = torch.arange(width)[:, None] + torch.tensor([c for _ in rows for c in columns])
         self.register_buffer("inside", (column >= 0) & (column < width))

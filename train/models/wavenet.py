@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import short
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.likelihoods.choice import choose
 from ancestral.train.likelihoods.likelihood import Likelihood
@@ -27,6 +28,9 @@ from ancestral.train.models.head import Head
 from ancestral.train.models.inputs import Inputs, table
 from ancestral.train.models.network_config import NetworkConfig
 from ancestral.triton_kernels.ring import ring
+
+_LONGEST = 2**20
+"""Of dilations, in positions: a layer's ring of inputs is as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,12 @@ class WaveNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         NetworkConfig.__post_init__(self)
         self.at_least(1, "skip")
-        if not self.dilations or not all(type(d) is int and d >= 1 for d in self.dilations):
+        if not self.dilations or not all(
+            type(d) is int and 1 <= d <= _LONGEST for d in self.dilations
+        ):
             raise InvalidInput(
-                f"WaveNetConfig.dilations: expected integers >= 1, got {self.dilations}"
+                f"WaveNetConfig.dilations: expected integers in 1 .. {_LONGEST}, got "
+                f"{short(self.dilations)}"
             )
 
 

@@ -1,0 +1,49 @@
+"""What a message shows of a value or of a list that may be of any length."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+LONGEST_VALUE = 80
+LONGEST_LINE = 140
+MOST_LINES = 12
+
+
+def short(value: object, longest: int = LONGEST_VALUE) -> str:
+    """The representation of a value, cut after so many characters.
+
+    >>> short([7] * 1000, longest=10)
+    '[7, 7, 7, ...'
+    """
+    return cut(repr(value), longest)
+
+
+def cut(text: str, longest: int = LONGEST_LINE) -> str:
+    """A text of at most so many characters, and three dots where it was longer."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def report(what: str, problems: Iterable[str]) -> str:
+    """What is wrong, and the problems, one a line: the first ones, and how many there are more.
+
+    >>> print(report("config.json", (f"field {i}: unknown" for i in range(10_000))))
+    config.json:
+      - field 0: unknown
+      - field 1: unknown
+      - field 2: unknown
+      - field 3: unknown
+      - field 4: unknown
+      - field 5: unknown
+      - field 6: unknown
+      - field 7: unknown
+      - field 8: unknown
+      - field 9: unknown
+      - field 10: unknown
+      - field 11: unknown
+      - and 9,988 more
+    """
+    remaining = iter(problems)
+    lines = [f"  - {cut(problem)}" for problem in islice(remaining, MOST_LINES)]
+    more = sum(1 for _ in remaining)
+    if more:
+        lines.append(f"  - and {more:,} more")
+    return f"{what}:\n" + "\n".join(lines)
