@@ -15,6 +15,7 @@ from ancestral.export.agreement import check_agreement
 from ancestral.export.content import (
     KNOWN_ANSWERS,
     WEIGHTS,
+    Beside,
     Progress,
     traced,
     traced_latent,
@@ -51,6 +52,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     dtype: FloatDtype = "float32",
     files: Mapping[str, bytes] = _NONE,
     own: bool = False,
+    ignored_fields: Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
@@ -70,6 +72,8 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         files: further files that the bundle holds, by name: {"tokenizer.json": ...}.
         own: whether the model is handed over: it is on the CPU, in evaluation and rounded
             afterwards. Where it is not, its weights are shared as long as nothing changes them.
+        ignored_fields: of the config.json that the model was read from: a note that the bundle
+            keeps.
         overwrite: replace a bundle that is there.
         progress: told each thing that is about to be done.
 
@@ -105,13 +109,14 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
             if inner != work:
                 progress("prior")
             made = traced(autoregressive, chosen, progress)
-            beside = files if inner == work else _NONE
-            write_autoregressive(autoregressive, inner, classes, dtype, made, progress, beside)
+            further = Beside(files, ignored_fields) if inner == work else Beside()
+            write_autoregressive(autoregressive, inner, classes, dtype, made, progress, further)
         if isinstance(model, LatentVariableModel):
             ready = _ready(model, dtype, own)
             if not is_house_model(ready):
                 check_latent_contract(ready)
-            write_latent(ready, work, dtype, traced_latent(ready, progress), progress, files)
+            further = Beside(files, ignored_fields)
+            write_latent(ready, work, dtype, traced_latent(ready, progress), progress, further)
     return out
 
 

@@ -4,9 +4,9 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -32,6 +32,7 @@ from ancestral.export.weights import (
     weights_file,
 )
 from ancestral.files import sha256, write_atomically
+from ancestral.ignored_fields import noted
 from ancestral.manifest import (
     Component,
     FileEntry,
@@ -56,20 +57,39 @@ KNOWN_ANSWERS = "known_answers.safetensors"
 _SHORT_ANSWERS = 4
 """Format version from which known answers may be of the first positions of an event alone."""
 
-_NONE: Mapping[str, bytes] = MappingProxyType({})
-
 Progress = Callable[[str], None]
 Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
 """Name, signature and forms of each, in float32."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a bundle holds that is not made of its model.
+
+    Attributes:
+        files: further ones, by name.
+        ignored_fields: of the config.json that the model was read from.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    ignored_fields: Sequence[str] = ()
+
+
 class _Writer:
     """The files of a bundle, and what the manifest says of them."""
 
-    def __init__(self, folder: Path, model: Model, dtype: FloatDtype, progress: Progress) -> None:
-        """Write the weights."""
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        dtype: FloatDtype,
+        progress: Progress,
+        beside: Beside,
+    ) -> None:
+        """Write the weights, and further files."""
         self.folder, self.model, self.dtype, self.progress = folder, model, dtype, progress
         self._files: dict[str, FileEntry] = {}
+        self._written_by = _versions() | noted(beside.ignored_fields)
         self._graphs: dict[str, GraphEntry] = {}
         self._caches = (
             frozenset(entry.name for entry in model.cache_spec if entry.dtype == "float32")
@@ -82,6 +102,8 @@ class _Writer:
         narrowed = narrowed_tensors(model) if dtype != "float32" else ()
         self._numbers = small_numbers(tensor for _, tensor in narrowed)
         self._write(WEIGHTS, weights.parts())
+        for name, data in beside.files.items():
+            self._write(name, [data])
         give_back()
 
     def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:
@@ -152,7 +174,7 @@ class _Writer:
             weights=WEIGHTS,
             known_answers=KNOWN_ANSWERS,
             files=self._files,
-            written_by=_versions(),
+            written_by=self._written_by,
         )
         values = manifest.model_dump(mode="json")
         values["sha256"] = seal(values)
@@ -162,11 +184,6 @@ class _Writer:
         """Hash a file that stands in the folder already."""
         file = self.folder / name
         self._files[name] = FileEntry(size=file.stat().st_size, sha256=sha256(file))
-
-    def add(self, files: Mapping[str, bytes]) -> None:
-        """Write further files beside the manifest."""
-        for name, data in files.items():
-            self._write(name, [data])
 
     def _write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
         """Write a file part by part, and hash what is written."""
@@ -189,7 +206,7 @@ def write_autoregressive(
     dtype: FloatDtype,
     graphs: Graphs,
     progress: Progress,
-    files: Mapping[str, bytes] = _NONE,
+    beside: Beside,
 ) -> None:
     """Write the bundle of an autoregressive model into an empty folder.
 
@@ -200,14 +217,13 @@ def write_autoregressive(
         dtype: of the bundle.
         graphs: of the model, in float32.
         progress: told each thing that is about to be done.
-        files: further ones, by name.
+        beside: further files, and what is noted of them.
 
     Raises:
         ExportError: a graph could not be made or breaks a rule.
         OSError: a file could not be written.
     """
-    writer = _Writer(folder, model, dtype, progress)
-    writer.add(files)
+    writer = _Writer(folder, model, dtype, progress, beside)
     for name, signature, forms in graphs:
         writer.graph(name, signature, forms)
     writer.finish(
@@ -223,14 +239,13 @@ def write_latent(
     dtype: FloatDtype,
     graphs: Graphs,
     progress: Progress,
-    files: Mapping[str, bytes] = _NONE,
+    beside: Beside,
 ) -> None:
     """Write the bundle of a latent variable model; that of its prior, if any, stands inside.
 
     Arguments and errors as in `write_autoregressive`.
     """
-    writer = _Writer(folder, model, dtype, progress)
-    writer.add(files)
+    writer = _Writer(folder, model, dtype, progress, beside)
     for name, signature, forms in graphs:
         writer.graph(name, signature, forms)
     prior = model.prior

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from ancestral.bundle import MANIFEST, PRIOR, Bundle
 from ancestral.errors import InvalidInput
-from ancestral.export.content import Graphs, Progress, write_autoregressive, write_latent
+from ancestral.export.content import Beside, Graphs, Progress, write_autoregressive, write_latent
 from ancestral.export.operators import FORMS
 from ancestral.export.place import check_target, placed
 from ancestral.export.precision import is_rearranged
 from ancestral.export.tied import multiply_as_exported
 from ancestral.export.weights import PREFIX, small_numbers
+from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -90,11 +91,12 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     model: Model = bundled_model(bundle)
     numbers = small_numbers(tensor for _, tensor in narrowed_tensors(model))
     model = round_in_place(model, DTYPES[dtype])
-    graphs, files = _stored(bundle, numbers, dtype, progress), further_files(bundle)
+    graphs = _stored(bundle, numbers, dtype, progress)
+    beside = Beside(further_files(bundle), ignored_fields(manifest.written_by))
     if isinstance(model, AutoregressiveModel):
-        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, files)
+        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, beside)
     else:
-        write_latent(model, work, dtype, graphs, progress, files)
+        write_latent(model, work, dtype, graphs, progress, beside)
 
 
 def further_files(bundle: Bundle) -> dict[str, bytes]:

@@ -231,7 +231,9 @@ def _read_config(folder: Path) -> CheckpointConfig:
             f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
             for each in error.errors(include_url=False, include_input=False)
         )
-        raise CheckpointError(report(f"{path}: not the config of a checkpoint", problems)) from error
+        raise CheckpointError(
+            report(f"{path}: not the config of a checkpoint", problems)
+        ) from error
 
 
 def _read_split(data: bytes) -> Split:

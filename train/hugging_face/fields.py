@@ -31,8 +31,7 @@ _METADATA = frozenset(_WORDS.split())
 from, how it was made, what it is told when it is trained or asked for text. The last line is what
 tools other than transformers note: Unsloth its version, that it mended a tokenizer, and the name of
 the model; Transformers.js how its own files are loaded."""
-_MATTERS = frozenset(
-    """
+_MATTERING = """
     rope_theta rope_scaling rope_parameters partial_rotary_factor rotary_pct rotary_emb_base
     rotary_dim alibi position_embedding_type sliding_window layer_types window_size
     attention_bias mlp_bias use_bias qk_norm use_qk_norm head_dim num_key_value_heads
@@ -41,8 +40,8 @@ _MATTERS = frozenset(
     norm_epsilon layer_norm_eps layer_norm_epsilon rms_norm_eps hidden_act activation_function
     num_experts num_local_experts num_experts_per_tok n_routed_experts moe_intermediate_size
     quantization quantization_config compression_config multi_query parallel_attn
-    """.split()
-)
+"""
+_MATTERS = frozenset(_MATTERING.split())
 """Fields of models in general that change what is computed: unknown or not, none is ignored."""
 _BY_VALUE: Mapping[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False,),

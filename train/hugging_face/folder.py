@@ -17,6 +17,7 @@ from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Names, Network
 from ancestral.train.hugging_face.differences import Header, Shape, differences
+from ancestral.train.hugging_face.foreign import refuse_adapter
 from ancestral.train.hugging_face.imagegpt import read_palette
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.known import find, network_of
@@ -95,6 +96,7 @@ def load_hugging_face(
         InvalidInput: a length or a start that the model cannot have.
     """
     folder = Path(folder)
+    refuse_adapter(folder)
     path = folder / CONFIG
     values = read_object(path, _WHAT)
     architecture = find(path, values)

@@ -88,6 +88,4 @@ def _depth(value: object) -> int:
         if not inner:
             return depth
         depth += 1
-        level = [
-            each for one in inner for each in (one.values() if isinstance(one, dict) else one)
-        ]
+        level = [each for one in inner for each in (one.values() if isinstance(one, dict) else one)]

@@ -107,8 +107,9 @@ def _load(path: Path) -> dict[str, Tensor]:
         ) from error
     except _BROKEN as error:
         raise CheckpointError(
-            f"{path}: expected what torch.save writes, got: {short(str(error).splitlines()[:1], 160)}; the "
-            f"file was cut short or altered: fetch it anew"
+            f"{path}: expected what torch.save writes, got: "
+            f"{short(str(error).splitlines()[:1], 160)}; the file was cut short or altered: fetch "
+            f"it anew"
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(each, Tensor) and _is_stored_whole(each)

@@ -61,7 +61,9 @@ def read_rope(
     # Of the other types: noted by some, read by none.
     inner.pop("original_max_position_embeddings", None)
     for name, value in inner.items():
-        fields.fail(f"{name}: no parameter of rotary positions of type {kind!r}, got {short(value)}")
+        fields.fail(
+            f"{name}: no parameter of rotary positions of type {kind!r}, got {short(value)}"
+        )
     if len(scaling) == 4 and scaling[1] >= scaling[2]:
         fields.fail(
             f"high_freq_factor: expected more than low_freq_factor, got {scaling[2]} and "

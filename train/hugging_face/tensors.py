@@ -9,6 +9,7 @@ from torch import Tensor
 from ancestral.errors import CheckpointError
 from ancestral.excerpts import report, short
 from ancestral.train.hugging_face.differences import Header
+from ancestral.train.hugging_face.foreign import foreign
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.pickled_file import PickledFile
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
@@ -80,9 +81,13 @@ def _weights_file(folder: Path) -> Path:
             return folder / name
     found = sorted({file.name for ending in _ENDINGS for file in folder.glob(ending)})
     raise CheckpointError(
-        f"{folder}: expected one of {', '.join(_FILES)}, got {found or 'no weights'}; fetch the "
-        f"folder whole, or write it anew with transformers' "
-        f"from_pretrained(...).save_pretrained(...)"
+        f"{folder}: expected one of {', '.join(_FILES)}, got "
+        f"{short(found, 200) if found else 'no weights'}; "
+        + (
+            foreign(folder)
+            or "fetch the folder whole, or write it anew with transformers' "
+            "from_pretrained(...).save_pretrained(...)"
+        )
     )
 
 
@@ -114,7 +119,8 @@ def _open_parts(index: Path) -> Tensors:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{index}: expected the parts {short(names, 200)}, got none of the name {short(missing, 200)}: fetch them"
+            f"{index}: expected the parts {short(names, 200)}, got none of the name "
+            f"{short(missing, 200)}: fetch them"
         )
     files = {name: _open(index.parent / name) for name in names}
     problems = [

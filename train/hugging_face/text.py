@@ -74,7 +74,9 @@ def unread_tokenizer(folder: Path) -> str:
     return ""
 
 
-def start_token(folder: Path, values: Mapping[str, Any], default: int | None, levels: int) -> Tokens:
+def start_token(
+    folder: Path, values: Mapping[str, Any], default: int | None, levels: int
+) -> Tokens:
     """The token that starts a text: bos_token_id, where the vocabulary and the tokenizer have it.
 
     Args:
@@ -95,7 +97,9 @@ def start_token(folder: Path, values: Mapping[str, Any], default: int | None, le
     return _tokens(folder / "config.json", "bos_token_id", token, levels)
 
 
-def stop_tokens(folder: Path, values: Mapping[str, Any], default: int | None, levels: int) -> Tokens:
+def stop_tokens(
+    folder: Path, values: Mapping[str, Any], default: int | None, levels: int
+) -> Tokens:
     """The tokens that end a text: eos_token_id of generation_config.json, else of config.json.
 
     Ids beyond the vocabulary are left out: no position can be one.

@@ -27,7 +27,9 @@ def read_layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[i
     types = fields.raw("layer_types")
     if types is not None:
         if not isinstance(types, list) or len(types) != layers or not _are_kinds(types):
-            fields.fail(f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {short(types)}")
+            fields.fail(
+                f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {short(types)}"
+            )
             return None, None
         windowed = tuple(layer for layer, kind in enumerate(types) if kind == _SLIDING)
     if not windowed:

@@ -24,12 +24,14 @@ class Asked:
         size: of images, as written: 64, or 48x64.
         pixel_scale: sigma of p(x | z).
         start: id of the token before each text, as written, or "none".
+        ignore_field: fields of a config.json that are unknown and change nothing.
     """
 
     length: int | None = None
     size: str | None = None
     pixel_scale: float | None = None
     start: str | None = None
+    ignore_field: tuple[str, ...] | None = None
 
     def refuse(self, folder: Path, what: str, *names: str) -> None:
         """Refuse options that are not for such a folder.
@@ -51,21 +53,25 @@ def model_of(folder: Path, asked: Asked) -> tuple["Model", dict[str, Any]]:
         InvalidInput: an option that is not for such a folder, or one that is wrong.
     """
     from ancestral.train.diffusers_folder import is_diffusers
-    from ancestral.train.hugging_face import is_hugging_face
+    from ancestral.train.hugging_face import foreign, is_hugging_face, refuse_adapter
 
+    refuse_adapter(folder)
     if not (folder / _CONFIG).is_file():
         raise CheckpointError(
             f"{folder}: expected a folder with a {_CONFIG}: what `ancestral train` wrote; a "
             f"language or image model of Hugging Face transformers, with model.safetensors or "
             f"pytorch_model.bin; or an AutoencoderKL of diffusers; got no such file"
+            + (f": {kind}" if (kind := foreign(folder)) else "")
         )
     transformers = "a folder of Hugging Face transformers"
     if is_diffusers(folder):
         asked.refuse(folder, transformers, "start")
-        return _shortened(_from_diffusers(folder, asked), asked.length), {}
+        model = _shortened(_from_diffusers(folder, asked), asked.length)
+        return model, {"ignored_fields": asked.ignore_field or ()}
     asked.refuse(folder, "a diffusers folder", "size", "pixel_scale")
     if is_hugging_face(folder):
         return _from_hugging_face(folder, asked)
+    asked.refuse(folder, "a folder of transformers or diffusers", "ignore_field")
     asked.refuse(folder, transformers, "start")
     model, options = _from_checkpoint(folder)
     return _shortened(model, asked.length), options
@@ -74,10 +80,13 @@ def model_of(folder: Path, asked: Asked) -> tuple["Model", dict[str, Any]]:
 def _from_hugging_face(folder: Path, asked: Asked) -> tuple["Model", dict[str, Any]]:
     from ancestral.train.hugging_face import load_hugging_face
 
-    loaded = load_hugging_face(folder, length=asked.length, start=_start(asked.start))
-    for line in _told(loaded):
+    ignored = asked.ignore_field or ()
+    loaded = load_hugging_face(
+        folder, length=asked.length, start=_start(asked.start), ignored=ignored
+    )
+    for line in (*_told(loaded), *loaded.notes):
         say(line)
-    return loaded.model, {"files": loaded.files, "own": True}
+    return loaded.model, {"files": loaded.files, "own": True, "ignored_fields": ignored}
 
 
 def _start(written: str | None) -> int | Literal["auto"] | None:
@@ -160,7 +169,7 @@ def _from_diffusers(folder: Path, asked: Asked) -> "Model":
         raise InvalidInput(f"--size: expected a side like 64, or 48x64, got {size!r}")
     height, width = int(sides[0]), int(sides[-1])
     scale = 1.0 if asked.pixel_scale is None else asked.pixel_scale
-    return load_diffusers(folder, (height, width), scale)
+    return load_diffusers(folder, (height, width), scale, asked.ignore_field or ())
 
 
 def _shortened(model: "Model", length: int | None) -> "Model":

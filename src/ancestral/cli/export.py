@@ -1,5 +1,6 @@
 """`ancestral export`: a trained checkpoint becomes a bundle, and is verified."""
 
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +73,17 @@ def export(  # noqa: PLR0913 - the options of a command
             show_default=False,
         ),
     ] = None,
+    ignore_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore-field",
+            help="Of a Hugging Face or diffusers model: a field of config.json that is unknown "
+            "here and does not change what the model computes. May be given several times; the "
+            "bundle keeps the names.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[
         Dtype,
         typer.Option(
@@ -105,9 +117,10 @@ def export(  # noqa: PLR0913 - the options of a command
         say(f"exporting: {line}")
 
     kind: FloatDtype = dtype.value
-    asked = Asked(length, size, pixel_scale, start)
+    ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
+    asked = Asked(length, size, pixel_scale, start, ignored)
     if (checkpoint / MANIFEST).is_file():
-        asked.refuse(checkpoint, "a checkpoint", "length", "size", "pixel_scale", "start")
+        asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
         recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
     else:
         model, options = model_of(checkpoint, asked)

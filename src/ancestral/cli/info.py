@@ -35,6 +35,8 @@ def info(
 
 def describe(bundle: "Bundle") -> dict[str, Any]:
     """A bundle in plain values: the JSON of `info`; that of a prior inside it is nested."""
+    from ancestral.ignored_fields import ignored_fields, versions
+
     manifest = bundle.manifest
     latent = manifest.latent
     has_prior = latent is not None and latent.prior == "autoregressive"
@@ -65,7 +67,8 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         "files": {name: entry.model_dump() for name, entry in manifest.files.items()},
         "bytes": sum(entry.size for entry in manifest.files.values())
         + (0 if prior is None else prior["bytes"]),
-        "written_by": manifest.written_by,
+        "written_by": versions(manifest.written_by),
+        "ignored_fields": ignored_fields(manifest.written_by),
     }
 
 
@@ -116,6 +119,9 @@ def _show(document: dict[str, Any], state: str) -> None:
         ("size", f"{document['bytes']:,} bytes in {count} files"),
         ("written by", ", ".join(f"{k} {v}" for k, v in document["written_by"].items())),
     ]
+    if document["ignored_fields"]:
+        names = ", ".join(document["ignored_fields"])
+        lines.append(("ignored", f"{names}: fields of the config.json that it was made from"))
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         typer.echo(f"{name:<{width}}  {value}")

@@ -232,7 +232,9 @@ def test_no_weights(gpt2: tuple[Path, Weights]) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    assert "a model is the folder that save_pretrained or `ancestral train` writes" in refusal(tmp_path / "none")
+    assert "a model is the folder that save_pretrained or `ancestral train` writes" in refusal(
+        tmp_path / "none"
+    )
 
 
 @torch.no_grad()

@@ -1,0 +1,32 @@
+"""Fields of a checkpoint's config.json that a user had ignored, as a manifest keeps them.
+
+They are provenance and change nothing that a reader does, so they are in `written_by`, which every
+version of the format reads (docs/decisions/0021).
+"""
+
+from collections.abc import Mapping, Sequence
+
+_KEY, _BETWEEN = "ignored fields", ", "
+
+
+def noted(fields: Sequence[str]) -> dict[str, str]:
+    """What `written_by` says of these fields; nothing where there are none.
+
+    >>> noted(["my_note", "stage"])
+    {'ignored fields': 'my_note, stage'}
+    """
+    return {_KEY: _BETWEEN.join(fields)} if fields else {}
+
+
+def ignored_fields(written_by: Mapping[str, str]) -> list[str]:
+    """The fields that `written_by` names.
+
+    >>> ignored_fields({"torch": "2.9", "ignored fields": "my_note, stage"})
+    ['my_note', 'stage']
+    """
+    return written_by[_KEY].split(_BETWEEN) if _KEY in written_by else []
+
+
+def versions(written_by: Mapping[str, str]) -> dict[str, str]:
+    """The rest of `written_by`: versions of packages."""
+    return {name: value for name, value in written_by.items() if name != _KEY}
