@@ -26,12 +26,14 @@ from ancestral.train.models.autoencoder_kl import (
     MOST_STAGES,
     AutoencoderKL,
     AutoencoderKLConfig,
+    image_size,
 )
 from ancestral.train.skeleton import skeleton
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 CLASS = "AutoencoderKL"
 _WHAT = "the config.json of a diffusers model"
+_LONGEST_SIDE = 2**12
 _KNOWN = {field.name for field in fields(AutoencoderKLConfig)} - {"pixel_scale"}
 _BY_VALUE = {"act_fn", "down_block_types", "up_block_types", "latents_mean", "latents_std"}
 """Fields of which one value is read."""
@@ -76,11 +78,12 @@ def load_diffusers(
     folder = Path(folder)
     config = replace(_config(folder / CONFIG, ignored), pixel_scale=pixel_scale)
     data = DataSpec(name="images", event_shape=(config.in_channels, *_sides(size)), levels=LEVELS)
+    image_size(config, data)
     file = SafetensorsFile(_weights_file(folder))
     try:
         model = skeleton(config, data, file.headers)
     except InvalidInput as error:
-        raise InvalidInput(f"{folder}: {error}") from error
+        raise CheckpointError(f"{folder}: {error}") from error
     assert isinstance(model, AutoencoderKL)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict(_weights(file, expected), assign=True)
@@ -145,10 +148,11 @@ def _unsupported(values: dict[str, Any]) -> list[str]:
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = size if isinstance(size, tuple) and len(size) == 2 else (size, size)
-    if type(height) is int and type(width) is int and min(height, width) >= 1:
+    if all(type(side) is int and 1 <= side <= _LONGEST_SIDE for side in (height, width)):
         return height, width
     raise InvalidInput(
-        f"size: expected height and width in pixels, or one number for both, got {size!r}"
+        f"size: expected height and width in pixels, or one number for both, up to "
+        f"{_LONGEST_SIDE}, got {short(size)}"
     )
 
 

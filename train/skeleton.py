@@ -23,7 +23,7 @@ _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.
 """What makes the tensors that become parameters; each takes its shape."""
 _SPARE_TENSORS, _SPARE_NUMBERS = 64, 2**16
 """Beyond twice what the weights hold: a small mistake is then reported tensor by tensor."""
-_LONGEST_EVENT = 2**20
+_LONGEST_EVENT = 2**24
 """Values of an event that a model without learned positions may have in any case."""
 
 

@@ -30,7 +30,7 @@ class SafetensorsFile:
                 for name in file.keys():  # noqa: SIM118 - no mapping
                     part = file.get_slice(name)
                     self.headers[name] = Header(tuple(part.get_shape()), str(part.get_dtype()))
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, MemoryError) as error:
             raise _unreadable(path, error) from error
 
     def read(self, name: str) -> Tensor:
@@ -42,7 +42,7 @@ class SafetensorsFile:
         try:
             with safe_open(self.path, framework="pt") as file:
                 tensor: Tensor = file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, MemoryError) as error:
             raise _unreadable(self.path, error) from error
         return tensor
 

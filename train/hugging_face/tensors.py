@@ -1,6 +1,5 @@
 """All tensors of a checkpoint folder, over the files that they are in."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -145,5 +144,10 @@ def _open_parts(index: Path) -> Tensors:
 
 def _is_part(name: str, ending: str) -> bool:
     """Whether a name is that of a file in the folder itself."""
-    plain = not set(name) & {"/", "\\", "\0"} and len(os.fsencode(name)) <= _LONGEST_NAME
+    plain = not set(name) & {"/", "\\", "\0"} and _bytes(name) <= _LONGEST_NAME
     return name.endswith(f".{ending}") and plain
+
+
+def _bytes(name: str) -> int:
+    """Length of a name on disk; it may hold what is no text."""
+    return len(name.encode("utf-8", "surrogatepass"))

@@ -133,7 +133,7 @@ class AutoencoderKL(LatentVariableModel):
                 divides.
         """
         super().__init__()
-        height, width = _size(config, data)
+        height, width = image_size(config, data)
         self.config = config
         self.data = data
         self.latent_shape = (
@@ -169,8 +169,12 @@ class AutoencoderKL(LatentVariableModel):
         return torch.stack([mean, torch.full_like(mean, self.log_scale)], dim=-1)
 
 
-def _size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
-    """Height and width of the images."""
+def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
+    """Height and width of the images.
+
+    Raises:
+        InvalidInput: the data are no images of 256 levels, channels first, that the stride divides.
+    """
     if (data.levels, data.num_classes, data.ordering) != (LEVELS, None, RASTER):
         raise InvalidInput(
             f"AutoencoderKL: expected data of {LEVELS} levels without labels, in raster order, "

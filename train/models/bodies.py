@@ -16,6 +16,8 @@ from ancestral.errors import InvalidInput
 from ancestral.train.models.layers import Conv2d, Linear
 
 Upsample = Literal["transposed", "resize"]
+_MOST_SCALES = 32
+"""Scales of which the stride is written out in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,10 @@ class Scales:
             InvalidInput: the stride does not divide the image.
         """
         if image.height % self.stride or image.width % self.stride:
+            scales = len(self.widths)
+            stride = str(self.stride) if scales <= _MOST_SCALES else f"2^{scales - 1}"
             raise InvalidInput(
-                f"convolutions: expected a height and a width that {self.stride} divides "
+                f"convolutions: expected a height and a width that {stride} divides "
                 f"({len(self.widths)} scales), got {image.height} x {image.width}"
             )
         return image.height // self.stride, image.width // self.stride

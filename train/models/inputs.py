@@ -67,6 +67,8 @@ class Inputs(nn.Module):
         self.above = table(data.levels + 1, width, scale) if above else None
         self.position = table(data.length, width, scale) if positions else None
         if above:
+            # Before the places are looked for, so that too many are refused before they are.
+            self.register_buffer("source", torch.zeros(data.length))
             self.register_buffer("source", self._source())
 
     def _source(self) -> Int64[Tensor, " n"]:

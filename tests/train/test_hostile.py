@@ -1,0 +1,99 @@
+"""A configuration of a stranger is compared with the header of its weights before it is built.
+
+All cases run in one child, with a gigabyte of memory above what its imports take and ten seconds of
+processor time for each case; it is hostile.py, which prints what came of each.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.hostile import MODELS
+
+ROOT = Path(__file__).parents[2]
+LONGEST = 2000
+"""Characters of a message."""
+UNUSED = ("components", "prior_components", "blocks")
+"""Sizes of parts that the models have none of: any number builds the same model."""
+LOADED = {
+    "llama max_position_embeddings",
+    "transformer.window",
+    "rotary.window",
+    "rotary.windowed",
+    "autoencoder_kl.scaling_factor",
+    "autoencoder_kl.shift_factor",
+    "bundle windowed",
+    "engine windowed",
+    "recast windowed",
+    "diffusers whole",
+}
+"""Cases that ask for nothing absurd: no size of the model follows from the value."""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> list[dict[str, Any]]:
+    """What came of each case; the child has to come to its end."""
+    folder = tmp_path_factory.mktemp("hostile")
+    copy = Path(shutil.copytree(tiny_bundle, folder / "bundle"))
+    (folder / "checkpoints").mkdir()
+    command = [sys.executable, "-m", "tests.train.hostile", folder / "checkpoints", copy]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    lines = [json.loads(line) for line in child.stdout.splitlines()]
+    assert lines, child.stderr
+    assert lines[-1] == {"done": True}, (lines[-1], child.returncode, child.stderr[-2000:])
+    return [line for line in lines if "kind" in line]
+
+
+def _may_load(name: str) -> bool:
+    field = name.partition("=")[0]
+    return field in LOADED or field.rpartition(".")[2] in UNUSED
+
+
+@pytest.mark.parametrize("family", [*MODELS, "llama", "gpt2", "file:", "diffusers"])
+def test_a_checkpoint_is_refused(results: list[dict[str, Any]], family: str) -> None:
+    mine = [each for each in results if each["name"].startswith((f"{family}.", f"{family} "))]
+    assert len(mine) > 10
+    _check(mine, "CheckpointError")
+
+
+def test_a_bundle_is_refused(results: list[dict[str, Any]]) -> None:
+    mine = [each for each in results if each["name"].startswith(("bundle ", "engine ", "recast "))]
+    assert len(mine) == 24
+    _check(mine, "BundleError")
+
+
+def _check(results: list[dict[str, Any]], kind: str) -> None:
+    wrong = [
+        each
+        for each in results
+        if each["kind"] != kind
+        and not (each["kind"] == "loaded" and _may_load(each["name"]))
+        # The size of a diffusers model's images is the user's.
+        and (each["name"], each["kind"]) != ("diffusers size", "InvalidInput")
+    ]
+    assert wrong == []
+    assert [each for each in results if each["length"] > LONGEST] == []
+
+
+def test_what_is_said(results: list[dict[str, Any]]) -> None:
+    said = {each["name"]: each["message"] for each in results}
+    for name, words in {
+        "transformer.layers=2147483647": "far more layers than the weights are for, which are 34",
+        "transformer together": "far more layers than the weights are for",
+        "recurrent.width=1000000000": "asks for a tensor of shape",
+        "vqvae.blocks=2147483647": "far more layers than the weights are for",
+        "pixelcnn.kernel=2147483647": "expected fewer than the 3 of a row",
+        "table.cells=1000000000": "more than 268435456 numbers",
+        "wavenet.dilations=[2147483647, 214.. of 36": "expected integers in 1 .. 1048576",
+        "vae.latent=True": "latent: Input should be a valid integer, got True",
+        "file: weights are a pipe": "expected a file of safetensors, got a folder or a pipe",
+        "file: repeated numbers": "expected tensors by their names",
+        "llama num_hidden_layers=10000": "expected no more layers than model.safetensors has",
+        "engine layers": "far more layers than the weights are for",
+    }.items():
+        assert words in said[name], said[name]
