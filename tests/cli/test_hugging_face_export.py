@@ -104,3 +104,28 @@ def test_a_folder_that_is_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
 def test_another_kind(cli: Cli, folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(VALUES | {"model_type": "gemma2"}))
     refused(cli("export", folder, "-o", tmp_path / "b"), "model_type 'gemma2'", "gpt2, imagegpt,")
+
+
+def test_ignored_fields_and_notes(
+    cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]
+) -> None:
+    (folder / "config.json").write_text(json.dumps(VALUES | {"my_note": 1, "stage": 2}))
+    command = ["export", folder, "-o", tmp_path / "b", "--no-verify"]
+    refused(cli(*command), "pass --ignore-field my_note --ignore-field stage if they do not")
+    ignored = ["--ignore-field", "my_note", "--ignore-field", "stage", "--ignore-field", "stage"]
+    result = cli(*command, *ignored)
+    assert result.code == 0, result.err
+    (call,) = exports
+    assert call["ignored_fields"] == ("my_note", "stage")
+    refused(cli(*command, "--ignore-field", "hidden_size"), "got one that ancestral knows")
+    (folder / "config.json").write_text(json.dumps(VALUES | {"bos_token_id": 50256}))
+    result = cli(*command)
+    assert "no start token: bos_token_id 50256 is beyond the vocabulary of 11" in result.err
+
+
+def test_an_adapter_and_files_of_other_kinds(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    refused(cli("export", folder, "-o", tmp_path / "b"), "merge_and_unload")
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    refused(cli("export", file, "-o", tmp_path / "b"), "model.gguf is a GGUF file of llama.cpp")

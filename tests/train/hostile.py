@@ -18,31 +18,37 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.bundle import Bundle
+from ancestral.dataspec import DataSpec
 from ancestral.engine import Engine
 from ancestral.errors import AncestralError
 from ancestral.export.recast import recast
 from ancestral.train.bundled import bundled_model
 from ancestral.train.checkpoint import load_checkpoint, save_checkpoint
 from ancestral.train.models.families import Model
+from ancestral.train.models.recurrent import Recurrent, RecurrentConfig
+from ancestral.train.models.table import Table, TableConfig
 from tests.latent_toys import make_latent
 from tests.tamper import change_manifest
 from tests.toys import make
 from tests.train.hostile_folders import attempt_all
 
 MEMORY, SECONDS = 2**30, 10
+_IMAGES = DataSpec(name="images", event_shape=(3, 3), levels=3)
 MODELS: dict[str, Callable[[], Model]] = {
     "transformer": lambda: make("tiny"),
     "rotary": lambda: make("llama"),
     "recurrent": lambda: make("lstm"),
     "wavenet": lambda: make("wavenet"),
     "pixelcnn": lambda: make("pixelcnn"),
+    "above": lambda: Recurrent(RecurrentConfig(width=4, positions=False, above=True), _IMAGES),
     "table": lambda: make("table"),
+    "left": lambda: Table(TableConfig(neighbours=((0, -1),)), _IMAGES),
     "vae": lambda: make_latent("bernoulli"),
     "convolved": lambda: make_latent("convolved"),
     "vqvae": lambda: make_latent("codes"),
     "autoencoder_kl": lambda: make_latent("diffusion"),
 }
-"""A model of each family; of two of them two."""
+"""A model of each family; of some a second one, without learned positions say."""
 _NESTED = json.loads("[" * 40 + "1" + "]" * 40)
 _OF_ANY: tuple[Any, ...] = (float("nan"), "x" * 2**14, _NESTED)
 _OF_INTEGERS: tuple[Any, ...] = (2**31 - 1, 10**9, 2**70, -1, True, "3")
@@ -53,6 +59,7 @@ _DATA: dict[str, dict[str, Any]] = {
     "more levels": {"levels": 2**62},
     "classes": {"num_classes": 2**40},
     "a long event": {"event_shape": [2**62], "ordering": "raster"},
+    "a large image": {"event_shape": [2**12, 2**12], "ordering": "raster"},
     "a wide event": {"event_shape": [3, 2**40], "ordering": "raster"},
     "no level": {"levels": 0},
     "a name": {"name": "x" * 2**20, "levels": "three"},

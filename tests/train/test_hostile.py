@@ -31,6 +31,7 @@ LOADED = {
     "engine windowed",
     "recast windowed",
     "diffusers whole",
+    "vqvae data a large image",
 }
 """Cases that ask for nothing absurd: no size of the model follows from the value."""
 
@@ -91,9 +92,11 @@ def test_what_is_said(results: list[dict[str, Any]]) -> None:
         "table.cells=1000000000": "more than 268435456 numbers",
         "wavenet.dilations=[2147483647, 214.. of 36": "expected integers in 1 .. 1048576",
         "vae.latent=True": "latent: Input should be a valid integer, got True",
-        "file: weights are a pipe": "expected a file of safetensors, got a folder or a pipe",
+        "file: weights are a pipe": "expected a file, got a folder, a pipe or a device",
         "file: repeated numbers": "expected tensors by their names",
         "llama num_hidden_layers=10000": "expected no more layers than model.safetensors has",
+        "above data a large image": "asks for a tensor of shape [16777216], and the weights hold",
+        "left data a large image": "asks for a tensor of shape [16777216, 1], and the weights",
         "engine layers": "far more layers than the weights are for",
     }.items():
         assert words in said[name], said[name]

@@ -98,6 +98,8 @@ def _load(path: Path) -> dict[str, Tensor]:
             # Of protocols that it may not read whole: it does, or raises.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
         asked = f"one that asks for {named[1]}" if named else "another, or a part of one"

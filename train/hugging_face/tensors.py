@@ -76,8 +76,11 @@ def open_tensors(folder: Path) -> Tensors:
 
 def _weights_file(folder: Path) -> Path:
     for name in _FILES:
-        if (folder / name).is_file():
-            return folder / name
+        path = folder / name
+        if path.is_file():
+            return path
+        if path.exists():
+            raise CheckpointError(f"{path}: expected a file, got a folder, a pipe or a device")
     found = sorted({file.name for ending in _ENDINGS for file in folder.glob(ending)})
     raise CheckpointError(
         f"{folder}: expected one of {', '.join(_FILES)}, got "

@@ -1,0 +1,26 @@
+"""Fields of a config.json that were ignored are kept by a bundle, and by one that is made of it."""
+
+from pathlib import Path
+
+from ancestral.bundle import Bundle
+from ancestral.cli.info import describe
+from ancestral.export.bundle import export_bundle
+from ancestral.export.recast import recast
+from tests.cli.conftest import invoke
+from tests.toys import make
+
+
+def test_ignored_fields(tiny_bundle: Path, tmp_path: Path) -> None:
+    exported = export_bundle(
+        make("startless"), tmp_path / "out", graphs=("logits",), ignored_fields=("my_note", "stage")
+    )
+    for bundle in (exported, recast(exported, tmp_path / "recast", "float16")):
+        opened = Bundle.open(bundle)
+        assert opened.manifest.written_by["ignored fields"] == "my_note, stage"
+        assert opened.manifest.version == (2 if bundle == exported else 3), "as without them"
+        document = describe(opened)
+        assert document["ignored_fields"] == ["my_note", "stage"]
+        assert "ignored fields" not in document["written_by"]
+        assert "my_note, stage: fields of the config.json" in invoke("info", bundle).out
+    assert describe(Bundle.open(tiny_bundle))["ignored_fields"] == []
+    assert "ignored" not in invoke("info", tiny_bundle).out
