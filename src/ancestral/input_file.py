@@ -1,0 +1,86 @@
+"""Files that users pass as input: opened without waiting for a pipe, and read up to a bound."""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from ancestral.errors import InvalidInput
+
+LARGEST_FILE = 4 * 2**30
+"""Bytes that are read of one file at most, unless a caller asks for more."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    A pipe, a socket or a device is refused before it is opened: opening a pipe waits for a writer,
+    and a device such as /dev/zero never ends.
+
+    Raises:
+        InvalidInput: the path is a folder, a pipe, a socket or a device.
+        OSError: there is no such file, or it cannot be opened.
+    """
+    _check_regular(path, os.stat(path))
+    # Another thing may have taken the name since: O_NONBLOCK does not wait for a pipe's writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(descriptor, "rb")
+    try:
+        _check_regular(path, os.fstat(descriptor))
+    except InvalidInput:
+        file.close()
+        raise
+    return file
+
+
+def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: of the file.
+        limit: bytes that it may have at most.
+
+    Raises:
+        InvalidInput: it is not a regular file, or is larger.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        # The size of a file of /proc is 0, and a file may grow while it is read.
+        content = file.read(limit + 1) if size <= limit else b""
+    if size > limit or len(content) > limit:
+        raise InvalidInput(
+            f"{path}: expected a file of at most {size_text(limit)}, got {size_text(size)}"
+        )
+    return content
+
+
+def size_text(size: int) -> str:
+    """A number of bytes, for people.
+
+    >>> size_text(512), size_text(3 * 2**20), size_text(4 * 2**30)
+    ('512 bytes', '3 MiB', '4 GiB')
+    """
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.4g} {name}"
+    return f"{size} bytes"
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidInput(
+            f"{path}: expected a regular file, got {_kind(status.st_mode)}{_advice(status.st_mode)}"
+        )
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def _advice(mode: int) -> str:
+    return "" if stat.S_ISDIR(mode) else ": write what comes from it to a file first"
