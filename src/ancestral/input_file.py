@@ -3,12 +3,14 @@
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from ancestral.errors import InvalidInput
 
 LARGEST_FILE = 4 * 2**30
 """Bytes that are read of one file at most, unless a caller asks for more."""
+_PIECE = 2**22
+"""Bytes that are read at a time."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -55,12 +57,26 @@ def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
+def fill(stream: IO[bytes], view: memoryview) -> int:
+    """Read as many bytes as a view has place for, or as there are; their number."""
+    done = 0
+    while done < len(view):
+        piece = stream.read(min(_PIECE, len(view) - done))
+        if not piece:
+            break
+        view[done : done + len(piece)] = piece
+        done += len(piece)
+    return done
+
+
 def size_text(size: int) -> str:
     """A number of bytes, for people.
 
     >>> size_text(512), size_text(3 * 2**20), size_text(4 * 2**30)
     ('512 bytes', '3 MiB', '4 GiB')
     """
+    if size >= 2**63:
+        return "more than 8 EiB"
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:
             return f"{size / unit:.4g} {name}"

@@ -158,7 +158,7 @@ def test_npz_infers_levels_and_classes_and_keeps_the_shape(tmp_path: Path) -> No
         ({"x": np.full((4, 2), -1)}, ">= 0"),
         ({"x": np.zeros((0, 2), int)}, "expected values in x"),
         ({"x": np.zeros((4, 2), int), "y": np.zeros(3, int)}, r"label: expected shape \[4\]"),
-        ({"x": np.array([[object()]] * 4)}, "plain arrays"),
+        ({"x": np.array([[object()]] * 4)}, "got Python objects"),
         ({"x": np.zeros((2, 2), int)}, "at least 3 events"),
     ],
     ids=["no-x", "flat", "float", "negative", "empty", "labels", "pickle", "few"],
@@ -171,13 +171,13 @@ def test_npz_refuses(tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 
 def test_npz_refuses_what_is_no_archive_and_values_beyond_the_levels(tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
-    with pytest.raises(InvalidInput, match=r"plain arrays"):
+    with pytest.raises(InvalidInput, match="No such file"):
         load_npz(path)
     path.write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(InvalidInput, match=r"plain arrays"):
+    with pytest.raises(InvalidInput, match=r"expected an \.npy or \.npz of numbers, got"):
         load_npz(path)
     np.save(tmp_path / "lone.npy", np.zeros((4, 2), int))
-    with pytest.raises(InvalidInput, match="plain arrays"):
+    with pytest.raises(InvalidInput, match=r"lone\.npy: .* array x .*, got an \.npy, one array"):
         load_npz(tmp_path / "lone.npy")
     np.savez(path, x=np.full((4, 2), 3))
     with pytest.raises(InvalidInput, match=r"0 \.\. 1, got 3 \.\. 3"):

@@ -11,6 +11,8 @@ from ancestral.cli.output import check_target, json_text, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ancestral.engine import Bound
@@ -95,16 +97,18 @@ def bound(  # noqa: PLR0913 - the options of a command
 
 
 def _labels(
-    file: Path, arrays: "dict[str, NDArray[Any]]", label: int | None, labelled: bool
+    file: Path, arrays: "Mapping[str, NDArray[Any]]", label: int | None, labelled: bool
 ) -> "int | NDArray[Any] | None":
     """Those that were asked for."""
+    from ancestral.arrays import shown
+
     if not labelled:
         return label
     if label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
     labels = arrays.get("y", arrays.get("labels"))
     if labels is None:
-        raise InvalidInput(f"--labelled: expected y or labels in {file}, got {sorted(arrays)}")
+        raise InvalidInput(f"--labelled: expected y or labels in {file}, got {shown(sorted(arrays))}")
     return labels
 
 
