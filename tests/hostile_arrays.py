@@ -82,9 +82,15 @@ _PACKED = zipped(npy(np.random.default_rng(0).integers(0, 256, 4096)), zipfile.Z
 _LZMA = zipped(npy(X), zipfile.ZIP_LZMA)
 
 DAMAGED: dict[str, tuple[bytes, str]] = {
-    "one flipped byte": (replaced(_PACKED, (900, bytes([_PACKED[900] ^ 4]))), "a damaged archive (Error -3"),
+    "one flipped byte": (
+        replaced(_PACKED, (900, bytes([_PACKED[900] ^ 4]))),
+        "a damaged archive (Error -3",
+    ),
     "checksum": (replaced(_WHOLE, (300, b"\x55")), "Bad CRC"),
-    "truncated": (_WHOLE[:-30], "damaged archive (File is not a zip file): copy or download it again"),
+    "truncated": (
+        _WHOLE[:-30],
+        "damaged archive (File is not a zip file): copy or download it again",
+    ),
     "truncated npy": (npy(X)[:-9], "got 503: the file is truncated"),
     "longer npy": (npy(X) + npy(X), "expected 512 bytes for shape (8, 2, 4) of int64"),
     "lzma": (_LZMA, "compression method 14"),

@@ -31,6 +31,7 @@ def run_limited(imports: str, code: str, *arguments: object, extra: int = 200 * 
         capture_output=True,
         text=True,
         timeout=SECONDS,
+        check=False,
         env=environment,
     )
     assert done.returncode == 0, (done.returncode, done.stderr)

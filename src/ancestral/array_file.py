@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files of anybody: each is unpacked when it is asked for, none unpickled."""
+"""Arrays in .npy and .npz files: each is unpacked when it is asked for, none is unpickled."""
 
 import os
 import struct
@@ -27,7 +27,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How numpy.savez and numpy.savez_compressed pack."""
 _ENCRYPTED = 0x1
 _SMALL, _RATIO = 2**28, 200
-"""Only what unpacks to more than so many bytes, and to so many times its packed size, is refused."""
+"""What unpacks to more than so many bytes, and to so many times its packed size, is refused."""
 _REFUSED = (OSError, ValueError, MemoryError, OverflowError, RuntimeError)
 """What zipfile raises, beside errors of damage, of what it cannot read, or has no memory for."""
 _SUFFIX = ".npy"

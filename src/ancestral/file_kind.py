@@ -17,7 +17,12 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (8, b"WEBP", "a WebP picture", _PIXELS),
     (0, b"%PDF-", "a PDF", "pass arrays"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _LOAD),
-    (0, b"MATLAB 5.0 MAT-file", "a MATLAB file", "load it by scipy.io.loadmat, and save its arrays"),
+    (
+        0,
+        b"MATLAB 5.0 MAT-file",
+        "a MATLAB file",
+        "load it by scipy.io.loadmat",
+    ),
     (0, b"PAR1", "a Parquet file", _LOAD),
     (0, b"ARROW1", "an Arrow file", _LOAD),
     (0, b"SQLite format 3\0", "an SQLite database", _LOAD),

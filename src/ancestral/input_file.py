@@ -3,7 +3,10 @@
 import os
 import stat
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ancestral.errors import InvalidInput
 
@@ -11,6 +14,13 @@ LARGEST_FILE = 4 * 2**30
 """Bytes that are read of one file at most, unless a caller asks for more."""
 _PIECE = 2**22
 """Bytes that are read at a time."""
+
+
+class Stream(Protocol):
+    """What bytes are read from: a file, or an entry of an archive as it is unpacked."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most so many; none at the end."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -57,14 +67,14 @@ def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
-def fill(stream: IO[bytes], view: memoryview) -> int:
-    """Read as many bytes as a view has place for, or as there are; their number."""
+def fill(stream: Stream, target: NDArray[np.uint8]) -> int:
+    """Read as many bytes as an array [n] has place for, or as there are; their number."""
     done = 0
-    while done < len(view):
-        piece = stream.read(min(_PIECE, len(view) - done))
+    while done < len(target):
+        piece = stream.read(min(_PIECE, len(target) - done))
         if not piece:
             break
-        view[done : done + len(piece)] = piece
+        target[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
         done += len(piece)
     return done
 

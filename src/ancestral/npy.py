@@ -9,14 +9,14 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
-from ancestral.input_file import fill, size_text
+from ancestral.input_file import Stream, fill, size_text
 
 MAGIC = b"\x93NUMPY"
 _LARGEST_HEADER = 10_000
@@ -58,7 +58,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_npy(stream: IO[bytes], size: int, place: str, limit: int) -> NDArray[Any]:
+def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
     """The array of an .npy, in the byte order of this machine.
 
     The header is checked against the bound and the size of the file before memory is taken.
@@ -76,8 +76,8 @@ def read_npy(stream: IO[bytes], size: int, place: str, limit: int) -> NDArray[An
     if header.size > limit:
         raise InvalidInput(
             f"{place}: expected an array of at most {size_text(limit)}, got shape "
-            f"{shown(header.shape)} of {header.dtype}, {size_text(header.size)}: pass fewer events, "
-            f"or save them as a smaller type, uint8 say; in Python, `limit` is the bound"
+            f"{shown(header.shape)} of {header.dtype}, {size_text(header.size)}: pass fewer "
+            f"events, or save them as a smaller type, uint8 say; in Python, `limit` is the bound"
         )
     if header.start + header.size != size:
         raise InvalidInput(
@@ -87,7 +87,7 @@ def read_npy(stream: IO[bytes], size: int, place: str, limit: int) -> NDArray[An
         )
     try:
         values = np.empty(math.prod(header.shape), header.dtype)
-        done = fill(stream, memoryview(values.view(np.uint8)) if values.size else memoryview(b""))
+        done = fill(stream, values.view(np.uint8))
         # An archive compares its checksum where it ends.
         if done < header.size or stream.read(1):
             raise InvalidInput(
@@ -108,7 +108,7 @@ def read_npy(stream: IO[bytes], size: int, place: str, limit: int) -> NDArray[An
         ) from error
 
 
-def read_header(stream: IO[bytes], place: str) -> Header:
+def read_header(stream: Stream, place: str) -> Header:
     """The header of an .npy, which is parsed as a literal and never run.
 
     Raises:

@@ -78,7 +78,8 @@ def test_means(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     assert cli("sample", bundle, *options, "-o", picture).code == 0
     with Image.open(picture) as image:
         grey = np.asarray(image)[2 + 24, 2 + 24]
-    assert grey == 255 * np.rint(expected.x[0, 1, 1])
+    assert grey == np.rint(255 * expected.x[0, 1, 1])
+    assert 0 < grey < 255
 
 
 def test_levels_and_real_values_as_lines(cli: Cli, bundles: Bundles) -> None:
@@ -99,8 +100,13 @@ def shown(x: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(x), 0, 3) * 85
 
 
+def shaded(x: np.ndarray) -> np.ndarray:
+    """Means keep their greys: that of level i is the middle of its interval's."""
+    return np.rint(np.clip(x - 0.5, 0, 3) * 85)
+
+
 def test_picture_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """Level i is shown for the interval [i, i + 1), the nearest one for what lies beyond all."""
+    """Of samples, level i for the interval [i, i + 1); of means, greys between the levels."""
     bundle = copied(bundles("linear"), tmp_path)
     change_manifest(bundle, lambda values: values["data"].update(event_shape=[1, 5]))
     out = tmp_path / "out.png"
@@ -110,7 +116,9 @@ def test_picture_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> Non
     events = saved(tmp_path, x=LEVELS[:1, None] + 0.75)
     assert cli("reconstruct", bundle, events, "-o", out, "--threads", 1).code == 0
     mean = engine.reconstruct(LEVELS[:1, None] + 0.75)
-    np.testing.assert_array_equal(rows(out), shown(np.concatenate([LEVELS[:1], mean[0]])))
+    expected = np.concatenate([shown(LEVELS[:1]), shaded(mean[0])])
+    np.testing.assert_array_equal(rows(out), expected)
+    assert not np.isin(expected[1], shown(np.arange(4))).all()
 
 
 @pytest.mark.parametrize(("toy", "x"), [("bernoulli", BINARY), ("codes", IMAGES)])

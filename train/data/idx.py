@@ -10,7 +10,6 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,7 +18,7 @@ from ancestral.array_file import LARGEST_ARRAY, check_unpacked
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.file_kind import FIRST_BYTES, kind_of
-from ancestral.input_file import fill, open_regular, size_text
+from ancestral.input_file import Stream, fill, open_regular, size_text
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 _UNSIGNED_BYTE = 8
@@ -108,7 +107,7 @@ def read_idx(
 
 
 def _read(
-    stream: IO[bytes], path: Path, axes: int, limit: int, size: int | None, packed: int = 0
+    stream: Stream, path: Path, axes: int, limit: int, size: int | None, packed: int = 0
 ) -> UInt8[np.ndarray, "..."]:
     """The array of an IDX stream of `size` bytes, or of one that unpacks from `packed` bytes."""
     start = stream.read(FIRST_BYTES)
@@ -136,7 +135,7 @@ def _read(
     values = np.empty(length, np.uint8)
     begun = min(length, len(start) - first)
     values[:begun] = np.frombuffer(start, np.uint8, begun, first)
-    done = begun + fill(stream, memoryview(values)[begun:])
+    done = begun + fill(stream, values[begun:])
     if done < length:
         raise _wrong_size(path, shape, first + length, f"{first + done}")
     if len(start) > first + length or stream.read(1):

@@ -42,8 +42,8 @@ def load_npz(
         )
     if "x" not in arrays:
         raise InvalidInput(
-            f"{path}: expected an array x of events, got arrays {shown(sorted(arrays))}: save it by "
-            f"numpy.savez('{path.name}', x=...)"
+            f"{path}: expected an array x of events, got arrays {shown(sorted(arrays))}: save it "
+            f"by numpy.savez('{path.name}', x=...)"
         )
     x = _integers(path, "x", arrays["x"])
     if x.ndim < 2:

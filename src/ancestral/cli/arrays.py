@@ -35,7 +35,9 @@ def pick(path: Path, arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -
             return arrays[name]
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    raise InvalidInput(f"{path}: expected an array {' or '.join(names)}, got {shown(sorted(arrays))}")
+    raise InvalidInput(
+        f"{path}: expected an array {' or '.join(names)}, got {shown(sorted(arrays))}"
+    )
 
 
 def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
