@@ -50,7 +50,7 @@ def entry_changed(content: bytes, local: int, central: int, data: bytes) -> byte
     return replaced(content, (local, data), (content.rindex(b"PK\x01\x02") + central, data))
 
 
-def bomb(size: int = 2**31) -> bytes:
+def bomb(size: int) -> bytes:
     """Zeros, packed to a thousandth."""
     file = io.BytesIO()
     with (
@@ -79,6 +79,7 @@ def torch_checkpoint() -> bytes:
 
 _WHOLE = zipped(npy(X))
 _PACKED = zipped(npy(np.random.default_rng(0).integers(0, 256, 4096)), zipfile.ZIP_DEFLATED)
+_SHORT = shaped("(512,)", data=bytes(64))
 _LZMA = zipped(npy(X), zipfile.ZIP_LZMA)
 
 DAMAGED: dict[str, tuple[bytes, str]] = {
@@ -86,10 +87,17 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         replaced(_PACKED, (900, bytes([_PACKED[900] ^ 4]))),
         "a damaged archive (Error -3",
     ),
+    "checksum when packed": (entry_changed(_PACKED, 14, 16, bytes(4)), "Bad CRC"),
     "checksum": (replaced(_WHOLE, (300, b"\x55")), "Bad CRC"),
     "truncated": (
         _WHOLE[:-30],
         "damaged archive (File is not a zip file): copy or download it again",
+    ),
+    "less than it says": (
+        entry_changed(
+            zipped(_SHORT, zipfile.ZIP_DEFLATED), 22, 24, struct.pack("<I", len(_SHORT) + 4032)
+        ),
+        "expected 4,096 bytes of values, got 64: it is truncated",
     ),
     "truncated npy": (npy(X)[:-9], "got 503: the file is truncated"),
     "longer npy": (npy(X) + npy(X), "expected 512 bytes for shape (8, 2, 4) of int64"),
@@ -97,7 +105,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "damaged lzma": (replaced(_LZMA, (60, b"\xff\xff")), "compression method 14"),
     "bzip2": (zipped(npy(X), zipfile.ZIP_BZIP2), "compression method 12"),
     "unknown method": (entry_changed(_WHOLE, 8, 10, b"\x61\0"), "compression method 97"),
-    "encrypted": (entry_changed(_WHOLE, 6, 8, b"\x01\0"), "encrypted"),
+    "encrypted": (entry_changed(_WHOLE, 6, 8, b"\x01\0"), "an encrypted one: decrypt it"),
     "of the future": (entry_changed(_WHOLE, 4, 6, b"\xff"), "zip file version"),
     "34 GB": (shaped(f"({2**32},)"), "at most 4 GiB"),
     "34 GB in an archive": (zipped(shaped(f"({2**32},)")), "at most 4 GiB"),

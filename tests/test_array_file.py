@@ -186,7 +186,7 @@ def test_memory(tmp_path: Path) -> None:
     """Refused before memory is taken: under a bound of 200 MB above what Python has."""
     paths = []
     contents = {
-        "bomb": bomb(),
+        "bomb": bomb(3 * 2**27),
         "claimed": shaped(f"({2**28},)"),
         "packed": zipped(shaped(f"({2**28},)", data=bytes(2**20)), zipfile.ZIP_DEFLATED),
         "absurd": shaped(f"({2**40},)"),
@@ -202,7 +202,7 @@ def test_memory(tmp_path: Path) -> None:
     imports += "from ancestral.errors import InvalidInput"
     printed = run_limited(imports, MEMORY, *paths, tmp_path / "sparse").splitlines()
     assert len(printed) == 6
-    assert "unpack to 2 GiB, nearly all of one value" in printed[0]
+    assert "unpack to 384 MiB, nearly all of one value" in printed[0]
     for line in printed[1:3]:
         assert "the file is truncated" in line
     assert "at most 4 GiB" in printed[3]

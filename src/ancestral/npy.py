@@ -88,24 +88,21 @@ def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
     try:
         values = np.empty(math.prod(header.shape), header.dtype)
         done = fill(stream, values.view(np.uint8))
-        # An archive compares its checksum where it ends.
-        if done < header.size or stream.read(1):
-            raise InvalidInput(
-                f"{place}: expected {header.size:,} bytes of values, got "
-                f"{'more' if done == header.size else f'{done:,}: the file is truncated'}"
-            )
         if header.dtype.kind == "b":
-            # Any other byte than 0 or 1 makes a bool that is not equal to itself negated twice.
+            # Other bytes than 0 and 1 would be bools that numpy does not expect.
             values = values.view(np.uint8) != 0
         native = values.astype(header.dtype.newbyteorder("="), copy=False)
-        return native.reshape(header.shape, order="F" if header.fortran else "C")
+        array = native.reshape(header.shape, order="F" if header.fortran else "C")
     except (MemoryError, ValueError) as error:
-        if isinstance(error, InvalidInput):
-            raise
         raise InvalidInput(
             f"{place}: expected an array that fits in memory, got shape {shown(header.shape)} of "
             f"{header.dtype}, {size_text(header.size)} ({error})"
         ) from error
+    if done < header.size:
+        raise InvalidInput(
+            f"{place}: expected {header.size:,} bytes of values, got {done:,}: it is truncated"
+        )
+    return array
 
 
 def read_header(stream: Stream, place: str) -> Header:

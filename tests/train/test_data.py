@@ -205,7 +205,7 @@ def test_idx_does_not_fill_the_memory(tmp_path: Path) -> None:
         path = tmp_path / "bomb.gz"
         with gzip.open(path, "wb", compresslevel=1) as file:
             file.write(struct.pack(">4B3I", 0, 0, 8, 3, count, 32, 32))
-            for _ in range(2**7):
+            for _ in range(2**5):
                 file.write(bytes(2**22))
         assert words in run_limited(imports, READ, path, extra=100 * 2**20)
 
