@@ -26,7 +26,7 @@ from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
 from ancestral.files import write_atomically
-from ancestral.pictures import beside, grid, png, to_levels
+from ancestral.pictures import beside, greys, grid, png
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
@@ -163,10 +163,10 @@ def run_latent(data: Dataset) -> None:
         print(f"  {name}: log p(x) >= {nats.mean():.2f} nats, at most {bits.mean():.3f} bits/dim")
     levels, shape = events.spec.levels, events.spec.event_shape
     tiles = engine.latent_grid(SIDE)
-    picture = grid(to_levels(tiles.reshape(-1, *shape), levels), levels, columns=SIDE)
+    picture = grid(greys(tiles.reshape(-1, *shape), levels), levels, columns=SIDE)
     write_atomically(LATENT_GRID, png(picture))
     x = events.test.x[:SHOWN].reshape(-1, *shape)
-    pairs = np.concatenate([x, to_levels(engine.reconstruct(x), levels)])
+    pairs = np.concatenate([x, greys(engine.reconstruct(x), levels)])
     write_atomically(RECONSTRUCTIONS, png(grid(pairs, levels, columns=SHOWN)))
     print(f"  see {LATENT_GRID} and {RECONSTRUCTIONS} (test digits above, E[x | z] below)")
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ancestral.hashes import HashMemory, cache_folder
+from tests.limited import run_limited
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +76,88 @@ def test_damaged(file: Path, cache: Path, damage: bytes) -> None:
     assert list(HashMemory.load().known.values()) == [sha(b"one")]
 
 
+def sparse(path: Path) -> None:
+    with path.open("wb") as opened:
+        opened.truncate(2**40)
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "nested": lambda path: path.write_bytes(b'{"a":' * 2**20),
+    "nested lists": lambda path: path.write_bytes(b"[" * 2**20),
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "terminal": lambda path: path.symlink_to("/dev/tty"),
+    "pipe": os.mkfifo,
+    "huge": sparse,
+    "folder": Path.mkdir,
+    "unreadable": lambda path: path.symlink_to("/proc/self/mem"),
+    "loop": lambda path: path.symlink_to(path),
+    "dangling": lambda path: path.symlink_to(path.with_name("nowhere")),
+    "large number": lambda path: path.write_bytes(b'{"a": ' + b"1" * 2**20 + b"}"),
+}
+REMEMBER = """
+path = Path(sys.argv[1])
+memory = HashMemory.load()
+assert memory.known == {}, memory
+memory.sha256(path, rehash=False)
+memory.save()
+print(HashMemory.load().sha256(path, rehash=False))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev and /proc are those of Linux")
+def test_hostile(file: Path, tmp_path: Path) -> None:
+    """Neither an error, nor a read that does not end, nor one that fills the memory."""
+    imports = "import os, sys\nfrom pathlib import Path\nfrom ancestral.hashes import HashMemory"
+    code = ["for sys.argv[1], os.environ['XDG_CACHE_HOME'] in zip(sys.argv[2::2], sys.argv[3::2]):"]
+    code += [f"    {line}" for line in REMEMBER.strip().splitlines()]
+    arguments: list[object] = []
+    for name, make in HOSTILE.items():
+        folder = tmp_path / name
+        (folder / "ancestral").mkdir(parents=True)
+        make(folder / "ancestral" / "hashes.json")
+        arguments += [file, folder]
+    printed = run_limited(imports, "\n".join(code), "", *arguments)
+    assert printed.split() == [sha(b"one")] * len(HOSTILE)
+
+
+def test_a_damaged_file_is_replaced(file: Path, cache: Path) -> None:
+    cache.parent.mkdir(parents=True)
+    for name in ("nested", "dangling"):
+        cache.unlink(missing_ok=True)
+        HOSTILE[name](cache)
+        remember(file)
+        assert list(HashMemory.load().known.values()) == [sha(b"one")]
+
+
+@pytest.mark.parametrize("home", ["a relative path", "../up", "."])
+def test_a_relative_cache_is_ignored(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    """By the specification of XDG base directories; nothing is written to the working folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", home)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "working" / "inside").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "working" / "inside")
+    remember(file)
+    assert cache_folder() == default(tmp_path / "home")
+    assert list(HashMemory.load().known.values()) == [sha(b"one")]
+    assert list((tmp_path / "working").rglob("*")) == [tmp_path / "working" / "inside"]
+
+
+def default(home: Path) -> Path:
+    """The cache folder of a user who has set no variable."""
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "ancestral"
+
+
+def test_a_user_without_a_home(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*_: object, **__: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("ancestral.hashes.user_cache_path", homeless)
+    remember(file)
+    assert HashMemory.load().known == {}
+
+
 def test_no_place_to_remember(file: Path, cache: Path) -> None:
     cache.parent.parent.write_text("a file where the folder should be")
     remember(file)
@@ -91,4 +176,4 @@ def test_oldest_are_forgotten(file: Path, cache: Path) -> None:
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "ancestral"
+    assert cache_folder() == default(Path.home())

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ancestral.errors import InvalidInput
-from ancestral.pictures import beside, grid, is_image, png, to_levels
+from ancestral.pictures import beside, greys, grid, is_image, png, to_levels
 
 
 def test_tiles_stand_in_reading_order() -> None:
@@ -79,9 +79,23 @@ def test_one_level_is_black() -> None:
         (np.full((1, 8, 8), 2), 2, None),
         (np.full((1, 8, 8), -1), 2, None),
         (np.zeros((1, 8, 8), np.int64), 2, 0),
+        (np.full((1, 8, 8), 1.01), 2, None),
+        (np.full((1, 8, 8), -0.01), 2, None),
+        (np.full((1, 8, 8), np.nan), 2, None),
         (np.zeros((1, 8, 8), np.int64), 2, float("nan")),
     ],
-    ids=["none", "sequence", "two channels", "above", "below", "no column", "NaN columns"],
+    ids=[
+        "none",
+        "sequence",
+        "two channels",
+        "above",
+        "below",
+        "no column",
+        "grey above",
+        "grey below",
+        "NaN",
+        "NaN columns",
+    ],
 )
 @pytest.mark.usefixtures("called_by_users")
 def test_refused(images: np.ndarray, levels: int, columns: Any) -> None:
@@ -145,3 +159,22 @@ def test_the_nearest_level() -> None:
     assert to_levels(np.array([np.inf, -np.inf]), 4).tolist() == [3, 0]
     with pytest.raises(InvalidInput, match="got NaN"):
         to_levels(np.array([np.nan]), 4)
+
+
+def test_greys() -> None:
+    """What is between two levels stays there: a mean of bits has the grey of its probability."""
+    means = np.array([0.0, 0.2, 0.5, 0.6, 1.0])
+    pixels = grid(greys(means, 2)[:, None, None] * np.ones((1, 60, 60)), 2, columns=5)
+    assert [int(pixels[30, 30 + 62 * i]) for i in range(5)] == [0, 51, 128, 153, 255]
+    values = np.array([[-3.0, 0.25, 1.5, 2.75, 99.0]], np.float32)
+    assert greys(values, 4).tolist() == [[0, 0.25, 1.5, 2.75, 3]]
+    assert greys(values, 4, intervals=True).tolist() == [[0, 0, 1, 2.25, 3]]
+    whole = np.arange(4)
+    np.testing.assert_array_equal(greys(whole, 4), whole)
+    with pytest.raises(InvalidInput, match="got NaN"):
+        greys(np.array([np.nan]), 4)
+
+
+def test_a_palette_has_no_greys() -> None:
+    with pytest.raises(InvalidInput, match="images: expected integers"):
+        grid(np.full((1, 60, 60), 0.5), 2, palette=[(0, 0, 0), (1, 2, 3)])

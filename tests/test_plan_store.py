@@ -263,3 +263,32 @@ def test_folder_of_another(tmp_path: Path) -> None:
     (tmp_path / "plans").chmod(0o755)
     with pytest.raises(PlanError, match="chmod 700"):
         PlanStore(tmp_path / "plans")
+
+
+def test_no_place_for_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken cache folder is a refusal in words."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(PlanError, match=r"cache/ancestral/plans: expected a folder .* XDG_CACHE"):
+        PlanStore()
+    cache.unlink()
+    (cache / "ancestral").mkdir(parents=True)
+    (cache / "ancestral" / "plans").write_text("a file")
+    with pytest.raises(PlanError, match="expected a folder of plans"):
+        PlanStore()
+    (cache / "ancestral" / "plans").unlink()
+    PlanStore()
+    (cache / "ancestral" / "plans" / "locks").rmdir()
+    (cache / "ancestral" / "plans" / "locks").write_text("a file")
+    with pytest.raises(PlanError, match="locks: expected a folder"):
+        PlanStore()
+
+
+def test_plans_of_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*_: object, **__: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("ancestral.hashes.user_cache_path", homeless)
+    with pytest.raises(PlanError, match="plans: expected a cache folder of yours"):
+        PlanStore()

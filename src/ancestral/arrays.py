@@ -1,7 +1,5 @@
 """Arrays that users pass, of whatever makes them, as numpy arrays in which nothing is missing."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -16,17 +14,6 @@ Integers = NDArray[np.int64]
 
 LARGEST = 2**37
 """Bytes of one array at most: more is a mistake, and would be found out only when memory ends."""
-NOT_ARRAYS = (
-    OSError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What numpy.load raises of a file that is not of plain arrays, is truncated or is encrypted."""
 _DEEPEST = 64
 """Axes of an array at most, in numpy."""
 _SHOWN = 80

@@ -7,17 +7,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from platformdirs import user_cache_path
+
 from ancestral.errors import InvalidInput
 from ancestral.files import sha256, write_atomically
+from ancestral.input_file import read_bounded
 
 _LIMIT = 4096
 """Files remembered at most; the oldest are forgotten first."""
+_LARGEST_CACHE = 2**25
+"""Bytes of the cache at most: more than that many files with the longest paths take."""
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for ancestral (XDG base directories)."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "ancestral"
+    """The user's cache folder for ancestral.
+
+    $XDG_CACHE_HOME/ancestral, where that variable is an absolute path; else ~/.cache/ancestral on
+    Linux and ~/Library/Caches/ancestral on macOS.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    return user_cache_path("ancestral", appauthor=False)
 
 
 class Fingerprint(NamedTuple):
@@ -51,14 +62,17 @@ class HashMemory:
 
     @classmethod
     def load(cls) -> "HashMemory":
-        """What was remembered; nothing where the cache is missing or damaged."""
+        """What was remembered; nothing where the cache is missing or damaged.
+
+        A link to a device, a pipe, a folder, an unreadable, huge or deeply nested file is damaged.
+        """
         try:
             file = cache_folder() / "hashes.json"
         except RuntimeError:  # a user without a home
             file = Path(os.devnull)
         try:
-            values = json.loads(file.read_bytes())
-        except (OSError, ValueError):
+            values = json.loads(read_bounded(file, _LARGEST_CACHE))
+        except (OSError, ValueError, RecursionError):
             values = {}
         sound = isinstance(values, dict) and all(isinstance(v, str) for v in values.values())
         return cls(file, values if sound else {})

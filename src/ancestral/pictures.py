@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Real, UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -35,7 +35,7 @@ def is_image(event_shape: Sequence[int]) -> bool:
 
 
 def grid(
-    images: Integer[np.ndarray, "n ..."],
+    images: Real[np.ndarray, "n ..."],
     levels: int,
     columns: int | None = None,
     palette: Sequence[tuple[int, int, int]] | None = None,
@@ -45,7 +45,8 @@ def grid(
     Level 0 is black, the highest is white (or full red, green or blue), unless there is a palette.
 
     Args:
-        images: [n, height, width], or with 1 or 3 channels before or after these, in levels.
+        images: [n, height, width], or with 1 or 3 channels before or after these, in levels; a
+            real number between two levels is as bright as it is far between them.
         levels: values are 0 .. levels - 1.
         columns: tiles in a row; None makes the grid about square.
         palette: red, green and blue of each level, 0 .. 255, of images without channels.
@@ -60,10 +61,10 @@ def grid(
             f"images: expected [n, height, width], or with 1 or 3 channels before or after these, "
             f"got shape {images.shape}"
         )
-    if int(images.min()) < 0 or int(images.max()) >= levels:
+    # A NaN is in no range.
+    if not (images.min() >= 0 and images.max() <= levels - 1):
         raise InvalidInput(
-            f"images: expected values in 0 .. {levels - 1}, "
-            f"got {int(images.min())} .. {int(images.max())}"
+            f"images: expected values in 0 .. {levels - 1}, got {images.min()} .. {images.max()}"
         )
     if palette is not None and (len(palette) != levels or len(shape) != 2):
         raise InvalidInput(
@@ -71,6 +72,7 @@ def grid(
             f"got {len(palette)} for shape {images.shape}"
         )
     if palette is not None:
+        images = integers("images", images)
         check_range("palette", integers("palette", palette), 0, 255)
     if len(shape) == 3 and shape[0] not in (1, 3):
         images = np.moveaxis(images, -1, 1)
@@ -115,6 +117,28 @@ def to_levels(
     return inside
 
 
+def greys(
+    values: NDArray[np.number], levels: int, *, intervals: bool = False
+) -> NDArray[np.float64]:
+    """Real values as `grid` draws them: what lies between two levels stays there.
+
+    >>> greys(np.array([-0.7, 0.3, 9.0]), 2).tolist()
+    [0.0, 0.3, 1.0]
+
+    Args:
+        values: in units of levels, means E[x | z] say.
+        levels: these are 0 .. levels - 1; a value beyond the range becomes the nearest end of it.
+        intervals: whether level i stands for [i, i + 1), so that its grey is that of i + 1/2.
+
+    Raises:
+        InvalidInput: a value is NaN.
+    """
+    if np.isnan(values).any():
+        raise InvalidInput("values: expected numbers, got NaN")
+    shifted = np.asarray(values, np.float64) - (0.5 if intervals else 0.0)
+    return np.clip(shifted, 0.0, levels - 1)
+
+
 def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
     """Pictures of one height beside each other, each under its title, on white.
 
@@ -147,7 +171,7 @@ def png(pixels: Pixels) -> bytes:
     return content.getvalue()
 
 
-def _colours(images: NDArray[np.integer], levels: int) -> NDArray[np.uint8]:
+def _colours(images: NDArray[np.number], levels: int) -> NDArray[np.uint8]:
     """Grey [n, height, width], or [n, height, width, 3]."""
     bright: NDArray[np.uint8] = np.rint(images * (255.0 / max(1, levels - 1))).astype(np.uint8)
     if bright.ndim == 4:

@@ -69,14 +69,13 @@ class PlanStore:
             limit: bytes that all plans together may take.
 
         Raises:
-            PlanError: the folder is another user's, a link, or open to others.
-            OSError: the folder cannot be made.
+            PlanError: the folder is another user's, a link, open to others, or cannot be made.
         """
-        self.folder = (cache_folder() / "plans" if folder is None else folder).absolute()
+        self.folder = (_default_folder() if folder is None else folder).absolute()
         self.limit = limit
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(self.folder)
         _check_owner(self.folder)
-        (self.folder / _LOCKS).mkdir(mode=0o700, exist_ok=True)
+        _make_folder(self.folder / _LOCKS)
 
     def find(self, key: PlanKey) -> PlanRecord | None:
         """The record of the plan of exactly this key, checked to the last byte; None without one.
@@ -279,6 +278,36 @@ class PlanStore:
             total += record.size
             if total > self.limit and record.key.digest != keep:
                 self.remove(record.key.digest)
+
+
+def _default_folder() -> Path:
+    """The folder of plans in the user's cache.
+
+    Raises:
+        PlanError: the user has no home folder.
+    """
+    try:
+        return cache_folder() / "plans"
+    except RuntimeError as error:
+        raise PlanError(
+            f"plans: expected a cache folder of yours to keep them in, found none ({error}): set "
+            f"XDG_CACHE_HOME to an absolute path"
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that is the user's alone, where there is none.
+
+    Raises:
+        PlanError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(
+            f"{folder}: expected a folder of plans, or a place to make one in ({error}): set "
+            f"XDG_CACHE_HOME to a folder that you can write to"
+        ) from error
 
 
 def _check_owner(folder: Path) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ancestral.cli.means_file import mean_tiles
+from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine, Sampling
 from tests.tamper import change_manifest, copied
 
@@ -78,7 +80,8 @@ def test_means(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     assert cli("sample", bundle, *options, "-o", picture).code == 0
     with Image.open(picture) as image:
         grey = np.asarray(image)[2 + 24, 2 + 24]
-    assert grey == 255 * np.rint(expected.x[0, 1, 1])
+    assert grey == np.rint(255 * expected.x[0, 1, 1])
+    assert 0 < grey < 255
 
 
 def test_levels_and_real_values_as_lines(cli: Cli, bundles: Bundles) -> None:
@@ -99,8 +102,13 @@ def shown(x: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(x), 0, 3) * 85
 
 
+def shaded(x: np.ndarray) -> np.ndarray:
+    """Means keep their greys: that of level i is the middle of its interval's."""
+    return np.rint(np.clip(x - 0.5, 0, 3) * 85)
+
+
 def test_picture_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """Level i is shown for the interval [i, i + 1), the nearest one for what lies beyond all."""
+    """Of samples, level i for the interval [i, i + 1); of means, greys between the levels."""
     bundle = copied(bundles("linear"), tmp_path)
     change_manifest(bundle, lambda values: values["data"].update(event_shape=[1, 5]))
     out = tmp_path / "out.png"
@@ -110,7 +118,45 @@ def test_picture_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> Non
     events = saved(tmp_path, x=LEVELS[:1, None] + 0.75)
     assert cli("reconstruct", bundle, events, "-o", out, "--threads", 1).code == 0
     mean = engine.reconstruct(LEVELS[:1, None] + 0.75)
-    np.testing.assert_array_equal(rows(out), shown(np.concatenate([LEVELS[:1], mean[0]])))
+    expected = np.concatenate([shown(LEVELS[:1]), shaded(mean[0])])
+    np.testing.assert_array_equal(rows(out), expected)
+    assert not np.isin(expected[1], shown(np.arange(4))).all()
+
+
+def test_pictures_of_means_keep_their_greys(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
+    """Of a model of bits, whichever command draws; events beside them are black and white."""
+    bundle, engine = bundles("bernoulli"), LatentEngine.load(bundles("bernoulli"), threads=1)
+    events, out = saved(tmp_path, x=BINARY), tmp_path / "out.png"
+    np.save(tmp_path / "z.npy", np.zeros((1, 2), np.float32))
+    mean = engine.reconstruct(BINARY[:2])
+    for command, expected in {
+        ("reconstruct", bundle, events, "-n", 2): np.concatenate([BINARY[:2], mean]),
+        ("interpolate", bundle, events, "-n", 1, "--steps", 2): mean,
+        ("decode", bundle, tmp_path / "z.npy"): engine.decode(np.zeros((1, 2), np.float32))[1],
+        ("latent-grid", bundle, "--side", 1, "--dimensions", "0,1"): engine.latent_grid(1, (0, 1)),
+        ("sample", bundle, "-n", 1, "--mean"): engine.sample(1, mean=True).x,
+    }.items():
+        assert cli(*command, "-o", out, "--threads", 1).code == 0
+        with Image.open(out) as image:
+            pixels = np.asarray(image)
+        tiles = expected.reshape(-1, 3, 3)
+        columns = 2 if len(tiles) > 1 else 1
+        for i, tile in enumerate(tiles):
+            top, left = (2 + 50 * each for each in divmod(i, columns))
+            got = pixels[top + 8 : top + 48 : 16, left + 8 : left + 48 : 16]
+            np.testing.assert_allclose(got, 255 * tile, atol=0.51)
+    assert not np.isin(np.rint(255 * mean), (0, 255)).any()
+
+
+def test_means_of_a_palette() -> None:
+    """Between two colours there is no grey: a mean is drawn as the nearest level's."""
+    colours = DataSpec(
+        name="c", event_shape=(2, 2), levels=3, palette=[(0, 0, 9), (0, 9, 0), (9, 0, 0)]
+    )
+    means = np.array([[[0.2, 0.8], [1.6, 2.0]]])
+    assert mean_tiles(means, colours, intervals=False).tolist() == [[[0, 1], [2, 2]]]
+    grey = colours.model_copy(update={"palette": None})
+    np.testing.assert_array_equal(mean_tiles(means, grey, intervals=False), means)
 
 
 @pytest.mark.parametrize(("toy", "x"), [("bernoulli", BINARY), ("codes", IMAGES)])

@@ -119,7 +119,7 @@ def test_events_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> None
     [
         (np.zeros((2, 3), np.float32), "z: expected numbers of shape [any, 2]"),
         (np.full((1, 2), np.nan), "got nan at index (0, 0)"),
-        (np.array([["a", "b"]]), "z: expected numbers"),
+        (np.array([["a", "b"]]), "array 'z': expected integers or real numbers, got text"),
         (np.zeros((0, 2)), "z: expected numbers of shape"),
     ],
 )

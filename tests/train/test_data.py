@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from ancestral.errors import InvalidInput
 from ancestral.train.data import Dataset, Split, load_digits, load_idx, load_npz, load_text
 from ancestral.train.data.dataset import random_split
+from ancestral.train.data.idx import read_idx
+from tests.limited import run_limited
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,77 @@ def test_idx_refuses_a_cut_gz_a_missing_file_and_too_few_labels(tmp_path: Path) 
         load_idx(tmp_path, validation=2)
 
 
+def test_idx_is_told_by_its_content(tmp_path: Path) -> None:
+    """A .gz without its suffix, or unpacked under the name of a .gz; of several members too."""
+    values = np.arange(24).reshape(4, 3, 2)
+    content = idx(values)
+    for name, data in {
+        "packed": gzip.compress(content),
+        "plain.gz": content,
+        "members.gz": gzip.compress(content[:9]) + gzip.compress(content[9:]),
+        "zeros.gz": gzip.compress(content) + bytes(100),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_array_equal(read_idx(tmp_path / name, axes=3), values)
+
+
+PACKED = gzip.compress(idx(np.random.default_rng(0).integers(0, 256, (40, 5, 5))))
+IDX = {
+    "garbage after": (PACKED + b"garbage", "Not a gzipped file"),
+    "more inside": (gzip.compress(idx(np.zeros((2, 3, 4))) + b"\0"), "got more"),
+    "another member": (PACKED + gzip.compress(b"1"), "got more"),
+    "less inside": (gzip.compress(idx(np.zeros((2, 3, 4)))[:-1]), "got 39"),
+    "truncated": (PACKED[:-9], "ended before"),
+    "flipped": (PACKED[:500] + bytes([PACKED[500] ^ 8]) + PACKED[501:], "got: "),
+    "claimed": (gzip.compress(idx(np.zeros((2, 3, 4)))[:4] + b"\xff" * 12), "at most 4 GiB"),
+    "claimed plainly": (idx(np.zeros((2, 3, 4)))[:4] + b"\xff" * 12, "at most 4 GiB"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(60), "a PNG picture"),
+    "an archive": (b"PK\x03\x04" + bytes(60), "a zip archive"),
+    "labels": (gzip.compress(idx(np.arange(4))), "one with 1 axes"),
+}
+
+
+@pytest.mark.parametrize("name", IDX)
+def test_idx_refuses(tmp_path: Path, name: str) -> None:
+    content, words = IDX[name]
+    path = tmp_path / "images.gz"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput) as error:
+        read_idx(path, axes=3)
+    assert str(error.value).startswith(f"{path}: expected")
+    assert words in str(error.value)
+
+
+def test_idx_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "images"
+    path.write_bytes(idx(np.zeros((2, 3, 4))))
+    assert read_idx(path, axes=3, limit=24).shape == (2, 3, 4)
+    with pytest.raises(InvalidInput, match="at most 23 bytes, got a header of shape"):
+        read_idx(path, axes=3, limit=23)
+
+
+READ = """
+try:
+    read_idx(sys.argv[1], axes=3)
+except InvalidInput as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as on Linux")
+def test_idx_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """Zeros that pack to a thousandth: refused by the header, or where more come than it says."""
+    imports = "import sys\nfrom ancestral.train.data.idx import read_idx\n"
+    imports += "from ancestral.errors import InvalidInput"
+    for count, words in ((2**10, "got more"), (2**21, "unpack to 2 GiB, nearly all of one value")):
+        path = tmp_path / "bomb.gz"
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(struct.pack(">4B3I", 0, 0, 8, 3, count, 32, 32))
+            for _ in range(2**5):
+                file.write(bytes(2**22))
+        assert words in run_limited(imports, READ, path, extra=100 * 2**20)
+
+
 def test_npz_infers_levels_and_classes_and_keeps_the_shape(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 5, (20, 2, 3, 2))
     x[0, 0, 0, 0] = 4
@@ -158,7 +232,7 @@ def test_npz_infers_levels_and_classes_and_keeps_the_shape(tmp_path: Path) -> No
         ({"x": np.full((4, 2), -1)}, ">= 0"),
         ({"x": np.zeros((0, 2), int)}, "expected values in x"),
         ({"x": np.zeros((4, 2), int), "y": np.zeros(3, int)}, r"label: expected shape \[4\]"),
-        ({"x": np.array([[object()]] * 4)}, "plain arrays"),
+        ({"x": np.array([[object()]] * 4)}, "got Python objects"),
         ({"x": np.zeros((2, 2), int)}, "at least 3 events"),
     ],
     ids=["no-x", "flat", "float", "negative", "empty", "labels", "pickle", "few"],
@@ -171,13 +245,13 @@ def test_npz_refuses(tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 
 def test_npz_refuses_what_is_no_archive_and_values_beyond_the_levels(tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
-    with pytest.raises(InvalidInput, match=r"plain arrays"):
+    with pytest.raises(InvalidInput, match="No such file"):
         load_npz(path)
     path.write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(InvalidInput, match=r"plain arrays"):
+    with pytest.raises(InvalidInput, match=r"expected an \.npy or \.npz of numbers, got"):
         load_npz(path)
     np.save(tmp_path / "lone.npy", np.zeros((4, 2), int))
-    with pytest.raises(InvalidInput, match="plain arrays"):
+    with pytest.raises(InvalidInput, match=r"lone\.npy: .* array x .*, got an \.npy, one array"):
         load_npz(tmp_path / "lone.npy")
     np.savez(path, x=np.full((4, 2), 3))
     with pytest.raises(InvalidInput, match=r"0 \.\. 1, got 3 \.\. 3"):

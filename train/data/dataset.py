@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
+from ancestral.binarisation import binarised, chance
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import RASTER, Ordering, permutation
-from ancestral.philox import Stream, uniforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +112,16 @@ class Dataset:
         """Binary data: a value is 1 with probability level / (levels - 1).
 
         Training draws anew at each use (dynamic binarisation); validation and test are drawn once,
-        each event by the seed and its index in the source.
+        each event by the seed and its index in the source (ancestral.binarisation).
 
-        References:
-            Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks,
-            section 6; Burda et al. (2016), arXiv:1509.00519, section 5.1.1.
+        Raises:
+            InvalidInput: the data are binary already.
         """
-        if self.spec.levels < 3:
-            raise InvalidInput(f"binarised: expected more than 2 levels, got {self.spec.levels}")
-        positions = np.arange(self.spec.length, dtype=np.int64)
         parts = []
         for name in ("train", "validation", "test"):
             part, index = getattr(self, name), getattr(self.split, name)
-            chance = (part.x / (self.spec.levels - 1)).astype(np.float32)
-            u = uniforms(seed, index, positions, stream=Stream.BINARISATION)
-            x = (u < chance).astype(np.int64)
-            parts.append(Part(x, part.label, chance if name == "train" else None))
+            p = chance(part.x, self.spec.levels) if name == "train" else None
+            parts.append(Part(binarised(part.x, self.spec.levels, index, seed), part.label, p))
         spec = self.spec.model_copy(
             update={"levels": 2, "name": f"{self.spec.name}, dynamically binarised"}
         )

@@ -6,17 +6,23 @@ References:
 
 import gzip
 import math
+import os
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from ancestral.array_file import LARGEST_ARRAY, check_unpacked
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.file_kind import FIRST_BYTES, kind_of
+from ancestral.input_file import Stream, fill, open_regular, size_text
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 _UNSIGNED_BYTE = 8
+_GZIP = b"\x1f\x8b"
 
 
 def load_idx(
@@ -69,40 +75,81 @@ def load_idx(
     return cut(spec, x.reshape(len(x), -1) * levels // 256, label, split)
 
 
-def read_idx(path: str | Path, *, axes: int) -> UInt8[np.ndarray, "..."]:
+def read_idx(
+    path: str | Path, *, axes: int, limit: int = LARGEST_ARRAY
+) -> UInt8[np.ndarray, "..."]:
     """An IDX file of unsigned bytes: 0, 0, 8, number of axes, big-endian sizes, then the data.
 
     Args:
-        path: a name that ends in .gz is decompressed.
+        path: of the file; one that begins as .gz does is decompressed, no further than its header
+            says.
         axes: how many the file must have.
+        limit: bytes that the array may have at most.
 
     Raises:
-        InvalidInput: the file cannot be read, is truncated or too long, or is no such IDX file.
+        InvalidInput: the file is not a regular one, cannot be read, is truncated, too long or too
+            large, or is no such IDX file.
     """
     path = Path(path)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            if not packed:
+                return _read(file, path, axes, limit, size)
+            with gzip.GzipFile(fileobj=file) as stream:
+                return _read(stream, path, axes, limit, None, size)
+    except InvalidInput:
+        raise
+    except (OSError, EOFError, MemoryError, zlib.error, struct.error) as error:
         raise InvalidInput(f"{path}: expected an IDX file, got: {error}") from error
-    start = 4 + 4 * axes
+
+
+def _read(
+    stream: Stream, path: Path, axes: int, limit: int, size: int | None, packed: int = 0
+) -> UInt8[np.ndarray, "..."]:
+    """The array of an IDX stream of `size` bytes, or of one that unpacks from `packed` bytes."""
+    start = stream.read(FIRST_BYTES)
     magic = bytes([0, 0, _UNSIGNED_BYTE, axes])
-    if data[:4] != magic:
+    if start[:4] != magic:
+        what = kind_of(start) if start[:3] != magic[:3] else f"one with {start[3]} axes"
         raise InvalidInput(
             f"{path}: expected an IDX file of bytes with {axes} axes (magic number {magic.hex()}), "
-            f"got {data[:4].hex() or 'an empty file'}"
+            f"got {start[:4].hex() or 'nothing'}, {what}"
         )
-    if len(data) < start:
-        raise InvalidInput(f"{path}: expected a header of {start} bytes, got {len(data)} in all")
-    shape = tuple(int(size) for size in np.frombuffer(data[4:start], ">u4"))
-    size = start + math.prod(shape)
-    if len(data) != size:
+    first = 4 + 4 * axes
+    if len(start) < first:
+        raise InvalidInput(f"{path}: expected a header of {first} bytes, got {len(start)} in all")
+    shape = tuple(int(each) for each in np.frombuffer(start[4:first], ">u4"))
+    length = math.prod(shape)
+    if length > limit:
         raise InvalidInput(
-            f"{path}: expected {size} bytes for shape {shape}, got {len(data)}; "
-            f"the file is truncated or not the one that its header describes"
+            f"{path}: expected at most {size_text(limit)}, got a header of shape {shape}, "
+            f"{size_text(length)}; in Python, `limit` of read_idx is the bound"
         )
+    if size is None:
+        check_unpacked(str(path), packed, length)
+    elif size != first + length:
+        raise _wrong_size(path, shape, first + length, f"{size}")
+    values = np.empty(length, np.uint8)
+    begun = min(length, len(start) - first)
+    values[:begun] = np.frombuffer(start, np.uint8, begun, first)
+    done = begun + fill(stream, values[begun:])
+    if done < length:
+        raise _wrong_size(path, shape, first + length, f"{first + done}")
+    if len(start) > first + length or stream.read(1):
+        raise _wrong_size(path, shape, first + length, "more")
     if 0 in shape:
         raise InvalidInput(f"{path}: expected at least one value, got shape {shape}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return values.reshape(shape)
+
+
+def _wrong_size(path: Path, shape: tuple[int, ...], wanted: int, got: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path}: expected {wanted} bytes for shape {shape}, got {got}; "
+        f"the file is truncated or not the one that its header describes"
+    )
 
 
 def _find(folder: Path, name: str) -> Path:

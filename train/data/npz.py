@@ -1,12 +1,12 @@
 """Arrays of one's own: an .npz file with x [n, ...] and, where there are labels, y [n]."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.arrays import NOT_ARRAYS
+from ancestral.array_file import LARGEST_ARRAY, ArrayFile
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
@@ -18,29 +18,33 @@ def load_npz(
     levels: int | None = None,
     num_classes: int | None = None,
     split: Split | None = None,
+    limit: int = LARGEST_ARRAY,
 ) -> Dataset:
     """Events of any shape from the arrays x and y, integers from 0 on.
 
     Args:
-        path: of the .npz file; nothing in it is unpickled.
+        path: of the .npz file; nothing in it is unpickled, and no other array is read.
         levels: number of values; None is one more than the largest in x.
         num_classes: number of classes; None is one more than the largest in y.
         split: which event is in which part; None cuts by `fractional_split`.
+        limit: bytes that an array in the file may have at most.
 
     Raises:
-        InvalidInput: the file or an array is missing, of the wrong type or shape, or out of range.
+        InvalidInput: the file or an array is missing, damaged, of the wrong type or shape, too
+            large, or out of range.
     """
     path = Path(path)
-    if not zipfile.is_zipfile(path):
-        raise InvalidInput(f"{path}: expected an .npz of plain arrays, got no such file or another")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name in ("x", "y")}
-            names = archive.files
-    except NOT_ARRAYS as error:
-        raise InvalidInput(f"{path}: expected an .npz of plain arrays, got: {error}") from error
+    arrays = ArrayFile.open(path, limit=limit)
+    if not arrays.named:
+        raise InvalidInput(
+            f"{path}: expected an .npz with an array x of events, got an .npy, one array without a "
+            f"name: save it by numpy.savez('{path.stem}.npz', x=...)"
+        )
     if "x" not in arrays:
-        raise InvalidInput(f"{path}: expected an array x of events, got arrays {names}")
+        raise InvalidInput(
+            f"{path}: expected an array x of events, got arrays {shown(sorted(arrays))}: save it "
+            f"by numpy.savez('{path.name}', x=...)"
+        )
     x = _integers(path, "x", arrays["x"])
     if x.ndim < 2:
         raise InvalidInput(f"{path}: expected x of shape [n, ...], got {list(x.shape)}")

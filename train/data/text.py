@@ -6,10 +6,17 @@ import numpy as np
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.input_file import LARGEST_FILE, read_bounded
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 
-def load_text(path: str | Path, *, length: int = 256, split: Split | None = None) -> Dataset:
+def load_text(
+    path: str | Path,
+    *,
+    length: int = 256,
+    split: Split | None = None,
+    limit: int = LARGEST_FILE,
+) -> Dataset:
     """Windows of `length` bytes, side by side; a last one that is too short is left out.
 
     The cut is along the file, so that no part sees the neighbourhood of another: the first 90% of
@@ -19,15 +26,17 @@ def load_text(path: str | Path, *, length: int = 256, split: Split | None = None
         path: of the file, in whatever encoding: a value is a byte.
         length: of a window, in bytes.
         split: another cut, that of a checkpoint say.
+        limit: bytes that the file may have at most; training takes ten times as many.
 
     Raises:
-        InvalidInput: the file cannot be read or holds fewer than three windows.
+        InvalidInput: the file is not a regular one, cannot be read, is larger, or holds fewer than
+            three windows.
     """
     path = Path(path)
     if length < 1:
         raise InvalidInput(f"length: expected at least 1 byte, got {length}")
     try:
-        values = np.frombuffer(path.read_bytes(), np.uint8)
+        values = np.frombuffer(read_bounded(path, limit), np.uint8)
     except OSError as error:
         raise InvalidInput(f"{path}: expected a file of text, got: {error}") from error
     n = len(values) // length

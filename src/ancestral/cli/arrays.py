@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, as users hand them over or take them; none is unpickled."""
+"""Arrays in .npy and .npz files that users pass to commands, or get from them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,42 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.arrays import NOT_ARRAYS
+from ancestral.array_file import ArrayFile
+from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
 from ancestral.files import write_atomically
 
-ALONE = ""
-"""Name of the array of an .npy file."""
 
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz by name; that of an .npy under the name ALONE.
+def read_arrays(path: Path) -> ArrayFile:
+    """The arrays of an .npy or .npz, each of which is unpacked when it is looked up.
 
     Raises:
-        InvalidInput: no such file, truncated, or not of plain arrays.
+        InvalidInput: no such file, not a regular one, or of another kind.
     """
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return {ALONE: content}
-            return {name: content[name] for name in content.files}
-    except NOT_ARRAYS as error:
-        raise InvalidInput(f"{path}: expected an .npy or .npz of numbers, got: {error}") from error
+    return ArrayFile.open(path)
 
 
-def pick(path: Path, arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
+def pick(path: Path, arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> NDArray[Any]:
     """The first of the named arrays, or the only one there is.
 
     Raises:
-        InvalidInput: none of the names is there, and there is not just one array.
+        InvalidInput: none of the names is there, and there is not just one array; or the array
+            cannot be read.
     """
     for name in names:
         if name in arrays:
             return arrays[name]
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    raise InvalidInput(f"{path}: expected an array {' or '.join(names)}, got {sorted(arrays)}")
+    raise InvalidInput(
+        f"{path}: expected an array {' or '.join(names)}, got {shown(sorted(arrays))}"
+    )
 
 
 def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -135,8 +135,9 @@ def _times(row: "Row") -> tuple[str, ...]:
 def append_rows(out: Path, rows: Sequence["Row"]) -> None:
     """Add a JSON object a line; the rows that were there stay, whatever happens."""
     from ancestral.files import write_atomically
+    from ancestral.input_file import read_bounded
 
-    old = out.read_bytes() if out.exists() else b""
+    old = read_bounded(out) if out.exists() else b""
     lines = [json_module.dumps(row.to_json()) + "\n" for row in rows]
     write_atomically(out, old + "".join(lines).encode())
 

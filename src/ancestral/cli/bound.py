@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, Json, Threads
+from ancestral.cli.options import Backend, Binarise, BundlePath, Device, Json, Levels, Threads
 from ancestral.cli.output import check_target, json_text, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ancestral.engine import Bound
@@ -57,6 +59,8 @@ def bound(  # noqa: PLR0913 - the options of a command
             "-o", "--out", metavar="FILE.npz", help="Write elbo, iwae and their terms, in nats."
         ),
     ] = None,
+    binarise: Binarise = False,
+    levels: Levels = None,
     json: Json = False,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
@@ -69,15 +73,18 @@ def bound(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.bound_summary import Asked, document, summary
+    from ancestral.cli.events import Binarising, model_events
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
 
     if out is not None:
         check_target(out, (".npz",))
+    binarising = Binarising(binarise, levels)
     arrays = read_arrays(file)
     x = pick(file, arrays, ("x",))
     labels = _labels(file, arrays, label, labelled)
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
+    x = model_events(file, x, engine.data, binarising)
     with progress_bar("bounding") as progress:
         found = engine.bound(x, k, seed, labels=labels, proposal=proposal.value, progress=progress)
     if out is not None:
@@ -95,16 +102,20 @@ def bound(  # noqa: PLR0913 - the options of a command
 
 
 def _labels(
-    file: Path, arrays: "dict[str, NDArray[Any]]", label: int | None, labelled: bool
+    file: Path, arrays: "Mapping[str, NDArray[Any]]", label: int | None, labelled: bool
 ) -> "int | NDArray[Any] | None":
     """Those that were asked for."""
+    from ancestral.arrays import shown
+
     if not labelled:
         return label
     if label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
     labels = arrays.get("y", arrays.get("labels"))
     if labels is None:
-        raise InvalidInput(f"--labelled: expected y or labels in {file}, got {sorted(arrays)}")
+        raise InvalidInput(
+            f"--labelled: expected y or labels in {file}, got {shown(sorted(arrays))}"
+        )
     return labels
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, Json, Threads
+from ancestral.cli.options import Backend, Binarise, BundlePath, Device, Json, Levels, Threads
 from ancestral.cli.output import check_target, json_text, say, show, table
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ancestral.engine.calibration import Calibration
 
 
-def classify(
+def classify(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     file: Annotated[
         Path,
@@ -30,6 +30,8 @@ def classify(
             "-o", "--out", metavar="FILE.npz", help="Write label, log_posterior and log_joint."
         ),
     ] = None,
+    binarise: Binarise = False,
+    levels: Levels = None,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
@@ -41,15 +43,18 @@ def classify(
     accuracy, log loss and calibration are told; without, the classes are printed, one a line.
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.cli.events import Binarising, model_events
     from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
 
     if out is not None:
         check_target(out, (".npz",))
+    binarising = Binarising(binarise, levels)
     arrays = read_arrays(file)
     truth = arrays.get("y", arrays.get("labels"))
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)
-    result = engine.classify(pick(file, arrays, ("x",)))
+    x = model_events(file, pick(file, arrays, ("x",)), engine.data, binarising)
+    result = engine.classify(x)
     checked = None if truth is None else calibration(result, truth)
     if out is not None:
         names = ("label", "log_posterior", "log_joint")

@@ -30,8 +30,9 @@ def decode(
     from ancestral.engine import LatentEngine
 
     check_means_target(out)
+    z = pick(file, read_arrays(file), ("z", "mean", "codes"))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
-    parameters, mean = engine.decode(pick(file, read_arrays(file), ("z", "mean", "codes")))
+    parameters, mean = engine.decode(z)
     write_means(out, {"x_mean": mean, "parameters": parameters}, mean, None, engine)
     say(f"{len(mean)} latents, {engine.backend.name} on {engine.backend.device} -> {out}")

@@ -5,11 +5,19 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, EventsFile, Threads
+from ancestral.cli.options import (
+    Backend,
+    Binarise,
+    BundlePath,
+    Device,
+    EventsFile,
+    Levels,
+    Threads,
+)
 from ancestral.cli.output import check_target, say
 
 
-def encode(
+def encode(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     file: EventsFile,
     out: Annotated[
@@ -22,6 +30,8 @@ def encode(
             "closed form; or codes.",
         ),
     ],
+    binarise: Binarise = False,
+    levels: Levels = None,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
@@ -31,11 +41,14 @@ def encode(
     Where p(x | z) is a density, a level stands for the middle of its interval.
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.cli.events import Binarising, model_events
     from ancestral.engine import LatentEngine
 
     check_target(out, (".npz",))
+    binarising = Binarising(binarise, levels)
+    x = pick(file, read_arrays(file), ("x",))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
-    found = engine.encode(pick(file, read_arrays(file), ("x",)))
+    found = engine.encode(model_events(file, x, engine.data, binarising))
     write_arrays(out, found)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items())
     kl = f"; mean KL {found['kl'].mean():.4f} nats" if "kl" in found else ""

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, EventsFile, MeansFile, Threads
+from ancestral.cli.options import (
+    Backend,
+    Binarise,
+    BundlePath,
+    Device,
+    EventsFile,
+    Levels,
+    MeansFile,
+    Threads,
+)
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 
@@ -32,6 +41,8 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     n: Annotated[
         int, typer.Option("-n", help="Pairs of a picture at most; an .npz holds all.")
     ] = 16,
+    binarise: Binarise = False,
+    levels: Levels = None,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
@@ -41,16 +52,19 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     A picture has a row for each pair. The latents of the ends are the means of q(z | x).
     """
     from ancestral.cli.arrays import pick, read_arrays
+    from ancestral.cli.events import Binarising, model_events
     from ancestral.cli.means_file import check_means_target, is_picture, write_means
     from ancestral.engine import LatentEngine, inputs
 
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
     check_means_target(out)
+    binarising = Binarising(binarise, levels)
+    x = pick(file, read_arrays(file), ("x",))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
     check = inputs.real_events if engine.latent.continuous else inputs.events
-    x = check(pick(file, read_arrays(file), ("x",)), engine.data)
+    x = check(model_events(file, x, engine.data, binarising), engine.data)
     count = len(x)
     if count < 2:
         raise InvalidInput(f"{file}: expected at least 2 events, a pair, got {count}")

@@ -49,6 +49,7 @@ def sample_latent(engine: "LatentEngine", request: Request) -> None:
         samples.x,
         [f"sample {i}" for i in indices],
         intervals=engine.latent.continuous,
+        means=request.mean,
         columns=space.num_classes if request.label is None else None,
     )
     write_events(request.out, _arrays(samples, request.seed), shown, engine.data)

@@ -8,9 +8,11 @@ import typer
 from ancestral.cli.options import (
     Backend,
     BatchInvariant,
+    Binarise,
     BundlePath,
     Device,
     Dtype,
+    Levels,
     Threads,
 )
 from ancestral.cli.output import check_target, say
@@ -74,6 +76,8 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             rich_help_panel=_SEQUENCES,
         ),
     ] = None,
+    binarise: Binarise = False,
+    levels: Levels = None,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
@@ -85,6 +89,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.cli.events import Binarising, model_events
     from ancestral.cli.text_log_prob import Source, text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
@@ -92,6 +97,9 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         check_target(out, (".npz",))
     source = Source(text, ids, stride)
     source.check(file)
+    binarising = Binarising(binarise, levels)
+    if binarise and file is None:
+        raise InvalidInput("--binarise: expected FILE with events: text and ids have no grey")
     arrays = {} if file is None else read_arrays(file)
     labels: Any = arrays.get("y", arrays.get("labels")) if label is None else label
     engine = Engine.load(
@@ -110,7 +118,8 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     if file is None:
         text_log_prob(engine, source, label, out)
         return
-    nats = engine.log_prob(pick(file, arrays, ("x",)), labels)
+    x = model_events(file, pick(file, arrays, ("x",)), engine.data, binarising)
+    nats = engine.log_prob(x, labels)
     if out is None:
         for value in nats:
             typer.echo(f"{value:.6f}")

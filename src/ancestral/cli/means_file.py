@@ -1,18 +1,20 @@
-"""The files that means E[x | z] are written to: pictures at their nearest levels, arrays."""
+"""The files that means E[x | z] are written to: pictures that keep their greys, arrays."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.cli.arrays import write_arrays
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 from ancestral.files import write_atomically
-from ancestral.pictures import grid, is_image, png, to_levels
+from ancestral.pictures import greys, grid, is_image, png, to_levels
 
 if TYPE_CHECKING:
+    from ancestral.dataspec import DataSpec
     from ancestral.engine import LatentEngine
 
 Array = NDArray[Any]
@@ -39,18 +41,20 @@ def is_picture(out: Path) -> bool:
 def write_means(
     out: Path,
     arrays: Mapping[str, Array],
-    events: Array,
+    means: Array,
     columns: int | None,
     engine: "LatentEngine",
+    events: Array | None = None,
 ) -> None:
     """Write arrays, or a picture.
 
     Args:
         out: its suffix says which.
         arrays: by name.
-        events: of the picture [n, *event_shape]: levels, or real values in units of levels.
+        means: of the picture, [n, *event_shape], in units of levels.
         columns: tiles in a row of it; about square where None.
         engine: whose events they are.
+        events: drawn before the means: levels, or real values in units of levels.
 
     Raises:
         OSError: it could not be written; an old file of that name is whole.
@@ -58,6 +62,21 @@ def write_means(
     if not is_picture(out):
         write_arrays(out, arrays)
         return
-    levels = engine.data.levels
-    whole = to_levels(events, levels, intervals=engine.latent.continuous)
-    write_atomically(out, png(grid(whole, levels, columns)))
+    data, intervals = engine.data, engine.latent.continuous
+    tiles = mean_tiles(means, data, intervals=intervals)
+    if events is not None:
+        tiles = np.concatenate([to_levels(events, data.levels, intervals=intervals), tiles])
+    write_atomically(out, png(grid(tiles, data.levels, columns, data.palette)))
+
+
+def mean_tiles(means: Array, data: "DataSpec", *, intervals: bool) -> Array:
+    """What `grid` draws of means: their greys; between two colours of a palette is none.
+
+    Args:
+        means: [n, *event_shape], in units of levels.
+        data: the space of events.
+        intervals: as in `ancestral.pictures.greys`.
+    """
+    if data.palette is None:
+        return greys(means, data.levels, intervals=intervals)
+    return to_levels(means, data.levels, intervals=intervals)

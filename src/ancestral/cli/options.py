@@ -67,13 +67,30 @@ EventsFile = Annotated[
         help=".npz with events x, or .npy with events; what `ancestral sample` writes is read too.",
     ),
 ]
+Binarise = Annotated[
+    bool,
+    typer.Option(
+        "--binarise",
+        help="Make each value 0 or 1, the latter with probability level / (levels - 1), event i as "
+        "`ancestral train --binarise` does with the event of index i of validation and test: for "
+        "a model that was trained so.",
+    ),
+]
+Levels = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of levels in the file, for --binarise. Default: one more than its largest "
+        "value, as in training.",
+        show_default=False,
+    ),
+]
 MeansFile = Annotated[
     Path,
     typer.Option(
         "-o",
         "--out",
         metavar="FILE",
-        help=".png: a picture, means at their nearest levels. .npz: x_mean, E[x | z] in units of "
+        help=".png: a picture, in which means keep their greys. .npz: x_mean, E[x | z] in units of "
         "levels.",
     ),
 ]

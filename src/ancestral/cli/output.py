@@ -66,6 +66,8 @@ def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> N
         )
     if out.is_dir():
         raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
+    if out.exists() and not out.is_file():
+        raise InvalidInput(f"{option}: expected the name of a file, got a pipe or a device: {out}")
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")

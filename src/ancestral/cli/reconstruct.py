@@ -4,18 +4,29 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, EventsFile, MeansFile, Threads
+from ancestral.cli.options import (
+    Backend,
+    Binarise,
+    BundlePath,
+    Device,
+    EventsFile,
+    Levels,
+    MeansFile,
+    Threads,
+)
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 
 
-def reconstruct(
+def reconstruct(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     file: EventsFile,
     out: MeansFile,
     n: Annotated[
         int, typer.Option("-n", help="Events of a picture at most; an .npz holds all.")
     ] = 16,
+    binarise: Binarise = False,
+    levels: Levels = None,
     backend: Backend = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
@@ -24,20 +35,20 @@ def reconstruct(
 
     A picture shows the events in its upper row, below each its reconstruction.
     """
-    import numpy as np
-
     from ancestral.cli.arrays import pick, read_arrays
+    from ancestral.cli.events import Binarising, model_events
     from ancestral.cli.means_file import check_means_target, is_picture, write_means
     from ancestral.engine import LatentEngine
 
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
     check_means_target(out)
+    binarising = Binarising(binarise, levels)
+    x = pick(file, read_arrays(file), ("x",))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
-    x = pick(file, read_arrays(file), ("x",))
-    mean = engine.reconstruct(x[:n] if is_picture(out) and x.ndim else x)
-    events = x[: len(mean)].reshape(mean.shape)
-    both = np.concatenate([events, mean])
-    write_means(out, {"x": events, "x_mean": mean}, both, len(mean), engine)
+    x = model_events(file, x, engine.data, binarising, n if is_picture(out) else None)
+    mean = engine.reconstruct(x)
+    events = x.reshape(mean.shape)
+    write_means(out, {"x": events, "x_mean": mean}, mean, len(mean), engine, events)
     say(f"{len(mean)} events, {engine.backend.name} on {engine.backend.device} -> {out}")

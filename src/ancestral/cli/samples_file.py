@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.cli.arrays import npz
+from ancestral.cli.means_file import mean_tiles
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 from ancestral.files import write_atomically
@@ -32,12 +33,14 @@ class Shown:
         x: levels, or real values in units of levels, [n, *event_shape].
         heads: what each text among several stands under.
         intervals: whether level i stands for the real values [i, i + 1), else for the number i.
+        means: whether they are means, whose greys a picture keeps; else it shows whole levels.
         columns: tiles in a row of a picture; about square where None.
     """
 
     x: Array
     heads: Sequence[str]
     intervals: bool = False
+    means: bool = False
     columns: int | None = None
 
 
@@ -142,13 +145,19 @@ def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "Dat
         return
     match Path(out).suffix.lower():
         case ".png":
-            levels = to_levels(shown.x, data.levels, intervals=shown.intervals)
-            content = png(grid(levels, data.levels, shown.columns, data.palette))
+            content = png(grid(_tiles(shown, data), data.levels, shown.columns, data.palette))
         case ".npz":
             content = npz(arrays)
         case _:
             content = _text(shown, data)
     write_atomically(out, content)
+
+
+def _tiles(shown: Shown, data: "DataSpec") -> Array:
+    """What `grid` draws."""
+    if shown.means:
+        return mean_tiles(shown.x, data, intervals=shown.intervals)
+    return to_levels(shown.x, data.levels, intervals=shown.intervals)
 
 
 def _shown(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:

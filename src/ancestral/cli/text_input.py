@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
+from ancestral.input_file import read_bounded
 
 if TYPE_CHECKING:
     from ancestral.coverage import Coverage
@@ -23,10 +24,11 @@ def read_text(path: Path, option: str) -> str:
     """The text of a file of UTF-8; a byte order mark before it is dropped, and said.
 
     Raises:
-        InvalidInput: the file cannot be read, or is not UTF-8.
+        InvalidInput: the file is not a regular one, is larger than LARGEST_FILE, cannot be read,
+            or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path)
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         if content.startswith(_UTF_16):
@@ -36,6 +38,8 @@ def read_text(path: Path, option: str) -> str:
         raise InvalidInput(
             f"{option}: expected UTF-8 in {path}, got {error}: was it written in another encoding?"
         ) from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}: {error}") from error
     except OSError as error:
         raise InvalidInput(f"{option}: expected a text file, got {error}") from error
     # Every second byte of Latin text in UTF-16 is 0, which is a character of UTF-8 too.

@@ -1,0 +1,94 @@
+"""Events that users pass to commands: binarised as in training where that was asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.arrays import check_range, integers
+from ancestral.binarisation import binarised
+from ancestral.cli.output import say
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Binarising:
+    """What was asked for.
+
+    Attributes:
+        asked: whether events are to be binarised.
+        levels: that the file's values have; one more than the largest of them where None, as in
+            training.
+    """
+
+    asked: bool
+    levels: int | None
+
+    def __post_init__(self) -> None:
+        if self.levels is not None and not self.asked:
+            raise InvalidInput("--levels: expected --binarise with it: leave it out")
+        if self.levels is not None and self.levels < 3:
+            raise InvalidInput(f"--levels: expected an integer >= 3, got {self.levels}")
+
+
+def model_events(
+    file: Path,
+    x: NDArray[Any],
+    data: DataSpec,
+    binarising: Binarising,
+    first: int | None = None,
+) -> NDArray[Any]:
+    """The events of a file as a model takes them; event i has index i in the file.
+
+    Args:
+        file: that they are from.
+        x: the events as they are in it.
+        data: the space of the model's events.
+        binarising: whether they are to be made binary.
+        first: how many of them are needed; all where None.
+
+    Raises:
+        InvalidInput: the model is not of 2 levels, or the events are not levels, or are binary
+            already; or they are levels of more, and binarising was not asked for.
+    """
+    needed = x[:first] if x.ndim else x
+    if not binarising.asked:
+        _check_binary(file, needed, data)
+        return needed
+    if data.levels != 2:
+        raise InvalidInput(
+            f"--binarise: expected a model of 2 levels, got one of {data.levels}: leave it out"
+        )
+    values = integers(f"{file}: x", x)
+    if values.ndim < 2 or not values.size:
+        return needed
+    levels = int(values.max()) + 1 if binarising.levels is None else binarising.levels
+    if levels < 3:
+        raise InvalidInput(
+            f"--binarise: expected more than 2 levels in {file}, got values up to "
+            f"{values.max()}: leave it out, or say by --levels how many there are"
+        )
+    check_range(f"{file}: x", values, 0, levels - 1)
+    values = values[:first]
+    bits = binarised(values.reshape(len(values), -1), levels, np.arange(len(values)))
+    say(
+        f"{file}: {len(values)} events of levels 0 .. {levels - 1} were binarised, event i as "
+        f"training binarises the one of index i"
+    )
+    return bits.reshape(values.shape)
+
+
+def _check_binary(file: Path, x: NDArray[Any], data: DataSpec) -> None:
+    """Refuse levels for a model of bits, with the way out."""
+    if data.levels != 2 or x.dtype.kind not in "iu" or not x.size or int(x.max()) < 2:
+        return
+    try:
+        check_range("x", integers("x", x), 0, 1)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{file}: {error}: it has values up to {x.max()}, the model has 2 levels: pass "
+            f"--binarise if the model was trained with `ancestral train --binarise`"
+        ) from error

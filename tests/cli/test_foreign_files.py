@@ -1,0 +1,107 @@
+"""Whatever a command reads: a picture, a damaged download, a pipe or a device is refused."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile_arrays import DAMAGED, ODD
+
+from .conftest import Bundles, Cli, refused
+
+WAITED = 60
+"""Seconds after which a command that waits for a pipe has failed."""
+ARRAYS = {
+    "log-prob": "tiny",
+    "log-prob --ids": "tiny",
+    "classify": "tiny",
+    "sample --observed": "tiny",
+    "sample --label 0 --particles 2 --observed": "tiny",
+    "bound": "bernoulli",
+    "encode -o OUT.npz": "bernoulli",
+    "decode -o OUT.npz": "bernoulli",
+    "reconstruct -o OUT.png": "bernoulli",
+    "interpolate -o OUT.png": "bernoulli",
+}
+"""Commands that read arrays, with what they need but the file; and the toy of their bundle."""
+TEXTS = {"log-prob --text": "text", "sample --prompts": "text"}
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """A command that hangs fails, and the tests go on."""
+
+    def hangs(*_: object) -> None:
+        raise AssertionError("the command hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(WAITED)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def arguments(command: str, bundle: Path, file: Path, folder: Path) -> list[object]:
+    name, *options = command.replace("OUT", str(folder / "out")).split()
+    # An option that lacks its value comes last.
+    return [name, bundle, *options, file]
+
+
+@pytest.mark.parametrize("command", ARRAYS)
+def test_arrays(
+    cli: Cli, bundles: Bundles, tiny_bundle: Path, tmp_path: Path, command: str
+) -> None:
+    toy = ARRAYS[command]
+    bundle = tiny_bundle if toy == "tiny" else bundles(toy)
+    file = tmp_path / "given.npz"
+    for name in ("PNG", "one flipped byte", "objects"):
+        file.write_bytes(DAMAGED[name][0])
+        result = cli(*arguments(command, bundle, file, tmp_path))
+        refused(result, str(file), DAMAGED[name][1])
+        assert len(result.err.splitlines()) == 1
+    refuses_odd(cli, bundle, tmp_path, command)
+
+
+@pytest.mark.parametrize("command", TEXTS)
+def test_texts(cli: Cli, bundles: Bundles, tmp_path: Path, command: str) -> None:
+    refuses_odd(cli, bundles(TEXTS[command]), tmp_path, command)
+
+
+def refuses_odd(cli: Cli, bundle: Path, folder: Path, command: str) -> None:
+    """What is no regular file is refused in one sentence, and nothing is written."""
+    for i, (kind, make) in enumerate(ODD.items()):
+        file = folder / f"odd-{i}"
+        make(file)
+        result = cli(*arguments(command, bundle, file, folder))
+        refused(result, f"{file}: expected a regular file, got {kind}")
+        assert len(result.err.splitlines()) == 1
+    assert not list(folder.glob("out*"))
+
+
+@pytest.mark.parametrize("source", ["npz", "text", "idx"])
+def test_data(cli: Cli, tmp_path: Path, source: str) -> None:
+    for i, make in enumerate(ODD.values()):
+        file = tmp_path / f"odd-{i}"
+        if source == "idx":
+            file.mkdir()
+            make(file / "train-images-idx3-ubyte")
+        else:
+            make(file)
+        command = ["train", "--recipe", "tiny", "--data", f"{source}:{file}"]
+        refused(cli(*command, "-o", tmp_path / "run"), str(file), "expected a")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["sample -o FILE.npz", "log-prob x.npy -o FILE.npz", "bench -o FILE.jsonl"]
+)
+def test_targets(cli: Cli, tiny_bundle: Path, tmp_path: Path, command: str) -> None:
+    """A pipe or a device of the name that is to be written is refused before the work."""
+    for kind in ("a pipe", "a device"):
+        name, *options = command.replace("FILE", str(tmp_path / kind)).split(" -o ")
+        file = Path(options[-1])
+        ODD[kind](file)
+        first, *rest = name.split()
+        result = cli(first, tiny_bundle, *rest, "-o", file)
+        refused(result, "expected the name of a file, got a pipe or a device", str(file))
