@@ -1,4 +1,4 @@
-"""Random changes of an ONNX graph that stays an ONNX file: other attributes, edges, types, sizes."""
+"""Random changes of an ONNX graph that stays an ONNX file: attributes, edges, types, sizes."""
 
 import random
 from collections.abc import Sequence
