@@ -16,7 +16,8 @@ from pathlib import Path
 from ancestral.cli.main import guarded, run
 from ancestral.manifest import seal
 from ancestral.train.hugging_face import load_hugging_face
-from tests.fuzz import byte_faults, graph_faults, json_faults, npz_faults
+from tests.fuzz import byte_faults, graph_faults, json_faults, npz_faults, state_faults
+from tests.fuzz.sources import TRAINING
 
 Action = Callable[[], int]
 """Does something with a changed file, and returns the exit code of that."""
@@ -147,6 +148,17 @@ def checkpoint(rng: random.Random, sources: Path, work: Path) -> tuple[str, list
     return told, [partial(run, ["check-causality", str(folder)])]
 
 
+def state(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Action]]:
+    """A changed training state, whose hash is made to fit or not, from which a run goes on."""
+    folder = _linked(sources / "half", work / "half")
+    content = (folder / "state.pt").read_bytes()
+    change = state_faults.changed if rng.random() < 0.8 else byte_faults.changed
+    content, told = change(content, rng)
+    _write(folder / "state.pt", content)
+    words = [*TRAINING, "--data", f"npz:{sources / 'data.npz'}", "--resume", "-o", str(folder)]
+    return told, [partial(run, words)]
+
+
 def hugging_face(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Action]]:
     """A folder of transformers with a changed config.json, or with a changed file of weights."""
     folder = _linked(sources / "mistral", work / "mistral")
@@ -172,6 +184,7 @@ KINDS: Mapping[str, Kind] = {
         data,
         training_data,
         checkpoint,
+        state,
         hugging_face,
     )
 }

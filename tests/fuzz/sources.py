@@ -1,21 +1,29 @@
 """What the cases change: sound bundles, checkpoints, runs and data files, in one folder."""
 
+import contextlib
 import gzip
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
 import torch
 
+from ancestral.cli.main import run
+from ancestral.train.data.npz import load_npz
 from ancestral.train.hugging_face.architecture import Names
 from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.recipes import TINY
+from ancestral.train.state import Look
+from ancestral.train.training import train
 
 BUNDLES = ("tiny", "text", "codes", "bernoulli")
 """Toys: images with labels, text with a tokenizer, a VQ-VAE with its prior, a VAE."""
-_TRAINING = "train --recipe tiny --steps 12 --threads 1"
+TRAINING = ("train", "--recipe", "tiny", "--steps", "12", "--threads", "1", "--no-evaluate")
+"""Words of a command that trains for twelve steps."""
 
 
 def make_sources(folder: Path, bundle: Callable[[str], Path]) -> None:
@@ -86,8 +94,14 @@ def _write_mistral(folder: Path) -> None:
 
 
 def _train(folder: Path) -> None:
-    """A run of twelve steps that may be resumed, and its checkpoint."""
-    from ancestral.cli.main import run
+    """A finished run of twelve steps, and one that was interrupted after the tenth."""
+    data = folder / "data.npz"
+    assert run([*TRAINING, "--data", f"npz:{data}", "-o", str(folder / "run")]) == 0
+    recipe = replace(TINY, training=replace(TINY.training, steps=12))
+    with contextlib.suppress(KeyboardInterrupt):
+        train(recipe, load_npz(data), folder / "half", progress=_interrupt)
 
-    words = [*_TRAINING.split(), "--data", f"npz:{folder / 'data.npz'}", "-o", str(folder / "run")]
-    assert run(words) == 0
+
+def _interrupt(step: int, look: Look | None) -> None:
+    if step == 11:
+        raise KeyboardInterrupt
