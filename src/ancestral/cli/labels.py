@@ -1,5 +1,6 @@
-"""The labels of samples: one for all, or the classes in turn."""
+"""The labels of events: one for all, those of a file, or the classes in turn."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,3 +28,8 @@ def in_turn(
         return None, ""
     cycle = (first_index % data.num_classes + np.arange(max(n, 0))) % data.num_classes
     return cycle, f"labels 0 .. {data.num_classes - 1} in turn, "
+
+
+def in_file(arrays: "Mapping[str, NDArray[Any]]") -> "NDArray[Any] | None":
+    """The labels in a file of events: its array y, or else labels; None where it has neither."""
+    return arrays.get("y", arrays.get("labels"))

@@ -17,7 +17,7 @@ from ancestral.pictures import grid, is_image, png, to_levels
 
 if TYPE_CHECKING:
     from ancestral.dataspec import DataSpec
-    from ancestral.engine import Completion, Samples
+    from ancestral.engine import Samples
 
 Array = NDArray[Any]
 STANDARD_OUTPUT = "-"
@@ -81,47 +81,7 @@ def write_samples(
     if samples.labels is not None:
         arrays["labels"] = samples.labels
     indices = samples.first_index + np.arange(len(samples))
-    write_events(out, arrays, _shown(samples.x, samples.log_prob, indices, columns), data)
-
-
-def write_completions(
-    out: str,
-    completion: "Completion",
-    seed: int,
-    first_index: int,
-    label: int | None,
-    data: "DataSpec",
-) -> None:
-    """Write completions: to an .npz with their weights, elsewhere drawn by weight.
-
-    Args:
-        out: as in `write_samples`.
-        completion: what was drawn.
-        seed: that it was drawn with.
-        first_index: sample index of the first particle.
-        label: of all; None without.
-        data: their space.
-
-    Raises:
-        OSError: it could not be written; an old file of that name is whole.
-    """
-    arrays: dict[str, Array] = {
-        "x": completion.x,
-        "log_prob": completion.log_prob,
-        "log_weight": completion.log_weight,
-        "chosen": completion.chosen,
-        "log_prob_observed": np.asarray(completion.log_prob_observed),
-        "ess": np.asarray(completion.ess),
-        "resampled": np.asarray(completion.resampled),
-        "exact": np.asarray(completion.exact),
-        "seed": np.asarray(seed, np.uint64),
-        "first_index": np.asarray(first_index, np.int64),
-    }
-    if label is not None:
-        arrays["labels"] = np.full(len(completion), label, np.int64)
-    rows = completion.chosen
-    shown = _shown(completion.x[rows], completion.log_prob[rows], first_index + rows)
-    write_events(out, arrays, shown, data)
+    write_events(out, arrays, shown_samples(samples.x, samples.log_prob, indices, columns), data)
 
 
 def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "DataSpec") -> None:
@@ -151,7 +111,7 @@ def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "Dat
     write_atomically(out, content)
 
 
-def _shown(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
+def shown_samples(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
     """Events whose log p is known, in nats [n], with their sample indices [n]."""
     heads = [
         f"sample {i}: log p {nats:.2f} nats" for i, nats in zip(indices, log_prob, strict=True)
