@@ -10,6 +10,7 @@ import typer
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
 from ancestral.cli.output import check_target, json_text, say, show, table
+from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def batch_sizes(text: str) -> tuple[int, ...]:
     Raises:
         InvalidInput: something else.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
-        raise InvalidInput(f"--batch: expected whole numbers >= 1 like 1,16,64, got {text!r}")
-    return tuple(int(part) for part in parts)
+    sizes = tuple(decimal(part) or 0 for part in text.split(","))
+    if not all(1 <= size < 2**31 for size in sizes):
+        raise InvalidInput(f"--batch: expected whole numbers >= 1 like 1,16,64, got {quoted(text)}")
+    return sizes

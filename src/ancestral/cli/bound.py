@@ -98,11 +98,13 @@ def _labels(
     file: Path, arrays: "dict[str, NDArray[Any]]", label: int | None, labelled: bool
 ) -> "int | NDArray[Any] | None":
     """Those that were asked for."""
+    from ancestral.cli.labels import in_file
+
     if not labelled:
         return label
     if label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
-    labels = arrays.get("y", arrays.get("labels"))
+    labels = in_file(arrays)
     if labels is None:
         raise InvalidInput(f"--labelled: expected y or labels in {file}, got {sorted(arrays)}")
     return labels

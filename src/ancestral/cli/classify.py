@@ -41,13 +41,14 @@ def classify(
     accuracy, log loss and calibration are told; without, the classes are printed, one a line.
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.cli.labels import in_file
     from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
 
     if out is not None:
         check_target(out, (".npz",))
     arrays = read_arrays(file)
-    truth = arrays.get("y", arrays.get("labels"))
+    truth = in_file(arrays)
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)
     result = engine.classify(pick(file, arrays, ("x",)))
     checked = None if truth is None else calibration(result, truth)

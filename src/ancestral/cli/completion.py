@@ -65,12 +65,13 @@ def sample_completions(
     """
     from ancestral.cli.completion_file import Completed, write_completions
     from ancestral.cli.interrupted import finished
+    from ancestral.cli.labels import check_labelled
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import arguments, inputs
 
     particles = inputs.count("particles", particles, 1)
     observed = read_observed(file, label, engine)
-    _check_labels(observed, engine)
+    check_labelled(file, observed.labels, engine)
     total = len(observed.events) * particles
     seed, first_index = arguments.seed(noise[0]), arguments.first_of(noise[1], total)
     arguments.check_size("particles of all events", total, 8 * engine.data.length)
@@ -110,20 +111,6 @@ def _each(
 
         label = None if observed.labels is None else int(observed.labels[i])
         yield engine.complete(event, particles, label, seed, first_index + i * particles, report)
-
-
-def _check_labels(observed: Observed, engine: "AutoregressiveEngine") -> None:
-    """Refuse events without labels where the model needs them: labels do not take turns.
-
-    Raises:
-        InvalidInput: there are none.
-    """
-    classes, optional = engine.data.num_classes, engine.bundle.manifest.label_optional
-    if classes is not None and observed.labels is None and not optional:
-        raise InvalidInput(
-            f"--label: the model is of p(x | y), and {observed.path} has no labels: give --label "
-            f"with a label in 0 .. {classes - 1}, or an .npz with y, a label for each event"
-        )
 
 
 def _say(parts: "Sequence[Completion]", engine: "AutoregressiveEngine", how: str, out: str) -> None:

@@ -93,13 +93,12 @@ def export(  # noqa: PLR0913 - the options of a command
     """
     require("export", ("torch", "onnx", "onnxscript"), "export")
     from ancestral.bundle import MANIFEST
-    from ancestral.engine.backends import THREADS
     from ancestral.export.bundle import export_bundle
     from ancestral.export.recast import recast
-    from ancestral.scalars import whole
+    from ancestral.threads import check_threads
 
     # An export takes minutes: what is wrong with its options is said before it.
-    threads = 1 if threads is None else whole("threads", threads, 1, THREADS)
+    threads = 1 if threads is None else check_threads(threads)
 
     def progress(line: str) -> None:
         say(f"exporting: {line}")
@@ -115,8 +114,10 @@ def export(  # noqa: PLR0913 - the options of a command
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
+    names = backends_for(out)
+    say(f"verifying on {' and '.join(names)}: the known answers are replayed")
     # Steps of a few small rows gain little by more threads, which wait for each other busily.
-    reports = parity_reports(out, backends_for(out), threads=threads)
+    reports = parity_reports(out, names, threads=threads)
     show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")

@@ -41,7 +41,7 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     A picture has a row for each pair. The latents of the ends are the means of q(z | x).
     """
     from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.cli.means_file import check_means_target, is_picture, write_means
+    from ancestral.cli.means_file import check_means_target, is_picture, of_all, write_means
     from ancestral.engine import LatentEngine, inputs
 
     if n < 1:
@@ -60,4 +60,5 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     write_means(out, {"x_mean": mean}, mean.reshape(-1, *engine.data.event_shape), steps, engine)
     alone = f"; event {count - 1} has no partner" if count % 2 else ""
     where = f"{engine.backend.name} on {engine.backend.device}"
-    say(f"{pairs} pairs, {steps} points each, {path}{alone}, {where} -> {out}")
+    drawn = of_all(pairs, count // 2, "pairs")
+    say(f"{drawn}, {steps} points each, {path}{alone}, {where} -> {out}")

@@ -85,6 +85,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
+    from ancestral.cli.labels import check_labelled, in_file
     from ancestral.cli.text_log_prob import Source, text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
@@ -93,7 +94,6 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     source = Source(text, ids, stride)
     source.check(file)
     arrays = {} if file is None else read_arrays(file)
-    labels: Any = arrays.get("y", arrays.get("labels")) if label is None else label
     engine = Engine.load(
         bundle,
         backend=backend,
@@ -110,6 +110,10 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     if file is None:
         text_log_prob(engine, source, label, out)
         return
+    labels: Any = label
+    if label is None and engine.data.num_classes is not None:
+        labels = in_file(arrays)
+    check_labelled(file, labels, engine)
     nats = engine.log_prob(pick(file, arrays, ("x",)), labels)
     if out is None:
         for value in nats:

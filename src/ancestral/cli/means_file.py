@@ -36,6 +36,17 @@ def is_picture(out: Path) -> bool:
     return out.suffix.lower() == ".png"
 
 
+def of_all(drawn: int, there: int, what: str) -> str:
+    """How many are in a picture, and the way to more: "16 of 20 events (-n 20 draws all)".
+
+    >>> of_all(16, 20, "events"), of_all(20, 20, "events")
+    ('16 of 20 events (-n 20 draws all)', '20 events')
+    """
+    return (
+        f"{drawn} {what}" if drawn == there else f"{drawn} of {there} {what} (-n {there} draws all)"
+    )
+
+
 def write_means(
     out: Path,
     arrays: Mapping[str, Array],

@@ -24,8 +24,20 @@ def say(line: str) -> None:
 
 
 def json_text(document: object) -> str:
-    """JSON of plain values; infinities and NaN, which JSON has not, become null."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False)
+    """JSON of plain values; infinities and NaN, which JSON has not, become null.
+
+    Bytes of a path that are not UTF-8 become escapes, as on standard error.
+    """
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
+
+
+def printable(text: str) -> str:
+    """A text without lone surrogates, which are no characters: they become escapes.
+
+    >>> printable("a" + chr(0xDCFF))
+    'a\\\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
@@ -71,13 +83,15 @@ def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> N
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     match value:
+        case str():
+            return printable(value)
         case float():
             return value if math.isfinite(value) else None
         case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
+            return {_plain(key): _plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_finite(item) for item in value]
+            return [_plain(item) for item in value]
         case _:
             return value

@@ -27,7 +27,7 @@ def reconstruct(
     import numpy as np
 
     from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.cli.means_file import check_means_target, is_picture, write_means
+    from ancestral.cli.means_file import check_means_target, is_picture, of_all, write_means
     from ancestral.engine import LatentEngine
 
     if n < 1:
@@ -40,4 +40,5 @@ def reconstruct(
     events = x[: len(mean)].reshape(mean.shape)
     both = np.concatenate([events, mean])
     write_means(out, {"x": events, "x_mean": mean}, both, len(mean), engine)
-    say(f"{len(mean)} events, {engine.backend.name} on {engine.backend.device} -> {out}")
+    drawn = of_all(len(mean), len(x), "events")
+    say(f"{drawn}, {engine.backend.name} on {engine.backend.device} -> {out}")

@@ -71,6 +71,8 @@ def _check(wanted: Wanted) -> None:
     Raises:
         InvalidInput: which, and what to do.
     """
+    from ancestral.threads import check_threads
+
     if len(wanted.against) > 2:
         raise InvalidInput(f"--against: expected one or two files, got {len(wanted.against)}")
     if len(wanted.against) == 2 and (wanted.backends or wanted.save):
@@ -82,8 +84,8 @@ def _check(wanted: Wanted) -> None:
         check_target(wanted.save, (".safetensors",), option="--save")
         if len(wanted.backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(wanted.backends)}")
-    if wanted.threads is not None and wanted.threads < 1:
-        raise InvalidInput(f"--threads: expected 1 or more, got {wanted.threads}")
+    if wanted.threads is not None:
+        check_threads(wanted.threads)
     if "torch" in wanted.backends and not (wanted.save or wanted.against):
         raise InvalidInput(
             "--backend torch is what others are compared with: give --save FILE, or --against FILE"

@@ -96,6 +96,7 @@ def train(  # noqa: PLR0913 - the options of a command
 
     from ancestral.cli.source import load_source
     from ancestral.cli.stages import Run, train_stages
+    from ancestral.threads import check_threads
 
     chosen = _recipe(recipe, model, steps)
     if binarise:
@@ -105,9 +106,7 @@ def train(  # noqa: PLR0913 - the options of a command
     _check_ordering(chosen, ordering)
     _check_folder(out, chosen, resume or overwrite)
     if threads is not None:
-        if threads < 1:
-            raise InvalidInput(f"--threads: expected an integer >= 1, got {threads}")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(check_threads(threads))
     events = load_source(chosen.source if data is None else data, chosen.name)
     if binarise:
         events = _binarised(events)
