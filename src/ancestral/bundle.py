@@ -323,12 +323,8 @@ def _check_links(path: Path, manifest: Manifest) -> None:
 
 
 def _leaves(path: Path, name: str) -> bool:
-    """Whether a file of a bundle is a link, or behind one, that leaves the bundle.
-
-    Raises:
-        OSError: it cannot be resolved.
-    """
-    return not (path / name).resolve().is_relative_to(path.resolve())
+    """Whether a file of a bundle is a link, or behind one, that leaves the bundle."""
+    return not Path(os.path.realpath(path / name)).is_relative_to(os.path.realpath(path))
 
 
 def _problems_of(

@@ -32,7 +32,7 @@ def json_text(document: object) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without lone surrogates, which are no characters: they become escapes.
+    r"""A text without lone surrogates, which are no characters: they become escapes.
 
     >>> printable("a" + chr(0xDCFF))
     'a\\\\udcff'
