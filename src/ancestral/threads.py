@@ -16,10 +16,10 @@ def check_threads(value: object) -> int:
         InvalidInput: it is not.
     """
     cores = os.cpu_count() or 1
-    found = whole("threads", value, 1, 2**31 - 1)
-    if found > A_CORE * cores:
+    try:
+        return whole("threads", value, 1, A_CORE * cores)
+    except InvalidInput as error:
         raise InvalidInput(
-            f"threads: expected an integer in 1 .. {A_CORE * cores}, {A_CORE} times the {cores} "
-            f"cores of this machine, got {found}: leave it out, and the runtime chooses"
-        )
-    return found
+            f"{error}: this machine has {cores} cores, and at most {A_CORE} threads for each are "
+            f"of use; leave it out, and the runtime chooses"
+        ) from error

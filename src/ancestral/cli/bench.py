@@ -46,7 +46,7 @@ def bench(  # noqa: PLR0913 - the options of a command
     if rounds < 1:
         raise InvalidInput(f"--rounds: expected an integer >= 1, got {rounds}")
     if out is not None:
-        check_target(out, (".jsonl",))
+        check_target(out, (".jsonl",), keep=(bundle,))
     names = tuple(dict.fromkeys(backend or backends_for(bundle, device)))
     rows = measure(bundle, names, batches, device=device, threads=threads, rounds=rounds)
     passed = all(row.passed for row in rows)

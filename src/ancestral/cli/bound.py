@@ -73,7 +73,7 @@ def bound(  # noqa: PLR0913 - the options of a command
     from ancestral.engine import LatentEngine
 
     if out is not None:
-        check_target(out, (".npz",))
+        check_target(out, (".npz",), keep=(bundle, file))
     arrays = read_arrays(file)
     x = pick(file, arrays, ("x",))
     labels = _labels(file, arrays, label, labelled)

@@ -46,7 +46,7 @@ def classify(
     from ancestral.engine.calibration import calibration
 
     if out is not None:
-        check_target(out, (".npz",))
+        check_target(out, (".npz",), keep=(bundle, file))
     arrays = read_arrays(file)
     truth = in_file(arrays)
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)

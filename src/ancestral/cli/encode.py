@@ -33,7 +33,7 @@ def encode(
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.engine import LatentEngine
 
-    check_target(out, (".npz",))
+    check_target(out, (".npz",), keep=(bundle, file))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     found = engine.encode(pick(file, read_arrays(file), ("x",)))
     write_arrays(out, found)

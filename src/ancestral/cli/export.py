@@ -12,6 +12,7 @@ from ancestral.cli.options import Threads
 from ancestral.cli.output import say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
 from ancestral.cli.verify import parity_reports, report_failures
+from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.signature import FloatDtype
@@ -99,6 +100,9 @@ def export(  # noqa: PLR0913 - the options of a command
 
     # An export takes minutes: what is wrong with its options is said before it.
     threads = 1 if threads is None else check_threads(threads)
+
+    if out.exists() and out.resolve() == checkpoint.resolve():
+        raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
 
     def progress(line: str) -> None:
         say(f"exporting: {line}")

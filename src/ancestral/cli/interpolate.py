@@ -46,7 +46,7 @@ def interpolate(  # noqa: PLR0913 - the options of a command
 
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
-    check_means_target(out)
+    check_means_target(out, keep=(bundle, file))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
     check = inputs.real_events if engine.latent.continuous else inputs.events

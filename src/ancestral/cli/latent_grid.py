@@ -34,7 +34,7 @@ def latent_grid(
     from ancestral.engine import LatentEngine
 
     chosen = None if dimensions is None else pair(dimensions)
-    check_means_target(out)
+    check_means_target(out, keep=(bundle,))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
     if chosen is None and engine.latent.posterior != "codes":

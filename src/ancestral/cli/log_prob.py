@@ -90,7 +90,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     from ancestral.engine import AutoregressiveEngine, Engine
 
     if out is not None:
-        check_target(out, (".npz",))
+        check_target(out, (".npz",), keep=(bundle, file, text, ids))
     source = Source(text, ids, stride)
     source.check(file)
     arrays = {} if file is None else read_arrays(file)
@@ -113,8 +113,9 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     labels: Any = label
     if label is None and engine.data.num_classes is not None:
         labels = in_file(arrays)
+    x = pick(file, arrays, ("x",))
     check_labelled(file, labels, engine)
-    nats = engine.log_prob(pick(file, arrays, ("x",)), labels)
+    nats = engine.log_prob(x, labels)
     if out is None:
         for value in nats:
             typer.echo(f"{value:.6f}")

@@ -1,6 +1,6 @@
 """The files that means E[x | z] are written to: pictures at their nearest levels, arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def check_means_target(out: Path, engine: "LatentEngine | None" = None) -> None:
+def check_means_target(
+    out: Path, engine: "LatentEngine | None" = None, keep: Iterable[Path] = ()
+) -> None:
     """Refuse, before the work that it is for, a file that could not be written or does not suit.
 
     Raises:
         InvalidInput: an unknown suffix, a place that cannot be written to, a picture of no images.
     """
-    check_target(out, (".png", ".npz"))
+    check_target(out, (".png", ".npz"), keep=keep)
     if engine is not None and is_picture(out) and not is_image(engine.data.event_shape):
         raise InvalidInput(
             f"--out: events {engine.data.event_shape} are no images: expected .npz, got {out}"

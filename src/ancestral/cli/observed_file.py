@@ -77,6 +77,11 @@ def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine")
     arrays = read_arrays(path)
     data, first = engine.data, engine.bundle.manifest.first_position
     array = pick(path, arrays, ("observed", "x"))
+    if array.dtype.kind == "f":
+        raise InvalidInput(
+            f"{path}: observed: expected integers, got {array.dtype}: cast them, with -1 "
+            f"where a value is free"
+        )
     axis = array.shape not in {data.event_shape, (data.length,)}
     n = len(array) if axis and array.ndim else 1
     if not n:

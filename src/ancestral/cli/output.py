@@ -66,11 +66,23 @@ def show(*tables: "Table") -> None:
         console.print(each)
 
 
-def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> None:
-    """Refuse a file that could not be written, before the work that it is for.
+def check_target(
+    out: Path,
+    suffixes: Sequence[str],
+    option: str = "--out",
+    keep: Iterable[Path | None] = (),
+) -> None:
+    """Refuse a file that could not or must not be written, before the work that it is for.
+
+    Args:
+        out: the file.
+        suffixes: those that suit.
+        option: that names it.
+        keep: files that the command reads, and folders of bundles; None stands for none.
 
     Raises:
-        InvalidInput: another suffix, a folder of that name, or no right to write there.
+        InvalidInput: another suffix, a folder of that name, no right to write there, or a file that
+            is read, or that would be in a folder that is read.
     """
     if out.suffix.lower() not in suffixes:
         raise InvalidInput(
@@ -78,9 +90,24 @@ def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> N
         )
     if out.is_dir():
         raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
+    _check_kept(out, option, keep)
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
+
+
+def _check_kept(out: Path, option: str, keep: Iterable[Path | None]) -> None:
+    target = os.path.realpath(out)
+    for each in keep:
+        if each is None:
+            continue
+        read = os.path.realpath(each)
+        if target == read:
+            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
+        if os.path.isdir(read) and Path(target).is_relative_to(read):
+            raise InvalidInput(
+                f"{option}: {out} is inside {each}, which is read: give another place"
+            )
 
 
 def _plain(value: Any) -> Any:

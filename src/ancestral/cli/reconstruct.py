@@ -32,7 +32,7 @@ def reconstruct(
 
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
-    check_means_target(out)
+    check_means_target(out, keep=(bundle, file))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
     x = pick(file, read_arrays(file), ("x",))

@@ -183,7 +183,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     if asked.given:
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
         check_out(out)
-    check_format(out)
+    check_format(out, keep=(bundle, observed, prompts))
     engine = Engine.load(
         bundle,
         backend=backend,

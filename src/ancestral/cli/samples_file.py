@@ -1,7 +1,7 @@
 """The files that samples are written to: pictures, arrays, text."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,9 @@ class Shown:
     columns: int | None = None
 
 
-def check_format(out: str, data: "DataSpec | None" = None) -> None:
+def check_format(
+    out: str, data: "DataSpec | None" = None, keep: Iterable[Path | None] = ()
+) -> None:
     """Refuse, before anything is drawn, a file that could not be written or does not suit the data.
 
     Raises:
@@ -49,7 +51,7 @@ def check_format(out: str, data: "DataSpec | None" = None) -> None:
     """
     if out == STANDARD_OUTPUT:
         return
-    check_target(Path(out), _SUFFIXES)
+    check_target(Path(out), _SUFFIXES, keep=keep)
     if data is not None and Path(out).suffix.lower() == ".png" and not is_image(data.event_shape):
         raise InvalidInput(
             f"--out: events {data.event_shape} are no images: expected .npz or .txt, got {out}"

@@ -48,7 +48,7 @@ def traces(path: Path, wanted: Wanted) -> list[Traced]:
         BackendUnavailable: a package is missing.
     """
     require("verify --trace", ("torch", "onnx", "onnxscript"), "export")
-    _check(wanted)
+    _check(path, wanted)
     from ancestral.bundle import Bundle
     from ancestral.export.trace.bundle import Tracer
     from ancestral.export.trace.run import load_run
@@ -65,7 +65,7 @@ def traces(path: Path, wanted: Wanted) -> list[Traced]:
     return [_one(tracer, backend, names, against, wanted) for backend in _backends(wanted)]
 
 
-def _check(wanted: Wanted) -> None:
+def _check(bundle: Path, wanted: Wanted) -> None:
     """Options that do not go together.
 
     Raises:
@@ -81,7 +81,8 @@ def _check(wanted: Wanted) -> None:
             "and --save, or give one file"
         )
     if wanted.save is not None:
-        check_target(wanted.save, (".safetensors",), option="--save")
+        keep = (bundle, *wanted.against)
+        check_target(wanted.save, (".safetensors",), option="--save", keep=keep)
         if len(wanted.backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(wanted.backends)}")
     if wanted.threads is not None:
