@@ -91,6 +91,15 @@ def check_target(
     if out.is_dir():
         raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
     _check_kept(out, option, keep)
+    check_place(out, option)
+
+
+def check_place(out: Path, option: str = "--out") -> None:
+    """Refuse a path where nothing can be made, before the work that it is for.
+
+    Raises:
+        InvalidInput: a file is where a folder would be, or there is no right to write there.
+    """
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
