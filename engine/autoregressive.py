@@ -82,8 +82,9 @@ class AutoregressiveEngine(Engine):
             seed: 0 .. 2^64 - 1.
             first_index: sample index of the first.
             sampling: temperature and filters.
-            observed: values to force, one event or [n, *event_shape]; -1 is free. What is drawn is
-                conditioned on what precedes it in the ordering; on all of it by `complete`.
+            observed: values to force, one event, [*event_shape] or [1, *event_shape], or
+                [n, *event_shape]; -1 is free. What is drawn is conditioned on what precedes it in
+                the ordering; on all of it by `complete`.
             progress: told how many positions of how many are done.
 
         Raises:

@@ -140,8 +140,8 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
     A masked entry of a numpy masked array is free.
 
     Raises:
-        InvalidInput: another shape than one event or n of them; a value that is neither a level
-            nor -1; x_0 free where the model has no start symbol.
+        InvalidInput: another shape than one event, with or without an axis of events, or n of them;
+            a value that is neither a level nor -1; x_0 free where the model has no start symbol.
     """
     t = data.length
     if values is None:
@@ -149,13 +149,13 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
     else:
         array = integers("observed", values, masked=-1)
         whole, flat = data.event_shape, (t,)
-        if array.shape not in {whole, flat, (n, *whole), (n, *flat)}:
+        one = array.shape in {whole, flat}
+        if not one and array.shape not in {(m, *each) for m in (1, n) for each in (whole, flat)}:
             raise InvalidInput(
                 f"observed: expected one event {whole} or {n} of them {(n, *whole)}, "
                 f"got shape {array.shape}"
             )
         check_range("observed", array, -1, data.levels - 1)
-        one = array.shape in {whole, flat}
         given = data.in_order(array[None] if one else array)
     if first_position and (given[:, 0] < 0).any():
         raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")

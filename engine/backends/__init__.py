@@ -6,12 +6,12 @@ from typing import Any, Literal, get_args
 
 from ancestral.bundle import Bundle
 from ancestral.engine.arguments import flag
-from ancestral.engine.inputs import count
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.tensorrt_module import INSTALL as INSTALL_TENSORRT
 from ancestral.tensorrt_module import MODULES as TENSORRT_MODULES
 from ancestral.tensorrt_module import is_there
+from ancestral.threads import check_threads
 
 BackendName = Literal["torch", "onnxruntime", "triton", "tensorrt"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -21,8 +21,6 @@ INSTALL: Mapping[str, str] = {
     "triton": "pip install 'ancestral[gpu]'",
     "tensorrt": INSTALL_TENSORRT,
 }
-THREADS = 2**16
-"""Most threads of a runtime: more is a mistake."""
 _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tensorrt": (TENSORRT_MODULES, ("torch",)),
 }
@@ -73,7 +71,7 @@ def open_backend(
             takes.
         BackendUnavailable: it cannot run here; the message says what to install.
     """
-    threads = None if threads is None else count("threads", threads, 1, THREADS)
+    threads = None if threads is None else check_threads(threads)
     batch_invariant = flag("batch_invariant", batch_invariant)
     _check_words(name, device, dtype)
     if model is not None and name in {"onnxruntime", "tensorrt"}:

@@ -108,6 +108,8 @@ def integers(name: str, values: object, *, masked: int | None = None) -> Integer
             return np.zeros(0, np.int64)
         if array.dtype.kind == "f":
             check_finite(name, array)
+            advice = ": cast them, .astype(int)" if (array == np.round(array)).all() else ""
+            raise InvalidInput(f"{name}: expected integers, got {array.dtype}{advice}")
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
     with readable(name):
         if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:

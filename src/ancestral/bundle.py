@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -69,6 +70,8 @@ class Bundle:
         path = _absolute(path)
         manifest = _read_manifest(path)
         problems = _path_problems(manifest)
+        if not problems:
+            _check_links(path, manifest)
         seen: dict[str, Fingerprint] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
@@ -305,6 +308,25 @@ def _file_problems(
     return problems
 
 
+def _check_links(path: Path, manifest: Manifest) -> None:
+    """Refuse a bundle all of whose files are links out of it, as in the cache of a hub.
+
+    Raises:
+        BundleError: with the way to a bundle of files.
+    """
+    if manifest.files and all(_leaves(path, name) for name in manifest.files):
+        raise BundleError(
+            f"{path}: each file is a link that leaves the bundle, as in the cache of a Hugging "
+            f"Face hub: copy the files, `cp -rL {shlex.quote(str(path))} FOLDER`, or download them "
+            f"with snapshot_download(..., local_dir=FOLDER), and give FOLDER"
+        )
+
+
+def _leaves(path: Path, name: str) -> bool:
+    """Whether a file of a bundle is a link, or behind one, that leaves the bundle."""
+    return not Path(os.path.realpath(path / name)).is_relative_to(os.path.realpath(path))
+
+
 def _problems_of(
     path: Path, name: str, manifest: Manifest, hashes: HashMemory, rehash: bool
 ) -> list[str]:
@@ -316,7 +338,7 @@ def _problems_of(
     file, entry = path / name, manifest.files[name]
     if not file.is_file():
         return [f"{name}: missing"]
-    if not file.resolve().is_relative_to(path.resolve()):
+    if _leaves(path, name):
         return [f"{name}: a link that leaves the bundle"]
     size = file.stat().st_size
     if size != entry.size:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import integers
+from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
 from ancestral.philox import uniforms
 
@@ -46,8 +47,8 @@ def permutation(ordering: Ordering, event_shape: tuple[int, ...]) -> NDArray[np.
         case "column" if not seed and len(event_shape) > 1:
             axes = (1, 0, *range(2, len(event_shape)))
             return np.ascontiguousarray(sites.reshape(event_shape).transpose(axes)).reshape(-1)
-        case "random" if seed.isdigit():
-            drawn = uniforms(int(seed), np.zeros(1, np.int64), sites)[0]
+        case "random" if (number := decimal(seed)) is not None:
+            drawn = uniforms(number, np.zeros(1, np.int64), sites)[0]
             return np.argsort(drawn, kind="stable").astype(np.int64)
     raise InvalidInput(
         f"ordering: expected raster, column (for images), random:SEED or a permutation of the "

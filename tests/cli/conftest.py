@@ -2,15 +2,18 @@
 
 import io
 import re
+import signal
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ancestral.cli.main import run
+from ancestral.engine import loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,22 @@ def refused(result: Result, *words: str) -> None:
     assert result.out == ""
     for word in words:
         assert word in result.err, result.err
+
+
+def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of that call of the loop, counted from 1."""
+    real, calls = loop.begin, 0
+    # Python's own handler, which is not there where the tests run in a shell's background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def begin(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("ancestral.engine.loop.begin", begin)
 
 
 def saved(folder: Path, **arrays: np.ndarray) -> Path:

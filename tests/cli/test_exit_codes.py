@@ -1,20 +1,17 @@
 """Exit codes 0, 1, 3 and 130; those of bad input stand in test_bad_input.py."""
 
 import json
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from ancestral.bundle import Bundle
-from ancestral.engine import loop
 from ancestral.hashes import HashMemory
 from tests.tamper import copied, sign
 
-from .conftest import Cli
+from .conftest import Cli, interrupt_at
 
 
 def with_other_answers(bundle: Path, folder: Path) -> Path:
@@ -78,22 +75,6 @@ def test_internal_error_shows_its_traceback(
     assert "Traceback" in result.err
     assert "boom" in result.err
     assert "internal error" in result.err
-
-
-def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of that call of the loop, counted from 1."""
-    real, calls = loop.begin, 0
-    # Python's own handler, which is not there where the tests run in a shell's background.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def begin(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            signal.raise_signal(signal.SIGINT)
-        return real(*arguments, **options)
-
-    monkeypatch.setattr("ancestral.engine.loop.begin", begin)
 
 
 def test_interrupt_keeps_what_is_finished(

@@ -10,6 +10,7 @@ import typer
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
 from ancestral.cli.output import check_target, json_text, say, show, table
+from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def bench(  # noqa: PLR0913 - the options of a command
     if rounds < 1:
         raise InvalidInput(f"--rounds: expected an integer >= 1, got {rounds}")
     if out is not None:
-        check_target(out, (".jsonl",))
+        check_target(out, (".jsonl",), keep=(bundle,))
     names = tuple(dict.fromkeys(backend or backends_for(bundle, device)))
     rows = measure(bundle, names, batches, device=device, threads=threads, rounds=rounds)
     passed = all(row.passed for row in rows)
@@ -151,7 +152,7 @@ def batch_sizes(text: str) -> tuple[int, ...]:
     Raises:
         InvalidInput: something else.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
-        raise InvalidInput(f"--batch: expected whole numbers >= 1 like 1,16,64, got {text!r}")
-    return tuple(int(part) for part in parts)
+    sizes = tuple(decimal(part) or 0 for part in text.split(","))
+    if not all(1 <= size < 2**31 for size in sizes):
+        raise InvalidInput(f"--batch: expected whole numbers >= 1 like 1,16,64, got {quoted(text)}")
+    return sizes

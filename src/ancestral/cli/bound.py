@@ -78,7 +78,7 @@ def bound(  # noqa: PLR0913 - the options of a command
     from ancestral.engine import LatentEngine
 
     if out is not None:
-        check_target(out, (".npz",))
+        check_target(out, (".npz",), keep=(bundle, file))
     binarising = Binarising(binarise, levels)
     arrays = read_arrays(file)
     x = pick(file, arrays, ("x",))
@@ -106,12 +106,13 @@ def _labels(
 ) -> "int | NDArray[Any] | None":
     """Those that were asked for."""
     from ancestral.arrays import shown
+    from ancestral.cli.labels import in_file
 
     if not labelled:
         return label
     if label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
-    labels = arrays.get("y", arrays.get("labels"))
+    labels = in_file(arrays)
     if labels is None:
         raise InvalidInput(
             f"--labelled: expected y or labels in {file}, got {shown(sorted(arrays))}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ancestral.cli.output import say
+from ancestral.decimals import decimal, quoted
 from ancestral.errors import CheckpointError, InvalidInput
 
 if TYPE_CHECKING:
@@ -94,9 +95,10 @@ def _start(written: str | None) -> int | Literal["auto"] | None:
         return "auto"
     if written.lower() == "none":
         return None
-    if not written.isdecimal():
-        raise InvalidInput(f"--start: expected a token id, or none, got {written!r}")
-    return int(written)
+    number = decimal(written)
+    if number is None:
+        raise InvalidInput(f"--start: expected a token id, or none, got {quoted(written)}")
+    return number
 
 
 def _told(loaded: "Loaded") -> tuple[str, ...]:
@@ -164,10 +166,10 @@ def _from_diffusers(folder: Path, asked: Asked) -> "Model":
             f"--size: expected the side of the images in pixels, or HEIGHTxWIDTH, for {folder} is "
             f"of diffusers and takes images of any size: --size 64, say"
         )
-    sides = [part.strip() for part in size.lower().split("x")]
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise InvalidInput(f"--size: expected a side like 64, or 48x64, got {size!r}")
-    height, width = int(sides[0]), int(sides[-1])
+    sides = [decimal(part) for part in size.lower().split("x")]
+    height, width = sides[0], sides[-1]
+    if len(sides) > 2 or height is None or width is None:
+        raise InvalidInput(f"--size: expected a side like 64, or 48x64, got {quoted(size)}")
     scale = 1.0 if asked.pixel_scale is None else asked.pixel_scale
     return load_diffusers(folder, (height, width), scale, asked.ignore_field or ())
 

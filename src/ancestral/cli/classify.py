@@ -44,14 +44,15 @@ def classify(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.events import Binarising, model_events
+    from ancestral.cli.labels import in_file
     from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
 
     if out is not None:
-        check_target(out, (".npz",))
+        check_target(out, (".npz",), keep=(bundle, file))
     binarising = Binarising(binarise, levels)
     arrays = read_arrays(file)
-    truth = arrays.get("y", arrays.get("labels"))
+    truth = in_file(arrays)
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)
     x = model_events(file, pick(file, arrays, ("x",)), engine.data, binarising)
     result = engine.classify(x)

@@ -8,6 +8,7 @@ import typer
 
 from ancestral.cli.options import BundlePath, Json
 from ancestral.cli.output import json_text, say, show, table
+from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -148,10 +149,10 @@ def triple(option: str, text: str) -> tuple[int, int, int]:
     """
     from ancestral.export.profiles import check_range
 
-    numbers = [part.strip() for part in text.split(",")]
-    if len(numbers) not in (1, 3) or not all(number.isdecimal() for number in numbers):
-        raise InvalidInput(f"{option}: expected LEAST,BEST,MOST, 1,16,64 say, got {text!r}")
-    least, best, most = (int(number) for number in (numbers * 3 if len(numbers) == 1 else numbers))
+    numbers = [number for part in text.split(",") if (number := decimal(part)) is not None]
+    if len(numbers) not in (1, 3) or len(numbers) != len(text.split(",")):
+        raise InvalidInput(f"{option}: expected LEAST,BEST,MOST, 1,16,64 say, got {quoted(text)}")
+    least, best, most = numbers * 3 if len(numbers) == 1 else numbers
     check_range(option, (least, best, most))
     return least, best, most
 
@@ -163,10 +164,10 @@ def span(option: str, text: str) -> tuple[int, int]:
         InvalidInput: it is none.
     """
     first, dots, last = text.partition("..")
-    ends = (first, last if dots else first)
-    if not all(end.strip().isdecimal() for end in ends):
-        raise InvalidInput(f"{option}: expected FIRST..LAST, 1..512 say, got {text!r}")
-    return int(ends[0]), int(ends[1])
+    start, end = decimal(first), decimal(last if dots else first)
+    if start is None or end is None:
+        raise InvalidInput(f"{option}: expected FIRST..LAST, 1..512 say, got {quoted(text)}")
+    return start, end
 
 
 def memory_bytes(gib: float) -> int:

@@ -29,7 +29,7 @@ def decode(
     from ancestral.cli.means_file import check_means_target, write_means
     from ancestral.engine import LatentEngine
 
-    check_means_target(out)
+    check_means_target(out, keep=(bundle, file))
     z = pick(file, read_arrays(file), ("z", "mean", "codes"))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)

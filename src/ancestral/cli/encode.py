@@ -44,7 +44,7 @@ def encode(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.events import Binarising, model_events
     from ancestral.engine import LatentEngine
 
-    check_target(out, (".npz",))
+    check_target(out, (".npz",), keep=(bundle, file))
     binarising = Binarising(binarise, levels)
     x = pick(file, read_arrays(file), ("x",))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)

@@ -10,9 +10,10 @@ import typer
 from ancestral.cli.checkpoint_folder import Asked, model_of
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
-from ancestral.cli.output import say, show
+from ancestral.cli.output import check_place, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
 from ancestral.cli.verify import parity_reports, report_failures
+from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.signature import FloatDtype
@@ -105,13 +106,16 @@ def export(  # noqa: PLR0913 - the options of a command
     """
     require("export", ("torch", "onnx", "onnxscript"), "export")
     from ancestral.bundle import MANIFEST
-    from ancestral.engine.backends import THREADS
     from ancestral.export.bundle import export_bundle
     from ancestral.export.recast import recast
-    from ancestral.scalars import whole
+    from ancestral.threads import check_threads
 
     # An export takes minutes: what is wrong with its options is said before it.
-    threads = 1 if threads is None else whole("threads", threads, 1, THREADS)
+    threads = 1 if threads is None else check_threads(threads)
+
+    check_place(out)
+    if out.exists() and out.resolve() == checkpoint.resolve():
+        raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
 
     def progress(line: str) -> None:
         say(f"exporting: {line}")
@@ -128,8 +132,10 @@ def export(  # noqa: PLR0913 - the options of a command
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
+    names = backends_for(out)
+    say(f"verifying on {' and '.join(names)}: the known answers are replayed")
     # Steps of a few small rows gain little by more threads, which wait for each other busily.
-    reports = parity_reports(out, backends_for(out), threads=threads)
+    reports = parity_reports(out, names, threads=threads)
     show(parity_table(reports), *prior_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")

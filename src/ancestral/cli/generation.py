@@ -11,6 +11,7 @@ import typer
 from ancestral.cli.interrupted import finished
 from ancestral.cli.output import check_target, say
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
+from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -136,12 +137,13 @@ def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
         )
     found = [] if tokenizer is None else encode_texts(tokenizer, texts, "prompt")
     for text in prompts.ids:
-        if not all(part.isdecimal() and part.isascii() for part in text.split()):
+        numbers = [number for part in text.split() if (number := decimal(part)) is not None]
+        if len(numbers) != len(text.split()):
             raise InvalidInput(
                 f"--prompt-ids: expected whole numbers with blanks between them, '1 2 3' say, got "
-                f"{text!r}"
+                f"{quoted(text)}"
             )
-        found.append([int(part) for part in text.split()])
+        found.append(numbers)
     if not found:
         raise InvalidInput(f"--prompts: expected a prompt a line, got none in {prompts.file}")
     return found
@@ -153,8 +155,9 @@ def _stops(stops: Sequence[str], tokenizer: "Tokenizer | None") -> tuple[int, ..
 
 
 def _stop(text: str, tokenizer: "Tokenizer | None") -> int:
-    if text.isdecimal() and text.isascii():
-        return int(text)
+    number = decimal(text)
+    if number is not None:
+        return number
     if tokenizer is None:
         raise InvalidInput(f"--stop: the bundle has no tokenizer: expected an id, got {text!r}")
     lost, ids = tokenizer.coverage(text), tokenizer.encode(text)

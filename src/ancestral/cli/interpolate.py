@@ -53,12 +53,12 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays
     from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.means_file import check_means_target, is_picture, write_means
+    from ancestral.cli.means_file import check_means_target, is_picture, of_all, write_means
     from ancestral.engine import LatentEngine, inputs
 
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
-    check_means_target(out)
+    check_means_target(out, keep=(bundle, file))
     binarising = Binarising(binarise, levels)
     x = pick(file, read_arrays(file), ("x",))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
@@ -74,4 +74,5 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     write_means(out, {"x_mean": mean}, mean.reshape(-1, *engine.data.event_shape), steps, engine)
     alone = f"; event {count - 1} has no partner" if count % 2 else ""
     where = f"{engine.backend.name} on {engine.backend.device}"
-    say(f"{pairs} pairs, {steps} points each, {path}{alone}, {where} -> {out}")
+    drawn = of_all(pairs, count // 2, "pairs")
+    say(f"{drawn}, {steps} points each, {path}{alone}, {where} -> {out}")

@@ -6,6 +6,7 @@ import typer
 
 from ancestral.cli.options import Backend, BundlePath, Device, MeansFile, Threads
 from ancestral.cli.output import say
+from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
 
@@ -33,7 +34,7 @@ def latent_grid(
     from ancestral.engine import LatentEngine
 
     chosen = None if dimensions is None else pair(dimensions)
-    check_means_target(out)
+    check_means_target(out, keep=(bundle,))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
     if chosen is None and engine.latent.posterior != "codes":
@@ -54,7 +55,8 @@ def pair(text: str) -> tuple[int, int]:
     Raises:
         InvalidInput: something else.
     """
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise InvalidInput(f"--dimensions: expected two whole numbers like 0,3, got {text!r}")
-    return int(parts[0]), int(parts[1])
+    first, _, second = text.partition(",")
+    down, right = decimal(first), decimal(second)
+    if down is None or right is None:
+        raise InvalidInput(f"--dimensions: expected two whole numbers like 0,3, got {quoted(text)}")
+    return down, right

@@ -90,18 +90,18 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.events import Binarising, model_events
+    from ancestral.cli.labels import check_labelled, in_file
     from ancestral.cli.text_log_prob import Source, text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
     if out is not None:
-        check_target(out, (".npz",))
+        check_target(out, (".npz",), keep=(bundle, file, text, ids))
     source = Source(text, ids, stride)
     source.check(file)
     binarising = Binarising(binarise, levels)
     if binarise and file is None:
         raise InvalidInput("--binarise: expected FILE with events: text and ids have no grey")
     arrays = {} if file is None else read_arrays(file)
-    labels: Any = arrays.get("y", arrays.get("labels")) if label is None else label
     engine = Engine.load(
         bundle,
         backend=backend,
@@ -118,7 +118,11 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     if file is None:
         text_log_prob(engine, source, label, out)
         return
+    labels: Any = label
+    if label is None and engine.data.num_classes is not None:
+        labels = in_file(arrays)
     x = model_events(file, pick(file, arrays, ("x",)), engine.data, binarising)
+    check_labelled(file, labels, engine)
     nats = engine.log_prob(x, labels)
     if out is None:
         for value in nats:

@@ -1,6 +1,8 @@
 """`ancestral`: the commands, and the one place that turns errors into exit codes."""
 
+import contextlib
 import errno
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,17 +22,19 @@ from ancestral.cli.encode import encode
 from ancestral.cli.export import export
 from ancestral.cli.info import info
 from ancestral.cli.interpolate import interpolate
+from ancestral.cli.interrupts import Interrupts
 from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import say
 from ancestral.cli.plans import plans
 from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
+from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams
 from ancestral.cli.train import train
 from ancestral.cli.verify import verify
 from ancestral.errors import AncestralError, ParityError
 
-DONE, CHECK_FAILED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, CHECK_FAILED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 
 _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Make a bundle": {
@@ -61,24 +65,50 @@ _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the command line of this process, and end it."""
+    interrupts = Interrupts()
+    try:
+        interrupts.install()
+        open_streams()
+        code = run(sys.argv[1:], interrupts)
+        error = flush_streams()
+    except KeyboardInterrupt:
+        code, error = INTERRUPTED, None
+    # What is left to do is nothing that a user waits for: Ctrl-C ends it without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if error is not None and code == DONE:
+        code = _of_os_error(error)
+        flush_streams()
+    sys.exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], interrupts: Interrupts | None = None) -> int:
     """Run one command line.
 
+    Args:
+        arguments: what follows the name of the program.
+        interrupts: of the process; None where its caller handles Ctrl-C.
+
     Returns:
-        0 done, 1 a check failed, 2 bad input, 3 an internal error, 130 interrupted.
+        0 done, 1 a check failed, 2 bad input, 3 an internal error, 130 interrupted, 141 where
+        nobody reads the output any more, as of a program that is ended by SIGPIPE.
     """
-    return guarded(lambda: application()(args=list(arguments), prog_name="ancestral"))
+    return guarded(lambda: application()(args=list(arguments), prog_name="ancestral"), interrupts)
 
 
-def guarded(action: Callable[[], object]) -> int:
-    """Do something, tell on standard error what stopped it, and return the exit code of that."""
+def guarded(action: Callable[[], object], interrupts: Interrupts | None = None) -> int:
+    """Do something, say on standard error what stopped it, and return the exit code of that."""
     try:
-        action()
+        try:
+            action()
+        except Exception as error:
+            if interrupts is not None and interrupts.seen:
+                raise KeyboardInterrupt from error
+            raise
     except SystemExit as end:
+        # Typer exits with 1 where a pipe is broken.
+        if is_broken_pipe(end.__context__):
+            return BROKEN_PIPE
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -87,9 +117,10 @@ def guarded(action: Callable[[], object]) -> int:
     except AncestralError as error:
         return _refuse(str(error), BAD_INPUT)
     except OSError as error:
-        return _refuse(_in_words(error), BAD_INPUT)
+        return _of_os_error(error)
     except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours, shown whole
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         return _refuse(
             f"internal error ({type(error).__name__}): this is a fault of ancestral; please report "
             f"it with the lines above and those of `ancestral doctor`",
@@ -107,7 +138,7 @@ def application() -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="Exit codes: 0 done, 1 a check failed, 2 bad input, 3 internal error, "
-        "130 interrupted.",
+        "130 interrupted, 141 output that nobody reads.",
     )
     app.callback()(_ancestral)
     for group, commands in _COMMANDS.items():
@@ -141,8 +172,14 @@ def _ancestral(
 
 
 def _refuse(sentence: str, code: int) -> int:
-    say(f"ancestral: {sentence}")
+    # Where standard error cannot be written to, the exit code says it.
+    with contextlib.suppress(OSError):
+        say(f"ancestral: {sentence}")
     return code
+
+
+def _of_os_error(error: OSError) -> int:
+    return BROKEN_PIPE if is_broken_pipe(error) else _refuse(_in_words(error), BAD_INPUT)
 
 
 def _in_words(error: OSError) -> str:

@@ -1,6 +1,6 @@
 """The files that means E[x | z] are written to: pictures that keep their greys, arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def check_means_target(out: Path, engine: "LatentEngine | None" = None) -> None:
+def check_means_target(
+    out: Path, engine: "LatentEngine | None" = None, keep: Iterable[Path] = ()
+) -> None:
     """Refuse, before the work that it is for, a file that could not be written or does not suit.
 
     Raises:
         InvalidInput: an unknown suffix, a place that cannot be written to, a picture of no images.
     """
-    check_target(out, (".png", ".npz"))
+    check_target(out, (".png", ".npz"), keep=keep)
     if engine is not None and is_picture(out) and not is_image(engine.data.event_shape):
         raise InvalidInput(
             f"--out: events {engine.data.event_shape} are no images: expected .npz, got {out}"
@@ -36,6 +38,17 @@ def check_means_target(out: Path, engine: "LatentEngine | None" = None) -> None:
 def is_picture(out: Path) -> bool:
     """Whether a file of that name is a picture, else arrays."""
     return out.suffix.lower() == ".png"
+
+
+def of_all(drawn: int, there: int, what: str) -> str:
+    """How many are in a picture, and the way to more: "16 of 20 events (-n 20 draws all)".
+
+    >>> of_all(16, 20, "events"), of_all(20, 20, "events")
+    ('16 of 20 events (-n 20 draws all)', '20 events')
+    """
+    return (
+        f"{drawn} {what}" if drawn == there else f"{drawn} of {there} {what} (-n {there} draws all)"
+    )
 
 
 def write_means(

@@ -36,7 +36,7 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="CPU threads of the runtime. Default: its own choice.",
+        help="CPU threads of the runtime, at most 4 times the cores. Default: its own choice.",
         show_default=False,
         rich_help_panel=WHERE,
     ),

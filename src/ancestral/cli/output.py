@@ -24,8 +24,20 @@ def say(line: str) -> None:
 
 
 def json_text(document: object) -> str:
-    """JSON of plain values; infinities and NaN, which JSON has not, become null."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False)
+    """JSON of plain values; infinities and NaN, which JSON has not, become null.
+
+    Bytes of a path that are not UTF-8 become escapes, as on standard error.
+    """
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
+
+
+def printable(text: str) -> str:
+    r"""A text without lone surrogates, which are no characters: they become escapes.
+
+    >>> printable("a" + chr(0xDCFF))
+    'a\\\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
@@ -54,11 +66,23 @@ def show(*tables: "Table") -> None:
         console.print(each)
 
 
-def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> None:
-    """Refuse a file that could not be written, before the work that it is for.
+def check_target(
+    out: Path,
+    suffixes: Sequence[str],
+    option: str = "--out",
+    keep: Iterable[Path | None] = (),
+) -> None:
+    """Refuse a file that could not or must not be written, before the work that it is for.
+
+    Args:
+        out: the file.
+        suffixes: those that suit.
+        option: that names it.
+        keep: files that the command reads, and folders of bundles; None stands for none.
 
     Raises:
-        InvalidInput: another suffix, a folder of that name, or no right to write there.
+        InvalidInput: another suffix, a folder of that name, no right to write there, or a file that
+            is read, or that would be in a folder that is read.
     """
     if out.suffix.lower() not in suffixes:
         raise InvalidInput(
@@ -68,18 +92,44 @@ def check_target(out: Path, suffixes: Sequence[str], option: str = "--out") -> N
         raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
     if out.exists() and not out.is_file():
         raise InvalidInput(f"{option}: expected the name of a file, got a pipe or a device: {out}")
+    _check_kept(out, option, keep)
+    check_place(out, option)
+
+
+def check_place(out: Path, option: str = "--out") -> None:
+    """Refuse a path where nothing can be made, before the work that it is for.
+
+    Raises:
+        InvalidInput: a file is where a folder would be, or there is no right to write there.
+    """
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
 
 
-def _finite(value: Any) -> Any:
+def _check_kept(out: Path, option: str, keep: Iterable[Path | None]) -> None:
+    target = os.path.realpath(out)
+    for each in keep:
+        if each is None:
+            continue
+        read = os.path.realpath(each)
+        if target == read:
+            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
+        if os.path.isdir(read) and Path(target).is_relative_to(read):
+            raise InvalidInput(
+                f"{option}: {out} is inside {each}, which is read: give another place"
+            )
+
+
+def _plain(value: Any) -> Any:
     match value:
+        case str():
+            return printable(value)
         case float():
             return value if math.isfinite(value) else None
         case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
+            return {_plain(key): _plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_finite(item) for item in value]
+            return [_plain(item) for item in value]
         case _:
             return value

@@ -37,18 +37,19 @@ def reconstruct(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays
     from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.means_file import check_means_target, is_picture, write_means
+    from ancestral.cli.means_file import check_means_target, is_picture, of_all, write_means
     from ancestral.engine import LatentEngine
 
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
-    check_means_target(out)
+    check_means_target(out, keep=(bundle, file))
     binarising = Binarising(binarise, levels)
     x = pick(file, read_arrays(file), ("x",))
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_means_target(out, engine)
-    x = model_events(file, x, engine.data, binarising, n if is_picture(out) else None)
-    mean = engine.reconstruct(x)
-    events = x.reshape(mean.shape)
+    asked = model_events(file, x, engine.data, binarising, n if is_picture(out) else None)
+    mean = engine.reconstruct(asked)
+    events = asked.reshape(mean.shape)
     write_means(out, {"x": events, "x_mean": mean}, mean, len(mean), engine, events)
-    say(f"{len(mean)} events, {engine.backend.name} on {engine.backend.device} -> {out}")
+    drawn = of_all(len(mean), len(x), "events")
+    say(f"{drawn}, {engine.backend.name} on {engine.backend.device} -> {out}")

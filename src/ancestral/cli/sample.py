@@ -1,7 +1,7 @@
 """`ancestral sample`: samples of a bundle, with their log-probabilities."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,13 +13,7 @@ from ancestral.cli.options import (
     Dtype,
     Threads,
 )
-from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ancestral.engine import AutoregressiveEngine, Samples
 
 _FILTERS = "Filters, in this order"
 _PROMPTS = "Text that goes on from prompts"
@@ -39,8 +33,8 @@ def sample(  # noqa: PLR0913 - the options of a command
     label: Annotated[
         int | None,
         typer.Option(
-            help="Label of all samples. Without it, on a conditional model, sample i has label "
-            "i mod C: the C labels take turns.",
+            help="Label of all samples. Without it, on a conditional model, those of the file of "
+            "--observed count, or sample i has label i mod C: the C labels take turns.",
             show_default=False,
         ),
     ] = None,
@@ -61,16 +55,20 @@ def sample(  # noqa: PLR0913 - the options of a command
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=".npy or .npz (observed) with values to force, one event or n of them; -1 is "
-            "free. What is drawn is conditioned on what precedes it, or see --particles.",
+            help=".npy or .npz (observed, perhaps labels y) with values to force; -1 is free. One "
+            "event is for all samples; of several each has one sample. What is drawn is "
+            "conditioned on what precedes it, or see --particles.",
         ),
     ] = None,
     particles: Annotated[
         int | None,
         typer.Option(
-            help="Condition on all that is observed of one event, also on what comes later: so "
-            "many completions by sequential Monte Carlo, and an estimate of log p(observed). "
-            "An .npz holds them with log_weight; elsewhere they are drawn by weight.",
+            help="Condition on all that is observed of an event, also on what comes later: so "
+            "many completions of each event by sequential Monte Carlo, and an estimate of "
+            "log p(observed). An .npz has x, log_weight and more, [events, particles, ...] where "
+            "the file has an axis of events; elsewhere they are drawn by weight, a picture with a "
+            "row for each event. Event i has the noise of the indices from first-index + "
+            "i * particles.",
             show_default=False,
         ),
     ] = None,
@@ -171,16 +169,13 @@ def sample(  # noqa: PLR0913 - the options of a command
     Ctrl-C ends early: finished batches of an autoregressive model are written, and the exit code is
     130.
     """
-    from ancestral.cli.completion import check_options, draw_completions, say_completions
+    from ancestral.cli.autoregressive_samples import sample_events
+    from ancestral.cli.completion import check_options, sample_completions
     from ancestral.cli.generation import Draw, Prompts, check_out, sample_prompts
-    from ancestral.cli.interrupted import finished
-    from ancestral.cli.labels import in_turn
     from ancestral.cli.latent_samples import Request, sample_latent
-    from ancestral.cli.progress import progress_bar
-    from ancestral.cli.samples_file import check_format, write_completions, write_samples
+    from ancestral.cli.observed_file import read_observed
+    from ancestral.cli.samples_file import check_format
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
-    from ancestral.engine.arguments import check_size
-    from ancestral.engine.autoregressive import join
     from ancestral.engine.inputs import count
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
@@ -188,8 +183,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     if asked.given:
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
         check_out(out)
-    check_format(out)
-    forced = None if observed is None or particles is not None else _observed(observed)
+    check_format(out, keep=(bundle, observed, prompts))
     engine = Engine.load(
         bundle,
         backend=backend,
@@ -216,30 +210,12 @@ def sample(  # noqa: PLR0913 - the options of a command
     if particles is not None:
         check_options(observed, n, sampling, batch)
     if particles is not None and observed is not None:
-        completion = draw_completions(engine, observed, particles, label, seed, first_index)
-        write_completions(out, completion, seed, first_index, label, engine.data)
-        told = "" if label is None else f"label {label}, "
-        say_completions(completion, engine, f"{told}seed {seed}", out)
+        sample_completions(engine, observed, particles, label, (seed, first_index), out)
         return
-    n = _MANY if n is None else count("n", n, 1)
-    check_size("n", n, 8 * engine.data.length)
-    labels, said = in_turn(label, n, first_index, engine.data)
-    with progress_bar("sampling") as progress:
-        parts, interrupted = finished(
-            engine.sample_batches(
-                n, labels, seed, first_index, sampling, forced, progress=progress, batch=batch
-            )
-        )
-    if not parts:
-        say("interrupted: no batch was finished, nothing is written; a smaller --batch ends sooner")
-        raise typer.Exit(130)
-    samples = join(parts)
-    cycled = label is None and labels is not None
-    write_samples(out, samples, seed, engine.data, engine.data.num_classes if cycled else None)
-    say(_summary(samples, engine, f"{said}seed {seed}", out))
-    if interrupted:
-        say(f"interrupted: {len(samples)} of {n} samples were finished and written")
-        raise typer.Exit(130)
+    forced = None if observed is None else read_observed(observed, label, engine)
+    asked_n = None if n is None else count("n", n, 1)
+    wanted = (asked_n or _MANY) if forced is None else forced.samples(asked_n, _MANY)
+    sample_events(engine, forced, Draw(wanted, label, seed, first_index, sampling, batch, out))
 
 
 def _refuse(kind: str, **options: object) -> None:
@@ -251,23 +227,3 @@ def _refuse(kind: str, **options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         raise InvalidInput(f"{' and '.join(given)}: no option for {kind}: leave it out")
-
-
-def _observed(path: Path) -> "NDArray[Any]":
-    from ancestral.cli.arrays import pick, read_arrays
-
-    return pick(path, read_arrays(path), ("observed", "x"))
-
-
-def _summary(samples: "Samples", engine: "AutoregressiveEngine", how: str, out: str) -> str:
-    from ancestral.units import bits_per_dim
-
-    last = samples.first_index + len(samples) - 1
-    nats = float(samples.log_prob.mean())
-    bits = float(bits_per_dim(nats, engine.data.event_shape))
-    tail = "" if out == "-" else f" -> {out}"
-    return (
-        f"{len(samples)} samples, {how}, indices {samples.first_index} .. {last}, "
-        f"{engine.backend.name} on {engine.backend.device}: "
-        f"mean log p {nats:.2f} nats, {bits:.3f} bits/dim{tail}"
-    )

@@ -1,7 +1,7 @@
 """The files that samples are written to: pictures, arrays, text."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ancestral.pictures import grid, is_image, png, to_levels
 
 if TYPE_CHECKING:
     from ancestral.dataspec import DataSpec
-    from ancestral.engine import Completion, Samples
+    from ancestral.engine import Samples
 
 Array = NDArray[Any]
 STANDARD_OUTPUT = "-"
@@ -44,7 +44,9 @@ class Shown:
     columns: int | None = None
 
 
-def check_format(out: str, data: "DataSpec | None" = None) -> None:
+def check_format(
+    out: str, data: "DataSpec | None" = None, keep: Iterable[Path | None] = ()
+) -> None:
     """Refuse, before anything is drawn, a file that could not be written or does not suit the data.
 
     Raises:
@@ -52,7 +54,7 @@ def check_format(out: str, data: "DataSpec | None" = None) -> None:
     """
     if out == STANDARD_OUTPUT:
         return
-    check_target(Path(out), _SUFFIXES)
+    check_target(Path(out), _SUFFIXES, keep=keep)
     if data is not None and Path(out).suffix.lower() == ".png" and not is_image(data.event_shape):
         raise InvalidInput(
             f"--out: events {data.event_shape} are no images: expected .npz or .txt, got {out}"
@@ -84,47 +86,7 @@ def write_samples(
     if samples.labels is not None:
         arrays["labels"] = samples.labels
     indices = samples.first_index + np.arange(len(samples))
-    write_events(out, arrays, _shown(samples.x, samples.log_prob, indices, columns), data)
-
-
-def write_completions(
-    out: str,
-    completion: "Completion",
-    seed: int,
-    first_index: int,
-    label: int | None,
-    data: "DataSpec",
-) -> None:
-    """Write completions: to an .npz with their weights, elsewhere drawn by weight.
-
-    Args:
-        out: as in `write_samples`.
-        completion: what was drawn.
-        seed: that it was drawn with.
-        first_index: sample index of the first particle.
-        label: of all; None without.
-        data: their space.
-
-    Raises:
-        OSError: it could not be written; an old file of that name is whole.
-    """
-    arrays: dict[str, Array] = {
-        "x": completion.x,
-        "log_prob": completion.log_prob,
-        "log_weight": completion.log_weight,
-        "chosen": completion.chosen,
-        "log_prob_observed": np.asarray(completion.log_prob_observed),
-        "ess": np.asarray(completion.ess),
-        "resampled": np.asarray(completion.resampled),
-        "exact": np.asarray(completion.exact),
-        "seed": np.asarray(seed, np.uint64),
-        "first_index": np.asarray(first_index, np.int64),
-    }
-    if label is not None:
-        arrays["labels"] = np.full(len(completion), label, np.int64)
-    rows = completion.chosen
-    shown = _shown(completion.x[rows], completion.log_prob[rows], first_index + rows)
-    write_events(out, arrays, shown, data)
+    write_events(out, arrays, shown_samples(samples.x, samples.log_prob, indices, columns), data)
 
 
 def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "DataSpec") -> None:
@@ -160,7 +122,7 @@ def _tiles(shown: Shown, data: "DataSpec") -> Array:
     return to_levels(shown.x, data.levels, intervals=shown.intervals)
 
 
-def _shown(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
+def shown_samples(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
     """Events whose log p is known, in nats [n], with their sample indices [n]."""
     heads = [
         f"sample {i}: log p {nats:.2f} nats" for i, nats in zip(indices, log_prob, strict=True)

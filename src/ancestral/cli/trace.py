@@ -48,7 +48,7 @@ def traces(path: Path, wanted: Wanted) -> list[Traced]:
         BackendUnavailable: a package is missing.
     """
     require("verify --trace", ("torch", "onnx", "onnxscript"), "export")
-    _check(wanted)
+    _check(path, wanted)
     from ancestral.bundle import Bundle
     from ancestral.export.trace.bundle import Tracer
     from ancestral.export.trace.run import load_run
@@ -65,12 +65,14 @@ def traces(path: Path, wanted: Wanted) -> list[Traced]:
     return [_one(tracer, backend, names, against, wanted) for backend in _backends(wanted)]
 
 
-def _check(wanted: Wanted) -> None:
+def _check(bundle: Path, wanted: Wanted) -> None:
     """Options that do not go together.
 
     Raises:
         InvalidInput: which, and what to do.
     """
+    from ancestral.threads import check_threads
+
     if len(wanted.against) > 2:
         raise InvalidInput(f"--against: expected one or two files, got {len(wanted.against)}")
     if len(wanted.against) == 2 and (wanted.backends or wanted.save):
@@ -79,11 +81,12 @@ def _check(wanted: Wanted) -> None:
             "and --save, or give one file"
         )
     if wanted.save is not None:
-        check_target(wanted.save, (".safetensors",), option="--save")
+        keep = (bundle, *wanted.against)
+        check_target(wanted.save, (".safetensors",), option="--save", keep=keep)
         if len(wanted.backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(wanted.backends)}")
-    if wanted.threads is not None and wanted.threads < 1:
-        raise InvalidInput(f"--threads: expected 1 or more, got {wanted.threads}")
+    if wanted.threads is not None:
+        check_threads(wanted.threads)
     if "torch" in wanted.backends and not (wanted.save or wanted.against):
         raise InvalidInput(
             "--backend torch is what others are compared with: give --save FILE, or --against FILE"

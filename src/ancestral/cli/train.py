@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ancestral.cli.installed import require
-from ancestral.cli.output import say, show
+from ancestral.cli.output import check_place, say, show
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def train(  # noqa: PLR0913 - the options of a command
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(help="Instead of the recipe's; of a prior's too.", show_default=False),
+        typer.Option(
+            help="Instead of the recipe's; of a prior's too.", max=2**31 - 1, show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order of the data and dropout.")] = 0,
     resume: Annotated[
@@ -96,6 +98,7 @@ def train(  # noqa: PLR0913 - the options of a command
 
     from ancestral.cli.source import load_source
     from ancestral.cli.stages import Run, train_stages
+    from ancestral.threads import check_threads
 
     chosen = _recipe(recipe, model, steps)
     if binarise:
@@ -105,9 +108,7 @@ def train(  # noqa: PLR0913 - the options of a command
     _check_ordering(chosen, ordering)
     _check_folder(out, chosen, resume or overwrite)
     if threads is not None:
-        if threads < 1:
-            raise InvalidInput(f"--threads: expected an integer >= 1, got {threads}")
-        torch.set_num_threads(threads)
+        torch.set_num_threads(check_threads(threads))
     events = load_source(chosen.source if data is None else data, chosen.name)
     if binarise:
         events = _binarised(events)
@@ -188,6 +189,7 @@ def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
 
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: expected a folder or a new path, got a file: {out}")
+    check_place(out)
     folders = ("", *([f"{PRIOR}/"] if chosen.prior is not None else []))
     names = [f"{folder}{name}" for folder in folders for name in ("config.json", "state.pt")]
     there = [name for name in names if (out / name).exists()]
