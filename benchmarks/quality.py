@@ -20,7 +20,8 @@ from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
 from ancestral.train.progress import ProgressBar
-from ancestral.train.recipes import RECIPES, Recipe, recipe
+from ancestral.train.recipe import Recipe
+from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
 
 RESULTS = Path(__file__).parent / "results" / "digits-quality.jsonl"

@@ -16,7 +16,8 @@ from ancestral.train.config import ElboConfig, TrainingConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 from ancestral.train.objectives import kl_weight, loss
-from ancestral.train.recipes import TINY, Recipe
+from ancestral.train.recipe import Recipe
+from ancestral.train.recipes import TINY
 from ancestral.train.training import train
 
 from .test_training import Killed, stripes

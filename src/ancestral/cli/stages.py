@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ancestral.train.data.dataset import Dataset
-    from ancestral.train.recipes import Recipe
+    from ancestral.train.recipe import Recipe
     from ancestral.train.state import Look
 
 

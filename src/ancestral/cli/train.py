@@ -11,7 +11,7 @@ from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.train.data.dataset import Dataset
-    from ancestral.train.recipes import Recipe
+    from ancestral.train.recipe import Recipe
 
 
 def train(  # noqa: PLR0913 - the options of a command
