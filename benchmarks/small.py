@@ -53,7 +53,7 @@ class Row:
         evaluation_cpu_s: CPU time of the evaluation of the test part.
         wall_s: from the first step to the last number, in seconds; the machine may have been busy.
         threads: of PyTorch.
-        bits: test bits/dim of p(x), for text bits/byte; of a VAE those of its bound, at least these.
+        bits: test bits/dim of p(x), for text bits/byte; of a VAE's bound: p(x) has at most these.
         bits_error: standard error over the events.
         elbo_bits: of a VAE's ELBO; None for the others.
         k: latents of each event in a VAE's bound; None for the others.
@@ -121,7 +121,7 @@ def run(chosen: Recipe, folder: Path) -> Row:
 def _data(chosen: Recipe, folder: Path) -> tuple[Path, Dataset, str]:
     if chosen.source == "text":
         path = write_text(folder)
-        return path, load_text(path), "the texts of Python's pydoc_data.topics"
+        return path, load_text(path), "docstrings of Python's standard library"
     path = write_digits(folder)
     return path, load_npz(path), "scikit-learn's digits enlarged to 28 x 28, 17 levels"
 
@@ -136,14 +136,12 @@ def measured(model: Model, data: Dataset) -> tuple[Estimate | None, Estimate]:
 
 def baselines(data: Dataset) -> dict[str, float]:
     """Bits of what a model must beat, on the test part."""
-    images = data.spec.tokenizer is None
+    images, prior = data.spec.tokenizer is None, data.label_log_prior()
     tables = {"independent pixels" if images else "independent bytes": independent_pixels}
     if images:
         tables["neighbour table"] = neighbour_table
     found = {
-        name: evaluate(
-            make(data), data.test, data.spec, data.label_log_prior()
-        ).marginal.bits_per_dim
+        name: evaluate(make(data), data.test, data.spec, prior).marginal.bits_per_dim
         for name, make in tables.items()
     }
     if not images:

@@ -2,18 +2,22 @@
 
     python -m benchmarks.small_data FOLDER
 
-writes digits-28.npz and topics.txt:
+writes digits-28.npz and docstrings.txt:
 
 - scikit-learn's digits, enlarged from 8 x 8 to 28 x 28 pixels by bilinear interpolation in whole
   numbers, with their 17 levels, and cut as the digits are;
-- the help texts of Python's module pydoc_data.topics, in the order of their names. They differ from
-  one release of Python to the next, so that a number belongs to one SHA-256.
+- the docstrings of Python's standard library in the order of its files, each paragraph once, so that
+  the test part does not repeat the training part. They differ from one release of Python to the
+  next: a number belongs to one SHA-256.
 """
 
 import argparse
+import ast
 import io
+import sysconfig
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import numpy as np
 from jaxtyping import Int64
@@ -22,7 +26,9 @@ from ancestral.files import write_atomically
 from ancestral.train.data import load_digits
 
 SIDE = 28
-DIGITS, TEXT = "digits-28.npz", "topics.txt"
+DIGITS, TEXT = "digits-28.npz", "docstrings.txt"
+_LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo"}
+"""Folders beside the standard library proper."""
 
 
 def enlarged(images: Int64[np.ndarray, "n h h"], side: int = SIDE) -> Int64[np.ndarray, "n s s"]:
@@ -75,10 +81,27 @@ def write_digits(folder: Path) -> Path:
 
 
 def write_text(folder: Path) -> Path:
-    """The help texts, one after another, in UTF-8."""
+    """The paragraphs of the standard library's docstrings, one after another, in UTF-8."""
     path = folder / TEXT
-    write_atomically(path, "\n\n".join(topics[name] for name in sorted(topics)).encode())
+    paragraphs = (each for text in _docstrings() for each in text.split("\n\n"))
+    write_atomically(path, "\n\n".join(dict.fromkeys(paragraphs)).encode())
     return path
+
+
+def _docstrings() -> Iterator[str]:
+    """Docstrings of modules, classes and functions, file by file."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        if not _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    yield text
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
 
-
 _PARTS = ("train", "validation", "test")
 
 
