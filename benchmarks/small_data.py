@@ -6,8 +6,8 @@ writes digits-28.npz and docstrings.txt:
 
 - scikit-learn's digits, enlarged from 8 x 8 to 28 x 28 pixels by bilinear interpolation in whole
   numbers, with their 17 levels, and cut as the digits are;
-- the docstrings of Python's standard library in the order of its files, each paragraph once, so that
-  the test part does not repeat the training part. They differ from one release of Python to the
+- the docstrings of Python's standard library in the order of its files, each paragraph once: the
+  test part is not to repeat the training part. They differ from one release of Python to the
   next: a number belongs to one SHA-256.
 """
 
