@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import independent_pixels, neighbour_table
+from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.bounds import ENGINE, bound
 from ancestral.train.data import Dataset, load_npz, load_text
 from ancestral.train.evaluation import Estimate, estimate, evaluate, evaluate_model
@@ -137,7 +137,7 @@ def measured(model: Model, data: Dataset) -> tuple[Estimate | None, Estimate]:
 def baselines(data: Dataset) -> dict[str, float]:
     """Bits of what a model must beat, on the test part."""
     images, prior = data.spec.tokenizer is None, data.label_log_prior()
-    tables = {"independent pixels" if images else "independent bytes": independent_pixels}
+    tables = {"independent pixels" if images else "independent bytes": independent_values}
     if images:
         tables["neighbour table"] = neighbour_table
     found = {

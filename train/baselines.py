@@ -10,7 +10,7 @@ CELLS = (2, 3, 4)
 """Numbers of cells in which neighbours are told apart, that are tried."""
 
 
-def independent_pixels(data: Dataset) -> LogProb:
+def independent_values(data: Dataset) -> LogProb:
     """p(x) = prod_i p_i(x_i): every position by itself, labels unused."""
     return WithoutLabels(TableConfig(per_position=True), data).log_prob
 

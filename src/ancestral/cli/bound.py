@@ -87,7 +87,7 @@ def bound(  # noqa: PLR0913 - the options of a command
         typer.echo(json_text({"bundle": str(bundle), **document(found, engine, asked)}))
     elif out is None:
         for row in zip(found.elbo, found.iwae, found.stderr_iwae, found.ess, strict=True):
-            typer.echo("{:.6f} {:.6f} {:.6f} {:.1f}".format(*row))
+            typer.echo("{:z.6f} {:z.6f} {:z.6f} {:.1f}".format(*row))
     for line in summary(found, engine, asked):
         say(line)
     if out is not None:

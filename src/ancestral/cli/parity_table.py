@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ancestral.cli.output import table
 from ancestral.latent_parity import LatentEventsParity, LatentParityReport
 from ancestral.parity import EventsParity, ParityReport, Report, SequenceParity
+from ancestral.units import fixed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +73,7 @@ def _events(what: str, kind: str, parts: Sequence[EventsParity], bits: str = "")
         ("  PyTorch fp32's own", _nats(parts, "own_nats")),
         (f"  mean |delta {what}|", _nats(parts, "mean_abs_nats")),
         (f"  mean delta {what}", [f"{part.mean_signed_nats:+.2e}" for part in parts]),
-        (f"  bits/dim{bits}", [f"{part.bits_per_dim:.4f}" for part in parts]),
+        (f"  bits/dim{bits}", [fixed(part.bits_per_dim, 4) for part in parts]),
     ]
 
 

@@ -9,6 +9,7 @@ import typer
 from ancestral.cli.output import say
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.errors import InvalidInput
+from ancestral.units import fixed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,13 +92,13 @@ def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list
         ("tokens", f"{found.scored:,}{given}"),
         ("context", f"{t:,} positions; each token is given at least {least}"),
         ("stride", f"{stride:,}"),
-        ("nats", f"{found.total:.4f} = {name}"),
-        ("nats/token", f"{found.total / found.scored:.6f}"),
+        ("nats", f"{fixed(found.total, 4)} = {name}"),
+        ("nats/token", fixed(found.total / found.scored, 6)),
         ("perplexity", f"{found.perplexity:.4f}"),
     ]
     if size is not None:
         less = ", and the bits of the first token" if found.first_given else ""
-        bits = f"{found.bits_per_byte(size):.6f} of {size:,} bytes"
+        bits = f"{fixed(found.bits_per_byte(size), 6)} of {size:,} bytes"
         lost = f"{bits}, of the tokens alone: they do not give this text back"
         told.append(("bits/byte", f"{bits}, at most{less}" if whole else lost))
     return told
