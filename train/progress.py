@@ -44,9 +44,7 @@ class ProgressBar:
 
 def described(look: Look) -> str:
     """A look in words: bits/dim; with latents, log p(x | z), KL and the latents in use below."""
-    bits = (
-        f"bits/dim train {fixed(look.train_bits, 3)} validation {fixed(look.validation_bits, 3)}"
-    )
+    bits = f"bits/dim train {fixed(look.train_bits, 3)} validation {fixed(look.validation_bits, 3)}"
     if look.reconstruction is None:
         return bits
     kl = "" if look.kl is None else f", KL {look.kl:.1f}"

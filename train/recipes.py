@@ -334,3 +334,22 @@ def recipe(name: str, model: str = "transformer") -> Recipe:
             return known
     names = [known.name for known in RECIPES]
     raise InvalidInput(f"recipe: expected one of {names}, got {full!r}")
+
+
+def for_two_cores(name: str) -> str | None:
+    """The recipe for two CPU cores in place of one that was made for a GPU.
+
+    Args:
+        name: full name of a recipe.
+
+    Returns:
+        Its name; None where the recipe was not made for a GPU.
+    """
+    small = {recipe.name for recipe in SMALL_RECIPES}
+    if name in small or name == TEXT_TABLE.name:
+        return None
+    for family in (IMAGES_28.name, TEXT.name):
+        if name == family or name.startswith(f"{family}-"):
+            full = f"{family}-small{name.removeprefix(family)}"
+            return full if full in small else f"{family}-small"
+    return None

@@ -43,7 +43,7 @@ def baselines(data: Dataset) -> dict[str, Evaluation]:
             independent_values(data), data.test, spec, prior
         )
     numbers *= (spec.num_classes or 1) * (max(CELLS) + 1) ** 2
-    if len(spec.event_shape) == 2 and numbers <= _LARGEST:
+    if len(spec.event_shape) == 2 and spec.length > 1 and numbers <= _LARGEST:
         neighbours = neighbour_table(data)
         results["neighbour table"] = evaluate(neighbours, data.test, spec, prior)
     return results

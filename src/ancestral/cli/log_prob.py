@@ -132,6 +132,4 @@ def _summary(nats: "NDArray[Any]", data: "DataSpec", name: str) -> str:
         f"{fixed(values.mean(), 4)} +- {fixed(values.std(ddof=1) / len(nats) ** 0.5, 4)}"
         for values in (nats, bits)
     )
-    return (
-        f"{len(nats)} events: mean {name} = {in_nats} nats, {in_bits} {unit} (+- standard error)"
-    )
+    return f"{len(nats)} events: mean {name} = {in_nats} nats, {in_bits} {unit} (+- standard error)"
