@@ -80,17 +80,21 @@ def write_digits(folder: Path) -> Path:
     return path
 
 
-def write_text(folder: Path) -> Path:
-    """The paragraphs of the standard library's docstrings, one after another, in UTF-8."""
-    path = folder / TEXT
-    paragraphs = (each for text in _docstrings() for each in text.split("\n\n"))
+def write_text(folder: Path, root: Path | None = None) -> Path:
+    """The paragraphs of all docstrings, one after another, in UTF-8.
+
+    Args:
+        folder: where the file is written.
+        root: of the Python files; None is the standard library.
+    """
+    path, root = folder / TEXT, root or Path(sysconfig.get_paths()["stdlib"])
+    paragraphs = (each for text in _docstrings(root) for each in text.split("\n\n"))
     write_atomically(path, "\n\n".join(dict.fromkeys(paragraphs)).encode())
     return path
 
 
-def _docstrings() -> Iterator[str]:
+def _docstrings(root: Path) -> Iterator[str]:
     """Docstrings of modules, classes and functions, file by file."""
-    root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
         if not _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
             continue

@@ -73,10 +73,10 @@ def with_layers(config: ModelConfig, layers: int) -> ModelConfig:
 def _wide_transformer(config: TransformerConfig, width: int) -> TransformerConfig:
     pairs = 2 if config.positions == "rotary" else 1
     if config.head_width is None and width % (pairs * config.heads):
-        each = "pairs of features in each of" if pairs == 2 else "features in each of"
+        what = "pairs of features" if pairs == 2 else "features"
         raise InvalidInput(
-            f"width: expected a multiple of {pairs * config.heads}, {each} {config.heads} attention "
-            f"heads, got {width}"
+            f"width: expected a multiple of {pairs * config.heads}, {what} in each of "
+            f"{config.heads} attention heads, got {width}"
         )
     hidden = None if config.hidden is None else max(1, config.hidden * width // config.width)
     return replace(config, width=width, hidden=hidden)

@@ -19,7 +19,7 @@ IMAGES_28_SMALL = Recipe(
         smoothness=2.0,
     ),
     training=TrainingConfig(
-        steps=1200, batch_size=16, average_decay=0.99, evaluate_every=200, patience=3
+        steps=1000, batch_size=16, average_decay=0.99, evaluate_every=200, patience=3
     ),
 )
 """MNIST and its like: 784 positions, so that most of a step is attention."""
