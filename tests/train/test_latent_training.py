@@ -51,6 +51,11 @@ def model() -> VAE:
     return made.eval()
 
 
+def test_one_event_has_no_active_latents(model: VAE) -> None:
+    assert active_units(model, DATA.train.x[:1]) == 0
+    assert active_units(model, DATA.train.x[:64]) > 0
+
+
 def test_objectives_are_bounds(model: VAE) -> None:
     """With many samples both are what `bound` reports; IWAE is below the ELBO's loss."""
     found = bound(model, DATA.train.x[:64], 2000)
