@@ -93,6 +93,7 @@ def test_images_of_one_pixel_are_trained_and_not_exported(cli: Cli, tmp_path: Pa
         result = cli(*command, "-o", out, *ONE_STEP)
         assert result.code == 0, result.err
         assert "independent pixels" in result.out
+        assert "neighbour table" not in result.out
         refused(cli("export", out, "-o", tmp_path / "bundle"), "at least 3 values", "[1, 1]")
 
 
