@@ -44,11 +44,11 @@ IMAGES_28_SMALL_VAE = Recipe(
         likelihood="logistic_mixture",
     ),
     training=TrainingConfig(
-        steps=3000,
+        steps=2000,
         average_decay=0.995,
         evaluate_every=250,
         patience=4,
-        elbo=ElboConfig(samples=2, warmup=500),
+        elbo=ElboConfig(samples=2, warmup=300),
     ),
 )
 """Convolutions at three scales, trained on the importance-weighted bound of 2 samples."""
