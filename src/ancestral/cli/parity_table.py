@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from ancestral.cli.output import table
 from ancestral.latent_parity import LatentEventsParity, LatentParityReport
 from ancestral.parity import EventsParity, ParityReport, Report, SequenceParity
-from ancestral.units import fixed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,6 +65,8 @@ def _latent(reports: Sequence[LatentParityReport]) -> "Table":
 
 def _events(what: str, kind: str, parts: Sequence[EventsParity], bits: str = "") -> Rows:
     """Differences of log-probabilities of the events of one kind."""
+    from ancestral.units import fixed
+
     bits = f", {bits}" if bits else ""
     return [
         (f"{parts[0].events} {kind}: max |delta {what}|, nats", _nats(parts, "max_abs_nats")),

@@ -9,7 +9,6 @@ import typer
 from ancestral.cli.output import say
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.errors import InvalidInput
-from ancestral.units import fixed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,6 +83,8 @@ def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list
         whole: whether the ids give that text back; else they stand for other texts too, and say
             nothing of its own probability.
     """
+    from ancestral.units import fixed
+
     given = " given the first token, which has no probability" if found.first_given else ""
     name = "log p(x_2.. | x_1)" if found.first_given else "log p"
     t, stride = found.context, found.stride
