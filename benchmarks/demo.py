@@ -31,7 +31,8 @@ from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.progress import ProgressBar
-from ancestral.train.recipes import DEMO, DEMO_VAE, Recipe
+from ancestral.train.recipe import Recipe
+from ancestral.train.recipes import DEMO, DEMO_VAE
 from ancestral.train.state import Look
 from ancestral.train.training import train
 from ancestral.units import bits_per_dim

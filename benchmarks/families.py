@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ancestral.train.baselines import independent_pixels, neighbour_table
+from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, model_log_prob
@@ -160,7 +160,7 @@ def main() -> None:
     if options.pictures:
         return
     models["neighbour table"] = neighbour_table(data), None
-    models["independent pixels"] = independent_pixels(data), None
+    models["independent pixels"] = independent_values(data), None
     rows = compare(models, data)
     print(table(rows))
     with options.output.open("a") as file:

@@ -25,7 +25,8 @@ from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.progress import ProgressBar
-from ancestral.train.recipes import Recipe, recipe
+from ancestral.train.recipe import Recipe
+from ancestral.train.recipes import recipe
 from ancestral.train.training import train
 from ancestral.units import bits_per_dim
 

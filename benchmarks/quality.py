@@ -15,12 +15,13 @@ from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import independent_pixels, neighbour_table
+from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
 from ancestral.train.progress import ProgressBar
-from ancestral.train.recipes import RECIPES, Recipe, recipe
+from ancestral.train.recipe import Recipe
+from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
 
 RESULTS = Path(__file__).parent / "results" / "digits-quality.jsonl"
@@ -103,7 +104,7 @@ def run(chosen: Recipe, seed: int, folder: Path) -> Row:
         validation=measure(log_prob, data, "validation"),
         test=measure(log_prob, data, "test"),
         baselines={
-            "independent pixels": measure(independent_pixels(data), data, "test"),
+            "independent pixels": measure(independent_values(data), data, "test"),
             "neighbour table": measure(neighbour_table(data), data, "test"),
         },
         machine=f"{platform.machine()} {platform.system()}, {_processor()}",

@@ -160,7 +160,10 @@ def _check_autoregressive(
         InvalidInput: events that are too short, or graphs that the model cannot have.
     """
     if model.data.length < 3:
-        raise InvalidInput(f"model: events of 3 positions or more, got {model.data.length}")
+        raise InvalidInput(
+            f"model: expected events of at least 3 values, got events "
+            f"{list(model.data.event_shape)}: shorter ones are trained and evaluated, not exported"
+        )
     graphs = graphs_of(model) if graphs is None else graphs
     unknown = sorted(set(graphs) - set(graphs_of(model)))
     if unknown or not graphs:

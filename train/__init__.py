@@ -10,5 +10,5 @@ The entry points:
     checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
     causality.check_causality(model) -> CausalityReport(leaks, positions, ...): .passed, .sentence
     evaluation.evaluate_model(model, part, log_prior) -> Evaluation(marginal, conditional)
-    baselines.independent_pixels(data), neighbour_table(data): log_prob(x, label)
+    baselines.independent_values(data), neighbour_table(data): log_prob(x, label)
 """

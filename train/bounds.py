@@ -159,4 +159,6 @@ def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
     model.train(training)
     if isinstance(model.posterior, Codes):
         return len(chosen.unique())
-    return int((chosen.flatten(1).var(dim=0) > ACTIVE_VARIANCE).sum())
+    # One event has no spread.
+    spread = chosen.flatten(1).var(dim=0, correction=min(1, len(chosen) - 1))
+    return int((spread > ACTIVE_VARIANCE).sum())

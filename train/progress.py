@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ancestral.train.state import Look
+from ancestral.units import fixed
 
 
 class ProgressBar:
@@ -43,7 +44,7 @@ class ProgressBar:
 
 def described(look: Look) -> str:
     """A look in words: bits/dim; with latents, log p(x | z), KL and the latents in use below."""
-    bits = f"bits/dim train {look.train_bits:.3f} validation {look.validation_bits:.3f}"
+    bits = f"bits/dim train {fixed(look.train_bits, 3)} validation {fixed(look.validation_bits, 3)}"
     if look.reconstruction is None:
         return bits
     kl = "" if look.kl is None else f", KL {look.kl:.1f}"

@@ -1,11 +1,9 @@
 """Recipes: a model and how it is trained, as constants."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from ancestral.errors import InvalidInput
 from ancestral.train.config import ElboConfig, TrainingConfig
-from ancestral.train.models.families import ModelConfig
 from ancestral.train.models.pixelcnn import PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
 from ancestral.train.models.table import TableConfig
@@ -13,28 +11,8 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
-
-Source = Literal["digits", "idx", "npz", "text"]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What is trained, and how.
-
-    Attributes:
-        name: for people and for `--recipe`.
-        source: the kind of data that it was made for.
-        model: shape of the network.
-        training: budget and optimisation.
-        prior: of a model over codes: how the autoregressive model of them is trained afterwards.
-    """
-
-    name: str
-    source: Source
-    model: ModelConfig
-    training: TrainingConfig
-    prior: "Recipe | None" = None
-
+from ancestral.train.recipe import Recipe
+from ancestral.train.small_recipes import SMALL_RECIPES
 
 DEMO = Recipe(
     name="demo",
@@ -327,6 +305,7 @@ RECIPES = (
     TEXT_LSTM,
     TEXT_WAVENET,
     TEXT_TABLE,
+    *SMALL_RECIPES,
     TINY,
     TINY_GRU,
     TINY_LSTM,
@@ -355,3 +334,22 @@ def recipe(name: str, model: str = "transformer") -> Recipe:
             return known
     names = [known.name for known in RECIPES]
     raise InvalidInput(f"recipe: expected one of {names}, got {full!r}")
+
+
+def for_two_cores(name: str) -> str | None:
+    """The recipe for two CPU cores in place of one that was made for a GPU.
+
+    Args:
+        name: full name of a recipe.
+
+    Returns:
+        Its name; None where the recipe was not made for a GPU.
+    """
+    small = {recipe.name for recipe in SMALL_RECIPES}
+    if name in small or name == TEXT_TABLE.name:
+        return None
+    for family in (IMAGES_28.name, TEXT.name):
+        if name == family or name.startswith(f"{family}-"):
+            full = f"{family}-small{name.removeprefix(family)}"
+            return full if full in small else f"{family}-small"
+    return None

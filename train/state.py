@@ -15,7 +15,7 @@ from ancestral.train.batches import Batches
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, build_model
-from ancestral.train.recipes import Recipe
+from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import optimiser
 
 VERSION = 2

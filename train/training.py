@@ -21,7 +21,7 @@ from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.objectives import loss
-from ancestral.train.recipes import Recipe
+from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
 from ancestral.train.state import Look, TrainingState, begin, load_state, save_state
 from ancestral.train.tables import fit_table

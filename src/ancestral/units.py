@@ -1,4 +1,4 @@
-"""Units of log-probabilities: nats of an event, bits per dimension."""
+"""Units of log-probabilities: nats of an event, bits per dimension; and how they are printed."""
 
 import math
 
@@ -32,4 +32,23 @@ def bits_per_dim(
     dims = math.prod(event_shape)
     if dims < 1 or not event_shape:
         raise InvalidInput(f"event_shape: expected at least one dimension, got {event_shape}")
-    return np.asarray(-reals("log_prob", log_prob) / (dims * math.log(2.0)))
+    # 0 - x: the bits of a certain event are 0, not -0.
+    return np.asarray((0.0 - reals("log_prob", log_prob)) / (dims * math.log(2.0)))
+
+
+def bits_unit(tokenizer: str | None) -> str:
+    """The name of `bits_per_dim` for events of a kind: a value of a text in bytes is a byte.
+
+    Args:
+        tokenizer: as in the DataSpec; None where events are not text.
+    """
+    return "bits/byte" if tokenizer == "bytes" else "bits/dim"
+
+
+def fixed(value: float, places: int) -> str:
+    """A number with so many decimals; what rounds to zero has no sign.
+
+    >>> fixed(-0.0004, 3), fixed(-0.0006, 3)
+    ('0.000', '-0.001')
+    """
+    return f"{value:z.{places}f}"

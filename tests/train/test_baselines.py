@@ -7,7 +7,7 @@ import pytest
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.baselines import independent_pixels, neighbour_table
+from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.data import load_digits
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
 from ancestral.train.evaluation import evaluate
@@ -19,7 +19,7 @@ def digits() -> Dataset:
 
 
 def test_independent_pixels_on_the_digits(digits: Dataset) -> None:
-    fit = independent_pixels(digits)
+    fit = independent_values(digits)
     result = evaluate(fit, digits.test, digits.spec, digits.label_log_prior())
     assert result.marginal.bits_per_dim == pytest.approx(2.43, abs=0.03)
     assert result.conditional is not None
@@ -50,14 +50,14 @@ def test_probabilities_of_all_events_sum_to_one(labels: bool) -> None:
     data = toy(labels=labels)
     events = np.array(list(itertools.product(range(3), repeat=4)), dtype=np.int64)
     y = np.ones(len(events), np.int64) if labels else None
-    for fit in (independent_pixels(data), neighbour_table(data)):
+    for fit in (independent_values(data), neighbour_table(data)):
         assert np.exp(fit(events, y)).sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_table_sees_the_upper_neighbour_and_pixels_do_not() -> None:
     data = toy(labels=True)
     prior = data.label_log_prior()
-    pixels = evaluate(independent_pixels(data), data.test, data.spec, prior)
+    pixels = evaluate(independent_values(data), data.test, data.spec, prior)
     table = evaluate(neighbour_table(data), data.test, data.spec, prior)
     assert table.marginal.bits_per_dim < 0.75 * pixels.marginal.bits_per_dim
 
@@ -66,7 +66,7 @@ def test_fit_never_looks_at_the_test_part() -> None:
     data = toy(labels=True)
     y = data.test.label
     blind = Dataset(data.spec, data.split, data.train, data.validation, data.test.first(0))
-    for fit in (independent_pixels, neighbour_table):
+    for fit in (independent_values, neighbour_table):
         assert np.array_equal(fit(blind)(data.test.x, y), fit(data)(data.test.x, y))
 
 

@@ -283,3 +283,27 @@ def test_split_refuses_overlap_emptiness_and_foreign_indices(digits: Dataset) ->
     with pytest.raises(InvalidInput, match="below 1797"):
         load_digits(Split(one, two, np.array([1797])))
     assert len(random_split(10, test=3, validation=2).train) == 5
+
+
+def test_npz_may_say_which_events_are_in_which_part(tmp_path: Path) -> None:
+    path, x = tmp_path / "own.npz", np.arange(20).reshape(10, 2)
+    parts = {"train": [9, 1, 3], "validation": [2], "test": [0, 4]}
+    np.savez(path, x=x, **parts)
+    data = load_npz(path)
+    assert [part.x[:, 0].tolist() for part in (data.train, data.validation, data.test)] == [
+        [18, 2, 6],
+        [4],
+        [0, 8],
+    ]
+    other = Split(*(np.array([i]) for i in (5, 6, 7)))
+    assert load_npz(path, split=other).train.x.tolist() == [[10, 11]]
+    for wrong, message in (
+        ({"train": [1], "test": [0]}, "the indices of all parts"),
+        (parts | {"test": [1]}, "own.npz: split: expected distinct indices"),
+        (parts | {"test": [10]}, "expected indices below 10"),
+        (parts | {"test": [[0]]}, r"of shape \[n\]"),
+        (parts | {"test": [0.5]}, "expected integers in test"),
+    ):
+        np.savez(path, x=x, **wrong)
+        with pytest.raises(InvalidInput, match=message):
+            load_npz(path)

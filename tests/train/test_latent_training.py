@@ -16,7 +16,8 @@ from ancestral.train.config import ElboConfig, TrainingConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 from ancestral.train.objectives import kl_weight, loss
-from ancestral.train.recipes import TINY, Recipe
+from ancestral.train.recipe import Recipe
+from ancestral.train.recipes import TINY
 from ancestral.train.training import train
 
 from .test_training import Killed, stripes
@@ -48,6 +49,11 @@ def model() -> VAE:
     with torch.no_grad():
         made.encoder.layers[-1].weight.mul_(3.0)
     return made.eval()
+
+
+def test_one_event_has_no_active_latents(model: VAE) -> None:
+    assert active_units(model, DATA.train.x[:1]) == 0
+    assert active_units(model, DATA.train.x[:64]) > 0
 
 
 def test_objectives_are_bounds(model: VAE) -> None:

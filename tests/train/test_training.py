@@ -12,7 +12,7 @@ from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.train.baselines import independent_pixels
+from ancestral.train.baselines import independent_values
 from ancestral.train.batches import Batches
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.config import TrainingConfig
@@ -89,7 +89,7 @@ def learned(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Training
 
 def test_training_beats_independent_pixels_by_far(learned: TrainingResult, data: Dataset) -> None:
     prior = data.label_log_prior()
-    pixels = evaluate(independent_pixels(data), data.test, data.spec, prior)
+    pixels = evaluate(independent_values(data), data.test, data.spec, prior)
     model = evaluate_model(learned.model, data.test, prior)
     assert pixels.marginal.bits_per_dim > 1.5
     # log2(3) bits for 4 free values of 16.

@@ -1,5 +1,9 @@
-"""Arrays of one's own: an .npz file with x [n, ...] and, where there are labels, y [n]."""
+"""Arrays of one's own: an .npz file with x [n, ...] and, where there are labels, y [n].
 
+Arrays train, validation and test, where the file has them, are the indices of the three parts.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,8 @@ from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
+
+_PARTS = ("train", "validation", "test")
 
 
 def load_npz(
@@ -26,7 +32,8 @@ def load_npz(
         path: of the .npz file; nothing in it is unpickled, and no other array is read.
         levels: number of values; None is one more than the largest in x.
         num_classes: number of classes; None is one more than the largest in y.
-        split: which event is in which part; None cuts by `fractional_split`.
+        split: which event is in which part; None cuts as the file's own indices say, or by
+            `fractional_split` where it has none.
         limit: bytes that an array in the file may have at most.
 
     Raises:
@@ -60,8 +67,27 @@ def load_npz(
         num_classes=num_classes,
     )
     if split is None:
-        split = fractional_split(len(x))
+        split = _own_split(path, arrays) or fractional_split(len(x))
     return cut(spec, x.reshape(len(x), -1), label, split)
+
+
+def _own_split(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> Split | None:
+    """The split that the file has; None where it has none."""
+    found = [name for name in _PARTS if name in arrays]
+    if not found:
+        return None
+    if len(found) < len(_PARTS):
+        raise InvalidInput(
+            f"{path}: expected the indices of all parts, {', '.join(_PARTS)}, or of none, "
+            f"got {', '.join(found)}"
+        )
+    parts = [_integers(path, name, arrays[name]) for name in _PARTS]
+    if any(part.ndim != 1 for part in parts):
+        raise InvalidInput(f"{path}: expected {', '.join(_PARTS)} of shape [n]")
+    try:
+        return Split(*parts)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from error
 
 
 def _integers(path: Path, name: str, values: NDArray[np.generic]) -> NDArray[np.int64]:

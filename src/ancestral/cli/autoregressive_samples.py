@@ -57,14 +57,15 @@ def sample_events(engine: "AutoregressiveEngine", observed: Observed | None, dra
 
 
 def _summary(samples: "Samples", engine: "AutoregressiveEngine", how: str, out: str) -> str:
-    from ancestral.units import bits_per_dim
+    from ancestral.units import bits_per_dim, bits_unit, fixed
 
     last = samples.first_index + len(samples) - 1
     nats = float(samples.log_prob.mean())
     bits = float(bits_per_dim(nats, engine.data.event_shape))
+    unit = bits_unit(engine.data.tokenizer)
     tail = "" if out == "-" else f" -> {out}"
     return (
         f"{len(samples)} samples, {how}, indices {samples.first_index} .. {last}, "
         f"{engine.backend.name} on {engine.backend.device}: "
-        f"mean log p {nats:.2f} nats, {bits:.3f} bits/dim{tail}"
+        f"mean log p {fixed(nats, 2)} nats, {fixed(bits, 3)} {unit}{tail}"
     )

@@ -94,7 +94,8 @@ def bound(  # noqa: PLR0913 - the options of a command
         typer.echo(json_text({"bundle": str(bundle), **document(found, engine, asked)}))
     elif out is None:
         for row in zip(found.elbo, found.iwae, found.stderr_iwae, found.ess, strict=True):
-            typer.echo("{:.6f} {:.6f} {:.6f} {:.1f}".format(*row))
+            elbo, iwae, error, ess = row
+            typer.echo(f"{elbo:z.6f} {iwae:z.6f} {error:z.6f} {ess:.1f}")
     for line in summary(found, engine, asked):
         say(line)
     if out is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.bound import LEAST_ESS, Bound
-from ancestral.units import bits_per_dim
+from ancestral.units import bits_per_dim, fixed
 
 if TYPE_CHECKING:
     from ancestral.engine import LatentEngine
@@ -46,7 +46,8 @@ class Mean:
         return cls(float(values.mean()), error)
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f}{f' +- {self.error:.4f}' if np.isfinite(self.error) else ''}"
+        error = f" +- {fixed(self.error, 4)}" if np.isfinite(self.error) else ""
+        return f"{fixed(self.mean, 4)}{error}"
 
     def to_json(self) -> dict[str, float]:
         """Both."""

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.evaluation import baselines
+from ancestral.cli.evaluation import baselines, bits_cell, nats_cell
 from ancestral.cli.output import table
 from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import Estimate, estimate, model_log_prob
+from ancestral.units import bits_unit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 DRAWS = 100
 """Latents of each event."""
-_BOUND = "lower bound on log p(x)"
-_MARK = "<= marks an upper bound"
+_BOUND = "lower bound"
+_MARK = "lower bounds are on log p(x), <= marks an upper bound"
 _DENSITY = "a density's bounds, of x + u with u ~ U[0, 1), not to be compared with exact bits/dim"
 
 Nats = NDArray[np.float64]
@@ -38,8 +39,8 @@ def bound_table(model: "LatentVariableModel", data: Dataset, k: int = DRAWS) -> 
     rows = {
         f"ELBO, {_BOUND}": found.elbo,
         f"IWAE of {k} draws, {_BOUND}": found.iwae,
-        "  reconstruction, E log p(x | z)": found.reconstruction,
-        "  -KL(q(z | x) || p(z))": -found.kl,
+        "  reconstruction, E log p(x|z)": found.reconstruction,
+        "  -KL(q(z|x) || p(z))": -found.kl,
     }
     return _table(rows, model, data)
 
@@ -63,8 +64,8 @@ def code_table(
     reconstruction = log_likelihood(model, data.test.x, ENGINE)
     log_prior = marginal(prior, codes, label_log_prior)
     rows = {
-        f"log p(x | z) + log p(z), {_BOUND}": reconstruction + log_prior,
-        "  reconstruction, log p(x | z)": reconstruction,
+        f"log p(x|z) p(z), {_BOUND}": reconstruction + log_prior,
+        "  reconstruction, log p(x|z)": reconstruction,
         f"  prior, log p(z) of {codes.x.shape[1]} codes": log_prior,
     }
     return _table(rows, model, data)
@@ -92,14 +93,11 @@ def _table(rows: dict[str, Nats], model: "LatentVariableModel", data: Dataset) -
     return table(
         f"{len(data.test)} test events of {data.spec.name}, +- standard error; "
         f"{_DENSITY if density else _MARK}",
-        ("", "bits/dim", "nats"),
+        ("", bits_unit(data.spec.tokenizer), "nats"),
         [(name, *_cells(each, _BOUND in name)) for name, each in found.items()],
     )
 
 
 def _cells(each: Estimate, at_most: bool) -> tuple[str, str]:
     sign = "<= " if at_most else ""
-    return (
-        f"{sign}{each.bits_per_dim:.4f} +- {each.bits_per_dim_error:.4f}",
-        f"{-each.nats:.3f} +- {each.nats_error:.3f}",
-    )
+    return f"{sign}{bits_cell(each)}", nats_cell(each, -1)

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from ancestral.cli.output import table
-from ancestral.train.baselines import CELLS, independent_pixels, neighbour_table
+from ancestral.train.baselines import CELLS, independent_values, neighbour_table
 from ancestral.train.data import Dataset
 from ancestral.train.evaluation import Estimate, Evaluation, evaluate, evaluate_model
+from ancestral.units import bits_unit, fixed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,13 +18,14 @@ _LARGEST = 2**24
 
 
 def evaluation_table(model: "AutoregressiveModel", data: Dataset) -> "Table":
-    """Bits/dim and nats on the test part, with standard errors over its events."""
+    """Bits and nats on the test part, with standard errors over its events."""
     results = {
         "model": evaluate_model(model, data.test, data.label_log_prior()),
         **baselines(data),
     }
     conditional = data.spec.num_classes is not None
-    heads = ["bits/dim of p(x)", *(["bits/dim of p(x|y)"] if conditional else []), "nats of p(x)"]
+    unit = bits_unit(data.spec.tokenizer)
+    heads = [f"{unit}, p(x)", *([f"{unit}, p(x|y)"] if conditional else []), "nats, p(x)"]
     return table(
         f"{len(data.test)} test events of {data.spec.name}, +- standard error",
         ("", *heads),
@@ -37,22 +39,38 @@ def baselines(data: Dataset) -> dict[str, Evaluation]:
     prior = data.label_log_prior()
     numbers = spec.length * spec.levels
     if numbers <= _LARGEST:
-        pixels = independent_pixels(data)
-        results["independent pixels"] = evaluate(pixels, data.test, spec, prior)
+        results[f"independent {values_name(data)}"] = evaluate(
+            independent_values(data), data.test, spec, prior
+        )
     numbers *= (spec.num_classes or 1) * (max(CELLS) + 1) ** 2
-    if len(spec.event_shape) == 2 and numbers <= _LARGEST:
+    if len(spec.event_shape) == 2 and spec.length > 1 and numbers <= _LARGEST:
         neighbours = neighbour_table(data)
         results["neighbour table"] = evaluate(neighbours, data.test, spec, prior)
     return results
 
 
+def values_name(data: Dataset) -> str:
+    """What the values of an event are: bytes, pixels, or any other values."""
+    if data.spec.tokenizer == "bytes":
+        return "bytes"
+    return "values" if len(data.spec.event_shape) == 1 else "pixels"
+
+
 def _cells(result: Evaluation) -> list[str]:
     bits = [result.marginal, *([] if result.conditional is None else [result.conditional])]
-    return [
-        *(f"{each.bits_per_dim:.4f} +- {each.bits_per_dim_error:.4f}" for each in bits),
-        _nats(result.marginal),
-    ]
+    return [*(bits_cell(each) for each in bits), nats_cell(result.marginal)]
 
 
-def _nats(estimate: Estimate) -> str:
-    return f"{estimate.nats:.3f} +- {estimate.nats_error:.3f}"
+def bits_cell(each: Estimate) -> str:
+    """Bits per dimension, with the standard error."""
+    return f"{fixed(each.bits_per_dim, 4)} +- {fixed(each.bits_per_dim_error, 4)}"
+
+
+def nats_cell(each: Estimate, sign: int = 1) -> str:
+    """Nats of an event, with the standard error.
+
+    Args:
+        each: of -log p.
+        sign: -1 for log p.
+    """
+    return f"{fixed(sign * each.nats, 3)} +- {fixed(each.nats_error, 3)}"

@@ -21,6 +21,8 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ancestral.dataspec import DataSpec
+
 _SEQUENCES = "Sequences of any length"
 
 
@@ -126,21 +128,21 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     nats = engine.log_prob(x, labels)
     if out is None:
         for value in nats:
-            typer.echo(f"{value:.6f}")
+            typer.echo(f"{value:z.6f}")
     else:
         write_arrays(out, {"log_prob": nats})
-    say(_summary(nats, engine.data.event_shape, f"log p(x{'' if labels is None else ' | y'})"))
+    say(_summary(nats, engine.data, f"log p(x{'' if labels is None else ' | y'})"))
 
 
-def _summary(nats: "NDArray[Any]", event_shape: tuple[int, ...], name: str) -> str:
+def _summary(nats: "NDArray[Any]", data: "DataSpec", name: str) -> str:
     """Mean and standard error; one event has none."""
-    from ancestral.units import bits_per_dim
+    from ancestral.units import bits_per_dim, bits_unit, fixed
 
-    bits = bits_per_dim(nats, event_shape)
+    bits, unit = bits_per_dim(nats, data.event_shape), bits_unit(data.tokenizer)
     if len(nats) == 1:
-        return f"1 event: {name} = {nats[0]:.4f} nats, {bits[0]:.4f} bits/dim"
-    root = len(nats) ** 0.5
-    return (
-        f"{len(nats)} events: mean {name} = {nats.mean():.4f} +- {nats.std(ddof=1) / root:.4f} "
-        f"nats, {bits.mean():.4f} +- {bits.std(ddof=1) / root:.4f} bits/dim (+- standard error)"
+        return f"1 event: {name} = {fixed(nats[0], 4)} nats, {fixed(bits[0], 4)} {unit}"
+    in_nats, in_bits = (
+        f"{fixed(values.mean(), 4)} +- {fixed(values.std(ddof=1) / len(nats) ** 0.5, 4)}"
+        for values in (nats, bits)
     )
+    return f"{len(nats)} events: mean {name} = {in_nats} nats, {in_bits} {unit} (+- standard error)"

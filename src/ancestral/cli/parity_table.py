@@ -65,6 +65,8 @@ def _latent(reports: Sequence[LatentParityReport]) -> "Table":
 
 def _events(what: str, kind: str, parts: Sequence[EventsParity], bits: str = "") -> Rows:
     """Differences of log-probabilities of the events of one kind."""
+    from ancestral.units import fixed
+
     bits = f", {bits}" if bits else ""
     return [
         (f"{parts[0].events} {kind}: max |delta {what}|, nats", _nats(parts, "max_abs_nats")),
@@ -72,7 +74,7 @@ def _events(what: str, kind: str, parts: Sequence[EventsParity], bits: str = "")
         ("  PyTorch fp32's own", _nats(parts, "own_nats")),
         (f"  mean |delta {what}|", _nats(parts, "mean_abs_nats")),
         (f"  mean delta {what}", [f"{part.mean_signed_nats:+.2e}" for part in parts]),
-        (f"  bits/dim{bits}", [f"{part.bits_per_dim:.4f}" for part in parts]),
+        (f"  bits/dim{bits}", [fixed(part.bits_per_dim, 4) for part in parts]),
     ]
 
 

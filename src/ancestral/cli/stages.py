@@ -9,17 +9,20 @@ from ancestral.cli.evaluation import evaluation_table
 from ancestral.cli.output import say
 from ancestral.train.checkpoint import CONFIG
 from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.fit import fitted
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import LatentConfig
 from ancestral.train.models.vqvae import VQVAE
+from ancestral.train.pace import Pace, in_words
 from ancestral.train.progress import ProgressBar
+from ancestral.train.recipes import for_two_cores
 from ancestral.train.training import STATE, TrainingResult, train
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ancestral.train.data.dataset import Dataset
-    from ancestral.train.recipes import Recipe
+    from ancestral.train.recipe import Recipe
     from ancestral.train.state import Look
 
 
@@ -72,6 +75,12 @@ def _stage(
 
     Beside a new model an old one's prior would be taken for its own.
     """
+    recipe, changes = fitted(recipe, data.spec)
+    for change in changes:
+        say(
+            f"{recipe.name}: for events {list(data.spec.event_shape)} of {data.spec.name}, {change}"
+        )
+    pace = Pace(recipe.training.steps)
     with ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps) as bar:
 
         def progress(step: int, look: "Look | None") -> None:
@@ -79,6 +88,9 @@ def _stage(
                 for name in (CONFIG, STATE):
                     (forget / name).unlink(missing_ok=True)
             bar(step, look)
+            left = pace(step)
+            if left is not None:
+                say(_expected(recipe, left, run.device))
 
         result = train(
             recipe,
@@ -97,3 +109,11 @@ def _stage(
         f"step {summary.best_step} -> {out}"
     )
     return result
+
+
+def _expected(recipe: "Recipe", seconds: float, device: str) -> str:
+    """How long the steps to come will take, and what is quicker on a CPU."""
+    cpu = device == "cpu"
+    line = f"{recipe.name}: about {in_words(seconds)} on {'this CPU' if cpu else device}"
+    small = for_two_cores(recipe.name) if cpu else None
+    return line if small is None else f"{line}: it was made for a GPU, {small} for two cores"

@@ -83,6 +83,8 @@ def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list
         whole: whether the ids give that text back; else they stand for other texts too, and say
             nothing of its own probability.
     """
+    from ancestral.units import fixed
+
     given = " given the first token, which has no probability" if found.first_given else ""
     name = "log p(x_2.. | x_1)" if found.first_given else "log p"
     t, stride = found.context, found.stride
@@ -91,13 +93,13 @@ def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list
         ("tokens", f"{found.scored:,}{given}"),
         ("context", f"{t:,} positions; each token is given at least {least}"),
         ("stride", f"{stride:,}"),
-        ("nats", f"{found.total:.4f} = {name}"),
-        ("nats/token", f"{found.total / found.scored:.6f}"),
+        ("nats", f"{fixed(found.total, 4)} = {name}"),
+        ("nats/token", fixed(found.total / found.scored, 6)),
         ("perplexity", f"{found.perplexity:.4f}"),
     ]
     if size is not None:
         less = ", and the bits of the first token" if found.first_given else ""
-        bits = f"{found.bits_per_byte(size):.6f} of {size:,} bytes"
+        bits = f"{fixed(found.bits_per_byte(size), 6)} of {size:,} bytes"
         lost = f"{bits}, of the tokens alone: they do not give this text back"
         told.append(("bits/byte", f"{bits}, at most{less}" if whole else lost))
     return told

@@ -11,7 +11,7 @@ from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.train.data.dataset import Dataset
-    from ancestral.train.recipes import Recipe
+    from ancestral.train.recipe import Recipe
 
 
 def train(  # noqa: PLR0913 - the options of a command
@@ -21,9 +21,9 @@ def train(  # noqa: PLR0913 - the options of a command
     recipe: Annotated[
         str,
         typer.Option(
-            help="demo, digits, images-28, text or tiny; --model chooses its variant, as does a "
-            "full name: demo-vae, digits-vae, digits-vq, images-28-vae, images-28-vq, tiny-vae, "
-            "tiny-vq, digits-gru and so on.",
+            help="demo, digits, images-28-small, text-small or tiny; for a GPU images-28 or text. "
+            "--model chooses the variant, as does a full name: digits-vae, images-28-small-vae, "
+            "digits-gru and so on.",
             metavar="NAME",
         ),
     ] = "digits",
@@ -72,6 +72,21 @@ def train(  # noqa: PLR0913 - the options of a command
             help="Instead of the recipe's; of a prior's too.", max=2**31 - 1, show_default=False
         ),
     ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            help="Width of the features, instead of the recipe's; of convolutions at the first "
+            "scale. A prior keeps its own.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of layers, instead of the recipe's. A prior keeps its own.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order of the data and dropout.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that stands in the folder.")
@@ -100,7 +115,7 @@ def train(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.stages import Run, train_stages
     from ancestral.threads import check_threads
 
-    chosen = _recipe(recipe, model, steps)
+    chosen = _resized(_recipe(recipe, model, steps), width, layers)
     if binarise:
         chosen = _bernoulli(chosen)
     if label_dropout:
@@ -136,6 +151,24 @@ def _recipe(name: str, model: str, steps: int | None) -> "Recipe":
     if prior is not None:
         prior = replace(prior, training=replace(prior.training, steps=steps))
     return replace(chosen, training=replace(chosen.training, steps=steps), prior=prior)
+
+
+def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe":
+    from dataclasses import replace
+
+    from ancestral.train.resize import with_layers, with_width
+
+    model, option = chosen.model, ""
+    try:
+        if layers is not None:
+            option = f"--layers {layers}"
+            model = with_layers(model, layers)
+        if width is not None:
+            option = f"--width {width}"
+            model = with_width(model, width)
+    except InvalidInput as error:
+        raise InvalidInput(f"{option}, recipe {chosen.name}: {error}") from error
+    return replace(chosen, model=model)
 
 
 def _bernoulli(chosen: "Recipe") -> "Recipe":

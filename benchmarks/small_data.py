@@ -1,0 +1,122 @@
+"""Data for the recipes for two cores, from what is installed; the same bytes on each machine.
+
+    python -m benchmarks.small_data FOLDER
+
+writes digits-28.npz and docstrings.txt:
+
+- scikit-learn's digits, enlarged from 8 x 8 to 28 x 28 pixels by bilinear interpolation in whole
+  numbers, with their 17 levels, and cut as the digits are;
+- the docstrings of Python's standard library in the order of its files, each paragraph once: the
+  test part is not to repeat the training part. They differ from one release of Python to the
+  next: a number belongs to one SHA-256.
+"""
+
+import argparse
+import ast
+import io
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from ancestral.files import write_atomically
+from ancestral.train.data import load_digits
+
+SIDE = 28
+DIGITS, TEXT = "digits-28.npz", "docstrings.txt"
+_LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo"}
+"""Folders beside the standard library proper."""
+
+
+def enlarged(images: Int64[np.ndarray, "n h h"], side: int = SIDE) -> Int64[np.ndarray, "n s s"]:
+    """Square images of another size, by bilinear interpolation between the centres of pixels.
+
+    Beyond the outermost centres the nearest one is taken. A half is rounded up.
+
+    Args:
+        images: levels of any range.
+        side: height and width of the result, in pixels.
+    """
+    old = images.shape[1]
+    # Centres in units of 1 / (2 side) of an old pixel: exact, as are the weights.
+    unit = 2 * side
+    centre = np.clip((2 * np.arange(side) + 1) * old - side, 0, unit * (old - 1))
+    first = np.minimum(centre // unit, old - 2)
+    weight = centre - first * unit
+    maps = np.zeros((side, old), np.int64)
+    maps[np.arange(side), first] = unit - weight
+    maps[np.arange(side), first + 1] = weight
+    summed = maps @ images @ maps.T
+    return (2 * summed + unit**2) // (2 * unit**2)
+
+
+def write_digits(folder: Path) -> Path:
+    """The enlarged digits: x [1797, 28, 28], y, and the indices of the three parts."""
+    data = load_digits()
+    split = data.split
+    x = np.zeros((sum(map(len, (data.train, data.validation, data.test))), *data.spec.event_shape))
+    x, y = x.astype(np.int64), np.zeros(len(x), np.int64)
+    for index, part in (
+        (split.train, data.train),
+        (split.validation, data.validation),
+        (split.test, data.test),
+    ):
+        assert part.label is not None
+        x[index], y[index] = part.x.reshape(-1, *data.spec.event_shape), part.label
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        x=enlarged(x).astype(np.uint8),
+        y=y.astype(np.uint8),
+        train=split.train,
+        validation=split.validation,
+        test=split.test,
+    )
+    path = folder / DIGITS
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def write_text(folder: Path, root: Path | None = None) -> Path:
+    """The paragraphs of all docstrings, one after another, in UTF-8.
+
+    Args:
+        folder: where the file is written.
+        root: of the Python files; None is the standard library.
+    """
+    path, root = folder / TEXT, root or Path(sysconfig.get_paths()["stdlib"])
+    paragraphs = (each for text in _docstrings(root) for each in text.split("\n\n"))
+    write_atomically(path, "\n\n".join(dict.fromkeys(paragraphs)).encode())
+    return path
+
+
+def _docstrings(root: Path) -> Iterator[str]:
+    """Docstrings of modules, classes and functions, file by file."""
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        if not _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    yield text
+
+
+def main() -> None:
+    """Write both files and print their names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (write_digits(folder), write_text(folder)):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
