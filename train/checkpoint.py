@@ -19,6 +19,7 @@ from torch import Tensor
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_together
+from ancestral.renames import finish_renames
 from ancestral.train.data.dataset import Split
 from ancestral.train.models.families import (
     Model,
@@ -106,7 +107,8 @@ def save_checkpoint(
     """Write a checkpoint folder; an old one of that name stays whole where the disk fills.
 
     The three files are on disk before the first takes its name, config.json last: it holds the
-    hashes of the others, so that files of two checkpoints are never read as one.
+    hashes of the others, so that files of two checkpoints are never read as one. Where the process
+    is killed between two names, `load_checkpoint` finishes the change.
 
     Args:
         path: of the folder.
@@ -151,6 +153,7 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
             later version wrote it.
     """
     folder = Path(path)
+    finish_renames(folder)
     config = _read_config(folder)
     contents = {}
     for name, expected in config.files.items():
