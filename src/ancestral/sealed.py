@@ -1,6 +1,6 @@
-"""Files that begin with the SHA-256 of what follows, so that a flipped bit is never read as content.
+"""Files that begin with the SHA-256 of what follows: a flipped bit is never read as content.
 
-    <kind>, one line; <64 hexadecimal digits>, one line; the content
+<kind>, one line; <64 hexadecimal digits>, one line; the content
 """
 
 import hashlib

@@ -4,8 +4,8 @@
                                                          .renames   see ancestral.renames
                                                          .old       what is being replaced
 
-The system releases a lock when its process ends, however it ends: a temporary whose lock is free was
-left by a process that was killed, and the next writer in that folder removes it (`sweep`).
+The system releases a lock when its process ends, however it ends: a temporary whose lock is free
+was left by a process that was killed, and the next writer in that folder removes it (`sweep`).
 """
 
 import contextlib

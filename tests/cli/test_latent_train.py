@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ancestral.cli.bound_table import DRAWS, bound_table, marginal
 from ancestral.train import training as module
-from ancestral.train.bounds import bound, log_likelihood
+from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.data import load_npz
@@ -37,7 +37,7 @@ def test_table_of_a_vae(latent_runs: Runs, images: Path) -> None:
     run, result = latent_runs["vae"]
     assert result.code == 0, result.err
     test = load_npz(images).test
-    found = bound(latent(run), test.x, DRAWS)
+    found = bound(latent(run), test.x, DRAWS, streams=ENGINE)
     for row, nats in (
         ("ELBO, lower bound on log p(x)", found.elbo),
         (f"IWAE of {DRAWS} draws, lower bound on log p(x)", found.iwae),

@@ -11,6 +11,7 @@ from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 
 if TYPE_CHECKING:
@@ -101,17 +102,20 @@ def export(  # noqa: PLR0913 - the options of a command
     # An export takes minutes: what is wrong with its options is said before it.
     threads = 1 if threads is None else whole("threads", threads, 1, THREADS)
 
-    def progress(line: str) -> None:
-        say(f"exporting: {line}")
-
     kind: FloatDtype = dtype.value
     asked = Asked(length, size, pixel_scale, start)
-    if (checkpoint / MANIFEST).is_file():
-        asked.refuse(checkpoint, "a checkpoint", "length", "size", "pixel_scale", "start")
-        recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
-    else:
-        model, options = model_of(checkpoint, asked)
-        export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
+    with stages("exporting") as at:
+
+        def progress(line: str) -> None:
+            say(f"exporting: {line}")
+            at(line)
+
+        if (checkpoint / MANIFEST).is_file():
+            asked.refuse(checkpoint, "a checkpoint", "length", "size", "pixel_scale", "start")
+            recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
+        else:
+            model, options = model_of(checkpoint, asked)
+            export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
