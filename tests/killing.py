@@ -3,14 +3,16 @@
     python -m tests.killing FOLDER K COMMAND...     one command
     python -m tests.killing FOLDER                  one after another, from JSON lines
 
-Changes are counted by Python's audit events and by calls of fsync: files opened for writing, renamed,
-removed and locked, folders made and removed. K = 0 kills nothing. In the second form each line of
-standard input is {"k": K, "command": [...]}; each command runs in a fork, so that the packages are
-imported once, and is answered by a line {"status": ..., "points": ..., "said": ...}.
+Changes are counted by Python's audit events and by calls of fsync: files opened for writing,
+renamed, removed and locked, folders made and removed. K = 0 kills nothing. In the second form each
+line of standard input is {"k": K, "command": [...], "room": BYTES or null}; each command runs in a
+fork, so that the packages are imported once, and is answered by a line
+{"status": ..., "points": ..., "said": ...}. With room no file can become larger than that.
 """
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -65,7 +67,13 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended: its exit code (-9 where it was killed), and its points where it was not."""
+    """How a command ended.
+
+    Attributes:
+        status: its exit code; -9 where it was killed.
+        points: at which it could have been killed; 0 where it was.
+        said: standard output and standard error.
+    """
 
     status: int
     points: int
@@ -101,10 +109,10 @@ class Killer:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def run(self, *command: object, k: int = 0) -> Ended:
+    def run(self, *command: object, k: int = 0, room: int | None = None) -> Ended:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = json.dumps({"k": k, "command": [str(each) for each in command]})
+        line = json.dumps({"k": k, "command": [str(each) for each in command], "room": room})
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
         return Ended(**json.loads(self._process.stdout.readline()))
@@ -149,6 +157,8 @@ def _serve(folder: str) -> None:
                 for handle in (0, 1, 2):
                     os.dup2(said.fileno(), handle)
                 points = Points(folder, asked["k"])
+                if asked["room"] is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (asked["room"],) * 2)
                 code = run(asked["command"])
                 counted.write(str(points.count))
                 counted.flush()

@@ -40,7 +40,7 @@ def test_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 
 
 def test_missing(tmp_path: Path) -> None:
-    a, b = two(tmp_path)
+    a, _ = two(tmp_path)
     with pytest.raises(FileNotFoundError):
         exchange(a, tmp_path / "c")
     assert names(tmp_path) == ["a/a", "b/b"]

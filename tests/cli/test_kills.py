@@ -20,6 +20,7 @@ from tests.killing import Ended, Killer, run_alone
 from tests.train.states import read_state
 
 KILLED = -9
+STORE = {"ancestral/plans", "ancestral/plans/locks"}
 TENSORRT = [
     pytest.mark.tensorrt,
     pytest.mark.skipif(
@@ -268,3 +269,51 @@ def test_commands_of_their_own(root: Path, bundles: Callable[..., Path]) -> None
     assert run_alone(root, 8, command).status == KILLED
     done(run_alone(root, 0, [*command, "--overwrite"]))
     load_checkpoint(folder / "run")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "room"),
+    [
+        ("train", 20_000),
+        ("export", 5_000),
+        ("sample", 1_500),
+        pytest.param("compile", 10_000, marks=TENSORRT),
+    ],
+)
+def test_files_that_cannot_grow(
+    killer: Killer, root: Path, bundles: Callable[..., Path], what: str, room: int
+) -> None:
+    """As on a full disk: exit 2, one sentence, what was there before is whole, nothing is left."""
+    folder = root / f"full-{what}"
+    folder.mkdir()
+    shutil.rmtree(root / "cache", ignore_errors=True)
+    match what:
+        case "train":
+            command = [*training(root, folder / "run"), "--no-evaluate", "--overwrite"]
+            done(killer.run(*training(root, folder / "run", seed=1), "--no-evaluate"))
+        case "export":
+            shutil.copytree(bundles("tiny", "float16"), folder / "bundle")
+            command = ["export", bundles("tiny"), "-o", folder / "bundle", "--overwrite"]
+            command += ["--dtype", "bfloat16", "--no-verify"]
+        case "sample":
+            (folder / "out.npz").write_bytes(b"old")
+            command = ["sample", bundles("tiny"), "-n", 300, "--threads", 1]
+            command += ["-o", folder / "out.npz"]
+        case _:
+            command = ["compile", bundles("tiny"), "--module", "tensorrt_rtx"]
+            command += ["--graph", "log_prob", "--target", "sm_80", "--batch", "1,2,4"]
+    before = contents(folder)
+    ended = killer.run(*command, room=room)
+    assert ended.status == 2, ended
+    assert "Traceback" not in ended.said
+    assert "File too large" in ended.said
+    assert contents(folder) == before
+    assert names(root / "cache") <= {"ancestral", *STORE, "ancestral/hashes.json"}
