@@ -19,13 +19,18 @@ Progress = Callable[[Mapping[str, Any]], None]
 _TAIL = 20
 """Lines of the library's errors that a message repeats."""
 _START = """
-import ctypes, os, sys
+import ctypes, os, signal, sys
 if sys.platform == "linux":
-    ctypes.CDLL(None).personality(0x0040000)
+    library = ctypes.CDLL(None)
+    library.prctl(1, signal.SIGKILL)
+    library.personality(0x0040000)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the process that wanted the plan has ended")
 os.execv(sys.executable, [sys.executable, "-P", "-m", "ancestral.export.tensorrt"])
 """
-"""Starts a build with its memory at the same addresses each time (ADDR_NO_RANDOMIZE of Linux's
-personality, where a sandbox allows it)."""
+"""Starts a build that ends with the process that wants the plan (PR_SET_PDEATHSIG of Linux's prctl,
+which an exec keeps; a parent that ended before is noticed), and with its memory at the same
+addresses each time (ADDR_NO_RANDOMIZE of Linux's personality, where a sandbox allows it)."""
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 """Variables that a build may need."""
 
@@ -52,7 +57,7 @@ def run(
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-P", "-c", _START, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -1,40 +1,57 @@
 """Where a bundle appears: whole or not at all, and in the place of nothing but another bundle."""
 
+import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ancestral.bundle import MANIFEST, PRIOR
 from ancestral.errors import InvalidInput
+from ancestral.exchange import exchange
+from ancestral.files import tidy
+from ancestral.renames import sync_folder
+from ancestral.temporary import (
+    abandoned,
+    lock,
+    remove,
+    target_of,
+    temporaries,
+    temporary,
+    temporary_name,
+)
 
 
 @contextmanager
 def placed(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write a bundle into; it takes that name at the end.
 
+    What killed processes left in the folder of `out` is removed before.
+
     Raises:
         OSError: it could not be written; what was there before stays.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    work.chmod(0o777 & ~_umask())
-    try:
-        yield work
-        _swap(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    tidy(out.parent)
+    with temporary(out, folder=True) as work:
+        try:
+            yield work.path
+            _swap(work.path, out)
+        finally:
+            remove(work.path)
+    sync_folder(out.parent)
 
 
 def check_target(out: Path, overwrite: bool) -> None:
     """Nothing but a bundle of ours is ever replaced.
 
+    A bundle that was being replaced when a process was killed is first put back to its name.
+
     Raises:
         InvalidInput: there is something at that path that may not be replaced.
     """
+    _put_back(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():
@@ -61,23 +78,42 @@ def _files_of(bundle: Path) -> Iterator[str]:
         yield from (f"{PRIOR}/{name}" for name in _files_of(bundle / PRIOR))
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
 def _swap(work: Path, out: Path) -> None:
-    """Put the finished folder at its name; the one that was there goes last."""
+    """Put the finished folder at its name; what was there has the name of the work then, or none.
+
+    Where the system can exchange two names, there is a bundle at `out` at every moment. Elsewhere
+    the old one is renamed first: a process that is killed then leaves it under another name, from
+    which the next `check_target` puts it back.
+    """
     if not out.exists():
         work.rename(out)
         return
-    old = work.with_name(work.name + ".old")
-    out.rename(old)
+    if exchange(work, out):
+        return
+    handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        work.rename(out)
-    except BaseException:
-        if not out.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        # Locked, or another process would put it back.
+        lock(handle)
+        old = temporary_name(out, "old")
+        out.rename(old)
+        try:
+            work.rename(out)
+        except BaseException:
+            if not out.exists():
+                old.rename(out)
+            raise
+        remove(old)
+    finally:
+        os.close(handle)
+
+
+def _put_back(out: Path) -> None:
+    """Undo, or end, a replacement whose process was killed between two renames."""
+    for old in temporaries(out.parent, "old"):
+        if target_of(old.name, "old") != out.name:
+            continue
+        with abandoned(old) as found, contextlib.suppress(OSError):
+            if found and not out.exists():
+                old.rename(out)
+            elif found:
+                remove(old)

@@ -7,10 +7,8 @@ Progress goes to standard output, a JSON document a line; what cannot be built e
 a status that is not 0 and a sentence as the last line of standard error.
 """
 
-import ctypes
 import importlib
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,8 +25,6 @@ from ancestral.tensorrt_module import DTYPES, Module
 Tell = Callable[[dict[str, Any]], None]
 _IN_PLACE = "KV_CACHE_UPDATE"
 """The layer that appends to a cache where it lies."""
-_DIES_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of Linux's prctl."""
 
 
 class Request(BaseModel):
@@ -255,13 +251,10 @@ def _tell(document: dict[str, Any]) -> None:
 
 
 def _main() -> None:
-    # A build that nobody waits for any more would go on for minutes.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
     try:
         request = Request.model_validate_json(sys.stdin.read())
         in_place = compile_plan(importlib.import_module(request.module), request, _tell)
-    except (AncestralError, ImportError) as error:
+    except (AncestralError, ImportError, OSError) as error:
         sys.exit(str(error))
     _tell({"in_place": in_place})
 

@@ -1,5 +1,6 @@
 """Bounds of a latent variable model in PyTorch: what training looks at, and the reference."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ def bound(
     seed: int = 0,
     first_index: int = 0,
     streams: Streams = TRAINING,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Bound:
     """The bound of each event [n, t] from k draws.
 
@@ -56,6 +58,7 @@ def bound(
         seed: 0 .. 2^64 - 1.
         first_index: sample index of the first event.
         streams: what the noise is drawn for.
+        progress: told how many events of how many are done.
 
     Raises:
         InvalidInput: k < 1, or a model whose prior is another one.
@@ -71,6 +74,7 @@ def bound(
             some = x[start : start + rows]
             indices = first_index + start + np.arange(len(some))
             parts.append(_bound(model, some, indices, k, seed, streams))
+            progress(start + len(some), len(x))
     model.train(training)
     return join(parts)
 

@@ -20,6 +20,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut, report, short
 from ancestral.files import write_together
+from ancestral.renames import finish_renames
 from ancestral.train.data.dataset import Split
 from ancestral.train.hugging_face.json_object import object_of, read_file
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
@@ -111,7 +112,8 @@ def save_checkpoint(
     """Write a checkpoint folder; an old one of that name stays whole where the disk fills.
 
     The three files are on disk before the first takes its name, config.json last: it holds the
-    hashes of the others, so that files of two checkpoints are never read as one.
+    hashes of the others, so that files of two checkpoints are never read as one. Where the process
+    is killed between two names, `load_checkpoint` finishes the change.
 
     Args:
         path: of the folder.
@@ -157,6 +159,7 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
             later version wrote it; or the configuration is not that of the weights.
     """
     folder = Path(path)
+    finish_renames(folder)
     config = _read_config(folder)
     unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
     if unknown:

@@ -91,12 +91,17 @@ def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
     return Estimate(nats, error, float(bits_per_dim(-nats, spec.event_shape)), error * scale, count)
 
 
-def model_log_prob(model: AutoregressiveModel, batch: int = 256) -> LogProb:
+def model_log_prob(
+    model: AutoregressiveModel,
+    batch: int = 256,
+    progress: Callable[[int], object] = lambda events: None,
+) -> LogProb:
     """log p(x | y) under a model, without dropout, in batches that bound memory.
 
     Args:
         model: its mode, training or not, is the same afterwards.
         batch: number of events at once.
+        progress: told the number of events of each batch that is done.
     """
 
     def log_prob(x: NDArray[np.int64], label: NDArray[np.int64] | None) -> NDArray[np.float64]:
@@ -109,6 +114,7 @@ def model_log_prob(model: AutoregressiveModel, batch: int = 256) -> LogProb:
                 rows = slice(first, first + batch)
                 y = None if label is None else torch.from_numpy(label[rows]).to(device)
                 parts.append(model.log_prob(torch.from_numpy(x[rows]).to(device), y))
+                progress(len(parts[-1]))
         model.train(training)
         return torch.cat(parts).double().cpu().numpy()
 
@@ -121,11 +127,27 @@ def mean_bits(log_prob: LogProb, part: Part, event_shape: tuple[int, ...]) -> fl
 
 
 def evaluate_model(
-    model: AutoregressiveModel, part: Part, label_log_prior: NDArray[np.float64] | None
+    model: AutoregressiveModel,
+    part: Part,
+    label_log_prior: NDArray[np.float64] | None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Evaluation:
     """`evaluate` of a model.
+
+    Args:
+        model: of the events.
+        part: the events.
+        label_log_prior: log p(y); None where there are no labels.
+        progress: told how many events of how many are done, each once for every class.
 
     Raises:
         InvalidInput: as `evaluate`.
     """
-    return evaluate(model_log_prob(model), part, model.data, label_log_prior)
+    done, total = 0, len(part) * (1 if label_log_prior is None else len(label_log_prior))
+
+    def count(events: int) -> None:
+        nonlocal done
+        done += events
+        progress(done, total)
+
+    return evaluate(model_log_prob(model, progress=count), part, model.data, label_log_prior)

@@ -1,24 +1,48 @@
 """Everything that the rest of a training run depends on, and how it survives the process."""
 
 import copy
+import io
 import pickle
+import time
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_atomically
+from ancestral.sealed import unsealed, write_sealed
 from ancestral.train.batches import Batches
+from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, build_model
 from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import optimiser
+from ancestral.train.state_content import FIELDS, check_content, check_fields
 
-VERSION = 2
+VERSION = 3
+_KIND = f"ancestral training state {VERSION}"
+"""First line of the file; earlier versions had no hash."""
+_SHARE = 9.0
+"""Seconds of training, at least, for each second of writing states between looks."""
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+)
+"""What PyTorch raises of a file whose hash fits and whose content does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +138,6 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         OSError: it could not be written; the old file stays.
     """
     content = {
-        "version": VERSION,
         "identity": identity,
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
@@ -128,38 +151,72 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if state.loss.is_cuda else [],
     }
-    write_atomically(path, lambda file: torch.save(content, file))
+
+    def write(file: BinaryIO) -> None:
+        write_sealed(file, _KIND, lambda inner: torch.save(content, cast(IO[bytes], inner)))
+
+    write_atomically(path, write)
 
 
-def load_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
+def load_state(
+    path: Path, state: TrainingState, identity: dict[str, Any], config: TrainingConfig
+) -> None:
     """Bring a fresh state, and torch's global generator, to where `save_state` took them.
 
+    Nothing in the file is executed, and nothing of it is used before all of it was checked.
+
+    Args:
+        path: of the file.
+        state: fresh.
+        identity: as in `save_state`.
+        config: of the run, which says at which steps there were looks.
+
     Raises:
-        CheckpointError: the file cannot be read, or is of another run.
+        CheckpointError: the file cannot be read, was altered, is of another run, or holds what no
+            run writes.
     """
     try:
-        # weights_only: tensors and plain values; nothing in the file is executed.
-        content = torch.load(path, map_location=state.loss.device, weights_only=True)
-        if content["version"] != VERSION:
-            raise CheckpointError(
-                f"{path}: expected state version {VERSION}, got {content['version']!r}; begin again"
-            )
+        content = _read(path, state.loss.device)
+        check_fields(content, FIELDS)
         _check_identity(path, identity, content["identity"])
+        check_content(content, state, config)
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
         state.optimiser.load_state_dict(content["optimiser"])
         batches = content["batches"]
         state.batches.restore(batches | {k: batches[k].cpu() for k in ("generator", "order")})
-        state.step, state.seconds = content["step"], content["seconds"]
-        state.loss, state.best = content["loss"], content["best"]
-        state.history = [Look(*look) for look in content["history"]]
         torch.set_rng_state(content["random"].cpu())
         if content["random_cuda"]:
             torch.cuda.set_rng_state_all([random.cpu() for random in content["random_cuda"]])
-    except (pickle.UnpicklingError, OSError, EOFError, RuntimeError, KeyError, TypeError) as error:
+    except CheckpointError:
+        raise
+    except _UNREADABLE as error:
         raise CheckpointError(
-            f"{path}: expected the state of a training run, got: {error}; delete it to begin again"
+            f"{path}: expected the state of a training run, got: {_line(error)}; delete it to "
+            f"begin again"
         ) from error
+    state.step, state.seconds = content["step"], content["seconds"]
+    state.loss = content["loss"].detach().clone()
+    state.best = {name: tensor.detach().clone() for name, tensor in content["best"].items()}
+    state.history = [Look(*look) for look in content["history"]]
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    """The content of the file, its hash checked before anything is unpacked."""
+    data = path.read_bytes()
+    if data[:2] == b"PK":
+        raise InvalidInput("a file of an earlier version of ancestral, which kept no hash")
+    packed = io.BytesIO(unsealed(data, _KIND))
+    # weights_only: tensors and plain values; nothing in the file is executed.
+    content = torch.load(packed, map_location=device, weights_only=True)
+    if not isinstance(content, dict):
+        raise InvalidInput(f"a {type(content).__name__} instead of its fields")
+    return content
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, which may have many."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _check_identity(path: Path, expected: dict[str, Any], got: dict[str, Any]) -> None:
@@ -174,3 +231,46 @@ def _check_identity(path: Path, expected: dict[str, Any], got: dict[str, Any]) -
             f"{path}: expected the state of the same run, got another one: {'; '.join(different)}; "
             f"train into another folder, or begin again without --resume"
         )
+
+
+class StateFile:
+    """The file of a run's state, written at looks and, between them, whenever some time has passed.
+
+    What a run computes does not depend on when its state is written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        every: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            path: of the file.
+            identity: as in `save_state`.
+            every: seconds between two states; more where writing takes more than a tenth of them.
+            clock: gives the seconds.
+        """
+        self.path = path
+        self._identity, self._every, self._clock = identity, every, clock
+        self._due = clock() + every
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state now.
+
+        Raises:
+            OSError: as `save_state`.
+        """
+        begun = self._clock()
+        save_state(self.path, state, self._identity)
+        ended = self._clock()
+        pause = max(self._every, _SHARE * (ended - begun)) if self._every else 0.0
+        self._due = ended + pause
+
+    @property
+    def due(self) -> bool:
+        """Whether the time has passed."""
+        return self._clock() >= self._due

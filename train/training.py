@@ -23,11 +23,13 @@ from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.objectives import loss
 from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
-from ancestral.train.state import Look, TrainingState, begin, load_state, save_state
+from ancestral.train.state import Look, StateFile, TrainingState, begin, load_state
 from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim
 
 STATE = "state.pt"
+SAVE_EVERY = 60.0
+"""Seconds between two states that are written beside those of the looks."""
 _LOOK_DRAWS = 8
 """Of a bound on validation."""
 
@@ -52,7 +54,7 @@ class TrainingResult:
     history: tuple[Look, ...]
 
 
-def train(
+def train(  # noqa: PLR0913 - what a user may choose
     recipe: Recipe,
     data: Dataset,
     out: str | Path,
@@ -61,13 +63,14 @@ def train(
     resume: bool = False,
     device: str = "cpu",
     progress: Progress | None = None,
+    save_every: float = SAVE_EVERY,
 ) -> TrainingResult:
     """Train a model and write its checkpoint, history.json, curves.png and state.pt.
 
-    state.pt is written at every look. A run that was killed at any moment goes on from there with
-    `resume` and ends, on the CPU with the same number of threads, in the same bits as an unbroken
-    one. Without a state.pt, `resume` begins at step 0. Torch's global generator is seeded, and put
-    back afterwards.
+    state.pt is written at every look, and every minute between two. A run that was killed at any
+    moment goes on from there with `resume` and ends, on the CPU with the same number of threads, in
+    the same bits as an unbroken one, whenever states were written. Without a state.pt, `resume`
+    begins at step 0. Torch's global generator is seeded, and put back afterwards.
 
     Args:
         recipe: what to train and how.
@@ -77,7 +80,10 @@ def train(
         seed: of the weights, of the order of the data and of dropout.
         resume: go on with the run that stands in the folder.
         device: "cpu", "cuda" or "cuda:1", say.
-        progress: is told of every step; what it raises ends the run.
+        progress: is told of every step; what it raises ends the run, and the state is written
+            before where that is a KeyboardInterrupt.
+        save_every: seconds between two states, beside those of the looks; 0 writes one at each
+            step.
 
     Raises:
         InvalidInput: the device is not there, or recipe and data do not fit together.
@@ -97,8 +103,8 @@ def train(
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         state = begin(recipe, data, seed, where)
         if resume and (out / STATE).exists():
-            load_state(out / STATE, state, identity)
-        _run(state, recipe, data, out / STATE, identity, progress)
+            load_state(out / STATE, state, identity, recipe.training)
+        _run(state, recipe, data, StateFile(out / STATE, identity, save_every), progress)
     model = state.average
     model.load_state_dict(state.best)
     best = state.best_look
@@ -155,8 +161,7 @@ def _run(
     state: TrainingState,
     recipe: Recipe,
     data: Dataset,
-    path: Path,
-    identity: dict[str, Any],
+    file: StateFile,
     progress: Progress | None,
 ) -> None:
     """Steps, looks and saved states until the budget or the patience ends."""
@@ -164,13 +169,18 @@ def _run(
     before, start = state.seconds, time.monotonic()
     while state.step < config.steps and not _exhausted(state, config.patience):
         _step(state, recipe)
+        state.seconds = before + time.monotonic() - start
         look = None
         if state.step % config.evaluate_every == 0 or state.step == config.steps:
-            state.seconds = before + time.monotonic() - start
             look = _look(state, data)
-            save_state(path, state, identity)
-        if progress is not None:
-            progress(state.step, look)
+        if look is not None or file.due:
+            file.save(state)
+        try:
+            if progress is not None:
+                progress(state.step, look)
+        except KeyboardInterrupt:
+            file.save(state)
+            raise
 
 
 def _step(state: TrainingState, recipe: Recipe) -> None:

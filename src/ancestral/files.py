@@ -1,13 +1,15 @@
 """Files that are written whole or not at all, and their hashes."""
 
+import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from ancestral.errors import InvalidInput
+from ancestral.renames import finish_renames, rename_together, sync_folder
+from ancestral.temporary import Temporary, sweep, temporary
 
 Content = bytes | Callable[[BinaryIO], object]
 """What a file is to hold, or a function that writes it to an open binary file."""
@@ -33,9 +35,9 @@ def write_atomically(path: str | Path, data: Content) -> None:
 def write_together(contents: Mapping[str | Path, Content]) -> None:
     """Write several files: all of them reach the disk before the first takes its name.
 
-    A disk that fills leaves every old file. The names change one after the other, in the order
-    given: a process that is killed between two leaves new files and old ones, so the last should be
-    the one that tells (by hashes, say) which others it belongs to.
+    A disk that fills leaves every old file. Where a process is killed while the names of files of
+    one folder change, the next writer there changes the rest (`ancestral.renames`). What killed
+    processes left half written in those folders is removed.
 
     Args:
         contents: by path; missing parent folders are made.
@@ -44,23 +46,38 @@ def write_together(contents: Mapping[str | Path, Content]) -> None:
         InvalidInput: a folder or a device has one of the names.
         OSError: a content could not be written.
     """
-    waiting: list[tuple[Path, Path]] = []
-    try:
-        for path, data in contents.items():
-            path = Path(path)
-            if path.exists() and not path.is_file():
-                raise InvalidInput(f"{path}: expected the path of a file, got another thing there")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            waiting.append((path.parent / f".{path.name}.{secrets.token_hex(8)}.part", path))
-            _write_through(waiting[-1][0], data)
-        for temporary, path in waiting:
-            os.replace(temporary, path)
-    except BaseException:
-        for temporary, _ in waiting:
-            temporary.unlink(missing_ok=True)
-        raise
-    for folder in {path.parent for _, path in waiting}:
+    paths = [Path(path) for path in contents]
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise InvalidInput(f"{path}: expected the path of a file, got another thing there")
+    folders = {path.parent for path in paths}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        tidy(folder)
+    with contextlib.ExitStack() as locks:
+        waiting: dict[Path, Path] = {}
+        try:
+            for path, data in zip(paths, contents.values(), strict=True):
+                work = locks.enter_context(temporary(path))
+                waiting[work.path] = path
+                _write_through(work, data)
+            if len(paths) > 1 and len(folders) == 1:
+                rename_together(waiting)
+            else:
+                for each, path in waiting.items():
+                    os.replace(each, path)
+        except BaseException:
+            for each in waiting:
+                each.unlink(missing_ok=True)
+            raise
+    for folder in folders:
         sync_folder(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Finish, and then remove, what killed processes left in a folder."""
+    finish_renames(folder)
+    sweep(folder)
 
 
 def sha256(path: str | Path) -> str:
@@ -73,21 +90,11 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_through(path: Path, data: Content) -> None:
+def _write_through(work: Temporary, data: Content) -> None:
     """Write a new file as far as the disk itself."""
-    with path.open("xb") as file:
+    with os.fdopen(work.handle, "wb", closefd=False) as file:
         if callable(data):
             data(file)
         else:
             file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    os.fsync(work.handle)

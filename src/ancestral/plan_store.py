@@ -22,10 +22,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ancestral.errors import PlanError
-from ancestral.files import sha256, sync_folder, write_atomically
+from ancestral.files import sha256, write_atomically
 from ancestral.hashes import cache_folder
 from ancestral.manifest import seal
 from ancestral.plan_key import PlanKey, Sha256
+from ancestral.renames import sync_folder
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
 _LOCKS = "locks"
@@ -146,8 +147,7 @@ class PlanStore:
                 found = self.find(key)
                 if found is not None:
                     return found, False
-            for leftover in self.folder.glob(f".{key.digest}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            self._sweep(key.digest)
             work = self.folder / f".{key.digest}.{secrets.token_hex(8)}"
             work.mkdir(mode=0o700)
             try:
@@ -254,6 +254,18 @@ class PlanStore:
             if folder.is_dir() and folder.name != _LOCKS and not folder.name.startswith("."):
                 yield folder
 
+    def _sweep(self, digest: str) -> None:
+        """Remove what killed builds left: those of a key that is locked here, and of free ones."""
+        for leftover in self.folder.glob(".*.*"):
+            owner = leftover.name.split(".")[1]
+            if owner == digest:
+                shutil.rmtree(leftover, ignore_errors=True)
+                continue
+            if not (self.folder / _LOCKS / owner).is_file():
+                continue
+            with contextlib.suppress(BlockingIOError), self._locked(owner, _give_up):
+                shutil.rmtree(leftover, ignore_errors=True)
+
     @contextlib.contextmanager
     def _locked(self, digest: str, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold the lock of a key, which the system lets go when a process ends, however it ends."""
@@ -308,6 +320,15 @@ def _make_folder(folder: Path) -> None:
             f"{folder}: expected a folder of plans, or a place to make one in ({error}): set "
             f"XDG_CACHE_HOME to a folder that you can write to"
         ) from error
+
+
+def _give_up() -> None:
+    """Do not wait for a lock.
+
+    Raises:
+        BlockingIOError: always.
+    """
+    raise BlockingIOError
 
 
 def _check_owner(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Every graph of every toy becomes a plan; what TensorRT would drop, change or copy does not."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -233,6 +234,41 @@ def test_killed_in_the_middle(compiler: Compiler, tiny_bundle: Path) -> None:
         pytest.fail("the builder lived on")
     assert compiler.store.records() == ([], [])
     assert compiler.compile(Bundle.open(tiny_bundle), "prefill")[1]
+
+
+@pytest.mark.parametrize("moment", ["-c", "-m"], ids=["started", "importing"])
+def test_killed_before_the_builder_is_at_work(
+    compiler: Compiler, tiny_bundle: Path, moment: str
+) -> None:
+    """kill -9 as soon as the builder exists, or while it imports: it ends, and builds no plan."""
+    process = subprocess.Popen([sys.executable, "-c", COMPILE, tiny_bundle, compiler.store.folder])
+    builder = 0
+    while not builder:
+        assert process.poll() is None
+        builder = next((pid for pid in children(process.pid) if moment in arguments(pid)), 0)
+    # Stopped, so that the order is the same however busy the machine is.
+    os.kill(builder, signal.SIGSTOP)
+    begun = list(compiler.store.folder.glob(f".*/{LOG}"))
+    process.kill()
+    process.wait(60)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(builder, signal.SIGCONT)
+    for _ in range(6000):
+        if not arguments(builder):
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(builder, signal.SIGKILL)
+        pytest.fail("the builder lived on")
+    assert list(compiler.store.folder.glob(f".*/{LOG}")) == begun
+
+
+def arguments(pid: int) -> list[str]:
+    """What a process was started with; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def children(pid: int) -> list[int]:

@@ -28,6 +28,7 @@ from ancestral.train.schedule import average_rate, learning_rate, optimiser, upd
 from ancestral.train.state import Look
 from ancestral.train.training import TrainingResult, train
 
+from .states import read_state, write_state
 from .test_data import write_mnist
 
 
@@ -130,7 +131,7 @@ def test_a_killed_run_ends_in_the_bits_of_an_unbroken_one(
         train(SHORT, data, tmp_path / "broken", seed=3, progress=kill_at(step))
     torch.manual_seed(99)
     broken = train(SHORT, data, tmp_path / "broken", seed=3, resume=True)
-    states = [torch.load(tmp_path / n / "state.pt", weights_only=True) for n in ("whole", "broken")]
+    states = [read_state(tmp_path / name / "state.pt") for name in ("whole", "broken")]
     for part in ("model", "average", "best"):
         for name, expected in states[0][part].items():
             assert torch.equal(states[1][part][name], expected), f"{part}: {name}"
@@ -177,7 +178,7 @@ def test_state_that_would_run_code_is_refused(data: Dataset, tmp_path: Path) -> 
         def __reduce__(self):
             return (Path.touch, (tmp_path / "touched",))
 
-    torch.save({"version": Evil()}, tmp_path / "state.pt")
+    write_state(tmp_path / "state.pt", {"identity": Evil()})
     with pytest.raises(CheckpointError):
         train(SHORT, data, tmp_path, resume=True)
     assert not (tmp_path / "touched").exists()

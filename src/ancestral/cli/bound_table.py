@@ -1,5 +1,6 @@
 """How good a trained latent variable model is on held-out events: bounds, beside baselines."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,15 +28,21 @@ _DENSITY = "a density's bounds, of x + u with u ~ U[0, 1), not to be compared wi
 Nats = NDArray[np.float64]
 
 
-def bound_table(model: "LatentVariableModel", data: Dataset, k: int = DRAWS) -> "Table":
+def bound_table(
+    model: "LatentVariableModel",
+    data: Dataset,
+    k: int = DRAWS,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> "Table":
     """ELBO and IWAE of the test part, with standard errors over its events.
 
     Args:
         model: with a prior of its own.
         data: with the labels that a baseline may use.
         k: latents of each event.
+        progress: told how many events of how many are done.
     """
-    found = bound(model, data.test.x, k, streams=ENGINE)
+    found = bound(model, data.test.x, k, streams=ENGINE, progress=progress)
     rows = {
         f"ELBO, {_BOUND}": found.elbo,
         f"IWAE of {k} draws, {_BOUND}": found.iwae,

@@ -208,15 +208,18 @@ def _compile(compiler: "Compiler", bundle: "Bundle", graph: str) -> tuple["PlanR
 
 @contextmanager
 def _bar(graph: str) -> Iterator[Any]:
-    """What is told of a build as a bar on a terminal, and nothing elsewhere."""
+    """What is told of a build: as a bar on a terminal, as lines elsewhere."""
+    from ancestral.progress_lines import ProgressLines, has_bars
+
+    if not has_bars():
+        with ProgressLines(graph) as lines:
+            yield lambda step: lines(step["step"], step["of"], step["phase"])
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(graph, total=None)
         yield lambda step: _move(bar, task, graph, step)
 

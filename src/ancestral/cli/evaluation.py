@@ -1,5 +1,6 @@
 """How good a trained model is on held-out events, beside baselines: the table of `train`."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ancestral.cli.output import table
@@ -17,10 +18,14 @@ _LARGEST = 2**24
 """Numbers that the table of a baseline may hold; a larger one is left out."""
 
 
-def evaluation_table(model: "AutoregressiveModel", data: Dataset) -> "Table":
+def evaluation_table(
+    model: "AutoregressiveModel",
+    data: Dataset,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> "Table":
     """Bits and nats on the test part, with standard errors over its events."""
     results = {
-        "model": evaluate_model(model, data.test, data.label_log_prior()),
+        "model": evaluate_model(model, data.test, data.label_log_prior(), progress),
         **baselines(data),
     }
     conditional = data.spec.num_classes is not None

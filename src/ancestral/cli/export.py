@@ -12,6 +12,7 @@ from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
 
@@ -117,18 +118,21 @@ def export(  # noqa: PLR0913 - the options of a command
     if out.exists() and out.resolve() == checkpoint.resolve():
         raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
 
-    def progress(line: str) -> None:
-        say(f"exporting: {line}")
-
     kind: FloatDtype = dtype.value
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     asked = Asked(length, size, pixel_scale, start, ignored)
-    if (checkpoint / MANIFEST).is_file():
-        asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
-        recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
-    else:
-        model, options = model_of(checkpoint, asked)
-        export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
+    with stages("exporting") as at:
+
+        def progress(line: str) -> None:
+            say(f"exporting: {line}")
+            at(line)
+
+        if (checkpoint / MANIFEST).is_file():
+            asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
+            recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
+        else:
+            model, options = model_of(checkpoint, asked)
+            export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return

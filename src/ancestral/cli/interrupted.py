@@ -1,7 +1,13 @@
 """What was finished before Ctrl-C."""
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
+
+from ancestral.cli.output import say
 
 T = TypeVar("T")
 
@@ -15,3 +21,34 @@ def finished(batches: Iterator[T]) -> tuple[list[T], bool]:
     except KeyboardInterrupt:
         return parts, True
     return parts, False
+
+
+@contextmanager
+def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
+    """Let work end where it suits it: the first Ctrl-C is noted only, a second one interrupts.
+
+    Args:
+        words: said at the first one.
+
+    Yields:
+        whether there was one. Where Python does not handle Ctrl-C (outside the main thread, in the
+        background of a shell) nothing changes.
+    """
+    noted = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted.is_set():
+            raise KeyboardInterrupt
+        noted.set()
+        say(f"{words}; press Ctrl-C again to stop at once")
+
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or before is not signal.default_int_handler:
+        yield noted.is_set
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

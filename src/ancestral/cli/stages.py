@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.cli.bound_table import bound_table, code_table
+from ancestral.cli.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.evaluation import evaluation_table
+from ancestral.cli.held_out import affordable_draws, affordable_events
+from ancestral.cli.interrupted import noted_interrupt
 from ancestral.cli.output import say
+from ancestral.cli.progress import progress_bar, stages
 from ancestral.train.checkpoint import CONFIG
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.fit import fitted
@@ -22,8 +25,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ancestral.train.data.dataset import Dataset
+    from ancestral.train.models.families import Model
     from ancestral.train.recipe import Recipe
     from ancestral.train.state import Look
+
+
+_EVALUATION = "evaluating the test part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +41,17 @@ class Run:
         seed: of the weights, of the order of the data and of dropout.
         resume: go on with what stands in the folder.
         device: cpu, cuda or cuda:N.
+        evaluate: whether the test part is evaluated at the end.
     """
 
     seed: int
     resume: bool
     device: str
+    evaluate: bool = True
 
 
-def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Table":
-    """Train a model, and its prior where the recipe has one; the table of its test part.
+def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Table | None":
+    """Train a model, and its prior where the recipe has one; the table of its test part, if asked.
 
     Args:
         recipe: a latent variable model is trained without the labels; its prior has them.
@@ -57,15 +66,26 @@ def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Tab
     latent = isinstance(recipe.model, LatentConfig)
     forget = out / PRIOR if recipe.prior is not None and not run.resume else None
     model = _stage(recipe, data.without_labels() if latent else data, out, run, forget).model
-    if isinstance(model, AutoregressiveModel):
-        return evaluation_table(model, data)
-    if recipe.prior is None:
-        return bound_table(model, data)
-    assert isinstance(model, VQVAE)
-    codes = encoded(model, data)
-    prior = _stage(recipe.prior, codes, out / PRIOR, run).model
-    assert isinstance(prior, AutoregressiveModel)
-    return code_table(model, prior, data, codes.test, codes.label_log_prior())
+    if recipe.prior is not None:
+        assert isinstance(model, VQVAE)
+        with stages("codes of the data"):
+            codes = encoded(model, data)
+        prior = _stage(recipe.prior, codes, out / PRIOR, run).model
+        if not run.evaluate:
+            return None
+        assert isinstance(prior, AutoregressiveModel)
+        with stages(_EVALUATION):
+            return code_table(model, prior, data, codes.test, codes.label_log_prior())
+    return _evaluated(model, data) if run.evaluate else None
+
+
+def _evaluated(model: "Model", data: "Dataset") -> "Table":
+    """The table of the test part, of as much as time allows."""
+    with progress_bar(_EVALUATION) as progress:
+        if isinstance(model, AutoregressiveModel):
+            return evaluation_table(model, affordable_events(model, data), progress)
+        some, k = affordable_draws(model, data, DRAWS)
+        return bound_table(model, some, k, progress)
 
 
 def _stage(
@@ -81,7 +101,8 @@ def _stage(
             f"{recipe.name}: for events {list(data.spec.event_shape)} of {data.spec.name}, {change}"
         )
     pace = Pace(recipe.training.steps)
-    with ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps) as bar:
+    bar = ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps)
+    with bar, noted_interrupt("stopping after this step, with its state saved") as interrupted:
 
         def progress(step: int, look: "Look | None") -> None:
             if step == 1 and forget is not None:
@@ -91,6 +112,8 @@ def _stage(
             left = pace(step)
             if left is not None:
                 say(_expected(recipe, left, run.device))
+            if interrupted():
+                raise KeyboardInterrupt
 
         result = train(
             recipe,

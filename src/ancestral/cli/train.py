@@ -94,6 +94,13 @@ def train(  # noqa: PLR0913 - the options of a command
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that stands in the folder.")
     ] = False,
+    evaluate: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate/--no-evaluate",
+            help="Evaluate the test part at the end, beside baselines; at most about 10 minutes.",
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[
         int | None,
@@ -130,11 +137,12 @@ def train(  # noqa: PLR0913 - the options of a command
     if ordering != "raster":
         events = events.ordered(ordering)
     try:
-        results = train_stages(chosen, events, out, Run(seed, resume, device))
+        results = train_stages(chosen, events, out, Run(seed, resume, device, evaluate))
     except KeyboardInterrupt:
         say(f"interrupted: run again with --resume to go on from what stands in {out}")
         raise
-    show(results)
+    if results is not None:
+        show(results)
 
 
 def _recipe(name: str, model: str, steps: int | None) -> "Recipe":

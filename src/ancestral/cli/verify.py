@@ -10,6 +10,7 @@ from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
 from ancestral.cli.output import check_target, json_text, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.progress import stages
 from ancestral.cli.trace import Wanted, traces
 from ancestral.cli.trace_table import say_first, trace_document, trace_tables
 from ancestral.errors import InvalidInput
@@ -111,10 +112,13 @@ def parity_reports(
     """Verify on each backend."""
     from ancestral.engine import Engine
 
-    return [
-        Engine.load(bundle, backend=name, device=device, threads=threads, dtype=dtype).verify()
-        for name in dict.fromkeys(backends)
-    ]
+    reports: list[Report] = []
+    with stages(f"verifying {bundle}") as at:
+        for name in dict.fromkeys(backends):
+            at(f"{name} on {device}")
+            engine = Engine.load(bundle, backend=name, device=device, threads=threads, dtype=dtype)
+            reports.append(engine.verify())
+    return reports
 
 
 def parity_document(bundle: Path, reports: Sequence[Report]) -> dict[str, Any]:

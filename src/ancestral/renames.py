@@ -1,0 +1,95 @@
+"""Several files that take their names together, even where the process is killed between two.
+
+A journal, `.NAME.<...>.renames`, lists what is still to be renamed. It is on disk before the first
+file takes its name and goes after the last. A journal whose lock is free is what a killed process
+left: whoever next reads or writes there finishes its renames.
+"""
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from ancestral.temporary import abandoned, target_of, temporaries, temporary, temporary_name
+
+_LARGEST = 2**20
+"""Bytes of a journal; ours have some hundred."""
+
+
+def rename_together(names: Mapping[Path, Path]) -> None:
+    """Rename files of one folder so that either none or all have their new names.
+
+    Args:
+        names: by temporary (`ancestral.temporary`), the name that it takes; in this order.
+
+    Raises:
+        OSError: the journal could not be written, and nothing is renamed; or a name could not be
+            taken, and the others are.
+    """
+    last = list(names.values())[-1]
+    journal = temporary_name(last, "renames")
+    listed = {each.name: path.name for each, path in names.items()}
+    with temporary(last) as work:
+        try:
+            with os.fdopen(work.handle, "wb", closefd=False) as file:
+                file.write(json.dumps({"renames": listed}).encode())
+            os.fsync(work.handle)
+            os.replace(work.path, journal)
+        except BaseException:
+            work.path.unlink(missing_ok=True)
+            raise
+        try:
+            sync_folder(last.parent)
+            for each, path in names.items():
+                os.replace(each, path)
+        except BaseException:
+            # Ctrl-C between two: forward, since what was there before is replaced in part.
+            _rename(last.parent, listed)
+            raise
+        finally:
+            sync_folder(last.parent)
+            journal.unlink(missing_ok=True)
+
+
+def finish_renames(folder: Path) -> None:
+    """Finish the renames of processes that were killed; those of living ones are left to them."""
+    for journal in temporaries(folder, "renames"):
+        with abandoned(journal) as found, contextlib.suppress(OSError, ValueError):
+            if found and journal.stat().st_size <= _LARGEST:
+                _rename(folder, _listed(json.loads(journal.read_bytes())))
+                sync_folder(folder)
+                journal.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _listed(document: object) -> dict[str, str]:
+    """What a journal lists: temporaries with the names that they were made for, nothing else.
+
+    Raises:
+        ValueError: it is not a journal.
+    """
+    names = document.get("renames") if isinstance(document, dict) else None
+    if not isinstance(names, dict):
+        raise ValueError("no journal")
+    for work, name in names.items():
+        if target_of(work) != name or "/" in work or name in (".", ".."):
+            raise ValueError("no journal")
+    return names
+
+
+def _rename(folder: Path, names: Mapping[str, str]) -> None:
+    """Rename the files that are still to be renamed."""
+    for work, name in names.items():
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG((folder / work).lstat().st_mode):
+                os.replace(folder / work, folder / name)

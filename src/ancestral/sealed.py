@@ -1,0 +1,84 @@
+"""Files that begin with the SHA-256 of what follows: a flipped bit is never read as content.
+
+<kind>, one line; <64 hexadecimal digits>, one line; the content
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+from ancestral.errors import InvalidInput
+
+_DIGITS = 64
+
+
+class Hashing:
+    """A file that hashes what is written to it, and keeps the error of a write that failed.
+
+    Libraries that write to it may raise an error of their own instead: `torch.save` does.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write as a file does."""
+        try:
+            count = self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        return count
+
+    def flush(self) -> None:
+        """Flush as a file does."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def write_sealed(file: BinaryIO, kind: str, write: Callable[[Hashing], object]) -> None:
+    """Write a content with its hash before it.
+
+    Args:
+        file: empty, and able to seek.
+        kind: of the file, on its first line.
+        write: writes the content.
+
+    Raises:
+        OSError: it could not be written, whatever `write` made of that error.
+    """
+    head = f"{kind}\n".encode()
+    file.write(head + b"0" * _DIGITS + b"\n")
+    hashing = Hashing(file)
+    try:
+        write(hashing)
+    except RuntimeError:
+        if hashing.error is not None:
+            raise hashing.error from None
+        raise
+    file.seek(len(head))
+    file.write(hashing.digest.hexdigest().encode())
+
+
+def unsealed(data: bytes, kind: str) -> memoryview:
+    """The content of such a file.
+
+    Raises:
+        InvalidInput: the file is of another kind, or was altered or cut short.
+    """
+    head = f"{kind}\n".encode()
+    if not data.startswith(head):
+        first = data[: len(head)].split(b"\n")[0]
+        raise InvalidInput(f"expected a file that begins with {kind!r}, got {first!r}")
+    body = memoryview(data)[len(head) :]
+    expected, content = bytes(body[:_DIGITS]), body[_DIGITS + 1 :]
+    got = hashlib.sha256(content).hexdigest().encode()
+    if bytes(body[_DIGITS : _DIGITS + 1]) != b"\n" or got != expected:
+        raise InvalidInput("its SHA-256 does not fit: the file was altered or cut short")
+    return content

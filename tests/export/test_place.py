@@ -1,0 +1,134 @@
+"""A bundle takes the place of another at every moment, also where names cannot be exchanged."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ancestral.bundle import MANIFEST
+from ancestral.errors import InvalidInput
+from ancestral.export import place
+from ancestral.export.place import check_target, placed
+
+REPLACE = """
+import os, sys
+from pathlib import Path
+from ancestral.export import place
+from tests.killing import Points
+
+out = Path(sys.argv[1])
+if sys.argv[2] == "renames":
+    place.exchange = lambda first, second: False
+k, status = 0, -9
+while status:
+    k += 1
+    if os.fork() == 0:
+        Points(str(out.parent), k)
+        place.check_target(out, True)
+        with place.placed(out) as work:
+            (work / "manifest.json").write_text(sys.argv[3])
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    print(k, status, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def manifest(content: str) -> str:
+    """A manifest that lists nothing, and says something."""
+    return f'{{"files": {{}}, "weights": "w", "known_answers": "k", "content": "{content}"}}'
+
+
+def fresh(out: Path) -> None:
+    shutil.rmtree(out.parent, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MANIFEST).write_text(manifest("old"))
+
+
+@pytest.mark.parametrize("how", ["exchange", "renames"])
+def test_killed_at_each_point(tmp_path: Path, how: str) -> None:
+    """A bundle has the name at once, or after the next export has looked there."""
+    out = tmp_path / "bundles" / "digits"
+    fresh(out)
+    process = subprocess.Popen(
+        [sys.executable, "-c", REPLACE, str(out), how, manifest("new")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    seen, absent = [], 0
+    for line in process.stdout:
+        k, status = map(int, line.split())
+        absent += not out.exists()
+        check_target(out, overwrite=True)
+        seen.append((out / MANIFEST).read_text())
+        with pytest.raises(InvalidInput, match="pass --overwrite"):
+            check_target(out, overwrite=False)
+        with placed(out.parent / "other") as work:
+            (work / "file").touch()
+        assert sorted(os.listdir(out.parent)) == ["digits", "other"], k
+        fresh(out)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        if status == 0:
+            break
+    assert process.wait(60) == 0
+    process.stdin.close()
+    process.stdout.close()
+    assert set(seen) == {manifest("old"), manifest("new")}
+    assert seen[-1] == manifest("new")
+    assert (absent > 0) == (how == "renames")
+
+
+def test_two_processes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an exchange: another export that looks between the renames puts nothing back."""
+    out = tmp_path / "digits"
+    fresh(out)
+    monkeypatch.setattr(place, "exchange", lambda first, second: False)
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            check_target(out, overwrite=False)
+            assert not out.exists()
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with placed(out) as work:
+        (work / MANIFEST).write_text(manifest("new"))
+    assert (out / MANIFEST).read_text() == manifest("new")
+    assert os.listdir(tmp_path) == ["digits"]
+
+
+def test_a_failed_rename_puts_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "digits"
+    fresh(out)
+    monkeypatch.setattr(place, "exchange", lambda first, second: False)
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output"), placed(out):
+        pass
+    assert (out / MANIFEST).read_text() == manifest("old")
+    assert os.listdir(tmp_path) == ["digits"]
+
+
+def test_modes_follow_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").mkdir()
+    with placed(tmp_path / "bundle"):
+        pass
+    modes = {(tmp_path / name).stat().st_mode for name in ("ordinary", "bundle")}
+    assert len(modes) == 1
