@@ -1,5 +1,6 @@
 """The sampling loop: write once, prefill, then many steps a launch, then read once."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,13 +57,13 @@ def check(log_p: NDArray[np.float32], first_index: int) -> None:
 def bytes_of_row(signature: GraphSignature) -> int:
     """Memory that a row of a loop carries."""
     return sum(
-        int(np.prod(spec.shape({"b": 1, "s": 1}))) * BYTES[spec.dtype] for spec in signature.inputs
+        math.prod(spec.shape({"b": 1, "s": 1})) * BYTES[spec.dtype] for spec in signature.inputs
     )
 
 
 def rows_per_batch(signature: GraphSignature, room: Room) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
-    return max(1, min(room.rows, room.bytes // bytes_of_row(signature)))
+    return max(1, min(room.rows, room.bytes // max(1, bytes_of_row(signature))))
 
 
 def chosen_rows(signature: GraphSignature, room: Room, batch: object, n: int) -> int:

@@ -12,6 +12,8 @@ from ancestral.signature import Dtype, GraphSignature, TensorSpec
 
 _LENGTH = "t"
 """The axis of positions: named, or as long as events are."""
+_ANY = "*"
+"""An axis of any length."""
 _FILTERS: Sequence[tuple[str, Dtype]] = (
     ("temperature", "float32"),
     ("top_k", "int64"),
@@ -37,7 +39,19 @@ def signature_problems(manifest: Manifest) -> list[str]:
             length = manifest.data.length
             problems = list(_differences(graphs[name], entry.signature, length, autoregressive))
             found += [f"graph {name}: {problem}" for problem in problems]
-    return found
+    return found if autoregressive else [*found, *_latent_problems(manifest)]
+
+
+def _latent_problems(manifest: Manifest) -> Iterator[str]:
+    """What the encoder gives is what the log-weights take; there is a decoder."""
+    if "decode" not in manifest.graphs:
+        yield "graphs: expected decode"
+    if {"encode", "log_weights"} <= set(manifest.graphs):
+        encode, weights = (manifest.graphs[name].signature for name in ("encode", "log_weights"))
+        given = {spec.name for spec in encode.outputs} - {"kl"} | {"x", "noise"}
+        taken = {spec.name for spec in weights.inputs}
+        if given != taken:
+            yield f"graph log_weights: expected inputs {sorted(given)}, got {shown(sorted(taken))}"
 
 
 def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
@@ -111,7 +125,9 @@ def _is(got: TensorSpec, wanted: TensorSpec, length: int) -> bool:
         got.dtype == wanted.dtype
         and len(got.axes) == len(wanted.axes)
         and all(
-            axis == expected or (expected == _LENGTH and (isinstance(axis, str) or axis == length))
+            axis == expected
+            or expected == _ANY
+            or (expected == _LENGTH and (isinstance(axis, str) or axis == length))
             for axis, expected in zip(got.axes, wanted.axes, strict=True)
         )
     )
@@ -156,9 +172,14 @@ def _latent(manifest: Manifest) -> dict[str, _Sides]:
     noise = _spec("noise" if latent.continuous else "u", "float32", "b", t)
     u = (_spec("u", "float32", "b"),) if latent.prior == "mixture" else ()
     terms = ("log_likelihood", "log_prior", "log_posterior")
+    mean, parameters = (
+        _spec("x_mean", "float32", "b", t),
+        _spec("parameters", "float32", "b", _ANY, _ANY),
+    )
+    q = _spec("codes", "int64", "b", *shape) if codes else _spec("mean", "float32", "b", *shape)
     return {
-        "encode": _Sides((x,), (_spec("codes", "int64", "b", *shape),) if codes else ()),
-        "decode": _Sides((z,), (_spec("x_mean", "float32", "b", t),)),
+        "encode": _Sides((x,), (q,)),
+        "decode": _Sides((z,), (mean, parameters)),
         "draw": _Sides((z, noise), (x, _spec("log_likelihood", "float32", "b"))),
         "prior": _Sides(
             (_spec("noise", "float32", "b", *shape), *u, _spec("temperature", "float32", "b")),
