@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ancestral.engine.arguments import check_size
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding, Room
-from ancestral.errors import NotADistribution
+from ancestral.errors import BundleError, NotADistribution
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
 from ancestral.signature import BYTES, GraphSignature
@@ -51,6 +51,24 @@ def check(log_p: NDArray[np.float32], first_index: int) -> None:
             f"logits: expected finite ones, or some that are, got none of sample "
             f"{', '.join(told[:_TOLD])}{', ...' if len(told) > _TOLD else ''}: the "
             f"weights may hold NaN, or activations overflow in this dtype"
+        )
+
+
+def check_values(values: NDArray[np.int64], levels: int) -> None:
+    """Refuse drawn values that are not levels: pictures and tokenizers look them up.
+
+    Args:
+        values: of any shape.
+        levels: of the data.
+
+    Raises:
+        BundleError: one is not.
+    """
+    if values.size and not (0 <= values.min() and values.max() < levels):
+        wrong = values[(values < 0) | (values >= levels)][0]
+        raise BundleError(
+            f"graph: expected drawn values in 0 .. {levels - 1}, got {wrong}: the bundle's graph "
+            f"does not do what its manifest says; export it again, or fetch it anew"
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.cli.options import Backend, BundlePath, Device, Json, Threads
-from ancestral.cli.output import check_target, json_text, say
+from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def bound(  # noqa: PLR0913 - the options of a command
         write_arrays(out, _arrays(found))
     asked = Asked(seed, proposal.value, labels is not None, x.dtype.kind == "f")
     if json:
-        typer.echo(json_text({"bundle": str(bundle), **document(found, engine, asked)}))
+        put(json_text({"bundle": str(bundle), **document(found, engine, asked)}))
     elif out is None:
         for row in zip(found.elbo, found.iwae, found.stderr_iwae, found.ess, strict=True):
-            typer.echo("{:.6f} {:.6f} {:.6f} {:.1f}".format(*row))
+            put("{:.6f} {:.6f} {:.6f} {:.1f}".format(*row))
     for line in summary(found, engine, asked):
         say(line)
     if out is not None:

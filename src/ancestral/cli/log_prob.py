@@ -13,7 +13,7 @@ from ancestral.cli.options import (
     Dtype,
     Threads,
 )
-from ancestral.cli.output import check_target, say
+from ancestral.cli.output import check_target, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     nats = engine.log_prob(pick(file, arrays, ("x",)), labels)
     if out is None:
         for value in nats:
-            typer.echo(f"{value:.6f}")
+            put(f"{value:.6f}")
     else:
         write_arrays(out, {"log_prob": nats})
     say(_summary(nats, engine.data.event_shape, f"log p(x{'' if labels is None else ' | y'})"))

@@ -22,7 +22,7 @@ from ancestral.cli.info import info
 from ancestral.cli.interpolate import interpolate
 from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
-from ancestral.cli.output import say
+from ancestral.cli.output import put, say
 from ancestral.cli.plans import plans
 from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
@@ -89,7 +89,7 @@ def guarded(action: Callable[[], object]) -> int:
     except OSError as error:
         return _refuse(_in_words(error), BAD_INPUT)
     except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours, shown whole
-        traceback.print_exc()
+        say(traceback.format_exc())
         return _refuse(
             f"internal error ({type(error).__name__}): this is a fault of ancestral; please report "
             f"it with the lines above and those of `ancestral doctor`",
@@ -119,7 +119,7 @@ def application() -> typer.Typer:
 
 def _print_version(asked: bool) -> bool:
     if asked:
-        typer.echo(__version__)
+        put(__version__)
         raise typer.Exit
     return asked
 
