@@ -50,4 +50,4 @@ TOKENIZER_BYTES = 2**28
 PROBLEMS = 20
 """Problems that an error names; more are counted."""
 PROBLEM_CHARACTERS = 400
-"""Characters of one of them; the rest is cut."""
+"""Characters of one of them; the middle of a longer one is left out."""

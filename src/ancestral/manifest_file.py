@@ -91,6 +91,7 @@ def report(path: Path, problems: Sequence[str]) -> str:
 
 
 def _cut(problem: str) -> str:
-    """A problem on one line, cut where it is long."""
+    """A problem on one line, its middle left out where it is long."""
     line = "\\n".join(problem.splitlines())
-    return line if len(line) <= PROBLEM_CHARACTERS else f"{line[:PROBLEM_CHARACTERS]}..."
+    half = PROBLEM_CHARACTERS // 2
+    return line if len(line) <= 2 * half else f"{line[:half]}...{line[-half:]}"
