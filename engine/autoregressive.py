@@ -176,6 +176,7 @@ class AutoregressiveEngine(Engine):
                 noise=noise,
             )
             loop.check(drawn.log_p, noise.first_index)
+        loop.check_values(drawn.values, self.data.levels)
         return Samples(
             self.data.in_place(drawn.values),
             drawn.log_p.sum(axis=1, dtype=np.float64),

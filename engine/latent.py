@@ -14,7 +14,7 @@ from ancestral.engine.engine import Engine
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.interpolation import PATHS
 from ancestral.engine.latent_noise import event_noise, sample_prior_noise
-from ancestral.engine.loop import Progress
+from ancestral.engine.loop import Progress, check_values
 from ancestral.engine.session import Array
 from ancestral.engine.verify_latent import verify
 from ancestral.errors import InvalidInput
@@ -235,6 +235,8 @@ class LatentEngine(Engine):
         noise = event_noise(self.latent, seed, indices, self.data.length)
         found = self.chunked("draw", z=z, **noise)
         check_outputs("sampling", "samples", {"z": z, "log_prior": log_prior, **found})
+        if not self.latent.continuous:
+            check_values(found["x"], self.data.levels)
         x = found["x"].reshape(-1, *self.data.event_shape)
         log_likelihood = found["log_likelihood"].astype(np.float64)
         return LatentSamples(x, z, log_prior, log_likelihood, label, index)

@@ -1,5 +1,6 @@
 """The sampling loop: write once, prefill, then many steps a launch, then read once."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from ancestral.engine.arguments import check_size
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding, Room
-from ancestral.errors import NotADistribution
+from ancestral.errors import BundleError, NotADistribution
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
 from ancestral.signature import BYTES, GraphSignature
@@ -53,16 +54,34 @@ def check(log_p: NDArray[np.float32], first_index: int) -> None:
         )
 
 
+def check_values(values: NDArray[np.int64], levels: int) -> None:
+    """Refuse drawn values that are not levels: pictures and tokenizers look them up.
+
+    Args:
+        values: of any shape.
+        levels: of the data.
+
+    Raises:
+        BundleError: one is not.
+    """
+    if values.size and not (0 <= values.min() and values.max() < levels):
+        wrong = values[(values < 0) | (values >= levels)][0]
+        raise BundleError(
+            f"graph: expected drawn values in 0 .. {levels - 1}, got {wrong}: the bundle's graph "
+            f"does not do what its manifest says; export it again, or fetch it anew"
+        )
+
+
 def bytes_of_row(signature: GraphSignature) -> int:
     """Memory that a row of a loop carries."""
     return sum(
-        int(np.prod(spec.shape({"b": 1, "s": 1}))) * BYTES[spec.dtype] for spec in signature.inputs
+        math.prod(spec.shape({"b": 1, "s": 1})) * BYTES[spec.dtype] for spec in signature.inputs
     )
 
 
 def rows_per_batch(signature: GraphSignature, room: Room) -> int:
     """How many rows one batch may have, by the memory that a row carries."""
-    return max(1, min(room.rows, room.bytes // bytes_of_row(signature)))
+    return max(1, min(room.rows, room.bytes // max(1, bytes_of_row(signature))))
 
 
 def chosen_rows(signature: GraphSignature, room: Room, batch: object, n: int) -> int:

@@ -180,7 +180,9 @@ def _peak_by_rusage() -> int:
 
 def _in_process(request: _Request) -> list[dict[str, Any]]:
     """Run a request in a process of its own; an error of ours is raised here again."""
-    command = [sys.executable, "-m", "ancestral.engine.measure", json.dumps(asdict(request))]
+    # By -P no module of the working folder is imported; it may be a stranger's.
+    words = json.dumps(asdict(request))
+    command = [sys.executable, "-P", "-m", "ancestral.engine.measure", words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         answer = json.loads(done.stdout.strip().rpartition("\n")[2])

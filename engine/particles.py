@@ -204,8 +204,10 @@ def _filtered(
     loop.advance(binding, t - done, report)
     log_p = binding.read("log_p")
     loop.check(log_p, noise.first_index)
+    values = binding.read("values")
+    loop.check_values(values, engine.data.levels)
     return Completion(
-        engine.data.in_place(binding.read("values")),
+        engine.data.in_place(values),
         log_p.sum(axis=1, dtype=np.float64),
         *_normalised(weight, _uniform(noise, t)),
         log_prob_observed=past + _log_mean(weight),

@@ -1,5 +1,6 @@
 """A bundle opens whole or not at all, and every problem is told at once."""
 
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from typing import Any
 
 import onnx
 import pytest
+from pydantic import ValidationError
 
 from ancestral.bundle import Bundle
-from ancestral.errors import BundleError
-from ancestral.manifest import FORMAT_VERSION
+from ancestral.errors import BundleError, InvalidInput
+from ancestral.manifest import FORMAT_VERSION, check_label_prior
+from ancestral.signature import Carried, Update
 from tests.tamper import change_manifest, copied, edited, sign
 
 Change = Callable[[dict[str, Any]], object]
@@ -224,8 +227,7 @@ def test_graph_that_is_not_there(tiny_bundle: Path) -> None:
 def test_known_answers_of_another_format(bundle: Path) -> None:
     (bundle / "known_answers.safetensors").write_bytes(b"not safetensors")
     sign(bundle)
-    with pytest.raises(BundleError, match="the known answers cannot be read"):
-        Bundle.open(bundle).known_answers()
+    refused(bundle, "known_answers.safetensors: no safetensors file")
 
 
 NAN, INF = float("nan"), float("inf")
@@ -236,9 +238,12 @@ NAN, INF = float("nan"), float("inf")
     [(NAN, 1.0), (1.0, NAN), (NAN, NAN), (INF, 0.0), (INF, -INF), (1.5, -0.5), (0.5, 0.6), (1.0,)],
 )
 def test_label_prior_that_is_none(bundle: Path, prior: tuple[float, ...]) -> None:
-    """NaN passes every comparison that asks whether it is too large."""
+    """NaN passes every comparison that asks whether it is too large; as JSON it is refused."""
     change_manifest(bundle, lambda values: values.update(label_prior=prior))
-    refused(bundle, "label_prior: expected")
+    finite = all(map(math.isfinite, prior))
+    refused(bundle, "label_prior: expected" if finite else "expected finite numbers")
+    with pytest.raises(InvalidInput, match="label_prior: expected"):
+        check_label_prior(prior, 2)
 
 
 def test_label_prior_that_was_rounded(bundle: Path) -> None:
@@ -256,4 +261,6 @@ def test_carried_from_nowhere(bundle: Path, initial: float) -> None:
             for pair in values["graphs"]["step"]["signature"]["carried"]
         ],
     )
-    refused(bundle, "initial")
+    refused(bundle, "expected finite numbers")
+    with pytest.raises(ValidationError, match="initial"):
+        Carried(input="a", output="b", update=Update.APPEND, initial=initial)

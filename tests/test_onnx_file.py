@@ -8,7 +8,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from ancestral.errors import BundleError
-from ancestral.onnx_file import external_locations
+from ancestral.limits import GRAPH_DEPTH
+from ancestral.onnx_file import External, Value, read_onnx
+
+
+def external_locations(data: bytes) -> set[str]:
+    return {external.location for external in read_onnx(data).external}
 
 
 def tensor(name: str, location: str | None = None) -> TensorProto:
@@ -63,11 +68,115 @@ def model(where: str) -> bytes:
 
 @pytest.mark.parametrize(
     "where",
-    ["initializer", "attribute", "subgraph", "subgraph in a list", "tensor in a list", "sparse",
-     "function"],
-)  # fmt: skip
+    ["initializer", "attribute", "subgraph", "subgraph in a list", "tensor in a list"],
+)
 def test_found(where: str) -> None:
     assert external_locations(model(where)) == {"weights", "elsewhere"}
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [("sparse", "a sparse tensor"), ("function", "a function of the model's own")],
+)
+def test_never_exported(where: str, what: str) -> None:
+    with pytest.raises(BundleError, match=f"it holds {what}, which is never exported"):
+        read_onnx(model(where))
+
+
+def test_training() -> None:
+    made = helper.make_model(graph("g", tensor("a")))
+    made.training_info.add()
+    with pytest.raises(BundleError, match="it holds a graph for training"):
+        read_onnx(made.SerializeToString())
+
+
+def nested(depth: int) -> bytes:
+    """A model whose graph has a graph in it, and so on."""
+    inner = graph("g", tensor("t", "elsewhere"))
+    for _ in range(depth - 1):
+        node = helper.make_node("If", ["c"], ["y"], then_branch=inner)
+        inner = graph("g", nodes=(node,))
+    return helper.make_model(inner).SerializeToString()
+
+
+def test_graphs_in_graphs() -> None:
+    """As deep as the limit they are read, and deeper ones are refused."""
+    assert external_locations(nested(GRAPH_DEPTH)) == {"elsewhere"}
+    with pytest.raises(BundleError, match=f"at most {GRAPH_DEPTH} graphs inside each other"):
+        read_onnx(nested(GRAPH_DEPTH + 1))
+
+
+def length_delimited(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message: its key, its length, its content."""
+    found = bytearray([number << 3 | 2]) if number < 16 else bytearray([0x82 | number << 3 & 0x78, 1])
+    size = len(content)
+    while size > 0x7F:
+        found.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*found, size]) + content
+
+
+def test_deep_as_bytes() -> None:
+    """Graphs that no library would write, 2^12 inside each other: refused, and in an instant."""
+    content = b""
+    for _ in range(2**12):
+        content = length_delimited(1, length_delimited(5, length_delimited(6, content)))
+    with pytest.raises(BundleError, match="graphs inside each other"):
+        read_onnx(length_delimited(7, content))
+
+
+def test_inputs_and_outputs(tiny_bundle: Path) -> None:
+    """As the onnx package reads them, of every graph."""
+    for file in (tiny_bundle / "graphs").glob("*.onnx"):
+        read, expected = read_onnx(file.read_bytes()), onnx.load(file, load_external_data=False)
+        for mine, theirs in ((read.inputs, expected.graph.input), (read.outputs, expected.graph.output)):
+            names = {"FLOAT": "float32"}
+            assert mine == [
+                Value(
+                    each.name,
+                    names.get(
+                        kind := TensorProto.DataType.Name(each.type.tensor_type.elem_type),
+                        kind.lower(),
+                    ),
+                    tuple(
+                        axis.dim_value if axis.HasField("dim_value") else -1
+                        for axis in each.type.tensor_type.shape.dim
+                    ),
+                )
+                for each in theirs
+            ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("offset", "-8"),
+        ("offset", "+8"),
+        ("offset", "eight"),
+        ("length", "8_0"),
+        ("length", "1" * 20),
+        ("length", ""),
+        ("checksum", "0"),
+        ("prepacked_0", "key|0;8;1"),
+        ("location", "another"),
+    ],
+)
+def test_external_data_that_are_unlike_ours(key: str, value: str) -> None:
+    """A second location, a key that tells a runtime more, an offset that is not a plain number."""
+    outside = tensor("t", "weights")
+    kept = [entry for entry in outside.external_data if entry.key != key]
+    if key == "location":
+        kept = list(outside.external_data)
+    del outside.external_data[:]
+    outside.external_data.extend(kept)
+    outside.external_data.add(key=key, value=value)
+    with pytest.raises(BundleError, match="external data: expected"):
+        read_onnx(helper.make_model(graph("g", outside)).SerializeToString())
+
+
+def test_offsets() -> None:
+    made = helper.make_model(graph("g", tensor("t", "weights")))
+    assert read_onnx(made.SerializeToString()).external == {External("weights", 0, 8)}
 
 
 def test_none() -> None:

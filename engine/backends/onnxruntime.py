@@ -5,6 +5,7 @@ only what the signature calls an append is bound to one buffer, for its operator
 any node still reads.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,12 @@ from ancestral.bundle import Bundle
 from ancestral.engine.backends import computes_in
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import HOST_ROOM, Array, positions_in_block, rows_in_block
-from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
+from ancestral.errors import AncestralError, BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 
+_SAID = 500
+"""Characters of ONNX Runtime's own words that an error repeats."""
+_MEMORY = re.compile("bad_alloc|[Aa]llocat")
 OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
 
@@ -81,14 +85,14 @@ class OnnxRuntimeBackend:
             try:
                 session = ort.InferenceSession(file, options, providers=[self._provider_options()])
             except Exception as error:
-                raise BundleError(f"{file}: ONNX Runtime refuses it: {error}") from error
+                raise _in_words(str(file), "refuses it", error) from error
         if session.get_providers()[0] != self._provider:
             raise BackendUnavailable(
                 f"device {self.device!r} was asked for, but {session.get_providers()} would run"
             )
         _check_signature(session, signature, str(file))
         return OnnxRuntimeSession(
-            session, signature, self.device, self._bundle.manifest.data.levels
+            session, signature, self.device, self._bundle.manifest.data.levels, str(file)
         )
 
     def of(self, bundle: Bundle) -> "OnnxRuntimeBackend":
@@ -109,13 +113,45 @@ class OnnxRuntimeSession:
     signature: GraphSignature
     device: str
     levels: int
+    file: str
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once.
+
+        Raises:
+            BundleError: ONNX Runtime cannot, or an output is not what the signature says.
+            InvalidInput: memory ends.
+        """
         names = [spec.name for spec in self.signature.outputs]
-        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+        try:
+            found = self.session.run(names, dict(inputs))
+        except Exception as error:
+            raise _in_words(self.file, "cannot run it", error) from error
+        sizes: dict[str | int, int] = {}
+        for spec in self.signature.inputs:
+            sizes.update(zip(spec.axes, inputs[spec.name].shape, strict=False))
+        for spec, array in zip(self.signature.outputs, found, strict=True):
+            expected = tuple(sizes.get(axis, axis) for axis in spec.axes)
+            if array.shape != expected or array.dtype != spec.host:
+                raise BundleError(
+                    f"{self.file}: expected output {spec.name} to be {spec.dtype} "
+                    f"{list(expected)}, got {array.dtype} {list(array.shape)}: the graph does not "
+                    f"keep its signature"
+                )
+        return dict(zip(names, found, strict=True))
 
     def bind(self, sizes: Mapping[str, int]) -> "OnnxRuntimeBinding":
-        return OnnxRuntimeBinding(self, sizes)
+        """Allocate the tensors of a loop.
+
+        Raises:
+            InvalidInput: memory ends.
+        """
+        try:
+            return OnnxRuntimeBinding(self, sizes)
+        except (MemoryError, ValueError, RuntimeError) as error:
+            if isinstance(error, AncestralError):
+                raise
+            raise _in_words(self.file, "cannot hold its tensors", error) from error
 
 
 class OnnxRuntimeBinding:
@@ -123,7 +159,7 @@ class OnnxRuntimeBinding:
 
     def __init__(self, session: OnnxRuntimeSession, sizes: Mapping[str, int]) -> None:
         """Allocate; carried tensors start at their initial values."""
-        self._owner = session
+        self._owner, self._file = session, session.file
         self._rows = sizes["b"]
         self._turn = 0
         self._prepared: dict[tuple[int, int, int, int], Any] = {}
@@ -159,13 +195,18 @@ class OnnxRuntimeBinding:
             buffer.write(buffer.read()[rows], None)
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
-        if block > 1:
-            self._run_block(steps, block)
-            return
-        every = slice(0, self._rows)
-        turns = [self._binding(turn, 1, every) for turn in (self._turn, 1 - self._turn)]
-        for step in range(steps):
-            self._run(turns[step % 2])
+        try:
+            if block > 1:
+                self._run_block(steps, block)
+                return
+            every = slice(0, self._rows)
+            turns = [self._binding(turn, 1, every) for turn in (self._turn, 1 - self._turn)]
+            for step in range(steps):
+                self._run(turns[step % 2])
+        except AncestralError:
+            raise
+        except Exception as error:
+            raise _in_words(self._file, "cannot run it", error) from error
         self._turn = (self._turn + steps) % 2
 
     def _run_block(self, steps: int, block: int) -> None:
@@ -266,6 +307,23 @@ def _check_version(got: str) -> None:
             f"backend 'onnxruntime' needs onnxruntime {oldest} or newer, got {got}: "
             f"pip install --upgrade onnxruntime"
         )
+
+
+def _in_words(file: str, what: str, error: Exception) -> AncestralError:
+    """An error of ONNX Runtime, which is of none of our classes, or of numpy's memory.
+
+    Args:
+        file: of the graph.
+        what: ONNX Runtime does.
+        error: that it raised.
+    """
+    reason = " ".join(str(error).split())[:_SAID]
+    if isinstance(error, MemoryError) or _MEMORY.search(reason):
+        return InvalidInput(
+            f"{file}: expected tensors that fit in memory, got none ({reason}): take smaller "
+            f"batches"
+        )
+    return BundleError(f"{file}: ONNX Runtime {what}: {reason}")
 
 
 def _check_signature(session: Any, signature: GraphSignature, file: str) -> None:

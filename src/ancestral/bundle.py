@@ -1,7 +1,7 @@
 """Open a bundle: check everything, report every problem at once, unpickle nothing."""
 
 import contextlib
-import json
+import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -10,36 +10,33 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ancestral.answers import CHECKED, shape_problems, value_problems
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.files import sha256
+from ancestral.graph_contract import graph_problems, signature_problems
 from ancestral.hashes import Fingerprint, HashMemory, fingerprint
-from ancestral.manifest import FORMAT_VERSION, Manifest, seal
-from ancestral.onnx_file import external_locations
+from ancestral.limits import (
+    FILE_NAME_PART,
+    GRAPH_BYTES,
+    GRAPHS_BYTES,
+    MANIFEST_BYTES,
+    TOKENIZER_BYTES,
+)
+from ancestral.manifest import Manifest
+from ancestral.manifest_file import MANIFEST, read_manifest, report
+from ancestral.onnx_file import IN_MEMORY
+from ancestral.tensors_file import read_header, read_small
 from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, TokenizerKind
 from ancestral.tokenizer_kinds import check_tokenizer, open_tokenizer, unused_settings
 
-MANIFEST = "manifest.json"
-_LARGEST_MANIFEST = 2**26
 PRIOR = "prior"
 """Folder, inside a bundle, of the bundle of its autoregressive prior."""
-ANSWERS = {
-    "autoregressive": frozenset(
-        {"x", "u", "log_prob", "at", "distribution", "drawn", "margin", "is_sample"}
-        | {"own_log_prob", "own_kl", "own_cdf"}
-    ),
-    "latent_variable": frozenset(
-        {"x", "is_sample", "log_likelihood", "z", "x_mean", "parameters", "draw_noise", "drawn"}
-        | {"drawn_log_likelihood", "own_log_weight", "own_mean"}
-    ),
-}
-"""Names that the known answers of each kind must hold."""
-
-
+_UNLISTED = 1000
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A checked bundle on disk.
@@ -67,23 +64,37 @@ class Bundle:
         """
         if not isinstance(path, str | os.PathLike):
             raise BundleError(f"expected the path of a bundle, a folder, got {path!r}")
-        path = _absolute(path)
-        manifest = _read_manifest(path)
+        return cls._open(_absolute(path), rehash, None)
+
+    @classmethod
+    def _open(cls, path: Path, rehash: bool, around: Manifest | None) -> "Bundle":
+        """Open a bundle, or the prior inside one.
+
+        Args:
+            path: absolute.
+            rehash: as in `open`.
+            around: of the bundle that this one is the prior of.
+        """
+        manifest = read_manifest(path)
         problems = _path_problems(manifest)
         if not problems:
             _check_links(path, manifest)
+        if around is not None:
+            problems += _prior_problems(manifest, around)
         seen: dict[str, Fingerprint] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
+            # Only a manifest that is the one of the hash is read.
+            prior = not any(problem.startswith(f"{PRIOR}/{MANIFEST}:") for problem in problems)
+            if _has_prior(manifest) and prior:
+                try:
+                    cls._open(path / PRIOR, rehash, manifest)
+                except BundleError as error:
+                    problems += [f"{PRIOR}: {line}" for line in str(error).splitlines()]
         if not problems:
-            problems = _tokenizer_problems(path, manifest)
-        if _has_prior(manifest):
-            try:
-                cls.open(path / PRIOR, rehash=rehash)
-            except BundleError as error:
-                problems.append(f"{PRIOR}: {error}")
+            problems = _content_problems(path, manifest)
         if problems:
-            raise BundleError(_report(path, problems))
+            raise BundleError(report(path, problems))
         return cls(path, manifest, seen)
 
     def file(self, name: str) -> Path:
@@ -214,10 +225,27 @@ class Bundle:
                 raise BundleError(
                     f"{self.path}: the known answers cannot be read: {error}"
                 ) from error
-        missing = sorted(ANSWERS[self.manifest.kind] - set(answers))
-        if missing:
-            raise BundleError(f"{self.path}: the known answers lack {missing}; export it again")
+        problems = value_problems(answers, self.manifest)
+        if problems:
+            raise BundleError(report(self.path, [f"known answers: {each}" for each in problems]))
         return answers
+
+    def unlisted(self) -> list[str]:
+        """Files in the bundle's folder that the manifest does not name: nothing reads them.
+
+        Those of a prior are its own bundle's. At most 1000 are named.
+        """
+        prior = _has_prior(self.manifest)
+        found = []
+        for folder, inner, names in os.walk(self.path):
+            place = Path(folder).relative_to(self.path)
+            if prior and place == Path():
+                inner[:] = [name for name in inner if name != PRIOR]
+            links = [name for name in inner if os.path.islink(os.path.join(folder, name))]
+            found += [str(place / name) for name in (*names, *links)]
+            if len(found) > _UNLISTED + len(self.manifest.files):
+                break
+        return sorted(set(found) - {MANIFEST, *self.manifest.files})[:_UNLISTED]
 
 
 def _absolute(path: str | Path) -> Path:
@@ -234,51 +262,18 @@ def _absolute(path: str | Path) -> Path:
         ) from error
 
 
-def _read_manifest(path: Path) -> Manifest:
-    file = path / MANIFEST
-    try:
-        if not path.is_dir():
-            raise BundleError(f"{path}: expected a bundle (a directory), got none there")
-        if not file.is_file() or file.stat().st_size > _LARGEST_MANIFEST:
-            raise BundleError(f"{path}: no bundle: expected {MANIFEST}, a file, in it")
-        values = json.loads(file.read_bytes())
-    except BundleError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{file}: expected JSON, got {error}: the bundle is truncated") from error
-    except OSError as error:
-        raise BundleError(f"{file}: cannot be read: {error}") from error
-    version = values.get("version") if isinstance(values, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise BundleError(
-            f"{path}: expected format version {FORMAT_VERSION} or older, got {version}: "
-            f"a newer ancestral wrote this bundle: pip install --upgrade ancestral"
-        )
-    try:
-        manifest = Manifest.model_validate(values)
-    except ValidationError as error:
-        problems = [
-            f"manifest, {'.'.join(map(str, problem['loc'])) or 'top level'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise BundleError(_report(path, problems)) from error
-    if seal(values) != manifest.sha256:
-        problem = f"{MANIFEST}: altered: its SHA-256 is not the one that it holds"
-        raise BundleError(_report(path, [problem]))
-    return manifest
-
-
 def _has_prior(manifest: Manifest) -> bool:
     return manifest.latent is not None and manifest.latent.prior == "autoregressive"
 
 
 def _path_problems(manifest: Manifest) -> list[str]:
     """Names that leave the bundle, and names that no hash stands for."""
-    problems = []
-    for name in manifest.files:
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or name != str(pure):
-            problems.append(f"{name}: expected a plain path inside the bundle")
+    problems = [
+        f"{name if name.isprintable() else shown(name)}: expected a plain path inside the bundle"
+        for name in manifest.files
+        if not _is_plain(name)
+    ]
+    problems += _size_problems(manifest)
     used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
     kind = manifest.data.tokenizer
     if kind is not None and kind in TOKENIZER_FILES:
@@ -287,6 +282,85 @@ def _path_problems(manifest: Manifest) -> list[str]:
     for name in (*used, manifest.weights, manifest.known_answers, *prior):
         if name not in manifest.files:
             problems.append(f"{name}: is used, but stands without a hash in the manifest")
+    return problems
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is a path inside the bundle that every file system can have."""
+    pure = PurePosixPath(name)
+    return (
+        name == str(pure)
+        and name.isprintable()
+        and not pure.is_absolute()
+        and not {".", "..", IN_MEMORY}.intersection(pure.parts)
+        and "\\" not in name
+        and all(len(part.encode()) <= FILE_NAME_PART for part in pure.parts)
+    )
+
+
+def _size_problems(manifest: Manifest) -> list[str]:
+    """Files that would be read whole and are too large for it."""
+    sizes = {name: entry.size for name, entry in manifest.files.items()}
+    graphs = {name: size for name, size in sizes.items() if name.endswith(".onnx")}
+    limits = dict.fromkeys(graphs, GRAPH_BYTES)
+    limits |= dict.fromkeys(TOKENIZER_FILES.values(), TOKENIZER_BYTES)
+    limits |= {f"{PRIOR}/{MANIFEST}": MANIFEST_BYTES}
+    problems = [
+        f"{name}: expected at most {most:,} bytes, got {sizes[name]:,}"
+        for name, most in limits.items()
+        if sizes.get(name, 0) > most
+    ]
+    if sum(graphs.values()) > GRAPHS_BYTES:
+        problems.append(f"graphs: expected at most {GRAPHS_BYTES:,} bytes together")
+    return problems
+
+
+def _prior_problems(manifest: Manifest, around: Manifest) -> list[str]:
+    """How a prior does not suit the bundle that it is in."""
+    latent = around.latent
+    assert latent is not None
+    if manifest.kind != "autoregressive":
+        return ["expected an autoregressive model: a prior has no prior of its own"]
+    if manifest.data.length != math.prod(latent.shape):
+        return [
+            f"data: expected a model of latents {list(latent.shape)}, got one of events "
+            f"{list(manifest.data.event_shape)}"
+        ]
+    return []
+
+
+def _content_problems(path: Path, manifest: Manifest) -> list[str]:
+    """What is wrong in files that are the ones of the manifest: graphs, tensors, tokenizer."""
+    problems = signature_problems(manifest)
+    graphs = [name for name in manifest.files if name.endswith(".onnx")]
+    try:
+        for name in graphs:
+            problems += graph_problems((path / name).read_bytes(), name, manifest)
+        problems += _tensor_problems(path, manifest)
+    except OSError as error:
+        problems.append(f"cannot be read: {error}")
+    return problems + _tokenizer_problems(path, manifest)
+
+
+def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with the weights' header and with the known answers.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    headers, problems = {}, []
+    for name in dict.fromkeys((manifest.weights, manifest.known_answers)):
+        try:
+            headers[name] = read_header(path / name)
+        except BundleError as error:
+            problems.append(f"{name}: {error}")
+    header = headers.get(manifest.known_answers)
+    if header is not None:
+        wrong = shape_problems(header, manifest)
+        if not wrong:
+            small = read_small(path / manifest.known_answers, header, CHECKED)
+            wrong = value_problems(small, manifest)
+        problems += [f"{manifest.known_answers}: {problem}" for problem in wrong]
     return problems
 
 
@@ -345,7 +419,7 @@ def _problems_of(
         return [f"{name}: expected {entry.size} bytes, got {size}"]
     if hashes.sha256(file, rehash=rehash) != entry.sha256:
         return [f"{name}: altered: its SHA-256 is not the manifest's"]
-    return _external_problems(file, name, manifest) if name.endswith(".onnx") else []
+    return []
 
 
 def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:
@@ -380,21 +454,3 @@ def _tokenizer_problems(path: Path, manifest: Manifest) -> list[str]:
     except (InvalidInput, OSError) as error:
         return [str(error)]
     return []
-
-
-def _external_problems(file: Path, name: str, manifest: Manifest) -> list[str]:
-    try:
-        locations = external_locations(file.read_bytes())
-    except BundleError as error:
-        return [f"{name}: {error}"]
-    folder = PurePosixPath(name).parent
-    return [
-        f"{name}: external data in {location!r}: expected the weights file alone"
-        for location in sorted(locations)
-        if str(folder / location) != manifest.weights
-    ]
-
-
-def _report(path: Path, problems: list[str]) -> str:
-    lines = "\n".join(f"  - {problem}" for problem in problems)
-    return f"{path}: not a sound bundle; export it again, or fetch it anew:\n{lines}"

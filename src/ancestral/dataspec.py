@@ -6,14 +6,18 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     model_serializer,
     model_validator,
 )
 
-from ancestral.ordering import RASTER, Ordering, permutation
+from ancestral.arrays import shown
+from ancestral.limits import AXES, CLASSES, LEVELS, MANIFEST_VALUES, NAME, SITES, STOPS
+from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
 from ancestral.tokenizer import TokenizerKind
 
 Colour = tuple[
@@ -22,6 +26,33 @@ Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
 ]
 """Red, green and blue."""
+
+
+def _within(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Refuse a shape of too many values; every length by itself is bounded before."""
+    if math.prod(shape) > SITES:
+        raise ValueError(f"expected at most {SITES:,} values, got {list(shape)}")
+    return shape
+
+
+Shape = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=SITES)], ...],
+    Field(min_length=1, max_length=AXES),
+    AfterValidator(_within),
+]
+"""Of an event, or of its latents."""
+
+
+def _plain_sites(ordering: object) -> object:
+    """Explicit sites, looked at before each of them is validated: one sentence for all."""
+    if not isinstance(ordering, list | tuple):
+        return ordering
+    if len(ordering) > MANIFEST_VALUES:
+        raise ValueError(f"expected at most {MANIFEST_VALUES:,} sites, got {len(ordering):,}")
+    for site in ordering:
+        if isinstance(site, bool) or not isinstance(site, int) or not 0 <= site < SITES:
+            raise ValueError(f"expected sites in 0 .. {SITES - 1}, got {shown(site)}")
+    return tuple(ordering)
 
 
 class DataSpec(BaseModel):
@@ -41,14 +72,14 @@ class DataSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    event_shape: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
-    levels: int = Field(ge=1)
-    num_classes: int | None = Field(default=None, ge=1)
-    ordering: Ordering = RASTER
+    name: str = Field(max_length=NAME)
+    event_shape: Shape
+    levels: int = Field(ge=1, le=LEVELS)
+    num_classes: int | None = Field(default=None, ge=1, le=CLASSES)
+    ordering: Annotated[Ordering, BeforeValidator(_plain_sites)] = RASTER
     tokenizer: TokenizerKind | None = None
-    stop: tuple[int, ...] = ()
-    palette: tuple[Colour, ...] | None = None
+    stop: tuple[int, ...] = Field(default=(), max_length=STOPS)
+    palette: tuple[Colour, ...] | None = Field(default=None, max_length=CLASSES)
 
     @property
     def length(self) -> int:
@@ -73,8 +104,7 @@ class DataSpec(BaseModel):
 
     @model_validator(mode="after")
     def _ordering_is_sound(self) -> "DataSpec":
-        if self.ordering != RASTER:
-            permutation(self.ordering, self.event_shape)
+        check_ordering(self.ordering, self.event_shape)
         return self
 
     @model_validator(mode="after")
@@ -82,7 +112,7 @@ class DataSpec(BaseModel):
         wrong = [value for value in self.stop if not 0 <= value < self.levels]
         if wrong or len(set(self.stop)) != len(self.stop):
             raise ValueError(
-                f"stop: expected different values in 0 .. {self.levels - 1}, got {self.stop}"
+                f"stop: expected different values in 0 .. {self.levels - 1}, got {shown(self.stop)}"
             )
         if self.palette is not None and len(self.palette) != self.levels:
             raise ValueError(

@@ -1,12 +1,12 @@
 """A tokenizer.json, run by the `tokenizers` library of Hugging Face."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 from ancestral.byte_tokens import byte_of, repaired
 from ancestral.coverage import Coverage, Symbols, of_characters, of_words, within
-from ancestral.errors import BackendUnavailable, InvalidInput
+from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
 from ancestral.tokenizer import Tokenizer
 from ancestral.tokenizer_file import (
     decodes_with,
@@ -14,8 +14,28 @@ from ancestral.tokenizer_file import (
     settled,
     shared_ids,
     switched_off,
+    said,
     unknown_token,
+    written,
 )
+
+
+@contextmanager
+def _in_words(what: str, advice: str) -> Iterator[None]:
+    """Turn what the library raises, which has no class more specific than Exception, into words.
+
+    Raises:
+        InvalidInput: it raised something.
+    """
+    try:
+        yield
+    except AncestralError:
+        raise
+    except BaseException as error:
+        # A panic, the library's own fault over a file that it did not expect, is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise InvalidInput(f"{what}: {said(error)}: {advice}") from error
+        raise
 
 
 @final
@@ -38,14 +58,10 @@ class Library(Tokenizer):
             ) from error
         document = read_document(content)
         if switched_off(document):
-            content = json.dumps(settled(document)).encode()
-        try:
+            content = written(settled(document))
+        advice = "fetch it anew, or pip install --upgrade tokenizers"
+        with _in_words("tokenizer.json: the tokenizers library refuses it", advice):
             self._library = Implementation.from_str(content.decode())
-        except Exception as error:
-            raise InvalidInput(
-                f"tokenizer.json: the tokenizers library refuses it: {error}: fetch it anew, or "
-                f"pip install --upgrade tokenizers"
-            ) from error
         vocabulary = self._library.get_vocab(with_added_tokens=True)
         self._size = max(vocabulary.values(), default=-1) + 1
         self._shared = shared_ids(document)
@@ -65,18 +81,17 @@ class Library(Tokenizer):
         return list(self._encoding(text).ids)
 
     def _encoding(self, text: str) -> Any:
-        try:
+        what = "text: the tokenizer has no token for what its vocabulary lacks, and refuses this text"
+        with _in_words(what, "leave out the characters or words that it does not know"):
             return self._library.encode(text, add_special_tokens=False)
-        except Exception as error:  # The library raises nothing that is more specific.
-            raise InvalidInput(
-                f"text: the tokenizer has no token for what its vocabulary lacks, and refuses this "
-                f"text: {error}: leave out the characters or words that it does not know"
-            ) from error
 
     def decode(self, ids: Iterable[int]) -> str:
-        ids = [i for i in ids if 0 <= i < self._size]
+        with _in_words("ids: the tokenizer cannot decode them", "fetch its tokenizer.json anew"):
+            return self._decode([i for i in ids if 0 <= i < self._size])
+
+    def _decode(self, ids: list[int]) -> str:
         if self._bytes.isdisjoint(ids) and self._shared.keys().isdisjoint(ids):
-            return self._library.decode(ids, skip_special_tokens=False) if ids else ""
+            return str(self._library.decode(ids, skip_special_tokens=False)) if ids else ""
         named = (self._shared.get(i) or self._library.id_to_token(i) for i in ids)
         tokens = [token for token in named if token is not None]
         if self._bytes:
@@ -112,8 +127,9 @@ class Library(Tokenizer):
     def _written(self, text: str) -> str:
         """A text as the model sees it: normalised, and without what is cut away between words."""
         normalizer, cutter = self._library.normalizer, self._library.pre_tokenizer
-        if normalizer is not None:
-            text = normalizer.normalize_str(text)
-        if cutter is not None:
-            text = "".join(piece for piece, _ in cutter.pre_tokenize_str(text))
+        with _in_words("text: the tokenizer refuses it", "fetch its tokenizer.json anew"):
+            if normalizer is not None:
+                text = normalizer.normalize_str(text)
+            if cutter is not None:
+                text = "".join(piece for piece, _ in cutter.pre_tokenize_str(text))
         return text

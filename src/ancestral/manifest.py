@@ -4,12 +4,23 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from numbers import Real
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ancestral.dataspec import DataSpec
+from ancestral.arrays import shown
+from ancestral.dataspec import DataSpec, Shape
 from ancestral.errors import InvalidInput
+from ancestral.limits import (
+    CLASSES,
+    COMPONENTS,
+    FILE_NAME,
+    FILES,
+    GRAPHS,
+    NAME,
+    SIZE,
+)
 from ancestral.signature import FloatDtype, GraphSignature
 
 FORMAT_VERSION = 4
@@ -23,26 +34,40 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _probabilities(values: object) -> object:
+    """Those of the classes, looked at before each is validated: one sentence for all."""
+    if isinstance(values, list | tuple):
+        wrong = [each for each in values if isinstance(each, bool) or not isinstance(each, Real)]
+        if wrong or len(values) > CLASSES:
+            got = shown(wrong[0]) if wrong else f"{len(values):,} of them"
+            raise ValueError(f"expected at most {CLASSES:,} probabilities, got {got}")
+    return values
+
+
+Name = Annotated[str, Field(max_length=NAME)]
+FileName = Annotated[str, Field(max_length=FILE_NAME)]
+
+
 class FileEntry(_Record):
     """Size and hash of one file of the bundle."""
 
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, le=SIZE)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class Component(_Record):
     """One model of the bundle: enough to build it again in PyTorch."""
 
-    family: str
+    family: Name
     config: dict[str, Any]
-    parameters: int = Field(ge=0)
+    parameters: int = Field(ge=0, le=SIZE)
 
 
 class GraphEntry(_Record):
     """One graph: its signature, and its file in each form."""
 
     signature: GraphSignature
-    files: dict[str, str]
+    files: dict[Name, FileName] = Field(max_length=GRAPHS)
 
 
 class Latent(_Record):
@@ -57,7 +82,7 @@ class Latent(_Record):
             on log p(x) too, and not comparable with exact bits/dim.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     posterior: Literal["gaussian", "codes"]
     prior: Literal["standard", "mixture", "autoregressive"]
     continuous: bool
@@ -88,36 +113,38 @@ class Manifest(_Record):
     kind: Literal["autoregressive", "latent_variable"]
     dtype: FloatDtype
     data: DataSpec
-    label_prior: tuple[float, ...] | None = None
+    label_prior: Annotated[tuple[float, ...] | None, BeforeValidator(_probabilities)] = None
     label_optional: bool = False
     first_position: Literal[0, 1] = 0
     latent: Latent | None = None
-    components: dict[str, Component]
-    graphs: dict[str, GraphEntry]
-    weights: str
-    known_answers: str
-    files: dict[str, FileEntry]
-    written_by: dict[str, str]
+    components: dict[Name, Component] = Field(max_length=COMPONENTS)
+    graphs: dict[Name, GraphEntry] = Field(max_length=GRAPHS)
+    weights: FileName
+    known_answers: FileName
+    files: dict[FileName, FileEntry] = Field(max_length=FILES)
+    written_by: dict[Name, Name] = Field(max_length=GRAPHS)
     sha256: str = ""
 
     @model_validator(mode="after")
     def _agrees(self) -> "Manifest":
         """Fields that say the same thing twice say the same."""
         if (self.latent is None) != (self.kind == "autoregressive"):
-            raise ValueError(f"latent: does not suit kind {self.kind}, got {self.latent}")
+            raise ValueError(f"latent: does not suit kind {self.kind}, got {shown(self.latent)}")
         if "model" not in self.components:
-            raise ValueError(f"components: expected 'model' in {sorted(self.components)}")
+            raise ValueError(f"components: expected 'model' in {shown(sorted(self.components))}")
         classes, prior = self.data.num_classes, self.label_prior
         if self.label_optional and classes is None:
             raise ValueError("label_optional: there are no labels")
         if (prior is None) != (classes is None):
-            raise ValueError(f"label_prior: expected {classes} probabilities, got {prior}")
+            raise ValueError(f"label_prior: expected {classes} probabilities, got {shown(prior)}")
         if prior is not None and classes is not None:
             check_label_prior(prior, classes)
         for name, entry in self.graphs.items():
             wrong = [file for file in entry.files.values() if not file.endswith(".onnx")]
             if wrong or "portable" not in entry.files:
-                raise ValueError(f"graph {name}: expected .onnx files, one portable: {entry.files}")
+                raise ValueError(
+                    f"graph {shown(name)}: expected .onnx files, one portable: {shown(entry.files)}"
+                )
         return self
 
 
@@ -129,7 +156,9 @@ def check_label_prior(prior: Sequence[float], num_classes: int) -> None:
             than 1.
     """
     if len(prior) != num_classes or not all(0 <= each < math.inf for each in prior):
-        raise InvalidInput(f"label_prior: expected {num_classes} probabilities, got {prior}")
+        raise InvalidInput(
+            f"label_prior: expected {num_classes} probabilities, got {len(prior)}: {shown(prior)}"
+        )
     if not abs(sum(prior) - 1) <= _OF_SUM:
         raise InvalidInput(f"label_prior: expected a sum of 1, got {sum(prior)}")
 

@@ -4,15 +4,16 @@ A site is the place of a value in the flattened event, rows first; a position is
 graphs and caches know positions alone; events go in and come out in place.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.arrays import integers
+from ancestral.arrays import integers, shown
 from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
-from ancestral.philox import uniforms
+from ancestral.philox import seed_key, uniforms
 
 Ordering = str | tuple[int, ...]
 """raster, column, random:SEED, or the site of each position."""
@@ -31,28 +32,49 @@ def permutation(ordering: Ordering, event_shape: tuple[int, ...]) -> NDArray[np.
     Raises:
         InvalidInput: an unknown ordering, or sites that are no permutation.
     """
-    t = int(np.prod(event_shape))
-    sites = np.arange(t, dtype=np.int64)
+    check_ordering(ordering, event_shape)
+    sites = np.arange(math.prod(event_shape), dtype=np.int64)
+    if not isinstance(ordering, str):
+        return integers("ordering", ordering)
+    name, _, seed = ordering.partition(":")
+    match name:
+        case "column":
+            axes = (1, 0, *range(2, len(event_shape)))
+            return np.ascontiguousarray(sites.reshape(event_shape).transpose(axes)).reshape(-1)
+        case "random":
+            drawn = uniforms(int(seed), np.zeros(1, np.int64), sites)[0]
+            return np.argsort(drawn, kind="stable").astype(np.int64)
+        case _:
+            return sites
+
+
+def check_ordering(ordering: Ordering, event_shape: tuple[int, ...]) -> None:
+    """Refuse what is not an ordering of such events; a named one is not computed for it.
+
+    Raises:
+        InvalidInput: an unknown ordering, a seed outside 0 .. 2^64 - 1, or sites that are no
+            permutation.
+    """
+    t = math.prod(event_shape)
     if not isinstance(ordering, str):
         given = integers("ordering", ordering)
-        if given.shape != (t,) or not np.array_equal(np.sort(given), sites):
+        if given.shape != (t,) or not np.array_equal(np.sort(given), np.arange(t)):
             raise InvalidInput(
                 f"ordering: expected each site of 0 .. {t - 1} once, got {_defect(given, t)}"
             )
-        return given
+        return
     name, _, seed = ordering.partition(":")
     match name:
         case "raster" if not seed:
-            return sites
+            return
         case "column" if not seed and len(event_shape) > 1:
-            axes = (1, 0, *range(2, len(event_shape)))
-            return np.ascontiguousarray(sites.reshape(event_shape).transpose(axes)).reshape(-1)
+            return
         case "random" if (number := decimal(seed)) is not None:
-            drawn = uniforms(number, np.zeros(1, np.int64), sites)[0]
-            return np.argsort(drawn, kind="stable").astype(np.int64)
+            seed_key(number)
+            return
     raise InvalidInput(
         f"ordering: expected raster, column (for images), random:SEED or a permutation of the "
-        f"sites, got {ordering!r} for events {event_shape}"
+        f"sites, got {shown(ordering)} for events {event_shape}"
     )
 
 

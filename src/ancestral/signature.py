@@ -1,13 +1,16 @@
 """What a graph takes and gives: the contract between exporter, sessions and the loop."""
 
+import math
 from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
+from ancestral.limits import AXES, ELEMENTS, NAME, TENSORS
 
 Dtype = Literal["float32", "float16", "bfloat16", "int64", "int32", "bool"]
 FloatDtype = Literal["float32", "float16", "bfloat16"]
@@ -35,12 +38,22 @@ class Update(StrEnum):
     """Every element may change: input and output must not share memory."""
 
 
+Name = Annotated[str, Field(min_length=1, max_length=NAME)]
+Axis = Name | Annotated[int, Field(ge=0, le=ELEMENTS)]
+
+
 class TensorSpec(_Record):
     """Name, element type and axes of one tensor; an axis is a name ("b", say) or a fixed length."""
 
-    name: str
+    name: Name
     dtype: Dtype
-    axes: tuple[str | int, ...]
+    axes: tuple[Axis, ...] = Field(max_length=AXES)
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> "TensorSpec":
+        if math.prod(axis for axis in self.axes if isinstance(axis, int)) > ELEMENTS:
+            raise ValueError(f"axes: expected at most {ELEMENTS:,} numbers, got {self.axes}")
+        return self
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape at the given sizes of the named axes.
@@ -83,8 +96,8 @@ class CacheEntry(TensorSpec):
 class Carried(_Record):
     """An output that feeds an input of the next step."""
 
-    input: str
-    output: str
+    input: Name
+    output: Name
     update: Update
     initial: float = Field(default=0.0, allow_inf_nan=False)
 
@@ -92,9 +105,33 @@ class Carried(_Record):
 class GraphSignature(_Record):
     """Inputs (given, or carried), outputs, and the pairs that a loop carries."""
 
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    carried: tuple[Carried, ...] = ()
+    inputs: tuple[TensorSpec, ...] = Field(max_length=TENSORS)
+    outputs: tuple[TensorSpec, ...] = Field(max_length=TENSORS)
+    carried: tuple[Carried, ...] = Field(default=(), max_length=TENSORS)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "GraphSignature":
+        """Names are unique, and what is carried comes out as it goes in."""
+        inputs = {spec.name: spec for spec in self.inputs}
+        outputs = {spec.name: spec for spec in self.outputs}
+        if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs):
+            raise ValueError("expected tensors of different names on each side")
+        for pair in self.carried:
+            into, out = inputs.get(pair.input), outputs.get(pair.output)
+            if into is None or out is None:
+                raise ValueError(
+                    f"carried: expected an input and an output, got {shown(pair.input)} and "
+                    f"{shown(pair.output)}"
+                )
+            if (into.dtype, into.axes) != (out.dtype, out.axes):
+                raise ValueError(
+                    f"carried: expected {shown(pair.output)} to be like {shown(pair.input)}, "
+                    f"{into.dtype} {into.axes}, got {out.dtype} {out.axes}"
+                )
+        for names in ([p.input for p in self.carried], [p.output for p in self.carried]):
+            if len(set(names)) != len(names):
+                raise ValueError("carried: expected each tensor in one pair")
+        return self
 
     @property
     def given(self) -> tuple[TensorSpec, ...]:

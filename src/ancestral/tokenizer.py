@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, final
 
+from ancestral.arrays import shown
 from ancestral.coverage import Coverage, of_characters, of_words
 from ancestral.errors import InvalidInput
 
@@ -116,11 +117,11 @@ class Words(Tokenizer):
         for i, word in enumerate(self._words):
             if word.split() != [word]:
                 raise InvalidInput(
-                    f"vocab.txt, line {i + 1}: expected a word without blanks, got {word!r}"
+                    f"vocab.txt, line {i + 1}: expected a word without blanks, got {shown(word)}"
                 )
             if word in self._ids:
                 first = self._ids[word] + 1
-                raise InvalidInput(f"vocab.txt, line {i + 1}: {word!r} stands in line {first} too")
+                raise InvalidInput(f"vocab.txt, line {i + 1}: {shown(word)} stands in line {first} too")
             self._ids[word] = i
         self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
 
@@ -135,7 +136,7 @@ class Words(Tokenizer):
         if unknown:
             raise InvalidInput(
                 f"text: expected words of the table, which has neither {' nor '.join(_UNKNOWN)}, "
-                f"got {', '.join(map(repr, dict.fromkeys(unknown[:8])))}"
+                f"got {', '.join(map(shown, dict.fromkeys(unknown[:8])))}"
             )
         return [self._ids.get(word, self._unknown or 0) for word in words]
 

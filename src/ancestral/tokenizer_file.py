@@ -9,8 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
+from ancestral.limits import TOKENIZER_BYTES
 
+_IDS = 2**32
+"""Of the tokenizers library, which has ids of 32 bits."""
+_SAID = 200
+"""Characters of an error that a message repeats."""
 Document = Mapping[str, Any]
 """A tokenizer.json whose model is an object."""
 
@@ -21,10 +27,12 @@ def read_document(content: bytes) -> Document:
     Raises:
         InvalidInput: the content is not JSON, or has no model.
     """
+    if len(content) > TOKENIZER_BYTES:
+        raise _refused(f"{len(content):,} bytes, more than {TOKENIZER_BYTES:,}")
     try:
         document = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _refused(error) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise _refused(said(error)) from error
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise _refused("no object with a model")
     return document
@@ -41,9 +49,12 @@ def number_of_ids(document: Document) -> int:
         # Unigram models have a list of pieces in the order of their ids, others a table.
         ids = list(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
         ids += [token["id"] for token in document.get("added_tokens") or []]
-        return 1 + max(map(int, ids), default=-1)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _refused(repr(error)) from error
+        raise _refused(said(repr(error))) from error
+    for i in ids:
+        if type(i) is not int or not 0 <= i < _IDS:
+            raise _refused(f"the id {shown(i)}, which is not an integer in 0 .. {_IDS - 1}")
+    return 1 + max(ids, default=-1)
 
 
 def switched_off(document: Document) -> list[str]:
@@ -53,7 +64,7 @@ def switched_off(document: Document) -> list[str]:
     ['dropout 0.3']
     """
     model = document["model"]
-    found = [f"{name} {model[name]}" for name in ("dropout", "alpha") if model.get(name)]
+    found = [f"{name} {shown(model[name])}" for name in ("dropout", "alpha") if model.get(name)]
     return found + [name for name in ("truncation", "padding") if document.get(name)]
 
 
@@ -105,6 +116,23 @@ def _has(decoder: Any, kind: str) -> bool:
     return decoder.get("type") == kind or any(
         _has(part, kind) for part in decoder.get("decoders") or []
     )
+
+
+def written(document: Document) -> bytes:
+    """The JSON of a document.
+
+    Raises:
+        InvalidInput: it is nested too deep.
+    """
+    try:
+        return json.dumps(document).encode()
+    except RecursionError as error:
+        raise _refused("objects and lists too deep inside each other") from error
+
+
+def said(error: object) -> str:
+    """What an error says, on one line, cut where it is long."""
+    return " ".join(str(error).split())[:_SAID]
 
 
 def _refused(reason: object) -> InvalidInput:

@@ -1,8 +1,11 @@
 """A backend that cannot run says so, with what to do; nothing falls back."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -126,7 +129,49 @@ def test_graph_unlike_its_signature(tiny_bundle: Path, tmp_path: Path) -> None:
     change_manifest(
         copy, lambda m: m["graphs"]["log_prob"]["signature"]["inputs"][0].update(name="y")
     )
-    with pytest.raises(
-        BundleError, match=r"expected inputs \['y', 'label'\], got \['x', 'label'\]"
-    ):
-        Engine.load(copy, backend="onnxruntime").session("log_prob")
+    with pytest.raises(BundleError, match=r"graph log_prob: expected input x, int64 \['b', 't'\]"):
+        Engine.load(copy, backend="onnxruntime")
+
+
+def reshaped(graph: onnx.GraphProto) -> None:
+    """Let the first output have another shape than its signature says."""
+    output, shape = graph.output[0], "one_more_axis"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, -1]), shape))
+    for node in graph.node:
+        node.output[:] = [f"{name}_" if name == output.name else name for name in node.output]
+    graph.node.append(onnx.helper.make_node("Reshape", [f"{output.name}_", shape], [output.name]))
+
+
+def unbounded(graph: onnx.GraphProto) -> None:
+    """Let what leads to the first output ask for more memory than there is."""
+    output = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = [f"{name}_" if name == output else name for name in node.output]
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([2**42]), "large"))
+    made = onnx.helper.make_node
+    graph.node.append(made("ReduceMax", [f"{output}_"], ["kept"], keepdims=0))
+    graph.node.append(made("Expand", ["kept", "large"], ["wide"]))
+    graph.node.append(made("ReduceMax", ["wide"], ["most"], keepdims=0))
+    graph.node.append(made("Max", [f"{output}_", "most"], [output]))
+
+
+@pytest.mark.parametrize("graph", ["log_prob", "step"])
+@pytest.mark.parametrize(
+    ("edit", "error"),
+    [(reshaped, BundleError), (unbounded, InvalidInput)],
+    ids=["another shape", "no memory"],
+)
+def test_graph_that_fails_when_it_runs(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    graph: str,
+    edit: Callable[[onnx.GraphProto], None],
+    error: type[Exception],
+) -> None:
+    """What ONNX Runtime raises is none of ours: it comes out in words, with the graph's file."""
+    copy = edited(tiny_bundle, tmp_path, edit, f"{graph}*")
+    engine = Engine.load(copy, backend="onnxruntime", threads=1)
+    x = np.zeros((2, 3, 3), np.int64)
+    with pytest.raises(error, match=rf"{graph}(\.onnxruntime)?\.onnx: ") as caught:
+        engine.log_prob(x, 0) if graph == "log_prob" else engine.sample(2, 0)
+    assert "\n" not in str(caught.value)

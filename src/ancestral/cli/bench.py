@@ -9,7 +9,7 @@ import typer
 
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
-from ancestral.cli.output import check_target, json_text, say, show, table
+from ancestral.cli.output import check_target, json_text, put, say, show, table
 from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
@@ -58,7 +58,7 @@ def bench(  # noqa: PLR0913 - the options of a command
             "passed": passed,
             "rows": [row.to_json() for row in rows],
         }
-        typer.echo(json_text(document))
+        put(json_text(document))
     else:
         show(speed_table(rows))
     if not passed:

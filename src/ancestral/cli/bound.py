@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.cli.options import Backend, Binarise, BundlePath, Device, Json, Levels, Threads
-from ancestral.cli.output import check_target, json_text, say
+from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def bound(  # noqa: PLR0913 - the options of a command
         write_arrays(out, _arrays(found))
     asked = Asked(seed, proposal.value, labels is not None, x.dtype.kind == "f")
     if json:
-        typer.echo(json_text({"bundle": str(bundle), **document(found, engine, asked)}))
+        put(json_text({"bundle": str(bundle), **document(found, engine, asked)}))
     elif out is None:
         for row in zip(found.elbo, found.iwae, found.stderr_iwae, found.ess, strict=True):
             elbo, iwae, error, ess = row
-            typer.echo(f"{elbo:z.6f} {iwae:z.6f} {error:z.6f} {ess:.1f}")
+            put(f"{elbo:z.6f} {iwae:z.6f} {error:z.6f} {ess:.1f}")
     for line in summary(found, engine, asked):
         say(line)
     if out is not None:

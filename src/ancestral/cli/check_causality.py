@@ -7,7 +7,7 @@ import typer
 
 from ancestral.cli.installed import require
 from ancestral.cli.options import Json
-from ancestral.cli.output import json_text
+from ancestral.cli.output import json_text, put
 from ancestral.errors import InvalidInput
 
 
@@ -42,8 +42,8 @@ def check_causality(
         )
     report = check(model, most=positions)
     if json:
-        typer.echo(json_text({"checkpoint": str(checkpoint), **report.to_json()}))
+        put(json_text({"checkpoint": str(checkpoint), **report.to_json()}))
     else:
-        typer.echo(report.sentence)
+        put(report.sentence)
     if not report.passed:
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.cli.options import Backend, Binarise, BundlePath, Device, Json, Levels, Threads
-from ancestral.cli.output import check_target, json_text, say, show, table
+from ancestral.cli.output import check_target, json_text, put, say, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,13 +71,13 @@ def classify(  # noqa: PLR0913 - the options of a command
             "label": result.label.tolist(),
             "calibration": None if checked is None else checked.to_json(),
         }
-        typer.echo(json_text(document))
+        put(json_text(document))
     elif checked is not None:
         show(_bins(checked))
-        typer.echo(_summary(checked))
+        put(_summary(checked))
     elif out is None:
         for label in result.label:
-            typer.echo(int(label))
+            put(int(label))
     tail = "" if out is None else f" -> {out}"
     where = f"{engine.backend.name} on {engine.backend.device}"
     say(f"{len(result)} events, {classes} classes, {where}{tail}")

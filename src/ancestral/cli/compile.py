@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.cli.options import BundlePath, Json
-from ancestral.cli.output import json_text, say, show, table
+from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
 
@@ -103,7 +103,7 @@ def compile(  # noqa: PLR0913 - the options of a command
             {"plan": record.key.digest, "new": new, **record.model_dump(mode="json")}
             for record, new in made
         ]
-        typer.echo(json_text({"bundle": str(bundle), "plans": documents}))
+        put(json_text({"bundle": str(bundle), "plans": documents}))
     else:
         show(_table([record for record, _ in made]))
 

@@ -7,10 +7,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import typer
 
 from ancestral.cli.options import Json
-from ancestral.cli.output import json_text, show, table
+from ancestral.cli.output import json_text, put, show, table
 from ancestral.gpus import gpus
 
 _PACKAGES = (
@@ -68,12 +67,12 @@ def doctor(json: Json = False) -> None:
     """Show what is installed, which backends run here, and what to install for the others."""
     document = diagnose()
     if json:
-        typer.echo(json_text(document))
+        put(json_text(document))
         return
     gpus = ", ".join(document["gpus"]) or "none found (nvidia-smi)"
     for name in ("python", "platform", "cpus"):
-        typer.echo(f"{name:<10}{document[name]}")
-    typer.echo(f"{'gpus':<10}{gpus}")
+        put(f"{name:<10}{document[name]}")
+    put(f"{'gpus':<10}{gpus}")
     packages = [(name, found or "-") for name, found in document["packages"].items()]
     backends = [
         (each["name"], "yes" if each["runs"] else "NO", ", ".join(each["devices"]), each["reason"])
@@ -128,10 +127,13 @@ def _older(version: str, oldest: list[int] | None) -> bool:
 
 
 def _probe(code: str) -> tuple[int, str]:
-    """Run code in a new process: its exit status, and the last line it printed."""
+    """Run code in a new process: its exit status, and the last line it printed.
+
+    By -P no module of the working folder is imported; it may be a stranger's.
+    """
     try:
         result = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],
             capture_output=True,
             text=True,
             check=False,

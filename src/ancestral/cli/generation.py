@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ancestral.cli.interrupted import finished
-from ancestral.cli.output import check_target, say
+from ancestral.cli.output import check_target, put_text, say
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal, quoted
 from ancestral.errors import InvalidInput
@@ -202,18 +202,14 @@ def _streamed(
 
     shown = Shown(tokenizer, engine.data.stop if request.stop is None else request.stop)
 
-    def put(text: str) -> None:
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
-
     batches = generate_batches(
         engine,
         ids,
-        replace(request, stream=lambda index, tokens: put(shown.push(tokens.tolist()))),
+        replace(request, stream=lambda index, tokens: put_text(shown.push(tokens.tolist()))),
     )
-    put(shown.push(ids[0], prompt=True))
+    put_text(shown.push(ids[0], prompt=True))
     rows, interrupted = _rows(batches)
-    put(shown.finish() + "\n")
+    put_text(shown.finish() + "\n")
     return rows, interrupted
 
 

@@ -1,6 +1,5 @@
 """What continuations are shown and written as: text, ids, arrays."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.cli.arrays import npz
+from ancestral.cli.output import put_text
 from ancestral.files import write_atomically
 from ancestral.text_stream import TextStream
 from ancestral.tokenizer import Tokenizer
@@ -69,12 +69,11 @@ def write_generated(
             arrays["labels"] = arrays["labels"][: len(rows)]
         write_atomically(Path(out), npz(arrays))
         return
-    text = _text(rows, tokenizer).encode()
+    text = _text(rows, tokenizer)
     if out == "-":
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
+        put_text(text)
     else:
-        write_atomically(Path(out), text)
+        write_atomically(Path(out), text.encode())
 
 
 def arrays_of(rows: Sequence["Generated"], seed: int) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.cli.options import BundlePath, Json
-from ancestral.cli.output import json_text, show, table
+from ancestral.cli.output import json_text, put, show, table
 
 if TYPE_CHECKING:
     from ancestral.bundle import Bundle
@@ -28,7 +28,7 @@ def info(
     opened = Bundle.open(bundle, rehash=check)
     document = describe(opened)
     if json:
-        typer.echo(json_text(document))
+        put(json_text(document))
         return
     _show(document, "every file hashed, none altered" if check else "sound")
 
@@ -67,6 +67,7 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
         "files": {name: entry.model_dump() for name, entry in manifest.files.items()},
         "bytes": sum(entry.size for entry in manifest.files.values())
         + (0 if prior is None else prior["bytes"]),
+        "unlisted": bundle.unlisted(),
         "written_by": versions(manifest.written_by),
         "ignored_fields": ignored_fields(manifest.written_by),
     }
@@ -124,18 +125,23 @@ def _show(document: dict[str, Any], state: str) -> None:
         lines.append(("ignored", f"{names}: fields of the config.json that it was made from"))
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        typer.echo(f"{name:<{width}}  {value}")
+        put(f"{name:<{width}}  {value}")
     for name, component in document["components"].items():
         config = ", ".join(f"{k} {v}" for k, v in component["config"].items())
-        typer.echo(f"\n{name}: {component['family']} ({config})")
+        put(f"\n{name}: {component['family']} ({config})")
     graphs = [(name, ", ".join(forms)) for name, forms in document["graphs"].items()]
     files = [(name, f"{f['size']:,}", f["sha256"][:16]) for name, f in document["files"].items()]
     show(
         table("Graphs", ("graph", "forms"), graphs),
         table("Files", ("file", "bytes", "SHA-256 begins"), files),
     )
+    if document["unlisted"]:
+        put("Files that the manifest does not list (they are not part of the bundle):")
+        for name in document["unlisted"]:
+            put(f"  {' '.join(name.splitlines())}")
+        put("")
     if prior is not None:
-        typer.echo("The prior over codes, a bundle of its own inside this one\n")
+        put("The prior over codes, a bundle of its own inside this one\n")
         _show(prior, state)
 
 

@@ -15,7 +15,7 @@ from ancestral.cli.options import (
     Levels,
     Threads,
 )
-from ancestral.cli.output import check_target, say
+from ancestral.cli.output import check_target, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     nats = engine.log_prob(x, labels)
     if out is None:
         for value in nats:
-            typer.echo(f"{value:z.6f}")
+            put(f"{value:z.6f}")
     else:
         write_arrays(out, {"log_prob": nats})
     say(_summary(nats, engine.data, f"log p(x{'' if labels is None else ' | y'})"))

@@ -25,7 +25,7 @@ from ancestral.cli.interpolate import interpolate
 from ancestral.cli.interrupts import Interrupts
 from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
-from ancestral.cli.output import say
+from ancestral.cli.output import put, say
 from ancestral.cli.plans import plans
 from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
@@ -120,7 +120,7 @@ def guarded(action: Callable[[], object], interrupts: Interrupts | None = None) 
         return _of_os_error(error)
     except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours, shown whole
         with contextlib.suppress(OSError):
-            traceback.print_exc()
+            say(traceback.format_exc())
         return _refuse(
             f"internal error ({type(error).__name__}): this is a fault of ancestral; please report "
             f"it with the lines above and those of `ancestral doctor`",
@@ -150,7 +150,7 @@ def application() -> typer.Typer:
 
 def _print_version(asked: bool) -> bool:
     if asked:
-        typer.echo(__version__)
+        put(__version__)
         raise typer.Exit
     return asked
 

@@ -1,8 +1,14 @@
-"""What commands print: results on standard output, what is said beside them on standard error."""
+"""What commands print: results on standard output, what is said beside them on standard error.
+
+Names, errors and generated text may come from files of a stranger. What a terminal would take for a
+command (an escape sequence, a change of direction) is shown as the code of its character.
+"""
 
 import json
 import math
 import os
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +20,46 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.table import Table
 
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, delete, C1
+    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # changes of direction, line separators
+    r"\ud800-\udfff]"  # halves of characters, which cannot be written
+)
 _WIDTH = 160
 """Columns of a table where standard output is no terminal."""
 
 
+def visible(text: str) -> str:
+    r"""The text with each control character but tab and newline as its code.
+
+    >>> visible("\x1b[31mred\u202e"), visible("two\n\tlines")
+    ('\\x1b[31mred\\u202e', 'two\n\tlines')
+    """
+    return _CONTROLS.sub(_code, text)
+
+
+def _code(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
 def say(line: str) -> None:
     """A line for people, on standard error."""
-    typer.echo(line, err=True)
+    typer.echo(visible(line), err=True)
+
+
+def put(line: object) -> None:
+    """A line of a result, on standard output."""
+    typer.echo(visible(str(line)))
+
+
+def put_text(text: str | bytes) -> None:
+    """Generated text on standard output: as it is in a file or a pipe, `visible` on a terminal."""
+    data = text if isinstance(text, bytes) else text.encode()
+    if sys.stdout.isatty():
+        data = visible(data.decode(errors="replace")).encode()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def json_text(document: object) -> str:
@@ -46,12 +85,14 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "T
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    result = Table(
+        title=visible(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for i, head in enumerate(heads):
-        result.add_column(head, justify="left" if i == 0 else "right")
+        result.add_column(visible(head), justify="left" if i == 0 else "right")
     for row in rows:
         # As Text: what stands in square brackets is no markup.
-        result.add_row(*(Text(cell) for cell in row))
+        result.add_row(*(Text(visible(cell)) for cell in row))
     return result
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ancestral.cli.options import Json
-from ancestral.cli.output import json_text, say, show, table
+from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plans(
     problems += [problem for record in records if (problem := store.problem(record))]
     if json:
         kept = [{"plan": r.key.digest, **r.model_dump(mode="json")} for r in records]
-        typer.echo(json_text({"folder": str(store.folder), "plans": kept, "problems": problems}))
+        put(json_text({"folder": str(store.folder), "plans": kept, "problems": problems}))
     else:
         heads = ("plan", "graph", "for", "sizes", "MiB", "built in", "built")
         show(table(str(store.folder), heads, [(*row(r), _day(r.built)) for r in records]))

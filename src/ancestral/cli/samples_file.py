@@ -1,6 +1,5 @@
 """The files that samples are written to: pictures, arrays, text."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from ancestral.cli.arrays import npz
 from ancestral.cli.means_file import mean_tiles
-from ancestral.cli.output import check_target
+from ancestral.cli.output import check_target, put_text
 from ancestral.errors import InvalidInput
 from ancestral.files import write_atomically
 from ancestral.pictures import grid, is_image, png, to_levels
@@ -102,8 +101,7 @@ def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "Dat
         OSError: it could not be written; an old file of that name is whole.
     """
     if out == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(_text(shown, data))
-        sys.stdout.buffer.flush()
+        put_text(_text(shown, data))
         return
     match Path(out).suffix.lower():
         case ".png":

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 
-from ancestral.cli.output import say
+from ancestral.cli.output import put, say
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.errors import InvalidInput
 
@@ -64,7 +63,7 @@ def text_log_prob(
         arrays = {"ids": ids, "log_prob": found.log_prob, "seen": found.seen}
         write_arrays(out, arrays | _numbers(found))
     for name, value in lines(found, size, whole):
-        typer.echo(f"{name:<12}{value}")
+        put(f"{name:<12}{value}")
     if size is not None and whole:
         say(
             "bits/byte is of the canonical tokenisation: an upper bound on the text's own, to "

@@ -8,7 +8,7 @@ import typer
 
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
-from ancestral.cli.output import check_target, json_text, say, show
+from ancestral.cli.output import check_target, json_text, put, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
 from ancestral.cli.progress import stages
 from ancestral.cli.trace import Wanted, traces
@@ -152,7 +152,7 @@ def _print(document: object, tables: "Iterable[Table]", json: bool, out: Path | 
     if out is not None:
         write_atomically(out, text.encode() + b"\n")
     if json:
-        typer.echo(text)
+        put(text)
     else:
         show(*tables)
 

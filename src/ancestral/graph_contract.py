@@ -1,0 +1,195 @@
+"""What the graphs of a bundle must take and give, by what its manifest says of the data."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from ancestral.arrays import shown
+from ancestral.errors import BundleError
+from ancestral.manifest import Manifest
+from ancestral.onnx_file import IN_MEMORY, External, Value, read_onnx
+from ancestral.signature import Dtype, GraphSignature, TensorSpec
+
+_LENGTH = "t"
+"""The axis of positions: named, or as long as events are."""
+_ANY = "*"
+"""An axis of any length."""
+_FILTERS: Sequence[tuple[str, Dtype]] = (
+    ("temperature", "float32"),
+    ("top_k", "int64"),
+    ("top_p", "float32"),
+    ("min_p", "float32"),
+)
+
+
+class _Sides(NamedTuple):
+    """Tensors that a graph must have; it may carry others."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+def signature_problems(manifest: Manifest) -> list[str]:
+    """How the signatures differ from what events, classes and latents of the manifest ask for."""
+    autoregressive = manifest.latent is None
+    graphs = _autoregressive(manifest) if autoregressive else _latent(manifest)
+    found = []
+    for name, entry in manifest.graphs.items():
+        if name in graphs:
+            length = manifest.data.length
+            problems = list(_differences(graphs[name], entry.signature, length, autoregressive))
+            found += [f"graph {name}: {problem}" for problem in problems]
+    return found if autoregressive else [*found, *_latent_problems(manifest)]
+
+
+def _latent_problems(manifest: Manifest) -> Iterator[str]:
+    """What the encoder gives is what the log-weights take; there is a decoder."""
+    if "decode" not in manifest.graphs:
+        yield "graphs: expected decode"
+    if {"encode", "log_weights"} <= set(manifest.graphs):
+        encode, weights = (manifest.graphs[name].signature for name in ("encode", "log_weights"))
+        given = {spec.name for spec in encode.outputs} - {"kl"} | {"x", "noise"}
+        taken = {spec.name for spec in weights.inputs}
+        if given != taken:
+            yield f"graph log_weights: expected inputs {sorted(given)}, got {shown(sorted(taken))}"
+
+
+def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
+    """What is wrong with the ONNX file of a graph, beside the weights.
+
+    Args:
+        content: of the file.
+        name: of the file, in the bundle.
+        manifest: of the bundle.
+    """
+    try:
+        found = read_onnx(content)
+    except BundleError as error:
+        return [f"{name}: {error}"]
+    problems = [
+        f"{name}: external data in {shown(external.location)}: {wrong}"
+        for external in sorted(found.external, key=str)
+        if (wrong := _external_problem(external, name, manifest))
+    ]
+    for graph, entry in manifest.graphs.items():
+        if name not in entry.files.values():
+            continue
+        for side, values, specs in (
+            ("inputs", found.inputs, entry.signature.inputs),
+            ("outputs", found.outputs, entry.signature.outputs),
+        ):
+            if len(values) != len(specs) or not all(map(Value.fits, values, specs)):
+                wrong = next((v for v, s in zip(values, specs, strict=False) if not v.fits(s)), "")
+                problems.append(
+                    f"{name}: expected the {len(specs)} {side} of graph {graph} as its signature "
+                    f"has them, got {len(values)}, {shown(wrong) if wrong else 'more or less'}"
+                )
+    return problems
+
+
+def _external_problem(external: External, name: str, manifest: Manifest) -> str:
+    """What is wrong with external data; nothing is an empty text."""
+    # The very text that is exported: a runtime may read another one in a way of its own.
+    folder = PurePosixPath(name).parent
+    weights = PurePosixPath(manifest.weights)
+    expected = str(weights.relative_to(folder)) if weights.is_relative_to(folder) else None
+    if IN_MEMORY in external.location or external.location != expected:
+        return "expected the weights file only"
+    size = manifest.files[manifest.weights].size
+    if external.offset + (external.length or 0) > size:
+        return f"expected bytes of its {size:,}, got {external.length} from {external.offset} on"
+    return ""
+
+
+def _differences(
+    wanted: _Sides, signature: GraphSignature, length: int, strict: bool
+) -> Iterator[str]:
+    for side, expected, specs in (
+        ("input", wanted.inputs, signature.inputs),
+        ("output", wanted.outputs, signature.outputs),
+    ):
+        by_name = {spec.name: spec for spec in specs}
+        for each in expected:
+            got = by_name.get(each.name)
+            if got is None or not _is(got, each, length):
+                words = "none" if got is None else f"{got.dtype} {list(got.axes)}"
+                yield f"expected {side} {each.name}, {each.dtype} {list(each.axes)}, got {words}"
+    known = {spec.name for spec in wanted.inputs} | {"offsets"}
+    more = [spec.name for spec in signature.given if spec.name not in known]
+    if strict and more:
+        yield f"expected no other input that is given than {sorted(known)}, got {shown(more)}"
+
+
+def _is(got: TensorSpec, wanted: TensorSpec, length: int) -> bool:
+    return (
+        got.dtype == wanted.dtype
+        and len(got.axes) == len(wanted.axes)
+        and all(
+            axis == expected
+            or expected == _ANY
+            or (expected == _LENGTH and (isinstance(axis, str) or axis == length))
+            for axis, expected in zip(got.axes, wanted.axes, strict=True)
+        )
+    )
+
+
+def _spec(name: str, dtype: Dtype, *axes: str | int) -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, axes=axes)
+
+
+def _autoregressive(manifest: Manifest) -> dict[str, _Sides]:
+    t, levels = manifest.data.length, manifest.data.levels
+    label = () if manifest.data.num_classes is None else (_spec("label", "int64", "b"),)
+    x, u = _spec("x", "int64", "b", _LENGTH), _spec("u", "float32", "b", _LENGTH)
+    state = (_spec("values", "int64", "b", t), _spec("log_p", "float32", "b", t))
+    place, after = _spec("position", "int64", "b"), _spec("position_next", "int64", "b")
+    given = (_spec("u", "float32", "b", t), _spec("observed", "int64", "b", t), *label)
+    filters = tuple(_spec(name, dtype, "b") for name, dtype in _FILTERS)
+    log_q = _spec("log_q", "float32", "b", t)
+    return {
+        "log_prob": _Sides((x, *label), (_spec("log_prob", "float32", "b", _LENGTH),)),
+        "logits": _Sides((x, *label), (_spec("logits", "float32", "b", _LENGTH, levels),)),
+        "redraw": _Sides((x, u, *label), (_spec("values", "int64", "b", _LENGTH),)),
+        "prefill": _Sides((x, *label)),
+        "step": _Sides((*given, place, *state), (after, *map(_next, state))),
+        "step_filtered": _Sides(
+            (*given, *filters, place, *state, log_q), (after, *map(_next, (*state, log_q)))
+        ),
+    }
+
+
+def _next(spec: TensorSpec) -> TensorSpec:
+    return spec.model_copy(update={"name": f"{spec.name}_next"})
+
+
+def _latent(manifest: Manifest) -> dict[str, _Sides]:
+    latent, t = manifest.latent, manifest.data.length
+    assert latent is not None
+    codes, shape = latent.posterior == "codes", latent.shape
+    x = _spec("x", "float32" if latent.continuous else "int64", "b", t)
+    kind: Dtype = "int64" if codes else "float32"
+    z = _spec("z", kind, "b", *shape)
+    noise = _spec("noise" if latent.continuous else "u", "float32", "b", t)
+    u = (_spec("u", "float32", "b"),) if latent.prior == "mixture" else ()
+    terms = ("log_likelihood", "log_prior", "log_posterior")
+    mean, parameters = (
+        _spec("x_mean", "float32", "b", t),
+        _spec("parameters", "float32", "b", _ANY, _ANY),
+    )
+    q = _spec("codes", "int64", "b", *shape) if codes else _spec("mean", "float32", "b", *shape)
+    return {
+        "encode": _Sides((x,), (q,)),
+        "decode": _Sides((z,), (mean, parameters)),
+        "draw": _Sides((z, noise), (x, _spec("log_likelihood", "float32", "b"))),
+        "prior": _Sides(
+            (_spec("noise", "float32", "b", *shape), *u, _spec("temperature", "float32", "b")),
+            (z, _spec("log_prior", "float32", "b")),
+        ),
+        "log_likelihood": _Sides(
+            (x, _spec("z", kind, "b", "k", *shape)), (_spec(terms[0], "float32", "b", "k"),)
+        ),
+        "log_weights": _Sides(
+            (x, _spec("noise", "float32", "b", "k", *shape)),
+            tuple(_spec(term, "float32", "b", "k") for term in terms),
+        ),
+    }

@@ -1,0 +1,53 @@
+"""Limits on what a bundle may claim: far above what is exported, far below what harms a machine.
+
+A bundle may come from a stranger. What it claims is compared with these limits before memory is
+taken or time is spent for it; docs/security.md explains what they are for.
+
+    what                                       most            a large one in use
+    manifest.json, bytes                       2^22            10^5
+    values in it; keys of its objects          2^18; 2^15      10^4
+    nesting of its objects and lists           32              8
+    files; graphs; components                  4096; 64; 16    30; 7; 1
+    tensors of a graph, each side              4096            2 a layer
+    characters of a file name; of a part       1024; 255       40
+    characters of a tensor's name; of others   1024; 1024      30
+    axes of an event, of a latent; of a tensor 8; 8            3; 4
+    values of an event or a latent             2^24            2^20
+    levels; classes; stop values               2^24; 2^15; 256 2^18; 1000; 3
+    numbers of a tensor at batch 1             2^34            2^28
+    an .onnx file; all of a bundle, bytes      2^25; 2^27      2^21; 2^24
+    graphs inside graphs of an .onnx file      8               1
+    header of a safetensors file, bytes        2^24            2^17
+    tokenizer.json, vocab.txt, bytes           2^28            2^25
+"""
+
+MANIFEST_BYTES = 2**22
+MANIFEST_VALUES = 2**18
+"""Explicit orderings count: events of at most 512 x 512 sites can have one."""
+MANIFEST_KEYS = 2**15
+MANIFEST_DEPTH = 32
+FILES = 4096
+GRAPHS = 64
+COMPONENTS = 16
+TENSORS = 4096
+FILE_NAME = 1024
+FILE_NAME_PART = 255
+"""Bytes of a part of a path, as in the file systems of Linux and macOS."""
+NAME = 1024
+AXES = 8
+SITES = 2**24
+LEVELS = 2**24
+CLASSES = 2**15
+STOPS = 256
+ELEMENTS = 2**34
+SIZE = 2**63 - 1
+"""Bytes of a file, or parameters of a model."""
+GRAPH_BYTES = 2**25
+GRAPHS_BYTES = 2**27
+GRAPH_DEPTH = 8
+HEADER_BYTES = 2**24
+TOKENIZER_BYTES = 2**28
+PROBLEMS = 20
+"""Problems that an error names; more are counted."""
+PROBLEM_CHARACTERS = 400
+"""Characters of one of them; the middle of a longer one is left out."""

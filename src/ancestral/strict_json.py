@@ -1,0 +1,103 @@
+"""JSON from a stranger: bounded in size, values and depth, and without what readers disagree on.
+
+Python's parser takes the last of two equal keys, NaN and Infinity, and halves of characters; other
+readers take the first, or refuse. None of these is in a manifest that was exported.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ancestral.arrays import shown
+
+_OPENING = (b",", b"[", b"{")
+"""Each value of a document but the first has one of these before it."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes a half of a character; most often two of them are one character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a document may be.
+
+    Attributes:
+        size: bytes at most.
+        values: at most, all of them together.
+        keys: of all its objects together.
+        depth: objects and lists inside each other.
+    """
+
+    size: int
+    values: int
+    keys: int
+    depth: int
+
+
+def parse(content: bytes, bounds: Bounds) -> Any:
+    """The plain values of a JSON document in UTF-8.
+
+    Raises:
+        ValueError: it is not JSON, breaks a bound, has a key twice, a number that is not finite or
+            is too long, or half of a character.
+    """
+    if len(content) > bounds.size:
+        raise ValueError(f"expected at most {bounds.size:,} bytes, got {len(content):,}")
+    # Values in strings are counted too, which is harmless: the bounds are wide.
+    if sum(map(content.count, _OPENING)) > bounds.values:
+        raise ValueError(f"expected at most {bounds.values:,} values")
+    if content.count(b":") > bounds.keys:
+        raise ValueError(f"expected at most {bounds.keys:,} keys")
+    try:
+        text = content.decode("utf-8")
+        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse)
+    except RecursionError as error:
+        raise _too_deep(bounds) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected UTF-8, got other bytes at {error.start}") from error
+    _check_depth(found, bounds)
+    if _HALF.search(text):
+        _check_characters(found)
+    return found
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"expected each key once in an object, got {shown(double)} twice")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"expected finite numbers, got {constant}")
+
+
+def _check_depth(found: Any, bounds: Bounds) -> None:
+    """Refuse a document that is too deep; on the way, numbers beyond float64 (1e999)."""
+    level = [found]
+    for _ in range(bounds.depth + 1):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, float) and value - value != 0:
+                raise ValueError("expected finite numbers, got one beyond float64")
+        if not inner:
+            return
+        level = inner
+    raise _too_deep(bounds)
+
+
+def _too_deep(bounds: Bounds) -> ValueError:
+    return ValueError(f"expected at most {bounds.depth} objects and lists inside each other")
+
+
+def _check_characters(found: Any) -> None:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("expected Unicode, got half of a character (a lone surrogate)") from error

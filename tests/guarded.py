@@ -1,0 +1,73 @@
+"""Commands in child processes that have little memory and little time, and how each of them ended."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MEMORY = 200 * 2**20
+"""Bytes of address space that a command may take beside what its process begins with."""
+SECONDS = 10
+"""Of processor time."""
+_PROGRAM = """
+import json, os, resource, sys
+import numpy, rich.console, rich.table
+import ancestral.bundle, ancestral.cli.info
+from ancestral.cli.main import run
+
+def limited(words, file):
+    output = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + {memory}
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, ({seconds}, {seconds}))
+    os._exit(run(words))
+
+for line in sys.stdin:
+    words, file = json.loads(line)
+    child = os.fork()
+    if not child:
+        limited(words, file)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps(code), flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a command ended: its exit status, negative for a signal, and all that it printed."""
+
+    status: int
+    output: str
+
+
+def run_guarded(commands: Sequence[Sequence[str | Path]], folder: Path) -> list[Ending]:
+    """Run commands of `ancestral` one after another, each in a child of its own.
+
+    Args:
+        commands: the words of each.
+        folder: where their output is kept.
+    """
+    files = [folder / f"{i}.output" for i in range(len(commands))]
+    lines = [
+        json.dumps([[str(word) for word in words], str(file)])
+        for words, file in zip(commands, files, strict=True)
+    ]
+    program = _PROGRAM.replace("{memory}", str(MEMORY)).replace("{seconds}", str(SECONDS))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60 + 2 * SECONDS * len(commands),
+    )
+    codes = [json.loads(line) for line in done.stdout.splitlines()]
+    return [
+        Ending(code, file.read_bytes().decode(errors="replace"))
+        for code, file in zip(codes, files, strict=True)
+    ]
