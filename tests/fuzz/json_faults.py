@@ -5,6 +5,8 @@ import json
 import random
 from typing import Any
 
+from tests.fuzz.control import NOTHING, untouched
+
 _DEEP = "@deep@"
 _VALUES: tuple[Any, ...] = (
     None,
@@ -48,6 +50,8 @@ Path = tuple[str | int, ...]
 
 def changed(document: Any, rng: random.Random) -> tuple[Any, str]:
     """A changed copy, and what was changed, for people."""
+    if untouched(rng):
+        return document, NOTHING
     document = copy.deepcopy(document)
     told = []
     for _ in range(rng.choice((1, 1, 1, 2))):

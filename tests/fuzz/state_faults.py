@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ancestral.sealed import write_sealed
+from tests.fuzz.control import NOTHING, untouched
 
 _VALUES: tuple[Any, ...] = (
     None,
@@ -31,6 +32,8 @@ Path = tuple[Any, ...]
 
 def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     """A changed state in bytes, and what was changed, for people."""
+    if untouched(rng):
+        return content, NOTHING
     kind, _, packed = content.split(b"\n", 2)
     values = torch.load(io.BytesIO(packed), weights_only=True)
     path = rng.choice(_paths(values))

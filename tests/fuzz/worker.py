@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ancestral.cli.main import INTERNAL_ERROR
 from tests.fuzz.cases import KINDS, Action
+from tests.fuzz.control import NOTHING
 
 _MEMORY = 3 * 2**30
 """Bytes of address space above what the process has when it begins."""
@@ -47,6 +48,8 @@ def answer(kind: str, number: int, sources: Path, work: Path) -> dict[str, objec
         code, said, shown = caught(action)
         codes.append(code)
         problem = problem or _problem(code, said, shown)
+        if told.endswith(NOTHING) and code != 0:
+            problem = problem or f"refused, and nothing was changed: {said[-500:]}"
     return {"changed": told[:300], "codes": codes, "problem": problem}
 
 
