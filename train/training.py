@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ancestral.errors import InvalidInput
+from ancestral.errors import InvalidInput, TrainingError
 from ancestral.train.batches import Batch
 from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.checkpoint import Summary, save_checkpoint
@@ -88,7 +88,7 @@ def train(  # noqa: PLR0913 - what a user may choose
     Raises:
         InvalidInput: the device is not there, or recipe and data do not fit together.
         CheckpointError: the state to go on with is damaged, or of another run.
-        RuntimeError: the gradient is not finite.
+        TrainingError: the gradient is not finite.
         OSError: a file could not be written.
     """
     if isinstance(recipe.model, TableConfig):
@@ -196,7 +196,13 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
     state.optimiser.zero_grad(set_to_none=True)
     # The mean over values, not over events: a clip and a rate then suit events of any length.
     (objective / state.model.data.length).backward()
-    clip_grad_norm_(state.model.parameters(), config.clip, error_if_nonfinite=True)
+    try:
+        clip_grad_norm_(state.model.parameters(), config.clip, error_if_nonfinite=True)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"step {state.step + 1}: expected finite gradients, got infinity or NaN: training has "
+            f"diverged; lower the learning rate, or look for absurd values in the data"
+        ) from error
     state.optimiser.step()
     update_average(state.average, state.model, average_rate(config, state.step))
     state.loss += objective.detach()

@@ -4,6 +4,7 @@
     ├── InvalidInput (ValueError)            a value is wrong: expected, got, what to do
     ├── BundleError (ValueError)             a bundle is missing, altered, foreign or too new
     ├── CheckpointError (ValueError)         a checkpoint is missing, altered or of another model
+    ├── TrainingError (RuntimeError)         training cannot go on: gradients are not finite
     ├── ExportError (RuntimeError)           a graph could not be made, or breaks one of its laws
     ├── NotADistribution (ArithmeticError)   what a model predicts are no probabilities: NaN
     ├── PlanError (ValueError)               a compiled plan is missing, altered or not ours
@@ -28,6 +29,10 @@ class BundleError(AncestralError, ValueError):
 
 class CheckpointError(AncestralError, ValueError):
     """A checkpoint is missing, altered, or belongs to another model."""
+
+
+class TrainingError(AncestralError, RuntimeError):
+    """Training cannot go on."""
 
 
 class ExportError(AncestralError, RuntimeError):

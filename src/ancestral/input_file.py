@@ -58,8 +58,11 @@ def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
+        # Memory of the size that is asked for is taken first, however small the file is.
+        content = file.read(size + 1) if size <= limit else b""
         # The size of a file of /proc is 0, and a file may grow while it is read.
-        content = file.read(limit + 1) if size <= limit else b""
+        if len(content) > size:
+            content += file.read(limit + 1 - len(content))
     if size > limit or len(content) > limit:
         raise InvalidInput(
             f"{path}: expected a file of at most {size_text(limit)}, got {size_text(size)}"

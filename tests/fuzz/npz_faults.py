@@ -31,7 +31,7 @@ def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
             text = rng.choice(("(" * 5000, "{'a':", "[" * 900 + "]" * 900, "\\x1b[31m", "{}", "-1"))
             members[name], told = _with_header(members[name], text), f"header {text[:20]}"
         case 3:
-            new = rng.choice(("x.npy", "../x.npy", "\x1b[2J.npy", "z.npy", "", "x" * 5000))
+            new = rng.choice(("x.npy", "../x.npy", "\x1b[2J.npy", "z.npy", "x", "x" * 5000))
             members[new], told = members.pop(name), f"renamed to {new[:20]!r}"
         case _:
             members[name], told = members[name] * rng.choice((0, 2)), "emptied or repeated"

@@ -92,6 +92,11 @@ def test_idx_round_trip(tmp_path: Path, packed: bool) -> None:
     assert sorted([*data.split.train, *data.split.validation]) == list(range(9))
 
 
+def test_idx_of_few_events_holds_a_twelfth_of_them_back(tmp_path: Path) -> None:
+    write_mnist(tmp_path, packed=False)
+    assert len(load_idx(tmp_path).split.validation) == 1
+
+
 def test_idx_levels_are_equal_cells_of_256(tmp_path: Path) -> None:
     arrays = write_mnist(tmp_path, packed=False)
     data = load_idx(tmp_path, validation=2, levels=8)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ancestral.dataspec import DataSpec
-from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.errors import CheckpointError, InvalidInput, TrainingError
 from ancestral.train.baselines import independent_values
 from ancestral.train.batches import Batches
 from ancestral.train.checkpoint import load_checkpoint
@@ -340,3 +340,9 @@ def test_other_recipes_run_on_their_sources(tmp_path: Path) -> None:
             run = train(small, data, tmp_path / full.name, progress=bar)
         assert math.isfinite(run.summary.validation_bits)
         assert load_checkpoint(run.path)[0].data == data.spec
+
+
+def test_training_that_diverges_says_so(data: Dataset, tmp_path: Path) -> None:
+    hot = replace(TINY, training=replace(TINY.training, learning_rate=1e30, warmup=0))
+    with pytest.raises(TrainingError, match="step 2: expected finite gradients"):
+        train(hot, data, tmp_path)

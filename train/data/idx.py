@@ -22,11 +22,16 @@ from ancestral.input_file import Stream, fill, open_regular, size_text
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 _UNSIGNED_BYTE = 8
+_MOST_HELD_BACK = 5000
 _GZIP = b"\x1f\x8b"
 
 
 def load_idx(
-    folder: str | Path, *, levels: int = 256, validation: int = 5000, split: Split | None = None
+    folder: str | Path,
+    *,
+    levels: int = 256,
+    validation: int | None = None,
+    split: Split | None = None,
 ) -> Dataset:
     """The four files of MNIST: train-... and t10k-..., images-idx3-ubyte and labels-idx1-ubyte.
 
@@ -36,7 +41,8 @@ def load_idx(
     Args:
         folder: that holds them, each plain or .gz.
         levels: grey values g in 0 .. 255 become floor(g levels / 256).
-        validation: number of training events that are held back to choose on.
+        validation: number of training events that are held back to choose on; None is a twelfth
+            of them, but at most 5,000, as is usual for MNIST.
         split: another cut, that of a checkpoint say.
 
     Raises:
@@ -62,6 +68,8 @@ def load_idx(
     x, label = (np.concatenate(parts).astype(np.int64) for parts in (images, labels))
     n = len(images[0])
     if split is None:
+        if validation is None:
+            validation = min(_MOST_HELD_BACK, max(1, n // 12))
         if not 0 < validation < n:
             raise InvalidInput(f"validation: expected 1 .. {n - 1} of {n} events, got {validation}")
         order = np.random.default_rng(0).permutation(n).astype(np.int64)
