@@ -189,7 +189,6 @@ def sample(  # noqa: PLR0913 - the options of a command
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
         check_out(out)
     check_format(out)
-    forced = None if observed is None or particles is not None else _observed(observed)
     engine = Engine.load(
         bundle,
         backend=backend,
@@ -224,6 +223,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     n = _MANY if n is None else count("n", n, 1)
     check_size("n", n, 8 * engine.data.length)
     labels, said = in_turn(label, n, first_index, engine.data)
+    forced = None if observed is None else _observed(observed)
     with progress_bar("sampling") as progress:
         parts, interrupted = finished(
             engine.sample_batches(
