@@ -1,18 +1,14 @@
 """Whatever a command reads: a picture, a damaged download, a pipe or a device is refused."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.hostile_arrays import DAMAGED, ODD
+from tests.limited import bounded
 
 from .conftest import Bundles, Cli, refused
 
-WAITED = 120
-"""Seconds after which a command that waits for a pipe has failed."""
 ARRAYS = {
     "log-prob": "tiny",
     "log-prob --ids": "tiny",
@@ -27,22 +23,6 @@ ARRAYS = {
 }
 """Commands that read arrays, with what they need but the file; and the toy of their bundle."""
 TEXTS = {"log-prob --text": "text", "sample --prompts": "text"}
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """A command that waits for a pipe for ever fails, and the tests go on."""
-
-    def hangs(*_: object) -> None:
-        raise AssertionError("the command hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(WAITED)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def arguments(command: str, bundle: Path, file: Path, folder: Path) -> list[object]:
