@@ -1,11 +1,14 @@
-"""A child process whose memory and time are bounded, for files that are made to harm a reader."""
+"""Bounds on memory and time, for files that are made to harm a reader."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-SECONDS = 60
-"""After these a child counts as hanging."""
+SECONDS = 120
+"""After these a child, or a call, counts as hanging."""
 _BEGIN = """
 import resource, sys
 pages = int(open("/proc/self/statm").read().split()[0])
@@ -36,3 +39,19 @@ def run_limited(imports: str, code: str, *arguments: object, extra: int = 200 * 
     )
     assert done.returncode == 0, (done.returncode, done.stderr)
     return done.stdout
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """What waits for ever, for the writer of a pipe say, fails, and the tests go on."""
+
+    def hangs(*_: object) -> None:
+        raise AssertionError(f"nothing came back in {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

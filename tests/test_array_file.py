@@ -15,7 +15,7 @@ from ancestral.errors import InvalidInput
 from ancestral.input_file import read_bounded
 from ancestral.train.data import load_npz, load_text
 from tests.hostile_arrays import DAMAGED, ODD, X, bomb, headed, npy, shaped, zipped
-from tests.limited import run_limited
+from tests.limited import bounded, run_limited
 
 Read = Callable[[Path], object]
 
@@ -51,7 +51,8 @@ def test_refused(tmp_path: Path, reader: str, name: str) -> None:
 def test_not_a_file(tmp_path: Path, reader: str, kind: str) -> None:
     ODD[kind](tmp_path / "given.npz")
     read = load_text if reader == "text" else READERS[reader]
-    with pytest.raises(InvalidInput, match=rf"given.npz: expected a regular file, got {kind}"):
+    expected = rf"given.npz: expected a regular file, got {kind}"
+    with bounded(), pytest.raises(InvalidInput, match=expected):
         read(tmp_path / "given.npz")
 
 

@@ -3,7 +3,7 @@
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ _PIECE = 2**22
 """Bytes that are read at a time."""
 
 
+@runtime_checkable
 class Stream(Protocol):
     """What bytes are read from: a file, or an entry of an archive as it is unpacked."""
 

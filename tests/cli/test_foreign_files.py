@@ -1,17 +1,14 @@
 """Whatever a command reads: a picture, a damaged download, a pipe or a device is refused."""
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.hostile_arrays import DAMAGED, ODD
+from tests.limited import bounded
 
 from .conftest import Bundles, Cli, refused
 
-WAITED = 60
-"""Seconds after which a command that waits for a pipe has failed."""
 ARRAYS = {
     "log-prob": "tiny",
     "log-prob --ids": "tiny",
@@ -26,20 +23,6 @@ ARRAYS = {
 }
 """Commands that read arrays, with what they need but the file; and the toy of their bundle."""
 TEXTS = {"log-prob --text": "text", "sample --prompts": "text"}
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """A command that hangs fails, and the tests go on."""
-
-    def hangs(*_: object) -> None:
-        raise AssertionError("the command hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(WAITED)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def arguments(command: str, bundle: Path, file: Path, folder: Path) -> list[object]:
@@ -73,7 +56,8 @@ def refuses_odd(cli: Cli, bundle: Path, folder: Path, command: str) -> None:
     for i, (kind, make) in enumerate(ODD.items()):
         file = folder / f"odd-{i}"
         make(file)
-        result = cli(*arguments(command, bundle, file, folder))
+        with bounded():
+            result = cli(*arguments(command, bundle, file, folder))
         refused(result, f"{file}: expected a regular file, got {kind}")
         assert len(result.err.splitlines()) == 1
     assert not list(folder.glob("out*"))
@@ -89,7 +73,9 @@ def test_data(cli: Cli, tmp_path: Path, source: str) -> None:
         else:
             make(file)
         command = ["train", "--recipe", "tiny", "--data", f"{source}:{file}"]
-        refused(cli(*command, "-o", tmp_path / "run"), str(file), "expected a")
+        with bounded():
+            result = cli(*command, "-o", tmp_path / "run")
+        refused(result, str(file), "expected a")
     assert not (tmp_path / "run").exists()
 
 
@@ -103,5 +89,6 @@ def test_targets(cli: Cli, tiny_bundle: Path, tmp_path: Path, command: str) -> N
         file = Path(options[-1])
         ODD[kind](file)
         first, *rest = name.split()
-        result = cli(first, tiny_bundle, *rest, "-o", file)
+        with bounded():
+            result = cli(first, tiny_bundle, *rest, "-o", file)
         refused(result, "expected the name of a file, got a pipe or a device", str(file))

@@ -185,6 +185,19 @@ def test_idx_refuses(tmp_path: Path, name: str) -> None:
     assert words in str(error.value)
 
 
+def test_idx_every_flipped_byte(tmp_path: Path) -> None:
+    """Of a .gz of which each byte is flipped once: the array as it was, or a refusal."""
+    path, values = tmp_path / "images.gz", np.arange(600).reshape(6, 10, 10) % 7
+    content, refused = gzip.compress(idx(values)), 0
+    for i in range(len(content)):
+        path.write_bytes(content[:i] + bytes([content[i] ^ (1 << i % 8)]) + content[i + 1 :])
+        try:
+            np.testing.assert_array_equal(read_idx(path, axes=3), values)
+        except InvalidInput:
+            refused += 1
+    assert refused > len(content) / 2
+
+
 def test_idx_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "images"
     path.write_bytes(idx(np.zeros((2, 3, 4))))

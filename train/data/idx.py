@@ -7,7 +7,6 @@ References:
 import gzip
 import math
 import os
-import struct
 import zlib
 from pathlib import Path
 
@@ -110,7 +109,7 @@ def read_idx(
                 return _read(stream, path, axes, limit, None, size)
     except InvalidInput:
         raise
-    except (OSError, EOFError, MemoryError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, MemoryError, zlib.error) as error:
         raise InvalidInput(f"{path}: expected an IDX file, got: {error}") from error
 
 
