@@ -3,7 +3,8 @@
 The entry points:
 
     data.load_digits() | load_idx(folder) | load_npz(path) | load_text(path) -> Dataset
-    recipes.recipe(name) -> Recipe
+    recipes.recipe(name) -> Recipe; fit.fitted(recipe, spec): what asks for images left out
+    resize.with_width(config, width), with_layers(config, layers): of any family that has them
     training.train(recipe, data, out, *, seed=0, resume=False, device="cpu", progress=None)
         -> TrainingResult(path, model, summary, history)
     progress.ProgressBar(name, steps): a context manager, passed to `train` as progress

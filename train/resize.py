@@ -17,8 +17,9 @@ LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
 def with_width(config: ModelConfig, width: int) -> ModelConfig:
     """The same network with features of another width.
 
-    Widths inside a layer stay in proportion. For convolutions the width is that of the first scale,
-    for perceptrons that of the first hidden layer; the others stay in proportion.
+    The width inside a Transformer's feed-forward part stays in proportion. For convolutions the
+    width is that of the first scale, for perceptrons that of the first hidden layer; the others
+    stay in proportion. Widths after the last layer (skip, hidden) stay as they are.
 
     Args:
         config: of the network.
