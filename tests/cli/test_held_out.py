@@ -47,7 +47,7 @@ def slow_model(data: Dataset, clock: Slow, monkeypatch: pytest.MonkeyPatch) -> o
     return model
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(20.0, None), (4.0, 100), (1.0, 25), (0.01, 1)])
+@pytest.mark.parametrize(("seconds", "expected"), [(20.0, None), (4.0, 128), (1.0, 32), (0.01, 1)])
 def test_fewer_events_where_all_would_take_too_long(
     data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
@@ -55,8 +55,8 @@ def test_fewer_events_where_all_would_take_too_long(
     seconds: float,
     expected: int | None,
 ) -> None:
-    """Each event takes 20 ms for each of two classes."""
-    clock = Slow(0.02)
+    """Each event takes 1/64 s for each of two classes."""
+    clock = Slow(2**-6)
     model = slow_model(data, clock, monkeypatch)
     count = len(data.test)
     assert count == 400
