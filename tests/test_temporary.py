@@ -235,21 +235,23 @@ def test_files_of_one_folder_change_together(tmp_path: Path) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     seen = []
-    for line in process.stdout:
-        k, status = map(int, line.split())
-        finish_renames(folder)
-        contents = {(folder / name).read_bytes() for name in ("a", "b", "c")}
-        assert len(contents) == 1, k
-        seen += contents
-        fresh()
-        assert sorted(os.listdir(folder)) == ["a", "b", "c"], k
-        process.stdin.write("\n")
-        process.stdin.flush()
-        if status == 0:
-            break
-    assert process.wait(60) == 0
-    process.stdin.close()
-    process.stdout.close()
+    try:
+        for line in process.stdout:
+            k, status = map(int, line.split())
+            finish_renames(folder)
+            contents = {(folder / name).read_bytes() for name in ("a", "b", "c")}
+            assert len(contents) == 1, k
+            seen += contents
+            fresh()
+            assert sorted(os.listdir(folder)) == ["a", "b", "c"], k
+            process.stdin.write("\n")
+            process.stdin.flush()
+            if status == 0:
+                break
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
     assert seen[-1] == b"new"
     assert len(seen) > 20
     assert seen == sorted(seen, reverse=True), "first the old content, then the new"

@@ -20,7 +20,6 @@ from tests.killing import Ended, Killer, run_alone
 from tests.train.states import read_state
 
 KILLED = -9
-STORE = {"ancestral/plans", "ancestral/plans/locks"}
 TENSORRT = [
     pytest.mark.tensorrt,
     pytest.mark.skipif(
@@ -222,7 +221,7 @@ def test_sample(killer: Killer, root: Path, bundles: Callable[..., Path], every:
         assert any(np.array_equal(there["x"], each["x"]) for each in (old, new)), k
         done(killer.run(*command(0, out)))
         assert names(folder) == expected, k
-        assert names(root / "cache") == {"ancestral", "ancestral/hashes.json"}
+        assert names(root / "cache" / "ancestral") == {"hashes.json"}
         np.testing.assert_array_equal(np.load(out)["x"], new["x"])
 
 
@@ -316,4 +315,5 @@ def test_files_that_cannot_grow(
     assert "Traceback" not in ended.said
     assert "File too large" in ended.said
     assert contents(folder) == before
-    assert names(root / "cache") <= {"ancestral", *STORE, "ancestral/hashes.json"}
+    left = {name for name in names(root / "cache" / "ancestral") if "locks/" not in name}
+    assert left <= {"plans", "plans/locks", "hashes.json"}

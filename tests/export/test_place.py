@@ -63,24 +63,26 @@ def test_killed_at_each_point(tmp_path: Path, how: str) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     seen, absent = [], 0
-    for line in process.stdout:
-        k, status = map(int, line.split())
-        absent += not out.exists()
-        check_target(out, overwrite=True)
-        seen.append((out / MANIFEST).read_text())
-        with pytest.raises(InvalidInput, match="pass --overwrite"):
-            check_target(out, overwrite=False)
-        with placed(out.parent / "other") as work:
-            (work / "file").touch()
-        assert sorted(os.listdir(out.parent)) == ["digits", "other"], k
-        fresh(out)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        if status == 0:
-            break
-    assert process.wait(60) == 0
-    process.stdin.close()
-    process.stdout.close()
+    try:
+        for line in process.stdout:
+            k, status = map(int, line.split())
+            absent += not out.exists()
+            check_target(out, overwrite=True)
+            seen.append((out / MANIFEST).read_text())
+            with pytest.raises(InvalidInput, match="pass --overwrite"):
+                check_target(out, overwrite=False)
+            with placed(out.parent / "other") as work:
+                (work / "file").touch()
+            assert sorted(os.listdir(out.parent)) == ["digits", "other"], k
+            fresh(out)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            if status == 0:
+                break
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
     assert set(seen) == {manifest("old"), manifest("new")}
     assert seen[-1] == manifest("new")
     assert (absent > 0) == (how == "renames")

@@ -1,0 +1,103 @@
+"""Lines of progress: whole, plain, and never further apart than they should be."""
+
+import io
+import re
+import threading
+
+import pytest
+
+from ancestral.progress_lines import ProgressLines, duration
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines_of(interval: float = 10.0) -> tuple[ProgressLines, Clock, list[str]]:
+    clock, written = Clock(), []
+    return ProgressLines("sampling", interval, clock, written.append), clock, written
+
+
+def test_a_line_whenever_the_interval_has_passed() -> None:
+    lines, clock, written = lines_of()
+    for done in range(61):
+        clock.now = float(done)
+        lines(done, 300, "log p -3.2" if done == 15 else None)
+    assert written == [
+        "sampling: 10/300, 3 %, 10 s, 5 min left",
+        "sampling: 20/300, 6 %, 20 s, 5 min left, log p -3.2",
+        "sampling: 30/300, 10 %, 30 s, 4 min left, log p -3.2",
+        "sampling: 40/300, 13 %, 40 s, 4 min left, log p -3.2",
+        "sampling: 50/300, 16 %, 50 s, 4 min left, log p -3.2",
+        "sampling: 60/300, 20 %, 60 s, 4 min left, log p -3.2",
+    ]
+
+
+def test_a_step_that_takes_long_is_repeated() -> None:
+    lines, clock, written = lines_of()
+    lines.at("graph step")
+    assert lines.tick() == 10.0
+    clock.now = 7.0
+    assert lines.tick() == 3.0
+    assert written == []
+    clock.now = 10.0
+    assert lines.tick() == 10.0
+    clock.now = 20.0
+    lines.at("graph prefill")
+    lines.tick()
+    assert written == ["sampling: 10 s, graph step", "sampling: 20 s, graph prefill"]
+
+
+def test_time_left_is_of_this_run() -> None:
+    """A run that went on from step 100 has done two steps in ten seconds, not 102."""
+    lines, clock, written = lines_of()
+    lines(100, 110)
+    clock.now = 10.0
+    lines(102, 110)
+    assert written == ["sampling: 102/110, 92 %, 10 s, 40 s left"]
+
+
+def test_written_by_a_thread_while_the_work_is_at_one_step() -> None:
+    """The work says nothing: the thread does."""
+    said = threading.Event()
+    with ProgressLines("waiting", 0.01, write=lambda line: said.set()):
+        assert said.wait(60)
+
+
+def test_standard_error_whole_lines_without_control_codes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    from ancestral.cli.progress import progress_bar
+
+    with progress_bar("sampling") as progress:
+        assert isinstance(progress, ProgressLines)
+        progress(1, 2)
+        progress.say()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "sampling: 1/2, 50 %, 0 s\n"
+    assert re.search(r"[\x00-\x09\x0b-\x1f]", captured.err) is None
+
+
+def test_a_closed_standard_error_ends_the_lines_only() -> None:
+    closed = io.StringIO()
+    closed.close()
+    lines = ProgressLines("sampling", 0.0, write=lambda line: closed.write(line) and None)
+    with lines:
+        lines(1, 2)
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.4, 119, 120, 3599, 7199, 7201, 90061)] == [
+        "0 s",
+        "119 s",
+        "2 min",
+        "60 min",
+        "2 h 0 min",
+        "2 h 0 min",
+        "25 h 1 min",
+    ]
