@@ -167,7 +167,7 @@ def refusal(what: str, problems: list[str], unknown: Mapping[str, Any]) -> Check
     ]
     text = report(what, problems)
     if harmless:
-        options = cut(" ".join(f"--ignore-field {name}" for name in harmless))
+        options = cut(" ".join(f"--ignore-field {name}" for name in harmless), 120)
         it = "it does" if len(harmless) == 1 else "they do"
         text += f"\npass {options} if {it} not change what the model computes"
     return CheckpointError(text)
