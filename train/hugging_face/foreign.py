@@ -1,5 +1,6 @@
 """Checkpoints of other kinds than those that are read: what each is, and how to convert it."""
 
+import contextlib
 from pathlib import Path
 
 from ancestral.errors import CheckpointError
@@ -20,7 +21,8 @@ def refuse_adapter(folder: Path) -> None:
     if not any((folder / name).is_file() for name in (ADAPTER, *_ADAPTER_WEIGHTS)):
         return
     base = None
-    if (folder / ADAPTER).is_file():
+    with contextlib.suppress(CheckpointError):
+        # An adapter that names no base is one too.
         values = read_object(folder / ADAPTER, "the config of an adapter")
         base = values.get("base_model_name_or_path")
     named = f", made for {short(base)}" if isinstance(base, str) and base else ""
