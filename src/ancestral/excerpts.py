@@ -1,19 +1,9 @@
-"""What a message shows of a value or of a list that may be of any length."""
+"""What an error says of texts and lists that may be of any length; of a value, `arrays.shown`."""
 
 from collections.abc import Iterable
 
-LONGEST_VALUE = 80
 LONGEST_LINE, LONGEST_REPORT = 300, 1500
 MOST_LINES = 12
-
-
-def short(value: object, longest: int = LONGEST_VALUE) -> str:
-    """The representation of a value, cut after so many characters.
-
-    >>> short([7] * 1000, longest=10)
-    '[7, 7, 7, ...'
-    """
-    return cut(repr(value), longest)
 
 
 def cut(text: str, longest: int = LONGEST_LINE) -> str:
