@@ -110,8 +110,8 @@ def _load(path: Path) -> dict[str, Tensor]:
     except _BROKEN as error:
         raise CheckpointError(
             f"{path}: expected what torch.save writes, got: "
-            f"{cut(repr(str(error).splitlines()[:1]))}; the file was cut short or altered: fetch it "
-            f"anew"
+            f"{cut(repr(str(error).splitlines()[:1]))}; the file was cut short or altered: "
+            f"fetch it anew"
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(each, Tensor) and _is_stored_whole(each)
