@@ -27,6 +27,7 @@ from ancestral.export.graphs import operators_read_once
 from ancestral.export.latent_contract import check_latent_contract
 from ancestral.export.model_state import check_devices, check_ready
 from ancestral.export.place import check_target, placed
+from ancestral.ignored_fields import noted
 from ancestral.manifest import check_label_prior
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
@@ -78,9 +79,9 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         progress: told each thing that is about to be done.
 
     Raises:
-        InvalidInput: a further file has the name of another, or of a folder; there is something
-            else at `out`; or an unknown graph or type is asked for, or one that does not hold the
-            weights.
+        InvalidInput: a further file has the name of another, or of a folder; names of ignored
+            fields are too long; there is something else at `out`; or an unknown graph or type is
+            asked for, or one that does not hold the weights.
         ExportError: the model's conditionals see the future, or a graph could not be made or breaks
             a rule.
         OSError: the bundle could not be written; what was there before stays.
@@ -89,6 +90,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     check_dtype(dtype, get_args(FloatDtype))
     check_target(out, overwrite)
     check_files(files)
+    noted(ignored_fields)
     _check_prior(model, prior)
     for each in (model, prior):
         if each is not None:

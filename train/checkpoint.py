@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import cut, report, short
+from ancestral.excerpts import cut, report
 from ancestral.files import write_together
 from ancestral.renames import finish_renames
 from ancestral.train.data.dataset import Split
@@ -163,7 +164,7 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
     config = _read_config(folder)
     unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
     if unknown:
-        raise CheckpointError(f"{folder}: config.json names an unknown file {short(unknown[0])}")
+        raise CheckpointError(f"{folder}: config.json names an unknown file {shown(unknown[0])}")
     if WEIGHTS not in config.files:
         raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
     model = _unfilled(folder, config)
@@ -219,7 +220,7 @@ def _read_config(folder: Path) -> CheckpointConfig:
         )
     if body.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: expected format version {VERSION}, got {short(body.get('version'))}; "
+            f"{path}: expected format version {VERSION}, got {shown(body.get('version'))}; "
             f"a later ancestral wrote it: update this one"
         )
     expected = body.pop("sha256", None)

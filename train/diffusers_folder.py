@@ -14,9 +14,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import report, short
+from ancestral.excerpts import report
 from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.fields import check_ignored, refusal
 from ancestral.train.hugging_face.json_object import read_object
@@ -94,7 +95,7 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     values = read_object(path, _WHAT)
     if values.get("_class_name") != CLASS:
         raise CheckpointError(
-            f"{path}: expected _class_name {CLASS!r}, got {short(values.get('_class_name'))}; "
+            f"{path}: expected _class_name {CLASS!r}, got {shown(values.get('_class_name'))}; "
             f"{CLASS} alone can be read"
         )
     unknown = _unknown(values)
@@ -106,7 +107,7 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
         config = TypeAdapter(AutoencoderKLConfig).validate_json(given, strict=True)
     except ValidationError as error:
         problems += [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {short(each['input'])}"
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {shown(each['input'])}"
             if each["loc"]
             else each["msg"].removeprefix("Value error, ")
             for each in error.errors(include_url=False)
@@ -130,10 +131,10 @@ def _unsupported(values: dict[str, Any]) -> list[str]:
     problems = []
     # Two names of one function.
     if values.get("act_fn", "silu") not in ("silu", "swish"):
-        problems.append(f"act_fn: expected 'silu', got {short(values['act_fn'])}")
+        problems.append(f"act_fn: expected 'silu', got {shown(values['act_fn'])}")
     for name in ("latents_mean", "latents_std"):
         if values.get(name) is not None:
-            problems.append(f"{name}: expected null, got {short(values[name])}")
+            problems.append(f"{name}: expected null, got {shown(values[name])}")
     widths = values.get("block_out_channels")
     stages = len(widths) if isinstance(widths, list) else 1
     for name, block in (
@@ -142,7 +143,7 @@ def _unsupported(values: dict[str, Any]) -> list[str]:
     ):
         got = values.get(name, [block])
         if stages > MOST_STAGES or got != [block] * stages:
-            problems.append(f"{name}: expected {stages} times {block!r}, got {short(got)}")
+            problems.append(f"{name}: expected {stages} times {block!r}, got {shown(got)}")
     return problems
 
 
@@ -152,7 +153,7 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
         return height, width
     raise InvalidInput(
         f"size: expected height and width in pixels, or one number for both, up to "
-        f"{_LONGEST_SIDE}, got {short(size)}"
+        f"{_LONGEST_SIDE}, got {shown(size)}"
     )
 
 

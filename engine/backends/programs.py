@@ -2,9 +2,9 @@
 
 import copy
 
+from ancestral.arrays import shown
 from ancestral.bundle import Bundle
 from ancestral.errors import BundleError, InvalidInput
-from ancestral.excerpts import short
 from ancestral.signature import GraphSignature
 from ancestral.train.bundled import bundled_model, read_weights
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -45,7 +45,7 @@ def load_weights(bundle: Bundle, model: Model | None) -> Model:
     if family in FAMILIES:
         return bundled_model(bundle)
     raise BundleError(
-        f"{bundle.path}: this ancestral has no model family {short(family)}: "
+        f"{bundle.path}: this ancestral has no model family {shown(family)}: "
         f"give the model: Engine.load(..., backend='torch', model=...)"
     )
 

@@ -1,20 +1,9 @@
-"""What a message shows of a value or of a list that may be of any length."""
+"""What an error says of texts and lists that may be of any length; of a value, `arrays.shown`."""
 
 from collections.abc import Iterable
-from itertools import islice
 
-LONGEST_VALUE = 80
-LONGEST_LINE = 140
+LONGEST_LINE, LONGEST_REPORT = 300, 1500
 MOST_LINES = 12
-
-
-def short(value: object, longest: int = LONGEST_VALUE) -> str:
-    """The representation of a value, cut after so many characters.
-
-    >>> short([7] * 1000, longest=10)
-    '[7, 7, 7, ...'
-    """
-    return cut(repr(value), longest)
 
 
 def cut(text: str, longest: int = LONGEST_LINE) -> str:
@@ -24,6 +13,8 @@ def cut(text: str, longest: int = LONGEST_LINE) -> str:
 
 def report(what: str, problems: Iterable[str]) -> str:
     """What is wrong, and the problems, one a line: the first ones, and how many there are more.
+
+    In all it has at most 2,000 characters, where what is wrong is said in 300.
 
     >>> print(report("config.json", (f"field {i}: unknown" for i in range(10_000))))
     config.json:
@@ -41,9 +32,15 @@ def report(what: str, problems: Iterable[str]) -> str:
       - field 11: unknown
       - and 9,988 more
     """
-    remaining = iter(problems)
-    lines = [f"  - {cut(problem)}" for problem in islice(remaining, MOST_LINES)]
-    more = sum(1 for _ in remaining)
+    lines: list[str] = []
+    size = more = 0
+    for problem in problems:
+        size += min(len(problem), LONGEST_LINE)
+        # The first one is said in any case: a line is shorter than a report.
+        if len(lines) < MOST_LINES and size <= LONGEST_REPORT:
+            lines.append(f"  - {cut(problem)}")
+        else:
+            more += 1
     if more:
         lines.append(f"  - and {more:,} more")
     return f"{what}:\n" + "\n".join(lines)

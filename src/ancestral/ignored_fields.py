@@ -6,16 +6,28 @@ version of the format reads (docs/decisions/0021).
 
 from collections.abc import Mapping, Sequence
 
+from ancestral.errors import InvalidInput
+
 _KEY, _BETWEEN = "ignored fields", ", "
+_LONGEST = 1000
 
 
 def noted(fields: Sequence[str]) -> dict[str, str]:
     """What `written_by` says of these fields; nothing where there are none.
 
+    Raises:
+        InvalidInput: their names are too long together.
+
     >>> noted(["my_note", "stage"])
     {'ignored fields': 'my_note, stage'}
     """
-    return {_KEY: _BETWEEN.join(fields)} if fields else {}
+    names = _BETWEEN.join(fields)
+    if len(names) > _LONGEST:
+        raise InvalidInput(
+            f"ignored fields: expected at most {_LONGEST} characters of names, got {len(names)}: "
+            f"take the fields out of config.json"
+        )
+    return {_KEY: names} if fields else {}
 
 
 def ignored_fields(written_by: Mapping[str, str]) -> list[str]:

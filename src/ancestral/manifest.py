@@ -105,7 +105,7 @@ class Manifest(_Record):
         weights: path of the weights file.
         known_answers: path of the reference answers.
         files: every file but this one, by its path relative to the bundle.
-        written_by: versions of the packages that wrote the bundle.
+        written_by: versions of the packages that wrote the bundle, and what its user had ignored.
         sha256: of the manifest itself, as `seal` computes it.
     """
 

@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import cut, report, short
+from ancestral.excerpts import cut, report
 
 T = TypeVar("T")
 MOST, MOST_LAYERS = 2**31 - 1, 10_000
@@ -89,7 +90,7 @@ class Fields:
         if type(value) is int and least <= value <= most:
             return value
         end = f" and <= {most}" if type(value) is int and value > most else ""
-        self.fail(f"{name}: expected a whole number >= {least}{end}, got {short(value)}")
+        self.fail(f"{name}: expected a whole number >= {least}{end}, got {shown(value)}")
         return default
 
     def whole_or_none(self, name: str, default: int | None = None) -> int | None:
@@ -105,7 +106,7 @@ class Fields:
         """A value of this name as a finite number above 0; the default where it is wrong."""
         if type(value) in (int, float) and 0 < value <= sys.float_info.max:
             return float(value)
-        self.fail(f"{name}: expected a number > 0, got {short(value)}")
+        self.fail(f"{name}: expected a number > 0, got {shown(value)}")
         return default
 
     def flag(self, name: str, default: bool) -> bool:
@@ -113,7 +114,7 @@ class Fields:
         value = self.raw(name, default)
         if isinstance(value, bool):
             return value
-        self.fail(f"{name}: expected true or false, got {short(value)}")
+        self.fail(f"{name}: expected true or false, got {shown(value)}")
         return default
 
     def choice(self, name: str, default: str, choices: Mapping[str, T]) -> T:
@@ -121,7 +122,7 @@ class Fields:
         value = self.raw(name, default)
         if isinstance(value, str) and value in choices:
             return choices[value]
-        self.fail(f"{name}: expected one of {list(choices)}, got {short(value)}")
+        self.fail(f"{name}: expected one of {list(choices)}, got {shown(value)}")
         return choices[default]
 
     def only(self, name: str, *allowed: Any) -> None:
@@ -129,8 +130,8 @@ class Fields:
         value = self.raw(name, allowed[0])
         # 0 is no false: JSON tells them apart.
         if not any(value == each and type(value) is type(each) for each in allowed):
-            expected = " or ".join(short(each) for each in allowed)
-            self.fail(f"{name}: expected {expected}, got {short(value)}")
+            expected = " or ".join(shown(each) for each in allowed)
+            self.fail(f"{name}: expected {expected}, got {shown(value)}")
 
     def ignore(self, *names: str) -> None:
         """Fields that change neither the network nor what its weights mean."""
@@ -162,12 +163,12 @@ def refusal(what: str, problems: list[str], unknown: Mapping[str, Any]) -> Check
     """
     harmless = sorted(unknown.keys() - _MATTERS)
     problems = problems + [
-        f"{name}: an unknown field, with the value {short(value)}"
+        f"{name}: an unknown field, with the value {shown(value)}"
         for name, value in sorted(unknown.items())
     ]
     text = report(what, problems)
     if harmless:
-        options = cut(" ".join(f"--ignore-field {name}" for name in harmless))
+        options = cut(" ".join(f"--ignore-field {name}" for name in harmless), 120)
         it = "it does" if len(harmless) == 1 else "they do"
         text += f"\npass {options} if {it} not change what the model computes"
     return CheckpointError(text)

@@ -1,9 +1,10 @@
 """Checkpoints of other kinds than those that are read: what each is, and how to convert it."""
 
+import contextlib
 from pathlib import Path
 
+from ancestral.arrays import shown
 from ancestral.errors import CheckpointError
-from ancestral.excerpts import short
 from ancestral.train.hugging_face.json_object import read_object
 
 ADAPTER = "adapter_config.json"
@@ -20,10 +21,11 @@ def refuse_adapter(folder: Path) -> None:
     if not any((folder / name).is_file() for name in (ADAPTER, *_ADAPTER_WEIGHTS)):
         return
     base = None
-    if (folder / ADAPTER).is_file():
+    with contextlib.suppress(CheckpointError):
+        # An adapter that names no base is one too.
         values = read_object(folder / ADAPTER, "the config of an adapter")
         base = values.get("base_model_name_or_path")
-    named = f", made for {short(base)}" if isinstance(base, str) and base else ""
+    named = f", made for {shown(base)}" if isinstance(base, str) and base else ""
     beside = (folder / "config.json").is_file()
     holds = "base weights and an adapter beside them" if beside else "an adapter only"
     raise CheckpointError(

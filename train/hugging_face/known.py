@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import short
 from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.gpt2 import GPT2
@@ -41,7 +41,7 @@ def find(path: Path, values: Mapping[str, Any]) -> Architecture:
         case "llama" | "mistral" | "qwen2" | "qwen3" as kind:
             return llama_like(kind)
         case other:
-            raise CheckpointError(f"{path}: model_type {short(other)} cannot be read; {_known()}")
+            raise CheckpointError(f"{path}: model_type {shown(other)} cannot be read; {_known()}")
 
 
 def network_of(

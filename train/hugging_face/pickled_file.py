@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import CheckpointError
-from ancestral.excerpts import short
+from ancestral.excerpts import cut
 from ancestral.train.hugging_face.differences import DTYPES, Header
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
@@ -110,8 +110,8 @@ def _load(path: Path) -> dict[str, Tensor]:
     except _BROKEN as error:
         raise CheckpointError(
             f"{path}: expected what torch.save writes, got: "
-            f"{short(str(error).splitlines()[:1], 160)}; the file was cut short or altered: fetch "
-            f"it anew"
+            f"{cut(repr(str(error).splitlines()[:1]))}; the file was cut short or altered: "
+            f"fetch it anew"
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(each, Tensor) and _is_stored_whole(each)

@@ -7,7 +7,7 @@ rope_parameters.
 from dataclasses import dataclass
 from typing import Any
 
-from ancestral.excerpts import short
+from ancestral.arrays import shown
 from ancestral.train.hugging_face.fields import Fields
 
 _TYPES = ("default", "linear", "llama3")
@@ -51,10 +51,10 @@ def read_rope(
     kind = inner.pop("rope_type", None)
     old_kind = inner.pop("type", None)
     if kind is not None and old_kind is not None and kind != old_kind:
-        fields.fail(f"rope_type: expected one, got {short(kind)} and {short(old_kind)}")
+        fields.fail(f"rope_type: expected one, got {shown(kind)} and {shown(old_kind)}")
     kind = kind or old_kind or "default"
     if not isinstance(kind, str) or kind not in _TYPES:
-        fields.fail(f"rope_type: expected one of {list(_TYPES)}, got {short(kind)}")
+        fields.fail(f"rope_type: expected one of {list(_TYPES)}, got {shown(kind)}")
         return Rope(base, (), part)
     needed = {"default": (), "linear": ("factor",), "llama3": _LLAMA3}[kind]
     scaling = tuple(fields.positive(name, inner.pop(name, None), 1.0) for name in needed)
@@ -62,7 +62,7 @@ def read_rope(
     inner.pop("original_max_position_embeddings", None)
     for name, value in inner.items():
         fields.fail(
-            f"{name}: no parameter of rotary positions of type {kind!r}, got {short(value)}"
+            f"{name}: no parameter of rotary positions of type {kind!r}, got {shown(value)}"
         )
     if len(scaling) == 4 and scaling[1] >= scaling[2]:
         fields.fail(
@@ -76,7 +76,7 @@ def _repeats(fields: Fields, name: str, value: float, outer: tuple[str, ...]) ->
     """Refuse a field that says something else than those which are read."""
     told = fields.raw(name)
     if told is not None and told != value:
-        fields.fail(f"{name}: expected {value}, as {outer[0]} or its default is, got {short(told)}")
+        fields.fail(f"{name}: expected {value}, as {outer[0]} or its default is, got {shown(told)}")
 
 
 def _inner(fields: Fields) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _inner(fields: Fields) -> dict[str, Any]:
         if isinstance(value, dict):
             found[name] = dict(value)
         elif value is not None:
-            fields.fail(f"{name}: expected an object or null, got {short(value)}")
+            fields.fail(f"{name}: expected an object or null, got {shown(value)}")
     values = list(found.values())
     if len(values) == 2 and values[0] != values[1]:
         fields.fail("rope_scaling: expected what rope_parameters says, or neither")

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ancestral.errors import CheckpointError
-from ancestral.excerpts import report, short
+from ancestral.excerpts import cut, report
 from ancestral.train.hugging_face.differences import Header
 from ancestral.train.hugging_face.foreign import foreign
 from ancestral.train.hugging_face.json_object import read_object
@@ -84,7 +84,7 @@ def _weights_file(folder: Path) -> Path:
     found = sorted({file.name for ending in _ENDINGS for file in folder.glob(ending)})
     raise CheckpointError(
         f"{folder}: expected one of {', '.join(_FILES)}, got "
-        f"{short(found, 200) if found else 'no weights'}; "
+        f"{cut(repr(found), 200) if found else 'no weights'}; "
         + (
             foreign(folder)
             or "fetch the folder whole, or write it anew with transformers' "
@@ -121,8 +121,8 @@ def _open_parts(index: Path) -> Tensors:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{index}: expected the parts {short(names, 200)}, got none of the name "
-            f"{short(missing, 200)}: fetch them"
+            f"{index}: expected the parts {cut(repr(names), 200)}, got none of the name "
+            f"{cut(repr(missing), 200)}: fetch them"
         )
     files = {name: _open(index.parent / name) for name in names}
     problems = [

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import short
 from ancestral.tokenizer import TOKENIZER_FILES, TokenizerKind
 from ancestral.tokenizer_kinds import check_tokenizer
 from ancestral.train.hugging_face.json_object import read_file, read_object
@@ -120,7 +120,7 @@ def _tokens(path: Path, name: str, told: Any, levels: int) -> Tokens:
     """One id, several, or none, each once, those that the vocabulary has."""
     ids = told if isinstance(told, list) else [] if told is None else [told]
     if not all(type(each) is int for each in ids):
-        raise CheckpointError(f"{path}: {name}: expected token ids, got {short(told)}")
+        raise CheckpointError(f"{path}: {name}: expected token ids, got {shown(told)}")
     distinct = tuple(dict.fromkeys(ids))
     kept = tuple(each for each in distinct if 0 <= each < levels)
     if not ids:
@@ -128,5 +128,5 @@ def _tokens(path: Path, name: str, told: Any, levels: int) -> Tokens:
     beyond = [each for each in distinct if each not in kept]
     if not beyond:
         return Tokens(kept)
-    several = f"s {short(beyond)[1:-1]} are" if len(beyond) > 1 else f" {short(beyond[0])} is"
+    several = f"s {shown(beyond)[1:-1]} are" if len(beyond) > 1 else f" {shown(beyond[0])} is"
     return Tokens(kept, f"{name}{several} beyond the vocabulary of {levels}")

@@ -1,6 +1,6 @@
 """Sliding windows as a config.json has them: of all layers, or of those that it names."""
 
-from ancestral.excerpts import short
+from ancestral.arrays import shown
 from ancestral.train.hugging_face.fields import Fields
 
 _SLIDING, _FULL = "sliding_attention", "full_attention"
@@ -28,7 +28,7 @@ def read_layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[i
     if types is not None:
         if not isinstance(types, list) or len(types) != layers or not _are_kinds(types):
             fields.fail(
-                f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {short(types)}"
+                f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {shown(types)}"
             )
             return None, None
         windowed = tuple(layer for layer, kind in enumerate(types) if kind == _SLIDING)
@@ -36,7 +36,7 @@ def read_layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[i
         return None, None
     if window is None:
         fields.fail(
-            f"layer_types: expected no {_SLIDING!r} without a sliding window, got {short(types)}"
+            f"layer_types: expected no {_SLIDING!r} without a sliding window, got {shown(types)}"
         )
         return None, None
     return window, None if len(windowed) == layers else windowed

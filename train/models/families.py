@@ -7,9 +7,10 @@ from typing import Any, overload
 
 from pydantic import TypeAdapter, ValidationError
 
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.excerpts import cut, short
+from ancestral.excerpts import cut
 from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -87,12 +88,12 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
     if unknown:
         raise InvalidInput(
             f"{family} config: expected fields of {kind.__name__}, got unknown ones: "
-            f"{short(unknown)}"
+            f"{shown(unknown)}"
         )
     largest = _largest(list(values.values()))
     if largest > LARGEST:
         raise InvalidInput(
-            f"{family} config: expected whole numbers up to {LARGEST}, got {short(largest)}"
+            f"{family} config: expected whole numbers up to {LARGEST}, got {shown(largest)}"
         )
     try:
         # As JSON: strict Python values would have tuples, which JSON has not.
@@ -100,7 +101,7 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        said = f"{where}: {first['msg']}, got {short(first['input'])}" if where else first["msg"]
+        said = f"{where}: {first['msg']}, got {shown(first['input'])}" if where else first["msg"]
         said = said.removeprefix("Value error, ")
         raise InvalidInput(f"{family} config: {cut(said, _LONGEST_REASON)}") from error
 

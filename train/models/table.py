@@ -23,9 +23,9 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.excerpts import short
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
@@ -229,7 +229,7 @@ def _neighbours(config: TableConfig, data: DataSpec) -> Int64[np.ndarray, "t n"]
     if (found < 0).all(axis=0).any():
         raise InvalidInput(
             f"neighbours: expected each to be drawn before some position, got "
-            f"{short(config.neighbours)} in order {short(data.ordering)}"
+            f"{shown(config.neighbours)} in order {shown(data.ordering)}"
         )
     return found
 

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.excerpts import short
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.likelihoods.choice import choose
 from ancestral.train.likelihoods.likelihood import Likelihood
@@ -55,7 +55,7 @@ class WaveNetConfig(NetworkConfig):
         ):
             raise InvalidInput(
                 f"WaveNetConfig.dilations: expected integers in 1 .. {_LONGEST}, got "
-                f"{short(self.dilations)}"
+                f"{shown(self.dilations)}"
             )
 
 

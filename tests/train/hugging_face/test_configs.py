@@ -167,7 +167,8 @@ def test_everything_is_told_at_once() -> None:
     lines = refusal(
         LLAMA | {"hidden_act": "relu", "vocab_size": 0, "x": 1, "rope_scaling": {"type": "su"}}
     ).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert lines[-1] == "pass --ignore-field x if it does not change what the model computes"
     assert lines[0] == "folder/config.json: not a model that can be read:"
 
 

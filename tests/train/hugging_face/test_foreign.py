@@ -34,7 +34,7 @@ def test_an_adapter_beside_base_weights(folder: Path, base: Any) -> None:
 @pytest.mark.parametrize("names", [("adapter_config.json",), ("adapter_model.safetensors",)])
 def test_an_adapter_only(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("")
     message = refusal(tmp_path)
     assert "got an adapter only" in message
     assert "merge_and_unload" in message
