@@ -331,9 +331,9 @@ def _content_problems(path: Path, manifest: Manifest) -> list[str]:
     problems = signature_problems(manifest)
     graphs = [name for name in manifest.files if name.endswith(".onnx")]
     try:
+        problems += _tensor_problems(path, manifest)
         for name in graphs:
             problems += graph_problems((path / name).read_bytes(), name, manifest)
-        problems += _tensor_problems(path, manifest)
     except OSError as error:
         problems.append(f"cannot be read: {error}")
     return problems + _tokenizer_problems(path, manifest)

@@ -12,6 +12,8 @@ from ancestral.signature import Dtype, GraphSignature, TensorSpec
 
 _LENGTH = "t"
 """The axis of positions: named, or as long as events are."""
+_EXTERNAL = 3
+"""Tensors of a file whose data are named where they are not in the weights; there may be many."""
 _ANY = "*"
 """An axis of any length."""
 _FILTERS: Sequence[tuple[str, Dtype]] = (
@@ -70,7 +72,7 @@ def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
         f"{name}: external data in {shown(external.location)}: {wrong}"
         for external in sorted(found.external, key=str)
         if (wrong := _external_problem(external, name, manifest))
-    ]
+    ][:_EXTERNAL]
     for graph, entry in manifest.graphs.items():
         if name not in entry.files.values():
             continue
