@@ -115,9 +115,7 @@ def test_known_answers(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_known_answers_that_are_not_finite(
-    tiny_bundle: Path, tmp_path: Path, value: float
-) -> None:
+def test_known_answers_that_are_not_finite(tiny_bundle: Path, tmp_path: Path, value: float) -> None:
     """Seen when the answers are used."""
     copy = copied(tiny_bundle, tmp_path)
     answers = load_file(copy / ANSWERS)
