@@ -80,6 +80,18 @@ def test_internal_error_shows_its_traceback(
     assert "internal error" in result.err
 
 
+def test_memory_that_ends(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it ends, that is not a fault of ours."""
+
+    def ends(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("ancestral.engine.loop.draw", ends)
+    result = cli("sample", tiny_bundle, "-n", 1)
+    assert result.code == 2
+    assert result.err.startswith("ancestral: expected enough memory, got none")
+
+
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of that call of the loop, counted from 1."""
     real, calls = loop.begin, 0

@@ -12,6 +12,7 @@ import torch
 from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS, INSTALL
 from ancestral.engine.backends.onnxruntime import _check_version
+from ancestral.engine.loop import check_values
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
@@ -194,3 +195,19 @@ def test_graph_that_fails_when_it_runs(
         engine.log_prob(x, 0) if graph == "log_prob" else engine.sample(2, 0)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_draws_beyond_the_levels(bundles: Callable[..., Path], tmp_path: Path) -> None:
+    """What a graph draws is looked up in palettes and tokenizers: it is compared with the levels."""
+
+    def shifted(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            node.output[:] = ["drawn" if name == "x" else name for name in node.output]
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(5), "five"))
+        graph.node.append(onnx.helper.make_node("Add", ["drawn", "five"], ["x"]))
+
+    copy = edited(bundles("bernoulli"), tmp_path, shifted, "draw*")
+    with pytest.raises(BundleError, match=r"expected drawn values in 0 \.\. 1, got [56]"):
+        Engine.load(copy, backend="onnxruntime", threads=1).sample(2)
+    with pytest.raises(BundleError, match=r"expected drawn values in 0 \.\. 2, got 3"):
+        check_values(np.array([[0, 2], [3, 1]]), 3)

@@ -88,6 +88,12 @@ def guarded(action: Callable[[], object]) -> int:
         return _refuse(str(error), BAD_INPUT)
     except OSError as error:
         return _refuse(_in_words(error), BAD_INPUT)
+    except MemoryError:
+        return _refuse(
+            "expected enough memory, got none: take smaller batches, fewer events or a smaller "
+            "model; files that were there before are whole",
+            BAD_INPUT,
+        )
     except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours, shown whole
         say(traceback.format_exc())
         return _refuse(
