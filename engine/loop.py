@@ -64,7 +64,7 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
     Raises:
         BundleError: one is not.
     """
-    if values.size and not (0 <= values.min() and values.max() < levels):
+    if values.size and not (values.min() >= 0 and values.max() < levels):
         wrong = values[(values < 0) | (values >= levels)][0]
         raise BundleError(
             f"graph: expected drawn values in 0 .. {levels - 1}, got {wrong}: the bundle's graph "

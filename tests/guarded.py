@@ -1,4 +1,4 @@
-"""Commands in child processes that have little memory and little time, and how each of them ended."""
+"""Commands in child processes of little memory and little time, and how each of them ended."""
 
 import json
 import subprocess

@@ -288,9 +288,7 @@ def test_priors_inside_each_other(bundles: Callable[..., Path], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
-def test_prior_that_is_a_link(
-    bundles: Callable[..., Path], tmp_path: Path, whole: bool
-) -> None:
+def test_prior_that_is_a_link(bundles: Callable[..., Path], tmp_path: Path, whole: bool) -> None:
     """What lies outside is named, and not read: nothing of its content is in the message."""
     copy = copied(bundles("codes"), tmp_path)
     outside = tmp_path / "outside"

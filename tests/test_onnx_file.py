@@ -108,7 +108,9 @@ def test_graphs_in_graphs() -> None:
 
 def length_delimited(number: int, content: bytes) -> bytes:
     """A field of a protobuf message: its key, its length, its content."""
-    found = bytearray([number << 3 | 2]) if number < 16 else bytearray([0x82 | number << 3 & 0x78, 1])
+    found = (
+        bytearray([number << 3 | 2]) if number < 16 else bytearray([0x82 | number << 3 & 0x78, 1])
+    )
     size = len(content)
     while size > 0x7F:
         found.append(size & 0x7F | 0x80)
@@ -129,7 +131,10 @@ def test_inputs_and_outputs(tiny_bundle: Path) -> None:
     """As the onnx package reads them, of every graph."""
     for file in (tiny_bundle / "graphs").glob("*.onnx"):
         read, expected = read_onnx(file.read_bytes()), onnx.load(file, load_external_data=False)
-        for mine, theirs in ((read.inputs, expected.graph.input), (read.outputs, expected.graph.output)):
+        for mine, theirs in (
+            (read.inputs, expected.graph.input),
+            (read.outputs, expected.graph.output),
+        ):
             names = {"FLOAT": "float32"}
             assert mine == [
                 Value(

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from ancestral.errors import InvalidInput
 from ancestral.tokenizer import Tokenizer
 from ancestral.tokenizer_file import read_document, settled, shared_ids, switched_off
-from ancestral.tokenizer_kinds import open_tokenizer
+from ancestral.tokenizer_kinds import check_tokenizer, open_tokenizer
 from tests.text_toys import tokenizer_json
 from tests.tokenizer_toys import bpe, document, opened, with_dropout
 
@@ -93,3 +94,43 @@ def test_an_id_of_two_tokens_is_always_the_same_text() -> None:
         return tokenizer.decode([0, 1, 1, 2])
 
     assert {text(opened(values)) for _ in range(40)} == {"a b b c"}
+
+
+BASE = '{"model": {"type": "BPE", "vocab": {"a": 0, "b": %s}, "merges": []}, "added_tokens": []}'
+FOREIGN: dict[str, bytes] = {
+    **{
+        f"id {i[:12]}": (BASE % i).encode()
+        for i in ("1e999", "NaN", "-1", "1.5", "true", '"1"', "[1]", "9" * 5000, str(2**40))
+    },
+    "deep": b'{"model":' + b"[" * 100_000,
+    "deep and whole": b'{"model": {"vocab": {}, "dropout": 0.1, "x": ' + b"[" * 800 + b"]" * 800 + b"}}",
+    "deep decoders": (
+        b'{"model": {"type": "BPE", "vocab": {}, "merges": []}, "decoder": '
+        + b'{"type": "Sequence", "decoders": [' * 400
+        + b"]}" * 400
+        + b"}"
+    ),
+    "added tokens": (BASE % 1).replace("[]}", '[{"id": 1e999}]}').encode(),
+    "no unknown piece": b'{"model": {"type": "Unigram", "unk_id": 99, "vocab": [["a", 0.0]]}}',
+    "UTF-16": (BASE % 1).encode("utf-16"),
+    # The library panics of it, which is no Exception of Python's.
+    "panic": (BASE % 1)
+    .replace('"added', '"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}, "added')
+    .encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign(name: str) -> None:
+    """One sentence of bounded length, when a bundle is opened or when the library reads it."""
+    with pytest.raises(InvalidInput, match=r"^tokenizer\.json: ") as caught:
+        check_tokenizer("tokenizers", FOREIGN[name], 10)
+        open_tokenizer("tokenizers", FOREIGN[name])
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ancestral.tokenizer_file.TOKENIZER_BYTES", 50)
+    with pytest.raises(InvalidInput, match=r"got \d+ bytes, more than 50"):
+        read_document((BASE % 1).encode())

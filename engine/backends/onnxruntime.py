@@ -73,7 +73,8 @@ class OnnxRuntimeBackend:
         name = self._bundle.graph_name(graph, form)
         file = self._bundle.file(name)
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        # What it would print itself, names of nodes among it, is in the errors that it raises.
+        options.log_severity_level = 4
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         signature = self._bundle.manifest.graphs[graph].signature
@@ -83,7 +84,9 @@ class OnnxRuntimeBackend:
             options.add_session_config_entry("session.force_spinning_stop", "1")
         with self._bundle.reading(name, self._bundle.manifest.weights):
             try:
-                session = ort.InferenceSession(file, options, providers=[self._provider_options()])
+                session = ort.InferenceSession(
+                    file, options, providers=[self._provider_options()], enable_fallback=0
+                )
             except Exception as error:
                 raise _in_words(str(file), "refuses it", error) from error
         if session.get_providers()[0] != self._provider:

@@ -92,7 +92,7 @@ class OnnxRuntime:
 
     def _session(self, model: onnx.ModelProto, file: Path, *, optimised: bool) -> Any:
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         folder = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(folder, str(file.parent))
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -101,7 +101,9 @@ class OnnxRuntime:
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            return ort.InferenceSession(model.SerializeToString(), options, [self._provider])
+            return ort.InferenceSession(
+                model.SerializeToString(), options, [self._provider], enable_fallback=0
+            )
         except Exception as error:
             raise BundleError(f"{file}: ONNX Runtime refuses it: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The known answers of a bundle: which arrays there must be, of which shapes, and in which ranges."""
+"""The known answers of a bundle: which arrays there must be, their shapes, their ranges."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,13 +23,18 @@ Shapes = Mapping[str, tuple[str | int, ...]]
 
 def required(manifest: Manifest) -> Shapes:
     """The arrays that the known answers of such a bundle must hold."""
-    own = {name: ("f",) for name in _OWN}
+    own = dict.fromkeys(_OWN, ("f",))
     if manifest.latent is None:
         label = {"label": ("i", "n")} if manifest.data.num_classes is not None else {}
         return {
-            **{"x": ("i", "n", "t"), "drawn": ("i", "n", "t"), **label, "at": ("i", "m", 2)},
-            **{name: ("f", "n", "t") for name in ("u", "log_prob", "margin")},
-            **{"distribution": ("f", "m", manifest.data.levels), "is_sample": ("b", "n"), **own},
+            "x": ("i", "n", "t"),
+            "drawn": ("i", "n", "t"),
+            **label,
+            "at": ("i", "m", 2),
+            **dict.fromkeys(("u", "log_prob", "margin"), ("f", "n", "t")),
+            "distribution": ("f", "m", manifest.data.levels),
+            "is_sample": ("b", "n"),
+            **own,
         }
     latent, t = manifest.latent, manifest.data.length
     events, codes = "f" if latent.continuous else "i", latent.posterior == "codes"
@@ -61,7 +66,7 @@ def _optional(manifest: Manifest) -> Shapes:
         found |= {"prior_noise": ("f", "m", *manifest.latent.shape), "prior_u": ("f", "m")}
         found |= {"log_prior_z": ("f", "m")}
         errors = ("own_cdf", "own_drawn", "own_distance", "own_prior", "own_z", "own_parameters")
-        found |= {name: ("f",) for name in errors}
+        found |= dict.fromkeys(errors, ("f",))
         found |= {f"{name}_halves": ("f", 2) for name in ("own_log_weight", "own_distance")}
     return found
 
@@ -133,4 +138,3 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
         impossible = np.isnan(values).any() or (name != "margin" and np.isposinf(values).any())
         if impossible:
             yield f"{name}: expected numbers that are not NaN nor infinite, got some"
-

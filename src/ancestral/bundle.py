@@ -1,42 +1,33 @@
 """Open a bundle: check everything, report every problem at once, unpickle nothing."""
 
 import contextlib
-import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from ancestral.answers import CHECKED, shape_problems, value_problems
-from ancestral.arrays import shown
+from ancestral.answers import value_problems
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.files import sha256
-from ancestral.graph_contract import graph_problems, signature_problems
 from ancestral.hashes import Fingerprint, HashMemory, fingerprint
-from ancestral.limits import (
-    FILE_NAME_PART,
-    GRAPH_BYTES,
-    GRAPHS_BYTES,
-    MANIFEST_BYTES,
-    TOKENIZER_BYTES,
-)
 from ancestral.manifest import Manifest
-from ancestral.manifest_file import MANIFEST, read_manifest, report
-from ancestral.onnx_file import IN_MEMORY
-from ancestral.tensors_file import read_header, read_small
+from ancestral.manifest_file import MANIFEST as MANIFEST
+from ancestral.manifest_file import read_manifest, report
+from ancestral.soundness import PRIOR as PRIOR
+from ancestral.soundness import content_problems, path_problems, prior_problems
 from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, TokenizerKind
 from ancestral.tokenizer_kinds import check_tokenizer, open_tokenizer, unused_settings
 
-PRIOR = "prior"
-"""Folder, inside a bundle, of the bundle of its autoregressive prior."""
 _UNLISTED = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A checked bundle on disk.
@@ -76,23 +67,23 @@ class Bundle:
             around: of the bundle that this one is the prior of.
         """
         manifest = read_manifest(path)
-        problems = _path_problems(manifest)
+        problems = path_problems(manifest)
         if not problems:
             _check_links(path, manifest)
         if around is not None:
-            problems += _prior_problems(manifest, around)
+            problems += prior_problems(manifest, around)
         seen: dict[str, Fingerprint] = {}
         if not problems:
             problems = _file_problems(path, manifest, rehash, seen)
             # Only a manifest that is the one of the hash is read.
             prior = not any(problem.startswith(f"{PRIOR}/{MANIFEST}:") for problem in problems)
-            if _has_prior(manifest) and prior:
+            if manifest.has_prior and prior:
                 try:
                     cls._open(path / PRIOR, rehash, manifest)
                 except BundleError as error:
                     problems += [f"{PRIOR}: {line}" for line in str(error).splitlines()]
         if not problems:
-            problems = _content_problems(path, manifest)
+            problems = content_problems(path, manifest) + _tokenizer_problems(path, manifest)
         if problems:
             raise BundleError(report(path, problems))
         return cls(path, manifest, seen)
@@ -175,7 +166,7 @@ class Bundle:
         Raises:
             BundleError: there is none, or it is not sound.
         """
-        if not _has_prior(self.manifest):
+        if not self.manifest.has_prior:
             raise BundleError(f"{self.path}: expected an autoregressive prior, got none")
         # Its manifest holds the hashes of its other files, and is the one that was checked here.
         with self.reading(f"{PRIOR}/{MANIFEST}"):
@@ -235,7 +226,7 @@ class Bundle:
 
         Those of a prior are its own bundle's. At most 1000 are named.
         """
-        prior = _has_prior(self.manifest)
+        prior = self.manifest.has_prior
         found = []
         for folder, inner, names in os.walk(self.path):
             place = Path(folder).relative_to(self.path)
@@ -260,108 +251,6 @@ def _absolute(path: str | Path) -> Path:
         raise BundleError(
             f"{path}: the directory that it is relative to is gone: give an absolute path"
         ) from error
-
-
-def _has_prior(manifest: Manifest) -> bool:
-    return manifest.latent is not None and manifest.latent.prior == "autoregressive"
-
-
-def _path_problems(manifest: Manifest) -> list[str]:
-    """Names that leave the bundle, and names that no hash stands for."""
-    problems = [
-        f"{name if name.isprintable() else shown(name)}: expected a plain path inside the bundle"
-        for name in manifest.files
-        if not _is_plain(name)
-    ]
-    problems += _size_problems(manifest)
-    used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
-    kind = manifest.data.tokenizer
-    if kind is not None and kind in TOKENIZER_FILES:
-        used.append(TOKENIZER_FILES[kind])
-    prior = [f"{PRIOR}/{MANIFEST}"] if _has_prior(manifest) else []
-    for name in (*used, manifest.weights, manifest.known_answers, *prior):
-        if name not in manifest.files:
-            problems.append(f"{name}: is used, but stands without a hash in the manifest")
-    return problems
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name is a path inside the bundle that every file system can have."""
-    pure = PurePosixPath(name)
-    return (
-        name == str(pure)
-        and name.isprintable()
-        and not pure.is_absolute()
-        and not {".", "..", IN_MEMORY}.intersection(pure.parts)
-        and "\\" not in name
-        and all(len(part.encode()) <= FILE_NAME_PART for part in pure.parts)
-    )
-
-
-def _size_problems(manifest: Manifest) -> list[str]:
-    """Files that would be read whole and are too large for it."""
-    sizes = {name: entry.size for name, entry in manifest.files.items()}
-    graphs = {name: size for name, size in sizes.items() if name.endswith(".onnx")}
-    limits = dict.fromkeys(graphs, GRAPH_BYTES)
-    limits |= dict.fromkeys(TOKENIZER_FILES.values(), TOKENIZER_BYTES)
-    limits |= {f"{PRIOR}/{MANIFEST}": MANIFEST_BYTES}
-    problems = [
-        f"{name}: expected at most {most:,} bytes, got {sizes[name]:,}"
-        for name, most in limits.items()
-        if sizes.get(name, 0) > most
-    ]
-    if sum(graphs.values()) > GRAPHS_BYTES:
-        problems.append(f"graphs: expected at most {GRAPHS_BYTES:,} bytes together")
-    return problems
-
-
-def _prior_problems(manifest: Manifest, around: Manifest) -> list[str]:
-    """How a prior does not suit the bundle that it is in."""
-    latent = around.latent
-    assert latent is not None
-    if manifest.kind != "autoregressive":
-        return ["expected an autoregressive model: a prior has no prior of its own"]
-    if manifest.data.length != math.prod(latent.shape):
-        return [
-            f"data: expected a model of latents {list(latent.shape)}, got one of events "
-            f"{list(manifest.data.event_shape)}"
-        ]
-    return []
-
-
-def _content_problems(path: Path, manifest: Manifest) -> list[str]:
-    """What is wrong in files that are the ones of the manifest: graphs, tensors, tokenizer."""
-    problems = signature_problems(manifest)
-    graphs = [name for name in manifest.files if name.endswith(".onnx")]
-    try:
-        for name in graphs:
-            problems += graph_problems((path / name).read_bytes(), name, manifest)
-        problems += _tensor_problems(path, manifest)
-    except OSError as error:
-        problems.append(f"cannot be read: {error}")
-    return problems + _tokenizer_problems(path, manifest)
-
-
-def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
-    """What is wrong with the weights' header and with the known answers.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    headers, problems = {}, []
-    for name in dict.fromkeys((manifest.weights, manifest.known_answers)):
-        try:
-            headers[name] = read_header(path / name)
-        except BundleError as error:
-            problems.append(f"{name}: {error}")
-    header = headers.get(manifest.known_answers)
-    if header is not None:
-        wrong = shape_problems(header, manifest)
-        if not wrong:
-            small = read_small(path / manifest.known_answers, header, CHECKED)
-            wrong = value_problems(small, manifest)
-        problems += [f"{manifest.known_answers}: {problem}" for problem in wrong]
-    return problems
 
 
 def _file_problems(

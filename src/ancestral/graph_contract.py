@@ -7,11 +7,13 @@ from typing import NamedTuple
 from ancestral.arrays import shown
 from ancestral.errors import BundleError
 from ancestral.manifest import Manifest
-from ancestral.onnx_file import IN_MEMORY, External, Value, read_onnx
+from ancestral.onnx_file import IN_MEMORY, External, read_onnx
 from ancestral.signature import Dtype, GraphSignature, TensorSpec
 
 _LENGTH = "t"
 """The axis of positions: named, or as long as events are."""
+_EXTERNAL = 3
+"""Tensors of a file whose data are named where they are not in the weights; there may be many."""
 _ANY = "*"
 """An axis of any length."""
 _FILTERS: Sequence[tuple[str, Dtype]] = (
@@ -70,7 +72,7 @@ def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
         f"{name}: external data in {shown(external.location)}: {wrong}"
         for external in sorted(found.external, key=str)
         if (wrong := _external_problem(external, name, manifest))
-    ]
+    ][:_EXTERNAL]
     for graph, entry in manifest.graphs.items():
         if name not in entry.files.values():
             continue
@@ -78,11 +80,11 @@ def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
             ("inputs", found.inputs, entry.signature.inputs),
             ("outputs", found.outputs, entry.signature.outputs),
         ):
-            if len(values) != len(specs) or not all(map(Value.fits, values, specs)):
-                wrong = next((v for v, s in zip(values, specs, strict=False) if not v.fits(s)), "")
+            unlike = [v for v, s in zip(values, specs, strict=False) if not v.fits(s)]
+            if unlike or len(values) != len(specs):
                 problems.append(
                     f"{name}: expected the {len(specs)} {side} of graph {graph} as its signature "
-                    f"has them, got {len(values)}, {shown(wrong) if wrong else 'more or less'}"
+                    f"has them, got {len(values)}, {len(unlike)} of them others: {shown(unlike)}"
                 )
     return problems
 

@@ -11,10 +11,10 @@ from ancestral.tokenizer import Tokenizer
 from ancestral.tokenizer_file import (
     decodes_with,
     read_document,
+    said,
     settled,
     shared_ids,
     switched_off,
-    said,
     unknown_token,
     written,
 )
@@ -81,7 +81,9 @@ class Library(Tokenizer):
         return list(self._encoding(text).ids)
 
     def _encoding(self, text: str) -> Any:
-        what = "text: the tokenizer has no token for what its vocabulary lacks, and refuses this text"
+        what = (
+            "text: the tokenizer has no token for what its vocabulary lacks, and refuses this text"
+        )
         with _in_words(what, "leave out the characters or words that it does not know"):
             return self._library.encode(text, add_special_tokens=False)
 

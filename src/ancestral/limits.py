@@ -13,11 +13,11 @@ taken or time is spent for it; docs/security.md explains what they are for.
     characters of a tensor's name; of others   1024; 1024      30
     axes of an event, of a latent; of a tensor 8; 8            3; 4
     values of an event or a latent             2^24            2^20
-    levels; classes; stop values               2^24; 2^15; 256 2^18; 1000; 3
+    levels; classes; stop values               2^24; 2^15; 256  2^18; 1000; 3
     numbers of a tensor at batch 1             2^34            2^28
     an .onnx file; all of a bundle, bytes      2^25; 2^27      2^21; 2^24
     graphs inside graphs of an .onnx file      8               1
-    header of a safetensors file, bytes        2^24            2^17
+    header of a safetensors file, bytes        2^22            2^17
     tokenizer.json, vocab.txt, bytes           2^28            2^25
 """
 
@@ -45,7 +45,7 @@ SIZE = 2**63 - 1
 GRAPH_BYTES = 2**25
 GRAPHS_BYTES = 2**27
 GRAPH_DEPTH = 8
-HEADER_BYTES = 2**24
+HEADER_BYTES = 2**22
 TOKENIZER_BYTES = 2**28
 PROBLEMS = 20
 """Problems that an error names; more are counted."""

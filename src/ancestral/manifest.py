@@ -125,6 +125,11 @@ class Manifest(_Record):
     written_by: dict[Name, Name] = Field(max_length=GRAPHS)
     sha256: str = ""
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether the bundle of an autoregressive prior is inside this one."""
+        return self.latent is not None and self.latent.prior == "autoregressive"
+
     @model_validator(mode="after")
     def _agrees(self) -> "Manifest":
         """Fields that say the same thing twice say the same."""

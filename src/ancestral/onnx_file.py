@@ -14,7 +14,7 @@ from ancestral.limits import GRAPH_DEPTH
 from ancestral.signature import Dtype, TensorSpec
 
 IN_MEMORY = "_ORT_MEM_ADDR_"
-"""ONNX Runtime takes the offset of data in the file `*/_ORT_MEM_ADDR_/*` for an address in memory."""
+"""ONNX Runtime takes an offset in the file `*/_ORT_MEM_ADDR_/*` for an address in memory."""
 _DTYPES: Mapping[int, Dtype] = {
     1: "float32",
     6: "int32",
@@ -24,6 +24,8 @@ _DTYPES: Mapping[int, Dtype] = {
     16: "bfloat16",
 }
 _KEY, _VALUE = 1, 2
+_FIXED: Mapping[int, int] = {1: 8, 5: 4}
+"""Bytes of the wire types of one length."""
 _DIGITS = 19
 """Of an offset or a length: less than 2^63."""
 # Field numbers of onnx.proto that lead to a TensorProto, message by message.
@@ -185,24 +187,19 @@ def _fields(data: bytes, at: int, end: int, wanted):
             at += 1
             if size > 0x7F:
                 size, at = _varint(data, at - 1)
-            stop = at + size
-            if stop > end:
-                raise ValueError("a field ends beyond its message")
-            if tag >> 3 in wanted:
-                yield tag >> 3, at, stop
-            at = stop
+            start = at
+            at = stop = at + size
         elif wire == 0:
-            value, at = _varint(data, at)
-            if tag >> 3 in wanted:
-                yield tag >> 3, value, value
-        elif wire == 5:
-            at += 4
-        elif wire == 1:
-            at += 8
+            start, at = _varint(data, at)
+            stop = start
+        elif wire in _FIXED:
+            at, start, stop = at + _FIXED[wire], 0, 0
         else:
             raise ValueError(f"unknown wire type {wire}")
-    if at > end:
-        raise ValueError("a field ends beyond its message")
+        if at > end:
+            raise ValueError("a field ends beyond its message")
+        if tag >> 3 in wanted:
+            yield tag >> 3, start, stop
 
 
 @no_type_check

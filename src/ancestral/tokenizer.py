@@ -121,7 +121,9 @@ class Words(Tokenizer):
                 )
             if word in self._ids:
                 first = self._ids[word] + 1
-                raise InvalidInput(f"vocab.txt, line {i + 1}: {shown(word)} stands in line {first} too")
+                raise InvalidInput(
+                    f"vocab.txt, line {i + 1}: {shown(word)} stands in line {first} too"
+                )
             self._ids[word] = i
         self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
 

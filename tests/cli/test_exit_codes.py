@@ -77,6 +77,18 @@ def test_internal_error_shows_its_traceback(
     assert "internal error" in result.err
 
 
+def test_memory_that_ends(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it ends, that is not a fault of ours."""
+
+    def ends(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("ancestral.engine.loop.draw", ends)
+    result = cli("sample", tiny_bundle, "-n", 1)
+    assert result.code == 2
+    assert result.err.startswith("ancestral: expected enough memory, got none")
+
+
 def test_interrupt_keeps_what_is_finished(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

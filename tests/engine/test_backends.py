@@ -12,10 +12,11 @@ import torch
 from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS, INSTALL
 from ancestral.engine.backends.onnxruntime import _check_version
+from ancestral.engine.loop import check_values
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
-from tests.tamper import change_manifest, copied, edited
+from tests.tamper import change_manifest, copied, edited, sign
 from tests.toys import make
 
 
@@ -133,6 +134,20 @@ def test_graph_unlike_its_signature(tiny_bundle: Path, tmp_path: Path) -> None:
         Engine.load(copy, backend="onnxruntime")
 
 
+def test_name_that_is_not_utf8(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime's own words for it cannot be read, and it must not try again elsewhere."""
+    copy = copied(tiny_bundle, tmp_path)
+    file = copy / "graphs" / "log_prob.onnx"
+    name = onnx.load(file, load_external_data=False).graph.node[0].op_type.encode()
+    file.write_bytes(file.read_bytes().replace(name, b"\xff" * len(name)))
+    sign(copy)
+    with pytest.raises(BundleError, match=r"log_prob\.onnx: ONNX Runtime refuses it"):
+        Engine.load(copy, backend="onnxruntime").session("log_prob")
+    assert capfd.readouterr() == ("", "")
+
+
 def reshaped(graph: onnx.GraphProto) -> None:
     """Let the first output have another shape than its signature says."""
     output, shape = graph.output[0], "one_more_axis"
@@ -164,14 +179,35 @@ def unbounded(graph: onnx.GraphProto) -> None:
 def test_graph_that_fails_when_it_runs(
     tiny_bundle: Path,
     tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
     graph: str,
     edit: Callable[[onnx.GraphProto], None],
     error: type[Exception],
 ) -> None:
-    """What ONNX Runtime raises is none of ours: it comes out in words, with the graph's file."""
+    """What ONNX Runtime raises is none of ours: it comes out in words, with the graph's file.
+
+    It prints nothing itself: names of nodes would reach the terminal as they are.
+    """
     copy = edited(tiny_bundle, tmp_path, edit, f"{graph}*")
     engine = Engine.load(copy, backend="onnxruntime", threads=1)
     x = np.zeros((2, 3, 3), np.int64)
     with pytest.raises(error, match=rf"{graph}(\.onnxruntime)?\.onnx: ") as caught:
         engine.log_prob(x, 0) if graph == "log_prob" else engine.sample(2, 0)
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_draws_beyond_the_levels(bundles: Callable[..., Path], tmp_path: Path) -> None:
+    """What a graph draws is looked up in palettes and tokenizers: it is compared with the levels."""
+
+    def shifted(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            node.output[:] = ["drawn" if name == "x" else name for name in node.output]
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(5), "five"))
+        graph.node.append(onnx.helper.make_node("Add", ["drawn", "five"], ["x"]))
+
+    copy = edited(bundles("bernoulli"), tmp_path, shifted, "draw*")
+    with pytest.raises(BundleError, match=r"expected drawn values in 0 \.\. 1, got [56]"):
+        Engine.load(copy, backend="onnxruntime", threads=1).sample(2)
+    with pytest.raises(BundleError, match=r"expected drawn values in 0 \.\. 2, got 3"):
+        check_values(np.array([[0, 2], [3, 1]]), 3)

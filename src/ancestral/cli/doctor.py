@@ -7,7 +7,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text, put, show, table
 from ancestral.gpus import gpus

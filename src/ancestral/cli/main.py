@@ -112,21 +112,33 @@ def guarded(action: Callable[[], object], interrupts: Interrupts | None = None) 
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ParityError as error:
-        return _refuse(str(error), CHECK_FAILED)
-    except AncestralError as error:
-        return _refuse(str(error), BAD_INPUT)
-    except OSError as error:
-        return _of_os_error(error)
-    except Exception as error:  # noqa: BLE001 - the last stop: a fault of ours, shown whole
-        with contextlib.suppress(OSError):
-            say(traceback.format_exc())
-        return _refuse(
-            f"internal error ({type(error).__name__}): this is a fault of ancestral; please report "
-            f"it with the lines above and those of `ancestral doctor`",
-            INTERNAL_ERROR,
-        )
+    except Exception as error:  # noqa: BLE001 - the last stop: each has its exit code
+        return _code_of(error)
     return DONE
+
+
+def _code_of(error: Exception) -> int:
+    """Say what an error means, and return its exit code; a fault of ours is shown whole."""
+    match error:
+        case ParityError():
+            return _refuse(str(error), CHECK_FAILED)
+        case AncestralError():
+            return _refuse(str(error), BAD_INPUT)
+        case OSError():
+            return _of_os_error(error)
+        case MemoryError():
+            return _refuse(
+                "expected enough memory, got none: take smaller batches, fewer events or a smaller "
+                "model; files that were there before are whole",
+                BAD_INPUT,
+            )
+    with contextlib.suppress(OSError):
+        say("".join(traceback.format_exception(error)))
+    return _refuse(
+        f"internal error ({type(error).__name__}): this is a fault of ancestral; please report it "
+        f"with the lines above and those of `ancestral doctor`",
+        INTERNAL_ERROR,
+    )
 
 
 def application() -> typer.Typer:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from ancestral.cli.output import put, say
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.errors import InvalidInput
