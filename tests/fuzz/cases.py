@@ -24,7 +24,7 @@ Action = Callable[[], int]
 Kind = Callable[[random.Random, Path, Path], tuple[str, list[Action]]]
 """Given noise, the sources and an empty folder: what was changed, and what is done with it."""
 
-_DATA = {"tiny": "events.npz", "codes": "events.npz", "bernoulli": "binary.npz"}
+_DATA = {"tiny": "events.npz", "codes": "codes.npz", "bernoulli": "binary.npz"}
 
 
 def manifest(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Action]]:
@@ -108,7 +108,7 @@ def data(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Actio
     tiny = str(sources / "tiny")
     words = rng.choice(
         (
-            ["log-prob", tiny, str(file)],
+            ["log-prob", tiny, str(file), "--label", "1"],
             ["classify", tiny, str(file)],
             ["sample", tiny, "--observed", str(file), "-n", "3", "--label", "1"],
         )

@@ -41,6 +41,7 @@ def make_sources(folder: Path, bundle: Callable[[str], Path]) -> None:
     np.savez_compressed(folder / "small.npz", x=x[:3].astype(np.uint8), y=y[:3].astype(np.uint8))
     np.savez(folder / "data.npz", x=x, y=y)
     np.save(folder / "events.npy", x[:3])
+    np.savez(folder / "codes.npz", x=random.integers(0, 3, (3, 4, 4)))
     np.savez(folder / "binary.npz", x=x[:3].clip(0, 1))
     (folder / "text.txt").write_text("the cat sat on the mat, naïve café 😀\n" * 20)
     _write_idx(folder / "idx")

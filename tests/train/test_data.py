@@ -115,9 +115,10 @@ def _longer(data: bytes) -> bytes:
         (lambda data: data[:-1], "truncated"),
         (_longer, "truncated or not the one"),
         (lambda data: data[:9], "header of 16 bytes"),
+        (lambda data: data[:3], "got 000008"),
         (lambda data: b"", "an empty file"),
     ],
-    ids=["floats", "short", "long", "header", "empty"],
+    ids=["floats", "short", "long", "header", "magic", "empty"],
 )
 def test_idx_refuses_a_spoilt_file(tmp_path: Path, spoil, message: str) -> None:
     write_mnist(tmp_path, packed=False)
@@ -252,8 +253,24 @@ def test_npz_infers_levels_and_classes_and_keeps_the_shape(tmp_path: Path) -> No
         ({"x": np.zeros((4, 2), int), "y": np.zeros(3, int)}, r"label: expected shape \[4\]"),
         ({"x": np.array([[object()]] * 4)}, "got Python objects"),
         ({"x": np.zeros((2, 2), int)}, "at least 3 events"),
+        ({"x": np.full((4, 2), 2**40)}, r"bad\.npz: levels: .*, got 1099511627777"),
+        (
+            {"x": np.zeros((4, 2), int), "y": np.full(4, 2**40)},
+            r"num_classes: .*, got 1099511627777",
+        ),
     ],
-    ids=["no-x", "flat", "float", "negative", "empty", "labels", "pickle", "few"],
+    ids=[
+        "no-x",
+        "flat",
+        "float",
+        "negative",
+        "empty",
+        "labels",
+        "pickle",
+        "few",
+        "large",
+        "classes",
+    ],
 )
 def test_npz_refuses(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     np.savez(tmp_path / "bad.npz", **arrays)

@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ancestral.array_file import LARGEST_ARRAY, check_unpacked
-from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.file_kind import FIRST_BYTES, kind_of
 from ancestral.input_file import Stream, fill, open_regular, size_text
-from ancestral.train.data.dataset import Dataset, Split, cut
+from ancestral.train.data.dataset import Dataset, Split, cut, spec_of
 
 _UNSIGNED_BYTE = 8
 _MOST_HELD_BACK = 5000
@@ -73,7 +72,8 @@ def load_idx(
             raise InvalidInput(f"validation: expected 1 .. {n - 1} of {n} events, got {validation}")
         order = np.random.default_rng(0).permutation(n).astype(np.int64)
         split = Split(order[validation:], order[:validation], np.arange(n, len(x), dtype=np.int64))
-    spec = DataSpec(
+    spec = spec_of(
+        folder,
         name=folder.resolve().name,
         event_shape=tuple(x.shape[1:]),
         levels=levels,
@@ -120,7 +120,8 @@ def _read(
     start = stream.read(FIRST_BYTES)
     magic = bytes([0, 0, _UNSIGNED_BYTE, axes])
     if start[:4] != magic:
-        what = kind_of(start) if start[:3] != magic[:3] else f"one with {start[3]} axes"
+        is_idx = len(start) > 3 and start[:3] == magic[:3]
+        what = f"one with {start[3]} axes" if is_idx else kind_of(start)
         raise InvalidInput(
             f"{path}: expected an IDX file of bytes with {axes} axes (magic number {magic.hex()}), "
             f"got {start[:4].hex() or 'nothing'}, {what}"

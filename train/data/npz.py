@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from ancestral.array_file import LARGEST_ARRAY, ArrayFile
 from ancestral.arrays import shown
-from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
+from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split, spec_of
 
 _PARTS = ("train", "validation", "test")
 
@@ -60,7 +59,8 @@ def load_npz(
         raise InvalidInput(f"{path}: num_classes is {num_classes}, but there is no array y")
     if label is not None and num_classes is None:
         num_classes = int(label.max()) + 1
-    spec = DataSpec(
+    spec = spec_of(
+        path,
         name=path.stem,
         event_shape=tuple(x.shape[1:]),
         levels=int(x.max()) + 1 if levels is None else levels,
