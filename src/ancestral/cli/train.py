@@ -72,7 +72,9 @@ def train(  # noqa: PLR0913 - the options of a command
             help="Instead of the recipe's; of a prior's too.", max=2**31 - 1, show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order of the data and dropout.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of weights, order of the data and dropout.", min=0, max=2**63 - 1)
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that stands in the folder.")
     ] = False,
