@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or cut off, and Ctrl-C: an exit code, never a traceback."""
+"""Streams that are closed, full or cut off, and Ctrl-C: an exit code, never a traceback."""
 
 import os
 import signal
@@ -99,7 +99,7 @@ class Dropped:
 
 def in_a_destructor():
     Dropped()
-    time.sleep(60)
+    time.sleep(600)
 
 def in_a_library():
     try:
