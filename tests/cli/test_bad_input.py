@@ -339,10 +339,10 @@ def test_bundle_of_links(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     one = copy / "manifest.json"
     (tmp_path / "linked").symlink_to(copy)
     assert cli("info", tmp_path / "linked").code == 0
-    weights = copy / json.loads(one.read_bytes())["weights"]
-    weights.unlink()
-    weights.symlink_to(tiny_bundle / weights.name)
-    refused(cli("info", copy), f"{weights.name}: a link that leaves the bundle")
+    weights = json.loads(one.read_bytes())["weights"]
+    (copy / weights).unlink()
+    (copy / weights).symlink_to(tiny_bundle / weights)
+    refused(cli("info", copy), f"{weights}: a link that leaves the bundle")
 
 
 def test_whole_numbers_as_floats(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
