@@ -20,7 +20,7 @@ _WIDTH = 160
 
 def say(line: str) -> None:
     """A line for people, on standard error."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
 
 
 def json_text(document: object) -> str:
@@ -92,6 +92,20 @@ def check_target(
         raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
     _check_kept(out, option, keep)
     check_place(out, option)
+
+
+def check_utf8(path: Path, option: str) -> None:
+    """Refuse a folder whose name the libraries that write weights cannot take.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{option}: expected a path in UTF-8, got {str(path)!a}: rename the folder"
+        ) from error
 
 
 def check_place(out: Path, option: str = "--out") -> None:

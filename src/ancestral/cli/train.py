@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ancestral.cli.installed import require
-from ancestral.cli.output import check_place, say, show
+from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: expected a folder or a new path, got a file: {out}")
     check_place(out)
+    check_utf8(out, "--out")
     folders = ("", *([f"{PRIOR}/"] if chosen.prior is not None else []))
     names = [f"{folder}{name}" for folder in folders for name in ("config.json", "state.pt")]
     there = [name for name in names if (out / name).exists()]
