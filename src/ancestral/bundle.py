@@ -243,10 +243,17 @@ def _absolute(path: str | Path) -> Path:
     """A path that os.chdir does not change.
 
     Raises:
-        BundleError: it is relative to a directory that is gone.
+        BundleError: it is relative to a directory that is gone, or is not UTF-8.
     """
     try:
-        return Path(path).absolute()
+        found = Path(path).absolute()
+        str(found).encode()
+        return found
+    except UnicodeEncodeError as error:
+        raise BundleError(
+            f"{os.fspath(path)!a}: expected a path in UTF-8, as runtimes open no other: rename the "
+            f"folder, or make a link to it elsewhere"
+        ) from error
     except FileNotFoundError as error:
         raise BundleError(
             f"{path}: the directory that it is relative to is gone: give an absolute path"

@@ -139,7 +139,7 @@ def test_target_is_refused_before_sampling(
         ({"x": np.full((2, 3, 3), -1), "y": np.zeros(2, np.int64)}, "got -1"),
         ({"x": np.zeros((2, 3, 3), np.int64), "y": np.full(2, 2)}, "0 .. 1, got 2"),
         ({"x": np.zeros((2, 3, 3), np.int64), "y": np.zeros(3, np.int64)}, "labels"),
-        ({"x": np.zeros((2, 3, 3), np.int64)}, "give a label"),
+        ({"x": np.zeros((2, 3, 3), np.int64)}, "give --label"),
         ({"a": np.zeros(1), "b": np.zeros(1)}, "expected an array x"),
         ({"x": np.array([{}], object)}, "got Python objects"),
     ],
@@ -239,3 +239,132 @@ def test_rows_go_to_jsonl_alone(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> 
     refused(cli("bench", tiny_bundle, "-o", tmp_path / "rows.csv"), ".jsonl")
     refused(cli("verify", tiny_bundle, "-o", tmp_path / "report.txt"), ".json")
     refused(cli("log-prob", tiny_bundle, "x.npy", "-o", tmp_path / "nats.txt"), ".npz")
+
+
+DIGITS = "9" * 5000
+"""More than Python makes a number of."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["sample", "BUNDLE", "-n", DIGITS],
+        ["sample", "BUNDLE", "--seed", DIGITS],
+        ["sample", "BUNDLE", "--top-p", DIGITS],
+        ["sample", "BUNDLE", "--prompt-ids", f"1 {DIGITS}"],
+        ["sample", "BUNDLE", "--prompt-ids", "1", "--stop", DIGITS],
+        ["sample", "BUNDLE", "--threads", DIGITS],
+        ["sample", "BUNDLE", "-o", DIGITS],
+        ["bench", "BUNDLE", "--batch", f"1,{DIGITS}"],
+        ["compile", "BUNDLE", "--batch", DIGITS],
+        ["compile", "BUNDLE", "--prefix", f"1..{DIGITS}"],
+        ["latent-grid", "BUNDLE", "-o", "g.png", "--dimensions", f"0,{DIGITS}"],
+        ["info", DIGITS],
+    ],
+    ids=lambda line: "-".join(word[:9] for word in line),
+)
+def test_thousands_of_digits(cli: Cli, tiny_bundle: Path, line: list[str]) -> None:
+    result = cli(*(tiny_bundle if word == "BUNDLE" else word for word in line))
+    assert result.code == 2, result
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("options", [[], ["--trace"]])
+def test_more_threads_than_are_of_use(cli: Cli, tiny_bundle: Path, options: list[str]) -> None:
+    most = 4 * (os.cpu_count() or 1)
+    result = cli("verify", tiny_bundle, "--threads", most + 1, *options)
+    refused(result, f"threads: expected an integer in 1 .. {most}, got {most + 1}")
+    refused(cli("train", "-o", "new", "--threads", most + 1), f"1 .. {most}")
+    refused(cli("export", "nothing", "-o", "new", "--threads", most + 1), f"1 .. {most}")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        ("sample", "--observed", "events.npz"),
+        ("log-prob", "", "events.npz"),
+        ("classify", "", "events.npz"),
+        ("bound", "", "events.npz"),
+        ("encode", "", "events.npz"),
+        ("decode", "", "events.npz"),
+        ("reconstruct", "", "events.npz"),
+        ("interpolate", "", "events.npz"),
+    ],
+)
+def test_what_is_read_is_kept(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, command: str, option: str, name: str
+) -> None:
+    """Neither the file of events, by whatever path, nor what is in a bundle is written over."""
+    file = tmp_path / name
+    file.write_bytes(OLD)
+    (tmp_path / "folder").mkdir()
+    given = [option, file] if option else [file]
+    for out in (file, tmp_path / "folder" / ".." / name):
+        refused(cli(command, tiny_bundle, *given, "-o", out), "--out", "is the file that is read")
+    inside = tiny_bundle / "new.npz"
+    refused(cli(command, tiny_bundle, *given, "-o", inside), "--out", "which is read")
+    assert file.read_bytes() == OLD
+    assert not inside.exists()
+
+
+def test_a_manifest_is_kept(cli: Cli, tiny_bundle: Path) -> None:
+    manifest = tiny_bundle / "manifest.json"
+    before = manifest.read_bytes()
+    refused(cli("verify", tiny_bundle, "-o", manifest), "which is read")
+    refused(cli("export", tiny_bundle, "-o", tiny_bundle, "--overwrite"), "that is read")
+    assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["train", "export"])
+def test_folder_that_cannot_be_made(cli: Cli, tmp_path: Path, command: str) -> None:
+    """Before minutes of work."""
+    (tmp_path / "file").write_bytes(OLD)
+    given = [tmp_path / "run"] if command == "export" else ["--recipe", "tiny"]
+    refused(cli(command, *given, "-o", tmp_path / "file" / "new"), "--out", "can be written to")
+
+
+def test_bundle_of_links(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """As in the cache of a hub: one line, with the way out; a link to a whole bundle is fine."""
+    snapshot = tmp_path / "snapshot"
+    for file in tiny_bundle.rglob("*"):
+        link = snapshot / file.relative_to(tiny_bundle)
+        if file.is_file():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    result = cli("info", snapshot)
+    refused(result, "each file is a link", f"cp -rL {snapshot}", "local_dir=")
+    assert len(result.err.splitlines()) == 1
+    copy = Path(shutil.copytree(snapshot, tmp_path / "copy"))
+    assert cli("info", copy).code == 0
+    one = copy / "manifest.json"
+    (tmp_path / "linked").symlink_to(copy)
+    assert cli("info", tmp_path / "linked").code == 0
+    weights = json.loads(one.read_bytes())["weights"]
+    (copy / weights).unlink()
+    (copy / weights).symlink_to(tiny_bundle / weights)
+    refused(cli("info", copy), f"{weights}: a link that leaves the bundle")
+
+
+def test_whole_numbers_as_floats(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 3)))
+    refused(cli("log-prob", tiny_bundle, tmp_path / "x.npy", "--label", 0), ".astype(int)")
+    np.save(tmp_path / "x.npy", np.full((3, 3), np.nan))
+    result = cli("sample", tiny_bundle, "--observed", tmp_path / "x.npy")
+    refused(result, "-1 where a value is free")
+
+
+def test_paths_that_are_not_utf8(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Files are read and written; folders that runtimes and other libraries open are refused."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("file names of this system are UTF-8")
+    samples = folder / "x.npz"
+    assert cli("sample", tiny_bundle, "-n", 2, "-o", samples).code == 0
+    assert cli("log-prob", tiny_bundle, samples).code == 0
+    assert cli("sample", tiny_bundle, "-n", 2, "-o", folder / "x.png").code == 0
+    for command in ("info", "sample", "verify"):
+        refused(cli(command, folder), "expected a path in UTF-8", "udce9")
+    refused(cli("train", "--recipe", "tiny", "-o", folder / "run"), "--out", "UTF-8")
+    refused(cli("export", tmp_path / "run", "-o", folder / "new"), "--out", "UTF-8")

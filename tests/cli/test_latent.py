@@ -190,7 +190,9 @@ def test_reconstructions_stand_below_their_events(
 ) -> None:
     bundle, out = bundles("bernoulli"), tmp_path / "pairs.png"
     events = saved(tmp_path, x=BINARY.reshape(5, 9))
-    assert cli("reconstruct", bundle, events, "-n", 4, "-o", out, "--threads", 1).code == 0
+    result = cli("reconstruct", bundle, events, "-n", 4, "-o", out, "--threads", 1)
+    assert result.code == 0
+    assert re.search(r"4 of \d+ events \(-n \d+ draws all\)", result.err), result.err
     assert size(out) == (4, 2)
     with Image.open(out) as image:
         grey = np.asarray(image)[2:, 2:][8::16, 8::16]

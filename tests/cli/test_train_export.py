@@ -143,6 +143,7 @@ def test_export_verifies(
     result = cli("export", checkpoint, "-o", tmp_path / "bundle", "--overwrite", "--threads", 1)
     assert result.code == 0, result.err
     assert "graph step" in result.err
+    assert "verifying on torch and onnxruntime" in result.err
     assert "torch cpu" in result.out
     assert "onnxruntime cpu" in result.out
     assert exports[0]["overwrite"] is True

@@ -10,7 +10,7 @@ import typer
 from ancestral.cli.checkpoint_folder import Asked, model_of
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
-from ancestral.cli.output import check_place, say, show
+from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.parity_table import parity_table, prior_tables
 from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
@@ -115,6 +115,8 @@ def export(  # noqa: PLR0913 - the options of a command
     threads = 1 if threads is None else check_threads(threads)
 
     check_place(out)
+    check_utf8(out, "--out")
+    check_utf8(checkpoint, "CHECKPOINT")
     if out.exists() and out.resolve() == checkpoint.resolve():
         raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
 

@@ -1,6 +1,5 @@
 """Ctrl-C, also where a library swallows it."""
 
-import _thread
 import signal
 import sys
 import threading
@@ -39,6 +38,8 @@ class Interrupts:
             sys.__unraisablehook__(dropped)
             return
         # Not from here: what is raised here is dropped too.
-        again = threading.Timer(_AGAIN, _thread.interrupt_main)
+        main = threading.main_thread().ident
+        assert main is not None
+        again = threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT))
         again.daemon = True
         again.start()

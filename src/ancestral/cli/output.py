@@ -137,6 +137,20 @@ def check_target(
     check_place(out, option)
 
 
+def check_utf8(path: Path, option: str) -> None:
+    """Refuse a folder whose name the libraries that write weights cannot take.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{option}: expected a path in UTF-8, got {str(path)!a}: rename the folder"
+        ) from error
+
+
 def check_place(out: Path, option: str = "--out") -> None:
     """Refuse a path where nothing can be made, before the work that it is for.
 

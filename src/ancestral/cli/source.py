@@ -33,10 +33,22 @@ def load_source(source: str, recipe: str) -> "Dataset":
         )
     match kind:
         case "idx":
-            return load_idx(path)
+            return _printable(load_idx(path))
         case "npz":
-            return load_npz(path)
+            return _printable(load_npz(path))
         case "text":
-            return load_text(path)
+            return _printable(load_text(path))
         case _:
             return load_digits()
+
+
+def _printable(data: "Dataset") -> "Dataset":
+    """The data, whose name comes from a path, with a name that JSON can hold."""
+    from dataclasses import replace
+
+    from ancestral.cli.output import printable
+
+    name = printable(data.spec.name)
+    if name == data.spec.name:
+        return data
+    return replace(data, spec=data.spec.model_copy(update={"name": name}))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ancestral.cli.installed import require
-from ancestral.cli.output import check_place, say, show
+from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def train(  # noqa: PLR0913 - the options of a command
         typer.Option(
             help="Width of the features, instead of the recipe's; of convolutions at the first "
             "scale. A prior keeps its own.",
+            max=2**31 - 1,
             show_default=False,
         ),
     ] = None,
@@ -84,10 +85,13 @@ def train(  # noqa: PLR0913 - the options of a command
         int | None,
         typer.Option(
             help="Number of layers, instead of the recipe's. A prior keeps its own.",
+            max=2**31 - 1,
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order of the data and dropout.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of weights, order of the data and dropout.", min=0, max=2**63 - 1)
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that stands in the folder.")
     ] = False,
@@ -231,6 +235,7 @@ def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: expected a folder or a new path, got a file: {out}")
     check_place(out)
+    check_utf8(out, "--out")
     folders = ("", *([f"{PRIOR}/"] if chosen.prior is not None else []))
     names = [f"{folder}{name}" for folder in folders for name in ("config.json", "state.pt")]
     there = [name for name in names if (out / name).exists()]
