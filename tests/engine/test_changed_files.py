@@ -180,7 +180,7 @@ def test_while_it_is_read(
 
     place, name = {
         "onnxruntime": (onnxruntime, "InferenceSession"),
-        "torch": (bundled, "load_model"),
+        "torch": (bundled, "SafetensorsFile"),
     }[backend]
     monkeypatch.setattr(place, name, changing(getattr(place, name)))
     with pytest.raises(BundleError, match=CHANGED):
