@@ -238,6 +238,7 @@ def test_files_of_one_folder_change_together(tmp_path: Path) -> None:
     try:
         for line in process.stdout:
             k, status = map(int, line.split())
+            assert status in (-9, 0), k
             finish_renames(folder)
             contents = {(folder / name).read_bytes() for name in ("a", "b", "c")}
             assert len(contents) == 1, k

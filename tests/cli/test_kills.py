@@ -282,9 +282,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     ("what", "room"),
     [
         ("train", 20_000),
-        ("export", 5_000),
         ("sample", 1_500),
-        pytest.param("compile", 10_000, marks=TENSORRT),
+        pytest.param("export", 5_000, marks=pytest.mark.slow),
+        pytest.param("compile", 10_000, marks=[*TENSORRT, pytest.mark.slow]),
     ],
 )
 def test_files_that_cannot_grow(

@@ -66,6 +66,7 @@ def test_killed_at_each_point(tmp_path: Path, how: str) -> None:
     try:
         for line in process.stdout:
             k, status = map(int, line.split())
+            assert status in (-9, 0), k
             absent += not out.exists()
             check_target(out, overwrite=True)
             seen.append((out / MANIFEST).read_text())
