@@ -58,6 +58,7 @@ def one(**entry: Any) -> Callable[[bytes], bytes]:
         (header('{"w": {"dtype": "F32"}}'), "no safetensors file that can be read: 'shape'"),
         (one(data_offsets=[0, 8, 16]), "no safetensors file that can be read"),
         (one(data_offsets=[0, 2**40]), "a tensor is not inside the file"),
+        (one(shape=[2**38], data_offsets=[0, 2**40]), "a tensor is not inside the file"),
         (one(data_offsets=[8, 0]), "a tensor is not inside the file"),
         (one(data_offsets=[-8, 0]), "expected a shape and two offsets"),
         (one(data_offsets=[2**80, 2**80 + 8]), "expected a shape and two offsets"),
