@@ -103,7 +103,9 @@ FOREIGN: dict[str, bytes] = {
         for i in ("1e999", "NaN", "-1", "1.5", "true", '"1"', "[1]", "9" * 5000, str(2**40))
     },
     "deep": b'{"model":' + b"[" * 100_000,
-    "deep and whole": b'{"model": {"vocab": {}, "dropout": 0.1, "x": ' + b"[" * 800 + b"]" * 800 + b"}}",
+    "deep and whole": (
+        b'{"model": {"vocab": {}, "dropout": 0.1, "x": ' + b"[" * 800 + b"]" * 800 + b"}}"
+    ),
     "deep decoders": (
         b'{"model": {"type": "BPE", "vocab": {}, "merges": []}, "decoder": '
         + b'{"type": "Sequence", "decoders": [' * 400
@@ -115,17 +117,23 @@ FOREIGN: dict[str, bytes] = {
     "UTF-16": (BASE % 1).encode("utf-16"),
     # The library panics of it, which is no Exception of Python's.
     "panic": (BASE % 1)
-    .replace('"added', '"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}, "added')
+    .replace(
+        '"added', '"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}, "added'
+    )
     .encode(),
 }  # fmt: skip
+
+
+def checked_and_opened(content: bytes) -> None:
+    check_tokenizer("tokenizers", content, 10)
+    open_tokenizer("tokenizers", content)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign(name: str) -> None:
     """One sentence of bounded length, when a bundle is opened or when the library reads it."""
     with pytest.raises(InvalidInput, match=r"^tokenizer\.json: ") as caught:
-        check_tokenizer("tokenizers", FOREIGN[name], 10)
-        open_tokenizer("tokenizers", FOREIGN[name])
+        checked_and_opened(FOREIGN[name])
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
 

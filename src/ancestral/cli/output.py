@@ -85,9 +85,7 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "T
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(
-        title=visible(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    result = Table(title=visible(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, head in enumerate(heads):
         result.add_column(visible(head), justify="left" if i == 0 else "right")
     for row in rows:
