@@ -97,6 +97,7 @@ def test_an_id_of_two_tokens_is_always_the_same_text() -> None:
 
 
 BASE = '{"model": {"type": "BPE", "vocab": {"a": 0, "b": %s}, "merges": []}, "added_tokens": []}'
+PANIC = '"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}'
 FOREIGN: dict[str, bytes] = {
     **{
         f"id {i[:12]}": (BASE % i).encode()
@@ -116,24 +117,20 @@ FOREIGN: dict[str, bytes] = {
     "no unknown piece": b'{"model": {"type": "Unigram", "unk_id": 99, "vocab": [["a", 0.0]]}}',
     "UTF-16": (BASE % 1).encode("utf-16"),
     # The library panics of it, which is no Exception of Python's.
-    "panic": (BASE % 1)
-    .replace(
-        '"added', '"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}, "added'
-    )
-    .encode(),
-}  # fmt: skip
-
-
-def checked_and_opened(content: bytes) -> None:
-    check_tokenizer("tokenizers", content, 10)
-    open_tokenizer("tokenizers", content)
+    "panic": (BASE % 1).replace('"added', f'{PANIC}, "added').encode(),
+}
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign(name: str) -> None:
     """One sentence of bounded length, when a bundle is opened or when the library reads it."""
+
+    def read() -> None:
+        check_tokenizer("tokenizers", FOREIGN[name], 10)
+        open_tokenizer("tokenizers", FOREIGN[name])
+
     with pytest.raises(InvalidInput, match=r"^tokenizer\.json: ") as caught:
-        checked_and_opened(FOREIGN[name])
+        read()
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
 

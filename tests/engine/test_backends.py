@@ -198,7 +198,7 @@ def test_graph_that_fails_when_it_runs(
 
 
 def test_draws_beyond_the_levels(bundles: Callable[..., Path], tmp_path: Path) -> None:
-    """What a graph draws is an index of palettes and tokenizers: it is compared with the levels."""
+    """What a graph draws is looked up in palettes and tokenizers: it has to be a level."""
 
     def shifted(graph: onnx.GraphProto) -> None:
         for node in graph.node:
