@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from ancestral.arrays import shown
-from ancestral.dataspec import DataSpec
+from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.differences import Shape, differences
@@ -78,7 +78,9 @@ def load_diffusers(
     """
     folder = Path(folder)
     config = replace(_config(folder / CONFIG, ignored), pixel_scale=pixel_scale)
-    data = DataSpec(name="images", event_shape=(config.in_channels, *_sides(size)), levels=LEVELS)
+    with explained(f"{folder}, events"):
+        shape = (config.in_channels, *_sides(size))
+        data = DataSpec(name="images", event_shape=shape, levels=LEVELS)
     image_size(config, data)
     file = SafetensorsFile(_weights_file(folder))
     try:

@@ -1,6 +1,8 @@
 """What an event is: the shape, the levels, the labels of the data that a model gives p(x) to."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,11 +13,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from ancestral.arrays import shown
+from ancestral.errors import AncestralError, InvalidInput
 from ancestral.limits import AXES, CLASSES, LEVELS, MANIFEST_VALUES, NAME, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
 from ancestral.tokenizer import TokenizerKind
@@ -134,3 +138,22 @@ class DataSpec(BaseModel):
     def is_recent(self) -> bool:
         """Whether readers of format 3 and older would not know what it says."""
         return self.tokenizer not in {None, "bytes"} or bool(self.stop or self.palette)
+
+
+@contextmanager
+def explained(source: object, kind: type[AncestralError] = InvalidInput) -> Iterator[None]:
+    """Within it a DataSpec is made of what a file says; an error names the file.
+
+    Args:
+        source: the file.
+        kind: of the error.
+
+    Raises:
+        AncestralError: a field has a value that no DataSpec has: the first one.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"])) or "data"
+        raise kind(f"{source}: {field}: {problem['msg']}, got {shown(problem['input'])}") from error

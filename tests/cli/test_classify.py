@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from ancestral.engine import Engine
 from ancestral.engine.calibration import calibration
-from tests.tamper import change_manifest, copied
 
 from .conftest import Cli
 
@@ -130,15 +130,11 @@ def test_bad_input(
 
 
 def test_bad_target_and_no_classes(
-    cli: Cli, tiny_bundle: Path, events: Path, tmp_path: Path
+    cli: Cli, tiny_bundle: Path, bundles: Callable[[str], Path], events: Path, tmp_path: Path
 ) -> None:
     result = cli("classify", tiny_bundle, events, "-o", tmp_path / "classes.txt")
     assert result.code == 2
     assert ".npz" in result.err
-    bundle = copied(tiny_bundle, tmp_path)
-    change_manifest(
-        bundle, lambda values: (values.update(label_prior=None), values["data"].pop("num_classes"))
-    )
-    result = cli("classify", bundle, events)
+    result = cli("classify", bundles("table"), events)
     assert result.code == 2
     assert "without classes" in result.err

@@ -89,7 +89,10 @@ def test_the_real_library_says_why(
         (lambda s: s["inputs"][1].update(dtype="float16"), "u: expected float32, got float16"),
         (lambda s: s["inputs"][1].update(axes=["b", 10]), r"u: expected axes .*, got \(-1, 10\)"),
         (lambda s: s["inputs"][1].update(name="w"), "u: is not in the plan.*w: is no tensor"),
-        (lambda s: s["outputs"][0].update(name="end"), "end: is no tensor"),
+        (
+            lambda s: (s["outputs"][0].update(name="end"), s["carried"][0].update(output="end")),
+            "end: is no tensor",
+        ),
     ],
     ids=["dtype", "axes", "input", "output"],
 )

@@ -109,7 +109,9 @@ def test_forms_of_onnxruntime() -> None:
 
 
 APPENDED = GraphSignature(
-    inputs=(), outputs=(), carried=(Carried(input="cache", output="next", update=Update.APPEND),)
+    inputs=(TensorSpec(name="cache", dtype="float32", axes=("b", 2, 7, 8)),),
+    outputs=(TensorSpec(name="next", dtype="float32", axes=("b", 2, 7, 8)),),
+    carried=(Carried(input="cache", output="next", update=Update.APPEND),),
 )
 
 

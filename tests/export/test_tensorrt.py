@@ -72,6 +72,11 @@ def test_kept(tiny_bundle: Path, compiler: Compiler) -> None:
     assert compiler.compile(Bundle.open(tiny_bundle), "log_prob") == (record, False)
 
 
+def with_graphs_of(request: Request, bundle: Path) -> Request:
+    """The request with a graph of a bundle that does not open: its graph is not its signature's."""
+    return request.model_copy(update={"file": bundle / "graphs" / request.file.name})
+
+
 def request(bundle: Path, graph: str, **changes: object) -> Request:
     opened = Bundle.open(bundle)
     signature = opened.manifest.graphs[graph].signature
@@ -137,14 +142,14 @@ def test_changed_network(tiny_bundle: Path, tmp_path: Path, fault: str) -> None:
     edit, told = FAULTS[fault]
     bundle = edited(tiny_bundle, tmp_path, edit, "log_prob.tensorrt")
     with pytest.raises(ExportError, match=told):
-        run(request(bundle, "log_prob"), tmp_path)
+        run(with_graphs_of(request(tiny_bundle, "log_prob"), bundle), tmp_path)
     assert not (tmp_path / PLAN).exists()
 
 
 def test_dropped_input(tiny_bundle: Path, tmp_path: Path) -> None:
     """Planted: an input of the signature that nothing reads, which the parser drops by a note."""
     bundle = edited(tiny_bundle, tmp_path, add_unread, "log_prob.tensorrt")
-    whole = request(bundle, "log_prob")
+    whole = with_graphs_of(request(tiny_bundle, "log_prob"), bundle)
     unread = whole.signature.inputs[0].model_copy(
         update={"name": "unread", "dtype": "float32", "axes": ("b",)}
     )

@@ -112,7 +112,8 @@ class _Worker:
             text=True,
         )
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
         self._warm = False
 
     def ask(self, kind: str, number: int) -> dict[str, object]:
@@ -141,7 +142,9 @@ class _Worker:
     def end(self) -> None:
         """Stop the process."""
         self._process.kill()
-        self._process.wait()
+        # Leaving the block closes the pipes and waits.
+        with self._process:
+            self._reader.join()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

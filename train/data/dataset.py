@@ -2,14 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from ancestral.arrays import shown
 from ancestral.binarisation import binarised, chance
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
@@ -150,31 +147,6 @@ class Dataset:
             return None
         counts = np.bincount(self.train.label, minlength=self.spec.num_classes) + 1.0
         return np.asarray(np.log(counts / counts.sum()))
-
-
-def spec_of(
-    source: Path, *, name: str, event_shape: tuple[int, ...], levels: int, num_classes: int | None
-) -> DataSpec:
-    """The space of the events in a file.
-
-    Args:
-        source: the file, for messages.
-        name: as in the DataSpec, and so the others.
-        event_shape: of one event.
-        levels: number of values.
-        num_classes: number of labels; None where there are none.
-
-    Raises:
-        InvalidInput: larger than any model's.
-    """
-    try:
-        return DataSpec(name=name, event_shape=event_shape, levels=levels, num_classes=num_classes)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(map(str, problem["loc"])) or "events"
-        raise InvalidInput(
-            f"{source}: {field}: {problem['msg']}, got {shown(problem['input'])}"
-        ) from error
 
 
 def cut(

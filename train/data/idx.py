@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ancestral.array_file import LARGEST_ARRAY, check_unpacked
+from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import InvalidInput
 from ancestral.file_kind import FIRST_BYTES, kind_of
 from ancestral.input_file import Stream, fill, open_regular, size_text
-from ancestral.train.data.dataset import Dataset, Split, cut, spec_of
+from ancestral.train.data.dataset import Dataset, Split, cut
 
 _UNSIGNED_BYTE = 8
 _MOST_HELD_BACK = 5000
@@ -72,13 +73,13 @@ def load_idx(
             raise InvalidInput(f"validation: expected 1 .. {n - 1} of {n} events, got {validation}")
         order = np.random.default_rng(0).permutation(n).astype(np.int64)
         split = Split(order[validation:], order[:validation], np.arange(n, len(x), dtype=np.int64))
-    spec = spec_of(
-        folder,
-        name=folder.resolve().name,
-        event_shape=tuple(x.shape[1:]),
-        levels=levels,
-        num_classes=int(label.max()) + 1,
-    )
+    with explained(folder):
+        spec = DataSpec(
+            name=folder.resolve().name,
+            event_shape=tuple(x.shape[1:]),
+            levels=levels,
+            num_classes=int(label.max()) + 1,
+        )
     return cut(spec, x.reshape(len(x), -1) * levels // 256, label, split)
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ancestral.array_file import LARGEST_ARRAY, ArrayFile
 from ancestral.arrays import shown
+from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import InvalidInput
-from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split, spec_of
+from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
 
 _PARTS = ("train", "validation", "test")
 
@@ -59,13 +60,13 @@ def load_npz(
         raise InvalidInput(f"{path}: num_classes is {num_classes}, but there is no array y")
     if label is not None and num_classes is None:
         num_classes = int(label.max()) + 1
-    spec = spec_of(
-        path,
-        name=path.stem,
-        event_shape=tuple(x.shape[1:]),
-        levels=int(x.max()) + 1 if levels is None else levels,
-        num_classes=num_classes,
-    )
+    with explained(path):
+        spec = DataSpec(
+            name=path.stem,
+            event_shape=tuple(x.shape[1:]),
+            levels=int(x.max()) + 1 if levels is None else levels,
+            num_classes=num_classes,
+        )
     if split is None:
         split = _own_split(path, arrays) or fractional_split(len(x))
     return cut(spec, x.reshape(len(x), -1), label, split)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ancestral.dataspec import DataSpec
+from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Names, Network
@@ -105,14 +105,15 @@ def load_hugging_face(
     _check_layers(path, network, tensors)
     kind, files = read_tokenizer(folder, network.levels)
     stop = stop_tokens(folder, values, architecture.eos, network.levels)
-    data = DataSpec(
-        name="text" if network.image is None else "images",
-        event_shape=_event_shape(network, length),
-        levels=network.levels,
-        tokenizer=kind,
-        stop=stop.ids,
-        palette=None if network.image is None else read_palette(folder, network.levels),
-    )
+    with explained(path, CheckpointError):
+        data = DataSpec(
+            name="text" if network.image is None else "images",
+            event_shape=_event_shape(network, length),
+            levels=network.levels,
+            tokenizer=kind,
+            stop=stop.ids,
+            palette=None if network.image is None else read_palette(folder, network.levels),
+        )
     automatic = start_token(folder, values, architecture.bos, network.levels)
     config = replace(network.config, start=_start(network, start, automatic))
     network = replace(network, config=config)

@@ -112,7 +112,7 @@ def export(  # noqa: PLR0913 - the options of a command
     from ancestral.threads import check_threads
 
     # An export takes minutes: what is wrong with its options is said before it.
-    threads = 1 if threads is None else check_threads(threads)
+    threads = 1 if threads is None else check_threads(threads, "--threads")
 
     check_place(out)
     check_utf8(out, "--out")

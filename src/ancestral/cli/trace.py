@@ -86,7 +86,7 @@ def _check(bundle: Path, wanted: Wanted) -> None:
         if len(wanted.backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(wanted.backends)}")
     if wanted.threads is not None:
-        check_threads(wanted.threads)
+        check_threads(wanted.threads, "--threads")
     if "torch" in wanted.backends and not (wanted.save or wanted.against):
         raise InvalidInput(
             "--backend torch is what others are compared with: give --save FILE, or --against FILE"

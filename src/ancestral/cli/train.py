@@ -134,7 +134,7 @@ def train(  # noqa: PLR0913 - the options of a command
     _check_ordering(chosen, ordering)
     _check_folder(out, chosen, resume or overwrite)
     if threads is not None:
-        torch.set_num_threads(check_threads(threads))
+        torch.set_num_threads(check_threads(threads, "--threads"))
     events = load_source(chosen.source if data is None else data, chosen.name)
     if binarise:
         events = _binarised(events)
