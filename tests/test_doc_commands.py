@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 
@@ -24,6 +25,7 @@ from tests.doc_commands import (
     substituted,
 )
 from tests.text_toys import SENTENCES, tokenizer_json
+from tests.train.test_data import write_mnist
 
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(application()))["commands"]
 
@@ -107,7 +109,7 @@ def test_lines_run(
     """In order, in one folder, as a reader would; each ends with 0."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    (tmp_path / "book.txt").write_text("\n".join(SENTENCES))
+    (tmp_path / "book.txt").write_text("\n".join(SENTENCES) * 30)
     match page:
         case "README.md":
             write_gpt2(tmp_path / "gpt2-folder")
@@ -116,6 +118,14 @@ def test_lines_run(
                 exec(compile(block, page, "exec"), {"__name__": "readme"})
         case "docs/checkpoints.md":
             write_gpt2(tmp_path / "gpt2")
+        case "docs/files.md":
+            x = np.random.default_rng(0).integers(0, 17, (40, 8, 8))
+            np.savez(tmp_path / "data.npz", x=x)
+        case "docs/security.md":
+            (tmp_path / "bundle").symlink_to(tiny_bundle)
+        case "docs/training.md":
+            (tmp_path / "mnist").mkdir()
+            write_mnist(tmp_path / "mnist", packed=True)
         case "docs/tensorrt.md":
             (tmp_path / "BUNDLE").symlink_to(tiny_bundle)
         case _:
