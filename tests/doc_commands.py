@@ -38,6 +38,7 @@ EXEMPT = {
 SUBSTITUTIONS = {
     "README.md": {
         "--recipe digits": "--recipe tiny --steps 20",
+        "text-small": "text-small --steps 2",
         "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
         "-k 1000": "-k 20",
         "--size 64": "--size 8x4",
