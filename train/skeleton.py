@@ -83,9 +83,11 @@ def skeleton(config: ModelConfig, data: DataSpec, headers: Mapping[str, Header])
     try:
         with torch.device("meta"), budget:
             return build_model(config, data).eval()
-    except RuntimeError as error:
+    except InvalidInput:
+        raise
+    except (RuntimeError, ValueError) as error:
         raise InvalidInput(
-            f"the configuration asks for what no tensor can be: {cut(str(error))}"
+            f"the configuration asks for what PyTorch refuses: {cut(str(error))}"
         ) from error
 
 

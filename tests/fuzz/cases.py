@@ -17,6 +17,7 @@ from ancestral.cli.main import guarded, run
 from ancestral.manifest import seal
 from ancestral.train.hugging_face import load_hugging_face
 from tests.fuzz import byte_faults, graph_faults, json_faults, npz_faults, state_faults
+from tests.fuzz.control import NOTHING
 from tests.fuzz.sources import TRAINING
 
 Action = Callable[[], int]
@@ -71,8 +72,9 @@ def weights(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Ac
     size = int.from_bytes(content[:8], "little")
     if rng.random() < 0.6:
         header, told = json_faults.changed(json.loads(content[8 : 8 + size]), rng)
-        text = json_faults.text_of(header).encode("utf-8", "surrogatepass")
-        content = len(text).to_bytes(8, "little") + text + content[8 + size :]
+        if told != NOTHING:
+            text = json_faults.text_of(header).encode("utf-8", "surrogatepass")
+            content = len(text).to_bytes(8, "little") + text + content[8 + size :]
     else:
         content, told = byte_faults.changed(content, rng)
     _write(file, content)

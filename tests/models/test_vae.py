@@ -6,7 +6,7 @@ import torch
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.bodies import ImageShape
+from ancestral.train.models.bodies import ImageShape, group_norm
 from ancestral.train.models.families import build_model, config_from_json, family_of, model_config
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
@@ -137,3 +137,9 @@ def test_codebook_follows_what_is_assigned_to_it() -> None:
         tuple(code.tolist()) for i, code in enumerate(model.codebook.round(decimals=4)) if i != 2
     }
     assert restarted <= known, "a dead code did not start at a feature"
+
+
+def test_convolutions_have_any_width() -> None:
+    """Groups of channels divide them: a width that 4 does not divide has fewer groups."""
+    for width in range(1, 40):
+        assert width % group_norm(width).num_groups == 0

@@ -124,8 +124,8 @@ class Residual(nn.Module):
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """Groups of at least 4 channels, at most 8 of them."""
-    return nn.GroupNorm(math.gcd(8, max(1, width // 4)), width)
+    """Groups of at least 4 channels, at most 8 of them; one where no such number divides them."""
+    return nn.GroupNorm(math.gcd(8, max(1, width // 4), width), width)
 
 
 class ConvEncoder(nn.Module):
