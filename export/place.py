@@ -24,12 +24,17 @@ from ancestral.temporary import (
 
 
 @contextmanager
-def placed(out: Path) -> Iterator[Path]:
+def placed(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder beside `out` to write a bundle into; it takes that name at the end.
 
     What killed processes left in the folder of `out` is removed before.
 
+    Args:
+        out: where the bundle is to be.
+        overwrite: whether it may replace another bundle.
+
     Raises:
+        InvalidInput: what appeared at `out` in the meantime may not be replaced; it stays.
         OSError: it could not be written; what was there before stays.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +42,7 @@ def placed(out: Path) -> Iterator[Path]:
     with temporary(out, folder=True) as work:
         try:
             yield work.path
+            check_target(out, overwrite)
             _swap(work.path, out)
         finally:
             remove(work.path)
