@@ -1,7 +1,6 @@
 """Everything that the rest of a training run depends on, and how it survives the process."""
 
 import copy
-import io
 import pickle
 import time
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_atomically
-from ancestral.sealed import unsealed, write_sealed
+from ancestral.input_file import open_regular
+from ancestral.sealed import check_sealed, write_sealed
 from ancestral.train.batches import Batches
 from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Dataset
@@ -31,7 +31,6 @@ _SHARE = 9.0
 """Seconds of training, at least, for each second of writing states between looks."""
 _UNREADABLE = (
     pickle.UnpicklingError,
-    OSError,
     EOFError,
     RuntimeError,
     LookupError,
@@ -40,7 +39,6 @@ _UNREADABLE = (
     AttributeError,
     AssertionError,
     ArithmeticError,
-    MemoryError,
 )
 """What PyTorch raises of a file whose hash fits and whose content does not."""
 
@@ -172,8 +170,8 @@ def load_state(
         config: of the run, which says at which steps there were looks.
 
     Raises:
-        CheckpointError: the file cannot be read, was altered, is of another run, or holds what no
-            run writes.
+        CheckpointError: the file cannot be read, also for want of memory, was altered, is of
+            another run, or holds what no run writes.
     """
     try:
         content = _read(path, state.loss.device)
@@ -190,6 +188,11 @@ def load_state(
             torch.cuda.set_rng_state_all([random.cpu() for random in content["random_cuda"]])
     except CheckpointError:
         raise
+    except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+        raise CheckpointError(
+            f"{path}: the state of the run cannot be read: {_line(error)}; keep the file, and run "
+            f"again with more memory or once the disk answers"
+        ) from error
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{path}: expected the state of a training run, got: {_line(error)}; delete it to "
@@ -203,12 +206,13 @@ def load_state(
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
     """The content of the file, its hash checked before anything is unpacked."""
-    data = path.read_bytes()
-    if data[:2] == b"PK":
-        raise InvalidInput("a file of an earlier version of ancestral, which kept no hash")
-    packed = io.BytesIO(unsealed(data, _KIND))
-    # weights_only: tensors and plain values; nothing in the file is executed.
-    content = torch.load(packed, map_location=device, weights_only=True)
+    with open_regular(path) as file:
+        if file.read(2) == b"PK":
+            raise InvalidInput("a file of an earlier version of ancestral, which kept no hash")
+        file.seek(0)
+        check_sealed(file, _KIND)
+        # weights_only: tensors and plain values; nothing in the file is executed.
+        content = torch.load(file, map_location=device, weights_only=True)
     if not isinstance(content, dict):
         raise InvalidInput(f"a {type(content).__name__} instead of its fields")
     return content
