@@ -10,6 +10,8 @@ from typing import BinaryIO
 from ancestral.errors import InvalidInput
 
 _DIGITS = 64
+_PIECE = 2**20
+"""Bytes that are hashed at a time."""
 
 
 class Hashing:
@@ -83,7 +85,10 @@ def check_sealed(file: BinaryIO, kind: str) -> None:
         first = start.split(b"\n")[0]
         raise InvalidInput(f"expected a file that begins with {kind!r}, got {first!r}")
     expected, content = file.read(_DIGITS + 1), file.tell()
-    got = hashlib.file_digest(file, "sha256").hexdigest()
-    if expected != f"{got}\n".encode():
+    # hashlib.file_digest takes a file in memory from its first byte on, wherever it is.
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    if expected != f"{digest.hexdigest()}\n".encode():
         raise InvalidInput("its SHA-256 does not fit: the file was altered or cut short")
     file.seek(content)
