@@ -3,7 +3,7 @@
 import copy
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -11,6 +11,7 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
+from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_atomically
 from ancestral.input_file import open_regular
@@ -29,6 +30,8 @@ _KIND = f"ancestral training state {VERSION}"
 """First line of the file; earlier versions had no hash."""
 _SHARE = 9.0
 """Seconds of training, at least, for each second of writing states between looks."""
+_MOST_SHOWN = 8
+"""Differences between two runs that an error names."""
 _UNREADABLE = (
     pickle.UnpicklingError,
     EOFError,
@@ -224,17 +227,26 @@ def _line(error: Exception) -> str:
 
 
 def _check_identity(path: Path, expected: dict[str, Any], got: dict[str, Any]) -> None:
-    names = sorted(expected.keys() | got.keys())
-    different = [
-        f"{name}: this run has {expected.get(name)}, the file {got.get(name)}"
-        for name in names
-        if expected.get(name) != got.get(name)
-    ]
+    different = list(_differences(expected, got))
     if different:
+        more = len(different) - _MOST_SHOWN
+        words = [*different[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
         raise CheckpointError(
-            f"{path}: expected the state of the same run, got another one: {'; '.join(different)}; "
-            f"train into another folder, or begin again without --resume"
+            f"{path}: expected the state of the same run, got another one: {'; '.join(words)}; "
+            f"train into another folder, or begin again: --overwrite instead of --resume"
         )
+
+
+def _differences(
+    expected: dict[str, Any], got: dict[str, Any], place: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """The fields in which two runs differ, down to single values."""
+    for name in sorted(expected.keys() | got.keys()):
+        ours, theirs, where = expected.get(name), got.get(name), (*place, name)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            yield from _differences(ours, theirs, where)
+        elif ours != theirs:
+            yield f"{'.'.join(where)}: this run has {shown(ours)}, the file {shown(theirs)}"
 
 
 class StateFile:

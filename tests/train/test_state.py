@@ -16,9 +16,8 @@ import pytest
 import torch
 
 from ancestral.errors import CheckpointError
-from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Dataset
-from ancestral.train.recipes import Recipe
+from ancestral.train.recipes import Recipe, recipe
 from ancestral.train.state import Look, StateFile
 from ancestral.train.training import STATE, train
 
@@ -413,6 +412,11 @@ def test_fuzz_of_contents(broken: Path, tmp_path: Path, count: int) -> None:
 
 
 def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
-    longer = replace(SHORT, training=TrainingConfig(steps=99))
-    with pytest.raises(CheckpointError, match="expected the state of the same run"):
+    longer = replace(SHORT, training=replace(SHORT.training, steps=99))
+    with pytest.raises(CheckpointError, match="expected the state of the same run") as caught:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
+    words = f": training.steps: this run has 99, the file {STEPS}; train into another folder"
+    assert words in str(caught.value), "the values that differ, and no others"
+    with pytest.raises(CheckpointError, match="and [0-9]+ more; train into") as caught:
+        train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
+    assert len(str(caught.value)) < 1000
