@@ -132,6 +132,22 @@ def test_without_locks_everything_stays(tmp_path: Path, monkeypatch: pytest.Monk
         assert made.path.is_dir()
 
 
+def test_where_inode_numbers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems: writing goes on, nothing is swept."""
+    names = iter(f"{i:016x}" for i in range(3))
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(names))
+    monkeypatch.setattr("os.path.samestat", lambda first, second: False)
+    path = litter(tmp_path, temporary_name(tmp_path / "a").name)
+    write_atomically(tmp_path / "a", b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "a"])
+
+
+def test_a_machine_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: os.fsdecode(b"caf\xe9"))
+    write_atomically(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_a_sweep_between_creation_and_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool

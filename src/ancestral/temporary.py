@@ -158,7 +158,8 @@ def _create(path: Path, folder: bool) -> Temporary | None:
         if folder:
             return None
         raise
-    if lock(handle) and _is_at(path, handle):
+    # Nobody else draws that name. Inode numbers are not compared: some file systems change them.
+    if lock(handle) and os.path.lexists(path):
         return Temporary(path, handle)
     os.close(handle)
     return None
@@ -200,4 +201,4 @@ def _is_at(path: Path, handle: int) -> bool:
 
 def _machine() -> str:
     """Eight digits that tell machines apart."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]
