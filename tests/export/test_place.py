@@ -140,9 +140,14 @@ def test_modes_follow_the_umask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite: bool) -> None:
     out = tmp_path / "digits"
-    with pytest.raises(InvalidInput, match="something else"), placed(out, overwrite=overwrite):
-        out.mkdir()
-        (out / "notes").write_text("kept")
+
+    def export() -> None:
+        with placed(out, overwrite=overwrite):
+            out.mkdir()
+            (out / "notes").write_text("kept")
+
+    with pytest.raises(InvalidInput, match="something else"):
+        export()
     assert (out / "notes").read_text() == "kept"
     assert os.listdir(tmp_path) == ["digits"]
     (out / "notes").rename(out / MANIFEST)

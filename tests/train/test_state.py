@@ -417,6 +417,6 @@ def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
     words = f": training.steps: this run has 99, the file {STEPS}; train into another folder"
     assert words in str(caught.value), "the values that differ, and no others"
-    with pytest.raises(CheckpointError, match="and [0-9]+ more; train into") as caught:
+    with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
         train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
     assert len(str(caught.value)) < 1000
