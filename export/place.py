@@ -114,12 +114,15 @@ def _swap(work: Path, out: Path) -> None:
 
 
 def _put_back(out: Path) -> None:
-    """Undo, or end, a replacement whose process was killed between two renames."""
+    """Undo, or end, a replacement whose process was killed between two renames.
+
+    Where something that is not a bundle has the name since, the old bundle stays where it is.
+    """
     for old in temporaries(out.parent, "old"):
         if target_of(old.name, "old") != out.name:
             continue
         with abandoned(old) as found, contextlib.suppress(OSError):
             if found and not out.exists():
                 old.rename(out)
-            elif found:
+            elif found and (out / MANIFEST).is_file():
                 remove(old)

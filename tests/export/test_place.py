@@ -12,6 +12,7 @@ from ancestral.bundle import MANIFEST
 from ancestral.errors import InvalidInput
 from ancestral.export import place
 from ancestral.export.place import check_target, placed
+from ancestral.temporary import temporary_name
 
 REPLACE = """
 import os, sys
@@ -127,6 +128,22 @@ def test_a_failed_rename_puts_the_old_one_back(
         pass
     assert (out / MANIFEST).read_text() == manifest("old")
     assert os.listdir(tmp_path) == ["digits"]
+
+
+def test_a_replaced_bundle_is_kept_until_there_is_another(tmp_path: Path) -> None:
+    """Of an export that was killed between two renames, where a user took the name since."""
+    out = tmp_path / "digits"
+    old = temporary_name(out, "old")
+    for folder, name in ((old, MANIFEST), (out, "notes")):
+        folder.mkdir()
+        (folder / name).write_text(manifest("old"))
+    with pytest.raises(InvalidInput, match="something else"):
+        check_target(out, overwrite=True)
+    assert (old / MANIFEST).read_text() == manifest("old")
+    (out / "notes").unlink()
+    out.rmdir()
+    check_target(out, overwrite=True)
+    assert (out / MANIFEST).read_text() == manifest("old")
 
 
 def test_modes_follow_the_umask(tmp_path: Path) -> None:
