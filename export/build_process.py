@@ -71,7 +71,9 @@ def run(
         timer.start()
         done: tuple[str, ...] | None = None
         try:
-            with process:
+            # The end of the block waits for the process, which is ended before where it failed.
+            with process, contextlib.ExitStack() as failed:
+                failed.callback(process.kill)
                 # A process that ended at once says why by its status and standard error.
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(request.model_dump_json())
@@ -82,6 +84,7 @@ def run(
                         done = tuple(document["in_place"])
                     else:
                         progress(document)
+                failed.pop_all()
         finally:
             late = not timer.is_alive()
             timer.cancel()

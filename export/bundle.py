@@ -105,7 +105,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         autoregressive = _ready(autoregressive, dtype, own)
         progress("causality")
         _check_autoregressive_laws(autoregressive)
-    with placed(out) as work, operators_read_once():
+    with placed(out, overwrite=overwrite) as work, operators_read_once():
         if autoregressive is not None:
             inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
             if inner != work:

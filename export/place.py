@@ -24,12 +24,17 @@ from ancestral.temporary import (
 
 
 @contextmanager
-def placed(out: Path) -> Iterator[Path]:
+def placed(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A folder beside `out` to write a bundle into; it takes that name at the end.
 
     What killed processes left in the folder of `out` is removed before.
 
+    Args:
+        out: where the bundle is to be.
+        overwrite: whether it may replace another bundle.
+
     Raises:
+        InvalidInput: what appeared at `out` in the meantime may not be replaced; it stays.
         OSError: it could not be written; what was there before stays.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +42,7 @@ def placed(out: Path) -> Iterator[Path]:
     with temporary(out, folder=True) as work:
         try:
             yield work.path
+            check_target(out, overwrite)
             _swap(work.path, out)
         finally:
             remove(work.path)
@@ -108,12 +114,15 @@ def _swap(work: Path, out: Path) -> None:
 
 
 def _put_back(out: Path) -> None:
-    """Undo, or end, a replacement whose process was killed between two renames."""
+    """Undo, or end, a replacement whose process was killed between two renames.
+
+    Where something that is not a bundle has the name since, the old bundle stays where it is.
+    """
     for old in temporaries(out.parent, "old"):
         if target_of(old.name, "old") != out.name:
             continue
         with abandoned(old) as found, contextlib.suppress(OSError):
             if found and not out.exists():
                 old.rename(out)
-            elif found:
+            elif found and (out / MANIFEST).is_file():
                 remove(old)

@@ -57,7 +57,7 @@ def recast(
         raise InvalidInput(f"dtype: expected float16 or bfloat16 of a bundle, got {dtype!r}")
     _check_source(opened)
     check_target(out, overwrite)
-    with placed(out) as work, opened.reading(*opened.manifest.files):
+    with placed(out, overwrite=overwrite) as work, opened.reading(*opened.manifest.files):
         _write(opened, work, dtype, progress)
     return out
 

@@ -16,7 +16,7 @@ import pytest
 from ancestral import temporary as module
 from ancestral.files import tidy, write_atomically, write_together
 from ancestral.renames import finish_renames
-from ancestral.temporary import abandoned, sweep, target_of, temporary, temporary_name
+from ancestral.temporary import abandoned, target_of, temporary, temporary_name
 
 OWNER = """
 import sys, time
@@ -52,11 +52,11 @@ def owner(target: Path, kind: str) -> Iterator[tuple["subprocess.Popen[str]", Pa
 def test_swept_when_the_owner_was_killed_and_not_before(tmp_path: Path, kind: str) -> None:
     with owner(tmp_path / "target", kind) as (process, path):
         assert target_of(path.name) == "target"
-        sweep(tmp_path)
+        tidy(tmp_path)
         assert path.exists()
         process.send_signal(signal.SIGKILL)
         process.wait(60)
-        sweep(tmp_path)
+        tidy(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -99,21 +99,21 @@ def test_what_is_not_ours_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     os.mkfifo(fifo)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     litter(tmp_path, own)
-    sweep(tmp_path)
+    tidy(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
     litter(tmp_path, own)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    sweep(tmp_path)
+    tidy(tmp_path)
     assert (tmp_path / own).exists()
 
 
 def test_of_another_machine_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = litter(tmp_path, temporary_name(tmp_path / "a").name)
     monkeypatch.setattr("socket.gethostname", lambda: "another")
-    sweep(tmp_path)
+    tidy(tmp_path)
     assert path.exists()
     os.utime(path, (time.time() - 90000,) * 2)
-    sweep(tmp_path)
+    tidy(tmp_path)
     assert not path.exists()
 
 
@@ -128,8 +128,24 @@ def test_without_locks_everything_stays(tmp_path: Path, monkeypatch: pytest.Monk
     write_atomically(tmp_path / "a", b"whole")
     assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "a"])
     with temporary(tmp_path / "b", folder=True) as made:
-        sweep(tmp_path)
+        tidy(tmp_path)
         assert made.path.is_dir()
+
+
+def test_where_inode_numbers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems: writing goes on, nothing is swept."""
+    names = iter(f"{i:016x}" for i in range(3))
+    monkeypatch.setattr("secrets.token_hex", lambda size: next(names))
+    monkeypatch.setattr("os.path.samestat", lambda first, second: False)
+    path = litter(tmp_path, temporary_name(tmp_path / "a").name)
+    write_atomically(tmp_path / "a", b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "a"])
+
+
+def test_a_machine_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: os.fsdecode(b"caf\xe9"))
+    write_atomically(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
@@ -142,7 +158,7 @@ def test_a_sweep_between_creation_and_lock(
     def lock(handle: int) -> bool:
         calls.append(handle)
         if len(calls) == 1:
-            sweep(tmp_path)
+            tidy(tmp_path)
         if len(calls) == 2:
             (path,) = tmp_path.iterdir()
             with abandoned(path) as found:
@@ -172,8 +188,9 @@ def test_a_journal_finishes_the_renames(tmp_path: Path) -> None:
     path = journal(tmp_path, {work.name: name for name, work in works.items()})
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        finish_renames(tmp_path)
+        tidy(tmp_path)
         assert (tmp_path / "first").read_text() == "old", "its owner lives"
+        assert all(work.exists() for work in works.values()), "the journal needs them"
     tidy(tmp_path)
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
         "first": "new first",
@@ -194,6 +211,13 @@ def test_a_journal_renames_temporaries_to_their_own_names_only(
     assert sorted(folder.iterdir()) == sorted([work, path, folder / "other"])
     assert (folder / "other").read_text() == "kept"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_deeply_nested_journal_is_left(tmp_path: Path) -> None:
+    path = temporary_name(tmp_path / "last", "renames")
+    path.write_text("[" * 100_000)
+    write_atomically(tmp_path / "last", b"new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "last"])
 
 
 TOGETHER = """

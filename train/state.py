@@ -1,10 +1,9 @@
 """Everything that the rest of a training run depends on, and how it survives the process."""
 
 import copy
-import io
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -12,9 +11,11 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
+from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_atomically
-from ancestral.sealed import unsealed, write_sealed
+from ancestral.input_file import open_regular
+from ancestral.sealed import check_sealed, write_sealed
 from ancestral.train.batches import Batches
 from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Dataset
@@ -29,9 +30,10 @@ _KIND = f"ancestral training state {VERSION}"
 """First line of the file; earlier versions had no hash."""
 _SHARE = 9.0
 """Seconds of training, at least, for each second of writing states between looks."""
+_MOST_SHOWN = 8
+"""Differences between two runs that an error names."""
 _UNREADABLE = (
     pickle.UnpicklingError,
-    OSError,
     EOFError,
     RuntimeError,
     LookupError,
@@ -40,7 +42,6 @@ _UNREADABLE = (
     AttributeError,
     AssertionError,
     ArithmeticError,
-    MemoryError,
 )
 """What PyTorch raises of a file whose hash fits and whose content does not."""
 
@@ -172,8 +173,8 @@ def load_state(
         config: of the run, which says at which steps there were looks.
 
     Raises:
-        CheckpointError: the file cannot be read, was altered, is of another run, or holds what no
-            run writes.
+        CheckpointError: the file cannot be read, also for want of memory, was altered, is of
+            another run, or holds what no run writes.
     """
     try:
         content = _read(path, state.loss.device)
@@ -190,6 +191,11 @@ def load_state(
             torch.cuda.set_rng_state_all([random.cpu() for random in content["random_cuda"]])
     except CheckpointError:
         raise
+    except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+        raise CheckpointError(
+            f"{path}: the state of the run cannot be read: {_line(error)}; keep the file, and run "
+            f"again with more memory or once the disk answers"
+        ) from error
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{path}: expected the state of a training run, got: {_line(error)}; delete it to "
@@ -203,12 +209,13 @@ def load_state(
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
     """The content of the file, its hash checked before anything is unpacked."""
-    data = path.read_bytes()
-    if data[:2] == b"PK":
-        raise InvalidInput("a file of an earlier version of ancestral, which kept no hash")
-    packed = io.BytesIO(unsealed(data, _KIND))
-    # weights_only: tensors and plain values; nothing in the file is executed.
-    content = torch.load(packed, map_location=device, weights_only=True)
+    with open_regular(path) as file:
+        if file.read(2) == b"PK":
+            raise InvalidInput("a file of an earlier version of ancestral, which kept no hash")
+        file.seek(0)
+        check_sealed(file, _KIND)
+        # weights_only: tensors and plain values; nothing in the file is executed.
+        content = torch.load(file, map_location=device, weights_only=True)
     if not isinstance(content, dict):
         raise InvalidInput(f"a {type(content).__name__} instead of its fields")
     return content
@@ -220,17 +227,26 @@ def _line(error: Exception) -> str:
 
 
 def _check_identity(path: Path, expected: dict[str, Any], got: dict[str, Any]) -> None:
-    names = sorted(expected.keys() | got.keys())
-    different = [
-        f"{name}: this run has {expected.get(name)}, the file {got.get(name)}"
-        for name in names
-        if expected.get(name) != got.get(name)
-    ]
+    different = list(_differences(expected, got))
     if different:
+        more = len(different) - _MOST_SHOWN
+        words = [*different[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
         raise CheckpointError(
-            f"{path}: expected the state of the same run, got another one: {'; '.join(different)}; "
-            f"train into another folder, or begin again without --resume"
+            f"{path}: expected the state of the same run, got another one: {'; '.join(words)}; "
+            f"train into another folder, or begin again: --overwrite instead of --resume"
         )
+
+
+def _differences(
+    expected: dict[str, Any], got: dict[str, Any], place: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """The fields in which two runs differ, down to single values."""
+    for name in sorted(expected.keys() | got.keys()):
+        ours, theirs, where = expected.get(name), got.get(name), (*place, name)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            yield from _differences(ours, theirs, where)
+        elif ours != theirs:
+            yield f"{'.'.join(where)}: this run has {shown(ours)}, the file {shown(theirs)}"
 
 
 class StateFile:

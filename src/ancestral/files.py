@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ancestral.errors import InvalidInput
-from ancestral.renames import finish_renames, rename_together, sync_folder
+from ancestral.renames import finish_renames, is_listed, rename_together, sync_folder
 from ancestral.temporary import Temporary, sweep, temporary
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -77,7 +77,7 @@ def write_together(contents: Mapping[str | Path, Content]) -> None:
 def tidy(folder: Path) -> None:
     """Finish, and then remove, what killed processes left in a folder."""
     finish_renames(folder)
-    sweep(folder)
+    sweep(folder, needed=is_listed)
 
 
 def sha256(path: str | Path) -> str:

@@ -14,7 +14,7 @@ INTERVAL = 10.0
 class ProgressLines:
     """Whole lines at regular intervals, also while a single step takes long; a context manager.
 
-    Lines look like "sampling: 120 of 3000, 4 %, 20 s, 8 min left". Nothing is written of work that
+    Lines look like "sampling: 120/3000, 4 %, 20 s, 8 min left". Nothing is written of work that
     ends within the interval.
     """
 

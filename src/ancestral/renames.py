@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from ancestral.input_file import read_bounded
 from ancestral.temporary import abandoned, target_of, temporaries, temporary, temporary_name
 
 _LARGEST = 2**20
@@ -57,10 +58,23 @@ def finish_renames(folder: Path) -> None:
     """Finish the renames of processes that were killed; those of living ones are left to them."""
     for journal in temporaries(folder, "renames"):
         with abandoned(journal) as found, contextlib.suppress(OSError, ValueError):
-            if found and journal.stat().st_size <= _LARGEST:
-                _rename(folder, _listed(json.loads(journal.read_bytes())))
+            if found:
+                _rename(folder, _listed(journal))
                 sync_folder(folder)
                 journal.unlink()
+
+
+def is_listed(work: Path) -> bool:
+    """Whether a journal lists a temporary, which is then whole and waits for its name.
+
+    The locks of a process that is killed are released one after the other: that of a temporary may
+    be free before that of its journal is, or before another process has finished the journal.
+    """
+    for journal in temporaries(work.parent, "renames"):
+        with contextlib.suppress(OSError, ValueError):
+            if work.name in _listed(journal):
+                return True
+    return False
 
 
 def sync_folder(folder: Path) -> None:
@@ -72,12 +86,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _listed(document: object) -> dict[str, str]:
+def _listed(journal: Path) -> dict[str, str]:
     """What a journal lists: temporaries with the names that they were made for, nothing else.
 
     Raises:
+        OSError: the file cannot be read.
         ValueError: it is not a journal.
     """
+    try:
+        document = json.loads(read_bounded(journal, _LARGEST))
+    except RecursionError as error:
+        raise ValueError("no journal") from error
     names = document.get("renames") if isinstance(document, dict) else None
     if not isinstance(names, dict):
         raise ValueError("no journal")

@@ -10,6 +10,8 @@ from typing import BinaryIO
 from ancestral.errors import InvalidInput
 
 _DIGITS = 64
+_PIECE = 2**20
+"""Bytes that are hashed at a time."""
 
 
 class Hashing:
@@ -66,19 +68,27 @@ def write_sealed(file: BinaryIO, kind: str, write: Callable[[Hashing], object]) 
     file.write(hashing.digest.hexdigest().encode())
 
 
-def unsealed(data: bytes, kind: str) -> memoryview:
-    """The content of such a file.
+def check_sealed(file: BinaryIO, kind: str) -> None:
+    """Check a file against its hash, and leave it at the first byte of its content.
+
+    Args:
+        file: at its first byte; it is read in pieces, so that its content need not fit in memory.
+        kind: of the file, on its first line.
 
     Raises:
         InvalidInput: the file is of another kind, or was altered or cut short.
+        OSError: it cannot be read.
     """
     head = f"{kind}\n".encode()
-    if not data.startswith(head):
-        first = data[: len(head)].split(b"\n")[0]
+    start = file.read(len(head))
+    if start != head:
+        first = start.split(b"\n")[0]
         raise InvalidInput(f"expected a file that begins with {kind!r}, got {first!r}")
-    body = memoryview(data)[len(head) :]
-    expected, content = bytes(body[:_DIGITS]), body[_DIGITS + 1 :]
-    got = hashlib.sha256(content).hexdigest().encode()
-    if bytes(body[_DIGITS : _DIGITS + 1]) != b"\n" or got != expected:
+    expected, content = file.read(_DIGITS + 1), file.tell()
+    # hashlib.file_digest takes a file in memory from its first byte on, wherever it is.
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    if expected != f"{digest.hexdigest()}\n".encode():
         raise InvalidInput("its SHA-256 does not fit: the file was altered or cut short")
-    return content
+    file.seek(content)

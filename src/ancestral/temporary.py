@@ -18,7 +18,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,16 +79,21 @@ def target_of(name: str, suffix: Suffix = "part") -> str | None:
     return None if match is None or match["suffix"] != suffix else match["target"]
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, needed: Callable[[Path], bool]) -> None:
     """Remove what killed processes were writing in a folder.
 
     Kept are the temporaries of living processes, of other users, those that cannot be locked (on
     some network file systems), and for a day those of other machines. What cannot be removed stays,
     in silence: a writer does not fail because of what another one left.
+
+    Args:
+        folder: to look in.
+        needed: whether a temporary whose owner has ended is to be kept all the same; called while
+            it is locked.
     """
     for path in temporaries(folder, "part"):
         with abandoned(path) as found:
-            if found:
+            if found and not needed(path):
                 remove(path)
 
 
@@ -98,7 +103,9 @@ def temporaries(folder: Path, suffix: Suffix) -> list[Path]:
         names = os.listdir(folder)
     except OSError:
         return []
-    return [folder / name for name in sorted(names) if target_of(name, suffix) is not None]
+    # The end first: a folder may hold very many other files.
+    ours = (name for name in names if name.endswith(f".{suffix}"))
+    return [folder / name for name in sorted(ours) if target_of(name, suffix) is not None]
 
 
 @contextlib.contextmanager
@@ -151,7 +158,8 @@ def _create(path: Path, folder: bool) -> Temporary | None:
         if folder:
             return None
         raise
-    if lock(handle) and _is_at(path, handle):
+    # Nobody else draws that name. Inode numbers are not compared: some file systems change them.
+    if lock(handle) and os.path.lexists(path):
         return Temporary(path, handle)
     os.close(handle)
     return None
@@ -193,4 +201,4 @@ def _is_at(path: Path, handle: int) -> bool:
 
 def _machine() -> str:
     """Eight digits that tell machines apart."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]

@@ -12,6 +12,7 @@ from ancestral.bundle import MANIFEST
 from ancestral.errors import InvalidInput
 from ancestral.export import place
 from ancestral.export.place import check_target, placed
+from ancestral.temporary import temporary_name
 
 REPLACE = """
 import os, sys
@@ -28,7 +29,7 @@ while status:
     if os.fork() == 0:
         Points(str(out.parent), k)
         place.check_target(out, True)
-        with place.placed(out) as work:
+        with place.placed(out, overwrite=True) as work:
             (work / "manifest.json").write_text(sys.argv[3])
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.wait()[1])
@@ -72,7 +73,7 @@ def test_killed_at_each_point(tmp_path: Path, how: str) -> None:
             seen.append((out / MANIFEST).read_text())
             with pytest.raises(InvalidInput, match="pass --overwrite"):
                 check_target(out, overwrite=False)
-            with placed(out.parent / "other") as work:
+            with placed(out.parent / "other", overwrite=False) as work:
                 (work / "file").touch()
             assert sorted(os.listdir(out.parent)) == ["digits", "other"], k
             fresh(out)
@@ -103,7 +104,7 @@ def test_two_processes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    with placed(out) as work:
+    with placed(out, overwrite=True) as work:
         (work / MANIFEST).write_text(manifest("new"))
     assert (out / MANIFEST).read_text() == manifest("new")
     assert os.listdir(tmp_path) == ["digits"]
@@ -123,15 +124,50 @@ def test_a_failed_rename_puts_the_old_one_back(
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(OSError, match="Input/output"), placed(out):
+    with pytest.raises(OSError, match="Input/output"), placed(out, overwrite=True):
         pass
     assert (out / MANIFEST).read_text() == manifest("old")
     assert os.listdir(tmp_path) == ["digits"]
 
 
+def test_a_replaced_bundle_is_kept_until_there_is_another(tmp_path: Path) -> None:
+    """Of an export that was killed between two renames, where a user took the name since."""
+    out = tmp_path / "digits"
+    old = temporary_name(out, "old")
+    for folder, name in ((old, MANIFEST), (out, "notes")):
+        folder.mkdir()
+        (folder / name).write_text(manifest("old"))
+    with pytest.raises(InvalidInput, match="something else"):
+        check_target(out, overwrite=True)
+    assert (old / MANIFEST).read_text() == manifest("old")
+    (out / "notes").unlink()
+    out.rmdir()
+    check_target(out, overwrite=True)
+    assert (out / MANIFEST).read_text() == manifest("old")
+
+
 def test_modes_follow_the_umask(tmp_path: Path) -> None:
     (tmp_path / "ordinary").mkdir()
-    with placed(tmp_path / "bundle"):
+    with placed(tmp_path / "bundle", overwrite=False):
         pass
     modes = {(tmp_path / name).stat().st_mode for name in ("ordinary", "bundle")}
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite: bool) -> None:
+    out = tmp_path / "digits"
+
+    def export() -> None:
+        with placed(out, overwrite=overwrite):
+            out.mkdir()
+            (out / "notes").write_text("kept")
+
+    with pytest.raises(InvalidInput, match="something else"):
+        export()
+    assert (out / "notes").read_text() == "kept"
+    assert os.listdir(tmp_path) == ["digits"]
+    (out / "notes").rename(out / MANIFEST)
+    with pytest.raises(InvalidInput, match="pass --overwrite"), placed(out, overwrite=False):
+        pass
+    assert (out / MANIFEST).read_text() == "kept"

@@ -3,7 +3,10 @@
 import copy
 import errno
 import io
+import os
 import random
+import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,9 +16,8 @@ import pytest
 import torch
 
 from ancestral.errors import CheckpointError
-from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Dataset
-from ancestral.train.recipes import Recipe
+from ancestral.train.recipes import Recipe, recipe
 from ancestral.train.state import Look, StateFile
 from ancestral.train.training import STATE, train
 
@@ -135,12 +137,17 @@ def test_a_full_disk_is_said_and_the_old_state_stays(tmp_path: Path) -> None:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(data) or 0
 
+    real = os.fdopen
+
+    def opened(handle: int, mode: str, closefd: bool = True) -> io.IOBase:
+        if mode == "rb":
+            return real(handle, mode)
+        return Full(handle, mode, closefd=closefd)
+
     for room in (0, 100, 5000, len(before) - 10):
         Full.left = room
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "os.fdopen", lambda handle, mode, closefd: Full(handle, mode, closefd=closefd)
-            )
+            patch.setattr("os.fdopen", opened)
             with pytest.raises(OSError, match="No space left"):
                 train(SHORT, data, tmp_path, resume=True)
         assert (tmp_path / STATE).read_bytes() == before, room
@@ -184,6 +191,48 @@ def test_a_state_of_an_earlier_version_is_named(broken: Path, tmp_path: Path) ->
     torch.save(read_state(broken / STATE) | {"version": 2}, tmp_path / STATE)
     with pytest.raises(CheckpointError, match="earlier version of ancestral, which kept no hash"):
         train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
+
+
+def test_a_pipe_in_its_place_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / STATE)
+    with pytest.raises(CheckpointError, match="expected a regular file, got a pipe"):
+        train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), OSError(5, "I/O error")]
+)
+def test_a_sound_state_that_cannot_be_read_is_to_be_kept(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Where memory or the disk fails, nobody is advised to delete the file."""
+
+    def load(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    shutil.copy(broken / STATE, tmp_path)
+    with pytest.raises(CheckpointError, match="keep the file") as caught:
+        train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
+    assert "delete" not in str(caught.value)
+
+
+def test_a_state_is_read_without_a_copy_of_its_file(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest block of memory that reading takes through Python is a small part of the file."""
+    content = read_state(broken / STATE)
+    content["identity"]["note"] = "x" * 2
+    size = 2**24
+    write_state(tmp_path / STATE, content | {"best": {"weight": torch.zeros(size // 4)}})
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="another one: note"):
+            train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < size // 2
 
 
 def put(*path: Any, value: object) -> Edit:
@@ -363,6 +412,11 @@ def test_fuzz_of_contents(broken: Path, tmp_path: Path, count: int) -> None:
 
 
 def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
-    longer = replace(SHORT, training=TrainingConfig(steps=99))
-    with pytest.raises(CheckpointError, match="expected the state of the same run"):
+    longer = replace(SHORT, training=replace(SHORT.training, steps=99))
+    with pytest.raises(CheckpointError, match="expected the state of the same run") as caught:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
+    words = f": training.steps: this run has 99, the file {STEPS}; train into another folder"
+    assert words in str(caught.value), "the values that differ, and no others"
+    with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
+        train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
+    assert len(str(caught.value)) < 1000
