@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.files import write_atomically
+from ancestral.input_file import open_regular
 from ancestral.sealed import unsealed, write_sealed
 from ancestral.train.batches import Batches
 from ancestral.train.config import TrainingConfig
@@ -203,7 +204,8 @@ def load_state(
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
     """The content of the file, its hash checked before anything is unpacked."""
-    data = path.read_bytes()
+    with open_regular(path) as file:
+        data = file.read()
     if data[:2] == b"PK":
         raise InvalidInput("a file of an earlier version of ancestral, which kept no hash")
     packed = io.BytesIO(unsealed(data, _KIND))

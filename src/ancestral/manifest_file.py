@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ancestral.arrays import shown
-from ancestral.errors import BundleError
+from ancestral.errors import BundleError, InvalidInput
+from ancestral.input_file import read_bounded
 from ancestral.limits import (
     MANIFEST_BYTES,
     MANIFEST_DEPTH,
@@ -30,7 +31,7 @@ def read_manifest(path: Path) -> Manifest:
         BundleError: there is none, or it is not sound; every problem is named.
     """
     file = path / MANIFEST
-    values = _read(path, file)
+    values = read_values(file)
     version = values.get("version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise BundleError(
@@ -47,23 +48,22 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _read(path: Path, file: Path) -> Any:
-    """The plain values of the file.
+def read_values(file: Path) -> Any:
+    """The plain values of the file of a manifest, which may be of another version, or altered.
 
     Raises:
         BundleError: it is not there, cannot be read, or is not JSON within the limits.
     """
     try:
-        if not path.is_dir():
-            raise BundleError(f"{path}: expected a bundle (a directory), got none there")
+        if not file.parent.is_dir():
+            raise BundleError(f"{file.parent}: expected a bundle (a directory), got none there")
         if not file.is_file():
-            raise BundleError(f"{path}: no bundle: expected {MANIFEST}, a file, in it")
-        # Not more than the limit is read, whatever the file claims to hold.
-        with file.open("rb") as opened:
-            content = opened.read(MANIFEST_BYTES + 1)
-        return parse(content, _BOUNDS)
+            raise BundleError(f"{file.parent}: no bundle: expected {MANIFEST}, a file, in it")
+        return parse(read_bounded(file, MANIFEST_BYTES), _BOUNDS)
     except BundleError:
         raise
+    except InvalidInput as error:
+        raise BundleError(f"{error}: this is not the manifest of a bundle") from error
     except OSError as error:
         raise BundleError(f"{file}: cannot be read: {error}") from error
     except ValueError as error:

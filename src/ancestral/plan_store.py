@@ -24,13 +24,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ancestral.errors import PlanError
 from ancestral.files import sha256, write_atomically
 from ancestral.hashes import cache_folder
+from ancestral.input_file import read_bounded
 from ancestral.manifest import seal
 from ancestral.plan_key import PlanKey, Sha256
 from ancestral.renames import sync_folder
+from ancestral.strict_json import Bounds, parse
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
 _LOCKS = "locks"
-_LARGEST_RECORD = 2**20
+_BOUNDS = Bounds.of_size(2**20)
+"""Of a record."""
 LIMIT = 32 * 2**30
 """Bytes that all plans together may take; those that were used longest ago go first."""
 
@@ -237,11 +240,9 @@ class PlanStore:
         _check_owner(self.folder)
         _check_owner(folder)
         try:
-            if file.stat().st_size > _LARGEST_RECORD:
-                raise PlanError(f"{file}: expected a record of a plan, got a larger file: {again}")
-            values = json.loads(file.read_bytes())
+            values = parse(read_bounded(file, _BOUNDS.size), _BOUNDS)
             record = PlanRecord.model_validate(values)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             reason = "not of this version" if isinstance(error, ValidationError) else str(error)
             raise PlanError(f"{file}: no record of a plan of ours ({reason}): {again}") from error
         if seal(values) != record.sha256 or record.key.digest != folder.name:

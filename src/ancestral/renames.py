@@ -12,10 +12,12 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from ancestral.input_file import read_bounded
+from ancestral.strict_json import Bounds, parse
 from ancestral.temporary import abandoned, target_of, temporaries, temporary, temporary_name
 
-_LARGEST = 2**20
-"""Bytes of a journal; ours have some hundred."""
+_BOUNDS = Bounds.of_size(2**20)
+"""Of a journal; ours have some hundred bytes."""
 
 
 def rename_together(names: Mapping[Path, Path]) -> None:
@@ -57,8 +59,8 @@ def finish_renames(folder: Path) -> None:
     """Finish the renames of processes that were killed; those of living ones are left to them."""
     for journal in temporaries(folder, "renames"):
         with abandoned(journal) as found, contextlib.suppress(OSError, ValueError):
-            if found and journal.stat().st_size <= _LARGEST:
-                _rename(folder, _listed(json.loads(journal.read_bytes())))
+            if found:
+                _rename(folder, _listed(parse(read_bounded(journal, _BOUNDS.size), _BOUNDS)))
                 sync_folder(folder)
                 journal.unlink()
 

@@ -135,3 +135,11 @@ def test_modes_follow_the_umask(tmp_path: Path) -> None:
         pass
     modes = {(tmp_path / name).stat().st_mode for name in ("ordinary", "bundle")}
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"files": {}, "files": {}}', "{}", "\xff"])
+def test_nothing_is_replaced_that_is_no_bundle(tmp_path: Path, text: str) -> None:
+    """A manifest of another kind, one that is nested too deep also, keeps the folder as it is."""
+    (tmp_path / MANIFEST).write_text(text, encoding="latin-1")
+    with pytest.raises(InvalidInput, match="is no bundle's, so nothing is replaced"):
+        check_target(tmp_path, overwrite=True)
