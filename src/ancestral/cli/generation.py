@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ancestral.cli.interrupted import finished
+from ancestral.cli.interrupts import finished
 from ancestral.cli.output import check_target, put_text, say
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal, quoted
