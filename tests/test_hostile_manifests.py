@@ -114,7 +114,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "surprises": (
         lambda m: m.update({f"surprise {i}": i for i in range(30_000)}),
-        "and 29,980 more",
+        "and 29,988 more",
     ),
     "surprise with an escape": (lambda m: m.update({"\x1b]0;title\x07": 1}), r"\x1b]0;title\x07"),
     "long surprise": (lambda m: m.update({"s" * 10**6: 1}), "..."),
@@ -222,7 +222,7 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
         lambda text: re.sub(r'"parameters": \d+', f'"parameters": {"9" * 5000}', text),
         "not the JSON of a manifest",
     ),
-    "large": (lambda text: text + " " * MANIFEST_BYTES, "expected at most 4,194,304 bytes"),
+    "large": (lambda text: text + " " * MANIFEST_BYTES, "expected a file of at most 4 MiB"),
     "latin": (lambda text: text.replace("tiny", "\u00ff"), "expected UTF-8"),
     "empty": (lambda text: "", "not the JSON of a manifest"),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+LONGEST_VALUE = 80
 LONGEST_LINE, LONGEST_REPORT = 300, 1500
 MOST_LINES = 12
 
@@ -11,10 +12,16 @@ def cut(text: str, longest: int = LONGEST_LINE) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
+def quoted(text: str) -> str:
+    """A text that a user wrote as an error shows it, cut where it is long."""
+    return repr(cut(text, LONGEST_VALUE))
+
+
 def report(what: str, problems: Iterable[str]) -> str:
     """What is wrong, and the problems, one a line: the first ones, and how many there are more.
 
-    In all it has at most 2,000 characters, where what is wrong is said in 300.
+    A problem that is long has its middle left out, and line breaks in it are shown as such.
+    In all the report has at most 2,000 characters, where what is wrong is said in 300.
 
     >>> print(report("config.json", (f"field {i}: unknown" for i in range(10_000))))
     config.json:
@@ -38,9 +45,20 @@ def report(what: str, problems: Iterable[str]) -> str:
         size += min(len(problem), LONGEST_LINE)
         # The first one is said in any case: a line is shorter than a report.
         if len(lines) < MOST_LINES and size <= LONGEST_REPORT:
-            lines.append(f"  - {cut(problem)}")
+            lines.append(f"  - {_line(problem)}")
         else:
             more += 1
     if more:
         lines.append(f"  - and {more:,} more")
     return f"{what}:\n" + "\n".join(lines)
+
+
+def _line(problem: str) -> str:
+    r"""A problem on one line, its middle left out where it is long.
+
+    >>> _line("two\nlines"), len(_line("x" * 1000)), _line("x" * 1000 + "end")[-4:]
+    ('two\\nlines', 299, 'xend')
+    """
+    line = "\\n".join(problem.splitlines())
+    half = (LONGEST_LINE - 3) // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]}...{line[-half:]}"

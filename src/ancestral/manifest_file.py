@@ -1,6 +1,6 @@
 """The file of a manifest, read and checked before anything else of a bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,13 @@ from pydantic import ValidationError
 
 from ancestral.arrays import shown
 from ancestral.errors import BundleError, InvalidInput
+from ancestral.excerpts import report
 from ancestral.input_file import read_bounded
 from ancestral.limits import (
     MANIFEST_BYTES,
     MANIFEST_DEPTH,
     MANIFEST_KEYS,
     MANIFEST_VALUES,
-    PROBLEM_CHARACTERS,
-    PROBLEMS,
 )
 from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.strict_json import Bounds, parse
@@ -41,10 +40,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
-        raise BundleError(report(path, _problems(error))) from error
+        raise unsound(path, _problems(error)) from error
     if seal(values) != manifest.sha256:
-        problem = f"{MANIFEST}: altered: its SHA-256 is not the one that it holds"
-        raise BundleError(report(path, [problem]))
+        raise unsound(path, [f"{MANIFEST}: altered: its SHA-256 is not the one that it holds"])
     return manifest
 
 
@@ -81,17 +79,7 @@ def _problems(error: ValidationError) -> list[str]:
     ]
 
 
-def report(path: Path, problems: Sequence[str]) -> str:
-    """The sentence of a bundle that is not sound, and its problems, a line each."""
-    lines = [f"  - {_cut(problem)}" for problem in problems[:PROBLEMS]]
-    if len(problems) > PROBLEMS:
-        lines.append(f"  and {len(problems) - PROBLEMS:,} more")
-    text = "\n".join(lines)
-    return f"{path}: not a sound bundle; export it again, or fetch it anew:\n{text}"
-
-
-def _cut(problem: str) -> str:
-    """A problem on one line, its middle left out where it is long."""
-    line = "\\n".join(problem.splitlines())
-    half = PROBLEM_CHARACTERS // 2
-    return line if len(line) <= 2 * half else f"{line[:half]}...{line[-half:]}"
+def unsound(path: Path, problems: Iterable[str]) -> BundleError:
+    """The error of a bundle that is not sound: its problems, a line each."""
+    what = f"{path}: not a sound bundle; export it again, or fetch it anew"
+    return BundleError(report(what, problems))

@@ -139,7 +139,7 @@ def test_a_full_disk_is_said_and_the_old_state_stays(tmp_path: Path) -> None:
         Full.left = room
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "os.fdopen", lambda handle, mode, closefd: Full(handle, mode, closefd=closefd)
+                "os.fdopen", lambda handle, mode, closefd=True: Full(handle, mode, closefd=closefd)
             )
             with pytest.raises(OSError, match="No space left"):
                 train(SHORT, data, tmp_path, resume=True)
