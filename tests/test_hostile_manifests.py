@@ -114,7 +114,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "surprises": (
         lambda m: m.update({f"surprise {i}": i for i in range(30_000)}),
-        "and 29,988 more",
+        "and 29,980 more",
     ),
     "surprise with an escape": (lambda m: m.update({"\x1b]0;title\x07": 1}), r"\x1b]0;title\x07"),
     "long surprise": (lambda m: m.update({"s" * 10**6: 1}), "..."),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 LONGEST_VALUE = 80
 LONGEST_LINE, LONGEST_REPORT = 300, 1500
-MOST_LINES = 12
+MOST_LINES = 20
 
 
 def cut(text: str, longest: int = LONGEST_LINE) -> str:
@@ -37,7 +37,15 @@ def report(what: str, problems: Iterable[str]) -> str:
       - field 9: unknown
       - field 10: unknown
       - field 11: unknown
-      - and 9,988 more
+      - field 12: unknown
+      - field 13: unknown
+      - field 14: unknown
+      - field 15: unknown
+      - field 16: unknown
+      - field 17: unknown
+      - field 18: unknown
+      - field 19: unknown
+      - and 9,980 more
     """
     lines: list[str] = []
     size = more = 0
