@@ -1,6 +1,10 @@
 """What an error says of texts and lists that may be of any length; of a value, `arrays.shown`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LONGEST_VALUE = 80
 LONGEST_LINE, LONGEST_REPORT = 300, 1500
@@ -59,6 +63,13 @@ def report(what: str, problems: Iterable[str]) -> str:
     if more:
         lines.append(f"  - and {more:,} more")
     return f"{what}:\n" + "\n".join(lines)
+
+
+def problems_of(error: "ValidationError") -> Iterator[str]:
+    """What pydantic found, each with its place in the document."""
+    # Without the input: a value may be as large as the file.
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        yield f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
 
 
 def _line(problem: str) -> str:

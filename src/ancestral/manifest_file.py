@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ancestral.arrays import shown
 from ancestral.errors import BundleError, InvalidInput
-from ancestral.excerpts import report
+from ancestral.excerpts import problems_of, report
 from ancestral.input_file import read_bounded
 from ancestral.limits import (
     MANIFEST_BYTES,
@@ -40,7 +40,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
-        raise unsound(path, _problems(error)) from error
+        raise unsound(path, (f"manifest, {each}" for each in problems_of(error))) from error
     if seal(values) != manifest.sha256:
         raise unsound(path, [f"{MANIFEST}: altered: its SHA-256 is not the one that it holds"])
     return manifest
@@ -68,15 +68,6 @@ def read_values(file: Path) -> Any:
         raise BundleError(
             f"{file}: not the JSON of a manifest: {error}: the bundle is truncated or altered"
         ) from error
-
-
-def _problems(error: ValidationError) -> list[str]:
-    # Without the input: a value may be as large as the file.
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        f"manifest, {'.'.join(map(str, problem['loc'])) or 'top level'}: {problem['msg']}"
-        for problem in found
-    ]
 
 
 def unsound(path: Path, problems: Iterable[str]) -> BundleError:
