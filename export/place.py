@@ -1,7 +1,6 @@
 """Where a bundle appears: whole or not at all, and in the place of nothing but another bundle."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from ancestral.bundle import MANIFEST, PRIOR
 from ancestral.errors import InvalidInput
 from ancestral.exchange import exchange
 from ancestral.files import tidy
+from ancestral.manifest_file import read_values
 from ancestral.renames import sync_folder
 from ancestral.temporary import (
     abandoned,
@@ -78,7 +78,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 def _files_of(bundle: Path) -> Iterator[str]:
     """The files that belong to a bundle and to its prior's, by their paths in it."""
-    values = json.loads((bundle / MANIFEST).read_bytes())
+    values = read_values(bundle / MANIFEST)
     yield from (MANIFEST, *values["files"], values["weights"], values["known_answers"])
     if (bundle / PRIOR / MANIFEST).is_file():
         yield from (f"{PRIOR}/{name}" for name in _files_of(bundle / PRIOR))

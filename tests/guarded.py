@@ -7,24 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MEMORY = 200 * 2**20
-"""Bytes of address space that a command may take beside what its process begins with."""
-SECONDS = 10
-"""Of processor time."""
+from tests.limited import CPU_SECONDS, ROOT
+
 _PROGRAM = """
-import json, os, resource, sys
+import json, os, sys
 import numpy, rich.console, rich.table
 import ancestral.bundle, ancestral.cli.info
 from ancestral.cli.main import run
+from tests.limited import limit
 
 def limited(words, file):
     output = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    pages = int(open("/proc/self/statm").read().split()[0])
-    limit = pages * os.sysconf("SC_PAGE_SIZE") + {memory}
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CPU, ({seconds}, {seconds}))
+    limit()
     os._exit(run(words))
 
 for line in sys.stdin:
@@ -57,14 +53,14 @@ def run_guarded(commands: Sequence[Sequence[str | Path]], folder: Path) -> list[
         json.dumps([[str(word) for word in words], str(file)])
         for words, file in zip(commands, files, strict=True)
     ]
-    program = _PROGRAM.replace("{memory}", str(MEMORY)).replace("{seconds}", str(SECONDS))
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", _PROGRAM],
         input="\n".join(lines),
         capture_output=True,
         text=True,
         check=True,
-        timeout=60 + 2 * SECONDS * len(commands),
+        cwd=ROOT,
+        timeout=60 + 2 * CPU_SECONDS * len(commands),
     )
     codes = [json.loads(line) for line in done.stdout.splitlines()]
     return [

@@ -1,24 +1,39 @@
 """Bounds on memory and time, for files that are made to harm a reader."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+"""Where `tests` can be imported from."""
+MEMORY = 200 * 2**20
+"""Bytes of address space that a child may take beside what it has when the limits are set."""
+CPU_SECONDS = 10
+"""Of processor time that it may take."""
 SECONDS = 120
 """After these a child, or a call, counts as hanging."""
-_BEGIN = """
-import resource, sys
-pages = int(open("/proc/self/statm").read().split()[0])
-limit = pages * resource.getpagesize() + {extra}
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-resource.setrlimit(resource.RLIMIT_CPU, ({cpu}, {cpu}))
-"""
 
 
-def run_limited(imports: str, code: str, *arguments: object, extra: int = 200 * 2**20) -> str:
+def limit(memory: int = MEMORY, seconds: int | None = CPU_SECONDS) -> None:
+    """Bound this process from now on.
+
+    Args:
+        memory: bytes of address space above what it has now.
+        seconds: of processor time in all; no bound where None.
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size = pages * resource.getpagesize() + memory
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    if seconds is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def run_limited(imports: str, code: str, *arguments: object, extra: int = MEMORY) -> str:
     """What a program prints; it must end without an error.
 
     Args:
@@ -27,7 +42,7 @@ def run_limited(imports: str, code: str, *arguments: object, extra: int = 200 * 
         arguments: of the program.
         extra: bytes of address space that the code may have more than there are after the imports.
     """
-    program = f"{imports}\n{_BEGIN.format(extra=extra, cpu=10)}\n{code}"
+    program = f"import sys\nfrom tests.limited import limit\n{imports}\nlimit({extra})\n{code}"
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
@@ -35,6 +50,7 @@ def run_limited(imports: str, code: str, *arguments: object, extra: int = 200 * 
         text=True,
         timeout=SECONDS,
         check=False,
+        cwd=ROOT,
         env=environment,
     )
     assert done.returncode == 0, (done.returncode, done.stderr)

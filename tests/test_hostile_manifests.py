@@ -222,7 +222,7 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
         lambda text: re.sub(r'"parameters": \d+', f'"parameters": {"9" * 5000}', text),
         "not the JSON of a manifest",
     ),
-    "large": (lambda text: text + " " * MANIFEST_BYTES, "expected at most 4,194,304 bytes"),
+    "large": (lambda text: text + " " * MANIFEST_BYTES, "expected a file of at most 4 MiB"),
     "latin": (lambda text: text.replace("tiny", "\u00ff"), "expected UTF-8"),
     "empty": (lambda text: "", "not the JSON of a manifest"),
 }

@@ -101,7 +101,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "record altered": (lambda folder: flip(folder / RECORD), "no record of a plan|altered"),
     "record missing": (lambda folder: (folder / RECORD).unlink(), "no record of a plan of ours"),
     "record of a list": (lambda folder: (folder / RECORD).write_text("[]"), "not of this version"),
-    "record huge": (lambda folder: (folder / RECORD).write_bytes(b" " * 2**21), "larger file"),
+    "record huge": (
+        lambda folder: (folder / RECORD).write_bytes(b" " * 2**21),
+        "at most 1 MiB, got 2 MiB",
+    ),
     "foreign": (foreign, "of another plan"),
     "resealed": (resealed, "of another plan"),
     "open to others": (lambda folder: folder.chmod(0o755), "yours alone"),

@@ -198,6 +198,14 @@ def test_a_journal_finishes_the_renames(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"renames": 1}', "{}", "\xff", "[" * 2**21])
+def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = journal(tmp_path, {})
+    path.write_text(text, encoding="latin-1")
+    finish_renames(tmp_path)
+    assert path.exists()
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "other", ".", "", None, 3])
 def test_a_journal_renames_temporaries_to_their_own_names_only(
     tmp_path: Path, name: object

@@ -19,7 +19,7 @@ from torch import Tensor
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import cut, report
+from ancestral.excerpts import cut, problems_of, report
 from ancestral.files import write_together
 from ancestral.renames import finish_renames
 from ancestral.train.data.dataset import Split
@@ -231,13 +231,8 @@ def _read_config(folder: Path) -> CheckpointConfig:
     try:
         return CheckpointConfig.model_validate(body)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
-            for each in error.errors(include_url=False, include_input=False)
-        )
-        raise CheckpointError(
-            report(f"{path}: not the config of a checkpoint", problems)
-        ) from error
+        what = f"{path}: not the config of a checkpoint"
+        raise CheckpointError(report(what, problems_of(error))) from error
 
 
 def _read_split(data: bytes) -> Split:

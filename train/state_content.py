@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import LONGEST_VALUE, cut
 from ancestral.train.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -187,4 +188,4 @@ def _check_batches(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def _refuse(name: str, expected: str, got: object) -> NoReturn:
-    raise InvalidInput(f"{name}: expected {expected}, got {str(got)[:80]}")
+    raise InvalidInput(f"{name}: expected {expected}, got {cut(str(got), LONGEST_VALUE)}")

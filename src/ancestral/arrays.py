@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import LONGEST_VALUE, cut
 
 Integers = NDArray[np.int64]
 
@@ -16,8 +17,6 @@ LARGEST = 2**37
 """Bytes of one array at most: more is a mistake, and would be found out only when memory ends."""
 _DEEPEST = 64
 """Axes of an array at most, in numpy."""
-_SHOWN = 80
-"""Characters of a value that an error shows."""
 _UNREADABLE = (
     AttributeError,
     BufferError,
@@ -36,11 +35,11 @@ def shown(value: object) -> str:
     >>> shown("seven"), shown(10**5000)
     ("'seven'", 'an integer of 16610 bits')
     """
-    if isinstance(value, int) and value.bit_length() > _SHOWN:
+    if isinstance(value, int) and value.bit_length() > LONGEST_VALUE:
         return f"an integer of {value.bit_length()} bits"
     with readable("value"):
         text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return cut(text, LONGEST_VALUE)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ancestral.files import sha256
 from ancestral.hashes import Fingerprint, HashMemory, fingerprint
 from ancestral.manifest import Manifest
 from ancestral.manifest_file import MANIFEST as MANIFEST
-from ancestral.manifest_file import read_manifest, report
+from ancestral.manifest_file import read_manifest, unsound
 from ancestral.soundness import PRIOR as PRIOR
 from ancestral.soundness import content_problems, path_problems, prior_problems
 from ancestral.tokenizer import TOKENIZER_FILES, Tokenizer, TokenizerKind
@@ -85,7 +85,7 @@ class Bundle:
         if not problems:
             problems = content_problems(path, manifest) + _tokenizer_problems(path, manifest)
         if problems:
-            raise BundleError(report(path, problems))
+            raise unsound(path, problems)
         return cls(path, manifest, seen)
 
     def file(self, name: str) -> Path:
@@ -218,7 +218,7 @@ class Bundle:
                 ) from error
         problems = value_problems(answers, self.manifest)
         if problems:
-            raise BundleError(report(self.path, [f"known answers: {each}" for each in problems]))
+            raise unsound(self.path, (f"known answers: {each}" for each in problems))
         return answers
 
     def unlisted(self) -> list[str]:

@@ -2,8 +2,6 @@
 
 _DIGITS = 20
 """Digits of 2^64 - 1."""
-_SHOWN = 80
-"""Characters of a text that an error shows."""
 
 
 def decimal(text: str) -> int | None:
@@ -17,8 +15,3 @@ def decimal(text: str) -> int | None:
     """
     digits = text.strip()
     return int(digits) if digits.isdecimal() and len(digits) <= _DIGITS else None
-
-
-def quoted(text: str) -> str:
-    """A text as an error shows it, cut where it is long."""
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -1,9 +1,14 @@
 """What an error says of texts and lists that may be of any length; of a value, `arrays.shown`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+LONGEST_VALUE = 80
 LONGEST_LINE, LONGEST_REPORT = 300, 1500
-MOST_LINES = 12
+MOST_LINES = 20
 
 
 def cut(text: str, longest: int = LONGEST_LINE) -> str:
@@ -11,10 +16,16 @@ def cut(text: str, longest: int = LONGEST_LINE) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
+def quoted(text: str) -> str:
+    """A text that a user wrote as an error shows it, cut where it is long."""
+    return repr(cut(text, LONGEST_VALUE))
+
+
 def report(what: str, problems: Iterable[str]) -> str:
     """What is wrong, and the problems, one a line: the first ones, and how many there are more.
 
-    In all it has at most 2,000 characters, where what is wrong is said in 300.
+    A problem that is long has its middle left out, and line breaks in it are shown as such.
+    In all the report has at most 2,000 characters, where what is wrong is said in 300.
 
     >>> print(report("config.json", (f"field {i}: unknown" for i in range(10_000))))
     config.json:
@@ -30,7 +41,15 @@ def report(what: str, problems: Iterable[str]) -> str:
       - field 9: unknown
       - field 10: unknown
       - field 11: unknown
-      - and 9,988 more
+      - field 12: unknown
+      - field 13: unknown
+      - field 14: unknown
+      - field 15: unknown
+      - field 16: unknown
+      - field 17: unknown
+      - field 18: unknown
+      - field 19: unknown
+      - and 9,980 more
     """
     lines: list[str] = []
     size = more = 0
@@ -38,9 +57,27 @@ def report(what: str, problems: Iterable[str]) -> str:
         size += min(len(problem), LONGEST_LINE)
         # The first one is said in any case: a line is shorter than a report.
         if len(lines) < MOST_LINES and size <= LONGEST_REPORT:
-            lines.append(f"  - {cut(problem)}")
+            lines.append(f"  - {_line(problem)}")
         else:
             more += 1
     if more:
         lines.append(f"  - and {more:,} more")
     return f"{what}:\n" + "\n".join(lines)
+
+
+def problems_of(error: "ValidationError") -> Iterator[str]:
+    """What pydantic found, each with its place in the document."""
+    # Without the input: a value may be as large as the file.
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        yield f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
+
+
+def _line(problem: str) -> str:
+    r"""A problem on one line, its middle left out where it is long.
+
+    >>> _line("two\nlines"), len(_line("x" * 1000)), _line("x" * 1000 + "end")[-4:]
+    ('two\\nlines', 299, 'xend')
+    """
+    line = "\\n".join(problem.splitlines())
+    half = (LONGEST_LINE - 3) // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]}...{line[-half:]}"

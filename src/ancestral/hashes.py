@@ -12,11 +12,12 @@ from platformdirs import user_cache_path
 from ancestral.errors import InvalidInput
 from ancestral.files import sha256, write_atomically
 from ancestral.input_file import read_bounded
+from ancestral.strict_json import Bounds, parse
 
 _LIMIT = 4096
 """Files remembered at most; the oldest are forgotten first."""
-_LARGEST_CACHE = 2**25
-"""Bytes of the cache at most: more than that many files with the longest paths take."""
+_BOUNDS = Bounds.of_size(2**25)
+"""Of the cache: more bytes than that many files with the longest paths take."""
 
 
 def cache_folder() -> Path:
@@ -71,8 +72,8 @@ class HashMemory:
         except RuntimeError:  # a user without a home
             file = Path(os.devnull)
         try:
-            values = json.loads(read_bounded(file, _LARGEST_CACHE))
-        except (OSError, ValueError, RecursionError):
+            values = parse(read_bounded(file, _BOUNDS.size), _BOUNDS)
+        except (OSError, ValueError):
             values = {}
         sound = isinstance(values, dict) and all(isinstance(v, str) for v in values.values())
         return cls(file, values if sound else {})

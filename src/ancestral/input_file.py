@@ -65,9 +65,9 @@ def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
         if len(content) > size:
             content += file.read(limit + 1 - len(content))
     if size > limit or len(content) > limit:
-        raise InvalidInput(
-            f"{path}: expected a file of at most {size_text(limit)}, got {size_text(size)}"
-        )
+        most, got = size_text(limit), size_text(size)
+        got = f"{max(size, len(content)):,} bytes" if got == most or size <= limit else got
+        raise InvalidInput(f"{path}: expected a file of at most {most}, got {got}")
     return content
 
 

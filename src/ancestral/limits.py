@@ -47,7 +47,3 @@ GRAPHS_BYTES = 2**27
 GRAPH_DEPTH = 8
 HEADER_BYTES = 2**22
 TOKENIZER_BYTES = 2**28
-PROBLEMS = 20
-"""Problems that an error names; more are counted."""
-PROBLEM_CHARACTERS = 400
-"""Characters of one of them; the middle of a longer one is left out."""

@@ -23,14 +23,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ancestral.errors import PlanError
 from ancestral.files import sha256, write_atomically
-from ancestral.hashes import cache_folder
+from ancestral.input_file import read_bounded
 from ancestral.manifest import seal
+from ancestral.plan_folder import check_owner, default_folder, make_folder
 from ancestral.plan_key import PlanKey, Sha256
 from ancestral.renames import sync_folder
+from ancestral.strict_json import Bounds, parse
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
 _LOCKS = "locks"
-_LARGEST_RECORD = 2**20
+_BOUNDS = Bounds.of_size(2**20)
+"""Of a record."""
 LIMIT = 32 * 2**30
 """Bytes that all plans together may take; those that were used longest ago go first."""
 
@@ -72,11 +75,11 @@ class PlanStore:
         Raises:
             PlanError: the folder is another user's, a link, open to others, or cannot be made.
         """
-        self.folder = (_default_folder() if folder is None else folder).absolute()
+        self.folder = (default_folder() if folder is None else folder).absolute()
         self.limit = limit
-        _make_folder(self.folder)
-        _check_owner(self.folder)
-        _make_folder(self.folder / _LOCKS)
+        make_folder(self.folder)
+        check_owner(self.folder)
+        make_folder(self.folder / _LOCKS)
 
     def find(self, key: PlanKey) -> PlanRecord | None:
         """The record of the plan of exactly this key, checked to the last byte; None without one.
@@ -97,8 +100,8 @@ class PlanStore:
             PlanError: they are not, or it is gone.
         """
         folder = self.folder / record.key.digest
-        _check_owner(self.folder)
-        _check_owner(folder)
+        check_owner(self.folder)
+        check_owner(folder)
         try:
             plan = (folder / PLAN).read_bytes()
         except OSError as error:
@@ -234,14 +237,12 @@ class PlanStore:
         """
         file = folder / RECORD
         again = f"remove it with `ancestral plans --remove {folder.name[:12]}`"
-        _check_owner(self.folder)
-        _check_owner(folder)
+        check_owner(self.folder)
+        check_owner(folder)
         try:
-            if file.stat().st_size > _LARGEST_RECORD:
-                raise PlanError(f"{file}: expected a record of a plan, got a larger file: {again}")
-            values = json.loads(file.read_bytes())
+            values = parse(read_bounded(file, _BOUNDS.size), _BOUNDS)
             record = PlanRecord.model_validate(values)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             reason = "not of this version" if isinstance(error, ValidationError) else str(error)
             raise PlanError(f"{file}: no record of a plan of ours ({reason}): {again}") from error
         if seal(values) != record.sha256 or record.key.digest != folder.name:
@@ -292,36 +293,6 @@ class PlanStore:
                 self.remove(record.key.digest)
 
 
-def _default_folder() -> Path:
-    """The folder of plans in the user's cache.
-
-    Raises:
-        PlanError: the user has no home folder.
-    """
-    try:
-        return cache_folder() / "plans"
-    except RuntimeError as error:
-        raise PlanError(
-            f"plans: expected a cache folder of yours to keep them in, found none ({error}): set "
-            f"XDG_CACHE_HOME to an absolute path"
-        ) from error
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder that is the user's alone, where there is none.
-
-    Raises:
-        PlanError: it cannot be made.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlanError(
-            f"{folder}: expected a folder of plans, or a place to make one in ({error}): set "
-            f"XDG_CACHE_HOME to a folder that you can write to"
-        ) from error
-
-
 def _give_up() -> None:
     """Do not wait for a lock.
 
@@ -329,23 +300,3 @@ def _give_up() -> None:
         BlockingIOError: always.
     """
     raise BlockingIOError
-
-
-def _check_owner(folder: Path) -> None:
-    """Refuse a folder that somebody else could have written to.
-
-    Raises:
-        PlanError: it is missing, a link, another user's, or open to others.
-    """
-    try:
-        status = folder.lstat()
-    except OSError as error:
-        raise PlanError(f"{folder}: expected a folder of plans, got none ({error})") from None
-    if folder.is_symlink() or not folder.is_dir():
-        raise PlanError(f"{folder}: expected a folder of plans, got a link or a file")
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise PlanError(
-            f"{folder}: plans are code that runs: expected a folder that is yours alone, got mode "
-            f"{status.st_mode & 0o777:o} of user {status.st_uid}: if its plans are yours, "
-            f"chmod 700 {folder}"
-        )

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ancestral.input_file import read_bounded
+from ancestral.strict_json import Bounds, parse
 from ancestral.temporary import abandoned, target_of, temporaries, temporary, temporary_name
 
-_LARGEST = 2**20
-"""Bytes of a journal; ours have some hundred."""
+_BOUNDS = Bounds.of_size(2**20)
+"""Of a journal; ours have some hundred bytes."""
 
 
 def rename_together(names: Mapping[Path, Path]) -> None:
@@ -59,9 +60,10 @@ def finish_renames(folder: Path) -> None:
     for journal in temporaries(folder, "renames"):
         with abandoned(journal) as found, contextlib.suppress(OSError, ValueError):
             if found:
-                _rename(folder, _listed(journal))
+                done = _rename(folder, _listed(journal))
                 sync_folder(folder)
-                journal.unlink()
+                if done:
+                    journal.unlink()
 
 
 def is_listed(work: Path) -> bool:
@@ -93,10 +95,7 @@ def _listed(journal: Path) -> dict[str, str]:
         OSError: the file cannot be read.
         ValueError: it is not a journal.
     """
-    try:
-        document = json.loads(read_bounded(journal, _LARGEST))
-    except RecursionError as error:
-        raise ValueError("no journal") from error
+    document = parse(read_bounded(journal, _BOUNDS.size), _BOUNDS)
     names = document.get("renames") if isinstance(document, dict) else None
     if not isinstance(names, dict):
         raise ValueError("no journal")
@@ -106,9 +105,15 @@ def _listed(journal: Path) -> dict[str, str]:
     return names
 
 
-def _rename(folder: Path, names: Mapping[str, str]) -> None:
-    """Rename the files that are still to be renamed."""
+def _rename(folder: Path, names: Mapping[str, str]) -> bool:
+    """Rename the files that are still to be renamed; whether none of them is left."""
+    done = True
     for work, name in names.items():
-        with contextlib.suppress(OSError):
+        try:
             if stat.S_ISREG((folder / work).lstat().st_mode):
                 os.replace(folder / work, folder / name)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            done = False
+    return done

@@ -5,7 +5,6 @@ from pathlib import Path, PurePosixPath
 
 from ancestral.answers import CHECKED, shape_problems, value_problems
 from ancestral.arrays import shown
-from ancestral.errors import BundleError
 from ancestral.graph_contract import graph_problems, signature_problems
 from ancestral.limits import (
     FILE_NAME_PART,
@@ -110,7 +109,7 @@ def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
     for name in dict.fromkeys((manifest.weights, manifest.known_answers)):
         try:
             headers[name] = read_header(path / name)
-        except BundleError as error:
+        except ValueError as error:
             problems.append(f"{name}: {error}")
     header = headers.get(manifest.known_answers)
     if header is not None:

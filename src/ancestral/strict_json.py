@@ -26,20 +26,28 @@ class Bounds:
         values: at most, all of them together.
         keys: of all its objects together.
         depth: objects and lists inside each other.
+        portable: whether NaN, infinity and halves of characters are refused. Python's json writes
+            them, halves of characters for bytes of a file name that are not UTF-8.
     """
 
     size: int
     values: int
     keys: int
     depth: int
+    portable: bool = True
+
+    @classmethod
+    def of_size(cls, size: int, depth: int = 32) -> "Bounds":
+        """Bounds of what Python's json wrote: its size and depth only."""
+        return cls(size, values=size, keys=size, depth=depth, portable=False)
 
 
 def parse(content: bytes, bounds: Bounds) -> Any:
     """The plain values of a JSON document in UTF-8.
 
     Raises:
-        ValueError: it is not JSON, breaks a bound, has a key twice, a number that is not finite or
-            is too long, or half of a character.
+        ValueError: it is not JSON, breaks a bound, has a key twice, or a number that is too long;
+            where it is to be portable, a number that is not finite, or half of a character.
     """
     if len(content) > bounds.size:
         raise ValueError(f"expected at most {bounds.size:,} bytes, got {len(content):,}")
@@ -48,15 +56,16 @@ def parse(content: bytes, bounds: Bounds) -> Any:
         raise ValueError(f"expected at most {bounds.values:,} values")
     if content.count(b":") > bounds.keys:
         raise ValueError(f"expected at most {bounds.keys:,} keys")
+    constant = _refuse if bounds.portable else None
     try:
         text = content.decode("utf-8")
-        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse)
+        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=constant)
     except RecursionError as error:
         raise _too_deep(bounds) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"expected UTF-8, got other bytes at {error.start}") from error
     _check_depth(found, bounds)
-    if _HALF.search(text):
+    if bounds.portable and _HALF.search(text):
         _check_characters(found)
     return found
 
@@ -75,7 +84,10 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _check_depth(found: Any, bounds: Bounds) -> None:
-    """Refuse a document that is too deep; on the way, numbers beyond float64 (1e999)."""
+    """Refuse a document that is too deep.
+
+    On the way, where it is to be portable, numbers beyond float64 (1e999) are refused.
+    """
     level = [found]
     for _ in range(bounds.depth + 1):
         inner: list[Any] = []
@@ -84,7 +96,7 @@ def _check_depth(found: Any, bounds: Bounds) -> None:
                 inner += value.values()
             elif isinstance(value, list):
                 inner += value
-            elif isinstance(value, float) and value - value != 0:
+            elif bounds.portable and isinstance(value, float) and value - value != 0:
                 raise ValueError("expected finite numbers, got one beyond float64")
         if not inner:
             return

@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import shown
-from ancestral.errors import BundleError
+from ancestral.input_file import open_regular
 from ancestral.limits import HEADER_BYTES, SIZE
 from ancestral.strict_json import Bounds, parse
 
 _BITS: Mapping[str, int] = {
-    **dict.fromkeys(("F64", "I64", "U64"), 64),
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
     **dict.fromkeys(("I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
 }
-_BOUNDS = Bounds(HEADER_BYTES, values=2**20, keys=2**19, depth=4)
+"""Bits of a number of each type that the format has."""
 _NUMPY: Mapping[str, str] = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4"}
 _SMALL = 2**17
 """Numbers of an array that is read to be checked."""
@@ -36,21 +39,27 @@ class Stored(NamedTuple):
     start: int
 
 
-def read_header(file: Path) -> dict[str, Stored]:
+def read_header(file: Path, longest: int = HEADER_BYTES) -> dict[str, Stored]:
     """The tensors of a safetensors file by name; only the header is read.
 
+    Args:
+        file: of the tensors.
+        longest: bytes that its header may have.
+
     Raises:
-        BundleError: it is no safetensors file, or a tensor is not inside it.
+        InvalidInput: it is not a regular file; the message names it.
+        ValueError: it is no safetensors file, or a tensor is not inside it.
         OSError: it cannot be read.
     """
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         size = os.fstat(opened.fileno()).st_size
         length = int.from_bytes(opened.read(8), "little")
-        if not 2 <= length <= min(HEADER_BYTES, size - 8):
-            raise BundleError(f"no safetensors file: its header claims {length:,} bytes")
+        if not 2 <= length <= min(longest, size - 8):
+            raise ValueError(f"no safetensors file: its header claims {length:,} bytes")
         content = opened.read(length)
+    bounds = Bounds(longest, values=longest // 4, keys=longest // 8, depth=4)
     try:
-        header = parse(content, _BOUNDS)
+        header = parse(content, bounds)
         if not isinstance(header, dict):
             raise ValueError("expected an object")
         return {
@@ -59,7 +68,7 @@ def read_header(file: Path) -> dict[str, Stored]:
             if name != _METADATA
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"no safetensors file that can be read: {error}") from error
+        raise ValueError(f"no safetensors file that can be read: {error}") from error
 
 
 def read_small(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import cut
 from ancestral.limits import TOKENIZER_BYTES
 
 _IDS = 2**32
@@ -132,7 +133,7 @@ def written(document: Document) -> bytes:
 
 def said(error: object) -> str:
     """What an error says, on one line, cut where it is long."""
-    return " ".join(str(error).split())[:_SAID]
+    return cut(" ".join(str(error).split()), _SAID)
 
 
 def _refused(reason: object) -> InvalidInput:

@@ -90,7 +90,7 @@ sys.meta_path.insert(0, Finder())
 
 HANDLED = """
 import signal, time
-from ancestral.cli.interrupts import Interrupts
+from ancestral.cli.interrupts import Interrupts, noted_interrupt
 from ancestral.cli.main import guarded
 
 class Dropped:
@@ -107,6 +107,13 @@ def in_a_library():
     except KeyboardInterrupt:
         raise ImportError("initialization failed") from None
 
+def noted():
+    with noted_interrupt("stopping after this step") as interrupted:
+        print(interrupted())
+        signal.raise_signal(signal.SIGINT)
+        print(interrupted(), flush=True)
+        in_a_library()
+
 interrupts = Interrupts()
 interrupts.install()
 raise SystemExit(guarded(WHERE, interrupts))
@@ -117,3 +124,10 @@ raise SystemExit(guarded(WHERE, interrupts))
 def test_interrupt_that_is_swallowed(where: str) -> None:
     result = python(HANDLED.replace("WHERE", where))
     assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
+
+
+def test_interrupt_that_is_noted() -> None:
+    """The first Ctrl-C lets a step end, in a command of a terminal too; the second does not."""
+    result = python(HANDLED.replace("WHERE", "noted"))
+    assert (result.returncode, result.stdout) == (130, b"False\nTrue\n")
+    assert result.stderr == b"stopping after this step; press Ctrl-C again to stop at once\n"

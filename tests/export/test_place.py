@@ -171,3 +171,11 @@ def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite
     with pytest.raises(InvalidInput, match="pass --overwrite"), placed(out, overwrite=False):
         pass
     assert (out / MANIFEST).read_text() == "kept"
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"files": {}, "files": {}}', "{}", "\xff"])
+def test_nothing_is_replaced_that_is_no_bundle(tmp_path: Path, text: str) -> None:
+    """A manifest of another kind, one that is nested too deep also, keeps the folder as it is."""
+    (tmp_path / MANIFEST).write_text(text, encoding="latin-1")
+    with pytest.raises(InvalidInput, match="is no bundle's, so nothing is replaced"):
+        check_target(tmp_path, overwrite=True)

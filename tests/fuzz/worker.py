@@ -11,7 +11,6 @@ import io
 import json
 import os
 import random
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from ancestral.cli.main import INTERNAL_ERROR
 from tests.fuzz.cases import KINDS, Action
 from tests.fuzz.control import NOTHING
+from tests.limited import limit
 
 _MEMORY = 3 * 2**30
 """Bytes of address space above what the process has when it begins."""
@@ -32,7 +32,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _warm_up(sources)
-    _bound_memory()
+    limit(_MEMORY, seconds=None)
     for line in sys.stdin:
         kind, number = line.split()
         with tempfile.TemporaryDirectory(prefix="case-") as folder:
@@ -83,12 +83,6 @@ def _warm_up(sources: Path) -> None:
             work = Path(folder) / kind
             work.mkdir()
             answer(kind, 0, sources, work)
-
-
-def _bound_memory() -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + _MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":

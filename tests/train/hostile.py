@@ -28,6 +28,7 @@ from ancestral.train.models.families import Model
 from ancestral.train.models.recurrent import Recurrent, RecurrentConfig
 from ancestral.train.models.table import Table, TableConfig
 from tests.latent_toys import make_latent
+from tests.limited import limit
 from tests.tamper import change_manifest
 from tests.toys import make
 from tests.train.hostile_folders import attempt_all
@@ -170,9 +171,8 @@ def _bundles(bundle: Path, folder: Path) -> None:
 def main() -> None:
     """All cases, under limits of memory and time above what the imports took."""
     folder, bundle = map(Path, sys.argv[1:])
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = size + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # Of the time, each attempt has its own bound.
+    limit(MEMORY, seconds=None)
     attempt_all(folder, _attempt)
     _checkpoints(folder)
     _bundles(bundle, folder)

@@ -231,9 +231,10 @@ def test_a_file_cut_short(folder: Path, kept: int) -> None:
         (b"\xff\xfe\x00", "expected JSON"),
         (b"[" * 100_000, "expected JSON"),
         (b"[]", "expected a JSON object, got list"),
-        (b'{"_class_name": "' + b"a" * 2**20 + b'"}', "expected at most 1048576 bytes"),
+        (b'{"_class_name": "A", "_class_name": "B"}', "got '_class_name' twice"),
+        (b'{"_class_name": "' + b"a" * 2**20 + b'"}', "at most 1 MiB, got 1,048,595 bytes"),
     ],
-    ids=["empty", "cut", "binary", "deep", "list", "long"],
+    ids=["empty", "cut", "binary", "deep", "list", "double", "long"],
 )
 def test_a_config_that_is_none(folder: Path, text: bytes, words: str) -> None:
     (folder / "config.json").write_bytes(text)

@@ -5,8 +5,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ancestral.errors import CheckpointError
+from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut
+from ancestral.tensors_file import read_header
 from ancestral.train.hugging_face.differences import Header
 
 _LONGEST_HEADER = 2**24
@@ -23,15 +24,16 @@ class SafetensorsFile:
             CheckpointError: the file is missing, cut short or altered.
         """
         self.path = path
-        self.headers: dict[str, Header] = {}
         try:
-            _check_header(path)
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - no mapping
-                    part = file.get_slice(name)
-                    self.headers[name] = Header(tuple(part.get_shape()), str(part.get_dtype()))
-        except (SafetensorError, OSError, MemoryError) as error:
+            found = read_header(path, _LONGEST_HEADER)
+            # The library knows more: that there is nothing between the tensors, say.
+            with safe_open(path, framework="pt"):
+                pass
+        except InvalidInput as error:
+            raise CheckpointError(str(error)) from error
+        except (SafetensorError, ValueError, OSError, MemoryError) as error:
             raise _unreadable(path, error) from error
+        self.headers = {name: Header(each.shape, each.dtype) for name, each in found.items()}
 
     def read(self, name: str) -> Tensor:
         """A tensor as it is stored, mapped from the file: valid while the file does not change.
@@ -48,25 +50,6 @@ class SafetensorsFile:
 
     def forget(self, name: str) -> None:
         """A tensor is needed no more; nothing is held of it."""
-
-
-def _check_header(path: Path) -> None:
-    """Refuse what is not a file, and a header that is longer than any of a model.
-
-    Raises:
-        CheckpointError: it is one.
-        OSError: the file cannot be read.
-    """
-    if path.exists() and not path.is_file():
-        raise CheckpointError(f"{path}: expected a file of safetensors, got a folder or a pipe")
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    # A header beyond the end of the file is refused by safetensors itself.
-    if _LONGEST_HEADER < length <= path.stat().st_size:
-        raise CheckpointError(
-            f"{path}: expected a header of at most {_LONGEST_HEADER} bytes, got one of {length}: "
-            f"fetch it anew"
-        )
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

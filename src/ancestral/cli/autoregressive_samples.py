@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ancestral.cli.generation import Draw
-from ancestral.cli.interrupted import finished
+from ancestral.cli.interrupts import finished
 from ancestral.cli.labels import in_turn
 from ancestral.cli.observed_file import Observed
 from ancestral.cli.output import say

@@ -10,8 +10,9 @@ import typer
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
 from ancestral.cli.output import check_target, json_text, put, say, show, table
-from ancestral.decimals import decimal, quoted
+from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 
 if TYPE_CHECKING:
     from rich.table import Table

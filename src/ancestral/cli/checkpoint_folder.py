@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ancestral.cli.output import say
-from ancestral.decimals import decimal, quoted
+from ancestral.decimals import decimal
 from ancestral.errors import CheckpointError, InvalidInput
+from ancestral.excerpts import quoted
 
 if TYPE_CHECKING:
     from ancestral.train.hugging_face import Loaded

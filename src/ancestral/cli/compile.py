@@ -8,8 +8,9 @@ import typer
 
 from ancestral.cli.options import BundlePath, Json
 from ancestral.cli.output import json_text, put, say, show, table
-from ancestral.decimals import decimal, quoted
+from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -64,7 +64,7 @@ def sample_completions(
         typer.Exit: 130 where Ctrl-C ended it; the events that were finished are written.
     """
     from ancestral.cli.completion_file import Completed, write_completions
-    from ancestral.cli.interrupted import finished
+    from ancestral.cli.interrupts import finished
     from ancestral.cli.labels import check_labelled
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import arguments, inputs

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ancestral.cli.interrupted import finished
+from ancestral.cli.interrupts import finished
 from ancestral.cli.output import check_target, put_text, say
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
-from ancestral.decimals import decimal, quoted
+from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

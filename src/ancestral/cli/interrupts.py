@@ -1,9 +1,16 @@
-"""Ctrl-C, also where a library swallows it."""
+"""Ctrl-C: also where a library swallows it, and what was finished before it."""
 
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+from ancestral.cli.output import say
+
+T = TypeVar("T")
 
 _AGAIN = 0.02
 """Seconds after which an interrupt that was swallowed is raised once more."""
@@ -43,3 +50,52 @@ class Interrupts:
         again = threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT))
         again.daemon = True
         again.start()
+
+
+def finished(batches: Iterator[T]) -> tuple[list[T], bool]:
+    """The batches that were finished, and whether Ctrl-C came before the last."""
+    parts: list[T] = []
+    try:
+        for part in batches:
+            parts.append(part)
+    except KeyboardInterrupt:
+        return parts, True
+    return parts, False
+
+
+def _interrupts(handler: Callable[[int, FrameType | None], object]) -> bool:
+    """Whether a handler of Ctrl-C only raises KeyboardInterrupt."""
+    ours = isinstance(getattr(handler, "__self__", None), Interrupts)
+    return ours or handler is signal.default_int_handler
+
+
+@contextmanager
+def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
+    """Let work end where it suits it: the first Ctrl-C is noted only, a second one interrupts.
+
+    Args:
+        words: said at the first one.
+
+    Yields:
+        whether there was one. Where neither Python nor `Interrupts` handles Ctrl-C (outside the
+        main thread, in the background of a shell) nothing changes.
+    """
+    noted = threading.Event()
+
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(before) or not _interrupts(before):
+        yield noted.is_set
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted.is_set():
+            before(number, frame)
+        noted.set()
+        say(f"{words}; press Ctrl-C again to stop at once")
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -6,8 +6,9 @@ import typer
 
 from ancestral.cli.options import Backend, BundlePath, Device, MeansFile, Threads
 from ancestral.cli.output import say
-from ancestral.decimals import decimal, quoted
+from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 
 
 def latent_grid(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ancestral.cli.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.evaluation import evaluation_table
 from ancestral.cli.held_out import affordable_draws, affordable_events
-from ancestral.cli.interrupted import noted_interrupt
+from ancestral.cli.interrupts import noted_interrupt
 from ancestral.cli.output import say
 from ancestral.cli.progress import progress_bar, stages
 from ancestral.train.checkpoint import CONFIG

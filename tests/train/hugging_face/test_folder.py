@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +168,34 @@ def test_a_part_cut_short(gpt2: tuple[Path, Weights], kept: int) -> None:
     message = refusal(folder)
     assert str(part) in message
     assert "cut short or altered: fetch it anew" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "words"),
+    [
+        ('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "a": 1}', 4, "'a' twice"),
+        (
+            '{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+            8,
+            "cut short or altered",
+        ),
+        (" " * 2**24 + "{}", 0, "its header claims 16,777,218 bytes"),
+        (
+            '{"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}',
+            4,
+            "no more layers than",
+        ),
+    ],
+    ids=["double", "hole", "long", "eight bits"],
+)
+def test_the_header_of_a_part(
+    gpt2: tuple[Path, Weights], header: str, data: int, words: str
+) -> None:
+    """Two tensors of a name, bytes of no tensor, a long header; a type of 8 bits is read."""
+    folder, _ = gpt2
+    text = header.encode()
+    (folder / SINGLE).write_bytes(struct.pack("<Q", len(text)) + text + bytes(data))
+    assert words in refusal(folder)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["zip", "old"])
