@@ -117,3 +117,30 @@ raise SystemExit(guarded(WHERE, interrupts))
 def test_interrupt_that_is_swallowed(where: str) -> None:
     result = python(HANDLED.replace("WHERE", where))
     assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
+
+
+STEP = """
+import signal
+from ancestral.train import training
+
+real = training._step
+
+def step(state, recipe):
+    real(state, recipe)
+    if state.step in STEPS:
+        signal.raise_signal(signal.SIGINT)
+
+training._step = step
+"""
+
+
+def test_interrupted_training(tmp_path: Path) -> None:
+    """In a process of its own, where Python's handler of Ctrl-C is not the one that is there."""
+    arguments = ["train", "--recipe", "tiny", "--no-evaluate", "-o", tmp_path / "run"]
+    result = python(STEP.replace("STEPS", "(3,)") + START, *arguments)
+    assert result.returncode == 130, result
+    assert b"stopping after this step" in result.stderr
+    assert b"--resume" in result.stderr
+    assert (tmp_path / "run/state.pt").is_file()
+    resumed = python(START, *arguments, "--resume")
+    assert resumed.returncode == 0, resumed

@@ -32,21 +32,25 @@ def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
 
     Yields:
         whether there was one. Where Python does not handle Ctrl-C (outside the main thread, in the
-        background of a shell) nothing changes.
+        background of a shell) nothing changes. The handler that was there before, Python's own or
+        that of `Interrupts`, handles the second one.
     """
     noted = threading.Event()
 
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    # What is not callable, SIG_IGN of nohup say, is no handler of Python.
+    if not main or not callable(before):
+        yield noted.is_set
+        return
+
     def note(number: int, frame: FrameType | None) -> None:
         if noted.is_set():
-            raise KeyboardInterrupt
+            before(number, frame)
+            return
         noted.set()
         say(f"{words}; press Ctrl-C again to stop at once")
 
-    before = signal.getsignal(signal.SIGINT)
-    main = threading.current_thread() is threading.main_thread()
-    if not main or before is not signal.default_int_handler:
-        yield noted.is_set
-        return
     signal.signal(signal.SIGINT, note)
     try:
         yield noted.is_set
