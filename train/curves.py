@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def write_curves(
-    folder: Path, history: Sequence[Look], title: str, unit: str = "bits/dim"
-) -> None:
+def write_curves(folder: Path, history: Sequence[Look], title: str, unit: str = "bits/dim") -> None:
     """Write history.json (one object a look) and curves.png, its losses in that unit.
 
     Raises:

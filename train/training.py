@@ -118,9 +118,7 @@ def train(  # noqa: PLR0913 - what a user may choose
         seconds=state.seconds,
     )
     _save(out, model, recipe, data, summary)
-    write_curves(
-        out, state.history, f"{recipe.name}, seed {seed}", bits_unit(data.spec.tokenizer)
-    )
+    write_curves(out, state.history, f"{recipe.name}, seed {seed}", bits_unit(data.spec.tokenizer))
     return TrainingResult(out, model, summary, tuple(state.history))
 
 
