@@ -42,7 +42,7 @@ SUBSTITUTIONS = {
         "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
         "-k 1000": "-k 20",
         "--size 64": "--size 8x4",
-        # A model that has hardly learned has ties in the bisection of filters: a trace reports them.
+        # Filters of a model that has hardly learned have ties, which a trace reports.
         "--trace": "--trace --graph step",
     },
     "docs/checkpoints.md": {"--stride 256": "--stride 16"},

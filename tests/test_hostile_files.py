@@ -88,19 +88,28 @@ Answers = dict[str, np.ndarray]
     [
         (lambda a: a.pop("x"), "lacks ['x']"),
         (lambda a: a.pop("label"), "lacks ['label']"),
-        (lambda a: a.update(x=a["x"][:, :4]), "u: expected f ['n', 't'], got F32 [32, 9]"),
-        (lambda a: a.update(x=a["x"].astype(np.float64)), "x: expected i ['n', 't'], got F64"),
+        (lambda a: a.update(x=a["x"][:, :4]), "u: expected floats ['n', 't'], got F32 [32, 9]"),
+        (
+            lambda a: a.update(x=a["x"].astype(np.float64)),
+            "x: expected integers ['n', 't'], got F64",
+        ),
         (lambda a: a.update(x=np.full_like(a["x"], 3)), "x: expected values in 0 .. 2, got 3 .. 3"),
         (lambda a: a.update(x=a["x"] - 1), "x: expected values in 0 .. 2, got -1"),
         (lambda a: a.update(label=a["label"] + 1), "label: expected values in 0 .. 1, got 1 .. 2"),
         (lambda a: a.update(u=a["u"] * 0 + 1), "u: expected numbers in [0, 1)"),
         (lambda a: a.update(u=a["u"] * np.float32("nan")), "u: expected numbers in [0, 1)"),
         (lambda a: a.update(at=a["at"] + 9), "at: expected events and positions of x (32, 9)"),
-        (lambda a: a.update(at=a["at"][:, :1]), "at: expected i ['m', 2], got I64 [288, 1]"),
-        (lambda a: a.update(distribution=a["distribution"][:, :2]), "distribution: expected f"),
-        (lambda a: a.update(is_sample=a["is_sample"][:1]), "is_sample: expected b ['n'], got BOOL"),
+        (lambda a: a.update(at=a["at"][:, :1]), "at: expected integers ['m', 2], got I64 [288, 1]"),
+        (
+            lambda a: a.update(distribution=a["distribution"][:, :2]),
+            "distribution: expected floats",
+        ),
+        (
+            lambda a: a.update(is_sample=a["is_sample"][:1]),
+            "is_sample: expected bools ['n'], got BOOL",
+        ),
         (lambda a: a.update({n: v[:1] for n, v in a.items() if v.ndim}), "2 or more along n"),
-        (lambda a: a.update(own_kl=np.zeros(2)), "own_kl: expected f [], got F64 [2]"),
+        (lambda a: a.update(own_kl=np.zeros(2)), "own_kl: expected floats [], got F64 [2]"),
     ],
 )
 def test_known_answers(

@@ -148,6 +148,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda m: step(m)["carried"][0].update(output="log_p_next"),
         "to be like 'position'",
     ),
+    "initial beyond the type": (
+        lambda m: step(m)["carried"][0].update(initial=1e300),
+        "initial: expected a value of int64, got 1e+300",
+    ),
     "initial": (
         lambda m: step(m)["carried"][0].update(initial="lots"),
         "carried.0.initial: Input should be a valid number",

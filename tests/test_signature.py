@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from ancestral.errors import InvalidInput
-from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
+from ancestral.signature import CacheEntry, Carried, Dtype, GraphSignature, TensorSpec, Update
 
 U = TensorSpec(name="u", dtype="float32", axes=("b", 9))
 H = TensorSpec(name="h", dtype="float32", axes=("b", "s", 4))
@@ -47,3 +47,33 @@ def test_json_round_trip() -> None:
 def test_unknown_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TensorSpec.model_validate(U.model_dump() | change)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "initial"),
+    [
+        ("int64", 2.0**63),
+        ("int64", -1e300),
+        ("int32", 2.0**31),
+        ("int64", 0.5),
+        ("bool", 2),
+        ("bool", 0.5),
+        ("float32", 1e39),
+        ("float16", -1e300),
+    ],
+)
+def test_initial_that_the_type_cannot_have(dtype: Dtype, initial: float) -> None:
+    with pytest.raises(ValidationError, match=f"'h': initial: expected a value of {dtype}"):
+        CacheEntry(name="h", dtype=dtype, axes=("b",), initial=initial)
+    into, out = (TensorSpec(name=name, dtype=dtype, axes=("b",)) for name in ("h", "h_next"))
+    pair = Carried(input="h", output="h_next", update=Update.REPLACE, initial=initial)
+    with pytest.raises(ValidationError, match=f"'h': initial: expected a value of {dtype}"):
+        GraphSignature(inputs=(into,), outputs=(out,), carried=(pair,))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "initial"),
+    [("int64", -(2.0**63)), ("int32", 2.0**31 - 1), ("bool", 1), ("float16", -1e9)],
+)
+def test_initial_that_the_type_can_have(dtype: Dtype, initial: float) -> None:
+    assert CacheEntry(name="h", dtype=dtype, axes=("b",), initial=initial).initial == initial

@@ -14,19 +14,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def write_curves(folder: Path, history: Sequence[Look], title: str) -> None:
-    """Write history.json (one object a look) and curves.png.
+def write_curves(folder: Path, history: Sequence[Look], title: str, unit: str = "bits/dim") -> None:
+    """Write history.json (one object a look) and curves.png, its losses in that unit.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: they could not be written.
     """
     rows = json.dumps([asdict(look) for look in history], indent=1).encode()
-    write_together({folder / "history.json": rows, folder / "curves.png": _picture(history, title)})
+    picture = _picture(history, title, unit)
+    write_together({folder / "history.json": rows, folder / "curves.png": picture})
 
 
-def _picture(history: Sequence[Look], title: str) -> bytes:
-    """Bits/dim; of a model with latents, both terms of the bound and the latents in use below."""
+def _picture(history: Sequence[Look], title: str, unit: str) -> bytes:
+    """The losses; of a model with latents, both terms of the bound and the latents in use below."""
     from matplotlib.figure import Figure
 
     latent = any(look.reconstruction is not None for look in history)
@@ -39,7 +40,7 @@ def _picture(history: Sequence[Look], title: str) -> bytes:
     axes.plot(
         steps, [look.validation_bits for look in history], label="validation, averaged weights"
     )
-    axes.set(ylabel="bits/dim", title=title)
+    axes.set(ylabel=unit, title=title)
     axes.legend()
     if latent:
         _terms(others[0], history)

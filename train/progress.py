@@ -16,8 +16,15 @@ class ProgressBar:
     Where standard error is not a terminal it is a line every 10 s, and one at the end.
     """
 
-    def __init__(self, name: str, steps: int) -> None:
-        self._shown = _Bar(name, steps) if has_bars() else _Lines(name, steps)
+    def __init__(self, name: str, steps: int, unit: str = "bits/dim") -> None:
+        """Make it.
+
+        Args:
+            name: of the run.
+            steps: of all of it.
+            unit: of the losses, as `ancestral.units.bits_unit` says it.
+        """
+        self._shown, self._unit = (_Bar if has_bars() else _Lines)(name, steps), unit
 
     def __enter__(self) -> "ProgressBar":
         self._shown.start()
@@ -33,7 +40,7 @@ class ProgressBar:
 
     def __call__(self, step: int, look: Look | None) -> None:
         """Show the step and, where there was a look, its bits/dim."""
-        self._shown.show(step, None if look is None else described(look))
+        self._shown.show(step, None if look is None else described(look, self._unit))
 
 
 class _Bar:
@@ -74,9 +81,9 @@ class _Lines:
         self._lines.say()
 
 
-def described(look: Look) -> str:
+def described(look: Look, unit: str = "bits/dim") -> str:
     """A look in words: bits/dim; with latents, log p(x | z), KL and the latents in use below."""
-    bits = f"bits/dim train {fixed(look.train_bits, 3)} validation {fixed(look.validation_bits, 3)}"
+    bits = f"{unit} train {fixed(look.train_bits, 3)} validation {fixed(look.validation_bits, 3)}"
     if look.reconstruction is None:
         return bits
     kl = "" if look.kl is None else f", KL {look.kl:.1f}"

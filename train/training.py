@@ -25,7 +25,7 @@ from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
 from ancestral.train.state import Look, StateFile, TrainingState, begin, load_state
 from ancestral.train.tables import fit_table
-from ancestral.units import bits_per_dim
+from ancestral.units import bits_per_dim, bits_unit
 
 STATE = "state.pt"
 SAVE_EVERY = 60.0
@@ -118,7 +118,7 @@ def train(  # noqa: PLR0913 - what a user may choose
         seconds=state.seconds,
     )
     _save(out, model, recipe, data, summary)
-    write_curves(out, state.history, f"{recipe.name}, seed {seed}")
+    write_curves(out, state.history, f"{recipe.name}, seed {seed}", bits_unit(data.spec.tokenizer))
     return TrainingResult(out, model, summary, tuple(state.history))
 
 

@@ -29,9 +29,12 @@ def to_host(tensor: Tensor, spec: TensorSpec) -> Array:
 def filled(shape: tuple[int, ...], value: float, dtype: torch.dtype, device: str) -> Tensor:
     """A tensor of one value; of zeros on the host, memory is taken only where it is written.
 
-    A loop that is shorter than its caches never touches most of them.
+    A loop that is shorter than its caches never touches most of them. A value beyond a type of 16
+    bits, -1e9 in float16 say, becomes infinite, as where a tensor is cast.
     """
     if value or device != "cpu":
+        if dtype.is_floating_point:
+            value = float(torch.tensor(value, dtype=torch.float64).to(dtype))
         return torch.full(shape, value, dtype=dtype, device=device)
     size = math.prod(shape) * dtype.itemsize
     raw = torch.from_numpy(np.zeros(size + _ALIGNED, np.uint8))

@@ -261,7 +261,9 @@ class _Buffer:
     ) -> None:
         shape = spec.shape(sizes)
         # Of zeros, memory is taken only where a loop writes.
-        host = np.full(shape, initial, spec.host) if initial else np.zeros(shape, spec.host)
+        # A value beyond float16, -1e9 say, becomes infinite.
+        with np.errstate(over="ignore"):
+            host = np.full(shape, initial, spec.host) if initial else np.zeros(shape, spec.host)
         self._shape, self._dtype = host.shape, host.dtype
         kind, _, index = device.partition(":")
         self._place = (kind, int(index or 0))

@@ -13,6 +13,7 @@ Answers = Mapping[str, NDArray[Any]]
 _OWN = ("own_log_prob", "own_kl", "own_cdf")
 _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
 """Of a type, by the first letter of the format's name for it."""
+_WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
 CHECKED = ("x", "at", "drawn", "label", "codes", "u")
 """Arrays whose values are compared with the manifest when a bundle is opened, if they are small."""
 
@@ -96,7 +97,7 @@ def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str
             size if isinstance(axis, str) else axis for axis, size in zip(axes, sizes, strict=False)
         ]
         if got != kind or len(shape) != len(axes) or list(shape) != expected:
-            problems.append(f"{name}: expected {kind} {axes}, got {dtype} {list(shape)}")
+            problems.append(f"{name}: expected {_WORDS[kind]} {axes}, got {dtype} {list(shape)}")
     if manifest.latent is None and "label" in header and manifest.data.num_classes is None:
         problems.append("label: expected none, for the data have no classes")
     least = {"n": 2, "t": 1, "m": 1, "k": 1}

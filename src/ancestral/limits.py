@@ -9,7 +9,7 @@ taken or time is spent for it; docs/security.md explains what they are for.
     nesting of its objects and lists           32              8
     files; graphs; components                  4096; 64; 16    30; 7; 1
     tensors of a graph, each side              4096            2 a layer
-    characters of a file name; of a part       1024; 255       40
+    characters of a file name; bytes of a part 1024; 255       40
     characters of a tensor's name; of others   1024; 1024      30
     axes of an event, of a latent; of a tensor 8; 8            3; 4
     values of an event or a latent             2^24            2^20

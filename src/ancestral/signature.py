@@ -23,6 +23,8 @@ BYTES: Mapping[Dtype, int] = {
     "bool": 1,
 }
 """Of one element."""
+_WHOLE = frozenset({"bool", "int32", "int64"})
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class _Record(BaseModel):
@@ -79,6 +81,20 @@ class TensorSpec(_Record):
         return np.dtype("float32" if self.dtype == "bfloat16" else self.dtype)
 
 
+def _check_initial(name: str, dtype: Dtype, initial: float) -> None:
+    """Refuse an initial value that elements of a type cannot have.
+
+    Floats of 16 bits may overflow: the caches of a float32 model are exported in 16 bits too.
+    """
+    low, high = {
+        "bool": (0, 1),
+        "int32": (-(2**31), 2**31 - 1),
+        "int64": (-(2**63), 2**63 - 1),
+    }.get(dtype, (-_FLOAT32_MAX, _FLOAT32_MAX))
+    if not low <= initial <= high or (dtype in _WHOLE and initial != int(initial)):
+        raise ValueError(f"{shown(name)}: initial: expected a value of {dtype}, got {initial}")
+
+
 class CacheEntry(TensorSpec):
     """One tensor that a model carries from step to step, declared once.
 
@@ -91,6 +107,11 @@ class CacheEntry(TensorSpec):
     initial: float = Field(default=0.0, allow_inf_nan=False)
     update: Update = Update.REPLACE
     axis: int = -2
+
+    @model_validator(mode="after")
+    def _initial_fits(self) -> "CacheEntry":
+        _check_initial(self.name, self.dtype, self.initial)
+        return self
 
 
 class Carried(_Record):
@@ -128,6 +149,7 @@ class GraphSignature(_Record):
                     f"carried: expected {shown(pair.output)} to be like {shown(pair.input)}, "
                     f"{into.dtype} {into.axes}, got {out.dtype} {out.axes}"
                 )
+            _check_initial(pair.input, into.dtype, pair.initial)
         for names in ([p.input for p in self.carried], [p.output for p in self.carried]):
             if len(set(names)) != len(names):
                 raise ValueError("carried: expected each tensor in one pair")

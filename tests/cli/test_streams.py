@@ -131,3 +131,30 @@ def test_interrupt_that_is_noted() -> None:
     result = python(HANDLED.replace("WHERE", "noted"))
     assert (result.returncode, result.stdout) == (130, b"False\nTrue\n")
     assert result.stderr == b"stopping after this step; press Ctrl-C again to stop at once\n"
+
+
+STEP = """
+import signal
+from ancestral.train import training
+
+real = training._step
+
+def step(state, recipe):
+    real(state, recipe)
+    if state.step in STEPS:
+        signal.raise_signal(signal.SIGINT)
+
+training._step = step
+"""
+
+
+def test_interrupted_training(tmp_path: Path) -> None:
+    """In a process of its own, where Python's handler of Ctrl-C is not the one that is there."""
+    arguments = ["train", "--recipe", "tiny", "--no-evaluate", "-o", tmp_path / "run"]
+    result = python(STEP.replace("STEPS", "(3,)") + START, *arguments)
+    assert result.returncode == 130, result
+    assert b"stopping after this step" in result.stderr
+    assert b"--resume" in result.stderr
+    assert (tmp_path / "run/state.pt").is_file()
+    resumed = python(START, *arguments, "--resume")
+    assert resumed.returncode == 0, resumed

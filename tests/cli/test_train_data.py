@@ -45,6 +45,8 @@ def test_a_tiny_model_of_a_text(cli: Cli, text: Path, tmp_path: Path, model: str
     assert "independent bytes" in result.out
     for word in ("pixels", "bits/dim", "neighbour table"):
         assert word not in result.out
+    assert "bits/byte train" in result.err
+    assert "bits/dim" not in result.err
     assert ("the value above is not read" in result.err) == (model == "transformer")
 
 

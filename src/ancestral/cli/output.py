@@ -85,11 +85,16 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "T
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(title=visible(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # As Text: what stands in square brackets, of a file's name say, is no markup.
+    result = Table(
+        title=Text(visible(title), style="table.title"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for i, head in enumerate(heads):
-        result.add_column(visible(head), justify="left" if i == 0 else "right")
+        result.add_column(Text(visible(head)), justify="left" if i == 0 else "right")
     for row in rows:
-        # As Text: what stands in square brackets is no markup.
         result.add_row(*(Text(visible(cell)) for cell in row))
     return result
 

@@ -20,6 +20,7 @@ from ancestral.train.pace import Pace, in_words
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipes import for_two_cores
 from ancestral.train.training import STATE, TrainingResult, train
+from ancestral.units import bits_unit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,7 +102,8 @@ def _stage(
             f"{recipe.name}: for events {list(data.spec.event_shape)} of {data.spec.name}, {change}"
         )
     pace = Pace(recipe.training.steps)
-    bar = ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps)
+    unit = bits_unit(data.spec.tokenizer)
+    bar = ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
     with bar, noted_interrupt("stopping after this step, with its state saved") as interrupted:
 
         def progress(step: int, look: "Look | None") -> None:

@@ -125,6 +125,7 @@ def train(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.source import load_source
     from ancestral.cli.stages import Run, train_stages
     from ancestral.threads import check_threads
+    from ancestral.train.training import STATE
 
     chosen = _resized(_recipe(recipe, model, steps), width, layers)
     if binarise:
@@ -143,7 +144,12 @@ def train(  # noqa: PLR0913 - the options of a command
     try:
         results = train_stages(chosen, events, out, Run(seed, resume, device, evaluate))
     except KeyboardInterrupt:
-        say(f"interrupted: run again with --resume to go on from what stands in {out}")
+        saved = (out / STATE).exists()
+        say(
+            f"interrupted: run again with --resume to go on from the state in {out}"
+            if saved
+            else f"interrupted: no state was saved in {out} yet"
+        )
         raise
     if results is not None:
         show(results)
