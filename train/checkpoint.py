@@ -1,8 +1,10 @@
 """A trained model as a folder: weights.safetensors, split.safetensors and config.json."""
 
+import contextlib
 import hashlib
 import json
 import platform
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +23,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut, problems_of, report
 from ancestral.files import write_together
+from ancestral.hashes import Fingerprint, fingerprint
 from ancestral.renames import finish_renames
+from ancestral.temporary import temporaries
 from ancestral.train.data.dataset import Split
 from ancestral.train.hugging_face.json_object import object_of, read_file
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
@@ -35,6 +39,8 @@ from ancestral.train.skeleton import check_weights, skeleton
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 WEIGHTS, SPLIT, CONFIG = "weights.safetensors", "split.safetensors", "config.json"
+_TRIES, _PAUSE = 5, 0.1
+"""How often, and after how many seconds, files that are being replaced are read again."""
 _WHAT = "a file of a checkpoint"
 _LONGEST_CONFIG = 2**24
 
@@ -160,6 +166,20 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
             later version wrote it; or the configuration is not that of the weights.
     """
     folder = Path(path)
+    for _ in range(_TRIES):
+        before = _stamp(folder)
+        try:
+            return _load(folder)
+        except CheckpointError:
+            # Another process may be replacing the files, or have done so between two reads.
+            if _stamp(folder) == before and not any(temporaries(folder, "renames")):
+                raise
+            time.sleep(_PAUSE)
+    return _load(folder)
+
+
+def _load(folder: Path) -> tuple[Model, Checkpoint]:
+    """The checkpoint as it is now; errors as of `load_checkpoint`."""
     finish_renames(folder)
     config = _read_config(folder)
     unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
@@ -185,6 +205,15 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
             f"{folder}: the files do not fit the config: {cut(str(error))}"
         ) from error
     return model, Checkpoint(config, split)
+
+
+def _stamp(folder: Path) -> list[Fingerprint]:
+    """What changes where a checkpoint is replaced: the fingerprints of its files."""
+    found = []
+    for name in (WEIGHTS, SPLIT, CONFIG):
+        with contextlib.suppress(OSError):
+            found.append(fingerprint((folder / name).stat()))
+    return found
 
 
 def _unfilled(folder: Path, config: CheckpointConfig) -> Model:

@@ -100,7 +100,7 @@ def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str
             problems.append(f"{name}: expected {_WORDS[kind]} {axes}, got {dtype} {list(shape)}")
     if manifest.latent is None and "label" in header and manifest.data.num_classes is None:
         problems.append("label: expected none, for the data have no classes")
-    least = {"n": 2, "t": 1, "m": 1, "k": 1}
+    least: dict[str | int, int] = {"n": 2, "t": 1, "m": 1, "k": 1}
     problems += [
         f"expected {most} or more along {axis}, got {lengths[axis]}"
         for axis, most in least.items()

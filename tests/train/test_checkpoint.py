@@ -13,6 +13,7 @@ import torch
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError
+from ancestral.train import checkpoint
 from ancestral.train.checkpoint import Summary, load_checkpoint, save_checkpoint
 from ancestral.train.data.dataset import Split
 from ancestral.train.models.transformer import Transformer
@@ -178,3 +179,22 @@ def test_old_checkpoint_stays_whole_when_the_disk_fills(
     assert sorted(os.listdir(saved)) == sorted(FILES)
     assert {name: (saved / name).read_bytes() for name in FILES} == before
     load_checkpoint(saved)
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are those of one of the two, whichever moment the other process chose."""
+    read = checkpoint._read_config
+
+    def read_then_replace(folder: Path) -> checkpoint.CheckpointConfig:
+        monkeypatch.setattr(checkpoint, "_read_config", read)
+        config = read(folder)
+        save_checkpoint(folder, toy(seed=5), split=SPLIT)
+        return config
+
+    monkeypatch.setattr(checkpoint, "_read_config", read_then_replace)
+    model, found = load_checkpoint(saved)
+    assert found.config.summary is None
+    expected = toy(seed=5).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())

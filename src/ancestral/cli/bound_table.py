@@ -58,6 +58,7 @@ def code_table(
     data: Dataset,
     codes: Part,
     label_log_prior: Nats | None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> "Table":
     """log p(x | z) + log p(z) of the test part at the codes z that the encoder chooses.
 
@@ -67,9 +68,10 @@ def code_table(
         data: with the labels that a baseline may use.
         codes: of the test part.
         label_log_prior: log p(y); None where the prior has no classes.
+        progress: told how many classes of how many are done.
     """
     reconstruction = log_likelihood(model, data.test.x, ENGINE)
-    log_prior = marginal(prior, codes, label_log_prior)
+    log_prior = marginal(prior, codes, label_log_prior, progress)
     rows = {
         f"log p(x|z) p(z), {_BOUND}": reconstruction + log_prior,
         "  reconstruction, log p(x|z)": reconstruction,
@@ -78,15 +80,27 @@ def code_table(
     return _table(rows, model, data)
 
 
-def marginal(model: "AutoregressiveModel", part: Part, label_log_prior: Nats | None) -> Nats:
-    """log p(x) in nats of each event, the sum over the classes by Bayes' rule, [n]."""
+def marginal(
+    model: "AutoregressiveModel",
+    part: Part,
+    label_log_prior: Nats | None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Nats:
+    """log p(x) in nats of each event, the sum over the classes by Bayes' rule, [n].
+
+    Args:
+        model: of p(x | y), or of p(x).
+        part: the events.
+        label_log_prior: log p(y); None where the model has no classes.
+        progress: told how many classes of how many are done.
+    """
     log_prob = model_log_prob(model)
     if label_log_prior is None:
         return log_prob(part.x, None)
-    joint = [
-        log_prob(part.x, np.full(len(part), y, np.int64)) + each
-        for y, each in enumerate(label_log_prior)
-    ]
+    joint = []
+    for y, each in enumerate(label_log_prior):
+        joint.append(log_prob(part.x, np.full(len(part), y, np.int64)) + each)
+        progress(y + 1, len(label_log_prior))
     return np.asarray(np.logaddexp.reduce(np.stack(joint), axis=0))
 
 

@@ -100,10 +100,10 @@ def _fewer(data: Dataset, one: float, seconds: float) -> Dataset:
         f"the test part is evaluated on {fit} of its {count} events, drawn at random: all would "
         f"take {duration(one * count)}"
     )
-    return replace(data, test=_drawn(data.test, fit))
+    return replace(data, test=drawn(data.test, fit))
 
 
-def _drawn(part: Part, count: int) -> Part:
-    """Some events, the same ones each time."""
+def drawn(part: Part, count: int) -> Part:
+    """Some events, the same ones each time, of any part that has as many."""
     index = np.sort(np.random.default_rng(0).permutation(len(part))[:count])
     return Part(part.x[index], None if part.label is None else part.label[index])

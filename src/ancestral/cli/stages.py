@@ -1,12 +1,12 @@
 """The stages of a training run: a model and, of a model over codes, then its prior."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancestral.cli.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.evaluation import evaluation_table
-from ancestral.cli.held_out import affordable_draws, affordable_events
+from ancestral.cli.held_out import affordable_draws, affordable_events, drawn
 from ancestral.cli.interrupts import noted_interrupt
 from ancestral.cli.output import say
 from ancestral.cli.progress import progress_bar, stages
@@ -75,8 +75,11 @@ def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Tab
         if not run.evaluate:
             return None
         assert isinstance(prior, AutoregressiveModel)
-        with stages(_EVALUATION):
-            return code_table(model, prior, data, codes.test, codes.label_log_prior())
+        with progress_bar(_EVALUATION) as progress:
+            some = affordable_events(prior, codes)
+            if len(some.test) < len(codes.test):
+                data = replace(data, test=drawn(data.test, len(some.test)))
+            return code_table(model, prior, data, some.test, codes.label_log_prior(), progress)
     return _evaluated(model, data) if run.evaluate else None
 
 
