@@ -3,6 +3,7 @@
 import copy
 import errno
 import io
+import os
 import random
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -18,6 +19,7 @@ from ancestral.train.data.dataset import Dataset
 from ancestral.train.recipes import Recipe
 from ancestral.train.state import Look, StateFile
 from ancestral.train.training import STATE, train
+from tests.limited import bounded
 
 from .states import KIND, read_state, write_state
 from .test_latent_training import CODES, DATA
@@ -366,3 +368,9 @@ def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
     longer = replace(SHORT, training=TrainingConfig(steps=99))
     with pytest.raises(CheckpointError, match="expected the state of the same run"):
         train(longer, DATA_WITH_LABELS, broken, resume=True)
+
+
+def test_a_state_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / STATE)
+    with bounded(), pytest.raises(CheckpointError, match="expected a regular file, got a pipe"):
+        train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
