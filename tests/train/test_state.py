@@ -20,6 +20,7 @@ from ancestral.train.data.dataset import Dataset
 from ancestral.train.recipes import Recipe, recipe
 from ancestral.train.state import Look, StateFile
 from ancestral.train.training import STATE, train
+from tests.limited import bounded
 
 from .states import KIND, read_state, write_state
 from .test_latent_training import CODES, DATA
@@ -420,3 +421,9 @@ def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
     with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
         train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
     assert len(str(caught.value)) < 1000
+
+
+def test_a_state_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / STATE)
+    with bounded(), pytest.raises(CheckpointError, match="expected a regular file, got a pipe"):
+        train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
