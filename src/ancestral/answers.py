@@ -97,7 +97,9 @@ def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str
             size if isinstance(axis, str) else axis for axis, size in zip(axes, sizes, strict=False)
         ]
         if got != kind or len(shape) != len(axes) or list(shape) != expected:
-            problems.append(f"{name}: expected {_WORDS[kind]} {axes}, got {dtype} {list(shape)}")
+            problems.append(
+                f"{name}: expected {_WORDS[str(kind)]} {axes}, got {dtype} {list(shape)}"
+            )
     if manifest.latent is None and "label" in header and manifest.data.num_classes is None:
         problems.append("label: expected none, for the data have no classes")
     least = {"n": 2, "t": 1, "m": 1, "k": 1}
