@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ancestral.engine.backends.cuda_graphs import STEPS, CudaGraphs
-from ancestral.engine.backends.host_arrays import to_host
+from ancestral.engine.backends.host_arrays import filled, to_host
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, rows_in_block
 from ancestral.errors import InvalidInput
@@ -41,11 +41,8 @@ class TritonBinding:
         self._rows = sizes["b"]
         initial = {pair.input: pair.initial for pair in session.signature.carried}
         self._state: dict[str, Tensor] = {
-            spec.name: torch.full(
-                spec.shape(sizes),
-                initial.get(spec.name, 0),
-                dtype=session.stored(spec),
-                device=session.device,
+            spec.name: filled(
+                spec.shape(sizes), initial.get(spec.name, 0), session.stored(spec), session.device
             )
             for spec in session.signature.inputs
             if spec.name != "offsets"
