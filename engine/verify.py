@@ -256,7 +256,8 @@ def _distributions(
         divergence[rows] = np.where(sound, kl_divergence(expected, got), np.inf)
         top = expected.max(axis=-1)
         chosen = np.take_along_axis(expected, got.argmax(axis=-1)[:, None], axis=-1)[:, 0]
-        gap[rows] = top - chosen
+        with np.errstate(invalid="ignore"):
+            gap[rows] = top - chosen
     return divergence, gap
 
 

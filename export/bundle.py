@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, cast, get_args
 
@@ -30,6 +30,7 @@ from ancestral.export.place import check_target, placed
 from ancestral.ignored_fields import noted
 from ancestral.manifest import check_label_prior
 from ancestral.signature import FloatDtype
+from ancestral.soundness import is_plain
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, is_house_model
@@ -140,12 +141,7 @@ def check_files(files: Mapping[str, bytes]) -> None:
     """
     taken = {MANIFEST, KNOWN_ANSWERS, PRIOR, str(Path(WEIGHTS).parent)}
     for name in files:
-        plain = (
-            name
-            and name == PurePosixPath(name).name
-            and "\\" not in name
-            and not name.startswith(".")
-        )
+        plain = is_plain(name) and "/" not in name and not name.startswith(".")
         if not plain or name.casefold() in taken:
             raise InvalidInput(
                 f"files: expected plain names, none of {sorted(taken)}, got {name!r}: a bundle "

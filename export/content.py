@@ -42,7 +42,9 @@ from ancestral.manifest import (
     oldest_version,
     seal,
 )
+from ancestral.manifest_file import BOUNDS
 from ancestral.signature import FloatDtype, GraphSignature
+from ancestral.strict_json import parse
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, family_of, model_config
 from ancestral.train.models.graphs import PARALLEL, GraphName, build
@@ -178,7 +180,12 @@ class _Writer:
         )
         values = manifest.model_dump(mode="json")
         values["sha256"] = seal(values)
-        write_atomically(self.folder / MANIFEST, json.dumps(values, indent=1).encode())
+        content = json.dumps(values, indent=1).encode()
+        try:
+            parse(content, BOUNDS)
+        except ValueError as error:
+            raise ExportError(f"{MANIFEST}: it would not be opened again: {error}") from error
+        write_atomically(self.folder / MANIFEST, content)
 
     def adopt(self, name: str) -> None:
         """Hash a file that stands in the folder already."""

@@ -205,8 +205,11 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda m: m["components"]["model"]["config"].update(x=nested(700)),
         f"at most {MANIFEST_DEPTH} objects and lists inside each other",
     ),
-    "many values": (lambda m: m.update(x=[0] * 300_000), "expected at most 262,144 values"),
-    "many lists": (lambda m: m.update(x=[[]] * 130_000), "x: Extra inputs"),
+    "many values": (
+        lambda m: m.update(x=[0] * 600_000),
+        f"expected at most {MANIFEST_VALUES:,} values",
+    ),
+    "many lists": (lambda m: m.update(x=[[]] * 260_000), "x: Extra inputs"),
     "known answers of other levels": (
         lambda m: (
             m["data"].update(levels=2),

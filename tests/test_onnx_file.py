@@ -227,3 +227,11 @@ def test_foreign() -> None:
         except BundleError:
             refused += 1
     assert refused > 150
+
+
+def test_so_many_nodes() -> None:
+    """Nodes of no bytes, of which megabytes hold a million: they are counted."""
+    graph = length_delimited(7, length_delimited(1, b"") * 1000)
+    assert read_onnx(graph, 1002).messages == 1002
+    with pytest.raises(BundleError, match="at most 1,001 nodes"):
+        read_onnx(graph, 1001)

@@ -20,7 +20,7 @@ from pydantic import (
 
 from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
-from ancestral.limits import AXES, CLASSES, LEVELS, MANIFEST_VALUES, NAME, SITES, STOPS
+from ancestral.limits import AXES, CLASSES, LEVELS, NAME, ORDERING, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
 from ancestral.tokenizer import TokenizerKind
 
@@ -51,8 +51,8 @@ def _plain_sites(ordering: object) -> object:
     """Explicit sites, looked at before each of them is validated: one sentence for all."""
     if not isinstance(ordering, list | tuple):
         return ordering
-    if len(ordering) > MANIFEST_VALUES:
-        raise ValueError(f"expected at most {MANIFEST_VALUES:,} sites, got {len(ordering):,}")
+    if len(ordering) > ORDERING:
+        raise ValueError(f"expected at most {ORDERING:,} sites, got {len(ordering):,}")
     for site in ordering:
         if isinstance(site, bool) or not isinstance(site, int) or not 0 <= site < SITES:
             raise ValueError(f"expected sites in 0 .. {SITES - 1}, got {shown(site)}")

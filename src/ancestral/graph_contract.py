@@ -56,18 +56,21 @@ def _latent_problems(manifest: Manifest) -> Iterator[str]:
             yield f"graph log_weights: expected inputs {sorted(given)}, got {shown(sorted(taken))}"
 
 
-def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
-    """What is wrong with the ONNX file of a graph, beside the weights.
+def graph_problems(
+    content: bytes, name: str, manifest: Manifest, most: int
+) -> tuple[list[str], int]:
+    """What is wrong with the ONNX file of a graph, beside the weights; and its messages.
 
     Args:
         content: of the file.
         name: of the file, in the bundle.
         manifest: of the bundle.
+        most: messages that it may have.
     """
     try:
-        found = read_onnx(content)
+        found = read_onnx(content, most)
     except BundleError as error:
-        return [f"{name}: {error}"]
+        return [f"{name}: {error}"], 0
     problems = [
         f"{name}: external data in {shown(external.location)}: {wrong}"
         for external in sorted(found.external, key=str)
@@ -86,7 +89,7 @@ def graph_problems(content: bytes, name: str, manifest: Manifest) -> list[str]:
                     f"{name}: expected the {len(specs)} {side} of graph {graph} as its signature "
                     f"has them, got {len(values)}, {len(unlike)} of them others: {shown(unlike)}"
                 )
-    return problems
+    return problems, found.messages
 
 
 def _external_problem(external: External, name: str, manifest: Manifest) -> str:

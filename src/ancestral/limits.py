@@ -5,7 +5,7 @@ taken or time is spent for it; docs/security.md explains what they are for.
 
     what                                       most            a large one in use
     manifest.json, bytes                       2^22            10^5
-    values in it; keys of its objects          2^18; 2^15      10^4
+    values in it; keys of its objects          2^19; 2^17      10^4
     nesting of its objects and lists           32              8
     files; graphs; components                  4096; 64; 16    30; 7; 1
     tensors of a graph, each side              4096            2 a layer
@@ -13,18 +13,20 @@ taken or time is spent for it; docs/security.md explains what they are for.
     characters of a tensor's name; of others   1024; 1024      30
     axes of an event, of a latent; of a tensor 8; 8            3; 4
     values of an event or a latent             2^24            2^20
+    sites of an explicit ordering              2^18            2^10
     levels; classes; stop values               2^24; 2^15; 256  2^18; 1000; 3
     numbers of a tensor at batch 1             2^34            2^28
     an .onnx file; all of a bundle, bytes      2^25; 2^27      2^21; 2^24
+    messages in all of them: nodes and others  2^20            10^5
     graphs inside graphs of an .onnx file      8               1
     header of a safetensors file, bytes        2^22            2^17
     tokenizer.json, vocab.txt, bytes           2^28            2^25
 """
 
 MANIFEST_BYTES = 2**22
-MANIFEST_VALUES = 2**18
-"""Explicit orderings count: events of at most 512 x 512 sites can have one."""
-MANIFEST_KEYS = 2**15
+MANIFEST_VALUES = 2**19
+MANIFEST_KEYS = 2**17
+"""A cache takes some 25 keys in the signatures of the graphs that carry it."""
 MANIFEST_DEPTH = 32
 FILES = 4096
 GRAPHS = 64
@@ -36,6 +38,7 @@ FILE_NAME_PART = 255
 NAME = 1024
 AXES = 8
 SITES = 2**24
+ORDERING = 2**18
 LEVELS = 2**24
 CLASSES = 2**15
 STOPS = 256
@@ -44,6 +47,7 @@ SIZE = 2**63 - 1
 """Bytes of a file, or parameters of a model."""
 GRAPH_BYTES = 2**25
 GRAPHS_BYTES = 2**27
+GRAPHS_MESSAGES = 2**20
 GRAPH_DEPTH = 8
 HEADER_BYTES = 2**22
 TOKENIZER_BYTES = 2**28

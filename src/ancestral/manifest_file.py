@@ -20,7 +20,8 @@ from ancestral.manifest import FORMAT_VERSION, Manifest, seal
 from ancestral.strict_json import Bounds, parse
 
 MANIFEST = "manifest.json"
-_BOUNDS = Bounds(MANIFEST_BYTES, MANIFEST_VALUES, MANIFEST_KEYS, MANIFEST_DEPTH)
+BOUNDS = Bounds(MANIFEST_BYTES, MANIFEST_VALUES, MANIFEST_KEYS, MANIFEST_DEPTH)
+"""Of the JSON of a manifest."""
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -57,7 +58,7 @@ def read_values(file: Path) -> Any:
             raise BundleError(f"{file.parent}: expected a bundle (a directory), got none there")
         if not file.is_file():
             raise BundleError(f"{file.parent}: no bundle: expected {MANIFEST}, a file, in it")
-        return parse(read_bounded(file, MANIFEST_BYTES), _BOUNDS)
+        return parse(read_bounded(file, MANIFEST_BYTES), BOUNDS)
     except BundleError:
         raise
     except InvalidInput as error:

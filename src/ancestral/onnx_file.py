@@ -10,7 +10,7 @@ from typing import NamedTuple, no_type_check
 
 from ancestral.arrays import shown
 from ancestral.errors import BundleError
-from ancestral.limits import GRAPH_DEPTH
+from ancestral.limits import GRAPH_DEPTH, GRAPHS_MESSAGES
 from ancestral.signature import Dtype, TensorSpec
 
 IN_MEMORY = "_ORT_MEM_ADDR_"
@@ -67,15 +67,27 @@ class Value(NamedTuple):
 
 @dataclass(slots=True)
 class OnnxFile:
-    """Inputs and outputs of the graph, and the external data of all its tensors."""
+    """Inputs and outputs of the graph, and the external data of all its tensors.
+
+    Attributes:
+        inputs: of the graph.
+        outputs: of the graph.
+        external: data of tensors, wherever in the file they are.
+        messages: how many were gone through: nodes, attributes, tensors.
+    """
 
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     external: set[External] = field(default_factory=set)
+    messages: int = 0
 
 
-def read_onnx(model: bytes) -> OnnxFile:
+def read_onnx(model: bytes, most: int = GRAPHS_MESSAGES) -> OnnxFile:
     """What a ModelProto says; external data are found wherever in it a tensor can be.
+
+    Args:
+        model: the file.
+        most: messages in it at most.
 
     Raises:
         BundleError: the bytes are no such message, graphs are nested too deep, or there is what is
@@ -84,7 +96,7 @@ def read_onnx(model: bytes) -> OnnxFile:
     """
     found = OnnxFile()
     try:
-        _walk((model, 0, len(model)), "model", 0, found)
+        _walk((model, 0, len(model)), "model", 0, found, most)
     except (IndexError, UnicodeDecodeError, ValueError) as error:
         raise BundleError(f"no ONNX file that can be read: {error}") from error
     return found
@@ -94,7 +106,7 @@ Part = tuple[bytes, int, int]
 """A file, and where in it a message begins and ends."""
 
 
-def _walk(part: Part, kind: str, depth: int, found: OnnxFile) -> None:
+def _walk(part: Part, kind: str, depth: int, found: OnnxFile, most: int) -> None:
     """Go through a message and those inside it.
 
     Args:
@@ -102,7 +114,11 @@ def _walk(part: Part, kind: str, depth: int, found: OnnxFile) -> None:
         kind: which message it is.
         depth: of the graph that it is in; 0 above all graphs.
         found: what is found is added to it.
+        most: messages in the file.
     """
+    found.messages += 1
+    if found.messages > most:
+        raise ValueError(f"expected at most {most:,} nodes, attributes and tensors")
     if kind in _REFUSED:
         raise ValueError(f"it holds {_REFUSED[kind]}, which is never exported")
     if depth > GRAPH_DEPTH:
@@ -114,7 +130,7 @@ def _walk(part: Part, kind: str, depth: int, found: OnnxFile) -> None:
     for number, start, end in _fields(*part, below):
         inner, content = below[number], (part[0], start, end)
         if inner not in {"input", "output"}:
-            _walk(content, inner, depth + (inner == "graph"), found)
+            _walk(content, inner, depth + (inner == "graph"), found, most)
         elif depth == 1:
             (found.inputs if inner == "input" else found.outputs).append(_value(content))
 

@@ -10,6 +10,7 @@ from ancestral.limits import (
     FILE_NAME_PART,
     GRAPH_BYTES,
     GRAPHS_BYTES,
+    GRAPHS_MESSAGES,
     MANIFEST_BYTES,
     TOKENIZER_BYTES,
 )
@@ -28,7 +29,7 @@ def path_problems(manifest: Manifest) -> list[str]:
     problems = [
         f"{name if name.isprintable() else shown(name)}: expected a plain path inside the bundle"
         for name in manifest.files
-        if not _is_plain(name)
+        if not is_plain(name)
     ]
     problems += _size_problems(manifest)
     used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
@@ -42,7 +43,7 @@ def path_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name is a path inside the bundle that every file system can have."""
     pure = PurePosixPath(name)
     return (
@@ -92,8 +93,11 @@ def content_problems(path: Path, manifest: Manifest) -> list[str]:
     graphs = [name for name in manifest.files if name.endswith(".onnx")]
     try:
         problems += _tensor_problems(path, manifest)
+        left = GRAPHS_MESSAGES
         for name in graphs:
-            problems += graph_problems((path / name).read_bytes(), name, manifest)
+            found, messages = graph_problems((path / name).read_bytes(), name, manifest, left)
+            problems += found
+            left -= messages
     except OSError as error:
         problems.append(f"cannot be read: {error}")
     return problems

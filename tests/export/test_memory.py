@@ -166,7 +166,20 @@ def test_further_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["a/b", "../a", "/a", "a\\b", ".hidden", "", "..", "graphs", "MANIFEST.json", "prior"],
+    [
+        "a/b",
+        "../a",
+        "/a",
+        "a\\b",
+        ".hidden",
+        "",
+        "..",
+        "graphs",
+        "MANIFEST.json",
+        "prior",
+        "x" * 300,
+        "\x1b[2J",
+    ],
 )
 def test_names_that_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInput, match="files: expected plain names"):
