@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ancestral.limits import FILES, MANIFEST_BYTES, MANIFEST_DEPTH
+from ancestral.limits import FILES, MANIFEST_BYTES, MANIFEST_DEPTH, MANIFEST_VALUES
 from ancestral.manifest import seal
 from tests.guarded import run_guarded
 from tests.tamper import change_manifest, copied, sign
