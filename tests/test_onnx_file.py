@@ -235,3 +235,16 @@ def test_so_many_nodes() -> None:
     assert read_onnx(graph, 1002).messages == 1002
     with pytest.raises(BundleError, match="at most 1,001 nodes"):
         read_onnx(graph, 1001)
+
+
+@pytest.mark.parametrize("said", [-1, 0, 1, 3, 2**40])
+def test_a_split_of_another_number_of_outputs(said: int) -> None:
+    """ONNX Runtime ends the process where it says more than it has."""
+
+    def split(num_outputs: int) -> bytes:
+        node = helper.make_node("Split", ["x"], ["a", "b"], num_outputs=num_outputs)
+        return helper.make_model(graph("g", nodes=(node,))).SerializeToString()
+
+    read_onnx(split(2))
+    with pytest.raises(BundleError, match="expected 2 outputs of a Split"):
+        read_onnx(split(said))

@@ -26,6 +26,7 @@ _DTYPES: Mapping[int, Dtype] = {
 _KEY, _VALUE = 1, 2
 _FIXED: Mapping[int, int] = {1: 8, 5: 4}
 """Bytes of the wire types of one length."""
+_NUM_OUTPUTS = b"num_outputs"
 _DIGITS = 19
 """Of an offset or a length: less than 2^63."""
 # Field numbers of onnx.proto that lead to a TensorProto, message by message.
@@ -126,6 +127,8 @@ def _walk(part: Part, kind: str, depth: int, found: OnnxFile, most: int) -> None
     if kind == "tensor":
         _tensor(part, found)
         return
+    if kind == "node":
+        _check_outputs(*part)
     below = _FIELDS[kind]
     for number, start, end in _fields(*part, below):
         inner, content = below[number], (part[0], start, end)
@@ -133,6 +136,27 @@ def _walk(part: Part, kind: str, depth: int, found: OnnxFile, most: int) -> None
             _walk(content, inner, depth + (inner == "graph"), found, most)
         elif depth == 1:
             (found.inputs if inner == "input" else found.outputs).append(_value(content))
+
+
+def _check_outputs(data: bytes, start: int, end: int) -> None:
+    """Refuse a Split of another number of outputs than it has: ONNX Runtime 1.31 aborts there."""
+    if data.find(_NUM_OUTPUTS, start, end) < 0:
+        return
+    outputs, said = 0, []
+    for number, at, stop in _fields(data, start, end, (2, 5)):
+        if number == 2:
+            outputs += 1
+            continue
+        name, value = b"", 0
+        for inner, begin, last in _fields(data, at, stop, (1, 3)):
+            if inner == 1:
+                name = data[begin:last]
+            else:
+                value = begin
+        if name == _NUM_OUTPUTS:
+            said.append(value)
+    if any(each != outputs for each in said):
+        raise ValueError(f"expected {outputs} outputs of a Split, got num_outputs {said}")
 
 
 def _tensor(part: Part, found: OnnxFile) -> None:

@@ -97,7 +97,7 @@ def _change(document: Any, path: Path, rng: random.Random) -> str:
             parent[rng.choice(("x", "", "\x1b[2J", "sha256", "model"))] = parent.pop(key)
             return "renamed"
         case _:
-            parent[key] = rng.choice(_VALUES)
+            parent[key] = copy.deepcopy(rng.choice(_VALUES))
     return repr(parent[key] if not isinstance(parent, dict) or key in parent else None)[:80]
 
 

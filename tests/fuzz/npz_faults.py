@@ -35,11 +35,11 @@ def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
             members[new], told = members.pop(name), f"renamed to {new[:20]!r}"
         case _:
             members[name], told = members[name] * rng.choice((0, 2)), "emptied or repeated"
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", rng.choice(_METHODS)) as archive:
+    made, method = io.BytesIO(), rng.choice(_METHODS)
+    with zipfile.ZipFile(made, "w", method) as archive:
         for each, data in members.items():
             archive.writestr(each, data)
-    return made.getvalue(), f"{name}: {told}"
+    return made.getvalue(), f"{name}: {told}, packed by method {method}"
 
 
 def _with_header(array: bytes, text: str) -> bytes:

@@ -98,7 +98,7 @@ def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
             fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
         shape["head_width"] = max(width // heads, 1)
     groups = shape["kv_heads"]
-    if groups is not None and heads % groups:
+    if groups and heads % groups:
         fields.fail(f"num_key_value_heads: expected a divisor of {heads}, got {groups}")
     return shape
 

@@ -144,7 +144,7 @@ def _config_class(family: str) -> type[ModelConfig]:
         case "autoencoder_kl":
             return AutoencoderKLConfig
         case _:
-            raise InvalidInput(f"family: expected one of {FAMILIES}, got {family!r}")
+            raise InvalidInput(f"family: expected one of {FAMILIES}, got {shown(family)}")
 
 
 def _largest(value: Any) -> int:

@@ -128,6 +128,7 @@ def test_windows_of_layers(
         (LLAMA, {"partial_rotary_factor": 0.5}, "partial_rotary_factor: expected 1.0"),
         (LLAMA, {"hidden_act": "gelu"}, "hidden_act: expected 'silu'"),
         (LLAMA, {"num_key_value_heads": 5}, "num_key_value_heads: expected a divisor of 32"),
+        (LLAMA, {"num_key_value_heads": 0}, "num_key_value_heads: expected a whole number >= 1"),
         (LLAMA, {"sliding_window": 8}, "sliding_window: expected None, got 8"),
         (LLAMA, {"num_attention_heads": 33}, "num_attention_heads: expected a divisor of 4096"),
         (LLAMA, {"head_dim": 7}, "even"),
