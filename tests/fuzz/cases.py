@@ -120,7 +120,7 @@ def data(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Actio
 
 def training_data(rng: random.Random, sources: Path, work: Path) -> tuple[str, list[Action]]:
     """Changed data of a training run: an .npz, or a file in IDX."""
-    train = [*["train", "--recipe", "tiny", "--steps", "1", "--no-evaluate", "-o"], str(work / "run")]
+    train = ["train", "--recipe", "tiny", "--steps", "1", "--no-evaluate", "-o", str(work / "run")]
     if rng.random() < 0.5:
         change = rng.choice((byte_faults.changed, npz_faults.changed))
         content, told = change((sources / "data.npz").read_bytes(), rng)
