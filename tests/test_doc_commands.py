@@ -125,7 +125,7 @@ def test_lines_run(
             (tmp_path / "bundle").symlink_to(tiny_bundle)
         case "docs/training.md":
             (tmp_path / "mnist").mkdir()
-            write_mnist(tmp_path / "mnist", packed=True)
+            write_mnist(tmp_path / "mnist", packed=True, shape=(8, 8))
         case "docs/tensorrt.md":
             (tmp_path / "BUNDLE").symlink_to(tiny_bundle)
         case _:

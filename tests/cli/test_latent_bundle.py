@@ -70,7 +70,7 @@ def test_the_bundle_bounds_as_training_did(
     """The same noise, the same events, and of codes the same prior and p(y)."""
     test = load_npz(images).test
     file = saved(tmp_path, x=test.x, y=test.label)
-    for model, row in (("vae", "IWAE of"), ("vq", "log p(x | z) + log p(z)")):
+    for model, row in (("vae", "IWAE of"), ("vq", "log p(x|z) p(z), lower bound")):
         options = ["-k", DRAWS, "--threads", 1, "--json"]
         result = cli("bound", exported[model][0], file, *options)
         assert result.code == 0, result.err

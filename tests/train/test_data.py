@@ -25,12 +25,14 @@ def idx(values: np.ndarray) -> bytes:
     return header + values.astype(np.uint8).tobytes()
 
 
-def write_mnist(folder: Path, *, packed: bool) -> dict[str, np.ndarray]:
+def write_mnist(
+    folder: Path, *, packed: bool, shape: tuple[int, int] = (3, 2)
+) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     arrays = {
-        "train-images-idx3-ubyte": rng.integers(0, 256, (9, 3, 2)),
+        "train-images-idx3-ubyte": rng.integers(0, 256, (9, *shape)),
         "train-labels-idx1-ubyte": np.arange(9) % 4,
-        "t10k-images-idx3-ubyte": rng.integers(0, 256, (4, 3, 2)),
+        "t10k-images-idx3-ubyte": rng.integers(0, 256, (4, *shape)),
         "t10k-labels-idx1-ubyte": np.arange(4),
     }
     for name, values in arrays.items():
