@@ -176,16 +176,16 @@ def read(file: Path = FILE) -> list[Row]:
 def table(rows: list[Row]) -> str:
     """The rows in Markdown, with what they are compared with."""
     lines = [
-        "| recipe | test bits/dim (text: bits/byte) | beside | CPU time: training + test | steps |",
+        "| recipe | bits/dim (text: bits/byte) | baselines | CPU time: training + test | steps |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
         sign = "" if row.k is None else "<= "
         tail = "" if row.elbo_bits is None else f" (k = {row.k}; ELBO {row.elbo_bits:.3f})"
-        beside = ", ".join(f"{name} {bits:.3f}" for name, bits in row.baselines.items())
+        others = ", ".join(f"{name} {bits:.3f}" for name, bits in row.baselines.items())
         cpu = f"{row.training_cpu_s:.0f} s + {row.evaluation_cpu_s:.0f} s"
         lines.append(
-            f"| `{row.recipe}` | {sign}{row.bits:.3f} +- {row.bits_error:.3f}{tail} | {beside} | "
+            f"| `{row.recipe}` | {sign}{row.bits:.3f} +- {row.bits_error:.3f}{tail} | {others} | "
             f"{cpu} | {row.steps:,}, best {row.best_step:,} |"
         )
     return "\n".join(lines) + "\n"

@@ -28,7 +28,7 @@ from ancestral.train.data import load_digits
 SIDE = 28
 DIGITS, TEXT = "digits-28.npz", "docstrings.txt"
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo"}
-"""Folders beside the standard library proper."""
+"""Folders of Python's installation that are not part of the standard library."""
 
 
 def enlarged(images: Int64[np.ndarray, "n h h"], side: int = SIDE) -> Int64[np.ndarray, "n s s"]:

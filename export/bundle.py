@@ -15,7 +15,7 @@ from ancestral.export.agreement import check_agreement
 from ancestral.export.content import (
     KNOWN_ANSWERS,
     WEIGHTS,
-    Beside,
+    Extras,
     Progress,
     traced,
     traced_latent,
@@ -60,7 +60,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
 ) -> Path:
     """Export a model; the bundle appears whole or not at all.
 
-    Beside the model it takes about as much memory as the largest of its weights in float64.
+    Extras the model it takes about as much memory as the largest of its weights in float64.
 
     Args:
         model: of this project or of your own class; it is not changed, unless it is handed over.
@@ -112,13 +112,13 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
             if inner != work:
                 progress("prior")
             made = traced(autoregressive, chosen, progress)
-            further = Beside(files, ignored_fields) if inner == work else Beside()
+            further = Extras(files, ignored_fields) if inner == work else Extras()
             write_autoregressive(autoregressive, inner, classes, dtype, made, progress, further)
         if isinstance(model, LatentVariableModel):
             ready = _ready(model, dtype, own)
             if not is_house_model(ready):
                 check_latent_contract(ready)
-            further = Beside(files, ignored_fields)
+            further = Extras(files, ignored_fields)
             write_latent(ready, work, dtype, traced_latent(ready, progress), progress, further)
     return out
 

@@ -54,7 +54,7 @@ from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.precision import narrowed_tensors
 
 WEIGHTS = "graphs/weights.safetensors"
-"""Beside the graphs: a runtime refuses external data outside the folder of the ONNX file."""
+"""Extras the graphs: a runtime refuses external data outside the folder of the ONNX file."""
 KNOWN_ANSWERS = "known_answers.safetensors"
 _SHORT_ANSWERS = 4
 """Format version from which known answers may be of the first positions of an event alone."""
@@ -65,7 +65,7 @@ Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Extras:
     """What a bundle holds that is not made of its model.
 
     Attributes:
@@ -86,12 +86,12 @@ class _Writer:
         model: Model,
         dtype: FloatDtype,
         progress: Progress,
-        beside: Beside,
+        extras: Extras,
     ) -> None:
         """Write the weights, and further files."""
         self.folder, self.model, self.dtype, self.progress = folder, model, dtype, progress
         self._files: dict[str, FileEntry] = {}
-        self._written_by = _versions() | noted(beside.ignored_fields)
+        self._written_by = _versions() | noted(extras.ignored_fields)
         self._graphs: dict[str, GraphEntry] = {}
         self._caches = (
             frozenset(entry.name for entry in model.cache_spec if entry.dtype == "float32")
@@ -104,7 +104,7 @@ class _Writer:
         narrowed = narrowed_tensors(model) if dtype != "float32" else ()
         self._numbers = small_numbers(tensor for _, tensor in narrowed)
         self._write(WEIGHTS, weights.parts())
-        for name, data in beside.files.items():
+        for name, data in extras.files.items():
             self._write(name, [data])
         give_back()
 
@@ -213,7 +213,7 @@ def write_autoregressive(
     dtype: FloatDtype,
     graphs: Graphs,
     progress: Progress,
-    beside: Beside,
+    extras: Extras,
 ) -> None:
     """Write the bundle of an autoregressive model into an empty folder.
 
@@ -224,13 +224,13 @@ def write_autoregressive(
         dtype: of the bundle.
         graphs: of the model, in float32.
         progress: told each thing that is about to be done.
-        beside: further files, and what is noted of them.
+        extras: further files, and what is noted of them.
 
     Raises:
         ExportError: a graph could not be made or breaks a rule.
         OSError: a file could not be written.
     """
-    writer = _Writer(folder, model, dtype, progress, beside)
+    writer = _Writer(folder, model, dtype, progress, extras)
     for name, signature, forms in graphs:
         writer.graph(name, signature, forms)
     writer.finish(
@@ -246,13 +246,13 @@ def write_latent(
     dtype: FloatDtype,
     graphs: Graphs,
     progress: Progress,
-    beside: Beside,
+    extras: Extras,
 ) -> None:
     """Write the bundle of a latent variable model; that of its prior, if any, stands inside.
 
     Arguments and errors as in `write_autoregressive`.
     """
-    writer = _Writer(folder, model, dtype, progress, beside)
+    writer = _Writer(folder, model, dtype, progress, extras)
     for name, signature, forms in graphs:
         writer.graph(name, signature, forms)
     prior = model.prior

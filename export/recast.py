@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ancestral.bundle import MANIFEST, PRIOR, Bundle
 from ancestral.errors import InvalidInput
-from ancestral.export.content import Beside, Graphs, Progress, write_autoregressive, write_latent
+from ancestral.export.content import Extras, Graphs, Progress, write_autoregressive, write_latent
 from ancestral.export.operators import FORMS
 from ancestral.export.place import check_target, placed
 from ancestral.export.precision import is_rearranged
@@ -92,11 +92,11 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     numbers = small_numbers(tensor for _, tensor in narrowed_tensors(model))
     model = round_in_place(model, DTYPES[dtype])
     graphs = _stored(bundle, numbers, dtype, progress)
-    beside = Beside(further_files(bundle), ignored_fields(manifest.written_by))
+    extras = Extras(further_files(bundle), ignored_fields(manifest.written_by))
     if isinstance(model, AutoregressiveModel):
-        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, beside)
+        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, extras)
     else:
-        write_latent(model, work, dtype, graphs, progress, beside)
+        write_latent(model, work, dtype, graphs, progress, extras)
 
 
 def further_files(bundle: Bundle) -> dict[str, bytes]:

@@ -141,7 +141,7 @@ def test_version_from_the_future(bundle: Path) -> None:
         (lambda m: m["data"].update(levels=0), "manifest, data.levels"),
         (lambda m: m.update(dtype="float8"), "manifest, dtype"),
         (lambda m: m["files"]["graphs/step.onnx"].update(sha256="0"), "sha256"),
-        (lambda m: m["files"].pop("graphs/step.onnx"), "graphs/step.onnx: is used, but stands"),
+        (lambda m: m["files"].pop("graphs/step.onnx"), "graphs/step.onnx: is used, but the manifest has no hash"),
         (
             lambda m: m["graphs"]["step"]["files"].pop("portable"),
             "expected .onnx files, one portable",
@@ -181,7 +181,7 @@ def test_path_that_leaves(bundle: Path, name: str) -> None:
 @pytest.mark.parametrize("which", ["weights", "known_answers"])
 def test_path_in_another_field(bundle: Path, which: str) -> None:
     change_manifest(bundle, lambda m: m.update({which: "../outside"}))
-    refused(bundle, "../outside: is used, but stands without a hash")
+    refused(bundle, "../outside: is used, but the manifest has no hash")
 
 
 def test_link_that_leaves(bundle: Path) -> None:

@@ -206,6 +206,20 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
     assert path.exists()
 
 
+def test_a_journal_stays_until_all_is_renamed(tmp_path: Path) -> None:
+    """A folder in the place of one file: its content waits, and what is in the way can go."""
+    works = [litter(tmp_path, temporary_name(tmp_path / name).name) for name in ("first", "last")]
+    path = journal(tmp_path, {works[0].name: "first", works[1].name: "last"})
+    (tmp_path / "first").mkdir()
+    tidy(tmp_path)
+    assert path.exists()
+    assert works[0].exists()
+    assert (tmp_path / "last").is_file()
+    (tmp_path / "first").rmdir()
+    tidy(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["first", "last"]
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "other", ".", "", None, 3])
 def test_a_journal_renames_temporaries_to_their_own_names_only(
     tmp_path: Path, name: object

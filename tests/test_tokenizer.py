@@ -143,7 +143,9 @@ def test_a_bundle_without_its_tokenizer(bundles: Callable[[str], Path], tmp_path
     with pytest.raises(BundleError, match=r"tokenizer\.json: expected \d+ bytes"):
         Bundle.open(copy)
     change_manifest(copy, lambda values: values["files"].pop("tokenizer.json"))
-    with pytest.raises(BundleError, match=r"tokenizer\.json: is used, but stands without a hash"):
+    with pytest.raises(
+        BundleError, match=r"tokenizer\.json: is used, but the manifest has no hash"
+    ):
         Bundle.open(copy)
 
 

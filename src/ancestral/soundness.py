@@ -25,7 +25,7 @@ PRIOR = "prior"
 
 
 def path_problems(manifest: Manifest) -> list[str]:
-    """Names that leave the bundle, and names that no hash stands for."""
+    """Names that leave the bundle, and names without a hash."""
     problems = [
         f"{name if name.isprintable() else shown(name)}: expected a plain path inside the bundle"
         for name in manifest.files
@@ -39,7 +39,7 @@ def path_problems(manifest: Manifest) -> list[str]:
     prior = [f"{PRIOR}/{MANIFEST}"] if manifest.has_prior else []
     for name in (*used, manifest.weights, manifest.known_answers, *prior):
         if name not in manifest.files:
-            problems.append(f"{name}: is used, but stands without a hash in the manifest")
+            problems.append(f"{name}: is used, but the manifest has no hash of it")
     return problems
 
 

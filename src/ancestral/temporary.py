@@ -1,4 +1,4 @@
-"""Temporary files and folders beside a target, each locked by its owner as long as that lives.
+"""Temporary files and folders next to their targets, locked by their owner as long as it lives.
 
     .NAME.<machine, 8 hex digits>-<random, 16 hex digits>.part      what is being written
                                                          .renames   see ancestral.renames

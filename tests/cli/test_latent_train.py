@@ -1,6 +1,7 @@
 """`train` of models with latents: its stages, and what it tells of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from ancestral.cli.bound_table import DRAWS, bound_table, marginal
+from ancestral.cli.held_out import drawn
 from ancestral.train import training as module
 from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.checkpoint import load_checkpoint
@@ -197,3 +199,16 @@ def test_a_density_stands_alone_in_its_table(images: Path) -> None:
         assert word in text
     assert "table" not in text
     assert "pixels" not in text
+
+
+def test_the_table_of_codes_has_a_bound_on_its_time(
+    cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same events are drawn for log p(x | z) and for log p(z)."""
+    monkeypatch.setattr(
+        "ancestral.cli.stages.affordable_events",
+        lambda model, codes: replace(codes, test=drawn(codes.test, 2)),
+    )
+    result = cli(*training(images, "vq", tmp_path / "run", steps=1))
+    assert result.code == 0, result.err
+    assert result.out.startswith("2 test events")

@@ -1,5 +1,6 @@
 """Writing a bundle: whole or not at all, and never over something else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,12 @@ def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: Any) -> N
     monkeypatch.setattr(module, "weights_file", lambda model: pytest.fail("something was made"))
     with pytest.raises(InvalidInput, match="label_prior: expected"):
         export_bundle(make("tiny"), tmp_path / "bundle", label_prior=prior)
+
+
+def test_a_manifest_that_would_not_open_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BOUNDS", replace(module.BOUNDS, keys=50))
+    with pytest.raises(ExportError, match=r"would not be opened again: expected at most 50 keys"):
+        export_bundle(make("table"), tmp_path / "bundle", graphs=["log_prob"])
+    assert list(tmp_path.iterdir()) == []

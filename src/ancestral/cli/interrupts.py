@@ -21,7 +21,7 @@ class Interrupts:
 
     Python raises KeyboardInterrupt wherever the main thread is. Where that is a callback of the
     garbage collector, the exception is printed and dropped; where it is the beginning of a library
-    in C, it becomes an ImportError. The one is raised again, the other is told from a fault.
+    in C, it becomes an ImportError. Both end the command as Ctrl-C does.
 
     Attributes:
         seen: whether Ctrl-C was pressed.

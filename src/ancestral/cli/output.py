@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, what is said beside them on standard error.
+"""What commands print: results on standard output, and messages on standard error.
 
 Names, errors and generated text may come from files of a stranger. What a terminal would take for a
 command (an escape sequence, a change of direction) is shown as the code of its character.
