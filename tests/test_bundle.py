@@ -141,7 +141,10 @@ def test_version_from_the_future(bundle: Path) -> None:
         (lambda m: m["data"].update(levels=0), "manifest, data.levels"),
         (lambda m: m.update(dtype="float8"), "manifest, dtype"),
         (lambda m: m["files"]["graphs/step.onnx"].update(sha256="0"), "sha256"),
-        (lambda m: m["files"].pop("graphs/step.onnx"), "graphs/step.onnx: is used, but the manifest has no hash"),
+        (
+            lambda m: m["files"].pop("graphs/step.onnx"),
+            "graphs/step.onnx: is used, but the manifest has no hash",
+        ),
         (
             lambda m: m["graphs"]["step"]["files"].pop("portable"),
             "expected .onnx files, one portable",
