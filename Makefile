@@ -94,7 +94,7 @@ bench: $(STAMP) ## append benchmark rows to benchmarks/results
 	@$(BIN)/python -m benchmarks.run
 
 kernels-table: $(STAMP) ## compile every kernel, write docs/kernels-compiled.md
-	@$(BIN)/python -m ancestral.triton_kernels.compile --table docs/kernels-compiled.md
+	@$(BIN)/python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
 clean: ## remove what was built, cached and drawn; .venv too
 	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \

@@ -28,7 +28,7 @@ _SOURCES = (
     "benchmarks/plain_graph.py",
     "export/*.py",
     "src/ancestral/dataspec.py",
-    "src/ancestral/manifest.py",
+    "src/ancestral/bundles/manifest.py",
     "src/ancestral/philox.py",
     "src/ancestral/signature.py",
     "train/likelihoods/*.py",

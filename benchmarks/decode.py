@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine import Engine, loop
+from ancestral.engine import Engine, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding
 from ancestral.signature import GraphSignature, TensorSpec
@@ -77,12 +77,12 @@ class Cell:
 def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
     """One pass of the engine's own loop; the clock is read where it reports to the host."""
     stamps = [time.perf_counter()]
-    drawn = loop.draw(
+    drawn = step_loop.draw(
         binding,
         given.values,
         {"u": given.u},
         first_position=engine.bundle.manifest.first_position,
-        prefill=loop.takes_blocks(engine.session("step").signature),
+        prefill=step_loop.takes_blocks(engine.session("step").signature),
         on_steps=lambda steps: stamps.append(time.perf_counter()),
     )
     start = stamps[1] if given.prefix > 1 else stamps[0]
@@ -202,8 +202,8 @@ def _first_steps(binding: Binding, length: int, rows: int, positions: int) -> fl
     for name, array in arrays.items():
         binding.write(name, array)
     begin = time.perf_counter()
-    for done in range(0, positions, loop.STEPS_PER_LAUNCH):
-        binding.run(min(loop.STEPS_PER_LAUNCH, positions - done))
+    for done in range(0, positions, step_loop.STEPS_PER_LAUNCH):
+        binding.run(min(step_loop.STEPS_PER_LAUNCH, positions - done))
     return time.perf_counter() - begin
 
 
@@ -229,9 +229,9 @@ def host_between_steps(engine: Engine, rounds: int) -> tuple[float, ...]:
     for _ in range(WARM_UPS + rounds):
         begin = time.perf_counter()
         for _ in range(launches):
-            binding.run(loop.STEPS_PER_LAUNCH)
+            binding.run(step_loop.STEPS_PER_LAUNCH)
         seconds = time.perf_counter() - begin
-        found.append(seconds * 1e3 / (launches * loop.STEPS_PER_LAUNCH))
+        found.append(seconds * 1e3 / (launches * step_loop.STEPS_PER_LAUNCH))
     return tuple(found[WARM_UPS:])
 
 

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 
 from ancestral.cli.bench import measure, speed_table
-from ancestral.cli.evaluation import evaluation_table
 from ancestral.cli.installed import installed_backends
 from ancestral.cli.main import guarded
 from ancestral.cli.output import show
-from ancestral.cli.parity_table import parity_table
+from ancestral.cli.present.evaluation import evaluation_table
+from ancestral.cli.present.parity_table import parity_table
 from ancestral.cli.verify import parity_reports
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 from ancestral.pictures import beside, greys, grid, png
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -33,7 +33,7 @@ from ancestral.train.models.families import Model
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import DEMO, DEMO_VAE
-from ancestral.train.state import Look
+from ancestral.train.state import Evaluation
 from ancestral.train.training import train
 from ancestral.units import bits_per_dim
 
@@ -84,7 +84,7 @@ def trained(recipe: Recipe, data: Dataset, out: Path) -> Model:
     """Train with a bar, or with a line for each look where there is no terminal."""
     with ProgressBar(recipe.name, recipe.training.steps) as bar:
 
-        def progress(step: int, look: Look | None) -> None:
+        def progress(step: int, look: Evaluation | None) -> None:
             bar(step, look)
             if look is not None and not sys.stderr.isatty():
                 print(f"  step {step}: validation {look.validation_bits:.3f} bits/dim", flush=True)

@@ -114,7 +114,7 @@ def picture(checkpoint: Path, name: str, folder: Path) -> Path:
     from ancestral.engine import Engine
     from ancestral.errors import ParityError
     from ancestral.export.bundle import export_bundle
-    from ancestral.files import write_atomically
+    from ancestral.files.atomic import write_atomically
     from ancestral.pictures import grid, png
 
     model, saved = load_checkpoint(checkpoint)

@@ -18,7 +18,7 @@ import torch
 
 from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.data import Dataset, load_digits

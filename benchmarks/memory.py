@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine import Engine
 from ancestral.engine.measure import memory_now, memory_peak
 from ancestral.engine.noise import Noise

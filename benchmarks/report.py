@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 from benchmarks.bounds import LATENT_CASES
 from benchmarks.cases import CASES
 from benchmarks.checkpoint import CASE as CHECKPOINT

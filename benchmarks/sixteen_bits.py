@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.programs import load_weights
 from ancestral.engine.verify import kl_divergence
 from ancestral.export.known_answers import known_answers

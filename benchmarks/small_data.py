@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 from ancestral.train.data import load_digits
 
 SIDE = 28

@@ -8,21 +8,22 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, inputs, loop
+from ancestral import step_tensors as names
+from ancestral.engine import arguments, inputs, step_loop
 from ancestral.engine.bindings import Bindings
 from ancestral.engine.classify import Classification, classify
 from ancestral.engine.engine import Engine
 from ancestral.engine.generate import Generated, Request, Stream, generate_batches
-from ancestral.engine.loop import Progress
 from ancestral.engine.noise import Noise
 from ancestral.engine.particles import Completion, complete
 from ancestral.engine.session import Array, Binding
+from ancestral.engine.step_loop import Progress
 from ancestral.engine.text_likelihood import TextLikelihood, text_likelihood
 from ancestral.engine.verify import verify
 from ancestral.errors import InvalidInput, NotADistribution
 from ancestral.parity import ParityReport
 from ancestral.sampling import Sampling
-from ancestral.tokenizer import Tokenizer
+from ancestral.text.tokenizer import Tokenizer
 
 _NUMBERS = 2**25
 """Logits, attention weights of 8 heads, or activations that one call of a graph may hold."""
@@ -131,7 +132,7 @@ class AutoregressiveEngine(Engine):
         arguments.callback("progress", progress)
         graph = "step" if sampling.unfiltered else "step_filtered"
         signature = self.session(graph).signature
-        rows = loop.chosen_rows(signature, self.backend.room, batch, n)
+        rows = step_loop.chosen_rows(signature, self.backend.room, batch, n)
         total, done = n * (self.data.length - first), 0
 
         def report(positions: int) -> None:
@@ -162,21 +163,21 @@ class AutoregressiveEngine(Engine):
         report: Callable[[int], None],
     ) -> Samples:
         size = len(forced)
-        given = loop.filters(sampling, size, self.data.levels)
+        given = step_loop.filters(sampling, size, self.data.levels)
         if label is not None:
             given["label"] = label
         with self.binding(graph, size) as binding:
-            drawn = loop.draw(
+            drawn = step_loop.draw(
                 binding,
                 forced,
                 given,
                 first_position=self.bundle.manifest.first_position,
-                prefill=loop.takes_blocks(self.session(graph).signature),
+                prefill=step_loop.takes_blocks(self.session(graph).signature),
                 on_steps=lambda steps: report(steps * size),
                 noise=noise,
             )
-            loop.check(drawn.log_p, noise.first_index)
-        loop.check_values(drawn.values, self.data.levels)
+            step_loop.check(drawn.log_p, noise.first_index)
+        step_loop.check_values(drawn.values, self.data.levels)
         return Samples(
             self.data.in_place(drawn.values),
             drawn.log_p.sum(axis=1, dtype=np.float64),
@@ -249,7 +250,7 @@ class AutoregressiveEngine(Engine):
             InvalidInput: an argument is wrong.
         """
         n = inputs.count("particles", particles, 1)
-        arguments.check_size("particles", n, loop.bytes_of_row(self.session("step").signature))
+        arguments.check_size("particles", n, step_loop.bytes_of_row(self.session("step").signature))
         label = self._labels(labels, 1)
         noise = Noise(arguments.seed(seed), arguments.first_of(first_index, n))
         arguments.callback("progress", progress)
@@ -300,7 +301,7 @@ class AutoregressiveEngine(Engine):
         events = inputs.events(x, self.data)
         label = self._labels(labels, len(events))
         found = self.parallel("log_prob", label, x=events)["log_prob"]
-        loop.check(found, 0)
+        step_loop.check(found, 0)
         return found
 
     def text_likelihood(
@@ -349,7 +350,7 @@ class AutoregressiveEngine(Engine):
         events = inputs.events(x, self.data)
         drawn = inputs.uniforms("u", u, events.shape)
         label = self._labels(labels, len(events))
-        values = self.parallel("redraw", label, x=events, u=drawn)["values"]
+        values = self.parallel("redraw", label, x=events, u=drawn)[names.REDRAWN]
         return self.data.in_place(values)
 
     def parallel(self, graph: str, label: Array | None, **arrays: Array) -> dict[str, Array]:

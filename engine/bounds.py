@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.bound import Bound, Reduction, join
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.latent_noise import latent_noise, prior_noise
-from ancestral.engine.loop import Progress
 from ancestral.engine.session import Array
+from ancestral.engine.step_loop import Progress
 from ancestral.philox import Stream
 
 if TYPE_CHECKING:

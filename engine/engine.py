@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar, cast, final
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.dataspec import DataSpec
 from ancestral.engine.backends import open_backend
 from ancestral.engine.session import Backend, Session

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, inputs, loop
+from ancestral.engine import arguments, inputs, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import InvalidInput
@@ -86,7 +86,7 @@ class Request:
     first_index: int = 0
     sampling: Sampling = _UNFILTERED
     batch: int | None = None
-    progress: loop.Progress | None = None
+    progress: step_loop.Progress | None = None
     stream: Stream | None = None
 
 
@@ -118,11 +118,11 @@ def generate_batches(
     label = inputs.labels(request.labels, n, engine.data, engine.bundle.manifest.label_optional)
     graph = "step" if sampling.unfiltered else "step_filtered"
     signature = engine.session(graph).signature
-    rows = loop.chosen_rows(signature, engine.backend.room, request.batch, n)
+    rows = step_loop.chosen_rows(signature, engine.backend.room, request.batch, n)
 
     def batch(start: int) -> list[Generated]:
         part = checked[start : start + rows]
-        given = loop.filters(request.sampling, len(part), levels)
+        given = step_loop.filters(request.sampling, len(part), levels)
         if label is not None:
             given["label"] = np.array(label[start : start + rows])
         run = _Run(part, engine.data.length, request, Noise(request.seed, first_index + start))
@@ -138,7 +138,7 @@ def generate_batches(
 class _Progress:
     """Steps of a batch as a share of all batches, in thousandths."""
 
-    def __init__(self, told: loop.Progress, before: float, share: float) -> None:
+    def __init__(self, told: step_loop.Progress, before: float, share: float) -> None:
         self._told, self._before, self._share = told, before, share
 
     def __call__(self, done: int, steps: int) -> None:
@@ -192,12 +192,12 @@ class _Run:
         engine: "AutoregressiveEngine",
         graph: str,
         given: dict[str, Array],
-        tell: loop.Progress | None,
+        tell: step_loop.Progress | None,
     ) -> list[Generated]:
         """Run the loop until every row has ended."""
         first = engine.bundle.manifest.first_position
         position = self._begin(binding, engine.session(graph).signature, given, first)
-        size = loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD
+        size = step_loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD
         steps, done = int((self._ends - position).max()), 0
         while (position < self._ends).any():
             # Rows that have stopped, or may draw no more, go on unheard beside the others.
@@ -221,17 +221,17 @@ class _Run:
         observed = np.full((len(self._prompts), self._t), -1, np.int64)
         for row, prompt in zip(observed, self._prompts, strict=True):
             row[: len(prompt)] = prompt
-        rewinds = loop.takes_blocks(signature) and _has_slots(signature, self._t)
+        rewinds = step_loop.takes_blocks(signature) and _has_slots(signature, self._t)
         filled = observed.copy()
         if rewinds:
             longest = filled[:, : int(self._lengths.max())]
             longest[longest < 0] = 0
-        done = loop.begin(
+        done = step_loop.begin(
             binding,
             filled,
             given,
             first_position=first,
-            prefill=loop.takes_blocks(signature),
+            prefill=step_loop.takes_blocks(signature),
             noise=self._noise,
         )
         position = np.full(len(self._prompts), done, np.int64)
@@ -262,7 +262,7 @@ class _Run:
         values, log_p = binding.read("values"), binding.read("log_p")
         # What a row drew after its end is nobody's.
         log_p = np.where(np.arange(self._t) < self._ends[:, None], log_p, np.float32(0))
-        loop.check(log_p, self._noise.first_index)
+        step_loop.check(log_p, self._noise.first_index)
         log_q = binding.read("log_q") if filtered else log_p
         rows = zip(self._lengths.tolist(), self._ends.tolist(), strict=True)
         return [

@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound
+from ancestral.bundles.manifest import Latent
 from ancestral.engine import arguments, bounds, inputs, interpolation
 from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.engine import Engine
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.interpolation import PATHS
 from ancestral.engine.latent_noise import event_noise, sample_prior_noise
-from ancestral.engine.loop import Progress, check_values
 from ancestral.engine.session import Array
+from ancestral.engine.step_loop import Progress, check_values
 from ancestral.engine.verify_latent import verify
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
-from ancestral.manifest import Latent
 from ancestral.philox import Stream, uniforms
 from ancestral.sampling import Sampling
 

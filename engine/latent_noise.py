@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from ancestral.bundles.manifest import Latent
 from ancestral.engine.session import Array
-from ancestral.manifest import Latent
 from ancestral.philox import Stream, normals, uniforms, uniforms_of_particles
 
 _FIRST = np.zeros(1, np.int64)

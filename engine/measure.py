@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral import errors
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.backends import BACKENDS
 from ancestral.engine.inputs import count

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from ancestral.engine import loop
+from ancestral.engine import step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding
 from ancestral.philox import Stream, uniforms
@@ -82,7 +82,7 @@ def complete(
     label: int | None,
     noise: Noise,
     particles: int,
-    progress: loop.Progress | None = None,
+    progress: step_loop.Progress | None = None,
 ) -> Completion:
     """Complete one event.
 
@@ -164,7 +164,7 @@ def _filtered(
     label: int | None,
     noise: Noise,
     particles: int,
-    progress: loop.Progress | None,
+    progress: step_loop.Progress | None,
 ) -> Completion:
     """Weigh at the end of each run of observed values, and resample where free ones follow."""
     t, first = len(observed), engine.bundle.manifest.first_position
@@ -179,33 +179,33 @@ def _filtered(
         if progress is not None:
             progress(told, particles * (t - first))
 
-    done = loop.begin(
+    done = step_loop.begin(
         binding,
         np.tile(observed, (particles, 1)),
         given,
         first_position=first,
-        prefill=loop.takes_blocks(engine.session("step").signature),
+        prefill=step_loop.takes_blocks(engine.session("step").signature),
         on_steps=report,
         noise=replace(noise, stream=Stream.PARTICLES),
     )
     weight = np.zeros(particles)
     past, resampled = 0.0, 0
     for start, stop in runs(observed):
-        loop.advance(binding, stop - done, report)
+        step_loop.advance(binding, stop - done, report)
         done = stop
         log_p = binding.read("log_p")
-        loop.check(log_p[:, :stop], noise.first_index)
+        step_loop.check(log_p[:, :stop], noise.first_index)
         weight += log_p[:, start:stop].sum(axis=1, dtype=np.float64)
         if stop < t and 0 < effective_sample_size(weight) < UNEVEN * particles:
             past += _log_mean(weight)
             binding.gather(systematic(weight, _uniform(noise, stop)))
             weight[:] = 0
             resampled += 1
-    loop.advance(binding, t - done, report)
+    step_loop.advance(binding, t - done, report)
     log_p = binding.read("log_p")
-    loop.check(log_p, noise.first_index)
+    step_loop.check(log_p, noise.first_index)
     values = binding.read("values")
-    loop.check_values(values, engine.data.levels)
+    step_loop.check_values(values, engine.data.levels)
     return Completion(
         engine.data.in_place(values),
         log_p.sum(axis=1, dtype=np.float64),
@@ -223,7 +223,7 @@ def _exact(
     label: int | None,
     noise: Noise,
     particles: int,
-    progress: loop.Progress | None,
+    progress: step_loop.Progress | None,
 ) -> Completion:
     """What is observed comes first: samples of the usual loop, all of the same weight."""
     samples = engine.sample(

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.noise import Noise
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
 
 
-class Room(NamedTuple):
+class Budget(NamedTuple):
     """What one batch may take on a device.
 
     Attributes:
@@ -24,7 +24,7 @@ class Room(NamedTuple):
     rows: int
 
 
-HOST_ROOM = Room(2**29, 256)
+HOST_BUDGET = Budget(2**29, 256)
 """On a CPU, where more rows would not be faster."""
 _BLOCK_NUMBERS = 2**22
 """Logits, or attention weights of 8 heads, that a block may hold at a time."""
@@ -107,7 +107,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def room(self) -> Room:
+    def room(self) -> Budget:
         """What one batch may take where nobody says how many rows it has."""
         ...
 

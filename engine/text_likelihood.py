@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike
 
-from ancestral.engine import arguments, inputs, loop
+from ancestral.engine import arguments, inputs, step_loop
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def text_likelihood(
     ids: ArrayLike,
     stride: int | None = None,
     labels: int | None = None,
-    progress: loop.Progress | None = None,
+    progress: step_loop.Progress | None = None,
 ) -> TextLikelihood:
     """Score each id once.
 
@@ -132,7 +132,7 @@ def text_likelihood(
             seen[done:end] -= start
         if progress is not None:
             progress(end, len(x))
-    loop.check(log_prob[None], 0)
+    step_loop.check(log_prob[None], 0)
     return TextLikelihood(log_prob, seen, t, stride, bool(first))
 
 

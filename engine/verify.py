@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine import loop
+from ancestral import step_tensors as names
+from ancestral.engine import step_loop
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import BundleError
 from ancestral.parity import ParityReport, SequenceParity, Tolerance, tolerance
@@ -150,7 +151,7 @@ def _replay(
     label, x = answers.get("label"), answers["x"]
     parallel = engine.parallel("log_prob", label, x=x)["log_prob"]
     kl, gap = _distributions(engine, answers, label)
-    redrawn = engine.parallel("redraw", label, x=x, u=answers["u"])["values"]
+    redrawn = engine.parallel("redraw", label, x=x, u=answers["u"])[names.REDRAWN]
     stepped, forced = [], []
     prefilled = _prefilled(engine, x, label)
     for graph in ("step", "step_filtered"):
@@ -298,10 +299,10 @@ def _steps(
         if label is not None:
             given["label"] = label[rows]
         if graph == "step_filtered":
-            given |= loop.filter_rows(Sampling(), len(rows), engine.data.levels)
+            given |= step_loop.filter_rows(Sampling(), len(rows), engine.data.levels)
         events = np.pad(observed, beyond, constant_values=-1)
         binding = engine.session(graph).bind({"b": len(rows), "s": 1})
-        done = loop.begin(binding, events, given, first_position=first, prefill=prefill)
+        done = step_loop.begin(binding, events, given, first_position=first, prefill=prefill)
         return binding, done
 
     every = np.arange(n)
@@ -309,13 +310,13 @@ def _steps(
     binding, done = begin(
         np.append(every, every[sampled]), np.concatenate([x, free]), prefill=False
     )
-    loop.advance(binding, t - done)
+    step_loop.advance(binding, t - done)
     values, log_p = binding.read("values")[n:, :t], binding.read("log_p")[:n, :t]
     forced = [log_p]
     del binding
-    if loop.takes_blocks(engine.session(graph).signature):
+    if step_loop.takes_blocks(engine.session(graph).signature):
         binding, done = begin(every, x, prefill=True)
-        loop.advance(binding, t - done)
+        step_loop.advance(binding, t - done)
         forced.append(binding.read("log_p")[:, :t])
         if prefilled:
             forced.append(_after_prefill(binding, prefilled, log_p))

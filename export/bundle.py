@@ -9,10 +9,11 @@ from typing import TypeVar, cast, get_args
 from torch import nn
 
 from ancestral.arrays import reals
-from ancestral.bundle import MANIFEST, PRIOR, check_text
+from ancestral.bundles.bundle import MANIFEST, PRIOR, check_text
+from ancestral.bundles.manifest import check_label_prior
+from ancestral.bundles.soundness import is_plain
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export.agreement import check_agreement
-from ancestral.export.content import (
+from ancestral.export.bundle_writer import (
     KNOWN_ANSWERS,
     WEIGHTS,
     Extras,
@@ -22,15 +23,14 @@ from ancestral.export.content import (
     write_autoregressive,
     write_latent,
 )
-from ancestral.export.contract import check_contract, check_declared
 from ancestral.export.graphs import operators_read_once
-from ancestral.export.latent_contract import check_latent_contract
 from ancestral.export.model_state import check_devices, check_ready
+from ancestral.export.own.agreement import check_agreement
+from ancestral.export.own.contract import check_contract, check_declared
+from ancestral.export.own.latent_contract import check_latent_contract
 from ancestral.export.place import check_target, placed
 from ancestral.ignored_fields import noted
-from ancestral.manifest import check_label_prior
 from ancestral.signature import FloatDtype
-from ancestral.soundness import is_plain
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, is_house_model

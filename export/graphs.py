@@ -22,8 +22,9 @@ from ancestral.export.operators import (
     mark_decomposable,
     translations,
 )
-from ancestral.export.refusal import refused_trace, refused_translation
+from ancestral.export.own.refusal import refused_trace, refused_translation
 from ancestral.signature import GraphSignature, TensorSpec
+from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
 from ancestral.train.models.latent_graphs import Every, LatentGraphName, latent_graphs_of
@@ -63,7 +64,7 @@ def export_parallel(model: AutoregressiveModel) -> dict[GraphName, dict[Form, on
     Raises:
         ExportError: as in `export_graph`.
     """
-    whole = export_graph(Parallel(model, ("log_prob", "logits", "values")))
+    whole = export_graph(Parallel(model, (LOG_PROB, LOGITS, REDRAWN)))
     return {
         name: {form: _keep(graph, build(name, model).signature) for form, graph in whole.items()}
         for name in PARALLEL

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.export.heap import give_back
-from ancestral.export.widened import Widened
+from ancestral.export.memory.float64_mode import Float64Mode
+from ancestral.export.memory.freed import give_back
 from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import Step
@@ -61,7 +61,7 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
             predicted = model.predict(x[part], labels)
             answers["fp32"][part] = model.log_prob_given(predicted, x[part])
             near = model.likelihood.logits(predicted)
-            with Widened(model):
+            with Float64Mode(model):
                 exact = model.logits(x[part], labels)
             for row in range(len(exact)):
                 _compare(exact[row], near[row], (x, u, chosen), i + row, answers)

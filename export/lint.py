@@ -9,9 +9,15 @@ import numpy as np
 import onnx_ir
 from onnx_ir import DataType
 
-from ancestral.export.heads import PRODUCTS, before_results, is_float, is_rearrangement, kind
 from ancestral.export.operators import Form
-from ancestral.export.precision import OPERANDS, REFUSED, WIDE
+from ancestral.export.passes.last_projection import (
+    PRODUCTS,
+    before_results,
+    is_float,
+    is_rearrangement,
+    kind,
+)
+from ancestral.export.passes.sixteen_bits import OPERANDS, REFUSED, WIDE
 from ancestral.export.weights import PREFIX
 from ancestral.signature import GraphSignature, Update
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ancestral.bundle import MANIFEST, PRIOR
+from ancestral.bundles.bundle import MANIFEST, PRIOR
+from ancestral.bundles.manifest_file import read_values
 from ancestral.errors import InvalidInput
-from ancestral.exchange import exchange
-from ancestral.files import tidy
-from ancestral.manifest_file import read_values
-from ancestral.renames import sync_folder
-from ancestral.temporary import (
+from ancestral.files.atomic import tidy
+from ancestral.files.exchange import exchange
+from ancestral.files.renames import sync_folder
+from ancestral.files.temporary import (
     abandoned,
     lock,
     remove,

@@ -11,13 +11,19 @@ import onnx_ir
 import torch
 from numpy.typing import NDArray
 
-from ancestral.bundle import MANIFEST, PRIOR, Bundle
+from ancestral.bundles.bundle import MANIFEST, PRIOR, Bundle
 from ancestral.errors import InvalidInput
-from ancestral.export.content import Extras, Graphs, Progress, write_autoregressive, write_latent
+from ancestral.export.bundle_writer import (
+    Extras,
+    Graphs,
+    Progress,
+    write_autoregressive,
+    write_latent,
+)
 from ancestral.export.operators import FORMS
+from ancestral.export.passes.sixteen_bits import is_rearranged
+from ancestral.export.passes.tied_embedding import multiply_as_exported
 from ancestral.export.place import check_target, placed
-from ancestral.export.precision import is_rearranged
-from ancestral.export.tied import multiply_as_exported
 from ancestral.export.weights import PREFIX, small_numbers
 from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype

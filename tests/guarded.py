@@ -12,7 +12,7 @@ from tests.limited import CPU_SECONDS, ROOT
 _PROGRAM = """
 import json, os, sys
 import numpy, rich.console, rich.table
-import ancestral.bundle, ancestral.cli.info
+import ancestral.bundles.bundle, ancestral.cli.info
 from ancestral.cli.main import run
 from tests.limited import limit
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ancestral.manifest import FORMAT_VERSION, seal
+from ancestral.bundles.manifest import FORMAT_VERSION, seal
 
 Edit = Callable[[onnx.GraphProto], None]
 

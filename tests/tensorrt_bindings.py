@@ -223,10 +223,10 @@ def cases(request: dict[str, Any]) -> Iterator[Case]:
 def main() -> None:
     import torch
 
-    from ancestral.export.plugin_form import plugin_form_of
-    from ancestral.export.tensorrt_plugin import register
+    from ancestral.export.tensorrt.plugin import register
+    from ancestral.export.tensorrt.plugin_form import plugin_form_of
     from ancestral.triton_kernels.masked_attention.dense import dense_variant
-    from ancestral.triton_kernels.ptx import ptx
+    from ancestral.triton_kernels.tools.ptx import ptx
 
     request = json.loads(sys.stdin.read())
     trt = loaded()

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ancestral.tokenizer import Tokenizer
-from ancestral.tokenizer_kinds import open_tokenizer
+from ancestral.text.kinds import open_tokenizer
+from ancestral.text.tokenizer import Tokenizer
 from tests.text_toys import tokenizer_json
 
 PIECES = ("▁", "▁the", "▁cat", "na", "s", "a", "t", "n", "v", "e", "</s>", "▁▁")

@@ -10,6 +10,6 @@ The entry points:
     progress.ProgressBar(name, steps): a context manager, passed to `train` as progress
     checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
     causality.check_causality(model) -> CausalityReport(leaks, positions, ...): .passed, .sentence
-    evaluation.evaluate_model(model, part, log_prior) -> Evaluation(marginal, conditional)
+    evaluation.evaluate_model(model, part, log_prior) -> Estimates(marginal, conditional)
     baselines.independent_values(data), neighbour_table(data): log_prob(x, label)
 """

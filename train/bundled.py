@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import nn
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BundleError, CheckpointError, InvalidInput
 from ancestral.excerpts import cut
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.changes import CHANGES, Outputs, changed_pairs, random_events
 from ancestral.train.derivatives import derivative_pairs
 from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.perturbation import CHANGES, Outputs, changed_pairs, random_events
 
 How = Literal["value", "derivative"]
 MOST = 64

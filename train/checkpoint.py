@@ -19,13 +19,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ancestral.arrays import shown
+from ancestral.bundles.hashes import Fingerprint, fingerprint
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut, problems_of, report
-from ancestral.files import write_together
-from ancestral.hashes import Fingerprint, fingerprint
-from ancestral.renames import finish_renames
-from ancestral.temporary import temporaries
+from ancestral.files.atomic import write_together
+from ancestral.files.renames import finish_renames
+from ancestral.files.temporary import temporaries
 from ancestral.train.data.dataset import Split
 from ancestral.train.hugging_face.json_object import object_of, read_file
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile

@@ -7,14 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.files import write_together
-from ancestral.train.state import Look
+from ancestral.files.atomic import write_together
+from ancestral.train.state import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def write_curves(folder: Path, history: Sequence[Look], title: str, unit: str = "bits/dim") -> None:
+def write_curves(
+    folder: Path, history: Sequence[Evaluation], title: str, unit: str = "bits/dim"
+) -> None:
     """Write history.json (one object a look) and curves.png, its losses in that unit.
 
     Raises:
@@ -26,7 +28,7 @@ def write_curves(folder: Path, history: Sequence[Look], title: str, unit: str = 
     write_together({folder / "history.json": rows, folder / "curves.png": picture})
 
 
-def _picture(history: Sequence[Look], title: str, unit: str) -> bytes:
+def _picture(history: Sequence[Evaluation], title: str, unit: str) -> bytes:
     """The losses; of a model with latents, both terms of the bound and the latents in use below."""
     from matplotlib.figure import Figure
 
@@ -54,7 +56,7 @@ def _picture(history: Sequence[Look], title: str, unit: str) -> bytes:
     return picture.getvalue()
 
 
-def _terms(axes: "Axes", history: Sequence[Look]) -> None:
+def _terms(axes: "Axes", history: Sequence[Evaluation]) -> None:
     """-log p(x | z), and KL where there is one: their sum is -ELBO."""
     terms = {
         "-log p(x | z)": [

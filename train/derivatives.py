@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from ancestral.train.changes import Outputs, last_seen
+from ancestral.train.perturbation import Outputs, last_seen
 
 _SEARCHES = 128
 """Entries whose value is searched for, of those that an output has a derivative by."""

@@ -39,7 +39,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Estimates:
     """Estimates of p(x) and, where events have labels, of p(x | y)."""
 
     marginal: Estimate
@@ -51,7 +51,7 @@ def evaluate(
     part: Part,
     spec: DataSpec,
     label_log_prior: Float[np.ndarray, " k"] | None = None,
-) -> Evaluation:
+) -> Estimates:
     """Estimate E[-log p(x)] and E[-log p(x | y)] over the events of a part.
 
     The expectation of -log p over the data is the forward Kullback-Leibler divergence KL(data || p)
@@ -69,7 +69,7 @@ def evaluate(
     if len(part) == 0:
         raise InvalidInput("evaluate: expected at least one event, got none")
     if part.label is None:
-        return Evaluation(estimate(log_prob(part.x, None), spec), None)
+        return Estimates(estimate(log_prob(part.x, None), spec), None)
     if label_log_prior is None:
         raise InvalidInput("evaluate: the events have labels: give label_log_prior, log p(y)")
     joint = np.stack(
@@ -78,7 +78,7 @@ def evaluate(
     )
     own = joint[np.arange(len(part)), part.label]
     marginal = np.logaddexp.reduce(joint + label_log_prior, axis=1)
-    return Evaluation(estimate(marginal, spec), estimate(own, spec))
+    return Estimates(estimate(marginal, spec), estimate(own, spec))
 
 
 def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
@@ -131,7 +131,7 @@ def evaluate_model(
     part: Part,
     label_log_prior: NDArray[np.float64] | None,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Evaluation:
+) -> Estimates:
     """`evaluate` of a model.
 
     Args:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ancestral.progress_lines import ProgressLines, has_bars
-from ancestral.train.state import Look
+from ancestral.train.state import Evaluation
 from ancestral.units import fixed
 
 
@@ -38,7 +38,7 @@ class ProgressBar:
     ) -> None:
         self._shown.stop()
 
-    def __call__(self, step: int, look: Look | None) -> None:
+    def __call__(self, step: int, look: Evaluation | None) -> None:
         """Show the step and, where there was a look, its bits/dim."""
         self._shown.show(step, None if look is None else described(look, self._unit))
 
@@ -81,7 +81,7 @@ class _Lines:
         self._lines.say()
 
 
-def described(look: Look, unit: str = "bits/dim") -> str:
+def described(look: Evaluation, unit: str = "bits/dim") -> str:
     """A look in words: bits/dim; with latents, log p(x | z), KL and the latents in use below."""
     bits = f"{unit} train {fixed(look.train_bits, 3)} validation {fixed(look.validation_bits, 3)}"
     if look.reconstruction is None:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.files import write_atomically
-from ancestral.input_file import open_regular
-from ancestral.sealed import check_sealed, write_sealed
+from ancestral.files.atomic import write_atomically
+from ancestral.files.input_file import open_regular
+from ancestral.files.sealed import check_sealed, write_sealed
 from ancestral.train.batches import Batches
 from ancestral.train.config import TrainingConfig
 from ancestral.train.data.dataset import Dataset
@@ -47,7 +47,7 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Evaluation:
     """One look at validation.
 
     Attributes:
@@ -93,11 +93,11 @@ class TrainingState:
     step: int
     seconds: float
     loss: Tensor
-    history: list[Look]
+    history: list[Evaluation]
     best: dict[str, Tensor]
 
     @property
-    def best_look(self) -> Look:
+    def best_look(self) -> Evaluation:
         """The first of the lowest validation bits."""
         return min(self.history, key=lambda look: look.validation_bits)
 
@@ -204,7 +204,7 @@ def load_state(
     state.step, state.seconds = content["step"], content["seconds"]
     state.loss = content["loss"].detach().clone()
     state.best = {name: tensor.detach().clone() for name, tensor in content["best"].items()}
-    state.history = [Look(*look) for look in content["history"]]
+    state.history = [Evaluation(*look) for look in content["history"]]
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:

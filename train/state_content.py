@@ -109,9 +109,9 @@ def _check_tensor(name: str, got: object, expected: Tensor) -> None:
 
 def _check_history(history: list[Any], step: int, config: TrainingConfig) -> None:
     """Refuse other looks than those that a run has had by that step."""
-    from ancestral.train.state import Look
+    from ancestral.train.state import Evaluation
 
-    names = [field.name for field in fields(Look)]
+    names = [field.name for field in fields(Evaluation)]
     every = config.evaluate_every
     steps = [*range(every, step + 1, every)]
     if step == config.steps and step % every:

@@ -23,7 +23,7 @@ from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.objectives import loss
 from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
-from ancestral.train.state import Look, StateFile, TrainingState, begin, load_state
+from ancestral.train.state import Evaluation, StateFile, TrainingState, begin, load_state
 from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim, bits_unit
 
@@ -33,7 +33,7 @@ SAVE_EVERY = 60.0
 _LOOK_DRAWS = 8
 """Of a bound on validation."""
 
-Progress = Callable[[int, Look | None], None]
+Progress = Callable[[int, Evaluation | None], None]
 """Called after each step with the number of steps taken and, where there was one, the look."""
 
 
@@ -51,7 +51,7 @@ class TrainingResult:
     path: Path
     model: Model
     summary: Summary
-    history: tuple[Look, ...]
+    history: tuple[Evaluation, ...]
 
 
 def train(  # noqa: PLR0913 - what a user may choose
@@ -209,12 +209,12 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
     state.step += 1
 
 
-def _look(state: TrainingState, data: Dataset) -> Look:
+def _look(state: TrainingState, data: Dataset) -> Evaluation:
     """Evaluate the averaged weights on validation; keep them where they are the best so far."""
     shape = data.spec.event_shape
     since = state.step - (state.history[-1].step if state.history else 0)
     train_bits = float(bits_per_dim(-state.loss.item() / since, shape))
-    look = Look(state.step, state.seconds, train_bits, **_on_validation(state.average, data))
+    look = Evaluation(state.step, state.seconds, train_bits, **_on_validation(state.average, data))
     state.loss.zero_()
     state.history.append(look)
     if state.best_look is look:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ancestral.engine.backends.triton_loop import TritonBinding
-from ancestral.engine.loop import STEPS_PER_LAUNCH
+from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from benchmarks.gpu.clock import Clock, Side
 from benchmarks.gpu.loops import Loops, windows
 from benchmarks.gpu.models import step_work

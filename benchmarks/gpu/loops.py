@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.bundle import MANIFEST
+from ancestral.bundles.bundle import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.backends.triton_session import TritonSession
-from ancestral.engine.loop import Drawn, draw
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Session
+from ancestral.engine.step_loop import LoopResult, draw
 from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
 from ancestral.train.models.graphs import GraphName, build
@@ -86,12 +86,12 @@ class Loops:
             self._verified[dtype] = (report.passed, report.unexplained)
         return self._verified[dtype]
 
-    def pass_over(self, binding: TritonBinding, rows: int) -> Drawn:
+    def pass_over(self, binding: TritonBinding, rows: int) -> LoopResult:
         """Draw whole events, row i with the noise of sample i."""
         free = np.full((rows, self.stepped.case.length), -1, np.int64)
         return draw(binding, free, {}, first_position=0, prefill=False, noise=Noise(0, 0))
 
-    def parity(self, drawn: Drawn, dtype: torch.dtype) -> Parity:
+    def parity(self, drawn: LoopResult, dtype: torch.dtype) -> Parity:
         """Of what a loop drew: log p along the steps and by the parallel graph, beside float64.
 
         The limit is that of the table in ancestral.parity, by the error that PyTorch's own float32

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ancestral.errors import ParityError
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 from benchmarks.gpu import ceilings, processes
 from benchmarks.gpu.checks import Outcome, command
 from benchmarks.gpu.found import Found, find, missing

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ancestral.engine.backends.triton_loop import TritonBinding
-from ancestral.engine.loop import STEPS_PER_LAUNCH
+from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import ParityError
 from benchmarks.gpu.clock import Clock, Side
 from benchmarks.gpu.compiled import compiled, seconds

@@ -12,14 +12,14 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from ancestral.bundle import MANIFEST, Bundle
+from ancestral.bundles.bundle import MANIFEST, Bundle
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred
-from ancestral.engine.loop import STEPS_PER_LAUNCH
 from ancestral.engine.session import Binding
+from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import AncestralError, BackendUnavailable
-from ancestral.plan_store import PlanStore
+from ancestral.plans.store import PlanStore
 from benchmarks.gpu.models import IMAGE, TINY, Stepped
 from benchmarks.gpu.part import Bench, Cell, Skipped, sentence
 from benchmarks.gpu.rows import Parity, Row
@@ -58,7 +58,7 @@ def unable(stepped: Stepped, bench: Bench) -> str | None:
 
 
 def _measured(stepped: Stepped, rows: int, bench: Bench) -> Iterator[Row | Skipped]:
-    from ancestral.export.compile import Compiler, Options
+    from ancestral.export.tensorrt.compile import Compiler, Options
 
     path, device = bench.bundles / stepped.name, str(bench.device)
     bundle, store = Bundle.open(path), PlanStore(bench.bundles / "plans")

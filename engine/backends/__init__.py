@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.arguments import flag
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
-from ancestral.tensorrt_module import INSTALL as INSTALL_TENSORRT
-from ancestral.tensorrt_module import MODULES as TENSORRT_MODULES
-from ancestral.tensorrt_module import is_there
+from ancestral.plans.modules import INSTALL as INSTALL_TENSORRT
+from ancestral.plans.modules import MODULES as TENSORRT_MODULES
+from ancestral.plans.modules import is_there
 from ancestral.threads import check_threads
 
 BackendName = Literal["torch", "onnxruntime", "triton", "tensorrt"]

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends import computes_in
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import HOST_ROOM, Array, positions_in_block, rows_in_block
+from ancestral.engine.session import HOST_BUDGET, Array, positions_in_block, rows_in_block
 from ancestral.errors import AncestralError, BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 
@@ -34,7 +34,7 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
-    room = HOST_ROOM
+    room = HOST_BUDGET
 
     def __init__(self, bundle: Bundle, *, device: str, threads: int | None) -> None:
         """Check that this runtime can do it.

@@ -3,7 +3,7 @@
 import copy
 
 from ancestral.arrays import shown
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.bundled import bundled_model, read_weights

@@ -6,18 +6,18 @@ PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
 
 import torch
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.cuda_graphs import CudaLane, Lane
 from ancestral.engine.backends.tensorrt_library import Library, opened, preferred
 from ancestral.engine.backends.tensorrt_plan import GpuMemory
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
-from ancestral.engine.session import HOST_ROOM, Room
+from ancestral.engine.session import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable
-from ancestral.gpus import Gpu, gpus
-from ancestral.plan_choice import PlanChoice
-from ancestral.plan_key import Wanted
-from ancestral.plan_store import PlanStore
-from ancestral.tensorrt_module import INSTALL, installed_modules
+from ancestral.plans.choice import PlanChoice
+from ancestral.plans.gpus import Gpu, gpus
+from ancestral.plans.key import Wanted
+from ancestral.plans.modules import INSTALL, installed_modules
+from ancestral.plans.store import PlanStore
 
 _FOREIGN = "onnxruntime"
 """The form of a graph that is never compiled."""
@@ -70,14 +70,14 @@ class TensorRtBackend:
         return cls(bundle, library, target, CudaLane(device), store)
 
     @property
-    def room(self) -> Room:
+    def room(self) -> Budget:
         """Half of the GPU's free memory, and as many rows as the plans of open loops take."""
         most = [
             session.most_rows()
             for session in tuple(self._sessions.values())
             if any(spec.name == "observed" for spec in session.signature.inputs)
         ]
-        return Room(self._lane.free() // 2, min(most, default=HOST_ROOM.rows))
+        return Budget(self._lane.free() // 2, min(most, default=HOST_BUDGET.rows))
 
     @property
     def memory(self) -> GpuMemory:

@@ -14,7 +14,7 @@ from ancestral.engine.backends.tensorrt_api import (
     TensorRt,
 )
 from ancestral.errors import BackendUnavailable
-from ancestral.tensorrt_module import INSTALL, Module, installed_modules, portable_targets
+from ancestral.plans.modules import INSTALL, Module, installed_modules, portable_targets
 
 DATA_CENTER = frozenset({"sm_80", "sm_90", "sm_100", "sm_103"})
 """A100, H100 and H200, B200 and B300."""

@@ -19,9 +19,9 @@ from ancestral.engine.backends.tensorrt_api import (
 )
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
-from ancestral.plan_store import PlanRecord
+from ancestral.plans.modules import DTYPES
+from ancestral.plans.store import PlanRecord
 from ancestral.signature import GraphSignature, Update
-from ancestral.tensorrt_module import DTYPES
 
 
 @dataclass(frozen=True, slots=True)

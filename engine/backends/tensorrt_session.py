@@ -14,8 +14,8 @@ from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
 from ancestral.engine.backends.tensorrt_plan import Context, GpuMemory, LoadedPlan
 from ancestral.engine.session import Array
 from ancestral.errors import InvalidInput
-from ancestral.plan_choice import PlanChoice
-from ancestral.plan_store import PlanRecord, PlanStore
+from ancestral.plans.choice import PlanChoice
+from ancestral.plans.store import PlanRecord, PlanStore
 from ancestral.signature import GraphSignature
 
 _APART = ("b", "k")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.host_arrays import filled, to_device, to_host
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import HOST_ROOM, Array, rows_in_block
+from ancestral.engine.session import HOST_BUDGET, Array, rows_in_block
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.models.families import Model
@@ -27,7 +27,7 @@ class TorchBackend:
     """PyTorch on the CPU or on CUDA, in the bundle's type; TF32 is off, for the whole process."""
 
     name = "torch"
-    room = HOST_ROOM
+    room = HOST_BUDGET
 
     def __init__(
         self,

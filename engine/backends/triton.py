@@ -7,10 +7,10 @@ with the kernels interpreted: slow, and a proof.
 import torch
 import triton
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.backends.triton_session import TritonSession
-from ancestral.engine.session import HOST_ROOM, Room
+from ancestral.engine.session import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.train.models.families import Model
 from ancestral.train.models.precision import DTYPES, narrow
@@ -66,12 +66,12 @@ class TritonBackend:
         self._model = loaded.to(device).eval()
 
     @property
-    def room(self) -> Room:
+    def room(self) -> Budget:
         """Half of the GPU's free memory: the other half is for logits and graphs."""
         if self.device == "cpu":
-            return HOST_ROOM
+            return HOST_BUDGET
         free, _ = torch.cuda.mem_get_info(self.device)
-        return Room(free // 2, _MOST_ROWS)
+        return Budget(free // 2, _MOST_ROWS)
 
     def session(self, graph: str) -> TritonSession:
         """The program of a graph of the bundle.

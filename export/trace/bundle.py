@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.operators import FORMS
 from ancestral.export.trace.finder import beside_torch

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.export.operators import Form
 
 Array = NDArray[Any]

@@ -6,7 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BundleError
 from ancestral.export.trace.graph import Array
 from ancestral.export.trace.programs import program_of, run_program

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.trace.graph import Array
 from ancestral.signature import TensorSpec
+from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
@@ -57,7 +58,7 @@ def whole_program_of(graph: str, model: Model) -> tuple[Program, str]:
     if not isinstance(model, AutoregressiveModel):
         return Every(model, latent_graphs_of(model)).eval(), f"{graph}."
     if graph in PARALLEL:
-        return Parallel(model, ("log_prob", "logits", "values")).eval(), ""
+        return Parallel(model, (LOG_PROB, LOGITS, REDRAWN)).eval(), ""
     return program_of(graph, model), ""
 
 

@@ -22,7 +22,7 @@ from ancestral.export.trace.graph import (
 )
 from ancestral.export.trace.programs import to_array, to_tensor
 from ancestral.export.trace.runtime import Runtime
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 
 _FORMAT = "ancestral-trace-1"
 _PARTS = ("inputs", "tensors", "outputs")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.operators import Form
 from ancestral.export.trace.graph import Array, Graph

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.export.graphs import decomposed
 from ancestral.export.operators import Form
 from ancestral.export.trace.graph import Array, Graph, tensor_names

@@ -22,7 +22,7 @@ from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
 from ancestral.limits import AXES, CLASSES, LEVELS, NAME, ORDERING, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
-from ancestral.tokenizer import TokenizerKind
+from ancestral.text.tokenizer import TokenizerKind
 
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
@@ -69,7 +69,7 @@ class DataSpec(BaseModel):
         num_classes: labels are 0 .. num_classes - 1; None where there are none.
         ordering: in which order the values of an event are drawn (ancestral.ordering).
         tokenizer: how text becomes values; None where events are no text. A bundle holds what it
-            needs (ancestral.tokenizer).
+            needs (ancestral.text.tokenizer).
         stop: values that end a text.
         palette: the colour of each level, where levels are colours and no amounts.
     """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ancestral.cli.main import run
-from ancestral.engine import loop
+from ancestral.engine import step_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def refused(result: Result, *words: str) -> None:
 
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of that call of the loop, counted from 1."""
-    real, calls = loop.begin, 0
+    real, calls = step_loop.begin, 0
     # Python's own handler, which is not there where the tests run in a shell's background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -75,7 +75,7 @@ def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
             signal.raise_signal(signal.SIGINT)
         return real(*arguments, **options)
 
-    monkeypatch.setattr("ancestral.engine.loop.begin", begin)
+    monkeypatch.setattr("ancestral.engine.step_loop.begin", begin)
 
 
 def saved(folder: Path, **arrays: np.ndarray) -> Path:

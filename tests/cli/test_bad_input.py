@@ -126,7 +126,7 @@ def test_target_is_refused_before_sampling(
         raise AssertionError("sampled first")
 
     (tmp_path / "folder.npz").mkdir()
-    monkeypatch.setattr("ancestral.engine.loop.draw", draw)
+    monkeypatch.setattr("ancestral.engine.step_loop.draw", draw)
     refused(cli("sample", tiny_bundle, "-o", tmp_path / name), name)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ancestral.bundle import Bundle
-from ancestral.hashes import HashMemory
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.hashes import HashMemory
 from tests.tamper import copied, sign
 
 from .conftest import Cli, interrupt_at
@@ -69,7 +69,7 @@ def test_internal_error_shows_its_traceback(
     def fault(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("ancestral.engine.loop.draw", fault)
+    monkeypatch.setattr("ancestral.engine.step_loop.draw", fault)
     result = cli("sample", tiny_bundle, "-n", 1)
     assert result.code == 3
     assert "Traceback" in result.err
@@ -83,7 +83,7 @@ def test_memory_that_ends(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.Monke
     def ends(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("ancestral.engine.loop.draw", ends)
+    monkeypatch.setattr("ancestral.engine.step_loop.draw", ends)
     result = cli("sample", tiny_bundle, "-n", 1)
     assert result.code == 2
     assert result.err.startswith("ancestral: expected enough memory, got none")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ancestral.cli.evaluation import evaluation_table
 from ancestral.cli.held_out import affordable_draws, affordable_events
+from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.families import build_model
 from ancestral.train.models.vae import VAE, VAEConfig

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancestral.bundle import MANIFEST, Bundle
-from ancestral.plan_store import PlanStore
+from ancestral.bundles.bundle import MANIFEST, Bundle
+from ancestral.plans.store import PlanStore
 from ancestral.train.checkpoint import WEIGHTS, load_checkpoint
 from ancestral.train.training import STATE
 from tests.killing import Ended, Killer, run_alone

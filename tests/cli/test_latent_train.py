@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from ancestral.cli.bound_table import DRAWS, bound_table, marginal
 from ancestral.cli.held_out import drawn
+from ancestral.cli.present.bound_table import DRAWS, bound_table, marginal
 from ancestral.train import training as module
 from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.checkpoint import load_checkpoint
@@ -22,7 +22,7 @@ from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.progress import described
-from ancestral.train.state import Look
+from ancestral.train.state import Evaluation
 
 from .conftest import STEPS, Cli, Runs, numbers, refused, training
 
@@ -89,9 +89,9 @@ def test_progress_and_curves_show_both_terms(latent_runs: Runs) -> None:
     ):
         assert latents.size[0] == plain.size[0]
         assert latents.size[1] > plain.size[1]
-    look = Look(1, 1.0, 2.0, 2.5)
+    look = Evaluation(1, 1.0, 2.0, 2.5)
     assert described(look) == "bits/dim train 2.000 validation 2.500"
-    codes = described(Look(1, 1.0, 2.0, 2.5, reconstruction=-3.0, active=7))
+    codes = described(Evaluation(1, 1.0, 2.0, 2.5, reconstruction=-3.0, active=7))
     assert "KL" not in codes
     assert "7 active" in codes
 

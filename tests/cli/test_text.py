@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ancestral.engine import AutoregressiveEngine, Engine
-from ancestral.tokenizer import Tokenizer
+from ancestral.text.tokenizer import Tokenizer
 from tests.tamper import add_file, change_manifest, copied
 from tests.text_toys import END
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import onnx
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend
 from ancestral.engine.backends.tensorrt_library import Library
-from ancestral.export.profiles import profiles
-from ancestral.plan_key import PlanKey, Range
-from ancestral.plan_store import LOG, PLAN, PlanRecord, PlanStore
+from ancestral.export.tensorrt.profiles import profiles
+from ancestral.plans.key import PlanKey, Range
+from ancestral.plans.modules import Module
+from ancestral.plans.store import LOG, PLAN, PlanRecord, PlanStore
 from ancestral.signature import GraphSignature
-from ancestral.tensorrt_module import Module
 from tests.engine.simulated_lane import SimulatedLane
 from tests.engine.simulated_tensorrt import SIMULATED, TensorRt, simulated_plan
 

@@ -20,8 +20,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ancestral.plans.modules import Module
 from ancestral.signature import GraphSignature
-from ancestral.tensorrt_module import Module
 from tests.engine.simulated_lane import ALIGNMENT, POISON, Stream
 
 SCRATCH = 4096

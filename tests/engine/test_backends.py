@@ -12,7 +12,7 @@ import torch
 from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS, INSTALL
 from ancestral.engine.backends.onnxruntime import _check_version
-from ancestral.engine.loop import check_values
+from ancestral.engine.step_loop import check_values
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig

@@ -10,13 +10,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from ancestral import bundle as bundle_module
-from ancestral.bundle import Bundle
-from ancestral.engine import AutoregressiveEngine, LatentEngine, loop
+from ancestral.bundles import bundle as bundle_module
+from ancestral.bundles.bundle import Bundle
+from ancestral.engine import AutoregressiveEngine, LatentEngine, step_loop
 from ancestral.engine import verify as verify_module
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeSession
 from ancestral.errors import BundleError, NotADistribution
-from ancestral.plan_store import PlanStore
+from ancestral.plans.store import PlanStore
 from ancestral.train import bundled
 from tests.engine.simulated_plans import engine as compiled_engine
 from tests.engine.threads import BOTH, assert_same
@@ -127,7 +127,7 @@ def test_weights_that_become_nan(path: Path, monkeypatch: pytest.MonkeyPatch) ->
         scale_weights(path / WEIGHTS)
         raise NotADistribution("logits")
 
-    monkeypatch.setattr(loop, "check", check)
+    monkeypatch.setattr(step_loop, "check", check)
     with pytest.raises(BundleError, match=CHANGED):
         engine.sample(1, 0)
 

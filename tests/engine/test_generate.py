@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ancestral.engine import AutoregressiveEngine, Sampling, loop
+from ancestral.engine import AutoregressiveEngine, Sampling, step_loop
 from ancestral.engine import generate as module
 from ancestral.engine.generate import Generated
 from ancestral.errors import InvalidInput, NotADistribution
@@ -184,7 +184,7 @@ def test_the_data_say_where_to_stop(load: Load) -> None:
 def test_no_step_after_all_have_stopped(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = autoregressive(load, "text", "torch")
     (row,) = engine.generate([[1]], stop=(), seed=4)
-    monkeypatch.setattr(loop, "STEPS_PER_LAUNCH", 2)
+    monkeypatch.setattr(step_loop, "STEPS_PER_LAUNCH", 2)
     steps: list[int] = []
     binding = engine.session("step").bind({"b": 1, "s": 1})
     real = type(binding).run

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import Completion, Engine, autoregressive, loop, particles
+from ancestral.engine import Completion, Engine, autoregressive, particles, step_loop
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
@@ -252,7 +252,7 @@ def test_launches_and_progress(load: Load, monkeypatch: pytest.MonkeyPatch) -> N
     engine, observed = case(load, "tiny after a block")
     whole = engine.complete(observed, 5, 0)
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(loop, "STEPS_PER_LAUNCH", 2)
+    monkeypatch.setattr(step_loop, "STEPS_PER_LAUNCH", 2)
     again = engine.complete(observed, 5, 0, progress=lambda *now: told.append(now))
     assert np.array_equal(whole.x, again.x)
     assert [total for _, total in told] == [45] * len(told)

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from ancestral.engine import AutoregressiveEngine, Engine
 from ancestral.errors import BackendUnavailable, ExportError, InvalidInput, NotADistribution
-from ancestral.export import precision
+from ancestral.export.passes import sixteen_bits
 from ancestral.export.recast import recast
 from ancestral.parity import tolerance
 from tests.conftest import Load
@@ -118,7 +118,7 @@ def test_overflow(bundles: Bundles, tmp_path: Path) -> None:
 
 def test_head_in_16_bits(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: no product is taken for the last. The bundle is not written."""
-    monkeypatch.setattr(precision, "before_results", lambda *_: set())
+    monkeypatch.setattr(sixteen_bits, "before_results", lambda *_: set())
     with pytest.raises(ExportError, match="the last projection is of float16"):
         recast(bundles("llama"), tmp_path / "out", "float16")
     assert list(tmp_path.iterdir()) == []

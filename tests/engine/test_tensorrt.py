@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ancestral.engine import AutoregressiveEngine, Sampling, loop
+from ancestral.engine import AutoregressiveEngine, Sampling, step_loop
 from ancestral.engine.backends import tensorrt_loop
 from ancestral.engine.backends.cuda_graphs import STEPS
 from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput, PlanError
-from ancestral.tensorrt_module import MODULES, Module
+from ancestral.plans.modules import MODULES, Module
 from tests.conftest import Load
 from tests.engine.long_run import long_run
 from tests.engine.simulated_plans import engine
@@ -133,7 +133,7 @@ def test_gather(tiny: AutoregressiveEngine, steps: int) -> None:
     session = tiny.session("step")
     binding = session.bind({"b": 3, "s": 1})
     given = {"label": np.array([0, 1, 1])}
-    loop.begin(binding, np.full((3, 9), -1), given, first_position=0, noise=Noise(SEED, 0))
+    step_loop.begin(binding, np.full((3, 9), -1), given, first_position=0, noise=Noise(SEED, 0))
     binding.run(steps)
     names = [pair.input for pair in session.signature.carried]
     before = {name: binding.read(name) for name in names}
@@ -261,7 +261,7 @@ def cold(self: TensorRtBinding) -> None:
 def drawn(made: AutoregressiveEngine) -> Any:
     binding = made.session("step").bind({"b": 3, "s": 1})
     free, label = np.full((3, 9), -1), {"label": np.zeros(3, np.int64)}
-    return loop.draw(binding, free, label, first_position=0, noise=Noise(SEED, 0)).values
+    return step_loop.draw(binding, free, label, first_position=0, noise=Noise(SEED, 0)).values
 
 
 def test_a_capture_before_the_first_run(

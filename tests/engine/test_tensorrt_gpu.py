@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.cuda_graphs import STEPS
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred
 from ancestral.errors import BackendUnavailable
-from ancestral.export.compile import Compiler, Options
-from ancestral.plan_store import PlanStore
+from ancestral.export.tensorrt.compile import Compiler, Options
+from ancestral.plans.store import PlanStore
 from tests.engine.long_run import long_run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import opened, preferred
 from ancestral.errors import BackendUnavailable, PlanError
-from ancestral.plan_store import PLAN, PlanStore
-from ancestral.tensorrt_module import MODULES, installed_modules
+from ancestral.plans.modules import MODULES, installed_modules
+from ancestral.plans.store import PLAN, PlanStore
 from tests.engine import simulated_plans
 from tests.engine.simulated_lane import SimulatedLane
 from tests.engine.simulated_plans import backend, compiled

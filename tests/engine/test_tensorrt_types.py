@@ -14,7 +14,7 @@ import pytest
 from mypy import api
 
 from ancestral.engine.backends import tensorrt_api
-from ancestral.tensorrt_module import MODULES, Module, installed_modules
+from ancestral.plans.modules import MODULES, Module, installed_modules
 from tests.engine.simulated_tensorrt import COMMON, JUST_IN_TIME, SIMULATED
 from tests.tensorrt_bindings import libraries, missing
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, loop
+from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, step_loop
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding, OnnxRuntimeSession
 from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
@@ -28,7 +28,7 @@ Call = Callable[[], Any]
 @pytest.fixture(autouse=True)
 def short_launches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toys' events are short: the host looks on after every two steps."""
-    monkeypatch.setattr(loop, "STEPS_PER_LAUNCH", 2)
+    monkeypatch.setattr(step_loop, "STEPS_PER_LAUNCH", 2)
 
 
 @pytest.fixture

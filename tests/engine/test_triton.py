@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import AutoregressiveEngine, Engine, Sampling, loop
+from ancestral.engine import AutoregressiveEngine, Engine, Sampling, step_loop
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
@@ -145,7 +145,7 @@ def check_idle_steps(engine: AutoregressiveEngine) -> None:
     for idle in (False, True):
         binding = engine.session("step").bind({"b": rows, "s": 1})
         assert isinstance(binding, TritonBinding)
-        loop.begin(binding, observed, given, first_position=first, noise=Noise(SEED, 0))
+        step_loop.begin(binding, observed, given, first_position=first, noise=Noise(SEED, 0))
         for _ in range(t - first):
             if idle:
                 binding.idle_step()

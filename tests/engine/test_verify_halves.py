@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ancestral.bundle import Bundle
-from ancestral.cli.parity_table import parity_table
+from ancestral.bundles.bundle import Bundle
+from ancestral.cli.present.parity_table import parity_table
 from ancestral.engine import Engine
 from ancestral.engine.session import Array
 from ancestral.engine.verify import Limits

@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ancestral.bundle import Bundle
-from ancestral.export.compile import Compiler, Options
+from ancestral.bundles.bundle import Bundle
 from ancestral.export.recast import recast
-from ancestral.export.tensorrt import compile_plan
-from ancestral.plan_key import PlanKey
-from ancestral.plan_store import PLAN, PlanStore
+from ancestral.export.tensorrt.builder import compile_plan
+from ancestral.export.tensorrt.compile import Compiler, Options
+from ancestral.plans.key import PlanKey
+from ancestral.plans.store import PLAN, PlanStore
 from ancestral.signature import FloatDtype
 from tests.export_toys import export_toy
 from tests.latent_toys import LARGE_TOYS, LATENT_TOYS

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.export.build_process import run
-from ancestral.export.tensorrt import Request
+from ancestral.export.tensorrt.build_process import run
+from ancestral.export.tensorrt.builder import Request
 from ancestral.signature import GraphSignature
 
 LIBRARY = """

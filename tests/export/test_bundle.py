@@ -9,7 +9,7 @@ import onnx_ir
 import pytest
 
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export import content as module
+from ancestral.export import bundle_writer as module
 from ancestral.export.bundle import export_bundle
 from tests.tamper import copied
 from tests.toys import make

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import ExportError
-from ancestral.export import content as module
+from ancestral.export import bundle_writer as module
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.transformer import Transformer
 from tests.toys import transformer

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.cli.info import describe
 from ancestral.export.bundle import export_bundle
 from ancestral.export.recast import recast

@@ -9,7 +9,7 @@ import onnx_ir
 import pytest
 from onnx import TensorProto, helper
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.export.lint import lint
 from ancestral.export.operators import FORMS, Form
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update

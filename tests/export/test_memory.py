@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ancestral.bundle import Bundle
-from ancestral.cli.parity_table import parity_table
+from ancestral.bundles.bundle import Bundle
+from ancestral.cli.present.parity_table import parity_table
 from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import known_answers as answers_module

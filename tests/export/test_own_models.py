@@ -10,11 +10,11 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import ExportError
-from ancestral.export.agreement import check_agreement
 from ancestral.export.bundle import export_bundle
-from ancestral.export.contract import check_contract, check_declared
-from ancestral.export.latent_contract import check_latent_contract
 from ancestral.export.model_state import check_ready
+from ancestral.export.own.agreement import check_agreement
+from ancestral.export.own.contract import check_contract, check_declared
+from ancestral.export.own.latent_contract import check_latent_contract
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import build_model
 from ancestral.train.models.transformer_config import TransformerConfig

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.bundle import MANIFEST
+from ancestral.bundles.bundle import MANIFEST
 from ancestral.errors import InvalidInput
 from ancestral.export import place
 from ancestral.export.place import check_target, placed
-from ancestral.temporary import temporary_name
+from ancestral.files.temporary import temporary_name
 
 REPLACE = """
 import os, sys

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import ExportError
-from ancestral.export.plugin_form import plugin_form, plugin_form_of
+from ancestral.export.tensorrt.plugin_form import plugin_form, plugin_form_of
 from ancestral.triton_kernels.masked_attention import masked_attention_reference
 from tests.export.attention_graph import attention
 

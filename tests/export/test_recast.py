@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.cli.main import run
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import recast as module
 from ancestral.export.bundle import export_bundle
+from ancestral.export.passes.tied_embedding import multiply_as_exported, multiply_in_place
 from ancestral.export.recast import recast
-from ancestral.export.tied import multiply_as_exported, multiply_in_place
 from ancestral.export.weights import to_bytes
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel

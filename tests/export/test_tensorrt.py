@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BackendUnavailable, ExportError, InvalidInput
-from ancestral.export.build_process import run
-from ancestral.export.compile import Compiler, Options, installed
-from ancestral.export.profiles import profiles
-from ancestral.export.tensorrt import Request
-from ancestral.plan_store import LOG, PLAN, PlanStore
+from ancestral.export.tensorrt.build_process import run
+from ancestral.export.tensorrt.builder import Request
+from ancestral.export.tensorrt.compile import Compiler, Options, installed
+from ancestral.export.tensorrt.profiles import profiles
+from ancestral.plans.store import LOG, PLAN, PlanStore
 from ancestral.signature import FloatDtype, GraphSignature
 from tests.export.plan_table import ALL, BUILT, DTYPES, SMALL, built, documented, parts
 from tests.tamper import Edit, edited
@@ -205,9 +205,9 @@ def test_progress_and_targets(tiny_bundle: Path, tmp_path: Path) -> None:
 COMPILE = """
 import sys
 from pathlib import Path
-from ancestral.bundle import Bundle
-from ancestral.export.compile import Compiler, Options
-from ancestral.plan_store import PlanStore
+from ancestral.bundles.bundle import Bundle
+from ancestral.export.tensorrt.compile import Compiler, Options
+from ancestral.plans.store import PlanStore
 
 options = Options(module="tensorrt_rtx", targets=("sm_80",))
 compiler = Compiler.open(options, PlanStore(Path(sys.argv[2])))
@@ -298,9 +298,9 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorrt compiles on the GPU that a plan is for."""
-    monkeypatch.setattr("ancestral.export.compile.installed", lambda module: "tensorrt")
+    monkeypatch.setattr("ancestral.export.tensorrt.compile.installed", lambda module: "tensorrt")
     release = SimpleNamespace(__version__="11.4.0")
-    monkeypatch.setattr("ancestral.export.compile.imported", lambda module: release)
-    monkeypatch.setattr("ancestral.export.compile.gpus", lambda: ())
+    monkeypatch.setattr("ancestral.export.tensorrt.compile.imported", lambda module: release)
+    monkeypatch.setattr("ancestral.export.tensorrt.compile.gpus", lambda: ())
     with pytest.raises(BackendUnavailable, match="nvidia-smi finds none here"):
         Compiler.open(Options())

@@ -12,7 +12,7 @@ import onnx_ir
 import pytest
 
 from ancestral.errors import BackendUnavailable
-from ancestral.export.tensorrt_plugin import register
+from ancestral.export.tensorrt.plugin import register
 from tests.export.attention_graph import attention
 from tests.tensorrt_bindings import Case, answer, libraries, needs_bindings
 
@@ -112,7 +112,7 @@ def test_every_launcher_can(tmp_path: Path) -> None:
     """On each GPU any launch may have the shared memory; on sm_90 the code is as kernels' is."""
     program = """
 import json
-from ancestral.triton_kernels.compile import TARGETS, compile_variant, problems
+from ancestral.triton_kernels.tools.compile import TARGETS, compile_variant, problems
 from ancestral.triton_kernels.masked_attention.dense import dense_variant
 from ancestral.triton_kernels.variant import TYPES
 variants = [dense_variant(d, dtype) for d in (32, 64, 128) for dtype in TYPES]

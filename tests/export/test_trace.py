@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.operators import Form
 from ancestral.export.recast import recast

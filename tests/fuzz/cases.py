@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from ancestral.bundles.manifest import seal
 from ancestral.cli.main import guarded, run
-from ancestral.manifest import seal
 from ancestral.train.hugging_face import load_hugging_face
 from tests.fuzz import byte_faults, graph_faults, json_faults, npz_faults, state_faults
 from tests.fuzz.control import NOTHING

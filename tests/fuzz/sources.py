@@ -17,7 +17,7 @@ from ancestral.train.data.npz import load_npz
 from ancestral.train.hugging_face.architecture import Names
 from ancestral.train.hugging_face.known import find, network_of
 from ancestral.train.recipes import TINY
-from ancestral.train.state import Look
+from ancestral.train.state import Evaluation
 from ancestral.train.training import train
 
 BUNDLES = ("tiny", "text", "codes", "bernoulli")
@@ -103,6 +103,6 @@ def _train(folder: Path) -> None:
         train(recipe, load_npz(data), folder / "half", progress=_interrupt)
 
 
-def _interrupt(step: int, look: Look | None) -> None:
+def _interrupt(step: int, look: Evaluation | None) -> None:
     if step == 11:
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.sealed import write_sealed
+from ancestral.files.sealed import write_sealed
 from tests.fuzz.control import NOTHING, untouched
 
 _VALUES: tuple[Any, ...] = (

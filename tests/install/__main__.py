@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from ancestral.files import write_atomically
+from ancestral.files.atomic import write_atomically
 from tests.install.bundles import export_bundles
 from tests.install.environment import Installation, try_out
 from tests.install.interpreters import NAMES, Interpreter, find

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor
 
-from ancestral.engine import Engine, Sampling, loop
+from ancestral.engine import Engine, Sampling, step_loop
 from ancestral.export.operators import translations
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.triton_kernels.sample_token.filters import Filters, filtered
@@ -130,7 +130,7 @@ def test_filtered_grid_in_onnx() -> None:
             inputs = {
                 "logits": np.tile(logits_of(v), (len(u), 1, 1)),
                 "u": u[:, None].numpy(),
-                **loop.filter_rows(sampling, len(u), v),
+                **step_loop.filter_rows(sampling, len(u), v),
             }
             values.append(session.run(None, inputs)[0][:, 0])
         check_grid(np.concatenate(values), oracle.filtered(logits_of(v), sampling))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ancestral.engine import Engine, loop
+from ancestral.engine import Engine, step_loop
 
 from .faults import plant
 from .laws import assert_close, events, given, limits, position_log_prob
@@ -12,9 +12,11 @@ from .laws import assert_close, events, given, limits, position_log_prob
 B = 6
 
 
-def stepped(engine: Engine, x: NDArray[np.int64], label: NDArray[np.int64] | None) -> loop.Drawn:
+def stepped(
+    engine: Engine, x: NDArray[np.int64], label: NDArray[np.int64] | None
+) -> step_loop.LoopResult:
     """Every value forced, one position a step."""
-    return loop.draw(
+    return step_loop.draw(
         engine.session("step").bind({"b": len(x), "s": 1}),
         x,
         given(engine, len(x), label),
@@ -38,7 +40,7 @@ def check_block(engine: Engine) -> None:
     expected = stepped(engine, x, label).log_p
     for n in (2, 3, engine.data.length - 1, engine.data.length):
         observed = np.where(np.arange(x.shape[1]) < n, x, -1)
-        drawn = loop.draw(
+        drawn = step_loop.draw(
             engine.session("step").bind({"b": B, "s": 1}),
             observed,
             given(engine, B, label),

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from ancestral.files import write_atomically
-from ancestral.sealed import check_sealed, write_sealed
+from ancestral.files.atomic import write_atomically
+from ancestral.files.sealed import check_sealed, write_sealed
 
 KIND = "ancestral training state 3"
 

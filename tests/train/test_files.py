@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.files import sha256, write_atomically, write_together
+from ancestral.files.atomic import sha256, write_atomically, write_together
 
 
 def full(*_: object) -> None:

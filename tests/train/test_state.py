@@ -18,7 +18,7 @@ import torch
 from ancestral.errors import CheckpointError
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.recipes import Recipe, recipe
-from ancestral.train.state import Look, StateFile
+from ancestral.train.state import Evaluation, StateFile
 from ancestral.train.training import STATE, train
 from tests.limited import bounded
 
@@ -248,7 +248,7 @@ def put(*path: Any, value: object) -> Edit:
 
 def look(**changes: object) -> Edit:
     def edit(content: dict[str, Any]) -> None:
-        names = [field.name for field in fields(Look)]
+        names = [field.name for field in fields(Evaluation)]
         values = dict(zip(names, content["history"][0], strict=True)) | changes
         content["history"][0] = tuple(values.values())
 

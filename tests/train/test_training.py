@@ -25,7 +25,7 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
 from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average
-from ancestral.train.state import Look
+from ancestral.train.state import Evaluation
 from ancestral.train.training import TrainingResult, train
 
 from .states import read_state, write_state
@@ -62,7 +62,7 @@ class Killed(Exception):
 
 
 def kill_at(step: int):
-    def progress(now: int, look: Look | None) -> None:
+    def progress(now: int, look: Evaluation | None) -> None:
         if now == step:
             raise Killed
 

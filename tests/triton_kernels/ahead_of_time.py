@@ -16,7 +16,12 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import MockTensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.compile import collect, compile_variant, problems, specialization
+from ancestral.triton_kernels.tools.compile import (
+    collect,
+    compile_variant,
+    problems,
+    specialization,
+)
 from ancestral.triton_kernels.variant import TYPES, Variant
 from tests.triton_kernels.launches import LAUNCHES
 from tests.triton_kernels.planted import launch_for_rows, misnamed

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from ancestral.triton_kernels.compile import KERNELS, TARGETS, main
+from ancestral.triton_kernels.tools.compile import KERNELS, TARGETS, main
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "kernels-compiled.md"
 REMAKE = "make kernels-table"
-COMPILE = "ancestral.triton_kernels.compile"
+COMPILE = "ancestral.triton_kernels.tools.compile"
 
 needs_triton = pytest.mark.skipif(
     find_spec("triton") is None, reason="Triton is for Linux: kernels are compiled there"

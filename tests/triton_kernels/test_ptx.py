@@ -3,7 +3,7 @@
 import pytest
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.ptx import without_scratch
+from ancestral.triton_kernels.tools.ptx import without_scratch
 
 TYPES = ["*fp32", "i32", "*bf16"]
 OWN = """\

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from ancestral.array_file import LARGEST_ARRAY, check_unpacked
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import InvalidInput
-from ancestral.file_kind import FIRST_BYTES, kind_of
-from ancestral.input_file import Stream, fill, open_regular, size_text
+from ancestral.files.array_file import LARGEST_ARRAY, check_unpacked
+from ancestral.files.input_file import Stream, fill, open_regular, size_text
+from ancestral.files.kind import FIRST_BYTES, kind_of
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 _UNSIGNED_BYTE = 8

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.array_file import LARGEST_ARRAY, ArrayFile
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import InvalidInput
+from ancestral.files.array_file import LARGEST_ARRAY, ArrayFile
 from ancestral.train.data.dataset import Dataset, Split, cut, fractional_split
 
 _PARTS = ("train", "validation", "test")

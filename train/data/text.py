@@ -6,7 +6,7 @@ import numpy as np
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.input_file import LARGEST_FILE, read_bounded
+from ancestral.files.input_file import LARGEST_FILE, read_bounded
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 

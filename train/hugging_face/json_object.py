@@ -5,7 +5,7 @@ from typing import Any
 
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut
-from ancestral.input_file import read_bounded
+from ancestral.files.input_file import read_bounded
 from ancestral.strict_json import Bounds, parse
 
 _LONGEST = 2**20

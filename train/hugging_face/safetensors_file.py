@@ -5,9 +5,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ancestral.bundles.tensors_file import read_header
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut
-from ancestral.tensors_file import read_header
 from ancestral.train.hugging_face.differences import Header
 
 _LONGEST_HEADER = 2**24

@@ -7,8 +7,8 @@ from typing import Any
 
 from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.tokenizer import TOKENIZER_FILES, TokenizerKind
-from ancestral.tokenizer_kinds import check_tokenizer
+from ancestral.text.kinds import check_tokenizer
+from ancestral.text.tokenizer import TOKENIZER_FILES, TokenizerKind
 from ancestral.train.hugging_face.json_object import read_file, read_object
 
 _TOKENIZER_CONFIG, _GENERATION_CONFIG = "tokenizer_config.json", "generation_config.json"

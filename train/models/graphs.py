@@ -10,7 +10,9 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor
 
+from ancestral import step_tensors as names
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
+from ancestral.step_tensors import next_of, tensor
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.program import Program, spec
@@ -39,7 +41,7 @@ class AutoregressiveProgram(Program):
         return {"b": 2**20, "s": self.model.data.length, "t": self.model.data.length}
 
     def _label(self) -> tuple[TensorSpec, ...]:
-        return (spec("label", "int64", "b"),) if self.has_label else ()
+        return (tensor(names.LABEL, "b"),) if self.has_label else ()
 
     def _split(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         return (tensors[0], tensors[1:]) if self.has_label else (None, tensors)
@@ -59,7 +61,7 @@ class Parallel(AutoregressiveProgram):
     """Everything that one pass over whole events gives: any of three outputs.
 
     log_prob [b, t], log p(x_t | x_<t) in nats; logits [b, t, v], unnormalised, the shift inside;
-    values [b, t], what u [b, t] draws at each position given x before it: a sample that u drew is
+    redrawn [b, t], what u [b, t] draws at each position given x before it: a sample that u drew is
     a fixed point (Song et al. 2020, arXiv:2002.03629, section 3).
     """
 
@@ -71,33 +73,29 @@ class Parallel(AutoregressiveProgram):
     def signature(self) -> GraphSignature:
         """x, u where values are drawn, label -> the outputs."""
         t = "t" if self.model.takes_prefixes else self.model.data.length
-        specs = {
-            "log_prob": spec("log_prob", "float32", "b", t),
-            "logits": spec("logits", "float32", "b", t, self.model.data.levels),
-            "values": spec("values", "int64", "b", t),
-        }
-        u = (spec("u", "float32", "b", t),) if "values" in self.outputs else ()
+        u = (tensor(names.U, "b", t),) if names.REDRAWN in self.outputs else ()
+        vocabulary = {names.LOGITS: (self.model.data.levels,)}
         return GraphSignature(
-            inputs=(spec("x", "int64", "b", t), *u, *self._label()),
-            outputs=tuple(specs[name] for name in self.outputs),
+            inputs=(tensor(names.X, "b", t), *u, *self._label()),
+            outputs=tuple(tensor(each, "b", t, *vocabulary.get(each, ())) for each in self.outputs),
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """One pass; where there is no start symbol, x_0 has log-prob 0 and is not drawn."""
-        draws = "values" in self.outputs
+        draws = names.REDRAWN in self.outputs
         u, rest = (rest[0], rest[1:]) if draws else (None, rest)
         likelihood = self.model.likelihood
         parameters = self.model.predict(x, self._split(rest)[0])
-        results = {"log_prob": self.model.log_prob_given(parameters, x)}
-        if "logits" in self.outputs:
-            results["logits"] = likelihood.logits(parameters)
+        results = {names.LOG_PROB: self.model.log_prob_given(parameters, x)}
+        if names.LOGITS in self.outputs:
+            results[names.LOGITS] = likelihood.logits(parameters)
         if u is not None:
-            values = likelihood.draw(parameters, u)
+            redrawn = likelihood.draw(parameters, u)
             if self.model.first_position:
                 # By `where`: a slice of t - 1 positions would bind the exported graph to t > 2.
                 first = torch.arange(x.shape[1], device=x.device) == 0
-                values = torch.where(first, x, values)
-            results["values"] = values
+                redrawn = torch.where(first, x, redrawn)
+            results[names.REDRAWN] = redrawn
         return tuple(results[name] for name in self.outputs)
 
 
@@ -110,8 +108,8 @@ class Prefill(AutoregressiveProgram):
         """x, label, cache -> cache."""
         cache = self._cache_inputs()
         return GraphSignature(
-            inputs=(spec("x", "int64", "b", "s"), *self._label(), *cache),
-            outputs=tuple(_next(each) for each in cache),
+            inputs=(tensor(names.X, "b", "s"), *self._label(), *cache),
+            outputs=tuple(next_of(each) for each in cache),
             carried=self._cache_pairs(),
         )
 
@@ -152,37 +150,32 @@ class Step(AutoregressiveProgram):
         t = self.model.data.length
         given = [
             *self._offsets(),
-            spec("u", "float32", "b", t),
-            spec("observed", "int64", "b", t),
+            tensor(names.U, "b", t),
+            tensor(names.OBSERVED, "b", t),
             *self._label(),
         ]
         state = [
-            spec("position", "int64", "b"),
-            spec("values", "int64", "b", t),
-            spec("log_p", "float32", "b", t),
+            tensor(names.POSITION, "b"),
+            tensor(names.VALUES, "b", t),
+            tensor(names.LOG_P, "b", t),
         ]
         if self.filters:
-            given += [
-                spec("temperature", "float32", "b"),
-                spec("top_k", "int64", "b"),
-                spec("top_p", "float32", "b"),
-                spec("min_p", "float32", "b"),
-            ]
-            state.append(spec("log_q", "float32", "b", t))
+            given += [tensor(name, "b") for name in names.FILTERS]
+            state.append(tensor(names.LOG_Q, "b", t))
         carried = [*state, *self._cache_inputs()]
         updates = [Update.REPLACE] + [Update.APPEND] * (len(state) - 1)
         pairs = [
-            Carried(input=each.name, output=_next(each).name, update=update)
+            Carried(input=each.name, output=next_of(each).name, update=update)
             for each, update in zip(state, updates, strict=True)
         ]
         return GraphSignature(
             inputs=(*given, *carried),
-            outputs=tuple(_next(each) for each in carried),
+            outputs=tuple(next_of(each) for each in carried),
             carried=(*pairs, *self._cache_pairs()),
         )
 
     def _offsets(self) -> tuple[TensorSpec, ...]:
-        return (spec("offsets", "int64", "s"),) if self.model.takes_blocks else ()
+        return (tensor(names.OFFSETS, "s"),) if self.model.takes_blocks else ()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Consume the value before each position of the block, draw or take the one at it."""
@@ -240,14 +233,10 @@ def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
         case "log_prob" | "logits":
             return Parallel(model, (name,))
         case "redraw":
-            return Parallel(model, ("values",))
+            return Parallel(model, (names.REDRAWN,))
         case "prefill":
             return Prefill(model)
         case "step":
             return Step(model, filters=False)
         case "step_filtered":
             return Step(model, filters=True)
-
-
-def _next(tensor: TensorSpec) -> TensorSpec:
-    return spec(f"{tensor.name}_next", tensor.dtype, *tensor.axes)

@@ -35,7 +35,7 @@ from ancestral.train.models.dropout import dropout
 from ancestral.train.models.head import Head
 from ancestral.train.models.inputs import table
 from ancestral.train.models.network_config import NetworkConfig
-from ancestral.train.models.taps import Taps
+from ancestral.train.models.patch_convolution import PatchConvolution
 from ancestral.triton_kernels.ring import ring
 
 
@@ -103,9 +103,9 @@ class _Layer(nn.Module):
         reach = (config.first_kernel if first else config.kernel) // 2
         d, right = config.width, reach * channels
         above = range(-reach, 0) if first else range(-reach, 1)
-        self.vertical = Taps(d, 2 * d, above, range(-right, right + 1), columns)
+        self.vertical = PatchConvolution(d, 2 * d, above, range(-right, right + 1), columns)
         before = range(-right, 0 if first else 1)
-        self.horizontal = Taps(d, 2 * d, range(1), before, columns)
+        self.horizontal = PatchConvolution(d, 2 * d, range(1), before, columns)
         self.link = Linear(2 * d, 2 * d, bias=False)
         self.out = Linear(d, d, bias=True, scale=config.layers**-0.5)
         self.given_v = _Given(2 * d, classes, channels)
@@ -267,7 +267,9 @@ class PixelCNN(AutoregressiveModel):
         e = self.token(x)
         return e if self.position is None else e + self.position(sites)
 
-    def _over_grid(self, taps: Taps, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t e"]:
+    def _over_grid(
+        self, taps: PatchConvolution, x: Float[Tensor, "b t d"]
+    ) -> Float[Tensor, "b t e"]:
         x = dropout(x, self.config.dropout, self.training)
         return taps.parallel(x.unflatten(1, (self.rows, self.columns))).flatten(1, 2)
 

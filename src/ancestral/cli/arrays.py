@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.array_file import ArrayFile
 from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
-from ancestral.files import write_atomically
+from ancestral.files.array_file import ArrayFile
+from ancestral.files.atomic import write_atomically
 
 
 def read_arrays(path: Path) -> ArrayFile:

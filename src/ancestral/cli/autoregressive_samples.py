@@ -6,11 +6,11 @@ import typer
 
 from ancestral.cli.generation import Draw
 from ancestral.cli.interrupts import finished
-from ancestral.cli.labels import in_turn
-from ancestral.cli.observed_file import Observed
 from ancestral.cli.output import say
+from ancestral.cli.present.labels import in_turn
+from ancestral.cli.present.observed_file import Observed
+from ancestral.cli.present.samples_file import write_samples
 from ancestral.cli.progress import progress_bar
-from ancestral.cli.samples_file import write_samples
 
 if TYPE_CHECKING:
     from ancestral.engine import AutoregressiveEngine, Samples

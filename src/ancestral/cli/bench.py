@@ -136,8 +136,8 @@ def _times(row: "Row") -> tuple[str, ...]:
 
 def append_rows(out: Path, rows: Sequence["Row"]) -> None:
     """Add a JSON object a line; the rows that were there stay, whatever happens."""
-    from ancestral.files import write_atomically
-    from ancestral.input_file import read_bounded
+    from ancestral.files.atomic import write_atomically
+    from ancestral.files.input_file import read_bounded
 
     old = read_bounded(out) if out.exists() else b""
     lines = [json_module.dumps(row.to_json()) + "\n" for row in rows]

@@ -72,8 +72,8 @@ def bound(  # noqa: PLR0913 - the options of a command
     rises with k. A summary is said beside. Codes have one bound, log p(x | z) + log p(z).
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
-    from ancestral.cli.bound_summary import Asked, document, summary
     from ancestral.cli.events import Binarising, model_events
+    from ancestral.cli.present.bound_summary import Asked, document, summary
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
 
@@ -107,7 +107,7 @@ def _labels(
 ) -> "int | NDArray[Any] | None":
     """Those that were asked for."""
     from ancestral.arrays import shown
-    from ancestral.cli.labels import in_file
+    from ancestral.cli.present.labels import in_file
 
     if not labelled:
         return label

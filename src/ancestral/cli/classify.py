@@ -44,7 +44,7 @@ def classify(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.labels import in_file
+    from ancestral.cli.present.labels import in_file
     from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
 

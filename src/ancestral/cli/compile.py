@@ -15,9 +15,9 @@ from ancestral.excerpts import quoted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from ancestral.bundle import Bundle
-    from ancestral.export.compile import Compiler
-    from ancestral.plan_store import PlanRecord
+    from ancestral.bundles.bundle import Bundle
+    from ancestral.export.tensorrt.compile import Compiler
+    from ancestral.plans.store import PlanRecord
 
 
 def compile(  # noqa: PLR0913 - the options of a command
@@ -81,8 +81,8 @@ def compile(  # noqa: PLR0913 - the options of a command
     or copy its cache is refused. No GPU is needed for tensorrt_rtx; `tensorrt` compiles on the GPU
     that the plan is for. A plan is for this machine's user: bundles are what is handed on.
     """
-    from ancestral.bundle import Bundle
-    from ancestral.export.compile import Compiler, Options
+    from ancestral.bundles.bundle import Bundle
+    from ancestral.export.tensorrt.compile import Compiler, Options
 
     options = Options(
         module=module_name(module),
@@ -135,7 +135,7 @@ def module_name(name: str | None) -> str | None:
     Raises:
         InvalidInput: there is none of that name.
     """
-    from ancestral.tensorrt_module import MODULES
+    from ancestral.plans.modules import MODULES
 
     if name is not None and name not in MODULES:
         raise InvalidInput(f"--module: expected one of {list(MODULES)}, got {name!r}")
@@ -148,7 +148,7 @@ def triple(option: str, text: str) -> tuple[int, int, int]:
     Raises:
         InvalidInput: it is none.
     """
-    from ancestral.export.profiles import check_range
+    from ancestral.export.tensorrt.profiles import check_range
 
     numbers = [number for part in text.split(",") if (number := decimal(part)) is not None]
     if len(numbers) not in (1, 3) or len(numbers) != len(text.split(",")):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ancestral.cli.observed_file import Observed, read_observed
 from ancestral.cli.output import say
+from ancestral.cli.present.observed_file import Observed, read_observed
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.engine import AutoregressiveEngine, Completion, Sampling
-    from ancestral.engine.loop import Progress
+    from ancestral.engine.step_loop import Progress
 
 
 def check_options(
@@ -63,9 +63,9 @@ def sample_completions(
         OSError: the file could not be written.
         typer.Exit: 130 where Ctrl-C ended it; the events that were finished are written.
     """
-    from ancestral.cli.completion_file import Completed, write_completions
     from ancestral.cli.interrupts import finished
-    from ancestral.cli.labels import check_labelled
+    from ancestral.cli.present.completion_file import Completed, write_completions
+    from ancestral.cli.present.labels import check_labelled
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import arguments, inputs
 

@@ -26,7 +26,7 @@ def decode(
 ) -> None:
     """Write E[x | z] of latents; an .npz holds the parameters of p(x | z) too."""
     from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.cli.means_file import check_means_target, write_means
+    from ancestral.cli.present.means_file import check_means_target, write_means
     from ancestral.engine import LatentEngine
 
     check_means_target(out, keep=(bundle, file))

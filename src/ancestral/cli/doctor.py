@@ -9,7 +9,7 @@ from typing import Any
 
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text, put, show, table
-from ancestral.gpus import gpus
+from ancestral.plans.gpus import gpus
 
 _PACKAGES = (
     "ancestral",

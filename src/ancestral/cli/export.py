@@ -11,7 +11,7 @@ from ancestral.cli.checkpoint_folder import Asked, model_of
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
-from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
@@ -106,7 +106,7 @@ def export(  # noqa: PLR0913 - the options of a command
     The prior over codes of a VQ-VAE goes along.
     """
     require("export", ("torch", "onnx", "onnxscript"), "export")
-    from ancestral.bundle import MANIFEST
+    from ancestral.bundles.bundle import MANIFEST
     from ancestral.export.bundle import export_bundle
     from ancestral.export.recast import recast
     from ancestral.threads import check_threads

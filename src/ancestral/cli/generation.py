@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ancestral.engine import AutoregressiveEngine, Generated, Sampling
-    from ancestral.tokenizer import Tokenizer
+    from ancestral.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
     Raises:
         InvalidInput: a prompt that is none, or more than one to stream.
     """
-    from ancestral.cli.generation_file import write_generated
-    from ancestral.cli.labels import in_turn
+    from ancestral.cli.present.generation_file import write_generated
+    from ancestral.cli.present.labels import in_turn
     from ancestral.cli.progress import progress_bar
     from ancestral.engine.arguments import check_size
     from ancestral.engine.generate import Request, generate_batches
@@ -198,7 +198,7 @@ def _streamed(
     tokenizer: "Tokenizer | None",
 ) -> tuple[list["Generated"], bool]:
     """Show one continuation as it comes."""
-    from ancestral.cli.generation_file import Shown
+    from ancestral.cli.present.generation_file import Shown
     from ancestral.engine.generate import generate_batches
 
     shown = Shown(tokenizer, engine.data.stop if request.stop is None else request.stop)

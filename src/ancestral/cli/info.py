@@ -8,8 +8,8 @@ from ancestral.cli.options import BundlePath, Json
 from ancestral.cli.output import json_text, put, show, table
 
 if TYPE_CHECKING:
-    from ancestral.bundle import Bundle
-    from ancestral.manifest import Manifest
+    from ancestral.bundles.bundle import Bundle
+    from ancestral.bundles.manifest import Manifest
 
 _LOOP = frozenset({"position", "values", "log_p", "log_q"})
 """What a step carries beside the model's own cache."""
@@ -23,7 +23,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Show what a bundle holds: model, data, graphs, latents or memory of a sample, files."""
-    from ancestral.bundle import Bundle
+    from ancestral.bundles.bundle import Bundle
 
     opened = Bundle.open(bundle, rehash=check)
     document = describe(opened)

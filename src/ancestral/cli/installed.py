@@ -50,7 +50,7 @@ def backends_for(bundle: Path, device: str = "cpu") -> tuple["BackendName", ...]
         BackendUnavailable: there is none.
         PlanError: the folder of plans is not the user's alone.
     """
-    from ancestral.bundle import Bundle
+    from ancestral.bundles.bundle import Bundle
     from ancestral.engine.backends import BACKENDS, INSTALL, computes_in
 
     manifest = Bundle.open(bundle).manifest
@@ -70,6 +70,6 @@ def backends_for(bundle: Path, device: str = "cpu") -> tuple["BackendName", ...]
 
 def _has_plans(weights: str) -> bool:
     """Whether `ancestral compile` made a plan here with weights of that hash."""
-    from ancestral.plan_store import PlanStore
+    from ancestral.plans.store import PlanStore
 
     return any(record.key.weights_sha256 == weights for record in PlanStore().records()[0])

@@ -53,7 +53,7 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays
     from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.means_file import check_means_target, is_picture, of_all, write_means
+    from ancestral.cli.present.means_file import check_means_target, is_picture, of_all, write_means
     from ancestral.engine import LatentEngine, inputs
 
     if n < 1:

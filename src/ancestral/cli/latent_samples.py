@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.labels import in_turn
 from ancestral.cli.output import say
-from ancestral.cli.samples_file import STANDARD_OUTPUT, Shown, write_events
+from ancestral.cli.present.labels import in_turn
+from ancestral.cli.present.samples_file import STANDARD_OUTPUT, Shown, write_events
 
 if TYPE_CHECKING:
     from ancestral.engine import LatentEngine, LatentSamples, Sampling

@@ -92,7 +92,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.labels import check_labelled, in_file
+    from ancestral.cli.present.labels import check_labelled, in_file
     from ancestral.cli.text_log_prob import Source, text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 

@@ -10,7 +10,7 @@ from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ancestral.plan_store import PlanRecord
+    from ancestral.plans.store import PlanRecord
 
 
 def plans(
@@ -28,7 +28,7 @@ def plans(
 
     The oldest are removed by themselves where all together take more than 32 GiB.
     """
-    from ancestral.plan_store import PlanStore
+    from ancestral.plans.store import PlanStore
 
     store = PlanStore()
     if remove is not None:
@@ -53,7 +53,7 @@ def plans(
 
 def row(record: "PlanRecord") -> tuple[str, ...]:
     """A plan in a table."""
-    from ancestral.plan_key import sizes_text
+    from ancestral.plans.key import sizes_text
 
     key = record.key
     return (

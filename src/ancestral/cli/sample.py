@@ -173,8 +173,8 @@ def sample(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.completion import check_options, sample_completions
     from ancestral.cli.generation import Draw, Prompts, check_out, sample_prompts
     from ancestral.cli.latent_samples import Request, sample_latent
-    from ancestral.cli.observed_file import read_observed
-    from ancestral.cli.samples_file import check_format
+    from ancestral.cli.present.observed_file import read_observed
+    from ancestral.cli.present.samples_file import check_format
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
     from ancestral.engine.inputs import count
 

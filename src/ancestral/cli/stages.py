@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.cli.bound_table import DRAWS, bound_table, code_table
-from ancestral.cli.evaluation import evaluation_table
 from ancestral.cli.held_out import affordable_draws, affordable_events, drawn
 from ancestral.cli.interrupts import noted_interrupt
 from ancestral.cli.output import say
+from ancestral.cli.present.bound_table import DRAWS, bound_table, code_table
+from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.cli.progress import progress_bar, stages
 from ancestral.train.checkpoint import CONFIG
 from ancestral.train.codes import PRIOR, encoded
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ancestral.train.data.dataset import Dataset
     from ancestral.train.models.families import Model
     from ancestral.train.recipe import Recipe
-    from ancestral.train.state import Look
+    from ancestral.train.state import Evaluation
 
 
 _EVALUATION = "evaluating the test part"
@@ -109,7 +109,7 @@ def _stage(
     bar = ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
     with bar, noted_interrupt("stopping after this step, with its state saved") as interrupted:
 
-        def progress(step: int, look: "Look | None") -> None:
+        def progress(step: int, look: "Evaluation | None") -> None:
             if step == 1 and forget is not None:
                 for name in (CONFIG, STATE):
                     (forget / name).unlink(missing_ok=True)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
-from ancestral.input_file import read_bounded
+from ancestral.files.input_file import read_bounded
 
 if TYPE_CHECKING:
-    from ancestral.coverage import Coverage
-    from ancestral.tokenizer import Tokenizer
+    from ancestral.text.coverage import Coverage
+    from ancestral.text.tokenizer import Tokenizer
 
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")

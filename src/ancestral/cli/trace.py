@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
-from ancestral.cli.trace_table import Traced
+from ancestral.cli.present.trace_table import Traced
 from ancestral.errors import BackendUnavailable, InvalidInput
 
 if TYPE_CHECKING:
-    from ancestral.bundle import Bundle
+    from ancestral.bundles.bundle import Bundle
     from ancestral.export.trace.bundle import Tracer
     from ancestral.export.trace.run import Run
 
@@ -49,7 +49,7 @@ def traces(path: Path, wanted: Wanted) -> list[Traced]:
     """
     require("verify --trace", ("torch", "onnx", "onnxscript"), "export")
     _check(path, wanted)
-    from ancestral.bundle import Bundle
+    from ancestral.bundles.bundle import Bundle
     from ancestral.export.trace.bundle import Tracer
     from ancestral.export.trace.run import load_run
 

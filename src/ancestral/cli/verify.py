@@ -9,10 +9,10 @@ import typer
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
 from ancestral.cli.output import check_target, json_text, put, say, show
-from ancestral.cli.parity_table import parity_table, prior_tables
+from ancestral.cli.present.parity_table import parity_table, prior_tables
+from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
 from ancestral.cli.progress import stages
 from ancestral.cli.trace import Wanted, traces
-from ancestral.cli.trace_table import say_first, trace_document, trace_tables
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Report
@@ -146,7 +146,7 @@ def report_failures(reports: Sequence[Report]) -> bool:
 
 def _print(document: object, tables: "Iterable[Table]", json: bool, out: Path | None) -> None:
     """The document or the tables on standard output; the document in a file too."""
-    from ancestral.files import write_atomically
+    from ancestral.files.atomic import write_atomically
 
     text = json_text(document)
     if out is not None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ancestral.bundle import Bundle
+from ancestral.bundles.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, Engine
 from ancestral.export.bundle import export_bundle
-from ancestral.export.compile import Compiler
-from ancestral.plan_store import PlanStore
+from ancestral.export.tensorrt.compile import Compiler
+from ancestral.plans.store import PlanStore
 from ancestral.train.hugging_face import load_hugging_face
 from ancestral.train.models.graphs import GRAPH_NAMES, GraphName
 from tests.export.plan_table import BUILT, SMALL, built

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral.export.tensorrt_plugin import DTYPES
+from ancestral.export.tensorrt.plugin import DTYPES
 from ancestral.triton_kernels.masked_attention import masked_attention_reference
 from tests.tensorrt_bindings import Case, answer, libraries, needs_bindings
 from tests.triton_kernels.kernels.compare import assert_near, far

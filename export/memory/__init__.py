@@ -1,0 +1,1 @@
+"""How an export of a large model stays within memory."""

@@ -1,0 +1,1 @@
+"""A model class of the user's own, checked in PyTorch before it is traced."""

@@ -1,0 +1,97 @@
+"""The contract of a latent variable model of one's own, tried on two events before export."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ancestral.errors import ExportError
+from ancestral.export.memory.float64_mode import Float64Mode
+from ancestral.export.model_state import check_kept, check_repeatable
+from ancestral.export.own.user_code import call, described
+from ancestral.train.likelihoods.observation import Observation
+from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.posteriors import Posterior
+from ancestral.train.models.priors import Prior
+from ancestral.train.perturbation import random_events
+
+ROWS = 2
+_ENCODE = (
+    "Expected encode(x) to return the tuple of parameters that `posterior` names: "
+    "self.posterior.from_features(h) makes it of h [b, posterior.features]; x [b, t] are levels as "
+    "int64, or float32 where p(x | z) is a density"
+)
+_DECODE = (
+    "Expected decode(z [b, *latent_shape]) to return [b, n, p], where (n, p) is observation.shape"
+)
+_WIDE = (
+    "In float32 that works; here it is computed in float64, as the reference answers are: compute "
+    "in the type of the weights (x.to(self.weight.dtype)), and hold constants as buffers"
+)
+
+
+def check_latent_contract(model: LatentVariableModel) -> None:
+    """Call `encode` and `decode`, and look at what they return.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+
+    Raises:
+        ExportError: an attribute is missing; a method raised, or returned another shape or type
+            than the contract says; it changes the model or its argument, or is random.
+    """
+    _check_attributes(model)
+    x = random_events(model.data.length, model.data.levels, seed=0)[:ROWS]
+    z = torch.linspace(-1, 1, ROWS)[:, None] + torch.zeros(model.latent_shape).flatten()
+    z = z.unflatten(1, model.latent_shape)
+    if model.observation.continuous:
+        x = x + 0.5
+    with torch.no_grad():
+        for method, given, advice in (("encode", x, _ENCODE), ("decode", z, _DECODE)):
+            passed = given.clone()
+            check_repeatable(model, method, partial(_run, model, method, passed, advice))
+            check_kept(model, method, {"x" if method == "encode" else "z": (given, passed)})
+            with Float64Mode(model):
+                wide = given.double() if given.is_floating_point() else given
+                _run(model, method, wide, _WIDE)
+
+
+def _run(model: LatentVariableModel, method: str, given: Tensor, advice: str) -> tuple[Tensor, ...]:
+    result = call(model, method, (given,), advice)
+    like = next(model.parameters())
+    if method == "decode":
+        expected: tuple[Tensor, ...] = (like.new_empty((ROWS, *model.observation.shape)),)
+        found: Any = (result,)
+    else:
+        assert isinstance(model.posterior, Posterior)
+        expected = tuple(like.new_empty((ROWS, *shape)) for shape in model.posterior.shapes)
+        found = result
+    if described(found) != described(expected):
+        raise ExportError(
+            f"{type(model).__name__}.{method}: expected {described(expected)}, got "
+            f"{described(found)}. {advice}"
+        )
+    if any(tensor.isnan().any() for tensor in found):
+        raise ExportError(f"{type(model).__name__}.{method}: expected numbers, got NaN")
+    return tuple(found)
+
+
+def _check_attributes(model: LatentVariableModel) -> None:
+    expected = {
+        "latent_shape": (tuple, "a tuple of sizes, (2,) say"),
+        "posterior": (Posterior, "Diagonal(latent_shape) or Full(dimensions)"),
+        "observation": (Observation, "Independent(likelihood, data.length), say"),
+        "prior": (Prior, "StandardNormal() or a mixture"),
+    }
+    for name, (kind, words) in expected.items():
+        value = getattr(model, name, None)
+        if not isinstance(value, kind):
+            raise ExportError(
+                f"{type(model).__name__}.{name}: expected {words}, got {described(value)}"
+            )
+    if model.data.num_classes is not None:
+        raise ExportError(
+            f"{type(model).__name__}.data: expected events without classes, got num_classes = "
+            f"{model.data.num_classes}"
+        )

@@ -1,0 +1,248 @@
+"""A graph in float32 becomes one of 16 bits: a type for each node, and casts where types change.
+
+The rules are PyTorch's own promotion, with the lists that mixed precision adds to it:
+
+- a product (of matrices, or a convolution) or an attention with a 16-bit operand takes all its
+  operands in 16 bits; but the last product before a result, the head of a model, is one in float32
+  of what it is given, with its weight widened;
+- sums, exponentials, logarithms, softmax and recurrent layers are float32;
+- an append has the type of its buffer;
+- any other node is float32 if one of its operands is, and else of 16 bits.
+
+A single constant number is of no type, as in PyTorch, unless 16 bits cannot hold it: then its node
+is float32. The signature says what inputs and results are.
+
+References:
+    Micikevicius et al. (2018), Mixed precision training, arXiv:1710.03740, section 3.
+"""
+
+import math
+from collections.abc import Mapping
+
+import ml_dtypes
+import numpy as np
+import onnx_ir
+from numpy.typing import NDArray
+from onnx_ir import DataType
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from ancestral.errors import ExportError
+from ancestral.export.passes.last_projection import (
+    PRODUCTS,
+    before_results,
+    is_float,
+    is_rearrangement,
+    kind,
+)
+from ancestral.export.weights import INLINE, PREFIX, SMALL, Slot
+from ancestral.signature import GraphSignature
+
+ATTENTIONS = frozenset({"Attention", "GroupQueryAttention"})
+WIDE = frozenset(
+    {"Softmax", "LogSoftmax", "Exp", "Log", "Pow", "Softplus", "CumSum"}
+    | {"ReduceSum", "ReduceMean", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp"}
+    | {"ReduceL1", "ReduceL2", "ReduceSumSquare", "AveragePool", "GlobalAveragePool"}
+    | {"GRU", "LSTM", "RNN"}
+)
+"""Sums, what turns a small error into a large one, and recurrent layers: of 16 bits these end a
+process in ONNX Runtime on a CPU, and TensorRT refuses a GRU of bfloat16."""
+REFUSED: Mapping[DataType, frozenset[str]] = {
+    DataType.BFLOAT16: frozenset({"ConvTranspose"}),
+    DataType.FLOAT16: frozenset(),
+}
+"""What TensorRT does not build in that type."""
+APPENDS = frozenset({"TensorScatter", "ScatterElements", "ScatterND"})
+OPERANDS: Mapping[str, int] = {"Resize": 1}
+"""How many inputs have a node's type, where not all that are floating have."""
+_TYPED_OUTPUTS: Mapping[str, int] = {"LayerNormalization": 1}
+_NUMPY: Mapping[DataType, np.dtype[np.generic]] = {
+    DataType.FLOAT: np.dtype(np.float32),
+    DataType.FLOAT16: np.dtype(np.float16),
+    DataType.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+}
+TYPES: Mapping[str, DataType] = {"float16": DataType.FLOAT16, "bfloat16": DataType.BFLOAT16}
+
+
+def narrow(
+    model: onnx_ir.Model,
+    signature: GraphSignature,
+    dtype: str,
+    weights: Mapping[str, Slot],
+    numbers: NDArray[np.float32],
+) -> None:
+    """Let a graph compute in 16 bits, in place.
+
+    Args:
+        model: a graph in float32, in any form.
+        signature: of the graph that it becomes.
+        dtype: float16 or bfloat16.
+        weights: of the bundle; those of 16 bits there are so in the graph.
+        numbers: that the small ones of these hold, sorted: a constant of such numbers alone is a
+            rearranged weight, which the exporter folded.
+
+    Raises:
+        ExportError: a node with a graph of its own.
+    """
+    _Narrowing(model.graph, TYPES[dtype], weights, numbers).run(signature)
+    RemoveUnusedNodesPass()(model)
+
+
+def is_rearranged(constant: NDArray[np.generic], numbers: NDArray[np.float32]) -> bool:
+    """Whether a constant of a graph holds numbers of weights alone."""
+    several = constant.dtype == np.float32 and constant.size > 1
+    return several and bool(np.isin(constant, numbers).all())
+
+
+class _Narrowing:
+    """One graph on its way: what is of no type yet, and which casts there are."""
+
+    def __init__(
+        self,
+        graph: onnx_ir.Graph,
+        narrow: DataType,
+        weights: Mapping[str, Slot],
+        numbers: NDArray[np.float32],
+    ) -> None:
+        self.graph, self.type = graph, narrow
+        self._weights: set[onnx_ir.Value] = set()
+        self._untyped: set[onnx_ir.Value] = set()
+        self._casts: dict[tuple[onnx_ir.Value, DataType], onnx_ir.Value] = {}
+        for name, value in graph.initializers.items():
+            self._initializer(value, weights.get(name.removeprefix(PREFIX)), numbers)
+
+    def run(self, signature: GraphSignature) -> None:
+        """Types and casts, node by node in order."""
+        for value, spec in zip(self.graph.inputs, signature.inputs, strict=True):
+            if spec.dtype in TYPES:
+                value.type = onnx_ir.TensorType(self.type)
+        caches = {spec.name for spec in signature.outputs if spec.dtype in TYPES}
+        ends = before_results(self.graph, caches, self._is_weight)
+        for node in list(self.graph):
+            if any(a.type == onnx_ir.AttributeType.GRAPH for a in node.attributes.values()):
+                raise ExportError(f"{node.name}: {node.op_type} holds a graph: 16 bits need none")
+            self._node(node, node in ends)
+        for i, spec in enumerate(signature.outputs):
+            self._output(i, self.type if spec.dtype in TYPES else DataType.FLOAT)
+
+    def _initializer(
+        self, value: onnx_ir.Value, slot: Slot | None, numbers: NDArray[np.float32]
+    ) -> None:
+        """A weight as it is in the file; a constant as its numbers say."""
+        tensor = value.const_value
+        if tensor is None or value.dtype != DataType.FLOAT:
+            return
+        if slot is None and tensor.size == 1:
+            self._untyped.add(value)
+        elif slot.dtype == self.type if slot else is_rearranged(tensor.numpy(), numbers):
+            self._weights.add(value)
+            _retype(value, self.type)
+
+    def _is_weight(self, value: onnx_ir.Value | None) -> bool:
+        return is_rearrangement(value, self._weights.__contains__)
+
+    def _node(self, node: onnx_ir.Node, end: bool) -> None:
+        operands = node.inputs[: OPERANDS.get(node.op_type, len(node.inputs))]
+        floats = [value for value in operands if is_float(value)]
+        results = [value for value in node.outputs if value.dtype == DataType.FLOAT]
+        if all(value in self._untyped for value in floats):
+            if node.op_type in {"Constant", "ConstantOfShape"} or floats:
+                self._untyped.update(results)
+            return
+        chosen = DataType.FLOAT if end else self._chosen(node, floats)
+        for i, operand in enumerate(operands):
+            if is_float(operand):
+                node.replace_input_with(i, self._cast(operand, chosen))
+        for value in results[: _TYPED_OUTPUTS.get(node.op_type, len(results))]:
+            value.type = onnx_ir.TensorType(chosen)
+
+    def _chosen(self, node: onnx_ir.Node, floats: list[onnx_ir.Value]) -> DataType:
+        """The type of a node that is at no end, by its kind and its operands' types."""
+        typed = [value.dtype for value in floats if value not in self._untyped]
+        if node.op_type in APPENDS and floats[0] not in self._untyped:
+            return kind(floats[0])
+        if node.op_type in WIDE | REFUSED[self.type] | {"Cast"} or self.type not in typed:
+            return DataType.FLOAT
+        if not all(map(self._fits, floats)):
+            return DataType.FLOAT
+        if node.op_type in PRODUCTS | ATTENTIONS:
+            return self.type
+        return DataType.FLOAT if DataType.FLOAT in typed else self.type
+
+    def _fits(self, value: onnx_ir.Value) -> bool:
+        """Whether 16 bits hold a constant number, if it is one."""
+        if value not in self._untyped:
+            return True
+        number = _number(value)
+        if number is None or number == 0:
+            return True
+        with np.errstate(over="ignore", under="ignore"):
+            kept = float(np.array(number, np.float32).astype(_NUMPY[self.type]))
+        return math.isfinite(kept) and kept != 0
+
+    def _cast(self, value: onnx_ir.Value, to: DataType) -> onnx_ir.Value:
+        """The value in a type: itself, a constant of that type, or what a Cast node gives."""
+        if value.dtype == to:
+            return value
+        if (value, to) not in self._casts:
+            name = f"{value.name}.{to.name.lower()}"
+            tensor = onnx_ir.convenience.get_const_tensor(value)
+            if tensor is not None and (tensor.nbytes <= SMALL or value in self._untyped):
+                self._casts[value, to] = self._constant(name, tensor, to)
+            else:
+                self._casts[value, to] = self._cast_node(name, value, to)
+        return self._casts[value, to]
+
+    def _constant(self, name: str, tensor: onnx_ir.TensorProtocol, to: DataType) -> onnx_ir.Value:
+        made = onnx_ir.Value(name=name, type=onnx_ir.TensorType(to))
+        made.const_value = _converted(tensor, to, name)
+        made.shape = onnx_ir.Shape(tensor.shape.numpy())
+        self.graph.register_initializer(made)
+        return made
+
+    def _cast_node(self, name: str, value: onnx_ir.Value, to: DataType) -> onnx_ir.Value:
+        node = onnx_ir.node("Cast", [value], {"to": to}, name=name)
+        made = node.outputs[0]
+        made.name, made.shape, made.type = name, value.shape, onnx_ir.TensorType(to)
+        producer = value.producer()
+        if producer is None:
+            self.graph.insert_before(self.graph[0], node)
+        else:
+            self.graph.insert_after(producer, node)
+        return made
+
+    def _output(self, index: int, to: DataType) -> None:
+        """Give an output the type of the signature, under its name."""
+        value = self.graph.outputs[index]
+        if not is_float(value) or value.dtype == to:
+            return
+        name = value.name
+        value.name = f"{name}.{kind(value).name.lower()}"
+        cast = self._cast(value, to)
+        cast.name = name
+        self.graph.outputs[index] = cast
+
+
+def _number(value: onnx_ir.Value) -> float | None:
+    """What a constant of one element holds."""
+    tensor = onnx_ir.convenience.get_const_tensor(value)
+    return float(tensor.numpy().reshape(())) if tensor is not None and tensor.size == 1 else None
+
+
+def _retype(value: onnx_ir.Value, to: DataType) -> None:
+    """An initializer in another type; a large one is converted when it is read, if ever."""
+    tensor, name = value.const_value, str(value.name)
+    assert tensor is not None
+    value.type = onnx_ir.TensorType(to)
+    if tensor.nbytes <= INLINE:
+        value.const_value = _converted(tensor, to, name)
+    else:
+        shape = onnx_ir.Shape(tensor.shape.numpy())
+        value.const_value = onnx_ir.LazyTensor(
+            lambda: _converted(tensor, to, name), to, shape, name=name
+        )
+
+
+def _converted(tensor: onnx_ir.TensorProtocol, to: DataType, name: str) -> onnx_ir.TensorProtocol:
+    with np.errstate(over="ignore", under="ignore"):
+        array = tensor.numpy().astype(np.float32).astype(_NUMPY[to])
+    return onnx_ir.tensor(array, dtype=to, name=name)

@@ -1,0 +1,263 @@
+"""One ONNX graph to one TensorRT plan, in a process of its own: some failing builds abort it.
+
+    echo '<request in JSON>' | python -m ancestral.export.tensorrt.builder
+
+The request is a `Request`; the plan and the library's log go into the folder where this runs.
+Progress goes to standard output, a JSON document a line; what cannot be built ends the process with
+a status that is not 0 and a sentence as the last line of standard error.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import BaseModel, ConfigDict
+
+from ancestral.errors import AncestralError, ExportError
+from ancestral.plans.key import Range
+from ancestral.plans.modules import DTYPES, Module
+from ancestral.plans.store import LOG, PLAN
+from ancestral.signature import GraphSignature, TensorSpec, Update
+
+Tell = Callable[[dict[str, Any]], None]
+_IN_PLACE = "KV_CACHE_UPDATE"
+"""The layer that appends to a cache where it lies."""
+
+
+class Request(BaseModel):
+    """What is to be compiled.
+
+    Attributes:
+        module: the library.
+        file: the ONNX file, with its weights beside it.
+        signature: what the graph takes and gives; the network must too.
+        profiles: sizes of the named axes.
+        targets: sm_80, say; those that the library takes by itself where empty.
+        memory: bytes that a layer may use as scratch; the library's own limit where 0.
+        plugin: compute capability, 10 times, of the GPU for which causal attention is our own
+            kernel; 0 where it is the library's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: Module
+    file: Path
+    signature: GraphSignature
+    profiles: tuple[dict[str, Range], ...]
+    targets: tuple[str, ...] = ()
+    memory: int = 0
+    plugin: int = 0
+
+
+def imported(module: Module) -> Any:
+    """The module itself; it is installed."""
+    return importlib.import_module(module)
+
+
+def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
+    """Parse, check, build and write the plan.
+
+    Args:
+        trt: the module.
+        request: what.
+        tell: called with each step of the build.
+
+    Returns:
+        the carried caches that the library appends to in place.
+
+    Raises:
+        ExportError: the graph cannot be built, or would not be what its signature says.
+    """
+    with Path(LOG).open("w", buffering=1) as log:
+        logger = _logger(trt, log)
+        builder = trt.Builder(logger)
+        # With more the order of what is written would change from build to build.
+        builder.max_threads = 1
+        network = _parsed(trt, builder, logger, request)
+        problems = [
+            *_differences("input", _inputs(network), request.signature.inputs),
+            *_differences("output", _outputs(network), request.signature.outputs),
+        ]
+        if problems:
+            raise ExportError("the network is not what the graph is: " + "; ".join(problems))
+        in_place = _in_place(trt, network, request.signature)
+        config = _config(trt, builder, request, tell)
+        for profile in request.profiles:
+            config.add_optimization_profile(_profile(builder, network, profile))
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise ExportError("the builder returned no plan")
+        unused = sorted(set(logger.unused))
+        if unused:
+            raise ExportError(f"the parser dropped inputs: {'; '.join(unused)}")
+        Path(PLAN).write_bytes(plan)
+        return in_place
+
+
+def _logger(trt: Any, log: TextIO) -> Any:
+    """One logger for the process: everything to the log, errors to standard error too."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.unused: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity == trt.ILogger.VERBOSE:
+                return
+            log.write(f"{severity.name} {message}\n")
+            if "Unused Input:" in message:
+                self.unused.append(message)
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                print(message, file=sys.stderr, flush=True)  # noqa: T201 - the parent reads it
+
+    return Logger()
+
+
+def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
+    """The strongly typed network of the graph."""
+    flags = 0
+    if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(flags)
+    parser = trt.OnnxParser(network, logger)
+    if not _parse(trt, parser, request):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise ExportError(f"the parser refuses the graph: {'; '.join(errors)}")
+    return network
+
+
+def _parse(trt: Any, parser: Any, request: Request) -> bool:
+    """Whether the parser takes the graph, in the form that is asked for."""
+    if not request.plugin:
+        return bool(parser.parse_from_file(str(request.file)))
+    from ancestral.export.tensorrt.plugin import register
+    from ancestral.export.tensorrt.plugin_form import plugin_form_of
+
+    register(trt, request.plugin)
+    return bool(parser.parse(plugin_form_of(request.file), str(request.file)))
+
+
+def _config(trt: Any, builder: Any, request: Request, tell: Tell) -> Any:
+    """TF32 off, progress told, the limits and the GPUs that were asked for."""
+    config = builder.create_builder_config()
+    if hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        # Without it a run may allocate, and could be no part of a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if request.memory:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.memory)
+    if request.targets:
+        config.num_compute_capabilities = len(request.targets)
+        for i, target in enumerate(request.targets):
+            capability = trt.ComputeCapability.__members__[f"SM{target.removeprefix('sm_')}"]
+            config.set_compute_capability(capability, i)
+    if hasattr(config, "progress_monitor"):
+        config.progress_monitor = _monitor(trt, tell)
+    return config
+
+
+def _monitor(trt: Any, tell: Tell) -> Any:
+    """Tells what the builder is at."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, name: str, parent: str | None, count: int) -> None:
+            self.steps[name] = count
+            tell({"phase": name, "within": parent, "step": 0, "of": count})
+
+        def step_complete(self, name: str, step: int) -> bool:
+            tell({"phase": name, "step": step + 1, "of": self.steps.get(name, 0)})
+            return True
+
+        def phase_finish(self, name: str) -> None:
+            self.steps.pop(name, None)
+
+    return Monitor()
+
+
+def _profile(builder: Any, network: Any, sizes: dict[str, Range]) -> Any:
+    """The sizes of every input; those of shape tensors are not among what our graphs take."""
+    profile = builder.create_optimization_profile()
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        if all(size >= 0 for size in tensor.shape):
+            continue
+        ranges = [
+            sizes[tensor.get_dimension_name(axis)] if size < 0 else (size,) * 3
+            for axis, size in enumerate(tensor.shape)
+        ]
+        profile.set_shape(tensor.name, *(tuple(one[k] for one in ranges) for k in range(3)))
+    return profile
+
+
+def _inputs(network: Any) -> Iterator[Any]:
+    return (network.get_input(i) for i in range(network.num_inputs))
+
+
+def _outputs(network: Any) -> Iterator[Any]:
+    return (network.get_output(i) for i in range(network.num_outputs))
+
+
+def _differences(side: str, tensors: Iterator[Any], specs: tuple[TensorSpec, ...]) -> Iterator[str]:
+    """Where the network takes or gives something else than the signature says, in words."""
+    found = {tensor.name: tensor for tensor in tensors}
+    for name in sorted(set(found) - {spec.name for spec in specs}):
+        yield f"{side} {name}: is no tensor of the graph"
+    for spec in specs:
+        if spec.name not in found:
+            yield f"{side} {spec.name}: was dropped"
+            continue
+        tensor = found[spec.name]
+        dtype = DTYPES.get(tensor.dtype.name, tensor.dtype.name)
+        if dtype != spec.dtype:
+            yield f"{side} {spec.name}: expected {spec.dtype}, got {dtype}"
+        shape = tuple(tensor.shape)
+        if not spec.fits(shape):
+            yield f"{side} {spec.name}: expected axes {spec.axes}, got {shape}"
+
+
+def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, ...]:
+    """The caches that the library appends to in place; the others are copied at every step.
+
+    Small rings are scattered into a copy (`export/operators.py` says why).
+
+    Raises:
+        ExportError: a cache [b, h, T, d] is neither appended to nor scattered into.
+    """
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    made = {
+        layer.get_output(i).name: layer.type.name
+        for layer in layers
+        for i in range(layer.num_outputs)
+    }
+    appended = (pair for pair in signature.carried if pair.update is Update.APPEND)
+    caches = [pair for pair in appended if len(signature.input(pair.input).axes) == 4]
+    wrong = [pair.input for pair in caches if made[pair.output] not in (_IN_PLACE, "SCATTER")]
+    if wrong and _IN_PLACE in trt.LayerType.__members__:
+        raise ExportError(f"caches {wrong} would be copied at every step, not appended in place")
+    return tuple(pair.input for pair in caches if made[pair.output] == _IN_PLACE)
+
+
+def _tell(document: dict[str, Any]) -> None:
+    print(json.dumps(document), flush=True)  # noqa: T201 - the parent process reads it
+
+
+def _main() -> None:
+    try:
+        request = Request.model_validate_json(sys.stdin.read())
+        in_place = compile_plan(importlib.import_module(request.module), request, _tell)
+    except (AncestralError, ImportError, OSError) as error:
+        sys.exit(str(error))
+    _tell({"in_place": in_place})
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,143 @@
+"""The known answers of a bundle: which arrays there must be, their shapes, their ranges."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.bundles.manifest import Manifest
+from ancestral.bundles.tensors_file import Stored
+
+Answers = Mapping[str, NDArray[Any]]
+_OWN = ("own_log_prob", "own_kl", "own_cdf")
+_KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
+"""Of a type, by the first letter of the format's name for it."""
+_WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
+CHECKED = ("x", "at", "drawn", "label", "codes", "u")
+"""Arrays whose values are compared with the manifest when a bundle is opened, if they are small."""
+
+Shapes = Mapping[str, tuple[str | int, ...]]
+"""The kind of a type (f, i or b) and the axes: a name that has one length everywhere, or a length.
+"""
+
+
+def required(manifest: Manifest) -> Shapes:
+    """The arrays that the known answers of such a bundle must hold."""
+    own = dict.fromkeys(_OWN, ("f",))
+    if manifest.latent is None:
+        label = {"label": ("i", "n")} if manifest.data.num_classes is not None else {}
+        return {
+            "x": ("i", "n", "t"),
+            "drawn": ("i", "n", "t"),
+            **label,
+            "at": ("i", "m", 2),
+            **dict.fromkeys(("u", "log_prob", "margin"), ("f", "n", "t")),
+            "distribution": ("f", "m", manifest.data.levels),
+            "is_sample": ("b", "n"),
+            **own,
+        }
+    latent, t = manifest.latent, manifest.data.length
+    events, codes = "f" if latent.continuous else "i", latent.posterior == "codes"
+    found: dict[str, tuple[str | int, ...]] = {
+        "x": (events, "n", t),
+        "is_sample": ("b", "n"),
+        "log_likelihood": ("f", "n", "k"),
+        "z": ("i" if codes else "f", "m", *latent.shape),
+        "x_mean": ("f", "m", t),
+        "draw_noise": ("f", "m", t),
+        "drawn": (events, "m", t),
+        "drawn_log_likelihood": ("f", "m"),
+        "parameters": ("f", "p", *_parameters(manifest)),
+        "own_log_weight": ("f",),
+        "own_mean": ("f",),
+    }
+    if codes:
+        found |= {"codes": ("i", "n", *latent.shape), "code_margin": ("f", "n", *latent.shape)}
+    else:
+        found |= {"log_prior": ("f", "n", "k"), "log_posterior": ("f", "n", "k")}
+        found |= {"noise": ("f", "n", "k", *latent.shape)}
+    return found if latent.continuous else found | {"margin": ("f", "m", t)}
+
+
+def _optional(manifest: Manifest) -> Shapes:
+    """Arrays that need not be there, for older bundles had none of them."""
+    found: dict[str, tuple[str | int, ...]] = {f"{name}_halves": ("f", 2) for name in _OWN}
+    if manifest.latent is not None:
+        found |= {"prior_noise": ("f", "m", *manifest.latent.shape), "prior_u": ("f", "m")}
+        found |= {"log_prior_z": ("f", "m")}
+        errors = ("own_cdf", "own_drawn", "own_distance", "own_prior", "own_z", "own_parameters")
+        found |= dict.fromkeys(errors, ("f",))
+        found |= {f"{name}_halves": ("f", 2) for name in ("own_log_weight", "own_distance")}
+    return found
+
+
+def _parameters(manifest: Manifest) -> tuple[str | int, ...]:
+    """Axes of the parameters of p(x | z), as the graph that decodes gives them."""
+    graph = manifest.graphs.get("decode")
+    specs = () if graph is None else graph.signature.outputs
+    return next((spec.axes[1:] for spec in specs if spec.name == "parameters"), ("g", "q"))
+
+
+def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str]:
+    """How names, types and shapes of the arrays differ from what the manifest asks for."""
+    wanted = required(manifest)
+    missing = sorted(set(wanted) - set(header))
+    if missing:
+        return [f"lacks {missing}"]
+    lengths: dict[str | int, int] = {}
+    problems = []
+    for name, (kind, *axes) in {**wanted, **_optional(manifest)}.items():
+        if name not in header:
+            continue
+        dtype, shape = header[name].dtype, header[name].shape
+        got = "b" if dtype == "BOOL" else _KINDS[dtype[0]]
+        sizes = [lengths.setdefault(axis, size) for axis, size in zip(axes, shape, strict=False)]
+        expected = [
+            size if isinstance(axis, str) else axis for axis, size in zip(axes, sizes, strict=False)
+        ]
+        if got != kind or len(shape) != len(axes) or list(shape) != expected:
+            problems.append(
+                f"{name}: expected {_WORDS[str(kind)]} {axes}, got {dtype} {list(shape)}"
+            )
+    if manifest.latent is None and "label" in header and manifest.data.num_classes is None:
+        problems.append("label: expected none, for the data have no classes")
+    least: dict[str | int, int] = {"n": 2, "t": 1, "m": 1, "k": 1}
+    problems += [
+        f"expected {most} or more along {axis}, got {lengths[axis]}"
+        for axis, most in least.items()
+        if lengths.get(axis, most) < most
+    ]
+    if lengths.get("t", 1) > manifest.data.length:
+        problems.append(f"x: expected events of at most {manifest.data.length} values")
+    return problems
+
+
+def value_problems(answers: Answers, manifest: Manifest) -> list[str]:
+    """Values of some of these arrays that are outside their ranges."""
+    return [problem for name in answers for problem in _value_problems(name, answers, manifest)]
+
+
+def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator[str]:
+    values, data = answers[name], manifest.data
+    if not values.size:
+        return
+    most: Any = {
+        "x": data.levels - 1,
+        "drawn": data.levels - 1,
+        "label": (data.num_classes or 1) - 1 + manifest.label_optional,
+        "at": max(answers["x"].shape) - 1 if "x" in answers else None,
+        "codes": np.inf,
+    }
+    if values.dtype.kind == "i" and most.get(name) is not None:
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > most[name]:
+            yield f"{name}: expected values in 0 .. {most[name]}, got {low} .. {high}"
+    if name == "at" and "x" in answers and (values >= answers["x"].shape).any():
+        yield f"at: expected events and positions of x {answers['x'].shape}, got others"
+    if name == "u" and not ((values >= 0) & (values < 1)).all():
+        yield "u: expected numbers in [0, 1)"
+    if values.dtype.kind == "f" and not name.startswith("own_"):
+        impossible = np.isnan(values).any() or (name != "margin" and np.isposinf(values).any())
+        if impossible:
+            yield f"{name}: expected numbers that are not NaN nor infinite, got some"

@@ -1,0 +1,190 @@
+"""What the graphs of a bundle must take and give, by what its manifest says of the data."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from ancestral import step_tensors as names
+from ancestral.arrays import shown
+from ancestral.bundles.manifest import Manifest
+from ancestral.bundles.onnx_file import IN_MEMORY, External, read_onnx
+from ancestral.errors import BundleError
+from ancestral.signature import Dtype, GraphSignature, TensorSpec
+from ancestral.step_tensors import next_of, tensor
+
+_LENGTH = "t"
+"""The axis of positions: named, or as long as events are."""
+_EXTERNAL = 3
+"""Tensors of a file whose data are named where they are not in the weights; there may be many."""
+_ANY = "*"
+"""An axis of any length."""
+
+
+class _Sides(NamedTuple):
+    """Tensors that a graph must have; it may carry others."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+def signature_problems(manifest: Manifest) -> list[str]:
+    """How the signatures differ from what events, classes and latents of the manifest ask for."""
+    autoregressive = manifest.latent is None
+    graphs = _autoregressive(manifest) if autoregressive else _latent(manifest)
+    found = []
+    for name, entry in manifest.graphs.items():
+        if name in graphs:
+            length = manifest.data.length
+            problems = list(_differences(graphs[name], entry.signature, length, autoregressive))
+            found += [f"graph {name}: {problem}" for problem in problems]
+    return found if autoregressive else [*found, *_latent_problems(manifest)]
+
+
+def _latent_problems(manifest: Manifest) -> Iterator[str]:
+    """What the encoder gives is what the log-weights take; there is a decoder."""
+    if "decode" not in manifest.graphs:
+        yield "graphs: expected decode"
+    if {"encode", "log_weights"} <= set(manifest.graphs):
+        encode, weights = (manifest.graphs[name].signature for name in ("encode", "log_weights"))
+        given = {spec.name for spec in encode.outputs} - {"kl"} | {"x", "noise"}
+        taken = {spec.name for spec in weights.inputs}
+        if given != taken:
+            yield f"graph log_weights: expected inputs {sorted(given)}, got {shown(sorted(taken))}"
+
+
+def graph_problems(
+    content: bytes, name: str, manifest: Manifest, most: int
+) -> tuple[list[str], int]:
+    """What is wrong with the ONNX file of a graph, beside the weights; and its messages.
+
+    Args:
+        content: of the file.
+        name: of the file, in the bundle.
+        manifest: of the bundle.
+        most: messages that it may have.
+    """
+    try:
+        found = read_onnx(content, most)
+    except BundleError as error:
+        return [f"{name}: {error}"], 0
+    problems = [
+        f"{name}: external data in {shown(external.location)}: {wrong}"
+        for external in sorted(found.external, key=str)
+        if (wrong := _external_problem(external, name, manifest))
+    ][:_EXTERNAL]
+    for graph, entry in manifest.graphs.items():
+        if name not in entry.files.values():
+            continue
+        for side, values, specs in (
+            ("inputs", found.inputs, entry.signature.inputs),
+            ("outputs", found.outputs, entry.signature.outputs),
+        ):
+            unlike = [v for v, s in zip(values, specs, strict=False) if not v.fits(s)]
+            if unlike or len(values) != len(specs):
+                problems.append(
+                    f"{name}: expected the {len(specs)} {side} of graph {graph} as its signature "
+                    f"has them, got {len(values)}, {len(unlike)} of them others: {shown(unlike)}"
+                )
+    return problems, found.messages
+
+
+def _external_problem(external: External, name: str, manifest: Manifest) -> str:
+    """What is wrong with external data; nothing is an empty text."""
+    # The very text that is exported: a runtime may read another one in a way of its own.
+    folder = PurePosixPath(name).parent
+    weights = PurePosixPath(manifest.weights)
+    expected = str(weights.relative_to(folder)) if weights.is_relative_to(folder) else None
+    if IN_MEMORY in external.location or external.location != expected:
+        return "expected the weights file only"
+    size = manifest.files[manifest.weights].size
+    if external.offset + (external.length or 0) > size:
+        return f"expected bytes of its {size:,}, got {external.length} from {external.offset} on"
+    return ""
+
+
+def _differences(
+    wanted: _Sides, signature: GraphSignature, length: int, strict: bool
+) -> Iterator[str]:
+    for side, expected, specs in (
+        ("input", wanted.inputs, signature.inputs),
+        ("output", wanted.outputs, signature.outputs),
+    ):
+        by_name = {spec.name: spec for spec in specs}
+        for each in expected:
+            got = by_name.get(each.name)
+            if got is None or not _is(got, each, length):
+                words = "none" if got is None else f"{got.dtype} {list(got.axes)}"
+                yield f"expected {side} {each.name}, {each.dtype} {list(each.axes)}, got {words}"
+    known = {spec.name for spec in wanted.inputs} | {names.OFFSETS}
+    more = [spec.name for spec in signature.given if spec.name not in known]
+    if strict and more:
+        yield f"expected no other input that is given than {sorted(known)}, got {shown(more)}"
+
+
+def _is(got: TensorSpec, wanted: TensorSpec, length: int) -> bool:
+    return (
+        got.dtype == wanted.dtype
+        and len(got.axes) == len(wanted.axes)
+        and all(
+            axis == expected
+            or expected == _ANY
+            or (expected == _LENGTH and (isinstance(axis, str) or axis == length))
+            for axis, expected in zip(got.axes, wanted.axes, strict=True)
+        )
+    )
+
+
+def _spec(name: str, dtype: Dtype, *axes: str | int) -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, axes=axes)
+
+
+def _autoregressive(manifest: Manifest) -> dict[str, _Sides]:
+    t, levels = manifest.data.length, manifest.data.levels
+    label = () if manifest.data.num_classes is None else (tensor(names.LABEL, "b"),)
+    x, u = tensor(names.X, "b", _LENGTH), tensor(names.U, "b", _LENGTH)
+    given = (tensor(names.U, "b", t), tensor(names.OBSERVED, "b", t), *label)
+    filters = tuple(tensor(name, "b") for name in names.FILTERS)
+    position = tensor(names.POSITION, "b")
+    state = (position, tensor(names.VALUES, "b", t), tensor(names.LOG_P, "b", t))
+    filtered = (*state, tensor(names.LOG_Q, "b", t))
+    return {
+        "log_prob": _Sides((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
+        "logits": _Sides((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
+        "redraw": _Sides((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
+        "prefill": _Sides((x, *label)),
+        "step": _Sides((*given, *state), tuple(map(next_of, state))),
+        "step_filtered": _Sides((*given, *filters, *filtered), tuple(map(next_of, filtered))),
+    }
+
+
+def _latent(manifest: Manifest) -> dict[str, _Sides]:
+    latent, t = manifest.latent, manifest.data.length
+    assert latent is not None
+    codes, shape = latent.posterior == "codes", latent.shape
+    x = _spec("x", "float32" if latent.continuous else "int64", "b", t)
+    kind: Dtype = "int64" if codes else "float32"
+    z = _spec("z", kind, "b", *shape)
+    noise = _spec("noise" if latent.continuous else "u", "float32", "b", t)
+    u = (_spec("u", "float32", "b"),) if latent.prior == "mixture" else ()
+    terms = ("log_likelihood", "log_prior", "log_posterior")
+    mean, parameters = (
+        _spec("x_mean", "float32", "b", t),
+        _spec("parameters", "float32", "b", _ANY, _ANY),
+    )
+    q = _spec("codes", "int64", "b", *shape) if codes else _spec("mean", "float32", "b", *shape)
+    return {
+        "encode": _Sides((x,), (q,)),
+        "decode": _Sides((z,), (mean, parameters)),
+        "draw": _Sides((z, noise), (x, _spec("log_likelihood", "float32", "b"))),
+        "prior": _Sides(
+            (_spec("noise", "float32", "b", *shape), *u, _spec("temperature", "float32", "b")),
+            (z, _spec("log_prior", "float32", "b")),
+        ),
+        "log_likelihood": _Sides(
+            (x, _spec("z", kind, "b", "k", *shape)), (_spec(terms[0], "float32", "b", "k"),)
+        ),
+        "log_weights": _Sides(
+            (x, _spec("noise", "float32", "b", "k", *shape)),
+            tuple(_spec(term, "float32", "b", "k") for term in terms),
+        ),
+    }

@@ -1,0 +1,81 @@
+"""How good a trained model is on held-out events, beside baselines: the table of `train`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ancestral.cli.output import table
+from ancestral.train.baselines import CELLS, independent_values, neighbour_table
+from ancestral.train.data import Dataset
+from ancestral.train.evaluation import Estimate, Estimates, evaluate, evaluate_model
+from ancestral.units import bits_unit, fixed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ancestral.train.models.autoregressive import AutoregressiveModel
+
+_LARGEST = 2**24
+"""Numbers that the table of a baseline may hold; a larger one is left out."""
+
+
+def evaluation_table(
+    model: "AutoregressiveModel",
+    data: Dataset,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> "Table":
+    """Bits and nats on the test part, with standard errors over its events."""
+    results = {
+        "model": evaluate_model(model, data.test, data.label_log_prior(), progress),
+        **baselines(data),
+    }
+    conditional = data.spec.num_classes is not None
+    unit = bits_unit(data.spec.tokenizer)
+    heads = [f"{unit}, p(x)", *([f"{unit}, p(x|y)"] if conditional else []), "nats, p(x)"]
+    return table(
+        f"{len(data.test)} test events of {data.spec.name}, +- standard error",
+        ("", *heads),
+        [(name, *_cells(result)) for name, result in results.items()],
+    )
+
+
+def baselines(data: Dataset) -> dict[str, Estimates]:
+    """By name, those that suit the data and fit in memory."""
+    spec, results = data.spec, {}
+    prior = data.label_log_prior()
+    numbers = spec.length * spec.levels
+    if numbers <= _LARGEST:
+        results[f"independent {values_name(data)}"] = evaluate(
+            independent_values(data), data.test, spec, prior
+        )
+    numbers *= (spec.num_classes or 1) * (max(CELLS) + 1) ** 2
+    if len(spec.event_shape) == 2 and spec.length > 1 and numbers <= _LARGEST:
+        neighbours = neighbour_table(data)
+        results["neighbour table"] = evaluate(neighbours, data.test, spec, prior)
+    return results
+
+
+def values_name(data: Dataset) -> str:
+    """What the values of an event are: bytes, pixels, or any other values."""
+    if data.spec.tokenizer == "bytes":
+        return "bytes"
+    return "values" if len(data.spec.event_shape) == 1 else "pixels"
+
+
+def _cells(result: Estimates) -> list[str]:
+    bits = [result.marginal, *([] if result.conditional is None else [result.conditional])]
+    return [*(bits_cell(each) for each in bits), nats_cell(result.marginal)]
+
+
+def bits_cell(each: Estimate) -> str:
+    """Bits per dimension, with the standard error."""
+    return f"{fixed(each.bits_per_dim, 4)} +- {fixed(each.bits_per_dim_error, 4)}"
+
+
+def nats_cell(each: Estimate, sign: int = 1) -> str:
+    """Nats of an event, with the standard error.
+
+    Args:
+        each: of -log p.
+        sign: -1 for log p.
+    """
+    return f"{fixed(sign * each.nats, 3)} +- {fixed(each.nats_error, 3)}"

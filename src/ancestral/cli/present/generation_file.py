@@ -1,0 +1,122 @@
+"""What continuations are shown and written as: text, ids, arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.cli.arrays import npz
+from ancestral.cli.output import put_text
+from ancestral.files.atomic import write_atomically
+from ancestral.text.stream import TextStream
+from ancestral.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from ancestral.engine import Generated
+
+
+class Shown:
+    """The text of tokens as they come; their ids where there is no tokenizer.
+
+    A stop token of what was drawn is not shown: it ends the text and is no part of it.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[int]) -> None:
+        self._stop = frozenset(stop)
+        self._stream = None if tokenizer is None else TextStream(tokenizer)
+        self._begun = False
+
+    def push(self, ids: Sequence[int], *, prompt: bool = False) -> str:
+        """What is shown now that these ids have come."""
+        kept = [i for i in ids if prompt or i not in self._stop]
+        if self._stream is not None:
+            return self._stream.push(kept)
+        gap = " " if self._begun and kept else ""
+        self._begun = self._begun or bool(kept)
+        return gap + " ".join(map(str, kept))
+
+    def finish(self) -> str:
+        """What was held back."""
+        return "" if self._stream is None else self._stream.finish()
+
+
+def write_generated(
+    out: str,
+    rows: Sequence["Generated"],
+    seed: int,
+    labels: int | NDArray[Any] | None,
+    tokenizer: Tokenizer | None,
+) -> None:
+    """Write continuations; a file appears whole or not at all.
+
+    Args:
+        out: a file whose suffix says its form, or - for text on standard output.
+        rows: at least one.
+        seed: that they were drawn with.
+        labels: one for all, or at least as many as rows; None without classes.
+        tokenizer: of the bundle; ids are written where it has none.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    if Path(out).suffix.lower() == ".npz":
+        arrays = arrays_of(rows, seed)
+        if labels is not None:
+            each = np.asarray(labels)
+            arrays["labels"] = np.broadcast_to(each, len(rows)) if each.ndim == 0 else each
+            arrays["labels"] = arrays["labels"][: len(rows)]
+        write_atomically(Path(out), npz(arrays))
+        return
+    text = _text(rows, tokenizer)
+    if out == "-":
+        put_text(text)
+    else:
+        write_atomically(Path(out), text.encode())
+
+
+def arrays_of(rows: Sequence["Generated"], seed: int) -> dict[str, NDArray[Any]]:
+    """Continuations as arrays, padded on the right.
+
+    x: prompts and what was drawn, [n, w], -1 beyond. log_p, log_q: [n, w], nats, 0 beyond; log_q of
+    a prompt is 0. prompt_length, length: [n]. ended: [n], words. seed, first_index.
+    """
+    width = max(len(row.prompt) + len(row.tokens) for row in rows)
+    x = np.full((len(rows), width), -1, np.int64)
+    log_p, log_q = np.zeros((2, len(rows), width), np.float32)
+    for i, row in enumerate(rows):
+        start, end = len(row.prompt), len(row.prompt) + len(row.tokens)
+        x[i, :start], x[i, start:end] = row.prompt, row.tokens
+        log_p[i, :start], log_p[i, start:end] = row.prompt_log_p, row.log_p
+        log_q[i, start:end] = row.log_q
+    return {
+        "x": x,
+        "log_p": log_p,
+        "log_q": log_q,
+        "prompt_length": np.array([len(row.prompt) for row in rows], np.int64),
+        "length": np.array([len(row.prompt) + len(row.tokens) for row in rows], np.int64),
+        "ended": np.array([row.ended for row in rows]),
+        "seed": np.asarray(seed, np.uint64),
+        "first_index": np.asarray(rows[0].index, np.int64),
+    }
+
+
+def _text(rows: Sequence["Generated"], tokenizer: Tokenizer | None) -> str:
+    """Ids, a row a line; or texts, each under a line that names it where there are several."""
+    if tokenizer is None:
+        return "".join(f"{_row_text(row, None)}\n" for row in rows)
+    if len(rows) == 1:
+        return f"{_row_text(rows[0], tokenizer)}\n"
+    return "".join(
+        f"=== sample {row.index}: log p {float(row.log_p.sum()):.2f} nats, {row.ended} ===\n"
+        f"{_row_text(row, tokenizer)}\n"
+        for row in rows
+    )
+
+
+def _row_text(row: "Generated", tokenizer: Tokenizer | None) -> str:
+    tokens = row.tokens.tolist()
+    shown = Shown(tokenizer, tokens[-1:] if row.ended == "stop" else ())
+    parts = [shown.push(row.prompt.tolist(), prompt=True), shown.push(tokens), shown.finish()]
+    return "".join(parts)

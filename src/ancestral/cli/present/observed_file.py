@@ -1,0 +1,109 @@
+"""Files of `--observed`: values that are forced, of one event or of several, and their labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ancestral.engine import AutoregressiveEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Observed values, checked, and the label of each event.
+
+    Attributes:
+        path: the file.
+        events: [n, *event_shape] in levels; -1 is free.
+        axis: whether the array in the file has an axis of events.
+        labels: [n]; None where neither the command line nor the file has labels, or the model has
+            no classes.
+        source: how labels are said, "label 3" or "labels of half.npz"; empty without labels.
+    """
+
+    path: Path
+    events: NDArray[Any]
+    axis: bool
+    labels: NDArray[Any] | None
+    source: str
+
+    def samples(self, n: int | None, otherwise: int) -> int:
+        """The number of samples: one of each event, or n of the only event.
+
+        Args:
+            n: the number that was asked for, or None.
+            otherwise: the number for one event where None was asked for.
+
+        Raises:
+            InvalidInput: another number was asked for than the file has events.
+        """
+        there = len(self.events)
+        if there > 1 and n not in {None, there}:
+            raise InvalidInput(
+                f"-n: {self.path} has {there} events, and a sample is drawn for each: expected "
+                f"-n {there} or no -n, got -n {n}"
+            )
+        if n is None:
+            return there if there > 1 else otherwise
+        return n
+
+    def labels_of(self, n: int) -> NDArray[Any] | None:
+        """The label of each of n samples, [n]."""
+        if self.labels is None or len(self.labels) == n:
+            return self.labels
+        return np.broadcast_to(self.labels, n)
+
+
+def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine") -> Observed:
+    """Read and check a file of observed values, before anything is drawn.
+
+    Args:
+        path: .npy with events, or .npz with `observed` (or x) and perhaps y (or labels).
+        label: the label of all events, instead of those in the file.
+        engine: whose events they are.
+
+    Raises:
+        InvalidInput: the file cannot be read, or an array in it is wrong.
+    """
+    from ancestral.cli.arrays import pick, read_arrays
+    from ancestral.cli.present.labels import in_file
+    from ancestral.engine import inputs
+
+    arrays = read_arrays(path)
+    data, first = engine.data, engine.bundle.manifest.first_position
+    array = pick(path, arrays, ("observed", "x"))
+    if array.dtype.kind == "f":
+        raise InvalidInput(
+            f"{path}: observed: expected integers, got {array.dtype}: cast them, with -1 "
+            f"where a value is free"
+        )
+    axis = array.shape not in {data.event_shape, (data.length,)}
+    n = len(array) if axis and array.ndim else 1
+    if not n:
+        raise InvalidInput(f"{path}: expected at least one event, got shape {array.shape}")
+    try:
+        events = data.in_place(inputs.observed(array, n, data, first))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    if label is not None:
+        # Where the model has no classes the engine refuses it.
+        return Observed(path, events, axis, _labels(label, n, engine), f"label {label}")
+    found = in_file(arrays)
+    if found is None or data.num_classes is None:
+        return Observed(path, events, axis, None, "")
+    try:
+        labels = _labels(found, n, engine)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    return Observed(path, events, axis, labels, f"labels of {path}")
+
+
+def _labels(values: Any, n: int, engine: "AutoregressiveEngine") -> "NDArray[Any] | None":
+    from ancestral.engine import inputs
+
+    return inputs.labels(values, n, engine.data, engine.bundle.manifest.label_optional)

@@ -1,0 +1,1 @@
+"""Files: written so that a killed process harms none, read within bounds."""

@@ -1,0 +1,175 @@
+"""Arrays in .npy and .npz files: each is unpacked when it is asked for, none is unpickled."""
+
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from ancestral.arrays import shown
+from ancestral.errors import InvalidInput
+from ancestral.files.input_file import open_regular, size_text
+from ancestral.files.kind import FIRST_BYTES, kind_of
+from ancestral.files.npy import MAGIC, read_npy
+
+LARGEST_ARRAY = 4 * 2**30
+"""Bytes of one array at most, unless a caller asks for more."""
+ALONE = ""
+"""Name of the array of an .npy file."""
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How numpy.savez and numpy.savez_compressed pack."""
+_ENCRYPTED = 0x1
+_SMALL, _RATIO = 2**28, 200
+"""What unpacks to more than so many bytes, and to so many times its packed size, is refused."""
+_REFUSED = (OSError, ValueError, MemoryError, OverflowError, RuntimeError)
+"""What zipfile raises, beside errors of damage, of what it cannot read, or has no memory for."""
+_SUFFIX = ".npy"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFile(Mapping[str, NDArray[Any]]):
+    """The arrays of an .npz by name; that of an .npy under the name ALONE.
+
+    An array is read anew each time that it is looked up.
+
+    Attributes:
+        path: of the file.
+        names: of its arrays.
+        limit: bytes that an array may have at most.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    limit: int
+
+    @classmethod
+    def open(cls, path: str | Path, *, limit: int = LARGEST_ARRAY) -> "ArrayFile":
+        """Find the names of the arrays in a file.
+
+        Args:
+            path: of the .npy or .npz; its content says which it is, not its suffix.
+            limit: bytes that an array may have at most.
+
+        Raises:
+            InvalidInput: there is no such file, it is not a regular one, or is of another kind;
+                the error says of which.
+        """
+        path = Path(path)
+        with _readable(path), open_regular(path) as file:
+            start = file.read(FIRST_BYTES)
+            if start.startswith(MAGIC):
+                return cls(path, (ALONE,), limit)
+            if not start.startswith(_ZIP):
+                raise InvalidInput(f"{_expected(path)}, got {kind_of(start)}")
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        arrays = tuple(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX))
+        if not arrays:
+            raise InvalidInput(f"{_expected(path)}, got {_archive(names)}")
+        return cls(path, tuple(dict.fromkeys(arrays)), limit)
+
+    @property
+    def named(self) -> bool:
+        """Whether the arrays have names: whether the file is an .npz."""
+        return self.names != (ALONE,)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """The array of that name.
+
+        Raises:
+            KeyError: there is none.
+            InvalidInput: it is damaged, encrypted, packed in an unknown way, not of numbers, or
+                too large.
+        """
+        if name not in self.names:
+            raise KeyError(name)
+        with _readable(self.path), open_regular(self.path) as file:
+            if name == ALONE:
+                return read_npy(file, _size(file), str(self.path), self.limit)
+            with zipfile.ZipFile(file) as archive:
+                return self._member(archive, name, _size(file))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _member(self, archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
+        """An array of an archive of so many bytes."""
+        place = f"{self.path}: array {shown(name)}"
+        try:
+            entry = archive.getinfo(f"{name}{_SUFFIX}")
+        except KeyError as error:
+            raise InvalidInput(f"{place}: expected it as before, got it no more") from error
+        if entry.flag_bits & _ENCRYPTED:
+            raise InvalidInput(f"{place}: expected plain arrays, got an encrypted one: decrypt it")
+        if entry.compress_type not in _METHODS:
+            raise InvalidInput(
+                f"{place}: expected an array packed by numpy.savez or numpy.savez_compressed, got "
+                f"compression method {entry.compress_type}: save it again by one of them"
+            )
+        check_unpacked(place, min(entry.compress_size, size), entry.file_size)
+        with archive.open(entry) as stream:
+            return read_npy(stream, entry.file_size, place, self.limit)
+
+
+def check_unpacked(place: str, packed: int, unpacked: int) -> None:
+    """Refuse what is packed so densely that it only fills the memory.
+
+    Args:
+        place: what the error calls it.
+        packed: its bytes in the file.
+        unpacked: its bytes in memory.
+
+    Raises:
+        InvalidInput: it is large, and unpacks to very many times its size.
+    """
+    if unpacked > _SMALL and unpacked > _RATIO * packed:
+        raise InvalidInput(
+            f"{place}: expected data, got {size_text(packed)} that unpack to "
+            f"{size_text(unpacked)}, nearly all of one value: if they are meant so, save them "
+            f"uncompressed"
+        )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged file into InvalidInput."""
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except (zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
+        raise InvalidInput(
+            f"{_expected(path)}, got a damaged archive ({error}): copy or download it again"
+        ) from error
+    except _REFUSED as error:
+        raise InvalidInput(f"{_expected(path)}, got: {error}") from error
+
+
+def _expected(path: Path) -> str:
+    return f"{path}: expected an .npy or .npz of numbers"
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _archive(names: list[str]) -> str:
+    """A zip archive without arrays, in words."""
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        return (
+            "a checkpoint of PyTorch, which is a pickle in a zip archive: save its tensors by "
+            "numpy.savez, each as tensor.numpy()"
+        )
+    if not names:
+        return "an empty zip archive"
+    return f"a zip archive that holds no .npy, but {shown(sorted(names))}"

@@ -1,0 +1,196 @@
+"""One array in numpy's .npy format, read without trusting its header and without unpickling.
+
+References:
+    numpy.lib.format: the format, versions 1.0, 2.0 and 3.0.
+"""
+
+import ast
+import math
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.arrays import shown
+from ancestral.errors import InvalidInput
+from ancestral.files.input_file import Stream, fill, size_text
+
+MAGIC = b"\x93NUMPY"
+_LARGEST_HEADER = 10_000
+"""Bytes of the text of a header at most, as in numpy."""
+_AXES = 64
+"""Axes of an array at most, in numpy."""
+_TYPE = re.compile(r"[<>=|]?(?P<kind>[?a-zA-Z])\d*(\[.*\])?", re.ASCII)
+_NUMBERS = "?biufc"
+_OTHERS = {
+    "O": "Python objects, which only a pickle holds",
+    "U": "text",
+    "S": "bytes",
+    "a": "bytes",
+    "M": "dates",
+    "m": "spans of time",
+    "V": "raw bytes (bfloat16 is saved so: cast it to float32 first)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of an .npy says.
+
+    Attributes:
+        dtype: of the array, a number or bool.
+        shape: of the array.
+        fortran: whether the first axis varies fastest in the file.
+        start: bytes before the first value.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
+    """The array of an .npy, in the byte order of this machine.
+
+    The header is checked against the bound and the size of the file before memory is taken.
+
+    Args:
+        stream: at the first byte of the .npy.
+        size: bytes of the .npy; there are none after it.
+        place: what errors call it.
+        limit: bytes that the array may have at most.
+
+    Raises:
+        InvalidInput: it is not an .npy of numbers, is truncated, too long or beyond the limit.
+    """
+    header = read_header(stream, place)
+    if header.size > limit:
+        raise InvalidInput(
+            f"{place}: expected an array of at most {size_text(limit)}, got shape "
+            f"{shown(header.shape)} of {header.dtype}, {size_text(header.size)}: pass fewer "
+            f"events, or save them as a smaller type, uint8 say; in Python, `limit` is the bound"
+        )
+    if header.start + header.size != size:
+        raise InvalidInput(
+            f"{place}: expected {header.size:,} bytes for shape {shown(header.shape)} of "
+            f"{header.dtype}, got {size - header.start:,}: the file is truncated or not the one "
+            f"that its header describes"
+        )
+    try:
+        values = np.empty(math.prod(header.shape), header.dtype)
+        done = fill(stream, values.view(np.uint8))
+        if header.dtype.kind == "b":
+            # Other bytes than 0 and 1 would be bools that numpy does not expect.
+            values = values.view(np.uint8) != 0
+        native = values.astype(header.dtype.newbyteorder("="), copy=False)
+        array = native.reshape(header.shape, order="F" if header.fortran else "C")
+    except (MemoryError, ValueError) as error:
+        raise InvalidInput(
+            f"{place}: expected an array that fits in memory, got shape {shown(header.shape)} of "
+            f"{header.dtype}, {size_text(header.size)} ({error})"
+        ) from error
+    if done < header.size:
+        raise InvalidInput(
+            f"{place}: expected {header.size:,} bytes of values, got {done:,}: it is truncated"
+        )
+    return array
+
+
+def read_header(stream: Stream, place: str) -> Header:
+    """The header of an .npy, which is parsed as a literal and never run.
+
+    Raises:
+        InvalidInput: it is not one of numbers, or is absurdly long.
+    """
+    start = stream.read(8)
+    if len(start) < 8 or not start.startswith(MAGIC):
+        raise InvalidInput(f"{place}: expected an .npy, got bytes {shown(start)}")
+    version = (start[6], start[7])
+    if version not in {(1, 0), (2, 0), (3, 0)}:
+        raise InvalidInput(
+            f"{place}: expected an .npy of version 1.0, 2.0 or 3.0, got {version[0]}.{version[1]}"
+        )
+    width, form = (2, "<H") if version == (1, 0) else (4, "<I")
+    length_bytes = stream.read(width)
+    if len(length_bytes) < width:
+        raise InvalidInput(f"{place}: expected an .npy, got a truncated header")
+    (length,) = struct.unpack(form, length_bytes)
+    if length > _LARGEST_HEADER:
+        raise InvalidInput(
+            f"{place}: expected a header of at most {_LARGEST_HEADER:,} bytes, got {length:,}: "
+            f"arrays of numbers have short ones"
+        )
+    text = stream.read(length)
+    if len(text) < length:
+        raise InvalidInput(f"{place}: expected an .npy, got a truncated header")
+    encoding = "utf-8" if version == (3, 0) else "latin-1"
+    fields = _literal(text.decode(encoding, "replace"), place)
+    dtype = _dtype(fields["descr"], place)
+    return Header(
+        dtype, _shape(fields["shape"], place), fields["fortran_order"], 8 + width + length
+    )
+
+
+def _literal(text: str, place: str) -> dict[str, Any]:
+    """The fields of a header."""
+    fields = None
+    # Python 2 wrote long integers as 3L.
+    for each in (text, re.sub(r"(\d)L\b", r"\1", text)):
+        try:
+            fields = ast.literal_eval(each.strip())
+            break
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            continue
+    if (
+        not isinstance(fields, dict)
+        or set(fields) != {"descr", "fortran_order", "shape"}
+        or not isinstance(fields["fortran_order"], bool)
+    ):
+        raise InvalidInput(f"{place}: expected the header of an .npy, got {shown(text)}")
+    return fields
+
+
+def _dtype(description: object, place: str) -> np.dtype[Any]:
+    """A type of numbers.
+
+    Raises:
+        InvalidInput: it is another one.
+    """
+    found = _TYPE.fullmatch(description) if isinstance(description, str) else None
+    kind = None if found is None else found["kind"]
+    if kind is not None and kind in _NUMBERS:
+        try:
+            return np.dtype(str(description))
+        except TypeError:
+            pass
+    what = "a table of named columns" if isinstance(description, list) else "no type of numbers"
+    raise InvalidInput(
+        f"{place}: expected integers or real numbers, got {_OTHERS.get(kind or '', what)} "
+        f"({shown(description)}): save an array of numbers"
+    )
+
+
+def _shape(shape: object, place: str) -> tuple[int, ...]:
+    """The shape of an array.
+
+    Raises:
+        InvalidInput: it is none that numpy could hold.
+    """
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > _AXES
+        or not all(type(each) is int and 0 <= each < 2**63 for each in shape)
+    ):
+        raise InvalidInput(
+            f"{place}: expected a shape of at most {_AXES} axes of 0 to 2^63 - 1, got another one"
+        )
+    return shape

@@ -1,0 +1,53 @@
+"""The tensors of an autoregressive model's graphs: their names and types, in one place.
+
+`train.models.graphs` declares its programs with them, `bundles.graph_contract` compares a bundle's
+signatures with them, and `engine.step_loop` writes and reads them. Axes: b batch, t position, s
+block, v vocabulary.
+"""
+
+from ancestral.signature import Dtype, TensorSpec
+
+X = "x"
+"""Events, [b, t]."""
+LABEL = "label"
+"""Class of each row, [b]."""
+LOG_PROB = "log_prob"
+"""log p(x_t | x_<t) of whole events in nats, [b, t]."""
+LOGITS = "logits"
+"""Unnormalised log-probabilities of whole events, [b, t, v]."""
+REDRAWN = "redrawn"
+"""What u draws at each position given x before it, [b, t]."""
+OFFSETS = "offsets"
+"""0 .. s - 1, the positions of a block from its first one on, [s]."""
+U = "u"
+"""Uniforms, one for each position, [b, t]."""
+OBSERVED = "observed"
+"""Values that are given, -1 where a position is free, [b, t]."""
+TEMPERATURE, TOP_K, TOP_P, MIN_P = "temperature", "top_k", "top_p", "min_p"
+FILTERS = (TEMPERATURE, TOP_K, TOP_P, MIN_P)
+"""Settings of the filters of each row, [b]."""
+POSITION = "position"
+"""The next position of each row, [b]; the number of positions where a row is finished."""
+VALUES = "values"
+"""Observed and drawn values, [b, t]."""
+LOG_P = "log_p"
+"""Log-probability of each value under the model in nats, [b, t]."""
+LOG_Q = "log_q"
+"""Log-probability of each value under the filtered distribution in nats, [b, t]."""
+
+_DTYPES: dict[str, Dtype] = {
+    **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, TOP_K, POSITION, VALUES), "int64"),
+    **dict.fromkeys((LOG_PROB, LOGITS, U, TEMPERATURE, TOP_P, MIN_P, LOG_P, LOG_Q), "float32"),
+}
+TAKEN = frozenset(_DTYPES) - {LOG_PROB, LOGITS, REDRAWN}
+"""Names of inputs, which no entry of a cache may have."""
+
+
+def tensor(name: str, *axes: str | int) -> TensorSpec:
+    """The tensor of that name, with these axes."""
+    return TensorSpec(name=name, dtype=_DTYPES[name], axes=axes)
+
+
+def next_of(tensor: TensorSpec) -> TensorSpec:
+    """The output that becomes an input in the next step."""
+    return tensor.model_copy(update={"name": f"{tensor.name}_next"})

@@ -1,0 +1,137 @@
+"""A tokenizer.json, run by the `tokenizers` library of Hugging Face."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
+from ancestral.text.byte_tokens import byte_of, repaired
+from ancestral.text.coverage import Coverage, Symbols, of_characters, of_words, within
+from ancestral.text.tokenizer import Tokenizer
+from ancestral.text.tokenizer_file import (
+    decodes_with,
+    read_document,
+    said,
+    settled,
+    shared_ids,
+    switched_off,
+    unknown_token,
+    written,
+)
+
+
+@contextmanager
+def _in_words(what: str, advice: str) -> Iterator[None]:
+    """Turn what the library raises, which has no class more specific than Exception, into words.
+
+    Raises:
+        InvalidInput: it raised something.
+    """
+    try:
+        yield
+    except AncestralError:
+        raise
+    except BaseException as error:
+        # A panic, the library's own fault over a file that it did not expect, is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise InvalidInput(f"{what}: {said(error)}: {advice}") from error
+        raise
+
+
+@final
+class Library(Tokenizer):
+    """A tokenizer.json, run by the `tokenizers` library."""
+
+    def __init__(self, content: bytes) -> None:
+        """Read it; settings for training, which would make ids random, cut or pad them, are off.
+
+        Raises:
+            BackendUnavailable: the library is not installed.
+            InvalidInput: the library refuses the file.
+        """
+        try:
+            from tokenizers import Tokenizer as Implementation
+        except ImportError as error:
+            raise BackendUnavailable(
+                "a tokenizer.json needs the tokenizers package: pip install 'ancestral[text]'; "
+                "without it give ids instead of text"
+            ) from error
+        document = read_document(content)
+        if switched_off(document):
+            content = written(settled(document))
+        advice = "fetch it anew, or pip install --upgrade tokenizers"
+        with _in_words("tokenizer.json: the tokenizers library refuses it", advice):
+            self._library = Implementation.from_str(content.decode())
+        vocabulary = self._library.get_vocab(with_added_tokens=True)
+        self._size = max(vocabulary.values(), default=-1) + 1
+        self._shared = shared_ids(document)
+        # Metaspace drops its signs from the first token, which a run of bytes is as a whole.
+        self._runs_are_whole = decodes_with(document, "Metaspace")
+        joins = decodes_with(document, "ByteFallback")
+        self._bytes = {i for token, i in vocabulary.items() if joins and byte_of(token) is not None}
+        self._unknown = unknown_token(document)
+        self._symbols = Symbols(vocabulary, document["model"], self._written)
+
+    @property
+    def size(self) -> int:
+        """The largest id, and one."""
+        return self._size
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._encoding(text).ids)
+
+    def _encoding(self, text: str) -> Any:
+        what = (
+            "text: the tokenizer has no token for what its vocabulary lacks, and refuses this text"
+        )
+        with _in_words(what, "leave out the characters or words that it does not know"):
+            return self._library.encode(text, add_special_tokens=False)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        with _in_words("ids: the tokenizer cannot decode them", "fetch its tokenizer.json anew"):
+            return self._decode([i for i in ids if 0 <= i < self._size])
+
+    def _decode(self, ids: list[int]) -> str:
+        if self._bytes.isdisjoint(ids) and self._shared.keys().isdisjoint(ids):
+            return str(self._library.decode(ids, skip_special_tokens=False)) if ids else ""
+        named = (self._shared.get(i) or self._library.id_to_token(i) for i in ids)
+        tokens = [token for token in named if token is not None]
+        if self._bytes:
+            tokens = repaired(tokens)
+        decoder = self._library.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(tokens))
+
+    def begins_anew(self, ids: Sequence[int]) -> bool:
+        if not ids or not 0 <= ids[0] < self._size:
+            return False
+        if self._runs_are_whole and ids[0] in self._bytes:
+            return False
+        return self._library.id_to_token(ids[0]) is not None and super().begins_anew(ids)
+
+    def _coverage(self, text: str) -> Coverage:
+        encoding = self._encoding(text)
+        spans = list(zip(encoding.ids, encoding.offsets, strict=True))
+        if self._unknown is None:
+            added = self._library.get_added_tokens_decoder()
+            whole = within(span for i, span in spans if i in added)
+            rest = (c for i, c in enumerate(text) if i not in whole)
+            return of_characters(text, (c for c in rest if not self._symbols.has(c)), None)
+        unknown = self._library.token_to_id(self._unknown)
+        lost = [(a, b) for i, (a, b) in spans if i == unknown and text[a:b] != self._unknown]
+        if type(self._library.model).__name__ in {"WordLevel", "WordPiece"}:
+            total = len(set(encoding.word_ids) - {None})
+            return of_words(total, (text[a:b] for a, b in lost), self._unknown)
+        # Where a blank is put before a text, its token has the place of the first character too.
+        last = {place: i for i, (a, b) in spans for place in range(a, b)}
+        places = sorted(place for place in within(lost) if last[place] == unknown)
+        return of_characters(text, (text[place] for place in places), self._unknown)
+
+    def _written(self, text: str) -> str:
+        """A text as the model sees it: normalised, and without what is cut away between words."""
+        normalizer, cutter = self._library.normalizer, self._library.pre_tokenizer
+        with _in_words("text: the tokenizer refuses it", "fetch its tokenizer.json anew"):
+            if normalizer is not None:
+                text = normalizer.normalize_str(text)
+            if cutter is not None:
+                text = "".join(piece for piece, _ in cutter.pre_tokenize_str(text))
+        return text

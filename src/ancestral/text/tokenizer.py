@@ -1,0 +1,163 @@
+"""How text becomes values and values text: the contract; bytes; words.
+
+Nothing is added to what is encoded: where a model begins is the model's own affair. Special tokens
+that a text spells out are parsed as the library parses them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, final
+
+from ancestral.arrays import shown
+from ancestral.errors import InvalidInput
+from ancestral.text.coverage import Coverage, of_characters, of_words
+
+TokenizerKind = Literal["bytes", "tokenizers", "words"]
+TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
+    "tokenizers": "tokenizer.json",
+    "words": "vocab.txt",
+}
+"""The file of a bundle that a kind needs; bytes need none."""
+_UNKNOWN = ("<unk>", "[UNK]")
+_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""What editors write before a text as the mark of its encoding."""
+
+
+class Tokenizer(ABC):
+    """Text to ids and back. Open one with `tokenizer_kinds.open_tokenizer`."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Ids are 0 .. size - 1; some may stand for nothing."""
+
+    @abstractmethod
+    def _encode(self, text: str) -> list[int]: ...
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, special tokens included; an id without a token is left out."""
+
+    @abstractmethod
+    def _coverage(self, text: str) -> Coverage: ...
+
+    def begins_anew(self, ids: Sequence[int]) -> bool:
+        """Whether these ids make the text that they make after others, but for blanks before it.
+
+        A decoder may treat the first token or the first blanks of a text in a way of its own. Where
+        something is left of these ids, what follows them is decoded rightly without those before.
+        """
+        return bool(self.decode(ids))
+
+    @final
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, no special token added.
+
+        What the vocabulary lacks is left out or becomes the unknown token, as the tokenizer has it:
+        `coverage` counts it.
+
+        Raises:
+            InvalidInput: the text is no Unicode text, or holds what has no id.
+        """
+        return self._encode(_checked(text))
+
+    @final
+    def coverage(self, text: str) -> Coverage:
+        """How much of a text the vocabulary knows.
+
+        Raises:
+            InvalidInput: as by `encode`.
+        """
+        return self._coverage(_checked(text))
+
+
+@final
+class Bytes(Tokenizer):
+    """A value is a byte of the text in UTF-8.
+
+    >>> Bytes().encode("hé"), Bytes().decode([104, 195, 169])
+    ([104, 195, 169], 'hé')
+    """
+
+    @property
+    def size(self) -> int:
+        """256."""
+        return 256
+
+    def _encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def _coverage(self, text: str) -> Coverage:
+        return of_characters(text, (), None)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return bytes(i for i in ids if 0 <= i < 256).decode(errors="replace")
+
+
+@final
+class Words(Tokenizer):
+    r"""A value is a word of a table: what stands between blanks.
+
+    >>> table = Words("a\nrose\nis\n")
+    >>> table.encode("a rose  is"), table.decode([1, 2, 1])
+    ([0, 1, 2], 'rose is rose')
+    """
+
+    def __init__(self, table: str) -> None:
+        """Read a table: a word a line, whose number, from 0, is its id.
+
+        A byte order mark before the first word is dropped.
+
+        Raises:
+            InvalidInput: a line that is no word, or a word that stands there twice.
+        """
+        lines = table.removeprefix(_MARK).removesuffix("\n").split("\n")
+        self._words = [line.removesuffix("\r") for line in lines]
+        self._ids: dict[str, int] = {}
+        for i, word in enumerate(self._words):
+            if word.split() != [word]:
+                raise InvalidInput(
+                    f"vocab.txt, line {i + 1}: expected a word without blanks, got {shown(word)}"
+                )
+            if word in self._ids:
+                first = self._ids[word] + 1
+                raise InvalidInput(
+                    f"vocab.txt, line {i + 1}: {shown(word)} stands in line {first} too"
+                )
+            self._ids[word] = i
+        self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
+
+    @property
+    def size(self) -> int:
+        """Number of words."""
+        return len(self._words)
+
+    def _encode(self, text: str) -> list[int]:
+        words = text.split()
+        unknown = [] if self._unknown is not None else [w for w in words if w not in self._ids]
+        if unknown:
+            raise InvalidInput(
+                f"text: expected words of the table, which has neither {' nor '.join(_UNKNOWN)}, "
+                f"got {', '.join(map(shown, dict.fromkeys(unknown[:8])))}"
+            )
+        return [self._ids.get(word, self._unknown or 0) for word in words]
+
+    def _coverage(self, text: str) -> Coverage:
+        ids, words = self._encode(text), text.split()
+        read_as = None if self._unknown is None else self._words[self._unknown]
+        return of_words(len(ids), [word for word in words if word not in self._ids], read_as)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self._words[i] for i in ids if 0 <= i < len(self._words))
+
+
+def _checked(text: str) -> str:
+    """The text, if it is Unicode text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"text: expected Unicode characters, got {text[error.start]!r} at {error.start}: "
+            f"half of a character; was it read in another encoding than UTF-8?"
+        ) from error
+    return text

@@ -1,0 +1,215 @@
+"""Files of a bundle, under true hashes, that are not what its manifest says they are."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.onnx_file import IN_MEMORY
+from ancestral.errors import BundleError
+from ancestral.limits import HEADER_BYTES
+from tests.guarded import run_guarded
+from tests.tamper import change_manifest, copied, edited, sign
+
+WEIGHTS = "graphs/weights.safetensors"
+ANSWERS = "known_answers.safetensors"
+
+
+def refused(bundle: Path, told: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(bundle)
+    assert told in str(caught.value)
+
+
+def header(text: str | bytes, length: int | None = None) -> Callable[[bytes], bytes]:
+    """Another header before the data of a safetensors file."""
+    content = text.encode() if isinstance(text, str) else text
+
+    def change(file: bytes) -> bytes:
+        data = file[8 + int.from_bytes(file[:8], "little") :]
+        return (len(content) if length is None else length).to_bytes(8, "little") + content + data
+
+    return change
+
+
+def one(**entry: Any) -> Callable[[bytes], bytes]:
+    plain = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    return header(json.dumps({"w": plain | entry}))
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, ANSWERS])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda file: file[:5], "no safetensors file: its header claims"),
+        (header("{}", HEADER_BYTES + 1), "its header claims 4,194,305 bytes"),
+        (header("{}", 2**63), "its header claims 9,223,372,036,854,775,808 bytes"),
+        (header("[" * 1000), "inside each other"),
+        (header("[1, 2]"), "expected an object"),
+        (header('{"w": 3}'), "no safetensors file that can be read"),
+        (header('{"w": {"dtype": "F32"}}'), "no safetensors file that can be read: 'shape'"),
+        (one(data_offsets=[0, 8, 16]), "no safetensors file that can be read"),
+        (one(data_offsets=[0, 2**40]), "a tensor is not inside the file"),
+        (one(shape=[2**38], data_offsets=[0, 2**40]), "a tensor is not inside the file"),
+        (one(data_offsets=[8, 0]), "a tensor is not inside the file"),
+        (one(data_offsets=[-8, 0]), "expected a shape and two offsets"),
+        (one(data_offsets=[2**80, 2**80 + 8]), "expected a shape and two offsets"),
+        (one(shape=[2**62, 2**62]), "a tensor is not inside the file"),
+        (one(shape=[3]), "a tensor is not inside the file"),
+        (one(shape=[1.0]), "expected a shape and two offsets"),
+        (one(shape=[1] * 1000), "expected a shape and two offsets"),
+        (one(dtype="F1024"), "expected a known type, got 'F1024'"),
+        (one(dtype=["F32"]), "no safetensors file that can be read"),
+    ],
+)  # fmt: skip
+def test_header(
+    tiny_bundle: Path, tmp_path: Path, file: str, change: Callable[[bytes], bytes], told: str
+) -> None:
+    """Before a library maps the file."""
+    copy = copied(tiny_bundle, tmp_path)
+    (copy / file).write_bytes(change((copy / file).read_bytes()))
+    sign(copy)
+    refused(copy, f"{file}: {told}" if told.startswith("no ") else told)
+
+
+Answers = dict[str, np.ndarray]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda a: a.pop("x"), "lacks ['x']"),
+        (lambda a: a.pop("label"), "lacks ['label']"),
+        (lambda a: a.update(x=a["x"][:, :4]), "u: expected floats ['n', 't'], got F32 [32, 9]"),
+        (
+            lambda a: a.update(x=a["x"].astype(np.float64)),
+            "x: expected integers ['n', 't'], got F64",
+        ),
+        (lambda a: a.update(x=np.full_like(a["x"], 3)), "x: expected values in 0 .. 2, got 3 .. 3"),
+        (lambda a: a.update(x=a["x"] - 1), "x: expected values in 0 .. 2, got -1"),
+        (lambda a: a.update(label=a["label"] + 1), "label: expected values in 0 .. 1, got 1 .. 2"),
+        (lambda a: a.update(u=a["u"] * 0 + 1), "u: expected numbers in [0, 1)"),
+        (lambda a: a.update(u=a["u"] * np.float32("nan")), "u: expected numbers in [0, 1)"),
+        (lambda a: a.update(at=a["at"] + 9), "at: expected events and positions of x (32, 9)"),
+        (lambda a: a.update(at=a["at"][:, :1]), "at: expected integers ['m', 2], got I64 [288, 1]"),
+        (
+            lambda a: a.update(distribution=a["distribution"][:, :2]),
+            "distribution: expected floats",
+        ),
+        (
+            lambda a: a.update(is_sample=a["is_sample"][:1]),
+            "is_sample: expected bools ['n'], got BOOL",
+        ),
+        (lambda a: a.update({n: v[:1] for n, v in a.items() if v.ndim}), "2 or more along n"),
+        (lambda a: a.update(own_kl=np.zeros(2)), "own_kl: expected floats [], got F64 [2]"),
+    ],
+)
+def test_known_answers(
+    tiny_bundle: Path, tmp_path: Path, change: Callable[[Answers], object], told: str
+) -> None:
+    """Compared with the manifest when the bundle is opened."""
+    copy = copied(tiny_bundle, tmp_path)
+    answers = load_file(copy / ANSWERS)
+    change(answers)
+    save_file({name: np.array(v, order="C") for name, v in answers.items()}, copy / ANSWERS)
+    sign(copy)
+    refused(copy, told)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_known_answers_that_are_not_finite(tiny_bundle: Path, tmp_path: Path, value: float) -> None:
+    """Seen when the answers are used."""
+    copy = copied(tiny_bundle, tmp_path)
+    answers = load_file(copy / ANSWERS)
+    answers["log_prob"][0, 0] = value
+    save_file(answers, copy / ANSWERS)
+    sign(copy)
+    with pytest.raises(BundleError, match="known answers: log_prob: expected numbers"):
+        Bundle.open(copy).known_answers()
+
+
+def moved(**entries: str) -> Callable[[onnx.GraphProto], None]:
+    """Give the external data of every tensor other values under these keys."""
+
+    def edit(graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            for entry in tensor.external_data:
+                entry.value = entries.get(entry.key, entry.value)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ({"offset": "20000"}, "expected bytes of its 20,020, got"),
+        ({"length": "9" * 18}, "expected bytes of its 20,020, got 999999999999999999"),
+        ({"offset": "-1"}, "external data: expected an offset and a length, got '-1'"),
+        ({"location": "./weights.safetensors"}, "expected the weights file only"),
+        ({"location": f"*/{IN_MEMORY}/*"}, "expected the weights file only"),
+    ],
+)
+def test_external_data(
+    tiny_bundle: Path, tmp_path: Path, entries: dict[str, str], told: str
+) -> None:
+    refused(edited(tiny_bundle, tmp_path, moved(**entries), "log_prob"), told)
+
+
+def test_weights_named_as_memory(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A weights file of the name that ONNX Runtime takes for memory: an offset is an address."""
+    name = f"*/{IN_MEMORY}/*"
+    copy = edited(tiny_bundle, tmp_path, moved(location=name))
+    (copy / "graphs" / name).parent.mkdir(parents=True)
+    shutil.move(copy / WEIGHTS, copy / "graphs" / name)
+
+    def rename(manifest: dict[str, Any]) -> None:
+        manifest["weights"] = f"graphs/{name}"
+        manifest["files"][f"graphs/{name}"] = manifest["files"].pop(WEIGHTS)
+
+    change_manifest(copy, rename)
+    refused(copy, f"graphs/{name}: expected a plain path inside the bundle")
+
+
+def test_no_plain_file(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A pipe, a device or a folder in the place of a file is named: nothing waits for it."""
+    commands: list[list[str | Path]] = []
+    told = []
+    for i, name in enumerate(("manifest.json", WEIGHTS, ANSWERS, "graphs/step.onnx")):
+        for kind in ("pipe", "device", "folder"):
+            copy = copied(tiny_bundle, tmp_path / f"{kind}{i}")
+            (copy / name).unlink()
+            match kind:
+                case "pipe":
+                    os.mkfifo(copy / name)
+                    commands.append(["sample", copy, "-n", "1", "-o", tmp_path / "x.npz"])
+                    commands.append(["verify", copy, "--backend", "onnxruntime"])
+                case "device":
+                    (copy / name).symlink_to("/dev/zero")
+                case _:
+                    (copy / name).mkdir()
+            commands.append(["info", copy])
+            missing = f"{name}: missing"
+            sentence = "expected manifest.json, a file" if name == "manifest.json" else missing
+            told += [sentence] * (3 if kind == "pipe" else 1)
+    for sentence, ending in zip(told, run_guarded(commands, tmp_path), strict=True):
+        assert ending.status == 2, ending
+        assert sentence in ending.output
+
+
+def test_unlisted(tiny_bundle: Path, tmp_path: Path) -> None:
+    """What lies in a bundle beside its files is named, links and pipes too; none of it is read."""
+    copy = copied(tiny_bundle, tmp_path)
+    assert Bundle.open(copy).unlisted() == []
+    (copy / "graphs" / "numpy.py").write_text("")
+    (copy / "more").mkdir()
+    os.mkfifo(copy / "more" / "pipe")
+    (copy / "link").symlink_to("/")
+    assert Bundle.open(copy).unlisted() == ["graphs/numpy.py", "link", "more/pipe"]

@@ -1,0 +1,61 @@
+"""A convolution over some neighbours on a grid, for a whole image and for one position.
+
+The kernel covers a rectangle of displacements; outside of the grid there are zeros. Its weights are
+one matrix, [taps x d_in, d_out]: for a position it is multiplied with the taps side by side, for an
+image it is read as the kernel of a convolution.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+
+class PatchConvolution(nn.Module):
+    """sum over (r, c) of x[row + r, column + c] W_(r, c) + b."""
+
+    inside: Tensor
+
+    def __init__(self, d_in: int, d_out: int, rows: range, columns: range, width: int) -> None:
+        """Draw fresh weights from torch's global generator.
+
+        Args:
+            d_in: features of a neighbour.
+            d_out: features of the result.
+            rows: displacements in rows, none of them below: at most 0.
+            columns: displacements in columns.
+            width: of the grid, in columns.
+        """
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        # Before the lists, so that a kernel beyond all weights is refused before they are made.
+        features = len(rows) * len(columns) * d_in
+        self.weight = nn.Parameter(torch.randn(features, d_out) * features**-0.5)
+        self.offsets = [r * width + c for r in rows for c in columns]
+        self.bias = nn.Parameter(torch.zeros(d_out))
+        column = torch.arange(width)[:, None] + torch.tensor([c for _ in rows for c in columns])
+        self.register_buffer("inside", (column >= 0) & (column < width))
+
+    def parallel(self, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h w o"]:
+        """At all positions of a grid."""
+        left, right = -min(self.columns), max(self.columns)
+        above = -min(self.rows)
+        rows, columns = x.shape[1:3]
+        # A side whose displacements end before 0 is cut instead of padded.
+        padded = nn.functional.pad(x, (0, 0, left, max(right, 0), above, 0))
+        padded = padded[:, : rows + above + max(self.rows), : columns + left + right]
+        kernel = self.weight.view(len(self.rows), len(self.columns), -1, self.weight.shape[1])
+        y = nn.functional.conv2d(padded.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), self.bias)
+        return y.permute(0, 2, 3, 1)
+
+    def at(
+        self, taps: Float[Tensor, "b n i"], column: Int64[Tensor, "b 1"]
+    ) -> Float[Tensor, "b 1 o"]:
+        """At one position of each row of the batch.
+
+        Args:
+            taps: features of the neighbours, in the order of `offsets`; beyond the left and right
+                edge of the grid they may be anything finite.
+            column: of the position.
+        """
+        inside = self.inside[column[:, 0]][..., None]
+        return torch.where(inside, taps, 0.0).flatten(1)[:, None] @ self.weight + self.bias

@@ -1,0 +1,237 @@
+"""Compile every kernel ahead of time, for four kinds of GPU and without one.
+
+    python -m ancestral.triton_kernels.tools.compile                       everything, some minutes
+    python -m ancestral.triton_kernels.tools.compile --target 90 --operator linear ring
+    python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
+
+Exit status 1: on sm_90 a kernel spills registers, takes more shared memory than a program has, or
+lacks an instruction that it should have; files are written all the same. Exit status 2: the
+command could not be followed.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
+from ancestral.files.atomic import write_atomically
+from ancestral.triton_kernels.tools.compiled_table import cell, markdown
+from ancestral.triton_kernels.tools.machine_code import Compiled, read
+from ancestral.triton_kernels.variant import Variant
+
+KERNELS = (
+    "ancestral.triton_kernels.append.kernel",
+    "ancestral.triton_kernels.cached_attention.kernel",
+    "ancestral.triton_kernels.embed.kernel",
+    "ancestral.triton_kernels.linear.kernel",
+    "ancestral.triton_kernels.masked_attention.kernel",
+    "ancestral.triton_kernels.residual_norm.kernel",
+    "ancestral.triton_kernels.ring.kernel",
+    "ancestral.triton_kernels.sample_token.kernel",
+)
+"""The modules that have kernels; each has `variants()`."""
+
+TARGETS: Mapping[int, int] = {80: 166_912, 90: 232_448, 100: 232_448, 120: 101_376}
+"""Compute capabilities, 10 times: A100, H100 and H200, B200, RTX 50; the bytes of shared memory
+that a program may have there (CUDA C++ Programming Guide, table of compute capabilities)."""
+
+_PROGRAM = "python -m ancestral.triton_kernels.tools.compile"
+
+CHECKED = 90
+"""Where nothing may spill, and where the machine code is read."""
+
+
+def collect(kernels: Sequence[str] = KERNELS) -> dict[str, list[Variant]]:
+    """The variants of each operator.
+
+    Raises:
+        BackendUnavailable: there is no Triton.
+        InvalidInput: Triton interprets in this process.
+    """
+    _triton()
+    return {_operator(each): importlib.import_module(each).variants() for each in kernels}
+
+
+def compile_variant(variant: Variant, target: int) -> Compiled:
+    """What the machine code takes that Triton would make of a variant on a GPU of that kind.
+
+    Raises:
+        BackendUnavailable: there is no Triton.
+        InvalidInput: Triton interprets in this process, or the variant is not of its function.
+    """
+    kernel = build(variant, target)
+    return read(
+        variant.name,
+        target,
+        kernel.kernel,
+        kernel.metadata.shared,
+        disassembled=target == CHECKED,
+    )
+
+
+def build(variant: Variant, target: int, **others: object) -> Any:
+    """Triton's compiled kernel: its code in every stage, and what a launch needs to know.
+
+    Triton's cache is left alone: what is compiled is compiled anew.
+
+    Args:
+        variant: what is compiled.
+        target: compute capability, 10 times.
+        others: options of Triton's compiler, beside the variant's.
+
+    Raises:
+        BackendUnavailable: there is no Triton.
+        InvalidInput: Triton interprets in this process, or the variant is not of its function.
+    """
+    triton = _triton()
+    from triton.backends.compiler import GPUTarget
+
+    options = {"num_warps": variant.warps, "num_stages": variant.stages, **others}
+    with tempfile.TemporaryDirectory() as folder, triton.knobs.cache.scope():
+        triton.knobs.cache.dir = folder
+        source = triton.compiler.ASTSource(variant.function, *specialization(variant))
+        try:
+            return triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
+        except Exception as error:
+            error.add_note(f"while compiling {variant.name} for sm_{target}")
+            raise
+
+
+def specialization(
+    variant: Variant,
+) -> tuple[dict[str, str], dict[tuple[int], object], dict[tuple[int], list[list[object]]]]:
+    """Signature, constants and attributes, as a launch with such arguments makes them.
+
+    Raises:
+        InvalidInput: the variant does not name each parameter of its function once.
+    """
+    names = variant.function.arg_names
+    given = [*variant.arguments, *variant.constants]
+    if sorted(given) != sorted(names) or not set(variant.divisible) <= set(variant.arguments):
+        raise InvalidInput(
+            f"{variant.name}: expected arguments and constants {names}, each once, and what is "
+            f"divisible among the arguments, got {given} and {list(variant.divisible)}"
+        )
+    signature = {name: variant.arguments.get(name, "constexpr") for name in names}
+    constants = {(names.index(name),): value for name, value in variant.constants.items()}
+    attributes: dict[tuple[int], list[list[object]]] = {
+        (names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible
+    }
+    return signature, constants, attributes
+
+
+def problems(variant: Variant, compiled: Compiled) -> list[str]:
+    """What must not be, a sentence each; none but on sm_90."""
+    if compiled.target != CHECKED:
+        return []
+    found, where, most = [], f"{variant.name}, sm_{CHECKED}", TARGETS[CHECKED]
+    if compiled.spilled:
+        found.append(
+            f"{where}: expected no spills, got {compiled.spilled} bytes a thread beside "
+            f"{compiled.registers} registers: take smaller blocks, or more warps"
+        )
+    if compiled.shared > most:
+        found.append(
+            f"{where}: expected at most {most} bytes of shared memory, got {compiled.shared}: "
+            f"take smaller blocks, or fewer stages"
+        )
+    for wanted in variant.wanted:
+        names = tuple(wanted.split("|"))
+        if not any(each.startswith(names) for each in compiled.instructions):
+            alike = tuple(each[:2] for each in names)
+            others = [each for each in compiled.instructions if each.startswith(alike)]
+            found.append(
+                f"{where}: expected {' or '.join(names)} in the machine code, got "
+                f"{', '.join(others) or 'nothing like it'}"
+            )
+    return found
+
+
+def main(arguments: Sequence[str] | None = None, kernels: Sequence[str] = KERNELS) -> int:
+    """The command; its exit status."""
+    options = _options(arguments, kernels)
+    try:
+        return _run(options, kernels)
+    except (AncestralError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+def _run(options: argparse.Namespace, kernels: Sequence[str]) -> int:
+    variants = collect([each for each in kernels if _operator(each) in options.operator])
+    every = [variant for some in variants.values() for variant in some]
+    compiled: dict[str, list[Compiled]] = {}
+    found: list[str] = []
+    for i, variant in enumerate(every):
+        sys.stderr.write(f"{i + 1} of {len(every)}: {variant.name}\n")
+        some = [compile_variant(variant, target) for target in options.target]
+        found += [sentence for each in some for sentence in problems(variant, each)]
+        compiled[variant.name] = some
+    sys.stdout.write(_summary(compiled))
+    version = _triton().__version__
+    if options.json:
+        rows = [asdict(each) for some in compiled.values() for each in some]
+        text = json.dumps({"triton": version, "compiled": rows}, indent=1)
+        write_atomically(options.json, f"{text}\n".encode())
+    if options.table:
+        write_atomically(options.table, markdown(variants, compiled, TARGETS, version).encode())
+    for sentence in found:
+        sys.stderr.write(f"{sentence}\n")
+    return 1 if found else 0
+
+
+def _summary(compiled: Mapping[str, Sequence[Compiled]]) -> str:
+    """A line a variant."""
+    lines = ["registers / bytes spilled / bytes shared"]
+    for name, some in compiled.items():
+        cells = [f"sm_{each.target}  {cell(each, TARGETS[each.target])}" for each in some]
+        lines.append(f"{name:50}" + "".join(f"  {each:24}" for each in cells))
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _options(arguments: Sequence[str] | None, kernels: Sequence[str]) -> argparse.Namespace:
+    operators = [_operator(each) for each in kernels]
+    parser = argparse.ArgumentParser(prog=_PROGRAM, allow_abbrev=False)
+    add = parser.add_argument
+    add("--target", nargs="+", type=int, choices=[*TARGETS], default=[*TARGETS], metavar="N",
+        help=f"of sm_N: {', '.join(map(str, TARGETS))}; all of them")  # fmt: skip
+    add("--operator", nargs="+", choices=operators, default=operators, metavar="NAME",
+        help=f"{', '.join(operators)}; all of them")  # fmt: skip
+    add("--table", type=Path, metavar="FILE", help="Markdown of every operator and target")
+    add("--json", type=Path, metavar="FILE", help="numbers and instructions")
+    options = parser.parse_args(arguments)
+    options.target = sorted({*options.target})
+    if options.table and (options.target, {*options.operator}) != ([*TARGETS], {*operators}):
+        parser.error("--table: expected every operator and target, got some: leave out the others")
+    return options
+
+
+def _operator(module: str) -> str:
+    """Name of the operator that a module of kernels belongs to."""
+    return module.removesuffix(".kernel").rpartition(".")[2]
+
+
+def _triton() -> Any:
+    """Triton, where it compiles."""
+    try:
+        import triton
+    except ImportError as error:
+        raise BackendUnavailable(
+            "kernels are compiled by the triton package, for Linux: pip install 'ancestral[gpu]'"
+        ) from error
+    if triton.knobs.runtime.interpret:
+        raise InvalidInput(
+            "expected a process in which Triton compiles, got TRITON_INTERPRET in the environment, "
+            "by which it interprets: unset it"
+        )
+    return triton
+
+
+if __name__ == "__main__":
+    sys.exit(main())
