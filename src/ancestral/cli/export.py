@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ancestral.cli import options
 from ancestral.cli.checkpoint_folder import Asked, model_of
 from ancestral.cli.installed import backends_for, require
-from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.progress import stages
@@ -46,7 +46,6 @@ def export(  # noqa: PLR0913 - the options of a command
         typer.Option(
             help="Positions of an event, and so of the cache, for sequences shorter than the "
             "model was trained on. Default, of a Hugging Face model: its context, at most 4096.",
-            show_default=False,
         ),
     ] = None,
     start: Annotated[
@@ -55,7 +54,6 @@ def export(  # noqa: PLR0913 - the options of a command
             help="Of a Hugging Face model: the id of the token before each text, or none. Default: "
             "bos_token_id, where the tokenizer has it.",
             metavar="ID|none",
-            show_default=False,
         ),
     ] = None,
     size: Annotated[
@@ -63,7 +61,6 @@ def export(  # noqa: PLR0913 - the options of a command
         typer.Option(
             help="Pixels of the images, of a diffusers model: a side, or HEIGHTxWIDTH.",
             metavar="SIDE",
-            show_default=False,
         ),
     ] = None,
     pixel_scale: Annotated[
@@ -72,7 +69,6 @@ def export(  # noqa: PLR0913 - the options of a command
             help="Of a diffusers model: sigma of the Gaussian p(x | z), where levels span [-1, 1]. "
             "Default: 1.",
             metavar="SIGMA",
-            show_default=False,
         ),
     ] = None,
     ignore_field: Annotated[
@@ -83,7 +79,6 @@ def export(  # noqa: PLR0913 - the options of a command
             "here and does not change what the model computes. May be given several times; the "
             "bundle keeps the names.",
             metavar="NAME",
-            show_default=False,
         ),
     ] = None,
     dtype: Annotated[
@@ -99,7 +94,7 @@ def export(  # noqa: PLR0913 - the options of a command
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Verify on every backend installed here.")
     ] = True,
-    threads: Threads = None,
+    threads: options.Threads = None,
 ) -> None:
     """Export a checkpoint to ONNX graphs with known answers, and verify; exit 1 if that fails.
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import BundlePath, Json
+from ancestral.cli import options
 from ancestral.cli.output import json_text, put, show, table
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ _LOOP = frozenset({"position", "values", "log_p", "log_q"})
 
 
 def info(
-    bundle: BundlePath,
+    bundle: options.BundlePath,
     check: Annotated[
         bool, typer.Option("--check", help="Hash every file, whatever was hashed before.")
     ] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show what a bundle holds: model, data, graphs, latents or memory of a sample, files."""
     from ancestral.bundles.bundle import Bundle

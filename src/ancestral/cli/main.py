@@ -23,10 +23,10 @@ from ancestral.cli.export import export
 from ancestral.cli.info import info
 from ancestral.cli.interpolate import interpolate
 from ancestral.cli.interrupts import Interrupts
+from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import put, say
 from ancestral.cli.plans import plans
-from ancestral.cli.present.latent_grid import latent_grid
 from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
 from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams

@@ -20,10 +20,11 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ancestral.engine import Engine
+
 _CONTROLS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, delete, C1
-    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # changes of direction, line separators
-    r"\ud800-\udfff]"  # halves of characters, which cannot be written
+    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # changes of direction, line separators
 )
 _WIDTH = 160
 """Columns of a table where standard output is no terminal."""
@@ -35,7 +36,16 @@ def visible(text: str) -> str:
     >>> visible("\x1b[31mred\u202e"), visible("two\n\tlines")
     ('\\x1b[31mred\\u202e', 'two\n\tlines')
     """
-    return _CONTROLS.sub(_code, text)
+    return _CONTROLS.sub(_code, printable(text))
+
+
+def printable(text: str) -> str:
+    r"""A text without lone surrogates, which are no characters: they become escapes.
+
+    >>> printable("a" + chr(0xDCFF))
+    'a\\\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _code(found: re.Match[str]) -> str:
@@ -62,21 +72,36 @@ def put_text(text: str | bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def write_text(out: str | Path, text: bytes) -> None:
+    """Write text to a file, or as by `put_text` where the file is -.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    from ancestral.files.atomic import write_atomically
+
+    if out == "-":
+        put_text(text)
+    else:
+        write_atomically(out, text)
+
+
+def place(engine: "Engine") -> str:
+    """Where an engine runs, for a message: "onnxruntime on cpu"."""
+    return f"{engine.backend.name} on {engine.backend.device}"
+
+
+def arrow(out: str | Path | None) -> str:
+    """The end of a message that names the file that was written, if there is one."""
+    return "" if out in (None, "-") else f" -> {out}"
+
+
 def json_text(document: object) -> str:
     """JSON of plain values; infinities and NaN, which JSON has not, become null.
 
     Bytes of a path that are not UTF-8 become escapes, as on standard error.
     """
     return json.dumps(_plain(document), indent=2, allow_nan=False)
-
-
-def printable(text: str) -> str:
-    r"""A text without lone surrogates, which are no characters: they become escapes.
-
-    >>> printable("a" + chr(0xDCFF))
-    'a\\\\udcff'
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 from ancestral.files.input_file import read_bounded
+from ancestral.text.tokenizer import BYTE_ORDER_MARK, Tokenizer
 
 if TYPE_CHECKING:
     from ancestral.text.coverage import Coverage
-    from ancestral.text.tokenizer import Tokenizer
 
-_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _CONVERT = "convert the file, by iconv -f UTF-16 -t UTF-8 say"
 _NAMED = 5
@@ -63,13 +62,13 @@ def read_lines(path: Path, option: str) -> list[str]:
 
 def without_mark(text: str, place: str) -> str:
     """A text without the byte order mark before it; that it is dropped is said."""
-    if not text.startswith(_MARK):
+    if not text.startswith(BYTE_ORDER_MARK):
         return text
     say(f"{place}: the text begins with a byte order mark (U+FEFF); it is left out")
-    return text.removeprefix(_MARK)
+    return text.removeprefix(BYTE_ORDER_MARK)
 
 
-def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], name: str) -> list[list[int]]:
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> list[list[int]]:
     """The ids of texts; how much of them the vocabulary lacks is said.
 
     Args:
@@ -81,16 +80,16 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], name: str) -> lis
         InvalidInput: nothing of a text is in the vocabulary, or it is not Unicode text.
     """
     names = [f"{name} {i}" if len(texts) > 1 else name for i in range(len(texts))]
-    found = [_coverage(tokenizer, *each) for each in zip(texts, names, strict=True)]
-    places = [i for i, each in enumerate(found) if each.unknown]
-    if places:
-        say(_lost(name, [found[i] for i in places], places if len(texts) > 1 else []))
-    return [tokenizer.encode(text) for text in texts]
+    found = [_encoded(tokenizer, *each) for each in zip(texts, names, strict=True)]
+    lost = {i: coverage for i, (_, coverage) in enumerate(found) if coverage.unknown}
+    if lost:
+        say(_lost(name, list(lost.values()), list(lost) if len(texts) > 1 else []))
+    return [ids for ids, _ in found]
 
 
-def _coverage(tokenizer: "Tokenizer", text: str, place: str) -> "Coverage":
+def _encoded(tokenizer: Tokenizer, text: str, place: str) -> tuple[list[int], "Coverage"]:
     try:
-        found = tokenizer.coverage(text)
+        ids, found = tokenizer.encode_with_coverage(text)
     except InvalidInput as error:
         raise InvalidInput(f"{place}: {error}") from error
     if found.nothing:
@@ -99,7 +98,7 @@ def _coverage(tokenizer: "Tokenizer", text: str, place: str) -> "Coverage":
             f"which it has none{_examples(found.examples)}: is it text of another language or "
             f"script than the model's?"
         )
-    return found
+    return ids, found
 
 
 def _lost(name: str, found: "Sequence[Coverage]", places: Sequence[int]) -> str:

@@ -4,9 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ancestral.cli.arrays import pick, write_arrays
 from ancestral.cli.output import put, say
+from ancestral.cli.progress import progress_bar
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.errors import InvalidInput
+from ancestral.files.array_file import ArrayFile
+from ancestral.units import fixed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,16 +58,14 @@ def text_log_prob(
     Raises:
         InvalidInput: the file is empty or no UTF-8, or the bundle has no tokenizer.
     """
-    from ancestral.cli.arrays import write_arrays
-    from ancestral.cli.progress import progress_bar
-
     ids, size, whole = _sequence(engine, source)
     with progress_bar("scoring") as progress:
         found = engine.text_likelihood(ids, source.stride, label, progress)
     if out is not None:
+        numbers = {name: np.asarray(getattr(found, name)) for name in ("context", "stride")}
         arrays = {"ids": ids, "log_prob": found.log_prob, "seen": found.seen}
-        write_arrays(out, arrays | _numbers(found))
-    for name, value in lines(found, size, whole):
+        write_arrays(out, arrays | numbers)
+    for name, value in _lines(found, size, whole):
         put(f"{name:<12}{value}")
     if size is not None and whole:
         say(
@@ -72,7 +76,7 @@ def text_log_prob(
         say(f"-> {out}")
 
 
-def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list[tuple[str, str]]:
+def _lines(found: "TextLikelihood", size: int | None, whole: bool) -> list[tuple[str, str]]:
     """What is told, by name.
 
     Args:
@@ -81,8 +85,6 @@ def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list
         whole: whether the ids give that text back; else they stand for other texts too, and say
             nothing of its own probability.
     """
-    from ancestral.units import fixed
-
     given = " given the first token, which has no probability" if found.first_given else ""
     name = "log p(x_2.. | x_1)" if found.first_given else "log p"
     t, stride = found.context, found.stride
@@ -97,9 +99,11 @@ def lines(found: "TextLikelihood", size: int | None, whole: bool = True) -> list
     ]
     if size is not None:
         less = ", and the bits of the first token" if found.first_given else ""
-        bits = f"{fixed(found.bits_per_byte(size), 6)} of {size:,} bytes"
-        lost = f"{bits}, of the tokens alone: they do not give this text back"
-        told.append(("bits/byte", f"{bits}, at most{less}" if whole else lost))
+        meaning = (
+            f"at most{less}" if whole else "of the tokens alone: they do not give this text back"
+        )
+        bits = fixed(found.bits_per_byte(size), 6)
+        told.append(("bits/byte", f"{bits} of {size:,} bytes, {meaning}"))
     return told
 
 
@@ -107,12 +111,8 @@ def _sequence(
     engine: "AutoregressiveEngine", source: Source
 ) -> tuple["NDArray[Any]", int | None, bool]:
     """The ids, the bytes of the text that they are of, and whether they give it back."""
-    import numpy as np
-
-    from ancestral.cli.arrays import pick, read_arrays
-
     if source.ids is not None:
-        return pick(source.ids, read_arrays(source.ids), ("ids", "x")), None, True
+        return pick(ArrayFile.open(source.ids), "ids", "x"), None, True
     assert source.text is not None
     if engine.data.tokenizer is None:
         raise InvalidInput(
@@ -126,9 +126,3 @@ def _sequence(
             f"--text: expected a text, got none: {source.text} is empty, or has blanks only"
         )
     return np.array(ids, np.int64), len(text.encode()), tokenizer.decode(ids) == text
-
-
-def _numbers(found: "TextLikelihood") -> "dict[str, NDArray[Any]]":
-    import numpy as np
-
-    return {"context": np.asarray(found.context), "stride": np.asarray(found.stride)}

@@ -108,8 +108,11 @@ class Library(Tokenizer):
             return False
         return self._library.id_to_token(ids[0]) is not None and super().begins_anew(ids)
 
-    def _coverage(self, text: str) -> Coverage:
+    def _covered(self, text: str) -> tuple[list[int], Coverage]:
         encoding = self._encoding(text)
+        return list(encoding.ids), self._coverage(text, encoding)
+
+    def _coverage(self, text: str, encoding: Any) -> Coverage:
         spans = list(zip(encoding.ids, encoding.offsets, strict=True))
         if self._unknown is None:
             added = self._library.get_added_tokens_decoder()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.present.samples_file import shown_samples, write_events
+from ancestral.cli.present.events_file import shown_samples, write_events
 
 if TYPE_CHECKING:
     from ancestral.dataspec import DataSpec
@@ -50,27 +50,27 @@ def write_completions(out: str, done: Completed, data: "DataSpec") -> None:
         OSError: it could not be written; an old file of that name is whole.
     """
     particles = len(done.parts[0])
+    first = done.first_index + particles * np.arange(len(done.parts))
     x = np.concatenate([part.x[part.chosen] for part in done.parts])
     log_prob = np.concatenate([part.log_prob[part.chosen] for part in done.parts])
     indices = np.concatenate(
-        [done.first_index + i * particles + part.chosen for i, part in enumerate(done.parts)]
+        [start + part.chosen for start, part in zip(first, done.parts, strict=True)]
     )
     columns = particles if len(done.parts) > 1 else None
-    write_events(out, _arrays(done), shown_samples(x, log_prob, indices, columns), data)
+    write_events(out, _arrays(done, first), shown_samples(x, log_prob, indices, columns), data)
 
 
-def _arrays(done: Completed) -> dict[str, NDArray[Any]]:
+def _arrays(done: Completed, first: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """The arrays of the .npz, with the axis of events in front or without it.
 
     Particles have x, log_prob, log_weight, chosen and labels: [events, particles, ...]. An event
     has log_prob_observed, ess, resampled, exact and first_index: [events].
     """
-    particles = len(done.parts[0])
     names = (*_OF_PARTICLES, *_OF_EVENT)
     arrays = {name: np.stack([getattr(part, name) for part in done.parts]) for name in names}
     if done.labels is not None:
-        arrays["labels"] = np.repeat(done.labels[:, None], particles, axis=1)
-    arrays["first_index"] = done.first_index + particles * np.arange(len(done.parts))
+        arrays["labels"] = np.repeat(done.labels[:, None], len(done.parts[0]), axis=1)
+    arrays["first_index"] = first
     if not done.axis:
         arrays = {name: array[0] for name, array in arrays.items()}
     return arrays | {"seed": np.asarray(done.seed, np.uint64)}

@@ -1,4 +1,4 @@
-"""The files that samples are written to: pictures, arrays, text."""
+"""The files that events are written to: pictures, arrays, text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.arrays import npz
-from ancestral.cli.output import check_target, put_text
-from ancestral.cli.present.means_file import mean_tiles
+from ancestral.cli.arrays import write_arrays
+from ancestral.cli.output import check_target, write_text
 from ancestral.errors import InvalidInput
 from ancestral.files.atomic import write_atomically
-from ancestral.pictures import grid, is_image, png, to_levels
+from ancestral.pictures import greys, grid, is_image, png, to_levels
 
 if TYPE_CHECKING:
     from ancestral.dataspec import DataSpec
     from ancestral.engine import Samples
 
 Array = NDArray[Any]
-STANDARD_OUTPUT = "-"
-_SUFFIXES = (".npz", ".png", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +27,52 @@ class Shown:
 
     Attributes:
         x: levels, or real values in units of levels, [n, *event_shape].
-        heads: what each text among several stands under.
+        heads: the line before each text where there are several.
         intervals: whether level i stands for the real values [i, i + 1), else for the number i.
         means: whether they are means, whose greys a picture keeps; else it shows whole levels.
         columns: tiles in a row of a picture; about square where None.
+        above: events that a picture shows before them, in whole levels.
     """
 
     x: Array
-    heads: Sequence[str]
+    heads: Sequence[str] = ()
     intervals: bool = False
     means: bool = False
     columns: int | None = None
+    above: Array | None = None
 
 
-def check_format(
-    out: str, data: "DataSpec | None" = None, keep: Iterable[Path | None] = ()
-) -> None:
-    """Refuse, before anything is drawn, a file that could not be written or does not suit the data.
+def check_samples_file(out: str, prompted: bool, keep: Iterable[Path | None]) -> None:
+    """Refuse, before anything is drawn, a file that samples could not be written to.
+
+    Args:
+        out: a file, or - for standard output.
+        prompted: whether the samples go on from prompts, of which there are no pictures.
+        keep: files and folders that are read.
 
     Raises:
-        InvalidInput: an unknown suffix, a place that cannot be written to, a picture of no images.
+        InvalidInput: an unknown suffix, or a place that cannot be written to.
     """
-    if out == STANDARD_OUTPUT:
-        return
-    check_target(Path(out), _SUFFIXES, keep=keep)
-    if data is not None and Path(out).suffix.lower() == ".png" and not is_image(data.event_shape):
+    if out != "-":
+        suffixes = (".npz", ".txt") if prompted else (".npz", ".png", ".txt")
+        check_target(Path(out), suffixes, keep=keep)
+
+
+def check_picture(out: str | Path, data: "DataSpec", others: str) -> None:
+    """Refuse a picture of events that are not images.
+
+    Raises:
+        InvalidInput: it is one; the error names the other suffixes.
+    """
+    if is_picture(out) and not is_image(data.event_shape):
         raise InvalidInput(
-            f"--out: events {data.event_shape} are no images: expected .npz or .txt, got {out}"
+            f"--out: events {data.event_shape} are no images: expected {others}, got {out}"
         )
+
+
+def is_picture(out: str | Path) -> bool:
+    """Whether a file of that name is a picture."""
+    return Path(out).suffix.lower() == ".png"
 
 
 def write_samples(
@@ -88,7 +103,17 @@ def write_samples(
     write_events(out, arrays, shown_samples(samples.x, samples.log_prob, indices, columns), data)
 
 
-def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "DataSpec") -> None:
+def shown_samples(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
+    """Events whose log p is known, in nats [n], with their sample indices [n]."""
+    heads = [
+        f"sample {i}: log p {nats:.2f} nats" for i, nats in zip(indices, log_prob, strict=True)
+    ]
+    return Shown(x, heads, columns=columns)
+
+
+def write_events(
+    out: str | Path, arrays: Mapping[str, Array], shown: Shown, data: "DataSpec"
+) -> None:
     """Write events in the form that a file's suffix says.
 
     Args:
@@ -100,32 +125,37 @@ def write_events(out: str, arrays: Mapping[str, Array], shown: Shown, data: "Dat
     Raises:
         OSError: it could not be written; an old file of that name is whole.
     """
-    if out == STANDARD_OUTPUT:
-        put_text(_text(shown, data))
-        return
-    match Path(out).suffix.lower():
-        case ".png":
-            content = png(grid(_tiles(shown, data), data.levels, shown.columns, data.palette))
-        case ".npz":
-            content = npz(arrays)
-        case _:
-            content = _text(shown, data)
-    write_atomically(out, content)
+    if is_picture(out):
+        pixels = grid(_tiles(shown, data), data.levels, shown.columns, data.palette)
+        write_atomically(out, png(pixels))
+    elif Path(out).suffix.lower() == ".npz":
+        write_arrays(out, arrays)
+    else:
+        write_text(out, _text(shown, data))
+
+
+def mean_tiles(means: Array, data: "DataSpec", *, intervals: bool) -> Array:
+    """What `grid` draws of means: their greys; between two colours of a palette is none.
+
+    Args:
+        means: [n, *event_shape], in units of levels.
+        data: the space of events.
+        intervals: as in `ancestral.pictures.greys`.
+    """
+    if data.palette is None:
+        return greys(means, data.levels, intervals=intervals)
+    return to_levels(means, data.levels, intervals=intervals)
 
 
 def _tiles(shown: Shown, data: "DataSpec") -> Array:
     """What `grid` draws."""
     if shown.means:
-        return mean_tiles(shown.x, data, intervals=shown.intervals)
-    return to_levels(shown.x, data.levels, intervals=shown.intervals)
-
-
-def shown_samples(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
-    """Events whose log p is known, in nats [n], with their sample indices [n]."""
-    heads = [
-        f"sample {i}: log p {nats:.2f} nats" for i, nats in zip(indices, log_prob, strict=True)
-    ]
-    return Shown(x, heads, columns=columns)
+        tiles = mean_tiles(shown.x, data, intervals=shown.intervals)
+    else:
+        tiles = to_levels(shown.x, data.levels, intervals=shown.intervals)
+    if shown.above is None:
+        return tiles
+    return np.concatenate([to_levels(shown.above, data.levels, intervals=shown.intervals), tiles])
 
 
 def _text(shown: Shown, data: "DataSpec") -> bytes:
