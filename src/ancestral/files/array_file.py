@@ -62,7 +62,7 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
                 the error says of which.
         """
         path = Path(path)
-        with _readable(path), open_regular(path) as file:
+        with _opened(path) as file:
             start = file.read(FIRST_BYTES)
             if start.startswith(MAGIC):
                 return cls(path, (ALONE,), limit)
@@ -70,10 +70,10 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
                 raise InvalidInput(f"{_expected(path)}, got {kind_of(start)}")
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
-        arrays = tuple(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX))
+        arrays = dict.fromkeys(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX))
         if not arrays:
             raise InvalidInput(f"{_expected(path)}, got {_archive(names)}")
-        return cls(path, tuple(dict.fromkeys(arrays)), limit)
+        return cls(path, tuple(arrays), limit)
 
     @property
     def named(self) -> bool:
@@ -90,11 +90,12 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         """
         if name not in self.names:
             raise KeyError(name)
-        with _readable(self.path), open_regular(self.path) as file:
+        with _opened(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
             if name == ALONE:
-                return read_npy(file, _size(file), str(self.path), self.limit)
+                return read_npy(file, size, str(self.path), self.limit)
             with zipfile.ZipFile(file) as archive:
-                return self._member(archive, name, _size(file))
+                return self._member(archive, name, size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -141,10 +142,11 @@ def check_unpacked(place: str, packed: int, unpacked: int) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged file into InvalidInput."""
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for reading; the errors of a damaged one become InvalidInput."""
     try:
-        yield
+        with open_regular(path) as file:
+            yield file
     except InvalidInput:
         raise
     except (zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
@@ -157,10 +159,6 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _expected(path: Path) -> str:
     return f"{path}: expected an .npy or .npz of numbers"
-
-
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
 
 
 def _archive(names: list[str]) -> str:
