@@ -11,9 +11,9 @@ from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
+
+    from ancestral.cli.events import Events
 
 
 class Proposal(StrEnum):
@@ -61,16 +61,16 @@ def bound(  # noqa: PLR0913 - the options of a command
     Both are lower bounds on log p(x), the sum over all classes unless labels are asked for; IWAE
     rises with k. A summary is said beside. Codes have one bound, log p(x | z) + log p(z).
     """
-    from ancestral.cli.arrays import write_arrays
     from ancestral.cli.events import Events
     from ancestral.cli.present.bound_summary import BoundSummary
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
+    from ancestral.files.array_file import write_arrays
 
     if out is not None:
         check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)
-    labels = _labels(file, events.arrays) if labelled and label is None else label
+    labels = _labels(events) if labelled and label is None else label
     if labelled and label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
@@ -93,14 +93,13 @@ def bound(  # noqa: PLR0913 - the options of a command
         say(f"-> {out}")
 
 
-def _labels(file: Path, arrays: "Mapping[str, NDArray[Any]]") -> "NDArray[Any]":
+def _labels(events: "Events") -> "NDArray[Any]":
     """The labels in the file."""
     from ancestral.arrays import shown
-    from ancestral.cli.present.labels import in_file
+    from ancestral.cli.events import labels_in
 
-    labels = in_file(arrays)
+    labels = labels_in(events.arrays)
     if labels is None:
-        raise InvalidInput(
-            f"--labelled: expected y or labels in {file}, got {shown(sorted(arrays))}"
-        )
+        there = shown(sorted(events.arrays))
+        raise InvalidInput(f"--labelled: expected y or labels in {events.arrays.path}, got {there}")
     return labels

@@ -39,16 +39,15 @@ def classify(  # noqa: PLR0913 - the options of a command
     p(y | x) is p(x | y) p(y) / p(x), with p(y) of the training data. With the true classes,
     accuracy, log loss and calibration are told; without, the classes are printed, one a line.
     """
-    from ancestral.cli.arrays import write_arrays
-    from ancestral.cli.events import Events
-    from ancestral.cli.present.labels import in_file
+    from ancestral.cli.events import Events, labels_in
     from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
+    from ancestral.files.array_file import write_arrays
 
     if out is not None:
         check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)
-    truth = in_file(events.arrays)
+    truth = labels_in(events.arrays)
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)
     result = engine.classify(events.of_model(engine.data))
     checked = None if truth is None else calibration(result, truth)

@@ -2,27 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from ancestral.cli.draw import Draw
+from ancestral.cli.events import check_labelled
 from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
-from ancestral.cli.present.completion_file import Completed, write_completions
-from ancestral.cli.present.labels import check_labelled
+from ancestral.cli.present.completion_file import write_completions
 from ancestral.cli.present.observed_file import Observed, read_observed
 from ancestral.cli.progress import progress_bar
-from ancestral.engine import arguments, inputs
+from ancestral.cli.samples import Draw
+from ancestral.engine import AutoregressiveEngine, Completion, arguments, inputs
+from ancestral.engine.step_loop import Progress
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.engine import AutoregressiveEngine, Completion
-    from ancestral.engine.step_loop import Progress
 
 
 def sample_completions(
-    engine: "AutoregressiveEngine", file: Path | None, particles: int, draw: Draw
+    engine: AutoregressiveEngine, file: Path | None, particles: int, draw: Draw
 ) -> None:
     """Complete each event of a file, one after another; write the completions and say how good.
 
@@ -50,9 +46,7 @@ def sample_completions(
         drawn = _each(engine, observed, particles, (seed, first_index), progress)
         parts, interrupted = finished(drawn)
     if parts:
-        labels = None if observed.labels is None else observed.labels[: len(parts)]
-        done = Completed(parts, labels, observed.axis, seed, first_index)
-        write_completions(draw.out, done, engine.data)
+        write_completions(draw.out, parts, observed, (seed, first_index), engine.data)
         source = f"{observed.source}, " if observed.source else ""
         _say(parts, engine, f"{source}seed {seed}", draw.out)
     if interrupted:
@@ -87,12 +81,12 @@ def _checked(file: Path | None, draw: Draw) -> Path:
 
 
 def _each(
-    engine: "AutoregressiveEngine",
+    engine: AutoregressiveEngine,
     observed: Observed,
     particles: int,
     noise: tuple[int, int],
-    progress: "Progress",
-) -> "Iterator[Completion]":
+    progress: Progress,
+) -> Iterator[Completion]:
     """Complete the events in order."""
     seed, first_index = noise
     events = len(observed.events)
@@ -106,7 +100,7 @@ def _each(
         yield engine.complete(event, particles, label, seed, first_index + i * particles, report)
 
 
-def _say(parts: "Sequence[Completion]", engine: "AutoregressiveEngine", how: str, out: str) -> None:
+def _say(parts: Sequence[Completion], engine: AutoregressiveEngine, how: str, out: str) -> None:
     """Say the estimate of each event, how good it is, and what was written."""
     weighted = Path(out).suffix.lower() == ".npz"
     tail = f"{'' if weighted else '; drawn by weight'}{arrow(out)}"
@@ -121,18 +115,18 @@ def _say(parts: "Sequence[Completion]", engine: "AutoregressiveEngine", how: str
     say(f"{len(parts)} events, {n} completions each, {how}, {place(engine)} ({kinds}){tail}")
 
 
-def _estimate(completion: "Completion") -> str:
+def _estimate(completion: Completion) -> str:
     return f"log p(observed) = {completion.log_prob_observed:.4f} nats"
 
 
-def _quality(completion: "Completion") -> str:
+def _quality(completion: Completion) -> str:
     return (
         f"effective sample size {completion.ess:.1f} of {len(completion)}, resampled "
         f"{completion.resampled} times"
     )
 
 
-def _kind(completion: "Completion") -> str:
+def _kind(completion: Completion) -> str:
     if completion.exact:
         return "exact: what is observed comes first in the ordering"
     return "an estimate by particles, exact only as they become many"

@@ -25,12 +25,11 @@ def decode(
     threads: options.Threads = None,
 ) -> None:
     """Write E[x | z] of latents; an .npz holds the parameters of p(x | z) too."""
-    from ancestral.cli.arrays import pick
-    from ancestral.cli.present.means_file import check_means_file, load_for_means, write_means
+    from ancestral.cli.present.events_file import check_means_file, load_for_means, write_means
     from ancestral.files.array_file import ArrayFile
 
     check_means_file(out, bundle, file)
-    z = pick(ArrayFile.open(file), "z", "mean", "codes")
+    z = ArrayFile.open(file).pick("z", "mean", "codes")
     engine = load_for_means(bundle, out, backend, device, threads)
     parameters, mean = engine.decode(z)
     write_means(out, {"x_mean": mean, "parameters": parameters}, None, engine)

@@ -27,9 +27,9 @@ def encode(  # noqa: PLR0913 - the options of a command
 
     Where p(x | z) is a density, a level stands for the middle of its interval.
     """
-    from ancestral.cli.arrays import write_arrays
     from ancestral.cli.events import Events
     from ancestral.engine import LatentEngine
+    from ancestral.files.array_file import write_arrays
 
     check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)

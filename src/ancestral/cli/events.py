@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ancestral.arrays import check_range, integers
 from ancestral.binarisation import binarised
-from ancestral.cli.arrays import pick
 from ancestral.cli.output import say
 from ancestral.dataspec import DataSpec
+from ancestral.engine import AutoregressiveEngine
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile
 
@@ -45,7 +45,7 @@ class Events:
         if levels is not None and levels < 3:
             raise InvalidInput(f"--levels: expected an integer >= 3, got {levels}")
         arrays = ArrayFile.open(path)
-        return cls(arrays, pick(arrays, "x"), binarise, levels)
+        return cls(arrays, arrays.pick("x"), binarise, levels)
 
     def of_model(self, data: DataSpec, first: int | None = None) -> NDArray[Any]:
         """The events as a model takes them.
@@ -84,6 +84,30 @@ class Events:
             f"training binarises the one of index i"
         )
         return bits.reshape(values.shape)
+
+
+def labels_in(arrays: ArrayFile) -> NDArray[Any] | None:
+    """The labels in a file: its array y, or else labels; None where it has neither."""
+    return arrays.get("y", arrays.get("labels"))
+
+
+def check_labelled(path: Path, labels: object, engine: AutoregressiveEngine) -> None:
+    """Refuse events without labels where the model needs them.
+
+    Args:
+        path: the file of the events.
+        labels: theirs; None where neither the command line nor the file has any.
+        engine: with the model.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    classes, optional = engine.data.num_classes, engine.bundle.manifest.label_optional
+    if classes is not None and labels is None and not optional:
+        raise InvalidInput(
+            f"--label: the model is of p(x | y), and {path} has no labels: give --label with a "
+            f"label in 0 .. {classes - 1}, or an .npz with y, a label for each event"
+        )
 
 
 def _check_binary(file: Path, x: NDArray[Any], data: DataSpec) -> None:

@@ -4,24 +4,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from ancestral.cli.draw import Draw
 from ancestral.cli.interrupts import finished
 from ancestral.cli.output import put_text, say
 from ancestral.cli.present.generation_file import Shown, write_generated
 from ancestral.cli.progress import progress_bar
+from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal
+from ancestral.engine import AutoregressiveEngine, Generated
 from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
-
-if TYPE_CHECKING:
-    from ancestral.engine import AutoregressiveEngine, Generated
-    from ancestral.text.tokenizer import Tokenizer
+from ancestral.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Prompts:
         return False
 
 
-def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw) -> None:
+def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -> None:
     """Continue every prompt n times; write, and tell on standard error.
 
     Raises:
@@ -72,7 +70,7 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
     """
     tokenizer = None if engine.data.tokenizer is None else engine.tokenizer()
     each = _ids(prompts, tokenizer)
-    n = draw.count(1, engine.data, len(each))
+    n = draw.count(engine.data, 1, len(each))
     ids = [prompt for prompt in each for _ in range(n // len(each))]
     labels, said = draw.labels(n, engine.data)
     streams = _streams(prompts.stream, draw.out, n)
@@ -103,7 +101,7 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
         raise typer.Exit(130)
 
 
-def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
+def _ids(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
     """The prompts as ids, in the order: --prompt, the lines of --prompts, --prompt-ids."""
     texts = [without_mark(text, "--prompt") for text in prompts.texts]
     if prompts.file is not None:
@@ -126,7 +124,7 @@ def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
     return found
 
 
-def _stop(text: str, tokenizer: "Tokenizer | None") -> int:
+def _stop(text: str, tokenizer: Tokenizer | None) -> int:
     """The id of a stop token, given as a number or as its text."""
     number = decimal(text)
     if number is not None:
@@ -155,11 +153,11 @@ def _streams(asked: bool | None, out: str, rows: int) -> bool:
 
 
 def _streamed(
-    engine: "AutoregressiveEngine",
+    engine: AutoregressiveEngine,
     ids: list[list[int]],
     request: Request,
-    tokenizer: "Tokenizer | None",
-) -> tuple[list[list["Generated"]], bool]:
+    tokenizer: Tokenizer | None,
+) -> tuple[list[list[Generated]], bool]:
     """Show one continuation as it comes."""
     shown = Shown(tokenizer, engine.data.stop if request.stop is None else request.stop)
 
@@ -173,7 +171,7 @@ def _streamed(
     return parts, interrupted
 
 
-def _numbers(rows: Sequence["Generated"], engine: "AutoregressiveEngine") -> str:
+def _numbers(rows: Sequence[Generated], engine: AutoregressiveEngine) -> str:
     """How probable prompts and continuations are, and why these ended."""
     drawn = sum(len(row.tokens) for row in rows)
     nats = sum(float(row.log_p.sum()) for row in rows)

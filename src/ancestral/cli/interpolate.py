@@ -43,12 +43,12 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     A picture has a row for each pair. The latents of the ends are the means of q(z | x).
     """
     from ancestral.cli.events import Events
-    from ancestral.cli.present import means_file
+    from ancestral.cli.present import events_file
     from ancestral.engine import inputs
 
-    most = means_file.check_means_file(out, bundle, file, n=n)
+    most = events_file.check_means_file(out, bundle, file, n=n)
     events = Events.read(file, binarise, levels)
-    engine = means_file.load_for_means(bundle, out, backend, device, threads)
+    engine = events_file.load_for_means(bundle, out, backend, device, threads)
     check = inputs.real_events if engine.latent.continuous else inputs.events
     x = check(events.of_model(engine.data), engine.data)
     count = len(x)
@@ -56,7 +56,7 @@ def interpolate(  # noqa: PLR0913 - the options of a command
         raise InvalidInput(f"{file}: expected at least 2 events, a pair, got {count}")
     pairs = min(count // 2, most or count)
     mean = engine.interpolate(x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2], steps, path.value)
-    means_file.write_means(out, {"x_mean": mean}, steps, engine)
+    events_file.write_means(out, {"x_mean": mean}, steps, engine)
     alone = f"; event {count - 1} has no partner" if count % 2 else ""
-    drawn = means_file.of_all(pairs, count // 2, "pairs")
+    drawn = events_file.of_all(pairs, count // 2, "pairs")
     say(f"{drawn}, {steps} points each, {path}{alone}, {place(engine)}{arrow(out)}")

@@ -30,7 +30,7 @@ def latent_grid(
     threads: options.Threads = None,
 ) -> None:
     """Write E[x | z] over two latent dimensions, the others at 0."""
-    from ancestral.cli.present.means_file import check_means_file, load_for_means, write_means
+    from ancestral.cli.present.events_file import check_means_file, load_for_means, write_means
 
     chosen = None if dimensions is None else pair(dimensions)
     check_means_file(out, bundle)

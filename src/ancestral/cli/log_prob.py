@@ -103,12 +103,12 @@ def _of_events(
     engine: "AutoregressiveEngine", events: "Events", label: int | None, out: Path | None
 ) -> None:
     """Print or write log p of each event, and say their mean."""
-    from ancestral.cli.arrays import write_arrays
-    from ancestral.cli.present.labels import check_labelled, in_file
+    from ancestral.cli.events import check_labelled, labels_in
+    from ancestral.files.array_file import write_arrays
 
     labels: Any = label
     if label is None and engine.data.num_classes is not None:
-        labels = in_file(events.arrays)
+        labels = labels_in(events.arrays)
     x = events.of_model(engine.data)
     check_labelled(events.arrays.path, labels, engine)
     nats = engine.log_prob(x, labels)

@@ -26,14 +26,14 @@ def reconstruct(  # noqa: PLR0913 - the options of a command
     A picture shows the events in its upper row, below each its reconstruction.
     """
     from ancestral.cli.events import Events
-    from ancestral.cli.present import means_file
+    from ancestral.cli.present import events_file
 
-    most = means_file.check_means_file(out, bundle, file, n=n)
+    most = events_file.check_means_file(out, bundle, file, n=n)
     events = Events.read(file, binarise, levels)
-    engine = means_file.load_for_means(bundle, out, backend, device, threads)
+    engine = events_file.load_for_means(bundle, out, backend, device, threads)
     x = events.of_model(engine.data, most)
     mean = engine.reconstruct(x)
     arrays = {"x": x.reshape(mean.shape), "x_mean": mean}
-    means_file.write_means(out, arrays, len(mean), engine, arrays["x"])
-    drawn = means_file.of_all(len(mean), len(events.x), "events")
+    events_file.write_means(out, arrays, len(mean), engine, arrays["x"])
+    drawn = events_file.of_all(len(mean), len(events.x), "events")
     say(f"{drawn}, {place(engine)}{arrow(out)}")

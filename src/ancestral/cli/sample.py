@@ -127,12 +127,10 @@ def sample(  # noqa: PLR0913 - the options of a command
     Ctrl-C ends early: finished batches of an autoregressive model are written, and the exit code is
     130.
     """
-    from ancestral.cli.autoregressive_samples import sample_events
     from ancestral.cli.completion import sample_completions
-    from ancestral.cli.draw import Draw
     from ancestral.cli.generation import Prompts, sample_prompts
-    from ancestral.cli.latent_samples import sample_latent
     from ancestral.cli.present.events_file import check_picture, check_samples_file
+    from ancestral.cli.samples import Draw, sample_events, sample_latent
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
 
     sampling = Sampling(temperature, top_k, top_p, min_p)

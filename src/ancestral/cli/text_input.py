@@ -3,15 +3,12 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 from ancestral.files.input_file import read_bounded
+from ancestral.text.coverage import Coverage
 from ancestral.text.tokenizer import BYTE_ORDER_MARK, Tokenizer
-
-if TYPE_CHECKING:
-    from ancestral.text.coverage import Coverage
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _CONVERT = "convert the file, by iconv -f UTF-16 -t UTF-8 say"
@@ -87,7 +84,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> list[
     return [ids for ids, _ in found]
 
 
-def _encoded(tokenizer: Tokenizer, text: str, place: str) -> tuple[list[int], "Coverage"]:
+def _encoded(tokenizer: Tokenizer, text: str, place: str) -> tuple[list[int], Coverage]:
     try:
         ids, found = tokenizer.encode_with_coverage(text)
     except InvalidInput as error:
@@ -101,7 +98,7 @@ def _encoded(tokenizer: Tokenizer, text: str, place: str) -> tuple[list[int], "C
     return ids, found
 
 
-def _lost(name: str, found: "Sequence[Coverage]", places: Sequence[int]) -> str:
+def _lost(name: str, found: Sequence[Coverage], places: Sequence[int]) -> str:
     """One line that says how much of the texts is unknown."""
     unknown = sum(each.unknown for each in found)
     total = sum(each.total for each in found)

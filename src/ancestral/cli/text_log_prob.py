@@ -2,22 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ancestral.cli.arrays import pick, write_arrays
 from ancestral.cli.output import put, say
 from ancestral.cli.progress import progress_bar
 from ancestral.cli.text_input import encode_texts, read_text
+from ancestral.engine import AutoregressiveEngine, TextLikelihood
 from ancestral.errors import InvalidInput
-from ancestral.files.array_file import ArrayFile
+from ancestral.files.array_file import ArrayFile, write_arrays
 from ancestral.units import fixed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ancestral.engine import AutoregressiveEngine, TextLikelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Source:
 
 
 def text_log_prob(
-    engine: "AutoregressiveEngine", source: Source, label: int | None, out: Path | None
+    engine: AutoregressiveEngine, source: Source, label: int | None, out: Path | None
 ) -> None:
     """Score a sequence, print its log-likelihood, and write that of each id.
 
@@ -76,7 +72,7 @@ def text_log_prob(
         say(f"-> {out}")
 
 
-def _lines(found: "TextLikelihood", size: int | None, whole: bool) -> list[tuple[str, str]]:
+def _lines(found: TextLikelihood, size: int | None, whole: bool) -> list[tuple[str, str]]:
     """What is told, by name.
 
     Args:
@@ -108,11 +104,11 @@ def _lines(found: "TextLikelihood", size: int | None, whole: bool) -> list[tuple
 
 
 def _sequence(
-    engine: "AutoregressiveEngine", source: Source
-) -> tuple["NDArray[Any]", int | None, bool]:
+    engine: AutoregressiveEngine, source: Source
+) -> tuple[NDArray[Any], int | None, bool]:
     """The ids, the bytes of the text that they are of, and whether they give it back."""
     if source.ids is not None:
-        return pick(ArrayFile.open(source.ids), "ids", "x"), None, True
+        return ArrayFile.open(source.ids).pick("ids", "x"), None, True
     assert source.text is not None
     if engine.data.tokenizer is None:
         raise InvalidInput(

@@ -1,5 +1,6 @@
 """Arrays in .npy and .npz files: each is unpacked when it is asked for, none is unpickled."""
 
+import io
 import os
 import struct
 import zipfile
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
+from ancestral.files.atomic import write_atomically
 from ancestral.files.input_file import open_regular, size_text
 from ancestral.files.kind import FIRST_BYTES, kind_of
 from ancestral.files.npy import MAGIC, read_npy
@@ -103,6 +106,20 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def pick(self, *names: str) -> NDArray[Any]:
+        """The first of the named arrays, or the only one there is.
+
+        Raises:
+            InvalidInput: none of the names is there, and there is not just one array; or the array
+                cannot be read.
+        """
+        for name in (*names, *(self.names if len(self) == 1 else ())):
+            if name in self.names:
+                return self[name]
+        raise InvalidInput(
+            f"{self.path}: expected an array {' or '.join(names)}, got {shown(sorted(self))}"
+        )
+
     def _member(self, archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
         """An array of an archive of so many bytes."""
         place = f"{self.path}: array {shown(name)}"
@@ -120,6 +137,17 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         check_unpacked(place, min(entry.compress_size, size), entry.file_size)
         with archive.open(entry) as stream:
             return read_npy(stream, entry.file_size, place, self.limit)
+
+
+def write_arrays(out: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz file.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_atomically(out, content.getvalue())
 
 
 def check_unpacked(place: str, packed: int, unpacked: int) -> None:

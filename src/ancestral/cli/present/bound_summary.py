@@ -1,17 +1,15 @@
 """What is told of bounds: means over events, with what they are bounds on."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.bound import LEAST_ESS, Bound
 from ancestral.cli.output import place
+from ancestral.engine import LatentEngine
 from ancestral.units import bits_per_dim, fixed
-
-if TYPE_CHECKING:
-    from ancestral.engine import LatentEngine
 
 _MEANS = ("elbo", "iwae", "reconstruction", "kl", "kl_closed")
 _OF_EVENTS = ("elbo", "iwae", "reconstruction", "kl", "stderr_elbo", "stderr_iwae", "ess")
@@ -51,7 +49,7 @@ class BoundSummary:
     """
 
     found: Bound
-    engine: "LatentEngine"
+    engine: LatentEngine
     seed: int
     proposal: str
     labelled: bool

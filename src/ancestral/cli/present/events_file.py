@@ -1,22 +1,20 @@
-"""The files that events are written to: pictures, arrays, text."""
+"""The files that events, and means E[x | z], are written to: pictures, arrays, text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.arrays import write_arrays
 from ancestral.cli.output import check_target, write_text
+from ancestral.dataspec import DataSpec
+from ancestral.engine import LatentEngine
 from ancestral.errors import InvalidInput
+from ancestral.files.array_file import write_arrays
 from ancestral.files.atomic import write_atomically
 from ancestral.pictures import greys, grid, is_image, png, to_levels
-
-if TYPE_CHECKING:
-    from ancestral.dataspec import DataSpec
-    from ancestral.engine import Samples
 
 Array = NDArray[Any]
 
@@ -58,7 +56,7 @@ def check_samples_file(out: str, prompted: bool, keep: Iterable[Path | None]) ->
         check_target(Path(out), suffixes, keep=keep)
 
 
-def check_picture(out: str | Path, data: "DataSpec", others: str) -> None:
+def check_picture(out: str | Path, data: DataSpec, others: str) -> None:
     """Refuse a picture of events that are not images.
 
     Raises:
@@ -75,44 +73,16 @@ def is_picture(out: str | Path) -> bool:
     return Path(out).suffix.lower() == ".png"
 
 
-def write_samples(
-    out: str, samples: "Samples", seed: int, data: "DataSpec", columns: int | None = None
-) -> None:
-    """Write samples; the file appears whole or not at all.
-
-    Args:
-        out: a file whose suffix says its form, or - for text on standard output.
-        samples: at least one.
-        seed: that they were drawn with.
-        data: their space.
-        columns: tiles in a row of a picture; about square where None.
-
-    Raises:
-        OSError: it could not be written; an old file of that name is whole.
-    """
-    arrays: dict[str, Array] = {
-        "x": samples.x,
-        "log_prob": samples.log_prob,
-        "log_q": samples.log_q,
-        "seed": np.asarray(seed, np.uint64),
-        "first_index": np.asarray(samples.first_index, np.int64),
-    }
-    if samples.labels is not None:
-        arrays["labels"] = samples.labels
-    indices = samples.first_index + np.arange(len(samples))
-    write_events(out, arrays, shown_samples(samples.x, samples.log_prob, indices, columns), data)
-
-
-def shown_samples(x: Array, log_prob: Array, indices: Array, columns: int | None = None) -> Shown:
+def shown_samples(
+    x: Array, log_prob: Array, indices: Iterable[int], columns: int | None = None
+) -> Shown:
     """Events whose log p is known, in nats [n], with their sample indices [n]."""
-    heads = [
-        f"sample {i}: log p {nats:.2f} nats" for i, nats in zip(indices, log_prob, strict=True)
-    ]
-    return Shown(x, heads, columns=columns)
+    each = zip(indices, log_prob, strict=True)
+    return Shown(x, [f"sample {i}: log p {nats:.2f} nats" for i, nats in each], columns=columns)
 
 
 def write_events(
-    out: str | Path, arrays: Mapping[str, Array], shown: Shown, data: "DataSpec"
+    out: str | Path, arrays: Mapping[str, Array], shown: Shown, data: DataSpec
 ) -> None:
     """Write events in the form that a file's suffix says.
 
@@ -134,7 +104,79 @@ def write_events(
         write_text(out, _text(shown, data))
 
 
-def mean_tiles(means: Array, data: "DataSpec", *, intervals: bool) -> Array:
+def check_means_file(out: Path, *read: Path, n: int = 1) -> int | None:
+    """Refuse, before the work that it is for, a file that means could not be written to.
+
+    Args:
+        out: the file.
+        read: the bundle, and the file that is read.
+        n: events, or pairs of them, of a picture at most.
+
+    Returns:
+        n for a picture; None for an .npz, which holds all.
+
+    Raises:
+        InvalidInput: an unknown suffix, a place that cannot be written to, or n below 1.
+    """
+    if n < 1:
+        raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
+    check_target(out, (".png", ".npz"), keep=read)
+    return n if is_picture(out) else None
+
+
+def load_for_means(
+    bundle: Path, out: Path, backend: str, device: str, threads: int | None
+) -> LatentEngine:
+    """Load a latent variable model whose means the file suits.
+
+    Raises:
+        InvalidInput: the bundle is of another kind, or the file is a picture of no images.
+    """
+    engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
+    check_picture(out, engine.data, ".npz")
+    return engine
+
+
+def of_all(drawn: int, there: int, what: str) -> str:
+    """How many are in a picture, and the way to more: "16 of 20 events (-n 20 draws all)".
+
+    >>> of_all(16, 20, "events"), of_all(20, 20, "events")
+    ('16 of 20 events (-n 20 draws all)', '20 events')
+    """
+    more = "" if drawn == there else f" (-n {there} draws all)"
+    return f"{drawn}{f' of {there}' if more else ''} {what}{more}"
+
+
+def write_means(
+    out: Path,
+    arrays: Mapping[str, Array],
+    columns: int | None,
+    engine: LatentEngine,
+    events: Array | None = None,
+) -> None:
+    """Write arrays, or a picture.
+
+    Args:
+        out: its suffix says which.
+        arrays: by name; the picture is of x_mean, [..., *event_shape], in units of levels.
+        columns: tiles in a row of it; about square where None.
+        engine: whose events they are.
+        events: drawn before the means: levels, or real values in units of levels.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    shown = Shown(
+        arrays["x_mean"].reshape(-1, *engine.data.event_shape),
+        intervals=engine.latent.continuous,
+        means=True,
+        columns=columns,
+        above=events,
+    )
+    write_events(out, arrays, shown, engine.data)
+
+
+def mean_tiles(means: Array, data: DataSpec, *, intervals: bool) -> Array:
     """What `grid` draws of means: their greys; between two colours of a palette is none.
 
     Args:
@@ -147,7 +189,7 @@ def mean_tiles(means: Array, data: "DataSpec", *, intervals: bool) -> Array:
     return to_levels(means, data.levels, intervals=intervals)
 
 
-def _tiles(shown: Shown, data: "DataSpec") -> Array:
+def _tiles(shown: Shown, data: DataSpec) -> Array:
     """What `grid` draws."""
     if shown.means:
         tiles = mean_tiles(shown.x, data, intervals=shown.intervals)
@@ -158,7 +200,7 @@ def _tiles(shown: Shown, data: "DataSpec") -> Array:
     return np.concatenate([to_levels(shown.above, data.levels, intervals=shown.intervals), tiles])
 
 
-def _text(shown: Shown, data: "DataSpec") -> bytes:
+def _text(shown: Shown, data: DataSpec) -> bytes:
     """The bytes of texts, each under a line that names it; or levels, an event a line."""
     events = shown.x.reshape(len(shown.x), -1)
     whole = events.dtype.kind in "iu"

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.arrays import write_arrays
 from ancestral.cli.output import write_text
+from ancestral.engine import Generated
+from ancestral.files.array_file import write_arrays
 from ancestral.text.stream import TextStream
 from ancestral.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from ancestral.engine import Generated
 
 
 class Shown:
@@ -43,7 +41,7 @@ class Shown:
 
 def write_generated(
     out: str,
-    rows: Sequence["Generated"],
+    rows: Sequence[Generated],
     seed: int,
     labels: int | NDArray[Any] | None,
     tokenizer: Tokenizer | None,
@@ -70,7 +68,7 @@ def write_generated(
     write_arrays(out, arrays)
 
 
-def arrays_of(rows: Sequence["Generated"], seed: int) -> dict[str, NDArray[Any]]:
+def arrays_of(rows: Sequence[Generated], seed: int) -> dict[str, NDArray[Any]]:
     """Continuations as arrays, padded on the right.
 
     x: prompts and what was drawn, [n, w], -1 beyond. log_p, log_q: [n, w], nats, 0 beyond; log_q of
@@ -96,7 +94,7 @@ def arrays_of(rows: Sequence["Generated"], seed: int) -> dict[str, NDArray[Any]]
     }
 
 
-def _text(rows: Sequence["Generated"], tokenizer: Tokenizer | None) -> str:
+def _text(rows: Sequence[Generated], tokenizer: Tokenizer | None) -> str:
     """Ids, a row a line; or texts, each under a line that names it where there are several."""
     texts = [f"{_row_text(row, tokenizer)}\n" for row in rows]
     if tokenizer is None or len(rows) == 1:
@@ -107,7 +105,7 @@ def _text(rows: Sequence["Generated"], tokenizer: Tokenizer | None) -> str:
     )
 
 
-def _row_text(row: "Generated", tokenizer: Tokenizer | None) -> str:
+def _row_text(row: Generated, tokenizer: Tokenizer | None) -> str:
     tokens = row.tokens.tolist()
     shown = Shown(tokenizer, tokens[-1:] if row.ended == "stop" else ())
     parts = [shown.push(row.prompt.tolist(), prompt=True), shown.push(tokens), shown.finish()]

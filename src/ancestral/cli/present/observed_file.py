@@ -2,19 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.arrays import pick
-from ancestral.cli.present.labels import in_file
-from ancestral.engine import inputs
+from ancestral.cli.events import labels_in
+from ancestral.engine import AutoregressiveEngine, inputs
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile
-
-if TYPE_CHECKING:
-    from ancestral.engine import AutoregressiveEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class Observed:
         return np.broadcast_to(self.labels, n)
 
 
-def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine") -> Observed:
+def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -> Observed:
     """Read and check a file of observed values, before anything is drawn.
 
     Args:
@@ -76,7 +72,7 @@ def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine")
     """
     arrays = ArrayFile.open(path)
     data, manifest = engine.data, engine.bundle.manifest
-    array = pick(arrays, "observed", "x")
+    array = arrays.pick("observed", "x")
     if array.dtype.kind == "f":
         raise InvalidInput(
             f"{path}: observed: expected integers, got {array.dtype}: cast them, with -1 "
@@ -86,7 +82,7 @@ def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine")
     n = len(array) if axis and array.ndim else 1
     if not n:
         raise InvalidInput(f"{path}: expected at least one event, got shape {array.shape}")
-    found = in_file(arrays) if label is None and data.num_classes is not None else None
+    found = labels_in(arrays) if label is None and data.num_classes is not None else None
     try:
         events = data.in_place(inputs.observed(array, n, data, manifest.first_position))
         labels = None if found is None else inputs.labels(found, n, data, manifest.label_optional)
