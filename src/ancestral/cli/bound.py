@@ -2,18 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ancestral.cli import options
 from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ancestral.cli.events import Events
 
 
 class Proposal(StrEnum):
@@ -61,7 +56,8 @@ def bound(  # noqa: PLR0913 - the options of a command
     Both are lower bounds on log p(x), the sum over all classes unless labels are asked for; IWAE
     rises with k. A summary is said beside. Codes have one bound, log p(x | z) + log p(z).
     """
-    from ancestral.cli.events import Events
+    from ancestral.arrays import shown
+    from ancestral.cli.events import Events, labels_in
     from ancestral.cli.present.bound_summary import BoundSummary
     from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
@@ -70,9 +66,12 @@ def bound(  # noqa: PLR0913 - the options of a command
     if out is not None:
         check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)
-    labels = _labels(events) if labelled and label is None else label
     if labelled and label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
+    labels: Any = labels_in(events.arrays) if labelled else label
+    if labelled and labels is None:
+        there = shown(sorted(events.arrays))
+        raise InvalidInput(f"--labelled: expected y or labels in {file}, got {there}")
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     x = events.of_model(engine.data)
     with progress_bar("bounding") as progress:
@@ -91,15 +90,3 @@ def bound(  # noqa: PLR0913 - the options of a command
         say(line)
     if out is not None:
         say(f"-> {out}")
-
-
-def _labels(events: "Events") -> "NDArray[Any]":
-    """The labels in the file."""
-    from ancestral.arrays import shown
-    from ancestral.cli.events import labels_in
-
-    labels = labels_in(events.arrays)
-    if labels is None:
-        there = shown(sorted(events.arrays))
-        raise InvalidInput(f"--labelled: expected y or labels in {events.arrays.path}, got {there}")
-    return labels

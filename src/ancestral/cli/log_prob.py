@@ -11,10 +11,7 @@ from ancestral.cli.output import check_target, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ancestral.cli.events import Events
-    from ancestral.dataspec import DataSpec
     from ancestral.engine import AutoregressiveEngine
 
 _sequence = partial(typer.Option, rich_help_panel="Sequences of any length")
@@ -69,13 +66,19 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
     """
     from ancestral.cli.events import Events
-    from ancestral.cli.text_log_prob import Source, text_log_prob
+    from ancestral.cli.text_log_prob import text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
     if out is not None:
         check_target(out, (".npz",), keep=(bundle, file, text, ids))
-    source = Source(text, ids, stride)
-    source.check(file)
+    given = sum(each is not None for each in (file, text, ids))
+    if given != 1:
+        raise InvalidInput(
+            f"log-prob: expected one of FILE (events), --text FILE or --ids FILE, got {given} of "
+            f"them"
+        )
+    if file is not None and stride is not None:
+        raise InvalidInput("--stride: of --text or --ids; whole events have no windows")
     if file is None and (binarise or levels is not None):
         option = "--binarise" if binarise else "--levels"
         raise InvalidInput(f"{option}: expected FILE with events: text and ids have no grey")
@@ -94,7 +97,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             f"an autoregressive bundle, or run `ancestral bound` on it"
         )
     if events is None:
-        text_log_prob(engine, source, label, out)
+        text_log_prob(engine, text, ids, stride, label, out)
     else:
         _of_events(engine, events, label, out)
 
@@ -104,7 +107,9 @@ def _of_events(
 ) -> None:
     """Print or write log p of each event, and say their mean."""
     from ancestral.cli.events import check_labelled, labels_in
+    from ancestral.cli.present.bound_summary import Mean
     from ancestral.files.array_file import write_arrays
+    from ancestral.units import bits_per_dim, bits_unit
 
     labels: Any = label
     if label is None and engine.data.num_classes is not None:
@@ -117,18 +122,8 @@ def _of_events(
             put(f"{value:z.6f}")
     else:
         write_arrays(out, {"log_prob": nats})
-    say(_summary(nats, engine.data, f"log p(x{'' if labels is None else ' | y'})"))
-
-
-def _summary(nats: "NDArray[Any]", data: "DataSpec", name: str) -> str:
-    """Mean and standard error; one event has none."""
-    from ancestral.units import bits_per_dim, bits_unit, fixed
-
-    bits, unit = bits_per_dim(nats, data.event_shape), bits_unit(data.tokenizer)
-    if len(nats) == 1:
-        return f"1 event: {name} = {fixed(nats[0], 4)} nats, {fixed(bits[0], 4)} {unit}"
-    in_nats, in_bits = (
-        f"{fixed(values.mean(), 4)} +- {fixed(values.std(ddof=1) / len(nats) ** 0.5, 4)}"
-        for values in (nats, bits)
-    )
-    return f"{len(nats)} events: mean {name} = {in_nats} nats, {in_bits} {unit} (+- standard error)"
+    bits, unit = bits_per_dim(nats, engine.data.event_shape), bits_unit(engine.data.tokenizer)
+    one = len(nats) == 1
+    what, error = ("1 event:", "") if one else (f"{len(nats)} events: mean", " (+- standard error)")
+    name = f"log p(x{'' if labels is None else ' | y'})"
+    say(f"{what} {name} = {Mean.of(nats)} nats, {Mean.of(bits)} {unit}{error}")

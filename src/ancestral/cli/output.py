@@ -7,7 +7,6 @@ command (an escape sequence, a change of direction) is shown as the code of its 
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
 
     from ancestral.engine import Engine
 
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, delete, C1
-    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"  # changes of direction, line separators
+_CONTROLS = (
+    *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),  # C0 but tab and newline, delete, C1
+    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),  # directions, lines
 )
+_CODES = {i: f"\\x{i:02x}" if i < 0x100 else f"\\u{i:04x}" for i in _CONTROLS}
 _WIDTH = 160
 """Columns of a table where standard output is no terminal."""
 
@@ -36,7 +36,7 @@ def visible(text: str) -> str:
     >>> visible("\x1b[31mred\u202e"), visible("two\n\tlines")
     ('\\x1b[31mred\\u202e', 'two\n\tlines')
     """
-    return _CONTROLS.sub(_code, printable(text))
+    return printable(text).translate(_CODES)
 
 
 def printable(text: str) -> str:
@@ -46,11 +46,6 @@ def printable(text: str) -> str:
     'a\\\\udcff'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _code(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def say(line: str) -> None:
@@ -192,9 +187,7 @@ def check_place(out: Path, option: str = "--out") -> None:
 
 def _check_kept(out: Path, option: str, keep: Iterable[Path | None]) -> None:
     target = os.path.realpath(out)
-    for each in keep:
-        if each is None:
-            continue
+    for each in filter(None, keep):
         read = os.path.realpath(each)
         if target == read:
             raise InvalidInput(f"{option}: {out} is the file that is read: give another name")

@@ -104,7 +104,7 @@ def sample_events(engine: AutoregressiveEngine, file: Path | None, draw: Draw) -
     labels, said = draw.labels(n, data)
     columns = data.num_classes if draw.label is None else None
     if observed is not None and observed.labels is not None:
-        labels, said, columns = observed.labels_of(n), f"{observed.source}, ", None
+        labels, said, columns = np.broadcast_to(observed.labels, n), f"{observed.source}, ", None
     with progress_bar("sampling") as progress:
         batches = engine.sample_batches(
             n,

@@ -25,19 +25,17 @@ def read_text(path: Path, option: str) -> str:
     """
     try:
         content = read_bounded(path)
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if content.startswith(_UTF_16):
-            raise InvalidInput(
-                f"{option}: expected UTF-8 in {path}, got UTF-16 by its first bytes: {_CONVERT}"
-            ) from error
-        raise InvalidInput(
-            f"{option}: expected UTF-8 in {path}, got {error}: was it written in another encoding?"
-        ) from error
     except InvalidInput as error:
         raise InvalidInput(f"{option}: {error}") from error
     except OSError as error:
         raise InvalidInput(f"{option}: expected a text file, got {error}") from error
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        got = f"{error}: was it written in another encoding?"
+        if content.startswith(_UTF_16):
+            got = f"UTF-16 by its first bytes: {_CONVERT}"
+        raise InvalidInput(f"{option}: expected UTF-8 in {path}, got {got}") from error
     # Every second byte of Latin text in UTF-16 is 0, which is a character of UTF-8 too.
     if 3 * text.count("\0") > len(text):
         raise InvalidInput(

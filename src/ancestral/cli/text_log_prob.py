@@ -1,6 +1,5 @@
 """`ancestral log-prob --text`: how probable a text of any length is."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +15,37 @@ from ancestral.files.array_file import ArrayFile, write_arrays
 from ancestral.units import fixed
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a sequence comes from: a text, or ids; one of the two is given.
-
-    Attributes:
-        text: a file of UTF-8.
-        ids: an .npy or .npz of ids.
-        stride: by which windows slide; half the context where None.
-    """
-
-    text: Path | None = None
-    ids: Path | None = None
-    stride: int | None = None
-
-    def check(self, events: Path | None) -> None:
-        """Refuse several of them beside each other.
-
-        Raises:
-            InvalidInput: not just one of them is given, or a stride for events.
-        """
-        given = [name for name in (self.text, self.ids, events) if name is not None]
-        if len(given) != 1:
-            raise InvalidInput(
-                f"log-prob: expected one of FILE (events), --text FILE or --ids FILE, got "
-                f"{len(given)} of them"
-            )
-        if events is not None and self.stride is not None:
-            raise InvalidInput("--stride: of --text or --ids; whole events have no windows")
-
-
 def text_log_prob(
-    engine: AutoregressiveEngine, source: Source, label: int | None, out: Path | None
+    engine: AutoregressiveEngine,
+    text: Path | None,
+    ids: Path | None,
+    stride: int | None,
+    label: int | None,
+    out: Path | None,
 ) -> None:
     """Score a sequence, print its log-likelihood, and write that of each id.
+
+    Args:
+        engine: a bundle on a backend.
+        text: a file of UTF-8.
+        ids: an .npy or .npz of ids; one of the two is given.
+        stride: by which windows slide; half the context where None.
+        label: of the sequence.
+        out: an .npz, or None.
 
     Raises:
         InvalidInput: the file is empty or no UTF-8, or the bundle has no tokenizer.
     """
-    ids, size, whole = _sequence(engine, source)
+    if ids is not None:
+        sequence, size, whole = ArrayFile.open(ids).pick("ids", "x"), None, True
+    else:
+        assert text is not None
+        sequence, size, whole = _encoded(engine, text)
     with progress_bar("scoring") as progress:
-        found = engine.text_likelihood(ids, source.stride, label, progress)
+        found = engine.text_likelihood(sequence, stride, label, progress)
     if out is not None:
         numbers = {name: np.asarray(getattr(found, name)) for name in ("context", "stride")}
-        arrays = {"ids": ids, "log_prob": found.log_prob, "seen": found.seen}
+        arrays = {"ids": sequence, "log_prob": found.log_prob, "seen": found.seen}
         write_arrays(out, arrays | numbers)
     for name, value in _lines(found, size, whole):
         put(f"{name:<12}{value}")
@@ -103,22 +89,16 @@ def _lines(found: TextLikelihood, size: int | None, whole: bool) -> list[tuple[s
     return told
 
 
-def _sequence(
-    engine: AutoregressiveEngine, source: Source
-) -> tuple[NDArray[Any], int | None, bool]:
-    """The ids, the bytes of the text that they are of, and whether they give it back."""
-    if source.ids is not None:
-        return ArrayFile.open(source.ids).pick("ids", "x"), None, True
-    assert source.text is not None
+def _encoded(engine: AutoregressiveEngine, file: Path) -> tuple[NDArray[Any], int | None, bool]:
+    """The ids of a text, its bytes, and whether the ids give it back."""
     if engine.data.tokenizer is None:
         raise InvalidInput(
             f"--text: {engine.bundle.path} has no tokenizer: expected ids, by --ids FILE.npy"
         )
-    text = read_text(source.text, "--text")
-    tokenizer = engine.tokenizer()
-    (ids,) = encode_texts(tokenizer, [text], f"--text {source.text}")
+    text, tokenizer = read_text(file, "--text"), engine.tokenizer()
+    (ids,) = encode_texts(tokenizer, [text], f"--text {file}")
     if not ids:
         raise InvalidInput(
-            f"--text: expected a text, got none: {source.text} is empty, or has blanks only"
+            f"--text: expected a text, got none: {file} is empty, or has blanks only"
         )
     return np.array(ids, np.int64), len(text.encode()), tokenizer.decode(ids) == text

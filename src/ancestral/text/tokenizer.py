@@ -125,16 +125,11 @@ class Words(Tokenizer):
         self._words = [line.removesuffix("\r") for line in lines]
         self._ids: dict[str, int] = {}
         for i, word in enumerate(self._words):
+            place = f"vocab.txt, line {i + 1}"
             if word.split() != [word]:
-                raise InvalidInput(
-                    f"vocab.txt, line {i + 1}: expected a word without blanks, got {shown(word)}"
-                )
-            if word in self._ids:
-                first = self._ids[word] + 1
-                raise InvalidInput(
-                    f"vocab.txt, line {i + 1}: {shown(word)} stands in line {first} too"
-                )
-            self._ids[word] = i
+                raise InvalidInput(f"{place}: expected a word without blanks, got {shown(word)}")
+            if (first := self._ids.setdefault(word, i)) != i:
+                raise InvalidInput(f"{place}: {shown(word)} stands in line {first + 1} too")
         self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
 
     @property
@@ -143,19 +138,18 @@ class Words(Tokenizer):
         return len(self._words)
 
     def _encode(self, text: str) -> list[int]:
+        return self._covered(text)[0]
+
+    def _covered(self, text: str) -> tuple[list[int], Coverage]:
         words = text.split()
-        unknown = [] if self._unknown is not None else [w for w in words if w not in self._ids]
-        if unknown:
+        unknown = [word for word in words if word not in self._ids]
+        if unknown and self._unknown is None:
             raise InvalidInput(
                 f"text: expected words of the table, which has neither {' nor '.join(_UNKNOWN)}, "
                 f"got {', '.join(map(shown, dict.fromkeys(unknown[:8])))}"
             )
-        return [self._ids.get(word, self._unknown or 0) for word in words]
-
-    def _covered(self, text: str) -> tuple[list[int], Coverage]:
-        ids = self._encode(text)
-        unknown = [word for word in text.split() if word not in self._ids]
         read_as = None if self._unknown is None else self._words[self._unknown]
+        ids = [self._ids.get(word, self._unknown or 0) for word in words]
         return ids, of_words(len(ids), unknown, read_as)
 
     def decode(self, ids: Iterable[int]) -> str:

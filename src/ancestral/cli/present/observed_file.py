@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.cli.events import labels_in
@@ -51,12 +50,6 @@ class Observed:
                 f"-n {there} or no -n, got -n {n}"
             )
         return there
-
-    def labels_of(self, n: int) -> NDArray[Any] | None:
-        """The label of each of n samples, [n]."""
-        if self.labels is None or len(self.labels) == n:
-            return self.labels
-        return np.broadcast_to(self.labels, n)
 
 
 def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -> Observed:
