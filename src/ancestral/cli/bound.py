@@ -1,21 +1,13 @@
 """`ancestral bound`: lower bounds on log p(x) of events of one's own."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ancestral.cli import options
 from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
-
-
-class Proposal(StrEnum):
-    """What latents can be drawn from."""
-
-    POSTERIOR = "posterior"
-    PRIOR = "prior"
 
 
 def bound(  # noqa: PLR0913 - the options of a command
@@ -31,9 +23,9 @@ def bound(  # noqa: PLR0913 - the options of a command
     k: Annotated[int, typer.Option("-k", help="Latents of each event.")] = 64,
     seed: Annotated[int, typer.Option(help="The latents of event i are of (seed, i) alone.")] = 0,
     proposal: Annotated[
-        Proposal,
+        Literal["posterior", "prior"],
         typer.Option(help="What latents are drawn from: q(z | x), or p(z), naive Monte Carlo."),
-    ] = Proposal.POSTERIOR,
+    ] = "posterior",
     label: Annotated[
         int | None,
         typer.Option(help="Bound log p(x | y) of this label; of a prior over codes with classes."),
@@ -75,9 +67,9 @@ def bound(  # noqa: PLR0913 - the options of a command
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     x = events.of_model(engine.data)
     with progress_bar("bounding") as progress:
-        found = engine.bound(x, k, seed, labels=labels, proposal=proposal.value, progress=progress)
+        found = engine.bound(x, k, seed, labels=labels, proposal=proposal, progress=progress)
     labelled, real = labels is not None, x.dtype.kind == "f"
-    summary = BoundSummary(found, engine, seed, proposal.value, labelled, real)
+    summary = BoundSummary(found, engine, seed, proposal, labelled, real)
     if out is not None:
         write_arrays(out, summary.arrays())
     if json:

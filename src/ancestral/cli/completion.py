@@ -89,12 +89,10 @@ def _each(
 ) -> Iterator[Completion]:
     """Complete the events in order."""
     seed, first_index = noise
-    events = len(observed.events)
-
     for i, event in enumerate(observed.events):
 
         def report(done: int, total: int, before: int = i) -> None:
-            progress(before * total + done, events * total)
+            progress(before * total + done, len(observed.events) * total)
 
         label = None if observed.labels is None else int(observed.labels[i])
         yield engine.complete(event, particles, label, seed, first_index + i * particles, report)
@@ -127,6 +125,5 @@ def _quality(completion: Completion) -> str:
 
 
 def _kind(completion: Completion) -> str:
-    if completion.exact:
-        return "exact: what is observed comes first in the ordering"
-    return "an estimate by particles, exact only as they become many"
+    exact = "exact: what is observed comes first in the ordering"
+    return exact if completion.exact else "an estimate by particles, exact only as they become many"

@@ -1,9 +1,8 @@
 """`ancestral export`: a trained checkpoint becomes a bundle, and is verified."""
 
 from dataclasses import fields
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,17 +14,6 @@ from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.signature import FloatDtype
-
-
-class Dtype(StrEnum):
-    """What weights, activations and caches can be exported as."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
 
 
 def export(  # noqa: PLR0913 - the options of a command
@@ -82,12 +70,12 @@ def export(  # noqa: PLR0913 - the options of a command
         ),
     ] = None,
     dtype: Annotated[
-        Dtype,
+        Literal["float32", "bfloat16", "float16"],
         typer.Option(
             help="Of weights, activations and caches; the last projection, the softmax, sums and "
             "draws are float32 in each."
         ),
-    ] = Dtype.FLOAT32,
+    ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
     ] = False,
@@ -108,14 +96,11 @@ def export(  # noqa: PLR0913 - the options of a command
 
     # An export takes minutes: what is wrong with its options is said before it.
     threads = 1 if threads is None else check_threads(threads, "--threads")
-
     check_place(out)
     check_utf8(out, "--out")
     check_utf8(checkpoint, "CHECKPOINT")
     if out.exists() and out.resolve() == checkpoint.resolve():
         raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
-
-    kind: FloatDtype = dtype.value
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     asked = Asked(length, size, pixel_scale, start, ignored)
     with stages("exporting") as at:
@@ -126,10 +111,10 @@ def export(  # noqa: PLR0913 - the options of a command
 
         if (checkpoint / MANIFEST).is_file():
             asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
-            recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
+            recast(checkpoint, out, dtype, overwrite=overwrite, progress=progress)
         else:
-            model, options = model_of(checkpoint, asked)
-            export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
+            model, more = model_of(checkpoint, asked)
+            export_bundle(model, out, dtype=dtype, overwrite=overwrite, progress=progress, **more)
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return

@@ -10,7 +10,7 @@ import typer
 
 from ancestral.cli.interrupts import finished
 from ancestral.cli.output import put_text, say
-from ancestral.cli.present.generation_file import Shown, write_generated
+from ancestral.cli.present.generation_file import TokenText, write_generated
 from ancestral.cli.progress import progress_bar
 from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
@@ -159,7 +159,7 @@ def _streamed(
     tokenizer: Tokenizer | None,
 ) -> tuple[list[list[Generated]], bool]:
     """Show one continuation as it comes."""
-    shown = Shown(tokenizer, engine.data.stop if request.stop is None else request.stop)
+    shown = TokenText(tokenizer, engine.data.stop if request.stop is None else request.stop)
 
     def show(index: int, tokens: Any) -> None:
         put_text(shown.push(tokens.tolist()))

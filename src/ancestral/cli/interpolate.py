@@ -1,7 +1,6 @@
 """`ancestral interpolate`: what lies between events, along a path of latents."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,25 +9,18 @@ from ancestral.cli.output import arrow, place, say
 from ancestral.errors import InvalidInput
 
 
-class Course(StrEnum):
-    """The paths that there are."""
-
-    LINEAR = "linear"
-    SPHERICAL = "spherical"
-
-
 def interpolate(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     file: options.EventsFile,
     out: options.MeansFile,
     steps: Annotated[int, typer.Option(help="Points of a path, both ends among them.")] = 8,
     path: Annotated[
-        Course,
+        Literal["linear", "spherical"],
         typer.Option(
             help="spherical: along the great circle, at the lengths of latents of a standard "
             "normal prior."
         ),
-    ] = Course.LINEAR,
+    ] = "linear",
     n: Annotated[
         int, typer.Option("-n", help="Pairs of a picture at most; an .npz holds all.")
     ] = 16,
@@ -55,7 +47,7 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     if count < 2:
         raise InvalidInput(f"{file}: expected at least 2 events, a pair, got {count}")
     pairs = min(count // 2, most or count)
-    mean = engine.interpolate(x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2], steps, path.value)
+    mean = engine.interpolate(x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2], steps, path)
     events_file.write_means(out, {"x_mean": mean}, steps, engine)
     alone = f"; event {count - 1} has no partner" if count % 2 else ""
     drawn = events_file.of_all(pairs, count // 2, "pairs")

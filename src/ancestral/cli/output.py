@@ -152,11 +152,18 @@ def check_target(
         raise InvalidInput(
             f"{option}: expected a name that ends in {' or '.join(suffixes)}, got {out}"
         )
-    if out.is_dir():
-        raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
     if out.exists() and not out.is_file():
-        raise InvalidInput(f"{option}: expected the name of a file, got a pipe or a device: {out}")
-    _check_kept(out, option, keep)
+        kind = "a folder" if out.is_dir() else "a pipe or a device"
+        raise InvalidInput(f"{option}: expected the name of a file, got {kind}: {out}")
+    target = os.path.realpath(out)
+    for each in filter(None, keep):
+        read = os.path.realpath(each)
+        if target == read:
+            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
+        if os.path.isdir(read) and Path(target).is_relative_to(read):
+            raise InvalidInput(
+                f"{option}: {out} is inside {each}, which is read: give another place"
+            )
     check_place(out, option)
 
 
@@ -183,18 +190,6 @@ def check_place(out: Path, option: str = "--out") -> None:
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
-
-
-def _check_kept(out: Path, option: str, keep: Iterable[Path | None]) -> None:
-    target = os.path.realpath(out)
-    for each in filter(None, keep):
-        read = os.path.realpath(each)
-        if target == read:
-            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
-        if os.path.isdir(read) and Path(target).is_relative_to(read):
-            raise InvalidInput(
-                f"{option}: {out} is inside {each}, which is read: give another place"
-            )
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from ancestral.text.stream import TextStream
 from ancestral.text.tokenizer import Tokenizer
 
 
-class Shown:
+class TokenText:
     """The text of tokens as they come; their ids where there is no tokenizer.
 
     A stop token of what was drawn is not shown: it ends the text and is no part of it.
@@ -107,6 +107,6 @@ def _text(rows: Sequence[Generated], tokenizer: Tokenizer | None) -> str:
 
 def _row_text(row: Generated, tokenizer: Tokenizer | None) -> str:
     tokens = row.tokens.tolist()
-    shown = Shown(tokenizer, tokens[-1:] if row.ended == "stop" else ())
+    shown = TokenText(tokenizer, tokens[-1:] if row.ended == "stop" else ())
     parts = [shown.push(row.prompt.tolist(), prompt=True), shown.push(tokens), shown.finish()]
     return "".join(parts)
