@@ -55,8 +55,7 @@ def bound(  # noqa: PLR0913 - the options of a command
     from ancestral.engine import LatentEngine
     from ancestral.files.array_file import write_arrays
 
-    if out is not None:
-        check_target(out, (".npz",), keep=(bundle, file))
+    check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)
     if labelled and label is not None:
         raise InvalidInput("--labelled: expected the labels of the file or --label, got both")

@@ -44,8 +44,7 @@ def classify(  # noqa: PLR0913 - the options of a command
     from ancestral.engine.calibration import calibration
     from ancestral.files.array_file import write_arrays
 
-    if out is not None:
-        check_target(out, (".npz",), keep=(bundle, file))
+    check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)
     truth = labels_in(events.arrays)
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)

@@ -69,8 +69,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.text_log_prob import text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
-    if out is not None:
-        check_target(out, (".npz",), keep=(bundle, file, text, ids))
+    check_target(out, (".npz",), keep=(bundle, file, text, ids))
     given = sum(each is not None for each in (file, text, ids))
     if given != 1:
         raise InvalidInput(

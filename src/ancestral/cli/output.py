@@ -131,7 +131,7 @@ def show(*tables: "Table") -> None:
 
 
 def check_target(
-    out: Path,
+    out: Path | None,
     suffixes: Sequence[str],
     option: str = "--out",
     keep: Iterable[Path | None] = (),
@@ -139,7 +139,7 @@ def check_target(
     """Refuse a file that could not or must not be written, before the work that it is for.
 
     Args:
-        out: the file.
+        out: the file; None where nothing is written.
         suffixes: those that suit.
         option: that names it.
         keep: files that the command reads, and folders of bundles; None stands for none.
@@ -148,6 +148,8 @@ def check_target(
         InvalidInput: another suffix, a folder of that name, no right to write there, or a file that
             is read, or that would be in a folder that is read.
     """
+    if out is None:
+        return
     if out.suffix.lower() not in suffixes:
         raise InvalidInput(
             f"{option}: expected a name that ends in {' or '.join(suffixes)}, got {out}"

@@ -74,8 +74,7 @@ def verify(  # noqa: PLR0913 - the options of a command
     uniforms draw; of latent variable models the log-weights of latents, E[x | z], and the draws. A
     drawn value may differ only at a near tie; unexplained must be 0.
     """
-    if out is not None:
-        check_target(out, (".json",), keep=(bundle, *(against or ())))
+    check_target(out, (".json",), keep=(bundle, *(against or ())))
     if trace:
         if dtype is not None:
             raise InvalidInput(f"--dtype: a trace has the types of the graphs, got {dtype!r}")
