@@ -31,19 +31,19 @@ class Observed:
     labels: NDArray[Any] | None
     source: str
 
-    def samples(self, n: int | None, otherwise: int) -> int:
-        """The number of samples: one of each event, or n of the only event.
+    def samples(self, n: int | None, of_one: int) -> int:
+        """The number of samples: one of each event, or several of the only event.
 
         Args:
             n: the number that was asked for, or None.
-            otherwise: the number for one event where None was asked for.
+            of_one: the number where there is only one event.
 
         Raises:
             InvalidInput: another number was asked for than the file has events.
         """
         there = len(self.events)
         if there == 1:
-            return otherwise if n is None else n
+            return of_one
         if n not in {None, there}:
             raise InvalidInput(
                 f"-n: {self.path} has {there} events, and a sample is drawn for each: expected "
