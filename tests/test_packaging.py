@@ -23,11 +23,11 @@ def modules_of_tree(root: Path) -> set[str]:
 
 def modules_of_wheel(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        return {name for name in archive.namelist() if name.endswith((".py", "py.typed"))}
+        return {name for name in archive.namelist() if name.endswith((".py", ".pyi", "py.typed"))}
 
 
 def _code(files: Iterator[Path]) -> Iterator[Path]:
-    return (file for file in files if file.suffix == ".py" or file.name == "py.typed")
+    return (file for file in files if file.suffix in {".py", ".pyi"} or file.name == "py.typed")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Real, UInt8
@@ -66,21 +67,20 @@ def grid(
         raise InvalidInput(
             f"images: expected values in 0 .. {levels - 1}, got {images.min()} .. {images.max()}"
         )
-    if palette is not None and (len(palette) != levels or len(shape) != 2):
-        raise InvalidInput(
-            f"palette: expected {levels} colours, for images [n, height, width], "
-            f"got {len(palette)} for shape {images.shape}"
-        )
     if palette is not None:
-        images = integers("images", images)
+        if len(palette) != levels or len(shape) != 2:
+            raise InvalidInput(
+                f"palette: expected {levels} colours, for images [n, height, width], "
+                f"got {len(palette)} for shape {images.shape}"
+            )
         check_range("palette", integers("palette", palette), 0, 255)
-    if len(shape) == 3 and shape[0] not in (1, 3):
-        images = np.moveaxis(images, -1, 1)
+        tiles = np.array(palette, np.uint8)[integers("images", images)]
+    else:
+        tiles = _colours(images, levels)
     wanted = math.ceil(math.sqrt(len(images))) if columns is None else columns
     columns = whole("columns", wanted, 1, 2**31)
-    tiles = _enlarged(
-        _colours(images, levels) if palette is None else np.array(palette, np.uint8)[images]
-    )
+    times = max(1, math.ceil(_SIDE / min(tiles.shape[1:3])))
+    tiles = tiles.repeat(times, axis=1).repeat(times, axis=2)
     n, height, width = tiles.shape[:3]
     pitch = np.array([height, width]) + _GAP
     size = pitch * (-(-n // columns), min(n, columns)) + _GAP
@@ -110,11 +110,8 @@ def to_levels(
     Raises:
         InvalidInput: a value is NaN.
     """
-    if np.isnan(values).any():
-        raise InvalidInput("values: expected numbers, got NaN")
     whole = np.floor(values) if intervals else np.rint(values)
-    inside: NDArray[np.int64] = np.clip(whole, 0, levels - 1).astype(np.int64)
-    return inside
+    return _within(whole, levels).astype(np.int64)
 
 
 def greys(
@@ -133,10 +130,15 @@ def greys(
     Raises:
         InvalidInput: a value is NaN.
     """
+    return _within(np.asarray(values, np.float64) - (0.5 if intervals else 0.0), levels)
+
+
+def _within(values: NDArray[Any], levels: int) -> NDArray[Any]:
+    """The numbers, each beyond 0 .. levels - 1 as the nearest end of it."""
     if np.isnan(values).any():
         raise InvalidInput("values: expected numbers, got NaN")
-    shifted = np.asarray(values, np.float64) - (0.5 if intervals else 0.0)
-    return np.clip(shifted, 0.0, levels - 1)
+    inside: NDArray[Any] = np.clip(values, 0, levels - 1)
+    return inside
 
 
 def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
@@ -173,13 +175,7 @@ def png(pixels: Pixels) -> bytes:
 
 def _colours(images: NDArray[np.number], levels: int) -> NDArray[np.uint8]:
     """Grey [n, height, width], or [n, height, width, 3]."""
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        images = np.moveaxis(images, 1, -1)
     bright: NDArray[np.uint8] = np.rint(images * (255.0 / max(1, levels - 1))).astype(np.uint8)
-    if bright.ndim == 4:
-        bright = bright[:, 0] if bright.shape[1] == 1 else bright.transpose(0, 2, 3, 1)
-    return bright
-
-
-def _enlarged(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    times = max(1, math.ceil(_SIDE / min(tiles.shape[1:3])))
-    large: NDArray[np.uint8] = tiles.repeat(times, axis=1).repeat(times, axis=2)
-    return large
+    return bright[..., 0] if bright.ndim == 4 and bright.shape[-1] == 1 else bright

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancestral.cli.events import Binarising, model_events
+from ancestral.cli.events import Events
 from ancestral.engine import LatentEngine
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import load_npz
@@ -125,7 +125,7 @@ def test_the_figure_of_training(cli: Cli, images: Path, tmp_path: Path) -> None:
     assert printed.code == 0, printed.err
     model, _ = load_checkpoint(tmp_path / "run")
     data = load_npz(images)
-    x = model_events(images, np.load(images)["x"], model.data, Binarising(True, None))
+    x = Events.read(images, binarise=True, levels=None).of_model(model.data)
     nats = model_log_prob(model)(x.reshape(60, 16)[data.split.test], data.test.label)
     bits = -nats.mean() / 16 / np.log(2)
     assert numbers(printed.out, "model")[2] == pytest.approx(bits, abs=5.1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.cli.present.means_file import mean_tiles
+from ancestral.cli.present.events_file import mean_tiles
 from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine, Sampling
 from tests.tamper import change_manifest, copied

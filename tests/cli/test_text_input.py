@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.cli.text_input import read_lines
+from ancestral.cli.text_input import encode_texts, read_lines
 from ancestral.errors import InvalidInput
+from ancestral.text.coverage import Coverage
+from ancestral.text.tokenizer import Words
 from tests.tamper import add_file, copied
 from tests.tokenizer_toys import bpe, document, with_dropout
 
@@ -195,3 +197,17 @@ def test_files_that_are_no_text(
         result = cli(name, bundle, option, file)
         refused(result, option, str(file), words)
         assert len(result.err.splitlines()) == 1 + (content == MARK)
+
+
+def test_a_text_is_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ids and what the vocabulary lacks of it are found together."""
+    tokenized: list[str] = []
+    real = Words._covered
+
+    def covered(self: Words, text: str) -> tuple[list[int], Coverage]:
+        tokenized.append(text)
+        return real(self, text)
+
+    monkeypatch.setattr(Words, "_covered", covered)
+    assert encode_texts(Words("a\nb\n<unk>"), ["a b", "b c"], "prompt") == [[0, 1], [1, 2]]
+    assert tokenized == ["a b", "b c"]

@@ -1,12 +1,12 @@
 """`ancestral classify`: the classes of events of one's own, by Bayes' rule."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ancestral.cli.options import Backend, Binarise, BundlePath, Device, Json, Levels, Threads
-from ancestral.cli.output import check_target, json_text, put, say, show, table
+from ancestral.cli import options
+from ancestral.cli.output import arrow, check_target, json_text, place, put, say, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def classify(  # noqa: PLR0913 - the options of a command
-    bundle: BundlePath,
+    bundle: options.BundlePath,
     file: Annotated[
         Path,
         typer.Argument(
@@ -25,44 +25,37 @@ def classify(  # noqa: PLR0913 - the options of a command
         ),
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FILE.npz", help="Write label, log_posterior and log_joint."
-        ),
+        Path | None, options.npz_option(help="Write label, log_posterior and log_joint.")
     ] = None,
-    binarise: Binarise = False,
-    levels: Levels = None,
-    backend: Backend = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
-    json: Json = False,
+    binarise: options.Binarise = False,
+    levels: options.Levels = None,
+    backend: options.Backend = "onnxruntime",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Find the most probable class of each event, by Bayes' rule.
 
     p(y | x) is p(x | y) p(y) / p(x), with p(y) of the training data. With the true classes,
     accuracy, log loss and calibration are told; without, the classes are printed, one a line.
     """
-    from ancestral.cli.arrays import pick, read_arrays, write_arrays
-    from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.present.labels import in_file
+    from ancestral.cli.events import Events, labels_in
     from ancestral.engine import AutoregressiveEngine
     from ancestral.engine.calibration import calibration
+    from ancestral.files.array_file import write_arrays
 
-    if out is not None:
-        check_target(out, (".npz",), keep=(bundle, file))
-    binarising = Binarising(binarise, levels)
-    arrays = read_arrays(file)
-    truth = in_file(arrays)
+    check_target(out, (".npz",), keep=(bundle, file))
+    events = Events.read(file, binarise, levels)
+    truth = labels_in(events.arrays)
     engine = AutoregressiveEngine.load(bundle, backend=backend, device=device, threads=threads)
-    x = model_events(file, pick(file, arrays, ("x",)), engine.data, binarising)
-    result = engine.classify(x)
+    result = engine.classify(events.of_model(engine.data))
     checked = None if truth is None else calibration(result, truth)
+    classes = result.log_posterior.shape[1]
     if out is not None:
         names = ("label", "log_posterior", "log_joint")
         write_arrays(out, {name: getattr(result, name) for name in names})
-    classes = result.log_posterior.shape[1]
     if json:
-        document: dict[str, Any] = {
+        document = {
             "bundle": str(bundle),
             "backend": engine.backend.name,
             "device": engine.backend.device,
@@ -78,9 +71,7 @@ def classify(  # noqa: PLR0913 - the options of a command
     elif out is None:
         for label in result.label:
             put(int(label))
-    tail = "" if out is None else f" -> {out}"
-    where = f"{engine.backend.name} on {engine.backend.device}"
-    say(f"{len(result)} events, {classes} classes, {where}{tail}")
+    say(f"{len(result)} events, {classes} classes, {place(engine)}{arrow(out)}")
 
 
 def _summary(checked: "Calibration") -> str:
@@ -92,15 +83,10 @@ def _summary(checked: "Calibration") -> str:
 
 
 def _bins(checked: "Calibration") -> "Table":
-    rows = [
-        (
-            f"{each.low:.1f} to {each.high:.1f}",
-            f"{each.count:,}",
-            f"{each.confidence:.3f}" if each.count else "-",
-            f"{each.accuracy:.3f}" if each.count else "-",
-        )
-        for each in checked.bins
-    ]
+    rows = []
+    for each in checked.bins:
+        means = (f"{each.confidence:.3f}", f"{each.accuracy:.3f}") if each.count else ("-", "-")
+        rows.append((f"{each.low:.1f} to {each.high:.1f}", f"{each.count:,}", *means))
     return table(
         "Calibration, by the probability of the most probable class",
         ("p(y | x)", "events", "mean p(y | x)", "accuracy"),

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli.options import Backend, BundlePath, Device, MeansFile, Threads
-from ancestral.cli.output import say
+from ancestral.cli import options
+from ancestral.cli.output import arrow, place, say
 
 
 def decode(
-    bundle: BundlePath,
+    bundle: options.BundlePath,
     file: Annotated[
         Path,
         typer.Argument(
@@ -19,20 +19,18 @@ def decode(
             "encode` and `ancestral sample` write is read.",
         ),
     ],
-    out: MeansFile,
-    backend: Backend = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
+    out: options.MeansFile,
+    backend: options.Backend = "onnxruntime",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Write E[x | z] of latents; an .npz holds the parameters of p(x | z) too."""
-    from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.cli.present.means_file import check_means_target, write_means
-    from ancestral.engine import LatentEngine
+    from ancestral.cli.present.events_file import check_means_file, load_for_means, write_means
+    from ancestral.files.array_file import ArrayFile
 
-    check_means_target(out, keep=(bundle, file))
-    z = pick(file, read_arrays(file), ("z", "mean", "codes"))
-    engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
-    check_means_target(out, engine)
+    check_means_file(out, bundle, file)
+    z = ArrayFile.open(file).pick("z", "mean", "codes")
+    engine = load_for_means(bundle, out, backend, device, threads)
     parameters, mean = engine.decode(z)
-    write_means(out, {"x_mean": mean, "parameters": parameters}, mean, None, engine)
-    say(f"{len(mean)} latents, {engine.backend.name} on {engine.backend.device} -> {out}")
+    write_means(out, {"x_mean": mean, "parameters": parameters}, None, engine)
+    say(f"{len(mean)} latents, {place(engine)}{arrow(out)}")

@@ -3,53 +3,39 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ancestral.cli.options import (
-    Backend,
-    Binarise,
-    BundlePath,
-    Device,
-    EventsFile,
-    Levels,
-    Threads,
-)
-from ancestral.cli.output import check_target, say
+from ancestral.cli import options
+from ancestral.cli.output import arrow, check_target, place, say
 
 
 def encode(  # noqa: PLR0913 - the options of a command
-    bundle: BundlePath,
-    file: EventsFile,
+    bundle: options.BundlePath,
+    file: options.EventsFile,
     out: Annotated[
         Path,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="FILE.npz",
+        options.npz_option(
             help="mean and log_scale, or factor, of q(z | x), with kl where KL(q || p) has a "
-            "closed form; or codes.",
+            "closed form; or codes."
         ),
     ],
-    binarise: Binarise = False,
-    levels: Levels = None,
-    backend: Backend = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
+    binarise: options.Binarise = False,
+    levels: options.Levels = None,
+    backend: options.Backend = "onnxruntime",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Write the parameters of q(z | x) of each event, or its codes; `ancestral decode` reads them.
 
     Where p(x | z) is a density, a level stands for the middle of its interval.
     """
-    from ancestral.cli.arrays import pick, read_arrays, write_arrays
-    from ancestral.cli.events import Binarising, model_events
+    from ancestral.cli.events import Events
     from ancestral.engine import LatentEngine
+    from ancestral.files.array_file import write_arrays
 
     check_target(out, (".npz",), keep=(bundle, file))
-    binarising = Binarising(binarise, levels)
-    x = pick(file, read_arrays(file), ("x",))
+    events = Events.read(file, binarise, levels)
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
-    found = engine.encode(model_events(file, x, engine.data, binarising))
+    found = engine.encode(events.of_model(engine.data))
     write_arrays(out, found)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items())
     kl = f"; mean KL {found['kl'].mean():.4f} nats" if "kl" in found else ""
-    say(f"{shapes}{kl}, {engine.backend.name} on {engine.backend.device} -> {out}")
+    say(f"{shapes}{kl}, {place(engine)}{arrow(out)}")

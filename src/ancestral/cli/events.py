@@ -11,74 +11,103 @@ from ancestral.arrays import check_range, integers
 from ancestral.binarisation import binarised
 from ancestral.cli.output import say
 from ancestral.dataspec import DataSpec
+from ancestral.engine import AutoregressiveEngine
 from ancestral.errors import InvalidInput
+from ancestral.files.array_file import ArrayFile
 
 
 @dataclass(frozen=True, slots=True)
-class Binarising:
-    """What was asked for.
+class Events:
+    """The events of a file, as they are in it; make them with `Events.read`.
 
     Attributes:
-        asked: whether events are to be binarised.
+        arrays: the file.
+        x: the events; event i has index i.
+        binarise: whether they are to be made binary.
         levels: that the file's values have; one more than the largest of them where None, as in
             training.
     """
 
-    asked: bool
+    arrays: ArrayFile
+    x: NDArray[Any]
+    binarise: bool
     levels: int | None
 
-    def __post_init__(self) -> None:
-        if self.levels is not None and not self.asked:
+    @classmethod
+    def read(cls, path: Path, binarise: bool, levels: int | None) -> "Events":
+        """Read a file with events.
+
+        Raises:
+            InvalidInput: the file cannot be read, or levels without binarise, or fewer than 3.
+        """
+        if levels is not None and not binarise:
             raise InvalidInput("--levels: expected --binarise with it: leave it out")
-        if self.levels is not None and self.levels < 3:
-            raise InvalidInput(f"--levels: expected an integer >= 3, got {self.levels}")
+        if levels is not None and levels < 3:
+            raise InvalidInput(f"--levels: expected an integer >= 3, got {levels}")
+        arrays = ArrayFile.open(path)
+        return cls(arrays, arrays.pick("x"), binarise, levels)
+
+    def of_model(self, data: DataSpec, first: int | None = None) -> NDArray[Any]:
+        """The events as a model takes them.
+
+        Args:
+            data: the space of the model's events.
+            first: how many of them are needed; all where None.
+
+        Raises:
+            InvalidInput: the model is not of 2 levels, or the events are not levels, or are binary
+                already; or they are levels of more, and binarising was not asked for.
+        """
+        x, file = self.x, self.arrays.path
+        needed = x[:first] if x.ndim else x
+        if not self.binarise:
+            _check_binary(file, needed, data)
+            return needed
+        if data.levels != 2:
+            raise InvalidInput(
+                f"--binarise: expected a model of 2 levels, got one of {data.levels}: leave it out"
+            )
+        values = integers(f"{file}: x", x)
+        if values.ndim < 2 or not values.size:
+            return needed
+        levels = int(values.max()) + 1 if self.levels is None else self.levels
+        if levels < 3:
+            raise InvalidInput(
+                f"--binarise: expected more than 2 levels in {file}, got values up to "
+                f"{values.max()}: leave it out, or say by --levels how many there are"
+            )
+        check_range(f"{file}: x", values, 0, levels - 1)
+        values = values[:first]
+        bits = binarised(values.reshape(len(values), -1), levels, np.arange(len(values)))
+        say(
+            f"{file}: {len(values)} events of levels 0 .. {levels - 1} were binarised, event i as "
+            f"training binarises the one of index i"
+        )
+        return bits.reshape(values.shape)
 
 
-def model_events(
-    file: Path,
-    x: NDArray[Any],
-    data: DataSpec,
-    binarising: Binarising,
-    first: int | None = None,
-) -> NDArray[Any]:
-    """The events of a file as a model takes them; event i has index i in the file.
+def labels_in(arrays: ArrayFile) -> NDArray[Any] | None:
+    """The labels in a file: its array y, or else labels; None where it has neither."""
+    return arrays.get("y", arrays.get("labels"))
+
+
+def check_labelled(path: Path, labels: object, engine: AutoregressiveEngine) -> None:
+    """Refuse events without labels where the model needs them.
 
     Args:
-        file: that they are from.
-        x: the events as they are in it.
-        data: the space of the model's events.
-        binarising: whether they are to be made binary.
-        first: how many of them are needed; all where None.
+        path: the file of the events.
+        labels: theirs; None where neither the command line nor the file has any.
+        engine: with the model.
 
     Raises:
-        InvalidInput: the model is not of 2 levels, or the events are not levels, or are binary
-            already; or they are levels of more, and binarising was not asked for.
+        InvalidInput: there are none.
     """
-    needed = x[:first] if x.ndim else x
-    if not binarising.asked:
-        _check_binary(file, needed, data)
-        return needed
-    if data.levels != 2:
+    classes, optional = engine.data.num_classes, engine.bundle.manifest.label_optional
+    if classes is not None and labels is None and not optional:
         raise InvalidInput(
-            f"--binarise: expected a model of 2 levels, got one of {data.levels}: leave it out"
+            f"--label: the model is of p(x | y), and {path} has no labels: give --label with a "
+            f"label in 0 .. {classes - 1}, or an .npz with y, a label for each event"
         )
-    values = integers(f"{file}: x", x)
-    if values.ndim < 2 or not values.size:
-        return needed
-    levels = int(values.max()) + 1 if binarising.levels is None else binarising.levels
-    if levels < 3:
-        raise InvalidInput(
-            f"--binarise: expected more than 2 levels in {file}, got values up to "
-            f"{values.max()}: leave it out, or say by --levels how many there are"
-        )
-    check_range(f"{file}: x", values, 0, levels - 1)
-    values = values[:first]
-    bits = binarised(values.reshape(len(values), -1), levels, np.arange(len(values)))
-    say(
-        f"{file}: {len(values)} events of levels 0 .. {levels - 1} were binarised, event i as "
-        f"training binarises the one of index i"
-    )
-    return bits.reshape(values.shape)
 
 
 def _check_binary(file: Path, x: NDArray[Any], data: DataSpec) -> None:

@@ -1,31 +1,19 @@
 """`ancestral export`: a trained checkpoint becomes a bundle, and is verified."""
 
 from dataclasses import fields
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from ancestral.cli import options
 from ancestral.cli.checkpoint_folder import Asked, model_of
 from ancestral.cli.installed import backends_for, require
-from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.signature import FloatDtype
-
-
-class Dtype(StrEnum):
-    """What weights, activations and caches can be exported as."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
 
 
 def export(  # noqa: PLR0913 - the options of a command
@@ -46,7 +34,6 @@ def export(  # noqa: PLR0913 - the options of a command
         typer.Option(
             help="Positions of an event, and so of the cache, for sequences shorter than the "
             "model was trained on. Default, of a Hugging Face model: its context, at most 4096.",
-            show_default=False,
         ),
     ] = None,
     start: Annotated[
@@ -55,7 +42,6 @@ def export(  # noqa: PLR0913 - the options of a command
             help="Of a Hugging Face model: the id of the token before each text, or none. Default: "
             "bos_token_id, where the tokenizer has it.",
             metavar="ID|none",
-            show_default=False,
         ),
     ] = None,
     size: Annotated[
@@ -63,7 +49,6 @@ def export(  # noqa: PLR0913 - the options of a command
         typer.Option(
             help="Pixels of the images, of a diffusers model: a side, or HEIGHTxWIDTH.",
             metavar="SIDE",
-            show_default=False,
         ),
     ] = None,
     pixel_scale: Annotated[
@@ -72,7 +57,6 @@ def export(  # noqa: PLR0913 - the options of a command
             help="Of a diffusers model: sigma of the Gaussian p(x | z), where levels span [-1, 1]. "
             "Default: 1.",
             metavar="SIGMA",
-            show_default=False,
         ),
     ] = None,
     ignore_field: Annotated[
@@ -83,23 +67,22 @@ def export(  # noqa: PLR0913 - the options of a command
             "here and does not change what the model computes. May be given several times; the "
             "bundle keeps the names.",
             metavar="NAME",
-            show_default=False,
         ),
     ] = None,
     dtype: Annotated[
-        Dtype,
+        Literal["float32", "bfloat16", "float16"],
         typer.Option(
             help="Of weights, activations and caches; the last projection, the softmax, sums and "
             "draws are float32 in each."
         ),
-    ] = Dtype.FLOAT32,
+    ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
     ] = False,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Verify on every backend installed here.")
     ] = True,
-    threads: Threads = None,
+    threads: options.Threads = None,
 ) -> None:
     """Export a checkpoint to ONNX graphs with known answers, and verify; exit 1 if that fails.
 
@@ -113,14 +96,11 @@ def export(  # noqa: PLR0913 - the options of a command
 
     # An export takes minutes: what is wrong with its options is said before it.
     threads = 1 if threads is None else check_threads(threads, "--threads")
-
     check_place(out)
     check_utf8(out, "--out")
     check_utf8(checkpoint, "CHECKPOINT")
     if out.exists() and out.resolve() == checkpoint.resolve():
         raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
-
-    kind: FloatDtype = dtype.value
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     asked = Asked(length, size, pixel_scale, start, ignored)
     with stages("exporting") as at:
@@ -131,10 +111,10 @@ def export(  # noqa: PLR0913 - the options of a command
 
         if (checkpoint / MANIFEST).is_file():
             asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
-            recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
+            recast(checkpoint, out, dtype, overwrite=overwrite, progress=progress)
         else:
-            model, options = model_of(checkpoint, asked)
-            export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
+            model, more = model_of(checkpoint, asked)
+            export_bundle(model, out, dtype=dtype, overwrite=overwrite, progress=progress, **more)
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return

@@ -4,22 +4,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from ancestral.cli.interrupts import finished
-from ancestral.cli.output import check_target, put_text, say
+from ancestral.cli.output import put_text, say
+from ancestral.cli.present.generation_file import TokenText, write_generated
+from ancestral.cli.progress import progress_bar
+from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal
+from ancestral.engine import AutoregressiveEngine, Generated
+from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ancestral.engine import AutoregressiveEngine, Generated, Sampling
-    from ancestral.text.tokenizer import Tokenizer
+from ancestral.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,51 +61,23 @@ class Prompts:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """How continuations are drawn; as in `ancestral sample`."""
-
-    n: int
-    label: int | None
-    seed: int
-    first_index: int
-    sampling: "Sampling"
-    batch: int | None
-    out: str
-
-
-def check_out(out: str) -> None:
-    """Refuse a file that text could not be written to, before anything is drawn.
-
-    Raises:
-        InvalidInput: it could not.
-    """
-    if out != "-":
-        check_target(Path(out), (".npz", ".txt"))
-
-
-def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw) -> None:
+def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -> None:
     """Continue every prompt n times; write, and tell on standard error.
 
     Raises:
         InvalidInput: a prompt that is none, or more than one to stream.
+        typer.Exit: 130 after Ctrl-C.
     """
-    from ancestral.cli.present.generation_file import write_generated
-    from ancestral.cli.present.labels import in_turn
-    from ancestral.cli.progress import progress_bar
-    from ancestral.engine.arguments import check_size
-    from ancestral.engine.generate import Request, generate_batches
-
-    has_text = engine.data.tokenizer is not None
-    tokenizer = engine.tokenizer() if has_text else None
+    tokenizer = None if engine.data.tokenizer is None else engine.tokenizer()
     each = _ids(prompts, tokenizer)
-    check_size("n", draw.n * len(each), 8 * engine.data.length)
-    ids = [prompt for prompt in each for _ in range(draw.n)]
-    labels, told = in_turn(draw.label, len(ids), draw.first_index, engine.data)
-    streams = _streams(prompts.stream, draw.out, len(ids))
+    n = draw.count(engine.data, 1, len(each))
+    ids = [prompt for prompt in each for _ in range(n // len(each))]
+    labels, said = draw.labels(n, engine.data)
+    streams = _streams(prompts.stream, draw.out, n)
+    stops = tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
     request = Request(
         prompts.max_new,
-        _stops(prompts.stop, tokenizer),
+        stops,
         labels,
         draw.seed,
         draw.first_index,
@@ -113,21 +85,23 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
         draw.batch,
     )
     if streams:
-        rows, interrupted = _streamed(engine, ids, request, tokenizer)
+        parts, interrupted = _streamed(engine, ids, request, tokenizer)
     else:
         with progress_bar("sampling") as progress:
             request = replace(request, progress=progress)
-            rows, interrupted = _rows(generate_batches(engine, ids, request))
+            parts, interrupted = finished(generate_batches(engine, ids, request))
+    rows = [row for part in parts for row in part]
     if not streams and rows:
         write_generated(draw.out, rows, draw.seed, labels, tokenizer)
     if rows:
-        say(_summary(rows, engine, f"{told}seed {draw.seed}", draw.out))
+        indices = (rows[0].index, rows[-1].index)
+        draw.say(f"{len(rows)} continuations", said, indices, engine, _numbers(rows, engine))
     if interrupted:
-        say(f"interrupted: {len(rows)} of {len(ids)} continuations were finished")
+        say(f"interrupted: {len(rows)} of {n} continuations were finished")
         raise typer.Exit(130)
 
 
-def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
+def _ids(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
     """The prompts as ids, in the order: --prompt, the lines of --prompts, --prompt-ids."""
     texts = [without_mark(text, "--prompt") for text in prompts.texts]
     if prompts.file is not None:
@@ -150,28 +124,21 @@ def _ids(prompts: Prompts, tokenizer: "Tokenizer | None") -> list[list[int]]:
     return found
 
 
-def _stops(stops: Sequence[str], tokenizer: "Tokenizer | None") -> tuple[int, ...] | None:
-    """The stop tokens; None leaves them to the bundle."""
-    return tuple(_stop(text, tokenizer) for text in stops) if stops else None
-
-
-def _stop(text: str, tokenizer: "Tokenizer | None") -> int:
+def _stop(text: str, tokenizer: Tokenizer | None) -> int:
+    """The id of a stop token, given as a number or as its text."""
     number = decimal(text)
     if number is not None:
         return number
     if tokenizer is None:
         raise InvalidInput(f"--stop: the bundle has no tokenizer: expected an id, got {text!r}")
-    lost, ids = tokenizer.coverage(text), tokenizer.encode(text)
+    ids, lost = tokenizer.encode_with_coverage(text)
+    wrong = ""
     if lost.unknown:
-        raise InvalidInput(
-            f"--stop: expected an id, or text of one token, got {text!r}: {lost.unknown} of its "
-            f"{lost.total} {lost.unit} are not in the vocabulary"
-        )
-    if len(ids) != 1:
-        raise InvalidInput(
-            f"--stop: expected an id, or text of one token, got {text!r}, which is {len(ids)}: "
-            f"{' '.join(map(str, ids))}"
-        )
+        wrong = f": {lost.unknown} of its {lost.total} {lost.unit} are not in the vocabulary"
+    elif len(ids) != 1:
+        wrong = f", which is {len(ids)}: {' '.join(map(str, ids))}"
+    if wrong:
+        raise InvalidInput(f"--stop: expected an id, or text of one token, got {text!r}{wrong}")
     return ids[0]
 
 
@@ -185,39 +152,27 @@ def _streams(asked: bool | None, out: str, rows: int) -> bool:
     return asked
 
 
-def _rows(batches: "Iterator[list[Generated]]") -> tuple[list["Generated"], bool]:
-    """The rows of the batches that were finished, and whether Ctrl-C came before the last."""
-    parts, interrupted = finished(batches)
-    return [row for part in parts for row in part], interrupted
-
-
 def _streamed(
-    engine: "AutoregressiveEngine",
+    engine: AutoregressiveEngine,
     ids: list[list[int]],
-    request: Any,
-    tokenizer: "Tokenizer | None",
-) -> tuple[list["Generated"], bool]:
+    request: Request,
+    tokenizer: Tokenizer | None,
+) -> tuple[list[list[Generated]], bool]:
     """Show one continuation as it comes."""
-    from ancestral.cli.present.generation_file import Shown
-    from ancestral.engine.generate import generate_batches
+    shown = TokenText(tokenizer, engine.data.stop if request.stop is None else request.stop)
 
-    shown = Shown(tokenizer, engine.data.stop if request.stop is None else request.stop)
+    def show(index: int, tokens: Any) -> None:
+        put_text(shown.push(tokens.tolist()))
 
-    batches = generate_batches(
-        engine,
-        ids,
-        replace(request, stream=lambda index, tokens: put_text(shown.push(tokens.tolist()))),
-    )
+    batches = generate_batches(engine, ids, replace(request, stream=show))
     put_text(shown.push(ids[0], prompt=True))
-    rows, interrupted = _rows(batches)
+    parts, interrupted = finished(batches)
     put_text(shown.finish() + "\n")
-    return rows, interrupted
+    return parts, interrupted
 
 
-def _summary(
-    rows: Sequence["Generated"], engine: "AutoregressiveEngine", how: str, out: str
-) -> str:
-    """What was drawn, how probable it is and why it ended."""
+def _numbers(rows: Sequence[Generated], engine: AutoregressiveEngine) -> str:
+    """How probable prompts and continuations are, and why these ended."""
     drawn = sum(len(row.tokens) for row in rows)
     nats = sum(float(row.log_p.sum()) for row in rows)
     ends = {"stop": "at a stop token", "max_new": "at --max-new", "context": "at the context's end"}
@@ -226,14 +181,10 @@ def _summary(
         for end, words in ends.items()
         if (count := sum(row.ended == end for row in rows))
     ]
-    first = engine.bundle.manifest.first_position
-    name = "log p(x_2.. | x_1)" if first else "log p"
+    name = "log p(x_2.. | x_1)" if engine.bundle.manifest.first_position else "log p"
     prompt = float(sum(row.prompt_log_p.sum() for row in rows)) / len(rows)
     mean = f"{nats / drawn:.3f} nats a token" if drawn else "none"
-    tail = "" if out == "-" else f" -> {out}"
     return (
-        f"{len(rows)} continuations, {how}, indices {rows[0].index} .. {rows[-1].index}, "
-        f"{engine.backend.name} on {engine.backend.device}: mean {name} of a prompt "
-        f"{prompt:.2f} nats; {drawn} tokens drawn, mean log p {mean}; ended: "
-        f"{', '.join(reasons)}{tail}"
+        f"mean {name} of a prompt {prompt:.2f} nats; {drawn} tokens drawn, mean log p {mean}; "
+        f"ended: {', '.join(reasons)}"
     )

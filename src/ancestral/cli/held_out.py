@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +11,8 @@ from ancestral.progress_lines import duration
 from ancestral.train.bounds import ENGINE, bound
 from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import model_log_prob
-
-if TYPE_CHECKING:
-    from ancestral.train.models.autoregressive import AutoregressiveModel
-    from ancestral.train.models.latent_variable import LatentVariableModel
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.latent_variable import LatentVariableModel
 
 SECONDS = 600.0
 """Time that an evaluation may take, the baselines left out."""
@@ -28,7 +25,7 @@ Clock = Callable[[], float]
 
 
 def affordable_events(
-    model: "AutoregressiveModel",
+    model: AutoregressiveModel,
     data: Dataset,
     seconds: float = SECONDS,
     clock: Clock = time.monotonic,
@@ -45,7 +42,7 @@ def affordable_events(
 
 
 def affordable_draws(
-    model: "LatentVariableModel",
+    model: LatentVariableModel,
     data: Dataset,
     k: int,
     seconds: float = SECONDS,

@@ -1,26 +1,24 @@
 """`ancestral info`: what a bundle holds."""
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import BundlePath, Json
+from ancestral.cli import options
 from ancestral.cli.output import json_text, put, show, table
 
 if TYPE_CHECKING:
     from ancestral.bundles.bundle import Bundle
     from ancestral.bundles.manifest import Manifest
 
-_LOOP = frozenset({"position", "values", "log_p", "log_q"})
-"""What a step carries beside the model's own cache."""
-
 
 def info(
-    bundle: BundlePath,
+    bundle: options.BundlePath,
     check: Annotated[
         bool, typer.Option("--check", help="Hash every file, whatever was hashed before.")
     ] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show what a bundle holds: model, data, graphs, latents or memory of a sample, files."""
     from ancestral.bundles.bundle import Bundle
@@ -38,42 +36,40 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
     from ancestral.ignored_fields import ignored_fields, versions
 
     manifest = bundle.manifest
-    latent = manifest.latent
+    plain = manifest.model_dump(mode="json")
+    latent, files = manifest.latent, plain["files"]
     has_prior = latent is not None and latent.prior == "autoregressive"
     prior = describe(bundle.prior()) if has_prior else None
-    per_row, per_position = cache_bytes(manifest)
+    size = sum(entry["size"] for entry in files.values())
+    per_row, per_position = _cache_bytes(manifest)
     return {
         "path": str(bundle.path),
         "format_version": manifest.version,
         "kind": manifest.kind,
         "dtype": manifest.dtype,
-        "data": manifest.data.model_dump(mode="json"),
+        "data": plain["data"],
         "tokenizer_off": bundle.unused_tokenizer_settings(),
         "label_prior": manifest.label_prior,
         "first_position": manifest.first_position,
-        "latent": None if latent is None else latent.model_dump(mode="json"),
+        "latent": plain["latent"],
         "prior": prior,
-        "components": {
-            name: component.model_dump(mode="json")
-            for name, component in manifest.components.items()
-        },
+        "components": plain["components"],
         "context": manifest.data.length,
         "vocabulary": manifest.data.levels,
-        "start": start_of(manifest),
+        "start": _start(manifest),
         "parameters": sum(component.parameters for component in manifest.components.values()),
         "graphs": {name: sorted(entry.files) for name, entry in manifest.graphs.items()},
         "cache_bytes_per_row": per_row,
         "cache_bytes_per_position": per_position,
-        "files": {name: entry.model_dump() for name, entry in manifest.files.items()},
-        "bytes": sum(entry.size for entry in manifest.files.values())
-        + (0 if prior is None else prior["bytes"]),
+        "files": files,
+        "bytes": size if prior is None else size + prior["bytes"],
         "unlisted": bundle.unlisted(),
         "written_by": versions(manifest.written_by),
         "ignored_fields": ignored_fields(manifest.written_by),
     }
 
 
-def start_of(manifest: "Manifest") -> int | str | None:
+def _start(manifest: "Manifest") -> int | str | None:
     """What a model is fed first: the id of a token, "learned", or None: x_0 must be observed."""
     if manifest.kind != "autoregressive" or manifest.first_position:
         return None
@@ -81,27 +77,24 @@ def start_of(manifest: "Manifest") -> int | str | None:
     return start if isinstance(start, int) else "learned"
 
 
-def cache_bytes(manifest: "Manifest") -> tuple[int, float]:
+def _cache_bytes(manifest: "Manifest") -> tuple[int, float]:
     """Bytes of the model's cache for one row, and of what one position appends to it.
 
     Both are 0 where the bundle has no step graph.
     """
+    from ancestral import step_tensors
     from ancestral.signature import BYTES, Update
 
     if "step" not in manifest.graphs:
         return 0, 0.0
-    signature = manifest.graphs["step"].signature
-    row, position = 0, 0.0
+    loop = {step_tensors.POSITION, step_tensors.VALUES, step_tensors.LOG_P, step_tensors.LOG_Q}
+    signature, row, position = manifest.graphs["step"].signature, 0, 0.0
     for pair in signature.carried:
-        if pair.input in _LOOP:
-            continue
-        spec = signature.input(pair.input)
-        size = BYTES[spec.dtype]
-        for length in spec.shape({"b": 1}):
-            size *= length
-        row += size
-        if pair.update is Update.APPEND:
-            position += size / manifest.data.length
+        if pair.input not in loop:
+            spec = signature.input(pair.input)
+            size = BYTES[spec.dtype] * math.prod(spec.shape({"b": 1}))
+            row += size
+            position += size / manifest.data.length if pair.update is Update.APPEND else 0
     return row, position
 
 
@@ -115,8 +108,7 @@ def _show(document: dict[str, Any], state: str) -> None:
         ("labels", _labels(document)),
         ("text", _text(data, document["tokenizer_off"])),
         ("parameters", f"{document['parameters']:,}"),
-        *_positions(document),
-        _memory(document),
+        *_of_kind(document),
         ("size", f"{document['bytes']:,} bytes in {count} files"),
         ("written by", ", ".join(f"{k} {v}" for k, v in document["written_by"].items())),
     ]
@@ -163,11 +155,14 @@ def _text(data: dict[str, Any], off: list[str]) -> str:
     return f"{data['tokenizer']}{ends}{unused}"
 
 
-def _positions(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """How long an autoregressive model's events are, and how they begin."""
-    if document["kind"] != "autoregressive":
-        return []
-    start = document["start"]
+def _of_kind(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """An autoregressive model's positions and cache, or the latents of a latent variable model."""
+    latent = document["latent"]
+    if latent is not None:
+        over = "a density of real x" if latent["continuous"] else "over levels"
+        z = f"z {latent['shape']}, q(z | x) {latent['posterior']}, p(z) {latent['prior']}"
+        return [("latents", f"{z}; p(x | z) {over}")]
+    row, position = document["cache_bytes_per_row"], document["cache_bytes_per_position"]
     begins = {
         None: "no start symbol: x_0 must be given, and log p is log p(x_2.. | x_1)",
         "learned": "a learned start symbol",
@@ -175,21 +170,6 @@ def _positions(document: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("context", f"{document['context']:,} positions"),
         ("vocabulary", f"{document['vocabulary']:,} values"),
-        ("start", begins.get(start, f"token {start}")),
+        ("start", begins.get(document["start"], f"token {document['start']}")),
+        ("cache", f"{row:,} bytes a sample, {position:,.0f} a position"),
     ]
-
-
-def _memory(document: dict[str, Any]) -> tuple[str, str]:
-    """The latents, or what a sample keeps from step to step."""
-    latent = document["latent"]
-    if latent is None:
-        return (
-            "cache",
-            f"{document['cache_bytes_per_row']:,} bytes a sample, "
-            f"{document['cache_bytes_per_position']:,.0f} a position",
-        )
-    return (
-        "latents",
-        f"z {latent['shape']}, q(z | x) {latent['posterior']}, p(z) {latent['prior']}; "
-        f"p(x | z) {'a density of real x' if latent['continuous'] else 'over levels'}",
-    )

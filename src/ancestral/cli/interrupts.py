@@ -63,12 +63,6 @@ def finished(batches: Iterator[T]) -> tuple[list[T], bool]:
     return parts, False
 
 
-def _interrupts(handler: Callable[[int, FrameType | None], object]) -> bool:
-    """Whether a handler of Ctrl-C only raises KeyboardInterrupt."""
-    ours = isinstance(getattr(handler, "__self__", None), Interrupts)
-    return ours or handler is signal.default_int_handler
-
-
 @contextmanager
 def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
     """Let work end where it suits it: the first Ctrl-C is noted only, a second one interrupts.
@@ -81,10 +75,10 @@ def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
         main thread, in the background of a shell) nothing changes.
     """
     noted = threading.Event()
-
     before = signal.getsignal(signal.SIGINT)
+    ours = isinstance(getattr(before, "__self__", None), Interrupts)
     main = threading.current_thread() is threading.main_thread()
-    if not main or not callable(before) or not _interrupts(before):
+    if not main or not callable(before) or not (ours or before is signal.default_int_handler):
         yield noted.is_set
         return
 

@@ -1,33 +1,24 @@
 """`ancestral log-prob`: how probable events of one's own are."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral.cli.options import (
-    Backend,
-    BatchInvariant,
-    Binarise,
-    BundlePath,
-    Device,
-    Dtype,
-    Levels,
-    Threads,
-)
+from ancestral.cli import options
 from ancestral.cli.output import check_target, put, say
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ancestral.cli.events import Events
+    from ancestral.engine import AutoregressiveEngine
 
-    from ancestral.dataspec import DataSpec
-
-_SEQUENCES = "Sequences of any length"
+_sequence = partial(typer.Option, rich_help_panel="Sequences of any length")
 
 
 def log_prob(  # noqa: PLR0913 - the options of a command
-    bundle: BundlePath,
+    bundle: options.BundlePath,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -38,72 +29,59 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         ),
     ] = None,
     label: Annotated[
-        int | None,
-        typer.Option(help="Label of all events, instead of those in the file.", show_default=False),
+        int | None, typer.Option(help="Label of all events, instead of those in the file.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="FILE.npz",
+        options.npz_option(
             help="Write log_prob, in nats, to it; of a sequence that of each token, with ids and "
-            "seen, the number of tokens that it is given.",
+            "seen, the number of tokens that it is given."
         ),
     ] = None,
     text: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A text in UTF-8, of any length, instead of events.",
-            show_default=False,
-            rich_help_panel=_SEQUENCES,
-        ),
+        _sequence(metavar="FILE", help="A text in UTF-8, of any length, instead of events."),
     ] = None,
     ids: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help=".npy or .npz (ids) with a sequence of ids, of any length.",
-            show_default=False,
-            rich_help_panel=_SEQUENCES,
-        ),
+        _sequence(metavar="FILE", help=".npy or .npz (ids) with a sequence of ids, of any length."),
     ] = None,
     stride: Annotated[
         int | None,
-        typer.Option(
+        _sequence(
             help="Slide windows of T positions by so many: each token is scored once, given at "
-            "least T - stride tokens before it, or all there are. Default: T / 2.",
-            show_default=False,
-            rich_help_panel=_SEQUENCES,
+            "least T - stride tokens before it, or all there are. Default: T / 2."
         ),
     ] = None,
-    binarise: Binarise = False,
-    levels: Levels = None,
-    backend: Backend = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
-    dtype: Dtype = None,
-    batch_invariant: BatchInvariant = False,
+    binarise: options.Binarise = False,
+    levels: options.Levels = None,
+    backend: options.Backend = "onnxruntime",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    dtype: options.Dtype = None,
+    batch_invariant: options.BatchInvariant = False,
 ) -> None:
     """Print log p of each event in nats, their mean, and bits/dim with its standard error.
 
     Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
     """
-    from ancestral.cli.arrays import pick, read_arrays, write_arrays
-    from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.present.labels import check_labelled, in_file
-    from ancestral.cli.text_log_prob import Source, text_log_prob
+    from ancestral.cli.events import Events
+    from ancestral.cli.text_log_prob import text_log_prob
     from ancestral.engine import AutoregressiveEngine, Engine
 
-    if out is not None:
-        check_target(out, (".npz",), keep=(bundle, file, text, ids))
-    source = Source(text, ids, stride)
-    source.check(file)
-    binarising = Binarising(binarise, levels)
-    if binarise and file is None:
-        raise InvalidInput("--binarise: expected FILE with events: text and ids have no grey")
-    arrays = {} if file is None else read_arrays(file)
+    check_target(out, (".npz",), keep=(bundle, file, text, ids))
+    given = sum(each is not None for each in (file, text, ids))
+    if given != 1:
+        raise InvalidInput(
+            f"log-prob: expected one of FILE (events), --text FILE or --ids FILE, got {given} of "
+            f"them"
+        )
+    if file is not None and stride is not None:
+        raise InvalidInput("--stride: of --text or --ids; whole events have no windows")
+    if file is None and (binarise or levels is not None):
+        option = "--binarise" if binarise else "--levels"
+        raise InvalidInput(f"{option}: expected FILE with events: text and ids have no grey")
+    events = None if file is None else Events.read(file, binarise, levels)
     engine = Engine.load(
         bundle,
         backend=backend,
@@ -117,32 +95,34 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             f"{bundle}: log p(x) of a latent variable model is not known, only bounded: expected "
             f"an autoregressive bundle, or run `ancestral bound` on it"
         )
-    if file is None:
-        text_log_prob(engine, source, label, out)
-        return
+    if events is None:
+        text_log_prob(engine, text, ids, stride, label, out)
+    else:
+        _of_events(engine, events, label, out)
+
+
+def _of_events(
+    engine: "AutoregressiveEngine", events: "Events", label: int | None, out: Path | None
+) -> None:
+    """Print or write log p of each event, and say their mean."""
+    from ancestral.cli.events import check_labelled, labels_in
+    from ancestral.cli.present.bound_summary import Mean
+    from ancestral.files.array_file import write_arrays
+    from ancestral.units import bits_per_dim, bits_unit
+
     labels: Any = label
     if label is None and engine.data.num_classes is not None:
-        labels = in_file(arrays)
-    x = model_events(file, pick(file, arrays, ("x",)), engine.data, binarising)
-    check_labelled(file, labels, engine)
+        labels = labels_in(events.arrays)
+    x = events.of_model(engine.data)
+    check_labelled(events.arrays.path, labels, engine)
     nats = engine.log_prob(x, labels)
     if out is None:
         for value in nats:
             put(f"{value:z.6f}")
     else:
         write_arrays(out, {"log_prob": nats})
-    say(_summary(nats, engine.data, f"log p(x{'' if labels is None else ' | y'})"))
-
-
-def _summary(nats: "NDArray[Any]", data: "DataSpec", name: str) -> str:
-    """Mean and standard error; one event has none."""
-    from ancestral.units import bits_per_dim, bits_unit, fixed
-
-    bits, unit = bits_per_dim(nats, data.event_shape), bits_unit(data.tokenizer)
-    if len(nats) == 1:
-        return f"1 event: {name} = {fixed(nats[0], 4)} nats, {fixed(bits[0], 4)} {unit}"
-    in_nats, in_bits = (
-        f"{fixed(values.mean(), 4)} +- {fixed(values.std(ddof=1) / len(nats) ** 0.5, 4)}"
-        for values in (nats, bits)
-    )
-    return f"{len(nats)} events: mean {name} = {in_nats} nats, {in_bits} {unit} (+- standard error)"
+    bits, unit = bits_per_dim(nats, engine.data.event_shape), bits_unit(engine.data.tokenizer)
+    one = len(nats) == 1
+    what, error = ("1 event:", "") if one else (f"{len(nats)} events: mean", " (+- standard error)")
+    name = f"log p(x{'' if labels is None else ' | y'})"
+    say(f"{what} {name} = {Mean.of(nats)} nats, {Mean.of(bits)} {unit}{error}")

@@ -23,10 +23,10 @@ from ancestral.cli.export import export
 from ancestral.cli.info import info
 from ancestral.cli.interpolate import interpolate
 from ancestral.cli.interrupts import Interrupts
+from ancestral.cli.latent_grid import latent_grid
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import put, say
 from ancestral.cli.plans import plans
-from ancestral.cli.present.latent_grid import latent_grid
 from ancestral.cli.reconstruct import reconstruct
 from ancestral.cli.sample import sample
 from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams
@@ -35,6 +35,7 @@ from ancestral.cli.verify import verify
 from ancestral.errors import AncestralError, ParityError
 
 DONE, CHECK_FAILED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+_WHOLE = "files that were there before are whole"
 
 _COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Make a bundle": {
@@ -77,7 +78,7 @@ def main() -> None:
     # What is left to do is nothing that a user waits for: Ctrl-C ends it without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if error is not None and code == DONE:
-        code = _of_os_error(error)
+        code = _code_of(error)
         flush_streams()
     sys.exit(code)
 
@@ -119,26 +120,38 @@ def guarded(action: Callable[[], object], interrupts: Interrupts | None = None) 
 
 def _code_of(error: Exception) -> int:
     """Say what an error means, and return its exit code; a fault of ours is shown whole."""
+    code, sentence = BAD_INPUT, str(error)
     match error:
         case ParityError():
-            return _refuse(str(error), CHECK_FAILED)
+            code = CHECK_FAILED
         case AncestralError():
-            return _refuse(str(error), BAD_INPUT)
-        case OSError():
-            return _of_os_error(error)
-        case MemoryError():
-            return _refuse(
-                "expected enough memory, got none: take smaller batches, fewer events or a smaller "
-                "model; files that were there before are whole",
-                BAD_INPUT,
+            pass
+        case OSError() if is_broken_pipe(error):
+            return BROKEN_PIPE
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            sentence = (
+                f"expected space on the disk, got none while writing ({error.strerror}): free some "
+                f"and run again; {_WHOLE}"
             )
+        case OSError():
+            sentence = f"{error}; {_WHOLE}"
+        case MemoryError():
+            sentence = (
+                "expected enough memory, got none: take smaller batches, fewer events or a smaller "
+                f"model; {_WHOLE}"
+            )
+        case _:
+            code = INTERNAL_ERROR
+            sentence = (
+                f"internal error ({type(error).__name__}): this is a fault of ancestral; please "
+                f"report it with the lines above and those of `ancestral doctor`"
+            )
+            with contextlib.suppress(OSError):
+                say("".join(traceback.format_exception(error)))
+    # Where standard error cannot be written to, the exit code says it.
     with contextlib.suppress(OSError):
-        say("".join(traceback.format_exception(error)))
-    return _refuse(
-        f"internal error ({type(error).__name__}): this is a fault of ancestral; please report it "
-        f"with the lines above and those of `ancestral doctor`",
-        INTERNAL_ERROR,
-    )
+        say(f"ancestral: {sentence}")
+    return code
 
 
 def application() -> typer.Typer:
@@ -181,23 +194,3 @@ def _ancestral(
     classify use it, or, where it has latents, sample, bound, encode and decode; verify proves that
     a backend keeps its log-probabilities and samples.
     """
-
-
-def _refuse(sentence: str, code: int) -> int:
-    # Where standard error cannot be written to, the exit code says it.
-    with contextlib.suppress(OSError):
-        say(f"ancestral: {sentence}")
-    return code
-
-
-def _of_os_error(error: OSError) -> int:
-    return BROKEN_PIPE if is_broken_pipe(error) else _refuse(_in_words(error), BAD_INPUT)
-
-
-def _in_words(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"expected space on the disk, got none while writing ({error.strerror}): free some and "
-            f"run again; files that were there before are whole"
-        )
-    return f"{error}; files that were there before are whole"

@@ -1,62 +1,54 @@
 """Arguments and options that several commands share."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-WHERE = "Where it runs"
+where_option = partial(typer.Option, rich_help_panel="Where it runs")
+npz_option = partial(typer.Option, "-o", "--out", metavar="FILE.npz")
 
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Folder that `ancestral export` wrote.")
 ]
 Backend = Annotated[
     str,
-    typer.Option(
+    where_option(
         help="Runtime: torch, onnxruntime, triton, or tensorrt (after `ancestral compile`).",
         metavar="NAME",
-        rich_help_panel=WHERE,
     ),
 ]
 Backends = Annotated[
     list[str] | None,
-    typer.Option(
+    where_option(
         "--backend",
         metavar="NAME",
         help="A runtime: torch, onnxruntime, triton or tensorrt; may be repeated. Default: all "
         "that are installed (with --device cuda triton too, and tensorrt where the bundle was "
         "compiled).",
-        rich_help_panel=WHERE,
     ),
 ]
-Device = Annotated[
-    str,
-    typer.Option(help="cpu, cuda or cuda:N. Nothing falls back to another.", rich_help_panel=WHERE),
-]
+Device = Annotated[str, where_option(help="cpu, cuda or cuda:N. Nothing falls back to another.")]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        help="CPU threads of the runtime, at most 4 times the cores. Default: its own choice.",
-        show_default=False,
-        rich_help_panel=WHERE,
+    where_option(
+        help="CPU threads of the runtime, at most 4 times the cores. Default: its own choice."
     ),
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(
+    where_option(
         metavar="NAME",
         help="What backend triton computes in: float32, bfloat16 or float16. Default: the bundle's "
         "type, as all other backends.",
-        show_default=False,
-        rich_help_panel=WHERE,
     ),
 ]
 BatchInvariant = Annotated[
     bool,
-    typer.Option(
+    where_option(
         "--batch-invariant",
         help="Backend triton: the same bits for a row in any batch, by our own matrix product.",
-        rich_help_panel=WHERE,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -80,8 +72,7 @@ Levels = Annotated[
     int | None,
     typer.Option(
         help="Number of levels in the file, for --binarise. Default: one more than its largest "
-        "value, as in training.",
-        show_default=False,
+        "value, as in training."
     ),
 ]
 MeansFile = Annotated[

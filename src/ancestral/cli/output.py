@@ -7,7 +7,6 @@ command (an escape sequence, a change of direction) is shown as the code of its 
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,13 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.table import Table
 
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, delete, C1
-    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # changes of direction, line separators
-    r"\ud800-\udfff]"  # halves of characters, which cannot be written
+    from ancestral.engine import Engine
+
+_CONTROLS = (
+    *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),  # C0 but tab and newline, delete, C1
+    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),  # directions, lines
 )
+_CODES = {i: f"\\x{i:02x}" if i < 0x100 else f"\\u{i:04x}" for i in _CONTROLS}
 _WIDTH = 160
 """Columns of a table where standard output is no terminal."""
 
@@ -35,12 +36,16 @@ def visible(text: str) -> str:
     >>> visible("\x1b[31mred\u202e"), visible("two\n\tlines")
     ('\\x1b[31mred\\u202e', 'two\n\tlines')
     """
-    return _CONTROLS.sub(_code, text)
+    return printable(text).translate(_CODES)
 
 
-def _code(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+def printable(text: str) -> str:
+    r"""A text without lone surrogates, which are no characters: they become escapes.
+
+    >>> printable("a" + chr(0xDCFF))
+    'a\\\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def say(line: str) -> None:
@@ -62,21 +67,36 @@ def put_text(text: str | bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def write_text(out: str | Path, text: bytes) -> None:
+    """Write text to a file, or as by `put_text` where the file is -.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    from ancestral.files.atomic import write_atomically
+
+    if out == "-":
+        put_text(text)
+    else:
+        write_atomically(out, text)
+
+
+def place(engine: "Engine") -> str:
+    """Where an engine runs, for a message: "onnxruntime on cpu"."""
+    return f"{engine.backend.name} on {engine.backend.device}"
+
+
+def arrow(out: str | Path | None) -> str:
+    """The end of a message that names the file that was written, if there is one."""
+    return "" if out in (None, "-") else f" -> {out}"
+
+
 def json_text(document: object) -> str:
     """JSON of plain values; infinities and NaN, which JSON has not, become null.
 
     Bytes of a path that are not UTF-8 become escapes, as on standard error.
     """
     return json.dumps(_plain(document), indent=2, allow_nan=False)
-
-
-def printable(text: str) -> str:
-    r"""A text without lone surrogates, which are no characters: they become escapes.
-
-    >>> printable("a" + chr(0xDCFF))
-    'a\\\\udcff'
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
@@ -111,7 +131,7 @@ def show(*tables: "Table") -> None:
 
 
 def check_target(
-    out: Path,
+    out: Path | None,
     suffixes: Sequence[str],
     option: str = "--out",
     keep: Iterable[Path | None] = (),
@@ -119,7 +139,7 @@ def check_target(
     """Refuse a file that could not or must not be written, before the work that it is for.
 
     Args:
-        out: the file.
+        out: the file; None where nothing is written.
         suffixes: those that suit.
         option: that names it.
         keep: files that the command reads, and folders of bundles; None stands for none.
@@ -128,15 +148,24 @@ def check_target(
         InvalidInput: another suffix, a folder of that name, no right to write there, or a file that
             is read, or that would be in a folder that is read.
     """
+    if out is None:
+        return
     if out.suffix.lower() not in suffixes:
         raise InvalidInput(
             f"{option}: expected a name that ends in {' or '.join(suffixes)}, got {out}"
         )
-    if out.is_dir():
-        raise InvalidInput(f"{option}: expected the name of a file, got a folder: {out}")
     if out.exists() and not out.is_file():
-        raise InvalidInput(f"{option}: expected the name of a file, got a pipe or a device: {out}")
-    _check_kept(out, option, keep)
+        kind = "a folder" if out.is_dir() else "a pipe or a device"
+        raise InvalidInput(f"{option}: expected the name of a file, got {kind}: {out}")
+    target = os.path.realpath(out)
+    for each in filter(None, keep):
+        read = os.path.realpath(each)
+        if target == read:
+            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
+        if os.path.isdir(read) and Path(target).is_relative_to(read):
+            raise InvalidInput(
+                f"{option}: {out} is inside {each}, which is read: give another place"
+            )
     check_place(out, option)
 
 
@@ -163,20 +192,6 @@ def check_place(out: Path, option: str = "--out") -> None:
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
-
-
-def _check_kept(out: Path, option: str, keep: Iterable[Path | None]) -> None:
-    target = os.path.realpath(out)
-    for each in keep:
-        if each is None:
-            continue
-        read = os.path.realpath(each)
-        if target == read:
-            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
-        if os.path.isdir(read) and Path(target).is_relative_to(read):
-            raise InvalidInput(
-                f"{option}: {out} is inside {each}, which is read: give another place"
-            )
 
 
 def _plain(value: Any) -> Any:

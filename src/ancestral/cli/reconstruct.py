@@ -4,52 +4,36 @@ from typing import Annotated
 
 import typer
 
-from ancestral.cli.options import (
-    Backend,
-    Binarise,
-    BundlePath,
-    Device,
-    EventsFile,
-    Levels,
-    MeansFile,
-    Threads,
-)
-from ancestral.cli.output import say
-from ancestral.errors import InvalidInput
+from ancestral.cli import options
+from ancestral.cli.output import arrow, place, say
 
 
 def reconstruct(  # noqa: PLR0913 - the options of a command
-    bundle: BundlePath,
-    file: EventsFile,
-    out: MeansFile,
+    bundle: options.BundlePath,
+    file: options.EventsFile,
+    out: options.MeansFile,
     n: Annotated[
         int, typer.Option("-n", help="Events of a picture at most; an .npz holds all.")
     ] = 16,
-    binarise: Binarise = False,
-    levels: Levels = None,
-    backend: Backend = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
+    binarise: options.Binarise = False,
+    levels: options.Levels = None,
+    backend: options.Backend = "onnxruntime",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
 ) -> None:
     """Write E[x | z] at the mean of q(z | x), or at the codes, of each event.
 
     A picture shows the events in its upper row, below each its reconstruction.
     """
-    from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.cli.events import Binarising, model_events
-    from ancestral.cli.present.means_file import check_means_target, is_picture, of_all, write_means
-    from ancestral.engine import LatentEngine
+    from ancestral.cli.events import Events
+    from ancestral.cli.present import events_file
 
-    if n < 1:
-        raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
-    check_means_target(out, keep=(bundle, file))
-    binarising = Binarising(binarise, levels)
-    x = pick(file, read_arrays(file), ("x",))
-    engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
-    check_means_target(out, engine)
-    asked = model_events(file, x, engine.data, binarising, n if is_picture(out) else None)
-    mean = engine.reconstruct(asked)
-    events = asked.reshape(mean.shape)
-    write_means(out, {"x": events, "x_mean": mean}, mean, len(mean), engine, events)
-    drawn = of_all(len(mean), len(x), "events")
-    say(f"{drawn}, {engine.backend.name} on {engine.backend.device} -> {out}")
+    most = events_file.check_means_file(out, bundle, file, n=n)
+    events = Events.read(file, binarise, levels)
+    engine = events_file.load_for_means(bundle, out, backend, device, threads)
+    x = events.of_model(engine.data, most)
+    mean = engine.reconstruct(x)
+    arrays = {"x": x.reshape(mean.shape), "x_mean": mean}
+    events_file.write_means(out, arrays, len(mean), engine, arrays["x"])
+    drawn = events_file.of_all(len(mean), len(events.x), "events")
+    say(f"{drawn}, {place(engine)}{arrow(out)}")

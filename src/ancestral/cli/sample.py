@@ -1,41 +1,31 @@
 """`ancestral sample`: samples of a bundle, with their log-probabilities."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ancestral.cli.options import (
-    Backend,
-    BatchInvariant,
-    BundlePath,
-    Device,
-    Dtype,
-    Threads,
-)
+from ancestral.cli import options
 from ancestral.errors import InvalidInput
 
-_FILTERS = "Filters, in this order"
-_PROMPTS = "Text that goes on from prompts"
-_MANY = 64
+_filter = partial(typer.Option, rich_help_panel="Filters, in this order")
+_prompt = partial(typer.Option, rich_help_panel="Text that goes on from prompts")
 
 
 def sample(  # noqa: PLR0913 - the options of a command
-    bundle: BundlePath,
+    bundle: options.BundlePath,
     n: Annotated[
         int | None,
         typer.Option(
-            "-n",
-            help=f"Number of samples; of each prompt. Default: {_MANY}, or 1 of each prompt.",
-            show_default=False,
+            "-n", help="Number of samples; of each prompt. Default: 64, or 1 of each prompt."
         ),
     ] = None,
     label: Annotated[
         int | None,
         typer.Option(
             help="Label of all samples. Without it, on a conditional model, those of the file of "
-            "--observed count, or sample i has label i mod C: the C labels take turns.",
-            show_default=False,
+            "--observed count, or sample i has label i mod C: the C labels take turns."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Sample i depends on (seed, i) alone.")] = 0,
@@ -68,8 +58,7 @@ def sample(  # noqa: PLR0913 - the options of a command
             "log p(observed). An .npz has x, log_weight and more, [events, particles, ...] where "
             "the file has an axis of events; elsewhere they are drawn by weight, a picture with a "
             "row for each event. Event i has the noise of the indices from first-index + "
-            "i * particles.",
-            show_default=False,
+            "i * particles."
         ),
     ] = None,
     mean: Annotated[
@@ -80,87 +69,56 @@ def sample(  # noqa: PLR0913 - the options of a command
     ] = False,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(
+        _prompt(
             metavar="TEXT",
             help="Text to go on from; may be repeated. Prompts of any lengths share a batch.",
-            rich_help_panel=_PROMPTS,
         ),
     ] = None,
     prompts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A prompt a line, in UTF-8.",
-            show_default=False,
-            rich_help_panel=_PROMPTS,
-        ),
+        Path | None, _prompt(metavar="FILE", help="A prompt a line, in UTF-8.")
     ] = None,
     prompt_ids: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar='"I I ..."',
-            help="Ids to go on from, of any bundle; may be repeated.",
-            rich_help_panel=_PROMPTS,
-        ),
+        _prompt(metavar='"I I ..."', help="Ids to go on from, of any bundle; may be repeated."),
     ] = None,
     max_new: Annotated[
         int | None,
-        typer.Option(
-            help="Tokens to draw at most. Default: up to the end of the context.",
-            show_default=False,
-            rich_help_panel=_PROMPTS,
-        ),
+        _prompt(help="Tokens to draw at most. Default: up to the end of the context."),
     ] = None,
     stop: Annotated[
         list[str] | None,
-        typer.Option(
+        _prompt(
             metavar="TEXT|ID",
             help="End after this token, instead of the bundle's own stop tokens; digits are an "
             "id. May be repeated.",
-            rich_help_panel=_PROMPTS,
         ),
     ] = None,
     stream: Annotated[
         bool | None,
-        typer.Option(
+        _prompt(
             "--stream/--no-stream",
             help="Show text as it comes. Default: of one prompt on a terminal.",
-            show_default=False,
-            rich_help_panel=_PROMPTS,
         ),
     ] = None,
     temperature: Annotated[
         float,
-        typer.Option(
+        _filter(
             help="Divides the logits; 0 is greedy. Of real latents, times their noise: 0 is the "
-            "prior's mean.",
-            rich_help_panel=_FILTERS,
+            "prior's mean."
         ),
     ] = 1.0,
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            help="Keep the k most probable values.", show_default=False, rich_help_panel=_FILTERS
-        ),
-    ] = None,
-    top_p: Annotated[
-        float, typer.Option(help="Keep the first values of mass p.", rich_help_panel=_FILTERS)
-    ] = 1.0,
-    min_p: Annotated[
-        float,
-        typer.Option(help="Keep values above this times the largest.", rich_help_panel=_FILTERS),
-    ] = 0.0,
-    backend: Backend = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
-    dtype: Dtype = None,
-    batch_invariant: BatchInvariant = False,
+    top_k: Annotated[int | None, _filter(help="Keep the k most probable values.")] = None,
+    top_p: Annotated[float, _filter(help="Keep the first values of mass p.")] = 1.0,
+    min_p: Annotated[float, _filter(help="Keep values above this times the largest.")] = 0.0,
+    backend: options.Backend = "onnxruntime",
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    dtype: options.Dtype = None,
+    batch_invariant: options.BatchInvariant = False,
     batch: Annotated[
         int | None,
-        typer.Option(
-            help="Samples at a time. Default: what memory allows, at most 256 on a CPU.",
-            show_default=False,
-            rich_help_panel="Where it runs",
+        options.where_option(
+            help="Samples at a time. Default: what memory allows, at most 256 on a CPU."
         ),
     ] = None,
 ) -> None:
@@ -169,21 +127,18 @@ def sample(  # noqa: PLR0913 - the options of a command
     Ctrl-C ends early: finished batches of an autoregressive model are written, and the exit code is
     130.
     """
-    from ancestral.cli.autoregressive_samples import sample_events
-    from ancestral.cli.completion import check_options, sample_completions
-    from ancestral.cli.generation import Draw, Prompts, check_out, sample_prompts
-    from ancestral.cli.latent_samples import Request, sample_latent
-    from ancestral.cli.present.observed_file import read_observed
-    from ancestral.cli.present.samples_file import check_format
+    from ancestral.cli.completion import sample_completions
+    from ancestral.cli.generation import Prompts, sample_prompts
+    from ancestral.cli.present.events_file import check_picture, check_samples_file
+    from ancestral.cli.samples import Draw, sample_events, sample_latent
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
-    from ancestral.engine.inputs import count
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
+    draw = Draw(n, label, seed, first_index, sampling, batch, out)
     asked = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
     if asked.given:
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
-        check_out(out)
-    check_format(out, keep=(bundle, observed, prompts))
+    check_samples_file(out, asked.given, keep=(bundle, observed, prompts))
     engine = Engine.load(
         bundle,
         backend=backend,
@@ -192,38 +147,30 @@ def sample(  # noqa: PLR0913 - the options of a command
         dtype=dtype,
         batch_invariant=batch_invariant,
     )
-    check_format(out, engine.data)
+    check_picture(out, engine.data, ".npz or .txt")
     if isinstance(engine, LatentEngine):
         if asked.given:
             raise InvalidInput(f"--prompt: {bundle} is a latent variable model: it has no prompts")
         _refuse("a latent variable model", observed=observed, particles=particles, batch=batch)
-        wanted = _MANY if n is None else n
-        sample_latent(engine, Request(wanted, label, seed, first_index, sampling, mean, out))
+        sample_latent(engine, draw, mean)
         return
     assert isinstance(engine, AutoregressiveEngine)
     if asked.given:
-        each = 1 if n is None else count("n", n, 1)
-        draw = Draw(each, label, seed, first_index, sampling, batch, out)
         sample_prompts(engine, asked, draw)
         return
     _refuse("an autoregressive model", mean=mean or None)
-    if particles is not None:
-        check_options(observed, n, sampling, batch)
-    if particles is not None and observed is not None:
-        sample_completions(engine, observed, particles, label, (seed, first_index), out)
-        return
-    forced = None if observed is None else read_observed(observed, label, engine)
-    asked_n = None if n is None else count("n", n, 1)
-    wanted = (asked_n or _MANY) if forced is None else forced.samples(asked_n, _MANY)
-    sample_events(engine, forced, Draw(wanted, label, seed, first_index, sampling, batch, out))
+    if particles is None:
+        sample_events(engine, observed, draw)
+    else:
+        sample_completions(engine, observed, particles, draw)
 
 
-def _refuse(kind: str, **options: object) -> None:
+def _refuse(kind: str, **given: object) -> None:
     """Refuse the options that do not go with what there is.
 
     Raises:
-        InvalidInput: with their names.
+        InvalidInput: one of them was given; the error has their names.
     """
-    given = [f"--{name}" for name, value in options.items() if value is not None]
-    if given:
-        raise InvalidInput(f"{' and '.join(given)}: no option for {kind}: leave it out")
+    names = [f"--{name}" for name, value in given.items() if value is not None]
+    if names:
+        raise InvalidInput(f"{' and '.join(names)}: no option for {kind}: leave it out")

@@ -23,12 +23,10 @@ def open_streams() -> None:
         except OSError:
             # The lowest number that is free, which is this one.
             os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None or not _is_writable(1):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - kept to the end
-    if sys.stderr is None or not _is_writable(2):
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - kept to the end
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None or not _is_writable(number):
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - kept
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

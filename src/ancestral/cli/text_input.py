@@ -3,17 +3,13 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
 from ancestral.files.input_file import read_bounded
+from ancestral.text.coverage import Coverage
+from ancestral.text.tokenizer import BYTE_ORDER_MARK, Tokenizer
 
-if TYPE_CHECKING:
-    from ancestral.text.coverage import Coverage
-    from ancestral.text.tokenizer import Tokenizer
-
-_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _CONVERT = "convert the file, by iconv -f UTF-16 -t UTF-8 say"
 _NAMED = 5
@@ -29,19 +25,17 @@ def read_text(path: Path, option: str) -> str:
     """
     try:
         content = read_bounded(path)
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if content.startswith(_UTF_16):
-            raise InvalidInput(
-                f"{option}: expected UTF-8 in {path}, got UTF-16 by its first bytes: {_CONVERT}"
-            ) from error
-        raise InvalidInput(
-            f"{option}: expected UTF-8 in {path}, got {error}: was it written in another encoding?"
-        ) from error
     except InvalidInput as error:
         raise InvalidInput(f"{option}: {error}") from error
     except OSError as error:
         raise InvalidInput(f"{option}: expected a text file, got {error}") from error
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        got = f"{error}: was it written in another encoding?"
+        if content.startswith(_UTF_16):
+            got = f"UTF-16 by its first bytes: {_CONVERT}"
+        raise InvalidInput(f"{option}: expected UTF-8 in {path}, got {got}") from error
     # Every second byte of Latin text in UTF-16 is 0, which is a character of UTF-8 too.
     if 3 * text.count("\0") > len(text):
         raise InvalidInput(
@@ -63,13 +57,13 @@ def read_lines(path: Path, option: str) -> list[str]:
 
 def without_mark(text: str, place: str) -> str:
     """A text without the byte order mark before it; that it is dropped is said."""
-    if not text.startswith(_MARK):
+    if not text.startswith(BYTE_ORDER_MARK):
         return text
     say(f"{place}: the text begins with a byte order mark (U+FEFF); it is left out")
-    return text.removeprefix(_MARK)
+    return text.removeprefix(BYTE_ORDER_MARK)
 
 
-def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], name: str) -> list[list[int]]:
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> list[list[int]]:
     """The ids of texts; how much of them the vocabulary lacks is said.
 
     Args:
@@ -81,16 +75,16 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], name: str) -> lis
         InvalidInput: nothing of a text is in the vocabulary, or it is not Unicode text.
     """
     names = [f"{name} {i}" if len(texts) > 1 else name for i in range(len(texts))]
-    found = [_coverage(tokenizer, *each) for each in zip(texts, names, strict=True)]
-    places = [i for i, each in enumerate(found) if each.unknown]
-    if places:
-        say(_lost(name, [found[i] for i in places], places if len(texts) > 1 else []))
-    return [tokenizer.encode(text) for text in texts]
+    found = [_encoded(tokenizer, *each) for each in zip(texts, names, strict=True)]
+    lost = {i: coverage for i, (_, coverage) in enumerate(found) if coverage.unknown}
+    if lost:
+        say(_lost(name, list(lost.values()), list(lost) if len(texts) > 1 else []))
+    return [ids for ids, _ in found]
 
 
-def _coverage(tokenizer: "Tokenizer", text: str, place: str) -> "Coverage":
+def _encoded(tokenizer: Tokenizer, text: str, place: str) -> tuple[list[int], Coverage]:
     try:
-        found = tokenizer.coverage(text)
+        ids, found = tokenizer.encode_with_coverage(text)
     except InvalidInput as error:
         raise InvalidInput(f"{place}: {error}") from error
     if found.nothing:
@@ -99,10 +93,10 @@ def _coverage(tokenizer: "Tokenizer", text: str, place: str) -> "Coverage":
             f"which it has none{_examples(found.examples)}: is it text of another language or "
             f"script than the model's?"
         )
-    return found
+    return ids, found
 
 
-def _lost(name: str, found: "Sequence[Coverage]", places: Sequence[int]) -> str:
+def _lost(name: str, found: Sequence[Coverage], places: Sequence[int]) -> str:
     """One line that says how much of the texts is unknown."""
     unknown = sum(each.unknown for each in found)
     total = sum(each.total for each in found)

@@ -1,13 +1,14 @@
 """`ancestral verify`: the proof that a backend keeps the probabilities of the bundle."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ancestral.cli import options
 from ancestral.cli.installed import backends_for
-from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
 from ancestral.cli.output import check_target, json_text, put, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
@@ -20,7 +21,7 @@ from ancestral.parity import Report
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TRACE = "Find the first difference"
+_trace = partial(typer.Option, rich_help_panel="Find the first difference")
 _NATS = ("max_abs_nats", "mean_abs_nats", "mean_signed_nats")
 _WORST = {
     "autoregressive": (*_NATS, "max_kl", "argmax_flips", "near_ties", "unexplained"),
@@ -30,48 +31,40 @@ _WORST = {
 
 
 def verify(  # noqa: PLR0913 - the options of a command
-    bundle: BundlePath,
-    backend: Backends = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-    dtype: Dtype = None,
-    json: Json = False,
+    bundle: options.BundlePath,
+    backend: options.Backends = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    dtype: options.Dtype = None,
+    json: options.Json = False,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE.json", help="Write the JSON too.")
     ] = None,
     trace: Annotated[
         bool,
-        typer.Option(
+        _trace(
             "--trace",
             help="Compare every tensor inside the graphs with PyTorch's instead, and name the "
             "first node that differs. Backends: onnxruntime (default), onnx, torch.",
-            rich_help_panel=_TRACE,
         ),
     ] = False,
     graph: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A graph; may be repeated. Default: all.",
-            rich_help_panel=_TRACE,
-        ),
+        _trace(metavar="NAME", help="A graph; may be repeated. Default: all."),
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(
+        _trace(
             metavar="FILE.safetensors",
             help="Write all tensors, to compare them on another machine.",
-            show_default=False,
-            rich_help_panel=_TRACE,
         ),
     ] = None,
     against: Annotated[
         list[Path] | None,
-        typer.Option(
+        _trace(
             metavar="FILE.safetensors",
             help="A saved run to compare with instead of PyTorch, on the same inputs. Given twice, "
             "the two are compared and nothing is run.",
-            rich_help_panel=_TRACE,
         ),
     ] = None,
 ) -> None:
@@ -81,8 +74,7 @@ def verify(  # noqa: PLR0913 - the options of a command
     uniforms draw; of latent variable models the log-weights of latents, E[x | z], and the draws. A
     drawn value may differ only at a near tie; unexplained must be 0.
     """
-    if out is not None:
-        check_target(out, (".json",), keep=(bundle, *(against or ())))
+    check_target(out, (".json",), keep=(bundle, *(against or ())))
     if trace:
         if dtype is not None:
             raise InvalidInput(f"--dtype: a trace has the types of the graphs, got {dtype!r}")

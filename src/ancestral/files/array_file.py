@@ -1,5 +1,6 @@
 """Arrays in .npy and .npz files: each is unpacked when it is asked for, none is unpickled."""
 
+import io
 import os
 import struct
 import zipfile
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
+from ancestral.files.atomic import write_atomically
 from ancestral.files.input_file import open_regular, size_text
 from ancestral.files.kind import FIRST_BYTES, kind_of
 from ancestral.files.npy import MAGIC, read_npy
@@ -62,7 +65,7 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
                 the error says of which.
         """
         path = Path(path)
-        with _readable(path), open_regular(path) as file:
+        with _opened(path) as file:
             start = file.read(FIRST_BYTES)
             if start.startswith(MAGIC):
                 return cls(path, (ALONE,), limit)
@@ -70,10 +73,10 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
                 raise InvalidInput(f"{_expected(path)}, got {kind_of(start)}")
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
-        arrays = tuple(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX))
+        arrays = dict.fromkeys(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX))
         if not arrays:
             raise InvalidInput(f"{_expected(path)}, got {_archive(names)}")
-        return cls(path, tuple(dict.fromkeys(arrays)), limit)
+        return cls(path, tuple(arrays), limit)
 
     @property
     def named(self) -> bool:
@@ -90,17 +93,32 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         """
         if name not in self.names:
             raise KeyError(name)
-        with _readable(self.path), open_regular(self.path) as file:
+        with _opened(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
             if name == ALONE:
-                return read_npy(file, _size(file), str(self.path), self.limit)
+                return read_npy(file, size, str(self.path), self.limit)
             with zipfile.ZipFile(file) as archive:
-                return self._member(archive, name, _size(file))
+                return self._member(archive, name, size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def pick(self, *names: str) -> NDArray[Any]:
+        """The first of the named arrays, or the only one there is.
+
+        Raises:
+            InvalidInput: none of the names is there, and there is not just one array; or the array
+                cannot be read.
+        """
+        for name in (*names, *(self.names if len(self) == 1 else ())):
+            if name in self.names:
+                return self[name]
+        raise InvalidInput(
+            f"{self.path}: expected an array {' or '.join(names)}, got {shown(sorted(self))}"
+        )
 
     def _member(self, archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
         """An array of an archive of so many bytes."""
@@ -119,6 +137,17 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         check_unpacked(place, min(entry.compress_size, size), entry.file_size)
         with archive.open(entry) as stream:
             return read_npy(stream, entry.file_size, place, self.limit)
+
+
+def write_arrays(out: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz file.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_atomically(out, content.getvalue())
 
 
 def check_unpacked(place: str, packed: int, unpacked: int) -> None:
@@ -141,10 +170,11 @@ def check_unpacked(place: str, packed: int, unpacked: int) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn the errors of a damaged file into InvalidInput."""
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for reading; the errors of a damaged one become InvalidInput."""
     try:
-        yield
+        with open_regular(path) as file:
+            yield file
     except InvalidInput:
         raise
     except (zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
@@ -157,10 +187,6 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _expected(path: Path) -> str:
     return f"{path}: expected an .npy or .npz of numbers"
-
-
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
 
 
 def _archive(names: list[str]) -> str:

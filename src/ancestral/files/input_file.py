@@ -98,19 +98,12 @@ def size_text(size: int) -> str:
 
 
 def _check_regular(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise InvalidInput(
-            f"{path}: expected a regular file, got {_kind(status.st_mode)}{_advice(status.st_mode)}"
-        )
-
-
-def _kind(mode: int) -> str:
+    mode = status.st_mode
     if stat.S_ISDIR(mode):
-        return "a folder"
-    if stat.S_ISFIFO(mode):
-        return "a pipe"
-    return "a socket" if stat.S_ISSOCK(mode) else "a device"
-
-
-def _advice(mode: int) -> str:
-    return "" if stat.S_ISDIR(mode) else ": write what comes from it to a file first"
+        raise InvalidInput(f"{path}: expected a regular file, got a folder")
+    if not stat.S_ISREG(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+        kind = "a socket" if stat.S_ISSOCK(mode) else kind
+        raise InvalidInput(
+            f"{path}: expected a regular file, got {kind}: write what comes from it to a file first"
+        )

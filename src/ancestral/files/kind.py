@@ -1,10 +1,13 @@
 """What a file is, by its first bytes: for the error that says what was passed instead of arrays."""
 
+from contextlib import suppress
+
 FIRST_BYTES = 512
 """Bytes that `kind_of` looks at."""
 _PIXELS = "turn its pixels into an array of levels, and save that by numpy.savez"
 _UNPACK = "unpack it first"
 _LOAD = "load it with its own library, and save the arrays by numpy.savez"
+_PICKLE = "pickles can run code: save plain arrays"
 _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x93NUMPY", "an .npy, one array without a name", "save it by numpy.savez"),
     (0, b"PK\x03\x04", "a zip archive", _UNPACK),
@@ -17,12 +20,7 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (8, b"WEBP", "a WebP picture", _PIXELS),
     (0, b"%PDF-", "a PDF", "pass arrays"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _LOAD),
-    (
-        0,
-        b"MATLAB 5.0 MAT-file",
-        "a MATLAB file",
-        "load it by scipy.io.loadmat",
-    ),
+    (0, b"MATLAB 5.0 MAT-file", "a MATLAB file", "load it by scipy.io.loadmat"),
     (0, b"PAR1", "a Parquet file", _LOAD),
     (0, b"ARROW1", "an Arrow file", _LOAD),
     (0, b"SQLite format 3\0", "an SQLite database", _LOAD),
@@ -35,10 +33,7 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (257, b"ustar", "a tar archive", _UNPACK),
     (0, b"\0\0\x08", "an IDX file, as MNIST has", "its folder is read by --data idx:FOLDER"),
-    *(
-        (0, b"\x80" + bytes([protocol]), "a pickle", "pickles can run code: save plain arrays")
-        for protocol in (2, 3, 4, 5)
-    ),
+    *((0, bytes([0x80, protocol]), "a pickle", _PICKLE) for protocol in (2, 3, 4, 5)),
 )
 """Offset and bytes, what has them there, and what to do with it."""
 
@@ -67,9 +62,7 @@ def kind_of(start: bytes) -> str:
 def _is_text(start: bytes) -> bool:
     """Whether the bytes are UTF-8 without control characters; a last character may be cut."""
     for cut in range(4):
-        try:
+        with suppress(UnicodeDecodeError):
             text = start[: len(start) - cut].decode("utf-8")
-        except UnicodeDecodeError:
-            continue
-        return all(each.isprintable() or each.isspace() for each in text)
+            return all(each.isprintable() or each.isspace() for each in text)
     return False

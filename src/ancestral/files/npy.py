@@ -7,9 +7,8 @@ References:
 import ast
 import math
 import re
-import struct
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ _OTHERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What the header of an .npy says.
 
     Attributes:
@@ -51,11 +49,6 @@ class Header:
     shape: tuple[int, ...]
     fortran: bool
     start: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the values."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
@@ -72,40 +65,42 @@ def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
     Raises:
         InvalidInput: it is not an .npy of numbers, is truncated, too long or beyond the limit.
     """
-    header = read_header(stream, place)
-    if header.size > limit:
+    dtype, shape, fortran, start = _header(stream, place)
+    count = math.prod(shape)
+    length = count * dtype.itemsize
+    what = f"shape {shown(shape)} of {dtype}"
+    if length > limit:
         raise InvalidInput(
-            f"{place}: expected an array of at most {size_text(limit)}, got shape "
-            f"{shown(header.shape)} of {header.dtype}, {size_text(header.size)}: pass fewer "
-            f"events, or save them as a smaller type, uint8 say; in Python, `limit` is the bound"
+            f"{place}: expected an array of at most {size_text(limit)}, got {what}, "
+            f"{size_text(length)}: pass fewer events, or save them as a smaller type, uint8 say; "
+            f"in Python, `limit` is the bound"
         )
-    if header.start + header.size != size:
+    if start + length != size:
         raise InvalidInput(
-            f"{place}: expected {header.size:,} bytes for shape {shown(header.shape)} of "
-            f"{header.dtype}, got {size - header.start:,}: the file is truncated or not the one "
-            f"that its header describes"
+            f"{place}: expected {length:,} bytes for {what}, got {size - start:,}: the file is "
+            f"truncated or not the one that its header describes"
         )
     try:
-        values = np.empty(math.prod(header.shape), header.dtype)
+        values = np.empty(count, dtype)
         done = fill(stream, values.view(np.uint8))
-        if header.dtype.kind == "b":
+        if dtype.kind == "b":
             # Other bytes than 0 and 1 would be bools that numpy does not expect.
             values = values.view(np.uint8) != 0
-        native = values.astype(header.dtype.newbyteorder("="), copy=False)
-        array = native.reshape(header.shape, order="F" if header.fortran else "C")
+        native = values.astype(dtype.newbyteorder("="), copy=False)
+        array = native.reshape(shape, order="F" if fortran else "C")
     except (MemoryError, ValueError) as error:
         raise InvalidInput(
-            f"{place}: expected an array that fits in memory, got shape {shown(header.shape)} of "
-            f"{header.dtype}, {size_text(header.size)} ({error})"
+            f"{place}: expected an array that fits in memory, got {what}, {size_text(length)} "
+            f"({error})"
         ) from error
-    if done < header.size:
+    if done < length:
         raise InvalidInput(
-            f"{place}: expected {header.size:,} bytes of values, got {done:,}: it is truncated"
+            f"{place}: expected {length:,} bytes of values, got {done:,}: it is truncated"
         )
     return array
 
 
-def read_header(stream: Stream, place: str) -> Header:
+def _header(stream: Stream, place: str) -> Header:
     """The header of an .npy, which is parsed as a literal and never run.
 
     Raises:
@@ -119,44 +114,44 @@ def read_header(stream: Stream, place: str) -> Header:
         raise InvalidInput(
             f"{place}: expected an .npy of version 1.0, 2.0 or 3.0, got {version[0]}.{version[1]}"
         )
-    width, form = (2, "<H") if version == (1, 0) else (4, "<I")
-    length_bytes = stream.read(width)
-    if len(length_bytes) < width:
-        raise InvalidInput(f"{place}: expected an .npy, got a truncated header")
-    (length,) = struct.unpack(form, length_bytes)
+    width = 2 if version == (1, 0) else 4
+    length = int.from_bytes(_exactly(stream, width, place), "little")
     if length > _LARGEST_HEADER:
         raise InvalidInput(
             f"{place}: expected a header of at most {_LARGEST_HEADER:,} bytes, got {length:,}: "
             f"arrays of numbers have short ones"
         )
-    text = stream.read(length)
-    if len(text) < length:
-        raise InvalidInput(f"{place}: expected an .npy, got a truncated header")
     encoding = "utf-8" if version == (3, 0) else "latin-1"
-    fields = _literal(text.decode(encoding, "replace"), place)
-    dtype = _dtype(fields["descr"], place)
-    return Header(
-        dtype, _shape(fields["shape"], place), fields["fortran_order"], 8 + width + length
-    )
-
-
-def _literal(text: str, place: str) -> dict[str, Any]:
-    """The fields of a header."""
-    fields = None
-    # Python 2 wrote long integers as 3L.
-    for each in (text, re.sub(r"(\d)L\b", r"\1", text)):
-        try:
-            fields = ast.literal_eval(each.strip())
-            break
-        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-            continue
+    text = _exactly(stream, length, place).decode(encoding, "replace")
+    try:
+        # Python 2 wrote long integers as 3L.
+        fields = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text.strip()))
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        fields = None
     if (
         not isinstance(fields, dict)
         or set(fields) != {"descr", "fortran_order", "shape"}
         or not isinstance(fields["fortran_order"], bool)
     ):
         raise InvalidInput(f"{place}: expected the header of an .npy, got {shown(text)}")
-    return fields
+    shape = fields["shape"]
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > _AXES
+        or not all(type(each) is int and 0 <= each < 2**63 for each in shape)
+    ):
+        raise InvalidInput(
+            f"{place}: expected a shape of at most {_AXES} axes of 0 to 2^63 - 1, got another one"
+        )
+    dtype = _dtype(fields["descr"], place)
+    return Header(dtype, shape, fields["fortran_order"], 8 + width + length)
+
+
+def _exactly(stream: Stream, size: int, place: str) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
+        raise InvalidInput(f"{place}: expected an .npy, got a truncated header")
+    return content
 
 
 def _dtype(description: object, place: str) -> np.dtype[Any]:
@@ -166,31 +161,12 @@ def _dtype(description: object, place: str) -> np.dtype[Any]:
         InvalidInput: it is another one.
     """
     found = _TYPE.fullmatch(description) if isinstance(description, str) else None
-    kind = None if found is None else found["kind"]
-    if kind is not None and kind in _NUMBERS:
-        try:
+    kind = "" if found is None else found["kind"]
+    if kind and kind in _NUMBERS:
+        with suppress(TypeError):
             return np.dtype(str(description))
-        except TypeError:
-            pass
     what = "a table of named columns" if isinstance(description, list) else "no type of numbers"
     raise InvalidInput(
-        f"{place}: expected integers or real numbers, got {_OTHERS.get(kind or '', what)} "
+        f"{place}: expected integers or real numbers, got {_OTHERS.get(kind, what)} "
         f"({shown(description)}): save an array of numbers"
     )
-
-
-def _shape(shape: object, place: str) -> tuple[int, ...]:
-    """The shape of an array.
-
-    Raises:
-        InvalidInput: it is none that numpy could hold.
-    """
-    if (
-        not isinstance(shape, tuple)
-        or len(shape) > _AXES
-        or not all(type(each) is int and 0 <= each < 2**63 for each in shape)
-    ):
-        raise InvalidInput(
-            f"{place}: expected a shape of at most {_AXES} axes of 0 to 2^63 - 1, got another one"
-        )
-    return shape

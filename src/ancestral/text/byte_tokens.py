@@ -1,7 +1,7 @@
 """Tokens <0xNN> that stand for single bytes, as SentencePiece writes what a vocabulary lacks."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>", re.ASCII)
 
@@ -30,21 +30,14 @@ def repaired(tokens: Sequence[str]) -> list[str]:
     References:
         The Unicode Standard, version 16, section 3.9, "U+FFFD Substitution of Maximal Subparts".
     """
-    return list(_repaired(tokens))
-
-
-def _repaired(tokens: Sequence[str]) -> Iterator[str]:
+    repaired: list[str] = []
     run = bytearray()
-    for token in tokens:
+    for token in (*tokens, ""):
         byte = byte_of(token)
         if byte is not None:
             run.append(byte)
             continue
-        yield from _written(run)
+        text = run.decode(errors="replace").encode()
+        repaired += [*(f"<0x{each:02X}>" for each in text), token]
         run.clear()
-        yield token
-    yield from _written(run)
-
-
-def _written(run: bytearray) -> Iterator[str]:
-    return (f"<0x{byte:02X}>" for byte in run.decode(errors="replace").encode())
+    return repaired[:-1]

@@ -34,28 +34,19 @@ class Coverage:
 def of_words(total: int, unknown: Iterable[str], read_as: str | None) -> Coverage:
     """Coverage of so many words, some of which are unknown, each as often as it occurs."""
     lost = list(unknown)
-    return Coverage(
-        len(lost),
-        total,
-        "words",
-        bool(lost) and len(lost) == total,
-        tuple(dict.fromkeys(lost))[:_EXAMPLES],
-        read_as,
-    )
+    nothing = 0 < len(lost) == total
+    return Coverage(len(lost), total, "words", nothing, _some(lost), read_as)
 
 
 def of_characters(text: str, unknown: Iterable[str], read_as: str | None) -> Coverage:
     """Coverage of a text, some of whose characters are unknown, each as often as it occurs."""
     lost = Counter(unknown)
-    known = Counter(text) - lost
-    return Coverage(
-        lost.total(),
-        len(text),
-        "characters",
-        bool(lost) and not any(character.strip() for character in known),
-        tuple(lost)[:_EXAMPLES],
-        read_as,
-    )
+    nothing = bool(lost) and not any(each.strip() for each in Counter(text) - lost)
+    return Coverage(lost.total(), len(text), "characters", nothing, _some(lost), read_as)
+
+
+def _some(lost: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lost))[:_EXAMPLES]
 
 
 def within(spans: Iterable[tuple[int, int]]) -> set[int]:
@@ -82,8 +73,7 @@ class Symbols:
         self._tokens = frozenset(tokens)
         self._starts = {"", model.get("continuing_subword_prefix") or ""}
         self._ends = {"", model.get("end_of_word_suffix") or ""}
-        by_bytes = model.get("byte_fallback")
-        self._bytes = {byte_of(token) for token in self._tokens} if by_bytes else set()
+        self._bytes = set(map(byte_of, self._tokens)) if model.get("byte_fallback") else set()
         self._written = written
         self._known: dict[str, bool] = {}
 

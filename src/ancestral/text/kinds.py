@@ -17,13 +17,9 @@ def open_tokenizer(kind: TokenizerKind, content: bytes) -> Tokenizer:
         BackendUnavailable: the `tokenizers` library is needed and not installed.
         InvalidInput: the file is not sound.
     """
-    match kind:
-        case "bytes":
-            return Bytes()
-        case "words":
-            return _words(content)
-        case "tokenizers":
-            return Library(content)
+    if kind == "bytes":
+        return Bytes()
+    return _words(content) if kind == "words" else Library(content)
 
 
 def check_tokenizer(kind: TokenizerKind, content: bytes, levels: int) -> None:
@@ -34,13 +30,10 @@ def check_tokenizer(kind: TokenizerKind, content: bytes, levels: int) -> None:
     Raises:
         InvalidInput: the file is not sound, or its ids go beyond the levels.
     """
-    match kind:
-        case "bytes":
-            return
-        case "words":
-            size = _words(content).size
-        case "tokenizers":
-            size = number_of_ids(read_document(content))
+    if kind == "bytes":
+        return
+    words = kind == "words"
+    size = _words(content).size if words else number_of_ids(read_document(content))
     if size > levels:
         raise InvalidInput(
             f"{TOKENIZER_FILES[kind]}: expected ids below {levels}, the model's vocabulary, got "

@@ -66,8 +66,8 @@ class Library(Tokenizer):
         self._size = max(vocabulary.values(), default=-1) + 1
         self._shared = shared_ids(document)
         # Metaspace drops its signs from the first token, which a run of bytes is as a whole.
-        self._runs_are_whole = decodes_with(document, "Metaspace")
-        joins = decodes_with(document, "ByteFallback")
+        self._runs_are_whole = decodes_with(document.get("decoder"), "Metaspace")
+        joins = decodes_with(document.get("decoder"), "ByteFallback")
         self._bytes = {i for token, i in vocabulary.items() if joins and byte_of(token) is not None}
         self._unknown = unknown_token(document)
         self._symbols = Symbols(vocabulary, document["model"], self._written)
@@ -108,8 +108,11 @@ class Library(Tokenizer):
             return False
         return self._library.id_to_token(ids[0]) is not None and super().begins_anew(ids)
 
-    def _coverage(self, text: str) -> Coverage:
+    def _covered(self, text: str) -> tuple[list[int], Coverage]:
         encoding = self._encoding(text)
+        return list(encoding.ids), self._coverage(text, encoding)
+
+    def _coverage(self, text: str, encoding: Any) -> Coverage:
         spans = list(zip(encoding.ids, encoding.offsets, strict=True))
         if self._unknown is None:
             added = self._library.get_added_tokens_decoder()

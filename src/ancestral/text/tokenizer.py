@@ -19,12 +19,12 @@ TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
 }
 """The file of a bundle that a kind needs; bytes need none."""
 _UNKNOWN = ("<unk>", "[UNK]")
-_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """What editors write before a text as the mark of its encoding."""
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Open one with `tokenizer_kinds.open_tokenizer`."""
+    """Text to ids and back. Open one with `text.kinds.open_tokenizer`."""
 
     @property
     @abstractmethod
@@ -35,11 +35,12 @@ class Tokenizer(ABC):
     def _encode(self, text: str) -> list[int]: ...
 
     @abstractmethod
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, special tokens included; an id without a token is left out."""
+    def _covered(self, text: str) -> tuple[list[int], Coverage]:
+        """The ids of a text, and how much of it the vocabulary knows."""
 
     @abstractmethod
-    def _coverage(self, text: str) -> Coverage: ...
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, special tokens included; an id without a token is left out."""
 
     def begins_anew(self, ids: Sequence[int]) -> bool:
         """Whether these ids make the text that they make after others, but for blanks before it.
@@ -62,13 +63,22 @@ class Tokenizer(ABC):
         return self._encode(_checked(text))
 
     @final
+    def encode_with_coverage(self, text: str) -> tuple[list[int], Coverage]:
+        """The ids of a text, and how much of it the vocabulary knows.
+
+        Raises:
+            InvalidInput: as by `encode`.
+        """
+        return self._covered(_checked(text))
+
+    @final
     def coverage(self, text: str) -> Coverage:
         """How much of a text the vocabulary knows.
 
         Raises:
             InvalidInput: as by `encode`.
         """
-        return self._coverage(_checked(text))
+        return self.encode_with_coverage(text)[1]
 
 
 @final
@@ -87,8 +97,8 @@ class Bytes(Tokenizer):
     def _encode(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def _coverage(self, text: str) -> Coverage:
-        return of_characters(text, (), None)
+    def _covered(self, text: str) -> tuple[list[int], Coverage]:
+        return self._encode(text), of_characters(text, (), None)
 
     def decode(self, ids: Iterable[int]) -> str:
         return bytes(i for i in ids if 0 <= i < 256).decode(errors="replace")
@@ -111,20 +121,15 @@ class Words(Tokenizer):
         Raises:
             InvalidInput: a line that is no word, or a word that stands there twice.
         """
-        lines = table.removeprefix(_MARK).removesuffix("\n").split("\n")
+        lines = table.removeprefix(BYTE_ORDER_MARK).removesuffix("\n").split("\n")
         self._words = [line.removesuffix("\r") for line in lines]
         self._ids: dict[str, int] = {}
         for i, word in enumerate(self._words):
+            place = f"vocab.txt, line {i + 1}"
             if word.split() != [word]:
-                raise InvalidInput(
-                    f"vocab.txt, line {i + 1}: expected a word without blanks, got {shown(word)}"
-                )
-            if word in self._ids:
-                first = self._ids[word] + 1
-                raise InvalidInput(
-                    f"vocab.txt, line {i + 1}: {shown(word)} stands in line {first} too"
-                )
-            self._ids[word] = i
+                raise InvalidInput(f"{place}: expected a word without blanks, got {shown(word)}")
+            if (first := self._ids.setdefault(word, i)) != i:
+                raise InvalidInput(f"{place}: {shown(word)} stands in line {first + 1} too")
         self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
 
     @property
@@ -133,19 +138,19 @@ class Words(Tokenizer):
         return len(self._words)
 
     def _encode(self, text: str) -> list[int]:
+        return self._covered(text)[0]
+
+    def _covered(self, text: str) -> tuple[list[int], Coverage]:
         words = text.split()
-        unknown = [] if self._unknown is not None else [w for w in words if w not in self._ids]
-        if unknown:
+        unknown = [word for word in words if word not in self._ids]
+        if unknown and self._unknown is None:
             raise InvalidInput(
                 f"text: expected words of the table, which has neither {' nor '.join(_UNKNOWN)}, "
                 f"got {', '.join(map(shown, dict.fromkeys(unknown[:8])))}"
             )
-        return [self._ids.get(word, self._unknown or 0) for word in words]
-
-    def _coverage(self, text: str) -> Coverage:
-        ids, words = self._encode(text), text.split()
         read_as = None if self._unknown is None else self._words[self._unknown]
-        return of_words(len(ids), [word for word in words if word not in self._ids], read_as)
+        ids = [self._ids.get(word, self._unknown or 0) for word in words]
+        return ids, of_words(len(ids), unknown, read_as)
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self._words[i] for i in ids if 0 <= i < len(self._words))

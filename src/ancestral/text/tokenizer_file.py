@@ -75,9 +75,9 @@ def settled(document: Document) -> Document:
     BPE's dropout skips merges at random. alpha and nbest_size are how the library names the
     sampling of a Unigram model's pieces; its versions up to 0.23 do not read them from a file.
     """
-    model = dict(document["model"]) | {"dropout": None}
-    for name in ("alpha", "nbest_size"):
-        model.pop(name, None)
+    unread = ("alpha", "nbest_size")
+    model = {name: value for name, value in document["model"].items() if name not in unread}
+    model["dropout"] = None
     return {**document, "model": model, "truncation": None, "padding": None}
 
 
@@ -87,36 +87,29 @@ def shared_ids(document: Document) -> dict[int, str]:
     The library decodes such an id as any one of them, another one each time that it opens the file.
     """
     vocabulary = document["model"].get("vocab")
+    if not isinstance(vocabulary, dict):
+        return {}
     first: dict[int, str] = {}
-    shared: dict[int, str] = {}
-    for token, i in vocabulary.items() if isinstance(vocabulary, dict) else ():
-        if first.setdefault(i, token) != token:
-            shared[i] = first[i]
-    return shared
+    return {i: first[i] for token, i in vocabulary.items() if first.setdefault(i, token) != token}
 
 
 def unknown_token(document: Document) -> str | None:
     """The token that stands for what the vocabulary lacks; None where there is none."""
     model = document["model"]
+    token = model.get("unk_token")
     # Unigram models have a list of pieces and name the unknown one by its place.
     if isinstance(model.get("vocab"), list):
         place = model.get("unk_id")
-        return None if place is None else str(model["vocab"][place][0])
-    token = model.get("unk_token")
+        token = None if place is None else model["vocab"][place][0]
     return None if token is None else str(token)
 
 
-def decodes_with(document: Document, kind: str) -> bool:
-    """Whether a decoder of this kind is among those of a tokenizer.json, ByteFallback say."""
-    return _has(document.get("decoder"), kind)
-
-
-def _has(decoder: Any, kind: str) -> bool:
+def decodes_with(decoder: Any, kind: str) -> bool:
+    """Whether a decoder of a tokenizer.json is of this kind or has one, ByteFallback say."""
     if not isinstance(decoder, dict):
         return False
-    return decoder.get("type") == kind or any(
-        _has(part, kind) for part in decoder.get("decoders") or []
-    )
+    parts = decoder.get("decoders") or []
+    return decoder.get("type") == kind or any(decodes_with(part, kind) for part in parts)
 
 
 def written(document: Document) -> bytes:

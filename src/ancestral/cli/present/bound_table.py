@@ -1,23 +1,19 @@
 """How good a trained latent variable model is on held-out events: bounds, beside baselines."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 
 from ancestral.cli.output import table
 from ancestral.cli.present.evaluation import baselines, bits_cell, nats_cell
 from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.data.dataset import Dataset, Part
-from ancestral.train.evaluation import Estimate, estimate, model_log_prob
+from ancestral.train.evaluation import estimate, model_log_prob
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.units import bits_unit
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ancestral.train.models.autoregressive import AutoregressiveModel
-    from ancestral.train.models.latent_variable import LatentVariableModel
 
 DRAWS = 100
 """Latents of each event."""
@@ -26,14 +22,15 @@ _MARK = "lower bounds are on log p(x), <= marks an upper bound"
 _DENSITY = "a density's bounds, of x + u with u ~ U[0, 1), not to be compared with exact bits/dim"
 
 Nats = NDArray[np.float64]
+Progress = Callable[[int, int], object]
 
 
 def bound_table(
-    model: "LatentVariableModel",
+    model: LatentVariableModel,
     data: Dataset,
     k: int = DRAWS,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> "Table":
+    progress: Progress = lambda done, total: None,
+) -> Table:
     """ELBO and IWAE of the test part, with standard errors over its events.
 
     Args:
@@ -53,13 +50,13 @@ def bound_table(
 
 
 def code_table(
-    model: "LatentVariableModel",
-    prior: "AutoregressiveModel",
+    model: LatentVariableModel,
+    prior: AutoregressiveModel,
     data: Dataset,
     codes: Part,
     label_log_prior: Nats | None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> "Table":
+    progress: Progress = lambda done, total: None,
+) -> Table:
     """log p(x | z) + log p(z) of the test part at the codes z that the encoder chooses.
 
     Args:
@@ -81,10 +78,10 @@ def code_table(
 
 
 def marginal(
-    model: "AutoregressiveModel",
+    model: AutoregressiveModel,
     part: Part,
     label_log_prior: Nats | None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Nats:
     """log p(x) in nats of each event, the sum over the classes by Bayes' rule, [n].
 
@@ -97,28 +94,23 @@ def marginal(
     log_prob = model_log_prob(model)
     if label_log_prior is None:
         return log_prob(part.x, None)
-    joint = []
+    joint = np.empty((len(label_log_prior), len(part)))
     for y, each in enumerate(label_log_prior):
-        joint.append(log_prob(part.x, np.full(len(part), y, np.int64)) + each)
-        progress(y + 1, len(label_log_prior))
-    return np.asarray(np.logaddexp.reduce(np.stack(joint), axis=0))
+        joint[y] = log_prob(part.x, np.full(len(part), y, np.int64)) + each
+        progress(y + 1, len(joint))
+    return np.asarray(np.logaddexp.reduce(joint, axis=0))
 
 
-def _table(rows: dict[str, Nats], model: "LatentVariableModel", data: Dataset) -> "Table":
+def _table(rows: dict[str, Nats], model: LatentVariableModel, data: Dataset) -> Table:
     """Bounds and their terms; below them log p(x) of baselines, unless the bound is a density's."""
     density = model.observation.continuous
     found = {name: estimate(nats, data.spec) for name, nats in rows.items()}
     if not density:
-        exact = {name: result.marginal for name, result in baselines(data).items()}
-        found |= {f"{name}, log p(x)": each for name, each in exact.items()}
-    return table(
-        f"{len(data.test)} test events of {data.spec.name}, +- standard error; "
-        f"{_DENSITY if density else _MARK}",
-        ("", bits_unit(data.spec.tokenizer), "nats"),
-        [(name, *_cells(each, _BOUND in name)) for name, each in found.items()],
-    )
-
-
-def _cells(each: Estimate, at_most: bool) -> tuple[str, str]:
-    sign = "<= " if at_most else ""
-    return f"{sign}{bits_cell(each)}", nats_cell(each, -1)
+        found |= {f"{name}, log p(x)": each.marginal for name, each in baselines(data).items()}
+    cells = [
+        (name, f"{'<= ' if _BOUND in name else ''}{bits_cell(each)}", nats_cell(each, -1))
+        for name, each in found.items()
+    ]
+    title = f"{len(data.test)} test events of {data.spec.name}, +- standard error"
+    heads = ("", bits_unit(data.spec.tokenizer), "nats")
+    return table(f"{title}; {_DENSITY if density else _MARK}", heads, cells)

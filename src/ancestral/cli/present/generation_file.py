@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.arrays import npz
-from ancestral.cli.output import put_text
-from ancestral.files.atomic import write_atomically
+from ancestral.cli.output import write_text
+from ancestral.engine import Generated
+from ancestral.files.array_file import write_arrays
 from ancestral.text.stream import TextStream
 from ancestral.text.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from ancestral.engine import Generated
 
-
-class Shown:
+class TokenText:
     """The text of tokens as they come; their ids where there is no tokenizer.
 
     A stop token of what was drawn is not shown: it ends the text and is no part of it.
@@ -44,7 +41,7 @@ class Shown:
 
 def write_generated(
     out: str,
-    rows: Sequence["Generated"],
+    rows: Sequence[Generated],
     seed: int,
     labels: int | NDArray[Any] | None,
     tokenizer: Tokenizer | None,
@@ -61,32 +58,27 @@ def write_generated(
     Raises:
         OSError: it could not be written; an old file of that name is whole.
     """
-    if Path(out).suffix.lower() == ".npz":
-        arrays = arrays_of(rows, seed)
-        if labels is not None:
-            each = np.asarray(labels)
-            arrays["labels"] = np.broadcast_to(each, len(rows)) if each.ndim == 0 else each
-            arrays["labels"] = arrays["labels"][: len(rows)]
-        write_atomically(Path(out), npz(arrays))
+    if Path(out).suffix.lower() != ".npz":
+        write_text(out, _text(rows, tokenizer).encode())
         return
-    text = _text(rows, tokenizer)
-    if out == "-":
-        put_text(text)
-    else:
-        write_atomically(Path(out), text.encode())
+    arrays = arrays_of(rows, seed)
+    if labels is not None:
+        each = np.asarray(labels)
+        arrays["labels"] = each[: len(rows)] if each.ndim else np.broadcast_to(each, len(rows))
+    write_arrays(out, arrays)
 
 
-def arrays_of(rows: Sequence["Generated"], seed: int) -> dict[str, NDArray[Any]]:
+def arrays_of(rows: Sequence[Generated], seed: int) -> dict[str, NDArray[Any]]:
     """Continuations as arrays, padded on the right.
 
     x: prompts and what was drawn, [n, w], -1 beyond. log_p, log_q: [n, w], nats, 0 beyond; log_q of
     a prompt is 0. prompt_length, length: [n]. ended: [n], words. seed, first_index.
     """
-    width = max(len(row.prompt) + len(row.tokens) for row in rows)
-    x = np.full((len(rows), width), -1, np.int64)
-    log_p, log_q = np.zeros((2, len(rows), width), np.float32)
+    length = np.array([len(row.prompt) + len(row.tokens) for row in rows], np.int64)
+    x = np.full((len(rows), length.max()), -1, np.int64)
+    log_p, log_q = np.zeros((2, *x.shape), np.float32)
     for i, row in enumerate(rows):
-        start, end = len(row.prompt), len(row.prompt) + len(row.tokens)
+        start, end = len(row.prompt), length[i]
         x[i, :start], x[i, start:end] = row.prompt, row.tokens
         log_p[i, :start], log_p[i, start:end] = row.prompt_log_p, row.log_p
         log_q[i, start:end] = row.log_q
@@ -95,28 +87,26 @@ def arrays_of(rows: Sequence["Generated"], seed: int) -> dict[str, NDArray[Any]]
         "log_p": log_p,
         "log_q": log_q,
         "prompt_length": np.array([len(row.prompt) for row in rows], np.int64),
-        "length": np.array([len(row.prompt) + len(row.tokens) for row in rows], np.int64),
+        "length": length,
         "ended": np.array([row.ended for row in rows]),
         "seed": np.asarray(seed, np.uint64),
         "first_index": np.asarray(rows[0].index, np.int64),
     }
 
 
-def _text(rows: Sequence["Generated"], tokenizer: Tokenizer | None) -> str:
+def _text(rows: Sequence[Generated], tokenizer: Tokenizer | None) -> str:
     """Ids, a row a line; or texts, each under a line that names it where there are several."""
-    if tokenizer is None:
-        return "".join(f"{_row_text(row, None)}\n" for row in rows)
-    if len(rows) == 1:
-        return f"{_row_text(rows[0], tokenizer)}\n"
+    texts = [f"{_row_text(row, tokenizer)}\n" for row in rows]
+    if tokenizer is None or len(rows) == 1:
+        return "".join(texts)
     return "".join(
-        f"=== sample {row.index}: log p {float(row.log_p.sum()):.2f} nats, {row.ended} ===\n"
-        f"{_row_text(row, tokenizer)}\n"
-        for row in rows
+        f"=== sample {row.index}: log p {float(row.log_p.sum()):.2f} nats, {row.ended} ===\n{text}"
+        for row, text in zip(rows, texts, strict=True)
     )
 
 
-def _row_text(row: "Generated", tokenizer: Tokenizer | None) -> str:
+def _row_text(row: Generated, tokenizer: Tokenizer | None) -> str:
     tokens = row.tokens.tolist()
-    shown = Shown(tokenizer, tokens[-1:] if row.ended == "stop" else ())
+    shown = TokenText(tokenizer, tokens[-1:] if row.ended == "stop" else ())
     parts = [shown.push(row.prompt.tolist(), prompt=True), shown.push(tokens), shown.finish()]
     return "".join(parts)

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.cli.events import labels_in
+from ancestral.engine import AutoregressiveEngine, inputs
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.engine import AutoregressiveEngine
+from ancestral.files.array_file import ArrayFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +31,28 @@ class Observed:
     labels: NDArray[Any] | None
     source: str
 
-    def samples(self, n: int | None, otherwise: int) -> int:
-        """The number of samples: one of each event, or n of the only event.
+    def samples(self, n: int | None, of_one: int) -> int:
+        """The number of samples: one of each event, or several of the only event.
 
         Args:
             n: the number that was asked for, or None.
-            otherwise: the number for one event where None was asked for.
+            of_one: the number where there is only one event.
 
         Raises:
             InvalidInput: another number was asked for than the file has events.
         """
         there = len(self.events)
-        if there > 1 and n not in {None, there}:
+        if there == 1:
+            return of_one
+        if n not in {None, there}:
             raise InvalidInput(
                 f"-n: {self.path} has {there} events, and a sample is drawn for each: expected "
                 f"-n {there} or no -n, got -n {n}"
             )
-        if n is None:
-            return there if there > 1 else otherwise
-        return n
-
-    def labels_of(self, n: int) -> NDArray[Any] | None:
-        """The label of each of n samples, [n]."""
-        if self.labels is None or len(self.labels) == n:
-            return self.labels
-        return np.broadcast_to(self.labels, n)
+        return there
 
 
-def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine") -> Observed:
+def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -> Observed:
     """Read and check a file of observed values, before anything is drawn.
 
     Args:
@@ -70,13 +63,9 @@ def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine")
     Raises:
         InvalidInput: the file cannot be read, or an array in it is wrong.
     """
-    from ancestral.cli.arrays import pick, read_arrays
-    from ancestral.cli.present.labels import in_file
-    from ancestral.engine import inputs
-
-    arrays = read_arrays(path)
-    data, first = engine.data, engine.bundle.manifest.first_position
-    array = pick(path, arrays, ("observed", "x"))
+    arrays = ArrayFile.open(path)
+    data, manifest = engine.data, engine.bundle.manifest
+    array = arrays.pick("observed", "x")
     if array.dtype.kind == "f":
         raise InvalidInput(
             f"{path}: observed: expected integers, got {array.dtype}: cast them, with -1 "
@@ -86,24 +75,14 @@ def read_observed(path: Path, label: int | None, engine: "AutoregressiveEngine")
     n = len(array) if axis and array.ndim else 1
     if not n:
         raise InvalidInput(f"{path}: expected at least one event, got shape {array.shape}")
+    found = labels_in(arrays) if label is None and data.num_classes is not None else None
     try:
-        events = data.in_place(inputs.observed(array, n, data, first))
+        events = data.in_place(inputs.observed(array, n, data, manifest.first_position))
+        labels = None if found is None else inputs.labels(found, n, data, manifest.label_optional)
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from error
-    if label is not None:
-        # Where the model has no classes the engine refuses it.
-        return Observed(path, events, axis, _labels(label, n, engine), f"label {label}")
-    found = in_file(arrays)
-    if found is None or data.num_classes is None:
-        return Observed(path, events, axis, None, "")
-    try:
-        labels = _labels(found, n, engine)
-    except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error}") from error
-    return Observed(path, events, axis, labels, f"labels of {path}")
-
-
-def _labels(values: Any, n: int, engine: "AutoregressiveEngine") -> "NDArray[Any] | None":
-    from ancestral.engine import inputs
-
-    return inputs.labels(values, n, engine.data, engine.bundle.manifest.label_optional)
+    if label is None:
+        return Observed(path, events, axis, labels, "" if found is None else f"labels of {path}")
+    # Where the model has no classes the engine refuses it.
+    labels = inputs.labels(label, n, data, manifest.label_optional)
+    return Observed(path, events, axis, labels, f"label {label}")

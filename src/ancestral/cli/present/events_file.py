@@ -1,0 +1,214 @@
+"""The files that events, and means E[x | z], are written to: pictures, arrays, text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ancestral.cli.output import check_target, write_text
+from ancestral.dataspec import DataSpec
+from ancestral.engine import LatentEngine
+from ancestral.errors import InvalidInput
+from ancestral.files.array_file import write_arrays
+from ancestral.files.atomic import write_atomically
+from ancestral.pictures import greys, grid, is_image, png, to_levels
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Events of equal weight, for people.
+
+    Attributes:
+        x: levels, or real values in units of levels, [n, *event_shape].
+        heads: the line before each text where there are several.
+        intervals: whether level i stands for the real values [i, i + 1), else for the number i.
+        means: whether they are means, whose greys a picture keeps; else it shows whole levels.
+        columns: tiles in a row of a picture; about square where None.
+        above: events that a picture shows before them, in whole levels.
+    """
+
+    x: Array
+    heads: Sequence[str] = ()
+    intervals: bool = False
+    means: bool = False
+    columns: int | None = None
+    above: Array | None = None
+
+
+def check_samples_file(out: str, prompted: bool, keep: Iterable[Path | None]) -> None:
+    """Refuse, before anything is drawn, a file that samples could not be written to.
+
+    Args:
+        out: a file, or - for standard output.
+        prompted: whether the samples go on from prompts, of which there are no pictures.
+        keep: files and folders that are read.
+
+    Raises:
+        InvalidInput: an unknown suffix, or a place that cannot be written to.
+    """
+    if out != "-":
+        suffixes = (".npz", ".txt") if prompted else (".npz", ".png", ".txt")
+        check_target(Path(out), suffixes, keep=keep)
+
+
+def check_picture(out: str | Path, data: DataSpec, others: str) -> None:
+    """Refuse a picture of events that are not images.
+
+    Raises:
+        InvalidInput: it is one; the error names the other suffixes.
+    """
+    if is_picture(out) and not is_image(data.event_shape):
+        raise InvalidInput(
+            f"--out: events {data.event_shape} are no images: expected {others}, got {out}"
+        )
+
+
+def is_picture(out: str | Path) -> bool:
+    """Whether a file of that name is a picture."""
+    return Path(out).suffix.lower() == ".png"
+
+
+def shown_samples(
+    x: Array, log_prob: Array, indices: Iterable[int], columns: int | None = None
+) -> Shown:
+    """Events whose log p is known, in nats [n], with their sample indices [n]."""
+    each = zip(indices, log_prob, strict=True)
+    return Shown(x, [f"sample {i}: log p {nats:.2f} nats" for i, nats in each], columns=columns)
+
+
+def write_events(
+    out: str | Path, arrays: Mapping[str, Array], shown: Shown, data: DataSpec
+) -> None:
+    """Write events in the form that a file's suffix says.
+
+    Args:
+        out: a file, or - for text on standard output.
+        arrays: of an .npz, by name.
+        shown: of any other form.
+        data: the space of events.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    if is_picture(out):
+        pixels = grid(_tiles(shown, data), data.levels, shown.columns, data.palette)
+        write_atomically(out, png(pixels))
+    elif Path(out).suffix.lower() == ".npz":
+        write_arrays(out, arrays)
+    else:
+        write_text(out, _text(shown, data))
+
+
+def check_means_file(out: Path, *read: Path, n: int = 1) -> int | None:
+    """Refuse, before the work that it is for, a file that means could not be written to.
+
+    Args:
+        out: the file.
+        read: the bundle, and the file that is read.
+        n: events, or pairs of them, of a picture at most.
+
+    Returns:
+        n for a picture; None for an .npz, which holds all.
+
+    Raises:
+        InvalidInput: an unknown suffix, a place that cannot be written to, or n below 1.
+    """
+    if n < 1:
+        raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
+    check_target(out, (".png", ".npz"), keep=read)
+    return n if is_picture(out) else None
+
+
+def load_for_means(
+    bundle: Path, out: Path, backend: str, device: str, threads: int | None
+) -> LatentEngine:
+    """Load a latent variable model whose means the file suits.
+
+    Raises:
+        InvalidInput: the bundle is of another kind, or the file is a picture of no images.
+    """
+    engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
+    check_picture(out, engine.data, ".npz")
+    return engine
+
+
+def of_all(drawn: int, there: int, what: str) -> str:
+    """How many are in a picture, and the way to more: "16 of 20 events (-n 20 draws all)".
+
+    >>> of_all(16, 20, "events"), of_all(20, 20, "events")
+    ('16 of 20 events (-n 20 draws all)', '20 events')
+    """
+    more = "" if drawn == there else f" (-n {there} draws all)"
+    return f"{drawn}{f' of {there}' if more else ''} {what}{more}"
+
+
+def write_means(
+    out: Path,
+    arrays: Mapping[str, Array],
+    columns: int | None,
+    engine: LatentEngine,
+    events: Array | None = None,
+) -> None:
+    """Write arrays, or a picture.
+
+    Args:
+        out: its suffix says which.
+        arrays: by name; the picture is of x_mean, [..., *event_shape], in units of levels.
+        columns: tiles in a row of it; about square where None.
+        engine: whose events they are.
+        events: drawn before the means: levels, or real values in units of levels.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    shown = Shown(
+        arrays["x_mean"].reshape(-1, *engine.data.event_shape),
+        intervals=engine.latent.continuous,
+        means=True,
+        columns=columns,
+        above=events,
+    )
+    write_events(out, arrays, shown, engine.data)
+
+
+def mean_tiles(means: Array, data: DataSpec, *, intervals: bool) -> Array:
+    """What `grid` draws of means: their greys; between two colours of a palette is none.
+
+    Args:
+        means: [n, *event_shape], in units of levels.
+        data: the space of events.
+        intervals: as in `ancestral.pictures.greys`.
+    """
+    if data.palette is None:
+        return greys(means, data.levels, intervals=intervals)
+    return to_levels(means, data.levels, intervals=intervals)
+
+
+def _tiles(shown: Shown, data: DataSpec) -> Array:
+    """What `grid` draws."""
+    if shown.means:
+        tiles = mean_tiles(shown.x, data, intervals=shown.intervals)
+    else:
+        tiles = to_levels(shown.x, data.levels, intervals=shown.intervals)
+    if shown.above is None:
+        return tiles
+    return np.concatenate([to_levels(shown.above, data.levels, intervals=shown.intervals), tiles])
+
+
+def _text(shown: Shown, data: DataSpec) -> bytes:
+    """The bytes of texts, each under a line that names it; or levels, an event a line."""
+    events = shown.x.reshape(len(shown.x), -1)
+    whole = events.dtype.kind in "iu"
+    if data.tokenizer != "bytes" or not whole:
+        form = b"%d" if whole else b"%g"
+        return b"".join(b" ".join(form % value for value in event) + b"\n" for event in events)
+    texts = [event.astype(np.uint8).tobytes() for event in events]
+    if len(texts) == 1:
+        return texts[0]
+    named = zip(shown.heads, texts, strict=True)
+    return b"".join(f"=== {head} ===\n".encode() + text + b"\n" for head, text in named)
