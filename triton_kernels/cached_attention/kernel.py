@@ -12,7 +12,7 @@ References:
 """
 
 import math
-from typing import NamedTuple, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import torch
 import triton
@@ -20,10 +20,11 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.cached_attention import block
+from ancestral.triton_kernels.cached_attention import block, cached_attention
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
 from ancestral.triton_kernels.masked_attention import kernel as masked_attention
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST_HEAD = 256
@@ -360,6 +361,17 @@ def _launch_step(
     return y
 
 
+def overrides(_: Settings) -> Table:
+    """The operator, in place."""
+    return {cached_attention._opoverload: _with_caches}
+
+
+def _with_caches(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, *others: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return launch(q, k, v, k_cache, v_cache, *others), k_cache, v_cache
+
+
 def variants() -> list[Variant]:
     """One step of the image model, of GPT-2 small, and of grouped heads over a long cache."""
     found = block.variants()
@@ -395,7 +407,7 @@ def _variants(
         | {"GROUP": group, "MANY": many, "DOT": c.dot, "ROWS": c.rows, "SLOTS": c.slots},
         warps=c.warps,
         stages=c.stages,
-        divisible=(*own, "position", "y", *parts, *strides, "T"),
+        divisible=(*strides, "T"),
         wanted=("LDG.E.128|LDGSTS.E.BYPASS.128|LDGSTS.E.128",) + (("HMMA",) if c.dot else ()),
     )
     if not many:
@@ -406,7 +418,6 @@ def _variants(
         arguments=parts | {"position": "*i64", "y": f"*{stored}", "T": "i32", "splits": "i32"},
         constants=shape | {"SPLITS": _MERGED},
         warps=4,
-        stages=3,
-        divisible=(*parts, "position", "y", "T"),
+        divisible=("T",),
     )
     return [attend, merge]

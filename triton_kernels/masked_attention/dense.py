@@ -17,7 +17,13 @@ import triton.language as tl
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.masked_attention import WIDEST_DENSE
-from ancestral.triton_kernels.masked_attention.kernel import L2_BYTES, _axis, _kernel
+from ancestral.triton_kernels.masked_attention.kernel import (
+    L2_BYTES,
+    Tiles,
+    _kernel,
+    constants,
+    wanted,
+)
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 SHARED_BYTES = 48 * 1024
@@ -64,22 +70,18 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
         raise InvalidInput(f"dtype: expected one of {list(TYPES)}, got {dtype}")
     if not 1 <= d <= WIDEST_DENSE:
         raise InvalidInput(f"d: expected a head size of 1 .. {WIDEST_DENSE}, got {d}")
-    block_m, block_n, warps, stages = _configuration(d, dtype)
+    tiles = _configuration(d, dtype)
     pointer = f"*{TYPES[dtype]}"
     return Variant(
         name=f"masked_attention dense d={d} {TYPES[dtype]}",
         function=_dense_kernel,
         arguments=dict.fromkeys("qkv", pointer) | dict.fromkeys(NUMBERS, "i32") | {"y": pointer},
-        constants={
-            "SCALE": d**-0.5 / math.log(2), "NEAR": L2_BYTES // (2 * d * dtype.itemsize),
-            "AXIS": _axis(dtype), "HEAD": d, "BLOCK_M": block_m, "BLOCK_N": block_n,
-            "BLOCK_D": max(16, triton.next_power_of_2(d)),
-        },
-        warps=warps,
-        stages=stages,
-        divisible=("q", "k", "v", "y"),
-        wanted=("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",)),
-    )  # fmt: skip
+        constants={"SCALE": d**-0.5 / math.log(2), "NEAR": L2_BYTES // (2 * d * dtype.itemsize)}
+        | constants(d, dtype, tiles),
+        warps=tiles.warps,
+        stages=tiles.stages,
+        wanted=wanted(dtype),
+    )
 
 
 def fingerprint() -> str:
@@ -87,10 +89,8 @@ def fingerprint() -> str:
     return f"{triton.__version__} {_dense_kernel.cache_key}"
 
 
-def _configuration(d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
-    """Block of queries, block of slots, warps and stages: the largest within `SHARED_BYTES`."""
+def _configuration(d: int, dtype: torch.dtype) -> Tiles:
+    """The largest tiles within `SHARED_BYTES`."""
     if dtype == torch.float32:
-        return (64, 32, 8, 2) if d <= 64 else (32, 16, 8, 2)
-    if d <= 64:
-        return 128, 64 if d <= 32 else 32, 8, 3
-    return 64, 16, 4, 3
+        return Tiles(64, 32, 8, 2) if d <= 64 else Tiles(32, 16, 8, 2)
+    return Tiles(128, 64 if d <= 32 else 32, 8, 3) if d <= 64 else Tiles(64, 16, 4, 3)

@@ -10,7 +10,7 @@ References:
 """
 
 import math
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import torch
 import triton
@@ -20,6 +20,8 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
+from ancestral.triton_kernels.masked_attention import windowed_attention
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST = 256
@@ -172,8 +174,30 @@ def _kernel(
     tl.store(y + y_at, total.to(y.dtype.element_ty), mask=inside)
 
 
-def configuration(s: int, d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
-    """Block of queries, block of slots, warps and stages.
+class Tiles(NamedTuple):
+    """Block of queries, block of slots, warps and stages."""
+
+    block_m: int
+    block_n: int
+    warps: int
+    stages: int
+
+
+def constants(d: int, dtype: torch.dtype, tiles: Tiles) -> dict[str, object]:
+    """What is compiled into a kernel for heads of size d."""
+    return {
+        "AXIS": _axis(dtype), "HEAD": d, "BLOCK_M": tiles.block_m, "BLOCK_N": tiles.block_n,
+        "BLOCK_D": max(16, triton.next_power_of_2(d)),
+    }  # fmt: skip
+
+
+def wanted(dtype: torch.dtype) -> tuple[str, ...]:
+    """The instructions that a kernel of a dtype must have."""
+    return ("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",))
+
+
+def configuration(s: int, d: int, dtype: torch.dtype) -> Tiles:
+    """Tiles for s queries of heads of size d.
 
     Chosen so that nothing spills, and that multiprocessors of an H200 hold two or three programs
     where the head is small: one takes its softmax while another multiplies.
@@ -181,11 +205,11 @@ def configuration(s: int, d: int, dtype: torch.dtype) -> tuple[int, int, int, in
     wide = triton.next_power_of_2(d)
     if dtype == torch.float32:
         if s <= 32 or wide > 128:
-            return 32, 16, 4 if wide <= 64 else 8, 3
-        return 64, 32, 8, 3
+            return Tiles(32, 16, 4 if wide <= 64 else 8, 3)
+        return Tiles(64, 32, 8, 3)
     if wide > 128:
-        return 64, 64, 8, 2
-    return (64, 64, 4, 3) if s <= 64 else (128, 64, 8, 3)
+        return Tiles(64, 64, 8, 2)
+    return Tiles(64, 64, 4, 3) if s <= 64 else Tiles(128, 64, 8, 3)
 
 
 def launch(
@@ -212,18 +236,30 @@ def launch(
         raise InvalidInput(f"window: expected at least 1, the query's own slot, got {window}")
     y = q.new_empty(b, s, h, d)
     if y.numel():
-        block_m, block_n, warps, stages = configuration(s, d, q.dtype)
+        tiles = configuration(s, d, q.dtype)
         windowed = window is not None and window < slots
         near = max(1, L2_BYTES // (2 * slots * d * q.itemsize)) * (h // g)
-        _kernel[(b * h * triton.cdiv(s, block_m),)](
+        _kernel[(b * h * triton.cdiv(s, tiles.block_m),)](
             q, k, v, q if start is None else start, y, scale / math.log(2),
             window if windowed else 0, s, slots, b, h, h // g, min(near, b * h),
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], 1,
-            START=start is not None, WINDOW=windowed, AXIS=_axis(q.dtype), HEAD=d,
-            BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=max(16, triton.next_power_of_2(d)),
-            num_warps=warps, num_stages=stages,
+            START=start is not None, WINDOW=windowed, **constants(d, q.dtype, tiles),
+            num_warps=tiles.warps, num_stages=tiles.stages,
         )  # fmt: skip
     return y.transpose(1, 2)
+
+
+def overrides(_: Settings) -> Table:
+    """Attention over windows, and PyTorch's own."""
+    attention = torch.nn.functional.scaled_dot_product_attention
+    return {windowed_attention: _windowed, attention: scaled_dot_product}
+
+
+def _windowed(q: Tensor, k: Tensor, v: Tensor, window: int, dropout: float = 0.0) -> Tensor:
+    """`windowed_attention` by our kernel, but with dropout or a derivative."""
+    if dropout or _is_differentiated(q, k, v) or q.dtype not in FLOATS:
+        return windowed_attention(q, k, v, window, dropout)
+    return launch(q, k, v, None, window, None)
 
 
 def scaled_dot_product(
@@ -244,7 +280,7 @@ def scaled_dot_product(
     b, h, t, d = query.shape if query.ndim == 4 else (0, 0, 0, 0)
     g = key.shape[1] if key.ndim == 4 else 0
     shared = g == h or (enable_gqa and g > 0 and h % g == 0)
-    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
+    differentiated = _is_differentiated(query, key, value)
     if (
         (is_causal and attn_mask is None and dropout_p == 0.0 and not differentiated)
         and (scale is None or _is_scale(scale))
@@ -279,6 +315,10 @@ def _axis(dtype: torch.dtype) -> int:
     return 0 if dtype == torch.float32 else 1
 
 
+def _is_differentiated(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
 def _is_scale(scale: float) -> bool:
     """Whether it orders the scores as they are, and is a number in fp32."""
     return 1e-30 <= scale <= 1e30
@@ -304,7 +344,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> None:
 
 
 def _variant(s: int, d: int, dtype: torch.dtype, start: bool, window: bool) -> Variant:
-    block_m, block_n, warps, stages = configuration(s, d, dtype)
+    tiles = configuration(s, d, dtype)
     pointers = ("q", "k", "v", "start", "y")
     strides = tuple(f"{x}_{axis}" for x in "qkv" for axis in ("row", "head", "step"))
     numbers = ("window", "s", "slots", "rows", "heads", "group", "section", *strides, "unit")
@@ -314,12 +354,9 @@ def _variant(s: int, d: int, dtype: torch.dtype, start: bool, window: bool) -> V
         name=f"masked_attention {mask} s={s} d={d} {TYPES[dtype]}",
         function=_kernel,
         arguments=types | {"scale": "fp32"} | dict.fromkeys(numbers, "i32"),
-        constants={
-            "START": start, "WINDOW": window, "AXIS": _axis(dtype), "HEAD": d,
-            "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": max(16, triton.next_power_of_2(d)),
-        },
-        warps=warps,
-        stages=stages,
-        divisible=(*pointers, *strides),
-        wanted=("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",)),
-    )  # fmt: skip
+        constants={"START": start, "WINDOW": window, **constants(d, dtype, tiles)},
+        warps=tiles.warps,
+        stages=tiles.stages,
+        divisible=strides,
+        wanted=wanted(dtype),
+    )

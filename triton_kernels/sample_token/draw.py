@@ -35,13 +35,6 @@ def load(logits, at, v):
 
 @triton.jit
 @no_type_check
-def shifted(logits, value, v, top):
-    """l - max l of one value, NaN where there is none."""
-    return tl.load(logits + value, mask=value < v, other=float("nan")).to(tl.float32) - top
-
-
-@triton.jit
-@no_type_check
 def uniform(noise, index, row, n, T, SEEDED: tl.constexpr):
     """u of a row at its position: of the table, or made of the key and the row's sample index."""
     if SEEDED:
@@ -89,10 +82,11 @@ def descend(masses, target, TILES: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def record(position, values, log_ps, row, n, T, value, log_p):
-    """Write a value and its log p at n, and take the row to n + 1."""
-    tl.store(values + row * T + n, value)
-    tl.store(log_ps + row * T + n, log_p)
+def record(logits, v, top, total, position, values, log_ps, row, n, T, value):
+    """Write a value and its log p at n, and take the row to n + 1; 0 and NaN for none of the v."""
+    l = tl.load(logits + value, mask=value < v, other=float("nan")).to(tl.float32)
+    tl.store(values + row * T + n, tl.where(value < v, value, 0))
+    tl.store(log_ps + row * T + n, l - top - tl.log(total))
     # Every warp has read the position before one writes it.
     tl.debug_barrier()
     tl.store(position + row, n + 1)
@@ -119,14 +113,12 @@ def variant(
     types = {"logits": f"*{TYPES[dtype]}", **_ARGUMENTS}
     constants = {"SEEDED": True, **constants}
     arguments = {each: types[each] for each in function.arg_names if each in types}
-    pointers = tuple(each for each, type_ in arguments.items() if type_.startswith("*"))
     return Variant(
         name=f"sample_token {name} v={v} {TYPES[dtype]}",
         function=function,
         arguments=arguments,
         constants={each: constants[each] for each in function.arg_names if each not in types},
         warps=warps,
-        stages=3,
-        divisible=(*pointers, "stride", "v") if v % 16 == 0 else pointers,
+        divisible=("stride", "v") if v % 16 == 0 else (),
         wanted=("LDG.E.128",) if v % 16 == 0 else (),
     )

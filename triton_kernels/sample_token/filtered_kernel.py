@@ -15,20 +15,7 @@ from torch import Tensor
 
 from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
-from ancestral.triton_kernels.sample_token.draw import (
-    BEYOND,
-    SHORT,
-    TILE,
-    descend,
-    first_at,
-    grid,
-    load,
-    merge,
-    record,
-    shifted,
-    uniform,
-    variant,
-)
+from ancestral.triton_kernels.sample_token import draw
 from ancestral.triton_kernels.variant import Variant
 
 _LOWEST = tl.constexpr(LOWEST)
@@ -42,7 +29,7 @@ def _cooled(logits, at, v, top, temperature):
 
     They need no clamp: no threshold is below LOWEST, where exp z is 0.
     """
-    z = load(logits, at, v) - top
+    z = draw.load(logits, at, v) - top
     if temperature != 1.0:
         z = tl.div_rn(z, temperature)
     return z
@@ -79,7 +66,7 @@ def _masses(
     """The same of a whole row, [2, 2]: of z where it is HELD, else the rest is read again."""
     above = _above(z, least, low, step, COUNT)
     if not HELD:
-        at = grid(ROWS, COLUMNS)
+        at = draw.grid(ROWS, COLUMNS)
         for start in range(ROWS * COLUMNS, v, ROWS * COLUMNS):
             z = _cooled(logits, start + at, v, top, temperature)
             above += _above(z, least, low, step, COUNT)
@@ -97,7 +84,7 @@ def _threshold(
     The mass is `part`: k, or a part of what z >= least leaves, where least is the threshold of
     top-k. The whole row is [ROWS, COLUMNS] where it is HELD.
     """
-    z = _cooled(logits, grid(ROWS, COLUMNS), v, top, temperature)
+    z = _cooled(logits, draw.grid(ROWS, COLUMNS), v, top, temperature)
     low = tl.full([], _LOWEST, tl.float32)
     step = tl.full([], -0.5 * _LOWEST, tl.float32)
     mass = part
@@ -154,16 +141,16 @@ def _drawn(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """The value that u draws of what stays, and log q of it."""
-    at = grid(ROWS, COLUMNS)
+    at = draw.grid(ROWS, COLUMNS)
     masses = tl.full([1, BLOCKS], 0.0, tl.float32)
     for block in range(tl.cdiv(v, ROWS * COLUMNS)):
         z = _cooled(logits, block * ROWS * COLUMNS + at, v, top, temperature)
-        masses = tl.where(grid(1, BLOCKS) == block, tl.sum(_kept(z, least, above)), masses)
+        masses = tl.where(draw.grid(1, BLOCKS) == block, tl.sum(_kept(z, least, above)), masses)
     mass = tl.sum(masses)
-    block, rest = descend(masses, u * mass, BLOCKS)
+    block, rest = draw.descend(masses, u * mass, BLOCKS)
     at += block * ROWS * COLUMNS
     z = _cooled(logits, at, v, top, temperature)
-    value = first_at(_kept(z, least, above), at, rest)
+    value = draw.first_at(_kept(z, least, above), at, rest)
     return value, _cooled(logits, value, v, top, temperature) - tl.log(mass)
 
 
@@ -171,10 +158,10 @@ def _drawn(
 @no_type_check
 def _first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The first value of the highest logit."""
-    first = tl.full([ROWS, COLUMNS], BEYOND, tl.int32)
+    first = tl.full([ROWS, COLUMNS], draw.BEYOND, tl.int32)
     for start in range(0, v, ROWS * COLUMNS):
-        at = start + grid(ROWS, COLUMNS)
-        first = tl.minimum(first, tl.where(load(logits, at, v) == top, at, BEYOND))
+        at = start + draw.grid(ROWS, COLUMNS)
+        first = tl.minimum(first, tl.where(draw.load(logits, at, v) == top, at, draw.BEYOND))
     return tl.min(first)
 
 
@@ -194,11 +181,11 @@ def _filtered(
         return
     value = tl.load(observed + row * T + n)
     if HELD:
-        l = load(logits, grid(ROWS, COLUMNS), v)
+        l = draw.load(logits, draw.grid(ROWS, COLUMNS), v)
         top = tl.max(l)
         total = tl.sum(tl.exp(l - top))
     else:
-        top, masses = merge(tops, sums, row, v, TILES)
+        top, masses = draw.merge(tops, sums, row, v, TILES)
         total = tl.sum(masses)
     log_q = tl.full([], 0.0, tl.float32)
     if value < 0:
@@ -207,7 +194,7 @@ def _filtered(
             least, above = _bounds(
                 logits, row, v, top, temperature, top_k, top_p, min_p, HELD, HIGH, WIDE
             )
-            u = uniform(noise, index, row, n, T, SEEDED)
+            u = draw.uniform(noise, index, row, n, T, SEEDED)
             drawn, log_q = _drawn(
                 logits, u, v, top, temperature, least, above, ROWS, COLUMNS, BLOCKS
             )
@@ -215,9 +202,8 @@ def _filtered(
             drawn = _first(logits, v, top, ROWS, COLUMNS)
         value = tl.where(total > 0, drawn, 0).to(tl.int64)
         log_q = tl.where(total > 0, log_q, float("nan"))
-    log_p = shifted(logits, value, v, top) - tl.log(total)
     tl.store(log_qs + row * T + n, log_q)
-    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
+    draw.record(logits, v, top, total, position, values, log_ps, row, n, T, value)
 
 
 class Configuration(NamedTuple):
@@ -233,7 +219,7 @@ class Configuration(NamedTuple):
 
 def configuration(v: int, itemsize: int) -> Configuration:
     """For rows of v logits of so many bytes."""
-    block = min(max(32, triton.next_power_of_2(v)), SHORT)
+    block = min(max(32, triton.next_power_of_2(v)), draw.SHORT)
     blocks = triton.cdiv(v, block)
     warps = min(max(block // 512, 1), 8) if blocks == 1 else 16
     # To bisect, a thread holds its columns of every row: they are summed before threads meet.
@@ -269,12 +255,14 @@ def run(
 
 def variants() -> list[Variant]:
     """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
-    return [_variant(v, dtype) for v in (17, 256, SHORT, 50_257, 262_144) for dtype in FLOATS]
+    return [_variant(v, dtype) for v in (17, 256, draw.SHORT, 50_257, 262_144) for dtype in FLOATS]
 
 
 def _variant(v: int, dtype: torch.dtype) -> Variant:
     rows, columns, high, wide, blocks, warps = configuration(v, dtype.itemsize)
-    tiles = triton.next_power_of_2(triton.cdiv(v, TILE))
+    tiles = triton.next_power_of_2(triton.cdiv(v, draw.TILE))
     shape = {"ROWS": rows, "COLUMNS": columns, "HIGH": high, "WIDE": wide}
     split = {"TILES": tiles, "BLOCKS": triton.next_power_of_2(blocks)}
-    return variant("filtered", _filtered, v, dtype, shape | {"HELD": blocks == 1} | split, warps)
+    return draw.variant(
+        "filtered", _filtered, v, dtype, shape | {"HELD": blocks == 1} | split, warps
+    )

@@ -8,6 +8,7 @@ A row without probabilities (a logit is NaN or +inf, or all are -inf) gets value
 log q NaN; an observed value that is none of the v becomes 0 with log p NaN.
 """
 
+from functools import partial
 from typing import NamedTuple, no_type_check
 
 import torch
@@ -16,23 +17,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels import philox
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
-from ancestral.triton_kernels.philox import Seeds
-from ancestral.triton_kernels.sample_token import Drawn, filtered_kernel
-from ancestral.triton_kernels.sample_token.draw import (
-    SHORT,
-    TILE,
-    descend,
-    first_at,
-    grid,
-    load,
-    merge,
-    record,
-    shifted,
-    uniform,
-    variant,
-)
+from ancestral.triton_kernels.overridable import Seeds, Settings, Table
+from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters
 from ancestral.triton_kernels.variant import Variant
 
@@ -48,8 +35,8 @@ def _short(
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
-    at = grid(ROWS, COLUMNS)
-    l = load(logits, at, v)
+    at = draw.grid(ROWS, COLUMNS)
+    l = draw.load(logits, at, v)
     n = tl.load(position + row)
     if (n < 0) | (n >= T):
         return
@@ -58,11 +45,10 @@ def _short(
     w = tl.exp(l - top)
     total = tl.sum(w)
     if value < 0:
-        u = uniform(noise, index, row, n, T, SEEDED)
-        drawn = first_at(w, at, u * total)
+        u = draw.uniform(noise, index, row, n, T, SEEDED)
+        drawn = draw.first_at(w, at, u * total)
         value = tl.where(total > 0, drawn, 0).to(tl.int64)
-    log_p = shifted(logits, value, v, top) - tl.log(total)
-    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
+    draw.record(logits, v, top, total, position, values, log_ps, row, n, T, value)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -76,7 +62,7 @@ def _tiles(
     n = tl.load(position + row)
     if (n < 0) | (n >= T):
         return
-    l = load(logits + row * stride, tile * ROWS * COLUMNS + grid(ROWS, COLUMNS), v)
+    l = draw.load(logits + row * stride, tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS), v)
     top = tl.max(l)
     # A tile of -inf alone has the sum 0.
     w = tl.exp(l - tl.where(top == -float("inf"), 0.0, top))
@@ -97,16 +83,15 @@ def _long(
     if (n < 0) | (n >= T):
         return
     value = tl.load(observed + row * T + n)
-    top, masses = merge(tops, sums, row, v, TILES)
+    top, masses = draw.merge(tops, sums, row, v, TILES)
     total = tl.sum(masses)
     if value < 0:
-        u = uniform(noise, index, row, n, T, SEEDED)
-        tile, rest = descend(masses, u * total, TILES)
-        at = tile * ROWS * COLUMNS + grid(ROWS, COLUMNS)
-        drawn = first_at(tl.exp(load(logits, at, v) - top), at, rest)
+        u = draw.uniform(noise, index, row, n, T, SEEDED)
+        tile, rest = draw.descend(masses, u * total, TILES)
+        at = tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS)
+        drawn = draw.first_at(tl.exp(draw.load(logits, at, v) - top), at, rest)
         value = tl.where(total > 0, drawn, 0).to(tl.int64)
-    log_p = shifted(logits, value, v, top) - tl.log(total)
-    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
+    draw.record(logits, v, top, total, position, values, log_ps, row, n, T, value)
 
 
 class Configuration(NamedTuple):
@@ -120,8 +105,8 @@ class Configuration(NamedTuple):
 
 def configuration(v: int) -> Configuration:
     """For rows of v logits."""
-    if v > SHORT:
-        return Configuration(TILE // 128, 128, triton.cdiv(v, TILE), 4)
+    if v > draw.SHORT:
+        return Configuration(draw.TILE // 128, 128, triton.cdiv(v, draw.TILE), 4)
     block = max(32, triton.next_power_of_2(v))
     columns = min(block, 128)
     return Configuration(block // columns, columns, 1, min(max(block // 512, 1), 8))
@@ -196,7 +181,8 @@ def _check(
     table = (b, observed.shape[1])
     expect("observed", observed, table, torch.int64, device)
     if isinstance(noise, Seeds):
-        philox.check(noise, b, device)
+        expect("key", noise.key, (3,), torch.int64, device)
+        expect("index", noise.index, (b,), torch.int64, device)
     else:
         expect("noise", noise, table, torch.float32, device)
     expect("position", state.position, (b,), torch.int64, device)
@@ -212,20 +198,40 @@ def _check(
             expect(name, setting, (b,), dtype, device)
 
 
+def overrides(settings: Settings) -> Table:
+    """One position by the kernel; blocks, whose values are observed, by the reference."""
+    return {sample_token: partial(_sample_one, settings.seeds)}
+
+
+def _sample_one(
+    seeds: Seeds | None,
+    logits: Tensor,
+    at: Tensor,
+    u: Tensor,
+    observed: Tensor,
+    state: Drawn,
+    filters: Filters | None,
+    repeats: bool,
+) -> Drawn:
+    if logits.shape[1] != 1 or logits.shape[2] > LARGEST:
+        return sample_token(logits, at, u, observed, state, filters, repeats)
+    return launch(logits[:, 0], u if seeds is None else seeds, observed, state, filters)
+
+
 def variants() -> list[Variant]:
     """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
-    sizes = (17, 256, SHORT, 50_257, LARGEST)
+    sizes = (17, 256, draw.SHORT, 50_257, LARGEST)
     each = [one for v in sizes for dtype in FLOATS for one in _variants(v, dtype)]
-    return [*each, *filtered_kernel.variants(), *philox.variants()]
+    return [*each, *filtered_kernel.variants()]
 
 
 def _variants(v: int, dtype: torch.dtype) -> list[Variant]:
     rows, columns, tiles, warps = configuration(v)
     shape = {"ROWS": rows, "COLUMNS": columns}
     if tiles == 1:
-        return [variant("short", _short, v, dtype, shape, warps)]
+        return [draw.variant("short", _short, v, dtype, shape, warps)]
     power = {"TILES": triton.next_power_of_2(tiles)}
     return [
-        variant("tiles", _tiles, v, dtype, shape, warps),
-        variant("long", _long, v, dtype, shape | power, warps),
+        draw.variant("tiles", _tiles, v, dtype, shape, warps),
+        draw.variant("long", _long, v, dtype, shape | power, warps),
     ]
