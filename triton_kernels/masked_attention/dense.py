@@ -16,18 +16,9 @@ import triton
 import triton.language as tl
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.masked_attention import WIDEST_DENSE
-from ancestral.triton_kernels.masked_attention.kernel import (
-    L2_BYTES,
-    Tiles,
-    _kernel,
-    constants,
-    wanted,
-)
+from ancestral.triton_kernels.masked_attention import WIDEST_DENSE, kernel
+from ancestral.triton_kernels.masked_attention.kernel import Tiles
 from ancestral.triton_kernels.variant import TYPES, Variant
-
-SHARED_BYTES = 48 * 1024
-"""Shared memory that any launcher may ask for; more needs a call that not every one makes."""
 
 NUMBERS = ("rows", "heads", "groups", "s", "unit")
 """Between the inputs and the output: b, h, g, s of q [b, h, s, d] and k [b, g, s, d], and a 1."""
@@ -50,7 +41,7 @@ def _dense_kernel(
     group = heads // groups
     section = tl.minimum(tl.maximum(NEAR // s, 1) * group, rows * heads)
     head = tl.cast(s, tl.int64) * HEAD
-    _kernel(
+    kernel._kernel(
         q, k, v, q, y, SCALE, 0, s, s, rows, heads, group, section,
         heads * head, head, HEAD, groups * head, head, HEAD, groups * head, head, HEAD, unit,
         False, False, AXIS, HEAD, BLOCK_M, BLOCK_N, BLOCK_D,
@@ -64,7 +55,7 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
     BLOCK_M queries of a head: b h ceil(s / BLOCK_M) programs in one axis.
 
     Raises:
-        InvalidInput: a dtype that kernels do not have, or heads too wide for `SHARED_BYTES`.
+        InvalidInput: a dtype that kernels do not have, or heads wider than `WIDEST_DENSE`.
     """
     if dtype not in TYPES:
         raise InvalidInput(f"dtype: expected one of {list(TYPES)}, got {dtype}")
@@ -76,11 +67,14 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
         name=f"masked_attention dense d={d} {TYPES[dtype]}",
         function=_dense_kernel,
         arguments=dict.fromkeys("qkv", pointer) | dict.fromkeys(NUMBERS, "i32") | {"y": pointer},
-        constants={"SCALE": d**-0.5 / math.log(2), "NEAR": L2_BYTES // (2 * d * dtype.itemsize)}
-        | constants(d, dtype, tiles),
+        constants={
+            "SCALE": d**-0.5 / math.log(2),
+            "NEAR": kernel.L2_BYTES // (2 * d * dtype.itemsize),
+        }
+        | kernel.constants(d, dtype, tiles),
         warps=tiles.warps,
         stages=tiles.stages,
-        wanted=wanted(dtype),
+        wanted=kernel.wanted(dtype),
     )
 
 
@@ -90,7 +84,10 @@ def fingerprint() -> str:
 
 
 def _configuration(d: int, dtype: torch.dtype) -> Tiles:
-    """The largest tiles within `SHARED_BYTES`."""
+    """The largest tiles within 48 KiB of shared memory.
+
+    Any launcher may ask for so much; more needs a call that not every launcher makes.
+    """
     if dtype == torch.float32:
         return Tiles(64, 32, 8, 2) if d <= 64 else Tiles(32, 16, 8, 2)
     return Tiles(128, 64 if d <= 32 else 32, 8, 3) if d <= 64 else Tiles(64, 16, 4, 3)
