@@ -15,6 +15,8 @@ from ancestral.triton_kernels.onnx_nodes import (
     positions,
 )
 
+_Lengths = dict[tuple[int, str], tuple[Value, Value]]
+"""What GroupQueryAttention reads of a position and a block's size."""
 _INT32 = onnx_ir.DataType.INT32
 _WHOLE = -1
 """GroupQueryAttention's value for "no window"."""
@@ -32,21 +34,31 @@ _GROUP_QUERY_ATTENTION = contributed(
 
 
 def translations(form: Form) -> Translations:
-    """The operator in a form."""
-    in_form = GroupQueryAttention() if form == "onnxruntime" else portable
-    return {cached_attention._opoverload: in_form}
+    """The operator in a form, for one export of one graph."""
+    lengths: _Lengths = {}
+
+    def attend(
+        q: Value,
+        k: Value,
+        v: Value,
+        k_cache: Value,
+        v_cache: Value,
+        position: Value,
+        window: int | None = None,
+    ) -> tuple[Value, Value, Value]:
+        given = (q, k, v, k_cache, v_cache)
+        if form == "onnxruntime" and int(k_cache.shape[3]) % _HEAD_MULTIPLE == 0:
+            return _grouped(given, position, window, lengths)
+        return _portable(given, position, window)
+
+    return {cached_attention._opoverload: attend}
 
 
-def portable(
-    q: Value,
-    k: Value,
-    v: Value,
-    k_cache: Value,
-    v_cache: Value,
-    position: Value,
-    window: int | None = None,
+def _portable(
+    given: tuple[Value, ...], position: Value, window: int | None
 ) -> tuple[Value, Value, Value]:
     """TensorScatter into [b, g, T, d], then Attention under an explicit boolean mask."""
+    q, k, v, k_cache, v_cache = given
     group, length, width = (int(k_cache.shape[i]) for i in (1, 2, 3))
     k_cache = op.TensorScatter(k_cache, _heads(k, group, width), position, axis=-2)
     v_cache = op.TensorScatter(v_cache, _heads(v, group, width), position, axis=-2)
@@ -61,47 +73,29 @@ def portable(
     return merged, k_cache, v_cache
 
 
-class GroupQueryAttention:
-    """The operator of ONNX Runtime; the lengths that it reads are made once a graph, not a layer.
+def _grouped(
+    given: tuple[Value, ...], position: Value, window: int | None, lengths: _Lengths
+) -> tuple[Value, Value, Value]:
+    """GroupQueryAttention; the lengths that it reads are made once a graph, not once a layer.
 
-    It is made for one export of one graph.
+    seqlens_k is the last valid slot of each row; the total is the largest length.
     """
-
-    def __init__(self) -> None:
-        self._lengths: dict[tuple[int, str], tuple[Value, Value]] = {}
-
-    def __call__(
-        self,
-        q: Value,
-        k: Value,
-        v: Value,
-        k_cache: Value,
-        v_cache: Value,
-        position: Value,
-        window: int | None = None,
-    ) -> tuple[Value, Value, Value]:
-        """seqlens_k is the last valid slot of each row; the total is the largest length."""
-        group, width = int(k_cache.shape[1]), int(k_cache.shape[3])
-        if width % _HEAD_MULTIPLE:
-            return portable(q, k, v, k_cache, v_cache, position, window)
-        key = (id(position), str(q.shape[1]))
-        if key not in self._lengths:
-            block = op.Cast(op.Shape(q, start=1, end=2), to=_INT32)
-            lengths = op.Add(op.Cast(position, to=_INT32), block)
-            last = op.Sub(lengths, op.Cast(ints(1), to=_INT32))
-            self._lengths[key] = last, op.ReduceMax(lengths, keepdims=0)
-        y, k_cache, v_cache = _GROUP_QUERY_ATTENTION(
-            q,
-            k,
-            v,
-            k_cache,
-            v_cache,
-            *self._lengths[key],
-            num_heads=int(q.shape[2]) // width,
-            kv_num_heads=group,
-            local_window_size=_WHOLE if window is None else window,
-        )
-        return y, k_cache, v_cache
+    q, _, _, k_cache, _ = given
+    group, width = int(k_cache.shape[1]), int(k_cache.shape[3])
+    key = (id(position), str(q.shape[1]))
+    if key not in lengths:
+        block = op.Cast(op.Shape(q, start=1, end=2), to=_INT32)
+        ends = op.Add(op.Cast(position, to=_INT32), block)
+        last = op.Sub(ends, op.Cast(ints(1), to=_INT32))
+        lengths[key] = last, op.ReduceMax(ends, keepdims=0)
+    y, k_cache, v_cache = _GROUP_QUERY_ATTENTION(
+        *given,
+        *lengths[key],
+        num_heads=int(q.shape[2]) // width,
+        kv_num_heads=group,
+        local_window_size=_WHOLE if window is None else window,
+    )
+    return y, k_cache, v_cache
 
 
 def _heads(x: Value, heads: int, width: int) -> Value:

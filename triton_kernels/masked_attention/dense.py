@@ -17,7 +17,6 @@ import triton.language as tl
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.masked_attention import WIDEST_DENSE, kernel
-from ancestral.triton_kernels.masked_attention.kernel import Tiles
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 NUMBERS = ("rows", "heads", "groups", "s", "unit")
@@ -61,7 +60,7 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
         raise InvalidInput(f"dtype: expected one of {list(TYPES)}, got {dtype}")
     if not 1 <= d <= WIDEST_DENSE:
         raise InvalidInput(f"d: expected a head size of 1 .. {WIDEST_DENSE}, got {d}")
-    tiles = _configuration(d, dtype)
+    block_m, block_n, warps, stages = _configuration(d, dtype)
     pointer = f"*{TYPES[dtype]}"
     return Variant(
         name=f"masked_attention dense d={d} {TYPES[dtype]}",
@@ -71,9 +70,9 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
             "SCALE": d**-0.5 / math.log(2),
             "NEAR": kernel.L2_BYTES // (2 * d * dtype.itemsize),
         }
-        | kernel.constants(d, dtype, tiles),
-        warps=tiles.warps,
-        stages=tiles.stages,
+        | kernel.constants(d, dtype, block_m, block_n),
+        warps=warps,
+        stages=stages,
         wanted=kernel.wanted(dtype),
     )
 
@@ -83,11 +82,12 @@ def fingerprint() -> str:
     return f"{triton.__version__} {_dense_kernel.cache_key}"
 
 
-def _configuration(d: int, dtype: torch.dtype) -> Tiles:
-    """The largest tiles within 48 KiB of shared memory.
+def _configuration(d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
+    """Block of queries, block of slots, warps and stages.
 
-    Any launcher may ask for so much; more needs a call that not every launcher makes.
+    The largest blocks within 48 KiB of shared memory, which any launcher may ask for; more needs a
+    call that not every launcher makes.
     """
     if dtype == torch.float32:
-        return Tiles(64, 32, 8, 2) if d <= 64 else Tiles(32, 16, 8, 2)
-    return Tiles(128, 64 if d <= 32 else 32, 8, 3) if d <= 64 else Tiles(64, 16, 4, 3)
+        return (64, 32, 8, 2) if d <= 64 else (32, 16, 8, 2)
+    return (128, 64 if d <= 32 else 32, 8, 3) if d <= 64 else (64, 16, 4, 3)

@@ -10,7 +10,7 @@ References:
 """
 
 import math
-from typing import NamedTuple, no_type_check
+from typing import no_type_check
 
 import torch
 import triton
@@ -174,20 +174,11 @@ def _kernel(
     tl.store(y + y_at, total.to(y.dtype.element_ty), mask=inside)
 
 
-class Tiles(NamedTuple):
-    """Block of queries, block of slots, warps and stages."""
-
-    block_m: int
-    block_n: int
-    warps: int
-    stages: int
-
-
-def constants(d: int, dtype: torch.dtype, tiles: Tiles) -> dict[str, object]:
-    """What is compiled into a kernel for heads of size d."""
+def constants(d: int, dtype: torch.dtype, block_m: int, block_n: int) -> dict[str, object]:
+    """What is compiled into a kernel for heads of size d; slots are on AXIS of the scores."""
     return {
-        "AXIS": _axis(dtype), "HEAD": d, "BLOCK_M": tiles.block_m, "BLOCK_N": tiles.block_n,
-        "BLOCK_D": max(16, triton.next_power_of_2(d)),
+        "AXIS": 0 if dtype == torch.float32 else 1, "HEAD": d,
+        "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": max(16, triton.next_power_of_2(d)),
     }  # fmt: skip
 
 
@@ -196,8 +187,8 @@ def wanted(dtype: torch.dtype) -> tuple[str, ...]:
     return ("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",))
 
 
-def configuration(s: int, d: int, dtype: torch.dtype) -> Tiles:
-    """Tiles for s queries of heads of size d.
+def configuration(s: int, d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
+    """Block of queries, block of slots, warps and stages.
 
     Chosen so that nothing spills, and that multiprocessors of an H200 hold two or three programs
     where the head is small: one takes its softmax while another multiplies.
@@ -205,11 +196,11 @@ def configuration(s: int, d: int, dtype: torch.dtype) -> Tiles:
     wide = triton.next_power_of_2(d)
     if dtype == torch.float32:
         if s <= 32 or wide > 128:
-            return Tiles(32, 16, 4 if wide <= 64 else 8, 3)
-        return Tiles(64, 32, 8, 3)
+            return 32, 16, 4 if wide <= 64 else 8, 3
+        return 64, 32, 8, 3
     if wide > 128:
-        return Tiles(64, 64, 8, 2)
-    return Tiles(64, 64, 4, 3) if s <= 64 else Tiles(128, 64, 8, 3)
+        return 64, 64, 8, 2
+    return (64, 64, 4, 3) if s <= 64 else (128, 64, 8, 3)
 
 
 def launch(
@@ -236,15 +227,15 @@ def launch(
         raise InvalidInput(f"window: expected at least 1, the query's own slot, got {window}")
     y = q.new_empty(b, s, h, d)
     if y.numel():
-        tiles = configuration(s, d, q.dtype)
+        block_m, block_n, warps, stages = configuration(s, d, q.dtype)
         windowed = window is not None and window < slots
         near = max(1, L2_BYTES // (2 * slots * d * q.itemsize)) * (h // g)
-        _kernel[(b * h * triton.cdiv(s, tiles.block_m),)](
+        _kernel[(b * h * triton.cdiv(s, block_m),)](
             q, k, v, q if start is None else start, y, scale / math.log(2),
             window if windowed else 0, s, slots, b, h, h // g, min(near, b * h),
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], 1,
-            START=start is not None, WINDOW=windowed, **constants(d, q.dtype, tiles),
-            num_warps=tiles.warps, num_stages=tiles.stages,
+            START=start is not None, WINDOW=windowed, **constants(d, q.dtype, block_m, block_n),
+            num_warps=warps, num_stages=stages,
         )  # fmt: skip
     return y.transpose(1, 2)
 
@@ -310,11 +301,6 @@ def variants() -> list[Variant]:
     return prefill + others
 
 
-def _axis(dtype: torch.dtype) -> int:
-    """The axis of the scores that the slots are on."""
-    return 0 if dtype == torch.float32 else 1
-
-
 def _is_differentiated(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
@@ -344,7 +330,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> None:
 
 
 def _variant(s: int, d: int, dtype: torch.dtype, start: bool, window: bool) -> Variant:
-    tiles = configuration(s, d, dtype)
+    block_m, block_n, warps, stages = configuration(s, d, dtype)
     pointers = ("q", "k", "v", "start", "y")
     strides = tuple(f"{x}_{axis}" for x in "qkv" for axis in ("row", "head", "step"))
     numbers = ("window", "s", "slots", "rows", "heads", "group", "section", *strides, "unit")
@@ -354,9 +340,9 @@ def _variant(s: int, d: int, dtype: torch.dtype, start: bool, window: bool) -> V
         name=f"masked_attention {mask} s={s} d={d} {TYPES[dtype]}",
         function=_kernel,
         arguments=types | {"scale": "fp32"} | dict.fromkeys(numbers, "i32"),
-        constants={"START": start, "WINDOW": window, **constants(d, dtype, tiles)},
-        warps=tiles.warps,
-        stages=tiles.stages,
+        constants={"START": start, "WINDOW": window, **constants(d, dtype, block_m, block_n)},
+        warps=warps,
+        stages=stages,
         divisible=strides,
         wanted=wanted(dtype),
     )

@@ -13,33 +13,22 @@ def translations(_: Form) -> Translations:
 
 def _gru(x: Value, h: Value, w: Value, r: Value, bias: Value) -> tuple[Value, Value]:
     """GRU with the reset gate after the product."""
-    y, last = op.GRU(
-        op.Transpose(x, perm=[1, 0, 2]),
-        w,
-        r,
-        bias,
-        None,
-        op.Unsqueeze(h, ints(0)),
-        hidden_size=int(r.shape[2]),
-        linear_before_reset=1,
-    )
+    given = _given(x, h, w, r, bias)
+    y, last = op.GRU(*given, hidden_size=int(r.shape[2]), linear_before_reset=1)
     return _batch_first(y), op.Squeeze(last, ints(0))
 
 
 def _lstm(
     x: Value, h: Value, c: Value, w: Value, r: Value, bias: Value
 ) -> tuple[Value, Value, Value]:
-    y, last, cell = op.LSTM(
-        op.Transpose(x, perm=[1, 0, 2]),
-        w,
-        r,
-        bias,
-        None,
-        op.Unsqueeze(h, ints(0)),
-        op.Unsqueeze(c, ints(0)),
-        hidden_size=int(r.shape[2]),
-    )
+    given = (*_given(x, h, w, r, bias), op.Unsqueeze(c, ints(0)))
+    y, last, cell = op.LSTM(*given, hidden_size=int(r.shape[2]))
     return _batch_first(y), op.Squeeze(last, ints(0)), op.Squeeze(cell, ints(0))
+
+
+def _given(x: Value, h: Value, w: Value, r: Value, bias: Value) -> tuple[Value, ...]:
+    """The inputs of a layer of ONNX, without lengths of sequences."""
+    return op.Transpose(x, perm=[1, 0, 2]), w, r, bias, None, op.Unsqueeze(h, ints(0))
 
 
 def _batch_first(y: Value) -> Value:

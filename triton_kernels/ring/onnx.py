@@ -10,30 +10,30 @@ from ancestral.triton_kernels.ring import ring
 
 def translations(form: Form) -> Translations:
     """The operator in a form."""
-    return {ring._opoverload: _in_place if form == "onnxruntime" else _scattered}
+    write = _in_place if form == "onnxruntime" else _scattered
+
+    def translated(
+        buffer: Value, value: Value, position: Value, offsets: Sequence[int]
+    ) -> tuple[Value, Value]:
+        slot, index = _slots(buffer, position, offsets)
+        written = write(buffer, op.Unsqueeze(value, ints(1)), slot)
+        return _taps(written, position, offsets, index), written
+
+    return {ring._opoverload: translated}
 
 
-def _scattered(
-    buffer: Value, value: Value, position: Value, offsets: Sequence[int]
-) -> tuple[Value, Value]:
-    """ScatterElements at position mod R, then GatherElements.
+def _scattered(buffer: Value, block: Value, slot: Value) -> Value:
+    """ScatterElements at position mod R.
 
     Several TensorScatters of small rings in one graph end tensorrt_rtx's builder without a word.
     """
-    slot, index = _slots(buffer, position, offsets)
-    block = op.Unsqueeze(value, ints(1))
     slot = op.Expand(op.Unsqueeze(slot, ints(1, 2, 3)), op.Shape(block))
-    written = op.ScatterElements(buffer, slot, block, axis=2)
-    return _taps(written, position, offsets, index), written
+    return op.ScatterElements(buffer, slot, block, axis=2)
 
 
-def _in_place(
-    buffer: Value, value: Value, position: Value, offsets: Sequence[int]
-) -> tuple[Value, Value]:
-    """TensorScatter at position mod R, in place; then GatherElements."""
-    slot, index = _slots(buffer, position, offsets)
-    written = op.TensorScatter(buffer, op.Unsqueeze(value, ints(1)), slot, axis=-2)
-    return _taps(written, position, offsets, index), written
+def _in_place(buffer: Value, block: Value, slot: Value) -> Value:
+    """TensorScatter at position mod R, which ONNX Runtime does in place."""
+    return op.TensorScatter(buffer, block, slot, axis=-2)
 
 
 def _slots(buffer: Value, position: Value, offsets: Sequence[int]) -> tuple[Value, Value]:

@@ -1,4 +1,4 @@
-"""The end of a sampling step with filters: temperature, then top-k, top-p and min-p, by bisection.
+"""The draw of a step with filters: temperature, then top-k, top-p and min-p, by bisection.
 
 The thresholds are those of the reference, to the bit where the sums are. Two halvings are one
 round, which sums what lies above three values: sums in one fixed order do not rise when terms are
@@ -6,17 +6,13 @@ left out, so the three answers are those of the two halvings. A short row stays 
 one is read again in each round, from the cache.
 """
 
-from typing import NamedTuple, no_type_check
+from typing import no_type_check
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
 from ancestral.triton_kernels.sample_token import draw
-from ancestral.triton_kernels.variant import Variant
 
 _LOWEST = tl.constexpr(LOWEST)
 _ROUNDS = tl.constexpr(BISECTIONS // 2)
@@ -108,7 +104,7 @@ def _threshold(
 
 @triton.jit
 @no_type_check
-def _bounds(
+def bounds(
     logits, row, v, top, temperature, top_k, top_p, min_p,
     HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -136,7 +132,7 @@ def _kept(z, least, above):
 
 @triton.jit
 @no_type_check
-def _drawn(
+def drawn(
     logits, u, v, top, temperature, least, above,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
@@ -156,113 +152,10 @@ def _drawn(
 
 @triton.jit
 @no_type_check
-def _first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The first value of the highest logit."""
     first = tl.full([ROWS, COLUMNS], draw.BEYOND, tl.int32)
     for start in range(0, v, ROWS * COLUMNS):
         at = start + draw.grid(ROWS, COLUMNS)
         first = tl.minimum(first, tl.where(draw.load(logits, at, v) == top, at, draw.BEYOND))
     return tl.min(first)
-
-
-@triton.jit(do_not_specialize=["T"])
-@no_type_check
-def _filtered(
-    logits, noise, index, observed, position, values, log_ps, log_qs,
-    temperatures, top_k, top_p, min_p, tops, sums, stride, T, v,
-    SEEDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    HIGH: tl.constexpr, WIDE: tl.constexpr,
-    HELD: tl.constexpr, TILES: tl.constexpr, BLOCKS: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    logits += row * stride
-    n = tl.load(position + row)
-    if (n < 0) | (n >= T):
-        return
-    value = tl.load(observed + row * T + n)
-    if HELD:
-        l = draw.load(logits, draw.grid(ROWS, COLUMNS), v)
-        top = tl.max(l)
-        total = tl.sum(tl.exp(l - top))
-    else:
-        top, masses = draw.merge(tops, sums, row, v, TILES)
-        total = tl.sum(masses)
-    log_q = tl.full([], 0.0, tl.float32)
-    if value < 0:
-        temperature = tl.load(temperatures + row)
-        if temperature > 0:
-            least, above = _bounds(
-                logits, row, v, top, temperature, top_k, top_p, min_p, HELD, HIGH, WIDE
-            )
-            u = draw.uniform(noise, index, row, n, T, SEEDED)
-            drawn, log_q = _drawn(
-                logits, u, v, top, temperature, least, above, ROWS, COLUMNS, BLOCKS
-            )
-        else:
-            drawn = _first(logits, v, top, ROWS, COLUMNS)
-        value = tl.where(total > 0, drawn, 0).to(tl.int64)
-        log_q = tl.where(total > 0, log_q, float("nan"))
-    tl.store(log_qs + row * T + n, log_q)
-    draw.record(logits, v, top, total, position, values, log_ps, row, n, T, value)
-
-
-class Configuration(NamedTuple):
-    """How a program reads a row: to draw, [rows, columns] a block; to bisect, [high, wide]."""
-
-    rows: int
-    columns: int
-    high: int
-    wide: int
-    blocks: int
-    warps: int
-
-
-def configuration(v: int, itemsize: int) -> Configuration:
-    """For rows of v logits of so many bytes."""
-    block = min(max(32, triton.next_power_of_2(v)), draw.SHORT)
-    blocks = triton.cdiv(v, block)
-    warps = min(max(block // 512, 1), 8) if blocks == 1 else 16
-    # To bisect, a thread holds its columns of every row: they are summed before threads meet.
-    columns, wide = min(block, 128), min(block, 512 * warps // itemsize)
-    # Eight numbers a thread at a time, where the row is read again.
-    high = block // wide if blocks == 1 else itemsize // 2
-    return Configuration(block // columns, columns, high, wide, blocks, warps)
-
-
-def run(
-    given: tuple[Tensor, ...],
-    tiles: tuple[Tensor, Tensor] | None,
-    sizes: tuple[int, int, int],
-    seeded: bool,
-) -> None:
-    """Draw from each row of logits.
-
-    Args:
-        given: logits, noise and index, observed, position, values, log p, log q, and the filters.
-        tiles: maximum and sum of each tile of a row, [b, tiles] each, or None for short rows.
-        sizes: stride of a row of logits, T, v.
-        seeded: whether noise and index are seeds.
-    """
-    rows, columns, high, wide, blocks, warps = configuration(sizes[2], given[0].itemsize)
-    tops, sums = (given[6], given[6]) if tiles is None else tiles
-    count = 1 if tiles is None else tops.shape[1]
-    _filtered[(len(given[0]),)](
-        *given, tops, sums, *sizes,
-        SEEDED=seeded, ROWS=rows, COLUMNS=columns, HIGH=high, WIDE=wide, HELD=tiles is None,
-        TILES=triton.next_power_of_2(count), BLOCKS=triton.next_power_of_2(blocks), num_warps=warps,
-    )  # fmt: skip
-
-
-def variants() -> list[Variant]:
-    """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
-    return [_variant(v, dtype) for v in (17, 256, draw.SHORT, 50_257, 262_144) for dtype in FLOATS]
-
-
-def _variant(v: int, dtype: torch.dtype) -> Variant:
-    rows, columns, high, wide, blocks, warps = configuration(v, dtype.itemsize)
-    tiles = triton.next_power_of_2(triton.cdiv(v, draw.TILE))
-    shape = {"ROWS": rows, "COLUMNS": columns, "HIGH": high, "WIDE": wide}
-    split = {"TILES": tiles, "BLOCKS": triton.next_power_of_2(blocks)}
-    return draw.variant(
-        "filtered", _filtered, v, dtype, shape | {"HELD": blocks == 1} | split, warps
-    )

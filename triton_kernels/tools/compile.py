@@ -22,7 +22,7 @@ from typing import Any
 from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
 from ancestral.files.atomic import write_atomically
 from ancestral.triton_kernels.operators import modules
-from ancestral.triton_kernels.tools.compiled_table import cell, markdown
+from ancestral.triton_kernels.tools.compiled_table import HEADER, markdown
 from ancestral.triton_kernels.tools.machine_code import Compiled, read
 from ancestral.triton_kernels.variant import Variant
 
@@ -58,13 +58,8 @@ def compile_variant(variant: Variant, target: int) -> Compiled:
         InvalidInput: Triton interprets in this process, or the variant is not of its function.
     """
     kernel = build(variant, target)
-    return read(
-        variant.name,
-        target,
-        kernel.kernel,
-        kernel.metadata.shared,
-        disassembled=target == CHECKED,
-    )
+    code, shared = kernel.kernel, kernel.metadata.shared
+    return read(variant.name, target, code, shared, disassembled=target == CHECKED)
 
 
 def build(variant: Variant, target: int, **others: object) -> Any:
@@ -166,26 +161,17 @@ def _run(options: argparse.Namespace, kernels: Mapping[str, str]) -> int:
         some = [compile_variant(variant, target) for target in options.target]
         found += [sentence for each in some for sentence in problems(variant, each)]
         compiled[variant.name] = some
-    sys.stdout.write(_summary(compiled))
+    sections = markdown(variants, compiled, {each: TARGETS[each] for each in options.target})
+    sys.stdout.write(sections)
     version = _triton().__version__
     if options.json:
         rows = [asdict(each) for some in compiled.values() for each in some]
         text = json.dumps({"triton": version, "compiled": rows}, indent=1)
         write_atomically(options.json, f"{text}\n".encode())
     if options.table:
-        write_atomically(options.table, markdown(variants, compiled, TARGETS, version).encode())
-    for sentence in found:
-        sys.stderr.write(f"{sentence}\n")
+        write_atomically(options.table, (HEADER.format(version=version) + sections).encode())
+    sys.stderr.writelines(f"{sentence}\n" for sentence in found)
     return 1 if found else 0
-
-
-def _summary(compiled: Mapping[str, Sequence[Compiled]]) -> str:
-    """A line a variant."""
-    lines = ["registers / bytes spilled / bytes shared"]
-    for name, some in compiled.items():
-        cells = [f"sm_{each.target}  {cell(each, TARGETS[each.target])}" for each in some]
-        lines.append(f"{name:50}" + "".join(f"  {each:24}" for each in cells))
-    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def _options(arguments: Sequence[str] | None, operators: list[str]) -> argparse.Namespace:
