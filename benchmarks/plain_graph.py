@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.export.operators import residual_norm
 from ancestral.train.models.transformer import Transformer
+from ancestral.triton_kernels.residual_norm.onnx import translations
 
 
 class PlainModel(nn.Module):
@@ -125,7 +125,7 @@ def export_plain(model: Transformer, file: Path) -> None:
             dynamo=True,
             opset_version=24,
             # An addition and a norm, which ONNX Runtime fuses or not, as it does for anyone.
-            custom_translation_table={torch.ops.ancestral.residual_norm.default: residual_norm},
+            custom_translation_table={**translations("portable")},
             dynamic_shapes=(
                 {0: rows, 1: block},
                 {0: rows, 1: block},

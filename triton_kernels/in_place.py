@@ -1,13 +1,10 @@
 """The references of our operators for a loop that owns its caches: called directly, in place."""
 
-import torch
-from torch import Tensor
-
-from ancestral.triton_kernels.append import append_reference
-from ancestral.triton_kernels.cached_attention import attend_to_cache
-from ancestral.triton_kernels.mass_threshold import mass_threshold_reference
+from ancestral.triton_kernels.append import append, append_reference
+from ancestral.triton_kernels.cached_attention import attend_to_cache, cached_attention
+from ancestral.triton_kernels.mass_threshold import mass_threshold, mass_threshold_reference
 from ancestral.triton_kernels.overridable import Kernels
-from ancestral.triton_kernels.residual_norm import residual_norm_reference
+from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
 
 
 def in_place() -> Kernels:
@@ -19,21 +16,9 @@ def in_place() -> Kernels:
     """
     return Kernels(
         {
-            torch.ops.ancestral.append.default: append_reference,
-            torch.ops.ancestral.cached_attention.default: _cached_attention,
-            torch.ops.ancestral.mass_threshold.default: mass_threshold_reference,
-            torch.ops.ancestral.residual_norm.default: residual_norm_reference,
+            append._opoverload: append_reference,
+            cached_attention._opoverload: attend_to_cache,
+            mass_threshold._opoverload: mass_threshold_reference,
+            residual_norm._opoverload: residual_norm_reference,
         }
     )
-
-
-def _cached_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
-    window: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return attend_to_cache(q, k, v, k_cache, v_cache, position, window), k_cache, v_cache

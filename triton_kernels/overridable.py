@@ -8,14 +8,43 @@ global is changed and nothing is paid for where no mode is on.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
+from torch.library import CustomOpDef  # type: ignore[attr-defined]
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Table = Mapping[Callable[..., Any], Callable[..., Any]]
+
+
+class Seeds(NamedTuple):
+    """What the noise of each row is a function of, on the device.
+
+    Attributes:
+        key: the low and the high 32 bits of the seed (`ancestral.philox.seed_key`) and the stream,
+            [3] int64.
+        index: sample index of each row, [b] int64, in 0 .. 2^32 - 1.
+    """
+
+    key: Tensor
+    # The method of tuples that it hides is of no use here.
+    index: Tensor  # type: ignore[assignment]
+
+
+class Settings(NamedTuple):
+    """How kernels run within a scope.
+
+    Attributes:
+        seeds: what the uniforms of a step are made of in the kernel; None to read them from u.
+        batch_invariant: use our matrix product for any number of rows, so that the bits of a row
+            do not depend on the batch that it is in.
+    """
+
+    seeds: Seeds | None
+    batch_invariant: bool
 
 
 def overridable(reference: Callable[P, R]) -> Callable[P, R]:
@@ -32,6 +61,19 @@ def overridable(reference: Callable[P, R]) -> Callable[P, R]:
         return reference(*args, **kwargs)
 
     return call
+
+
+def operator(name: str, reference: Callable[..., Any], schema: str) -> CustomOpDef:
+    """An operator of torch.library, which stays one node of a graph.
+
+    Args:
+        name: of the operator, in our namespace.
+        reference: its maths in plain PyTorch, which runs on every device.
+        schema: arguments and results, in the language of torch.library.
+    """
+    made = torch.library.custom_op(f"ancestral::{name}", reference, mutates_args=(), schema=schema)
+    assert isinstance(made, CustomOpDef)
+    return made
 
 
 class Kernels(TorchFunctionMode):

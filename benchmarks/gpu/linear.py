@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.triton_kernels.linear import linear_reference
+from ancestral.triton_kernels.linear import linear
 from benchmarks.gpu.clock import Captured, Side, rerun_poisoned, rotated, sets_of
 from benchmarks.gpu.exact import LONG, parity, relative_error
 from benchmarks.gpu.floor import Work, name_of
@@ -112,5 +112,5 @@ def _pairs(
     for call in {0, len(outputs) - 1}:
         x, weight, bias = turns[call]
         wide = None if bias is None else bias.double()
-        exact = linear_reference(x.double(), weight.double(), wide, transposed=sizes.transposed)
+        exact = linear(x.double(), weight.double(), wide, transposed=sizes.transposed)
         yield outputs[call], exact

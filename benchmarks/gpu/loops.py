@@ -20,7 +20,6 @@ from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
 from ancestral.train.models.graphs import GraphName, build
 from ancestral.train.models.transformer import Transformer
-from ancestral.triton_kernels.references import references
 from benchmarks.gpu.floor import name_of
 from benchmarks.gpu.models import Stepped, made
 from benchmarks.gpu.rows import Parity
@@ -129,7 +128,7 @@ class Loops:
         def by_row(model: Transformer) -> Tensor:
             return torch.cat([model.position_log_prob(each[None], None) for each in events])
 
-        with references(), torch.no_grad():
+        with torch.no_grad():
             exact, near = by_row(double).cpu().numpy(), by_row(single).cpu().numpy()
         return exact, float(np.abs((near - exact).sum(axis=1)).max())
 

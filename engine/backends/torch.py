@@ -20,7 +20,6 @@ from ancestral.train.models.precision import DTYPES, narrow
 from ancestral.train.models.program import Program
 from ancestral.train.models.transformer import Transformer
 from ancestral.triton_kernels.in_place import in_place
-from ancestral.triton_kernels.references import references
 
 
 class TorchBackend:
@@ -85,7 +84,7 @@ class TorchSession:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         given = self.signature.inputs
         tensors = [to_device(inputs[spec.name], spec, self.device) for spec in given]
-        with torch.no_grad(), references():
+        with torch.no_grad():
             outputs = self.program(*tensors)
         named = zip(self.signature.outputs, outputs, strict=True)
         return {spec.name: to_host(tensor, spec) for spec, tensor in named}
@@ -143,7 +142,7 @@ class TorchBinding:
         rows = size if block == 1 else rows_in_block(block, program.model.data.levels)
         # A class of the user's own may read a cache that it appended to; ours does not.
         appends = in_place() if type(program.model) is Transformer else nullcontext()
-        with torch.no_grad(), references(), appends:
+        with torch.no_grad(), appends:
             for _ in range(steps):
                 parts = [
                     program(*self._inputs(slice(start, start + rows)))

@@ -22,10 +22,9 @@ from ancestral.signature import Update
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.models.graphs import Step
 from ancestral.triton_kernels.interpreter import turn
-from ancestral.triton_kernels.overridable import Kernels
-from ancestral.triton_kernels.philox import Seeds
+from ancestral.triton_kernels.operators import table
+from ancestral.triton_kernels.overridable import Kernels, Seeds
 from ancestral.triton_kernels.sample_token.kernel import LARGEST
-from ancestral.triton_kernels.table import table
 
 if TYPE_CHECKING:
     from ancestral.engine.backends.triton_session import TritonSession

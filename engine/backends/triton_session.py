@@ -13,8 +13,8 @@ from ancestral.train.models.graphs import AutoregressiveProgram
 from ancestral.train.models.precision import DTYPES
 from ancestral.train.models.program import Program
 from ancestral.triton_kernels.interpreter import turn
+from ancestral.triton_kernels.operators import table
 from ancestral.triton_kernels.overridable import Kernels
-from ancestral.triton_kernels.table import table
 
 
 @dataclass(frozen=True, slots=True)

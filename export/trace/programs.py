@@ -24,7 +24,6 @@ from ancestral.train.models.latent_graphs import (
     latent_graphs_of,
 )
 from ancestral.train.models.program import Program
-from ancestral.triton_kernels.references import references
 
 
 def load(bundle: Bundle) -> Model:
@@ -66,7 +65,7 @@ def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Arra
     """What a program gives, by the names of its signature."""
     signature = program.signature
     given = [as_given(inputs[spec.name], spec) for spec in signature.inputs]
-    with torch.no_grad(), references():
+    with torch.no_grad():
         outputs = program(*given)
     names = [spec.name for spec in signature.outputs]
     return {name: to_array(each) for name, each in zip(names, outputs, strict=True)}

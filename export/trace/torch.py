@@ -28,7 +28,6 @@ from ancestral.export.trace.programs import (
     whole_program_of,
 )
 from ancestral.signature import GraphSignature
-from ancestral.triton_kernels.references import references
 
 Seen = Callable[[str, Array], Array]
 """Told each tensor by its name in the graph; returns what the nodes after it are given."""
@@ -85,7 +84,7 @@ class TorchRuntime:
         given = _filled(program.signature, prefix, inputs)
         known = frozenset(tensor_names(graph.nodes))
         walk = _Walk(_part(traced.graph_module, wanted), names, known, seen)
-        with torch.no_grad(), references():
+        with torch.no_grad():
             walk.run(*_arguments(traced, given))
 
     def _trace(self, program: Any) -> ExportedProgram:

@@ -16,6 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import MockTensor
 
 from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.operators import modules
 from ancestral.triton_kernels.tools.compile import (
     collect,
     compile_variant,
@@ -105,7 +106,7 @@ def full_name(kernel: Any) -> str:
 def launched(variant: Variant) -> Compilation:
     """What is compiled at a launch with arguments such as a variant names."""
     arguments = {
-        name: value(type_, name in variant.divisible) for name, type_ in variant.arguments.items()
+        name: value(type_, name in variant.aligned) for name, type_ in variant.arguments.items()
     }
     with recorded() as seen:
         variant.function.run(
@@ -186,7 +187,7 @@ def main() -> None:
             get_current_target=lambda: target,
         )
     )
-    variants = collect()
+    variants = collect(modules("kernel"))
     every = [each for some in variants.values() for each in some]
     first = [some[0] for some in variants.values()]
     # The whole table, slow, has every one on every target.

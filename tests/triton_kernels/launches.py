@@ -13,7 +13,7 @@ from ancestral.triton_kernels.embed.kernel import launch as embed
 from ancestral.triton_kernels.embed.kernel import launch_consume as consume
 from ancestral.triton_kernels.linear.kernel import launch as linear
 from ancestral.triton_kernels.masked_attention.kernel import launch as masked_attention
-from ancestral.triton_kernels.philox import Seeds
+from ancestral.triton_kernels.overridable import Seeds
 from ancestral.triton_kernels.residual_norm.kernel import launch as residual_norm
 from ancestral.triton_kernels.ring.kernel import launch as ring
 from ancestral.triton_kernels.sample_token import Drawn

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral.errors import InvalidInput
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.models.block import Linear
 from ancestral.train.models.head import Head
-from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear, linear_operator
+from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
 from ancestral.triton_kernels.overridable import Kernels
 from tests.toys import transformer
 from tests.triton_kernels.single import ROUNDING
@@ -39,17 +38,16 @@ def drawn(transposed: bool, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_exact(activation: Activation, transposed: bool) -> None:
-    """Both, against formulas in float64."""
+    """Against formulas in float64."""
     x, weight, bias = drawn(transposed)
     y = torch.einsum("bsi,oi->bso" if transposed else "bsi,io->bso", x, weight)
     for added in (None, bias):
         exact = FORMULAS[activation](y if added is None else y + added)
         given = [None if each is None else each.float() for each in (x, weight, added)]
-        for function in (linear, linear_operator):
-            got = function(*given, activation, transposed)
-            assert got.dtype == torch.float32
-            assert got.shape == exact.shape
-            assert (got - exact).abs().max() < 5 * ROUNDING
+        got = linear(*given, activation, transposed)
+        assert got.dtype == torch.float32
+        assert got.shape == exact.shape
+        assert (got - exact).abs().max() < 5 * ROUNDING
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
@@ -66,44 +64,27 @@ def test_axes(transposed: bool) -> None:
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_wide(transposed: bool) -> None:
     """At least float32: only where there are 16 bits is anything else computed."""
-    for function in (linear, linear_operator):
-        for dtype in (torch.bfloat16, torch.float16):
-            given = drawn(transposed, dtype)
-            narrow = function(*given, "none", transposed)
-            wide = function(*given, "none", transposed, True)
-            assert narrow.dtype == dtype
-            exact = linear(*(each.float() for each in given), "none", transposed)
-            assert torch.equal(wide, exact)
-            assert not torch.equal(narrow.float(), exact)
-        for dtype in (torch.float32, torch.float64):
-            given = drawn(transposed, dtype)
-            wide = function(*given, "none", transposed, True)
-            assert torch.equal(wide, function(*given, "none", transposed))
+    for dtype in (torch.bfloat16, torch.float16):
+        given = drawn(transposed, dtype)
+        narrow = linear(*given, "none", transposed)
+        wide = linear(*given, "none", transposed, True)
+        assert narrow.dtype == dtype
+        exact = linear(*(each.float() for each in given), "none", transposed)
+        assert torch.equal(wide, exact)
+        assert not torch.equal(narrow.float(), exact)
+    for dtype in (torch.float32, torch.float64):
+        given = drawn(transposed, dtype)
+        wide = linear(*given, "none", transposed, True)
+        assert torch.equal(wide, linear(*given, "none", transposed))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
-@pytest.mark.parametrize("function", [linear, linear_operator], ids=["function", "operator"])
-def test_derivatives(function, activation: Activation, transposed: bool) -> None:
+def test_derivatives(activation: Activation, transposed: bool) -> None:
     x, weight, bias = (each.requires_grad_() for each in drawn(transposed))
     settings = (activation, transposed)
-    assert torch.autograd.gradcheck(lambda *given: function(*given, *settings), (x, weight, bias))
-    assert torch.autograd.gradcheck(lambda *given: function(*given, None, *settings), (x, weight))
-
-
-@pytest.mark.parametrize("activation", ["none", "swiglu"])
-@pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_registration(activation: Activation, transposed: bool, dtype: torch.dtype) -> None:
-    """Schema, fake shapes and dtypes, derivatives, tracing: by PyTorch's own check."""
-    x, weight, bias = drawn(transposed, dtype)
-    for added, wide in ((bias, False), (None, True), (bias.float(), False)):
-        torch.library.opcheck(linear_operator, (x, weight, added, activation, transposed, wide))
-
-
-def test_unknown_activation() -> None:
-    with pytest.raises(InvalidInput, match="activation: expected one of"):
-        linear_operator(*drawn(False), "softplus")
+    assert torch.autograd.gradcheck(lambda *given: linear(*given, *settings), (x, weight, bias))
+    assert torch.autograd.gradcheck(lambda *given: linear(*given, None, *settings), (x, weight))
 
 
 class Map(torch.nn.Module):

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from ancestral.triton_kernels.references import unless_references
+from ancestral.triton_kernels.overridable import operator
 
 
-@torch.library.custom_op("ancestral::append", mutates_args=())
-def append(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
+def append_reference(
+    buffer: Shaped[Tensor, "b T"], position: Int64[Tensor, " b"], block: Shaped[Tensor, "b s"]
+) -> Shaped[Tensor, "b T"]:
     """The buffer with slots position .. position + s - 1 of each row written.
 
     Args:
@@ -19,36 +20,14 @@ def append(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
         position: first slot of each row, [b] int64; position + s <= T.
         block: [b, s], the buffer's dtype.
     """
-    return append_reference(buffer, position, block)
-
-
-def append_reference(
-    buffer: Shaped[Tensor, "b T"], position: Int64[Tensor, " b"], block: Shaped[Tensor, "b s"]
-) -> Shaped[Tensor, "b T"]:
-    """The operator in plain PyTorch: the truth that every other form is compared with."""
     slots = position[:, None] + torch.arange(block.shape[1], device=buffer.device)
     return buffer.scatter(1, slots, block)
 
 
-@torch.library.custom_op("ancestral::append_", mutates_args=("buffer",))
-def append_(buffer: Tensor, position: Tensor, block: Tensor) -> None:
-    """The same in place."""
-    buffer.copy_(append_reference(buffer, position, block))
-
-
-@append.register_kernel("cuda")
-@unless_references(append_reference)
-def _(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
-    from ancestral.triton_kernels.append.kernel import launch
-
-    return launch(buffer.clone(), position, block)
-
-
-@append_.register_kernel("cuda")
-def _(buffer: Tensor, position: Tensor, block: Tensor) -> None:
-    from ancestral.triton_kernels.append.kernel import launch
-
-    launch(buffer, position, block)
+append = operator(
+    "append", append_reference, "(Tensor buffer, Tensor position, Tensor block) -> Tensor"
+)
+"""`append_reference` as an operator, which the other forms are compared with."""
 
 
 @append.register_fake

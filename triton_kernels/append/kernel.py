@@ -7,7 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.checks import expect, runs_kernels
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import Variant
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64)
@@ -40,16 +42,15 @@ def launch(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
     expect("block", block, (b, s), buffer.dtype, buffer.device, strided=True)
     if b * s:
         _kernel[(b,)](
-            buffer,
-            position,
-            block,
-            block.stride(0),
-            length,
-            s,
-            BLOCK=triton.next_power_of_2(s),
-            num_warps=1,
-        )
+            buffer, position, block, block.stride(0), length, s,
+            BLOCK=triton.next_power_of_2(s), num_warps=1,
+        )  # fmt: skip
     return buffer
+
+
+def overrides(_: Settings) -> Table:
+    """The operator, in place."""
+    return {append._opoverload: launch}
 
 
 def variants() -> list[Variant]:
@@ -58,18 +59,10 @@ def variants() -> list[Variant]:
         Variant(
             name=f"append {dtype}",
             function=_kernel,
-            arguments={
-                "buffer": f"*{dtype}",
-                "position": "*i64",
-                "values": f"*{dtype}",
-                "stride": "i32",
-                "T": "i32",
-                "s": "i32",
-            },
+            arguments={"buffer": f"*{dtype}", "position": "*i64", "values": f"*{dtype}"}
+            | dict.fromkeys(("stride", "T", "s"), "i32"),
             constants={"BLOCK": 1},
-            warps=1,
-            stages=3,
-            divisible=("buffer", "position", "values", "T"),
+            divisible=("T",),
         )
         for dtype in ("i64", "fp32")
     ]

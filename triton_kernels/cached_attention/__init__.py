@@ -17,19 +17,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ancestral.triton_kernels.references import unless_references
+from ancestral.triton_kernels.overridable import operator
 
 
-@torch.library.custom_op("ancestral::cached_attention", mutates_args=())
-def cached_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
+def cached_attention_reference(
+    q: Float[Tensor, "b s hd"],
+    k: Float[Tensor, "b s gd"],
+    v: Float[Tensor, "b s gd"],
+    k_cache: Float[Tensor, "b g T d"],
+    v_cache: Float[Tensor, "b g T d"],
+    position: Int64[Tensor, " b"],
     window: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
     """Append k and v at each row's position, then attend over the slots up to each query's own.
 
     Args:
@@ -44,21 +43,7 @@ def cached_attention(
     Returns:
         y [b, s, h d], and both caches with slots position .. position + s - 1 written.
     """
-    return cached_attention_reference(q, k, v, k_cache, v_cache, position, window)
-
-
-def cached_attention_reference(
-    q: Float[Tensor, "b s hd"],
-    k: Float[Tensor, "b s gd"],
-    v: Float[Tensor, "b s gd"],
-    k_cache: Float[Tensor, "b g T d"],
-    v_cache: Float[Tensor, "b g T d"],
-    position: Int64[Tensor, " b"],
-    window: int | None = None,
-) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
-    """The operator in plain PyTorch: the truth that every other form is compared with."""
-    k_cache, v_cache = k_cache.clone(), v_cache.clone()
-    return attend_to_cache(q, k, v, k_cache, v_cache, position, window), k_cache, v_cache
+    return attend_to_cache(q, k, v, k_cache.clone(), v_cache.clone(), position, window)
 
 
 def attend_to_cache(
@@ -69,8 +54,8 @@ def attend_to_cache(
     v_cache: Float[Tensor, "b g T d"],
     position: Int64[Tensor, " b"],
     window: int | None = None,
-) -> Float[Tensor, "b s hd"]:
-    """The reference with the caches written in place: y."""
+) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
+    """The reference with the caches written in place."""
     s, (g, d) = q.shape[1], k_cache.shape[1::2]
     q, k, v = (x.unflatten(-1, (-1, d)).transpose(1, 2) for x in (q, k, v))
     slots = position[:, None] + torch.arange(s, device=q.device)
@@ -85,76 +70,20 @@ def attend_to_cache(
     y = torch.nn.functional.scaled_dot_product_attention(
         q, k_cache[:, :, :last], v_cache[:, :, :last], visible, enable_gqa=q.shape[1] != g
     )
-    return y.transpose(1, 2).flatten(-2).contiguous()
+    return y.transpose(1, 2).flatten(-2).contiguous(), k_cache, v_cache
 
 
-@torch.library.custom_op("ancestral::cached_attention_", mutates_args=("k_cache", "v_cache"))
-def cached_attention_(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
-    window: int | None = None,
-) -> Tensor:
-    """The same with the caches written in place: y alone, [b, s, h d]."""
-    return attend_to_cache(q, k, v, k_cache, v_cache, position, window)
+cached_attention = operator(
+    "cached_attention",
+    cached_attention_reference,
+    "(Tensor q, Tensor k, Tensor v, Tensor k_cache, Tensor v_cache, Tensor position, "
+    "int? window=None) -> (Tensor, Tensor, Tensor)",
+)
+"""`cached_attention_reference` as an operator, which the other forms are compared with."""
 
 
 @cached_attention.register_fake
 def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
-    window: int | None = None,
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, *_: object
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), torch.empty_like(k_cache), torch.empty_like(v_cache)
-
-
-@cached_attention_.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
-    window: int | None = None,
-) -> Tensor:
-    return q.new_empty(q.shape)
-
-
-@cached_attention.register_kernel("cuda")
-@unless_references(cached_attention_reference)
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
-    window: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    from ancestral.triton_kernels.cached_attention.kernel import launch
-
-    k_cache, v_cache = k_cache.clone(), v_cache.clone()
-    return launch(q, k, v, k_cache, v_cache, position, window), k_cache, v_cache
-
-
-@cached_attention_.register_kernel("cuda")
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    position: Tensor,
-    window: int | None = None,
-) -> Tensor:
-    from ancestral.triton_kernels.cached_attention.kernel import launch
-
-    return launch(q, k, v, k_cache, v_cache, position, window)

@@ -68,7 +68,6 @@ def _variant(groups: int, d: int, dtype: torch.dtype) -> Variant:
         arguments=pointers | {"position": "*i64"} | strides | {"s": "i32", "T": "i32"},
         constants={"GROUPS": groups, "D": d, "SLOTS": _NUMBERS // d, "WIDTH": d},
         warps=4,
-        stages=3,
-        divisible=(*pointers, "position", *strides, "T"),
+        divisible=(*strides, "T"),
         wanted=("STG.E.128",),
     )

@@ -12,7 +12,7 @@ References:
 """
 
 import math
-from typing import NamedTuple, no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton
@@ -20,10 +20,11 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.cached_attention import block
+from ancestral.triton_kernels.cached_attention import block, cached_attention
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
 from ancestral.triton_kernels.masked_attention import kernel as masked_attention
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST_HEAD = 256
@@ -140,12 +141,7 @@ def _attend(
         if (n < begin + SPLIT) & (chunk == 0):
             tl.store(k_cache + where * D + dim, new_k, mask=in_head)
             tl.store(v_cache + where * D + dim, new_v, mask=in_head)
-        if DOT:
-            query = tl.load(
-                q + row * q_stride + at_head[:, None] * D + dim[None, :], mask=inside, other=0.0
-            )
-            lane_best, lane_total, lane_result = best, total, result
-        elif ROWS == 1:
+        if ROWS == 1:
             at = q + row * q_stride + (group * GROUP + chunk) * D + dim
             query = tl.load(at, mask=in_head, other=0.0).to(tl.float32)
             lane_best = tl.full([SLOTS], float("-inf"), tl.float32)
@@ -155,10 +151,12 @@ def _attend(
             query = tl.load(
                 q + row * q_stride + at_head[:, None] * D + dim[None, :], mask=inside, other=0.0
             )
-            query = query.to(tl.float32)
-            lane_best = tl.full([ROWS, SLOTS], float("-inf"), tl.float32)
-            lane_total = tl.zeros([ROWS, SLOTS], tl.float32)
-            lane_result = tl.zeros([ROWS, SLOTS, WIDTH], tl.float32)
+            lane_best, lane_total, lane_result = best, total, result
+            if not DOT:
+                query = query.to(tl.float32)
+                lane_best = tl.full([ROWS, SLOTS], float("-inf"), tl.float32)
+                lane_total = tl.zeros([ROWS, SLOTS], tl.float32)
+                lane_result = tl.zeros([ROWS, SLOTS, WIDTH], tl.float32)
         end = tl.minimum(begin + SPLIT, n)
         whole = begin + (end - begin) // SLOTS * SLOTS
         # Tiles before the window are left out: begin is a multiple of SLOTS.
@@ -243,38 +241,34 @@ def _merge(
     tl.store(y + head * D + dim, result.to(y.dtype.element_ty), mask=in_head)
 
 
-class Configuration(NamedTuple):
-    """Of `_attend`.
+def configuration(
+    heads: int, group: int, d: int, length: int, dtype: torch.dtype
+) -> tuple[dict[str, int], int, int]:
+    """Constants, warps and stages of `_attend`; nothing of them depends on the batch.
 
-    Attributes:
-        dot: whether the group's query heads are multiplied as matrices.
-        rows: query heads of a program, padded.
-        slots: of the cache at a time.
-        width: of a head, padded.
-        split: slots of a program.
-        warps: of a program.
-        stages: of software pipelining.
+    Args:
+        heads: query heads.
+        group: query heads a key/value head; DOT multiplies them as matrices, ROWS at a time.
+        d: width of a head.
+        length: slots of the cache, of which a program has SPLIT and reads SLOTS at a time.
+        dtype: of the cache.
     """
-
-    dot: bool
-    rows: int
-    slots: int
-    width: int
-    split: int
-    warps: int
-    stages: int
-
-
-def configuration(group: int, d: int, length: int, dtype: torch.dtype) -> Configuration:
-    """For query heads a key/value head, head width and cache length; nothing of the batch."""
     width = max(16, triton.next_power_of_2(d))
     split = length if length <= _UNSPLIT else _SPLIT
+    shape = {"HEADS": heads, "GROUP": group, "D": d, "WIDTH": width}
+    shape |= {"SPLIT": split, "MANY": length > split}
     if group > 1 and dtype.itemsize == 2:
-        return Configuration(True, 16, 64 if width <= 128 else 32, width, split, 4, 3)
+        return shape | {"DOT": True, "ROWS": 16, "SLOTS": 64 if width <= 128 else 32}, 4, 3
     rows = min(triton.next_power_of_2(group), 4)
     slots = min(max((4096 if rows == 1 else 8192) // (rows * width), 16), 128)
     warps = 8 if rows * slots * width > 4096 else 4
-    return Configuration(False, rows, slots, width, split, warps, 2)
+    return shape | {"DOT": False, "ROWS": rows, "SLOTS": slots}, warps, 2
+
+
+def _merging(constants: dict[str, int]) -> dict[str, int]:
+    """Constants of `_merge` beside those of `_attend`."""
+    shared = {name: constants[name] for name in ("HEADS", "D", "SPLIT", "WINDOW", "WIDTH")}
+    return shared | {"SPLITS": _MERGED}
 
 
 def launch(
@@ -336,28 +330,35 @@ def _launch_step(
 ) -> Tensor:
     b, g, length, d = k_cache.shape
     heads = q.shape[1] // d
-    c = configuration(heads // g, d, length, q.dtype)
-    splits = triton.cdiv(length, c.split)
+    constants, warps, stages = configuration(heads, heads // g, d, length, q.dtype)
+    constants["WINDOW"] = window
+    splits = triton.cdiv(length, constants["SPLIT"])
     y = q.new_empty(b, heads * d)
     parts = [y, y, y]
     if splits > 1:
         shapes = ((b, heads, splits, d), (b, heads, splits), (b, heads, splits))
         parts = [q.new_empty(shape, dtype=torch.float32) for shape in shapes]
-    chunks = triton.cdiv(heads // g, c.rows)
+    chunks = triton.cdiv(heads // g, constants["ROWS"])
     _attend[(b * g * chunks, splits)](
         q, k, v, k_cache, v_cache, position, y, *parts,
         q.stride(0), k.stride(0), v.stride(0), length, splits, d**-0.5 * _LOG2_E,
-        HEADS=heads, GROUP=heads // g, D=d, SPLIT=c.split, MANY=splits > 1, WINDOW=window,
-        DOT=c.dot, ROWS=c.rows, SLOTS=c.slots, WIDTH=c.width,
-        num_warps=c.warps, num_stages=c.stages,
+        **constants, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     if splits > 1:
-        _merge[(b * heads,)](
-            *parts, position, y, length, splits,
-            HEADS=heads, D=d, SPLIT=c.split, WINDOW=window,
-            SPLITS=_MERGED, WIDTH=c.width, num_warps=4,
-        )  # fmt: skip
+        merging = _merging(constants)
+        _merge[(b * heads,)](*parts, position, y, length, splits, **merging, num_warps=4)
     return y
+
+
+def overrides(_: Settings) -> Table:
+    """The operator, in place."""
+    return {cached_attention._opoverload: _with_caches}
+
+
+def _with_caches(
+    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, *others: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return launch(q, k, v, k_cache, v_cache, *others), k_cache, v_cache
 
 
 def variants() -> list[Variant]:
@@ -370,33 +371,32 @@ def variants() -> list[Variant]:
         (32, 4, 128, 8192, 4096),
     ):
         for dtype in FLOATS:
-            found += _variants((heads, group, d), length, window, dtype)
+            found += _variants(heads, group, d, length, window, dtype)
     return found
 
 
 def _variants(
-    heads_group_width: tuple[int, int, int], length: int, window: int, dtype: torch.dtype
+    heads: int, group: int, d: int, length: int, window: int, dtype: torch.dtype
 ) -> list[Variant]:
-    heads, group, d = heads_group_width
-    c = configuration(group, d, length, dtype)
+    constants, warps, stages = configuration(heads, group, d, length, dtype)
+    constants["WINDOW"] = window
     name, stored = f"h={heads} g={heads // group} d={d} T={length} {TYPES[dtype]}", TYPES[dtype]
     name = f"{name} window={window}" if window else name
-    many = length > c.split
+    many = constants["MANY"]
     own = dict.fromkeys(("q", "k", "v", "k_cache", "v_cache"), f"*{stored}")
     parts = dict.fromkeys(("part_y", "part_max", "part_sum"), "*fp32" if many else f"*{stored}")
     strides = ("q_stride", "k_stride", "v_stride")
     sizes = dict.fromkeys((*strides, "T", "splits"), "i32")
-    shape = {"HEADS": heads, "D": d, "SPLIT": c.split, "WIDTH": c.width, "WINDOW": window}
     attend = Variant(
         name=f"cached_attention {name}",
         function=_attend,
         arguments=own | {"position": "*i64", "y": f"*{stored}"} | parts | sizes | {"scale": "fp32"},
-        constants=shape
-        | {"GROUP": group, "MANY": many, "DOT": c.dot, "ROWS": c.rows, "SLOTS": c.slots},
-        warps=c.warps,
-        stages=c.stages,
-        divisible=(*own, "position", "y", *parts, *strides, "T"),
-        wanted=("LDG.E.128|LDGSTS.E.BYPASS.128|LDGSTS.E.128",) + (("HMMA",) if c.dot else ()),
+        constants=constants,
+        warps=warps,
+        stages=stages,
+        divisible=(*strides, "T"),
+        wanted=("LDG.E.128|LDGSTS.E.BYPASS.128|LDGSTS.E.128",)
+        + (("HMMA",) if constants["DOT"] else ()),
     )
     if not many:
         return [attend]
@@ -404,9 +404,8 @@ def _variants(
         name=f"cached_attention merge {name}",
         function=_merge,
         arguments=parts | {"position": "*i64", "y": f"*{stored}", "T": "i32", "splits": "i32"},
-        constants=shape | {"SPLITS": _MERGED},
+        constants=_merging(constants),
         warps=4,
-        stages=3,
-        divisible=(*parts, "position", "y", "T"),
+        divisible=("T",),
     )
     return [attend, merge]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
-from ancestral.triton_kernels.embed import Tables
+from ancestral.triton_kernels.embed import Tables, consume, embed, slots_from
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 _BLOCK = 128
@@ -140,6 +141,30 @@ def _check(
         expect("source", tables.source, (len(tables.source),), torch.int64, device)
 
 
+def overrides(_: Settings) -> Table:
+    """One slot a row by the kernels; whole events and blocks by the references."""
+    return {consume: _consume_one, embed: _embed_one, slots_from: _slots_of_one}
+
+
+def _consume_one(
+    values: Tensor, position: Tensor, offsets: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    if offsets is not None and len(offsets) > 1:
+        return consume(values, position, offsets)
+    return launch_consume(values, position)
+
+
+def _slots_of_one(first: Tensor, tokens: Tensor) -> Tensor:
+    return first[:, None] if tokens.shape[1] == 1 else slots_from(first, tokens)
+
+
+def _embed_one(
+    tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
+) -> Tensor:
+    run = launch if slots.shape == tokens.shape == (len(tokens), 1) else embed
+    return run(tokens, consumed, slots, label, tables)
+
+
 def variants() -> list[Variant]:
     """The image model's, with labels and the value above."""
     consumed = Variant(
@@ -147,9 +172,7 @@ def variants() -> list[Variant]:
         function=_consume,
         arguments=dict.fromkeys(("values", "position", "start", "tokens"), "*i64") | {"T": "i32"},
         constants={},
-        warps=1,
-        stages=3,
-        divisible=("values", "position", "start", "tokens", "T"),
+        divisible=("T",),
     )
     return [consumed, *(_variant(dtype) for dtype in FLOATS)]
 
@@ -165,16 +188,8 @@ def _variant(dtype: torch.dtype) -> Variant:
         | dict.fromkeys(vectors, stored)
         | {"source": "*i64", "h": stored}
         | dict.fromkeys(("T", "width", "d", "v", "classes", "start_token"), "i32"),
-        constants={
-            "START": True,
-            "START_TOKEN": False,
-            "POSITION": True,
-            "LABEL": True,
-            "ABOVE": True,
-            "BLOCK": _BLOCK,
-        },
-        warps=1,
-        stages=3,
-        divisible=(*integers, *vectors, "source", "h", "T", "width", "d", "v"),
+        constants=dict.fromkeys(("START", "POSITION", "LABEL", "ABOVE"), True)
+        | {"START_TOKEN": False, "BLOCK": _BLOCK},
+        divisible=("T", "width", "d", "v"),
         wanted=("LDG.E.128",) if dtype == torch.float32 else (),
     )

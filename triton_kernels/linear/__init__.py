@@ -3,9 +3,8 @@
     y = act(x W + b)                            W [i, o], or stored transposed, [o, i]
     y = silu(g) * v,    [g, v] = x W + b        swiglu: two halves of o columns
 
-Models call the function `linear`, which an export traces as the plain operations that it is made of
-and which a mode may have a kernel run (`overridable`); torch.compile and direct users call the
-operator `linear_operator`, which stays one node.
+An export traces the function as the plain operations that it is made of, and a mode may have a
+kernel run it (`overridable`).
 
 References:
     Hendrycks and Gimpel (2016), Gaussian error linear units, arXiv:1606.08415 (gelu, its tanh and
@@ -13,14 +12,13 @@ References:
     arXiv:2002.05202 (swiglu).
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import gelu, silu
 
-from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.overridable import overridable
 
 Activation = Literal["none", "gelu", "gelu_tanh", "gelu_quick", "silu", "relu", "tanh", "swiglu"]
@@ -46,18 +44,6 @@ def linear(
         transposed: whether the weight has a row for each result, as a token embedding has.
         wide: whether 16-bit factors give a result in float32.
     """
-    return linear_reference(x, weight, bias, activation, transposed, wide)
-
-
-def linear_reference(
-    x: Float[Tensor, "*b i"],
-    weight: Float[Tensor, "rows columns"],
-    bias: Float[Tensor, " o"] | None = None,
-    activation: Activation = "none",
-    transposed: bool = False,
-    wide: bool = False,
-) -> Float[Tensor, "*b width"]:
-    """The function in plain PyTorch: the truth that every other form is compared with."""
     if wide and x.dtype.itemsize == 2:
         x, weight = x.float(), weight.float()
     y = _rows(x, weight) if transposed else x @ weight
@@ -92,87 +78,3 @@ def activated(y: Float[Tensor, "*b o"], activation: Activation) -> Float[Tensor,
         case "swiglu":
             gate, value = y.chunk(2, dim=-1)
             return silu(gate) * value
-
-
-@torch.library.custom_op("ancestral::linear", mutates_args=())
-def linear_operator(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: str = "none",
-    transposed: bool = False,
-    wide: bool = False,
-) -> Tensor:
-    """`linear` as an operator.
-
-    Raises:
-        InvalidInput: an activation that there is not.
-    """
-    return linear_reference(x, weight, bias, known(activation), transposed, wide)
-
-
-def known(activation: str) -> Activation:
-    """An activation by its name.
-
-    Raises:
-        InvalidInput: there is none of that name.
-    """
-    for each in ACTIVATIONS:
-        if each == activation:
-            return each
-    raise InvalidInput(f"activation: expected one of {ACTIVATIONS}, got {activation!r}")
-
-
-def _dtype(x: Tensor, bias: Tensor | None, wide: bool) -> torch.dtype:
-    """Of the result, by PyTorch's promotion."""
-    dtype = torch.float32 if wide and x.dtype.itemsize == 2 else x.dtype
-    return dtype if bias is None else torch.promote_types(dtype, bias.dtype)
-
-
-@linear_operator.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: str = "none",
-    transposed: bool = False,
-    wide: bool = False,
-) -> Tensor:
-    width = weight.shape[0 if transposed else 1] // (2 if known(activation) == "swiglu" else 1)
-    return x.new_empty(*x.shape[:-1], width, dtype=_dtype(x, bias, wide))
-
-
-@linear_operator.register_kernel("cuda")
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    activation: str = "none",
-    transposed: bool = False,
-    wide: bool = False,
-) -> Tensor:
-    from ancestral.triton_kernels.linear.kernel import launch
-
-    name, dtype = known(activation), _dtype(x, bias, wide)
-    return launch(x, weight, bias, name, transposed, wide, out_dtype=dtype)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.activation, ctx.transposed, ctx.wide = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """PyTorch's own derivative, of the map run once more."""
-    saved: list[Any] = [
-        None if each is None else each.detach().requires_grad_() for each in ctx.saved_tensors
-    ]
-    x, weight, bias = saved
-    with torch.enable_grad():
-        y = linear_reference(x, weight, bias, ctx.activation, ctx.transposed, ctx.wide)
-    given = [each for each in saved if each is not None]
-    gradients = iter(torch.autograd.grad(y, given, gradient))
-    return *(None if each is None else next(gradients) for each in saved), None, None, None
-
-
-linear_operator.register_autograd(_backward, setup_context=_save)

@@ -12,7 +12,8 @@ Tiles follow from the sizes, the dtype and the order of the weight, and never fr
 rows, so that the bits of a row do not depend on the batch that it is in.
 """
 
-from typing import NamedTuple, no_type_check
+from functools import partial
+from typing import Any, NamedTuple, no_type_check
 
 import torch
 import triton
@@ -22,8 +23,12 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
-from ancestral.triton_kernels.linear import Activation, known
+from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import TYPES, Variant
+
+FEW_ROWS = 64
+"""Above so many rows a product is bound by arithmetic, where PyTorch's own library is at home."""
 
 
 class Tiles(NamedTuple):
@@ -254,7 +259,6 @@ def launch(
     activation: Activation = "none",
     transposed: bool = False,
     wide: bool = False,
-    out_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """The function, as its reference has it, of x and weight of one dtype; the sums are fp32.
 
@@ -265,11 +269,10 @@ def launch(
         activation: as in `linear`.
         transposed: as in `linear`.
         wide: as in `linear`.
-        out_dtype: of the result; None is x's dtype, or float32 where it is wide.
 
     Raises:
         InvalidInput: tensors that do not belong together, no width, an odd width to be halved, or
-            an activation or a dtype that there is not.
+            an activation that there is not.
     """
     runs_kernels(x.device)
     if x.ndim < 1 or weight.ndim != 2 or not x.shape[-1] or not weight.numel():
@@ -278,31 +281,53 @@ def launch(
             f"got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     i, o = x.shape[-1], weight.shape[0 if transposed else 1]
-    halved = known(activation) == "swiglu"
+    if activation not in ACTIVATIONS:
+        raise InvalidInput(f"activation: expected one of {ACTIVATIONS}, got {activation!r}")
+    halved = activation == "swiglu"
     if halved and o % 2:
         raise InvalidInput(f"weight: expected an even width for swiglu, got {o}")
     expect("x", x, tuple(x.shape), FLOATS, x.device, strided=True)
     expect("weight", weight, (o, i) if transposed else (i, o), x.dtype, x.device)
     if bias is not None:
         expect("bias", bias, (o,), (x.dtype, torch.float32), x.device)
-    dtype = out_dtype or (torch.float32 if wide else x.dtype)
-    if dtype not in FLOATS:
-        raise InvalidInput(f"out_dtype: expected one of {FLOATS}, got {dtype}")
     width = o // 2 if halved else o
-    out = x.new_empty(*x.shape[:-1], width, dtype=dtype)
+    out = x.new_empty(*x.shape[:-1], width, dtype=torch.float32 if wide else x.dtype)
     flat = x.reshape(-1, i)
     tiles = configuration(i, o, transposed, x.dtype)
-    results = tiles.columns // 2 if halved else tiles.columns
+    constants = _constants(tiles, activation, bias is not None, transposed)
     if flat.shape[0]:
-        _kernel[(triton.cdiv(flat.shape[0], tiles.rows) * triton.cdiv(width, results),)](
+        programs = triton.cdiv(flat.shape[0], tiles.rows) * triton.cdiv(width, constants["RESULTS"])
+        _kernel[(programs,)](
             flat, weight, weight if bias is None else bias, out,
             flat.shape[0], i, width, flat.stride(0),
-            ACTIVATION=activation, BIAS=bias is not None, TRANSPOSED=transposed,
-            ROWS=tiles.rows, COLUMNS=tiles.columns, RESULTS=results,
-            PARTS=tiles.parts, PART=tiles.part, STAGES=tiles.stages,
-            num_warps=tiles.warps, num_stages=tiles.stages,
+            **constants, num_warps=tiles.warps, num_stages=tiles.stages,
         )  # fmt: skip
     return out
+
+
+def _constants(
+    tiles: Tiles, activation: Activation, bias: bool, transposed: bool
+) -> dict[str, Any]:
+    """What is compiled into the kernel."""
+    results = tiles.columns // 2 if activation == "swiglu" else tiles.columns
+    return {
+        "ACTIVATION": activation, "BIAS": bias, "TRANSPOSED": transposed,
+        "ROWS": tiles.rows, "COLUMNS": tiles.columns, "RESULTS": results,
+        "PARTS": tiles.parts, "PART": tiles.part, "STAGES": tiles.stages,
+    }  # fmt: skip
+
+
+def overrides(settings: Settings) -> Table:
+    """The function, where its rows are few or it is to be batch invariant."""
+    return {linear: partial(_linear, settings.batch_invariant)}
+
+
+def _linear(
+    batch_invariant: bool, x: Tensor, weight: Tensor, *rest: Any, **settings: Any
+) -> Tensor:
+    few = x.numel() <= FEW_ROWS * x.shape[-1]
+    run = launch if batch_invariant or few else linear
+    return run(x, weight, *rest, **settings)
 
 
 def variants() -> list[Variant]:
@@ -334,19 +359,9 @@ def _variant(
         name=f"linear {i}x{o}{'^T' if transposed else ''} {activation} {TYPES[dtype]}",
         function=_kernel,
         arguments=kinds | dict.fromkeys(("rows", *sizes), "i32"),
-        constants={
-            "ACTIVATION": activation,
-            "BIAS": not (transposed or halved),
-            "TRANSPOSED": transposed,
-            "ROWS": tiles.rows,
-            "COLUMNS": tiles.columns,
-            "RESULTS": tiles.columns // 2 if halved else tiles.columns,
-            "PARTS": tiles.parts,
-            "PART": tiles.part,
-            "STAGES": tiles.stages,
-        },
+        constants=_constants(tiles, activation, not (transposed or halved), transposed),
         warps=tiles.warps,
         stages=tiles.stages,
-        divisible=(*pointers, *(name for name, size in sizes.items() if size % 16 == 0)),
+        divisible=tuple(name for name, size in sizes.items() if size % 16 == 0),
         wanted=("LDGSTS.E.BYPASS", "FFMA" if dtype == torch.float32 else "HMMA"),
     )

@@ -19,21 +19,19 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ancestral.triton_kernels.overridable import overridable
-from ancestral.triton_kernels.references import unless_references
 
 WIDEST_DENSE = 128
 """Head size up to which dense.py has a kernel for launchers that are not ours."""
 
 
-@torch.library.custom_op("ancestral::masked_attention", mutates_args=())
-def masked_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    start: Tensor | None,
+def masked_attention_reference(
+    q: Float[Tensor, "b h s d"],
+    k: Float[Tensor, "b g T d"],
+    v: Float[Tensor, "b g T d"],
+    start: Int64[Tensor, " b"] | None,
     window: int | None,
     scale: float | None,
-) -> Tensor:
+) -> Float[Tensor, "b h s d"]:
     """Attend, each query to the slots up to its own.
 
     Args:
@@ -49,18 +47,6 @@ def masked_attention(
         NaN for a row with start < 0 or start + s > T. Slots that no query of a row sees may hold
         anything, NaN too; NaN that one query sees in v may reach others of its row.
     """
-    return masked_attention_reference(q, k, v, start, window, scale)
-
-
-def masked_attention_reference(
-    q: Float[Tensor, "b h s d"],
-    k: Float[Tensor, "b g T d"],
-    v: Float[Tensor, "b g T d"],
-    start: Int64[Tensor, " b"] | None,
-    window: int | None,
-    scale: float | None,
-) -> Float[Tensor, "b h s d"]:
-    """The operator in plain PyTorch: the truth that every other form is compared with."""
     (b, h, s, d), (g, slots) = q.shape, k.shape[1:3]
     wide = torch.promote_types(q.dtype, torch.float32)
     first = torch.zeros(b, dtype=torch.int64, device=q.device) if start is None else start
@@ -76,34 +62,6 @@ def masked_attention_reference(
     fits = (first >= 0) & (first <= slots - s)
     y = torch.where(fits[:, None, None, None], y, torch.nan)
     return y.to(q.dtype).transpose(1, 2).contiguous().transpose(1, 2)
-
-
-@masked_attention.register_kernel("cuda")
-@unless_references(masked_attention_reference)
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    start: Tensor | None,
-    window: int | None,
-    scale: float | None,
-) -> Tensor:
-    from ancestral.triton_kernels.masked_attention.kernel import launch
-
-    return launch(q, k, v, start, window, scale)
-
-
-@masked_attention.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    start: Tensor | None,
-    window: int | None,
-    scale: float | None,
-) -> Tensor:
-    b, h, s, d = q.shape
-    return q.new_empty(b, s, h, d).transpose(1, 2)
 
 
 @overridable

@@ -16,12 +16,8 @@ import triton
 import triton.language as tl
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.masked_attention import WIDEST_DENSE
-from ancestral.triton_kernels.masked_attention.kernel import L2_BYTES, _axis, _kernel
+from ancestral.triton_kernels.masked_attention import WIDEST_DENSE, kernel
 from ancestral.triton_kernels.variant import TYPES, Variant
-
-SHARED_BYTES = 48 * 1024
-"""Shared memory that any launcher may ask for; more needs a call that not every one makes."""
 
 NUMBERS = ("rows", "heads", "groups", "s", "unit")
 """Between the inputs and the output: b, h, g, s of q [b, h, s, d] and k [b, g, s, d], and a 1."""
@@ -44,7 +40,7 @@ def _dense_kernel(
     group = heads // groups
     section = tl.minimum(tl.maximum(NEAR // s, 1) * group, rows * heads)
     head = tl.cast(s, tl.int64) * HEAD
-    _kernel(
+    kernel._kernel(
         q, k, v, q, y, SCALE, 0, s, s, rows, heads, group, section,
         heads * head, head, HEAD, groups * head, head, HEAD, groups * head, head, HEAD, unit,
         False, False, AXIS, HEAD, BLOCK_M, BLOCK_N, BLOCK_D,
@@ -58,7 +54,7 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
     BLOCK_M queries of a head: b h ceil(s / BLOCK_M) programs in one axis.
 
     Raises:
-        InvalidInput: a dtype that kernels do not have, or heads too wide for `SHARED_BYTES`.
+        InvalidInput: a dtype that kernels do not have, or heads wider than `WIDEST_DENSE`.
     """
     if dtype not in TYPES:
         raise InvalidInput(f"dtype: expected one of {list(TYPES)}, got {dtype}")
@@ -71,15 +67,14 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
         function=_dense_kernel,
         arguments=dict.fromkeys("qkv", pointer) | dict.fromkeys(NUMBERS, "i32") | {"y": pointer},
         constants={
-            "SCALE": d**-0.5 / math.log(2), "NEAR": L2_BYTES // (2 * d * dtype.itemsize),
-            "AXIS": _axis(dtype), "HEAD": d, "BLOCK_M": block_m, "BLOCK_N": block_n,
-            "BLOCK_D": max(16, triton.next_power_of_2(d)),
-        },
+            "SCALE": d**-0.5 / math.log(2),
+            "NEAR": kernel.L2_BYTES // (2 * d * dtype.itemsize),
+        }
+        | kernel.constants(d, dtype, block_m, block_n),
         warps=warps,
         stages=stages,
-        divisible=("q", "k", "v", "y"),
-        wanted=("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",)),
-    )  # fmt: skip
+        wanted=kernel.wanted(dtype),
+    )
 
 
 def fingerprint() -> str:
@@ -88,9 +83,11 @@ def fingerprint() -> str:
 
 
 def _configuration(d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
-    """Block of queries, block of slots, warps and stages: the largest within `SHARED_BYTES`."""
+    """Block of queries, block of slots, warps and stages.
+
+    The largest blocks within 48 KiB of shared memory, which any launcher may ask for; more needs a
+    call that not every launcher makes.
+    """
     if dtype == torch.float32:
         return (64, 32, 8, 2) if d <= 64 else (32, 16, 8, 2)
-    if d <= 64:
-        return 128, 64 if d <= 32 else 32, 8, 3
-    return 64, 16, 4, 3
+    return (128, 64 if d <= 32 else 32, 8, 3) if d <= 64 else (64, 16, 4, 3)

@@ -20,6 +20,8 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
+from ancestral.triton_kernels.masked_attention import windowed_attention
+from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST = 256
@@ -172,6 +174,19 @@ def _kernel(
     tl.store(y + y_at, total.to(y.dtype.element_ty), mask=inside)
 
 
+def constants(d: int, dtype: torch.dtype, block_m: int, block_n: int) -> dict[str, object]:
+    """What is compiled into a kernel for heads of size d; slots are on AXIS of the scores."""
+    return {
+        "AXIS": 0 if dtype == torch.float32 else 1, "HEAD": d,
+        "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": max(16, triton.next_power_of_2(d)),
+    }  # fmt: skip
+
+
+def wanted(dtype: torch.dtype) -> tuple[str, ...]:
+    """The instructions that a kernel of a dtype must have."""
+    return ("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",))
+
+
 def configuration(s: int, d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
     """Block of queries, block of slots, warps and stages.
 
@@ -219,11 +234,23 @@ def launch(
             q, k, v, q if start is None else start, y, scale / math.log(2),
             window if windowed else 0, s, slots, b, h, h // g, min(near, b * h),
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], 1,
-            START=start is not None, WINDOW=windowed, AXIS=_axis(q.dtype), HEAD=d,
-            BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_D=max(16, triton.next_power_of_2(d)),
+            START=start is not None, WINDOW=windowed, **constants(d, q.dtype, block_m, block_n),
             num_warps=warps, num_stages=stages,
         )  # fmt: skip
     return y.transpose(1, 2)
+
+
+def overrides(_: Settings) -> Table:
+    """Attention over windows, and PyTorch's own."""
+    attention = torch.nn.functional.scaled_dot_product_attention
+    return {windowed_attention: _windowed, attention: scaled_dot_product}
+
+
+def _windowed(q: Tensor, k: Tensor, v: Tensor, window: int, dropout: float = 0.0) -> Tensor:
+    """`windowed_attention` by our kernel, but with dropout or a derivative."""
+    if dropout or _is_differentiated(q, k, v) or q.dtype not in FLOATS:
+        return windowed_attention(q, k, v, window, dropout)
+    return launch(q, k, v, None, window, None)
 
 
 def scaled_dot_product(
@@ -244,7 +271,7 @@ def scaled_dot_product(
     b, h, t, d = query.shape if query.ndim == 4 else (0, 0, 0, 0)
     g = key.shape[1] if key.ndim == 4 else 0
     shared = g == h or (enable_gqa and g > 0 and h % g == 0)
-    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
+    differentiated = _is_differentiated(query, key, value)
     if (
         (is_causal and attn_mask is None and dropout_p == 0.0 and not differentiated)
         and (scale is None or _is_scale(scale))
@@ -274,9 +301,8 @@ def variants() -> list[Variant]:
     return prefill + others
 
 
-def _axis(dtype: torch.dtype) -> int:
-    """The axis of the scores that the slots are on."""
-    return 0 if dtype == torch.float32 else 1
+def _is_differentiated(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
 def _is_scale(scale: float) -> bool:
@@ -314,12 +340,9 @@ def _variant(s: int, d: int, dtype: torch.dtype, start: bool, window: bool) -> V
         name=f"masked_attention {mask} s={s} d={d} {TYPES[dtype]}",
         function=_kernel,
         arguments=types | {"scale": "fp32"} | dict.fromkeys(numbers, "i32"),
-        constants={
-            "START": start, "WINDOW": window, "AXIS": _axis(dtype), "HEAD": d,
-            "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": max(16, triton.next_power_of_2(d)),
-        },
+        constants={"START": start, "WINDOW": window, **constants(d, dtype, block_m, block_n)},
         warps=warps,
         stages=stages,
-        divisible=(*pointers, *strides),
-        wanted=("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",)),
-    )  # fmt: skip
+        divisible=strides,
+        wanted=wanted(dtype),
+    )

@@ -10,14 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ancestral.triton_kernels.overridable import operator
+
 LOWEST = -208.0
 """Logits are clamped here: their exponential is zero in float32."""
 BISECTIONS = 30
 """Halvings of [LOWEST, 0]: an interval of 2e-7 nats is left."""
 
 
-@torch.library.custom_op("ancestral::mass_threshold", mutates_args=())
-def mass_threshold(z: Tensor, w: Tensor, mass: Tensor, inclusive: bool) -> Tensor:
+def mass_threshold_reference(
+    z: Float[Tensor, "b s v"],
+    w: Float[Tensor, "..."],
+    mass: Float[Tensor, "b s 1"],
+    inclusive: bool,
+) -> Float[Tensor, "b s 1"]:
     """The largest threshold with at least that mass above it.
 
     Args:
@@ -29,16 +35,6 @@ def mass_threshold(z: Tensor, w: Tensor, mass: Tensor, inclusive: bool) -> Tenso
     Returns:
         thresholds [b, s, 1].
     """
-    return mass_threshold_reference(z, w, mass, inclusive)
-
-
-def mass_threshold_reference(
-    z: Float[Tensor, "b s v"],
-    w: Float[Tensor, "..."],
-    mass: Float[Tensor, "b s 1"],
-    inclusive: bool,
-) -> Float[Tensor, "b s 1"]:
-    """The operator in plain PyTorch: the truth that every other form is compared with."""
     least = _least(z, w, mass) if inclusive else None
     low = torch.full_like(z[..., :1], LOWEST)
     for halving in range(1, BISECTIONS + 1):
@@ -64,6 +60,14 @@ def _least(
     return z.amin(dim=-1, keepdim=True)
 
 
+mass_threshold = operator(
+    "mass_threshold",
+    mass_threshold_reference,
+    "(Tensor z, Tensor w, Tensor mass, bool inclusive) -> Tensor",
+)
+"""`mass_threshold_reference` as an operator, which the other forms are compared with."""
+
+
 @mass_threshold.register_fake
-def _(z: Tensor, w: Tensor, mass: Tensor, inclusive: bool) -> Tensor:
+def _(z: Tensor, *_: object) -> Tensor:
     return torch.empty_like(z[..., :1])

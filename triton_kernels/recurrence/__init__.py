@@ -15,19 +15,27 @@ References:
     Computation 9(8); Gers et al. (2000), Learning to forget (its forget gate).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ancestral.triton_kernels.overridable import operator
+
 _TORCH_GRU, _TORCH_LSTM = (1, 0, 2), (0, 2, 3, 1)
 """Which of our gates stand where in PyTorch's order: r, z, n and i, f, g, o."""
 
 
-@torch.library.custom_op("ancestral::gru", mutates_args=())
-def gru(x: Tensor, h: Tensor, w: Tensor, r: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """One GRU layer.
+def gru_reference(
+    x: Float[Tensor, "b s i"],
+    h: Float[Tensor, "b d"],
+    w: Float[Tensor, "1 gates i"],
+    r: Float[Tensor, "1 gates d"],
+    bias: Float[Tensor, "1 biases"],
+) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"]]:
+    """One GRU layer, by PyTorch's own.
 
     Args:
         x: inputs, [b, s, i].
@@ -39,28 +47,20 @@ def gru(x: Tensor, h: Tensor, w: Tensor, r: Tensor, bias: Tensor) -> tuple[Tenso
     Returns:
         the states after each position, [b, s, d], and after the last, [b, d].
     """
-    y, last = gru_reference(x, h, w, r, bias)
-    return y, last.clone()
+    parameters = _rearranged(w, r, bias, _TORCH_GRU)
+    y, last = torch.gru(x, h[None], parameters, True, 1, 0.0, False, False, True)
+    return y, last[0].clone()
 
 
-def gru_reference(
+def lstm_reference(
     x: Float[Tensor, "b s i"],
     h: Float[Tensor, "b d"],
+    c: Float[Tensor, "b d"],
     w: Float[Tensor, "1 gates i"],
     r: Float[Tensor, "1 gates d"],
     bias: Float[Tensor, "1 biases"],
-) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"]]:
-    """The operator by PyTorch's own GRU: the truth that every other form is compared with."""
-    parameters = _rearranged(w, r, bias, _TORCH_GRU)
-    y, last = torch.gru(x, h[None], parameters, True, 1, 0.0, False, False, True)
-    return y, last[0]
-
-
-@torch.library.custom_op("ancestral::lstm", mutates_args=())
-def lstm(
-    x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One LSTM layer.
+) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+    """One LSTM layer, by PyTorch's own.
 
     Args:
         x: inputs, [b, s, i].
@@ -73,22 +73,9 @@ def lstm(
     Returns:
         the states after each position, [b, s, d]; state and cell after the last, [b, d] each.
     """
-    y, last, cell = lstm_reference(x, h, c, w, r, bias)
-    return y, last.clone(), cell.clone()
-
-
-def lstm_reference(
-    x: Float[Tensor, "b s i"],
-    h: Float[Tensor, "b d"],
-    c: Float[Tensor, "b d"],
-    w: Float[Tensor, "1 gates i"],
-    r: Float[Tensor, "1 gates d"],
-    bias: Float[Tensor, "1 biases"],
-) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-    """The operator by PyTorch's own LSTM: the truth that every other form is compared with."""
     parameters = _rearranged(w, r, bias, _TORCH_LSTM)
     y, last, cell = torch.lstm(x, (h[None], c[None]), parameters, True, 1, 0.0, False, False, True)
-    return y, last[0], cell[0]
+    return y, last[0].clone(), cell[0].clone()
 
 
 def _rearranged(w: Tensor, r: Tensor, bias: Tensor, order: tuple[int, ...]) -> list[Tensor]:
@@ -101,15 +88,27 @@ def _rearranged(w: Tensor, r: Tensor, bias: Tensor, order: tuple[int, ...]) -> l
     ]
 
 
+gru = operator(
+    "gru",
+    gru_reference,
+    "(Tensor x, Tensor h, Tensor w, Tensor r, Tensor bias) -> (Tensor, Tensor)",
+)
+"""`gru_reference` as an operator, which the other forms are compared with."""
+lstm = operator(
+    "lstm",
+    lstm_reference,
+    "(Tensor x, Tensor h, Tensor c, Tensor w, Tensor r, Tensor bias) -> (Tensor, Tensor, Tensor)",
+)
+"""`lstm_reference` as an operator, which the other forms are compared with."""
+
+
 @gru.register_fake
-def _(x: Tensor, h: Tensor, w: Tensor, r: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, h: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h)
 
 
 @lstm.register_fake
-def _(
-    x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(x: Tensor, h: Tensor, c: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h), torch.empty_like(c)
 
 
@@ -117,23 +116,17 @@ def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
     ctx.save_for_backward(*inputs)
 
 
-def _gru_backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-    return _through(gru_reference, ctx.saved_tensors, gradients)
-
-
-def _lstm_backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-    return _through(lstm_reference, ctx.saved_tensors, gradients)
-
-
-def _through(
-    reference: Any, inputs: tuple[Tensor, ...], gradients: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
+def _derivative(reference: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
     """PyTorch's own derivative, of the layer run once more."""
-    saved = [tensor.detach().requires_grad_() for tensor in inputs]
-    with torch.enable_grad():
-        outputs = reference(*saved)
-    return torch.autograd.grad(outputs, saved, gradients)
+
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        saved = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
+        with torch.enable_grad():
+            outputs = reference(*saved)
+        return torch.autograd.grad(outputs, saved, gradients)
+
+    return backward
 
 
-gru.register_autograd(_gru_backward, setup_context=_save)
-lstm.register_autograd(_lstm_backward, setup_context=_save)
+gru.register_autograd(_derivative(gru_reference), setup_context=_save)
+lstm.register_autograd(_derivative(lstm_reference), setup_context=_save)

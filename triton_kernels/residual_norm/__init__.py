@@ -18,24 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, rms_norm
 
-from ancestral.triton_kernels.references import unless_references
-
-
-@torch.library.custom_op("ancestral::residual_norm", mutates_args=())
-def residual_norm(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, rms: bool
-) -> tuple[Tensor, Tensor]:
-    """The sum x + y and its norm over the last axis, both like x.
-
-    Args:
-        x: residual stream, [b, s, d].
-        y: branch, [b, s, d].
-        weight: [d].
-        bias: [d], or None; none with rms.
-        epsilon: added to the variance, or to the mean square.
-        rms: RMSNorm instead of LayerNorm.
-    """
-    return residual_norm_reference(x, y, weight, bias, epsilon, rms)
+from ancestral.triton_kernels.overridable import operator
 
 
 def residual_norm_reference(
@@ -46,7 +29,16 @@ def residual_norm_reference(
     epsilon: float,
     rms: bool,
 ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
-    """The operator in plain PyTorch: the truth that every other form is compared with."""
+    """The sum x + y and its norm over the last axis, both like x.
+
+    Args:
+        x: residual stream, [b, s, d].
+        y: branch, [b, s, d].
+        weight: [d].
+        bias: [d], or None; none with rms.
+        epsilon: added to the variance, or to the mean square.
+        rms: RMSNorm instead of LayerNorm.
+    """
     h = x + y
     return h, norm(h, weight, bias, epsilon, rms)
 
@@ -64,21 +56,18 @@ def norm(
     return layer_norm(h, weight.shape, weight, bias, epsilon)
 
 
+residual_norm = operator(
+    "residual_norm",
+    residual_norm_reference,
+    "(Tensor x, Tensor y, Tensor weight, Tensor? bias, float epsilon, bool rms) "
+    "-> (Tensor, Tensor)",
+)
+"""`residual_norm_reference` as an operator, which the other forms are compared with."""
+
+
 @residual_norm.register_fake
-def _(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, rms: bool
-) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(x)
-
-
-@residual_norm.register_kernel("cuda")
-@unless_references(residual_norm_reference)
-def _(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, rms: bool
-) -> tuple[Tensor, Tensor]:
-    from ancestral.triton_kernels.residual_norm.kernel import launch
-
-    return launch(x, y, weight, bias, epsilon, rms)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.overridable import Settings, Table
+from ancestral.triton_kernels.residual_norm import residual_norm
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST = 16_384
@@ -76,6 +78,11 @@ def launch(
     return h, n
 
 
+def overrides(_: Settings) -> Table:
+    """The operator."""
+    return {residual_norm._opoverload: launch}
+
+
 def variants() -> list[Variant]:
     """LayerNorm at the widths of the image model and of GPT-2, RMSNorm at Llama's."""
     return [_variant(d, dtype, rms) for d, rms in ((128, False), (768, False), (4096, True))
@@ -91,7 +98,6 @@ def _variant(d: int, dtype: torch.dtype, rms: bool) -> Variant:
         arguments=dict.fromkeys(pointers, f"*{TYPES[dtype]}") | {"epsilon": "fp32", "d": "i32"},
         constants={"RMS": rms, "BIAS": not rms, "BLOCK": block},
         warps=warps,
-        stages=3,
-        divisible=(*pointers, "d"),
+        divisible=("d",),
         wanted=("LDG.E.128",) if block // (32 * warps) * dtype.itemsize >= 16 else (),
     )

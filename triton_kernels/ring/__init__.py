@@ -20,13 +20,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ancestral.triton_kernels.references import unless_references
+from ancestral.triton_kernels.overridable import operator
 
 
-@torch.library.custom_op("ancestral::ring", mutates_args=())
-def ring(
-    buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+def ring_reference(
+    buffer: Float[Tensor, "b 1 R d"],
+    value: Float[Tensor, "b 1 d"],
+    position: Int64[Tensor, " b"],
+    offsets: Sequence[int],
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b 1 R d"]]:
     """Write a vector at each row's position, and read those at some offsets from it.
 
     Args:
@@ -38,16 +40,6 @@ def ring(
     Returns:
         taps [b, n, d], and the buffer with one slot written.
     """
-    return ring_reference(buffer, value, position, offsets)
-
-
-def ring_reference(
-    buffer: Float[Tensor, "b 1 R d"],
-    value: Float[Tensor, "b 1 d"],
-    position: Int64[Tensor, " b"],
-    offsets: Sequence[int],
-) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b 1 R d"]]:
-    """The operator in plain PyTorch: the truth that every other form is compared with."""
     length, rows = buffer.shape[2], torch.arange(len(buffer), device=buffer.device)
     written = buffer.clone()
     written[rows, 0, position % length] = value[:, 0]
@@ -56,35 +48,12 @@ def ring_reference(
     return torch.where(at[..., None] < 0, 0.0, taps), written
 
 
-@torch.library.custom_op("ancestral::ring_", mutates_args=("buffer",))
-def ring_(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]) -> Tensor:
-    """The same with the buffer written in place: taps alone."""
-    taps, written = ring_reference(buffer, value, position, offsets)
-    buffer.copy_(written)
-    return taps
-
-
-@ring.register_kernel("cuda")
-@unless_references(ring_reference)
-def _(
-    buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    from ancestral.triton_kernels.ring.kernel import launch
-
-    return launch(buffer.clone(), value, position, offsets)
-
-
-@ring_.register_kernel("cuda")
-def _(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]) -> Tensor:
-    from ancestral.triton_kernels.ring.kernel import launch
-
-    return launch(buffer, value, position, offsets)[0]
-
-
-@ring_.register_fake
-def _(buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]) -> Tensor:
-    b, _, _, d = buffer.shape
-    return buffer.new_empty(b, len(offsets), d)
+ring = operator(
+    "ring",
+    ring_reference,
+    "(Tensor buffer, Tensor value, Tensor position, int[] offsets) -> (Tensor, Tensor)",
+)
+"""`ring_reference` as an operator, which the other forms are compared with."""
 
 
 @ring.register_fake

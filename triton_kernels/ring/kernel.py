@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.overridable import Settings, Table
+from ancestral.triton_kernels.ring import ring
 from ancestral.triton_kernels.variant import TYPES, Variant
 
 
@@ -66,6 +68,11 @@ def configuration(d: int) -> int:
     return min(triton.next_power_of_2(d), 128)
 
 
+def overrides(_: Settings) -> Table:
+    """The operator, in place."""
+    return {ring._opoverload: launch}
+
+
 def variants() -> list[Variant]:
     """A dilation of WaveNet, and the neighbourhood of a PixelCNN layer."""
     pointers = ("buffer", "value", "position", "taps")
@@ -75,15 +82,9 @@ def variants() -> list[Variant]:
             function=_kernel,
             arguments=dict.fromkeys(pointers, f"*{TYPES[dtype]}")
             | {"position": "*i64", "d": "i32"},
-            constants={
-                "R": length,
-                "TAPS": len(offsets),
-                "OFFSETS": offsets,
-                "BLOCK": configuration(64),
-            },
-            warps=1,
-            stages=3,
-            divisible=(*pointers, "d"),
+            constants={"R": length, "TAPS": len(offsets), "OFFSETS": offsets}
+            | {"BLOCK": configuration(64)},
+            divisible=("d",),
         )
         for length, offsets in ((33, (-32,)), (30, (-29, -28, -27, -1, 0)))
         for dtype in FLOATS

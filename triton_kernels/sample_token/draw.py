@@ -1,14 +1,11 @@
 """What the kernels of a draw share: its noise, its inversion, and what it leaves behind."""
 
-from collections.abc import Mapping
-from typing import Any, no_type_check
+from typing import no_type_check
 
-import torch
 import triton
 import triton.language as tl
 
 from ancestral.triton_kernels import philox
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 SHORT = 8_192
 """Logits of a row that stays in the registers of one program."""
@@ -31,13 +28,6 @@ def grid(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 def load(logits, at, v):
     """Logits in fp32, -inf beyond the last."""
     return tl.load(logits + at, mask=at < v, other=-float("inf")).to(tl.float32)
-
-
-@triton.jit
-@no_type_check
-def shifted(logits, value, v, top):
-    """l - max l of one value, NaN where there is none."""
-    return tl.load(logits + value, mask=value < v, other=float("nan")).to(tl.float32) - top
 
 
 @triton.jit
@@ -89,44 +79,11 @@ def descend(masses, target, TILES: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def record(position, values, log_ps, row, n, T, value, log_p):
-    """Write a value and its log p at n, and take the row to n + 1."""
-    tl.store(values + row * T + n, value)
-    tl.store(log_ps + row * T + n, log_p)
+def record(logits, v, top, total, position, values, log_ps, row, n, T, value):
+    """Write a value and its log p at n, and take the row to n + 1; 0 and NaN for none of the v."""
+    l = tl.load(logits + value, mask=value < v, other=float("nan")).to(tl.float32)
+    tl.store(values + row * T + n, tl.where(value < v, value, 0))
+    tl.store(log_ps + row * T + n, l - top - tl.log(total))
     # Every warp has read the position before one writes it.
     tl.debug_barrier()
     tl.store(position + row, n + 1)
-
-
-_ARGUMENTS: Mapping[str, str] = {
-    **dict.fromkeys(("noise", "index", "observed", "position", "values", "top_k"), "*i64"),
-    **dict.fromkeys(("log_ps", "log_qs", "temperatures", "top_p", "min_p"), "*fp32"),
-    **dict.fromkeys(("tops", "sums"), "*fp32"),
-    **dict.fromkeys(("stride", "T", "v"), "i32"),
-}
-"""Types of what a kernel is given beside the logits, where the noise is made in it."""
-
-
-def variant(
-    name: str,
-    function: Any,
-    v: int,
-    dtype: torch.dtype,
-    constants: Mapping[str, object],
-    warps: int,
-) -> Variant:
-    """A kernel over contiguous rows of v logits."""
-    types = {"logits": f"*{TYPES[dtype]}", **_ARGUMENTS}
-    constants = {"SEEDED": True, **constants}
-    arguments = {each: types[each] for each in function.arg_names if each in types}
-    pointers = tuple(each for each, type_ in arguments.items() if type_.startswith("*"))
-    return Variant(
-        name=f"sample_token {name} v={v} {TYPES[dtype]}",
-        function=function,
-        arguments=arguments,
-        constants={each: constants[each] for each in function.arg_names if each not in types},
-        warps=warps,
-        stages=3,
-        divisible=(*pointers, "stride", "v") if v % 16 == 0 else pointers,
-        wanted=("LDG.E.128",) if v % 16 == 0 else (),
-    )

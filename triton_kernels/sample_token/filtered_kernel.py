@@ -1,4 +1,4 @@
-"""The end of a sampling step with filters: temperature, then top-k, top-p and min-p, by bisection.
+"""The draw of a step with filters: temperature, then top-k, top-p and min-p, by bisection.
 
 The thresholds are those of the reference, to the bit where the sums are. Two halvings are one
 round, which sums what lies above three values: sums in one fixed order do not rise when terms are
@@ -6,30 +6,13 @@ left out, so the three answers are those of the two halvings. A short row stays 
 one is read again in each round, from the cache.
 """
 
-from typing import NamedTuple, no_type_check
+from typing import no_type_check
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
-from ancestral.triton_kernels.sample_token.draw import (
-    BEYOND,
-    SHORT,
-    TILE,
-    descend,
-    first_at,
-    grid,
-    load,
-    merge,
-    record,
-    shifted,
-    uniform,
-    variant,
-)
-from ancestral.triton_kernels.variant import Variant
+from ancestral.triton_kernels.sample_token import draw
 
 _LOWEST = tl.constexpr(LOWEST)
 _ROUNDS = tl.constexpr(BISECTIONS // 2)
@@ -42,7 +25,7 @@ def _cooled(logits, at, v, top, temperature):
 
     They need no clamp: no threshold is below LOWEST, where exp z is 0.
     """
-    z = load(logits, at, v) - top
+    z = draw.load(logits, at, v) - top
     if temperature != 1.0:
         z = tl.div_rn(z, temperature)
     return z
@@ -79,7 +62,7 @@ def _masses(
     """The same of a whole row, [2, 2]: of z where it is HELD, else the rest is read again."""
     above = _above(z, least, low, step, COUNT)
     if not HELD:
-        at = grid(ROWS, COLUMNS)
+        at = draw.grid(ROWS, COLUMNS)
         for start in range(ROWS * COLUMNS, v, ROWS * COLUMNS):
             z = _cooled(logits, start + at, v, top, temperature)
             above += _above(z, least, low, step, COUNT)
@@ -97,7 +80,7 @@ def _threshold(
     The mass is `part`: k, or a part of what z >= least leaves, where least is the threshold of
     top-k. The whole row is [ROWS, COLUMNS] where it is HELD.
     """
-    z = _cooled(logits, grid(ROWS, COLUMNS), v, top, temperature)
+    z = _cooled(logits, draw.grid(ROWS, COLUMNS), v, top, temperature)
     low = tl.full([], _LOWEST, tl.float32)
     step = tl.full([], -0.5 * _LOWEST, tl.float32)
     mass = part
@@ -121,7 +104,7 @@ def _threshold(
 
 @triton.jit
 @no_type_check
-def _bounds(
+def bounds(
     logits, row, v, top, temperature, top_k, top_p, min_p,
     HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -149,132 +132,30 @@ def _kept(z, least, above):
 
 @triton.jit
 @no_type_check
-def _drawn(
+def drawn(
     logits, u, v, top, temperature, least, above,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """The value that u draws of what stays, and log q of it."""
-    at = grid(ROWS, COLUMNS)
+    at = draw.grid(ROWS, COLUMNS)
     masses = tl.full([1, BLOCKS], 0.0, tl.float32)
     for block in range(tl.cdiv(v, ROWS * COLUMNS)):
         z = _cooled(logits, block * ROWS * COLUMNS + at, v, top, temperature)
-        masses = tl.where(grid(1, BLOCKS) == block, tl.sum(_kept(z, least, above)), masses)
+        masses = tl.where(draw.grid(1, BLOCKS) == block, tl.sum(_kept(z, least, above)), masses)
     mass = tl.sum(masses)
-    block, rest = descend(masses, u * mass, BLOCKS)
+    block, rest = draw.descend(masses, u * mass, BLOCKS)
     at += block * ROWS * COLUMNS
     z = _cooled(logits, at, v, top, temperature)
-    value = first_at(_kept(z, least, above), at, rest)
+    value = draw.first_at(_kept(z, least, above), at, rest)
     return value, _cooled(logits, value, v, top, temperature) - tl.log(mass)
 
 
 @triton.jit
 @no_type_check
-def _first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The first value of the highest logit."""
-    first = tl.full([ROWS, COLUMNS], BEYOND, tl.int32)
+    first = tl.full([ROWS, COLUMNS], draw.BEYOND, tl.int32)
     for start in range(0, v, ROWS * COLUMNS):
-        at = start + grid(ROWS, COLUMNS)
-        first = tl.minimum(first, tl.where(load(logits, at, v) == top, at, BEYOND))
+        at = start + draw.grid(ROWS, COLUMNS)
+        first = tl.minimum(first, tl.where(draw.load(logits, at, v) == top, at, draw.BEYOND))
     return tl.min(first)
-
-
-@triton.jit(do_not_specialize=["T"])
-@no_type_check
-def _filtered(
-    logits, noise, index, observed, position, values, log_ps, log_qs,
-    temperatures, top_k, top_p, min_p, tops, sums, stride, T, v,
-    SEEDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    HIGH: tl.constexpr, WIDE: tl.constexpr,
-    HELD: tl.constexpr, TILES: tl.constexpr, BLOCKS: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    logits += row * stride
-    n = tl.load(position + row)
-    if (n < 0) | (n >= T):
-        return
-    value = tl.load(observed + row * T + n)
-    if HELD:
-        l = load(logits, grid(ROWS, COLUMNS), v)
-        top = tl.max(l)
-        total = tl.sum(tl.exp(l - top))
-    else:
-        top, masses = merge(tops, sums, row, v, TILES)
-        total = tl.sum(masses)
-    log_q = tl.full([], 0.0, tl.float32)
-    if value < 0:
-        temperature = tl.load(temperatures + row)
-        if temperature > 0:
-            least, above = _bounds(
-                logits, row, v, top, temperature, top_k, top_p, min_p, HELD, HIGH, WIDE
-            )
-            u = uniform(noise, index, row, n, T, SEEDED)
-            drawn, log_q = _drawn(
-                logits, u, v, top, temperature, least, above, ROWS, COLUMNS, BLOCKS
-            )
-        else:
-            drawn = _first(logits, v, top, ROWS, COLUMNS)
-        value = tl.where(total > 0, drawn, 0).to(tl.int64)
-        log_q = tl.where(total > 0, log_q, float("nan"))
-    log_p = shifted(logits, value, v, top) - tl.log(total)
-    tl.store(log_qs + row * T + n, log_q)
-    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
-
-
-class Configuration(NamedTuple):
-    """How a program reads a row: to draw, [rows, columns] a block; to bisect, [high, wide]."""
-
-    rows: int
-    columns: int
-    high: int
-    wide: int
-    blocks: int
-    warps: int
-
-
-def configuration(v: int, itemsize: int) -> Configuration:
-    """For rows of v logits of so many bytes."""
-    block = min(max(32, triton.next_power_of_2(v)), SHORT)
-    blocks = triton.cdiv(v, block)
-    warps = min(max(block // 512, 1), 8) if blocks == 1 else 16
-    # To bisect, a thread holds its columns of every row: they are summed before threads meet.
-    columns, wide = min(block, 128), min(block, 512 * warps // itemsize)
-    # Eight numbers a thread at a time, where the row is read again.
-    high = block // wide if blocks == 1 else itemsize // 2
-    return Configuration(block // columns, columns, high, wide, blocks, warps)
-
-
-def run(
-    given: tuple[Tensor, ...],
-    tiles: tuple[Tensor, Tensor] | None,
-    sizes: tuple[int, int, int],
-    seeded: bool,
-) -> None:
-    """Draw from each row of logits.
-
-    Args:
-        given: logits, noise and index, observed, position, values, log p, log q, and the filters.
-        tiles: maximum and sum of each tile of a row, [b, tiles] each, or None for short rows.
-        sizes: stride of a row of logits, T, v.
-        seeded: whether noise and index are seeds.
-    """
-    rows, columns, high, wide, blocks, warps = configuration(sizes[2], given[0].itemsize)
-    tops, sums = (given[6], given[6]) if tiles is None else tiles
-    count = 1 if tiles is None else tops.shape[1]
-    _filtered[(len(given[0]),)](
-        *given, tops, sums, *sizes,
-        SEEDED=seeded, ROWS=rows, COLUMNS=columns, HIGH=high, WIDE=wide, HELD=tiles is None,
-        TILES=triton.next_power_of_2(count), BLOCKS=triton.next_power_of_2(blocks), num_warps=warps,
-    )  # fmt: skip
-
-
-def variants() -> list[Variant]:
-    """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
-    return [_variant(v, dtype) for v in (17, 256, SHORT, 50_257, 262_144) for dtype in FLOATS]
-
-
-def _variant(v: int, dtype: torch.dtype) -> Variant:
-    rows, columns, high, wide, blocks, warps = configuration(v, dtype.itemsize)
-    tiles = triton.next_power_of_2(triton.cdiv(v, TILE))
-    shape = {"ROWS": rows, "COLUMNS": columns, "HIGH": high, "WIDE": wide}
-    split = {"TILES": tiles, "BLOCKS": triton.next_power_of_2(blocks)}
-    return variant("filtered", _filtered, v, dtype, shape | {"HELD": blocks == 1} | split, warps)

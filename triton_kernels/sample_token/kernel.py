@@ -8,7 +8,9 @@ A row without probabilities (a logit is NaN or +inf, or all are -inf) gets value
 log q NaN; an observed value that is none of the v becomes 0 with log p NaN.
 """
 
-from typing import NamedTuple, no_type_check
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, no_type_check
 
 import torch
 import triton
@@ -16,53 +18,14 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels import philox
 from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
-from ancestral.triton_kernels.philox import Seeds
-from ancestral.triton_kernels.sample_token import Drawn, filtered_kernel
-from ancestral.triton_kernels.sample_token.draw import (
-    SHORT,
-    TILE,
-    descend,
-    first_at,
-    grid,
-    load,
-    merge,
-    record,
-    shifted,
-    uniform,
-    variant,
-)
+from ancestral.triton_kernels.overridable import Seeds, Settings, Table
+from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters
-from ancestral.triton_kernels.variant import Variant
+from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST = 262_144
 """So many values a position may have."""
-
-
-@triton.jit(do_not_specialize=["T"])
-@no_type_check
-def _short(
-    logits, noise, index, observed, position, values, log_ps, stride, T, v,
-    SEEDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    logits += row * stride
-    at = grid(ROWS, COLUMNS)
-    l = load(logits, at, v)
-    n = tl.load(position + row)
-    if (n < 0) | (n >= T):
-        return
-    value = tl.load(observed + row * T + n)
-    top = tl.max(l)
-    w = tl.exp(l - top)
-    total = tl.sum(w)
-    if value < 0:
-        u = uniform(noise, index, row, n, T, SEEDED)
-        drawn = first_at(w, at, u * total)
-        value = tl.where(total > 0, drawn, 0).to(tl.int64)
-    log_p = shifted(logits, value, v, top) - tl.log(total)
-    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -76,7 +39,7 @@ def _tiles(
     n = tl.load(position + row)
     if (n < 0) | (n >= T):
         return
-    l = load(logits + row * stride, tile * ROWS * COLUMNS + grid(ROWS, COLUMNS), v)
+    l = draw.load(logits + row * stride, tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS), v)
     top = tl.max(l)
     # A tile of -inf alone has the sum 0.
     w = tl.exp(l - tl.where(top == -float("inf"), 0.0, top))
@@ -87,44 +50,82 @@ def _tiles(
 
 @triton.jit(do_not_specialize=["T"])
 @no_type_check
-def _long(
-    logits, noise, index, observed, position, values, log_ps, tops, sums, stride, T, v,
-    SEEDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr,
+def _step(
+    logits, noise, index, observed, position, values, log_ps, log_qs,
+    temperatures, top_k, top_p, min_p, tops, sums, stride, T, v,
+    SEEDED: tl.constexpr, FILTERED: tl.constexpr, HELD: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
+    TILES: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
+    """The end of a step of one row, whose logits are HELD in registers or summed in tiles."""
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
+    if HELD:
+        at = draw.grid(ROWS, COLUMNS)
+        l = draw.load(logits, at, v)
     n = tl.load(position + row)
     if (n < 0) | (n >= T):
         return
     value = tl.load(observed + row * T + n)
-    top, masses = merge(tops, sums, row, v, TILES)
-    total = tl.sum(masses)
+    if HELD:
+        top = tl.max(l)
+        w = tl.exp(l - top)
+        total = tl.sum(w)
+    else:
+        top, masses = draw.merge(tops, sums, row, v, TILES)
+        total = tl.sum(masses)
+    log_q = tl.full([], 0.0, tl.float32)
     if value < 0:
-        u = uniform(noise, index, row, n, T, SEEDED)
-        tile, rest = descend(masses, u * total, TILES)
-        at = tile * ROWS * COLUMNS + grid(ROWS, COLUMNS)
-        drawn = first_at(tl.exp(load(logits, at, v) - top), at, rest)
+        if FILTERED:
+            temperature = tl.load(temperatures + row)
+            if temperature > 0:
+                least, above = filtered_kernel.bounds(
+                    logits, row, v, top, temperature, top_k, top_p, min_p, HELD, HIGH, WIDE
+                )
+                u = draw.uniform(noise, index, row, n, T, SEEDED)
+                drawn, log_q = filtered_kernel.drawn(
+                    logits, u, v, top, temperature, least, above, ROWS, COLUMNS, BLOCKS
+                )
+            else:
+                drawn = filtered_kernel.first(logits, v, top, ROWS, COLUMNS)
+            log_q = tl.where(total > 0, log_q, float("nan"))
+        else:
+            u = draw.uniform(noise, index, row, n, T, SEEDED)
+            if HELD:
+                drawn = draw.first_at(w, at, u * total)
+            else:
+                tile, rest = draw.descend(masses, u * total, TILES)
+                at = tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS)
+                drawn = draw.first_at(tl.exp(draw.load(logits, at, v) - top), at, rest)
         value = tl.where(total > 0, drawn, 0).to(tl.int64)
-    log_p = shifted(logits, value, v, top) - tl.log(total)
-    record(position, values, log_ps, row, n, T, tl.where(value < v, value, 0), log_p)
+    if FILTERED:
+        tl.store(log_qs + row * T + n, log_q)
+    draw.record(logits, v, top, total, position, values, log_ps, row, n, T, value)
 
 
-class Configuration(NamedTuple):
-    """What a program reads at a time, of how many tiles, with how many warps."""
+def configuration(v: int, itemsize: int, filtered: bool) -> tuple[dict[str, object], int]:
+    """Constants and warps of `_step`, for rows of v logits of so many bytes.
 
-    rows: int
-    columns: int
-    tiles: int
-    warps: int
+    To draw, a program reads [ROWS, COLUMNS] at a time, of which a filtered row has BLOCKS; to
+    bisect, [HIGH, WIDE].
+    """
+    held = v <= draw.SHORT
+    long = draw.SHORT if filtered else draw.TILE
+    block = max(32, triton.next_power_of_2(v)) if held else long
+    warps = 16 if filtered and not held else min(max(block // 512, 1), 8)
+    # To bisect, a thread holds its columns of every row: they are summed before threads meet.
+    columns, wide = min(block, 128), min(block, 512 * warps // itemsize)
+    return {
+        "FILTERED": filtered, "HELD": held, "ROWS": block // columns, "COLUMNS": columns,
+        # Eight numbers a thread at a time, where the row is read again.
+        "HIGH": block // wide if held else itemsize // 2, "WIDE": wide,
+        "TILES": triton.next_power_of_2(triton.cdiv(v, draw.TILE)),
+        "BLOCKS": triton.next_power_of_2(triton.cdiv(v, block)),
+    }, warps  # fmt: skip
 
 
-def configuration(v: int) -> Configuration:
-    """For rows of v logits."""
-    if v > SHORT:
-        return Configuration(TILE // 128, 128, triton.cdiv(v, TILE), 4)
-    block = max(32, triton.next_power_of_2(v))
-    columns = min(block, 128)
-    return Configuration(block // columns, columns, 1, min(max(block // 512, 1), 8))
+_TILE: Mapping[str, int] = {"ROWS": draw.TILE // 128, "COLUMNS": 128}
+"""How `_tiles` reads one, with four warps."""
 
 
 def launch(
@@ -154,25 +155,22 @@ def launch(
     (b, v), length = logits.shape, observed.shape[1]
     if not b:
         return state
-    seeded = isinstance(noise, Seeds)
     made = (noise.key, noise.index) if isinstance(noise, Seeds) else (noise, observed)
-    given = (logits, *made, observed, *state[:3])
     sizes = (logits.stride(0), length, v)
-    rows, columns, tiles, warps = configuration(v)
-    shape = {"ROWS": rows, "COLUMNS": columns, "num_warps": warps}
-    sums = None
-    if tiles > 1:
-        # Each of its own: half of one would be aligned for some numbers of rows alone.
-        tops = torch.empty(b, tiles, device=logits.device)
-        sums = (tops, torch.empty_like(tops))
-        _tiles[(b, tiles)](logits, state.position, *sums, *sizes, **shape)
-    if filters is not None and state.log_q is not None:
-        filtered_kernel.run((*given, state.log_q, *filters), sums, sizes, seeded)
-    elif sums is None:
-        _short[(b,)](*given, *sizes, SEEDED=seeded, **shape)
-    else:
-        power = triton.next_power_of_2(tiles)
-        _long[(b,)](*given, *sums, *sizes, SEEDED=seeded, TILES=power, **shape)
+    # Where there are no filters and no tiles, what stands in their place is not read.
+    floats = state.log_p
+    tops = sums = floats
+    if v > draw.SHORT:
+        # Each of its own: half of one would be aligned for some numbers of rows only.
+        tops = torch.empty(b, triton.cdiv(v, draw.TILE), device=logits.device)
+        sums = torch.empty_like(tops)
+        _tiles[tops.shape](logits, state.position, tops, sums, *sizes, **_TILE, num_warps=4)
+    constants, warps = configuration(v, logits.itemsize, filters is not None)
+    _step[(b,)](
+        logits, *made, observed, *state[:3], floats if state.log_q is None else state.log_q,
+        *(filters or (floats, observed, floats, floats)), tops, sums, *sizes,
+        SEEDED=isinstance(noise, Seeds), **constants, num_warps=warps,
+    )  # fmt: skip
     return state
 
 
@@ -196,7 +194,8 @@ def _check(
     table = (b, observed.shape[1])
     expect("observed", observed, table, torch.int64, device)
     if isinstance(noise, Seeds):
-        philox.check(noise, b, device)
+        expect("key", noise.key, (3,), torch.int64, device)
+        expect("index", noise.index, (b,), torch.int64, device)
     else:
         expect("noise", noise, table, torch.float32, device)
     expect("position", state.position, (b,), torch.int64, device)
@@ -212,20 +211,66 @@ def _check(
             expect(name, setting, (b,), dtype, device)
 
 
+def overrides(settings: Settings) -> Table:
+    """One position by the kernel; blocks, whose values are observed, by the reference."""
+    return {sample_token: partial(_sample_one, settings.seeds)}
+
+
+def _sample_one(
+    seeds: Seeds | None,
+    logits: Tensor,
+    at: Tensor,
+    u: Tensor,
+    observed: Tensor,
+    state: Drawn,
+    filters: Filters | None,
+    repeats: bool,
+) -> Drawn:
+    if logits.shape[1] != 1 or logits.shape[2] > LARGEST:
+        return sample_token(logits, at, u, observed, state, filters, repeats)
+    return launch(logits[:, 0], u if seeds is None else seeds, observed, state, filters)
+
+
 def variants() -> list[Variant]:
     """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
-    sizes = (17, 256, SHORT, 50_257, LARGEST)
-    each = [one for v in sizes for dtype in FLOATS for one in _variants(v, dtype)]
-    return [*each, *filtered_kernel.variants(), *philox.variants()]
-
-
-def _variants(v: int, dtype: torch.dtype) -> list[Variant]:
-    rows, columns, tiles, warps = configuration(v)
-    shape = {"ROWS": rows, "COLUMNS": columns}
-    if tiles == 1:
-        return [variant("short", _short, v, dtype, shape, warps)]
-    power = {"TILES": triton.next_power_of_2(tiles)}
-    return [
-        variant("tiles", _tiles, v, dtype, shape, warps),
-        variant("long", _long, v, dtype, shape | power, warps),
+    sizes = (17, 256, draw.SHORT, 50_257, LARGEST)
+    found = []
+    for v in sizes:
+        for dtype in FLOATS:
+            if v > draw.SHORT:
+                found.append(_variant("tiles", _tiles, v, dtype, _TILE, 4))
+            name = "short" if v <= draw.SHORT else "long"
+            found.append(_variant(name, _step, v, dtype, *configuration(v, dtype.itemsize, False)))
+    return found + [
+        _variant("filtered", _step, v, dtype, *configuration(v, dtype.itemsize, True))
+        for v in sizes
+        for dtype in FLOATS
     ]
+
+
+def _variant(
+    name: str,
+    function: Any,
+    v: int,
+    dtype: torch.dtype,
+    constants: Mapping[str, object],
+    warps: int,
+) -> Variant:
+    """A kernel over contiguous rows of v logits, which makes the noise."""
+    types = {
+        "logits": f"*{TYPES[dtype]}",
+        **dict.fromkeys(("noise", "index", "observed", "position", "values", "top_k"), "*i64"),
+        **dict.fromkeys(("log_ps", "log_qs", "temperatures", "top_p", "min_p"), "*fp32"),
+        **dict.fromkeys(("tops", "sums"), "*fp32"),
+        **dict.fromkeys(("stride", "T", "v"), "i32"),
+    }
+    seeded = {"SEEDED": True} if function is _step else {}
+    return Variant(
+        name=f"sample_token {name} v={v} {TYPES[dtype]}",
+        function=function,
+        arguments={each: types[each] for each in function.arg_names if each in types},
+        constants={**seeded, **constants},
+        warps=warps,
+        divisible=("stride", "v") if v % 16 == 0 else (),
+        wanted=("LDG.E.128",) if v % 16 == 0 else (),
+    )

@@ -10,32 +10,21 @@ command could not be followed.
 """
 
 import argparse
-import importlib
 import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
 from ancestral.files.atomic import write_atomically
-from ancestral.triton_kernels.tools.compiled_table import cell, markdown
+from ancestral.triton_kernels.operators import modules
+from ancestral.triton_kernels.tools.compiled_table import HEADER, markdown
 from ancestral.triton_kernels.tools.machine_code import Compiled, read
 from ancestral.triton_kernels.variant import Variant
-
-KERNELS = (
-    "ancestral.triton_kernels.append.kernel",
-    "ancestral.triton_kernels.cached_attention.kernel",
-    "ancestral.triton_kernels.embed.kernel",
-    "ancestral.triton_kernels.linear.kernel",
-    "ancestral.triton_kernels.masked_attention.kernel",
-    "ancestral.triton_kernels.residual_norm.kernel",
-    "ancestral.triton_kernels.ring.kernel",
-    "ancestral.triton_kernels.sample_token.kernel",
-)
-"""The modules that have kernels; each has `variants()`."""
 
 TARGETS: Mapping[int, int] = {80: 166_912, 90: 232_448, 100: 232_448, 120: 101_376}
 """Compute capabilities, 10 times: A100, H100 and H200, B200, RTX 50; the bytes of shared memory
@@ -47,15 +36,18 @@ CHECKED = 90
 """Where nothing may spill, and where the machine code is read."""
 
 
-def collect(kernels: Sequence[str] = KERNELS) -> dict[str, list[Variant]]:
+def collect(kernels: Mapping[str, str]) -> dict[str, list[Variant]]:
     """The variants of each operator.
+
+    Args:
+        kernels: the module that has its kernels, by the name of each operator.
 
     Raises:
         BackendUnavailable: there is no Triton.
         InvalidInput: Triton interprets in this process.
     """
     _triton()
-    return {_operator(each): importlib.import_module(each).variants() for each in kernels}
+    return {name: import_module(module).variants() for name, module in kernels.items()}
 
 
 def compile_variant(variant: Variant, target: int) -> Compiled:
@@ -66,13 +58,8 @@ def compile_variant(variant: Variant, target: int) -> Compiled:
         InvalidInput: Triton interprets in this process, or the variant is not of its function.
     """
     kernel = build(variant, target)
-    return read(
-        variant.name,
-        target,
-        kernel.kernel,
-        kernel.metadata.shared,
-        disassembled=target == CHECKED,
-    )
+    code, shared = kernel.kernel, kernel.metadata.shared
+    return read(variant.name, target, code, shared, disassembled=target == CHECKED)
 
 
 def build(variant: Variant, target: int, **others: object) -> Any:
@@ -121,7 +108,7 @@ def specialization(
     signature = {name: variant.arguments.get(name, "constexpr") for name in names}
     constants = {(names.index(name),): value for name, value in variant.constants.items()}
     attributes: dict[tuple[int], list[list[object]]] = {
-        (names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible
+        (names.index(name),): [["tt.divisibility", 16]] for name in variant.aligned
     }
     return signature, constants, attributes
 
@@ -153,18 +140,19 @@ def problems(variant: Variant, compiled: Compiled) -> list[str]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None, kernels: Sequence[str] = KERNELS) -> int:
+def main(arguments: Sequence[str] | None = None, kernels: Mapping[str, str] | None = None) -> int:
     """The command; its exit status."""
-    options = _options(arguments, kernels)
+    kernels = modules("kernel") if kernels is None else kernels
+    options = _options(arguments, [*kernels])
     try:
-        return _run(options, kernels)
+        return _run(options, {name: kernels[name] for name in kernels if name in options.operator})
     except (AncestralError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
 
 
-def _run(options: argparse.Namespace, kernels: Sequence[str]) -> int:
-    variants = collect([each for each in kernels if _operator(each) in options.operator])
+def _run(options: argparse.Namespace, kernels: Mapping[str, str]) -> int:
+    variants = collect(kernels)
     every = [variant for some in variants.values() for variant in some]
     compiled: dict[str, list[Compiled]] = {}
     found: list[str] = []
@@ -173,30 +161,20 @@ def _run(options: argparse.Namespace, kernels: Sequence[str]) -> int:
         some = [compile_variant(variant, target) for target in options.target]
         found += [sentence for each in some for sentence in problems(variant, each)]
         compiled[variant.name] = some
-    sys.stdout.write(_summary(compiled))
+    sections = markdown(variants, compiled, {each: TARGETS[each] for each in options.target})
+    sys.stdout.write(sections)
     version = _triton().__version__
     if options.json:
         rows = [asdict(each) for some in compiled.values() for each in some]
         text = json.dumps({"triton": version, "compiled": rows}, indent=1)
         write_atomically(options.json, f"{text}\n".encode())
     if options.table:
-        write_atomically(options.table, markdown(variants, compiled, TARGETS, version).encode())
-    for sentence in found:
-        sys.stderr.write(f"{sentence}\n")
+        write_atomically(options.table, (HEADER.format(version=version) + sections).encode())
+    sys.stderr.writelines(f"{sentence}\n" for sentence in found)
     return 1 if found else 0
 
 
-def _summary(compiled: Mapping[str, Sequence[Compiled]]) -> str:
-    """A line a variant."""
-    lines = ["registers / bytes spilled / bytes shared"]
-    for name, some in compiled.items():
-        cells = [f"sm_{each.target}  {cell(each, TARGETS[each.target])}" for each in some]
-        lines.append(f"{name:50}" + "".join(f"  {each:24}" for each in cells))
-    return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
-def _options(arguments: Sequence[str] | None, kernels: Sequence[str]) -> argparse.Namespace:
-    operators = [_operator(each) for each in kernels]
+def _options(arguments: Sequence[str] | None, operators: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=_PROGRAM, allow_abbrev=False)
     add = parser.add_argument
     add("--target", nargs="+", type=int, choices=[*TARGETS], default=[*TARGETS], metavar="N",
@@ -210,11 +188,6 @@ def _options(arguments: Sequence[str] | None, kernels: Sequence[str]) -> argpars
     if options.table and (options.target, {*options.operator}) != ([*TARGETS], {*operators}):
         parser.error("--table: expected every operator and target, got some: leave out the others")
     return options
-
-
-def _operator(module: str) -> str:
-    """Name of the operator that a module of kernels belongs to."""
-    return module.removesuffix(".kernel").rpartition(".")[2]
 
 
 def _triton() -> Any:

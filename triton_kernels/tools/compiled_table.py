@@ -9,7 +9,7 @@ from ancestral.triton_kernels.variant import Variant
 _NOTABLE = re.compile(r"[A-Z]*MMA\b|(LDG|STG|LDGSTS)\b.*\.128\b|UTMA(LDG|STG)\b")
 """Tensor cores; loads and stores of 16 bytes from and to global memory; copies of whole tiles."""
 
-_HEADER = """\
+HEADER = """\
 # Compiled kernels
 
 Made by `make kernels-table` with Triton {version}. Every kernel in its default configurations,
@@ -20,6 +20,7 @@ A cell: registers of a thread / bytes that a thread spills / bytes of shared mem
 with the bytes that a program may have there in brackets where those are fewer. On sm_90 nothing may
 spill; the last column has the instructions for tensor cores, and the loads and stores of 16 bytes,
 that stand in its machine code, and how often.
+
 """
 
 
@@ -27,17 +28,15 @@ def markdown(
     variants: Mapping[str, Sequence[Variant]],
     compiled: Mapping[str, Sequence[Compiled]],
     limits: Mapping[int, int],
-    version: str,
 ) -> str:
     """A section an operator, a row a variant.
 
     Args:
         variants: of each operator.
-        compiled: by the name of the variant, for every target.
+        compiled: by the name of the variant, for every target of `limits`.
         limits: bytes of shared memory that a program may have, by target.
-        version: of Triton.
     """
-    lines = [_HEADER.format(version=version)]
+    lines = []
     heads = ["variant", "warps", "stages", *(f"sm_{each}" for each in limits), "on sm_90"]
     for operator, some in variants.items():
         lines += [f"## {operator}", "", _row(heads), _row(["---"] * len(heads))]

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ancestral.triton_kernels.philox import philox4x32, to_uniform
+from ancestral.triton_kernels.philox import to_uniform, uniform
 from ancestral.triton_kernels.sample_token.draw import first_at, grid
 from ancestral.triton_kernels.sample_token.filtered_kernel import _threshold
 
@@ -14,11 +14,19 @@ def block(given, out):
     c0, c1 = tl.load(given).to(tl.uint32), tl.load(given + 1).to(tl.uint32)
     c2, c3 = tl.load(given + 2).to(tl.uint32), tl.load(given + 3).to(tl.uint32)
     k0, k1 = tl.load(given + 4).to(tl.uint32), tl.load(given + 5).to(tl.uint32)
-    w0, w1, w2, w3 = philox4x32(c0, c1, c2, c3, k0, k1)
+    w0, w1, w2, w3 = tl.philox_impl(c0, c1, c2, c3, k0, k1, 10)
     tl.store(out, w0.to(tl.int64))
     tl.store(out + 1, w1.to(tl.int64))
     tl.store(out + 2, w2.to(tl.int64))
     tl.store(out + 3, w3.to(tl.int64))
+
+
+@triton.jit
+def fill(u, key, index, length, block_size: tl.constexpr):
+    """The uniforms of positions 0 .. length - 1 of a row, a block a program."""
+    row = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * block_size + tl.arange(0, block_size)
+    tl.store(u + row * length + n, uniform(key, tl.load(index + row), n), mask=n < length)
 
 
 @triton.jit

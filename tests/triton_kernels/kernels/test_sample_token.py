@@ -10,6 +10,7 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, seed_key, uniforms
 from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.overridable import Seeds
 from ancestral.triton_kernels.sample_token import Drawn
 from tests.triton_kernels.kernels.draws import (
     Case,
@@ -218,7 +219,6 @@ def test_rows_alone(device: torch.device, v: int) -> None:
 @pytest.mark.parametrize("stream", [Stream.X, Stream.PARTICLES])
 def test_noise_made_in_the_kernel(device: torch.device, v: int, seed: int, stream: Stream) -> None:
     """The values of the uniforms that the host makes, to the bit."""
-    from ancestral.triton_kernels.philox import Seeds
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     logits = random(5, v)
@@ -282,11 +282,17 @@ def test_refused(device: torch.device, change, message: str) -> None:
 
 
 def test_refused_seeds(device: torch.device) -> None:
-    from ancestral.triton_kernels.philox import Seeds
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     before = case(random(2, 8), device)
     key, index = torch.zeros(3).long().to(device), torch.arange(2, device=device)
-    for seeds, name in ((Seeds(key[:1], index), "key"), (Seeds(key, index[:1]), "index")):
+    for seeds, name in (
+        (Seeds(key[:1], index), "key"),
+        (Seeds(key.int(), index), "key"),
+        (Seeds(key, index[:1]), "index"),
+        (Seeds(key, index.int()), "index"),
+        (Seeds(key, index[None]), "index"),
+        (Seeds(key, index.to("meta")), "index"),
+    ):
         with pytest.raises(InvalidInput, match=f"{name}: expected"):
             launch(before.logits, seeds, before.observed, before.state, None)
