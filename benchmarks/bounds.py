@@ -10,13 +10,10 @@ products alone, in PyTorch. The last line is a JSON summary; exit status 1: pari
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +21,12 @@ import torch
 
 from ancestral.bound import Reduction
 from ancestral.dataspec import DataSpec
-from ancestral.engine import LatentEngine
+from ancestral.engine import LatentEngine, bounds
+from ancestral.engine.timing import interleaved
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.vae import VAE, VAEConfig
-from benchmarks.machine import this_machine
-from benchmarks.rows import RESULTS, Parity, Row, commit, paired_ratio
-from benchmarks.run import Run
+from benchmarks.recorder import Recorder
+from benchmarks.rows import RESULTS, Bound, CaseRow, Parity, Rounds
 
 BATCH, K = 64, 64
 LEAST_RATIO = 1.5
@@ -60,7 +57,6 @@ MLP = LatentCase(
     VAEConfig(widths=(400,), latent=20, likelihood="bernoulli"),
     DataSpec(name="binary", event_shape=(28, 28), levels=2),
 )
-LATENT_CASES = {MLP.name: MLP}
 
 
 class Sides:
@@ -80,22 +76,13 @@ class Sides:
 
     def parity(self) -> Parity:
         """Of the known answers, and of both sides' log-weights here."""
-        report = self.engine.verify()
-        ours = self.log_weights()
-        eager = self.eager_log_weights()
-        apart = max(float(np.abs(a - b).max()) for a, b in zip(ours, eager, strict=True))
-        return Parity(
-            verified=report.passed,
-            max_abs_nats=report.max_abs_nats,
-            limit_nats=report.limit_nats,
-            near_ties=report.near_ties,
-            unexplained=report.unexplained,
-            sample_nats=apart,
-        )
+        pairs = zip(self.log_weights(), self.eager_log_weights(), strict=True)
+        apart = max(float(np.abs(ours - eager).max()) for ours, eager in pairs)
+        return replace(Parity.of(self.engine.verify()), sample_nats=apart)
 
     def log_weights(self) -> list[np.ndarray]:
         """Encoder, then the three terms of 64 x 64 pairs, in the pieces that `bound` takes."""
-        rows = max(1, self.pairs // K)
+        rows = max(1, bounds.pairs(self.engine) // K)
         encoded = self.engine.encode(self.x)
         session = self.engine.session("log_weights")
         parts = []
@@ -104,13 +91,6 @@ class Sides:
             q = {name: encoded[name][part] for name in ("mean", "log_scale")}
             parts.append(session.run({"x": self.x[part], **q, "noise": self.noise[part]}))
         return [np.concatenate([part[name] for part in parts]) for name in parts[0]]
-
-    @property
-    def pairs(self) -> int:
-        """Pairs of an event and a latent that the engine takes at a time."""
-        from ancestral.engine import bounds
-
-        return bounds.pairs(self.engine)
 
     @torch.no_grad()
     def eager_log_weights(self) -> list[np.ndarray]:
@@ -151,49 +131,38 @@ class Sides:
             torch.mm(into, layer.weight.T)
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Milliseconds of one run, after one that is not counted.
-
-    The first lets the other side's threads fall asleep, and its own wake up.
-    """
-    action()
-    start = time.perf_counter()
-    action()
-    return (time.perf_counter() - start) * 1e3
-
-
 def rounds_of(
     ours: Callable[[], object], other: Callable[[], object], rounds: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Milliseconds of each side, in turn, after two runs of each that are not counted."""
-    for action in (ours, other) * 2:
-        action()
-    pairs = [(timed(ours), timed(other)) for _ in range(rounds)]
-    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+) -> tuple[Rounds, Rounds]:
+    """Milliseconds of each side, in turn, after two runs of each that are not counted.
+
+    Each timed run follows one that is not: that lets the other side's threads fall asleep, and its
+    own wake up.
+    """
+    _, mine, _, theirs = interleaved([ours, ours, other, other], rounds, warm_ups=1)
+    return tuple(s * 1e3 for s in mine), tuple(s * 1e3 for s in theirs)
 
 
-def measure(case: LatentCase, run: Run) -> list[Row]:
+def measure(case: LatentCase, recorder: Recorder) -> list[CaseRow]:
     """A row for each quantity."""
+    least = Bound("eager / ours", ">=", LEAST_RATIO)
     with tempfile.TemporaryDirectory() as folder:
-        sides = Sides(case, Path(folder), run.threads)
+        sides = Sides(case, Path(folder), recorder.threads)
         parity = sides.parity()
         rows = []
-        for quantity, ours, other, name in (
-            (f"log weights, k = {K}", sides.log_weights, sides.eager_log_weights, EAGER),
-            (f"bound, k = {K}", sides.bound, sides.eager_bound, EAGER),
-            ("decode", sides.decode, sides.eager_decode, EAGER),
-            (f"floor of log weights, k = {K}", sides.log_weights, sides.floor, "GEMM alone"),
+        for quantity, ours, other, name, bound in (
+            (f"log weights, k = {K}", sides.log_weights, sides.eager_log_weights, EAGER, least),
+            (f"bound, k = {K}", sides.bound, sides.eager_bound, EAGER, None),
+            ("decode", sides.decode, sides.eager_decode, EAGER, None),
+            (f"floor of log weights, k = {K}", sides.log_weights, sides.floor, "GEMM alone", None),
         ):
-            mine, theirs = rounds_of(ours, other, run.rounds)
-            ratio = paired_ratio(mine, theirs)
-            row = run.row(
-                case, quantity, "ms", BATCH, mine, parity,
-                baseline=name, baseline_rounds=theirs, ratio=ratio, warm_ups=2,
-            )  # fmt: skip
-            if quantity.startswith("log weights"):
-                target = f"eager / ours >= {LEAST_RATIO}"
-                row = replace(row, target=target, met=ratio >= LEAST_RATIO)
-            rows.append(run.append(row))
+            mine, theirs = rounds_of(ours, other, recorder.rounds)
+            baseline = (name, theirs)
+            rows.append(
+                recorder.add(
+                    case, (quantity, "ms"), BATCH, mine, parity, baseline, bound, warm_ups=2
+                )
+            )
     return rows
 
 
@@ -204,18 +173,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(words)
-    run = Run(
-        machine=this_machine(),
-        commit=commit(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        load_average=os.getloadavg()[0],
-        threads=options.threads,
-        rounds=options.rounds,
-        loads=0,
-        results=options.results,
-    )
-    rows = [row for case in LATENT_CASES.values() for row in measure(case, run)]
-    print(json.dumps({row.quantity: row.ratio for row in rows}))
+    recorder = Recorder.begin(options.threads, options.rounds, options.results)
+    print(json.dumps({row.quantity: row.ratio for row in measure(MLP, recorder)}))
     return 0
 
 

@@ -9,9 +9,8 @@ own, that of the mean of paired differences: far smaller than the errors of the 
 """
 
 import argparse
-import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,11 @@ from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, model_log_prob
+from benchmarks.cases import GRAPHS
+from benchmarks.records import append_record
+from benchmarks.rows import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "digits-families.jsonl"
+FILE = RESULTS / "digits-families.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,7 @@ def compare(models: dict[str, tuple[LogProb, int | None]], data: Dataset) -> lis
         bits = -np.logaddexp.reduce(both, axis=1) * scale
         first = bits if first is None else first
         right = (both.argmax(axis=1) == label).astype(float)
-        rows.append(
-            Family(
-                name,
-                parameters,
-                *_mean(bits),
-                *_mean(bits - first),
-                *_mean(right),
-            )
-        )
+        rows.append(Family(name, parameters, *_mean(bits), *_mean(bits - first), *_mean(right)))
     return rows
 
 
@@ -120,11 +114,10 @@ def picture(checkpoint: Path, name: str, folder: Path) -> Path:
     model, saved = load_checkpoint(checkpoint)
     prior = saved.config.log_prior
     with tempfile.TemporaryDirectory() as temporary:
-        graphs = ("log_prob", "logits", "redraw", "step")
         bundle = export_bundle(
             model,
             Path(temporary) / "bundle",
-            graphs=graphs,
+            graphs=GRAPHS,
             label_prior=None if prior is None else np.exp(prior).tolist(),
         )
         engine = Engine.load(bundle, backend="onnxruntime", threads=1)
@@ -143,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--pictures", type=Path, help="a folder: draw samples instead")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_digits()
@@ -163,9 +156,8 @@ def main() -> None:
     models["independent pixels"] = independent_values(data), None
     rows = compare(models, data)
     print(table(rows))
-    with options.output.open("a") as file:
-        for row in rows:
-            file.write(json.dumps(asdict(row)) + "\n")
+    for row in rows:
+        append_record(row, options.output)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ bits/dim of a bound are an upper bound on those of the model.
 """
 
 import argparse
-import json
-import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +16,21 @@ import torch
 
 from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
-from ancestral.files.atomic import write_atomically
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.data import Dataset, load_digits
+from ancestral.train.evaluation import estimate
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
 from ancestral.train.training import train
-from ancestral.units import bits_per_dim
+from benchmarks.machine import Machine, this_machine
+from benchmarks.records import append_record
+from benchmarks.rows import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "digits-latents.jsonl"
+FILE = RESULTS / "digits-latents.jsonl"
 SEED, K = 0, 1000
 
 
@@ -53,8 +53,7 @@ class Row:
         limit_nats: what it may be.
         best_step: whose weights are kept, of each stage.
         seconds: of training, of each stage.
-        machine: processor and system.
-        versions: of torch and of what bounded.
+        machine: where.
     """
 
     recipe: str
@@ -71,8 +70,7 @@ class Row:
     limit_nats: float
     best_step: list[int]
     seconds: list[float]
-    machine: str
-    versions: dict[str, str]
+    machine: Machine
 
 
 def trained(chosen: Recipe, data: Dataset, folder: Path) -> list[Path]:
@@ -106,30 +104,27 @@ def measure(chosen: Recipe, data: Dataset, folder: Path) -> Row:
     engine = LatentEngine.load(bundle, threads=1)
     report = engine.compare()
     assert report.passed, report.failures
-    x, shape = data.test.x, data.spec.event_shape
+    x = data.test.x
     found = engine.bound(x, k=K, seed=SEED)
-    bits = bits_per_dim(found.iwae, shape)
-    naive = None
-    if prior is None:
-        naive = engine.bound(x, k=K, seed=SEED, proposal="prior").iwae
+    naive = engine.bound(x, k=K, seed=SEED, proposal="prior").iwae if prior is None else None
+    bits = estimate(found.iwae, data.spec)
     summaries = [checkpoint.config.summary for _, checkpoint in loaded]
     return Row(
         recipe=chosen.name,
         seed=SEED,
         k=K,
-        bits=float(bits.mean()),
-        bits_error=float(bits.std(ddof=1) / len(bits) ** 0.5),
-        elbo_bits=float(bits_per_dim(found.elbo, shape).mean()),
+        bits=bits.bits_per_dim,
+        bits_error=bits.bits_per_dim_error,
+        elbo_bits=estimate(found.elbo, data.spec).bits_per_dim,
         reconstruction_nats=float(found.reconstruction.mean()),
         kl_nats=float(found.kl.mean()),
         unreliable=int(found.unreliable.sum()),
-        naive_bits=None if naive is None else float(bits_per_dim(naive, shape).mean()),
+        naive_bits=None if naive is None else estimate(naive, data.spec).bits_per_dim,
         max_abs_nats=report.max_abs_nats,
         limit_nats=report.limit_nats,
         best_step=[summary.best_step for summary in summaries if summary is not None],
         seconds=[summary.seconds for summary in summaries if summary is not None],
-        machine=f"{platform.processor() or platform.machine()}, {platform.system()}",
-        versions={"torch": torch.__version__, "python": platform.python_version()},
+        machine=this_machine(),
     )
 
 
@@ -139,16 +134,13 @@ def main() -> None:
     parser.add_argument("models", nargs="+", choices=["vae", "vq"])
     parser.add_argument("--recipe", default="digits", help="digits, or tiny for a rehearsal")
     parser.add_argument("--folder", type=Path, required=True, help="of checkpoints and bundles")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = load_digits()
     for model in options.models:
         row = measure(recipe(options.recipe, model), data, options.folder)
-        text = json.dumps(asdict(row))
-        old = options.results.read_bytes() if options.results.exists() else b""
-        write_atomically(options.results, old + text.encode() + b"\n")
-        print(text, flush=True)
+        print(append_record(row, options.results), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,8 @@ test part: the recipe was tuned, and the weights of a run are picked, on validat
 """
 
 import argparse
-import json
-import platform
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,8 +21,11 @@ from ancestral.train.progress import ProgressBar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
+from benchmarks.machine import Machine, this_machine
+from benchmarks.records import append_record
+from benchmarks.rows import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "digits-quality.jsonl"
+FILE = RESULTS / "digits-quality.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ class Row:
         validation: of the kept weights; what they were chosen by is its conditional.
         test: of the kept weights.
         baselines: on test, by name.
-        machine: processor and system.
-        torch: version.
+        machine: where.
     """
 
     recipe: str
@@ -71,8 +71,7 @@ class Row:
     validation: Quality
     test: Quality
     baselines: dict[str, Quality]
-    machine: str
-    torch: str
+    machine: Machine
 
 
 def measure(log_prob: LogProb, data: Dataset, part: str) -> Quality:
@@ -94,12 +93,13 @@ def run(chosen: Recipe, seed: int, folder: Path) -> Row:
     model, checkpoint = load_checkpoint(result.path)
     data = load_digits(checkpoint.split)
     log_prob = model_log_prob(model)
+    summary = result.summary
     return Row(
         recipe=chosen.name,
         seed=seed,
-        steps=result.summary.steps,
-        best_step=result.summary.best_step,
-        seconds=round(result.summary.seconds, 1),
+        steps=summary.steps,
+        best_step=summary.best_step,
+        seconds=round(summary.seconds, 1),
         threads=torch.get_num_threads(),
         validation=measure(log_prob, data, "validation"),
         test=measure(log_prob, data, "test"),
@@ -107,49 +107,32 @@ def run(chosen: Recipe, seed: int, folder: Path) -> Row:
             "independent pixels": measure(independent_values(data), data, "test"),
             "neighbour table": measure(neighbour_table(data), data, "test"),
         },
-        machine=f"{platform.machine()} {platform.system()}, {_processor()}",
-        torch=torch.__version__,
+        machine=this_machine(),
     )
 
 
 def main() -> None:
     """Train and evaluate; print a line a run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", default="digits", choices=_names())
+    names = [known.name for known in RECIPES if known.source == "digits"]
+    parser.add_argument("--recipe", default="digits", choices=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=FILE)
     parser.add_argument("--checkpoints", type=Path, help="keep them here; none are kept by default")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     chosen = recipe(options.recipe)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.checkpoints or Path(temporary)
         for seed in options.seeds:
             row = run(chosen, seed, folder / f"{chosen.name}-{seed}")
-            with options.output.open("a") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
+            append_record(row, options.output)
             print(
                 f"{row.recipe} seed {row.seed}: {row.seconds:.0f} s, test bits/dim "
                 f"p(x) {row.test.marginal:.4f} +- {row.test.marginal_error:.4f}, "
                 f"p(x|y) {row.test.conditional:.4f} +- {row.test.conditional_error:.4f}"
             )
-
-
-def _names() -> list[str]:
-    return [known.name for known in RECIPES if known.source == "digits"]
-
-
-def _processor() -> str:
-    for line in _lines(Path("/proc/cpuinfo")):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown processor"
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":
