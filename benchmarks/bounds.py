@@ -25,8 +25,9 @@ from ancestral.engine import LatentEngine, bounds
 from ancestral.engine.timing import interleaved
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.vae import VAE, VAEConfig
+from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
-from benchmarks.rows import RESULTS, Bound, CaseRow, Parity, Rounds
+from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds
 
 BATCH, K = 64, 64
 LEAST_RATIO = 1.5

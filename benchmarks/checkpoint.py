@@ -19,8 +19,9 @@ from ancestral.engine.timing import in_process, memory_now, memory_peak, seconds
 from benchmarks import memory
 from benchmarks.cases import GPT2, Case
 from benchmarks.machine import environment, this_machine
+from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
-from benchmarks.rows import Bound, Parity
+from benchmarks.rows import Bound
 
 CASE = Case(
     "checkpoint",

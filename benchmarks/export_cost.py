@@ -22,9 +22,10 @@ from ancestral.engine.timing import in_process, memory_peak
 from benchmarks.cases import CASES, Case
 from benchmarks.checkpoint import CASE as CHECKPOINT
 from benchmarks.machine import environment, this_machine
+from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
 from benchmarks.records import parsed
-from benchmarks.rows import RESULTS, Bound, Parity
+from benchmarks.rows import RESULTS, Bound
 
 MEASURED: Mapping[str, tuple[Case, float]] = {
     "W2": (CASES["W2"], 60.0),

@@ -26,8 +26,9 @@ from ancestral.engine.timing import in_process, memory_now, memory_peak
 from ancestral.step_tensors import LOG_P, LOG_Q, POSITION, VALUES
 from benchmarks.cases import Case
 from benchmarks.machine import environment
+from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
-from benchmarks.rows import Bound, CaseRow, Parity
+from benchmarks.rows import Bound, CaseRow
 
 MEMORY_RATIO = 1.3
 LOAD_SECONDS = 1.0

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import numpy as np
-
 from benchmarks.machine import Machine, commit, this_machine
-from benchmarks.rows import RESULTS, Bound, CaseRow, Parity, Rounds, append, now, timed
+from benchmarks.parity import Parity
+from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds, append, now, timed
 
 
 class Named(Protocol):
@@ -104,7 +103,7 @@ class Recorder:
 def said(row: CaseRow) -> str:
     """A row as a line for people."""
     met = {True: "met", False: "MISSED", None: ""}[row.met]
-    beside = f"  {row.baseline} {np.median(row.baseline_rounds):.4g}" if row.baseline else ""
+    beside = f"  {row.beside}" if row.baseline else ""
     ratio = "" if row.ratio is None else f"  ratio {row.ratio:.3f}"
     target = "" if row.target is None else f" ({row.target}: {met})"
     return (

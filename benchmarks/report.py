@@ -12,15 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ancestral.files.atomic import write_atomically
 from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
 from benchmarks.checkpoint import CASE as CHECKPOINT
 from benchmarks.machine import CHECKOUT
 from benchmarks.records import read
-from benchmarks.rows import RESULTS, CaseRow
+from benchmarks.rows import RESULTS, CaseRow, number
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
@@ -69,30 +67,18 @@ def _published(case: str) -> str:
 
 def _line(row: CaseRow) -> str:
     spread = f" ({number(row.p20)} to {number(row.p80)})" if len(row.rounds) > 1 else ""
-    beside = ""
-    if row.baseline:
-        beside = f"{row.baseline} {number(float(np.median(row.baseline_rounds)))}"
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     target = "" if row.target is None else f"{row.target}: {'met' if row.met else '**missed**'}"
     cells = (
         row.quantity,
         str(row.batch),
         f"{number(row.p50)} {row.unit}{spread}",
-        beside,
+        row.beside,
         ratio,
         target,
         row.parity.words,
     )
     return f"| {' | '.join(cells)} |"
-
-
-def number(value: float) -> str:
-    """Three digits, without an exponent.
-
-    >>> number(0.01234), number(1234.5)
-    ('0.0123', '1234')
-    """
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _versions(rows: Sequence[CaseRow]) -> str:

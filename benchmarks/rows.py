@@ -6,97 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 
 from ancestral.errors import ParityError
-from ancestral.latent_parity import LatentParityReport
-from ancestral.parity import ParityReport
 from benchmarks.machine import Machine
+from benchmarks.parity import Parity
 from benchmarks.records import append_record
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Rounds = tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
-    """How far the measured run was from the reference.
-
-    Attributes:
-        verified: whether every check of `Engine.verify` passed; None where there is no bundle.
-        max_abs_nats: largest |delta log p| of an event; None where no events were compared.
-        limit_nats: what any difference of log p may be at most.
-        near_ties: drawn values that differ from the reference at the edge of their interval.
-        unexplained: drawn values that differ elsewhere.
-        sample_nats: largest |log p of what the loop drew - log p by the parallel graph|; None
-            where the row timed no loop.
-        baseline_nats: the same of what the baseline drew; None without a baseline.
-        reference: what the events, or a kernel's results, were compared with.
-        relative: largest difference of a kernel's result over the largest exact value of its row.
-        limit_relative: what that may be at most.
-    """
-
-    verified: bool | None = None
-    max_abs_nats: float | None = None
-    limit_nats: float | None = None
-    near_ties: int = 0
-    unexplained: int = 0
-    sample_nats: float | None = None
-    baseline_nats: float | None = None
-    reference: str = "known answers"
-    relative: float | None = None
-    limit_relative: float | None = None
-
-    @classmethod
-    def of(cls, report: ParityReport | LatentParityReport) -> Self:
-        """What `Engine.verify` found."""
-        return cls(
-            verified=report.passed,
-            max_abs_nats=report.max_abs_nats,
-            limit_nats=report.limit_nats,
-            near_ties=report.near_ties,
-            unexplained=report.unexplained,
-        )
-
-    @property
-    def unit(self) -> str:
-        """Of the differences and their limit: nats, or "relative" for a kernel's result."""
-        return "nats" if self.relative is None else "relative"
-
-    @property
-    def limit(self) -> float:
-        """What each difference may be at most; NaN without one, which no difference passes."""
-        limit = self.limit_nats if self.relative is None else self.limit_relative
-        return math.nan if limit is None else limit
-
-    @property
-    def differences(self) -> dict[str, float]:
-        """All that were measured, by what was compared."""
-        found = {
-            self.reference: self.max_abs_nats if self.relative is None else self.relative,
-            "log p of our samples": self.sample_nats,
-            "log p of the baseline's samples": self.baseline_nats,
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-    @property
-    def words(self) -> str:
-        """The largest difference, and what it may be."""
-        return f"{max(self.differences.values()):.1e} of {self.limit:.1e}"
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words; NaN fails."""
-        found = ["Engine.verify failed"] if self.verified is False else []
-        found += [f"{self.unexplained} unexplained draws"] if self.unexplained else []
-        found += [
-            f"{name}: {value:.3g} {self.unit} is over {self.limit:.3g}"
-            for name, value in self.differences.items()
-            if not value <= self.limit
-        ]
-        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +57,13 @@ class Row:
     def title(self) -> str:
         """What was measured, in a few words."""
         return self.case
+
+    @property
+    def beside(self) -> str:
+        """The baseline and its median; empty where the row stands alone."""
+        if self.baseline is None:
+            return ""
+        return f"{self.baseline} {number(float(np.median(self.baseline_rounds)))}"
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -249,3 +176,14 @@ def append(row: Row, file: Path) -> None:
     if not all(map(math.isfinite, row.numbers)):
         raise ValueError(f"row: expected finite numbers, got {row}")
     append_record(row, file)
+
+
+def number(value: float | None) -> str:
+    """Three digits, without an exponent.
+
+    >>> number(0.01234), number(1234.5), number(None)
+    ('0.0123', '1234', '')
+    """
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")

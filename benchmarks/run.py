@@ -25,9 +25,10 @@ from benchmarks import decode, memory
 from benchmarks.cases import CASES, Case, bundle, plain_graph
 from benchmarks.decode import Given, Pass, in_turns, step_ms
 from benchmarks.machine import this_machine
+from benchmarks.parity import Parity
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.recorder import Recorder
-from benchmarks.rows import RESULTS, Bound, CaseRow, Parity, paired_ratio
+from benchmarks.rows import RESULTS, Bound, CaseRow, paired_ratio
 
 Part = Literal["decode", "host", "cache", "memory"]
 PARTS: tuple[Part, ...] = get_args(Part)

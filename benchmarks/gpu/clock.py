@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,8 +26,8 @@ _WARM_UP_MS = 8.0
 """Of each side, before the rounds."""
 
 
-def _nothing() -> None:
-    return
+def nothing() -> None:
+    """No preparation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Side:
     name: str
     run: Callable[[], object]
     calls: int = 1
-    prepare: Callable[[], None] = _nothing
+    prepare: Callable[[], None] = nothing
 
 
 class Clock:
@@ -65,8 +65,8 @@ class Clock:
     def interleaved(self, sides: Sequence[Side]) -> list[tuple[float, ...]]:
         """Milliseconds a call of each side, a number for each round; ours, theirs, ours, ..."""
         if self.device.type == "cpu":
-            pairs = [[_on_host(side) for side in sides] for _ in range(2)]
-            return [tuple(column) for column in zip(*pairs, strict=True)]
+            turns = [[_on_host(side) for side in sides] for _ in range(2)]
+            return list(zip(*turns, strict=True))
         slowest = max(self._warmed(side) for side in sides)
         rounds = max(self._least, min(_MOST_ROUNDS, math.ceil(self._measure_ms / slowest)))
         events = [[self._marked(side) for side in sides] for _ in range(rounds)]
@@ -98,9 +98,34 @@ class Clock:
 
 def _on_host(side: Side) -> float:
     side.prepare()
+    return seconds(side.run) * 1e3 / side.calls
+
+
+def finish() -> None:
+    """Wait until every stream of the GPU is done, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Seconds of an action, until what it left to the device is done; nothing is left before it."""
+    finish()
     begin = time.perf_counter()
-    side.run()
-    return (time.perf_counter() - begin) * 1e3 / side.calls
+    action()
+    finish()
+    return time.perf_counter() - begin
+
+
+def compiled(function: Callable[..., T], device: torch.device, **settings: Any) -> Callable[..., T]:
+    """The function by torch.compile at fixed sizes; on a CPU traced, and run as it is.
+
+    What was compiled before is forgotten, so that no limit of recompilations is reached.
+    """
+    torch.compiler.reset()
+    if device.type == "cpu":
+        settings = {"backend": "eager"}
+    made: Callable[..., T] = torch.compile(function, fullgraph=True, dynamic=False, **settings)
+    return made
 
 
 def sets_of(size: int, device: torch.device) -> int:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TextIO
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks import machine
+
 LAST_LINES = 5
 """Lines of a process that failed, which are repeated where its failure is reported."""
 
@@ -88,7 +89,7 @@ def start(
     """A process of its own group, in the checkout; its words go to the log."""
     return subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=machine.CHECKOUT,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if screen else log.file,
@@ -158,11 +159,7 @@ def environment(*, rehearsal: bool) -> dict[str, str]:
     """
     kept = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in machine.environment().items()
         if name != "TRITON_INTERPRET" and not name.startswith("PYTEST_")
     }
-    paths = [str(ROOT / "src"), str(ROOT), kept.get("PYTHONPATH", "")]
-    kept["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    if rehearsal:
-        kept |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    return kept
+    return kept | ({"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"} if rehearsal else {})

@@ -1,8 +1,10 @@
-"""Rows of the GPU's results: what was measured, beside what, how far from the limit, how exact."""
+"""What a part finds: rows, what it skipped, what failed; as lines of JSON and in words."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from benchmarks.records import parsed
 from benchmarks.rows import Row
 
 
@@ -49,3 +51,51 @@ class GpuRow(Row):
     def numbers(self) -> tuple[float, ...]:
         """All that have to be finite."""
         return (*self.rounds, *self.baseline_rounds, *self.details.values())
+
+    def __str__(self) -> str:
+        beside = "" if self.ratio is None else f", {self.ratio:.2f} x {self.baseline}"
+        share = "" if self.share is None else f", {self.share:.0%} of {self.ceiling}"
+        built = self.details.get("baseline_build_s", self.details.get("build_s", 0.0))
+        mark = "  (rehearsal)" if self.rehearsal else ""
+        return (
+            f"{self.title}: {self.p50:.4g} {self.unit} [{self.p20:.4g}, {self.p80:.4g}]"
+            f"{beside}{share}, error {self.parity.words}, built in {built:.1f} s{mark}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What was not measured, and why; the others go on."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"skipped: {self.what}, because {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What went wrong: the run ends with exit status 1."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"FAILED: {self.what}: {self.why}"
+
+
+Result = GpuRow | Skipped | Failed
+_KINDS = {kind.__name__: kind for kind in (GpuRow, Skipped, Failed)}
+
+
+def record(result: Result) -> str:
+    """A line of JSON."""
+    return json.dumps({type(result).__name__: asdict(result)})
+
+
+def recorded(line: str) -> Result:
+    """A result from its line."""
+    ((kind, values),) = json.loads(line).items()
+    found: Result = parsed(_KINDS[kind], values)
+    return found

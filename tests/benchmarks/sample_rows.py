@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.machine import this_machine
-from benchmarks.rows import CaseRow, Parity, timed
+from benchmarks.parity import Parity
+from benchmarks.rows import CaseRow, timed
 
 PARITY = Parity(
     verified=True,
