@@ -13,18 +13,18 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ancestral.bound import Reduction
-from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine, bounds
 from ancestral.engine.timing import interleaved
 from ancestral.export.bundle import export_bundle
-from ancestral.train.models.vae import VAE, VAEConfig
+from ancestral.train.models.vae import VAE
+from benchmarks.cases import Case, model
 from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
 from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds
@@ -35,43 +35,28 @@ LEAST_RATIO = 1.5
 EAGER = "PyTorch eager"
 
 
-@dataclass(frozen=True, slots=True)
-class LatentCase:
-    """A model with random weights.
-
-    Attributes:
-        name: of the rows' file.
-        about: in words.
-        config: shape of the network.
-        data: its events.
-    """
-
-    name: str
-    about: str
-    config: VAEConfig
-    data: DataSpec
-
-
-MLP = LatentCase(
+MLP = Case(
     "vae-mlp",
     "VAE of perceptrons 784-400-20-400-784, Bernoulli; 64 events, k = 64 latents of each",
-    VAEConfig(widths=(400,), latent=20, likelihood="bernoulli"),
-    DataSpec(name="binary", event_shape=(28, 28), levels=2),
+    {"widths": (400,), "latent": 20, "likelihood": "bernoulli"},
+    "vae",
+    levels=2,
 )
 
 
 class Sides:
     """The same work on both sides."""
 
-    def __init__(self, case: LatentCase, folder: Path, threads: int) -> None:
-        torch.manual_seed(0)
+    def __init__(self, case: Case, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.model = VAE(case.config, case.data).eval()
+        made = model(case)
+        assert isinstance(made, VAE)
+        self.model = made
         export_bundle(self.model, folder / case.name)
         self.engine = LatentEngine.load(folder / case.name, threads=threads)
         rng = np.random.default_rng(0)
-        self.x = rng.integers(0, case.data.levels, (BATCH, case.data.length))
-        self.noise = rng.standard_normal((BATCH, K, case.config.latent)).astype(np.float32)
+        self.x = rng.integers(0, case.levels, (BATCH, case.length))
+        self.noise = rng.standard_normal((BATCH, K, made.config.latent)).astype(np.float32)
         self.z = self.noise[:, 0]
         self._x, self._noise = torch.from_numpy(self.x), torch.from_numpy(self.noise)
 
@@ -144,7 +129,7 @@ def rounds_of(
     return tuple(s * 1e3 for s in mine), tuple(s * 1e3 for s in theirs)
 
 
-def measure(case: LatentCase, recorder: Recorder) -> list[CaseRow]:
+def measure(case: Case, recorder: Recorder) -> list[CaseRow]:
     """A row for each quantity."""
     least = Bound("eager / ours", ">=", LEAST_RATIO)
     with tempfile.TemporaryDirectory() as folder:

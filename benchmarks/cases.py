@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.machine import CHECKOUT
 
 if TYPE_CHECKING:
-    from ancestral.train.models.autoregressive import AutoregressiveModel
+    from ancestral.train.models.families import Model
 
 BUNDLES = CHECKOUT / "benchmarks" / ".bundles"
 GRAPHS = ("log_prob", "logits", "redraw", "step")
@@ -87,105 +87,53 @@ class Case:
 
 GPT2 = {"width": 768, "layers": 12, "heads": 12, "activation": "gelu_tanh", "tied": True}
 _W2 = {"width": 128, "layers": 4, "heads": 4}
+_WAVENET = {"width": 64, "skip": 256, "dilations": tuple(2**i for i in range(10))}
 _PIXELCNN = {"width": 64, "layers": 7, "first_kernel": 7, "hidden": 256}
+_GRU = {"width": 256, "layers": 2}
+_TABLE = {"neighbours": ((-1, 0), (0, -1)), "cells": 16}
 _TINY = {"width": 16, "layers": 1, "heads": 2}
+_ABOUT = {
+    "W1": "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
+    "W2": "4 layers, width 128, 4 heads, 256 values, 784 positions",
+    "W2-long": "W2 with a cache 8 times longer",
+    "wavenet": "WaveNet: 10 layers, receptive field 1,024, width 64, 256 values, 784 positions",
+    "pixelcnn": "Gated PixelCNN: 7 layers, width 64, 256 values, 28 x 28",
+    "pixelcnn-rgb": "the same on 32 x 32 x 3",
+    "gru": "GRU: 2 layers, width 256, 256 values, 784 positions",
+    "lstm": "LSTM: 2 layers, width 256, 256 values, 784 positions",
+    "table": "a table over the upper and the left value, 16 cells each, 784 positions",
+    "tiny": "1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
+    "tiny-long": "tiny with a cache 8 times longer",
+}
+_PUBLISHED = {
+    "wavenet": "21 times on a GPU (arXiv:1704.06001)",
+    "pixelcnn": "183 times for PixelCNN++ on a GPU (arXiv:1704.06001)",
+}
 
-_PIXELCNN_FASTER = "183 times for PixelCNN++ on a GPU (arXiv:1704.06001)"
+
+def _case(name: str, family: str, config: Mapping[str, Any], *batches: int, **more: Any) -> Case:
+    published = _PUBLISHED.get(family, "")
+    return Case(name, _ABOUT[name], config, family, batches=batches, published=published, **more)
+
+
+_W1 = {"event_shape": (80,), "levels": 50_257, "prefix": 16, "plain": True}
 _ALL = (
-    Case(
-        "W1",
-        "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
-        GPT2 | {"start": 50_256},
-        event_shape=(80,),
-        levels=50_257,
-        prefix=16,
-        batches=(1, 8, 32),
-        plain=True,
-    ),
-    Case(
-        "W2",
-        "4 layers, width 128, 4 heads, 256 values, 784 positions",
-        _W2,
-        batches=(1, 16, 64),
-        plain=True,
-    ),
-    Case(
-        "W2-long",
-        "W2 with a cache 8 times longer",
-        _W2,
-        event_shape=(8 * 784,),
-        batches=(1, 16),
-        shares="W2",
-    ),
-    Case(
-        "wavenet",
-        "WaveNet: 10 layers, receptive field 1,024, width 64, 256 values, 784 positions",
-        {"width": 64, "skip": 256, "dilations": tuple(2**i for i in range(10))},
-        "wavenet",
-        batches=(1, 16, 64),
-        published="21 times on a GPU (arXiv:1704.06001)",
-    ),
-    Case(
-        "pixelcnn",
-        "Gated PixelCNN: 7 layers, width 64, 256 values, 28 x 28",
-        _PIXELCNN,
-        "pixelcnn",
-        batches=(1, 16, 64),
-        published=_PIXELCNN_FASTER,
-    ),
-    Case(
-        "pixelcnn-rgb",
-        "the same on 32 x 32 x 3",
-        _PIXELCNN,
-        "pixelcnn",
-        event_shape=(32, 32, 3),
-        batches=(1, 16),
-        published=_PIXELCNN_FASTER,
-    ),
-    Case(
-        "gru",
-        "GRU: 2 layers, width 256, 256 values, 784 positions",
-        {"width": 256, "layers": 2},
-        "recurrent",
-        batches=(1, 64),
-    ),
-    Case(
-        "lstm",
-        "LSTM: 2 layers, width 256, 256 values, 784 positions",
-        {"width": 256, "layers": 2, "cell": "lstm"},
-        "recurrent",
-        batches=(1, 64),
-    ),
-    Case(
-        "table",
-        "a table over the upper and the left value, 16 cells each, 784 positions",
-        {"neighbours": ((-1, 0), (0, -1)), "cells": 16},
-        "table",
-        batches=(1, 64),
-    ),
-    Case(
-        "tiny",
-        "1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
-        _TINY,
-        event_shape=(3, 4),
-        levels=5,
-        prefix=3,
-        batches=(1, 3),
-        plain=True,
-    ),
-    Case(
-        "tiny-long",
-        "tiny with a cache 8 times longer",
-        _TINY,
-        event_shape=(8 * 12,),
-        levels=5,
-        shares="tiny",
-    ),
+    _case("W1", "transformer", GPT2 | {"start": 50_256}, 1, 8, 32, **_W1),
+    _case("W2", "transformer", _W2, 1, 16, 64, plain=True),
+    _case("W2-long", "transformer", _W2, 1, 16, event_shape=(8 * 784,), shares="W2"),
+    _case("wavenet", "wavenet", _WAVENET, 1, 16, 64),
+    _case("pixelcnn", "pixelcnn", _PIXELCNN, 1, 16, 64),
+    _case("pixelcnn-rgb", "pixelcnn", _PIXELCNN, 1, 16, event_shape=(32, 32, 3)),
+    _case("gru", "recurrent", _GRU, 1, 64),
+    _case("lstm", "recurrent", _GRU | {"cell": "lstm"}, 1, 64),
+    _case("table", "table", _TABLE, 1, 64),
+    _case("tiny", "transformer", _TINY, 1, 3, event_shape=(3, 4), levels=5, prefix=3, plain=True),
+    _case("tiny-long", "transformer", _TINY, 1, event_shape=(96,), levels=5, shares="tiny"),
 )
 CASES = {case.name: case for case in _ALL}
 
 
-def model(case: Case) -> "AutoregressiveModel":
+def model(case: Case) -> "Model":
     """The model of a case, in evaluation: weights of seed 0.
 
     Where it shares another case's weights, the position table alone is longer.

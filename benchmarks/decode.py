@@ -137,15 +137,12 @@ def host_between_steps(engine: Engine, rounds: int) -> Rounds:
 
 
 def _tiny(signature: GraphSignature) -> GraphSignature:
-    def small(spec: TensorSpec) -> TensorSpec:
-        axes = tuple(axis if isinstance(axis, str) else 1 for axis in spec.axes)
-        return TensorSpec(name=spec.name, dtype=spec.dtype, axes=axes)
+    def small(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        axes = [tuple(a if isinstance(a, str) else 1 for a in spec.axes) for spec in specs]
+        return tuple(s.model_copy(update={"axes": a}) for s, a in zip(specs, axes, strict=True))
 
-    return GraphSignature(
-        inputs=tuple(map(small, signature.inputs)),
-        outputs=tuple(map(small, signature.outputs)),
-        carried=signature.carried,
-    )
+    tensors = {"inputs": small(signature.inputs), "outputs": small(signature.outputs)}
+    return signature.model_copy(update=tensors)
 
 
 def _identity_session(signature: GraphSignature, like: Any) -> Any:

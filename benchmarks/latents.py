@@ -10,6 +10,7 @@ bits/dim of a bound are an upper bound on those of the model.
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ancestral.export.bundle import export_bundle
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.data import Dataset, load_digits
-from ancestral.train.evaluation import estimate
+from ancestral.train.evaluation import Estimate, estimate
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.progress import ProgressBar
@@ -42,34 +43,30 @@ class Row:
         recipe: its name.
         seed: of the run.
         k: latents of each event.
-        bits: test bits/dim of the importance-weighted bound, or of log p(x | z) + log p(z).
-        bits_error: standard error over the events.
-        elbo_bits: of the ELBO.
+        iwae: the importance-weighted bound on the test part, or log p(x | z) + log p(z).
+        elbo: the ELBO on it.
         reconstruction_nats: mean of log p(x | z).
         kl_nats: mean of log q(z | x) - log p(z).
         unreliable: events of an effective sample size below 10.
-        naive_bits: the bound where z is drawn from the prior; None for codes.
+        naive: the bound where z is drawn from the prior; None for codes.
         max_abs_nats: parity of the run.
         limit_nats: what it may be.
-        best_step: whose weights are kept, of each stage.
-        seconds: of training, of each stage.
+        stages: how the training of each went, as in the checkpoints.
         machine: where.
     """
 
     recipe: str
     seed: int
     k: int
-    bits: float
-    bits_error: float
-    elbo_bits: float
+    iwae: Estimate
+    elbo: Estimate
     reconstruction_nats: float
     kl_nats: float
     unreliable: int
-    naive_bits: float | None
+    naive: Estimate | None
     max_abs_nats: float
     limit_nats: float
-    best_step: list[int]
-    seconds: list[float]
+    stages: list[dict[str, Any]]
     machine: Machine
 
 
@@ -107,23 +104,20 @@ def measure(chosen: Recipe, data: Dataset, folder: Path) -> Row:
     x = data.test.x
     found = engine.bound(x, k=K, seed=SEED)
     naive = engine.bound(x, k=K, seed=SEED, proposal="prior").iwae if prior is None else None
-    bits = estimate(found.iwae, data.spec)
     summaries = [checkpoint.config.summary for _, checkpoint in loaded]
     return Row(
         recipe=chosen.name,
         seed=SEED,
         k=K,
-        bits=bits.bits_per_dim,
-        bits_error=bits.bits_per_dim_error,
-        elbo_bits=estimate(found.elbo, data.spec).bits_per_dim,
+        iwae=estimate(found.iwae, data.spec),
+        elbo=estimate(found.elbo, data.spec),
         reconstruction_nats=float(found.reconstruction.mean()),
         kl_nats=float(found.kl.mean()),
         unreliable=int(found.unreliable.sum()),
-        naive_bits=None if naive is None else estimate(naive, data.spec).bits_per_dim,
+        naive=None if naive is None else estimate(naive, data.spec),
         max_abs_nats=report.max_abs_nats,
         limit_nats=report.limit_nats,
-        best_step=[summary.best_step for summary in summaries if summary is not None],
-        seconds=[summary.seconds for summary in summaries if summary is not None],
+        stages=[each.model_dump() for each in summaries if each is not None],
         machine=this_machine(),
     )
 

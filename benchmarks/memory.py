@@ -41,14 +41,12 @@ class Load:
     Attributes:
         load_s: from the path to a loaded graph that samples, in seconds, hashing included.
         hashing_s: of it, computing SHA-256.
-        loaded_mb: resident memory then, less that after imports, in 10^6 bytes.
-        peak_mb: largest until all was drawn, less that after imports.
+        peak_mb: largest until all was drawn, less that after imports, in 10^6 bytes.
         sample_nats: largest |log p along the steps - log p by the parallel graph|, read afterwards.
     """
 
     load_s: float
     hashing_s: float
-    loaded_mb: float
     peak_mb: float
     sample_nats: float
 
@@ -136,7 +134,6 @@ def measure(path: Path, rows: int, prefix: int, threads: int) -> Load:
     engine = Engine.load(path, backend="onnxruntime", threads=threads)
     engine.session("step")
     load_s = time.perf_counter() - begin
-    loaded = memory_now() - before
     observed = np.full((rows, engine.data.length), -1, np.int64)
     u = Noise(1, 0).uniforms(rows, prefix)
     observed[:, :prefix] = (u * engine.data.levels).astype(np.int64)
@@ -144,7 +141,7 @@ def measure(path: Path, rows: int, prefix: int, threads: int) -> Load:
     peak = memory_peak() - before
     exact = engine.log_prob(samples.x)
     nats = float(np.abs(samples.log_prob - exact).max())
-    return Load(load_s, hashing, loaded / 1e6, peak / 1e6, nats)
+    return Load(load_s, hashing, peak / 1e6, nats)
 
 
 if __name__ == "__main__":

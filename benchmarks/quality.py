@@ -10,13 +10,15 @@ import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ancestral.train.baselines import independent_values, neighbour_table
+from ancestral.cli.present.evaluation import baselines, bits_cell
 from ancestral.train.checkpoint import load_checkpoint
-from ancestral.train.data import Dataset, load_digits
-from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
+from ancestral.train.data import load_digits
+from ancestral.train.evaluation import Estimates, evaluate_model
+from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import RECIPES, recipe
@@ -29,32 +31,11 @@ FILE = RESULTS / "digits-quality.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """Bits/dim on a part, with standard errors over its events.
-
-    Attributes:
-        marginal: of p(x) = sum_y p(x | y) p(y).
-        marginal_error: its standard error.
-        conditional: of p(x | y).
-        conditional_error: its standard error.
-    """
-
-    marginal: float
-    marginal_error: float
-    conditional: float
-    conditional_error: float
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """One run.
 
     Attributes:
-        recipe: its name.
-        seed: of the run.
-        steps: taken.
-        best_step: whose averaged weights are kept.
-        seconds: of training.
+        summary: how training went, as in the checkpoint: recipe, seed, steps, seconds, ...
         threads: of PyTorch.
         validation: of the kept weights; what they were chosen by is its conditional.
         test: of the kept weights.
@@ -62,28 +43,12 @@ class Row:
         machine: where.
     """
 
-    recipe: str
-    seed: int
-    steps: int
-    best_step: int
-    seconds: float
+    summary: dict[str, Any]
     threads: int
-    validation: Quality
-    test: Quality
-    baselines: dict[str, Quality]
+    validation: Estimates
+    test: Estimates
+    baselines: dict[str, Estimates]
     machine: Machine
-
-
-def measure(log_prob: LogProb, data: Dataset, part: str) -> Quality:
-    """Evaluate on the validation or the test part of labelled data."""
-    result = evaluate(log_prob, getattr(data, part), data.spec, data.label_log_prior())
-    assert result.conditional is not None
-    return Quality(
-        result.marginal.bits_per_dim,
-        result.marginal.bits_per_dim_error,
-        result.conditional.bits_per_dim,
-        result.conditional.bits_per_dim_error,
-    )
 
 
 def run(chosen: Recipe, seed: int, folder: Path) -> Row:
@@ -91,23 +56,18 @@ def run(chosen: Recipe, seed: int, folder: Path) -> Row:
     with ProgressBar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
         result = train(chosen, load_digits(), folder, seed=seed, progress=bar)
     model, checkpoint = load_checkpoint(result.path)
+    assert isinstance(model, AutoregressiveModel)
     data = load_digits(checkpoint.split)
-    log_prob = model_log_prob(model)
-    summary = result.summary
+    validation, test = (
+        evaluate_model(model, part, data.label_log_prior()) for part in (data.validation, data.test)
+    )
     return Row(
-        recipe=chosen.name,
-        seed=seed,
-        steps=summary.steps,
-        best_step=summary.best_step,
-        seconds=round(summary.seconds, 1),
-        threads=torch.get_num_threads(),
-        validation=measure(log_prob, data, "validation"),
-        test=measure(log_prob, data, "test"),
-        baselines={
-            "independent pixels": measure(independent_values(data), data, "test"),
-            "neighbour table": measure(neighbour_table(data), data, "test"),
-        },
-        machine=this_machine(),
+        result.summary.model_dump(),
+        torch.get_num_threads(),
+        validation,
+        test,
+        baselines(data),
+        this_machine(),
     )
 
 
@@ -129,9 +89,8 @@ def main() -> None:
             row = run(chosen, seed, folder / f"{chosen.name}-{seed}")
             append_record(row, options.output)
             print(
-                f"{row.recipe} seed {row.seed}: {row.seconds:.0f} s, test bits/dim "
-                f"p(x) {row.test.marginal:.4f} +- {row.test.marginal_error:.4f}, "
-                f"p(x|y) {row.test.conditional:.4f} +- {row.test.conditional_error:.4f}"
+                f"{chosen.name} seed {seed}: {row.summary['seconds']:.0f} s, test bits/dim "
+                f"p(x) {bits_cell(row.test.marginal)}, p(x|y) {bits_cell(row.test.conditional)}"
             )
 
 

@@ -3,20 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from benchmarks.cases import Case
 from benchmarks.machine import Machine, commit, this_machine
 from benchmarks.parity import Parity
 from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds, append, now, timed
-
-
-class Named(Protocol):
-    """What is measured."""
-
-    @property
-    def name(self) -> str:
-        """Names the file of its rows."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,7 @@ class Recorder:
 
     def add(
         self,
-        case: Named,
+        case: Case,
         quantity: tuple[str, str],
         batch: int,
         rounds: Rounds,

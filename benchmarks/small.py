@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import independent_values, neighbour_table
+from ancestral.cli.present.evaluation import baselines
 from ancestral.train.bounds import ENGINE, bound
 from ancestral.train.data import Dataset, load_npz, load_text
-from ancestral.train.evaluation import Estimate, LogProb, estimate, evaluate, evaluate_model
+from ancestral.train.evaluation import Estimate, estimate, evaluate_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.progress import ProgressBar
@@ -110,7 +110,7 @@ def run(chosen: Recipe, folder: Path) -> Row:
         bits_error=found.bits_per_dim_error,
         elbo_bits=None if elbo is None else elbo.bits_per_dim,
         k=None if elbo is None else DRAWS,
-        baselines=baselines(data),
+        baselines=to_beat(data),
         machine=this_machine(),
         commit=code,
         date=now(),
@@ -133,17 +133,11 @@ def measured(model: Model, data: Dataset) -> tuple[Estimate | None, Estimate]:
     return estimate(found.elbo, data.spec), estimate(found.iwae, data.spec)
 
 
-def baselines(data: Dataset) -> dict[str, float]:
+def to_beat(data: Dataset) -> dict[str, float]:
     """Bits of what a model must beat, on the test part."""
-
-    def bits(log_prob: LogProb) -> float:
-        found = evaluate(log_prob, data.test, data.spec, data.label_log_prior())
-        return found.marginal.bits_per_dim
-
-    single = bits(independent_values(data))
-    if data.spec.tokenizer is not None:
-        return {"independent bytes": single, "xz, given the training part": compressed(data)}
-    return {"independent pixels": single, "neighbour table": bits(neighbour_table(data))}
+    text = data.spec.tokenizer is not None
+    found = {name: each.marginal.bits_per_dim for name, each in baselines(data).items()}
+    return found | ({"xz, given the training part": compressed(data)} if text else {})
 
 
 def compressed(data: Dataset) -> float:

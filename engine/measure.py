@@ -101,18 +101,6 @@ class LatentMeasureRow(MeasureRow):
     bounds_per_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What a measuring process is asked; without batches it only loads."""
-
-    path: str
-    backend: str
-    batches: tuple[int, ...]
-    device: str
-    threads: int | None
-    rounds: int
-
-
 def measure_engine(
     path: str | Path,
     backend: str,
@@ -146,15 +134,16 @@ def measure_engine(
     rows = tuple(sorted({count("batch", batch, 1) for batch in batches}))
     rounds = count("rounds", rounds, 1)
     kind = StepMeasureRow if Bundle.open(path).manifest.latent is None else LatentMeasureRow
-    _answer(_Request(str(path), backend, (), device, threads, rounds))
-    found = _answer(_Request(str(path), backend, rows, device, threads, rounds))
+    request = {"path": str(path), "backend": backend, "device": device, "threads": threads}
+    _answer(request | {"batches": (), "rounds": rounds})
+    found = _answer(request | {"batches": rows, "rounds": rounds})
     return [kind(**row) for row in found]
 
 
-def _answer(request: _Request) -> list[dict[str, Any]]:
+def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a process of its own; an error of ours is raised here again."""
-    what = f"measuring {request.path} on backend {request.backend!r}"
-    answer = in_process(what, "ancestral.engine.measure", json.dumps(asdict(request)))
+    what = f"measuring {request['path']} on backend {request['backend']!r}"
+    answer = in_process(what, "ancestral.engine.measure", json.dumps(request))
     if "error" in answer:
         kind = getattr(errors, str(answer["error"]), MeasurementFailed)
         raise kind(answer["message"])
@@ -165,44 +154,46 @@ def main() -> None:
     """The measuring process: a request as JSON in, rows or an error as JSON on the last line."""
     answer: dict[str, object]
     try:
-        answer = {"rows": _measure(_Request(**json.loads(sys.argv[1])))}
+        answer = {"rows": _measure(**json.loads(sys.argv[1]))}
     except AncestralError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 
-def _measure(request: _Request) -> list[dict[str, Any]]:
-    """The fields of each row."""
+def _measure(
+    path: str, backend: str, batches: list[int], rounds: int, device: str, threads: int | None
+) -> list[dict[str, Any]]:
+    """The fields of each row; without batches the bundle is only loaded."""
     # A runtime that is missing is named by the engine's load.
     with contextlib.suppress(ModuleNotFoundError):
-        importlib.import_module(f"ancestral.engine.backends.{request.backend}")
+        importlib.import_module(f"ancestral.engine.backends.{backend}")
     before = memory_now()
-    latent = Bundle.open(request.path).manifest.latent is not None
+    latent = Bundle.open(path).manifest.latent is not None
     kind = LatentEngine if latent else AutoregressiveEngine
     begin = time.perf_counter()
     engine: AutoregressiveEngine | LatentEngine = kind.load(
-        request.path, backend=request.backend, device=request.device, threads=request.threads
+        path, backend=backend, device=device, threads=threads
     )
     engine.session("encode" if latent else "step")
     load_s = time.perf_counter() - begin
     found: list[dict[str, Any]] = []
-    for batch in request.batches:
+    for batch in batches:
         if isinstance(engine, LatentEngine):
-            speeds = latent_speeds(engine, batch, request.rounds)
+            speeds = latent_speeds(engine, batch, rounds)
         else:
-            speeds = step_speeds(engine, batch, request.rounds)
+            speeds = step_speeds(engine, batch, rounds)
         speeds["peak_memory_mb"] = max(0, memory_peak() - before) / 1e6
         found.append({"batch": batch} | speeds)
     if not found:
         return []
     if isinstance(engine, AutoregressiveEngine):
         for row in found:
-            row["log_prob_events_per_s"] = log_prob_rate(engine, row["batch"], request.rounds)
+            row["log_prob_events_per_s"] = log_prob_rate(engine, row["batch"], rounds)
     parity = engine.verify()
     shared = {
-        "backend": request.backend,
+        "backend": backend,
         "device": engine.backend.device,
-        "threads": request.threads,
+        "threads": threads,
         "load_s": load_s,
         "max_abs_nats": parity.max_abs_nats,
         "unexplained": parity.unexplained,

@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from benchmarks.rows import Rounds
 
 T = TypeVar("T")
 MOST_SETS = 64
@@ -62,19 +65,19 @@ class Clock:
         size = 0 if device.type == "cpu" else _FLUSH_BYTES
         self._flush = torch.empty(size, dtype=torch.int8, device=device)
 
-    def interleaved(self, sides: Sequence[Side]) -> list[tuple[float, ...]]:
-        """Milliseconds a call of each side, a number for each round; ours, theirs, ours, ..."""
+    def interleaved(self, sides: Sequence[Side]) -> dict[str, Rounds]:
+        """Milliseconds a call in each round, by name; the sides take turns: ours, theirs, ours, ...
+
+        Sides of one name are stretches of the same work: a round is the mean of theirs.
+        """
         if self.device.type == "cpu":
-            turns = [[_on_host(side) for side in sides] for _ in range(2)]
-            return list(zip(*turns, strict=True))
+            return on_host(sides, rounds=2)
         slowest = max(self._warmed(side) for side in sides)
         rounds = max(self._least, min(_MOST_ROUNDS, math.ceil(self._measure_ms / slowest)))
         events = [[self._marked(side) for side in sides] for _ in range(rounds)]
         torch.cuda.synchronize()
-        return [
-            tuple(begin.elapsed_time(end) / side.calls for begin, end in column)
-            for side, column in zip(sides, zip(*events, strict=True), strict=True)
-        ]
+        turns = [[begin.elapsed_time(end) for begin, end in each] for each in events]
+        return _by_name(sides, turns)
 
     def _warmed(self, side: Side) -> float:
         """Milliseconds of one run, after some."""
@@ -96,9 +99,24 @@ class Clock:
         return begin, end
 
 
-def _on_host(side: Side) -> float:
-    side.prepare()
-    return seconds(side.run) * 1e3 / side.calls
+def on_host(sides: Sequence[Side], rounds: int) -> dict[str, Rounds]:
+    """The same by the host's clock, until every stream of the GPU is done."""
+    turns = []
+    for _ in range(rounds):
+        turn = []
+        for side in sides:
+            side.prepare()
+            turn.append(seconds(side.run) * 1e3)
+        turns.append(turn)
+    return _by_name(sides, turns)
+
+
+def _by_name(sides: Sequence[Side], turns: Sequence[Sequence[float]]) -> dict[str, Rounds]:
+    """Milliseconds a call of each name, of turns that have those of each side in all its calls."""
+    found: dict[str, list[list[float]]] = {side.name: [] for side in sides}
+    for side, column in zip(sides, zip(*turns, strict=True), strict=True):
+        found[side.name].append([each / side.calls for each in column])
+    return {name: tuple(np.mean(each, axis=0).tolist()) for name, each in found.items()}
 
 
 def finish() -> None:

@@ -70,11 +70,10 @@ def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[Gp
         Side(name, partial(binding.run, steps), steps, rewound(binding, rows, start))
         for name, binding in ((OURS, own), ("ours, not batch_invariant", other))
     ]
-    measured = bench.clock(measure_ms=300.0, least=3).interleaved(sides)
     yield from bench.rows(
         (PART, name),
         dtype,
-        dict(zip((side.name for side in sides), measured, strict=True)),
+        bench.clock(measure_ms=300.0, least=3).interleaved(sides),
         parity,
         unit="ms/step",
         work=step_work(loops.model(dtype), rows, start + steps / 2, dtype),

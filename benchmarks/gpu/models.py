@@ -30,13 +30,11 @@ class Stepped:
 
     Attributes:
         case: its configuration and events.
-        batches: numbers of rows.
         windows: stretches of steps that are timed, evenly spread over an event.
         exported: positions of the events of its bundle; None is all.
     """
 
     case: Case
-    batches: tuple[int, ...]
     windows: int
     exported: int | None = None
 
@@ -46,11 +44,10 @@ class Stepped:
         return self.case.name
 
 
-IMAGE = Stepped(replace(CASES["W2"], name="image", plain=False), (64, 1, 1024), 4)
+IMAGE = Stepped(replace(CASES["W2"], name="image", plain=False), 4)
 """4 layers, width 128, 784 positions of 256 values."""
 GPT2 = Stepped(
     replace(CASES["W1"], name="gpt2", event_shape=(1024,), prefix=0, plain=False),
-    batches=(1, 32, 256),
     windows=2,
     exported=64,
 )
@@ -58,7 +55,7 @@ GPT2 = Stepped(
 
 Its bundle has the same weights over fewer positions: known answers of all take a CPU too long.
 """
-TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), (2,), 1)
+TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), 1)
 STEPPED: Mapping[str, Stepped] = MappingProxyType({each.name: each for each in (IMAGE, GPT2, TINY)})
 
 

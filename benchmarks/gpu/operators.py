@@ -65,11 +65,10 @@ def beside(
             yield Skipped(f"{part}, {sizes.name}, {name}", sentence(error))
             continue
         sides.append(Side(name, built.run, built.calls, prepare))
-    rounds = bench.clock().interleaved(sides)
     yield from bench.rows(
         (part, sizes.name),
         sizes.dtype,
-        dict(zip((side.name for side in sides), rounds, strict=True)),
+        bench.clock().interleaved(sides),
         parity,
         work=sizes.work,
         least_ratio=others.least_ratio,

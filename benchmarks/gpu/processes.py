@@ -66,21 +66,15 @@ class Exit:
 
     def __str__(self) -> str:
         """The end of a sentence that begins with "its process"."""
-        match self.status:
-            case None:
-                how = "was ended because its time was over"
-            case status if status < 0:
-                how = f"was killed by {_signal_name(-status)}"
-            case status:
-                how = f"ended with status {status}"
+        how = f"ended with status {self.status}"
+        if self.status is None:
+            how = "was ended because its time was over"
+        elif self.status < 0:
+            how = f"was killed by {_SIGNALS.get(-self.status, f'signal {-self.status}')}"
         return f"{how}; its last lines: {self.last_lines}" if self.last_lines else how
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+_SIGNALS = {each.value: each.name for each in signal.Signals}
 
 
 def start(

@@ -83,29 +83,35 @@ class Run:
             return
         if not told:
             self.log.say(str(result))
-        match result:
-            case GpuRow():
-                try:
-                    for out in self.outs:
-                        append(result, out / f"gpu-{result.part}.jsonl")
-                except (ParityError, ValueError) as error:
-                    self.note(Failed(f"{result.part}, {result.case}", str(error)))
-                else:
-                    self.rows.append(result)
-            case Failed():
-                self.failed.append(result)
-            case Skipped():
-                self.skipped += 1
+        if isinstance(result, Skipped):
+            self.skipped += 1
+        elif isinstance(result, Failed):
+            self.failed.append(result)
+        else:
+            self._write(result)
+
+    def _write(self, row: GpuRow) -> None:
+        try:
+            for out in self.outs:
+                append(row, out / f"gpu-{row.part}.jsonl")
+        except (ParityError, ValueError) as error:
+            self.note(Failed(f"{row.part}, {row.case}", str(error)))
+        else:
+            self.rows.append(row)
 
     def environment(self) -> dict[str, str]:
         """Of the processes."""
         return processes.environment(rehearsal=self.rehearsal)
 
+    @property
+    def left(self) -> float:
+        """Seconds of the run."""
+        return max(0.0, self.until - time.monotonic())
+
     def seconds(self, part: str) -> float:
         """A part's share of what is left."""
         rest = self.parts[self.parts.index(part) :]
-        left = max(0.0, self.until - time.monotonic())
-        return left * SHARES[part] / sum(SHARES[each] for each in rest)
+        return self.left * SHARES[part] / sum(SHARES[each] for each in rest)
 
 
 def check(run: Run) -> None:
@@ -165,16 +171,16 @@ def export(run: Run) -> subprocess.Popen[str] | None:
 
 def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
     """Wait a while for the bundles, then end the export; what there is not is said."""
-    lacks = "it has no bundle"
+    lacks, status = "it has no bundle", 0
     if exporting is not None:
         try:
-            status = exporting.wait(WAIT_SHARE * max(0.0, run.until - time.monotonic()))
+            status = exporting.wait(WAIT_SHARE * run.left)
         except subprocess.TimeoutExpired:
             processes.end(exporting)
-            status, lacks = 0, "its bundle was not exported in time"
-        if status:
-            why = f"the process that exports {processes.Exit(status)}: see {run.log.path}"
-            run.note(Failed("export", why))
+            lacks = "its bundle was not exported in time"
+    if status:
+        why = f"the process that exports {processes.Exit(status)}: see {run.log.path}"
+        run.note(Failed("export", why))
     for name in ("tiny",) if run.rehearsal else BUNDLES:
         if not (run.folder / name).exists():
             advice = f"python -m benchmarks.gpu.models {name} --folder DIR, then --folder DIR"

@@ -168,13 +168,8 @@ def _rounds(
             Side(name, partial(baseline.run, start, steps), steps)
             for name, baseline in baselines.items()
         ]
-    measured = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
-    names, each = [OURS, *baselines], 1 + len(baselines)
-    rounds = {
-        name: tuple(float(np.mean(found)) for found in zip(*measured[side::each], strict=True))
-        for side, name in enumerate(names)
-    }
-    return rounds, {side.name: host_share(side) for side in turns[:each]}
+    rounds = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
+    return rounds, {side.name: host_share(side) for side in turns[: len(rounds)]}
 
 
 def host_share(side: Side) -> float:

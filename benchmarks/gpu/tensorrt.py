@@ -15,18 +15,16 @@ from ancestral.bundles.bundle import MANIFEST, Bundle
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred
-from ancestral.engine.session import Binding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import AncestralError, BackendUnavailable
 from ancestral.plans.store import PlanStore
 from ancestral.step_tensors import OBSERVED
-from benchmarks.gpu.clock import seconds
+from benchmarks.gpu.clock import Side, on_host
 from benchmarks.gpu.loops import rewound
 from benchmarks.gpu.models import IMAGE, TINY, Stepped
 from benchmarks.gpu.part import OURS, Bench, Cell, sentence
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
-from benchmarks.rows import Rounds
 
 PART = "tensorrt"
 OTHERS = ("triton", "torch", "onnxruntime")
@@ -44,7 +42,7 @@ def cells(bench: Bench) -> list[Cell]:
         return [Cell(stepped.name, lambda _: [Skipped(PART, why)])]
     return [
         Cell(f"{stepped.name}, {rows:,} rows", partial(_measured, stepped, rows))
-        for rows in stepped.batches
+        for rows in (64, 1, 1024)
     ]
 
 
@@ -103,14 +101,15 @@ def compared(
     found = dict(details)
     if "torch" in others:
         found["samples_unlike_torch"] = _unlike(engine, others["torch"], min(rows, _COMPARED))
-    sides = {OURS: _bound(engine, rows)}
-    sides |= {name: _bound(other, rows) for name, other in others.items()}
+    length = engine.data.length
+    steps = min(STEPS_PER_LAUNCH, length // 2)
+    sides = [_side(name, each, rows, steps) for name, each in ({OURS: engine} | others).items()]
     assert isinstance(engine.backend, TensorRtBackend)
     memory = engine.backend.memory
     found |= {"weights_mb": memory.weights / 1e6, "scratch_mb": memory.scratch / 1e6}
     found["tensors_mb"] = memory.tensors / 1e6
-    length = engine.data.length
-    taken = _in_turns(sides, rows, min(STEPS_PER_LAUNCH, length // 2), length)
+    on_host(sides, rounds=1)
+    taken = on_host(sides, ROUNDS)
     found["samples_per_s"] = rows / (float(np.median(taken[OURS])) * 1e-3 * length)
     yield from bench.rows(
         (PART, f"{engine.data.name}, {rows:,} rows"),
@@ -128,20 +127,9 @@ def _unlike(engine: AutoregressiveEngine, other: AutoregressiveEngine, rows: int
     return float(sum((a != b).any(axis=1).sum() for a, b in pairwise(drawn)))
 
 
-def _bound(engine: AutoregressiveEngine, rows: int) -> Binding:
-    """A loop in which nothing is observed, in the middle of its events."""
+def _side(name: str, engine: AutoregressiveEngine, rows: int, steps: int) -> Side:
+    """Steps of a loop in which nothing is observed, in the middle of its events."""
     binding, length = engine.session("step").bind({"b": rows, "s": 1}), engine.data.length
     binding.write(OBSERVED, np.full((rows, length), -1, np.int64))
-    return binding
-
-
-def _in_turns(
-    sides: Mapping[str, Binding], rows: int, steps: int, length: int
-) -> dict[str, Rounds]:
-    """Milliseconds a step of each side in each round, after one that is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS + 1):
-        for name, binding in sides.items():
-            rewound(binding, rows, (length - steps) // 2)()
-            taken[name].append(seconds(partial(binding.run, steps)) * 1e3 / steps)
-    return {name: tuple(each[1:]) for name, each in taken.items()}
+    rewind = rewound(binding, rows, (length - steps) // 2)
+    return Side(name, partial(binding.run, steps), steps, rewind)
