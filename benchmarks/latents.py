@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from ancestral.cli.stages import Run, train_stages
 from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
 from ancestral.train.checkpoint import load_checkpoint
-from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.codes import PRIOR
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import Estimate, estimate
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.vqvae import VQVAE
-from ancestral.train.progress import ProgressBar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
-from ancestral.train.training import train
 from benchmarks.machine import Machine, this_machine
 from benchmarks.records import append_record
 from benchmarks.rows import RESULTS
@@ -70,23 +68,12 @@ class Row:
     machine: Machine
 
 
-def trained(chosen: Recipe, data: Dataset, folder: Path) -> list[Path]:
-    """Checkpoints of the stages: what stands in the folder is gone on with."""
-    stages, events = [(chosen, folder)], data.without_labels()
-    if chosen.prior is not None:
-        stages.append((chosen.prior, folder / PRIOR))
-    for stage, path in stages:
-        with ProgressBar(stage.name, stage.training.steps) as bar:
-            result = train(stage, events, path, seed=SEED, resume=True, progress=bar)
-        if isinstance(result.model, VQVAE):
-            events = encoded(result.model, data)
-    return [path for _, path in stages]
-
-
 def measure(chosen: Recipe, data: Dataset, folder: Path) -> Row:
-    """Train, export, verify and bound."""
-    checkpoints = trained(chosen, data, folder / chosen.name)
-    loaded = [load_checkpoint(path) for path in checkpoints]
+    """Train, or go on with what is in the folder; export, verify and bound."""
+    path = folder / chosen.name
+    train_stages(chosen, data, path, Run(SEED, resume=True, device="cpu", evaluate=False))
+    paths = [path] if chosen.prior is None else [path, path / PRIOR]
+    loaded = [load_checkpoint(each) for each in paths]
     prior = loaded[1][0] if len(loaded) > 1 else None
     assert prior is None or isinstance(prior, AutoregressiveModel)
     log_prior = data.label_log_prior()

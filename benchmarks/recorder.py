@@ -65,12 +65,7 @@ class Recorder:
         Raises:
             ParityError: the probabilities are wrong; nothing is written.
         """
-        fields: dict[str, Any] = {
-            "warm_ups": 1,
-            "peak_memory_mb": None,
-            **timed(rounds, baseline),
-            **more,
-        }
+        fields = timed(rounds, baseline) | more
         reached = fields["p50"] if fields["ratio"] is None else fields["ratio"]
         row = CaseRow(
             case=case.name,

@@ -92,11 +92,11 @@ class CaseRow(Row):
     quantity: str
     batch: int
     threads: int
-    warm_ups: int
-    target: str | None
-    met: bool | None
-    peak_memory_mb: float | None
     load_average: float
+    warm_ups: int = 1
+    target: str | None = None
+    met: bool | None = None
+    peak_memory_mb: float | None = None
     note: str = ""
 
     @property

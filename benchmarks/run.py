@@ -11,10 +11,10 @@ a JSON summary.
 import argparse
 import json
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -30,8 +30,7 @@ from benchmarks.plain_loop import PlainLoop
 from benchmarks.recorder import Recorder
 from benchmarks.rows import RESULTS, Bound, CaseRow, paired_ratio
 
-Part = Literal["decode", "host", "cache", "memory"]
-PARTS: tuple[Part, ...] = get_args(Part)
+PARTS = ("decode", "host", "cache", "memory")
 PLAIN = "plain loop"
 LEAST_RATIO = 0.95
 """Of the plain loop's time over ours, everywhere."""
@@ -64,13 +63,18 @@ class Subject:
             raise ParityError(f"{case.name}: {'; '.join(report.failures)}")
         return cls(case, engine, Parity.of(report), recorder)
 
+    def loop(self, given: Given) -> Callable[[], Pass]:
+        """The engine's own loop over the events that are given, bound once."""
+        binding = self.engine.session("step").bind({"b": len(given.u), "s": 1})
+        return partial(decode.ours, self.engine, binding, given)
+
     def drawn(self, passed: Pass, first: int = 0) -> float:
         """How far the log-probabilities of what was drawn are from the parallel graph's, nats."""
         return decode.distance(self.engine, passed, first)
 
 
 def measure(
-    case: Case, recorder: Recorder, batches: tuple[int, ...], parts: tuple[Part, ...], loads: int
+    case: Case, recorder: Recorder, batches: tuple[int, ...], parts: Collection[str], loads: int
 ) -> list[CaseRow]:
     """All parts of a case; the engine that is timed is the one that is verified.
 
@@ -101,12 +105,8 @@ def measure_decode(subject: Subject, batch: int) -> list[CaseRow]:
     Runtime options; the engine computes log-probabilities beside, the baseline does not.
     """
     case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, batch)
-    binding = subject.engine.session("step").bind({"b": batch, "s": 1})
     baseline = PlainLoop(plain_graph(case), batch, recorder.threads)
-    loops = [
-        partial(decode.ours, subject.engine, binding, given),
-        partial(decode.plain, baseline, given),
-    ]
+    loops = [subject.loop(given), partial(decode.plain, baseline, given)]
     ours, plain = in_turns(loops, recorder.rounds)
     checked = decode.plain(baseline, given, with_log_p=True)
     equal = float((ours[-1].values == checked.values).all(axis=1).mean())
@@ -133,8 +133,7 @@ def measure_decode(subject: Subject, batch: int) -> list[CaseRow]:
 def measure_cached(subject: Subject, batch: int) -> list[CaseRow]:
     """Steps with their caches beside the whole network, which a loop without would run at each."""
     case, given = subject.case, Given.of(subject.case, batch)
-    binding = subject.engine.session("step").bind({"b": batch, "s": 1})
-    step = partial(decode.ours, subject.engine, binding, given)
+    step = subject.loop(given)
     x = step().values
     logits = partial(subject.engine.session("logits").run, {"x": x})
     turns = [step, lambda: Pass(0.0, seconds(logits), x)]
@@ -157,8 +156,7 @@ def measure_cached(subject: Subject, batch: int) -> list[CaseRow]:
 def measure_host(subject: Subject) -> CaseRow:
     """The host's work between two steps, as a share of a step of one row."""
     case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, 1)
-    binding = subject.engine.session("step").bind({"b": 1, "s": 1})
-    (passes,) = in_turns([partial(decode.ours, subject.engine, binding, given)], recorder.rounds)
+    (passes,) = in_turns([subject.loop(given)], recorder.rounds)
     steps, host = step_ms(passes, given), decode.host_between_steps(subject.engine, recorder.rounds)
     return recorder.add(
         case,
@@ -212,7 +210,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         for case in [CASES[name] for name in options.cases]:
             batches = tuple(options.batch or case.batches)
-            rows += measure(case, recorder, batches, tuple(options.only), options.loads)
+            rows += measure(case, recorder, batches, options.only, options.loads)
     except ParityError as error:
         print(error, file=sys.stderr)
         return 1

@@ -101,22 +101,19 @@ class Clock:
 
 def on_host(sides: Sequence[Side], rounds: int) -> dict[str, Rounds]:
     """The same by the host's clock, until every stream of the GPU is done."""
-    turns = []
-    for _ in range(rounds):
-        turn = []
-        for side in sides:
-            side.prepare()
-            turn.append(seconds(side.run) * 1e3)
-        turns.append(turn)
-    return _by_name(sides, turns)
+
+    def once(side: Side) -> float:
+        side.prepare()
+        return seconds(side.run) * 1e3
+
+    return _by_name(sides, [[once(side) for side in sides] for _ in range(rounds)])
 
 
 def _by_name(sides: Sequence[Side], turns: Sequence[Sequence[float]]) -> dict[str, Rounds]:
-    """Milliseconds a call of each name, of turns that have those of each side in all its calls."""
-    found: dict[str, list[list[float]]] = {side.name: [] for side in sides}
-    for side, column in zip(sides, zip(*turns, strict=True), strict=True):
-        found[side.name].append([each / side.calls for each in column])
-    return {name: tuple(np.mean(each, axis=0).tolist()) for name, each in found.items()}
+    """Milliseconds a call by name, of turns that have those of all the calls of each side."""
+    calls = np.array(turns) / [side.calls for side in sides]
+    names = np.array([side.name for side in sides])
+    return {name: tuple(calls[:, names == name].mean(axis=1).tolist()) for name in names.tolist()}
 
 
 def finish() -> None:
@@ -177,23 +174,21 @@ class Captured(Generic[T]):
         if device.type == "cpu":
             self.outputs = [call() for call in calls]
         else:
-            self.outputs = self._captured(device)
+            self._capture(device)
         self.build_s = time.perf_counter() - begin
 
-    def _captured(self, device: torch.device) -> list[T]:
-        calls = self._calls
+    def _capture(self, device: torch.device) -> None:
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
-                calls[0]()
+                self._calls[0]()
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            outputs = [call() for call in calls]
+            self.outputs = [call() for call in self._calls]
         torch.cuda.synchronize()
-        return outputs
 
     def run(self) -> None:
         """Make the calls again; their outputs have new values at the same addresses on a GPU."""

@@ -65,10 +65,9 @@ def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[Gp
     loops.pass_over(other, rows)
     steps = min(STEPS_PER_LAUNCH, length // 2)
     start = windows(length, 1, steps)[0]
-
     sides = [
-        Side(name, partial(binding.run, steps), steps, rewound(binding, rows, start))
-        for name, binding in ((OURS, own), ("ours, not batch_invariant", other))
+        Side(label, partial(binding.run, steps), steps, rewound(binding, rows, start))
+        for label, binding in ((OURS, own), ("ours, not batch_invariant", other))
     ]
     yield from bench.rows(
         (PART, name),

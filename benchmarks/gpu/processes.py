@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import TextIO
 
 from benchmarks import machine
 
@@ -16,7 +16,7 @@ LAST_LINES = 5
 
 
 class Log:
-    """The screen, and a file that has more; a context that closes it."""
+    """The screen, and a file that has more."""
 
     def __init__(self, file: Path) -> None:
         """Begin the file anew."""
@@ -24,10 +24,8 @@ class Log:
         self.path = file
         self.file: TextIO = file.open("w", buffering=1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self.file.close()
 
     def say(self, line: str) -> None:

@@ -64,22 +64,20 @@ class GpuRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
-    """What was not measured, and why; the others go on."""
-
+class _Told:
     what: str
     why: str
+
+
+class Skipped(_Told):
+    """What was not measured, and why; the others go on."""
 
     def __str__(self) -> str:
         return f"skipped: {self.what}, because {self.why}"
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(_Told):
     """What went wrong: the run ends with exit status 1."""
-
-    what: str
-    why: str
 
     def __str__(self) -> str:
         return f"FAILED: {self.what}: {self.why}"

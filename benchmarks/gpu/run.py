@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,16 +24,7 @@ from benchmarks.gpu.table import table
 from benchmarks.rows import RESULTS, append
 
 CHECKS = "checks"
-SHARES = {
-    CHECKS: 42,
-    "ceilings": 4,
-    "cached_attention": 14,
-    "masked_attention": 9,
-    "linear": 8,
-    "sample_token": 8,
-    "steps": 30,
-    "tensorrt": 12,
-}
+SHARES = {CHECKS: 42, **PARTS}
 """Of the time, relative; what one leaves the others have."""
 MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
 GRACE = 8.0
@@ -233,7 +225,8 @@ def main(about: str, words: list[str] | None = None) -> int:
     options = _options(about, words)
     if options.out is None:
         write_atomically(OUT / ".gitignore", b"*\n")
-    with Log((options.out or OUT) / "gpu.log") as log, tempfile.TemporaryDirectory() as work:
+    log = Log((options.out or OUT) / "gpu.log")
+    with closing(log), tempfile.TemporaryDirectory() as work:
         return go(_run(options, log, Path(work)))
 
 

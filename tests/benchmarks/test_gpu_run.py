@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def test_how_a_process_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     code, status, said = ENDS[end]
     command, begin = [sys.executable, "-S", "-c", SAYS + code], time.monotonic()
     seconds = 1.0 if status is None else 60.0
-    with processes.Log(tmp_path / "log") as log:
+    with closing(processes.Log(tmp_path / "log")) as log:
         log.say("what was before")
         ended = processes.run(command, log, {}, seconds, screen=True)
     assert time.monotonic() - begin < 20
@@ -243,7 +244,7 @@ def test_an_export_that_broke(
     code, status, _ = ENDS[end]
     monkeypatch.setattr(run, "find", lambda: MACHINE)
     options = run._options("about", ["--out", str(tmp_path), "--parts", "steps"])
-    with processes.Log(tmp_path / "log") as log:
+    with closing(processes.Log(tmp_path / "log")) as log:
         whole = run._run(options, log, tmp_path)
         run.exported(whole, processes.start([sys.executable, "-S", "-c", SAYS + code], log, {}))
     printed = capsys.readouterr().out

@@ -63,12 +63,8 @@ def bench(  # noqa: PLR0913 - the options of a command
     if out is not None:
         append_rows(out, rows)
     if json:
-        document = {
-            "bundle": str(bundle),
-            "passed": passed,
-            "rows": [row.to_json() for row in rows],
-        }
-        put(json_text(document))
+        found = [row.to_json() for row in rows]
+        put(json_text({"bundle": str(bundle), "passed": passed, "rows": found}))
     else:
         show(speed_table(rows))
     if not passed:
