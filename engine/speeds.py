@@ -1,7 +1,6 @@
 """Speeds of a loaded engine: single steps, whole samples, log-probabilities, latents, bounds."""
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,27 +24,23 @@ K = 64
 _WARM_UP, _LATENT_WARM_UP = 3, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Times of single steps in milliseconds, and seconds of a whole batch of events."""
-
-    milliseconds: NDArray[np.float64]
-    batch_s: float
-
-
 def step_speeds(engine: AutoregressiveEngine, batch: int, rounds: int) -> dict[str, Any]:
     """Percentiles of a step's time, and samples a second: fields of a row."""
-    steps = time_steps(engine, batch, rounds)
-    quantiles = np.percentile(steps.milliseconds, (50, 95, 99)).tolist()
+    milliseconds, batch_s = time_steps(engine, batch, rounds)
+    p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99)).tolist()
     return {
-        "steps": len(steps.milliseconds),
-        **dict(zip(("step_ms_p50", "step_ms_p95", "step_ms_p99"), quantiles, strict=True)),
-        "samples_per_s": batch / steps.batch_s,
+        "steps": len(milliseconds),
+        "step_ms_p50": p50,
+        "step_ms_p95": p95,
+        "step_ms_p99": p99,
+        "samples_per_s": batch / batch_s,
     }
 
 
-def time_steps(engine: AutoregressiveEngine, batch: int, rounds: int) -> Steps:
-    """Sample a batch `rounds` times and time each step.
+def time_steps(
+    engine: AutoregressiveEngine, batch: int, rounds: int
+) -> tuple[NDArray[np.float64], float]:
+    """Milliseconds of single steps over `rounds` batches, and seconds of a whole batch of events.
 
     Where all positions take longer than ROUND_SECONDS, evenly spaced ones are timed: a position is
     then set by hand, for the time of a step depends on where it is, not on what is in the cache.
@@ -72,7 +67,7 @@ def time_steps(engine: AutoregressiveEngine, batch: int, rounds: int) -> Steps:
         read = [seconds(partial(binding.read, name)) for name in (names.VALUES, names.LOG_P)]
         around.append(written + sum(read))
     times = np.array(single)
-    return Steps(times * 1e3, float(np.median(around) + times.mean() * (t - first)))
+    return times * 1e3, float(np.median(around) + times.mean() * (t - first))
 
 
 def _start(engine: AutoregressiveEngine, binding: Binding, batch: int) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from ancestral.engine.measure import MeasureRow
 
-_TIMES = {
+_COLUMNS = {
+    "batch": ("batch", ""),
+    "load_s": ("load s", ".2f"),
     "encode_ms_p50": ("encode ms p50", ".3f"),
     "decode_ms_p50": ("decode ms p50", ".3f"),
     "step_ms_p50": ("ms/step p50", ".3f"),
@@ -28,8 +30,10 @@ _TIMES = {
     "samples_per_s": ("samples/s", ".1f"),
     "bounds_per_s": ("bounds/s", ".1f"),
     "log_prob_events_per_s": ("log p/s", ".0f"),
+    "peak_memory_mb": ("peak MB", ".0f"),
+    "max_abs_nats": ("max nats", ".1e"),
 }
-"""Head and format of the fields that only some rows have; a row's columns are those that it has."""
+"""Head and format of a column for each field, where a row has it."""
 
 
 def bench(  # noqa: PLR0913 - the options of a command
@@ -93,27 +97,19 @@ def measure(
 
 def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
     """Speed of each backend and batch, with its parity in the last columns."""
-    found = [row.to_json() for row in rows]
-    times = {field: form for field, form in _TIMES.items() if field in found[0]}
+    values = [row.to_json() for row in rows]
+    columns = {field: each for field, each in _COLUMNS.items() if field in values[0]}
     cells = [
         (
             f"{row.backend} {row.device}",
             "own" if row.threads is None else f"{row.threads}",
-            f"{row.batch}",
-            f"{row.load_s:.2f}",
-            *(f"{values[field]:{form}}" for field, (_, form) in times.items()),
-            f"{row.peak_memory_mb:.0f}",
-            f"{row.max_abs_nats:.1e}",
+            *(f"{found[field]:{form}}" for field, (_, form) in columns.items()),
             "yes" if row.passed else "NO",
         )
-        for row, values in zip(rows, found, strict=True)
+        for row, found in zip(rows, values, strict=True)
     ]
-    heads = [head for head, _ in times.values()]
-    return table(
-        "Speed and memory, with the parity of the same run",
-        ("backend", "threads", "batch", "load s", *heads, "peak MB", "max nats", "passed"),
-        cells,
-    )
+    heads = ("backend", "threads", *(head for head, _ in columns.values()), "passed")
+    return table("Speed and memory, with the parity of the same run", heads, cells)
 
 
 def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
