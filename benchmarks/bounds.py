@@ -14,10 +14,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ancestral.bound import Reduction
 from ancestral.engine import LatentEngine, bounds
@@ -44,27 +46,19 @@ MLP = Case(
 )
 
 
-class Sides:
-    """The same work on both sides."""
+class Engines:
+    """A model in PyTorch and on the engine, with the events and the noise of both."""
 
     def __init__(self, case: Case, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         made = model(case)
         assert isinstance(made, VAE)
         self.model = made
-        export_bundle(self.model, folder / case.name)
+        export_bundle(made, folder / case.name)
         self.engine = LatentEngine.load(folder / case.name, threads=threads)
         rng = np.random.default_rng(0)
         self.x = rng.integers(0, case.levels, (BATCH, case.length))
         self.noise = rng.standard_normal((BATCH, K, made.config.latent)).astype(np.float32)
-        self.z = self.noise[:, 0]
-        self._x, self._noise = torch.from_numpy(self.x), torch.from_numpy(self.noise)
-
-    def parity(self) -> Parity:
-        """Of the known answers, and of both sides' log-weights here."""
-        pairs = zip(self.log_weights(), self.eager_log_weights(), strict=True)
-        apart = max(float(np.abs(ours - eager).max()) for ours, eager in pairs)
-        return replace(Parity.of(self.engine.verify()), sample_nats=apart)
 
     def log_weights(self) -> list[np.ndarray]:
         """Encoder, then the three terms of 64 x 64 pairs, in the pieces that `bound` takes."""
@@ -78,42 +72,22 @@ class Sides:
             parts.append(session.run({"x": self.x[part], **q, "noise": self.noise[part]}))
         return [np.concatenate([part[name] for part in parts]) for name in parts[0]]
 
-    @torch.no_grad()
-    def eager_log_weights(self) -> list[np.ndarray]:
+    def eager_log_weights(self, noise: Tensor) -> list[np.ndarray]:
         """The same in PyTorch, all pairs at once."""
-        terms = self.model.log_weights(self._x, self.model.encode(self._x), self._noise)
-        return [term.numpy() for term in terms]
+        x = torch.from_numpy(self.x)
+        return [term.numpy() for term in self.model.log_weights(x, self.model.encode(x), noise)]
 
-    def bound(self) -> None:
-        """A user's call: noise, encoder, log-weights, reduction."""
-        self.engine.bound(self.x, k=K)
-
-    @torch.no_grad()
     def eager_bound(self) -> None:
-        """The same with PyTorch's own noise."""
-        noise = torch.randn(self._noise.shape)
-        terms = self.model.log_weights(self._x, self.model.encode(self._x), noise)
+        """As `LatentEngine.bound`, with PyTorch's own noise."""
         reduction = Reduction(BATCH)
-        reduction.add(*(term.numpy() for term in terms))
+        reduction.add(*self.eager_log_weights(torch.randn(self.noise.shape)))
         reduction.bound(None)
 
-    def decode(self) -> None:
-        """64 images from 64 latents."""
-        self.engine.decode(self.z)
-
-    @torch.no_grad()
-    def eager_decode(self) -> None:
-        """The same in PyTorch."""
-        parameters = self.model.decode(torch.from_numpy(self.z))
-        self.model.observation.mean(parameters).numpy()
-
-    @torch.no_grad()
     def floor(self) -> None:
         """The decoder's matrix products of 64 x 64 latents, nothing else."""
         hidden = torch.empty(BATCH * K, self.model.config.widths[-1])
-        for layer, into in zip(
-            self.model.decoder.layers[::2], (self._noise.flatten(0, 1), hidden), strict=True
-        ):
+        inputs = (torch.from_numpy(self.noise).flatten(0, 1), hidden)
+        for layer, into in zip(self.model.decoder.layers[::2], inputs, strict=True):
             torch.mm(into, layer.weight.T)
 
 
@@ -129,26 +103,33 @@ def rounds_of(
     return tuple(s * 1e3 for s in mine), tuple(s * 1e3 for s in theirs)
 
 
-def measure(case: Case, recorder: Recorder) -> list[CaseRow]:
-    """A row for each quantity."""
+@torch.no_grad()
+def measure(case: Case, recorder: Recorder, folder: Path) -> list[CaseRow]:
+    """A row for each quantity; the bundle is written to the folder."""
+    both = Engines(case, folder, recorder.threads)
+    model, engine, z = both.model, both.engine, both.noise[:, 0]
+    eager = partial(both.eager_log_weights, torch.from_numpy(both.noise))
+    apart = max(np.abs(a - b).max() for a, b in zip(both.log_weights(), eager(), strict=True))
+    parity = replace(Parity.of(engine.verify()), sample_nats=float(apart))
     least = Bound("eager / ours", ">=", LEAST_RATIO)
-    with tempfile.TemporaryDirectory() as folder:
-        sides = Sides(case, Path(folder), recorder.threads)
-        parity = sides.parity()
-        rows = []
-        for quantity, ours, other, name, bound in (
-            (f"log weights, k = {K}", sides.log_weights, sides.eager_log_weights, EAGER, least),
-            (f"bound, k = {K}", sides.bound, sides.eager_bound, EAGER, None),
-            ("decode", sides.decode, sides.eager_decode, EAGER, None),
-            (f"floor of log weights, k = {K}", sides.log_weights, sides.floor, "GEMM alone", None),
-        ):
-            mine, theirs = rounds_of(ours, other, recorder.rounds)
-            baseline = (name, theirs)
-            rows.append(
-                recorder.add(
-                    case, (quantity, "ms"), BATCH, mine, parity, baseline, bound, warm_ups=2
-                )
-            )
+    rows = []
+    for quantity, ours, other, name, bound in (
+        (f"log weights, k = {K}", both.log_weights, eager, EAGER, least),
+        (f"bound, k = {K}", lambda: engine.bound(both.x, k=K), both.eager_bound, EAGER, None),
+        (
+            "decode",
+            lambda: engine.decode(z),
+            lambda: model.observation.mean(model.decode(torch.from_numpy(z))).numpy(),
+            EAGER,
+            None,
+        ),
+        (f"floor of log weights, k = {K}", both.log_weights, both.floor, "GEMM alone", None),
+    ):
+        mine, theirs = rounds_of(ours, other, recorder.rounds)
+        baseline = (name, theirs)
+        rows.append(
+            recorder.add(case, (quantity, "ms"), BATCH, mine, parity, baseline, bound, warm_ups=2)
+        )
     return rows
 
 
@@ -160,7 +141,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(words)
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
-    print(json.dumps({row.quantity: row.ratio for row in measure(MLP, recorder)}))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(MLP, recorder, Path(folder))
+    print(json.dumps({row.quantity: row.ratio for row in rows}))
     return 0
 
 
