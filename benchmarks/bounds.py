@@ -10,7 +10,6 @@ products alone, in PyTorch. The last line is a JSON summary; exit status 1: pari
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -133,19 +132,18 @@ def measure(case: Case, recorder: Recorder, folder: Path) -> list[CaseRow]:
     return rows
 
 
-def main(words: list[str] | None = None) -> int:
-    """Measure; the exit status."""
+def main() -> None:
+    """Measure, and print a summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args(words)
+    options = parser.parse_args()
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(MLP, recorder, Path(folder))
     print(json.dumps({row.quantity: row.ratio for row in rows}))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

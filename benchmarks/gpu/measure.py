@@ -11,7 +11,6 @@ import argparse
 import gc
 import importlib
 import json
-import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -64,7 +63,7 @@ def usable(device: torch.device) -> bool:
     return True
 
 
-def main(words: list[str] | None = None) -> int:
+def main() -> None:
     """Measure a part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
@@ -73,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--bundles", type=Path, required=True)
     parser.add_argument("--ceilings", type=json.loads, default={})
     parser.add_argument("--rehearse", action="store_true")
-    options = parser.parse_args(words)
+    options = parser.parse_args()
     until = time.monotonic() + options.seconds
     device = torch.device("cpu" if options.rehearse else "cuda:0")
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -85,8 +84,7 @@ def main(words: list[str] | None = None) -> int:
             records.write(record(result) + "\n")
             records.flush()
             print(result, flush=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,7 +7,6 @@ none: the loop on our kernels is made of the same model, with the same weights.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,17 +103,16 @@ def export(stepped: Stepped, folder: Path) -> None:
         )
 
 
-def main(words: list[str] | None = None) -> int:
+def main() -> None:
     """Export the bundles that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", choices=list(STEPPED))
     parser.add_argument("--folder", type=Path, required=True)
-    options = parser.parse_args(words)
+    options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.models:
         export(STEPPED[name], options.folder)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

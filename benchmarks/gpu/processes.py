@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -44,9 +45,7 @@ class Log:
 
     def last_lines(self, start: int) -> str:
         """The last lines after a place in the file, joined; empty where there are none."""
-        with self.path.open("rb") as file:
-            file.seek(start)
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = self.path.read_bytes()[start:].decode(errors="replace").splitlines()
         return " | ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:])
 
 
@@ -112,11 +111,10 @@ def run(
     process = start(command, log, environment, screen=screen)
     reader = threading.Thread(target=_forward, args=(process, log), daemon=True)
     reader.start()
-    status: int | None = None
+    status = None
     try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
+        with suppress(subprocess.TimeoutExpired):
+            status = process.wait(seconds)
     finally:
         end(process)
         reader.join(5)
