@@ -26,6 +26,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
 from benchmarks.machine import Machine, this_machine
+from benchmarks.parity import Parity
 from benchmarks.records import append_record
 from benchmarks.rows import RESULTS
 
@@ -47,8 +48,7 @@ class Row:
         kl_nats: mean of log q(z | x) - log p(z).
         unreliable: events of an effective sample size below 10.
         naive: the bound where z is drawn from the prior; None for codes.
-        max_abs_nats: parity of the run.
-        limit_nats: what it may be.
+        parity: of the run.
         stages: how the training of each went, as in the checkpoints.
         machine: where.
     """
@@ -62,8 +62,7 @@ class Row:
     kl_nats: float
     unreliable: int
     naive: Estimate | None
-    max_abs_nats: float
-    limit_nats: float
+    parity: Parity
     stages: list[dict[str, Any]]
     machine: Machine
 
@@ -102,8 +101,7 @@ def measure(chosen: Recipe, data: Dataset, folder: Path) -> Row:
         kl_nats=float(found.kl.mean()),
         unreliable=int(found.unreliable.sum()),
         naive=None if naive is None else estimate(naive, data.spec),
-        max_abs_nats=report.max_abs_nats,
-        limit_nats=report.limit_nats,
+        parity=Parity.of(report),
         stages=[each.model_dump() for each in summaries if each is not None],
         machine=this_machine(),
     )

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from benchmarks.machine import Machine, this_machine
 
+CHECKS = "checks"
 NEEDED: Mapping[str, str] = {
     "onnx": "Engine.verify of the models that are stepped, and plans",
     "onnxscript": "Engine.verify of the models that are stepped, and plans",
@@ -39,5 +40,17 @@ def line(machine: Machine) -> str:
 def missing() -> Iterator[tuple[str, str]]:
     """What there is not for want of a package, and why."""
     for name, what in NEEDED.items():
-        if find_spec(name) is None:
+        if not has(name):
             yield what, f"{name} is not installed"
+
+
+def has(*packages: str) -> bool:
+    """Whether all of them can be imported."""
+    return all(find_spec(package) is not None for package in packages)
+
+
+def able(part: str) -> bool:
+    """Whether there are the packages that a part needs."""
+    if part == CHECKS:
+        return has("pytest")
+    return part in {"ceilings", "tensorrt"} or has("triton")

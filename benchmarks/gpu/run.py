@@ -9,21 +9,19 @@ import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from ancestral.errors import ParityError
 from ancestral.files.atomic import write_atomically
 from benchmarks.gpu import ceilings, processes
 from benchmarks.gpu.checks import Outcome, command
-from benchmarks.gpu.found import find, line, missing
+from benchmarks.gpu.found import CHECKS, able, find, has, line, missing
 from benchmarks.gpu.part import PARTS
 from benchmarks.gpu.processes import Log
 from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded
 from benchmarks.gpu.table import table
 from benchmarks.rows import RESULTS, append
 
-CHECKS = "checks"
 SHARES = {CHECKS: 42, **PARTS}
 """Of the time, relative; what one leaves the others have."""
 MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
@@ -153,7 +151,7 @@ def measure(run: Run, part: str) -> None:
 
 def export(run: Run) -> subprocess.Popen[str] | None:
     """Begin to export what `Engine.verify` needs, on processor cores that the checks leave."""
-    if run.rehearsal or not _VERIFIED & set(run.parts) or not _has("onnx", "onnxscript"):
+    if run.rehearsal or not _VERIFIED & set(run.parts) or not has("onnx", "onnxscript"):
         return None
     cores = str(max(1, (os.cpu_count() or 1) // 4))
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": cores}
@@ -179,22 +177,11 @@ def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
             run.note(Skipped(f"Engine.verify of {name}", f"{lacks}: {advice}"))
 
 
-def _has(*packages: str) -> bool:
-    return all(find_spec(package) is not None for package in packages)
-
-
-def _able(part: str) -> bool:
-    """Whether there are the packages that it needs; what it lacks was said before."""
-    if part == CHECKS:
-        return _has("pytest")
-    return part in {"ceilings", "tensorrt"} or _has("triton")
-
-
 def go(run: Run) -> int:
     """Everything in turn; the exit status."""
     exporting, waited = export(run), False
     try:
-        for part in filter(_able, run.parts):
+        for part in filter(able, run.parts):
             if part == CHECKS:
                 check(run)
                 continue
