@@ -9,28 +9,30 @@ import argparse
 import functools
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ancestral.train.models.autoregressive import AutoregressiveModel
+from benchmarks.machine import CHECKOUT
 
-ROOT = Path(__file__).resolve().parent
-BUNDLES = ROOT / ".bundles"
+if TYPE_CHECKING:
+    from ancestral.train.models.families import Model
+
+BUNDLES = CHECKOUT / "benchmarks" / ".bundles"
 GRAPHS = ("log_prob", "logits", "redraw", "step")
 _SOURCES = (
     "benchmarks/plain_graph.py",
-    "export/*.py",
+    "export/**/*.py",
     "src/ancestral/dataspec.py",
     "src/ancestral/bundles/manifest.py",
     "src/ancestral/philox.py",
     "src/ancestral/signature.py",
+    "src/ancestral/step_tensors.py",
     "train/likelihoods/*.py",
     "train/models/*.py",
     "triton_kernels/**/*.py",
@@ -46,6 +48,7 @@ class Case:
         name: on the command line and in the rows.
         about: in words.
         config: fields of its configuration.
+        family: of the model.
         event_shape: of one event.
         levels: number of values.
         prefix: positions that are given.
@@ -53,162 +56,84 @@ class Case:
         shares: the case whose weights these are, where only the event is longer.
         plain: whether the baseline's graph is exported too: a Transformer's alone. The others are
             compared with the whole network at every position.
-        family: of the model.
         published: how many times faster others found cached sampling, in words; none without.
     """
 
     name: str
     about: str
     config: Mapping[str, Any]
-    event_shape: tuple[int, ...]
-    levels: int
+    family: str = "transformer"
+    event_shape: tuple[int, ...] = (28, 28)
+    levels: int = 256
     prefix: int = 0
     batches: tuple[int, ...] = (1,)
     shares: str | None = None
-    plain: bool = True
-    family: str = "transformer"
+    plain: bool = False
     published: str = ""
 
     @property
     def length(self) -> int:
         """Positions of an event."""
-        product = 1
-        for size in self.event_shape:
-            product *= size
-        return product
+        return math.prod(self.event_shape)
+
+    @property
+    def large_vocabulary(self) -> bool:
+        """Whether the limits on memory and loading apply, and 8 rows have to be faster than plain.
+
+        That is from 50,000 values on.
+        """
+        return self.levels >= 50_000
 
 
-_W2 = MappingProxyType({"width": 128, "layers": 4, "heads": 4})
-_PIXELCNN = MappingProxyType({"width": 64, "layers": 7, "first_kernel": 7, "hidden": 256})
-_TINY = MappingProxyType({"width": 16, "layers": 1, "heads": 2})
-CASES = {
-    case.name: case
-    for case in (
-        Case(
-            name="W1",
-            about="GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
-            config=MappingProxyType(
-                {
-                    "width": 768,
-                    "layers": 12,
-                    "heads": 12,
-                    "activation": "gelu_tanh",
-                    "tied": True,
-                    "start": 50_256,
-                }
-            ),
-            event_shape=(80,),
-            levels=50_257,
-            prefix=16,
-            batches=(1, 8, 32),
-        ),
-        Case(
-            name="W2",
-            about="4 layers, width 128, 4 heads, 256 values, 784 positions",
-            config=_W2,
-            event_shape=(28, 28),
-            levels=256,
-            batches=(1, 16, 64),
-        ),
-        Case(
-            name="W2-long",
-            about="W2 with a cache 8 times longer",
-            config=_W2,
-            event_shape=(8 * 784,),
-            levels=256,
-            batches=(1, 16),
-            shares="W2",
-            plain=False,
-        ),
-        Case(
-            name="wavenet",
-            about="WaveNet: 10 layers, receptive field 1,024, width 64, 256 values, 784 positions",
-            config=MappingProxyType(
-                {"width": 64, "skip": 256, "dilations": tuple(2**i for i in range(10))}
-            ),
-            event_shape=(28, 28),
-            levels=256,
-            batches=(1, 16, 64),
-            plain=False,
-            family="wavenet",
-            published="21 times on a GPU (arXiv:1704.06001)",
-        ),
-        Case(
-            name="pixelcnn",
-            about="Gated PixelCNN: 7 layers, width 64, 256 values, 28 x 28",
-            config=_PIXELCNN,
-            event_shape=(28, 28),
-            levels=256,
-            batches=(1, 16, 64),
-            plain=False,
-            family="pixelcnn",
-            published="183 times for PixelCNN++ on a GPU (arXiv:1704.06001)",
-        ),
-        Case(
-            name="pixelcnn-rgb",
-            about="the same on 32 x 32 x 3",
-            config=_PIXELCNN,
-            event_shape=(32, 32, 3),
-            levels=256,
-            batches=(1, 16),
-            plain=False,
-            family="pixelcnn",
-            published="183 times for PixelCNN++ on a GPU (arXiv:1704.06001)",
-        ),
-        Case(
-            name="gru",
-            about="GRU: 2 layers, width 256, 256 values, 784 positions",
-            config=MappingProxyType({"width": 256, "layers": 2}),
-            event_shape=(28, 28),
-            levels=256,
-            batches=(1, 64),
-            plain=False,
-            family="recurrent",
-        ),
-        Case(
-            name="lstm",
-            about="LSTM: 2 layers, width 256, 256 values, 784 positions",
-            config=MappingProxyType({"width": 256, "layers": 2, "cell": "lstm"}),
-            event_shape=(28, 28),
-            levels=256,
-            batches=(1, 64),
-            plain=False,
-            family="recurrent",
-        ),
-        Case(
-            name="table",
-            about="a table over the upper and the left value, 16 cells each, 784 positions",
-            config=MappingProxyType({"neighbours": ((-1, 0), (0, -1)), "cells": 16}),
-            event_shape=(28, 28),
-            levels=256,
-            batches=(1, 64),
-            plain=False,
-            family="table",
-        ),
-        Case(
-            name="tiny",
-            about="1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
-            config=_TINY,
-            event_shape=(3, 4),
-            levels=5,
-            prefix=3,
-            batches=(1, 3),
-        ),
-        Case(
-            name="tiny-long",
-            about="tiny with a cache 8 times longer",
-            config=_TINY,
-            event_shape=(8 * 12,),
-            levels=5,
-            batches=(1,),
-            shares="tiny",
-            plain=False,
-        ),
-    )
+GPT2 = {"width": 768, "layers": 12, "heads": 12, "activation": "gelu_tanh", "tied": True}
+_W2 = {"width": 128, "layers": 4, "heads": 4}
+_WAVENET = {"width": 64, "skip": 256, "dilations": tuple(2**i for i in range(10))}
+_PIXELCNN = {"width": 64, "layers": 7, "first_kernel": 7, "hidden": 256}
+_GRU = {"width": 256, "layers": 2}
+_TABLE = {"neighbours": ((-1, 0), (0, -1)), "cells": 16}
+_TINY = {"width": 16, "layers": 1, "heads": 2}
+_ABOUT = {
+    "W1": "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
+    "W2": "4 layers, width 128, 4 heads, 256 values, 784 positions",
+    "W2-long": "W2 with a cache 8 times longer",
+    "wavenet": "WaveNet: 10 layers, receptive field 1,024, width 64, 256 values, 784 positions",
+    "pixelcnn": "Gated PixelCNN: 7 layers, width 64, 256 values, 28 x 28",
+    "pixelcnn-rgb": "the same on 32 x 32 x 3",
+    "gru": "GRU: 2 layers, width 256, 256 values, 784 positions",
+    "lstm": "LSTM: 2 layers, width 256, 256 values, 784 positions",
+    "table": "a table over the upper and the left value, 16 cells each, 784 positions",
+    "tiny": "1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
+    "tiny-long": "tiny with a cache 8 times longer",
+}
+_PUBLISHED = {
+    "wavenet": "21 times on a GPU (arXiv:1704.06001)",
+    "pixelcnn": "183 times for PixelCNN++ on a GPU (arXiv:1704.06001)",
 }
 
 
-def model(case: Case) -> "AutoregressiveModel":
+def _case(name: str, family: str, config: Mapping[str, Any], *batches: int, **more: Any) -> Case:
+    published = _PUBLISHED.get(family, "")
+    return Case(name, _ABOUT[name], config, family, batches=batches, published=published, **more)
+
+
+_W1 = {"event_shape": (80,), "levels": 50_257, "prefix": 16, "plain": True}
+_ALL = (
+    _case("W1", "transformer", GPT2 | {"start": 50_256}, 1, 8, 32, **_W1),
+    _case("W2", "transformer", _W2, 1, 16, 64, plain=True),
+    _case("W2-long", "transformer", _W2, 1, 16, event_shape=(8 * 784,), shares="W2"),
+    _case("wavenet", "wavenet", _WAVENET, 1, 16, 64),
+    _case("pixelcnn", "pixelcnn", _PIXELCNN, 1, 16, 64),
+    _case("pixelcnn-rgb", "pixelcnn", _PIXELCNN, 1, 16, event_shape=(32, 32, 3)),
+    _case("gru", "recurrent", _GRU, 1, 64),
+    _case("lstm", "recurrent", _GRU | {"cell": "lstm"}, 1, 64),
+    _case("table", "table", _TABLE, 1, 64),
+    _case("tiny", "transformer", _TINY, 1, 3, event_shape=(3, 4), levels=5, prefix=3, plain=True),
+    _case("tiny-long", "transformer", _TINY, 1, event_shape=(96,), levels=5, shares="tiny"),
+)
+CASES = {case.name: case for case in _ALL}
+
+
+def model(case: Case) -> "Model":
     """The model of a case, in evaluation: weights of seed 0.
 
     Where it shares another case's weights, the position table alone is longer.
@@ -242,10 +167,11 @@ def plain_graph(case: Case) -> Path:
 
 def _ready(case: Case) -> Path:
     # Another process, so that the one that measures holds no PyTorch.
-    if not bundle_folder(case).is_dir():
+    folder = bundle_folder(case)
+    if not folder.is_dir():
         command = [sys.executable, "-m", "benchmarks.cases", case.name, "--key", _key(case.name)]
-        subprocess.run(command, cwd=ROOT.parent, check=True)
-    return bundle_folder(case)
+        subprocess.run(command, cwd=CHECKOUT, check=True)
+    return folder
 
 
 def bundle_folder(case: Case) -> Path:
@@ -257,11 +183,10 @@ def bundle_folder(case: Case) -> Path:
 def _key(name: str) -> str:
     """Of a case and of the code that exports it, as a process finds it first: 12 hex digits."""
     case = CASES[name]
-    shape = [case.family, dict(case.config), case.event_shape, case.levels, case.shares, case.plain]
+    shape = [case.family, case.config, case.event_shape, case.levels, case.shares, case.plain]
     digest = hashlib.sha256(json.dumps(shape).encode())
-    files = [file for part in _SOURCES for file in ROOT.parent.glob(part)]
-    for file in sorted(files):
-        digest.update(str(file.relative_to(ROOT.parent)).encode() + file.read_bytes())
+    for file in sorted(file for part in _SOURCES for file in CHECKOUT.glob(part)):
+        digest.update(str(file.relative_to(CHECKOUT)).encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
 

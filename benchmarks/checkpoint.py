@@ -9,35 +9,31 @@ and in all.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from benchmarks.cases import CASES, Case
-from benchmarks.machine import this_machine
-from benchmarks.rows import RESULTS, Parity, commit
-
-if TYPE_CHECKING:
-    from ancestral.engine.autoregressive import AutoregressiveEngine
+from ancestral.engine.timing import in_process, memory_now, memory_peak, seconds
+from benchmarks import memory
+from benchmarks.cases import GPT2, Case
+from benchmarks.machine import environment, this_machine
+from benchmarks.parity import Parity
+from benchmarks.recorder import Recorder
+from benchmarks.rows import Bound
 
 CASE = Case(
-    name="checkpoint",
-    about="GPT-2 small's shape with its whole context: 1,024 positions; 960 are given",
-    config=MappingProxyType({**CASES["W1"].config, "start": None}),
+    "checkpoint",
+    "GPT-2 small's shape with its whole context: 1,024 positions; 960 are given",
+    GPT2 | {"start": None},
     event_shape=(1024,),
     levels=50_257,
     prefix=960,
     batches=(1, 8),
+    plain=True,
 )
-MOST = 2.2
-"""Times the size of the model."""
+MOST = Bound("", "<=", 2.2, "times the model, less imports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,66 +55,40 @@ class Export:
 
 def export(folder: Path) -> Export:
     """Export the model in this process; nothing that needs memory may have run in it before."""
-    from ancestral.engine.measure import memory_now, memory_peak
     from ancestral.export.bundle import export_bundle
     from benchmarks.cases import model
 
     imports = memory_now()
     made = [model(CASE)]
     size = sum(p.numel() * p.element_size() for p in made[0].parameters())
-    begin = time.perf_counter()
-    export_bundle(made.pop(), folder, own=True, progress=lambda line: print(line, file=sys.stderr))
-    seconds = time.perf_counter() - begin
-    return Export(size / 1e6, imports / 1e6, memory_peak() / 1e6, seconds)
-
-
-def _measured(folder: Path) -> Export:
-    command = [sys.executable, "-m", "benchmarks.checkpoint", "--export", str(folder)]
-    done = subprocess.run(command, cwd=RESULTS.parent.parent, stdout=subprocess.PIPE, check=True)
-    return Export(**json.loads(done.stdout.splitlines()[-1]))
+    told = partial(print, file=sys.stderr)
+    taken = seconds(lambda: export_bundle(made.pop(), folder, own=True, progress=told))
+    return Export(size / 1e6, imports / 1e6, memory_peak() / 1e6, taken)
 
 
 def rows(threads: int) -> None:
     """Export, verify, sample; rows of each."""
     from ancestral.engine import Engine
-    from benchmarks.run import Run, measure_memory
 
     with tempfile.TemporaryDirectory() as work:
-        found = _measured(Path(work) / "bundle")
-        engine: AutoregressiveEngine = Engine.load(Path(work) / "bundle", threads=threads)
-        report = engine.verify()
-        parity = Parity(
-            report.passed,
-            report.max_abs_nats,
-            report.limit_nats,
-            report.near_ties,
-            report.unexplained,
-        )
-        run = Run(
-            machine=this_machine(),
-            commit=commit(),
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            load_average=round(os.getloadavg()[0], 2),
-            threads=threads,
-            rounds=1,
-            loads=1,
-            results=RESULTS,
-        )
-        ratio = (found.peak_mb - found.imports_mb) / found.size_mb
-        row = run.row(CASE, "export peak", "MB", 1, (found.peak_mb,), parity, warm_ups=0)
-        row = replace(
-            row,
-            ratio=ratio,
-            target=f"<= {MOST} times the model, less imports",
-            met=ratio <= MOST,
-            peak_memory_mb=found.peak_mb - found.imports_mb,
+        path = Path(work) / "bundle"
+        words = ("benchmarks.checkpoint", "--export", str(path))
+        found = Export(**in_process("an export", *words, environment=environment(), quiet=False))
+        parity = Parity.of(Engine.load(path, threads=threads).verify())
+        recorder, own = Recorder.begin(threads), found.peak_mb - found.imports_mb
+        add = partial(recorder.add, CASE, batch=1, parity=parity, warm_ups=0)
+        add(
+            ("export peak", "MB"),
+            rounds=(found.peak_mb,),
+            bound=MOST,
+            ratio=own / found.size_mb,
+            peak_memory_mb=own,
             note=f"model {found.size_mb:.0f} MB, imports {found.imports_mb:.0f} MB; "
             f"{found.peak_mb / found.size_mb:.2f} times the model in all",
         )
-        run.append(row)
-        run.append(run.row(CASE, "export", "s", 1, (found.seconds,), parity, warm_ups=0))
+        add(("export", "s"), rounds=(found.seconds,))
         for batch in CASE.batches:
-            measure_memory(CASE, engine, run, batch, parity)
+            memory.measured(CASE, path, recorder, batch, parity, loads=1)
 
 
 def main() -> None:
@@ -127,10 +97,10 @@ def main() -> None:
     parser.add_argument("--export", type=Path, help="export to this folder, and print the figures")
     parser.add_argument("--threads", type=int, default=this_machine().cores)
     options = parser.parse_args()
-    if options.export is not None:
+    if options.export is None:
+        rows(options.threads)
+    else:
         print(json.dumps(asdict(export(options.export))))
-        return
-    rows(options.threads)
 
 
 if __name__ == "__main__":

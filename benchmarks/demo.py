@@ -57,27 +57,27 @@ def main() -> None:
     start = time.monotonic()
     torch.set_num_threads(THREADS)
     FOLDER.mkdir(exist_ok=True)
-    data = load_digits()
-    model = _train(data)
+    data, backends = load_digits(), installed_backends()
+    steps = DEMO.training.steps
+    begin(1, f"training recipe '{DEMO.name}', {steps} steps on {len(data.train)} real images")
+    model = trained(DEMO, data, CHECKPOINT)
+    assert isinstance(model, AutoregressiveModel)
+    show(evaluation_table(model, data))
     _export(model, data)
-    _verify()
+    begin(3, f"verifying on {' and '.join(backends)}")
+    verified(BUNDLE, backends)
     _draw(data)
-    _bench()
+    begin(5, f"measuring speed and memory, batch {', '.join(map(str, BATCHES))}")
+    rows = measure(BUNDLE, backends, BATCHES, threads=THREADS, rounds=1)
+    show(speed_table(rows))
+    if not all(row.passed for row in rows):
+        raise ParityError("a backend that passed before failed while it was measured")
     run_latent(data)
     print(f"\nDone in {time.monotonic() - start:.0f} s.")
     print(f"checkpoint  {CHECKPOINT}")
     print(f"bundle      {BUNDLE}")
     print(f"picture     {PICTURE}")
     print(f"with latents: {VAE_BUNDLE}, {LATENT_GRID}, {RECONSTRUCTIONS}")
-
-
-def _train(data: Dataset) -> AutoregressiveModel:
-    steps = DEMO.training.steps
-    begin(1, f"training recipe '{DEMO.name}', {steps} steps on {len(data.train)} real images")
-    model = trained(DEMO, data, CHECKPOINT)
-    assert isinstance(model, AutoregressiveModel)
-    show(evaluation_table(model, data))
-    return model
 
 
 def trained(recipe: Recipe, data: Dataset, out: Path) -> Model:
@@ -103,12 +103,6 @@ def _export(model: AutoregressiveModel, data: Dataset) -> None:
     )
     size = sum(file.stat().st_size for file in BUNDLE.rglob("*") if file.is_file())
     print(f"  {time.monotonic() - start:.0f} s; {size / 1e6:.1f} MB")
-
-
-def _verify() -> None:
-    backends = installed_backends()
-    begin(3, f"verifying on {' and '.join(backends)}")
-    verified(BUNDLE, backends)
 
 
 def verified(bundle: Path, backends: Sequence[str]) -> None:
@@ -139,14 +133,6 @@ def _draw(data: Dataset) -> None:
     right = grid(real, data.spec.levels, columns=REAL)
     write_atomically(PICTURE, png(beside([("samples", left), ("real digits", right)])))
     print(f"  {time.monotonic() - start:.1f} s for {len(samples)} samples; see {PICTURE}")
-
-
-def _bench() -> None:
-    begin(5, f"measuring speed and memory, batch {', '.join(map(str, BATCHES))}")
-    rows = measure(BUNDLE, installed_backends(), BATCHES, threads=THREADS, rounds=1)
-    show(speed_table(rows))
-    if not all(row.passed for row in rows):
-        raise ParityError("a backend that passed before failed while it was measured")
 
 
 def run_latent(data: Dataset) -> None:

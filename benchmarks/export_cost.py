@@ -10,19 +10,22 @@ Processor time, not seconds on a clock: other processes take cores away from it,
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
+from ancestral.engine.timing import in_process, memory_peak
 from benchmarks.cases import CASES, Case
 from benchmarks.checkpoint import CASE as CHECKPOINT
-from benchmarks.machine import this_machine
-from benchmarks.rows import RESULTS, Parity, commit
+from benchmarks.machine import environment, this_machine
+from benchmarks.parity import Parity
+from benchmarks.recorder import Recorder
+from benchmarks.records import parsed
+from benchmarks.rows import RESULTS, Bound
 
 MEASURED: Mapping[str, tuple[Case, float]] = {
     "W2": (CASES["W2"], 60.0),
@@ -50,20 +53,14 @@ class Cost:
 
 def measure(case: Case, folder: Path) -> Cost:
     """Export and verify in this process, as `ancestral export` does."""
-    begun = time.process_time()
+    marks = [("imports", 0.0)]
+
+    def enter(stage: str) -> None:
+        marks.append((stage, time.process_time()))
+
     from ancestral.engine import Engine
-    from ancestral.engine.measure import memory_peak
     from ancestral.export.bundle import export_bundle
     from benchmarks.cases import model
-
-    stages = {"imports": begun}
-    stage, since = "imports", begun
-
-    def enter(name: str) -> None:
-        nonlocal stage, since
-        now = time.process_time()
-        stages[stage] = stages.get(stage, 0.0) + now - since
-        stage, since = name, now
 
     enter("model")
     made = [model(case)]
@@ -74,48 +71,30 @@ def measure(case: Case, folder: Path) -> Cost:
         enter(f"verify on {backend}")
         reports.append(Engine.load(folder, backend=backend, threads=1).verify())
     enter("end")
+    stages: dict[str, float] = {}
+    for (stage, begin), (_, end) in pairwise(marks):
+        stages[stage] = stages.get(stage, 0.0) + end - begin
     report = next((each for each in reports if not each.passed), reports[-1])
-    parity = Parity(
-        report.passed,
-        report.max_abs_nats,
-        report.limit_nats,
-        report.near_ties,
-        report.unexplained,
-    )
-    return Cost(stages, memory_peak() / 1e6, parity)
+    return Cost(stages, memory_peak() / 1e6, Parity.of(report))
 
 
 def append_rows(name: str, results: Path = RESULTS) -> None:
     """Measure a case in a process of its own, and append its rows."""
-    from benchmarks.run import Run
-
     case, most = MEASURED[name]
-    words = [sys.executable, "-m", "benchmarks.export_cost", name, "--print"]
-    done = subprocess.run(words, cwd=RESULTS.parent.parent, stdout=subprocess.PIPE, check=True)
-    values = json.loads(done.stdout.splitlines()[-1])
-    parity = Parity(**values["parity"])
-    run = Run(
-        machine=this_machine(),
-        commit=commit(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        load_average=round(os.getloadavg()[0], 2),
-        threads=int(os.environ.get("OMP_NUM_THREADS", this_machine().cores)),
-        rounds=1,
-        loads=1,
-        results=results,
-    )
-    for stage, seconds in values["stages"].items():
-        run.append(run.row(case, f"export: {stage}", "CPU s", 1, (seconds,), parity, warm_ups=0))
-    total = sum(values["stages"].values())
-    row = run.row(case, "export with verify", "CPU s", 1, (total,), parity, warm_ups=0)
-    run.append(
-        replace(
-            row,
-            ratio=total,
-            target=f"< {most:g} CPU seconds",
-            met=total < most,
-            peak_memory_mb=values["peak_mb"],
-        )
+    words = ("benchmarks.export_cost", name, "--print")
+    cost = parsed(Cost, in_process(name, *words, environment=environment(), quiet=False))
+    threads = int(os.environ.get("OMP_NUM_THREADS", this_machine().cores))
+    recorder = Recorder.begin(threads, results=results)
+    add = partial(recorder.add, case, batch=1, parity=cost.parity, warm_ups=0)
+    for stage, taken in cost.stages.items():
+        add((f"export: {stage}", "CPU s"), rounds=(taken,))
+    total = sum(cost.stages.values())
+    add(
+        ("export with verify", "CPU s"),
+        rounds=(total,),
+        bound=Bound("", "<", most, "CPU seconds"),
+        ratio=total,
+        peak_memory_mb=cost.peak_mb,
     )
 
 

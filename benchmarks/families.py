@@ -9,21 +9,30 @@ own, that of the mean of paired differences: far smaller than the errors of the 
 """
 
 import argparse
-import json
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ancestral.engine import Engine
+from ancestral.errors import ParityError
+from ancestral.export.bundle import export_bundle
+from ancestral.files.atomic import write_atomically
+from ancestral.pictures import grid, png
 from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, model_log_prob
+from ancestral.train.models.families import Model
+from benchmarks.cases import GRAPHS
+from benchmarks.records import append_record
+from benchmarks.rows import RESULTS
 
-RESULTS = Path(__file__).parent / "results" / "digits-families.jsonl"
+FILE = RESULTS / "digits-families.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +74,19 @@ def compare(models: dict[str, tuple[LogProb, int | None]], data: Dataset) -> lis
     label = data.test.label
     assert label is not None
     scale = 1 / (data.spec.length * np.log(2))
-    first: NDArray[np.float64] | None = None
-    rows = []
-    for name, (log_prob, parameters) in models.items():
-        both = joint(log_prob, data)
-        bits = -np.logaddexp.reduce(both, axis=1) * scale
-        first = bits if first is None else first
-        right = (both.argmax(axis=1) == label).astype(float)
-        rows.append(
-            Family(
-                name,
-                parameters,
-                *_mean(bits),
-                *_mean(bits - first),
-                *_mean(right),
-            )
+    joints = {name: joint(log_prob, data) for name, (log_prob, _) in models.items()}
+    bits = {name: -np.logaddexp.reduce(both, axis=1) * scale for name, both in joints.items()}
+    first = next(iter(bits.values()))
+    return [
+        Family(
+            name,
+            parameters,
+            *_mean(bits[name]),
+            *_mean(bits[name] - first),
+            *_mean((joints[name].argmax(axis=1) == label).astype(float)),
         )
-    return rows
+        for name, (_, parameters) in models.items()
+    ]
 
 
 def _mean(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -105,37 +110,22 @@ def table(rows: list[Family]) -> str:
     return "\n".join(lines)
 
 
-def picture(checkpoint: Path, name: str, folder: Path) -> Path:
-    """Export a checkpoint, verify it, and draw ten samples of each digit on ONNX Runtime.
+def picture(model: Model, log_prior: Sequence[float] | None, file: Path) -> None:
+    """Export a model, verify it, and draw ten samples of each digit on ONNX Runtime.
 
     Raises:
         ParityError: the exported graphs do not keep the probabilities.
     """
-    from ancestral.engine import Engine
-    from ancestral.errors import ParityError
-    from ancestral.export.bundle import export_bundle
-    from ancestral.files.atomic import write_atomically
-    from ancestral.pictures import grid, png
-
-    model, saved = load_checkpoint(checkpoint)
-    prior = saved.config.log_prior
-    with tempfile.TemporaryDirectory() as temporary:
-        graphs = ("log_prob", "logits", "redraw", "step")
-        bundle = export_bundle(
-            model,
-            Path(temporary) / "bundle",
-            graphs=graphs,
-            label_prior=None if prior is None else np.exp(prior).tolist(),
-        )
+    prior = None if log_prior is None else np.exp(log_prior).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = export_bundle(model, Path(folder) / "bundle", graphs=GRAPHS, label_prior=prior)
         engine = Engine.load(bundle, backend="onnxruntime", threads=1)
         report = engine.verify()
         if not report.passed:
-            raise ParityError(f"{name}: {'; '.join(report.failures)}")
+            raise ParityError(f"{file.stem}: {'; '.join(report.failures)}")
         samples = engine.sample(100, labels=np.repeat(np.arange(10), 10))
-    file = folder / f"{name}.png"
     write_atomically(file, png(grid(samples.x, model.data.levels, columns=10)))
-    print(f"{name}: max {report.max_abs_nats:.3g} nats of {report.limit_nats:.3g} -> {file}")
-    return file
+    print(f"{file.stem}: max {report.max_abs_nats:.3g} nats of {report.limit_nats:.3g} -> {file}")
 
 
 def main() -> None:
@@ -143,29 +133,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--pictures", type=Path, help="a folder: draw samples instead")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = load_digits()
     models: dict[str, tuple[LogProb, int | None]] = {}
     for checkpoint in options.checkpoints:
         model, saved = load_checkpoint(checkpoint)
-        summary = saved.config.summary
-        name = checkpoint.name if summary is None else summary.recipe
+        name = checkpoint.name if saved.config.summary is None else saved.config.summary.recipe
         if options.pictures:
-            picture(checkpoint, name, options.pictures)
-            continue
-        count = sum(parameter.numel() for parameter in model.parameters())
-        models[name] = model_log_prob(model), count
+            picture(model, saved.config.log_prior, options.pictures / f"{name}.png")
+        else:
+            models[name] = model_log_prob(model), sum(each.numel() for each in model.parameters())
     if options.pictures:
         return
+    data = load_digits()
     models["neighbour table"] = neighbour_table(data), None
     models["independent pixels"] = independent_values(data), None
     rows = compare(models, data)
     print(table(rows))
-    with options.output.open("a") as file:
-        for row in rows:
-            file.write(json.dumps(asdict(row)) + "\n")
+    for row in rows:
+        append_record(row, options.output)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table as Grid
 
+from ancestral.cli.output import show, table
 from ancestral.train.config import TrainingConfig
 from ancestral.train.evaluation import LogProb, model_log_prob
 from ancestral.train.known_source import Divergences, divergences, known_source, source_data
@@ -27,6 +26,12 @@ from ancestral.train.recipe import Recipe
 from ancestral.train.tables import fit_table
 from ancestral.train.training import train
 
+_SHOWN = {
+    "cross_entropy": "cross-entropy",
+    "excess": "KL(source||model)",
+    "reverse": "KL(model||source)",
+    "foreign": "own samples",
+}
 _CONFIG = RecurrentConfig(width=48, layers=1)
 
 
@@ -54,18 +59,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found = measured(options.events, options.steps)
-    grid = Grid(title=f"bits an event, {options.events} events of the source, sums over all events")
-    for head in ("", "cross-entropy", "KL(source||model)", "KL(model||source)", "own samples"):
-        grid.add_column(head, justify="left" if head == "" else "right")
-    for name, each in found.items():
-        grid.add_row(
-            name,
-            f"{each.cross_entropy:.4f}",
-            f"{each.excess:.4f}",
-            f"{each.reverse:.4f}",
-            f"{each.foreign:.4f}",
-        )
-    Console(width=100).print(grid)
+    cells = [
+        (name, *(f"{getattr(each, field):.4f}" for field in _SHOWN)) for name, each in found.items()
+    ]
+    title = f"bits an event, {options.events} events of the source, sums over all events"
+    show(table(title, ("", *_SHOWN.values()), cells))
     print(json.dumps({name: asdict(each) for name, each in found.items()}))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "triton")
 _INSTRUCTIONS = ("avx2", "avx512f", "amx_tile", "asimd", "sve")
 
@@ -23,7 +24,7 @@ class Machine:
         memory_gb: of the machine, in 10^9 bytes.
         gpu: name of the first GPU, or None.
         system: operating system and architecture.
-        versions: of Python and of the packages that are installed.
+        versions: of Python, of the packages that are installed, and of a GPU's driver.
     """
 
     processor: str
@@ -42,25 +43,43 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine that runs this."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
+    gpu, _, driver = _printed("nvidia-smi", *_GPU_QUERY).partition("\n")[0].rpartition(", ")
     return Machine(
         processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
-        cores=_cores(),
-        instructions=_instructions(),
+        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        gpu=_gpu(),
+        gpu=gpu or None,
         system=f"{platform.system()} {platform.machine()}",
-        versions=_versions(),
+        versions=_versions() | ({"driver": driver} if driver else {}),
     )
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+_GPU_QUERY = ("--query-gpu=name,driver_version", "--format=csv,noheader")
 
 
-def _instructions() -> tuple[str, ...]:
-    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
-    return tuple(name for name in _INSTRUCTIONS if name in flags)
+def commit() -> str:
+    """The commit of the checkout, "+" behind it where files differ; "unknown" without git."""
+    git = ("git", "-C", str(CHECKOUT))
+    head = _printed(*git, "rev-parse", "--short=12", "HEAD")
+    changed = _printed(*git, "status", "--porcelain", "--untracked-files=no")
+    return head + ("+" if changed else "") if head else "unknown"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that imports from this checkout, and more variables."""
+    paths = [str(CHECKOUT / "src"), str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
+
+
+def _printed(*command: str) -> str:
+    """What a command prints; nothing where it fails, or there is none of that name."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _cpuinfo(field: str) -> str | None:
@@ -71,15 +90,6 @@ def _cpuinfo(field: str) -> str | None:
         if name.strip() == field:
             return value.strip()
     return None
-
-
-def _gpu() -> str | None:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return None
-    query = [command, "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    return done.stdout.strip().partition("\n")[0] or None if done.returncode == 0 else None
 
 
 def _versions() -> dict[str, str]:

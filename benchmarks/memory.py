@@ -9,13 +9,11 @@ loads, with a cache folder that only these processes have.
 import hashlib
 import importlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,17 @@ import numpy as np
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import Engine
-from ancestral.engine.measure import memory_now, memory_peak
 from ancestral.engine.noise import Noise
+from ancestral.engine.timing import in_process, memory_now, memory_peak
+from ancestral.step_tensors import LOG_P, LOG_Q, POSITION, VALUES
+from benchmarks.cases import Case
+from benchmarks.machine import environment
+from benchmarks.parity import Parity
+from benchmarks.recorder import Recorder
+from benchmarks.rows import Bound, CaseRow
 
-_NOT_CACHE = {"position", "values", "log_p", "log_q"}
+MEMORY_RATIO = 1.3
+LOAD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +41,67 @@ class Load:
     Attributes:
         load_s: from the path to a loaded graph that samples, in seconds, hashing included.
         hashing_s: of it, computing SHA-256.
-        loaded_mb: resident memory then, less that after imports, in 10^6 bytes.
-        peak_mb: largest until all was drawn, less that after imports.
+        peak_mb: largest until all was drawn, less that after imports, in 10^6 bytes.
         sample_nats: largest |log p along the steps - log p by the parallel graph|, read afterwards.
     """
 
     load_s: float
     hashing_s: float
-    loaded_mb: float
     peak_mb: float
     sample_nats: float
 
+    @property
+    def own_s(self) -> float:
+        """Seconds beside hashing."""
+        return self.load_s - self.hashing_s
 
-def loads(path: Path, rows: int, prefix: int, threads: int, rounds: int) -> tuple[Load, list[Load]]:
-    """The first load, and `rounds` later ones, each in a process of its own.
 
-    Raises:
-        RuntimeError: a process broke down; the message holds what it said.
+def measured(
+    case: Case, path: Path, recorder: Recorder, batch: int, verified: Parity, loads: int
+) -> list[CaseRow]:
+    """First load, later loads, and the peak while sampling, each in a process of its own.
+
+    Args:
+        case: of the rows.
+        path: its bundle.
+        recorder: of the rows.
+        batch: rows of the loop.
+        verified: parity of the bundle.
+        loads: processes that load, after the first.
     """
+    words = [str(path), *map(str, (batch, case.prefix, recorder.threads))]
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"XDG_CACHE_HOME": folder}
-        words = [str(path), str(rows), str(prefix), str(threads)]
-        found = []
-        for _ in range(1 + rounds):
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.memory", *words],
-                cwd=Path(__file__).resolve().parent.parent,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f"benchmarks.memory {' '.join(words)}: {done.stderr[-2000:]}")
-            found.append(Load(**json.loads(done.stdout.strip().rpartition("\n")[2])))
-    return found[0], found[1:]
+        own = environment(XDG_CACHE_HOME=folder)
+        load = partial(in_process, " ".join(words), "benchmarks.memory", *words, environment=own)
+        first, *later = [Load(**load()) for _ in range(1 + loads)]
+    needed, large = needed_mb(Bundle.open(path), batch), case.large_vocabulary
+    peaks = tuple(each.peak_mb for each in later)
+    peak = float(np.median(peaks))
+    nats = max(each.sample_nats for each in (first, *later))
+    add = partial(recorder.add, case, batch=batch, parity=replace(verified, sample_nats=nats))
+    return [
+        add(
+            ("first load", "s"),
+            rounds=(first.own_s,),
+            warm_ups=0,
+            peak_memory_mb=first.peak_mb,
+            note=f"and {first.hashing_s:.2f} s of hashing; no cache folder before",
+        ),
+        add(
+            ("load", "s"),
+            rounds=tuple(each.own_s for each in later),
+            bound=Bound("", "<", LOAD_SECONDS, "s beside hashing") if large else None,
+            peak_memory_mb=peak,
+        ),
+        add(
+            ("peak memory", "MB"),
+            rounds=peaks,
+            bound=Bound("", "<=", MEMORY_RATIO, "times weights and caches") if large else None,
+            ratio=peak / needed,
+            peak_memory_mb=peak,
+            note=f"weights and caches {needed:.0f} MB",
+        ),
+    ]
 
 
 def needed_mb(bundle: Bundle, rows: int) -> float:
@@ -79,7 +110,7 @@ def needed_mb(bundle: Bundle, rows: int) -> float:
     caches = sum(
         int(np.prod(spec.shape({"b": rows, "s": 1}))) * np.dtype(spec.dtype).itemsize
         for spec in (signature.input(pair.input) for pair in signature.carried)
-        if spec.name not in _NOT_CACHE
+        if spec.name not in {POSITION, VALUES, LOG_P, LOG_Q}
     )
     return (bundle.weights_file.stat().st_size + caches) / 1e6
 
@@ -87,14 +118,22 @@ def needed_mb(bundle: Bundle, rows: int) -> float:
 def measure(path: Path, rows: int, prefix: int, threads: int) -> Load:
     """Load and sample in this process; nothing that needs memory may have run in it before."""
     importlib.import_module("ancestral.engine.backends.onnxruntime")
-    hashing = _Clocked(hashlib.file_digest)
-    hashlib.file_digest = hashing  # type: ignore[assignment]
+    digest, hashing = hashlib.file_digest, 0.0
+
+    def clocked(*values: Any) -> Any:
+        nonlocal hashing
+        begin = time.perf_counter()
+        try:
+            return digest(*values)
+        finally:
+            hashing += time.perf_counter() - begin
+
+    hashlib.file_digest = clocked  # type: ignore[assignment]
     before = memory_now()
     begin = time.perf_counter()
     engine = Engine.load(path, backend="onnxruntime", threads=threads)
     engine.session("step")
     load_s = time.perf_counter() - begin
-    loaded = memory_now() - before
     observed = np.full((rows, engine.data.length), -1, np.int64)
     u = Noise(1, 0).uniforms(rows, prefix)
     observed[:, :prefix] = (u * engine.data.levels).astype(np.int64)
@@ -102,21 +141,7 @@ def measure(path: Path, rows: int, prefix: int, threads: int) -> Load:
     peak = memory_peak() - before
     exact = engine.log_prob(samples.x)
     nats = float(np.abs(samples.log_prob - exact).max())
-    return Load(load_s, hashing.seconds, loaded / 1e6, peak / 1e6, nats)
-
-
-class _Clocked:
-    """A function, and the seconds that were spent in it."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function, self.seconds = function, 0.0
-
-    def __call__(self, *values: Any) -> Any:
-        begin = time.perf_counter()
-        try:
-            return self.function(*values)
-        finally:
-            self.seconds += time.perf_counter() - begin
+    return Load(load_s, hashing, peak / 1e6, nats)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class PlainModel(nn.Module):
         """Logits [b, v] after the last token, and the caches.
 
         Args:
-            tokens: consumed, [b, s]; `start_token` at slot 0.
+            tokens: consumed, [b, s]; the start token at slot 0.
             slots: where they stand, [b, s].
             seqlens: last valid slot of each row, [b] int32.
             total: length after this call, an int32 scalar.
@@ -89,12 +89,6 @@ class PlainModel(nn.Module):
         return nn.functional.linear(last, self.model.inputs.token.weight), *new
 
 
-def start_token(model: Transformer) -> int:
-    """The token that stands for the start: the model's own, or one past the levels."""
-    start = model.config.start
-    return start if isinstance(start, int) else model.data.levels
-
-
 def export_plain(model: Transformer, file: Path) -> None:
     """Write the graph and its weights beside it; cache shapes and the start token are noted in it.
 
@@ -103,40 +97,31 @@ def export_plain(model: Transformer, file: Path) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     config, t = model.config, model.data.length
-    plain = PlainModel(model).eval()
     b, s = 2, 3
     cache = [torch.zeros(b, config.group_heads, t, config.head) for _ in range(2 * config.layers)]
-    rows = torch.export.Dim("b", min=1, max=2**20)
-    block = torch.export.Dim("s", min=1, max=t)
+    tokens, slots = torch.zeros(b, s, dtype=torch.int64), torch.arange(s).repeat(b, 1)
+    seqlens, total = torch.full((b,), s - 1, dtype=torch.int32), torch.tensor(s, dtype=torch.int32)
+    rows = {0: torch.export.Dim("b", min=1, max=2**20)}
+    blocks = rows | {1: torch.export.Dim("s", min=1, max=t)}
     names = [f"{part}_{i}" for i in range(config.layers) for part in "kv"]
     # The exporter's own notes are no concern of a benchmark's reader.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            plain,
-            (
-                torch.zeros(b, s, dtype=torch.int64),
-                torch.arange(s).repeat(b, 1),
-                torch.full((b,), s - 1, dtype=torch.int32),
-                torch.tensor(s, dtype=torch.int32),
-                cache,
-            ),
+            PlainModel(model).eval(),
+            (tokens, slots, seqlens, total, cache),
             dynamo=True,
             opset_version=24,
             # An addition and a norm, which ONNX Runtime fuses or not, as it does for anyone.
             custom_translation_table={**translations("portable")},
-            dynamic_shapes=(
-                {0: rows, 1: block},
-                {0: rows, 1: block},
-                {0: rows},
-                {},
-                [{0: rows}] * len(cache),
-            ),
+            dynamic_shapes=(blocks, blocks, rows, {}, [rows] * len(cache)),
             input_names=["tokens", "slots", "seqlens", "total", *names],
             output_names=["logits", *(f"{name}_next" for name in names)],
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props["start_token"] = str(start_token(model))
+    # The token that stands for the start: the model's own, or one past the levels.
+    start = config.start if isinstance(config.start, int) else model.data.levels
+    program.model.metadata_props["start_token"] = str(start)
     program.save(str(file), external_data=True)

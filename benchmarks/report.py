@@ -12,16 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ancestral.files.atomic import write_atomically
-from benchmarks.bounds import LATENT_CASES
+from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
 from benchmarks.checkpoint import CASE as CHECKPOINT
-from benchmarks.rows import RESULTS, ROOT, Row, read
+from benchmarks.machine import CHECKOUT
+from benchmarks.records import read
+from benchmarks.rows import RESULTS, CaseRow, number
 
-_EVERY = (*CASES.values(), *LATENT_CASES.values(), CHECKPOINT)
-_ABOUT = {case.name: case.about for case in _EVERY}
+_ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
 _HEAD = (
@@ -30,9 +29,9 @@ _HEAD = (
 )
 
 
-def latest(rows: Sequence[Row]) -> list[Row]:
+def latest(rows: Sequence[CaseRow]) -> list[CaseRow]:
     """The last row of each case, quantity, batch, machine and number of threads, in that order."""
-    kept: dict[tuple[object, ...], Row] = {}
+    kept: dict[tuple[object, ...], CaseRow] = {}
     for row in rows:
         key = (row.case, row.quantity, row.batch, row.machine.name, row.threads)
         kept.pop(key, None)
@@ -41,19 +40,15 @@ def latest(rows: Sequence[Row]) -> list[Row]:
     return sorted(kept.values(), key=lambda row: (order.index(row.quantity), row.batch))
 
 
-def render(rows: Sequence[Row]) -> str:
+def render(rows: Sequence[CaseRow]) -> str:
     """A table for each machine and case, in Markdown."""
+    groups: dict[tuple[str, int, str], list[CaseRow]] = {}
+    for row in latest(rows):
+        groups.setdefault((row.machine.name, row.threads, row.case), []).append(row)
     parts = []
-    shown = latest(rows)
-    for machine, threads, case in dict.fromkeys(
-        (row.machine.name, row.threads, row.case) for row in shown
-    ):
-        group = [
-            r for r in shown if (r.machine.name, r.threads, r.case) == (machine, threads, case)
-        ]
-        about = _ABOUT.get(case, "")
+    for (machine, threads, case), group in groups.items():
         parts += [
-            f"### {case}: {about}",
+            f"### {case}: {_ABOUT.get(case, '')}",
             "",
             f"{machine}, {threads} threads; {_versions(group)}.{_published(case)}",
             "",
@@ -70,38 +65,27 @@ def _published(case: str) -> str:
     return f" Published: {found}." if found else ""
 
 
-def _line(row: Row) -> str:
-    spread = f" ({_number(row.p20)} to {_number(row.p80)})" if len(row.rounds) > 1 else ""
-    beside = ""
-    if row.baseline:
-        beside = f"{row.baseline} {_number(float(np.median(row.baseline_rounds)))}"
+def _line(row: CaseRow) -> str:
+    spread = f" ({number(row.p20)} to {number(row.p80)})" if len(row.rounds) > 1 else ""
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     target = "" if row.target is None else f"{row.target}: {'met' if row.met else '**missed**'}"
-    found = (row.parity.max_abs_nats, row.parity.sample_nats, row.parity.baseline_nats)
-    worst = max(value for value in found if value is not None)
     cells = (
         row.quantity,
         str(row.batch),
-        f"{_number(row.p50)} {row.unit}{spread}",
-        beside,
+        f"{number(row.p50)} {row.unit}{spread}",
+        row.beside,
         ratio,
         target,
-        f"{worst:.1e} of {row.parity.limit_nats:.1e}",
+        row.parity.words,
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _number(value: float) -> str:
-    """Three digits, without an exponent."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
-
-
-def _versions(rows: Sequence[Row]) -> str:
+def _versions(rows: Sequence[CaseRow]) -> str:
     last = max(rows, key=lambda row: row.date)
     shown = ("python", "numpy", "onnxruntime", "onnxruntime-gpu")
-    names = [
-        f"{name} {last.machine.versions[name]}" for name in shown if name in last.machine.versions
-    ]
+    versions = last.machine.versions
+    names = [f"{name} {versions[name]}" for name in shown if name in versions]
     return ", ".join([*names, f"commit {last.commit}", last.date[:10]])
 
 
@@ -121,11 +105,11 @@ def replaced(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
 def main(words: list[str] | None = None) -> int:
     """Write the tables, or compare them; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", nargs="?", type=Path, default=ROOT.parent / "docs/benchmarks.md")
+    parser.add_argument("file", nargs="?", type=Path, default=CHECKOUT / "docs/benchmarks.md")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(words)
-    rows = [row for name in _ABOUT for row in read(options.results / f"{name}.jsonl")]
+    rows = [row for name in _ABOUT for row in read(CaseRow, options.results / f"{name}.jsonl")]
     if not rows:
         print(f"{options.results}: no rows: python -m benchmarks.run", file=sys.stderr)
         return 2

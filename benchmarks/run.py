@@ -10,326 +10,207 @@ a JSON summary.
 
 import argparse
 import json
-import os
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 
 from ancestral.engine import Engine
+from ancestral.engine.timing import seconds
 from ancestral.errors import ParityError
 from benchmarks import decode, memory
-from benchmarks.cases import CASES, Case, bundle
-from benchmarks.machine import Machine, this_machine
-from benchmarks.rows import RESULTS, Parity, Row, append, commit, paired_ratio, percentiles
+from benchmarks.cases import CASES, Case, bundle, plain_graph
+from benchmarks.decode import Given, Pass, in_turns, step_ms
+from benchmarks.machine import this_machine
+from benchmarks.parity import Parity
+from benchmarks.plain_loop import PlainLoop
+from benchmarks.recorder import Recorder
+from benchmarks.rows import RESULTS, Bound, CaseRow, paired_ratio
 
-Part = Literal["decode", "host", "cache", "memory"]
-PARTS: tuple[Part, ...] = get_args(Part)
+PARTS = ("decode", "host", "cache", "memory")
 PLAIN = "plain loop"
 LEAST_RATIO = 0.95
 """Of the plain loop's time over ours, everywhere."""
-LARGE_VOCABULARY = 50_000
-"""From here on and from 8 rows on, the loop has to be faster than the plain one."""
 HOST_SHARE = 0.05
 CACHE_SLOWDOWN = 1.10
 WHOLE = "whole network"
 LEAST_TIMES_FASTER = {1: 20, 16: 60}
 """Than the whole network at each position of 28 x 28, by the number of rows."""
-MEMORY_RATIO = 1.3
-LOAD_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What all rows of one run share."""
+class Subject:
+    """A case on its engine, which is verified, and what its rows go to."""
 
-    machine: Machine
-    commit: str
-    date: str
-    load_average: float
-    threads: int
-    rounds: int
-    loads: int
-    results: Path
+    case: Case
+    engine: Engine
+    parity: Parity
+    recorder: Recorder
 
-    def row(  # noqa: PLR0913 - a row's own fields
-        self,
-        case: Case,
-        quantity: str,
-        unit: str,
-        batch: int,
-        rounds: tuple[float, ...],
-        parity: Parity,
-        *,
-        baseline: str | None = None,
-        baseline_rounds: tuple[float, ...] = (),
-        ratio: float | None = None,
-        warm_ups: int = decode.WARM_UPS,
-    ) -> Row:
-        """A row without a target."""
-        return Row(
-            case=case.name,
-            quantity=quantity,
-            unit=unit,
-            batch=batch,
-            threads=self.threads,
-            rounds=rounds,
-            **percentiles(rounds),
-            warm_ups=warm_ups,
-            baseline=baseline,
-            baseline_rounds=baseline_rounds,
-            ratio=ratio,
-            target=None,
-            met=None,
-            peak_memory_mb=None,
-            parity=parity,
-            machine=self.machine,
-            commit=self.commit,
-            date=self.date,
-            load_average=self.load_average,
-        )
+    @classmethod
+    def load(cls, case: Case, recorder: Recorder) -> "Subject":
+        """Load a case, and replay its known answers.
 
-    def append(self, row: Row) -> Row:
-        """Write a row and print it."""
-        append(row, self.results)
-        met = {True: "met", False: "MISSED", None: ""}[row.met]
-        beside = f"  {row.baseline} {np.median(row.baseline_rounds):.4g}" if row.baseline else ""
-        ratio = "" if row.ratio is None else f"  ratio {row.ratio:.3f}"
-        target = "" if row.target is None else f" ({row.target}: {met})"
-        print(
-            f"{row.case:8} {row.quantity:18} batch {row.batch:<3} {row.p50:.4g} {row.unit} "
-            f"[{row.p20:.4g}, {row.p80:.4g}]{beside}{ratio}{target}",
-            flush=True,
-        )
-        return row
+        Raises:
+            ParityError: a check failed: nothing of this case is timed.
+        """
+        engine = Engine.load(bundle(case), backend="onnxruntime", threads=recorder.threads)
+        report = engine.verify()
+        if not report.passed:
+            raise ParityError(f"{case.name}: {'; '.join(report.failures)}")
+        return cls(case, engine, Parity.of(report), recorder)
+
+    def loop(self, given: Given) -> Callable[[], Pass]:
+        """The engine's own loop over the events that are given, bound once."""
+        binding = self.engine.session("step").bind({"b": len(given.u), "s": 1})
+        return partial(decode.ours, self.engine, binding, given)
+
+    def drawn(self, passed: Pass, first: int = 0) -> float:
+        """How far the log-probabilities of what was drawn are from the parallel graph's, nats."""
+        return decode.distance(self.engine, passed, first)
 
 
-def measure(case: Case, run: Run, batches: tuple[int, ...], parts: tuple[Part, ...]) -> list[Row]:
+def measure(
+    case: Case, recorder: Recorder, batches: tuple[int, ...], parts: Collection[str], loads: int
+) -> list[CaseRow]:
     """All parts of a case; the engine that is timed is the one that is verified.
 
     Raises:
         ParityError: the probabilities are wrong; rows before that one are written.
     """
-    engine = Engine.load(bundle(case), backend="onnxruntime", threads=run.threads)
-    parity = _verified(case, engine)
-    rows = []
+    subject = Subject.load(case, recorder)
+    rows: list[CaseRow] = []
     if "decode" in parts:
         for batch in batches:
-            if case.plain:
-                rows += measure_decode(case, engine, run, batch, parity)
-            else:
-                rows.append(measure_cached(case, engine, run, batch, parity))
+            rows += measure_decode(subject, batch) if case.plain else measure_cached(subject, batch)
     if "host" in parts:
-        rows.append(measure_host(case, engine, run, parity))
+        rows.append(measure_host(subject))
     if "cache" in parts and f"{case.name}-long" in CASES:
-        rows += measure_cache(case, engine, run, batches, parity)
+        rows += measure_cache(subject, batches)
     if "memory" in parts:
         for batch in batches:
-            rows += measure_memory(case, engine, run, batch, parity)
+            path = subject.engine.bundle.path
+            rows += memory.measured(case, path, recorder, batch, subject.parity, loads)
     return rows
 
 
-def _verified(case: Case, engine: Engine) -> Parity:
-    """Replay the known answers.
+def measure_decode(subject: Subject, batch: int) -> list[CaseRow]:
+    """Steps and prefill beside the baseline's.
 
-    Raises:
-        ParityError: a check failed: nothing of this case is timed.
+    A step is a decode pass over its number of steps: 64 of them at W1, positions 16 to 79, and 784
+    at W2. Both loops draw the same positions with the same uniforms, weights, threads and ONNX
+    Runtime options; the engine computes log-probabilities beside, the baseline does not.
     """
-    report = engine.verify()
-    if not report.passed:
-        raise ParityError(f"{case.name}: {'; '.join(report.failures)}")
-    return Parity(
-        report.passed, report.max_abs_nats, report.limit_nats, report.near_ties, report.unexplained
+    case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, batch)
+    baseline = PlainLoop(plain_graph(case), batch, recorder.threads)
+    loops = [subject.loop(given), partial(decode.plain, baseline, given)]
+    ours, plain = in_turns(loops, recorder.rounds)
+    checked = decode.plain(baseline, given, with_log_p=True)
+    equal = float((ours[-1].values == checked.values).all(axis=1).mean())
+    parity = replace(
+        subject.parity,
+        sample_nats=subject.drawn(ours[-1]),
+        baseline_nats=subject.drawn(checked, given.prefix),
     )
+    add = partial(recorder.add, case, batch=batch, parity=parity)
+    faster = case.large_vocabulary and batch >= 8
+    row = add(
+        ("decode", "ms/step"),
+        rounds=step_ms(ours, given),
+        baseline=(PLAIN, step_ms(plain, given)),
+        bound=Bound("plain / ours", ">", 1) if faster else Bound("plain / ours", ">=", LEAST_RATIO),
+        note=f"both drew the same values in {equal:.0%} of the rows",
+    )
+    if given.prefix <= 1:
+        return [row]
+    prefills = [tuple(each.prefill_s * 1e3 for each in passes) for passes in (ours, plain)]
+    return [row, add(("prefill", "ms"), rounds=prefills[0], baseline=(PLAIN, prefills[1]))]
 
 
-def measure_decode(case: Case, engine: Engine, run: Run, batch: int, verified: Parity) -> list[Row]:
-    """Steps and prefill beside the baseline's."""
-    cell = decode.interleaved(case, engine, batch, run.threads, run.rounds)
-    parity = replace(verified, sample_nats=cell.sample_nats, baseline_nats=cell.baseline_nats)
-    ratio = paired_ratio(cell.decode, cell.plain_decode)
-    faster = case.levels >= LARGE_VOCABULARY and batch >= 8
-    row = run.row(
+def measure_cached(subject: Subject, batch: int) -> list[CaseRow]:
+    """Steps with their caches beside the whole network, which a loop without would run at each."""
+    case, given = subject.case, Given.of(subject.case, batch)
+    step = subject.loop(given)
+    x = step().values
+    logits = partial(subject.engine.session("logits").run, {"x": x})
+    turns = [step, lambda: Pass(0.0, seconds(logits), x)]
+    ours, whole = in_turns(turns, subject.recorder.rounds)
+    found = case.published and len(case.event_shape) == 2
+    least = LEAST_TIMES_FASTER.get(batch) if found else None
+    row = subject.recorder.add(
         case,
-        "decode",
-        "ms/step",
+        ("decode", "ms/step"),
         batch,
-        cell.decode,
-        parity,
-        baseline=PLAIN,
-        baseline_rounds=cell.plain_decode,
-        ratio=ratio,
+        step_ms(ours, given),
+        replace(subject.parity, sample_nats=subject.drawn(ours[-1])),
+        (WHOLE, tuple(each.decode_s * 1e3 for each in whole)),
+        None if least is None else Bound("whole / step", ">=", least),
+        note=f"published: {case.published}" if case.published else "",
     )
-    row = replace(
-        row,
-        target="plain / ours > 1" if faster else f"plain / ours >= {LEAST_RATIO}",
-        met=ratio > 1 if faster else ratio >= LEAST_RATIO,
-        note=f"both drew the same values in {cell.equal_rows:.0%} of the rows",
+    return [row]
+
+
+def measure_host(subject: Subject) -> CaseRow:
+    """The host's work between two steps, as a share of a step of one row."""
+    case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, 1)
+    (passes,) = in_turns([subject.loop(given)], recorder.rounds)
+    steps, host = step_ms(passes, given), decode.host_between_steps(subject.engine, recorder.rounds)
+    return recorder.add(
+        case,
+        ("host between steps", "ms/step"),
+        1,
+        host,
+        replace(subject.parity, sample_nats=subject.drawn(passes[-1])),
+        ("step", steps),
+        Bound("host / step", "<", HOST_SHARE) if case.plain else None,
+        ratio=float(np.median(host) / np.median(steps)),
+        note="an upper bound: the loop over a graph of copies with the same inputs and outputs",
     )
-    rows = [run.append(row)]
-    if cell.prefill:
+
+
+def measure_cache(subject: Subject, batches: tuple[int, ...]) -> list[CaseRow]:
+    """A step over the same positions, of all of the event, with a cache 8 times longer."""
+    case, recorder = subject.case, subject.recorder
+    longer, positions = CASES[f"{case.name}-long"], case.length
+    long = Engine.load(bundle(longer), backend="onnxruntime", threads=recorder.threads)
+    rows = []
+    for batch in [b for b in longer.batches if b in batches]:
+        loops = [
+            partial(decode.first_steps, engine, binding, batch, positions)
+            for engine in (subject.engine, long)
+            for binding in [engine.session("step").bind({"b": batch, "s": 1})]
+        ]
+        own, extended = in_turns(loops, recorder.rounds)
+        times = [tuple(p.decode_s * 1e3 / positions for p in each) for each in (own, extended)]
         rows.append(
-            run.append(
-                run.row(
-                    case,
-                    "prefill",
-                    "ms",
-                    batch,
-                    cell.prefill,
-                    parity,
-                    baseline=PLAIN,
-                    baseline_rounds=cell.plain_prefill,
-                    ratio=paired_ratio(cell.prefill, cell.plain_prefill),
-                )
+            recorder.add(
+                case,
+                ("cache 8 x longer", "ms/step"),
+                batch,
+                times[1],
+                replace(subject.parity, sample_nats=subject.drawn(extended[-1])),
+                ("own cache", times[0]),
+                Bound("longer / own", "<=", CACHE_SLOWDOWN),
+                ratio=1 / paired_ratio(times[1], times[0]),
             )
         )
     return rows
 
 
-def measure_cached(case: Case, engine: Engine, run: Run, batch: int, verified: Parity) -> Row:
-    """Steps with their caches beside the whole network, which a loop without would run at each."""
-    steps, whole, nats = decode.against_whole(case, engine, batch, run.rounds)
-    ratio = paired_ratio(steps, whole)
-    least = LEAST_TIMES_FASTER.get(batch) if case.published and len(case.event_shape) == 2 else None
-    row = run.row(
-        case,
-        "decode",
-        "ms/step",
-        batch,
-        steps,
-        replace(verified, sample_nats=nats),
-        baseline=WHOLE,
-        baseline_rounds=whole,
-        ratio=ratio,
-    )
-    row = replace(
-        row,
-        target=None if least is None else f"whole / step >= {least}",
-        met=None if least is None else ratio >= least,
-        note=f"published: {case.published}" if case.published else "",
-    )
-    return run.append(row)
-
-
-def measure_host(case: Case, engine: Engine, run: Run, verified: Parity) -> Row:
-    """The host's work between two steps, as a share of a step of one row."""
-    given = decode.Given.of(case, 1)
-    binding = engine.session("step").bind({"b": 1, "s": 1})
-    passes = [decode.ours(engine, binding, given) for _ in range(decode.WARM_UPS + run.rounds)]
-    steps = tuple(p.decode_s * 1e3 / given.decoded for p in passes[decode.WARM_UPS :])
-    host = decode.host_between_steps(engine, run.rounds)
-    share = float(np.median(host) / np.median(steps))
-    parity = replace(verified, sample_nats=decode.distance(engine, passes[-1], 0))
-    row = run.row(
-        case,
-        "host between steps",
-        "ms/step",
-        1,
-        host,
-        parity,
-        baseline="step",
-        baseline_rounds=steps,
-        ratio=share,
-    )
-    row = replace(
-        row,
-        target=f"host / step < {HOST_SHARE}" if case.plain else None,
-        met=share < HOST_SHARE if case.plain else None,
-        note="an upper bound: the loop over a graph of copies with the same inputs and outputs",
-    )
-    return run.append(row)
-
-
-def measure_cache(
-    case: Case, engine: Engine, run: Run, batches: tuple[int, ...], verified: Parity
-) -> list[Row]:
-    """A step at the same positions with a cache 8 times longer."""
-    longer = CASES[f"{case.name}-long"]
-    long = Engine.load(bundle(longer), backend="onnxruntime", threads=run.threads)
-    rows = []
-    for batch in [b for b in longer.batches if b in batches]:
-        own, extended, nats = decode.cache_lengths(engine, long, batch, run.rounds)
-        slowdown = 1 / paired_ratio(extended, own)
-        row = run.row(
-            case,
-            "cache 8 x longer",
-            "ms/step",
-            batch,
-            extended,
-            replace(verified, sample_nats=nats),
-            baseline="own cache",
-            baseline_rounds=own,
-            ratio=slowdown,
-        )
-        row = replace(
-            row, target=f"longer / own <= {CACHE_SLOWDOWN}", met=slowdown <= CACHE_SLOWDOWN
-        )
-        rows.append(run.append(row))
-    return rows
-
-
-def measure_memory(case: Case, engine: Engine, run: Run, batch: int, verified: Parity) -> list[Row]:
-    """First load, later loads, and the peak while sampling, each in a process of its own."""
-    first, later = memory.loads(engine.bundle.path, batch, case.prefix, run.threads, run.loads)
-    nats = max(load.sample_nats for load in (first, *later))
-    parity = replace(verified, sample_nats=nats)
-    needed = memory.needed_mb(engine.bundle, batch)
-    peaks = tuple(load.peak_mb for load in later)
-    ratio = float(np.median(peaks) / needed)
-    load_s = tuple(load.load_s - load.hashing_s for load in later)
-    one = float(np.median(peaks))
-
-    def row(quantity: str, unit: str, rounds: tuple[float, ...], warm_ups: int) -> Row:
-        made = run.row(case, quantity, unit, batch, rounds, parity, warm_ups=warm_ups)
-        return replace(made, peak_memory_mb=one)
-
-    limit = case.levels >= LARGE_VOCABULARY
-    rows = [
-        replace(
-            row("first load", "s", (first.load_s - first.hashing_s,), 0),
-            peak_memory_mb=first.peak_mb,
-            note=f"and {first.hashing_s:.2f} s of hashing; no cache folder before",
-        ),
-        replace(
-            row("load", "s", load_s, 1),
-            target=f"< {LOAD_SECONDS:g} s beside hashing" if limit else None,
-            met=float(np.median(load_s)) < LOAD_SECONDS if limit else None,
-        ),
-        replace(
-            row("peak memory", "MB", peaks, 1),
-            ratio=ratio,
-            target=f"<= {MEMORY_RATIO} times weights and caches" if limit else None,
-            met=ratio <= MEMORY_RATIO if limit else None,
-            note=f"weights and caches {needed:.0f} MB",
-        ),
-    ]
-    return [run.append(row) for row in rows]
-
-
 def main(words: list[str] | None = None) -> int:
     """Measure what the command line names; the exit status."""
     options = _options(words)
-    run = Run(
-        machine=this_machine(),
-        commit=commit(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        load_average=round(os.getloadavg()[0], 2),
-        threads=options.threads,
-        rounds=options.rounds,
-        loads=options.loads,
-        results=options.results,
-    )
-    if run.load_average > run.machine.cores / 2:
-        print(f"load average {run.load_average}: other programs run here", file=sys.stderr)
-    rows: list[Row] = []
+    recorder = Recorder.begin(options.threads, options.rounds, options.results)
+    if recorder.load_average > recorder.machine.cores / 2:
+        print(f"load average {recorder.load_average}: other programs run here", file=sys.stderr)
+    rows: list[CaseRow] = []
     try:
-        for name in options.cases:
-            case = CASES[name]
+        for case in [CASES[name] for name in options.cases]:
             batches = tuple(options.batch or case.batches)
-            rows += measure(case, run, batches, tuple(options.only))
+            rows += measure(case, recorder, batches, options.only, options.loads)
     except ParityError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,19 +9,17 @@ it does not depend on what else the machine does. `--table` prints all rows in M
 
 import argparse
 import hashlib
-import json
 import lzma
 import time
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import independent_values, neighbour_table
+from ancestral.cli.present.evaluation import baselines
 from ancestral.train.bounds import ENGINE, bound
 from ancestral.train.data import Dataset, load_npz, load_text
-from ancestral.train.evaluation import Estimate, estimate, evaluate, evaluate_model
+from ancestral.train.evaluation import Estimate, estimate, evaluate_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.progress import ProgressBar
@@ -29,8 +27,9 @@ from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
 from ancestral.train.small_recipes import SMALL_RECIPES
 from ancestral.train.training import train
-from benchmarks.machine import Machine, this_machine
-from benchmarks.rows import RESULTS, commit
+from benchmarks.machine import Machine, commit, this_machine
+from benchmarks.records import append_record, read
+from benchmarks.rows import RESULTS, now
 from benchmarks.small_data import write_digits, write_text
 
 FILE = RESULTS / "small.jsonl"
@@ -111,10 +110,10 @@ def run(chosen: Recipe, folder: Path) -> Row:
         bits_error=found.bits_per_dim_error,
         elbo_bits=None if elbo is None else elbo.bits_per_dim,
         k=None if elbo is None else DRAWS,
-        baselines=baselines(data),
+        baselines=to_beat(data),
         machine=this_machine(),
         commit=code,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=now(),
     )
 
 
@@ -134,19 +133,11 @@ def measured(model: Model, data: Dataset) -> tuple[Estimate | None, Estimate]:
     return estimate(found.elbo, data.spec), estimate(found.iwae, data.spec)
 
 
-def baselines(data: Dataset) -> dict[str, float]:
+def to_beat(data: Dataset) -> dict[str, float]:
     """Bits of what a model must beat, on the test part."""
-    images, prior = data.spec.tokenizer is None, data.label_log_prior()
-    tables = {"independent pixels" if images else "independent bytes": independent_values}
-    if images:
-        tables["neighbour table"] = neighbour_table
-    found = {
-        name: evaluate(make(data), data.test, data.spec, prior).marginal.bits_per_dim
-        for name, make in tables.items()
-    }
-    if not images:
-        found["xz, given the training part"] = compressed(data)
-    return found
+    text = data.spec.tokenizer is not None
+    found = {name: each.marginal.bits_per_dim for name, each in baselines(data).items()}
+    return found | ({"xz, given the training part": compressed(data)} if text else {})
 
 
 def compressed(data: Dataset) -> float:
@@ -162,14 +153,9 @@ def compressed(data: Dataset) -> float:
     return 8 * (sizes[1] - sizes[0]) / len(rest)
 
 
-def read(file: Path = FILE) -> list[Row]:
+def latest(file: Path = FILE) -> list[Row]:
     """The latest row of each recipe, in the order of the recipes."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    found = {}
-    for line in lines:
-        values = json.loads(line)
-        machine = values["machine"] | {"instructions": tuple(values["machine"]["instructions"])}
-        found[values["recipe"]] = Row(**(values | {"machine": Machine(**machine)}))
+    found = {row.recipe: row for row in read(Row, file)}
     return [found[each.name] for each in SMALL_RECIPES if each.name in found]
 
 
@@ -202,16 +188,13 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
     options = parser.parse_args()
     if options.table:
-        print(table(read(options.results)), end="")
+        print(table(latest(options.results)), end="")
         return
     if not options.recipes or options.folder is None or not set(options.recipes) <= set(names):
         parser.error(f"expected --folder and recipes of {', '.join(names)}")
     torch.set_num_threads(options.threads)
     for name in options.recipes:
-        text = json.dumps(asdict(run(recipe(name), options.folder)))
-        with options.results.open("a") as file:
-            file.write(text + "\n")
-        print(text, flush=True)
+        print(append_record(run(recipe(name), options.folder), options.results), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Ours appends the new key and value beside; theirs are given the cache as ours le
 nothing. All attend to every slot, so that theirs need no mask.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,12 +14,12 @@ from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.cached_attention import cached_attention_reference
-from benchmarks.gpu.clock import Captured, Side, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.compiled import compiled
-from benchmarks.gpu.exact import LONG, parity, relative_error
-from benchmarks.gpu.floor import Work, name_of
-from benchmarks.gpu.part import Bench, Cell, Skipped, ratio_of, sentence, share_of
-from benchmarks.gpu.rows import Parity, Row
+from benchmarks.gpu.clock import Captured, compiled, rerun_poisoned, rotated, sets_of
+from benchmarks.gpu.exact import LONG, parity, worst
+from benchmarks.gpu.floor import Work
+from benchmarks.gpu.operators import Others, beside
+from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.rows import GpuRow, Skipped
 
 PART = "cached_attention"
 LEAST_SHARE = 0.85
@@ -106,17 +106,15 @@ class Inputs:
 
 def cells(bench: Bench) -> list[Cell]:
     """One for each of the sizes."""
-    grid = TINY if bench.rehearsal else GRID
-    return [Cell(f"{sizes.name}, {name_of(sizes.dtype)}", partial(_cell, sizes)) for sizes in grid]
+    return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
-def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
+def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     torch.manual_seed(0)
-    once = int(sizes.work.bytes)
-    sets = [Inputs.drawn(sizes, bench.device) for _ in range(sets_of(once, bench.device))]
-    turns = rotated(sets, bench.device)
+    count = sets_of(int(sizes.work.bytes), bench.device)
+    turns = rotated([Inputs.drawn(sizes, bench.device) for _ in range(count)], bench.device)
     ours = Captured(
         [
             partial(launch, each.q, each.k, each.v, each.k_cache, each.v_cache, each.position)
@@ -126,67 +124,24 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
     )
     # From here on the caches hold the new keys and values, which theirs are to see.
     found = parity(_pairs(turns, rerun_poisoned(ours)), sizes.dtype, LONG)
-    sides, details = [Side("ours", ours.run, ours.calls)], {"ours": {"build_s": ours.build_s}}
-    for name, attend in _theirs(sizes, bench).items():
-        try:
-            built, details[name] = _built(attend, turns, bench)
-        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
-            yield Skipped(f"{PART}, {sizes.name}, {name}", sentence(error))
-            continue
-        sides.append(Side(name, built.run, built.calls))
-    rounds = bench.clock().interleaved(sides)
-    yield from _rows(sizes, bench, found, dict(zip((s.name for s in sides), rounds, strict=True)),
-                     details)  # fmt: skip
+    longest = (sizes.batch, sizes.length) == (64, 8192)
+    flex = compiled(flex_attention, bench.device)
+    others = Others(
+        {
+            "SDPA": partial(_attend, scaled_dot_product_attention),
+            "FlexAttention": partial(_attend, flex),
+        },
+        error=lambda outputs: worst(_pairs(turns[:1], [outputs[0].transpose(1, 2).flatten(2)])),
+        least_ratio=1.0 if sizes.dtype == torch.bfloat16 else None,
+        least_share=LEAST_SHARE if longest else None,
+    )
+    yield from beside((PART, sizes), turns, ours, found, others, bench)
 
 
-def _rows(
-    sizes: Sizes,
-    bench: Bench,
-    found: Parity,
-    rounds: Mapping[str, tuple[float, ...]],
-    details: Mapping[str, dict[str, float]],
-) -> Iterator[Row]:
-    targets = [ratio_of(1.0)] if sizes.dtype == torch.bfloat16 else []
-    if (sizes.batch, sizes.length) == (64, 8192):
-        targets.append(share_of(LEAST_SHARE))
-    for name in [each for each in rounds if each != "ours"] or [None]:
-        yield bench.row(
-            (PART, sizes.name),
-            sizes.dtype,
-            rounds["ours"],
-            found,
-            work=sizes.work,
-            baseline=None if name is None else (name, rounds[name]),
-            targets=targets,
-            details=details["ours"] | ({} if name is None else details[name]),
-        )
-
-
-def _theirs(sizes: Sizes, bench: Bench) -> Mapping[str, Callable[[Inputs], Tensor]]:
-    """Results [b, h, 1, d] of each baseline."""
-    grouped = sizes.heads != sizes.group_heads
-    flex = compiled(flex_attention, bench)
-
-    def sdpa(each: Inputs) -> Tensor:
-        return scaled_dot_product_attention(
-            each.query, each.k_cache, each.v_cache, enable_gqa=grouped
-        )
-
-    def flexible(each: Inputs) -> Tensor:
-        return flex(each.query, each.k_cache, each.v_cache, enable_gqa=grouped)
-
-    return {"SDPA": sdpa, "FlexAttention": flexible}
-
-
-def _built(
-    attend: Callable[[Inputs], Tensor], turns: list[Inputs], bench: Bench
-) -> tuple[Captured[Tensor], dict[str, float]]:
-    """A baseline in a graph; how long that took, and its own error."""
-    captured = Captured([partial(attend, each) for each in turns], bench.device)
-    captured.run()
-    pairs = _pairs(turns[:1], [captured.outputs[0].transpose(1, 2).flatten(2)])
-    error = max(relative_error(got, exact) for got, exact in pairs)
-    return captured, {"baseline_build_s": captured.build_s, "baseline_error": error}
+def _attend(attention: Callable[..., Tensor], each: Inputs) -> Tensor:
+    """The result [b, h, 1, d] of a baseline."""
+    grouped = each.query.shape[1] != each.k_cache.shape[1]
+    return attention(each.query, each.k_cache, each.v_cache, enable_gqa=grouped)
 
 
 def _pairs(turns: list[Inputs], outputs: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,8 +12,8 @@ import torch
 from benchmarks.gpu.clock import Side
 from benchmarks.gpu.exact import parity
 from benchmarks.gpu.floor import COPY, Work, name_of
-from benchmarks.gpu.part import Bench, Cell
-from benchmarks.gpu.rows import Row
+from benchmarks.gpu.part import OURS, Bench, Cell
+from benchmarks.gpu.rows import GpuRow
 
 PART = "ceilings"
 COPIED = 2**32
@@ -29,28 +29,27 @@ def cells(bench: Bench) -> list[Cell]:
     return [Cell(COPY, _copy), *products]
 
 
-def of(rows: list[Row]) -> Mapping[str, float]:
+def of(rows: list[GpuRow]) -> Mapping[str, float]:
     """The ceilings that rows of this part found."""
     return {row.case: row.rate for row in rows if row.part == PART and row.rate is not None}
 
 
-def _copy(bench: Bench) -> Iterator[Row]:
+def _copy(bench: Bench) -> Iterator[GpuRow]:
     numbers = (2**12 if bench.rehearsal else COPIED) // 4
     source = torch.randn(numbers, device=bench.device)
     target = torch.full_like(source, torch.nan)
-    copy = Side("copy", lambda: target.copy_(source))
-    (ours,) = bench.clock().interleaved([copy])
+    rounds = bench.clock().interleaved([Side(OURS, lambda: target.copy_(source))])
     exact = parity([(target.view(-1, 64), source.view(-1, 64).double())], torch.float32)
     work = Work(2 * source.nbytes, 0, torch.float32)
-    yield bench.row((PART, COPY), torch.float32, ours, exact, work=work)
+    yield from bench.rows((PART, COPY), torch.float32, rounds, exact, work=work)
 
 
-def _product(dtype: torch.dtype, bench: Bench) -> Iterator[Row]:
+def _product(dtype: torch.dtype, bench: Bench) -> Iterator[GpuRow]:
     n = 64 if bench.rehearsal else SIDE
     a, b = (torch.randn(n, n, device=bench.device, dtype=dtype) for _ in range(2))
     c = torch.full_like(a, torch.nan)
-    (ours,) = bench.clock().interleaved([Side("mm", lambda: torch.mm(a, b, out=c))])
+    rounds = bench.clock().interleaved([Side(OURS, lambda: torch.mm(a, b, out=c))])
     some = slice(None, None, max(1, n // 64))
     exact = parity([(c[some], a[some].double() @ b.double())], dtype, factor=10)
     work = Work(0, 2.0 * n**3, dtype)
-    yield bench.row((PART, name_of(dtype)), dtype, ours, exact, work=work)
+    yield from bench.rows((PART, name_of(dtype)), dtype, rounds, exact, work=work)

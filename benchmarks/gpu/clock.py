@@ -9,10 +9,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from benchmarks.rows import Rounds
 
 T = TypeVar("T")
 MOST_SETS = 64
@@ -26,8 +29,8 @@ _WARM_UP_MS = 8.0
 """Of each side, before the rounds."""
 
 
-def _nothing() -> None:
-    return
+def nothing() -> None:
+    """No preparation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Side:
     name: str
     run: Callable[[], object]
     calls: int = 1
-    prepare: Callable[[], None] = _nothing
+    prepare: Callable[[], None] = nothing
 
 
 class Clock:
@@ -62,19 +65,19 @@ class Clock:
         size = 0 if device.type == "cpu" else _FLUSH_BYTES
         self._flush = torch.empty(size, dtype=torch.int8, device=device)
 
-    def interleaved(self, sides: Sequence[Side]) -> list[tuple[float, ...]]:
-        """Milliseconds a call of each side, a number for each round; ours, theirs, ours, ..."""
+    def interleaved(self, sides: Sequence[Side]) -> dict[str, Rounds]:
+        """Milliseconds a call in each round, by name; the sides take turns: ours, theirs, ours, ...
+
+        Sides of one name are stretches of the same work: a round is the mean of theirs.
+        """
         if self.device.type == "cpu":
-            pairs = [[_on_host(side) for side in sides] for _ in range(2)]
-            return [tuple(column) for column in zip(*pairs, strict=True)]
+            return on_host(sides, rounds=2)
         slowest = max(self._warmed(side) for side in sides)
         rounds = max(self._least, min(_MOST_ROUNDS, math.ceil(self._measure_ms / slowest)))
         events = [[self._marked(side) for side in sides] for _ in range(rounds)]
         torch.cuda.synchronize()
-        return [
-            tuple(begin.elapsed_time(end) / side.calls for begin, end in column)
-            for side, column in zip(sides, zip(*events, strict=True), strict=True)
-        ]
+        turns = [[begin.elapsed_time(end) for begin, end in each] for each in events]
+        return _by_name(sides, turns)
 
     def _warmed(self, side: Side) -> float:
         """Milliseconds of one run, after some."""
@@ -96,11 +99,48 @@ class Clock:
         return begin, end
 
 
-def _on_host(side: Side) -> float:
-    side.prepare()
+def on_host(sides: Sequence[Side], rounds: int) -> dict[str, Rounds]:
+    """The same by the host's clock, until every stream of the GPU is done."""
+
+    def once(side: Side) -> float:
+        side.prepare()
+        return seconds(side.run) * 1e3
+
+    return _by_name(sides, [[once(side) for side in sides] for _ in range(rounds)])
+
+
+def _by_name(sides: Sequence[Side], turns: Sequence[Sequence[float]]) -> dict[str, Rounds]:
+    """Milliseconds a call by name, of turns that have those of all the calls of each side."""
+    calls = np.array(turns) / [side.calls for side in sides]
+    names = np.array([side.name for side in sides])
+    return {name: tuple(calls[:, names == name].mean(axis=1).tolist()) for name in names.tolist()}
+
+
+def finish() -> None:
+    """Wait until every stream of the GPU is done, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Seconds of an action, until what it left to the device is done; nothing is left before it."""
+    finish()
     begin = time.perf_counter()
-    side.run()
-    return (time.perf_counter() - begin) * 1e3 / side.calls
+    action()
+    finish()
+    return time.perf_counter() - begin
+
+
+def compiled(function: Callable[..., T], device: torch.device, **settings: Any) -> Callable[..., T]:
+    """The function by torch.compile at fixed sizes; on a CPU traced, and run as it is.
+
+    What was compiled before is forgotten, so that no limit of recompilations is reached.
+    """
+    torch.compiler.reset()
+    if device.type == "cpu":
+        settings = {"backend": "eager"}
+    made: Callable[..., T] = torch.compile(function, fullgraph=True, dynamic=False, **settings)
+    return made
 
 
 def sets_of(size: int, device: torch.device) -> int:
@@ -134,23 +174,21 @@ class Captured(Generic[T]):
         if device.type == "cpu":
             self.outputs = [call() for call in calls]
         else:
-            self.outputs = self._captured(device)
+            self._capture(device)
         self.build_s = time.perf_counter() - begin
 
-    def _captured(self, device: torch.device) -> list[T]:
-        calls = self._calls
+    def _capture(self, device: torch.device) -> None:
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
-                calls[0]()
+                self._calls[0]()
         torch.cuda.current_stream().wait_stream(stream)
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            outputs = [call() for call in calls]
+            self.outputs = [call() for call in self._calls]
         torch.cuda.synchronize()
-        return outputs
 
     def run(self) -> None:
         """Make the calls again; their outputs have new values at the same addresses on a GPU."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.rows import Parity
+from benchmarks.parity import Parity
 from tests.triton_kernels.kernels.compare import TOLERANCE
 
 LONG = 2.0
@@ -24,6 +24,11 @@ def relative_error(got: Tensor, exact: Tensor) -> float:
     return float(error.amax()) if error.numel() else 0.0
 
 
+def worst(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The largest relative error of results beside the same in float64."""
+    return max(relative_error(got, exact) for got, exact in pairs)
+
+
 def parity(
     pairs: Iterable[tuple[Tensor, Tensor]], dtype: torch.dtype, factor: float = 1.0
 ) -> Parity:
@@ -34,5 +39,10 @@ def parity(
         dtype: decides the tolerance.
         factor: of the tolerance, for a sum over many terms.
     """
-    worst = max(relative_error(got, exact) for got, exact in pairs)
-    return Parity("PyTorch in float64", worst, factor * TOLERANCE[dtype], "relative")
+    return relative(worst(pairs), dtype, factor)
+
+
+def relative(error: float, dtype: torch.dtype, factor: float = 1.0) -> Parity:
+    """The parity of a relative error."""
+    limit = factor * TOLERANCE[dtype]
+    return Parity(reference="PyTorch in float64", relative=error, limit_relative=limit)

@@ -4,16 +4,14 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import torch
 
-from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
-from benchmarks.gpu.clock import Clock, Side
-from benchmarks.gpu.loops import Loops, windows
+from benchmarks.gpu.clock import Side
+from benchmarks.gpu.loops import Loops, rewound, windows
 from benchmarks.gpu.models import step_work
-from benchmarks.gpu.part import Bench, Cell, Measured, Skipped
-from benchmarks.gpu.rows import Row, Target
+from benchmarks.gpu.part import OURS, Bench, Cell
+from benchmarks.gpu.rows import GpuRow, Skipped, Target
 
 PART = "steps"
 BATCH_SECONDS = 15.0
@@ -34,7 +32,7 @@ def invariance(loops: Loops, rows: int) -> Cell:
     return Cell(name, partial(_invariance, loops, rows, name))
 
 
-def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[Row | Skipped]:
+def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[GpuRow | Skipped]:
     """Values and log p of each row beside those of the same row of the largest batch."""
     largest, until = max(batches), time.monotonic() + BATCH_SECONDS
     whole = loops.pass_over(loops.bind(largest, torch.float32, invariant=True), largest)
@@ -48,22 +46,18 @@ def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[Row
         part = loops.pass_over(loops.bind(batch, torch.float32, invariant=True), batch)
         alike = (part.values == whole.values[:batch]) & (part.log_p == whole.log_p[:batch])
         same, rows, tried = same + int(alike.all(axis=1).sum()), rows + batch, tried + 1
-
-    def target(_: Measured) -> Target:
-        return Target("every row equal", same == rows > 0)
-
-    yield bench.row(
+    yield from bench.rows(
         (PART, f"{loops.stepped.name}, rows that are equal in {tried} batch sizes"),
         torch.float32,
-        (float(same),),
+        {OURS: (float(same),)},
         parity,
         unit=f"of {rows} rows",
-        targets=[target],
-        details={"rows": float(rows), "batches": float(tried)},
+        targets=[Target("every row equal", same == rows > 0)],
+        details={OURS: {"rows": float(rows), "batches": float(tried)}},
     )
 
 
-def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[Row]:
+def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[GpuRow]:
     """Our matrix product everywhere, beside cuBLAS where there are many rows."""
     dtype, length = torch.float32, loops.stepped.case.length
     own, other = (loops.bind(rows, dtype, invariant=invariant) for invariant in (True, False))
@@ -71,20 +65,15 @@ def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[Ro
     loops.pass_over(other, rows)
     steps = min(STEPS_PER_LAUNCH, length // 2)
     start = windows(length, 1, steps)[0]
-
-    def side(label: str, binding: TritonBinding) -> Side:
-        position = np.full(rows, start, np.int64)
-        rewind = partial(binding.write, "position", position)
-        return Side(label, partial(binding.run, steps), steps, rewind)
-
-    clock = Clock(bench.device, measure_ms=300.0, least=3)
-    ours, theirs = clock.interleaved([side("ours", own), side("cuBLAS", other)])
-    yield bench.row(
+    sides = [
+        Side(label, partial(binding.run, steps), steps, rewound(binding, rows, start))
+        for label, binding in ((OURS, own), ("ours, not batch_invariant", other))
+    ]
+    yield from bench.rows(
         (PART, name),
         dtype,
-        ours,
+        bench.clock(measure_ms=300.0, least=3).interleaved(sides),
         parity,
         unit="ms/step",
         work=step_work(loops.model(dtype), rows, start + steps / 2, dtype),
-        baseline=("ours, not batch_invariant", theirs),
     )

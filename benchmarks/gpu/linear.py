@@ -1,6 +1,6 @@
 """Our batch-invariant matrix product at GPT-2's sizes, beside cuBLAS: what invariance costs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from ancestral.triton_kernels.linear import linear
-from benchmarks.gpu.clock import Captured, Side, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.exact import LONG, parity, relative_error
-from benchmarks.gpu.floor import Work, name_of
-from benchmarks.gpu.part import Bench, Cell
-from benchmarks.gpu.rows import Row
+from benchmarks.gpu.clock import Captured, rerun_poisoned, rotated, sets_of
+from benchmarks.gpu.exact import LONG, parity, worst
+from benchmarks.gpu.floor import Work
+from benchmarks.gpu.operators import Others, beside
+from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.rows import GpuRow, Skipped
 
 PART = "linear"
+Inputs = tuple[Tensor, Tensor, Tensor | None]
+"""x, the weight, and a bias where the weight is not tied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +57,22 @@ TINY = (Sizes(2, 16, 32, torch.float32), Sizes(2, 16, 24, torch.bfloat16, True))
 
 def cells(bench: Bench) -> list[Cell]:
     """One for each of the sizes."""
-    grid = TINY if bench.rehearsal else GRID
-    return [Cell(f"{sizes.name}, {name_of(sizes.dtype)}", partial(_cell, sizes)) for sizes in grid]
+    return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
-def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row]:
+def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     from ancestral.triton_kernels.linear.kernel import launch
 
     torch.manual_seed(0)
-    count = sets_of(int(sizes.work.bytes), bench.device)
+    count, tied = sets_of(int(sizes.work.bytes), bench.device), sizes.transposed
     turns = rotated([_drawn(sizes, bench.device) for _ in range(count)], bench.device)
-    ours = Captured(
-        [partial(launch, *each, "none", sizes.transposed, sizes.transposed) for each in turns],
-        bench.device,
-    )
+    ours = Captured([partial(launch, *each, "none", tied, tied) for each in turns], bench.device)
     found = parity(_pairs(sizes, turns, rerun_poisoned(ours)), sizes.dtype, LONG)
-    theirs = Captured([_cublas(*each, sizes.transposed) for each in turns], bench.device)
-    theirs.run()
-    error = max(relative_error(*each) for each in _pairs(sizes, turns, theirs.outputs))
-    sides = [Side("ours", ours.run, ours.calls), Side("cuBLAS", theirs.run, theirs.calls)]
-    mine, others = bench.clock().interleaved(sides)
-    yield bench.row(
-        (PART, sizes.name),
-        sizes.dtype,
-        mine,
-        found,
-        work=sizes.work,
-        baseline=("cuBLAS", others),
-        details={"build_s": ours.build_s, "baseline_error": error},
-    )
+    others = Others({"cuBLAS": _cublas}, error=lambda found: worst(_pairs(sizes, turns, found)))
+    yield from beside((PART, sizes), turns, ours, found, others, bench)
 
 
-def _drawn(sizes: Sizes, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+def _drawn(sizes: Sizes, device: torch.device) -> Inputs:
     """x, the weight, and a bias where the weight is not tied."""
 
     def normal(*shape: int) -> Tensor:
@@ -96,17 +83,14 @@ def _drawn(sizes: Sizes, device: torch.device) -> tuple[Tensor, Tensor, Tensor |
     return normal(sizes.batch, sizes.i), weight, None if sizes.transposed else normal(sizes.o)
 
 
-def _cublas(
-    x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool
-) -> Callable[[], Tensor]:
-    """The same by torch; of a tied weight the logits stay in its dtype."""
-    if transposed or bias is None:
-        return partial(torch.mm, x, weight.T)
-    return partial(torch.addmm, bias, x, weight)
+def _cublas(inputs: Inputs) -> Tensor:
+    """The same by torch; of a tied weight, which has no bias, the logits stay in its dtype."""
+    x, weight, bias = inputs
+    return torch.mm(x, weight.T) if bias is None else torch.addmm(bias, x, weight)
 
 
 def _pairs(
-    sizes: Sizes, turns: list[tuple[Tensor, Tensor, Tensor | None]], outputs: list[Tensor]
+    sizes: Sizes, turns: list[Inputs], outputs: list[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The first and the last call, and the same in float64."""
     for call in {0, len(outputs) - 1}:

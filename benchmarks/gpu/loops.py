@@ -1,7 +1,9 @@
 """Our loops of a model: built, verified once, and held against float64 where they are timed."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,16 @@ from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.backends.triton_session import TritonSession
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Session
+from ancestral.engine.session import Binding, Session
 from ancestral.engine.step_loop import LoopResult, draw
 from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
+from ancestral.step_tensors import POSITION
 from ancestral.train.models.graphs import GraphName, build
 from ancestral.train.models.transformer import Transformer
 from benchmarks.gpu.floor import name_of
 from benchmarks.gpu.models import Stepped, made
-from benchmarks.gpu.rows import Parity
+from benchmarks.parity import Parity
 
 COMPARED = 16
 """Rows that are held against float64, evenly spread over the batch."""
@@ -100,23 +103,19 @@ class Loops:
         x, along = drawn.values[chosen], drawn.log_p[chosen]
         exact, own = self.reference(x)
         answers = {"x": x, "own_log_prob": own, "own_kl": 0.0, "own_cdf": 0.0}
-        some = np.ones(1, np.int64)
+        answers |= {"at": np.ones(1), "is_sample": np.ones(1)}
         entry = tolerance("triton", name_of(dtype))
-        limit = Limits.of(
-            entry,
-            {n: np.asarray(a) for n, a in (answers | {"at": some, "is_sample": some}).items()},
-        ).nats
+        limit = Limits.of(entry, {name: np.asarray(each) for name, each in answers.items()}).nats
         session = self.session("log_prob", dtype, False)
         parallel = np.concatenate([session.run({"x": each[None]})["log_prob"] for each in x])
         worst = max(worst_nats(along, exact), worst_nats(parallel, exact))
         verified, unexplained = self.verified(dtype)
         return Parity(
-            f"PyTorch in float64, {len(x)} of {len(drawn.values)} rows",
-            worst,
-            limit,
-            "nats",
-            unexplained,
-            verified,
+            reference=f"PyTorch in float64, {len(x)} of {len(drawn.values)} rows",
+            max_abs_nats=worst,
+            limit_nats=limit,
+            unexplained=unexplained,
+            verified=verified,
         )
 
     def reference(self, x: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
@@ -138,6 +137,11 @@ def worst_nats(log_p: NDArray[np.floating], exact: NDArray[np.float64]) -> float
     delta = log_p.astype(np.float64) - exact
     worst = max(np.abs(delta).max(), np.abs(delta.sum(axis=1)).max())
     return float(worst) if np.isfinite(worst) else np.inf
+
+
+def rewound(binding: Binding, rows: int, start: int) -> Callable[[], None]:
+    """What puts all rows of a loop to a position."""
+    return partial(binding.write, POSITION, np.full(rows, start, np.int64))
 
 
 def windows(length: int, count: int, steps: int) -> list[int]:

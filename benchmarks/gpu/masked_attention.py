@@ -10,11 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.masked_attention import masked_attention_reference
-from benchmarks.gpu.clock import Captured, Side, rerun_poisoned
-from benchmarks.gpu.exact import LONG, parity, relative_error
-from benchmarks.gpu.floor import Work, name_of
-from benchmarks.gpu.part import Bench, Cell, Skipped, ratio_of, sentence
-from benchmarks.gpu.rows import Row
+from benchmarks.gpu.clock import Captured, rerun_poisoned
+from benchmarks.gpu.exact import LONG, parity, worst
+from benchmarks.gpu.floor import Work
+from benchmarks.gpu.operators import Others, beside
+from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.rows import GpuRow, Skipped
 
 PART = "masked_attention"
 LEAST_OF_FLASH, LEAST_OF_MATH = 0.8, 1.5
@@ -57,50 +58,31 @@ TINY = (Sizes(16, 16, torch.bfloat16, 2, 2), Sizes(16, 16, torch.float32, 2, 2))
 
 def cells(bench: Bench) -> list[Cell]:
     """One for each of the sizes."""
-    grid = TINY if bench.rehearsal else GRID
-    return [Cell(f"{sizes.name}, {name_of(sizes.dtype)}", partial(_cell, sizes)) for sizes in grid]
+    return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
-def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
+def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     from ancestral.triton_kernels.masked_attention.kernel import launch
 
     torch.manual_seed(0)
     shape = (sizes.batch, sizes.heads, sizes.t, sizes.d)
     q, k, v = (torch.randn(shape, device=bench.device, dtype=sizes.dtype) for _ in range(3))
-    ours = Captured([partial(launch, q, k, v, None, None, None)] * CALLS, bench.device)
+    turns = [(q, k, v)] * CALLS
+    ours = Captured([partial(launch, *each, None, None, None) for each in turns], bench.device)
     found = parity(_pairs(q, k, v, rerun_poisoned(ours)), sizes.dtype, LONG)
     exact = sizes.dtype == torch.float32
     backend = SDPBackend.MATH if exact else SDPBackend.FLASH_ATTENTION
-    name = "SDPA, exact" if exact else "FlashAttention"
-    sides, details, baseline = [Side("ours", ours.run, CALLS)], {"build_s": ours.build_s}, None
 
-    def attend() -> Tensor:
-        return scaled_dot_product_attention(q, k, v, is_causal=True)
-
-    try:
+    def attend(each: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         with sdpa_kernel(backend):
-            theirs = Captured([attend] * CALLS, bench.device)
-            theirs.run()
-        details["baseline_build_s"] = theirs.build_s
-        details["baseline_error"] = max(
-            relative_error(*each) for each in _pairs(q, k, v, theirs.outputs[:1])
-        )
-        sides.append(Side(name, theirs.run, CALLS))
-    except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
-        yield Skipped(f"{PART}, {sizes.name}, {name}", sentence(error))
-    rounds = bench.clock().interleaved(sides)
-    if len(rounds) == 2:
-        baseline = (name, rounds[1])
-    yield bench.row(
-        (PART, sizes.name),
-        sizes.dtype,
-        rounds[0],
-        found,
-        work=sizes.work,
-        baseline=baseline,
-        targets=[ratio_of(LEAST_OF_MATH if exact else LEAST_OF_FLASH)],
-        details=details,
+            return scaled_dot_product_attention(*each, is_causal=True)
+
+    others = Others(
+        {"SDPA, exact" if exact else "FlashAttention": attend},
+        error=lambda outputs: worst(_pairs(q, k, v, outputs[:1])),
+        least_ratio=LEAST_OF_MATH if exact else LEAST_OF_FLASH,
     )
+    yield from beside((PART, sizes), turns, ours, found, others, bench)
 
 
 def _pairs(

@@ -11,18 +11,16 @@ import argparse
 import gc
 import importlib
 import json
-import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from benchmarks.gpu.found import find
-from benchmarks.gpu.part import PARTS, Bench, Cell, Failed, Result, Skipped, sentence
-from benchmarks.gpu.rows import Row
+from benchmarks.gpu.part import PARTS, Bench, Cell, sentence
+from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, record
 
 
 def results(part: str, cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
@@ -46,11 +44,10 @@ def results(part: str, cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
             torch.cuda.empty_cache()
 
 
-def _judged(result: Row | Skipped) -> Result:
+def _judged(result: GpuRow | Skipped) -> Result:
     """No speed without parity."""
-    if isinstance(result, Row) and result.parity.failures:
-        what = f"{result.part}, {result.case}, {result.dtype}"
-        return Failed(what, "; ".join(result.parity.failures))
+    if isinstance(result, GpuRow) and result.parity.failures:
+        return Failed(result.title, "; ".join(result.parity.failures))
     return result
 
 
@@ -66,43 +63,7 @@ def usable(device: torch.device) -> bool:
     return True
 
 
-def record(result: Result) -> str:
-    """A line of JSON."""
-    kind = type(result).__name__
-    return json.dumps({kind: asdict(result)})
-
-
-def recorded(line: str) -> Result:
-    """A result from its line."""
-    ((kind, values),) = json.loads(line).items()
-    match kind:
-        case "Row":
-            return Row.from_json(json.dumps(values))
-        case "Skipped":
-            return Skipped(**values)
-        case _:
-            return Failed(**values)
-
-
-def said(result: Result) -> str:
-    """In a sentence."""
-    if isinstance(result, Skipped):
-        return f"skipped: {result.what}, because {result.why}"
-    if isinstance(result, Failed):
-        return f"FAILED: {result.what}: {result.why}"
-    beside = "" if result.ratio is None else f", {result.ratio:.2f} x {result.baseline}"
-    share = "" if result.share is None else f", {result.share:.0%} of {result.ceiling}"
-    built = result.details.get("baseline_build_s", result.details.get("build_s", 0.0))
-    mark = "  (rehearsal)" if result.rehearsal else ""
-    return (
-        f"{result.part}, {result.case}, {result.dtype}: {result.p50:.4g} {result.unit} "
-        f"[{result.p20:.4g}, {result.p80:.4g}]{beside}{share}, "
-        f"error {result.parity.error:.1e} of {result.parity.limit:.1e}, "
-        f"built in {built:.1f} s{mark}"
-    )
-
-
-def main(words: list[str] | None = None) -> int:
+def main() -> None:
     """Measure a part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
@@ -111,21 +72,19 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--bundles", type=Path, required=True)
     parser.add_argument("--ceilings", type=json.loads, default={})
     parser.add_argument("--rehearse", action="store_true")
-    options = parser.parse_args(words)
+    options = parser.parse_args()
     until = time.monotonic() + options.seconds
     device = torch.device("cpu" if options.rehearse else "cuda:0")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     bench = Bench(device, find(), options.ceilings, until, options.bundles)
-    module = importlib.import_module(f"benchmarks.gpu.{options.part}")
-    cells: Iterable[Cell] = module.cells(bench)
+    cells = importlib.import_module(f"benchmarks.gpu.{options.part}").cells(bench)
     with options.records.open("a") as records, torch.no_grad():
         for result in results(options.part, cells, bench):
             records.write(record(result) + "\n")
             records.flush()
-            print(said(result), flush=True)
-    return 0
+            print(result, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,7 +7,6 @@ none: the loop on our kernels is made of the same model, with the same weights.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,13 +29,11 @@ class Stepped:
 
     Attributes:
         case: its configuration and events.
-        batches: numbers of rows.
         windows: stretches of steps that are timed, evenly spread over an event.
         exported: positions of the events of its bundle; None is all.
     """
 
     case: Case
-    batches: tuple[int, ...]
     windows: int
     exported: int | None = None
 
@@ -46,11 +43,10 @@ class Stepped:
         return self.case.name
 
 
-IMAGE = Stepped(replace(CASES["W2"], name="image", plain=False), (64, 1, 1024), 4)
+IMAGE = Stepped(replace(CASES["W2"], name="image", plain=False), 4)
 """4 layers, width 128, 784 positions of 256 values."""
 GPT2 = Stepped(
     replace(CASES["W1"], name="gpt2", event_shape=(1024,), prefix=0, plain=False),
-    batches=(1, 32, 256),
     windows=2,
     exported=64,
 )
@@ -58,7 +54,7 @@ GPT2 = Stepped(
 
 Its bundle has the same weights over fewer positions: known answers of all take a CPU too long.
 """
-TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), (2,), 1)
+TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), 1)
 STEPPED: Mapping[str, Stepped] = MappingProxyType({each.name: each for each in (IMAGE, GPT2, TINY)})
 
 
@@ -107,17 +103,16 @@ def export(stepped: Stepped, folder: Path) -> None:
         )
 
 
-def main(words: list[str] | None = None) -> int:
+def main() -> None:
     """Export the bundles that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", choices=list(STEPPED))
     parser.add_argument("--folder", type=Path, required=True)
-    options = parser.parse_args(words)
+    options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.models:
         export(STEPPED[name], options.folder)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

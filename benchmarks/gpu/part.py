@@ -1,49 +1,32 @@
 """A part of the measurement: what its cells are given, and what they give."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from benchmarks.gpu.clock import Clock
 from benchmarks.gpu.floor import Ceilings, Work, name_of
-from benchmarks.gpu.found import Found
-from benchmarks.gpu.rows import Parity, Row, Target
-from benchmarks.rows import commit, paired_ratio, percentiles
+from benchmarks.gpu.rows import GpuRow, Skipped, Target
+from benchmarks.machine import Machine, commit
+from benchmarks.parity import Parity
+from benchmarks.rows import Rounds, now, timed
 
-PARTS = (
-    "ceilings",
-    "cached_attention",
-    "masked_attention",
-    "linear",
-    "sample_token",
-    "steps",
-    "tensorrt",
-)
-"""Each a module of this package with a function `cells`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """What was not measured, and why; the others go on."""
-
-    what: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """What went wrong: the run ends with exit status 1."""
-
-    what: str
-    why: str
-
-
-Result = Row | Skipped | Failed
+PARTS: Mapping[str, int] = {
+    "ceilings": 4,
+    "cached_attention": 14,
+    "masked_attention": 9,
+    "linear": 8,
+    "sample_token": 8,
+    "steps": 30,
+    "tensorrt": 12,
+}
+"""Each a module of this package with a function `cells`; its share of the time, relative."""
+OURS = "ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +43,7 @@ class Bench:
     """
 
     device: torch.device
-    machine: Found
+    machine: Machine
     ceilings: Ceilings
     until: float
     bundles: Path
@@ -76,86 +59,72 @@ class Bench:
         """Seconds of the part."""
         return self.until - time.monotonic()
 
-    def clock(self, measure_ms: float = 40.0) -> Clock:
+    def clock(self, measure_ms: float = 40.0, least: int = 5) -> Clock:
         """Of the device."""
-        return Clock(self.device, measure_ms=measure_ms)
+        return Clock(self.device, measure_ms, least)
 
-    def row(  # noqa: PLR0913 - a row's own fields
+    def rows(  # noqa: PLR0913 - a row's own fields
         self,
         case: tuple[str, str],
         dtype: torch.dtype,
-        ours: tuple[float, ...],
+        rounds: Mapping[str, Rounds],
         parity: Parity,
         *,
         unit: str = "ms",
         work: Work | None = None,
-        baseline: tuple[str, tuple[float, ...]] | None = None,
-        targets: Sequence[Callable[["Measured"], Target | None]] = (),
-        details: Mapping[str, float] | None = None,
-    ) -> Row:
-        """A row of milliseconds.
+        least_ratio: float | None = None,
+        least_share: float | None = None,
+        targets: Sequence[Target] = (),
+        details: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> Iterator[GpuRow]:
+        """A row for each baseline; one alone where there is none.
 
         Args:
             case: the part, and the sizes in words.
             dtype: that was computed in.
-            ours: milliseconds of each round.
+            rounds: of OURS and of each baseline, by name.
             parity: of the same run.
-            unit: of these numbers.
+            unit: of the rounds.
             work: what was done in that time, at the least.
-            baseline: its name and rounds.
-            targets: what is to be reached, of the ratio and the share.
-            details: further numbers.
+            least_ratio: of baseline / ours.
+            least_share: of the ceiling.
+            targets: that are met or not, whatever the rounds are.
+            details: further numbers of ours, and of each baseline.
         """
-        quantiles = percentiles(ours)
-        floor = work.floor_ms(self.ceilings) if work is not None else None
-        ratio = None if baseline is None else paired_ratio(ours, baseline[1])
-        share = None if floor is None else floor[1] / quantiles["p50"]
-        counted = None if work is None else work.counted(None if floor is None else floor[0])
-        found = [target(Measured(ratio, share)) for target in targets]
-        return Row(
-            part=case[0],
-            case=case[1],
-            dtype=name_of(dtype),
-            unit=unit,
-            rounds=len(ours),
-            **quantiles,
-            baseline=None if baseline is None else baseline[0],
-            baseline_p50=None if baseline is None else float(np.median(baseline[1])),
-            ratio=ratio,
-            rate=None if counted is None else counted[0] / quantiles["p50"] * 1e3,
-            rate_unit=None if counted is None else counted[1],
-            ceiling=None if floor is None else floor[0],
-            share=share,
-            parity=parity,
-            machine=self.machine,
-            commit=self.commit,
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            rehearsal=self.rehearsal,
-            targets=tuple(each for each in found if each is not None),
-            details=dict(details or {}),
-        )
+        ours, details = rounds[OURS], details or {}
+        for name in [each for each in rounds if each != OURS] or [None]:
+            fields = timed(ours, None if name is None else (name, rounds[name]))
+            limits = self._limits(work, fields["p50"])
+            least = (("baseline / ours", least_ratio, "ratio"), ("share", least_share, "share"))
+            values = fields | limits
+            found = (
+                Target(f"{what} >= {bound:g}", values[name] >= bound)
+                for what, bound, name in least
+                if bound is not None and values[name] is not None
+            )
+            yield GpuRow(
+                part=case[0],
+                case=case[1],
+                dtype=name_of(dtype),
+                unit=unit,
+                **values,
+                parity=parity,
+                machine=self.machine,
+                commit=self.commit,
+                date=now(),
+                rehearsal=self.rehearsal,
+                targets=(*found, *targets),
+                details={**details.get(OURS, {}), **details.get(name or OURS, {})},
+            )
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What targets speak of: baseline / ours, and the share of the ceiling; None where unknown."""
-
-    ratio: float | None
-    share: float | None
-
-
-def ratio_of(least: float) -> Callable[[Measured], Target | None]:
-    """A target: so many times as fast as the baseline."""
-    return lambda got: (
-        None if got.ratio is None else Target(f"baseline / ours >= {least:g}", got.ratio >= least)
-    )
-
-
-def share_of(least: float) -> Callable[[Measured], Target | None]:
-    """A target: that share of the ceiling."""
-    return lambda got: (
-        None if got.share is None else Target(f"share >= {least:g}", got.share >= least)
-    )
+    def _limits(self, work: Work | None, p50: float) -> dict[str, Any]:
+        """The fields of a row that tell how near to the limit a time is."""
+        if work is None:
+            return dict.fromkeys(("rate", "rate_unit", "ceiling", "share"))
+        ceiling, least = work.floor_ms(self.ceilings) or (None, None)
+        count, unit = work.counted(ceiling)
+        share = None if least is None else least / p50
+        return {"rate": count / p50 * 1e3, "rate_unit": unit, "ceiling": ceiling, "share": share}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +137,22 @@ class Cell:
     """
 
     name: str
-    measure: Callable[[Bench], Iterable[Row | Skipped]]
+    measure: Callable[[Bench], Iterable[GpuRow | Skipped]]
+
+
+class Sizes(Protocol):
+    """Sizes of an operator's cell in words, its dtype, and what has to be done at the least."""
+
+    name: str
+    dtype: torch.dtype
+    work: Work
+
+
+def cells_of(
+    grid: Sequence[Sizes], measure: Callable[[Any, Bench], Iterable[GpuRow | Skipped]]
+) -> list[Cell]:
+    """A cell for each of the sizes."""
+    return [Cell(f"{each.name}, {name_of(each.dtype)}", partial(measure, each)) for each in grid]
 
 
 def sentence(error: BaseException) -> str:

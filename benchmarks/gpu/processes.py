@@ -5,17 +5,19 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import TextIO
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks import machine
+
 LAST_LINES = 5
 """Lines of a process that failed, which are repeated where its failure is reported."""
 
 
 class Log:
-    """The screen, and a file that has more; a context that closes it."""
+    """The screen, and a file that has more."""
 
     def __init__(self, file: Path) -> None:
         """Begin the file anew."""
@@ -23,10 +25,8 @@ class Log:
         self.path = file
         self.file: TextIO = file.open("w", buffering=1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self.file.close()
 
     def say(self, line: str) -> None:
@@ -45,9 +45,7 @@ class Log:
 
     def last_lines(self, start: int) -> str:
         """The last lines after a place in the file, joined; empty where there are none."""
-        with self.path.open("rb") as file:
-            file.seek(start)
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = self.path.read_bytes()[start:].decode(errors="replace").splitlines()
         return " | ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:])
 
 
@@ -65,21 +63,15 @@ class Exit:
 
     def __str__(self) -> str:
         """The end of a sentence that begins with "its process"."""
-        match self.status:
-            case None:
-                how = "was ended because its time was over"
-            case status if status < 0:
-                how = f"was killed by {_signal_name(-status)}"
-            case status:
-                how = f"ended with status {status}"
+        how = f"ended with status {self.status}"
+        if self.status is None:
+            how = "was ended because its time was over"
+        elif self.status < 0:
+            how = f"was killed by {_SIGNALS.get(-self.status, f'signal {-self.status}')}"
         return f"{how}; its last lines: {self.last_lines}" if self.last_lines else how
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+_SIGNALS = {each.value: each.name for each in signal.Signals}
 
 
 def start(
@@ -88,7 +80,7 @@ def start(
     """A process of its own group, in the checkout; its words go to the log."""
     return subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=machine.CHECKOUT,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if screen else log.file,
@@ -119,11 +111,10 @@ def run(
     process = start(command, log, environment, screen=screen)
     reader = threading.Thread(target=_forward, args=(process, log), daemon=True)
     reader.start()
-    status: int | None = None
+    status = None
     try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
+        with suppress(subprocess.TimeoutExpired):
+            status = process.wait(seconds)
     finally:
         end(process)
         reader.join(5)
@@ -158,11 +149,7 @@ def environment(*, rehearsal: bool) -> dict[str, str]:
     """
     kept = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in machine.environment().items()
         if name != "TRITON_INTERPRET" and not name.startswith("PYTEST_")
     }
-    paths = [str(ROOT / "src"), str(ROOT), kept.get("PYTHONPATH", "")]
-    kept["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    if rehearsal:
-        kept |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    return kept
+    return kept | ({"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"} if rehearsal else {})

@@ -7,33 +7,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from ancestral.errors import ParityError
 from ancestral.files.atomic import write_atomically
 from benchmarks.gpu import ceilings, processes
 from benchmarks.gpu.checks import Outcome, command
-from benchmarks.gpu.found import Found, find, missing
-from benchmarks.gpu.measure import recorded, said
-from benchmarks.gpu.part import PARTS, Failed, Result, Skipped
+from benchmarks.gpu.found import CHECKS, able, find, has, line, missing
+from benchmarks.gpu.part import PARTS
 from benchmarks.gpu.processes import Log
-from benchmarks.gpu.rows import Row, append
+from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded
 from benchmarks.gpu.table import table
-from benchmarks.rows import RESULTS
+from benchmarks.rows import RESULTS, append
 
-CHECKS = "checks"
-SHARES = {
-    CHECKS: 42,
-    "ceilings": 4,
-    "cached_attention": 14,
-    "masked_attention": 9,
-    "linear": 8,
-    "sample_token": 8,
-    "steps": 30,
-    "tensorrt": 12,
-}
+SHARES = {CHECKS: 42, **PARTS}
 """Of the time, relative; what one leaves the others have."""
 MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
 GRACE = 8.0
@@ -53,7 +42,6 @@ class Run:
     """What a run knows so far.
 
     Attributes:
-        machine: where.
         rehearsal: whether nothing is a result.
         parts: what is to be done, CHECKS among it.
         until: when all has to be over, by time.monotonic.
@@ -63,7 +51,6 @@ class Run:
         log: the screen, and a file.
     """
 
-    machine: Found
     rehearsal: bool
     parts: tuple[str, ...]
     until: float
@@ -71,46 +58,57 @@ class Run:
     work: Path
     outs: tuple[Path, ...]
     log: Log
-    rows: list[Row] = field(default_factory=list)
+    rows: list[GpuRow] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
     skipped: int = 0
     checks: Outcome | None = None
 
+    def against(self, part: str) -> str | None:
+        """Why a part may report no speed, by the checks."""
+        return None if self.checks is None else self.checks.against(part)
+
     def note(self, result: Result, *, told: bool = False) -> None:
         """Keep a result; write its row where it is exact and its operator's tests passed."""
-        against = None
-        if isinstance(result, Row) and self.checks is not None:
-            against = self.checks.against(result.part)
-        if against is not None:
+        if isinstance(result, GpuRow) and self.against(result.part) is not None:
             return
         if not told:
-            self.log.say(said(result))
-        match result:
-            case Row():
-                try:
-                    for out in self.outs:
-                        append(result, out)
-                except (ParityError, ValueError) as error:
-                    self.note(Failed(f"{result.part}, {result.case}", str(error)))
-                else:
-                    self.rows.append(result)
-            case Failed():
-                self.failed.append(result)
-            case Skipped():
-                self.skipped += 1
+            self.log.say(str(result))
+        if isinstance(result, Skipped):
+            self.skipped += 1
+        elif isinstance(result, Failed):
+            self.failed.append(result)
+        else:
+            self._write(result)
+
+    def _write(self, row: GpuRow) -> None:
+        try:
+            for out in self.outs:
+                append(row, out / f"gpu-{row.part}.jsonl")
+        except (ParityError, ValueError) as error:
+            self.note(Failed(f"{row.part}, {row.case}", str(error)))
+        else:
+            self.rows.append(row)
+
+    def environment(self) -> dict[str, str]:
+        """Of the processes."""
+        return processes.environment(rehearsal=self.rehearsal)
+
+    @property
+    def left(self) -> float:
+        """Seconds of the run."""
+        return max(0.0, self.until - time.monotonic())
 
     def seconds(self, part: str) -> float:
         """A part's share of what is left."""
         rest = self.parts[self.parts.index(part) :]
-        left = max(0.0, self.until - time.monotonic())
-        return left * SHARES[part] / sum(SHARES[each] for each in rest)
+        return self.left * SHARES[part] / sum(SHARES[each] for each in rest)
 
 
 def check(run: Run) -> None:
     """Run the tests; what failed speaks against a part."""
     records, limit = run.work / "checks.jsonl", run.seconds(CHECKS)
     begin = time.monotonic()
-    one_thread = _environment(run) | {"OMP_NUM_THREADS": "1"}
+    one_thread = run.environment() | {"OMP_NUM_THREADS": "1"}
     words = command(records, rehearsal=run.rehearsal)
     ended = processes.run(words, run.log, one_thread, limit, screen=False)
     run.checks = outcome = Outcome.read(records)
@@ -138,75 +136,52 @@ def measure(run: Run, part: str) -> None:
     words += ["--bundles", str(run.folder), "--ceilings", json.dumps(dict(ceilings.of(run.rows)))]
     words += ["--rehearse"] if run.rehearsal else []
     begin = time.monotonic()
-    ended = processes.run(
-        [sys.executable, "-m", "benchmarks.gpu.measure", part, *words],
-        run.log,
-        _environment(run),
-        seconds + GRACE,
-        screen=True,
-    )
-    for line in processes.whole_lines(records):
-        run.note(recorded(line), told=True)
+    started = [sys.executable, "-m", "benchmarks.gpu.measure", part, *words]
+    ended = processes.run(started, run.log, run.environment(), seconds + GRACE, screen=True)
+    for each in processes.whole_lines(records):
+        run.note(recorded(each), told=True)
     if ended.status is None:
         run.note(Skipped(f"{part}: what is not above", f"time: {seconds:.0f} s were its share"))
     elif ended.status:
         run.note(Failed(part, f"its process {ended}: see {run.log.path}"))
-    against = None if run.checks is None else run.checks.against(part)
-    if against is not None:
-        run.note(Failed(part, f"no row is written: {against}"))
+    if run.against(part) is not None:
+        run.note(Failed(part, f"no row is written: {run.against(part)}"))
     run.log.say(f"{part}: {time.monotonic() - begin:.0f} s")
 
 
 def export(run: Run) -> subprocess.Popen[str] | None:
     """Begin to export what `Engine.verify` needs, on processor cores that the checks leave."""
-    if run.rehearsal or not _VERIFIED & set(run.parts) or not _has("onnx", "onnxscript"):
+    if run.rehearsal or not _VERIFIED & set(run.parts) or not has("onnx", "onnxscript"):
         return None
     cores = str(max(1, (os.cpu_count() or 1) // 4))
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": cores}
     words = [sys.executable, "-m", "benchmarks.gpu.models", *BUNDLES, "--folder", str(run.folder)]
-    return processes.start(words, run.log, _environment(run) | hidden)
+    return processes.start(words, run.log, run.environment() | hidden)
 
 
 def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
     """Wait a while for the bundles, then end the export; what there is not is said."""
-    lacks = "it has no bundle"
+    lacks, status = "it has no bundle", 0
     if exporting is not None:
-        lacks = "its bundle was not exported in time"
         try:
-            status = exporting.wait(WAIT_SHARE * max(0.0, run.until - time.monotonic()))
+            status = exporting.wait(WAIT_SHARE * run.left)
         except subprocess.TimeoutExpired:
             processes.end(exporting)
-        else:
-            if status:
-                why = f"the process that exports {processes.Exit(status)}: see {run.log.path}"
-                run.note(Failed("export", why))
-                lacks = "it has no bundle"
+            lacks = "its bundle was not exported in time"
+    if status:
+        why = f"the process that exports {processes.Exit(status)}: see {run.log.path}"
+        run.note(Failed("export", why))
     for name in ("tiny",) if run.rehearsal else BUNDLES:
         if not (run.folder / name).exists():
             advice = f"python -m benchmarks.gpu.models {name} --folder DIR, then --folder DIR"
             run.note(Skipped(f"Engine.verify of {name}", f"{lacks}: {advice}"))
 
 
-def _has(*packages: str) -> bool:
-    return all(find_spec(package) is not None for package in packages)
-
-
-def _environment(run: Run) -> dict[str, str]:
-    return processes.environment(rehearsal=run.rehearsal)
-
-
-def _able(run: Run, part: str) -> bool:
-    """Whether there are the packages that it needs; what it lacks was said before."""
-    if part == CHECKS:
-        return _has("pytest")
-    return part in {"ceilings", "tensorrt"} or _has("triton")
-
-
 def go(run: Run) -> int:
     """Everything in turn; the exit status."""
     exporting, waited = export(run), False
     try:
-        for part in [each for each in run.parts if _able(run, each)]:
+        for part in filter(able, run.parts):
             if part == CHECKS:
                 check(run)
                 continue
@@ -224,11 +199,11 @@ def go(run: Run) -> int:
         f"log: {run.log.path}"
     )
     for failed in run.failed:
-        run.log.say(said(failed))
-    for line in table(run.rows):
-        run.log.write(line)
-    for line in table([row for row in run.rows if row.targets]):
-        run.log.say(line)
+        run.log.say(str(failed))
+    for each in table(run.rows):
+        run.log.write(each)
+    for each in table([row for row in run.rows if row.targets]):
+        run.log.say(each)
     return 1 if run.failed else 0
 
 
@@ -237,23 +212,23 @@ def main(about: str, words: list[str] | None = None) -> int:
     options = _options(about, words)
     if options.out is None:
         write_atomically(OUT / ".gitignore", b"*\n")
-    with Log((options.out or OUT) / "gpu.log") as log, tempfile.TemporaryDirectory() as work:
+    log = Log((options.out or OUT) / "gpu.log")
+    with closing(log), tempfile.TemporaryDirectory() as work:
         return go(_run(options, log, Path(work)))
 
 
 def _run(options: argparse.Namespace, log: Log, work: Path) -> Run:
     """What is to be done; the machine and what it lacks are said."""
     machine = find()
-    rehearsal = options.rehearse or not machine.has_gpu
-    log.say(machine.line)
+    rehearsal = options.rehearse or machine.gpu is None
+    log.say(line(machine))
     if rehearsal and not options.rehearse:
-        log.say("skipped: all but a rehearsal on the CPU, because PyTorch sees no CUDA GPU")
+        log.say(str(Skipped("all but a rehearsal on the CPU", "PyTorch sees no CUDA GPU")))
     for what, why in missing():
-        log.say(f"skipped: {what}, because {why}")
+        log.say(str(Skipped(what, why)))
     minutes = options.minutes or (REHEARSAL_MINUTES if rehearsal else MINUTES)
     outs = () if rehearsal else (options.results,)
     return Run(
-        machine=machine,
         rehearsal=rehearsal,
         parts=tuple(each for each in SHARES if each in options.parts or each == "ceilings"),
         until=time.monotonic() + 60 * minutes,

@@ -5,8 +5,8 @@ exponential is a draw from p. It records nothing. "compiled" is our reference, b
 does all of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 from ancestral.parity import tolerance
 from ancestral.triton_kernels.sample_token import Drawn
 from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
-from benchmarks.gpu.clock import Captured, Side, rotated, sets_of
-from benchmarks.gpu.compiled import compiled
-from benchmarks.gpu.exact import TOLERANCE, relative_error
+from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
+from benchmarks.gpu.exact import relative, relative_error
 from benchmarks.gpu.floor import Work
-from benchmarks.gpu.part import Bench, Cell, Skipped, sentence
-from benchmarks.gpu.rows import Parity, Row
+from benchmarks.gpu.operators import Others, beside
+from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.rows import GpuRow, Skipped
+from benchmarks.parity import Parity
 
 PART = "sample_token"
 LENGTH, START = 16, 3
@@ -29,10 +30,11 @@ LENGTH, START = 16, 3
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of a cell: rows and values."""
+    """Of a cell: rows, values, and the dtype of logits."""
 
     batch: int
     v: int
+    dtype: torch.dtype = torch.float32
 
     @property
     def name(self) -> str:
@@ -42,7 +44,7 @@ class Sizes:
     @property
     def work(self) -> Work:
         """Logits are read once; what is written is little."""
-        return Work(4 * self.batch * (self.v + 16), 0, torch.float32)
+        return Work(4 * self.batch * (self.v + 16), 0, self.dtype)
 
 
 GRID = tuple(Sizes(batch, v) for batch in (64, 1, 1024) for v in (256, 50_257))
@@ -72,17 +74,13 @@ class Step:
         logits = 2 * torch.randn(b, sizes.v, device=device)
         return cls(logits, u, torch.full((b, LENGTH), -1, device=device), state)
 
-    def rewind(self) -> None:
-        """Back to the position."""
-        self.state.position.fill_(START)
-
 
 def cells(bench: Bench) -> list[Cell]:
     """One for each of the sizes."""
-    return [Cell(each.name, partial(_cell, each)) for each in (TINY if bench.rehearsal else GRID)]
+    return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
-def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
+def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     torch.manual_seed(0)
@@ -92,7 +90,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
 
     def rewind() -> None:
         for each in steps:
-            each.rewind()
+            each.state.position.fill_(START)
 
     ours = Captured(
         [partial(launch, each.logits, each.u, each.observed, each.state, None) for each in turns],
@@ -103,42 +101,8 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[Row | Skipped]:
         each.state.values.fill_(-1)
         each.state.log_p.fill_(torch.nan)
     ours.run()
-    found = exactness(steps[-1])
-    sides = [Side("ours", ours.run, ours.calls, rewind)]
-    details = {"ours": {"build_s": ours.build_s}}
-    baselines: dict[str, Callable[[Step], object]] = {
-        "softmax and race": _race,
-        "compiled": _reference(bench),
-    }
-    for name, function in baselines.items():
-        try:
-            theirs = Captured([partial(function, each) for each in turns], bench.device)
-        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
-            yield Skipped(f"{PART}, {sizes.name}, {name}", sentence(error))
-            continue
-        details[name] = {"baseline_build_s": theirs.build_s}
-        sides.append(Side(name, theirs.run, theirs.calls, rewind))
-    rounds = dict(zip((s.name for s in sides), bench.clock().interleaved(sides), strict=True))
-    yield from _rows(sizes, bench, found, rounds, details)
-
-
-def _rows(
-    sizes: Sizes,
-    bench: Bench,
-    found: Parity,
-    rounds: Mapping[str, tuple[float, ...]],
-    details: Mapping[str, dict[str, float]],
-) -> Iterator[Row]:
-    for name in [each for each in rounds if each != "ours"] or [None]:
-        yield bench.row(
-            (PART, sizes.name),
-            torch.float32,
-            rounds["ours"],
-            found,
-            work=sizes.work,
-            baseline=None if name is None else (name, rounds[name]),
-            details=details["ours"] | ({} if name is None else details[name]),
-        )
+    others = Others({"softmax and race": _race, "compiled": _reference(bench)})
+    yield from beside((PART, sizes), turns, ours, exactness(steps[-1]), others, bench, rewind)
 
 
 def exactness(step: Step) -> Parity:
@@ -154,8 +118,7 @@ def exactness(step: Step) -> Parity:
     below, above = edges.gather(1, index)[:, 0] - u, u - edges.gather(1, index + 1)[:, 0]
     away = torch.maximum(below, above) > tolerance("triton", "float32").cdf
     wrong = int(away.sum()) if inside else len(value)
-    limit = TOLERANCE[torch.float32]
-    return Parity("PyTorch in float64", error, limit, "relative", unexplained=wrong)
+    return replace(relative(error, torch.float32), unexplained=wrong)
 
 
 def _race(step: Step) -> Tensor:
@@ -171,5 +134,5 @@ def _reference(bench: Bench) -> Callable[[Step], Drawn]:
         values, log_ps = state.values.scatter(1, at, value), state.log_p.scatter(1, at, log_p)
         return Drawn(state.position + 1, values, log_ps, None)
 
-    made = compiled(whole, bench)
+    made = compiled(whole, bench.device)
     return lambda step: made(step.logits, step.u, step.observed, step.state)

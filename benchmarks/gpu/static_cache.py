@@ -12,6 +12,7 @@ References:
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from ancestral.errors import InvalidInput
 from ancestral.train.models.block import Block
 from ancestral.train.models.transformer import Transformer
 
+M = TypeVar("M", bound=nn.Module)
 ATTENTIONS: Mapping[str, bool] = MappingProxyType(
     {"compiled loop": False, "compiled loop, fused attention": True}
 )
@@ -95,8 +97,8 @@ class StaticTransformer(nn.Module):
         self.layers = nn.ModuleList(StaticLayer(block, rows, length, fused) for block in blocks)
         self.norm = _norm(model.norm)
         if model.head is None:
-            self.head = nn.Linear(*reversed(token.shape), bias=False, device="meta")
-            self.head.weight = nn.Parameter(token.detach(), requires_grad=False)
+            made = nn.Linear(*reversed(token.shape), bias=False, device="meta")
+            self.head = _filled(made, token, None)
         else:
             self.head = _linear(model.head)
         causal = torch.ones(length, length, dtype=torch.bool, device=token.device).tril()
@@ -164,20 +166,18 @@ class StaticLoop:
 
 def _linear(layer: nn.Module) -> nn.Linear:
     """A map with W stored [d_in, d_out], as PyTorch's own."""
-    weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, Tensor)
-    made = nn.Linear(*weight.shape, bias=bias is not None, device="meta")
-    made.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
-    if isinstance(bias, Tensor):
-        made.bias = nn.Parameter(bias.detach(), requires_grad=False)
-    return made
+    made = nn.Linear(*layer.weight.shape, bias=layer.bias is not None, device="meta")
+    return _filled(made, layer.weight.T.contiguous(), layer.bias)
 
 
 def _norm(norm: nn.Module) -> nn.LayerNorm:
-    weight, bias = norm.weight, norm.bias
-    assert isinstance(weight, Tensor)
-    assert isinstance(bias, Tensor)
-    made = nn.LayerNorm(len(weight), eps=float(norm.epsilon), device="meta")  # type: ignore[arg-type]
-    made.weight = nn.Parameter(weight.detach(), requires_grad=False)
-    made.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    made = nn.LayerNorm(len(norm.weight), eps=float(norm.epsilon), device="meta")
+    return _filled(made, norm.weight, norm.bias)
+
+
+def _filled(made: M, weight: Tensor, bias: Tensor | None) -> M:
+    """A module with these weights."""
+    for name, values in (("weight", weight), ("bias", bias)):
+        if values is not None:
+            setattr(made, name, nn.Parameter(values.detach(), requires_grad=False))
     return made

@@ -4,7 +4,7 @@ All have the same weights and take turns over the same stretches of an event.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -13,15 +13,15 @@ import torch
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import ParityError
-from benchmarks.gpu.clock import Clock, Side
-from benchmarks.gpu.compiled import compiled, seconds
+from benchmarks.gpu.clock import Side, compiled, finish, seconds
 from benchmarks.gpu.floor import name_of
 from benchmarks.gpu.invariance import equal, invariance
-from benchmarks.gpu.loops import Loops, windows, worst_nats
+from benchmarks.gpu.loops import Loops, rewound, windows, worst_nats
 from benchmarks.gpu.models import GPT2, IMAGE, TINY, cache_numbers, step_work
-from benchmarks.gpu.part import Bench, Cell, Skipped, ratio_of, sentence
-from benchmarks.gpu.rows import Parity, Row
+from benchmarks.gpu.part import OURS, Bench, Cell, sentence
+from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, decode
+from benchmarks.parity import Parity
 
 PART = "steps"
 LEAST_RATIO = 2.0
@@ -42,18 +42,10 @@ def cells(bench: Bench) -> list[Cell]:
         return [*found, equal(tiny, (1, 2)), invariance(tiny, 2)]
     image, gpt2 = (Loops(each, bench.device, bench.bundles) for each in (IMAGE, GPT2))
     order = [
-        (image, 64, torch.float32),
-        (image, 1, torch.float32),
-        (image, 1024, torch.float32),
-        (gpt2, 1, torch.bfloat16),
-        (image, 64, torch.bfloat16),
-        (gpt2, 32, torch.bfloat16),
-        (image, 1, torch.bfloat16),
-        (image, 1024, torch.bfloat16),
-        (gpt2, 256, torch.bfloat16),
-        (gpt2, 1, torch.float32),
-        (gpt2, 32, torch.float32),
-        (gpt2, 256, torch.float32),
+        *((image, rows, torch.float32) for rows in (64, 1, 1024)),
+        *((gpt2, 1, torch.bfloat16), (image, 64, torch.bfloat16), (gpt2, 32, torch.bfloat16)),
+        *((image, 1, torch.bfloat16), (image, 1024, torch.bfloat16), (gpt2, 256, torch.bfloat16)),
+        *((gpt2, rows, torch.float32) for rows in (1, 32, 256)),
     ]
     found = [_timed(*each, len(order) - i - 1) for i, each in enumerate(order)]
     return [*found[:3], equal(image, tuple(range(1, 65))), invariance(image, 1024), *found[3:]]
@@ -66,7 +58,7 @@ def _timed(loops: Loops, rows: int, dtype: torch.dtype, later: int) -> Cell:
 
 def _time(
     loops: Loops, rows: int, dtype: torch.dtype, later: int, bench: Bench
-) -> Iterator[Row | Skipped]:
+) -> Iterator[GpuRow | Skipped]:
     binding, parity, own = _ours(loops, rows, dtype, bench)
     baselines: dict[str, StaticLoop] = {}
     details: dict[str, Details] = {}
@@ -78,7 +70,7 @@ def _time(
             yield Skipped(what, f"time: {bench.left:.0f} s are left, {needed:.0f} s are needed")
             continue
         try:
-            program = program or compiled(decode, bench, mode="reduce-overhead")
+            program = program or compiled(decode, bench.device, mode="reduce-overhead")
             baseline = StaticLoop(loops.model(dtype), rows, program, fused=ATTENTIONS[name])
             details[name] = _checked(loops, baseline, parity.limit)
         except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
@@ -88,21 +80,20 @@ def _time(
         loops.compile_seconds = 1.5 * details[name]["baseline_build_s"] + 5
     rounds, hosts = _rounds(loops, rows, binding, baselines, bench)
     length, width = loops.stepped.case.length, loops.model(dtype).config.width
-    own["samples_per_s"] = rows / (float(np.median(rounds["ours"])) * 1e-3 * length)
-    own["host_share"] = hosts["ours"]
-    for name in [*baselines] or [None]:
-        theirs = {} if name is None else details[name] | {"baseline_host_share": hosts[name]}
-        yield bench.row(
-            (PART, f"{loops.stepped.name}, {rows:,} rows"),
-            dtype,
-            rounds["ours"],
-            parity,
-            unit="ms/step",
-            work=step_work(loops.model(dtype), rows, (length - 1) / 2, dtype),
-            baseline=None if name is None else (name, rounds[name]),
-            targets=[ratio_of(LEAST_RATIO)] if width == 128 else [],
-            details=own | theirs,
-        )
+    own["samples_per_s"] = rows / (float(np.median(rounds[OURS])) * 1e-3 * length)
+    own["host_share"] = hosts[OURS]
+    for name in baselines:
+        details[name]["baseline_host_share"] = hosts[name]
+    yield from bench.rows(
+        (PART, f"{loops.stepped.name}, {rows:,} rows"),
+        dtype,
+        rounds,
+        parity,
+        unit="ms/step",
+        work=step_work(loops.model(dtype), rows, (length - 1) / 2, dtype),
+        least_ratio=LEAST_RATIO if width == 128 else None,
+        details=details | {OURS: own},
+    )
 
 
 def _ours(
@@ -170,32 +161,23 @@ def _rounds(
     length = loops.stepped.case.length
     steps = min(STEPS_PER_LAUNCH, length // 2)
 
-    def at(start: int) -> Callable[[], None]:
-        return lambda: binding.write("position", np.full(rows, start, np.int64))
-
     turns = []
     for start in windows(length, loops.stepped.windows, steps):
-        turns.append(Side("ours", partial(binding.run, steps), steps, at(start)))
+        turns.append(Side(OURS, partial(binding.run, steps), steps, rewound(binding, rows, start)))
         turns += [
             Side(name, partial(baseline.run, start, steps), steps)
             for name, baseline in baselines.items()
         ]
-    measured = Clock(bench.device, measure_ms=300.0, least=3).interleaved(turns)
-    names, each = ["ours", *baselines], 1 + len(baselines)
-    rounds = {
-        name: tuple(float(np.mean(found)) for found in zip(*measured[side::each], strict=True))
-        for side, name in enumerate(names)
-    }
-    return rounds, {side.name: host_share(side) for side in turns[:each]}
+    rounds = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
+    return rounds, {side.name: host_share(side) for side in turns[: len(rounds)]}
 
 
 def host_share(side: Side) -> float:
     """Seconds that the host needs to launch a side over those until the device is done."""
-    done = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     side.prepare()
-    done()
+    finish()
     begin = time.perf_counter()
     side.run()
     launched = time.perf_counter()
-    done()
+    finish()
     return (launched - begin) / (time.perf_counter() - begin)

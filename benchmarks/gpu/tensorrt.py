@@ -4,8 +4,7 @@ The bundle is compiled here, for this GPU. Backends have streams of their own, s
 clock times them, over many steps, until the GPU is done.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 
@@ -16,13 +15,16 @@ from ancestral.bundles.bundle import MANIFEST, Bundle
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred
-from ancestral.engine.session import Binding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import AncestralError, BackendUnavailable
 from ancestral.plans.store import PlanStore
+from ancestral.step_tensors import OBSERVED
+from benchmarks.gpu.clock import Side, on_host
+from benchmarks.gpu.loops import rewound
 from benchmarks.gpu.models import IMAGE, TINY, Stepped
-from benchmarks.gpu.part import Bench, Cell, Skipped, sentence
-from benchmarks.gpu.rows import Parity, Row
+from benchmarks.gpu.part import OURS, Bench, Cell, sentence
+from benchmarks.gpu.rows import GpuRow, Skipped
+from benchmarks.parity import Parity
 
 PART = "tensorrt"
 OTHERS = ("triton", "torch", "onnxruntime")
@@ -40,7 +42,7 @@ def cells(bench: Bench) -> list[Cell]:
         return [Cell(stepped.name, lambda _: [Skipped(PART, why)])]
     return [
         Cell(f"{stepped.name}, {rows:,} rows", partial(_measured, stepped, rows))
-        for rows in stepped.batches
+        for rows in (64, 1, 1024)
     ]
 
 
@@ -57,7 +59,7 @@ def unable(stepped: Stepped, bench: Bench) -> str | None:
     return None
 
 
-def _measured(stepped: Stepped, rows: int, bench: Bench) -> Iterator[Row | Skipped]:
+def _measured(stepped: Stepped, rows: int, bench: Bench) -> Iterator[GpuRow | Skipped]:
     from ancestral.export.tensorrt.compile import Compiler, Options
 
     path, device = bench.bundles / stepped.name, str(bench.device)
@@ -85,7 +87,7 @@ def compared(
     rows: int,
     bench: Bench,
     details: Mapping[str, float],
-) -> Iterator[Row]:
+) -> Iterator[GpuRow]:
     """A row for each other backend: steps of so many rows, which took turns.
 
     Args:
@@ -95,37 +97,28 @@ def compared(
         bench: what the part is given.
         details: of the rows, beside those that are found here.
     """
-    report = engine.verify()
-    parity = Parity(
-        "PyTorch in float64, the known answers",
-        report.max_abs_nats,
-        report.limit_nats,
-        "nats",
-        report.unexplained,
-        report.passed,
-    )
+    parity = Parity.of(engine.verify())
     found = dict(details)
     if "torch" in others:
         found["samples_unlike_torch"] = _unlike(engine, others["torch"], min(rows, _COMPARED))
-    sides = {"ours": _bound(engine, rows)}
-    sides |= {name: _bound(other, rows) for name, other in others.items()}
+    length = engine.data.length
+    steps = min(STEPS_PER_LAUNCH, length // 2)
+    sides = [_side(name, each, rows, steps) for name, each in ({OURS: engine} | others).items()]
     assert isinstance(engine.backend, TensorRtBackend)
     memory = engine.backend.memory
     found |= {"weights_mb": memory.weights / 1e6, "scratch_mb": memory.scratch / 1e6}
     found["tensors_mb"] = memory.tensors / 1e6
-    length = engine.data.length
-    taken = _in_turns(sides, rows, min(STEPS_PER_LAUNCH, length // 2), length)
-    found["samples_per_s"] = rows / (float(np.median(taken["ours"])) * 1e-3 * length)
-    for name in [*others] or [None]:
-        yield bench.row(
-            (PART, f"{engine.data.name}, {rows:,} rows"),
-            torch.float32,
-            taken["ours"],
-            parity,
-            unit="ms/step",
-            baseline=None if name is None else (name, taken[name]),
-            details=found,
-        )
+    on_host(sides, rounds=1)
+    taken = on_host(sides, ROUNDS)
+    found["samples_per_s"] = rows / (float(np.median(taken[OURS])) * 1e-3 * length)
+    yield from bench.rows(
+        (PART, f"{engine.data.name}, {rows:,} rows"),
+        torch.float32,
+        taken,
+        parity,
+        unit="ms/step",
+        details={OURS: found},
+    )
 
 
 def _unlike(engine: AutoregressiveEngine, other: AutoregressiveEngine, rows: int) -> float:
@@ -134,31 +127,9 @@ def _unlike(engine: AutoregressiveEngine, other: AutoregressiveEngine, rows: int
     return float(sum((a != b).any(axis=1).sum() for a, b in pairwise(drawn)))
 
 
-def _bound(engine: AutoregressiveEngine, rows: int) -> Binding:
-    """A loop in which nothing is observed, in the middle of its events."""
+def _side(name: str, engine: AutoregressiveEngine, rows: int, steps: int) -> Side:
+    """Steps of a loop in which nothing is observed, in the middle of its events."""
     binding, length = engine.session("step").bind({"b": rows, "s": 1}), engine.data.length
-    binding.write("observed", np.full((rows, length), -1, np.int64))
-    return binding
-
-
-def _in_turns(
-    sides: Mapping[str, Binding], rows: int, steps: int, length: int
-) -> dict[str, tuple[float, ...]]:
-    """Milliseconds a step of each side in each round, after one that is not counted."""
-    position = np.full(rows, (length - steps) // 2, np.int64)
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS + 1):
-        for name, binding in sides.items():
-            binding.write("position", position)
-            taken[name].append(_seconds(partial(binding.run, steps)) * 1e3 / steps)
-    return {name: tuple(each[1:]) for name, each in taken.items()}
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    """Of a run, until every stream of the GPU is done."""
-    done = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
-    done()
-    begin = time.perf_counter()
-    run()
-    done()
-    return time.perf_counter() - begin
+    binding.write(OBSERVED, np.full((rows, length), -1, np.int64))
+    rewind = rewound(binding, rows, (length - steps) // 2)
+    return Side(name, partial(binding.run, steps), steps, rewind)

@@ -22,7 +22,16 @@ def toy_case(
 
     model = make("llama")
     data = model.data
-    case = cases.Case("toy", "a toy", {}, data.event_shape, data.levels, prefix=2, batches=(1, 3))
+    case = cases.Case(
+        "toy",
+        "a toy",
+        {},
+        event_shape=data.event_shape,
+        levels=data.levels,
+        prefix=2,
+        batches=(1, 3),
+        plain=True,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cases, "BUNDLES", tmp_path_factory.mktemp("cases"))
         patch.setitem(cases.CASES, case.name, case)

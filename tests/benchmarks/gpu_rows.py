@@ -7,12 +7,27 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.floor import Work
-from benchmarks.gpu.found import Found
-from benchmarks.gpu.part import Bench
-from benchmarks.gpu.rows import Parity, Row
+from benchmarks.gpu.part import OURS, Bench
+from benchmarks.gpu.rows import GpuRow
+from benchmarks.machine import Machine
+from benchmarks.parity import Parity
 
-EXACT = Parity("PyTorch in float64", 1e-7, 4e-6, "relative")
-MACHINE = Found("Some GPU", "1.2", "13.0", "2.11.0", "3.6.0", "3.12.3")
+EXACT = Parity(reference="PyTorch in float64", relative=1e-7, limit_relative=4e-6)
+MACHINE = Machine(
+    processor="Some CPU",
+    cores=2,
+    instructions=("avx2",),
+    memory_gb=1.5,
+    gpu="Some GPU",
+    system="Linux x86_64",
+    versions={
+        "driver": "1.2",
+        "cuda": "13.0",
+        "torch": "2.11.0",
+        "triton": "3.6.0",
+        "python": "3.12.3",
+    },
+)
 CEILINGS = {"copy": 4e12, "float32": 5e13, "bfloat16": 8e14}
 
 
@@ -22,8 +37,10 @@ def rehearsing(folder: Path) -> Bench:
     return Bench(torch.device("cpu"), MACHINE, CEILINGS, until, folder / "bundles", "c0ffee")
 
 
-def sample_row(bench: Bench, parity: Parity = EXACT, **settings: Any) -> Row:
+def sample_row(
+    bench: Bench, parity: Parity = EXACT, *, alone: bool = False, **settings: Any
+) -> GpuRow:
     """Ours 2 ms, theirs 3 ms, 4 GB to read."""
-    work = Work(4e9, 1e9, torch.float32)
-    settings = {"baseline": ("theirs", (3.0, 6.0, 3.0)), "work": work} | settings
-    return bench.row(("linear", "2 x 2"), torch.float32, (2.0, 4.0, 2.0), parity, **settings)
+    rounds = {OURS: (2.0, 4.0, 2.0)} | ({} if alone else {"theirs": (3.0, 6.0, 3.0)})
+    settings = {"work": Work(4e9, 1e9, torch.float32)} | settings
+    return next(bench.rows(("linear", "2 x 2"), torch.float32, rounds, parity, **settings))

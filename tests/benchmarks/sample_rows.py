@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.machine import this_machine
-from benchmarks.rows import Parity, Row, paired_ratio, percentiles
+from benchmarks.parity import Parity
+from benchmarks.rows import CaseRow, timed
 
 PARITY = Parity(
     verified=True,
@@ -17,21 +18,17 @@ PARITY = Parity(
 )
 
 
-def sample_row(**changes: Any) -> Row:
+def sample_row(**changes: Any) -> CaseRow:
     """A row; `changes` replace its fields."""
     rounds, baseline = (2.0, 4.0, 3.0), (4.0, 6.0, 3.0)
-    row = Row(
+    row = CaseRow(
         case="tiny",
         quantity="decode",
         unit="ms/step",
         batch=1,
         threads=2,
-        rounds=rounds,
-        **percentiles(rounds),
+        **timed(rounds, ("plain loop", baseline)),
         warm_ups=1,
-        baseline="plain loop",
-        baseline_rounds=baseline,
-        ratio=paired_ratio(rounds, baseline),
         target="plain / ours >= 0.95",
         met=True,
         peak_memory_mb=None,

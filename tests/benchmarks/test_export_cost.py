@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.export_cost import BACKENDS, append_rows
-from benchmarks.rows import read
+from benchmarks.records import read
+from benchmarks.rows import CaseRow
 
 
 @pytest.mark.slow
 def test_rows(tmp_path: Path) -> None:
     append_rows("tiny", tmp_path)
-    *stages, whole = read(tmp_path / "tiny.jsonl")
+    *stages, whole = read(CaseRow, tmp_path / "tiny.jsonl")
     assert all(row.unit == "CPU s" and row.parity.verified for row in stages)
     names = [row.quantity for row in stages]
     assert [f"export: verify on {backend}" for backend in BACKENDS] == names[-2:]

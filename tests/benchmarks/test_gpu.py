@@ -1,5 +1,6 @@
 """The measurement on a GPU without one: its arithmetic, its rows and its words."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +18,12 @@ from benchmarks.gpu import ceilings, models
 from benchmarks.gpu.clock import rotated
 from benchmarks.gpu.floor import Work
 from benchmarks.gpu.loops import windows
-from benchmarks.gpu.measure import record, recorded, results, said
-from benchmarks.gpu.part import Bench, Cell, Failed, Measured, Skipped, ratio_of, share_of
-from benchmarks.gpu.rows import Row, append, read
-from benchmarks.gpu.table import number, table
+from benchmarks.gpu.measure import results
+from benchmarks.gpu.part import OURS, Bench, Cell
+from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record, recorded
+from benchmarks.gpu.table import table
+from benchmarks.records import parsed, read
+from benchmarks.rows import append, number
 
 from .gpu_rows import CEILINGS, EXACT, rehearsing, sample_row
 
@@ -40,23 +43,38 @@ def test_floor_is_the_larger_of_two_times() -> None:
 
 
 def test_row_has_quantiles_ratio_share_and_rate(bench: Bench) -> None:
-    got = sample_row(bench, targets=[ratio_of(1.5), ratio_of(1.6), share_of(0.5), share_of(0.6)])
-    assert (got.p20, got.p50, got.p80, got.rounds) == (2.0, 2.0, pytest.approx(3.2), 3)
-    assert (got.baseline, got.baseline_p50, got.ratio) == ("theirs", 3.0, 1.5)
+    got = sample_row(bench, least_ratio=1.5, least_share=0.5)
+    assert (got.p20, got.p50, got.p80, len(got.rounds)) == (2.0, 2.0, pytest.approx(3.2), 3)
+    assert (got.baseline, got.baseline_rounds, got.ratio) == ("theirs", (3.0, 6.0, 3.0), 1.5)
     assert (got.ceiling, got.share, got.rate, got.rate_unit) == ("copy", 0.5, 2e12, "B/s")
-    assert [target.met for target in got.targets] == [True, False, True, False]
+    assert [target.met for target in got.targets] == [True, True]
+    missed = sample_row(bench, least_ratio=1.6, least_share=0.6)
+    assert [target.met for target in missed.targets] == [False, False]
     assert got.rehearsal
-    alone = sample_row(bench, baseline=None, targets=[ratio_of(1.5)])
+    alone = sample_row(bench, alone=True, least_ratio=1.5)
     assert (alone.baseline, alone.ratio, alone.targets) == (None, None, ())
-    unknown = sample_row(replace(bench, ceilings={}), targets=[share_of(0.5)])
+    unknown = sample_row(replace(bench, ceilings={}), least_share=0.5)
     assert (unknown.share, unknown.rate, unknown.targets) == (None, 2e12, ())
     computed = sample_row(bench, work=Work(8.0, 1e11, FP32))
     assert (computed.share, computed.rate, computed.rate_unit) == (1.0, 5e13, "op/s")
 
 
-def test_nothing_measured_meets_no_target() -> None:
-    assert ratio_of(1.0)(Measured(None, 1.0)) is None
-    assert share_of(1.0)(Measured(1.0, None)) is None
+def test_nothing_measured_meets_no_target(bench: Bench) -> None:
+    only_share = sample_row(bench, alone=True, least_ratio=1.0, least_share=0.1)
+    assert [target.words for target in only_share.targets] == ["share >= 0.1"]
+    only_ratio = sample_row(bench, work=None, least_ratio=1.0, least_share=0.1)
+    assert [target.words for target in only_ratio.targets] == ["baseline / ours >= 1"]
+
+
+def test_a_row_for_each_baseline(bench: Bench) -> None:
+    """With the details of ours, and those of its own."""
+    rounds = {OURS: (2.0,), "a": (3.0,), "b": (4.0,)}
+    details = {OURS: {"build_s": 1.0}, "b": {"baseline_build_s": 2.0}}
+    got = bench.rows(("linear", "2 x 2"), FP32, rounds, EXACT, details=details)
+    assert [(row.baseline, row.details) for row in got] == [
+        ("a", {"build_s": 1.0}),
+        ("b", {"build_s": 1.0, "baseline_build_s": 2.0}),
+    ]
 
 
 def test_work_of_a_step() -> None:
@@ -86,7 +104,7 @@ def test_inputs_take_turns() -> None:
 
 def test_ceilings_are_the_rates_of_their_rows(bench: Bench) -> None:
     cells = ceilings.cells(bench)
-    rows = [each for each in results("ceilings", cells, bench) if isinstance(each, Row)]
+    rows = [each for each in results("ceilings", cells, bench) if isinstance(each, GpuRow)]
     assert set(ceilings.of(rows)) == {"copy", "float32", "bfloat16"}
     work = Work(2 * 4096, 0, FP32)
     assert ceilings.of(rows)["copy"] == pytest.approx(work.bytes / rows[0].p50 * 1e3)
@@ -94,16 +112,16 @@ def test_ceilings_are_the_rates_of_their_rows(bench: Bench) -> None:
 
 
 def test_row_is_read_as_it_was_written(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "gpu-linear.jsonl"
     rows = [
-        sample_row(bench, targets=[ratio_of(1.0)], details={"peak_mb": 1.5}),
+        sample_row(bench, least_ratio=1.0, details={OURS: {"peak_mb": 1.5}}),
         sample_row(bench, work=None),
     ]
     for each in rows:
-        file = append(each, tmp_path)
-    assert file.name == "gpu-linear.jsonl"
-    assert read(file) == rows
+        append(each, file)
+    assert read(GpuRow, file) == rows
     with pytest.raises(ValueError, match="expected the fields"):
-        Row.from_json("{}")
+        parsed(GpuRow, {})
 
 
 def test_results_are_read_as_they_were_recorded(bench: Bench) -> None:
@@ -113,46 +131,46 @@ def test_results_are_read_as_they_were_recorded(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [{"error": 5e-6}, {"error": float("nan")}, {"unexplained": 1}, {"verified": False}],
+    [{"relative": 5e-6}, {"relative": float("nan")}, {"unexplained": 1}, {"verified": False}],
     ids=str,
 )
 def test_no_speed_without_parity(bench: Bench, tmp_path: Path, fault: dict[str, Any]) -> None:
     wrong = sample_row(bench, replace(EXACT, **fault))
     with pytest.raises(ParityError, match="no row is written"):
-        append(wrong, tmp_path)
+        append(wrong, tmp_path / "gpu-linear.jsonl")
     assert not list(tmp_path.glob("*.jsonl"))
     cells = [Cell("wrong", lambda _: [wrong]), Cell("right", lambda _: [sample_row(bench)])]
     first, second = results("linear", cells, bench)
     assert isinstance(first, Failed)
-    assert second == sample_row(bench) or isinstance(second, Row)
+    assert second == sample_row(bench) or isinstance(second, GpuRow)
 
 
 def test_a_number_that_is_none_is_refused(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="finite"):
-        append(sample_row(bench, details={"host_share": float("nan")}), tmp_path)
+        append(sample_row(bench, details={OURS: {"host_share": math.nan}}), tmp_path / "rows.jsonl")
 
 
 def test_what_breaks_a_cell_leaves_the_others(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(_: Bench) -> Iterator[Row]:
+    def broken(_: Bench) -> Iterator[GpuRow]:
         yield sample_row(bench)
         raise ValueError("no such kernel\nand more")
 
     cells = [Cell("broken", broken), Cell("whole", lambda _: [Skipped("theirs", "absent")])]
     got = list(results("linear", cells, bench))
-    assert [type(each) for each in got] == [Row, Failed, Skipped]
-    assert said(got[1]) == "FAILED: linear, broken: ValueError: no such kernel"
+    assert [type(each) for each in got] == [GpuRow, Failed, Skipped]
+    assert str(got[1]) == "FAILED: linear, broken: ValueError: no such kernel"
     assert "Traceback" in capsys.readouterr().err
     late = list(results("linear", cells, replace(bench, until=time.monotonic())))
-    assert [said(each) for each in late] == [
+    assert [str(each) for each in late] == [
         "skipped: linear, broken, because time",
         "skipped: linear, whole, because time",
     ]
 
 
 def test_table_says_yes_or_no(bench: Bench) -> None:
-    result = replace(sample_row(bench, targets=[ratio_of(1.5), share_of(0.9)]), rehearsal=False)
+    result = replace(sample_row(bench, least_ratio=1.5, least_share=0.9), rehearsal=False)
     head, met, missed = table([result])
     assert head.split()[-2:] == ["target", "met"]
     assert met.endswith("baseline / ours >= 1.5  yes")

@@ -15,10 +15,12 @@ from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from benchmarks.gpu import models, processes
 from benchmarks.gpu.loops import Loops
-from benchmarks.gpu.measure import results, said
-from benchmarks.gpu.part import PARTS, Bench, Failed, Skipped
-from benchmarks.gpu.rows import Row, read
+from benchmarks.gpu.measure import results
+from benchmarks.gpu.part import PARTS, Bench
+from benchmarks.gpu.rows import Failed, GpuRow, Skipped
 from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, StaticTransformer, decode
+from benchmarks.machine import CHECKOUT
+from benchmarks.records import read
 from tests.conftest import INTERPRETED
 
 from .gpu_rows import rehearsing
@@ -86,7 +88,7 @@ def interpreting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **settings: function)
 
 
-def rehearse(part: str, bench: Bench) -> list[Row | Skipped | Failed]:
+def rehearse(part: str, bench: Bench) -> list[GpuRow | Skipped | Failed]:
     cells = importlib.import_module(f"benchmarks.gpu.{part}").cells(bench)
     with torch.no_grad():
         return list(results(part, cells, bench))
@@ -101,7 +103,7 @@ def rehearse(part: str, bench: Bench) -> list[Row | Skipped | Failed]:
 )
 def test_rehearsal(bench: Bench, part: str) -> None:
     rows = rehearse(part, bench)
-    assert all(isinstance(each, Row) for each in rows), [said(each) for each in rows]
+    assert all(isinstance(each, GpuRow) for each in rows), [str(each) for each in rows]
     assert {each.baseline for each in rows} - {None} == BASELINES[part]
     assert all(each.rehearsal and each.part == part for each in rows)
     assert all(each.p50 > 0 for each in rows)
@@ -126,7 +128,7 @@ def test_a_wrong_kernel_has_no_row(
     monkeypatch.setattr(kernel, "launch", wrong)
     got = rehearse(part, bench)
     assert got
-    assert all(isinstance(each, Failed) for each in got), [said(each) for each in got]
+    assert all(isinstance(each, Failed) for each in got), [str(each) for each in got]
 
 
 @pytest.mark.kernels
@@ -148,7 +150,7 @@ def test_a_whole_rehearsal(tmp_path: Path) -> None:
             *(sys.executable, "-m", "benchmarks.gpu", "--rehearse"),
             *("--out", str(tmp_path), "--parts", *parts),
         ],
-        cwd=processes.ROOT,
+        cwd=CHECKOUT,
         env=processes.environment(rehearsal=False),
         capture_output=True,
         text=True,
@@ -157,7 +159,7 @@ def test_a_whole_rehearsal(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped: tensorrt, because a plan runs on a GPU alone" in done.stdout
     for part in [each for each in BASELINES if each != "steps"]:
-        rows = read(tmp_path / f"gpu-{part}.jsonl")
+        rows = read(GpuRow, tmp_path / f"gpu-{part}.jsonl")
         assert rows
         assert all(each.rehearsal for each in rows)
     assert "a rehearsal, no results" in done.stdout

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ import pytest
 import torch
 
 from benchmarks.gpu import checks, found, processes, run
-from benchmarks.gpu.measure import record
-from benchmarks.gpu.part import Bench, Failed, Skipped, ratio_of
-from benchmarks.gpu.rows import Row, read
+from benchmarks.gpu.part import OURS, Bench
+from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record
+from benchmarks.records import read
 
 from .gpu_rows import MACHINE, rehearsing, sample_row
 
-Results = Sequence[Row | Skipped | Failed]
+Results = Sequence[GpuRow | Skipped | Failed]
 
 
 @pytest.fixture
@@ -131,12 +132,12 @@ PASSED = [{"test": f"{KERNEL}linear.py::test_a", "outcome": "passed"}, {"finishe
 
 
 def test_rows_are_written(fake: Any, bench: Bench, tmp_path: Path, capsys: Any) -> None:
-    measured = replace(sample_row(bench, targets=[ratio_of(1.5)]), rehearsal=False)
+    measured = replace(sample_row(bench, least_ratio=1.5), rehearsal=False)
     assert fake({"linear": [measured, Skipped("FlexAttention", "time")]}, PASSED) == 0
     for folder in ("results", "out"):
-        assert read(tmp_path / folder / "gpu-linear.jsonl") == [measured]
+        assert read(GpuRow, tmp_path / folder / "gpu-linear.jsonl") == [measured]
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == MACHINE.line
+    assert printed[0] == found.line(MACHINE)
     assert printed[-1].endswith("yes")
     assert set(printed) <= set((tmp_path / "out" / "gpu.log").read_text().splitlines())
 
@@ -167,7 +168,7 @@ def test_checks_that_do_not_pass_end_with_1(
 
 
 def test_a_number_that_is_none_ends_with_1(fake: Any, bench: Bench, tmp_path: Path) -> None:
-    wrong = sample_row(bench, details={"host_share": float("inf")})
+    wrong = sample_row(bench, details={OURS: {"host_share": float("inf")}})
     assert fake({"linear": [wrong]}, PASSED) == 1
     assert not list((tmp_path / "results").glob("*"))
 
@@ -204,7 +205,7 @@ def test_how_a_process_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     code, status, said = ENDS[end]
     command, begin = [sys.executable, "-S", "-c", SAYS + code], time.monotonic()
     seconds = 1.0 if status is None else 60.0
-    with processes.Log(tmp_path / "log") as log:
+    with closing(processes.Log(tmp_path / "log")) as log:
         log.say("what was before")
         ended = processes.run(command, log, {}, seconds, screen=True)
     assert time.monotonic() - begin < 20
@@ -243,7 +244,7 @@ def test_an_export_that_broke(
     code, status, _ = ENDS[end]
     monkeypatch.setattr(run, "find", lambda: MACHINE)
     options = run._options("about", ["--out", str(tmp_path), "--parts", "steps"])
-    with processes.Log(tmp_path / "log") as log:
+    with closing(processes.Log(tmp_path / "log")) as log:
         whole = run._run(options, log, tmp_path)
         run.exported(whole, processes.start([sys.executable, "-S", "-c", SAYS + code], log, {}))
     printed = capsys.readouterr().out
@@ -252,8 +253,8 @@ def test_an_export_that_broke(
 
 
 def test_machine_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert MACHINE.line.startswith("Some GPU, driver 1.2; torch 2.11.0 for CUDA 13.0")
-    assert replace(MACHINE, gpu="none").line.startswith("no CUDA GPU; ")
-    assert found.find().torch == torch.__version__
+    assert found.line(MACHINE).startswith("Some GPU, driver 1.2; torch 2.11.0 for CUDA 13.0")
+    assert found.line(replace(MACHINE, gpu=None)).startswith("no CUDA GPU; ")
+    assert found.find().versions["torch"] == torch.__version__
     monkeypatch.setattr(found, "find_spec", lambda name: None if name == "xdist" else name)
     assert list(found.missing()) == [("checks in several processes", "xdist is not installed")]

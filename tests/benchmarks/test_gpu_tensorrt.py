@@ -9,8 +9,8 @@ from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
 from benchmarks.gpu import tensorrt
 from benchmarks.gpu.measure import results
-from benchmarks.gpu.part import Cell, Failed, Skipped
-from benchmarks.gpu.rows import Row
+from benchmarks.gpu.part import Cell
+from benchmarks.gpu.rows import Failed, GpuRow, Skipped
 from tests.conftest import Load
 from tests.engine.simulated_plans import engine
 
@@ -30,10 +30,10 @@ def measured(bundles: Bundles, load: Load, folder: Path) -> list[object]:
 
 
 def test_rows(bundles: Bundles, load: Load, tmp_path: Path) -> None:
-    rows = [row for row in measured(bundles, load, tmp_path) if isinstance(row, Row)]
+    rows = [row for row in measured(bundles, load, tmp_path) if isinstance(row, GpuRow)]
     assert [row.baseline for row in rows] == ["onnxruntime", "torch"]
     for row in rows:
-        assert (row.part, row.rounds, row.unit) == ("tensorrt", tensorrt.ROUNDS, "ms/step")
+        assert (row.part, len(row.rounds), row.unit) == ("tensorrt", tensorrt.ROUNDS, "ms/step")
         assert row.parity.verified
         assert row.details["samples_unlike_torch"] == 0
         assert row.details["build_s"] == 1.5

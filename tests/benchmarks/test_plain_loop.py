@@ -1,5 +1,7 @@
 """The baseline is an honest one: it draws what the engine draws, from the same distribution."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,9 @@ def test_another_distribution_is_noticed(toy_case: Case) -> None:
 def test_cache_lengths_are_compared_at_equal_positions(toy_case: Case) -> None:
     """With one cache in both places: rounds of each, and log-probabilities that agree."""
     engine = Engine.load(bundle(toy_case), threads=1)
-    own, other, nats = decode.cache_lengths(engine, engine, rows=3, rounds=2)
+    bindings = [engine.session("step").bind({"b": 3, "s": 1}) for _ in range(2)]
+    steps = [partial(decode.first_steps, engine, each, 3, toy_case.length) for each in bindings]
+    own, other = decode.in_turns(steps, rounds=2)
     assert len(own) == len(other) == 2
-    assert min(*own, *other) > 0
-    assert nats < 1e-5
+    assert min(each.decode_s for each in (*own, *other)) > 0
+    assert decode.distance(engine, other[-1], 0) < 1e-5

@@ -42,7 +42,7 @@ def test_markers_are_needed_once_and_in_order(text: str) -> None:
 
 
 def test_a_page_is_written_then_up_to_date(tmp_path: Path) -> None:
-    append(sample_row(), tmp_path)
+    append(sample_row(), tmp_path / "tiny.jsonl")
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     words = [str(page), "--results", str(tmp_path)]
@@ -58,6 +58,6 @@ def test_without_rows_or_page_it_says_so(
 ) -> None:
     assert report.main([str(tmp_path / "page.md"), "--results", str(tmp_path)]) == 2
     assert "no rows" in capsys.readouterr().err
-    append(sample_row(), tmp_path)
+    append(sample_row(), tmp_path / "tiny.jsonl")
     assert report.main([str(tmp_path / "page.md"), "--results", str(tmp_path)]) == 2
     assert "page.md" in capsys.readouterr().err

@@ -3,14 +3,15 @@
 import json
 import math
 import platform
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from ancestral.errors import ParityError
 from benchmarks.machine import this_machine
-from benchmarks.rows import append, read
+from benchmarks.records import read
+from benchmarks.rows import CaseRow, append
 
 from .sample_rows import PARITY, sample_row
 
@@ -18,8 +19,8 @@ from .sample_rows import PARITY, sample_row
 def test_row_is_read_as_it_was_written(tmp_path: Path) -> None:
     rows = [sample_row(), sample_row(batch=8, ratio=None, peak_memory_mb=1.5, note="a | b")]
     for row in rows:
-        file = append(row, tmp_path)
-    assert read(file) == rows
+        append(row, tmp_path / "tiny.jsonl")
+    assert read(CaseRow, tmp_path / "tiny.jsonl") == rows
 
 
 def test_ratio_is_the_median_of_paired_rounds() -> None:
@@ -28,11 +29,11 @@ def test_ratio_is_the_median_of_paired_rounds() -> None:
 
 
 def test_a_line_of_another_kind_is_refused(tmp_path: Path) -> None:
-    values = json.loads(sample_row().to_json())
+    values = asdict(sample_row())
     del values["parity"]
     (tmp_path / "tiny.jsonl").write_text(json.dumps(values) + "\n")
     with pytest.raises(ValueError, match="expected the fields"):
-        read(tmp_path / "tiny.jsonl")
+        read(CaseRow, tmp_path / "tiny.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_a_line_of_another_kind_is_refused(tmp_path: Path) -> None:
 )
 def test_no_speed_without_parity(fault: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ParityError, match="no row is written"):
-        append(sample_row(parity=replace(PARITY, **fault)), tmp_path)
+        append(sample_row(parity=replace(PARITY, **fault)), tmp_path / "tiny.jsonl")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_round_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="finite"):
-        append(sample_row(rounds=(1.0, math.inf)), tmp_path)
+        append(sample_row(rounds=(1.0, math.inf)), tmp_path / "tiny.jsonl")
 
 
 def test_machine_tells_what_matters_and_not_its_name() -> None:
@@ -64,4 +65,4 @@ def test_machine_tells_what_matters_and_not_its_name() -> None:
     assert machine.cores >= 1
     assert machine.memory_gb > 0.1
     assert {"python", "numpy"} <= set(machine.versions)
-    assert platform.node() == "" or platform.node() not in sample_row().to_json()
+    assert platform.node() == "" or platform.node() not in json.dumps(asdict(machine))

@@ -11,7 +11,8 @@ from ancestral.engine.verify import verify
 from ancestral.parity import ParityReport
 from benchmarks import run
 from benchmarks.cases import Case
-from benchmarks.rows import read
+from benchmarks.records import read
+from benchmarks.rows import CaseRow
 
 WORDS = ["toy", "--rounds", "2", "--loads", "1", "--threads", "1", "--batch", "2"]
 
@@ -21,7 +22,7 @@ def test_a_run_appends_rows_with_their_parity(
 ) -> None:
     words = [*WORDS, "--only", "decode", "host", "memory", "--results", str(tmp_path)]
     assert run.main(words) == 0
-    rows = read(tmp_path / "toy.jsonl")
+    rows = read(CaseRow, tmp_path / "toy.jsonl")
     quantities = ["decode", "prefill", "host between steps", "first load", "load", "peak memory"]
     assert [row.quantity for row in rows] == quantities
     assert all(row.parity.verified and row.p20 <= row.p50 <= row.p80 for row in rows)

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from ancestral.train.data import load_digits, load_npz
+from benchmarks.machine import CHECKOUT
 from benchmarks.report import replaced
-from benchmarks.rows import ROOT
-from benchmarks.small import read, table
+from benchmarks.small import latest, table
 from benchmarks.small_data import enlarged, write_digits, write_text
 
 
@@ -39,5 +39,5 @@ def test_text_is_every_paragraph_of_the_docstrings_once(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_rows() -> None:
-    page = (ROOT.parent / "docs" / "training.md").read_text()
-    assert replaced(page, table(read())) == page, "python -m benchmarks.small --table"
+    page = (CHECKOUT / "docs" / "training.md").read_text()
+    assert replaced(page, table(latest())) == page, "python -m benchmarks.small --table"

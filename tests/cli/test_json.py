@@ -17,8 +17,7 @@ from ancestral.cli.output import json_text
 from ancestral.cli.verify import parity_document
 from ancestral.engine import Engine
 from ancestral.engine.backends import BACKENDS
-from ancestral.engine.measure import MeasureRow
-from ancestral.engine.measure_latent import LatentMeasureRow
+from ancestral.engine.measure import LatentMeasureRow, StepMeasureRow
 
 from .conftest import Cli
 
@@ -32,7 +31,7 @@ PARITY = {
     "near_ties",
     "unexplained",
 }
-ROW = MeasureRow(
+ROW = StepMeasureRow(
     backend="onnxruntime",
     device="cpu",
     threads=None,

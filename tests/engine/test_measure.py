@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancestral.engine import measure
-from ancestral.engine.measure import MeasurementFailed, MeasureRow, measure_engine
-from ancestral.engine.measure_latent import LatentMeasureRow
+from ancestral.engine import speeds, timing
+from ancestral.engine.autoregressive import AutoregressiveEngine
+from ancestral.engine.measure import LatentMeasureRow, StepMeasureRow, measure_engine
+from ancestral.engine.timing import MeasurementFailed
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 
 
 @pytest.fixture(scope="module")
-def rows(tiny_bundle: Path) -> list[MeasureRow]:
+def rows(tiny_bundle: Path) -> list[StepMeasureRow]:
     """Two batch sizes, while this process holds more memory than they need."""
     ballast = np.ones(2**27, np.float32)  # 537 MB, touched
     found = measure_engine(tiny_bundle, "onnxruntime", [3, 1, 3], threads=1, rounds=2)
@@ -23,7 +24,7 @@ def rows(tiny_bundle: Path) -> list[MeasureRow]:
     return found
 
 
-def test_rows_are_sane(rows: list[MeasureRow]) -> None:
+def test_rows_are_sane(rows: list[StepMeasureRow]) -> None:
     assert [row.batch for row in rows] == [1, 3]
     for row in rows:
         assert (row.backend, row.device, row.threads) == ("onnxruntime", "cpu", 1)
@@ -36,25 +37,26 @@ def test_rows_are_sane(rows: list[MeasureRow]) -> None:
         assert all(math.isfinite(v) for v in row.to_json().values() if isinstance(v, float))
 
 
-def test_peak_memory_is_that_of_the_measuring_process(rows: list[MeasureRow]) -> None:
+def test_peak_memory_is_that_of_the_measuring_process(rows: list[StepMeasureRow]) -> None:
     """The ballast of this process is in none of them, and they grow with the batch."""
     assert 0 < rows[0].peak_memory_mb <= rows[1].peak_memory_mb < 200
 
 
 def test_memory_of_this_process_is_told() -> None:
-    before = measure.memory_now()
+    before = timing.memory_now()
     ballast = np.ones(2**25, np.float32)
-    assert measure.memory_peak() - before > 0.9 * ballast.nbytes
+    assert timing.memory_peak() - before > 0.9 * ballast.nbytes
 
 
 def test_long_events_are_measured_at_some_positions(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "ROUND_SECONDS", 0.0)
-    monkeypatch.setattr(measure, "LEAST_STEPS", 4)
-    steps = measure._time_steps(measure.AutoregressiveEngine.load(tiny_bundle, threads=1), 2, 3)
-    assert steps.milliseconds.shape == (3 * 4,)
-    assert steps.batch_s > steps.milliseconds.mean() * 9 / 1e3
+    monkeypatch.setattr(speeds, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(speeds, "LEAST_STEPS", 4)
+    engine = AutoregressiveEngine.load(tiny_bundle, threads=1)
+    milliseconds, batch_s = speeds.time_steps(engine, 2, 3)
+    assert milliseconds.shape == (3 * 4,)
+    assert batch_s > milliseconds.mean() * 9 / 1e3
 
 
 def test_errors_of_the_process_are_raised_here(
@@ -62,7 +64,7 @@ def test_errors_of_the_process_are_raised_here(
 ) -> None:
     with pytest.raises((BackendUnavailable, InvalidInput), match="device"):
         measure_engine(tiny_bundle, "onnxruntime", [1], device="nowhere")
-    monkeypatch.setattr(measure.sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(timing.sys, "executable", shutil.which("false"))
     with pytest.raises(MeasurementFailed, match="status 1"):
         measure_engine(tiny_bundle, "onnxruntime", [1])
 
@@ -90,7 +92,7 @@ def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
 
 def test_latent_rows(bundles: Callable[[str], Path]) -> None:
     """A bundle with latents is measured by what it can do, in a process of its own."""
-    rows = measure.measure_engine(bundles("codes"), "onnxruntime", (3, 1), threads=1, rounds=1)
+    rows = measure_engine(bundles("codes"), "onnxruntime", (3, 1), threads=1, rounds=1)
     assert [row.batch for row in rows] == [1, 3]
     for row in rows:
         assert isinstance(row, LatentMeasureRow)

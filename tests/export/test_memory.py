@@ -26,7 +26,7 @@ _MEASURE = """
 import json, sys
 import torch
 from ancestral.dataspec import DataSpec
-from ancestral.engine.measure import memory_now, memory_peak
+from ancestral.engine.timing import memory_now, memory_peak
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig

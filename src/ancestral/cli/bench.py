@@ -18,9 +18,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ancestral.engine.measure import MeasureRow
-    from ancestral.engine.measure_latent import LatentMeasureRow
 
-    Row = MeasureRow | LatentMeasureRow
+_COLUMNS = {
+    "batch": ("batch", ""),
+    "load_s": ("load s", ".2f"),
+    "encode_ms_p50": ("encode ms p50", ".3f"),
+    "decode_ms_p50": ("decode ms p50", ".3f"),
+    "step_ms_p50": ("ms/step p50", ".3f"),
+    "step_ms_p95": ("p95", ".3f"),
+    "step_ms_p99": ("p99", ".3f"),
+    "samples_per_s": ("samples/s", ".1f"),
+    "bounds_per_s": ("bounds/s", ".1f"),
+    "log_prob_events_per_s": ("log p/s", ".0f"),
+    "peak_memory_mb": ("peak MB", ".0f"),
+    "max_abs_nats": ("max nats", ".1e"),
+}
+"""Head and format of a column for each field, where a row has it."""
 
 
 def bench(  # noqa: PLR0913 - the options of a command
@@ -54,12 +67,8 @@ def bench(  # noqa: PLR0913 - the options of a command
     if out is not None:
         append_rows(out, rows)
     if json:
-        document = {
-            "bundle": str(bundle),
-            "passed": passed,
-            "rows": [row.to_json() for row in rows],
-        }
-        put(json_text(document))
+        found = [row.to_json() for row in rows]
+        put(json_text({"bundle": str(bundle), "passed": passed, "rows": found}))
     else:
         show(speed_table(rows))
     if not passed:
@@ -75,66 +84,35 @@ def measure(
     device: str = "cpu",
     threads: int | None = None,
     rounds: int = 3,
-) -> list["Row"]:
+) -> list["MeasureRow"]:
     """Rows of each backend in turn, told on standard error."""
     from ancestral.engine.measure import measure_engine
 
-    rows: list[Row] = []
+    rows: list[MeasureRow] = []
     for name in backends:
         say(f"measuring {name} on {device}, batch {', '.join(map(str, batches))}")
         rows += measure_engine(bundle, name, batches, device=device, threads=threads, rounds=rounds)
     return rows
 
 
-def speed_table(rows: Sequence["Row"]) -> "Table":
+def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
     """Speed of each backend and batch, with its parity in the last columns."""
-    from ancestral.engine.measure_latent import LatentMeasureRow
-
-    times: tuple[str, ...]
-    if isinstance(rows[0], LatentMeasureRow):
-        times = ("encode ms p50", "decode ms p50", "samples/s", "bounds/s")
-    else:
-        times = ("ms/step p50", "p95", "p99", "samples/s", "log p/s")
+    values = [row.to_json() for row in rows]
+    columns = {field: each for field, each in _COLUMNS.items() if field in values[0]}
     cells = [
         (
             f"{row.backend} {row.device}",
             "own" if row.threads is None else f"{row.threads}",
-            f"{row.batch}",
-            f"{row.load_s:.2f}",
-            *_times(row),
-            f"{row.peak_memory_mb:.0f}",
-            f"{row.max_abs_nats:.1e}",
+            *(f"{found[field]:{form}}" for field, (_, form) in columns.items()),
             "yes" if row.passed else "NO",
         )
-        for row in rows
+        for row, found in zip(rows, values, strict=True)
     ]
-    return table(
-        "Speed and memory, with the parity of the same run",
-        ("backend", "threads", "batch", "load s", *times, "peak MB", "max nats", "passed"),
-        cells,
-    )
+    heads = ("backend", "threads", *(head for head, _ in columns.values()), "passed")
+    return table("Speed and memory, with the parity of the same run", heads, cells)
 
 
-def _times(row: "Row") -> tuple[str, ...]:
-    from ancestral.engine.measure_latent import LatentMeasureRow
-
-    if isinstance(row, LatentMeasureRow):
-        return (
-            f"{row.encode_ms_p50:.3f}",
-            f"{row.decode_ms_p50:.3f}",
-            f"{row.samples_per_s:.1f}",
-            f"{row.bounds_per_s:.1f}",
-        )
-    return (
-        f"{row.step_ms_p50:.3f}",
-        f"{row.step_ms_p95:.3f}",
-        f"{row.step_ms_p99:.3f}",
-        f"{row.samples_per_s:.1f}",
-        f"{row.log_prob_events_per_s:.0f}",
-    )
-
-
-def append_rows(out: Path, rows: Sequence["Row"]) -> None:
+def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
     """Add a JSON object a line; the rows that were there stay, whatever happens."""
     from ancestral.files.atomic import write_atomically
     from ancestral.files.input_file import read_bounded

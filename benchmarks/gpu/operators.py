@@ -1,0 +1,77 @@
+"""An operator of ours beside others on the same inputs: captured, compared, timed in turns."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from benchmarks.gpu.clock import Captured, Side, nothing
+from benchmarks.gpu.part import OURS, Bench, Sizes, sentence
+from benchmarks.gpu.rows import GpuRow, Skipped
+from benchmarks.parity import Parity
+
+I = TypeVar("I")
+
+
+@dataclass(frozen=True, slots=True)
+class Others(Generic[I]):
+    """What an operator is compared with.
+
+    Attributes:
+        calls: each baseline, by name: what one call of it computes of an input.
+        error: how far the results of the calls are from exact; None where that is not told.
+        least_ratio: a target of each baseline's time over ours.
+        least_share: a target of ours, of the ceiling.
+    """
+
+    calls: Mapping[str, Callable[[I], object]]
+    error: Callable[[list[Tensor]], float] | None = None
+    least_ratio: float | None = None
+    least_share: float | None = None
+
+
+def beside(
+    case: tuple[str, Sizes],
+    turns: Sequence[I],
+    ours: Captured[object],
+    parity: Parity,
+    others: Others[I],
+    bench: Bench,
+    prepare: Callable[[], None] = nothing,
+) -> Iterator[GpuRow | Skipped]:
+    """A row for each of the others; one that breaks is skipped, and ours is measured.
+
+    Args:
+        case: the part, and its sizes.
+        turns: the input of each call.
+        ours: calls of ours on them.
+        parity: of what these gave.
+        others: what takes turns with them.
+        bench: what the part is given.
+        prepare: what comes before the calls of a side, and is not timed.
+    """
+    part, sizes = case
+    sides, details = [Side(OURS, ours.run, ours.calls, prepare)], {OURS: {"build_s": ours.build_s}}
+    for name, call in others.calls.items():
+        try:
+            built = Captured([partial(call, each) for each in turns], bench.device)
+            details[name] = {"baseline_build_s": built.build_s}
+            if others.error is not None:
+                built.run()
+                details[name]["baseline_error"] = others.error(built.outputs)
+        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
+            yield Skipped(f"{part}, {sizes.name}, {name}", sentence(error))
+            continue
+        sides.append(Side(name, built.run, built.calls, prepare))
+    yield from bench.rows(
+        (part, sizes.name),
+        sizes.dtype,
+        bench.clock().interleaved(sides),
+        parity,
+        work=sizes.work,
+        least_ratio=others.least_ratio,
+        least_share=others.least_share,
+        details=details,
+    )

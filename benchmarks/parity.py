@@ -1,0 +1,87 @@
+"""How far a measured run was from the reference: no speed is reported without it."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from ancestral.latent_parity import LatentParityReport
+from ancestral.parity import ParityReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far the measured run was from the reference.
+
+    Attributes:
+        verified: whether every check of `Engine.verify` passed; None where there is no bundle.
+        max_abs_nats: largest |delta log p| of an event; None where no events were compared.
+        limit_nats: what any difference of log p may be at most.
+        near_ties: drawn values that differ from the reference at the edge of their interval.
+        unexplained: drawn values that differ elsewhere.
+        sample_nats: largest |log p of what the loop drew - log p by the parallel graph|; None
+            where the row timed no loop.
+        baseline_nats: the same of what the baseline drew; None without a baseline.
+        reference: what the events, or a kernel's results, were compared with.
+        relative: largest difference of a kernel's result over the largest exact value of its row.
+        limit_relative: what that may be at most.
+    """
+
+    verified: bool | None = None
+    max_abs_nats: float | None = None
+    limit_nats: float | None = None
+    near_ties: int = 0
+    unexplained: int = 0
+    sample_nats: float | None = None
+    baseline_nats: float | None = None
+    reference: str = "known answers"
+    relative: float | None = None
+    limit_relative: float | None = None
+
+    @classmethod
+    def of(cls, report: ParityReport | LatentParityReport) -> Self:
+        """What `Engine.verify` found."""
+        return cls(
+            verified=report.passed,
+            max_abs_nats=report.max_abs_nats,
+            limit_nats=report.limit_nats,
+            near_ties=report.near_ties,
+            unexplained=report.unexplained,
+        )
+
+    @property
+    def unit(self) -> str:
+        """Of the differences and their limit: nats, or "relative" for a kernel's result."""
+        return "nats" if self.relative is None else "relative"
+
+    @property
+    def limit(self) -> float:
+        """What each difference may be at most; NaN without one, which no difference passes."""
+        limit = self.limit_nats if self.relative is None else self.limit_relative
+        return math.nan if limit is None else limit
+
+    @property
+    def differences(self) -> dict[str, float]:
+        """All that were measured, by what was compared."""
+        found = {
+            self.reference: self.max_abs_nats if self.relative is None else self.relative,
+            "log p of our samples": self.sample_nats,
+            "log p of the baseline's samples": self.baseline_nats,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def words(self) -> str:
+        """The largest difference, and what it may be."""
+        return f"{max(self.differences.values()):.1e} of {self.limit:.1e}"
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each check that failed, in words; NaN fails."""
+        found = ["Engine.verify failed"] if self.verified is False else []
+        found += [f"{self.unexplained} unexplained draws"] if self.unexplained else []
+        found += [
+            f"{name}: {value:.3g} {self.unit} is over {self.limit:.3g}"
+            for name, value in self.differences.items()
+            if not value <= self.limit
+        ]
+        return tuple(found)

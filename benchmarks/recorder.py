@@ -1,0 +1,99 @@
+"""What the rows of one run share, and how they are written and printed."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.cases import Case
+from benchmarks.machine import Machine, commit, this_machine
+from benchmarks.parity import Parity
+from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds, append, now, timed
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """What all rows of one run share.
+
+    Attributes:
+        machine: where.
+        commit: of the checkout.
+        date: of the run's begin.
+        load_average: of the machine then.
+        threads: of the runtimes.
+        rounds: of each quantity.
+        results: folder of the files.
+    """
+
+    machine: Machine
+    commit: str
+    date: str
+    load_average: float
+    threads: int
+    rounds: int
+    results: Path
+
+    @classmethod
+    def begin(cls, threads: int, rounds: int = 1, results: Path = RESULTS) -> Self:
+        """A run that begins now, here."""
+        load = round(os.getloadavg()[0], 2)
+        return cls(this_machine(), commit(), now(), load, threads, rounds, results)
+
+    def add(
+        self,
+        case: Case,
+        quantity: tuple[str, str],
+        batch: int,
+        rounds: Rounds,
+        parity: Parity,
+        baseline: tuple[str, Rounds] | None = None,
+        bound: Bound | None = None,
+        **more: Any,
+    ) -> CaseRow:
+        """Write a row, and print it.
+
+        Args:
+            case: what was measured.
+            quantity: its name and unit.
+            batch: rows of the loop.
+            rounds: in the unit.
+            parity: of the same run.
+            baseline: what ran beside, and its rounds.
+            bound: of the ratio, or of the median where there is none.
+            more: further fields; the ratio is that of the paired rounds if none is given.
+
+        Raises:
+            ParityError: the probabilities are wrong; nothing is written.
+        """
+        fields = timed(rounds, baseline) | more
+        reached = fields["p50"] if fields["ratio"] is None else fields["ratio"]
+        row = CaseRow(
+            case=case.name,
+            quantity=quantity[0],
+            unit=quantity[1],
+            batch=batch,
+            threads=self.threads,
+            parity=parity,
+            machine=self.machine,
+            commit=self.commit,
+            date=self.date,
+            load_average=self.load_average,
+            target=None if bound is None else bound.words,
+            met=None if bound is None else bound.met(reached),
+            **fields,
+        )
+        append(row, self.results / f"{case.name}.jsonl")
+        print(said(row), flush=True)
+        return row
+
+
+def said(row: CaseRow) -> str:
+    """A row as a line for people."""
+    met = {True: "met", False: "MISSED", None: ""}[row.met]
+    beside = f"  {row.beside}" if row.baseline else ""
+    ratio = "" if row.ratio is None else f"  ratio {row.ratio:.3f}"
+    target = "" if row.target is None else f" ({row.target}: {met})"
+    return (
+        f"{row.case:8} {row.quantity:18} batch {row.batch:<3} {row.p50:.4g} {row.unit} "
+        f"[{row.p20:.4g}, {row.p80:.4g}]{beside}{ratio}{target}"
+    )
