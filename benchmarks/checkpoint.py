@@ -25,7 +25,7 @@ from benchmarks.machine import this_machine
 from benchmarks.rows import RESULTS, Parity, commit
 
 if TYPE_CHECKING:
-    from ancestral.engine.autoregressive import AutoregressiveEngine
+    from ancestral.engine import AutoregressiveEngine
 
 CASE = Case(
     name="checkpoint",

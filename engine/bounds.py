@@ -1,25 +1,26 @@
 """Bounds by the graphs of a bundle: noise in pieces, log-weights reduced as they come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound, Reduction, join
+from ancestral.engine import budget
+from ancestral.engine.classify import classify
+from ancestral.engine.encoding import encode
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.latent_noise import latent_noise, prior_noise
+from ancestral.engine.likelihood import log_prob
+from ancestral.engine.noise import Noise
+from ancestral.engine.progress import Progress, Tally
+from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array
-from ancestral.engine.step_loop import Progress
 from ancestral.philox import Stream
-
-if TYPE_CHECKING:
-    from ancestral.engine.latent import LatentEngine
+from ancestral.step_tensors import X
 
 PROPOSALS = ("posterior", "prior")
-_NUMBERS = 2**20
-"""Numbers that a decoder makes at a time: its output stays in a processor's cache."""
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
 
 
@@ -28,86 +29,75 @@ class Draws:
     """Which latents are drawn: k of each event, of the noise of its sample index."""
 
     k: int
-    seed: int
-    first_index: int
+    noise: Noise
     proposal: str
 
 
-def numbers(engine: "LatentEngine") -> int:
-    """How many numbers a decoder makes of one latent."""
-    signature = engine.bundle.manifest.graphs["decode"].signature
-    return int(np.prod(signature.output("parameters").shape({"b": 1})))
-
-
-def pairs(engine: "LatentEngine") -> int:
-    """How many pairs of an event and a latent go through a decoder at a time."""
-    return max(1, _NUMBERS // numbers(engine))
-
-
-def impossible(engine: "LatentEngine") -> tuple[str, ...]:
+def impossible(runner: Runner) -> tuple[str, ...]:
     """Terms that may be -inf: a density is never 0 but by overflow, a probability may be."""
-    return () if engine.latent.continuous else _TERMS[:1]
+    return () if runner.latent.continuous else _TERMS[:1]
 
 
 def of_noise(
-    engine: "LatentEngine", events: Array, draws: Draws, progress: Progress | None = None
+    runner: Runner, events: Array, draws: Draws, progress: Progress | None = None
 ) -> Bound:
     """The bound of each event from k draws of its noise."""
-    size = pairs(engine)
-    rows, step = max(1, size // draws.k), min(draws.k, size)
-    parts = []
-    for start in range(0, len(events), rows):
-        some = events[start : start + rows]
-        indices = draws.first_index + start + np.arange(len(some), dtype=np.int64)
-        encoded = {} if draws.proposal == "prior" else engine.encode_events(some)
-        reduction = Reduction(len(some))
-        for first in range(0, draws.k, step):
-            particles = np.arange(first, min(first + step, draws.k), dtype=np.int64)
-            if draws.proposal == "prior":
-                terms = _from_prior(engine, some, draws.seed, indices, particles)
-            else:
-                noise = latent_noise(
-                    engine.latent, draws.seed, indices, particles, Stream.Z_GIVEN_X
-                )
-                found = log_weights(engine, some, encoded, noise)
-                terms = [found[name] for name in _TERMS]
-            named = dict(zip(_TERMS, terms, strict=True))
-            check_outputs("x", "events", named, impossible=impossible(engine), start=start)
-            reduction.add(*terms)
-            if progress is not None:
-                done = start * draws.k + len(some) * (first + len(particles))
-                progress(done, len(events) * draws.k)
-        parts.append(reduction.bound(_closed_kl(engine, encoded, len(some), draws.proposal)))
-    return join(parts)
+    size = budget.fitting(budget.CACHED, runner.decoded_size)
+    rows = budget.fitting(size, draws.k)
+    tally = Tally(progress, len(events) * draws.k)
+    return join(
+        [
+            _bound(runner, events[start : start + rows], draws, start, size, tally)
+            for start in range(0, len(events), rows)
+        ]
+    )
+
+
+def _bound(
+    runner: Runner, events: Array, draws: Draws, start: int, size: int, tally: Tally
+) -> Bound:
+    """The bound of the events from `start` on, at most `size` pairs with a latent at a time."""
+    naive, n, step = draws.proposal == "prior", len(events), min(draws.k, size)
+    noise = draws.noise.after(start)
+    encoded = {} if naive else encode(runner, events)
+    reduction = Reduction(n)
+    for first in range(0, draws.k, step):
+        particles = np.arange(first, min(first + step, draws.k), dtype=np.int64)
+        if naive:
+            terms = _from_prior(runner, events, noise, particles)
+        else:
+            drawn = latent_noise(runner.latent, noise, n, particles, Stream.Z_GIVEN_X)
+            terms = log_weights(runner, events, encoded, drawn)
+        check_outputs("x", "events", terms, impossible=impossible(runner), start=start)
+        reduction.add(*(terms[name] for name in _TERMS))
+        tally.add(n * len(particles))
+    if naive:
+        return reduction.bound(np.zeros(n))
+    return reduction.bound(encoded["kl"].astype(np.float64) if "kl" in encoded else None)
 
 
 def log_weights(
-    engine: "LatentEngine", events: Array, encoded: Mapping[str, Array], noise: Array
+    runner: Runner, events: Array, encoded: Mapping[str, Array], noise: Array
 ) -> dict[str, Array]:
     """The three terms [n, k] of noise [n, k, *l], in chunks that bound memory."""
     q = {name: values for name, values in encoded.items() if name != "kl"}
-    return engine.chunked("log_weights", x=events, **q, noise=noise)
+    return runner.parallel("log_weights", x=events, **q, noise=noise)
 
 
 def of_codes(
-    engine: "LatentEngine", events: Array, labels: ArrayLike | int | None, k: int
+    runner: Runner, prior: Runner, events: Array, labels: ArrayLike | int | None, k: int
 ) -> Bound:
     """log p(x | z) + log p(z) at the codes z that the encoder chooses: k draws would be alike."""
-    codes = engine.encode_events(events)["codes"]
-    reconstruction = engine.chunked("log_likelihood", x=events, z=codes[:, None])["log_likelihood"]
-    log_prior = _log_prior(engine, codes, labels)[:, None]
-    terms = {"log_likelihood": reconstruction, "log_prior": log_prior}
-    check_outputs("x", "events", terms, impossible=(*impossible(engine), "log_prior"))
+    codes = encode(runner, events)["codes"]
+    terms = runner.parallel("log_likelihood", x=events, z=codes[:, None])
+    log_prior = _log_prior(prior, codes, labels)[:, None]
+    terms["log_prior"] = log_prior
+    check_outputs("x", "events", terms, impossible=(*impossible(runner), "log_prior"))
     reduction = Reduction(len(events))
-    reduction.add(reconstruction, log_prior, np.zeros_like(log_prior))
-    single = reduction.bound(kl_closed=-log_prior[:, 0])
+    reduction.add(terms["log_likelihood"], log_prior, np.zeros_like(log_prior))
     zero = np.zeros(len(events))
-    return Bound(
-        elbo=single.elbo,
-        iwae=single.iwae,
-        reconstruction=single.reconstruction,
-        kl=single.kl,
-        kl_closed=single.kl_closed,
+    return replace(
+        reduction.bound(kl_closed=-log_prior[:, 0]),
         stderr_elbo=zero,
         stderr_iwae=zero,
         ess=np.full(len(events), float(k)),
@@ -115,38 +105,23 @@ def of_codes(
     )
 
 
-def _log_prior(
-    engine: "LatentEngine", codes: Array, labels: ArrayLike | int | None
-) -> NDArray[np.float64]:
+def _log_prior(prior: Runner, codes: Array, labels: ArrayLike | int | None) -> NDArray[np.float64]:
     """log p(z | y), or the log of its sum over the classes where no labels are given, [n]."""
-    assert engine.prior is not None
-    manifest = engine.prior.bundle.manifest
+    manifest = prior.bundle.manifest
     if labels is None and manifest.data.num_classes is not None and not manifest.label_optional:
-        joint = engine.prior.classify(codes).log_joint
+        joint = classify(prior, codes).log_joint
         return np.asarray(np.logaddexp.reduce(joint, axis=1))
-    return engine.prior.log_prob(codes, labels)
+    return log_prob(prior, codes, labels)
 
 
 def _from_prior(
-    engine: "LatentEngine",
-    events: Array,
-    seed: int,
-    indices: NDArray[np.int64],
-    particles: NDArray[np.int64],
-) -> list[Array]:
+    runner: Runner, events: Array, noise: Noise, particles: NDArray[np.int64]
+) -> dict[str, Array]:
     """The terms where z is drawn from p(z): the last two are equal, and left out as 0."""
-    rows = len(indices) * len(particles)
-    given = prior_noise(engine.latent, seed, indices, particles, Stream.NAIVE_Z)
-    z = engine.chunked("prior", **given, temperature=np.ones(rows, np.float32))["z"]
-    shaped = z.reshape(len(indices), len(particles), *engine.latent.shape)
-    found = engine.session("log_likelihood").run({"x": events, "z": shaped})["log_likelihood"]
-    engine.check_files()
-    return [found, np.zeros_like(found), np.zeros_like(found)]
-
-
-def _closed_kl(
-    engine: "LatentEngine", encoded: Mapping[str, Array], n: int, proposal: str
-) -> NDArray[np.float64] | None:
-    if proposal == "prior":
-        return np.zeros(n)
-    return encoded["kl"].astype(np.float64) if "kl" in encoded else None
+    n, k = len(events), len(particles)
+    given = prior_noise(runner.latent, noise, n, particles, Stream.NAIVE_Z)
+    z = runner.parallel("prior", **given, temperature=np.ones(n * k, np.float32))["z"]
+    shaped = z.reshape(n, k, *runner.latent.shape)
+    found = runner.session("log_likelihood").run({X: events, "z": shaped})["log_likelihood"]
+    runner.check_files()
+    return dict(zip(_TERMS, (found, np.zeros_like(found), np.zeros_like(found)), strict=True))

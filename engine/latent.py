@@ -1,91 +1,38 @@
-"""The engine of a latent variable model: bounds, latents, reconstructions, samples."""
+"""What the engine of a latent variable model offers: bounds, latents, reconstructions, samples."""
 
-from dataclasses import dataclass, field
-from statistics import NormalDist
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound
-from ancestral.bundles.manifest import Latent
-from ancestral.engine import arguments, bounds, inputs, interpolation
-from ancestral.engine.autoregressive import AutoregressiveEngine
-from ancestral.engine.engine import Engine
+from ancestral.engine import arguments, bounds, budget, encoding, inputs, interpolation
 from ancestral.engine.finite import check_outputs
-from ancestral.engine.interpolation import PATHS
-from ancestral.engine.latent_noise import event_noise, sample_prior_noise
+from ancestral.engine.latent_sample import LatentSamples, sample
+from ancestral.engine.noise import Noise
+from ancestral.engine.progress import Progress
+from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array
-from ancestral.engine.step_loop import Progress, check_values
 from ancestral.engine.verify_latent import verify
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
-from ancestral.philox import Stream, uniforms
 from ancestral.sampling import Sampling
+from ancestral.scalars import whole
 
 _UNFILTERED = Sampling()
-_NUMBERS = 2**22
-"""Numbers that a decoder may make in one call."""
 _PROBED = 256
 """Samples by which the latent dimensions in use are found."""
 
 
-@dataclass(frozen=True, slots=True)
-class LatentSamples:
-    """Samples (z, x) of p(z) p(x | z), n of them; log p(x) itself is not known.
-
-    Attributes:
-        x: in levels, int64; where p(x | z) is a density, float32 in units of levels; or, where they
-            were asked for, the means E[x | z], float32. [n, *event_shape].
-        z: latents [n, *latent_shape], float32, or codes, int64.
-        log_prior: log p(z) in nats, [n], whatever the temperature it was drawn at.
-        log_likelihood: log p(x | z) in nats, [n]; None for means.
-        labels: [n], or None without classes.
-        first_index: sample index of the first.
-    """
-
-    x: Array
-    z: Array
-    log_prior: NDArray[np.float64]
-    log_likelihood: NDArray[np.float64] | None
-    labels: NDArray[np.int64] | None
-    first_index: int
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
 @dataclass(slots=True)
-class LatentEngine(Engine):
-    """A bundle of a latent variable model, loaded on a backend. Make one with `Engine.load`."""
-
-    kind: ClassVar[str] = "latent_variable"
-    advice: ClassVar[str] = (
-        "log p(x) of a latent variable model is only bounded, by `bound`; it has encode, decode, "
-        "reconstruct, sample and interpolate beside"
-    )
-    _prior: AutoregressiveEngine | None = field(default=None, init=False, repr=False, compare=False)
+class LatentMethods(Runner, ABC):
+    """The methods of a `LatentEngine`."""
 
     @property
-    def latent(self) -> Latent:
-        """What the latents are."""
-        latent = self.bundle.manifest.latent
-        assert latent is not None
-        return latent
-
-    @property
-    def _latent_size(self) -> int:
-        return int(np.prod(self.latent.shape))
-
-    @property
-    def prior(self) -> AutoregressiveEngine | None:
-        """The engine of the prior over codes, on the same backend; None without codes."""
-        if self.latent.prior == "autoregressive" and self._prior is None:
-            with self._once:
-                if self._prior is None:
-                    inside = self.bundle.prior()
-                    self._prior = AutoregressiveEngine(inside, self.backend.of(inside))
-        return self._prior
+    @abstractmethod
+    def prior(self) -> Runner | None:
+        """The bundle of the prior over codes, on the same backend; None without codes."""
 
     def bound(
         self,
@@ -113,24 +60,24 @@ class LatentEngine(Engine):
                 is on p(x), the sum over all classes.
             proposal: "posterior" draws z from q(z | x); "prior" from p(z), naive Monte Carlo.
             first_index: sample index of the first event.
-            progress: told how many pairs of an event and a latent of how many are done.
+            progress: called with how many pairs of an event and a latent of how many are done.
 
         Raises:
             InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
         """
-        k, seed = inputs.count("k", k, 1), arguments.seed(seed)
-        index = inputs.count("first_index", first_index, 0)
-        events = self._events(x, seed, index)
-        arguments.first_of(index, len(events))
+        k = whole("k", k, 1)
+        noise = Noise(arguments.seed(seed), whole("first_index", first_index, 0))
+        events = encoding.events(self, x, noise)
+        arguments.noise(seed, first_index, len(events))
         proposal = arguments.choice("proposal", proposal, bounds.PROPOSALS)
         arguments.callback("progress", progress)
-        if self.latent.posterior == "codes":
+        if self.prior is not None:
             if proposal == "prior":
                 raise InvalidInput("proposal: codes are chosen by the encoder: give none")
-            return bounds.of_codes(self, events, labels, k)
+            return bounds.of_codes(self, self.prior, events, labels, k)
         if labels is not None:
             raise InvalidInput("labels: the model has no classes; give none")
-        return bounds.of_noise(self, events, bounds.Draws(k, seed, index, proposal), progress)
+        return bounds.of_noise(self, events, bounds.Draws(k, noise, proposal), progress)
 
     def log_weights(self, x: ArrayLike, noise: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """log p(x | z), log p(z), log q(z | x) in nats, [n, k] each, of the z that noise draws.
@@ -142,12 +89,11 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong.
         """
-        if self.latent.posterior == "codes":
+        if self.codes:
             raise InvalidInput("log_weights: codes take no noise: `bound` has both terms")
-        events = self._events(x)
-        shape = (len(events), None, *self.latent.shape)
-        drawn = inputs.real("noise", noise, shape)
-        found = bounds.log_weights(self, events, self.encode_events(events), drawn)
+        events = encoding.events(self, x)
+        drawn = inputs.real("noise", noise, (len(events), None, *self.latent.shape))
+        found = bounds.log_weights(self, events, encoding.encode(self, events), drawn)
         check_outputs("noise", "events", found, impossible=bounds.impossible(self))
         return found
 
@@ -163,7 +109,7 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
         """
-        return self.encode_events(self._events(x))
+        return encoding.encode(self, encoding.events(self, x))
 
     def decode(self, z: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Parameters of p(x | z) [n, g, p], and E[x | z] [n, *event_shape] in units of levels.
@@ -174,9 +120,10 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong.
         """
-        found = self.chunked("decode", z=self._latents(z))
-        check_outputs("z", "latents", found)
-        return found["parameters"], found["x_mean"].reshape(-1, *self.data.event_shape)
+        shape = (None, *self.latent.shape)
+        if self.prior is not None:
+            return encoding.decode(self, inputs.codes(z, shape, self.prior.data.levels))
+        return encoding.decode(self, inputs.real("z", z, shape))
 
     def reconstruct(self, x: ArrayLike) -> NDArray[np.float32]:
         """E[x | z] at the mean of q(z | x), or at the codes: [n, *event_shape], units of levels.
@@ -192,7 +139,7 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: as in `encode`.
         """
-        return self.encode(x)["codes" if self.latent.posterior == "codes" else "mean"]
+        return self.encode(x)["codes" if self.codes else "mean"]
 
     def sample(
         self,
@@ -217,29 +164,11 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong.
         """
-        n = inputs.count("n", n, 1)
-        arguments.check_size("n", n, 8 * max(self.data.length, self._latent_size))
-        seed, index = arguments.seed(seed), arguments.first_of(first_index, n)
-        sampling, mean = arguments.sampling(sampling), arguments.flag("mean", mean)
-        label: NDArray[np.int64] | None = None
-        if self.prior is not None:
-            drawn = self.prior.sample(n, labels, seed, index, sampling)
-            z, log_prior, label = drawn.x.reshape(n, -1), drawn.log_prob, drawn.labels
-        else:
-            if labels is not None:
-                raise InvalidInput("labels: the model has no classes; give none")
-            z, log_prior = self._from_prior(n, seed, index, sampling)
-        if mean:
-            return LatentSamples(self.decode(z)[1], z, log_prior, None, label, index)
-        indices = index + np.arange(n, dtype=np.int64)
-        noise = event_noise(self.latent, seed, indices, self.data.length)
-        found = self.chunked("draw", z=z, **noise)
-        check_outputs("sampling", "samples", {"z": z, "log_prior": log_prior, **found})
-        if not self.latent.continuous:
-            check_values(found["x"], self.data.levels)
-        x = found["x"].reshape(-1, *self.data.event_shape)
-        log_likelihood = found["log_likelihood"].astype(np.float64)
-        return LatentSamples(x, z, log_prior, log_likelihood, label, index)
+        n = whole("n", n, 1)
+        budget.check_size("n", n, 8 * max(self.data.length, self.latent_size))
+        noise, sampling = arguments.noise(seed, first_index, n), arguments.sampling(sampling)
+        mean = arguments.flag("mean", mean)
+        return sample(self, self.prior, n, labels, noise, sampling, mean)
 
     def interpolate(
         self, start: ArrayLike, end: ArrayLike, steps: int = 8, path: str = "linear"
@@ -256,16 +185,15 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong, or the latents are codes.
         """
-        if self.latent.posterior == "codes":
-            raise InvalidInput("interpolate: there is nothing between two codes")
-        steps, path = inputs.count("steps", steps, 2), arguments.choice("path", path, PATHS)
+        self._refuse_codes("interpolate: there is nothing between two codes")
+        steps = whole("steps", steps, 2)
+        path = arguments.choice("path", path, interpolation.PATHS)
         a, b = self.means(start), self.means(end)
         if a.shape != b.shape:
             raise InvalidInput(f"end: expected {len(a)} events as in start, got {len(b)}")
-        arguments.check_size("steps", steps, 8 * len(a) * max(self.data.length, self._latent_size))
-        z = interpolation.between(a, b, steps, path)
-        mean = self.decode(z.reshape(-1, *self.latent.shape))[1]
-        return mean.reshape(len(a), steps, *self.data.event_shape)
+        each = 8 * len(a) * max(self.data.length, self.latent_size)
+        budget.check_size("steps", steps, each)
+        return self._means_at(interpolation.between(a, b, steps, path))
 
     def latent_grid(
         self, side: int = 10, dimensions: tuple[int, int] | None = None
@@ -283,20 +211,13 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: an argument is wrong, or the latents are codes.
         """
-        if self.latent.posterior == "codes":
-            raise InvalidInput("latent_grid: there is nothing between two codes")
-        side, size = inputs.count("side", side, 1), self._latent_size
-        arguments.check_size("side", side, 4 * side * max(self.data.length, size))
-        if dimensions is None:
-            dimensions = self.widest()
-        down, right = arguments.pair("dimensions", dimensions, size - 1)
-        normal = NormalDist()
-        at = np.array([normal.inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
-        z = np.zeros((side, side, size), np.float32)
-        z[..., right] = at[None, :]
-        z[..., down] = at[:, None]
-        mean = self.decode(z.reshape(-1, *self.latent.shape))[1]
-        return mean.reshape(side, side, *self.data.event_shape)
+        self._refuse_codes("latent_grid: there is nothing between two codes")
+        side, size = whole("side", side, 1), self.latent_size
+        budget.check_size("side", side, 4 * side * max(self.data.length, size))
+        chosen = self.widest() if dimensions is None else dimensions
+        down, right = arguments.pair("dimensions", chosen, size - 1)
+        z = interpolation.grid(side, size, down, right)
+        return self._means_at(z.reshape(side, side, *self.latent.shape))
 
     def widest(self) -> tuple[int, int]:
         """The two flattened latent dimensions whose posterior means vary most over samples.
@@ -304,77 +225,20 @@ class LatentEngine(Engine):
         Raises:
             InvalidInput: the latents are codes.
         """
-        if self.latent.posterior == "codes":
-            raise InvalidInput("widest: codes have no mean")
+        self._refuse_codes("widest: codes have no mean")
         varied = self.means(self.sample(_PROBED).x).reshape(_PROBED, -1).var(axis=0)
         order = np.argsort(-varied)
         return int(order[0]), int(order[min(1, len(order) - 1)])
 
-    def chunked(self, graph: str, **arrays: Array) -> dict[str, Array]:
-        """Run a graph in chunks of rows that bound memory, also where a row has k latents."""
-        session = self.session(graph)
-        n = len(next(iter(arrays.values())))
-        latents = arrays["noise"].shape[1] if graph == "log_weights" else 1
-        rows = max(1, _NUMBERS // (latents * bounds.numbers(self)))
-        parts = [
-            session.run({name: array[i : i + rows] for name, array in arrays.items()})
-            for i in range(0, n, rows)
-        ]
-        self.check_files()
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
     def compare(self) -> LatentParityReport:
-        report = verify(self)
-        self.check_files()
-        return report
+        """Replay the known answers."""
+        return verify(self, self.prior)
 
-    def _events(self, x: ArrayLike, seed: int | None = None, first_index: int = 0) -> Array:
-        """Events [n, t] as the graphs take them.
+    def _refuse_codes(self, message: str) -> None:
+        if self.codes:
+            raise InvalidInput(message)
 
-        Where p(x | z) is a density, levels become real: by uniform noise of the seed, or the middle
-        of their intervals without one.
-        """
-        if not self.latent.continuous:
-            return inputs.events(x, self.data)
-        values = inputs.real_events(x, self.data)
-        if values.dtype.kind == "f":
-            return values
-        if seed is None:
-            return (values + np.float32(0.5)).astype(np.float32)
-        indices = first_index + np.arange(len(values), dtype=np.int64)
-        u = uniforms(seed, indices, np.arange(self.data.length), stream=Stream.DEQUANTISATION)
-        return np.asarray(values + u, np.float32)
-
-    def encode_events(self, events: Array) -> dict[str, Array]:
-        """`encode` of events [n, t] as the graph takes them.
-
-        Raises:
-            InvalidInput: the encoder makes numbers that are not finite.
-        """
-        found = self.chunked("encode", x=events)
-        check_outputs("x", "events", found)
-        return found
-
-    def _latents(self, z: ArrayLike) -> Array:
-        shape = (None, *self.latent.shape)
-        if self.latent.posterior != "codes":
-            return inputs.real("z", z, shape)
-        assert self.prior is not None
-        return inputs.codes(z, shape, self.prior.data.levels)
-
-    def _from_prior(
-        self, n: int, seed: int, first_index: int, sampling: Sampling
-    ) -> tuple[Array, NDArray[np.float64]]:
-        """Latents [n, *l], and log p(z) of them in nats."""
-        if sampling != Sampling(temperature=sampling.temperature):
-            raise InvalidInput(
-                "sampling: top_k, top_p and min_p are of discrete values; these latents are real: "
-                "expected a temperature alone"
-            )
-        indices = first_index + np.arange(n, dtype=np.int64)
-        found = self.chunked(
-            "prior",
-            **sample_prior_noise(self.latent, seed, indices),
-            temperature=np.full(n, sampling.temperature, np.float32),
-        )
-        return found["z"], found["log_prior"].astype(np.float64)
+    def _means_at(self, z: Array) -> NDArray[np.float32]:
+        """E[x | z] of latents [n, m, *l]: [n, m, *event_shape]."""
+        mean = self.decode(z.reshape(-1, *self.latent.shape))[1]
+        return mean.reshape(*z.shape[:2], *self.data.event_shape)

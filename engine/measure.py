@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from ancestral import errors
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.backends import BACKENDS
-from ancestral.engine.inputs import count
 from ancestral.engine.measure_latent import LatentMeasureRow, measure_latent
 from ancestral.engine.noise import Noise
+from ancestral.engine.open import AutoregressiveEngine
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import AncestralError, InvalidInput
+from ancestral.scalars import whole
 
 ROUND_SECONDS = 10.0
 """Steps of one round: where all positions would take longer, only some are timed."""
@@ -137,8 +137,8 @@ def measure_engine(
         raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {backend!r}")
     if not batches:
         raise InvalidInput("batches: expected at least one number of rows, got none")
-    rows = tuple(sorted({count("batch", batch, 1) for batch in batches}))
-    rounds = count("rounds", rounds, 1)
+    rows = tuple(sorted({whole("batch", batch, 1) for batch in batches}))
+    rounds = whole("rounds", rounds, 1)
     latent = Bundle.open(path).manifest.latent is not None
     _in_process(_Request(str(path), backend, (), device, threads, rounds))
     found = _in_process(_Request(str(path), backend, rows, device, threads, rounds))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.engine.latent import LatentEngine
+from ancestral.engine.open import LatentEngine
 
 K = 64
 """Latents of each event, where a bound is timed."""

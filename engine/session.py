@@ -1,43 +1,16 @@
 """The seam between the engine and a runtime: graphs that run, and loops that are bound once."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from ancestral.bundles.bundle import Bundle
+from ancestral.engine.budget import Budget
 from ancestral.engine.noise import Noise
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
-
-
-class Budget(NamedTuple):
-    """What one batch may take on a device.
-
-    Attributes:
-        bytes: memory for what its rows carry.
-        rows: of a batch at most.
-    """
-
-    bytes: int
-    rows: int
-
-
-HOST_BUDGET = Budget(2**29, 256)
-"""On a CPU, where more rows would not be faster."""
-_BLOCK_NUMBERS = 2**22
-"""Logits, or attention weights of 8 heads, that a block may hold at a time."""
-
-
-def rows_in_block(block: int, levels: int) -> int:
-    """How many rows may go through a block of that many positions at a time."""
-    return max(1, _BLOCK_NUMBERS // (block * max(levels, 8 * block)))
-
-
-def positions_in_block(block: int, levels: int) -> int:
-    """How many positions of a block one row may go through at a time."""
-    return max(1, min(block, _BLOCK_NUMBERS // max(levels, 8 * block)))
 
 
 @runtime_checkable

@@ -107,8 +107,10 @@ def test_pieces(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> No
     largest: Counter[str] = Counter()
     for graph in ("encode", "log_weights"):
         session = engine.session(graph)
-        monkeypatch.setitem(engine._sessions, graph, Counted(session, graph, runs, largest))
-    monkeypatch.setattr("ancestral.engine.bounds._NUMBERS", 16 * 48)
+        monkeypatch.setitem(
+            engine._made, ("session", graph), Counted(session, graph, runs, largest)
+        )
+    monkeypatch.setattr("ancestral.engine.budget.CACHED", 16 * 48)
     pieces = engine.bound(x, k=40)
     assert runs["encode rows"] == 5, "the encoder saw an event twice"
     assert runs["log_weights"] > 10

@@ -24,8 +24,8 @@ def sample_events(engine: "AutoregressiveEngine", observed: Observed | None, dra
         OSError: the file could not be written.
         typer.Exit: 130 after Ctrl-C.
     """
-    from ancestral.engine.arguments import check_size
-    from ancestral.engine.autoregressive import join
+    from ancestral.engine.budget import check_size
+    from ancestral.engine.sample import join
 
     check_size("n", draw.n, 8 * engine.data.length)
     labels, said = in_turn(draw.label, draw.n, draw.first_index, engine.data)

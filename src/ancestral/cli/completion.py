@@ -12,7 +12,7 @@ from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.engine import AutoregressiveEngine, Completion, Sampling
-    from ancestral.engine.step_loop import Progress
+    from ancestral.engine.progress import Progress
 
 
 def check_options(
@@ -67,14 +67,16 @@ def sample_completions(
     from ancestral.cli.present.completion_file import Completed, write_completions
     from ancestral.cli.present.labels import check_labelled
     from ancestral.cli.progress import progress_bar
-    from ancestral.engine import arguments, inputs
+    from ancestral.engine import arguments, budget
+    from ancestral.scalars import whole
 
-    particles = inputs.count("particles", particles, 1)
+    particles = whole("particles", particles, 1)
     observed = read_observed(file, label, engine)
     check_labelled(file, observed.labels, engine)
     total = len(observed.events) * particles
-    seed, first_index = arguments.seed(noise[0]), arguments.first_of(noise[1], total)
-    arguments.check_size("particles of all events", total, 8 * engine.data.length)
+    checked = arguments.noise(*noise, total)
+    seed, first_index = checked.seed, checked.first_index
+    budget.check_size("particles of all events", total, 8 * engine.data.length)
     with progress_bar("completing") as progress:
         drawn = _each(engine, observed, particles, (seed, first_index), progress)
         parts, interrupted = finished(drawn)

@@ -34,10 +34,10 @@ def sample_latent(engine: "LatentEngine", request: Request) -> None:
         InvalidInput: an argument is wrong.
         OSError: the file could not be written.
     """
-    from ancestral.engine.arguments import check_size
-    from ancestral.engine.inputs import count
+    from ancestral.engine.budget import check_size
+    from ancestral.scalars import whole
 
-    n = count("n", request.n, 1)
+    n = whole("n", request.n, 1)
     check_size("n", n, 8 * engine.data.length)
     space = engine.data if engine.prior is None else engine.prior.data
     labels, said = in_turn(request.label, n, request.first_index, space)

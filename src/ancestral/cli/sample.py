@@ -176,7 +176,7 @@ def sample(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.present.observed_file import read_observed
     from ancestral.cli.present.samples_file import check_format
     from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
-    from ancestral.engine.inputs import count
+    from ancestral.scalars import whole
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
     asked = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
@@ -202,7 +202,7 @@ def sample(  # noqa: PLR0913 - the options of a command
         return
     assert isinstance(engine, AutoregressiveEngine)
     if asked.given:
-        each = 1 if n is None else count("n", n, 1)
+        each = 1 if n is None else whole("n", n, 1)
         draw = Draw(each, label, seed, first_index, sampling, batch, out)
         sample_prompts(engine, asked, draw)
         return
@@ -213,7 +213,7 @@ def sample(  # noqa: PLR0913 - the options of a command
         sample_completions(engine, observed, particles, label, (seed, first_index), out)
         return
     forced = None if observed is None else read_observed(observed, label, engine)
-    asked_n = None if n is None else count("n", n, 1)
+    asked_n = None if n is None else whole("n", n, 1)
     wanted = (asked_n or _MANY) if forced is None else forced.samples(asked_n, _MANY)
     sample_events(engine, forced, Draw(wanted, label, seed, first_index, sampling, batch, out))
 

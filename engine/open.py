@@ -1,16 +1,15 @@
-"""A bundle on a backend: what engines of every kind of model have in common."""
+"""Engines: a bundle is checked, a backend opened, and the engine of its kind of model made."""
 
-import threading
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar, cast, final
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.dataspec import DataSpec
+from ancestral.engine.autoregressive import AutoregressiveMethods
 from ancestral.engine.backends import open_backend
-from ancestral.engine.session import Backend, Session
+from ancestral.engine.latent import LatentMethods
+from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
 from ancestral.parity import Report
 
@@ -18,7 +17,7 @@ E = TypeVar("E", bound="Engine")
 
 
 @dataclass(slots=True)
-class Engine(ABC):
+class Engine(Runner, ABC):
     """A bundle, loaded on a backend. Make one with `Engine.load`.
 
     It is an AutoregressiveEngine or a LatentEngine, by what the bundle holds. Several threads may
@@ -28,16 +27,6 @@ class Engine(ABC):
     kind: ClassVar[str]
     advice: ClassVar[str]
     """Where to turn with what such a bundle cannot do."""
-    bundle: Bundle
-    backend: Backend
-    _sessions: dict[str, Session] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _once: AbstractContextManager[Any] = field(
-        default_factory=threading.RLock, init=False, repr=False, compare=False
-    )
-    """Held while a session, the engine of a prior or a tokenizer is made, which is done once; never
-    while a callback runs."""
 
     @final
     @classmethod
@@ -47,9 +36,7 @@ class Engine(ABC):
         backend: str = "onnxruntime",
         device: str = "cpu",
         threads: int | None = None,
-        model: Any = None,
-        dtype: str | None = None,
-        batch_invariant: bool = False,
+        **options: Any,
     ) -> E:
         """Check a bundle and open a backend; graphs are loaded when they are first needed.
 
@@ -59,20 +46,17 @@ class Engine(ABC):
                 `ancestral compile` made of the bundle.
             device: cpu, cuda or cuda:N.
             threads: of the runtime; its own choice where None.
-            model: for torch and triton, a model of your own class; a copy of it gets the weights.
-            dtype: for triton, what it computes in: float32, bfloat16 or float16; the bundle's type
-                where None, as in all other backends.
-            batch_invariant: for triton, whether the bits of a row must not depend on the batch that
-                it is in; docs/kernels.md has what it costs.
+            options: what only some backends take. `model`, for torch and triton: a model of your
+                own class; a copy of it gets the weights. `dtype`, for triton: what it computes in,
+                float32, bfloat16 or float16; the bundle's type where None, as in all other
+                backends. `batch_invariant`, for triton: whether the bits of a row must not depend
+                on the batch that it is in; docs/kernels.md has what it costs.
 
         Raises:
             BundleError: the bundle is not sound; every problem is named.
             BackendUnavailable: the backend cannot run here; nothing falls back to another.
             InvalidInput: an argument is wrong, or the bundle is of another kind than this class.
         """
-        from ancestral.engine.autoregressive import AutoregressiveEngine
-        from ancestral.engine.latent import LatentEngine
-
         bundle = Bundle.open(path)
         found = bundle.manifest.kind
         chosen = AutoregressiveEngine if found == "autoregressive" else LatentEngine
@@ -80,46 +64,8 @@ class Engine(ABC):
             raise InvalidInput(
                 f"{path}: expected a bundle of kind {cls.kind}, got {found}: {chosen.advice}"
             )
-        opened = open_backend(
-            backend,
-            bundle,
-            device=device,
-            threads=threads,
-            model=model,
-            dtype=dtype,
-            batch_invariant=batch_invariant,
-        )
+        opened = open_backend(backend, bundle, device=device, threads=threads, options=options)
         return cast(E, chosen(bundle, opened))
-
-    @property
-    def data(self) -> DataSpec:
-        """The space of events."""
-        return self.bundle.manifest.data
-
-    @final
-    def session(self, graph: str) -> Session:
-        """A graph of the bundle, loaded once.
-
-        Raises:
-            BundleError: there is no such graph, or files have changed since the bundle was opened.
-        """
-        self.check_files()
-        if graph not in self._sessions:
-            with self._once:
-                if graph not in self._sessions:
-                    self._sessions[graph] = self.backend.session(graph)
-        return self._sessions[graph]
-
-    @final
-    def check_files(self) -> None:
-        """Refuse to compute with weights that have changed: a runtime may have them mapped.
-
-        Each call asks when it begins, and again when it has computed.
-
-        Raises:
-            BundleError: the weights have changed since the bundle was opened.
-        """
-        self.bundle.check(self.bundle.manifest.weights)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled or copied.
@@ -145,3 +91,36 @@ class Engine(ABC):
     @abstractmethod
     def compare(self) -> Report:
         """Replay the known answers."""
+
+
+@dataclass(slots=True)
+class AutoregressiveEngine(AutoregressiveMethods, Engine):
+    """An autoregressive bundle, loaded on a backend. Make one with `Engine.load`."""
+
+    kind: ClassVar[str] = "autoregressive"
+    advice: ClassVar[str] = (
+        "an autoregressive model has log p(x) itself, by `log_prob`; it has sample, classify and "
+        "complete beside, and no latents"
+    )
+
+
+@dataclass(slots=True)
+class LatentEngine(LatentMethods, Engine):
+    """A bundle of a latent variable model, loaded on a backend. Make one with `Engine.load`."""
+
+    kind: ClassVar[str] = "latent_variable"
+    advice: ClassVar[str] = (
+        "log p(x) of a latent variable model is only bounded, by `bound`; it has encode, decode, "
+        "reconstruct, sample and interpolate beside"
+    )
+
+    @property
+    def prior(self) -> AutoregressiveEngine | None:
+        """The engine of the prior over codes, on the same backend; None without codes."""
+        if self.latent.prior != "autoregressive":
+            return None
+        return self.once("prior", self._open_prior)
+
+    def _open_prior(self) -> AutoregressiveEngine:
+        inside = self.bundle.prior()
+        return AutoregressiveEngine(inside, self.backend.of(inside))

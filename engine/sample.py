@@ -1,0 +1,146 @@
+"""Samples of an autoregressive model, batch by batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine.noise import Noise
+from ancestral.engine.progress import Progress, Tally
+from ancestral.engine.runner import Runner
+from ancestral.errors import InvalidInput
+from ancestral.sampling import Sampling
+from ancestral.scalars import whole
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples and their log-probabilities.
+
+    Attributes:
+        x: values in levels, [n, *event_shape].
+        log_prob: log p(x | y) of the whole event under the model itself, in nats, [n].
+        log_q: log-probability of what was drawn (not of what was observed), under the distribution
+            that it was drawn from, in nats, [n].
+        labels: [n], or None without classes.
+        first_index: sample index of the first.
+    """
+
+    x: NDArray[np.int64]
+    log_prob: NDArray[np.float64]
+    log_q: NDArray[np.float64]
+    labels: NDArray[np.int64] | None
+    first_index: int
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What is drawn: n events, with checked arguments.
+
+    Attributes:
+        observed: values by positions, [n, t] (perhaps a view of one event), -1 where free.
+        label: [n], as the graphs take it; None without classes.
+        noise: of the first sample.
+        sampling: temperature and filters.
+    """
+
+    observed: NDArray[np.int64]
+    label: NDArray[np.int64] | None
+    noise: Noise
+    sampling: Sampling
+
+
+def checked(
+    runner: Runner,
+    n: object,
+    labels: ArrayLike | int | None,
+    seed: object,
+    first_index: object,
+    sampling: object,
+    observed: ArrayLike | None = None,
+) -> Draw:
+    """What is drawn by the arguments of `AutoregressiveEngine.sample`.
+
+    Raises:
+        InvalidInput: an argument is wrong.
+    """
+    n = whole("n", n, 1)
+    noise = arguments.noise(seed, first_index, n)
+    label = runner.labels(labels, n)
+    forced = inputs.observed(observed, n, runner.data, runner.first_position)
+    return Draw(forced, label, noise, arguments.sampling(sampling))
+
+
+def sample_batches(
+    runner: Runner, draw: Draw, batch: object = None, progress: Progress | None = None
+) -> Iterator[Samples]:
+    """Draw n events, batch by batch as they finish.
+
+    Args:
+        runner: a bundle on a backend.
+        draw: what is drawn.
+        batch: rows a batch; by memory where None.
+        progress: called with how many positions of how many are done.
+
+    Raises:
+        InvalidInput: an argument is wrong; at once, not at the first batch.
+    """
+    arguments.callback("progress", progress)
+    n, t = draw.observed.shape
+    graph = "step" if draw.sampling.unfiltered else "step_filtered"
+    rows = budget.rows_of_batch(runner.session(graph).signature, runner.backend.room, batch, n)
+    tally = Tally(progress, n * (t - runner.first_position))
+    return (
+        _batch(
+            runner,
+            graph,
+            Draw(
+                np.array(draw.observed[start : start + rows]),
+                None if draw.label is None else np.array(draw.label[start : start + rows]),
+                draw.noise.after(start),
+                draw.sampling,
+            ),
+            tally,
+        )
+        for start in range(0, n, rows)
+    )
+
+
+def _batch(runner: Runner, graph: str, draw: Draw, tally: Tally) -> Samples:
+    size, data = len(draw.observed), runner.data
+    given = step_loop.filters(draw.sampling, size, data.levels) | step_loop.labelled(draw.label)
+    with runner.binding(graph, size) as binding:
+        start = runner.start(graph, draw.observed, given, draw.noise)
+        drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
+        step_loop.check(drawn.log_p, draw.noise.first_index)
+    step_loop.check_values(drawn.values, data.levels)
+    return Samples(
+        data.in_place(drawn.values),
+        drawn.log_p.sum(axis=1, dtype=np.float64),
+        drawn.log_q.sum(axis=1, dtype=np.float64),
+        draw.label,
+        draw.noise.first_index,
+    )
+
+
+def join(parts: list[Samples]) -> Samples:
+    """Batches of samples as one.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    if not parts:
+        raise InvalidInput("samples: expected at least one batch, got none")
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Samples(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.log_prob for part in parts]),
+        np.concatenate([part.log_q for part in parts]),
+        np.concatenate(labels) if labels else None,
+        parts[0].first_index,
+    )
