@@ -18,6 +18,7 @@ from ancestral.engine.verify import verify
 from ancestral.parity import ParityReport
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
+from ancestral.step_tensors import REDRAWN
 
 _UNFILTERED = Sampling()
 
@@ -201,7 +202,10 @@ class AutoregressiveMethods(Runner):
         Raises:
             InvalidInput: an argument is wrong.
         """
-        return likelihood.redraw(self, x, u, labels)
+        events = inputs.events(x, self.data)
+        drawn = inputs.uniforms("u", u, events.shape)
+        label = self.labels(labels, len(events))
+        return self.data.in_place(self.parallel("redraw", label, x=events, u=drawn)[REDRAWN])
 
     def compare(self) -> ParityReport:
         """Replay the known answers."""

@@ -1,7 +1,7 @@
 """Bounds by the graphs of a bundle: noise in pieces, log-weights reduced as they come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,56 +24,58 @@ PROPOSALS = ("posterior", "prior")
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """Which latents are drawn: k of each event, of the noise of its sample index."""
-
-    k: int
-    noise: Noise
-    proposal: str
-
-
 def impossible(runner: Runner) -> tuple[str, ...]:
     """Terms that may be -inf: a density is never 0 but by overflow, a probability may be."""
     return () if runner.latent.continuous else _TERMS[:1]
 
 
 def of_noise(
-    runner: Runner, events: Array, draws: Draws, progress: Progress | None = None
+    runner: Runner,
+    events: Array,
+    k: int,
+    noise: Noise,
+    *,
+    naive: bool = False,
+    progress: Progress | None = None,
 ) -> Bound:
-    """The bound of each event from k draws of its noise."""
+    """The bound of each event from k draws of its noise: z of q(z | x), or of p(z) where naive."""
     size = budget.fitting(budget.CACHED, runner.decoded_size)
-    rows = budget.fitting(size, draws.k)
-    tally = Tally(progress, len(events) * draws.k)
-    return join(
-        [
-            _bound(runner, events[start : start + rows], draws, start, size, tally)
-            for start in range(0, len(events), rows)
-        ]
-    )
+    rows, step = budget.fitting(size, k), min(k, size)
+    tally = Tally(progress, len(events) * k)
+    parts = []
+    for start in range(0, len(events), rows):
+        some, own = events[start : start + rows], noise.after(start)
+        encoded = None if naive else encode(runner, some)
+        reduction = Reduction(len(some))
+        for first in range(0, k, step):
+            particles = np.arange(first, min(first + step, k), dtype=np.int64)
+            terms = _terms(runner, some, encoded, own, particles)
+            check_outputs("x", "events", terms, impossible=impossible(runner), start=start)
+            reduction.add(*(terms[name] for name in _TERMS))
+            tally.add(len(some) * len(particles))
+        closed = np.zeros(len(some)) if encoded is None else encoded.get("kl")
+        parts.append(reduction.bound(None if closed is None else closed.astype(np.float64)))
+    return join(parts)
 
 
-def _bound(
-    runner: Runner, events: Array, draws: Draws, start: int, size: int, tally: Tally
-) -> Bound:
-    """The bound of the events from `start` on, at most `size` pairs with a latent at a time."""
-    naive, n, step = draws.proposal == "prior", len(events), min(draws.k, size)
-    noise = draws.noise.after(start)
-    encoded = {} if naive else encode(runner, events)
-    reduction = Reduction(n)
-    for first in range(0, draws.k, step):
-        particles = np.arange(first, min(first + step, draws.k), dtype=np.int64)
-        if naive:
-            terms = _from_prior(runner, events, noise, particles)
-        else:
-            drawn = latent_noise(runner.latent, noise, n, particles, Stream.Z_GIVEN_X)
-            terms = log_weights(runner, events, encoded, drawn)
-        check_outputs("x", "events", terms, impossible=impossible(runner), start=start)
-        reduction.add(*(terms[name] for name in _TERMS))
-        tally.add(n * len(particles))
-    if naive:
-        return reduction.bound(np.zeros(n))
-    return reduction.bound(encoded["kl"].astype(np.float64) if "kl" in encoded else None)
+def _terms(
+    runner: Runner,
+    events: Array,
+    encoded: Mapping[str, Array] | None,
+    noise: Noise,
+    particles: NDArray[np.int64],
+) -> dict[str, Array]:
+    """The terms [n, k]; where z is drawn from p(z), the last two are equal, and left out as 0."""
+    n, k = len(events), len(particles)
+    if encoded is not None:
+        drawn = latent_noise(runner.latent, noise, n, particles, Stream.Z_GIVEN_X)
+        return log_weights(runner, events, encoded, drawn)
+    given = prior_noise(runner.latent, noise, n, particles, Stream.NAIVE_Z)
+    z = runner.parallel("prior", **given, temperature=np.ones(n * k, np.float32))["z"]
+    shaped = z.reshape(n, k, *runner.latent.shape)
+    found = runner.session("log_likelihood").run({X: events, "z": shaped})["log_likelihood"]
+    runner.check_files()
+    return dict(zip(_TERMS, (found, np.zeros_like(found), np.zeros_like(found)), strict=True))
 
 
 def log_weights(
@@ -112,16 +114,3 @@ def _log_prior(prior: Runner, codes: Array, labels: ArrayLike | int | None) -> N
         joint = classify(prior, codes).log_joint
         return np.asarray(np.logaddexp.reduce(joint, axis=1))
     return log_prob(prior, codes, labels)
-
-
-def _from_prior(
-    runner: Runner, events: Array, noise: Noise, particles: NDArray[np.int64]
-) -> dict[str, Array]:
-    """The terms where z is drawn from p(z): the last two are equal, and left out as 0."""
-    n, k = len(events), len(particles)
-    given = prior_noise(runner.latent, noise, n, particles, Stream.NAIVE_Z)
-    z = runner.parallel("prior", **given, temperature=np.ones(n * k, np.float32))["z"]
-    shaped = z.reshape(n, k, *runner.latent.shape)
-    found = runner.session("log_likelihood").run({X: events, "z": shaped})["log_likelihood"]
-    runner.check_files()
-    return dict(zip(_TERMS, (found, np.zeros_like(found), np.zeros_like(found)), strict=True))

@@ -1,6 +1,6 @@
 """What a backend answers, compared with the known answers of a bundle; whatever the model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array
 from ancestral.errors import BundleError
+from ancestral.parity import Tolerance, tolerance
+from ancestral.step_tensors import X
 
 Floats = NDArray[np.float64]
 Events = NDArray[np.bool_]
@@ -45,28 +47,98 @@ class Draws:
         )
 
 
-def own_errors(
-    answers: Mapping[str, Array], names: Iterable[str], sampled: bool | None
-) -> list[float]:
-    """PyTorch fp32's own errors, by the names that they have in the answers.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The tolerance of the table at the errors that fp32 itself makes on these answers.
 
-    Args:
-        answers: of a bundle.
-        names: of errors; one that the answers lack is 0.
-        sampled: on the events that the model samples, on those of noise, or on all where None.
+    Attributes:
+        nats: of a log-probability of an event.
+        kl: of KL(reference || backend) of a next-value distribution, in nats.
+        cdf: distance of a uniform to an edge that makes a near tie.
+        mean: of E[x | z], in levels.
+        drawn: of real values that are drawn, in levels.
+        distance: of two codes from what was encoded, that makes a near tie.
+        latent: of a latent that is drawn from the prior.
+        parameters: of the numbers of p(x | z), relative to the largest.
+    """
+
+    nats: float
+    kl: float
+    cdf: float
+    mean: float
+    drawn: float
+    distance: float
+    latent: float
+    parameters: float
+
+    @classmethod
+    def of(
+        cls,
+        entry: Tolerance,
+        answers: Mapping[str, Array],
+        levels: int = 1,
+        *,
+        sampled: bool | None = None,
+    ) -> "Limits":
+        """A factor times fp32's own error, plus a floor; KL grows with its square.
+
+        Args:
+            entry: of the table.
+            answers: of a bundle.
+            levels: of the data, where real values are compared.
+            sampled: by the errors on the events that the model samples, or on those of noise; by
+                the largest of all where None.
+
+        Raises:
+            BundleError: an own error is not finite.
+        """
+
+        def own(name: str) -> float:
+            return entry.factor * own_error(answers, name, sampled)
+
+        worst_nats = max(own("log_prob"), own("log_weight"), own("prior"))
+        return cls(
+            nats=worst_nats + entry.nats_per_position * answers[X].shape[1],
+            kl=entry.factor * own("kl") + entry.kl,
+            cdf=own("cdf") + entry.cdf,
+            mean=own("mean") + entry.real * levels,
+            drawn=own("drawn") + entry.real * levels,
+            distance=own("distance"),
+            latent=own("z") + entry.real,
+            parameters=own("parameters") + entry.real,
+        )
+
+
+def limits(runner: Runner, answers: Mapping[str, Array]) -> tuple[Limits, Limits]:
+    """The limits of the events that the model samples, and of those of noise.
 
     Raises:
         BundleError: an own error is not finite.
     """
-    own = []
-    for name in names:
-        of_kinds = None if sampled is None else answers.get(f"{name}_halves")
-        # Older bundles hold only that of all events.
-        error = answers.get(name, 0.0) if of_kinds is None else of_kinds[0 if sampled else 1]
-        own.append(float(error))
-    if not np.isfinite(own).all():
+    entry = tolerance(runner.backend.name, runner.backend.dtype)
+    sampled, noise = (
+        Limits.of(entry, answers, runner.data.levels, sampled=part) for part in (True, False)
+    )
+    return sampled, noise
+
+
+def own_error(answers: Mapping[str, Array], name: str, sampled: bool | None) -> float:
+    """PyTorch fp32's own error in a quantity; 0 of one that the answers lack.
+
+    Args:
+        answers: of a bundle.
+        name: of the quantity.
+        sampled: on the events that the model samples, on those of noise, or on all where None.
+
+    Raises:
+        BundleError: it is not finite.
+    """
+    both = None if sampled is None else answers.get(f"own_{name}_halves")
+    # Older bundles hold only that of all events.
+    error = answers.get(f"own_{name}", 0.0) if both is None else both[0 if sampled else 1]
+    if not np.isfinite(error):
         raise no_reference()
-    return own
+    return float(error)
 
 
 def no_reference() -> BundleError:

@@ -77,7 +77,8 @@ class LatentMethods(Runner, ABC):
             return bounds.of_codes(self, self.prior, events, labels, k)
         if labels is not None:
             raise InvalidInput("labels: the model has no classes; give none")
-        return bounds.of_noise(self, events, bounds.Draws(k, noise, proposal), progress)
+        naive = proposal == "prior"
+        return bounds.of_noise(self, events, k, noise, naive=naive, progress=progress)
 
     def log_weights(self, x: ArrayLike, noise: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """log p(x | z), log p(z), log q(z | x) in nats, [n, k] each, of the z that noise draws.

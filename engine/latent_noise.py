@@ -11,7 +11,7 @@ from ancestral.engine.session import Array
 from ancestral.philox import Stream, normals, uniforms, uniforms_of_particles
 from ancestral.step_tensors import U
 
-_FIRST = np.zeros(1, np.int64)
+FIRST = np.zeros(1, np.int64)
 """The particle of a sample, which has one."""
 
 
@@ -37,15 +37,10 @@ def prior_noise(
     return given
 
 
-def sample_prior_noise(latent: Latent, noise: Noise, n: int) -> dict[str, Array]:
-    """The inputs of the prior's graph for the latents of samples."""
-    return prior_noise(latent, noise, n, _FIRST, Stream.Z)
-
-
 def event_noise(latent: Latent, noise: Noise, n: int, length: int) -> dict[str, Array]:
     """The noise inputs of the graph that draws events of that length from their latents."""
     indices = noise.indices(n)
     if latent.continuous:
-        drawn = normals(noise.seed, indices, _FIRST, length, stream=Stream.X_GIVEN_Z)
+        drawn = normals(noise.seed, indices, FIRST, length, stream=Stream.X_GIVEN_Z)
         return {"noise": drawn[:, 0]}
     return {U: uniforms(noise.seed, indices, np.arange(length), stream=Stream.X_GIVEN_Z)}

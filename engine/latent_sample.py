@@ -8,12 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.engine import encoding
 from ancestral.engine import sample as codes
 from ancestral.engine.finite import check_outputs
-from ancestral.engine.latent_noise import event_noise, sample_prior_noise
+from ancestral.engine.latent_noise import FIRST, event_noise, prior_noise
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array
 from ancestral.engine.step_loop import check_values
 from ancestral.errors import InvalidInput
+from ancestral.philox import Stream
 from ancestral.sampling import Sampling
 from ancestral.step_tensors import X
 
@@ -96,7 +97,7 @@ def _from_prior(
         )
     found = runner.parallel(
         "prior",
-        **sample_prior_noise(runner.latent, noise, n),
+        **prior_noise(runner.latent, noise, n, FIRST, Stream.Z),
         temperature=np.full(n, sampling.temperature, np.float32),
     )
     return found["z"], found["log_prior"].astype(np.float64)

@@ -1,4 +1,4 @@
-"""log p of whole events by the parallel graph, and the values that uniforms draw there."""
+"""log p of whole events by the parallel graph."""
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import inputs, step_loop
 from ancestral.engine.runner import Runner
-from ancestral.step_tensors import LOG_PROB, REDRAWN
+from ancestral.step_tensors import LOG_PROB
 
 Labels = ArrayLike | int | None
 
@@ -29,11 +29,3 @@ def position_log_prob(runner: Runner, x: ArrayLike, labels: Labels) -> NDArray[n
 def log_prob(runner: Runner, x: ArrayLike, labels: Labels) -> Float64[np.ndarray, " n"]:
     """log p(x | y) of each event in nats."""
     return np.asarray(position_log_prob(runner, x, labels).sum(axis=1, dtype=np.float64))
-
-
-def redraw(runner: Runner, x: ArrayLike, u: ArrayLike, labels: Labels) -> NDArray[np.int64]:
-    """The value that u [n, t] draws at each position, given x before it: [n, *event_shape]."""
-    events = inputs.events(x, runner.data)
-    drawn = inputs.uniforms("u", u, events.shape)
-    label = runner.labels(labels, len(events))
-    return runner.data.in_place(runner.parallel("redraw", label, x=events, u=drawn)[REDRAWN])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ancestral.arrays import concatenated
 from ancestral.engine import arguments, budget, inputs, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.progress import Progress, Tally
@@ -54,6 +55,12 @@ class Draw:
     noise: Noise
     sampling: Sampling
 
+    def part(self, start: int, rows: int) -> "Draw":
+        """Some consecutive events of them."""
+        some = slice(start, start + rows)
+        label = None if self.label is None else np.array(self.label[some])
+        return Draw(np.array(self.observed[some]), label, self.noise.after(start), self.sampling)
+
 
 def checked(
     runner: Runner,
@@ -95,20 +102,7 @@ def sample_batches(
     graph = "step" if draw.sampling.unfiltered else "step_filtered"
     rows = budget.rows_of_batch(runner.session(graph).signature, runner.backend.room, batch, n)
     tally = Tally(progress, n * (t - runner.first_position))
-    return (
-        _batch(
-            runner,
-            graph,
-            Draw(
-                np.array(draw.observed[start : start + rows]),
-                None if draw.label is None else np.array(draw.label[start : start + rows]),
-                draw.noise.after(start),
-                draw.sampling,
-            ),
-            tally,
-        )
-        for start in range(0, n, rows)
-    )
+    return (_batch(runner, graph, draw.part(start, rows), tally) for start in range(0, n, rows))
 
 
 def _batch(runner: Runner, graph: str, draw: Draw, tally: Tally) -> Samples:
@@ -136,11 +130,4 @@ def join(parts: list[Samples]) -> Samples:
     """
     if not parts:
         raise InvalidInput("samples: expected at least one batch, got none")
-    labels = [part.labels for part in parts if part.labels is not None]
-    return Samples(
-        np.concatenate([part.x for part in parts]),
-        np.concatenate([part.log_prob for part in parts]),
-        np.concatenate([part.log_q for part in parts]),
-        np.concatenate(labels) if labels else None,
-        parts[0].first_index,
-    )
+    return concatenated(parts)

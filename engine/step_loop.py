@@ -9,30 +9,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral import step_tensors as names
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import BundleError, NotADistribution
 from ancestral.sampling import Sampling
 from ancestral.signature import GraphSignature, Update
-from ancestral.step_tensors import (
-    LABEL,
-    LOG_P,
-    LOG_Q,
-    MIN_P,
-    OBSERVED,
-    OFFSETS,
-    POSITION,
-    TEMPERATURE,
-    TOP_K,
-    TOP_P,
-    VALUES,
-)
 
 STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
 _TOLD = 8
 """Samples that an error names."""
-_STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
+_STATE = frozenset({names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q})
 
 OnSteps = Callable[[int], object]
 """Called after each launch with the number of positions that it did."""
@@ -59,7 +47,7 @@ class Start:
     @property
     def filtered(self) -> bool:
         """Whether values are drawn from a filtered distribution."""
-        return TEMPERATURE in self.given
+        return names.TEMPERATURE in self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +83,10 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
         binding.draw_from(start.noise)
     for name, array in start.given.items():
         binding.write(name, array)
-    binding.write(OBSERVED, observed)
-    binding.write(VALUES, np.maximum(observed, 0))
-    binding.write(POSITION, np.full(len(observed), first, np.int64))
-    for name in (LOG_P, LOG_Q) if start.filtered else (LOG_P,):
+    binding.write(names.OBSERVED, observed)
+    binding.write(names.VALUES, np.maximum(observed, 0))
+    binding.write(names.POSITION, np.full(len(observed), first, np.int64))
+    for name in (names.LOG_P, names.LOG_Q) if start.filtered else (names.LOG_P,):
         binding.write(name, np.zeros(observed.shape, np.float32))
     prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
     # The block ends before t - 1: there the next position would be clamped to the last one.
@@ -121,8 +109,8 @@ def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None
 
 def rewind(binding: Binding, position: NDArray[np.int64], observed: NDArray[np.int64]) -> None:
     """Put each row at a position [b]; from there on, what it observes [b, t] counts."""
-    binding.write(OBSERVED, observed)
-    binding.write(POSITION, position)
+    binding.write(names.OBSERVED, observed)
+    binding.write(names.POSITION, position)
 
 
 def resume(
@@ -131,27 +119,29 @@ def resume(
     """Put all rows at a position, with the cache and the log p [b, t] that belong before it."""
     for name, array in cache.items():
         binding.write(name, array)
-    binding.write(POSITION, np.full(len(past), position, np.int64))
+    binding.write(names.POSITION, np.full(len(past), position, np.int64))
     log_p = read_log_p(binding)
     log_p[:, : past.shape[1]] = past
-    binding.write(LOG_P, log_p)
+    binding.write(names.LOG_P, log_p)
 
 
 def result(binding: Binding, start: Start) -> LoopResult:
     """What the loop has left so far."""
     log_p = read_log_p(binding)
     log_q = np.where(start.observed >= 0, np.float32(0), log_p)
-    return LoopResult(read_values(binding), log_p, binding.read(LOG_Q) if start.filtered else log_q)
+    return LoopResult(
+        read_values(binding), log_p, binding.read(names.LOG_Q) if start.filtered else log_q
+    )
 
 
 def read_values(binding: Binding) -> NDArray[np.int64]:
     """Observed and drawn values, [b, t]."""
-    return binding.read(VALUES)
+    return binding.read(names.VALUES)
 
 
 def read_log_p(binding: Binding) -> NDArray[np.float32]:
     """Log-probability of each value under the model, in nats, [b, t]."""
-    return binding.read(LOG_P)
+    return binding.read(names.LOG_P)
 
 
 def check(log_p: NDArray[np.float32], first_index: int) -> None:
@@ -195,7 +185,7 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
 
 def takes_blocks(signature: GraphSignature) -> bool:
     """Whether a step graph does several positions at a time."""
-    return any(spec.name == OFFSETS for spec in signature.inputs)
+    return any(spec.name == names.OFFSETS for spec in signature.inputs)
 
 
 def rewinds(signature: GraphSignature, t: int) -> bool:
@@ -208,7 +198,7 @@ def rewinds(signature: GraphSignature, t: int) -> bool:
 
 def labelled(label: Array | None) -> dict[str, Array]:
     """The label of each row [b] as graphs are given it; nothing without classes."""
-    return {} if label is None else {LABEL: np.ascontiguousarray(label)}
+    return {} if label is None else {names.LABEL: np.ascontiguousarray(label)}
 
 
 def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
@@ -220,8 +210,8 @@ def filter_rows(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
     """What a filtered step is given; filters that are off are v, 1 and 0."""
     top_k = levels if sampling.top_k is None else min(sampling.top_k, levels)
     return {
-        TEMPERATURE: np.full(rows, sampling.temperature, np.float32),
-        TOP_K: np.full(rows, top_k, np.int64),
-        TOP_P: np.full(rows, sampling.top_p, np.float32),
-        MIN_P: np.full(rows, sampling.min_p, np.float32),
+        names.TEMPERATURE: np.full(rows, sampling.temperature, np.float32),
+        names.TOP_K: np.full(rows, top_k, np.int64),
+        names.TOP_P: np.full(rows, sampling.top_p, np.float32),
+        names.MIN_P: np.full(rows, sampling.min_p, np.float32),
     }

@@ -4,59 +4,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ancestral.engine import step_loop
-from ancestral.engine.comparison import (
-    Draws,
-    Events,
-    Floats,
-    difference,
-    halves,
-    no_reference,
-    own_errors,
-    ran_on,
-    summary,
-    worst,
-)
+from ancestral.engine import comparison, step_loop
+from ancestral.engine.comparison import Draws, Events, Floats, Limits, difference, worst
 from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array, Binding
-from ancestral.parity import ParityReport, SequenceParity, Tolerance, tolerance
+from ancestral.parity import ParityReport, SequenceParity
 from ancestral.sampling import Sampling
 from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X
 from ancestral.units import bits_per_dim
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The tolerance of the table at the errors that fp32 itself makes on these answers."""
-
-    nats: float
-    kl: float
-    cdf: float
-
-    @classmethod
-    def of(
-        cls, entry: Tolerance, answers: dict[str, Array], *, sampled: bool | None = None
-    ) -> "Limits":
-        """A factor times fp32's own error, plus a floor; KL grows with its square.
-
-        Args:
-            entry: of the table.
-            answers: of a bundle.
-            sampled: by the errors on the events that the model samples, or on those of noise; by
-                the largest of all where None.
-
-        Raises:
-            BundleError: an own error is not finite, or there is nothing to compare.
-        """
-        nats, kl, cdf = own_errors(answers, ("own_log_prob", "own_kl", "own_cdf"), sampled)
-        if not len(answers["at"]):
-            raise no_reference()
-        return cls(
-            entry.factor * nats + entry.nats_per_position * answers[X].shape[1],
-            entry.factor**2 * kl + entry.kl,
-            entry.factor * cdf + entry.cdf,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +48,17 @@ def verify(runner: Runner) -> ParityReport:
         BundleError: the bundle lacks a graph or its answers, or has changed.
     """
     answers = runner.bundle.known_answers()
-    entry = tolerance(runner.backend.name, runner.backend.dtype)
-    sampled, noise = halves(answers)
-    limits = {part: Limits.of(entry, answers, sampled=part) for part in (True, False)}
+    sampled, noise = comparison.halves(answers)
+    limits, beyond = comparison.limits(runner, answers)
+    if not len(answers["at"]):
+        raise comparison.no_reference()
     replay = _replay(runner, answers, sampled)
     report = ParityReport(
-        **ran_on(runner),
+        **comparison.ran_on(runner),
         positions=answers[X].shape[1],
         length=runner.data.length,
-        sampled=_half(replay, answers, sampled, limits[True]),
-        noise=_half(replay, answers, noise, limits[False]),
+        sampled=_half(replay, answers, sampled, limits),
+        noise=_half(replay, answers, noise, beyond),
     )
     runner.check_files()
     return report
@@ -135,8 +92,8 @@ def _half(
     delta = replay.delta[events]
     steps = [difference(log_p[events], reference) for log_p in replay.forced]
     return SequenceParity(
-        **summary(delta.sum(axis=1), events, limits.nats),
-        own_nats=own_errors(answers, ["own_log_prob"], sampled)[0],
+        **comparison.summary(delta.sum(axis=1), events, limits.nats),
+        own_nats=comparison.own_error(answers, "log_prob", sampled),
         bits_per_dim=float(bits_per_dim(reference.sum(axis=1), delta.shape[1:]).mean()),
         max_abs_position_nats=float(np.abs(delta).max()),
         max_abs_step_nats=max((worst(each, each.sum(axis=1)) for each in steps), default=0.0),

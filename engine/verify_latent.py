@@ -1,88 +1,20 @@
 """Replay the known answers of a latent variable model on a backend, and measure in nats."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
+from ancestral.engine import comparison
 from ancestral.engine import verify as sequences
-from ancestral.engine.comparison import (
-    Draws,
-    Events,
-    Floats,
-    difference,
-    halves,
-    own_errors,
-    ran_on,
-    summary,
-    worst,
-)
+from ancestral.engine.comparison import Draws, Events, Floats, Limits, difference, worst
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array
 from ancestral.latent_parity import LatentEventsParity, LatentParityReport
-from ancestral.parity import Tolerance, tolerance
 from ancestral.step_tensors import U, X
 from ancestral.units import bits_per_dim
 
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
-_OWN = ("log_weight", "prior", "mean", "cdf", "drawn", "distance", "z", "parameters")
-
-
-@dataclass(frozen=True, slots=True)
-class LatentLimits:
-    """The tolerance of the table at the errors that fp32 itself makes on these answers.
-
-    Attributes:
-        nats: of a log-probability of an event.
-        mean: of E[x | z], in levels.
-        cdf: distance of a uniform to an edge that makes a near tie.
-        drawn: of real values that are drawn, in levels.
-        distance: of two codes from what was encoded, that makes a near tie.
-        latent: of a latent that is drawn from the prior.
-        parameters: of the numbers of p(x | z), relative to the largest.
-    """
-
-    nats: float
-    mean: float
-    cdf: float
-    drawn: float
-    distance: float
-    latent: float
-    parameters: float
-
-    @classmethod
-    def of(
-        cls,
-        entry: Tolerance,
-        answers: dict[str, Array],
-        levels: int,
-        *,
-        sampled: bool | None = None,
-    ) -> "LatentLimits":
-        """A factor times fp32's own error, plus a floor.
-
-        Args:
-            entry: of the table.
-            answers: of a bundle.
-            levels: of the data.
-            sampled: by the errors on the events that the model draws, or on those of noise; by the
-                largest of all where None.
-
-        Raises:
-            BundleError: an own error is not finite.
-        """
-        errors = own_errors(answers, [f"own_{name}" for name in _OWN], sampled)
-        own = {name: entry.factor * error for name, error in zip(_OWN, errors, strict=True)}
-        positions = answers[X].shape[1]
-        return cls(
-            nats=max(own["log_weight"], own["prior"]) + entry.nats_per_position * positions,
-            mean=own["mean"] + entry.real * levels,
-            cdf=own["cdf"] + entry.cdf,
-            drawn=own["drawn"] + entry.real * levels,
-            distance=own["distance"],
-            latent=own["z"] + entry.real,
-            parameters=own["parameters"] + entry.real,
-        )
 
 
 def verify(runner: Runner, prior: Runner | None) -> LatentParityReport:
@@ -98,11 +30,8 @@ def verify(runner: Runner, prior: Runner | None) -> LatentParityReport:
         BundleError: the bundle lacks a graph or its answers, or has changed.
     """
     answers = runner.bundle.known_answers()
-    entry = tolerance(runner.backend.name, runner.backend.dtype)
-    sampled, noise = halves(answers)
-    limits, beyond = (
-        LatentLimits.of(entry, answers, runner.data.levels, sampled=part) for part in (True, False)
-    )
+    sampled, noise = comparison.halves(answers)
+    limits, beyond = comparison.limits(runner, answers)
     terms, codes = _terms(runner, answers)
     draws = Draws()
     if codes is not None:
@@ -113,7 +42,7 @@ def verify(runner: Runner, prior: Runner | None) -> LatentParityReport:
     decoded = runner.parallel("decode", z=answers["z"])
     draws += drawn + _parameters(decoded["parameters"], answers, limits)
     report = LatentParityReport(
-        **ran_on(runner),
+        **comparison.ran_on(runner),
         latents=terms[0].shape[1],
         sampled=_half(runner, answers, terms, sampled, limits, drawn_terms),
         noise=_half(runner, answers, terms, noise, beyond),
@@ -132,7 +61,7 @@ def _half(
     answers: dict[str, Array],
     terms: list[Array],
     events: Events,
-    limits: LatentLimits,
+    limits: Limits,
     drawn: Sequence[Floats] = (),
 ) -> LatentEventsParity:
     """How far the events of one kind are from the reference.
@@ -151,8 +80,8 @@ def _half(
     bound = np.logaddexp.reduce(log_w, axis=1) - np.log(log_w.shape[1])
     sampled = bool(answers["is_sample"][events].all())
     return LatentEventsParity(
-        **summary(_log_w(each), events, limits.nats),
-        own_nats=own_errors(answers, ["own_log_weight"], sampled)[0],
+        **comparison.summary(_log_w(each), events, limits.nats),
+        own_nats=comparison.own_error(answers, "log_weight", sampled),
         bits_per_dim=float(bits_per_dim(bound, runner.data.event_shape).mean()),
         max_abs_term_nats=worst(*each, *drawn),
     )
@@ -178,16 +107,14 @@ def _terms(runner: Runner, answers: dict[str, Array]) -> tuple[list[Array], Arra
     return [found[name] for name in _TERMS], None
 
 
-def _parameters(got: Array, answers: dict[str, Array], limits: LatentLimits) -> Draws:
+def _parameters(got: Array, answers: dict[str, Array], limits: Limits) -> Draws:
     """The numbers of p(x | z) that users are given, of a few latents."""
     expected = answers["parameters"]
     largest = max(1.0, float(np.abs(expected).max()))
     return Draws.real(got[: len(expected)] / largest, expected / largest, limits.parameters)
 
 
-def _draws(
-    runner: Runner, answers: dict[str, Array], limits: LatentLimits
-) -> tuple[list[Floats], Draws]:
+def _draws(runner: Runner, answers: dict[str, Array], limits: Limits) -> tuple[list[Floats], Draws]:
     """Differences of log p of what is drawn, by prior and draw; and the drawn values themselves."""
     differences, latents = [], Draws()
     if "prior_noise" in answers:

@@ -13,10 +13,10 @@ from ancestral.bundles.bundle import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Session
 from ancestral.engine.step_loop import LoopResult, Start, draw
-from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
 from ancestral.train.models.graphs import GraphName, build
 from ancestral.train.models.transformer import Transformer

@@ -1,9 +1,10 @@
 """Arrays that users pass, of whatever makes them, as numpy arrays in which nothing is missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from ancestral.errors import InvalidInput
 from ancestral.excerpts import LONGEST_VALUE, cut
 
 Integers = NDArray[np.int64]
+T = TypeVar("T", bound=Any)
 
 LARGEST = 2**37
 """Bytes of one array at most: more is a mistake, and would be found out only when memory ends."""
@@ -176,6 +178,14 @@ def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
     """Index of the first true entry; None where all are false."""
     found = np.argwhere(wrong)
     return tuple(int(i) for i in found[0]) if len(found) else None
+
+
+def concatenated(parts: Sequence[T]) -> T:
+    """Dataclasses of some rows and of the next ones as one; what is no array is the first's."""
+    names = [field.name for field in fields(parts[0])]
+    arrays = [name for name in names if isinstance(getattr(parts[0], name), np.ndarray)]
+    rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+    return replace(parts[0], **rows)
 
 
 def place(index: tuple[int, ...]) -> str:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine, LatentEngine, Sampling
+from ancestral.engine.comparison import Limits
 from ancestral.engine.latent_noise import event_noise
 from ancestral.engine.noise import Noise
-from ancestral.engine.verify_latent import LatentLimits
 from ancestral.parity import tolerance
 from tests.conftest import Load
 from tests.latent_toys import LATENT_TOYS
@@ -24,7 +24,7 @@ def drawn_limit(engine: Engine) -> float:
     if not engine.latent.continuous:
         return 0.0
     entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
-    return LatentLimits.of(entry, engine.bundle.known_answers(), engine.data.levels).drawn
+    return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).drawn
 
 
 def test_depends_on_seed_and_index_alone(latent_engine: LatentEngine) -> None:
