@@ -79,7 +79,12 @@ def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
     stamps = [time.perf_counter()]
     drawn = step_loop.draw(
         binding,
-        engine.start("step", given.values, {"u": given.u}, None),
+        step_loop.Start(
+            given.values,
+            {"u": given.u},
+            engine.first_position,
+            step_loop.takes_blocks(engine.session("step").signature),
+        ),
         lambda steps: stamps.append(time.perf_counter()),
     )
     start = stamps[1] if given.prefix > 1 else stamps[0]

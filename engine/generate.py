@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.engine import arguments, budget, inputs, step_loop
 from ancestral.engine.progress import Progress
 from ancestral.engine.runner import Runner
+from ancestral.engine.sample import Draw
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import InvalidInput
 from ancestral.sampling import Sampling
@@ -113,20 +114,19 @@ def generate_batches(
     for name, called in (("progress", request.progress), ("stream", request.stream)):
         arguments.callback(name, called)
     label = runner.labels(request.labels, n)
-    graph = "step" if sampling.unfiltered else "step_filtered"
+    graph = step_loop.graph_of(sampling)
     signature = runner.session(graph).signature
     rows = budget.rows_of_batch(signature, runner.backend.room, request.batch, n)
 
     def batch(at: int) -> list[Generated]:
         part = checked[at : at + rows]
-        given = step_loop.filters(sampling, len(part), levels)
-        given |= step_loop.labelled(None if label is None else label[at : at + rows])
         observed = np.full((len(part), runner.data.length), -1, np.int64)
         for row, prompt in zip(observed, part, strict=True):
             row[: len(prompt)] = prompt
-        start = runner.start(graph, observed, given, noise.after(at))
+        labels = None if label is None else label[at : at + rows]
+        draw = Draw(observed, labels, noise.after(at), sampling)
         rewinds = step_loop.rewinds(signature, runner.data.length)
-        run = _Run([len(prompt) for prompt in part], start, rewinds, request)
+        run = _Run([len(prompt) for prompt in part], draw.start(runner), rewinds, request)
 
         def report(done: int, steps: int) -> None:
             """Steps of this batch as a share of all batches, in thousandths."""

@@ -164,8 +164,7 @@ def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
         tally.add(steps * particles)
 
     with runner.binding("step", particles) as binding:
-        own = replace(noise, stream=Stream.PARTICLES)
-        start = runner.start("step", draw.observed, step_loop.labelled(draw.label), own)
+        start = replace(draw, noise=replace(noise, stream=Stream.PARTICLES)).start(runner)
         done = step_loop.begin(binding, start, report)
         for first, stop in runs(draw.observed[0]):
             step_loop.advance(binding, stop - done, report)

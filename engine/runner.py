@@ -1,7 +1,7 @@
 """A loaded bundle: its graphs as sessions, loops and parallel calls. All features are above it."""
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, final
@@ -14,7 +14,6 @@ from ancestral.bundles.manifest import Latent
 from ancestral.dataspec import DataSpec
 from ancestral.engine import budget, inputs, step_loop
 from ancestral.engine.bindings import Bindings
-from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Backend, Binding, Session
 from ancestral.errors import NotADistribution
 from ancestral.step_tensors import X
@@ -119,17 +118,6 @@ class Runner:
                 self.check_files()
                 raise
         self.check_files()
-
-    def start(
-        self,
-        graph: str,
-        observed: NDArray[np.int64],
-        given: Mapping[str, Array],
-        noise: Noise | None,
-    ) -> step_loop.Start:
-        """What a loop of a step graph begins with."""
-        prefill = step_loop.takes_blocks(self.session(graph).signature)
-        return step_loop.Start(observed, given, self.first_position, prefill, noise)
 
     def labels(self, values: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
         """A user's labels as one for each of n events; None without classes.

@@ -55,6 +55,14 @@ class Draw:
     noise: Noise
     sampling: Sampling
 
+    def start(self, runner: Runner) -> step_loop.Start:
+        """What a loop over all of these rows begins with."""
+        given = step_loop.filters(self.sampling, len(self.observed), runner.data.levels)
+        given |= step_loop.labelled(self.label)
+        signature = runner.session(step_loop.graph_of(self.sampling)).signature
+        prefill = step_loop.takes_blocks(signature)
+        return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
+
     def part(self, start: int, rows: int) -> "Draw":
         """Some consecutive events of them."""
         some = slice(start, start + rows)
@@ -99,17 +107,16 @@ def sample_batches(
     """
     arguments.callback("progress", progress)
     n, t = draw.observed.shape
-    graph = "step" if draw.sampling.unfiltered else "step_filtered"
-    rows = budget.rows_of_batch(runner.session(graph).signature, runner.backend.room, batch, n)
+    signature = runner.session(step_loop.graph_of(draw.sampling)).signature
+    rows = budget.rows_of_batch(signature, runner.backend.room, batch, n)
     tally = Tally(progress, n * (t - runner.first_position))
-    return (_batch(runner, graph, draw.part(start, rows), tally) for start in range(0, n, rows))
+    return (_batch(runner, draw.part(start, rows), tally) for start in range(0, n, rows))
 
 
-def _batch(runner: Runner, graph: str, draw: Draw, tally: Tally) -> Samples:
+def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
     size, data = len(draw.observed), runner.data
-    given = step_loop.filters(draw.sampling, size, data.levels) | step_loop.labelled(draw.label)
-    with runner.binding(graph, size) as binding:
-        start = runner.start(graph, draw.observed, given, draw.noise)
+    with runner.binding(step_loop.graph_of(draw.sampling), size) as binding:
+        start = draw.start(runner)
         drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
         step_loop.check(drawn.log_p, draw.noise.first_index)
     step_loop.check_values(drawn.values, data.levels)

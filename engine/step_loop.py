@@ -183,6 +183,11 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
         )
 
 
+def graph_of(sampling: Sampling) -> str:
+    """The name of the step graph that draws so."""
+    return "step" if sampling.unfiltered else "step_filtered"
+
+
 def takes_blocks(signature: GraphSignature) -> bool:
     """Whether a step graph does several positions at a time."""
     return any(spec.name == names.OFFSETS for spec in signature.inputs)

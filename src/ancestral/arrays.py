@@ -79,7 +79,8 @@ def array_of(name: str, values: object, *, masked: int | None = None) -> NDArray
     with readable(name):
         if isinstance(values, list | tuple) and _holds_masked(values, _DEEPEST):
             raise InvalidInput(
-                f"{name}: expected one masked array or none, got one inside a {_type(values)}"
+                f"{name}: expected one masked array or none, got one inside a "
+                f"{type(values).__name__}"
             )
         array: NDArray[Any] = np.asarray(values)
         if isinstance(values, np.ma.MaskedArray):
@@ -191,10 +192,6 @@ def concatenated(parts: Sequence[T]) -> T:
 def place(index: tuple[int, ...]) -> str:
     """Where an entry is, in words; nothing of an array without axes."""
     return f" at index {index}" if index else ""
-
-
-def _type(values: object) -> str:
-    return type(values).__name__
 
 
 def _holds_masked(values: list[Any] | tuple[Any, ...], depth: int) -> bool:
