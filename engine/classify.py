@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import budget
+from ancestral.engine import budget, inputs
 from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput, NotADistribution
@@ -35,19 +35,22 @@ class Classification:
         return len(self.label)
 
 
-def classify(runner: Runner, x: Int64[np.ndarray, "n t"]) -> Classification:
-    """Evaluate every event under every class, and weigh with the label prior p(y).
+def classify(runner: Runner, x: ArrayLike) -> Classification:
+    """p(y | x) of each event by Bayes' rule, under the label prior p(y) of the training data.
 
-    "No label", which some models know beside their classes, is none of them.
+    Every event is evaluated under every class. "No label", which some models know beside their
+    classes, is none of them.
 
     Args:
         runner: a bundle on a backend.
-        x: events by positions.
+        x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
 
     Raises:
-        InvalidInput: the model has no classes, or none of them gives an event any probability.
+        InvalidInput: x is wrong, the model has no classes, or none of them gives an event any
+            probability.
         NotADistribution: a log-probability is NaN.
     """
+    events = inputs.events(x, runner.data)
     prior = runner.bundle.manifest.label_prior
     if prior is None:
         raise InvalidInput(
@@ -56,7 +59,7 @@ def classify(runner: Runner, x: Int64[np.ndarray, "n t"]) -> Classification:
         )
     with np.errstate(divide="ignore"):
         log_prior = np.log(np.asarray(prior, np.float64))
-    log_joint = _log_likelihood(runner, x, len(prior)) + log_prior
+    log_joint = _log_likelihood(runner, events, len(prior)) + log_prior
     unsound = np.flatnonzero(np.isnan(log_joint).any(axis=1))
     if len(unsound):
         raise NotADistribution(

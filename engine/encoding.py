@@ -6,12 +6,13 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.engine import inputs
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.noise import Noise
-from ancestral.engine.runner import Runner
+from ancestral.engine.runner import LatentRunner
 from ancestral.engine.session import Array
 from ancestral.philox import Stream, uniforms
+from ancestral.step_tensors import X
 
 
-def events(runner: Runner, x: ArrayLike, noise: Noise | None = None) -> Array:
+def events(runner: LatentRunner, x: ArrayLike, noise: Noise | None = None) -> Array:
     """Events [n, t] as the graphs take them.
 
     Where p(x | z) is a density, levels become real: by uniform noise, or the middle of their
@@ -32,18 +33,70 @@ def events(runner: Runner, x: ArrayLike, noise: Noise | None = None) -> Array:
     return np.asarray(values + u, np.float32)
 
 
-def encode(runner: Runner, x: Array) -> dict[str, Array]:
+def encode(runner: LatentRunner, x: ArrayLike) -> dict[str, Array]:
+    """Parameters of q(z | x) by name, and its KL(q || p) in nats where it has a closed form.
+
+    They are mean [n, *l] and log_scale [n, *l], or factor [n, l, l], lower triangular, and kl
+    [n]; or codes [n, m].
+
+    Args:
+        runner: a bundle on a backend.
+        x: as in `log_weights`.
+
+    Raises:
+        InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
+    """
+    return encode_events(runner, events(runner, x))
+
+
+def decode(runner: LatentRunner, z: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Parameters of p(x | z) [n, g, p], and E[x | z] [n, *event_shape] in units of levels.
+
+    Args:
+        runner: a bundle on a backend.
+        z: latents, or codes, [n, *latent_shape].
+
+    Raises:
+        InvalidInput: an argument is wrong.
+    """
+    shape = (None, *runner.latent.shape)
+    if runner.prior is not None:
+        return decode_latents(runner, inputs.codes(z, shape, runner.prior.data.levels))
+    return decode_latents(runner, inputs.real("z", z, shape))
+
+
+def reconstruct(runner: LatentRunner, x: ArrayLike) -> NDArray[np.float32]:
+    """E[x | z] at the mean of q(z | x), or at the codes: [n, *event_shape], units of levels.
+
+    Raises:
+        InvalidInput: as in `encode`.
+    """
+    return decode(runner, means(runner, x))[1]
+
+
+def means(runner: LatentRunner, x: ArrayLike) -> Array:
+    """The mean of q(z | x), or the codes: [n, *latent_shape].
+
+    Raises:
+        InvalidInput: as in `encode`.
+    """
+    return encode(runner, x)["codes" if runner.codes else "mean"]
+
+
+def encode_events(runner: LatentRunner, x: Array) -> dict[str, Array]:
     """Parameters of q(z | x) by name, or codes, of events [n, t] as the graph takes them.
 
     Raises:
         InvalidInput: the encoder makes numbers that are not finite.
     """
     found = runner.parallel("encode", x=x)
-    check_outputs("x", "events", found)
+    check_outputs(X, "events", found)
     return found
 
 
-def decode(runner: Runner, z: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def decode_latents(
+    runner: LatentRunner, z: Array
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Parameters of p(x | z) [n, g, p], and E[x | z] [n, *event_shape] in units of levels.
 
     Raises:

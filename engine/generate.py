@@ -89,6 +89,37 @@ class Request:
     stream: Stream | None = None
 
 
+def generate(  # noqa: PLR0913 - what a user may choose
+    runner: Runner,
+    prompts: Sequence[ArrayLike],
+    max_new: int | None = None,
+    *,
+    stop: Sequence[int] | None = None,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    sampling: Sampling = _UNFILTERED,
+    batch: int | None = None,
+    stream: Stream | None = None,
+) -> list[Generated]:
+    """Continue prompts of different lengths; a row is what it would be by itself.
+
+    Arguments as in `sample_batches`; and, for a prompt in place of observed values:
+
+    - `prompts`, ids of each, [p], by positions; sample first_index + i continues prompt i;
+    - `max_new`, tokens to draw after a prompt at most; up to the end of the context where None;
+    - `stop`, values that end a row, and are its last; those of the data where None;
+    - `stream`, called with the index of a sample and its new tokens, as they come.
+
+    Raises:
+        InvalidInput: an argument is wrong: a prompt beyond the context, or ids that are none.
+    """
+    request = Request(
+        max_new, stop, labels, seed, first_index, sampling, batch=batch, stream=stream
+    )
+    return [row for part in generate_batches(runner, prompts, request) for row in part]
+
+
 def generate_batches(
     runner: Runner, prompts: Sequence[ArrayLike], request: Request
 ) -> Iterator[list[Generated]]:

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import encoding
-from ancestral.engine import sample as codes
+from ancestral.engine import arguments, budget
+from ancestral.engine import sample as sequences
+from ancestral.engine.encoding import decode_latents
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.latent_noise import FIRST, event_noise, prior_noise
 from ancestral.engine.noise import Noise
-from ancestral.engine.runner import Runner
+from ancestral.engine.runner import LatentRunner
 from ancestral.engine.session import Array
 from ancestral.engine.step_loop import check_values
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream
 from ancestral.sampling import Sampling
+from ancestral.scalars import whole
 from ancestral.step_tensors import X
+
+_UNFILTERED = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +49,43 @@ class LatentSamples:
 
 
 def sample(
-    runner: Runner,
-    prior: Runner | None,
+    runner: LatentRunner,
     n: int,
-    labels: ArrayLike | int | None,
-    noise: Noise,
-    sampling: Sampling,
-    mean: bool,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    sampling: Sampling = _UNFILTERED,
+    mean: bool = False,
 ) -> LatentSamples:
-    """Draw n latents and an event from each; the arguments are those of `LatentEngine.sample`.
+    """Draw n latents and an event from each; sample i depends on (seed, first_index + i) alone.
+
+    Args:
+        runner: a bundle on a backend.
+        n: number of samples.
+        labels: of a prior over codes with classes: one for all, or [n].
+        seed: 0 .. 2^64 - 1.
+        first_index: sample index of the first.
+        sampling: its temperature scales the noise of z, 0 leaves the prior's mean. Of a prior
+            over codes, temperature and filters are those of its values.
+        mean: take E[x | z] instead of drawing x.
 
     Raises:
-        InvalidInput: labels of a model without classes, filters of real latents; or the model makes
-            numbers that are not finite.
+        InvalidInput: an argument is wrong.
     """
+    n = whole("n", n, 1)
+    budget.check_size("n", n, 8 * max(runner.data.length, runner.latent_size))
+    noise, sampling = arguments.noise(seed, first_index, n), arguments.sampling(sampling)
+    mean = arguments.flag("mean", mean)
     label: NDArray[np.int64] | None = None
-    if prior is not None:
-        draw = codes.checked(prior, n, labels, noise.seed, noise.first_index, sampling)
-        drawn = codes.join(list(codes.sample_batches(prior, draw)))
+    if runner.prior is not None:
+        drawn = sequences.sample(runner.prior, n, labels, seed, first_index, sampling)
         z, log_prior, label = drawn.x.reshape(n, -1), drawn.log_prob, drawn.labels
     else:
         if labels is not None:
             raise InvalidInput("labels: the model has no classes; give none")
         z, log_prior = _from_prior(runner, noise, n, sampling)
     if mean:
-        x = encoding.decode(runner, z)[1]
+        x = decode_latents(runner, z)[1]
         return LatentSamples(x, z, log_prior, None, label, noise.first_index)
     given = event_noise(runner.latent, noise, n, runner.data.length)
     found = runner.parallel("draw", z=z, **given)
@@ -87,7 +103,7 @@ def sample(
 
 
 def _from_prior(
-    runner: Runner, noise: Noise, n: int, sampling: Sampling
+    runner: LatentRunner, noise: Noise, n: int, sampling: Sampling
 ) -> tuple[Array, NDArray[np.float64]]:
     """Latents [n, *l], and log p(z) of them in nats."""
     if sampling != Sampling(temperature=sampling.temperature):

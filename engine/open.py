@@ -6,10 +6,22 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar, cast, final
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.autoregressive import AutoregressiveMethods
+from ancestral.engine import (
+    bounds,
+    classify,
+    encoding,
+    generate,
+    interpolation,
+    latent_sample,
+    likelihood,
+    particles,
+    text_likelihood,
+    verify,
+    verify_latent,
+)
+from ancestral.engine import sample as samples
 from ancestral.engine.backends import open_backend
-from ancestral.engine.latent import LatentMethods
-from ancestral.engine.runner import Runner
+from ancestral.engine.runner import LatentRunner, Runner
 from ancestral.errors import InvalidInput
 from ancestral.parity import Report
 
@@ -94,25 +106,52 @@ class Engine(Runner, ABC):
 
 
 @dataclass(slots=True)
-class AutoregressiveEngine(AutoregressiveMethods, Engine):
-    """An autoregressive bundle, loaded on a backend. Make one with `Engine.load`."""
+class AutoregressiveEngine(Engine):
+    """An autoregressive bundle, loaded on a backend. Make one with `Engine.load`.
+
+    Each method is the function of a feature, with the engine as its first argument.
+    """
 
     kind: ClassVar[str] = "autoregressive"
     advice: ClassVar[str] = (
         "an autoregressive model has log p(x) itself, by `log_prob`; it has sample, classify and "
         "complete beside, and no latents"
     )
+    sample = samples.sample
+    sample_batches = samples.sample_batches
+    generate = generate.generate
+    complete = particles.complete
+    log_prob = likelihood.log_prob
+    position_log_prob = likelihood.position_log_prob
+    redraw = likelihood.redraw
+    text_likelihood = text_likelihood.text_likelihood
+    classify = classify.classify
+    compare = verify.compare
 
 
 @dataclass(slots=True)
-class LatentEngine(LatentMethods, Engine):
-    """A bundle of a latent variable model, loaded on a backend. Make one with `Engine.load`."""
+class LatentEngine(LatentRunner, Engine):
+    """A bundle of a latent variable model, loaded on a backend. Make one with `Engine.load`.
+
+    Each method is the function of a feature, with the engine as its first argument.
+    """
 
     kind: ClassVar[str] = "latent_variable"
     advice: ClassVar[str] = (
         "log p(x) of a latent variable model is only bounded, by `bound`; it has encode, decode, "
         "reconstruct, sample and interpolate beside"
     )
+    bound = bounds.bound
+    log_weights = bounds.log_weights
+    encode = encoding.encode
+    decode = encoding.decode
+    reconstruct = encoding.reconstruct
+    means = encoding.means
+    sample = latent_sample.sample
+    interpolate = interpolation.interpolate
+    latent_grid = interpolation.latent_grid
+    widest = interpolation.widest
+    compare = verify_latent.compare
 
     @property
     def prior(self) -> AutoregressiveEngine | None:

@@ -26,15 +26,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import step_loop
+from ancestral.engine import arguments, budget, inputs, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.progress import Progress, Tally
 from ancestral.engine.runner import Runner
-from ancestral.engine.sample import Draw, join, sample_batches
+from ancestral.engine.sample import Draw, draw_batches, join
 from ancestral.philox import Stream, uniforms
 from ancestral.sampling import Sampling
+from ancestral.scalars import whole
 
 UNEVEN = 0.5
 """Resampled is where the effective sample size is below this share of the particles."""
@@ -77,13 +78,18 @@ class Completion:
 
 def complete(
     runner: Runner,
-    observed: Int64[np.ndarray, " t"],
-    label: int | None,
-    noise: Noise,
-    particles: int,
+    observed: ArrayLike,
+    particles: int = 64,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
     progress: Progress | None = None,
 ) -> Completion:
-    """Complete one event.
+    """Complete one event given all that is observed of it, also what comes later.
+
+    Where the observed values come first in the ordering, this is exact, and so is the
+    log-probability of them. Elsewhere it is sequential Monte Carlo at temperature 1, exact only
+    as the particles become many; `sample` would condition each value on what precedes it alone.
 
     Particle i draws with the uniforms of sample index first_index + i, whichever particle it
     copied; a resampling has the uniform of (seed, first_index) at the position that comes next.
@@ -93,19 +99,31 @@ def complete(
 
     Args:
         runner: a bundle on a backend.
-        observed: values by positions, -1 where free; x_0 is given where there is no start symbol.
-        label: of the event, as the graphs take it; None without classes.
-        noise: of the first particle.
-        particles: number of rows, all in memory at a time.
+        observed: one event [*event_shape] or [t]; -1 is free.
+        particles: how many completions; all are in memory at a time.
+        labels: the label; needed where the model has classes and no p(x) of its own.
+        seed: 0 .. 2^64 - 1.
+        first_index: sample index of the first particle, whose noise it draws with.
         progress: called with how many positions of how many are done.
+
+    Raises:
+        InvalidInput: an argument is wrong.
     """
-    given = observed >= 0
-    labels = None if label is None else np.full(particles, label, np.int64)
-    draw = Draw(np.tile(observed, (particles, 1)), labels, noise, Sampling())
+    n = whole("particles", particles, 1)
+    budget.check_size("particles", n, budget.bytes_of_row(runner.session("step").signature))
+    label, noise = runner.labels(labels, 1), arguments.noise(seed, first_index, n)
+    arguments.callback("progress", progress)
+    event = inputs.observed(observed, 1, runner.data, runner.first_position)
+    draw = Draw(
+        np.repeat(event, n, axis=0),
+        None if label is None else np.repeat(label, n),
+        noise,
+        Sampling(),
+    )
+    given = event[0] >= 0
     if given[: int(given.sum())].all():
         return _exact(runner, draw, progress)
-    tally = Tally(progress, particles * (len(observed) - runner.first_position))
-    return _filtered(runner, draw, tally)
+    return _filtered(runner, draw, Tally(progress, n * (event.size - runner.first_position)))
 
 
 def effective_sample_size(log_weight: Weights) -> float:
@@ -193,7 +211,7 @@ def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
 
 def _exact(runner: Runner, draw: Draw, progress: Progress | None) -> Completion:
     """What is observed comes first: samples of the usual loop, all of the same weight."""
-    samples = join(list(sample_batches(runner, draw, None, progress)))
+    samples = join(list(draw_batches(runner, draw, None, progress)))
     log_prob_observed = float(samples.log_prob[0] - samples.log_q[0])
     return _completion(
         (samples.x, samples.log_prob),

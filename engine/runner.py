@@ -1,7 +1,9 @@
 """A loaded bundle: its graphs as sessions, loops and parallel calls. All features are above it."""
 
+import math
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, final
@@ -43,29 +45,6 @@ class Runner:
     def first_position(self) -> int:
         """The first position that the model gives a probability: 1 without a start symbol."""
         return self.bundle.manifest.first_position
-
-    @property
-    def latent(self) -> Latent:
-        """What the latents of a latent variable model are."""
-        latent = self.bundle.manifest.latent
-        assert latent is not None
-        return latent
-
-    @property
-    def codes(self) -> bool:
-        """Whether latents are codes, which the encoder chooses."""
-        return self.latent.posterior == "codes"
-
-    @property
-    def latent_size(self) -> int:
-        """Numbers of one latent."""
-        return int(np.prod(self.latent.shape))
-
-    @property
-    def decoded_size(self) -> int:
-        """Numbers that the decoder makes of one latent."""
-        decode = self.bundle.manifest.graphs["decode"].signature
-        return int(np.prod(decode.output("parameters").shape({"b": 1})))
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What belongs to a key, made once; no callback of a user may run meanwhile."""
@@ -127,19 +106,57 @@ class Runner:
         """
         return inputs.labels(values, n, self.data, self.bundle.manifest.label_optional)
 
+    def rows_of_call(self, graph: str, arrays: Mapping[str, Array]) -> int:
+        """How many rows of these arrays one call of a graph may have."""
+        return budget.parallel_rows(arrays[X].shape[1], self.data.levels)
+
     def parallel(self, graph: str, label: Array | None = None, **arrays: Array) -> dict[str, Array]:
-        """Run a graph in chunks of rows that bound memory, also where a row has k latents."""
+        """Run a graph in chunks of rows that bound memory."""
         session = self.session(graph)
         arrays |= step_loop.labelled(label)
         n = len(next(iter(arrays.values())))
-        if self.bundle.manifest.latent is None:
-            rows = budget.parallel_rows(arrays[X].shape[1], self.data.levels)
-        else:
-            latents = arrays["noise"].shape[1] if graph == "log_weights" else 1
-            rows = budget.fitting(budget.DECODED, latents * self.decoded_size)
+        rows = self.rows_of_call(graph, arrays)
         parts = [
             session.run({name: array[i : i + rows] for name, array in arrays.items()})
             for i in range(0, n, rows)
         ]
         self.check_files()
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(slots=True)
+class LatentRunner(Runner, ABC):
+    """A bundle of a latent variable model on a backend."""
+
+    @property
+    def latent(self) -> Latent:
+        """What the latents are."""
+        latent = self.bundle.manifest.latent
+        assert latent is not None
+        return latent
+
+    @property
+    def codes(self) -> bool:
+        """Whether latents are codes, which the encoder chooses."""
+        return self.latent.posterior == "codes"
+
+    @property
+    @abstractmethod
+    def prior(self) -> Runner | None:
+        """The bundle of the prior over codes, on the same backend; None without codes."""
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers of one latent."""
+        return math.prod(self.latent.shape)
+
+    @property
+    def decoded_size(self) -> int:
+        """Numbers that the decoder makes of one latent."""
+        decode = self.bundle.manifest.graphs["decode"].signature
+        return math.prod(decode.output("parameters").shape({"b": 1}))
+
+    def rows_of_call(self, graph: str, arrays: Mapping[str, Array]) -> int:
+        """As of every runner; here a row may have k latents."""
+        latents = arrays["noise"].shape[1] if graph == "log_weights" else 1
+        return budget.fitting(budget.DECODED, latents * self.decoded_size)

@@ -15,6 +15,8 @@ from ancestral.errors import InvalidInput
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
 
+_UNFILTERED = Sampling()
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -70,31 +72,70 @@ class Draw:
         return Draw(np.array(self.observed[some]), label, self.noise.after(start), self.sampling)
 
 
-def checked(
+def sample(  # noqa: PLR0913 - what a user may choose
     runner: Runner,
-    n: object,
-    labels: ArrayLike | int | None,
-    seed: object,
-    first_index: object,
-    sampling: object,
+    n: int,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    sampling: Sampling = _UNFILTERED,
     observed: ArrayLike | None = None,
-) -> Draw:
-    """What is drawn by the arguments of `AutoregressiveEngine.sample`.
+    progress: Progress | None = None,
+) -> Samples:
+    """Draw n events; sample i depends on (seed, first_index + i) alone.
+
+    Args:
+        runner: a bundle on a backend.
+        n: number of samples.
+        labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
+        seed: 0 .. 2^64 - 1.
+        first_index: sample index of the first.
+        sampling: temperature and filters.
+        observed: values to force, one event, [*event_shape] or [1, *event_shape], or
+            [n, *event_shape]; -1 is free. What is drawn is conditioned on what precedes it in
+            the ordering; on all of it by `complete`.
+        progress: called with how many positions of how many are done.
 
     Raises:
         InvalidInput: an argument is wrong.
     """
+    budget.check_size("n", whole("n", n, 1), 8 * runner.data.length)
+    batches = sample_batches(runner, n, labels, seed, first_index, sampling, observed, progress)
+    return join(list(batches))
+
+
+def sample_batches(  # noqa: PLR0913 - the arguments of sample
+    runner: Runner,
+    n: int,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    sampling: Sampling = _UNFILTERED,
+    observed: ArrayLike | None = None,
+    progress: Progress | None = None,
+    batch: int | None = None,
+) -> Iterator[Samples]:
+    """The same samples as `sample` draws, batch by batch as they finish.
+
+    Arguments as in `sample`; and `batch`, rows a batch, by memory where None.
+
+    Raises:
+        InvalidInput: an argument is wrong; at once, not at the first batch.
+    """
     n = whole("n", n, 1)
-    noise = arguments.noise(seed, first_index, n)
-    label = runner.labels(labels, n)
-    forced = inputs.observed(observed, n, runner.data, runner.first_position)
-    return Draw(forced, label, noise, arguments.sampling(sampling))
+    draw = Draw(
+        inputs.observed(observed, n, runner.data, runner.first_position),
+        runner.labels(labels, n),
+        arguments.noise(seed, first_index, n),
+        arguments.sampling(sampling),
+    )
+    return draw_batches(runner, draw, batch, progress)
 
 
-def sample_batches(
+def draw_batches(
     runner: Runner, draw: Draw, batch: object = None, progress: Progress | None = None
 ) -> Iterator[Samples]:
-    """Draw n events, batch by batch as they finish.
+    """Draw events, batch by batch as they finish.
 
     Args:
         runner: a bundle on a backend.

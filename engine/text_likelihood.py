@@ -89,13 +89,14 @@ def text_likelihood(
     labels: int | None = None,
     progress: Progress | None = None,
 ) -> TextLikelihood:
-    """Score each id once.
+    """log p of each id of a sequence of any length, by windows that slide over it.
 
     Args:
         runner: a bundle of sequences on a backend.
-        ids: [n], of any length.
-        stride: by which windows slide; half the context where None.
-        labels: of the text, where the model has classes.
+        ids: [n].
+        stride: by which windows slide; an id is given at least length - stride ids before it, or
+            all there are. Half the length where None.
+        labels: of the whole sequence, where the model has classes.
         progress: called with how many ids of how many are done.
 
     Raises:

@@ -36,7 +36,7 @@ class _Replay:
     forced: list[Array]
 
 
-def verify(runner: Runner) -> ParityReport:
+def compare(runner: Runner) -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
     Every graph of the bundle takes part: log_prob and logits in parallel; redraw at every position;

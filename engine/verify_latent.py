@@ -5,10 +5,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from ancestral.engine import comparison
-from ancestral.engine import verify as sequences
+from ancestral.engine import comparison, verify
 from ancestral.engine.comparison import Draws, Events, Floats, Limits, difference, worst
-from ancestral.engine.runner import Runner
+from ancestral.engine.runner import LatentRunner
 from ancestral.engine.session import Array
 from ancestral.latent_parity import LatentEventsParity, LatentParityReport
 from ancestral.step_tensors import U, X
@@ -17,14 +16,10 @@ from ancestral.units import bits_per_dim
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
 
 
-def verify(runner: Runner, prior: Runner | None) -> LatentParityReport:
+def compare(runner: LatentRunner) -> LatentParityReport:
     """Compare log-weights, decoded means and draws with float64 PyTorch, by every graph.
 
     The events that the model draws and those of noise are held to limits of their own.
-
-    Args:
-        runner: a bundle on a backend.
-        prior: the prior over codes, which is compared too; None without codes.
 
     Raises:
         BundleError: the bundle lacks a graph or its answers, or has changed.
@@ -41,6 +36,7 @@ def verify(runner: Runner, prior: Runner | None) -> LatentParityReport:
     drawn_terms, drawn = _draws(runner, answers, limits)
     decoded = runner.parallel("decode", z=answers["z"])
     draws += drawn + _parameters(decoded["parameters"], answers, limits)
+    prior = runner.prior
     report = LatentParityReport(
         **comparison.ran_on(runner),
         latents=terms[0].shape[1],
@@ -50,14 +46,14 @@ def verify(runner: Runner, prior: Runner | None) -> LatentParityReport:
         limit_mean=limits.mean,
         **asdict(draws),
         limit_cdf=limits.cdf,
-        prior=None if prior is None else sequences.verify(prior),
+        prior=None if prior is None else verify.compare(prior),
     )
     runner.check_files()
     return report
 
 
 def _half(
-    runner: Runner,
+    runner: LatentRunner,
     answers: dict[str, Array],
     terms: list[Array],
     events: Events,
@@ -92,7 +88,7 @@ def _log_w(terms: list[Floats]) -> Floats:
     return terms[0] if len(terms) == 1 else terms[0] + terms[1] - terms[2]
 
 
-def _terms(runner: Runner, answers: dict[str, Array]) -> tuple[list[Array], Array | None]:
+def _terms(runner: LatentRunner, answers: dict[str, Array]) -> tuple[list[Array], Array | None]:
     """The terms [n, k] by encoder and log_weights; or log p(x | z) at the reference's codes.
 
     And the codes that the encoder chooses, where there are codes.
@@ -114,7 +110,9 @@ def _parameters(got: Array, answers: dict[str, Array], limits: Limits) -> Draws:
     return Draws.real(got[: len(expected)] / largest, expected / largest, limits.parameters)
 
 
-def _draws(runner: Runner, answers: dict[str, Array], limits: Limits) -> tuple[list[Floats], Draws]:
+def _draws(
+    runner: LatentRunner, answers: dict[str, Array], limits: Limits
+) -> tuple[list[Floats], Draws]:
     """Differences of log p of what is drawn, by prior and draw; and the drawn values themselves."""
     differences, latents = [], Draws()
     if "prior_noise" in answers:
@@ -142,7 +140,7 @@ def _draws(runner: Runner, answers: dict[str, Array], limits: Limits) -> tuple[l
     return differences, choices + latents
 
 
-def _pixel_margin(runner: Runner, margin: Array) -> Array:
+def _pixel_margin(runner: LatentRunner, margin: Array) -> Array:
     """The margin of a value or of an earlier channel of its pixel, which it may depend on."""
     shape = runner.data.event_shape
     if len(shape) != 3:

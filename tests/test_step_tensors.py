@@ -16,7 +16,7 @@ LINKS = tuple(
 )
 PRODUCT = ("src/ancestral", "train", "export", "engine", "benchmarks")
 OTHER_MEANINGS = {
-    "engine/autoregressive.py": {"u"},  # an argument, in errors
+    "engine/likelihood.py": {"u"},  # an argument, in errors
     "engine/inputs.py": {"observed"},  # an argument, in errors
     "export/known_answers.py": {"u"},  # a tensor of known_answers.safetensors
     "export/trace/difference.py": {"u"},  # a kind of dtype
