@@ -13,22 +13,13 @@ _INDICES = 2**32
 """Samples that a seed has."""
 
 
-def seed(value: object) -> int:
-    """A seed, 0 .. 2^64 - 1.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    return whole("seed", value, 0, 2**64 - 1)
-
-
-def noise(of: object, first_index: object, n: int) -> Noise:
+def noise(seed: object, first_index: object, n: int) -> Noise:
     """The noise of n samples by their seed and the index of the first.
 
     Raises:
         InvalidInput: the seed or the index is none, or the last sample would have no index.
     """
-    checked = seed(of)
+    checked = whole("seed", seed, 0, 2**64 - 1)
     index = whole("first_index", first_index, 0, _INDICES - 1)
     if index + n > _INDICES:
         raise InvalidInput(

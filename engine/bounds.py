@@ -60,7 +60,7 @@ def bound(  # noqa: PLR0913 - what a user may choose
         InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
     """
     k = whole("k", k, 1)
-    noise = Noise(arguments.seed(seed), whole("first_index", first_index, 0))
+    noise = arguments.noise(seed, first_index, 0)
     events = events_of(runner, x, noise)
     arguments.noise(seed, first_index, len(events))
     proposal = arguments.choice("proposal", proposal, PROPOSALS)

@@ -24,12 +24,11 @@ from ancestral.engine.runner import Runner
 from ancestral.engine.sample import Draw
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import InvalidInput
-from ancestral.sampling import Sampling
+from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.scalars import whole
 
 STEPS_PER_WORD = 4
 """Steps of a launch where tokens are passed on as they come."""
-_UNFILTERED = Sampling()
 
 Ended = Literal["stop", "max_new", "context"]
 """By a stop token, which is the last of the tokens; by the number asked for; at position T."""
@@ -83,7 +82,7 @@ class Request:
     labels: ArrayLike | int | None = None
     seed: int = 0
     first_index: int = 0
-    sampling: Sampling = _UNFILTERED
+    sampling: Sampling = UNFILTERED
     batch: int | None = None
     progress: Progress | None = None
     stream: Stream | None = None
@@ -98,7 +97,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
     labels: ArrayLike | int | None = None,
     seed: int = 0,
     first_index: int = 0,
-    sampling: Sampling = _UNFILTERED,
+    sampling: Sampling = UNFILTERED,
     batch: int | None = None,
     stream: Stream | None = None,
 ) -> list[Generated]:

@@ -16,11 +16,9 @@ from ancestral.engine.session import Array
 from ancestral.engine.step_loop import check_values
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream
-from ancestral.sampling import Sampling
+from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.scalars import whole
 from ancestral.step_tensors import X
-
-_UNFILTERED = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def sample(
     labels: ArrayLike | int | None = None,
     seed: int = 0,
     first_index: int = 0,
-    sampling: Sampling = _UNFILTERED,
+    sampling: Sampling = UNFILTERED,
     mean: bool = False,
 ) -> LatentSamples:
     """Draw n latents and an event from each; sample i depends on (seed, first_index + i) alone.

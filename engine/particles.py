@@ -34,7 +34,7 @@ from ancestral.engine.progress import Progress, Tally
 from ancestral.engine.runner import Runner
 from ancestral.engine.sample import Draw, draw_batches, join
 from ancestral.philox import Stream, uniforms
-from ancestral.sampling import Sampling
+from ancestral.sampling import UNFILTERED
 from ancestral.scalars import whole
 
 UNEVEN = 0.5
@@ -118,7 +118,7 @@ def complete(
         np.repeat(event, n, axis=0),
         None if label is None else np.repeat(label, n),
         noise,
-        Sampling(),
+        UNFILTERED,
     )
     given = event[0] >= 0
     if given[: int(given.sum())].all():

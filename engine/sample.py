@@ -12,10 +12,8 @@ from ancestral.engine.noise import Noise
 from ancestral.engine.progress import Progress, Tally
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
-from ancestral.sampling import Sampling
+from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.scalars import whole
-
-_UNFILTERED = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
     labels: ArrayLike | int | None = None,
     seed: int = 0,
     first_index: int = 0,
-    sampling: Sampling = _UNFILTERED,
+    sampling: Sampling = UNFILTERED,
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Samples:
@@ -110,7 +108,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
     labels: ArrayLike | int | None = None,
     seed: int = 0,
     first_index: int = 0,
-    sampling: Sampling = _UNFILTERED,
+    sampling: Sampling = UNFILTERED,
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
     batch: int | None = None,

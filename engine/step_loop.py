@@ -20,7 +20,6 @@ STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
 _TOLD = 8
 """Samples that an error names."""
-_STATE = frozenset({names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q})
 
 OnSteps = Callable[[int], object]
 """Called after each launch with the number of positions that it did."""
@@ -195,7 +194,7 @@ def takes_blocks(signature: GraphSignature) -> bool:
 
 def rewinds(signature: GraphSignature, t: int) -> bool:
     """Whether rows may go back after a block: all of the cache is appended to t slots."""
-    cache = [pair for pair in signature.carried if pair.input not in _STATE]
+    cache = [pair for pair in signature.carried if pair.input not in names.STATE]
     return takes_blocks(signature) and all(
         pair.update is Update.APPEND and t in signature.input(pair.input).axes for pair in cache
     )

@@ -111,7 +111,10 @@ def text_likelihood(
             f"`log_prob` takes whole events"
         )
     arguments.callback("progress", progress)
-    x = _checked(ids, runner)
+    x = inputs.ids("ids", ids, runner.data.levels)
+    if len(x) <= first:
+        why = ": the model gives the first one no probability" if first else ""
+        raise InvalidInput(f"ids: expected {first + 1} or more, [n], got {len(x)}{why}")
     stride = max(t // 2, 1) if stride is None else whole("stride", stride, 1, t - first)
     label = runner.labels(labels, 1)
     log_prob = np.zeros(len(x), np.float32)
@@ -133,15 +136,6 @@ def text_likelihood(
             progress(end, len(x))
     step_loop.check(log_prob[None], 0)
     return TextLikelihood(log_prob, seen, t, stride, bool(first))
-
-
-def _checked(ids: ArrayLike, runner: Runner) -> Int64[np.ndarray, " n"]:
-    x = inputs.ids("ids", ids, runner.data.levels)
-    least = 1 + runner.first_position
-    if len(x) < least:
-        why = "" if least == 1 else ": the model gives the first one no probability"
-        raise InvalidInput(f"ids: expected {least} or more, [n], got {len(x)}{why}")
-    return x
 
 
 def _chunks(n: int, t: int, stride: int) -> Iterator[range]:

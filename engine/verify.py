@@ -10,7 +10,7 @@ from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array, Binding
 from ancestral.parity import ParityReport, SequenceParity
-from ancestral.sampling import Sampling
+from ancestral.sampling import UNFILTERED
 from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X
 from ancestral.units import bits_per_dim
 
@@ -196,7 +196,7 @@ def _stepped(
     given = {U: np.pad(answers[U][rows], beyond, constant_values=0.5)}
     given |= step_loop.labelled(answers[LABEL][rows] if LABEL in answers else None)
     if graph == "step_filtered":
-        given |= step_loop.filter_rows(Sampling(), len(rows), runner.data.levels)
+        given |= step_loop.filter_rows(UNFILTERED, len(rows), runner.data.levels)
     events = np.pad(observed, beyond, constant_values=-1)
     binding = runner.session(graph).bind({"b": len(rows), "s": 1})
     start = step_loop.Start(events, given, runner.first_position, prefill)
