@@ -60,11 +60,13 @@ def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
     stamps = [time.perf_counter()]
     drawn = step_loop.draw(
         binding,
-        given.values,
-        {names.U: given.u},
-        first_position=engine.bundle.manifest.first_position,
-        prefill=step_loop.takes_blocks(engine.session("step").signature),
-        on_steps=lambda steps: stamps.append(time.perf_counter()),
+        step_loop.Start(
+            given.values,
+            {names.U: given.u},
+            engine.first_position,
+            step_loop.takes_blocks(engine.session("step").signature),
+        ),
+        lambda steps: stamps.append(time.perf_counter()),
     )
     start = stamps[1] if given.prefix > 1 else stamps[0]
     return Pass(start - stamps[0], stamps[-1] - start, drawn.values, drawn.log_p)

@@ -1,12 +1,12 @@
 """Bundles on backends: samples, log-probabilities, bounds, latents, verification."""
 
 from ancestral.bound import Bound
-from ancestral.engine.autoregressive import AutoregressiveEngine, Samples
 from ancestral.engine.classify import Classification
-from ancestral.engine.engine import Engine
 from ancestral.engine.generate import Generated
-from ancestral.engine.latent import LatentEngine, LatentSamples
+from ancestral.engine.latent_sample import LatentSamples
+from ancestral.engine.open import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.particles import Completion
+from ancestral.engine.sample import Samples
 from ancestral.engine.text_likelihood import TextLikelihood
 from ancestral.sampling import Sampling
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ancestral.arrays import LARGEST, array_of, check_range, integers, readable, shown
+from ancestral.arrays import array_of, check_range, integers, readable, shown
+from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
@@ -12,46 +13,20 @@ _INDICES = 2**32
 """Samples that a seed has."""
 
 
-def seed(value: object) -> int:
-    """A seed, 0 .. 2^64 - 1.
+def noise(seed: object, first_index: object, n: int) -> Noise:
+    """The noise of n samples by their seed and the index of the first.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: the seed or the index is none, or the last sample would have no index.
     """
-    return whole("seed", value, 0, 2**64 - 1)
-
-
-def first_of(first_index: object, n: int) -> int:
-    """The sample index of the first of n samples.
-
-    Raises:
-        InvalidInput: it is not an index, or the last of them would have none.
-    """
+    checked = whole("seed", seed, 0, 2**64 - 1)
     index = whole("first_index", first_index, 0, _INDICES - 1)
     if index + n > _INDICES:
         raise InvalidInput(
             f"first_index: expected integers in 0 .. 2^32 - 1 for all {n} samples, got {index} .. "
             f"{index + n - 1}"
         )
-    return index
-
-
-def check_size(name: str, value: int, each: int) -> None:
-    """Refuse what would make an absurdly large array.
-
-    Args:
-        name: of the argument that says how many.
-        value: how many.
-        each: bytes of each.
-
-    Raises:
-        InvalidInput: it would.
-    """
-    if value * each > LARGEST:
-        raise InvalidInput(
-            f"{name}: expected at most {LARGEST // each} in one call, which are "
-            f"{LARGEST // 2**30} GiB, got {value}: ask for fewer at a time"
-        )
+    return Noise(checked, index)
 
 
 def pair(name: str, values: object, most: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 
+from ancestral.engine import step_loop
 from ancestral.engine.session import Binding
 
 
@@ -40,7 +41,7 @@ class Bindings:
         if binding is None:
             binding = make()
         yield binding
-        if not np.isnan(binding.read("log_p")).any():
+        if not np.isnan(step_loop.read_log_p(binding)).any():
             self._kept.append((key, binding))
 
     def _take(self, key: Hashable) -> Binding | None:

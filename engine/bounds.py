@@ -1,113 +1,178 @@
 """Bounds by the graphs of a bundle: noise in pieces, log-weights reduced as they come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound, Reduction, join
+from ancestral.engine import arguments, budget, inputs
+from ancestral.engine.classify import classify
+from ancestral.engine.encoding import encode_events
+from ancestral.engine.encoding import events as events_of
 from ancestral.engine.finite import check_outputs
 from ancestral.engine.latent_noise import latent_noise, prior_noise
+from ancestral.engine.likelihood import log_prob
+from ancestral.engine.noise import Noise
+from ancestral.engine.progress import Progress, Tally
+from ancestral.engine.runner import LatentRunner, Runner
 from ancestral.engine.session import Array
-from ancestral.engine.step_loop import Progress
+from ancestral.errors import InvalidInput
 from ancestral.philox import Stream
-
-if TYPE_CHECKING:
-    from ancestral.engine.latent import LatentEngine
+from ancestral.scalars import whole
+from ancestral.step_tensors import X
 
 PROPOSALS = ("posterior", "prior")
-_NUMBERS = 2**20
-"""Numbers that a decoder makes at a time: its output stays in a processor's cache."""
 _TERMS = ("log_likelihood", "log_prior", "log_posterior")
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """Which latents are drawn: k of each event, of the noise of its sample index."""
-
-    k: int
-    seed: int
-    first_index: int
-    proposal: str
-
-
-def numbers(engine: "LatentEngine") -> int:
-    """How many numbers a decoder makes of one latent."""
-    signature = engine.bundle.manifest.graphs["decode"].signature
-    return int(np.prod(signature.output("parameters").shape({"b": 1})))
-
-
-def pairs(engine: "LatentEngine") -> int:
-    """How many pairs of an event and a latent go through a decoder at a time."""
-    return max(1, _NUMBERS // numbers(engine))
-
-
-def impossible(engine: "LatentEngine") -> tuple[str, ...]:
-    """Terms that may be -inf: a density is never 0 but by overflow, a probability may be."""
-    return () if engine.latent.continuous else _TERMS[:1]
-
-
-def of_noise(
-    engine: "LatentEngine", events: Array, draws: Draws, progress: Progress | None = None
+def bound(  # noqa: PLR0913 - what a user may choose
+    runner: LatentRunner,
+    x: ArrayLike,
+    k: int = 64,
+    seed: int = 0,
+    *,
+    labels: ArrayLike | int | None = None,
+    proposal: str = "posterior",
+    first_index: int = 0,
+    progress: Progress | None = None,
 ) -> Bound:
-    """The bound of each event from k draws of its noise."""
-    size = pairs(engine)
-    rows, step = max(1, size // draws.k), min(draws.k, size)
-    parts = []
-    for start in range(0, len(events), rows):
-        some = events[start : start + rows]
-        indices = draws.first_index + start + np.arange(len(some), dtype=np.int64)
-        encoded = {} if draws.proposal == "prior" else engine.encode_events(some)
-        reduction = Reduction(len(some))
-        for first in range(0, draws.k, step):
-            particles = np.arange(first, min(first + step, draws.k), dtype=np.int64)
-            if draws.proposal == "prior":
-                terms = _from_prior(engine, some, draws.seed, indices, particles)
-            else:
-                noise = latent_noise(
-                    engine.latent, draws.seed, indices, particles, Stream.Z_GIVEN_X
-                )
-                found = log_weights(engine, some, encoded, noise)
-                terms = [found[name] for name in _TERMS]
-            named = dict(zip(_TERMS, terms, strict=True))
-            check_outputs("x", "events", named, impossible=impossible(engine), start=start)
-            reduction.add(*terms)
-            if progress is not None:
-                done = start * draws.k + len(some) * (first + len(particles))
-                progress(done, len(events) * draws.k)
-        parts.append(reduction.bound(_closed_kl(engine, encoded, len(some), draws.proposal)))
-    return join(parts)
+    """Lower bounds on log p(x) of each event in nats, from k latents of each.
+
+    The noise of event i is a function of (seed, first_index + i) and of the proposal. It is not
+    the noise that `sample` draws with, so that a bound on a model's own samples is a bound
+    whatever the two seeds. Memory does not grow with k; the encoder runs once for each event.
+
+    Args:
+        runner: a bundle on a backend.
+        x: events [n, *event_shape] or [n, t] of levels. Where p(x | z) is a density, levels are
+            taken as x + u, u ~ U[0, 1) of the seed, and real values, as they are.
+        k: latents of each event, exactly so many. For codes all are alike.
+        seed: 0 .. 2^64 - 1.
+        labels: of a prior over codes with classes: one for all, or [n]; without them the bound
+            is on p(x), the sum over all classes.
+        proposal: "posterior" draws z from q(z | x); "prior" from p(z), naive Monte Carlo.
+        first_index: sample index of the first event.
+        progress: called with how many pairs of an event and a latent of how many are done.
+
+    Raises:
+        InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
+    """
+    k = whole("k", k, 1)
+    noise = arguments.noise(seed, first_index, 0)
+    events = events_of(runner, x, noise)
+    arguments.noise(seed, first_index, len(events))
+    proposal = arguments.choice("proposal", proposal, PROPOSALS)
+    arguments.callback("progress", progress)
+    if runner.prior is not None:
+        if proposal == "prior":
+            raise InvalidInput("proposal: codes are chosen by the encoder: give none")
+        return _of_codes(runner, runner.prior, events, labels, k)
+    if labels is not None:
+        raise InvalidInput("labels: the model has no classes; give none")
+    naive = proposal == "prior"
+    return _of_noise(runner, events, k, noise, naive=naive, progress=progress)
 
 
 def log_weights(
-    engine: "LatentEngine", events: Array, encoded: Mapping[str, Array], noise: Array
+    runner: LatentRunner, x: ArrayLike, noise: ArrayLike
+) -> dict[str, NDArray[np.float32]]:
+    """log p(x | z), log p(z), log q(z | x) in nats, [n, k] each, of the z that noise draws.
+
+    Args:
+        runner: a bundle on a backend.
+        x: as in `bound`; levels of a density stand for the middle of their intervals.
+        noise: standard normal, [n, k, *latent_shape].
+
+    Raises:
+        InvalidInput: an argument is wrong.
+    """
+    if runner.codes:
+        raise InvalidInput("log_weights: codes take no noise: `bound` has both terms")
+    events = events_of(runner, x)
+    drawn = inputs.real("noise", noise, (len(events), None, *runner.latent.shape))
+    found = _log_weights(runner, events, encode_events(runner, events), drawn)
+    check_outputs("noise", "events", found, impossible=_impossible(runner))
+    return found
+
+
+def _impossible(runner: LatentRunner) -> tuple[str, ...]:
+    """Terms that may be -inf: a density is never 0 but by overflow, a probability may be."""
+    return () if runner.latent.continuous else _TERMS[:1]
+
+
+def _of_noise(
+    runner: LatentRunner,
+    events: Array,
+    k: int,
+    noise: Noise,
+    *,
+    naive: bool = False,
+    progress: Progress | None = None,
+) -> Bound:
+    """The bound of each event from k draws of its noise: z of q(z | x), or of p(z) where naive."""
+    size = budget.fitting(budget.CACHED, runner.decoded_size)
+    rows, step = budget.fitting(size, k), min(k, size)
+    tally = Tally(progress, len(events) * k)
+    parts = []
+    for start in range(0, len(events), rows):
+        some, own = events[start : start + rows], noise.after(start)
+        encoded = None if naive else encode_events(runner, some)
+        reduction = Reduction(len(some))
+        for first in range(0, k, step):
+            particles = np.arange(first, min(first + step, k), dtype=np.int64)
+            terms = _terms(runner, some, encoded, own, particles)
+            check_outputs(X, "events", terms, impossible=_impossible(runner), start=start)
+            reduction.add(*(terms[name] for name in _TERMS))
+            tally.add(len(some) * len(particles))
+        closed = np.zeros(len(some)) if encoded is None else encoded.get("kl")
+        parts.append(reduction.bound(None if closed is None else closed.astype(np.float64)))
+    return join(parts)
+
+
+def _terms(
+    runner: LatentRunner,
+    events: Array,
+    encoded: Mapping[str, Array] | None,
+    noise: Noise,
+    particles: NDArray[np.int64],
+) -> dict[str, Array]:
+    """The terms [n, k]; where z is drawn from p(z), the last two are equal, and left out as 0."""
+    n, k = len(events), len(particles)
+    if encoded is not None:
+        drawn = latent_noise(runner.latent, noise, n, particles, Stream.Z_GIVEN_X)
+        return _log_weights(runner, events, encoded, drawn)
+    given = prior_noise(runner.latent, noise, n, particles, Stream.NAIVE_Z)
+    z = runner.parallel("prior", **given, temperature=np.ones(n * k, np.float32))["z"]
+    shaped = z.reshape(n, k, *runner.latent.shape)
+    found = runner.session("log_likelihood").run({X: events, "z": shaped})["log_likelihood"]
+    runner.check_files()
+    return dict(zip(_TERMS, (found, np.zeros_like(found), np.zeros_like(found)), strict=True))
+
+
+def _log_weights(
+    runner: LatentRunner, events: Array, encoded: Mapping[str, Array], noise: Array
 ) -> dict[str, Array]:
     """The three terms [n, k] of noise [n, k, *l], in chunks that bound memory."""
     q = {name: values for name, values in encoded.items() if name != "kl"}
-    return engine.chunked("log_weights", x=events, **q, noise=noise)
+    return runner.parallel("log_weights", x=events, **q, noise=noise)
 
 
-def of_codes(
-    engine: "LatentEngine", events: Array, labels: ArrayLike | int | None, k: int
+def _of_codes(
+    runner: LatentRunner, prior: Runner, events: Array, labels: ArrayLike | int | None, k: int
 ) -> Bound:
     """log p(x | z) + log p(z) at the codes z that the encoder chooses: k draws would be alike."""
-    codes = engine.encode_events(events)["codes"]
-    reconstruction = engine.chunked("log_likelihood", x=events, z=codes[:, None])["log_likelihood"]
-    log_prior = _log_prior(engine, codes, labels)[:, None]
-    terms = {"log_likelihood": reconstruction, "log_prior": log_prior}
-    check_outputs("x", "events", terms, impossible=(*impossible(engine), "log_prior"))
+    codes = encode_events(runner, events)["codes"]
+    terms = runner.parallel("log_likelihood", x=events, z=codes[:, None])
+    log_prior = _log_prior(prior, codes, labels)[:, None]
+    terms["log_prior"] = log_prior
+    check_outputs(X, "events", terms, impossible=(*_impossible(runner), "log_prior"))
     reduction = Reduction(len(events))
-    reduction.add(reconstruction, log_prior, np.zeros_like(log_prior))
-    single = reduction.bound(kl_closed=-log_prior[:, 0])
+    reduction.add(terms["log_likelihood"], log_prior, np.zeros_like(log_prior))
     zero = np.zeros(len(events))
-    return Bound(
-        elbo=single.elbo,
-        iwae=single.iwae,
-        reconstruction=single.reconstruction,
-        kl=single.kl,
-        kl_closed=single.kl_closed,
+    return replace(
+        reduction.bound(kl_closed=-log_prior[:, 0]),
         stderr_elbo=zero,
         stderr_iwae=zero,
         ess=np.full(len(events), float(k)),
@@ -115,38 +180,10 @@ def of_codes(
     )
 
 
-def _log_prior(
-    engine: "LatentEngine", codes: Array, labels: ArrayLike | int | None
-) -> NDArray[np.float64]:
+def _log_prior(prior: Runner, codes: Array, labels: ArrayLike | int | None) -> NDArray[np.float64]:
     """log p(z | y), or the log of its sum over the classes where no labels are given, [n]."""
-    assert engine.prior is not None
-    manifest = engine.prior.bundle.manifest
+    manifest = prior.bundle.manifest
     if labels is None and manifest.data.num_classes is not None and not manifest.label_optional:
-        joint = engine.prior.classify(codes).log_joint
+        joint = classify(prior, codes).log_joint
         return np.asarray(np.logaddexp.reduce(joint, axis=1))
-    return engine.prior.log_prob(codes, labels)
-
-
-def _from_prior(
-    engine: "LatentEngine",
-    events: Array,
-    seed: int,
-    indices: NDArray[np.int64],
-    particles: NDArray[np.int64],
-) -> list[Array]:
-    """The terms where z is drawn from p(z): the last two are equal, and left out as 0."""
-    rows = len(indices) * len(particles)
-    given = prior_noise(engine.latent, seed, indices, particles, Stream.NAIVE_Z)
-    z = engine.chunked("prior", **given, temperature=np.ones(rows, np.float32))["z"]
-    shaped = z.reshape(len(indices), len(particles), *engine.latent.shape)
-    found = engine.session("log_likelihood").run({"x": events, "z": shaped})["log_likelihood"]
-    engine.check_files()
-    return [found, np.zeros_like(found), np.zeros_like(found)]
-
-
-def _closed_kl(
-    engine: "LatentEngine", encoded: Mapping[str, Array], n: int, proposal: str
-) -> NDArray[np.float64] | None:
-    if proposal == "prior":
-        return np.zeros(n)
-    return encoded["kl"].astype(np.float64) if "kl" in encoded else None
+    return log_prob(prior, codes, labels)

@@ -5,19 +5,15 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ancestral.engine import budget, inputs
+from ancestral.engine.likelihood import log_prob_of
+from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput, NotADistribution
-
-if TYPE_CHECKING:
-    from ancestral.engine.autoregressive import AutoregressiveEngine
-
-_ROWS = 1024
-"""Pairs of an event and a class that are laid out at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +35,23 @@ class Classification:
         return len(self.label)
 
 
-def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Classification:
-    """Evaluate every event under every class, and weigh with the label prior p(y).
+def classify(runner: Runner, x: ArrayLike) -> Classification:
+    """p(y | x) of each event by Bayes' rule, under the label prior p(y) of the training data.
 
-    "No label", which some models know beside their classes, is none of them.
+    Every event is evaluated under every class. "No label", which some models know beside their
+    classes, is none of them.
 
     Args:
-        engine: a bundle on a backend.
-        x: events by positions.
+        runner: a bundle on a backend.
+        x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
 
     Raises:
-        InvalidInput: the model has no classes, or none of them gives an event any probability.
+        InvalidInput: x is wrong, the model has no classes, or none of them gives an event any
+            probability.
         NotADistribution: a log-probability is NaN.
     """
-    prior = engine.bundle.manifest.label_prior
+    events = inputs.events(x, runner.data)
+    prior = runner.bundle.manifest.label_prior
     if prior is None:
         raise InvalidInput(
             "classify: expected a model of p(x | y), got one without classes: train it on data "
@@ -60,7 +59,7 @@ def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Cla
         )
     with np.errstate(divide="ignore"):
         log_prior = np.log(np.asarray(prior, np.float64))
-    log_joint = _log_likelihood(engine, x, len(prior)) + log_prior
+    log_joint = _log_likelihood(runner, events, len(prior)) + log_prior
     unsound = np.flatnonzero(np.isnan(log_joint).any(axis=1))
     if len(unsound):
         raise NotADistribution(
@@ -80,15 +79,15 @@ def classify(engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"]) -> Cla
 
 
 def _log_likelihood(
-    engine: "AutoregressiveEngine", x: Int64[np.ndarray, "n t"], classes: int
+    runner: Runner, x: Int64[np.ndarray, "n t"], classes: int
 ) -> Float64[np.ndarray, "n k"]:
     """log p(x | y) of each event under each class, in nats; those of an event side by side."""
-    step = max(1, _ROWS // classes)
+    step = budget.fitting(budget.LABELLED, classes)
     parts = []
     for start in range(0, len(x), step):
         events = x[start : start + step]
         label = np.tile(np.arange(classes, dtype=np.int64), len(events))
         rows = np.repeat(events, classes, axis=0)
-        log_prob = engine.parallel("log_prob", label, x=rows)["log_prob"]
+        log_prob = log_prob_of(runner, rows, label)
         parts.append(log_prob.sum(axis=1, dtype=np.float64).reshape(len(events), classes))
     return np.concatenate(parts)

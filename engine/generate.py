@@ -12,31 +12,28 @@ log-probabilities are those of the row alone, within the tolerance of the backen
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, inputs, step_loop
-from ancestral.engine.noise import Noise
+from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine.progress import Progress
+from ancestral.engine.runner import Runner
+from ancestral.engine.sample import Draw
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import InvalidInput
-from ancestral.sampling import Sampling
-from ancestral.signature import GraphSignature, Update
-
-if TYPE_CHECKING:
-    from ancestral.engine.autoregressive import AutoregressiveEngine
+from ancestral.sampling import UNFILTERED, Sampling
+from ancestral.scalars import whole
 
 STEPS_PER_WORD = 4
-"""Steps of a launch where tokens are told as they come."""
-_STATE = frozenset({"position", "values", "log_p", "log_q"})
-_UNFILTERED = Sampling()
+"""Steps of a launch where tokens are passed on as they come."""
 
 Ended = Literal["stop", "max_new", "context"]
 """By a stop token, which is the last of the tokens; by the number asked for; at position T."""
 Stream = Callable[[int, NDArray[np.int64]], None]
-"""Told the index of a sample, and the tokens that it has drawn since it was last told of."""
+"""Called with the index of a sample, and the tokens that it has drawn since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,9 @@ class Request:
         first_index: sample index of the first prompt.
         sampling: temperature and filters.
         batch: rows a batch; by memory where None.
-        progress: told how many positions of how many are done; fewer are needed where rows stop.
-        stream: told the tokens of each row as they come.
+        progress: called with how many positions of how many are done; fewer are needed where rows
+            stop.
+        stream: called with the tokens of each row as they come.
     """
 
     max_new: int | None = None
@@ -84,75 +82,102 @@ class Request:
     labels: ArrayLike | int | None = None
     seed: int = 0
     first_index: int = 0
-    sampling: Sampling = _UNFILTERED
+    sampling: Sampling = UNFILTERED
     batch: int | None = None
-    progress: step_loop.Progress | None = None
+    progress: Progress | None = None
     stream: Stream | None = None
 
 
+def generate(  # noqa: PLR0913 - what a user may choose
+    runner: Runner,
+    prompts: Sequence[ArrayLike],
+    max_new: int | None = None,
+    *,
+    stop: Sequence[int] | None = None,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    sampling: Sampling = UNFILTERED,
+    batch: int | None = None,
+    stream: Stream | None = None,
+) -> list[Generated]:
+    """Continue prompts of different lengths; a row is what it would be by itself.
+
+    Arguments as in `sample_batches`; and, for a prompt in place of observed values:
+
+    - `prompts`, ids of each, [p], by positions; sample first_index + i continues prompt i;
+    - `max_new`, tokens to draw after a prompt at most; up to the end of the context where None;
+    - `stop`, values that end a row, and are its last; those of the data where None;
+    - `stream`, called with the index of a sample and its new tokens, as they come.
+
+    Raises:
+        InvalidInput: an argument is wrong: a prompt beyond the context, or ids that are none.
+    """
+    request = Request(
+        max_new, stop, labels, seed, first_index, sampling, batch=batch, stream=stream
+    )
+    return [row for part in generate_batches(runner, prompts, request) for row in part]
+
+
 def generate_batches(
-    engine: "AutoregressiveEngine", prompts: Sequence[ArrayLike], request: Request
+    runner: Runner, prompts: Sequence[ArrayLike], request: Request
 ) -> Iterator[list[Generated]]:
     """Continue each prompt, batch by batch as they finish.
 
     Args:
-        engine: a bundle on a backend.
+        runner: a bundle on a backend.
         prompts: ids of each, [p], by positions; sample first_index + i continues prompt i.
         request: what is asked for.
 
     Raises:
         InvalidInput: an argument is wrong; at once, not at the first batch.
     """
-    checked = _prompts(arguments.members("prompts", prompts, ordered=True), engine)
-    n, levels = len(checked), engine.data.levels
+    checked = _prompts(arguments.members("prompts", prompts, ordered=True), runner)
+    n, levels = len(checked), runner.data.levels
     if request.max_new is not None:
-        request = replace(request, max_new=inputs.count("max_new", request.max_new, 1))
-    wanted = engine.data.stop if request.stop is None else request.stop
+        request = replace(request, max_new=whole("max_new", request.max_new, 1))
+    wanted = runner.data.stop if request.stop is None else request.stop
     stops = arguments.members("stop", wanted, ordered=False)
-    stop = tuple(inputs.count("stop", value, 0, levels - 1) for value in stops)
-    sampling, seed = arguments.sampling(request.sampling), arguments.seed(request.seed)
-    first_index = arguments.first_of(request.first_index, n)
+    request = replace(request, stop=tuple(whole("stop", each, 0, levels - 1) for each in stops))
+    sampling = arguments.sampling(request.sampling)
+    noise = arguments.noise(request.seed, request.first_index, n)
     for name, called in (("progress", request.progress), ("stream", request.stream)):
         arguments.callback(name, called)
-    request = replace(request, stop=stop, seed=seed)
-    label = inputs.labels(request.labels, n, engine.data, engine.bundle.manifest.label_optional)
-    graph = "step" if sampling.unfiltered else "step_filtered"
-    signature = engine.session(graph).signature
-    rows = step_loop.chosen_rows(signature, engine.backend.room, request.batch, n)
+    label = runner.labels(request.labels, n)
+    graph = step_loop.graph_of(sampling)
+    signature = runner.session(graph).signature
+    rows = budget.rows_of_batch(signature, runner.backend.room, request.batch, n)
 
-    def batch(start: int) -> list[Generated]:
-        part = checked[start : start + rows]
-        given = step_loop.filters(request.sampling, len(part), levels)
-        if label is not None:
-            given["label"] = np.array(label[start : start + rows])
-        run = _Run(part, engine.data.length, request, Noise(request.seed, first_index + start))
-        tell = None
-        if request.progress is not None:
-            tell = _Progress(request.progress, start / n, len(part) / n)
-        with engine.binding(graph, len(part)) as binding:
-            return run.draw(binding, engine, graph, given, tell)
+    def batch(at: int) -> list[Generated]:
+        part = checked[at : at + rows]
+        observed = np.full((len(part), runner.data.length), -1, np.int64)
+        for row, prompt in zip(observed, part, strict=True):
+            row[: len(prompt)] = prompt
+        labels = None if label is None else label[at : at + rows]
+        draw = Draw(observed, labels, noise.after(at), sampling)
+        rewinds = step_loop.rewinds(signature, runner.data.length)
+        run = _Run([len(prompt) for prompt in part], draw.start(runner), rewinds, request)
 
-    return (batch(start) for start in range(0, n, rows))
+        def report(done: int, steps: int) -> None:
+            """Steps of this batch as a share of all batches, in thousandths."""
+            if request.progress is not None:
+                share = at / n + len(part) / n * done / max(steps, 1)
+                request.progress(round(1000 * share), 1000)
 
+        with runner.binding(graph, len(part)) as binding:
+            return run.draw(binding, report)
 
-class _Progress:
-    """Steps of a batch as a share of all batches, in thousandths."""
-
-    def __init__(self, told: step_loop.Progress, before: float, share: float) -> None:
-        self._told, self._before, self._share = told, before, share
-
-    def __call__(self, done: int, steps: int) -> None:
-        self._told(round(1000 * (self._before + self._share * done / max(steps, 1))), 1000)
+    return (batch(at) for at in range(0, n, rows))
 
 
-def _prompts(prompts: Iterable[ArrayLike], engine: "AutoregressiveEngine") -> list[Array]:
+def _prompts(prompts: Iterable[ArrayLike], runner: Runner) -> list[Array]:
     """Each as int64 [p].
 
     Raises:
         InvalidInput: there is none, or one is no sequence of ids, too long, or empty where the
             model has no start symbol.
     """
-    length, levels = engine.data.length, engine.data.levels
+    length, levels = runner.data.length, runner.data.levels
     checked = []
     for i, prompt in enumerate(prompts):
         ids = inputs.ids(f"prompt {i}", prompt, levels)
@@ -161,7 +186,7 @@ def _prompts(prompts: Iterable[ArrayLike], engine: "AutoregressiveEngine") -> li
                 f"prompt {i}: expected at most {length} tokens, the model's context, got "
                 f"{len(ids)}: shorten it"
             )
-        if not len(ids) and engine.bundle.manifest.first_position:
+        if not len(ids) and runner.first_position:
             raise InvalidInput(
                 f"prompt {i}: the model has no start symbol: expected at least one token to go on "
                 f"from, got an empty prompt"
@@ -175,10 +200,14 @@ def _prompts(prompts: Iterable[ArrayLike], engine: "AutoregressiveEngine") -> li
 class _Run:
     """One batch: rows that begin at the ends of their prompts."""
 
-    def __init__(self, prompts: Sequence[Array], t: int, request: Request, noise: Noise) -> None:
-        self._prompts, self._t, self._noise, self._stream = prompts, t, noise, request.stream
+    def __init__(
+        self, lengths: list[int], start: step_loop.Start, rewinds: bool, request: Request
+    ) -> None:
+        self._start, self._rewinds, self._stream = start, rewinds, request.stream
+        self._first_index = 0 if start.noise is None else start.noise.first_index
         self._stop = np.array(request.stop, np.int64)
-        self._lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+        self._lengths = np.array(lengths, np.int64)
+        self._t = t = start.observed.shape[1]
         wanted = self._lengths + (t + 1 if request.max_new is None else request.max_new)
         # Of each row, the position at which it has drawn all that it may, and why it ends there.
         self._ends = np.minimum(wanted, t)
@@ -186,59 +215,33 @@ class _Run:
         # Up to where its tokens have been looked at.
         self._told = self._lengths.copy()
 
-    def draw(
-        self,
-        binding: Binding,
-        engine: "AutoregressiveEngine",
-        graph: str,
-        given: dict[str, Array],
-        tell: step_loop.Progress | None,
-    ) -> list[Generated]:
+    def draw(self, binding: Binding, report: Progress) -> list[Generated]:
         """Run the loop until every row has ended."""
-        first = engine.bundle.manifest.first_position
-        position = self._begin(binding, engine.session(graph).signature, given, first)
+        position = self._begin(binding)
         size = step_loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD
         steps, done = int((self._ends - position).max()), 0
         while (position < self._ends).any():
-            # Rows that have stopped, or may draw no more, go on unheard beside the others.
+            # Rows that have stopped, or may draw no more, go on beside the others.
             launch = min(size, int((self._ends - position).max()))
-            binding.run(launch)
+            step_loop.advance(binding, launch)
             position = np.minimum(position + launch, self._t)
             done += launch
-            self._look(binding.read("values"), position)
-            if tell is not None:
-                tell(done, steps)
-        return self._generated(binding, "temperature" in given)
+            self._look(step_loop.read_values(binding), position)
+            report(done, steps)
+        return self._generated(step_loop.result(binding, self._start))
 
-    def _begin(
-        self, binding: Binding, signature: GraphSignature, given: dict[str, Array], first: int
-    ) -> NDArray[np.int64]:
-        """Write what the loop begins with and run the block.
-
-        Returns:
-            the next position of each row, [b].
-        """
-        observed = np.full((len(self._prompts), self._t), -1, np.int64)
-        for row, prompt in zip(observed, self._prompts, strict=True):
-            row[: len(prompt)] = prompt
-        rewinds = step_loop.takes_blocks(signature) and _has_slots(signature, self._t)
+    def _begin(self, binding: Binding) -> NDArray[np.int64]:
+        """Run the block of the prompts; the next position of each row, [b]."""
+        observed = self._start.observed
+        if not self._rewinds:
+            done = step_loop.begin(binding, self._start)
+            return np.full(len(observed), done, np.int64)
         filled = observed.copy()
-        if rewinds:
-            longest = filled[:, : int(self._lengths.max())]
-            longest[longest < 0] = 0
-        done = step_loop.begin(
-            binding,
-            filled,
-            given,
-            first_position=first,
-            prefill=step_loop.takes_blocks(signature),
-            noise=self._noise,
-        )
-        position = np.full(len(self._prompts), done, np.int64)
-        if rewinds:
-            position = np.clip(self._lengths, first, done)
-            binding.write("observed", observed)
-            binding.write("position", position)
+        longest = filled[:, : int(self._lengths.max())]
+        longest[longest < 0] = 0
+        done = step_loop.begin(binding, replace(self._start, observed=filled))
+        position = np.clip(self._lengths, self._start.first_position, done)
+        step_loop.rewind(binding, position, observed)
         return position
 
     def _look(self, values: NDArray[np.int64], position: NDArray[np.int64]) -> None:
@@ -255,33 +258,23 @@ class _Run:
         if self._stream is not None:
             for i in np.flatnonzero(reached > self._told):
                 tokens = values[i, self._told[i] : reached[i]].copy()
-                self._stream(self._noise.first_index + int(i), tokens)
+                self._stream(self._first_index + int(i), tokens)
         self._told = reached
 
-    def _generated(self, binding: Binding, filtered: bool) -> list[Generated]:
-        values, log_p = binding.read("values"), binding.read("log_p")
-        # What a row drew after its end is nobody's.
-        log_p = np.where(np.arange(self._t) < self._ends[:, None], log_p, np.float32(0))
-        step_loop.check(log_p, self._noise.first_index)
-        log_q = binding.read("log_q") if filtered else log_p
+    def _generated(self, found: step_loop.LoopResult) -> list[Generated]:
+        # What a row drew after its end is discarded.
+        drawn = np.arange(self._t) < self._ends[:, None]
+        step_loop.check(np.where(drawn, found.log_p, np.float32(0)), self._first_index)
         rows = zip(self._lengths.tolist(), self._ends.tolist(), strict=True)
         return [
             Generated(
-                prompt=values[i, :start].copy(),
-                tokens=values[i, start:end].copy(),
-                prompt_log_p=log_p[i, :start].copy(),
-                log_p=log_p[i, start:end].copy(),
-                log_q=log_q[i, start:end].copy(),
+                prompt=found.values[i, :start].copy(),
+                tokens=found.values[i, start:end].copy(),
+                prompt_log_p=found.log_p[i, :start].copy(),
+                log_p=found.log_p[i, start:end].copy(),
+                log_q=found.log_q[i, start:end].copy(),
                 ended=self._ended[i],
-                index=self._noise.first_index + i,
+                index=self._first_index + i,
             )
             for i, (start, end) in enumerate(rows)
         ]
-
-
-def _has_slots(signature: GraphSignature, t: int) -> bool:
-    """Whether all that the model carries is appended to a slot for each of t positions."""
-    cache = [pair for pair in signature.carried if pair.input not in _STATE]
-    return all(
-        pair.update is Update.APPEND and t in signature.input(pair.input).axes for pair in cache
-    )

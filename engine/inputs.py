@@ -5,18 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.arrays import (
-    Integers,
-    array_of,
-    check_range,
-    first,
-    float32,
-    integers,
-    place,
-)
+from ancestral.arrays import Integers, array_of, check_range, first, float32, integers, place
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.scalars import whole
 
 
 def events(x: ArrayLike, data: DataSpec) -> Integers:
@@ -160,15 +151,6 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
     if first_position and (given[:, 0] < 0).any():
         raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")
     return np.broadcast_to(given, (n, t))
-
-
-def count(name: str, value: object, least: int, most: int = 2**32 - 1) -> int:
-    """A whole number in least .. most.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    return whole(name, value, least, most)
 
 
 def ids(name: str, values: ArrayLike, levels: int) -> Integers:

@@ -16,10 +16,8 @@ from typing import Any
 
 from ancestral import errors
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.autoregressive import AutoregressiveEngine
 from ancestral.engine.backends import BACKENDS
-from ancestral.engine.inputs import count
-from ancestral.engine.latent import LatentEngine
+from ancestral.engine.open import AutoregressiveEngine, LatentEngine
 from ancestral.engine.speeds import latent_speeds, log_prob_rate, step_speeds
 from ancestral.engine.timing import (
     MeasurementFailed,
@@ -28,6 +26,7 @@ from ancestral.engine.timing import (
     memory_peak,
 )
 from ancestral.errors import AncestralError, InvalidInput
+from ancestral.scalars import whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +130,8 @@ def measure_engine(
         raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {backend!r}")
     if not batches:
         raise InvalidInput("batches: expected at least one number of rows, got none")
-    rows = tuple(sorted({count("batch", batch, 1) for batch in batches}))
-    rounds = count("rounds", rounds, 1)
+    rows = tuple(sorted({whole("batch", batch, 1) for batch in batches}))
+    rounds = whole("rounds", rounds, 1)
     kind = StepMeasureRow if Bundle.open(path).manifest.latent is None else LatentMeasureRow
     request = {"path": str(path), "backend": backend, "device": device, "threads": threads}
     _answer(request | {"batches": (), "rounds": rounds})

@@ -1,6 +1,6 @@
 """The noise of a batch: which samples it draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,11 @@ class Noise:
         Raises:
             InvalidInput: the seed or an index is out of range.
         """
-        Noise(self.seed, self.first_index + rows - 1).uniforms(1, 1)
+        self.after(rows - 1).uniforms(1, 1)
+
+    def after(self, rows: int) -> "Noise":
+        """The noise of what comes that many samples later."""
+        return replace(self, first_index=self.first_index + rows)
 
     def indices(self, rows: int) -> NDArray[np.int64]:
         """The sample index of each row."""

@@ -23,19 +23,19 @@ References:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import step_loop
+from ancestral.engine import arguments, budget, inputs, step_loop
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Binding
+from ancestral.engine.progress import Progress, Tally
+from ancestral.engine.runner import Runner
+from ancestral.engine.sample import Draw, draw_batches, join
 from ancestral.philox import Stream, uniforms
-
-if TYPE_CHECKING:
-    from ancestral.engine.autoregressive import AutoregressiveEngine
+from ancestral.sampling import UNFILTERED
+from ancestral.scalars import whole
 
 UNEVEN = 0.5
 """Resampled is where the effective sample size is below this share of the particles."""
@@ -77,14 +77,19 @@ class Completion:
 
 
 def complete(
-    engine: "AutoregressiveEngine",
-    observed: Int64[np.ndarray, " t"],
-    label: int | None,
-    noise: Noise,
-    particles: int,
-    progress: step_loop.Progress | None = None,
+    runner: Runner,
+    observed: ArrayLike,
+    particles: int = 64,
+    labels: ArrayLike | int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    progress: Progress | None = None,
 ) -> Completion:
-    """Complete one event.
+    """Complete one event given all that is observed of it, also what comes later.
+
+    Where the observed values come first in the ordering, this is exact, and so is the
+    log-probability of them. Elsewhere it is sequential Monte Carlo at temperature 1, exact only
+    as the particles become many; `sample` would condition each value on what precedes it alone.
 
     Particle i draws with the uniforms of sample index first_index + i, whichever particle it
     copied; a resampling has the uniform of (seed, first_index) at the position that comes next.
@@ -93,22 +98,32 @@ def complete(
     stream of their own, and no value of a completion follows from a sample of the same seed.
 
     Args:
-        engine: a bundle on a backend.
-        observed: values by positions, -1 where free; x_0 is given where there is no start symbol.
-        label: of the event, as the graphs take it; None without classes.
-        noise: of the first particle.
-        particles: number of rows, all in memory at a time.
-        progress: told how many positions of how many are done.
+        runner: a bundle on a backend.
+        observed: one event [*event_shape] or [t]; -1 is free.
+        particles: how many completions; all are in memory at a time.
+        labels: the label; needed where the model has classes and no p(x) of its own.
+        seed: 0 .. 2^64 - 1.
+        first_index: sample index of the first particle, whose noise it draws with.
+        progress: called with how many positions of how many are done.
 
     Raises:
-        InvalidInput: the seed or an index is out of range.
+        InvalidInput: an argument is wrong.
     """
-    given = observed >= 0
-    noise.check(particles)
+    n = whole("particles", particles, 1)
+    budget.check_size("particles", n, budget.bytes_of_row(runner.session("step").signature))
+    label, noise = runner.labels(labels, 1), arguments.noise(seed, first_index, n)
+    arguments.callback("progress", progress)
+    event = inputs.observed(observed, 1, runner.data, runner.first_position)
+    draw = Draw(
+        np.repeat(event, n, axis=0),
+        None if label is None else np.repeat(label, n),
+        noise,
+        UNFILTERED,
+    )
+    given = event[0] >= 0
     if given[: int(given.sum())].all():
-        return _exact(engine, observed, label, noise, particles, progress)
-    with engine.binding("step", particles) as binding:
-        return _filtered(engine, binding, observed, label, noise, particles, progress)
+        return _exact(runner, draw, progress)
+    return _filtered(runner, draw, Tally(progress, n * (event.size - runner.first_position)))
 
 
 def effective_sample_size(log_weight: Weights) -> float:
@@ -157,106 +172,82 @@ def runs(given: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
     return ((int(start), int(stop)) for start, stop in edges.reshape(-1, 2))
 
 
-def _filtered(
-    engine: "AutoregressiveEngine",
-    binding: Binding,
-    observed: Int64[np.ndarray, " t"],
-    label: int | None,
-    noise: Noise,
-    particles: int,
-    progress: step_loop.Progress | None,
-) -> Completion:
+def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
     """Weigh at the end of each run of observed values, and resample where free ones follow."""
-    t, first = len(observed), engine.bundle.manifest.first_position
-    given: dict[str, NDArray[np.generic]] = {}
-    if label is not None:
-        given["label"] = np.full(particles, label, np.int64)
-    told = 0
-
-    def report(steps: int) -> None:
-        nonlocal told
-        told += steps * particles
-        if progress is not None:
-            progress(told, particles * (t - first))
-
-    done = step_loop.begin(
-        binding,
-        np.tile(observed, (particles, 1)),
-        given,
-        first_position=first,
-        prefill=step_loop.takes_blocks(engine.session("step").signature),
-        on_steps=report,
-        noise=replace(noise, stream=Stream.PARTICLES),
-    )
+    (particles, t), noise = draw.observed.shape, draw.noise
     weight = np.zeros(particles)
     past, resampled = 0.0, 0
-    for start, stop in runs(observed):
-        step_loop.advance(binding, stop - done, report)
-        done = stop
-        log_p = binding.read("log_p")
-        step_loop.check(log_p[:, :stop], noise.first_index)
-        weight += log_p[:, start:stop].sum(axis=1, dtype=np.float64)
-        if stop < t and 0 < effective_sample_size(weight) < UNEVEN * particles:
-            past += _log_mean(weight)
-            binding.gather(systematic(weight, _uniform(noise, stop)))
-            weight[:] = 0
-            resampled += 1
-    step_loop.advance(binding, t - done, report)
-    log_p = binding.read("log_p")
-    step_loop.check(log_p, noise.first_index)
-    values = binding.read("values")
-    step_loop.check_values(values, engine.data.levels)
-    return Completion(
-        engine.data.in_place(values),
-        log_p.sum(axis=1, dtype=np.float64),
-        *_normalised(weight, _uniform(noise, t)),
+
+    def report(steps: int) -> None:
+        tally.add(steps * particles)
+
+    with runner.binding("step", particles) as binding:
+        start = replace(draw, noise=replace(noise, stream=Stream.PARTICLES)).start(runner)
+        done = step_loop.begin(binding, start, report)
+        for first, stop in runs(draw.observed[0]):
+            step_loop.advance(binding, stop - done, report)
+            done = stop
+            log_p = step_loop.read_log_p(binding)
+            step_loop.check(log_p[:, :stop], noise.first_index)
+            weight += log_p[:, first:stop].sum(axis=1, dtype=np.float64)
+            if stop < t and 0 < effective_sample_size(weight) < UNEVEN * particles:
+                past += _log_mean(weight)
+                binding.gather(systematic(weight, _uniform(noise, stop)))
+                weight[:] = 0
+                resampled += 1
+        step_loop.advance(binding, t - done, report)
+        found = step_loop.result(binding, start)
+        step_loop.check(found.log_p, noise.first_index)
+        step_loop.check_values(found.values, runner.data.levels)
+    return _completion(
+        (runner.data.in_place(found.values), found.log_p.sum(axis=1, dtype=np.float64)),
+        weight,
+        _uniform(noise, t),
         log_prob_observed=past + _log_mean(weight),
-        ess=effective_sample_size(weight),
         resampled=resampled,
         exact=False,
     )
 
 
-def _exact(
-    engine: "AutoregressiveEngine",
-    observed: Int64[np.ndarray, " t"],
-    label: int | None,
-    noise: Noise,
-    particles: int,
-    progress: step_loop.Progress | None,
-) -> Completion:
+def _exact(runner: Runner, draw: Draw, progress: Progress | None) -> Completion:
     """What is observed comes first: samples of the usual loop, all of the same weight."""
-    samples = engine.sample(
-        particles,
-        None if label == engine.data.num_classes else label,
-        noise.seed,
-        noise.first_index,
-        observed=engine.data.in_place(observed[None])[0],
-        progress=progress,
-    )
+    samples = join(list(draw_batches(runner, draw, None, progress)))
     log_prob_observed = float(samples.log_prob[0] - samples.log_q[0])
-    weight = np.full(particles, log_prob_observed)
-    return Completion(
-        samples.x,
-        samples.log_prob,
-        *_normalised(weight, _uniform(noise, len(observed))),
+    return _completion(
+        (samples.x, samples.log_prob),
+        np.full(len(samples), log_prob_observed),
+        _uniform(draw.noise, draw.observed.shape[1]),
         log_prob_observed=log_prob_observed,
-        ess=effective_sample_size(weight),
         resampled=0,
         exact=True,
     )
 
 
+def _completion(
+    events: tuple[NDArray[np.int64], NDArray[np.float64]],
+    log_weight: Weights,
+    u: float,
+    *,
+    log_prob_observed: float,
+    resampled: int,
+    exact: bool,
+) -> Completion:
+    """Events and their log-probs, with log weights that are not normalised; u chooses rows."""
+    total = np.logaddexp.reduce(log_weight)
+    possible = total > -math.inf
+    return Completion(
+        *events,
+        log_weight - total if possible else log_weight,
+        systematic(log_weight, u) if possible else np.arange(len(log_weight)),
+        log_prob_observed,
+        effective_sample_size(log_weight),
+        resampled,
+        exact,
+    )
+
+
 def _log_mean(log_weight: Weights) -> float:
     return float(np.logaddexp.reduce(log_weight)) - math.log(len(log_weight))
-
-
-def _normalised(log_weight: Weights, u: float) -> tuple[Weights, Rows]:
-    """Normalised log weights, and n rows that they choose."""
-    total = np.logaddexp.reduce(log_weight)
-    if total == -math.inf:
-        return log_weight, np.arange(len(log_weight))
-    return log_weight - total, systematic(log_weight, u)
 
 
 def _uniform(noise: Noise, position: int) -> float:

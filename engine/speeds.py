@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
 from ancestral.engine import step_loop
-from ancestral.engine.autoregressive import AutoregressiveEngine
-from ancestral.engine.latent import LatentEngine
 from ancestral.engine.noise import Noise
+from ancestral.engine.open import AutoregressiveEngine, LatentEngine
 from ancestral.engine.session import Binding
 from ancestral.engine.timing import interleaved, seconds
 
@@ -45,7 +44,7 @@ def time_steps(
     Where all positions take longer than ROUND_SECONDS, evenly spaced ones are timed: a position is
     then set by hand, for the time of a step depends on where it is, not on what is in the cache.
     """
-    first, t = engine.bundle.manifest.first_position, engine.data.length
+    first, t = engine.first_position, engine.data.length
     binding = engine.session("step").bind({"b": batch, "s": 1})
     step = partial(_step, binding, engine.backend.device != "cpu")
     _start(engine, binding, batch)
@@ -72,14 +71,14 @@ def time_steps(
 
 def _start(engine: AutoregressiveEngine, binding: Binding, batch: int) -> None:
     """Write what a loop begins with: nothing is observed that may be drawn."""
-    first, t = engine.bundle.manifest.first_position, engine.data.length
+    first, t = engine.first_position, engine.data.length
     observed = np.full((batch, t), -1, np.int64)
     observed[:, :first] = 0
     given: dict[str, NDArray[Any]] = {names.U: Noise(0, 0).uniforms(batch, t)}
     labels = _labels(engine.data.num_classes, batch)
     if labels is not None:
         given[names.LABEL] = labels
-    step_loop.begin(binding, observed, given, first_position=first, prefill=False)
+    step_loop.begin(binding, step_loop.Start(observed, given, first, prefill=False))
 
 
 def _labels(classes: int | None, batch: int) -> NDArray[np.int64] | None:

@@ -1,27 +1,52 @@
-"""The sampling loop: write once, prefill, then many steps a launch, then read once."""
+"""The sampling loop: write once, prefill, then many steps a launch, then read once.
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+Of the engine, only this file writes and reads the step graph's tensors by name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine.arguments import check_size
+from ancestral import step_tensors as names
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, Binding, Budget
+from ancestral.engine.session import Array, Binding
 from ancestral.errors import BundleError, NotADistribution
 from ancestral.sampling import Sampling
-from ancestral.scalars import whole
-from ancestral.signature import BYTES, GraphSignature
+from ancestral.signature import GraphSignature, Update
 
 STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
 _TOLD = 8
 """Samples that an error names."""
 
-Progress = Callable[[int, int], None]
-"""Told how many positions of how many are done."""
+OnSteps = Callable[[int], object]
+"""Called after each launch with the number of positions that it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a loop begins with.
+
+    Attributes:
+        observed: [b, t], -1 where free.
+        given: label [b], filters [b]: what else the graph is given; u [b, t] without noise.
+        first_position: where the model begins.
+        prefill: run what all rows observe as one block; only where the graph takes blocks.
+        noise: what the rows draw with.
+    """
+
+    observed: NDArray[np.int64]
+    given: Mapping[str, Array] = field(default_factory=dict)
+    first_position: int = 0
+    prefill: bool = True
+    noise: Noise | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether values are drawn from a filtered distribution."""
+        return names.TEMPERATURE in self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +56,91 @@ class LoopResult:
     values: NDArray[np.int64]
     log_p: NDArray[np.float32]
     log_q: NDArray[np.float32]
+
+
+def draw(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None) -> LoopResult:
+    """Draw every free position of a batch, in order.
+
+    Args:
+        binding: of a step graph, of as many rows.
+        start: what the loop begins with.
+        on_steps: called after each launch.
+    """
+    done = begin(binding, start, on_steps)
+    advance(binding, start.observed.shape[1] - done, on_steps)
+    return result(binding, start)
+
+
+def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None) -> int:
+    """Write what a loop begins with, and run what all rows observe as one block.
+
+    Returns:
+        the next position of every row.
+    """
+    observed, first = start.observed, start.first_position
+    if start.noise is not None:
+        binding.draw_from(start.noise)
+    for name, array in start.given.items():
+        binding.write(name, array)
+    binding.write(names.OBSERVED, observed)
+    binding.write(names.VALUES, np.maximum(observed, 0))
+    binding.write(names.POSITION, np.full(len(observed), first, np.int64))
+    for name in (names.LOG_P, names.LOG_Q) if start.filtered else (names.LOG_P,):
+        binding.write(name, np.zeros(observed.shape, np.float32))
+    prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
+    # The block ends before t - 1: there the next position would be clamped to the last one.
+    block: int = min(prefix, observed.shape[1] - 1) - first
+    if not start.prefill or block <= 1:
+        return first
+    binding.run(block=block)
+    on_steps(block)
+    return first + block
+
+
+def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None) -> None:
+    """Run so many steps, in launches of a bounded number."""
+    while steps > 0:
+        launch = min(STEPS_PER_LAUNCH, steps)
+        binding.run(launch)
+        on_steps(launch)
+        steps -= launch
+
+
+def rewind(binding: Binding, position: NDArray[np.int64], observed: NDArray[np.int64]) -> None:
+    """Put each row at a position [b]; from there on, what it observes [b, t] counts."""
+    binding.write(names.OBSERVED, observed)
+    binding.write(names.POSITION, position)
+
+
+def resume(
+    binding: Binding, cache: Mapping[str, Array], position: int, past: NDArray[np.float32]
+) -> None:
+    """Put all rows at a position, with the cache and the log p [b, t] that belong before it."""
+    for name, array in cache.items():
+        binding.write(name, array)
+    binding.write(names.POSITION, np.full(len(past), position, np.int64))
+    log_p = read_log_p(binding)
+    log_p[:, : past.shape[1]] = past
+    binding.write(names.LOG_P, log_p)
+
+
+def result(binding: Binding, start: Start) -> LoopResult:
+    """What the loop has left so far."""
+    log_p = read_log_p(binding)
+    log_q = np.where(start.observed >= 0, np.float32(0), log_p)
+    return LoopResult(
+        read_values(binding), log_p, binding.read(names.LOG_Q) if start.filtered else log_q
+    )
+
+
+def read_values(binding: Binding) -> NDArray[np.int64]:
+    """Observed and drawn values, [b, t]."""
+    return binding.read(names.VALUES)
+
+
+def read_log_p(binding: Binding) -> NDArray[np.float32]:
+    """Log-probability of each value under the model, in nats, [b, t]."""
+    return binding.read(names.LOG_P)
 
 
 def check(log_p: NDArray[np.float32], first_index: int) -> None:
@@ -72,118 +182,27 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
         )
 
 
-def bytes_of_row(signature: GraphSignature) -> int:
-    """Memory that a row of a loop carries."""
-    return sum(
-        math.prod(spec.shape({"b": 1, "s": 1})) * BYTES[spec.dtype] for spec in signature.inputs
-    )
-
-
-def rows_per_batch(signature: GraphSignature, room: Budget) -> int:
-    """How many rows one batch may have, by the memory that a row carries."""
-    return max(1, min(room.rows, room.bytes // max(1, bytes_of_row(signature))))
-
-
-def chosen_rows(signature: GraphSignature, room: Budget, batch: object, n: int) -> int:
-    """How many rows a batch of n samples has: as many as a user asks for, or by memory.
-
-    Raises:
-        InvalidInput: it is not a number of rows, or they would be absurdly large.
-    """
-    if batch is None:
-        return rows_per_batch(signature, room)
-    rows = min(whole("batch", batch, 1, 2**32 - 1), n)
-    check_size("batch", rows, bytes_of_row(signature))
-    return rows
+def graph_of(sampling: Sampling) -> str:
+    """The name of the step graph that draws so."""
+    return "step" if sampling.unfiltered else "step_filtered"
 
 
 def takes_blocks(signature: GraphSignature) -> bool:
     """Whether a step graph does several positions at a time."""
-    return any(spec.name == "offsets" for spec in signature.inputs)
+    return any(spec.name == names.OFFSETS for spec in signature.inputs)
 
 
-def draw(
-    binding: Binding,
-    observed: NDArray[np.int64],
-    given: dict[str, Array],
-    *,
-    first_position: int,
-    prefill: bool = True,
-    on_steps: Callable[[int], None] = lambda steps: None,
-    noise: Noise | None = None,
-) -> LoopResult:
-    """Draw every free position of a batch, in order.
-
-    Args:
-        binding: of a step graph, of as many rows.
-        observed: [b, t], -1 where free.
-        given: label [b], filters [b]: what the graph is given beside; u [b, t] without noise.
-        first_position: where the model begins.
-        prefill: run what all rows observe as one block, where the graph takes blocks.
-        on_steps: told after each launch how many positions it did.
-        noise: what the rows draw with.
-    """
-    done = begin(
-        binding,
-        observed,
-        given,
-        first_position=first_position,
-        prefill=prefill,
-        on_steps=on_steps,
-        noise=noise,
+def rewinds(signature: GraphSignature, t: int) -> bool:
+    """Whether rows may go back after a block: all of the cache is appended to t slots."""
+    cache = [pair for pair in signature.carried if pair.input not in names.STATE]
+    return takes_blocks(signature) and all(
+        pair.update is Update.APPEND and t in signature.input(pair.input).axes for pair in cache
     )
-    advance(binding, observed.shape[1] - done, on_steps)
-    log_p = binding.read("log_p")
-    filtered = "temperature" in given
-    log_q = binding.read("log_q") if filtered else np.where(observed >= 0, np.float32(0), log_p)
-    return LoopResult(binding.read("values"), log_p, log_q)
 
 
-def begin(
-    binding: Binding,
-    observed: NDArray[np.int64],
-    given: dict[str, Array],
-    *,
-    first_position: int,
-    prefill: bool = True,
-    on_steps: Callable[[int], None] = lambda steps: None,
-    noise: Noise | None = None,
-) -> int:
-    """Write what a loop begins with, and run what all rows observe as one block; as `draw`.
-
-    Returns:
-        the next position of every row.
-    """
-    t: int = observed.shape[1]
-    prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
-    if noise is not None:
-        binding.draw_from(noise)
-    for name, array in given.items():
-        binding.write(name, array)
-    binding.write("observed", observed)
-    binding.write("values", np.maximum(observed, 0))
-    binding.write("position", np.full(len(observed), first_position, np.int64))
-    for name in ("log_p", "log_q"):
-        if name == "log_p" or "temperature" in given:
-            binding.write(name, np.zeros(observed.shape, np.float32))
-    # The block ends before t - 1: there the next position would be clamped to the last one.
-    block = min(prefix, t - 1) - first_position
-    if not prefill or block <= 1:
-        return first_position
-    binding.run(block=block)
-    on_steps(block)
-    return first_position + block
-
-
-def advance(
-    binding: Binding, steps: int, on_steps: Callable[[int], None] = lambda steps: None
-) -> None:
-    """Run so many steps, in launches of a bounded number; told after each how many it did."""
-    while steps > 0:
-        launch = min(STEPS_PER_LAUNCH, steps)
-        binding.run(launch)
-        on_steps(launch)
-        steps -= launch
+def labelled(label: Array | None) -> dict[str, Array]:
+    """The label of each row [b] as graphs are given it; nothing without classes."""
+    return {} if label is None else {names.LABEL: np.ascontiguousarray(label)}
 
 
 def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
@@ -195,8 +214,8 @@ def filter_rows(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
     """What a filtered step is given; filters that are off are v, 1 and 0."""
     top_k = levels if sampling.top_k is None else min(sampling.top_k, levels)
     return {
-        "temperature": np.full(rows, sampling.temperature, np.float32),
-        "top_k": np.full(rows, top_k, np.int64),
-        "top_p": np.full(rows, sampling.top_p, np.float32),
-        "min_p": np.full(rows, sampling.min_p, np.float32),
+        names.TEMPERATURE: np.full(rows, sampling.temperature, np.float32),
+        names.TOP_K: np.full(rows, top_k, np.int64),
+        names.TOP_P: np.full(rows, sampling.top_p, np.float32),
+        names.MIN_P: np.full(rows, sampling.min_p, np.float32),
     }

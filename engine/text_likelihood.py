@@ -22,20 +22,18 @@ References:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike
 
-from ancestral.engine import arguments, inputs, step_loop
+from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine.likelihood import log_prob_of
+from ancestral.engine.progress import Progress
+from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.engine.autoregressive import AutoregressiveEngine
-
-_ROWS = 64
-"""Windows that are laid out at a time."""
+from ancestral.scalars import whole
+from ancestral.step_tensors import LOG_PROB, X
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,51 +79,55 @@ class TextLikelihood:
         Raises:
             InvalidInput: no byte.
         """
-        return -self.total / (math.log(2) * inputs.count("bytes", count, 1, 2**63 - 1))
+        return -self.total / (math.log(2) * whole("bytes", count, 1, 2**63 - 1))
 
 
 def text_likelihood(
-    engine: "AutoregressiveEngine",
+    runner: Runner,
     ids: ArrayLike,
     stride: int | None = None,
     labels: int | None = None,
-    progress: step_loop.Progress | None = None,
+    progress: Progress | None = None,
 ) -> TextLikelihood:
-    """Score each id once.
+    """log p of each id of a sequence of any length, by windows that slide over it.
 
     Args:
-        engine: a bundle of sequences on a backend.
-        ids: [n], of any length.
-        stride: by which windows slide; half the context where None.
-        labels: of the text, where the model has classes.
-        progress: told how many ids of how many are done.
+        runner: a bundle of sequences on a backend.
+        ids: [n].
+        stride: by which windows slide; an id is given at least length - stride ids before it, or
+            all there are. Half the length where None.
+        labels: of the whole sequence, where the model has classes.
+        progress: called with how many ids of how many are done.
 
     Raises:
         InvalidInput: no ids, ids that are no values of the model, a stride that is out of range, or
             a model of events that are no sequences.
         NotADistribution: a log-probability is NaN.
     """
-    t, first = engine.data.length, engine.bundle.manifest.first_position
-    if len(engine.data.event_shape) != 1 or engine.data.ordering != "raster":
+    t, first = runner.data.length, runner.first_position
+    if len(runner.data.event_shape) != 1 or runner.data.ordering != "raster":
         raise InvalidInput(
-            f"the model's events are {engine.data.event_shape}: expected one of sequences; "
+            f"the model's events are {runner.data.event_shape}: expected one of sequences; "
             f"`log_prob` takes whole events"
         )
     arguments.callback("progress", progress)
-    x = _checked(ids, engine)
-    stride = max(t // 2, 1) if stride is None else inputs.count("stride", stride, 1, t - first)
-    label = inputs.labels(labels, 1, engine.data, engine.bundle.manifest.label_optional)
+    x = inputs.ids("ids", ids, runner.data.levels)
+    if len(x) <= first:
+        why = ": the model gives the first one no probability" if first else ""
+        raise InvalidInput(f"ids: expected {first + 1} or more, [n], got {len(x)}{why}")
+    stride = max(t // 2, 1) if stride is None else whole("stride", stride, 1, t - first)
+    label = runner.labels(labels, 1)
     log_prob = np.zeros(len(x), np.float32)
     seen = np.arange(len(x))
     # A graph over sequences of any length needs no padding for a short text.
-    fixed = engine.session("log_prob").signature.input("x").axes[1] != "t"
+    fixed = runner.session(LOG_PROB).signature.input(X).axes[1] != "t"
     width = t if fixed else min(t, len(x))
     for starts in _chunks(len(x), t, stride):
         windows = np.zeros((len(starts), width), np.int64)
         for row, start in zip(windows, starts, strict=True):
             row[: len(x) - start] = x[start : start + width]
         given = None if label is None else np.repeat(label, len(starts))
-        found = engine.parallel("log_prob", given, x=windows)["log_prob"]
+        found = log_prob_of(runner, windows, given)
         for row, start in zip(found, starts, strict=True):
             done, end = start + t - stride if start else 0, min(start + width, len(x))
             log_prob[done:end] = row[done - start : end - start]
@@ -136,15 +138,6 @@ def text_likelihood(
     return TextLikelihood(log_prob, seen, t, stride, bool(first))
 
 
-def _checked(ids: ArrayLike, engine: "AutoregressiveEngine") -> Int64[np.ndarray, " n"]:
-    x = inputs.ids("ids", ids, engine.data.levels)
-    least = 1 + engine.bundle.manifest.first_position
-    if len(x) < least:
-        why = "" if least == 1 else ": the model gives the first one no probability"
-        raise InvalidInput(f"ids: expected {least} or more, [n], got {len(x)}{why}")
-    return x
-
-
 def _chunks(n: int, t: int, stride: int) -> Iterator[range]:
     """Where the windows begin, some at a time.
 
@@ -152,5 +145,5 @@ def _chunks(n: int, t: int, stride: int) -> Iterator[range]:
     [[0, 3, 6]]
     """
     count = 1 + max(0, -(-(n - t) // stride))
-    for first in range(0, count, _ROWS):
-        yield range(first * stride, min(first + _ROWS, count) * stride, stride)
+    for first in range(0, count, budget.WINDOWS):
+        yield range(first * stride, min(first + budget.WINDOWS, count) * stride, stride)

@@ -15,10 +15,10 @@ from ancestral.bundles.bundle import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding, Session
-from ancestral.engine.step_loop import LoopResult, draw
-from ancestral.engine.verify import Limits
+from ancestral.engine.step_loop import LoopResult, Start, draw
 from ancestral.parity import tolerance
 from ancestral.step_tensors import POSITION
 from ancestral.train.models.graphs import GraphName, build
@@ -91,7 +91,7 @@ class Loops:
     def pass_over(self, binding: TritonBinding, rows: int) -> LoopResult:
         """Draw whole events, row i with the noise of sample i."""
         free = np.full((rows, self.stepped.case.length), -1, np.int64)
-        return draw(binding, free, {}, first_position=0, prefill=False, noise=Noise(0, 0))
+        return draw(binding, Start(free, prefill=False, noise=Noise(0, 0)))
 
     def parity(self, drawn: LoopResult, dtype: torch.dtype) -> Parity:
         """Of what a loop drew: log p along the steps and by the parallel graph, beside float64.

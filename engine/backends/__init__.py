@@ -60,9 +60,7 @@ def open_backend(
     *,
     device: str,
     threads: int | None,
-    model: Any = None,
-    dtype: str | None = None,
-    batch_invariant: bool = False,
+    options: Mapping[str, Any],
 ) -> Backend:
     """The backend of that name over a bundle; the arguments are those of `Engine.load`.
 
@@ -72,7 +70,11 @@ def open_backend(
         BackendUnavailable: it cannot run here; the message says what to install.
     """
     threads = None if threads is None else check_threads(threads)
-    batch_invariant = flag("batch_invariant", batch_invariant)
+    unknown = sorted(set(options) - {"model", "dtype", "batch_invariant"})
+    if unknown:
+        raise InvalidInput(f"options: expected model, dtype, batch_invariant, got {unknown}")
+    model, dtype = options.get("model"), options.get("dtype")
+    batch_invariant = flag("batch_invariant", options.get("batch_invariant", False))
     _check_words(name, device, dtype)
     if model is not None and name in {"onnxruntime", "tensorrt"}:
         raise InvalidInput(f"model: backend {name!r} runs the bundle's graphs; give none")

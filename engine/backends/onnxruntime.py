@@ -15,8 +15,9 @@ import onnxruntime as ort
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends import computes_in
+from ancestral.engine.budget import HOST_BUDGET, positions_in_block, rows_in_block
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import HOST_BUDGET, Array, positions_in_block, rows_in_block
+from ancestral.engine.session import Array
 from ancestral.errors import AncestralError, BackendUnavailable, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 

@@ -11,7 +11,7 @@ from ancestral.engine.backends.cuda_graphs import CudaLane, Lane
 from ancestral.engine.backends.tensorrt_library import Library, opened, preferred
 from ancestral.engine.backends.tensorrt_plan import GpuMemory
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
-from ancestral.engine.session import HOST_BUDGET, Budget
+from ancestral.engine.budget import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable
 from ancestral.plans.choice import PlanChoice
 from ancestral.plans.gpus import Gpu, gpus

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ancestral.engine.backends.cuda_graphs import STEPS, Graphs
 from ancestral.engine.backends.host_arrays import to_device, to_host
+from ancestral.engine.budget import rows_in_block
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, rows_in_block
+from ancestral.engine.session import Array
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from torch import Tensor
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.host_arrays import filled, to_device, to_host
 from ancestral.engine.backends.programs import load_weights, program_of
+from ancestral.engine.budget import HOST_BUDGET, rows_in_block
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import HOST_BUDGET, Array, rows_in_block
+from ancestral.engine.session import Array
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.signature import GraphSignature
 from ancestral.train.models.families import Model

@@ -10,7 +10,7 @@ import triton
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.programs import load_weights, program_of
 from ancestral.engine.backends.triton_session import TritonSession
-from ancestral.engine.session import HOST_BUDGET, Budget
+from ancestral.engine.budget import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.train.models.families import Model
 from ancestral.train.models.precision import DTYPES, narrow

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ancestral.engine.backends.cuda_graphs import STEPS, CudaGraphs
 from ancestral.engine.backends.host_arrays import filled, to_host
+from ancestral.engine.budget import rows_in_block
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, rows_in_block
+from ancestral.engine.session import Array
 from ancestral.errors import InvalidInput
 from ancestral.philox import seed_key
 from ancestral.signature import Update

@@ -1,9 +1,10 @@
 """Arrays that users pass, of whatever makes them, as numpy arrays in which nothing is missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from ancestral.errors import InvalidInput
 from ancestral.excerpts import LONGEST_VALUE, cut
 
 Integers = NDArray[np.int64]
+T = TypeVar("T", bound=Any)
 
 LARGEST = 2**37
 """Bytes of one array at most: more is a mistake, and would be found out only when memory ends."""
@@ -77,7 +79,8 @@ def array_of(name: str, values: object, *, masked: int | None = None) -> NDArray
     with readable(name):
         if isinstance(values, list | tuple) and _holds_masked(values, _DEEPEST):
             raise InvalidInput(
-                f"{name}: expected one masked array or none, got one inside a {_type(values)}"
+                f"{name}: expected one masked array or none, got one inside a "
+                f"{type(values).__name__}"
             )
         array: NDArray[Any] = np.asarray(values)
         if isinstance(values, np.ma.MaskedArray):
@@ -178,13 +181,17 @@ def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
     return tuple(int(i) for i in found[0]) if len(found) else None
 
 
+def concatenated(parts: Sequence[T]) -> T:
+    """Dataclasses of some rows and of the next ones as one; what is no array is the first's."""
+    names = [field.name for field in fields(parts[0])]
+    arrays = [name for name in names if isinstance(getattr(parts[0], name), np.ndarray)]
+    rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+    return replace(parts[0], **rows)
+
+
 def place(index: tuple[int, ...]) -> str:
     """Where an entry is, in words; nothing of an array without axes."""
     return f" at index {index}" if index else ""
-
-
-def _type(values: object) -> str:
-    return type(values).__name__
 
 
 def _holds_masked(values: list[Any] | tuple[Any, ...], depth: int) -> bool:

@@ -10,12 +10,13 @@ References:
     effective sample size).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from ancestral.arrays import concatenated
 from ancestral.errors import InvalidInput
 
 LEAST_ESS = 10.0
@@ -147,8 +148,4 @@ def join(parts: list[Bound]) -> Bound:
     """
     if len({part.k for part in parts}) != 1:
         raise InvalidInput(f"bounds: expected one k, got {sorted({part.k for part in parts})}")
-    joined: dict[str, Floats | None] = {}
-    for name in (field.name for field in fields(Bound) if field.name != "k"):
-        arrays = [getattr(part, name) for part in parts]
-        joined[name] = None if arrays[0] is None else np.concatenate(arrays)
-    return Bound(k=parts[0].k, **joined)  # type: ignore[arg-type]
+    return concatenated(parts)

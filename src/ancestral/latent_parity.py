@@ -1,8 +1,9 @@
 """Parity of a latent variable model: a backend beside the float64 reference."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from ancestral.parity import BothKinds, EventsParity, ParityReport, failed
+from ancestral.parity import Checks, EventsParity, ParityReport, Report, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +18,17 @@ class LatentEventsParity(EventsParity):
     max_abs_term_nats: float
 
     @property
-    def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words with its numbers; NaN fails."""
-        return failed(
-            {
-                "log w": (self.max_abs_nats, self.limit_nats),
-                "a term of log w": (self.max_abs_term_nats, self.limit_nats),
-            }
-        )
+    def checks(self) -> Checks:
+        """What is checked of these events."""
+        return {
+            "log w": (self.max_abs_nats, self.limit_nats),
+            "a term of log w": (self.max_abs_term_nats, self.limit_nats),
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class LatentParityReport(BothKinds):
+class LatentParityReport(Report):
     """A backend beside the float64 reference, on the known answers of a bundle.
-
-    The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
 
     Attributes:
         backend: its name.
@@ -50,6 +47,10 @@ class LatentParityReport(BothKinds):
         prior: of the prior over codes; None without.
     """
 
+    totals: ClassVar[tuple[str, ...]] = (
+        *("events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"),
+        "max_abs_term_nats",
+    )
     backend: str
     device: str
     dtype: str
@@ -60,7 +61,8 @@ class LatentParityReport(BothKinds):
     limit_mean: float
     draws: int
     near_ties: int
-    unexplained: int
+    # Without `field()` the property of Report would be its default.
+    unexplained: int = field()
     limit_cdf: float
     prior: ParityReport | None = None
 
@@ -69,36 +71,16 @@ class LatentParityReport(BothKinds):
         """Largest difference of a term of the sampled events."""
         return self.sampled.max_abs_term_nats
 
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words with its numbers; NaN fails."""
-        own = failed(
-            {
-                "E[x | z]": (self.max_abs_mean, self.limit_mean),
-                "unexplained draws": (self.unexplained, 0),
-            }
-        )
+    def other_failures(self) -> tuple[str, ...]:
+        """Checks that failed of the means, the draws and the prior."""
         prior = () if self.prior is None else self.prior.failures
-        return (
-            *(f"sampled events: {failure}" for failure in self.sampled.failures),
-            *(f"noise: {failure}" for failure in self.noise.failures),
-            *own,
-            *(f"prior: {failure}" for failure in prior),
-        )
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return not self.failures
+        checks: Checks = {
+            "E[x | z]": (self.max_abs_mean, self.limit_mean),
+            "unexplained draws": (self.unexplained, 0),
+        }
+        return (*failed(checks), *(f"prior: {failure}" for failure in prior))
 
     def to_json(self) -> dict[str, object]:
-        """All fields, and those of the sampled events by themselves, `passed` and `failures`."""
-        names = ["events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"]
-        names += ["max_abs_term_nats"]
-        return {
-            "passed": self.passed,
-            **{name: getattr(self, name) for name in names},
-            **asdict(self),
-            "prior": None if self.prior is None else self.prior.to_json(),
-            "failures": list(self.failures),
-        }
+        """As of every report; of the prior, its own."""
+        prior = None if self.prior is None else self.prior.to_json()
+        return Report.to_json(self) | {"prior": prior}

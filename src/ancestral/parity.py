@@ -1,8 +1,9 @@
 """What parity means: the one table of tolerances, and the report that is compared with it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, cast
 
 from ancestral.errors import InvalidInput
 
@@ -40,17 +41,10 @@ _FLOAT32 = Tolerance(factor=8.0, nats_per_position=1e-6, cdf=2e-6, kl=1e-10, rea
 _BFLOAT16 = Tolerance(factor=2.0**17, nats_per_position=0.1, cdf=0.07, kl=1.1e-2, real=2.0**-7)
 _FLOAT16 = Tolerance(factor=2.0**14, nats_per_position=6e-3, cdf=5e-3, kl=4e-5, real=2.0**-10)
 _TABLE = {
-    ("torch", "float32"): _FLOAT32,
-    ("onnxruntime", "float32"): _FLOAT32,
-    ("triton", "float32"): _FLOAT32,
-    ("tensorrt", "float32"): _FLOAT32,
-    ("torch", "bfloat16"): _BFLOAT16,
-    ("triton", "bfloat16"): _BFLOAT16,
-    ("tensorrt", "bfloat16"): _BFLOAT16,
-    ("torch", "float16"): _FLOAT16,
-    ("onnxruntime", "float16"): _FLOAT16,
-    ("triton", "float16"): _FLOAT16,
-    ("tensorrt", "float16"): _FLOAT16,
+    (backend, dtype): entry
+    for dtype, entry in (("float32", _FLOAT32), ("bfloat16", _BFLOAT16), ("float16", _FLOAT16))
+    for backend in ("torch", "onnxruntime", "triton", "tensorrt")
+    if (backend, dtype) != ("onnxruntime", "bfloat16")
 }
 
 
@@ -80,51 +74,11 @@ export/trace/limits.py expects of rounding: six times the worst of the toys of t
 Transformer of width 512, in float32, float16 and bfloat16."""
 
 
-@runtime_checkable
-class Report(Protocol):
-    """What a backend was found to be, whatever the kind of model."""
-
-    @property
-    def backend(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where it ran."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """What it computed in."""
-        ...
-
-    @property
-    def max_abs_nats(self) -> float:
-        """Largest |delta| of the log-probability that users compare."""
-        ...
-
-    @property
-    def unexplained(self) -> int:
-        """Drawn values that differ and are not near ties."""
-        ...
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words with its numbers."""
-        ...
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        ...
-
-    def to_json(self) -> dict[str, object]:
-        """All fields, with `passed` and `failures`."""
-        ...
+Checks = Mapping[str, tuple[float, float]]
+"""Values and their limits, by what is checked."""
 
 
-def failed(checks: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+def failed(checks: Checks) -> tuple[str, ...]:
     """Each of the checks (value, limit) whose value is over its limit; NaN is."""
     return tuple(
         f"{name}: {value:.3g} is over {limit:.3g}"
@@ -134,7 +88,7 @@ def failed(checks: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class EventsParity:
+class EventsParity(ABC):
     """Log-probabilities of some events of the known answers, compared with the float64 reference.
 
     The events that the model samples are like real data: about a nat a position, where uniform
@@ -164,6 +118,11 @@ class EventsParity:
     own_nats: float
     bits_per_dim: float
 
+    @property
+    @abstractmethod
+    def checks(self) -> Checks:
+        """What is checked of these events."""
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceParity(EventsParity):
@@ -192,9 +151,9 @@ class SequenceParity(EventsParity):
     limit_cdf: float
 
     @property
-    def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words with its numbers; NaN fails."""
-        checks: dict[str, tuple[float, float]] = {
+    def checks(self) -> Checks:
+        """What is checked of these events."""
+        return {
             "log p": (self.max_abs_nats, self.limit_nats),
             "log p of a position": (self.max_abs_position_nats, self.limit_nats),
             "log p along the steps": (self.max_abs_step_nats, self.limit_nats),
@@ -202,18 +161,35 @@ class SequenceParity(EventsParity):
             "argmax flips": (self.argmax_flips, 0),
             "unexplained draws": (self.unexplained, 0),
         }
-        return failed(checks)
 
 
-class BothKinds:
-    """What a report of sampled events and of noise says of them: in nats, of the sampled ones.
+class Report(ABC):
+    """What a backend was found to be, on sampled events and on noise; whatever the kind of model.
 
-    A delta is that of log p, or of log w where there are latents.
+    The numbers of nats, and their limit, that it gives by itself are those of the sampled events. A
+    delta is that of log p, or of log w where there are latents.
+
+    Attributes:
+        backend: its name.
+        device: where it ran.
+        dtype: what it computed in.
+        sampled: the events that the model itself samples.
+        noise: the events of uniform noise.
     """
 
     __slots__ = ()
+    totals: ClassVar[tuple[str, ...]]
+    """Properties that are written beside the fields."""
+    backend: str
+    device: str
+    dtype: str
     sampled: EventsParity
     noise: EventsParity
+
+    @property
+    @abstractmethod
+    def unexplained(self) -> int:
+        """Drawn values that differ and are not near ties; must be 0."""
 
     @property
     def events(self) -> int:
@@ -240,12 +216,37 @@ class BothKinds:
         """Mean delta of the sampled events (backend less reference)."""
         return self.sampled.mean_signed_nats
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each check that failed, in words with its numbers; NaN fails."""
+        return (
+            *(f"sampled events: {failure}" for failure in failed(self.sampled.checks)),
+            *(f"noise: {failure}" for failure in failed(self.noise.checks)),
+            *self.other_failures(),
+        )
+
+    def other_failures(self) -> tuple[str, ...]:
+        """Checks that failed of what belongs to no kind of events; none by default."""
+        return ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return not self.failures
+
+    def to_json(self) -> dict[str, object]:
+        """All fields and totals, with `passed` and `failures`."""
+        return {
+            "passed": self.passed,
+            **{name: getattr(self, name) for name in self.totals},
+            **asdict(cast(Any, self)),
+            "failures": list(self.failures),
+        }
+
 
 @dataclass(frozen=True, slots=True)
-class ParityReport(BothKinds):
+class ParityReport(Report):
     """A backend compared with the float64 reference, on the known answers of a bundle.
-
-    The numbers of nats, and their limit, that it gives by itself are those of the sampled events.
 
     Attributes:
         backend: its name.
@@ -257,6 +258,10 @@ class ParityReport(BothKinds):
         noise: the events of uniform noise.
     """
 
+    totals: ClassVar[tuple[str, ...]] = (
+        *("events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"),
+        *("max_kl", "argmax_flips", "draws", "near_ties", "unexplained"),
+    )
     backend: str
     device: str
     dtype: str
@@ -289,27 +294,3 @@ class ParityReport(BothKinds):
     def unexplained(self) -> int:
         """Drawn values of both kinds that differ and are not near ties; must be 0."""
         return self.sampled.unexplained + self.noise.unexplained
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words with its numbers; NaN fails."""
-        return (
-            *(f"sampled events: {failure}" for failure in self.sampled.failures),
-            *(f"noise: {failure}" for failure in self.noise.failures),
-        )
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return not self.failures
-
-    def to_json(self) -> dict[str, object]:
-        """All fields and sums, with `passed` and `failures`."""
-        names = ["events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"]
-        names += ["max_kl", "argmax_flips", "draws", "near_ties", "unexplained"]
-        return {
-            "passed": self.passed,
-            **{name: getattr(self, name) for name in names},
-            **asdict(self),
-            "failures": list(self.failures),
-        }

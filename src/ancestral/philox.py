@@ -169,12 +169,12 @@ def normals(
     """
     dimensions = whole("dimensions", dimensions, 0, 2**34)
     indices, particles = _words("index", indices), _words("particle", particles)
-    parts = []
     # In pieces that stay in a cache: the rounds go over the counters forty times.
     blocks = -(-dimensions // 4)
     # A block is eight words of 64 bits while it is made.
     if 64 * len(particles) * blocks > LARGEST:
         raise InvalidInput(f"dimensions: expected noise that fits in memory, got {dimensions}")
+    drawn = np.empty((len(indices), len(particles), dimensions), np.float32)
     rows = max(1, _PIECE // max(1, len(particles) * blocks))
     for start in range(0, len(indices), rows):
         some = indices[start : start + rows]
@@ -184,9 +184,8 @@ def normals(
         angle = 2.0 * np.pi * u[..., 1::2]
         four = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
         flat = four.reshape(len(some), len(particles), 4 * blocks)
-        parts.append(flat[..., :dimensions].astype(np.float32))
-    shape = (0, len(particles), dimensions)
-    return np.concatenate(parts) if parts else np.empty(shape, np.float32)
+        drawn[start : start + rows] = flat[..., :dimensions]
+    return drawn
 
 
 def _blocks(
@@ -201,10 +200,8 @@ def _blocks(
     Raises:
         InvalidInput: a seed, index, position or particle outside its range.
     """
-    index, place, particle = (
-        _words(name, values)
-        for name, values in (("index", indices), ("position", positions), ("particle", particles))
-    )
+    index, place = _words("index", indices), _words("position", positions)
+    particle = _words("particle", particles)
     shape = (len(index), len(particle), len(place), 4)
     if 4 * math.prod(shape) > LARGEST:
         raise InvalidInput(f"noise: expected numbers that fit in memory, got {shape[:3]} blocks")

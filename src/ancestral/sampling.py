@@ -47,4 +47,8 @@ class Sampling:
     @property
     def unfiltered(self) -> bool:
         """Whether a draw is from the model's own distribution."""
-        return self == Sampling()
+        return self == UNFILTERED
+
+
+UNFILTERED = Sampling()
+"""Draws from the model's own distribution."""

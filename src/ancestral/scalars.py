@@ -8,7 +8,7 @@ from ancestral.arrays import array_of, shown
 from ancestral.errors import InvalidInput
 
 
-def whole(name: str, value: object, least: int, most: int) -> int:
+def whole(name: str, value: object, least: int, most: int = 2**32 - 1) -> int:
     """A whole number in least .. most.
 
     Raises:

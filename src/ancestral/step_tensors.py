@@ -35,6 +35,9 @@ LOG_P = "log_p"
 LOG_Q = "log_q"
 """Log-probability of each value under the filtered distribution in nats, [b, t]."""
 
+STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
+"""What a loop carries beside the cache of a model."""
+
 _DTYPES: dict[str, Dtype] = {
     **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, TOP_K, POSITION, VALUES), "int64"),
     **dict.fromkeys((LOG_PROB, LOGITS, U, TEMPERATURE, TOP_P, MIN_P, LOG_P, LOG_Q), "float32"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ancestral.engine import Engine
-from ancestral.engine.verify import verify
+from ancestral.engine.verify import compare
 from ancestral.parity import ParityReport
 from benchmarks import run
 from benchmarks.cases import Case
@@ -38,7 +38,7 @@ def test_a_run_that_loses_the_probabilities_leaves_no_row(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def broken(engine: Engine) -> ParityReport:
-        report = verify(engine)
+        report = compare(engine)
         return replace(report, sampled=replace(report.sampled, max_abs_nats=1.0))
 
     monkeypatch.setattr(Engine, "verify", broken)

@@ -16,7 +16,7 @@ def long_run(made: AutoregressiveEngine, counts: Sequence[int]) -> list[Any]:
     binding = made.session("step").bind({"b": 2, "s": 1})
     observed = np.full((2, made.data.length), -1)
     label = {} if made.data.num_classes is None else {"label": np.array([0, 1])}
-    step_loop.begin(binding, observed, label, first_position=0, noise=Noise(SEED, 0))
+    step_loop.begin(binding, step_loop.Start(observed, label, noise=Noise(SEED, 0)))
     for count in counts:
         binding.run(count)
     return [binding.read(name) for name in ("values", "log_p", "position")]

@@ -8,7 +8,7 @@ import pytest
 
 from ancestral.engine import Engine
 from ancestral.engine.backends import onnxruntime as module
-from ancestral.engine.session import positions_in_block, rows_in_block
+from ancestral.engine.budget import positions_in_block, rows_in_block
 
 Bundles = Callable[[str], Path]
 

@@ -60,7 +60,7 @@ def test_posterior(skewed: Callable[[str], Engine], toy: str) -> None:
 
 def test_chunks(skewed: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch) -> None:
     """Few events at a time, as many events take: nothing moves from one to another."""
-    monkeypatch.setattr("ancestral.engine.classify._ROWS", 5)
+    monkeypatch.setattr("ancestral.engine.budget.LABELLED", 5)
     check_posterior(skewed("tiny"))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine, Sampling
-from ancestral.engine.autoregressive import join
+from ancestral.engine.sample import join
 from ancestral.errors import BundleError, InvalidInput
 from tests.conftest import Load
 
@@ -129,5 +129,5 @@ def test_chunks(tiny: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).integers(0, 3, (7, 3, 3))
     label = np.arange(7) % 2
     whole = tiny.log_prob(x, label)
-    monkeypatch.setattr("ancestral.engine.autoregressive._NUMBERS", 2 * 9 * 1024)
+    monkeypatch.setattr("ancestral.engine.budget.PARALLEL", 2 * 9 * 1024)
     np.testing.assert_allclose(tiny.log_prob(x, label), whole, rtol=0, atol=1e-5)

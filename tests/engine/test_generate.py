@@ -111,7 +111,8 @@ def test_rows_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -
     if which == "clip":
         monkeypatch.setattr(module.np, "clip", lambda lengths, first, done: lengths * 0 + done)
     else:
-        monkeypatch.setattr(module, "_has_slots", lambda *_: True)
+        takes_blocks = step_loop.takes_blocks
+        monkeypatch.setattr(step_loop, "rewinds", lambda signature, _: takes_blocks(signature))
     with pytest.raises(AssertionError, match=words):
         check_rows(autoregressive(load, toy, "torch"), Sampling())
 

@@ -137,7 +137,7 @@ def test_bound_is_that_of_pytorch(load: Load, toy: str) -> None:
 
 def test_progress(images: LatentEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It rises to all pairs of an event and a latent."""
-    monkeypatch.setattr("ancestral.engine.bounds._NUMBERS", 16 * 48)
+    monkeypatch.setattr("ancestral.engine.budget.CACHED", 16 * 48)
     told: list[tuple[int, int]] = []
     images.bound(X, k=20, progress=lambda done, total: told.append((done, total)))
     assert told == sorted(told)

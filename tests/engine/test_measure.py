@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancestral.engine import speeds, timing
-from ancestral.engine.autoregressive import AutoregressiveEngine
+from ancestral.engine import AutoregressiveEngine, speeds, timing
 from ancestral.engine.measure import LatentMeasureRow, StepMeasureRow, measure_engine
 from ancestral.engine.timing import MeasurementFailed
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput

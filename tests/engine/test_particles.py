@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
-from ancestral.engine import Completion, Engine, autoregressive, particles, step_loop
+from ancestral.engine import Completion, Engine, arguments, particles, step_loop
 from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
@@ -213,7 +213,7 @@ def test_without_resampling_they_are_samples_with_weights(
     got = engine.complete(observed, 6, seed=SEED, first_index=9)
     others = engine.sample(6, seed=SEED, first_index=9, observed=observed)
     assert not np.array_equal(got.x, others.x)
-    monkeypatch.setattr(autoregressive, "Noise", partial(Noise, stream=Stream.PARTICLES))
+    monkeypatch.setattr(arguments, "Noise", partial(Noise, stream=Stream.PARTICLES))
     samples = engine.sample(6, seed=SEED, first_index=9, observed=observed)
     assert got.resampled == 0
     assert np.array_equal(got.x, samples.x)

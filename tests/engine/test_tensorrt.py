@@ -133,7 +133,7 @@ def test_gather(tiny: AutoregressiveEngine, steps: int) -> None:
     session = tiny.session("step")
     binding = session.bind({"b": 3, "s": 1})
     given = {"label": np.array([0, 1, 1])}
-    step_loop.begin(binding, np.full((3, 9), -1), given, first_position=0, noise=Noise(SEED, 0))
+    step_loop.begin(binding, step_loop.Start(np.full((3, 9), -1), given, noise=Noise(SEED, 0)))
     binding.run(steps)
     names = [pair.input for pair in session.signature.carried]
     before = {name: binding.read(name) for name in names}
@@ -261,7 +261,7 @@ def cold(self: TensorRtBinding) -> None:
 def drawn(made: AutoregressiveEngine) -> Any:
     binding = made.session("step").bind({"b": 3, "s": 1})
     free, label = np.full((3, 9), -1), {"label": np.zeros(3, np.int64)}
-    return step_loop.draw(binding, free, label, first_position=0, noise=Noise(SEED, 0)).values
+    return step_loop.draw(binding, step_loop.Start(free, label, noise=Noise(SEED, 0))).values
 
 
 def test_a_capture_before_the_first_run(

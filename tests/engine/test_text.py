@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ancestral.engine import AutoregressiveEngine
+from ancestral.engine import AutoregressiveEngine, budget
 from ancestral.engine import text_likelihood as module
 from ancestral.errors import InvalidInput, NotADistribution
 from tests.conftest import Load, autoregressive
@@ -64,7 +64,7 @@ def test_each_token(load: Load, toy: str, backend: str) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_some_windows_at_a_time(load: Load, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ROWS", rows)
+    monkeypatch.setattr(budget, "WINDOWS", rows)
     engine = autoregressive(load, "text", "onnxruntime")
     told: list[tuple[int, int]] = []
     engine.text_likelihood(ids_of(engine, 90), 10, progress=lambda *each: told.append(each))

@@ -145,7 +145,7 @@ def check_idle_steps(engine: AutoregressiveEngine) -> None:
     for idle in (False, True):
         binding = engine.session("step").bind({"b": rows, "s": 1})
         assert isinstance(binding, TritonBinding)
-        step_loop.begin(binding, observed, given, first_position=first, noise=Noise(SEED, 0))
+        step_loop.begin(binding, step_loop.Start(observed, given, first, noise=Noise(SEED, 0)))
         for _ in range(t - first):
             if idle:
                 binding.idle_step()

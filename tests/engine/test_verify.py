@@ -10,13 +10,13 @@ import onnx
 import pytest
 
 from ancestral.engine import Engine, verify
-from ancestral.engine.verify import Limits
+from ancestral.engine.comparison import Draws
 from ancestral.parity import ParityReport
 from tests.laws.faults import faulty_model
 from tests.tamper import copied, edited, set_attribute, sign
 from tests.toys import make
 
-LIMITS = Limits(nats=1e-5, kl=1e-10, cdf=1e-6)
+NEAR = 1e-6
 
 
 def test_passes(engine: Engine) -> None:
@@ -107,9 +107,9 @@ def test_near_ties() -> None:
     """A value that differs is a near tie within the limit, and unexplained beyond it."""
     got, expected = np.array([[0, 1, 2, 1]]), np.array([[0, 2, 1, 1]])
     margin = np.array([[1e-9, 9e-7, 1.1e-6, 0.5]])
-    draws = verify._compare(got, expected, margin, LIMITS)
-    assert (draws.count, draws.near_ties, draws.unexplained) == (4, 1, 1)
-    unknown = verify._compare(got, expected, np.full((1, 4), np.nan), LIMITS)
+    draws = Draws.of(got, expected, margin, NEAR)
+    assert (draws.draws, draws.near_ties, draws.unexplained) == (4, 1, 1)
+    unknown = Draws.of(got, expected, np.full((1, 4), np.nan), NEAR)
     assert unknown.unexplained == 2, "a margin that is no number explains nothing"
 
 
@@ -117,8 +117,8 @@ def test_followed_to_the_first_difference() -> None:
     got = np.array([[0, 1, 2, 2], [1, 1, 1, 1]])
     expected = np.array([[0, 2, 0, 0], [1, 1, 1, 1]])
     margin = np.array([[0.5, 1e-7, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]])
-    draws = verify._follow(got, expected, margin, LIMITS)
-    assert (draws.count, draws.near_ties, draws.unexplained) == (6, 1, 0)
+    draws = verify._follow(got, expected, margin, NEAR)
+    assert (draws.draws, draws.near_ties, draws.unexplained) == (6, 1, 0)
 
 
 def test_kl_divergence() -> None:

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 from ancestral.bundles.bundle import Bundle
 from ancestral.cli.present.parity_table import parity_table
 from ancestral.engine import Engine
+from ancestral.engine.comparison import Limits
 from ancestral.engine.session import Array
-from ancestral.engine.verify import Limits
 from ancestral.errors import BundleError
 from ancestral.export.known_answers import known_answers
 from ancestral.latent_parity import LatentParityReport

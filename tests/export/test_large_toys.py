@@ -30,7 +30,7 @@ def test_all_the_way(tmp_path: Path, toy: str) -> None:
         assert report.passed, report.failures
         assert engine.reconstruct(x).shape == x.shape
         drawn = engine.sample(4)
-        again = engine.chunked("log_likelihood", x=drawn.x.reshape(4, -1), z=drawn.z[:, None])
+        again = engine.parallel("log_likelihood", x=drawn.x.reshape(4, -1), z=drawn.z[:, None])
         assert drawn.log_likelihood is not None
         apart = drawn.log_likelihood - again["log_likelihood"][:, 0]
         assert np.abs(apart).max() < report.limit_nats

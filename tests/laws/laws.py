@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from ancestral.engine import Engine
+from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
-from ancestral.engine.verify import Limits
 from ancestral.parity import tolerance
 from tests.toys import make
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral.engine import Engine, LatentEngine
-from ancestral.engine.verify_latent import LatentLimits
+from ancestral.engine.comparison import Limits
 from ancestral.parity import tolerance
 from ancestral.philox import Stream, normals
 from tests.conftest import Load
@@ -21,7 +21,7 @@ WITH_NOISE = [toy for toy in LATENT_TOYS if toy != "codes"]
 def limit(engine: Engine) -> float:
     """How far two computations of one log-weight may be apart, in nats."""
     entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
-    return LatentLimits.of(entry, engine.bundle.known_answers(), engine.data.levels).nats
+    return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).nats
 
 
 def events(engine: LatentEngine, n: int) -> NDArray[np.generic]:
@@ -107,8 +107,10 @@ def test_pieces(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> No
     largest: Counter[str] = Counter()
     for graph in ("encode", "log_weights"):
         session = engine.session(graph)
-        monkeypatch.setitem(engine._sessions, graph, Counted(session, graph, runs, largest))
-    monkeypatch.setattr("ancestral.engine.bounds._NUMBERS", 16 * 48)
+        monkeypatch.setitem(
+            engine._made, ("session", graph), Counted(session, graph, runs, largest)
+        )
+    monkeypatch.setattr("ancestral.engine.budget.CACHED", 16 * 48)
     pieces = engine.bound(x, k=40)
     assert runs["encode rows"] == 5, "the encoder saw an event twice"
     assert runs["log_weights"] > 10

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine, LatentEngine, Sampling
+from ancestral.engine.comparison import Limits
 from ancestral.engine.latent_noise import event_noise
-from ancestral.engine.verify_latent import LatentLimits
+from ancestral.engine.noise import Noise
 from ancestral.parity import tolerance
 from tests.conftest import Load
 from tests.latent_toys import LATENT_TOYS
@@ -23,7 +24,7 @@ def drawn_limit(engine: Engine) -> float:
     if not engine.latent.continuous:
         return 0.0
     entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
-    return LatentLimits.of(entry, engine.bundle.known_answers(), engine.data.levels).drawn
+    return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).drawn
 
 
 def test_depends_on_seed_and_index_alone(latent_engine: LatentEngine) -> None:
@@ -57,7 +58,7 @@ def test_same_on_every_backend(load: Load, toy: str) -> None:
 def test_log_probs_are_those_of_the_sample(latent_engine: LatentEngine) -> None:
     """log p(x | z) that was drawn with is log p(x | z) when asked for again."""
     drawn = latent_engine.sample(6, labels=label(latent_engine))
-    again = latent_engine.chunked("log_likelihood", x=drawn.x.reshape(6, -1), z=drawn.z[:, None])[
+    again = latent_engine.parallel("log_likelihood", x=drawn.x.reshape(6, -1), z=drawn.z[:, None])[
         "log_likelihood"
     ][:, 0]
     assert drawn.log_likelihood is not None
@@ -91,8 +92,8 @@ def test_mean_is_the_mean(load: Load, backend: str, toy: str) -> None:
     engine = load(toy, backend)
     n = 3000
     z = np.repeat(engine.sample(1, seed=3).z, n, axis=0)
-    x = engine.chunked(
-        "draw", z=z, **event_noise(engine.latent, 5, np.arange(n), engine.data.length)
+    x = engine.parallel(
+        "draw", z=z, **event_noise(engine.latent, Noise(5, 0), n, engine.data.length)
     )["x"].astype(np.float64)
     mean = engine.decode(z[:1])[1].reshape(-1)
     error = x.std(axis=0) / n**0.5

@@ -18,10 +18,7 @@ def stepped(
     """Every value forced, one position a step."""
     return step_loop.draw(
         engine.session("step").bind({"b": len(x), "s": 1}),
-        x,
-        given(engine, len(x), label),
-        first_position=engine.bundle.manifest.first_position,
-        prefill=False,
+        step_loop.Start(x, given(engine, len(x), label), engine.first_position, prefill=False),
     )
 
 
@@ -42,9 +39,7 @@ def check_block(engine: Engine) -> None:
         observed = np.where(np.arange(x.shape[1]) < n, x, -1)
         drawn = step_loop.draw(
             engine.session("step").bind({"b": B, "s": 1}),
-            observed,
-            given(engine, B, label),
-            first_position=engine.bundle.manifest.first_position,
+            step_loop.Start(observed, given(engine, B, label), engine.first_position),
         )
         assert_close(drawn.log_p[:, :n], expected[:, :n], limits(engine).nats, f"block of {n}")
 

@@ -12,9 +12,10 @@ from ancestral.cli.present.completion_file import write_completions
 from ancestral.cli.present.observed_file import Observed, read_observed
 from ancestral.cli.progress import progress_bar
 from ancestral.cli.samples import Draw
-from ancestral.engine import AutoregressiveEngine, Completion, arguments, inputs
-from ancestral.engine.step_loop import Progress
+from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget
+from ancestral.engine.progress import Progress
 from ancestral.errors import InvalidInput
+from ancestral.scalars import whole
 
 
 def sample_completions(
@@ -35,13 +36,13 @@ def sample_completions(
         typer.Exit: 130 where Ctrl-C ended it; the events that were finished are written.
     """
     file = _checked(file, draw)
-    particles = inputs.count("particles", particles, 1)
+    particles = whole("particles", particles, 1)
     observed = read_observed(file, draw.label, engine)
     check_labelled(file, observed.labels, engine)
     events = len(observed.events)
-    seed = arguments.seed(draw.seed)
-    first_index = arguments.first_of(draw.first_index, events * particles)
-    arguments.check_size("particles of all events", events * particles, 8 * engine.data.length)
+    noise = arguments.noise(draw.seed, draw.first_index, events * particles)
+    seed, first_index = noise.seed, noise.first_index
+    budget.check_size("particles of all events", events * particles, 8 * engine.data.length)
     with progress_bar("completing") as progress:
         drawn = _each(engine, observed, particles, (seed, first_index), progress)
         parts, interrupted = finished(drawn)

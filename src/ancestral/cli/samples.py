@@ -15,9 +15,9 @@ from ancestral.cli.present.observed_file import read_observed
 from ancestral.cli.progress import progress_bar
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
-from ancestral.engine.arguments import check_size
-from ancestral.engine.autoregressive import join
-from ancestral.engine.inputs import count
+from ancestral.engine.budget import check_size
+from ancestral.engine.sample import join
+from ancestral.scalars import whole
 from ancestral.units import bits_per_dim, bits_unit, fixed
 
 _MANY = 64
@@ -57,7 +57,7 @@ class Draw:
         Raises:
             InvalidInput: the number is below 1, or its samples do not fit in memory.
         """
-        n = prompts * (default if self.n is None else count("n", self.n, 1))
+        n = prompts * (default if self.n is None else whole("n", self.n, 1))
         check_size("n", n, 8 * data.length)
         return n
 

@@ -1,0 +1,162 @@
+"""A loaded bundle: its graphs as sessions, loops and parallel calls. All features are above it."""
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.manifest import Latent
+from ancestral.dataspec import DataSpec
+from ancestral.engine import budget, inputs, step_loop
+from ancestral.engine.bindings import Bindings
+from ancestral.engine.session import Array, Backend, Binding, Session
+from ancestral.errors import NotADistribution
+from ancestral.step_tensors import X
+from ancestral.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Runner:
+    """A bundle on a backend. Thread-safe: each call gives what it would give by itself."""
+
+    bundle: Bundle
+    backend: Backend
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _making: AbstractContextManager[Any] = field(
+        default_factory=threading.RLock, init=False, repr=False, compare=False
+    )
+    _bindings: Bindings = field(default_factory=Bindings, init=False, repr=False, compare=False)
+
+    @property
+    def data(self) -> DataSpec:
+        """The space of events."""
+        return self.bundle.manifest.data
+
+    @property
+    def first_position(self) -> int:
+        """The first position that the model gives a probability: 1 without a start symbol."""
+        return self.bundle.manifest.first_position
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What belongs to a key, made once; no callback of a user may run meanwhile."""
+        if key not in self._made:
+            with self._making:
+                if key not in self._made:
+                    self._made[key] = make()
+        found: T = self._made[key]
+        return found
+
+    @final
+    def session(self, graph: str) -> Session:
+        """A graph of the bundle, loaded once.
+
+        Raises:
+            BundleError: there is no such graph, or files have changed since the bundle was opened.
+        """
+        self.check_files()
+        return self.once(("session", graph), lambda: self.backend.session(graph))
+
+    @final
+    def check_files(self) -> None:
+        """Refuse to compute with weights that have changed: a runtime may have them mapped.
+
+        Each call asks when it begins, and again when it has computed.
+
+        Raises:
+            BundleError: the weights have changed since the bundle was opened.
+        """
+        self.bundle.check(self.bundle.manifest.weights)
+
+    def tokenizer(self) -> Tokenizer:
+        """How text becomes values, made once; errors as of `Bundle.tokenizer`."""
+        return self.once("tokenizer", self.bundle.tokenizer)
+
+    @contextmanager
+    def binding(self, graph: str, rows: int) -> Iterator[Binding]:
+        """A loop of that many rows that no other call has; one is kept for the next call.
+
+        Raises:
+            BundleError: the weights have changed since the bundle was opened, or did so meanwhile.
+        """
+        session = self.session(graph)
+        sizes = {"b": rows, "s": 1}
+        with self._bindings.taken((graph, rows), lambda: session.bind(sizes)) as binding:
+            try:
+                yield binding
+            except NotADistribution:
+                # Weights that change meanwhile may look like this.
+                self.check_files()
+                raise
+        self.check_files()
+
+    def labels(self, values: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
+        """A user's labels as one for each of n events; None without classes.
+
+        Raises:
+            InvalidInput: they are not labels of this model.
+        """
+        return inputs.labels(values, n, self.data, self.bundle.manifest.label_optional)
+
+    def rows_of_call(self, graph: str, arrays: Mapping[str, Array]) -> int:
+        """How many rows of these arrays one call of a graph may have."""
+        return budget.parallel_rows(arrays[X].shape[1], self.data.levels)
+
+    def parallel(self, graph: str, label: Array | None = None, **arrays: Array) -> dict[str, Array]:
+        """Run a graph in chunks of rows that bound memory."""
+        session = self.session(graph)
+        arrays |= step_loop.labelled(label)
+        n = len(next(iter(arrays.values())))
+        rows = self.rows_of_call(graph, arrays)
+        parts = [
+            session.run({name: array[i : i + rows] for name, array in arrays.items()})
+            for i in range(0, n, rows)
+        ]
+        self.check_files()
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(slots=True)
+class LatentRunner(Runner, ABC):
+    """A bundle of a latent variable model on a backend."""
+
+    @property
+    def latent(self) -> Latent:
+        """What the latents are."""
+        latent = self.bundle.manifest.latent
+        assert latent is not None
+        return latent
+
+    @property
+    def codes(self) -> bool:
+        """Whether latents are codes, which the encoder chooses."""
+        return self.latent.posterior == "codes"
+
+    @property
+    @abstractmethod
+    def prior(self) -> Runner | None:
+        """The bundle of the prior over codes, on the same backend; None without codes."""
+
+    @property
+    def latent_size(self) -> int:
+        """Numbers of one latent."""
+        return math.prod(self.latent.shape)
+
+    @property
+    def decoded_size(self) -> int:
+        """Numbers that the decoder makes of one latent."""
+        decode = self.bundle.manifest.graphs["decode"].signature
+        return math.prod(decode.output("parameters").shape({"b": 1}))
+
+    def rows_of_call(self, graph: str, arrays: Mapping[str, Array]) -> int:
+        """As of every runner; here a row may have k latents."""
+        latents = arrays["noise"].shape[1] if graph == "log_weights" else 1
+        return budget.fitting(budget.DECODED, latents * self.decoded_size)

@@ -1,0 +1,91 @@
+"""The names of the step graph's tensors stand in one file: `ancestral.step_tensors`."""
+
+import ast
+from pathlib import Path
+
+from ancestral import step_tensors as names
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = {
+    *(names.OFFSETS, names.U, names.OBSERVED, *names.FILTERS),
+    *(names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q, names.REDRAWN),
+}
+"""Of the loop and of redraw; events, labels and log-probs have the same names everywhere."""
+LINKS = tuple(
+    f"src/ancestral/{folder}/" for folder in ("train", "export", "engine", "triton_kernels")
+)
+PRODUCT = ("src/ancestral", "train", "export", "engine", "benchmarks")
+OTHER_MEANINGS = {
+    "engine/likelihood.py": {"u"},  # an argument, in errors
+    "engine/inputs.py": {"observed"},  # an argument, in errors
+    "export/known_answers.py": {"u"},  # a tensor of known_answers.safetensors
+    "export/trace/difference.py": {"u"},  # a kind of dtype
+    "src/ancestral/arrays.py": {"u"},  # a kind of dtype
+    "src/ancestral/bundles/answers.py": {"u"},  # a tensor of known_answers.safetensors
+    "src/ancestral/bundles/graph_contract.py": {"temperature", "u"},  # of latent graphs
+    "src/ancestral/cli/present/evaluation.py": {"values"},  # a word
+    "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q"},  # keys of a file
+    "src/ancestral/cli/present/observed_file.py": {"observed"},  # a key of a file
+    "src/ancestral/cli/present/samples_file.py": {"log_q"},  # a key of a file
+    "src/ancestral/philox.py": {"position"},  # an argument, in errors
+    "src/ancestral/sampling.py": {"temperature", "top_k", "top_p", "min_p"},  # attributes
+    "train/models/latent_graphs.py": {"temperature", "u"},  # of latent graphs
+}
+"""What else is called so."""
+LEFT = {
+    "benchmarks/decode.py": {"log_p", "observed", "position", "u", "values"},
+    "benchmarks/gpu/invariance.py": {"position"},
+    "benchmarks/gpu/steps.py": {"position"},
+    "benchmarks/gpu/tensorrt.py": {"observed", "position"},
+    "benchmarks/memory.py": {"log_p", "log_q", "position", "values"},
+    "engine/backends/onnxruntime.py": {"offsets", "u"},
+    "engine/backends/tensorrt.py": {"observed"},
+    "engine/backends/tensorrt_loop.py": {"offsets", "position", "u"},
+    "engine/backends/torch.py": {"offsets", "u"},
+    "engine/backends/triton_loop.py": {"offsets", "position", "u"},
+    "engine/measure.py": {"log_p", "observed", "position", "u", "values"},
+    "export/tensorrt/profiles.py": {"u"},
+    "export/trace/known_inputs.py": {
+        *("log_p", "log_q", "observed", "offsets", "position", "u", "values"),
+        *("temperature", "top_k", "top_p", "min_p"),
+    },
+    "src/ancestral/cli/info.py": {"log_p", "log_q", "position", "values"},
+}
+"""Where they still stand for tensors of the step graph."""
+
+
+def literals(tree: ast.AST) -> set[str]:
+    """String literals of a module, docstrings and parts of f-strings apart."""
+    inside = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in ast.walk(node)
+    }
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside
+    }
+
+
+def spelled() -> dict[str, set[str]]:
+    """The names that each product file spells, by its path."""
+    found = {}
+    for folder in PRODUCT:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            linked = name.startswith(LINKS)
+            if not linked and name != "src/ancestral/step_tensors.py":
+                found[name] = literals(ast.parse(path.read_text())) & NAMES
+    return {name: literal for name, literal in found.items() if literal}
+
+
+def test_nothing_else_spells_them() -> None:
+    assert spelled() == OTHER_MEANINGS | LEFT
+
+
+def test_literals() -> None:
+    """The planted fault: a literal is found; words of a docstring or of a message are not."""
+    tree = ast.parse('"""log_p."""\nx = read("values")\ny = f"u of {n}"\n')
+    assert literals(tree) & NAMES == {"values"}
