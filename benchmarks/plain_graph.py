@@ -105,7 +105,9 @@ def export_plain(model: Transformer, file: Path) -> None:
     config, t = model.config, model.data.length
     plain = PlainModel(model).eval()
     b, s = 2, 3
-    cache = [torch.zeros(b, config.group_heads, t, config.head) for _ in range(2 * config.layers)]
+    cache = [
+        torch.zeros(b, config.group_heads, t, config.head_size) for _ in range(2 * config.layers)
+    ]
     rows = torch.export.Dim("b", min=1, max=2**20)
     block = torch.export.Dim("s", min=1, max=t)
     names = [f"{part}_{i}" for i in range(config.layers) for part in "kv"]

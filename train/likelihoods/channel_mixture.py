@@ -33,9 +33,7 @@ class ChannelMixture:
     channels: int
     channels_last: bool
 
-    @property
-    def continuous(self) -> bool:
-        return False
+    continuous = False
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -13,13 +13,13 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.likelihood import widened
 
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @final
@@ -39,16 +39,13 @@ class Gaussian:
         if not 0 < self.least_scale < math.inf:
             raise InvalidInput(f"gaussian: expected least_scale > 0, got {self.least_scale}")
 
-    @property
-    def size(self) -> int:
-        """Parameters of one position."""
-        return 2
+    size = 2
 
     def log_prob(self, parameters: Float[Tensor, "*b 2"], x: Tensor) -> Float[Tensor, "*b"]:
         """log density of x, in nats, with respect to x itself; x broadcasts."""
         mean, log_scale = self._split(parameters)
         deviation = (x / self.levels - mean) * (-log_scale).exp()
-        return -0.5 * deviation * deviation - log_scale - (_HALF_LOG_2PI + math.log(self.levels))
+        return -0.5 * deviation * deviation - log_scale - (HALF_LOG_2PI + math.log(self.levels))
 
     def draw(
         self, parameters: Float[Tensor, "*b 2"], noise: Float[Tensor, "*b"]
@@ -62,5 +59,5 @@ class Gaussian:
         return self._split(parameters)[0] * self.levels
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        wide = parameters if parameters.dtype == torch.float64 else parameters.float()
+        wide = widened(parameters)
         return wide[..., 0], wide[..., 1].clamp_min(math.log(self.least_scale))

@@ -11,7 +11,6 @@ References:
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -24,8 +23,9 @@ from ancestral.ordering import RASTER
 from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.observation import Independent
 from ancestral.train.models.autoencoder_kl_blocks import Decoder, Encoder, Stages
+from ancestral.train.models.configuration import LatentConfig, configuration
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.layers import Conv2d
+from ancestral.train.models.layers import CastingConv2d
 from ancestral.train.models.posteriors import Diagonal, Parameters
 from ancestral.train.models.priors import Prior, StandardNormal
 
@@ -37,8 +37,8 @@ _MOST, MOST_STAGES = 4096, 16
 """Bounds of what is built: a broken file may ask for anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class AutoencoderKLConfig:
+@configuration
+class AutoencoderKLConfig(LatentConfig):
     """Shape of the network, in diffusers' words and with its defaults.
 
     Attributes:
@@ -54,9 +54,6 @@ class AutoencoderKLConfig:
         scaling_factor: by which a diffusion model multiplies z. A fact, not applied here.
         shift_factor: which it subtracts before that. A fact, not applied here.
         pixel_scale: sigma of p(x | z), in pixel units [-1, 1]: whoever imports chooses it.
-
-    Raises:
-        InvalidInput: values outside their ranges, all of them named.
     """
 
     in_channels: int = 3
@@ -71,11 +68,6 @@ class AutoencoderKLConfig:
     scaling_factor: float = 0.18215
     shift_factor: float | None = None
     pixel_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
-            raise InvalidInput(f"AutoencoderKLConfig: {'; '.join(problems)}")
 
     @property
     def stride(self) -> int:
@@ -92,7 +84,8 @@ class AutoencoderKLConfig:
             self.mid_block_add_attention,
         )
 
-    def _problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
+        """Every value outside its range."""
         for name in ("layers_per_block", "latent_channels", "norm_num_groups"):
             if not 1 <= getattr(self, name) <= _MOST:
                 yield f"{name}: expected 1 .. {_MOST}, got {getattr(self, name)}"
@@ -197,4 +190,4 @@ def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
 
 
 def _pointwise(width: int, used: bool, *, wide: bool = False) -> nn.Module:
-    return Conv2d(width, width, 1, wide=wide) if used else nn.Identity()
+    return CastingConv2d(width, width, 1, wide=wide) if used else nn.Identity()

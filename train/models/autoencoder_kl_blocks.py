@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, silu
 
-from ancestral.train.models.layers import Conv2d, Linear
+from ancestral.train.models.layers import CastingConv2d, CastingLinear
 
 _EPSILON = 1e-6
 """Of every group norm; PyTorch's own default is ten times that."""
@@ -43,14 +43,14 @@ class Encoder(nn.Module):
     def __init__(self, planes: int, out: int, stages: Stages) -> None:
         super().__init__()
         widths, last = stages.widths, stages.widths[-1]
-        self.conv_in = Conv2d(planes, widths[0], 3, padding=1)
+        self.conv_in = CastingConv2d(planes, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
-            _Down(width, to, stages, halves=i < len(widths) - 1)
+            _Stage(width, to, stages, stages.layers, Halve if i < len(widths) - 1 else None)
             for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
         )
         self.mid_block = _Middle(last, stages)
         self.conv_norm_out = _norm(last, stages)
-        self.conv_out = Conv2d(last, out, 3, padding=1, wide=True)
+        self.conv_out = CastingConv2d(last, out, 3, padding=1, wide=True)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         h = self.conv_in(x)
@@ -65,14 +65,14 @@ class Decoder(nn.Module):
     def __init__(self, planes: int, out: int, stages: Stages) -> None:
         super().__init__()
         widths = stages.widths[::-1]
-        self.conv_in = Conv2d(planes, widths[0], 3, padding=1)
+        self.conv_in = CastingConv2d(planes, widths[0], 3, padding=1)
         self.mid_block = _Middle(widths[0], stages)
         self.up_blocks = nn.ModuleList(
-            _Up(width, to, stages, doubles=i < len(widths) - 1)
+            _Stage(width, to, stages, stages.layers + 1, Double if i < len(widths) - 1 else None)
             for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
         )
         self.conv_norm_out = _norm(widths[-1], stages)
-        self.conv_out = Conv2d(widths[-1], out, 3, padding=1, wide=True)
+        self.conv_out = CastingConv2d(widths[-1], out, 3, padding=1, wide=True)
 
     def forward(self, z: Float[Tensor, "b d i j"]) -> Float[Tensor, "b c h w"]:
         h = self.mid_block(self.conv_in(z))
@@ -87,10 +87,10 @@ class Residual(nn.Module):
     def __init__(self, width: int, out: int, stages: Stages) -> None:
         super().__init__()
         self.norm1 = _norm(width, stages)
-        self.conv1 = Conv2d(width, out, 3, padding=1)
+        self.conv1 = CastingConv2d(width, out, 3, padding=1)
         self.norm2 = _norm(out, stages)
-        self.conv2 = Conv2d(out, out, 3, padding=1)
-        self.conv_shortcut = nn.Identity() if width == out else Conv2d(width, out, 1)
+        self.conv2 = CastingConv2d(out, out, 3, padding=1)
+        self.conv_shortcut = nn.Identity() if width == out else CastingConv2d(width, out, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         h = self.conv1(silu(self.norm1(x)))
@@ -103,10 +103,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, stages: Stages) -> None:
         super().__init__()
         self.group_norm = _norm(width, stages)
-        self.to_q = Linear(width, width)
-        self.to_k = Linear(width, width)
-        self.to_v = Linear(width, width)
-        self.to_out = nn.ModuleList([Linear(width, width)])
+        self.to_q = CastingLinear(width, width)
+        self.to_k = CastingLinear(width, width)
+        self.to_v = CastingLinear(width, width)
+        self.to_out = nn.ModuleList([CastingLinear(width, width)])
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         channels, *size = x.shape[1:]
@@ -121,7 +121,7 @@ class Halve(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = Conv2d(width, width, 3, stride=2)
+        self.conv = CastingConv2d(width, width, 3, stride=2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
         return self.conv(pad(x, (0, 1, 0, 1)))
@@ -132,36 +132,27 @@ class Double(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = Conv2d(width, width, 3, padding=1)
+        self.conv = CastingConv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c h w"]:
         return self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class _Down(nn.Module):
-    """A stage of the encoder."""
+class _Stage(nn.Module):
+    """Residual blocks, and then half or twice the size, or the same."""
 
-    def __init__(self, width: int, out: int, stages: Stages, *, halves: bool) -> None:
+    def __init__(
+        self, width: int, out: int, stages: Stages, layers: int, resize: type[Halve | Double] | None
+    ) -> None:
         super().__init__()
-        self.resnets = _residuals(width, out, stages, stages.layers)
-        self.downsamplers = nn.ModuleList([Halve(out)] if halves else [])
+        self.resnets = nn.ModuleList(
+            Residual(out if i else width, out, stages) for i in range(layers)
+        )
+        self.downsamplers = nn.ModuleList([Halve(out)] if resize is Halve else [])
+        self.upsamplers = nn.ModuleList([Double(out)] if resize is Double else [])
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        for layer in (*self.resnets, *self.downsamplers):
-            x = layer(x)
-        return x
-
-
-class _Up(nn.Module):
-    """A stage of the decoder."""
-
-    def __init__(self, width: int, out: int, stages: Stages, *, doubles: bool) -> None:
-        super().__init__()
-        self.resnets = _residuals(width, out, stages, stages.layers + 1)
-        self.upsamplers = nn.ModuleList([Double(out)] if doubles else [])
-
-    def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b d h w"]:
-        for layer in (*self.resnets, *self.upsamplers):
+        for layer in (*self.resnets, *self.downsamplers, *self.upsamplers):
             x = layer(x)
         return x
 
@@ -179,10 +170,6 @@ class _Middle(nn.Module):
         for layer in (first, *self.attentions, last):
             x = layer(x)
         return x
-
-
-def _residuals(width: int, out: int, stages: Stages, count: int) -> nn.ModuleList:
-    return nn.ModuleList(Residual(width if i == 0 else out, out, stages) for i in range(count))
 
 
 def _norm(width: int, stages: Stages) -> nn.GroupNorm:

@@ -14,6 +14,14 @@ from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.likelihood import Likelihood
 
 Cache = Mapping[str, Tensor]
+Events = Int64[Tensor, "b t"]
+"""Values of whole events, or of their first t positions."""
+Tokens = Int64[Tensor, "b s"]
+"""Values that are consumed."""
+Positions = Int64[Tensor, " b"]
+"""A position of each row."""
+Label = Int64[Tensor, " b"] | None
+"""A class of each row, where the model is one of p(x | y)."""
 
 
 class AutoregressiveModel(nn.Module, ABC):
@@ -48,9 +56,7 @@ class AutoregressiveModel(nn.Module, ABC):
         """Everything that is carried from step to step."""
 
     @abstractmethod
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t p"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
         """Parameters of all conditionals: [:, i] is for p(x_i | x_<i), the shift is inside.
 
         For the categorical likelihood they are logits. Where first_position is 1, [:, 0] is zero
@@ -59,11 +65,7 @@ class AutoregressiveModel(nn.Module, ABC):
 
     @abstractmethod
     def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
     ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
         """Consume x_(p-1) .. x_(p+s-2) at position p of each row; [:, i] is for p(x_(p+i) | ..).
 
@@ -71,23 +73,17 @@ class AutoregressiveModel(nn.Module, ABC):
         """
 
     @final
-    def logits(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t v"]:
+    def logits(self, x: Events, label: Label) -> Float[Tensor, "b t v"]:
         """Log-probabilities of all levels at each position, up to a constant."""
         return self.likelihood.logits(self.predict(x, label))
 
     @final
-    def position_log_prob(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t"]:
+    def position_log_prob(self, x: Events, label: Label) -> Float[Tensor, "b t"]:
         """log p(x_t | x_<t, y) of each position, in nats."""
         return self.log_prob_given(self.predict(x, label), x)
 
     @final
-    def log_prob_given(
-        self, parameters: Float[Tensor, "b t p"], x: Int64[Tensor, "b t"]
-    ) -> Float[Tensor, "b t"]:
+    def log_prob_given(self, parameters: Float[Tensor, "b t p"], x: Events) -> Float[Tensor, "b t"]:
         """log p(x_t | x_<t) from parameters that were predicted before, in nats."""
         log_prob = self.likelihood.log_prob(parameters, x)
         if self.first_position == 0:
@@ -96,9 +92,7 @@ class AutoregressiveModel(nn.Module, ABC):
         return torch.where(torch.arange(x.shape[1], device=x.device) == 0, 0.0, log_prob)
 
     @final
-    def log_prob(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, " b"]:
+    def log_prob(self, x: Events, label: Label) -> Float[Tensor, " b"]:
         """log p(x | y) in nats, summed over the event."""
         return self.position_log_prob(x, label).sum(dim=1)
 

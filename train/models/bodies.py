@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.layers import Conv2d, Linear
+from ancestral.train.models.layers import CastingConv2d, CastingLinear
 
 Upsample = Literal["transposed", "resize"]
 _MOST_SCALES = 32
@@ -114,7 +114,7 @@ class Residual(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norms = nn.ModuleList(group_norm(width) for _ in range(2))
-        self.convs = nn.ModuleList(Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.convs = nn.ModuleList(CastingConv2d(width, width, 3, padding=1) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.convs[1].weight)  # type: ignore[arg-type]
 
@@ -134,10 +134,10 @@ class ConvEncoder(nn.Module):
     def __init__(self, channels: int, scales: Scales) -> None:
         super().__init__()
         widths = scales.widths
-        layers: list[nn.Module] = [Conv2d(channels, widths[0], 3, padding=1)]
+        layers: list[nn.Module] = [CastingConv2d(channels, widths[0], 3, padding=1)]
         for i, width in enumerate(widths):
             if i:
-                layers.append(Conv2d(widths[i - 1], width, 4, stride=2, padding=1))
+                layers.append(CastingConv2d(widths[i - 1], width, 4, stride=2, padding=1))
             layers += [Residual(width, scales.dropout) for _ in range(scales.blocks)]
         self.layers = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
 
@@ -157,7 +157,7 @@ class ConvDecoder(nn.Module):
                 layers += _doubled(widths[i - 1], width, scales.upsample)
             layers += [Residual(width, scales.dropout) for _ in range(scales.blocks)]
         self.layers = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
-        self.head = Conv2d(widths[-1], planes, 3, padding=1, wide=True)
+        self.head = CastingConv2d(widths[-1], planes, 3, padding=1, wide=True)
 
     def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b q h w"]:
         return self.head(self.layers(h))
@@ -190,17 +190,19 @@ class ImageDecoder(nn.Module):
 def _doubled(width: int, out: int, upsample: Upsample) -> list[nn.Module]:
     if upsample == "transposed":
         return [nn.ConvTranspose2d(width, out, 4, stride=2, padding=1)]
-    return [nn.Upsample(scale_factor=2, mode="nearest"), Conv2d(width, out, 3, padding=1)]
+    return [nn.Upsample(scale_factor=2, mode="nearest"), CastingConv2d(width, out, 3, padding=1)]
 
 
-def perceptron(widths: tuple[int, ...], activation: nn.Module, dropout: float) -> nn.Sequential:
+def perceptron(
+    widths: tuple[int, ...], activation: type[nn.Module], dropout: float
+) -> nn.Sequential:
     """Linear maps with an activation after each but the last, which is wide."""
     layers: list[nn.Module] = []
     for i, (width, out) in enumerate(pairwise(widths)):
         last = i == len(widths) - 2
-        layers.append(Linear(width, out, wide=last))
+        layers.append(CastingLinear(width, out, wide=last))
         if not last:
-            layers += [activation, *([nn.Dropout(dropout)] if dropout else [])]
+            layers += [activation(), *([nn.Dropout(dropout)] if dropout else [])]
     return nn.Sequential(*layers)
 
 

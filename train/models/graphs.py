@@ -14,8 +14,10 @@ from ancestral import step_tensors as names
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
 from ancestral.step_tensors import next_of, tensor
 from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.train.likelihoods.likelihood import draw_or_take
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.program import Program, spec
+from ancestral.train.models.inputs import shifted
+from ancestral.train.models.program import Program
 from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters
@@ -53,7 +55,8 @@ class AutoregressiveProgram(Program):
         )
 
     def _cache_inputs(self) -> tuple[TensorSpec, ...]:
-        return tuple(spec(e.name, e.dtype, *e.axes) for e in self.model.cache_spec)
+        entries = self.model.cache_spec
+        return tuple(TensorSpec(name=e.name, dtype=e.dtype, axes=e.axes) for e in entries)
 
 
 @final
@@ -120,7 +123,7 @@ class Prefill(AutoregressiveProgram):
         """
         label, cache = self._split(rest)
         first = self.model.first_position
-        tokens = x if first else torch.nn.functional.pad(x, (1, 0))[:, :-1]
+        tokens = x if first else shifted(x)
         position = torch.full_like(x[:, 0], first)
         named = dict(zip(self.cache_names, cache, strict=True))
         _, new = self.model.extend(tokens, position, named, label)
@@ -139,7 +142,7 @@ class Step(AutoregressiveProgram):
     def __init__(self, model: AutoregressiveModel, *, filters: bool) -> None:
         super().__init__(model)
         self.filters = filters
-        self.keeps = frozenset(e.name for e in model.cache_spec if e.update is Update.REPLACE)
+        self.keeps = tuple(e.name for e in model.cache_spec if e.update is Update.REPLACE)
 
     @property
     def signature(self) -> GraphSignature:
@@ -148,17 +151,11 @@ class Step(AutoregressiveProgram):
         offsets are 0 .. s - 1, where the model takes blocks.
         """
         t = self.model.data.length
-        given = [
-            *self._offsets(),
-            tensor(names.U, "b", t),
-            tensor(names.OBSERVED, "b", t),
-            *self._label(),
-        ]
-        state = [
-            tensor(names.POSITION, "b"),
-            tensor(names.VALUES, "b", t),
-            tensor(names.LOG_P, "b", t),
-        ]
+        offsets = [tensor(names.OFFSETS, "s")] if self.model.takes_blocks else []
+        given = [*offsets, *(tensor(name, "b", t) for name in (names.U, names.OBSERVED))]
+        given += self._label()
+        state = [tensor(names.POSITION, "b")]
+        state += [tensor(name, "b", t) for name in (names.VALUES, names.LOG_P)]
         if self.filters:
             given += [tensor(name, "b") for name in names.FILTERS]
             state.append(tensor(names.LOG_Q, "b", t))
@@ -174,9 +171,6 @@ class Step(AutoregressiveProgram):
             carried=(*pairs, *self._cache_pairs()),
         )
 
-    def _offsets(self) -> tuple[TensorSpec, ...]:
-        return (tensor(names.OFFSETS, "s"),) if self.model.takes_blocks else ()
-
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Consume the value before each position of the block, draw or take the one at it."""
         offsets = None
@@ -190,8 +184,11 @@ class Step(AutoregressiveProgram):
         named = dict(zip(self.cache_names, cache, strict=True))
         parameters, new = self.model.extend(tokens, start, named, label)
         if self.keeps:
-            finished = (position >= self.model.data.length)[:, None]
-            new = {name: self._kept(name, finished, named, new) for name in new}
+            finished = position >= self.model.data.length
+            for name in self.keeps:
+                # What is replaced goes on only in rows that have not finished.
+                rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
+                new[name] = torch.where(rows, named[name], new[name])
         drawn = self._drawn(parameters, at, (u, observed), state, filters)
         return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
 
@@ -208,17 +205,9 @@ class Step(AutoregressiveProgram):
         if filters is not None or isinstance(likelihood, Categorical):
             logits = likelihood.logits(parameters)
             return sample_token(logits, at, u, observed, state, filters, not self.keeps)
-        value, log_p = likelihood.draw_or_take(parameters, u.gather(1, at), observed.gather(1, at))
+        uniform, forced = u.gather(1, at), observed.gather(1, at)
+        value, log_p = draw_or_take(likelihood, parameters, uniform, forced)
         return record(state, at, (value, log_p, None), not self.keeps)
-
-    def _kept(
-        self, name: str, finished: Tensor, old: dict[str, Tensor], new: dict[str, Tensor]
-    ) -> Tensor:
-        """A replaced entry of the cache goes on only in rows that have not finished."""
-        if name not in self.keeps:
-            return new[name]
-        rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
-        return torch.where(rows, old[name], new[name])
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
@@ -230,13 +219,9 @@ def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
 def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
     """The program of that name over a model."""
     match name:
-        case "log_prob" | "logits":
-            return Parallel(model, (name,))
-        case "redraw":
-            return Parallel(model, (names.REDRAWN,))
         case "prefill":
             return Prefill(model)
-        case "step":
-            return Step(model, filters=False)
-        case "step_filtered":
-            return Step(model, filters=True)
+        case "step" | "step_filtered":
+            return Step(model, filters=name == "step_filtered")
+        case _:
+            return Parallel(model, (names.REDRAWN if name == "redraw" else name,))

@@ -1,4 +1,4 @@
-"""What a network is told at each position before positions are mixed.
+"""What a network reads at each position before positions are mixed.
 
 The value drawn before (or the start symbol), the position, the label, and for images the value
 above: a sum of learned vectors, each from a table of its own.
@@ -14,6 +14,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
+from ancestral.train.models.autoregressive import Events, Label, Positions, Tokens
+from ancestral.train.models.layers import embedding
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.embed import Tables, embed, slots_from
 
@@ -60,12 +62,12 @@ class Inputs(nn.Module):
         self.data, self.start_token = data, start
         self.first_position = 1 if start is None else 0
         scale = width**-0.5
-        self.token = table(data.levels, width, scale)
-        self.start = table(1, width, scale) if start == "learned" else None
+        self.token = embedding(data.levels, width, scale)
+        self.start = embedding(1, width, scale) if start == "learned" else None
         classes = (data.num_classes or 0) + label_optional
-        self.label = table(classes, width, scale) if classes else None
-        self.above = table(data.levels + 1, width, scale) if above else None
-        self.position = table(data.length, width, scale) if positions else None
+        self.label = embedding(classes, width, scale) if classes else None
+        self.above = embedding(data.levels + 1, width, scale) if above else None
+        self.position = embedding(data.length, width, scale) if positions else None
         if above:
             # Before the places are looked for, so that too many are refused before they are.
             self.register_buffer("source", torch.zeros(data.length))
@@ -85,26 +87,14 @@ class Inputs(nn.Module):
         """The consumed tokens, where the value above is fed."""
         if self.above is None:
             return ()
-        return (
-            CacheEntry(
-                name="consumed",
-                dtype="int64",
-                axes=("b", self.data.length),
-                update=Update.APPEND,
-                axis=-1,
-            ),
-        )
-
-    def shifted(self, x: Int64[Tensor, "b t"]) -> Int64[Tensor, "b t"]:
-        """What the slots consume along an event: with a start symbol, one place later."""
-        return x if self.first_position else torch.nn.functional.pad(x, (1, 0))[:, :-1]
+        return (consumed_entry(self.data),)
 
     def forward(
         self,
-        tokens: Int64[Tensor, "b s"],
+        tokens: Tokens,
         consumed: Int64[Tensor, "b n"],
         slots: Int64[Tensor, "#b s"],
-        label: Int64[Tensor, " b"] | None,
+        label: Label,
     ) -> Float[Tensor, "b s d"]:
         """The sum of the vectors.
 
@@ -117,14 +107,7 @@ class Inputs(nn.Module):
         Raises:
             InvalidInput: no label to a model of p(x | y).
         """
-        if self.label is None:
-            label = None
-        elif label is None:
-            raise InvalidInput(f"label: expected one of {self.data.num_classes} classes, got none")
-        return embed(tokens, consumed, slots, label, self._tables())
-
-    def _tables(self) -> Tables:
-        return Tables(
+        tables = Tables(
             token=self.token,
             start=self.start,
             start_token=self.start_token if isinstance(self.start_token, int) else None,
@@ -133,21 +116,16 @@ class Inputs(nn.Module):
             above=self.above,
             source=None if self.above is None else self.source,
         )
+        return embed(tokens, consumed, slots, checked_label(label, self.data), tables)
 
-    def parallel(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t d"]:
+    def parallel(self, x: Events, label: Label) -> Float[Tensor, "b t d"]:
         """At all slots of an event."""
-        tokens = self.shifted(x)
+        tokens = x if self.first_position else shifted(x)
         slots = torch.arange(x.shape[1], device=x.device)[None]
         return self(tokens, tokens, slots, label)
 
     def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        first: Int64[Tensor, " b"],
-        cache: dict[str, Tensor],
-        label: Int64[Tensor, " b"] | None,
+        self, tokens: Tokens, first: Positions, cache: dict[str, Tensor], label: Label
     ) -> Float[Tensor, "b s d"]:
         """At the slots from `first` on; what is consumed is appended to the cache, in place.
 
@@ -164,8 +142,23 @@ class Inputs(nn.Module):
         return self(tokens, consumed, slots, label)
 
 
-def table(rows: int, width: int, scale: float) -> nn.Embedding:
-    """A learned vector for each of so many things."""
-    made = nn.Embedding(rows, width)
-    nn.init.normal_(made.weight, std=scale)
-    return made
+def shifted(x: Events) -> Events:
+    """What is consumed along an event where there is a start symbol: each value a place later."""
+    return torch.nn.functional.pad(x, (1, 0))[:, :-1]
+
+
+def consumed_entry(data: DataSpec) -> CacheEntry:
+    """The cache of all tokens that were consumed."""
+    axes = ("b", data.length)
+    return CacheEntry(name="consumed", dtype="int64", axes=axes, update=Update.APPEND, axis=-1)
+
+
+def checked_label(label: Label, data: DataSpec) -> Label:
+    """The label that a model of these data reads: none where they have no classes.
+
+    Raises:
+        InvalidInput: no label to a model of p(x | y).
+    """
+    if data.num_classes is not None and label is None:
+        raise InvalidInput(f"label: expected one of {data.num_classes} classes, got none")
+    return None if data.num_classes is None else label

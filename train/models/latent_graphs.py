@@ -1,6 +1,6 @@
 """The programs of a latent variable model. None draws: noise is an input of each that needs it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -9,10 +9,15 @@ from ancestral.signature import Dtype, GraphSignature, TensorSpec
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.priors import Prior
-from ancestral.train.models.program import Program, spec
+from ancestral.train.models.program import Program
 
 LatentGraphName = Literal["encode", "decode", "draw", "prior", "log_likelihood", "log_weights"]
 LATENT_GRAPH_NAMES: tuple[LatentGraphName, ...] = get_args(LatentGraphName)
+
+
+def floats(name: str, *axes: str | int) -> TensorSpec:
+    """A tensor of float32."""
+    return TensorSpec(name=name, dtype="float32", axes=axes)
 
 
 class LatentProgram(Program):
@@ -26,23 +31,21 @@ class LatentProgram(Program):
     def longest(self) -> Mapping[str, int]:
         return {"b": 2**20, "k": 2**20}
 
-    @property
-    def _latent_dtype(self) -> Dtype:
-        return "int64" if isinstance(self.model.posterior, Codes) else "float32"
-
     def _x(self) -> TensorSpec:
         dtype: Dtype = "float32" if self.model.observation.continuous else "int64"
-        return spec("x", dtype, "b", self.model.data.length)
+        return TensorSpec(name="x", dtype=dtype, axes=("b", self.model.data.length))
+
+    def _latent(self, name: str, *axes: str | int) -> TensorSpec:
+        dtype: Dtype = "int64" if isinstance(self.model.posterior, Codes) else "float32"
+        return TensorSpec(name=name, dtype=dtype, axes=axes)
 
     def _z(self, *axes: str) -> TensorSpec:
-        return spec("z", self._latent_dtype, *axes, *self.model.latent_shape)
+        return self._latent("z", *axes, *self.model.latent_shape)
 
     def _q(self) -> tuple[TensorSpec, ...]:
         posterior = self.model.posterior
-        return tuple(
-            spec(name, self._latent_dtype, "b", *shape)
-            for name, shape in zip(posterior.names, posterior.shapes, strict=True)
-        )
+        named = zip(posterior.names, posterior.shapes, strict=True)
+        return tuple(self._latent(name, "b", *shape) for name, shape in named)
 
 
 class Encode(LatentProgram):
@@ -50,7 +53,7 @@ class Encode(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        kl = (spec("kl", "float32", "b"),) if self.model.has_closed_kl else ()
+        kl = (floats("kl", "b"),) if self.model.has_closed_kl else ()
         return GraphSignature(inputs=(self._x(),), outputs=(*self._q(), *kl))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -66,8 +69,8 @@ class Decode(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        parameters = spec("parameters", "float32", "b", *self.model.observation.shape)
-        mean = spec("x_mean", "float32", "b", self.model.data.length)
+        parameters = floats("parameters", "b", *self.model.observation.shape)
+        mean = floats("x_mean", "b", self.model.data.length)
         return GraphSignature(inputs=(self._z("b"),), outputs=(parameters, mean))
 
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
@@ -81,9 +84,9 @@ class Draw(LatentProgram):
     @property
     def signature(self) -> GraphSignature:
         x = self._x()
-        noise = spec("noise" if self.model.observation.continuous else "u", "float32", *x.axes)
+        noise = floats("noise" if self.model.observation.continuous else "u", *x.axes)
         return GraphSignature(
-            inputs=(self._z("b"), noise), outputs=(x, spec("log_likelihood", "float32", "b"))
+            inputs=(self._z("b"), noise), outputs=(x, floats("log_likelihood", "b"))
         )
 
     def forward(self, z: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
@@ -103,11 +106,11 @@ class DrawPrior(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        noise = spec("noise", "float32", "b", *self.model.latent_shape)
-        u = (spec("u", "float32", "b"),) if self._prior.chooses else ()
+        noise = floats("noise", "b", *self.model.latent_shape)
+        u = (floats("u", "b"),) if self._prior.chooses else ()
         return GraphSignature(
-            inputs=(noise, *u, spec("temperature", "float32", "b")),
-            outputs=(self._z("b"), spec("log_prior", "float32", "b")),
+            inputs=(noise, *u, floats("temperature", "b")),
+            outputs=(self._z("b"), floats("log_prior", "b")),
         )
 
     def forward(self, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -124,7 +127,7 @@ class LogLikelihood(LatentProgram):
     def signature(self) -> GraphSignature:
         return GraphSignature(
             inputs=(self._x(), self._z("b", "k")),
-            outputs=(spec("log_likelihood", "float32", "b", "k"),),
+            outputs=(floats("log_likelihood", "b", "k"),),
         )
 
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
@@ -136,11 +139,11 @@ class LogWeights(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        noise = spec("noise", "float32", "b", "k", *self.model.latent_shape)
+        noise = floats("noise", "b", "k", *self.model.latent_shape)
         names = ("log_likelihood", "log_prior", "log_posterior")
         return GraphSignature(
             inputs=(self._x(), *self._q(), noise),
-            outputs=tuple(spec(name, "float32", "b", "k") for name in names),
+            outputs=tuple(floats(name, "b", "k") for name in names),
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -158,18 +161,14 @@ class Every(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        parts = {name: part.signature for name, part in self.parts.items()}
-        return GraphSignature(
-            inputs=tuple(
-                each.model_copy(update={"name": f"{name}.{each.name}"})
-                for name, part in parts.items()
-                for each in part.inputs
-            ),
-            outputs=tuple(
-                each.model_copy(update={"name": f"{name}.{each.name}"})
-                for name, part in parts.items()
-                for each in part.outputs
-            ),
+        return GraphSignature(inputs=self._named("inputs"), outputs=self._named("outputs"))
+
+    def _named(self, side: Literal["inputs", "outputs"]) -> tuple[TensorSpec, ...]:
+        """The tensors of all parts on one side, each named after its graph."""
+        return tuple(
+            each.model_copy(update={"name": f"{name}.{each.name}"})
+            for name, part in self.parts.items()
+            for each in getattr(part.signature, side)
         )
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -189,16 +188,14 @@ def latent_graphs_of(model: LatentVariableModel) -> tuple[LatentGraphName, ...]:
 
 def build_latent(name: LatentGraphName, model: LatentVariableModel) -> LatentProgram:
     """The program of that name over a model."""
-    match name:
-        case "encode":
-            return Encode(model)
-        case "decode":
-            return Decode(model)
-        case "draw":
-            return Draw(model)
-        case "prior":
-            return DrawPrior(model)
-        case "log_likelihood":
-            return LogLikelihood(model)
-        case "log_weights":
-            return LogWeights(model)
+    return _PROGRAMS[name](model)
+
+
+_PROGRAMS: Mapping[LatentGraphName, Callable[[LatentVariableModel], LatentProgram]] = {
+    "encode": Encode,
+    "decode": Decode,
+    "draw": Draw,
+    "prior": DrawPrior,
+    "log_likelihood": LogLikelihood,
+    "log_weights": LogWeights,
+}

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+from ancestral.train.likelihoods.gaussian import HALF_LOG_2PI
 
 Parameters = tuple[Tensor, ...]
 
@@ -25,31 +25,25 @@ class Posterior(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Of the parameters, in order."""
-        ...
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Of the parameters of one datum."""
-        ...
 
     @property
     def features(self) -> int:
         """How many numbers an encoder makes for `from_features`."""
-        ...
 
     def from_features(self, h: Float[Tensor, "b f"]) -> Parameters:
         """Parameters from an encoder's numbers."""
-        ...
 
     def draw(
         self, q: Parameters, noise: Float[Tensor, "b k *l"]
     ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
         """z, and log q(z | x) in nats."""
-        ...
 
     def kl_to_standard(self, q: Parameters) -> Float[Tensor, "b ..."]:
         """KL(q || N(0, I)) in nats: of each latent dimension, or in all where they are tied."""
-        ...
 
 
 @final
@@ -59,9 +53,7 @@ class Diagonal:
 
     latent_shape: tuple[int, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return "mean", "log_scale"
+    names = ("mean", "log_scale")
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -96,9 +88,7 @@ class Full:
 
     dimensions: int
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return "mean", "factor"
+    names = ("mean", "factor")
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -140,9 +130,7 @@ class Codes:
 
     latent_shape: tuple[int, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ("codes",)
+    names = ("codes",)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.decoder_head import DecoderHead
+from ancestral.train.models.decoder_output import DecoderOutput
 from ancestral.train.models.priors import MixturePrior
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.vqvae import VQVAE
@@ -50,7 +50,7 @@ def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """What `narrow` converts, by name; a shared tensor once."""
     seen: set[int] = set()
     for path, module in model.named_modules():
-        if isinstance(module, DecoderHead | MixturePrior):
+        if isinstance(module, DecoderOutput | MixturePrior):
             continue
         own = module.named_parameters(path, recurse=False)
         kept = isinstance(module, Transformer | VQVAE)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.train.models.posteriors import HALF_LOG_2PI, standard_log_prob
+from ancestral.train.likelihoods.gaussian import HALF_LOG_2PI
+from ancestral.train.models.posteriors import standard_log_prob
 
 
 @runtime_checkable
@@ -22,11 +23,9 @@ class Prior(Protocol):
     @property
     def chooses(self) -> bool:
         """Whether a draw takes a uniform beside the normal noise, for the component."""
-        ...
 
     def log_prob(self, z: Float[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
         """log p(z) in nats."""
-        ...
 
     def draw(
         self,
@@ -35,7 +34,6 @@ class Prior(Protocol):
         temperature: Float[Tensor, " b"],
     ) -> Float[Tensor, "b k *l"]:
         """z; the temperature scales the noise, 0 leaves a mean."""
-        ...
 
 
 @final
@@ -43,9 +41,7 @@ class Prior(Protocol):
 class StandardNormal:
     """N(0, I)."""
 
-    @property
-    def chooses(self) -> bool:
-        return False
+    chooses = False
 
     def log_prob(self, z: Float[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
         return standard_log_prob(z)
@@ -68,9 +64,7 @@ class Mixture:
     mean: Float[Tensor, "m d"]
     log_scale: Float[Tensor, "m d"]
 
-    @property
-    def chooses(self) -> bool:
-        return True
+    chooses = True
 
     def log_prob(self, z: Float[Tensor, "b k d"]) -> Float[Tensor, "b k"]:
         deviation = (z[..., None, :] - self.mean) * (-self.log_scale).exp()

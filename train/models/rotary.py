@@ -16,16 +16,14 @@ from torch import Tensor
 from ancestral.train.models.transformer_config import TransformerConfig
 
 
-def angles(length: int, config: TransformerConfig) -> Float[Tensor, "t half"]:
-    """Angle of each slot at each of the w/2 frequencies, in float64."""
-    slots = torch.arange(length, dtype=torch.float64)
-    return slots[:, None] * frequencies(config)
-
-
 def tables(length: int, config: TransformerConfig) -> dict[str, Float[Tensor, "t half"]]:
-    """Cosines and sines of the angles, rounded once, by the names that the Transformer has."""
-    turned = angles(length, config)
-    return {"cosine": turned.cos().float(), "sine": turned.sin().float()}
+    """Cosines and sines of each slot's angle at each frequency, by the names that they have.
+
+    Angles are float64; what is made of them is rounded once.
+    """
+    slots = torch.arange(length, dtype=torch.float64)
+    angles = slots[:, None] * frequencies(config)
+    return {"cosine": angles.cos().float(), "sine": angles.sin().float()}
 
 
 def frequencies(config: TransformerConfig) -> Float[Tensor, " half"]:

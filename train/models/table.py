@@ -14,29 +14,46 @@ References:
 """
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
-from ancestral.signature import CacheEntry, Update
-from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.signature import CacheEntry
+from ancestral.train.models.autoregressive import (
+    AutoregressiveModel,
+    Cache,
+    Events,
+    Label,
+    Positions,
+    Tokens,
+)
+from ancestral.train.models.configuration import (
+    LARGEST,
+    AutoregressiveConfig,
+    Count,
+    configuration,
+)
+from ancestral.train.models.inputs import checked_label, consumed_entry, shifted
 from ancestral.triton_kernels.append import append
 
 _LARGEST, _MOST_AXES = 2**28, 64
 """Numbers that a table may hold, and axes: each neighbour at least doubles the numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableConfig:
+Displacement = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+
+
+@configuration
+class TableConfig(AutoregressiveConfig):
     """What the next value depends on.
 
     Attributes:
@@ -47,14 +64,10 @@ class TableConfig:
         label_optional: whether there is a table for "no label".
     """
 
-    neighbours: tuple[tuple[int, ...], ...] = ()
-    cells: int | None = None
+    neighbours: tuple[tuple[Displacement, ...], ...] = ()
+    cells: Count | None = None
     per_position: bool = False
     label_optional: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cells is not None and self.cells < 1:
-            raise InvalidInput(f"TableConfig.cells: expected an integer >= 1, got {self.cells}")
 
 
 @final
@@ -99,24 +112,14 @@ class Table(AutoregressiveModel):
         """The consumed values, where there are neighbours."""
         if not self.config.neighbours:
             return ()
-        axes = ("b", self.data.length)
-        return (
-            CacheEntry(name="consumed", dtype="int64", axes=axes, update=Update.APPEND, axis=-1),
-        )
+        return (consumed_entry(self.data),)
 
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t v"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t v"]:
         """Look up every position."""
-        consumed = nn.functional.pad(x, (1, 0))[:, :-1]
-        return self._look_up(consumed, torch.arange(x.shape[1], device=x.device)[None], label)
+        return self._look_up(shifted(x), torch.arange(x.shape[1], device=x.device)[None], label)
 
     def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
     ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
         """Look up the positions of the block."""
         new, consumed = dict(cache), tokens
@@ -126,14 +129,10 @@ class Table(AutoregressiveModel):
         return self._look_up(consumed, at, label), new
 
     def _look_up(
-        self,
-        consumed: Int64[Tensor, "b n"],
-        at: Int64[Tensor, "#b s"],
-        label: Int64[Tensor, " b"] | None,
+        self, consumed: Int64[Tensor, "b n"], at: Int64[Tensor, "#b s"], label: Label
     ) -> Float[Tensor, "b s v"]:
         """Logits given what stands in the slots before."""
-        if self.data.num_classes is not None and label is None:
-            raise InvalidInput(f"label: expected one of {self.data.num_classes} classes, got none")
+        label = checked_label(label, self.data)
         context = at if self.config.per_position else torch.zeros_like(at)
         given = torch.zeros_like(consumed[:, :1]) if label is None else label[:, None]
         context = context * self.shape[1] + given
@@ -143,24 +142,6 @@ class Table(AutoregressiveModel):
             cell = torch.where(slot < 0, self.cells, value * self.cells // self.data.levels)
             context = context * (self.cells + 1) + cell
         return nn.functional.embedding(context, self.table)
-
-    def fit(
-        self,
-        x: Int64[np.ndarray, "n t"],
-        label: Int64[np.ndarray, " n"] | None,
-        strengths: tuple[float, ...],
-    ) -> None:
-        """Count, and smooth: the closed form of the posterior mean.
-
-        Args:
-            x: events, by positions.
-            label: their classes.
-            strengths: as in `smooth`.
-
-        Raises:
-            InvalidInput: as `smooth`.
-        """
-        self.smooth(self.counts(x, label), strengths)
 
     def counts(
         self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None

@@ -11,76 +11,43 @@ References:
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Annotated, NamedTuple, final
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.bodies import (
-    ConvEncoder,
-    ImageDecoder,
-    ImageShape,
-    Scales,
-    Upsample,
-    scaled,
-)
-from ancestral.train.models.decoder_head import (
-    DecoderHead,
-    ObservationConfig,
-    observation,
-)
+from ancestral.train.models.bodies import ConvEncoder, ImageDecoder, ImageShape, scaled
+from ancestral.train.models.configuration import Count, NotNegative, Rate, configuration
+from ancestral.train.models.decoder_output import DecoderConfig, DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.layers import Conv2d
+from ancestral.train.models.layers import CastingConv2d
 from ancestral.train.models.posteriors import Codes, Parameters
 
 _LEAST_COUNT = 0.03
 """A code that fewer values a step go to, as a moving average, is dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class VQVAEConfig(ObservationConfig):
+@configuration
+class VQVAEConfig(DecoderConfig):
     """Shape of the network, and p(x | z).
 
     Attributes:
         widths: channels of each scale; codes stand on the grid of the last.
         codes: size of the codebook.
         code_width: of a code.
-        blocks: residual blocks at each scale.
-        upsample: transposed, or resize and convolve.
-        dropout: in the blocks.
         commitment: weight of the distance of the encoder's outputs to their codes.
         decay: of the moving averages that the codebook is made of.
-
-    Raises:
-        InvalidInput: a value outside its range.
     """
 
-    widths: tuple[int, ...] = (64, 64)
-    codes: int = 128
-    code_width: int = 16
-    blocks: int = 1
-    upsample: Upsample = "transposed"
-    dropout: float = 0.0
-    commitment: float = 0.25
-    decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        ObservationConfig.__post_init__(self)
-        if not self.widths or min(*self.widths, self.codes, self.code_width) < 1:
-            raise InvalidInput(f"VQVAEConfig: expected widths, codes, code_width >= 1, got {self}")
-        if not (0 <= self.decay < 1 and 0 <= self.commitment < math.inf and 0 <= self.dropout < 1):
-            raise InvalidInput(
-                f"VQVAEConfig: expected decay and dropout in [0, 1) and commitment >= 0, got {self}"
-            )
-
-    @property
-    def scales(self) -> Scales:
-        """The convolutions."""
-        return Scales(self.widths, self.blocks, self.upsample, self.dropout)
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
+    codes: Count = 128
+    code_width: Count = 16
+    commitment: NotNegative = 0.25
+    decay: Rate = 0.99
 
 
 class Quantised(NamedTuple):
@@ -123,9 +90,9 @@ class VQVAE(LatentVariableModel):
         self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
         self.encoder = ConvEncoder(image.channels, config.scales)
-        self.into = Conv2d(config.widths[-1], config.code_width, 1, wide=True)
-        self.out = Conv2d(config.code_width, config.widths[-1], 1)
-        self.head = DecoderHead(config, self.observation)
+        self.into = CastingConv2d(config.widths[-1], config.code_width, 1, wide=True)
+        self.out = CastingConv2d(config.code_width, config.widths[-1], 1)
+        self.head = DecoderOutput(config, self.observation)
         groups = self.observation.shape[0]
         self.decoder = ImageDecoder(image, config.scales, groups, self.head.width)
         start = torch.randn(config.codes, config.code_width)
