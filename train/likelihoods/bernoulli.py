@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.train.likelihoods.likelihood import log_sigmoid, widened
+from ancestral.train.likelihoods.likelihood import Levels, Reals, log_sigmoid, widened
+
+Logit = Float[Tensor, "*b 1"]
+"""log p(1) - log p(0) of each position."""
 
 
 @final
@@ -26,27 +29,25 @@ class Bernoulli:
                 f"take the categorical likelihood or the logistic mixture"
             )
 
-    def logits(self, parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b 2"]:
+    def logits(self, parameters: Logit) -> Float[Tensor, "*b 2"]:
         """Log-probabilities of 0 and 1 up to a constant: 0 and l."""
         return torch.cat([torch.zeros_like(parameters), parameters], dim=-1)
 
-    def log_prob(self, parameters: Float[Tensor, "*b 1"], x: Tensor) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: Logit, x: Tensor) -> Reals:
         """log p(x) = log sigmoid((2x - 1) l) in nats; x broadcasts."""
         logit = _logit(parameters)
         return log_sigmoid(logit * (2 * x.to(logit.dtype) - 1))
 
-    def draw(
-        self, parameters: Float[Tensor, "*b 1"], u: Float[Tensor, "*b"]
-    ) -> Int64[Tensor, "*b"]:
+    def draw(self, parameters: Logit, u: Reals) -> Levels:
         """1 where u in (0, 1) is above p(0)."""
         logit = _logit(parameters)
         return ((-logit).sigmoid() < u).long()
 
-    def mean(self, parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+    def mean(self, parameters: Logit) -> Reals:
         """p(1)."""
         return _logit(parameters).sigmoid()
 
 
-def _logit(parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+def _logit(parameters: Logit) -> Reals:
     """The logits, at least in float32; squeezed, for runtimes copy what is indexed."""
     return widened(parameters).squeeze(-1)

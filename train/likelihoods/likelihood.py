@@ -7,6 +7,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 T = TypeVar("T", Tensor, Tensor | None)
+Parameters = Float[Tensor, "*b p"]
+"""p numbers for each position."""
+Reals = Float[Tensor, "*b"]
+"""A number for each position: a uniform in (0, 1), or a log-probability in nats."""
+Levels = Int64[Tensor, "*b"]
+"""A value of each position."""
 
 
 @runtime_checkable
@@ -21,26 +27,22 @@ class Likelihood(Protocol):
     def size(self) -> int:
         """Number of parameters p of one position."""
 
-    def logits(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b v"]:
+    def logits(self, parameters: Parameters) -> Float[Tensor, "*b v"]:
         """Log-probabilities of all levels, perhaps up to a constant."""
 
-    def log_prob(
-        self, parameters: Float[Tensor, "*b p"], x: Int64[Tensor, "*b"]
-    ) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: Parameters, x: Levels) -> Reals:
         """log p(x) in nats, at least in float32."""
 
-    def draw(
-        self, parameters: Float[Tensor, "*b p"], u: Float[Tensor, "*b"]
-    ) -> Int64[Tensor, "*b"]:
+    def draw(self, parameters: Parameters, u: Reals) -> Levels:
         """The value that u in (0, 1) draws: the first whose cumulative probability reaches u."""
 
 
 def draw_or_take(
     likelihood: Likelihood,
-    parameters: Float[Tensor, "*b p"],
-    u: Float[Tensor, "*b"],
-    forced: Int64[Tensor, "*b"],
-) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
+    parameters: Parameters,
+    u: Reals,
+    forced: Levels,
+) -> tuple[Levels, Reals]:
     """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
     value = torch.where(forced >= 0, forced, likelihood.draw(parameters, u))
     return value, likelihood.log_prob(parameters, value)
@@ -51,7 +53,7 @@ def widened(x: T) -> T:
     return x.float() if x is not None and x.dtype.itemsize == 2 else x
 
 
-def log_sigmoid(z: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+def log_sigmoid(z: Reals) -> Reals:
     """log sigmoid(z) = min(z, 0) - log(1 + e^-|z|), written out.
 
     PyTorch's own becomes the logarithm of a Sigmoid in ONNX, which runtimes hold to a few units of

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.train.likelihoods.likelihood import log_sigmoid, widened
+from ancestral.train.likelihoods.likelihood import Levels, Parameters, Reals, log_sigmoid, widened
 
 LEAST_LOG_SCALE = -7.0
 """Of a component, where the levels span 2: PixelCNN++'s own bound, made for 256 levels."""
@@ -70,19 +70,17 @@ class LogisticMixture:
         """Parameters of one position."""
         return 3 * self.components
 
-    def logits(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b v"]:
+    def logits(self, parameters: Parameters) -> Float[Tensor, "*b v"]:
         """Normalised log-probabilities of all levels, in nats."""
         x = torch.arange(self.levels, device=parameters.device)
         each = self.component_log_prob(parameters[..., None, :], x)
         return each.logsumexp(dim=-1)
 
-    def log_prob(self, parameters: Float[Tensor, "*b p"], x: Tensor) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: Parameters, x: Tensor) -> Reals:
         """log p(x) in nats; x broadcasts."""
         return self.component_log_prob(parameters, x).logsumexp(dim=-1)
 
-    def draw(
-        self, parameters: Float[Tensor, "*b p"], u: Float[Tensor, "*b"]
-    ) -> Int64[Tensor, "*b"]:
+    def draw(self, parameters: Parameters, u: Reals) -> Levels:
         """The number of inner edges whose cumulative probability is below u.
 
         They are counted in two rounds, whole blocks of about sqrt(v) first, then inside a block.
@@ -101,12 +99,12 @@ class LogisticMixture:
         least = min(LEAST_LOG_SCALE, math.log(2 / (self.levels - 1)) + _LEAST_WIDTHS)
         return weight, mean, log_scale.clamp_min(least)
 
-    def _edge(self, index: Int64[Tensor, "*b"], like: Tensor) -> Float[Tensor, "*b 1"]:
+    def _edge(self, index: Levels, like: Tensor) -> Float[Tensor, "*b 1"]:
         """The edge above a level, for all components."""
         return ((2 * index + 1).to(like.dtype) / (self.levels - 1) - 1)[..., None]
 
     def component_log_prob(
-        self, parameters: Float[Tensor, "*c p"], x: Int64[Tensor, "*b"]
+        self, parameters: Float[Tensor, "*c p"], x: Levels
     ) -> Float[Tensor, "*d k"]:
         """log (weight x mass of level x) under each component."""
         weight, mean, log_scale = self._split(parameters)
@@ -124,9 +122,7 @@ class LogisticMixture:
         )
         return mass + weight.log_softmax(dim=-1)
 
-    def _cdf(
-        self, parameters: Float[Tensor, "*b p"], index: Int64[Tensor, "*c n"]
-    ) -> Float[Tensor, "*b n"]:
+    def _cdf(self, parameters: Parameters, index: Int64[Tensor, "*c n"]) -> Float[Tensor, "*b n"]:
         """Cumulative probability of the levels up to each index."""
         weight, mean, log_scale = (part[..., None, :] for part in self._split(parameters))
         reached = ((self._edge(index, mean) - mean) * (-log_scale).exp()).sigmoid()

@@ -25,7 +25,7 @@ from ancestral.train.likelihoods.observation import Independent
 from ancestral.train.models.autoencoder_kl_blocks import Decoder, Encoder, Stages
 from ancestral.train.models.configuration import LatentConfig, configuration
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.layers import CastingConv2d
+from ancestral.train.models.layers import CastingConv2d, WideConv2d
 from ancestral.train.models.posteriors import Diagonal, Parameters
 from ancestral.train.models.priors import Prior, StandardNormal
 
@@ -141,8 +141,12 @@ class AutoencoderKL(LatentVariableModel):
         latent = config.latent_channels
         self.encoder = Encoder(config.in_channels, 2 * latent, config.stages)
         self.decoder = Decoder(latent, config.out_channels, config.stages)
-        self.quant_conv = _pointwise(2 * latent, config.use_quant_conv, wide=True)
-        self.post_quant_conv = _pointwise(latent, config.use_post_quant_conv)
+        self.quant_conv = (
+            WideConv2d(2 * latent, 2 * latent, 1) if config.use_quant_conv else nn.Identity()
+        )
+        self.post_quant_conv = (
+            CastingConv2d(latent, latent, 1) if config.use_post_quant_conv else nn.Identity()
+        )
 
     @property
     def prior(self) -> Prior:
@@ -187,7 +191,3 @@ def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
             f"({len(config.block_out_channels)} stages), got {height} x {width}; crop or pad"
         )
     return height, width
-
-
-def _pointwise(width: int, used: bool, *, wide: bool = False) -> nn.Module:
-    return CastingConv2d(width, width, 1, wide=wide) if used else nn.Identity()

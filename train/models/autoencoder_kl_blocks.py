@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, silu
 
-from ancestral.train.models.layers import CastingConv2d, CastingLinear
+from ancestral.train.models.layers import CastingConv2d, CastingLinear, WideConv2d
 
 _EPSILON = 1e-6
 """Of every group norm; PyTorch's own default is ten times that."""
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         )
         self.mid_block = _Middle(last, stages)
         self.conv_norm_out = _norm(last, stages)
-        self.conv_out = CastingConv2d(last, out, 3, padding=1, wide=True)
+        self.conv_out = WideConv2d(last, out, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         h = self.conv_in(x)
@@ -72,7 +72,7 @@ class Decoder(nn.Module):
             for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
         )
         self.conv_norm_out = _norm(widths[-1], stages)
-        self.conv_out = CastingConv2d(widths[-1], out, 3, padding=1, wide=True)
+        self.conv_out = WideConv2d(widths[-1], out, 3, padding=1)
 
     def forward(self, z: Float[Tensor, "b d i j"]) -> Float[Tensor, "b c h w"]:
         h = self.mid_block(self.conv_in(z))

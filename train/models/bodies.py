@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.layers import CastingConv2d, CastingLinear
+from ancestral.train.models.layers import CastingConv2d, CastingLinear, WideConv2d, WideLinear
 
 Upsample = Literal["transposed", "resize"]
 _MOST_SCALES = 32
@@ -64,10 +64,6 @@ class ImageShape:
         split = planes.unflatten(1, (self.channels, each))
         order = (0, 3, 4, 1, 2) if self.channels_last else (0, 1, 3, 4, 2)
         return split.permute(order).flatten(1, 3)
-
-    def pixels(self, planes: Float[Tensor, "b q h w"]) -> Float[Tensor, "b n q"]:
-        """Planes as numbers of the pixels of an event."""
-        return planes.flatten(2).transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +129,12 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, channels: int, scales: Scales) -> None:
         super().__init__()
-        widths = scales.widths
-        layers: list[nn.Module] = [CastingConv2d(channels, widths[0], 3, padding=1)]
-        for i, width in enumerate(widths):
-            if i:
-                layers.append(CastingConv2d(widths[i - 1], width, 4, stride=2, padding=1))
-            layers += [Residual(width, scales.dropout) for _ in range(scales.blocks)]
-        self.layers = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
+        layers: list[nn.Module] = [CastingConv2d(channels, scales.widths[0], 3, padding=1)]
+        layers += _residuals(scales.widths[0], scales)
+        for width, out in pairwise(scales.widths):
+            layers.append(CastingConv2d(width, out, 4, stride=2, padding=1))
+            layers += _residuals(out, scales)
+        self.layers = _activated(layers, scales.widths[-1])
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         return self.layers(x)
@@ -150,14 +145,11 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, planes: int, scales: Scales) -> None:
         super().__init__()
-        widths = scales.widths[::-1]
-        layers: list[nn.Module] = []
-        for i, width in enumerate(widths):
-            if i:
-                layers += _doubled(widths[i - 1], width, scales.upsample)
-            layers += [Residual(width, scales.dropout) for _ in range(scales.blocks)]
-        self.layers = nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU())
-        self.head = CastingConv2d(widths[-1], planes, 3, padding=1, wide=True)
+        layers = _residuals(scales.widths[-1], scales)
+        for width, out in pairwise(scales.widths[::-1]):
+            layers += _doubled(width, out, scales.upsample) + _residuals(out, scales)
+        self.layers = _activated(layers, scales.widths[0])
+        self.head = WideConv2d(scales.widths[0], planes, 3, padding=1)
 
     def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b q h w"]:
         return self.head(self.layers(h))
@@ -183,8 +175,16 @@ class ImageDecoder(nn.Module):
     def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b n p"]:
         planes = self.body(h)
         if self.by_pixel:
-            return self.image.pixels(planes)
+            return planes.flatten(2).transpose(1, 2)
         return self.image.values(planes, self.numbers)
+
+
+def _residuals(width: int, scales: Scales) -> list[nn.Module]:
+    return [Residual(width, scales.dropout) for _ in range(scales.blocks)]
+
+
+def _activated(layers: list[nn.Module], width: int) -> nn.Sequential:
+    return nn.Sequential(*layers, group_norm(width), nn.SiLU())
 
 
 def _doubled(width: int, out: int, upsample: Upsample) -> list[nn.Module]:
@@ -199,11 +199,11 @@ def perceptron(
     """Linear maps with an activation after each but the last, which is wide."""
     layers: list[nn.Module] = []
     for i, (width, out) in enumerate(pairwise(widths)):
-        last = i == len(widths) - 2
-        layers.append(CastingLinear(width, out, wide=last))
-        if not last:
-            layers += [activation(), *([nn.Dropout(dropout)] if dropout else [])]
-    return nn.Sequential(*layers)
+        if i == len(widths) - 2:
+            return nn.Sequential(*layers, WideLinear(width, out))
+        layers += [CastingLinear(width, out), activation()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+    raise AssertionError("expected two widths")
 
 
 def scaled(x: Tensor, levels: int, like: Tensor) -> Float[Tensor, "b t"]:

@@ -35,28 +35,22 @@ class AutoregressiveProgram(Program):
         super().__init__()
         self.model: AutoregressiveModel = model
         self.has_label = model.data.num_classes is not None
-        self.cache_names = tuple(entry.name for entry in model.cache_spec)
+        self.label = (tensor(names.LABEL, "b"),) if self.has_label else ()
+        entries = model.cache_spec
+        self.cache = tuple(TensorSpec(name=e.name, dtype=e.dtype, axes=e.axes) for e in entries)
+        self.cache_names = tuple(entry.name for entry in entries)
+        self.cache_pairs = tuple(
+            Carried(input=e.name, output=next_of(e).name, update=e.update, initial=e.initial)
+            for e in entries
+        )
 
     @property
     def longest(self) -> Mapping[str, int]:
         """Events and blocks are at most as long as an event of the data."""
         return {"b": 2**20, "s": self.model.data.length, "t": self.model.data.length}
 
-    def _label(self) -> tuple[TensorSpec, ...]:
-        return (tensor(names.LABEL, "b"),) if self.has_label else ()
-
     def _split(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         return (tensors[0], tensors[1:]) if self.has_label else (None, tensors)
-
-    def _cache_pairs(self) -> tuple[Carried, ...]:
-        return tuple(
-            Carried(input=e.name, output=f"{e.name}_next", update=e.update, initial=e.initial)
-            for e in self.model.cache_spec
-        )
-
-    def _cache_inputs(self) -> tuple[TensorSpec, ...]:
-        entries = self.model.cache_spec
-        return tuple(TensorSpec(name=e.name, dtype=e.dtype, axes=e.axes) for e in entries)
 
 
 @final
@@ -79,7 +73,7 @@ class Parallel(AutoregressiveProgram):
         u = (tensor(names.U, "b", t),) if names.REDRAWN in self.outputs else ()
         vocabulary = {names.LOGITS: (self.model.data.levels,)}
         return GraphSignature(
-            inputs=(tensor(names.X, "b", t), *u, *self._label()),
+            inputs=(tensor(names.X, "b", t), *u, *self.label),
             outputs=tuple(tensor(each, "b", t, *vocabulary.get(each, ())) for each in self.outputs),
         )
 
@@ -109,11 +103,10 @@ class Prefill(AutoregressiveProgram):
     @property
     def signature(self) -> GraphSignature:
         """x, label, cache -> cache."""
-        cache = self._cache_inputs()
         return GraphSignature(
-            inputs=(tensor(names.X, "b", "s"), *self._label(), *cache),
-            outputs=tuple(next_of(each) for each in cache),
-            carried=self._cache_pairs(),
+            inputs=(tensor(names.X, "b", "s"), *self.label, *self.cache),
+            outputs=tuple(next_of(each) for each in self.cache),
+            carried=self.cache_pairs,
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -153,13 +146,13 @@ class Step(AutoregressiveProgram):
         t = self.model.data.length
         offsets = [tensor(names.OFFSETS, "s")] if self.model.takes_blocks else []
         given = [*offsets, *(tensor(name, "b", t) for name in (names.U, names.OBSERVED))]
-        given += self._label()
+        given += self.label
         state = [tensor(names.POSITION, "b")]
         state += [tensor(name, "b", t) for name in (names.VALUES, names.LOG_P)]
         if self.filters:
             given += [tensor(name, "b") for name in names.FILTERS]
             state.append(tensor(names.LOG_Q, "b", t))
-        carried = [*state, *self._cache_inputs()]
+        carried = [*state, *self.cache]
         updates = [Update.REPLACE] + [Update.APPEND] * (len(state) - 1)
         pairs = [
             Carried(input=each.name, output=next_of(each).name, update=update)
@@ -168,7 +161,7 @@ class Step(AutoregressiveProgram):
         return GraphSignature(
             inputs=(*given, *carried),
             outputs=tuple(next_of(each) for each in carried),
-            carried=(*pairs, *self._cache_pairs()),
+            carried=(*pairs, *self.cache_pairs),
         )
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -189,25 +182,15 @@ class Step(AutoregressiveProgram):
                 # What is replaced goes on only in rows that have not finished.
                 rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
                 new[name] = torch.where(rows, named[name], new[name])
-        drawn = self._drawn(parameters, at, (u, observed), state, filters)
-        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
-
-    def _drawn(
-        self,
-        parameters: Tensor,
-        at: Tensor,
-        given: tuple[Tensor, Tensor],
-        state: Drawn,
-        filters: Filters | None,
-    ) -> Drawn:
-        """Values and log-probabilities recorded at a block of positions, in nats, float32."""
-        likelihood, (u, observed) = self.model.likelihood, given
+        likelihood = self.model.likelihood
         if filters is not None or isinstance(likelihood, Categorical):
             logits = likelihood.logits(parameters)
-            return sample_token(logits, at, u, observed, state, filters, not self.keeps)
-        uniform, forced = u.gather(1, at), observed.gather(1, at)
-        value, log_p = draw_or_take(likelihood, parameters, uniform, forced)
-        return record(state, at, (value, log_p, None), not self.keeps)
+            drawn = sample_token(logits, at, u, observed, state, filters, not self.keeps)
+        else:
+            uniform, forced = u.gather(1, at), observed.gather(1, at)
+            value, log_p = draw_or_take(likelihood, parameters, uniform, forced)
+            drawn = record(state, at, (value, log_p, None), not self.keeps)
+        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:

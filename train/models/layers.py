@@ -1,7 +1,7 @@
 """Maps that networks are made of, and dropout.
 
 Latents, noise and real events are float32, whatever type the weights have. A casting map takes them
-in the type of its weights. A wide map, the last before probabilities, gives float32.
+in the type of its weights. A wide map, the last before probabilities, widens its weights instead.
 """
 
 import torch
@@ -56,38 +56,31 @@ class LastProjection(Linear):
 
 
 class CastingLinear(nn.Linear):
-    """x W^T + b."""
-
-    def __init__(self, d_in: int, d_out: int, *, wide: bool = False) -> None:
-        super().__init__(d_in, d_out)
-        self.wide = wide
+    """x W^T + b in the type of the weights."""
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        if self.wide:
-            return nn.functional.linear(widened(x), widened(self.weight), widened(self.bias))
         return super().forward(x.to(self.weight.dtype))
+
+
+class WideLinear(nn.Linear):
+    """x W^T + b, at least in float32."""
+
+    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+        return nn.functional.linear(widened(x), widened(self.weight), widened(self.bias))
 
 
 class CastingConv2d(nn.Conv2d):
-    """A convolution of planes."""
-
-    def __init__(
-        self,
-        planes: int,
-        out: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        wide: bool = False,
-    ) -> None:
-        super().__init__(planes, out, kernel, stride=stride, padding=padding)
-        self.wide = wide
+    """A convolution of planes in the type of the weights."""
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        if self.wide:
-            return self._conv_forward(widened(x), widened(self.weight), widened(self.bias))
         return super().forward(x.to(self.weight.dtype))
+
+
+class WideConv2d(nn.Conv2d):
+    """A convolution of planes, at least in float32."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        return self._conv_forward(widened(x), widened(self.weight), widened(self.bias))
 
 
 def dropout(x: Float[Tensor, "*s"], rate: float, training: bool) -> Float[Tensor, "*s"]:

@@ -16,6 +16,10 @@ from torch import Tensor
 from ancestral.train.likelihoods.gaussian import HALF_LOG_2PI
 
 Parameters = tuple[Tensor, ...]
+Latents = Float[Tensor, "b k *l"]
+"""k latents of each datum, or the standard normal noise that makes them."""
+PerLatent = Float[Tensor, "b k"]
+"""A number for each of k latents of each datum: log p or log q in nats, say."""
 
 
 @runtime_checkable
@@ -37,9 +41,7 @@ class Posterior(Protocol):
     def from_features(self, h: Float[Tensor, "b f"]) -> Parameters:
         """Parameters from an encoder's numbers."""
 
-    def draw(
-        self, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
+    def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
         """z, and log q(z | x) in nats."""
 
     def kl_to_standard(self, q: Parameters) -> Float[Tensor, "b ..."]:
@@ -67,9 +69,7 @@ class Diagonal:
         mean, log_scale = h.chunk(2, dim=-1)
         return mean.unflatten(-1, self.latent_shape), log_scale.unflatten(-1, self.latent_shape)
 
-    def draw(
-        self, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
+    def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
         mean, log_scale = q
         z = mean[:, None] + log_scale.exp()[:, None] * noise
         return z, standard_log_prob(noise) - log_scale.flatten(1).sum(dim=-1)[:, None]
@@ -104,9 +104,7 @@ class Full:
         diagonal = torch.eye(d, dtype=torch.bool, device=h.device)
         return h[:, :d], torch.where(diagonal, square.exp(), square.tril(-1))
 
-    def draw(
-        self, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
+    def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
         mean, factor = q
         z = mean[:, None] + noise @ factor.transpose(-1, -2)
         return z, standard_log_prob(noise) - self._log_diagonal(factor).sum(dim=-1)[:, None]
@@ -137,7 +135,7 @@ class Codes:
         return (self.latent_shape,)
 
 
-def standard_log_prob(z: Float[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
+def standard_log_prob(z: Latents) -> PerLatent:
     """log N(z; 0, I) in nats."""
     flat = z.flatten(2)
     return -0.5 * (flat * flat).sum(dim=-1) - HALF_LOG_2PI * flat.shape[-1]

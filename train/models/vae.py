@@ -5,6 +5,7 @@ References:
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, final
@@ -25,7 +26,7 @@ from ancestral.train.models.bodies import (
 from ancestral.train.models.configuration import Count, configuration
 from ancestral.train.models.decoder_output import DecoderConfig, DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.layers import CastingLinear
+from ancestral.train.models.layers import CastingLinear, WideLinear
 from ancestral.train.models.posteriors import Diagonal, Full, Parameters, Posterior
 from ancestral.train.models.priors import (
     Mixture,
@@ -96,13 +97,20 @@ class VAE(LatentVariableModel):
             Diagonal((config.latent,)) if config.posterior == "diagonal" else Full(config.latent)
         )
         head = DecoderOutput(config, self.observation)
+        groups, features = self.observation.shape[0], self.posterior.features
         if config.body == "mlp":
-            self.encoder: nn.Module = _MLPEncoder(config, data.length, self.posterior.features)
-            self.decoder: nn.Module = _MLPDecoder(config, self.observation.shape[0], head.width)
+            activation, dropout = _ACTIVATIONS[config.activation], config.dropout
+            widths = (data.length, *config.widths, features)
+            layers = perceptron(widths, activation, dropout)
+            self.encoder: nn.Module = nn.Sequential(OrderedDict(layers=layers))
+            widths = (config.latent, *config.widths[::-1], groups * head.width)
+            layers = perceptron(widths, activation, dropout)
+            split = nn.Unflatten(-1, (groups, head.width))
+            self.decoder: nn.Module = nn.Sequential(OrderedDict(layers=layers, split=split))
         else:
             image = ImageShape.of(data.event_shape)
-            self.encoder = _ImageEncoder(config, image, self.posterior.features)
-            self.decoder = _ImageDecoder(config, image, self.observation.shape[0], head.width)
+            self.encoder = _ImageEncoder(config, image, features)
+            self.decoder = _ImageDecoder(config, image, groups, head.width)
         self.head = head
         if config.prior == "mixture":
             self.mixture = MixturePrior(config.prior_components, config.latent)
@@ -148,34 +156,13 @@ class VAE(LatentVariableModel):
         return model.train(self.training)
 
 
-class _MLPEncoder(nn.Module):
-    def __init__(self, config: VAEConfig, length: int, features: int) -> None:
-        super().__init__()
-        widths = (length, *config.widths, features)
-        self.layers = perceptron(widths, _ACTIVATIONS[config.activation], config.dropout)
-
-    def forward(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b f"]:
-        return self.layers(x)
-
-
-class _MLPDecoder(nn.Module):
-    def __init__(self, config: VAEConfig, groups: int, numbers: int) -> None:
-        super().__init__()
-        self.shape = (groups, numbers)
-        widths = (config.latent, *config.widths[::-1], groups * numbers)
-        self.layers = perceptron(widths, _ACTIVATIONS[config.activation], config.dropout)
-
-    def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b n p"]:
-        return self.layers(z).unflatten(-1, self.shape)
-
-
 class _ImageEncoder(nn.Module):
     def __init__(self, config: VAEConfig, image: ImageShape, features: int) -> None:
         super().__init__()
         height, width = config.scales.grid(image)
         self.image = image
         self.body = ConvEncoder(image.channels, config.scales)
-        self.out = CastingLinear(config.widths[-1] * height * width, features, wide=True)
+        self.out = WideLinear(config.widths[-1] * height * width, features)
 
     def forward(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b f"]:
         return self.out(self.body(self.image.planes(x)).flatten(1))

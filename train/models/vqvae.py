@@ -24,7 +24,7 @@ from ancestral.train.models.bodies import ConvEncoder, ImageDecoder, ImageShape,
 from ancestral.train.models.configuration import Count, NotNegative, Rate, configuration
 from ancestral.train.models.decoder_output import DecoderConfig, DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.layers import CastingConv2d
+from ancestral.train.models.layers import CastingConv2d, WideConv2d
 from ancestral.train.models.posteriors import Codes, Parameters
 
 _LEAST_COUNT = 0.03
@@ -90,7 +90,7 @@ class VQVAE(LatentVariableModel):
         self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
         self.encoder = ConvEncoder(image.channels, config.scales)
-        self.into = CastingConv2d(config.widths[-1], config.code_width, 1, wide=True)
+        self.into = WideConv2d(config.widths[-1], config.code_width, 1)
         self.out = CastingConv2d(config.code_width, config.widths[-1], 1)
         self.head = DecoderOutput(config, self.observation)
         groups = self.observation.shape[0]
