@@ -7,6 +7,7 @@ References:
     arXiv:2112.10752.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -37,48 +38,38 @@ class Stages:
     attention: bool
 
 
-class Encoder(nn.Module):
-    """Planes of an image -> planes at the last stage's size."""
+class Encoder(nn.Sequential):
+    """Planes of an image [b, c, h, w] -> planes at the last stage's size [b, d, i, j]."""
 
     def __init__(self, planes: int, out: int, stages: Stages) -> None:
-        super().__init__()
-        widths, last = stages.widths, stages.widths[-1]
-        self.conv_in = CastingConv2d(planes, widths[0], 3, padding=1)
-        self.down_blocks = nn.ModuleList(
-            _Stage(width, to, stages, stages.layers, Halve if i < len(widths) - 1 else None)
-            for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
+        first, last = stages.widths[0], stages.widths[-1]
+        super().__init__(
+            OrderedDict(
+                conv_in=CastingConv2d(planes, first, 3, padding=1),
+                down_blocks=_stages(stages.widths, stages, stages.layers, "downsamplers", Halve),
+                mid_block=_Middle(last, stages),
+                conv_norm_out=_norm(last, stages),
+                silu=nn.SiLU(),
+                conv_out=WideConv2d(last, out, 3, padding=1),
+            )
         )
-        self.mid_block = _Middle(last, stages)
-        self.conv_norm_out = _norm(last, stages)
-        self.conv_out = WideConv2d(last, out, 3, padding=1)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        h = self.conv_in(x)
-        for block in self.down_blocks:
-            h = block(h)
-        return self.conv_out(silu(self.conv_norm_out(self.mid_block(h))))
 
 
-class Decoder(nn.Module):
-    """Planes at the last stage's size -> planes of an image."""
+class Decoder(nn.Sequential):
+    """Planes at the last stage's size [b, d, i, j] -> planes of an image [b, c, h, w]."""
 
     def __init__(self, planes: int, out: int, stages: Stages) -> None:
-        super().__init__()
         widths = stages.widths[::-1]
-        self.conv_in = CastingConv2d(planes, widths[0], 3, padding=1)
-        self.mid_block = _Middle(widths[0], stages)
-        self.up_blocks = nn.ModuleList(
-            _Stage(width, to, stages, stages.layers + 1, Double if i < len(widths) - 1 else None)
-            for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
+        super().__init__(
+            OrderedDict(
+                conv_in=CastingConv2d(planes, widths[0], 3, padding=1),
+                mid_block=_Middle(widths[0], stages),
+                up_blocks=_stages(widths, stages, stages.layers + 1, "upsamplers", Double),
+                conv_norm_out=_norm(widths[-1], stages),
+                silu=nn.SiLU(),
+                conv_out=WideConv2d(widths[-1], out, 3, padding=1),
+            )
         )
-        self.conv_norm_out = _norm(widths[-1], stages)
-        self.conv_out = WideConv2d(widths[-1], out, 3, padding=1)
-
-    def forward(self, z: Float[Tensor, "b d i j"]) -> Float[Tensor, "b c h w"]:
-        h = self.mid_block(self.conv_in(z))
-        for block in self.up_blocks:
-            h = block(h)
-        return self.conv_out(silu(self.conv_norm_out(h)))
 
 
 class Residual(nn.Module):
@@ -138,23 +129,22 @@ class Double(nn.Module):
         return self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class _Stage(nn.Module):
-    """Residual blocks, and then half or twice the size, or the same."""
-
-    def __init__(
-        self, width: int, out: int, stages: Stages, layers: int, resize: type[Halve | Double] | None
-    ) -> None:
-        super().__init__()
-        self.resnets = nn.ModuleList(
-            Residual(out if i else width, out, stages) for i in range(layers)
-        )
-        self.downsamplers = nn.ModuleList([Halve(out)] if resize is Halve else [])
-        self.upsamplers = nn.ModuleList([Double(out)] if resize is Double else [])
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        for layer in (*self.resnets, *self.downsamplers, *self.upsamplers):
-            x = layer(x)
-        return x
+def _stages(
+    widths: tuple[int, ...],
+    stages: Stages,
+    layers: int,
+    name: str,
+    resize: type[Halve | Double],
+) -> nn.Sequential:
+    """Stages of so many residual blocks, each but the last with a change of size, of that name."""
+    made = nn.Sequential()
+    for i, (width, out) in enumerate(pairwise((widths[0], *widths))):
+        blocks = [Residual(out if j else width, out, stages) for j in range(layers)]
+        parts = OrderedDict[str, nn.Module](resnets=nn.Sequential(*blocks))
+        if i < len(widths) - 1:
+            parts[name] = nn.Sequential(resize(out))
+        made.append(nn.Sequential(parts))
+    return made
 
 
 class _Middle(nn.Module):

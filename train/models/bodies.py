@@ -4,6 +4,7 @@ A body maps an event, scaled to [-1, 1], to features, and features to numbers fo
 """
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -124,35 +125,21 @@ def group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(8, max(1, width // 4), width), width)
 
 
-class ConvEncoder(nn.Module):
-    """Planes -> features at the last scale."""
+class ImageEncoder(nn.Module):
+    """Values of an event -> features at the last scale."""
 
-    def __init__(self, channels: int, scales: Scales) -> None:
+    def __init__(self, image: ImageShape, scales: Scales) -> None:
         super().__init__()
-        layers: list[nn.Module] = [CastingConv2d(channels, scales.widths[0], 3, padding=1)]
+        self.image = image
+        layers: list[nn.Module] = [CastingConv2d(image.channels, scales.widths[0], 3, padding=1)]
         layers += _residuals(scales.widths[0], scales)
         for width, out in pairwise(scales.widths):
             layers.append(CastingConv2d(width, out, 4, stride=2, padding=1))
             layers += _residuals(out, scales)
         self.layers = _activated(layers, scales.widths[-1])
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        return self.layers(x)
-
-
-class ConvDecoder(nn.Module):
-    """Features at the last scale -> planes of numbers at full size."""
-
-    def __init__(self, planes: int, scales: Scales) -> None:
-        super().__init__()
-        layers = _residuals(scales.widths[-1], scales)
-        for width, out in pairwise(scales.widths[::-1]):
-            layers += _doubled(width, out, scales.upsample) + _residuals(out, scales)
-        self.layers = _activated(layers, scales.widths[0])
-        self.head = WideConv2d(scales.widths[0], planes, 3, padding=1)
-
-    def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b q h w"]:
-        return self.head(self.layers(h))
+    def forward(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b d i j"]:
+        return self.layers(self.image.planes(x))
 
 
 class ImageDecoder(nn.Module):
@@ -170,7 +157,16 @@ class ImageDecoder(nn.Module):
         super().__init__()
         self.image, self.numbers = image, numbers
         self.by_pixel = groups == image.height * image.width
-        self.body = ConvDecoder(numbers if self.by_pixel else numbers * image.channels, scales)
+        layers = _residuals(scales.widths[-1], scales)
+        for width, out in pairwise(scales.widths[::-1]):
+            layers += _doubled(width, out, scales.upsample) + _residuals(out, scales)
+        planes = numbers if self.by_pixel else numbers * image.channels
+        self.body = nn.Sequential(
+            OrderedDict(
+                layers=_activated(layers, scales.widths[0]),
+                head=WideConv2d(scales.widths[0], planes, 3, padding=1),
+            )
+        )
 
     def forward(self, h: Float[Tensor, "b d i j"]) -> Float[Tensor, "b n p"]:
         planes = self.body(h)

@@ -1,10 +1,12 @@
 """What the networks share that predict the parameters of a likelihood from earlier values."""
 
 from ancestral.dataspec import DataSpec
+from ancestral.signature import CacheEntry, Update
 from ancestral.train.likelihoods.choice import LikelihoodName, choose
 from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import AutoregressiveConfig, Count, Rate, configuration
+from ancestral.train.models.inputs import Inputs, Start
 
 
 @configuration
@@ -26,6 +28,17 @@ class NetworkConfig(AutoregressiveConfig):
     label_optional: bool = False
 
 
+@configuration
+class SequenceConfig(NetworkConfig):
+    """Shape of a network that reads one value after another.
+
+    Attributes:
+        above: whether images feed the value above together with the previous one.
+    """
+
+    above: bool = False
+
+
 class Network(AutoregressiveModel):
     """A network of a configuration, over the positions of an event."""
 
@@ -39,3 +52,32 @@ class Network(AutoregressiveModel):
     def likelihood(self) -> Likelihood:
         """As configured."""
         return self._likelihood
+
+
+class SequenceNetwork(Network):
+    """A network that reads what `Inputs` embeds."""
+
+    def __init__(
+        self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start = "learned"
+    ) -> None:
+        """Draw fresh embeddings from torch's global generator.
+
+        Raises:
+            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+        """
+        super().__init__(config, data)
+        self.inputs = Inputs(
+            data,
+            config.width,
+            start=start,
+            positions=positions,
+            above=config.above,
+            label_optional=config.label_optional,
+        )
+        self.first_position = self.inputs.first_position
+
+
+def ring_entry(name: str, length: int, width: int) -> CacheEntry:
+    """The cache of features at the last positions, in a ring."""
+    axes = ("b", 1, length, width)
+    return CacheEntry(name=name, dtype="float32", axes=axes, update=Update.APPEND)

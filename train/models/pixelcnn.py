@@ -26,12 +26,12 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.signature import CacheEntry, Update
+from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
 from ancestral.train.models.configuration import LARGEST, Count, configuration
 from ancestral.train.models.inputs import checked_label
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
-from ancestral.train.models.network import Network, NetworkConfig
+from ancestral.train.models.network import Network, NetworkConfig, ring_entry
 from ancestral.train.models.patch_convolution import PatchConvolution
 from ancestral.triton_kernels.ring import ring
 
@@ -73,19 +73,10 @@ class _Given(nn.Module):
         self.channel = embedding(channels, width, scale) if channels > 1 else None
 
     def forward(
-        self,
-        x: Float[Tensor, "b s d"],
-        label: Int64[Tensor, " b"] | None,
-        sites: Int64[Tensor, "#b s"],
+        self, x: Float[Tensor, "b s d"], label: Label, sites: Int64[Tensor, "#b s"]
     ) -> Float[Tensor, "b s d"]:
-        """x with that added; no more than a sum of table rows.
-
-        Raises:
-            InvalidInput: no label to a model of p(x | y).
-        """
-        if self.label is not None:
-            if label is None:
-                raise InvalidInput("label: the model is of p(x | y), expected a class, got none")
+        """x with that added; no more than a sum of table rows."""
+        if self.label is not None and label is not None:
             x = x + self.label(label)[:, None]
         return x if self.channel is None else x + self.channel(sites % self.channels)
 
@@ -169,15 +160,7 @@ class PixelCNN(Network):
             lengths[f"v_{i}"] = (1 - min(self._vertical_offsets(i + 1)), d)
             lengths[f"h_{i}"] = (1 + following.right, d)
             lengths[f"link_{i}"] = (1 + self.ahead[i], 2 * d)
-        return tuple(
-            CacheEntry(
-                name=name,
-                dtype="float32",
-                axes=("b", 1, length, width),
-                update=Update.APPEND,
-            )
-            for name, (length, width) in lengths.items()
-        )
+        return tuple(ring_entry(name, *size) for name, size in lengths.items())
 
     def _vertical_offsets(self, layer: int) -> list[int]:
         """Where a layer of the vertical stack reads the one before, from what that wrote last."""

@@ -17,9 +17,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
-from ancestral.train.models.inputs import Inputs
 from ancestral.train.models.layers import LastProjection, dropout
-from ancestral.train.models.network import Network, NetworkConfig
+from ancestral.train.models.network import SequenceConfig, SequenceNetwork
 from ancestral.triton_kernels.recurrence import gru, lstm
 
 _STATES = {"gru": ("h",), "lstm": ("h", "c")}
@@ -27,20 +26,18 @@ _GATES = {"gru": 3, "lstm": 4}
 
 
 @configuration
-class RecurrentConfig(NetworkConfig):
+class RecurrentConfig(SequenceConfig):
     """Shape of the network.
 
     Attributes:
         positions: whether each position has a learned vector.
         cell: gru or lstm.
         layers: number of them.
-        above: whether images feed the value above beside the previous one.
     """
 
     positions: bool = True
     cell: Literal["gru", "lstm"] = "gru"
     layers: Count = 2
-    above: bool = False
 
 
 class _Layer(nn.Module):
@@ -66,7 +63,7 @@ class _Layer(nn.Module):
 
 
 @final
-class Recurrent(Network):
+class Recurrent(SequenceNetwork):
     """Stacked recurrent layers: a step costs the same at every position."""
 
     def __init__(self, config: RecurrentConfig, data: DataSpec) -> None:
@@ -75,15 +72,8 @@ class Recurrent(Network):
         Raises:
             InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
-        super().__init__(config, data)
+        super().__init__(config, data, positions=config.positions)
         self.config = config
-        self.inputs = Inputs(
-            data,
-            config.width,
-            positions=config.positions,
-            above=config.above,
-            label_optional=config.label_optional,
-        )
         self.layers = nn.ModuleList(_Layer(config.cell, config.width) for _ in range(config.layers))
         self.head = LastProjection(config.width, self.likelihood)
 

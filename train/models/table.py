@@ -102,7 +102,15 @@ class Table(AutoregressiveModel):
         self.table = nn.Parameter(uniform, requires_grad=False)
         # Before the neighbours are looked for, so that too many are refused before they are.
         self.register_buffer("place", torch.zeros(data.length, len(config.neighbours)))
-        found = self._found = _neighbours(config, data)
+        found = np.zeros((data.length, 0), np.int64)
+        if config.neighbours:
+            found = neighbours(data.order, data.event_shape, config.neighbours)
+        if (found < 0).all(axis=0).any():
+            raise InvalidInput(
+                f"neighbours: expected each to be drawn before some position, got "
+                f"{shown(config.neighbours)} in order {shown(data.ordering)}"
+            )
+        self._found = found
         # Slot n consumed the value at position n - 1; -1 is no slot.
         place = np.where(found < 0, -1, found + 1)
         self.register_buffer("place", torch.tensor(place.tolist()).view(place.shape))
@@ -196,23 +204,6 @@ class Table(AutoregressiveModel):
             np.broadcast_to(given[:, None], (n, t)),
             *(cells[:, self._found[:, i]] for i in range(self._found.shape[1])),
         )
-
-
-def _neighbours(config: TableConfig, data: DataSpec) -> Int64[np.ndarray, "t n"]:
-    """The position of each position's neighbours; -1 where there is none before it.
-
-    Raises:
-        InvalidInput: one is never drawn before, or has another number of axes than the events.
-    """
-    if not config.neighbours:
-        return np.zeros((data.length, 0), np.int64)
-    found = neighbours(data.order, data.event_shape, config.neighbours)
-    if (found < 0).all(axis=0).any():
-        raise InvalidInput(
-            f"neighbours: expected each to be drawn before some position, got "
-            f"{shown(config.neighbours)} in order {shown(data.ordering)}"
-        )
-    return found
 
 
 def _backed_off(

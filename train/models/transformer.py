@@ -23,9 +23,8 @@ from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
 from ancestral.train.models.block import Block, Norm
-from ancestral.train.models.inputs import Inputs
 from ancestral.train.models.layers import LastProjection, dropout
-from ancestral.train.models.network import Network
+from ancestral.train.models.network import SequenceNetwork
 from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
@@ -38,7 +37,7 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @final
-class Transformer(Network):
+class Transformer(SequenceNetwork):
     """Decoder-only Transformer over the positions of an event, in the order of the DataSpec."""
 
     cosine: Tensor
@@ -50,17 +49,9 @@ class Transformer(Network):
         Raises:
             InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
-        super().__init__(config, data)
+        learned = config.positions == "learned"
+        super().__init__(config, data, positions=learned, start=config.start)
         self.config = config
-        self.inputs = Inputs(
-            data,
-            config.width,
-            start=config.start,
-            positions=config.positions == "learned",
-            above=config.above,
-            label_optional=config.label_optional,
-        )
-        self.first_position = self.inputs.first_position
         if config.positions == "rotary":
             for name, table in tables(data.length, config).items():
                 self.register_buffer(name, table)

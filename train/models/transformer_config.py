@@ -11,14 +11,14 @@ from ancestral.train.models.configuration import (
     Rate,
     configuration,
 )
-from ancestral.train.models.network import NetworkConfig
+from ancestral.train.models.network import SequenceConfig
 
 Biased = Literal["qkv", "out", "feed", "head", "norm"]
 """Maps that may have a bias; norm is LayerNorm."""
 
 
 @configuration
-class TransformerConfig(NetworkConfig):
+class TransformerConfig(SequenceConfig):
     """Shape of the network; what it models is in the DataSpec.
 
     Attributes:
@@ -45,7 +45,6 @@ class TransformerConfig(NetworkConfig):
             side; else the one after the other.
         tied: whether the output map is the token embedding, transposed.
         start: "learned", the id of a start token, or None: x_0 must then be observed.
-        above: whether images feed the upper neighbour beside the previous value.
         attention_dropout: rate on attention weights, in training; None is dropout.
         smoothness: number of levels over which the fresh embeddings and outputs of neighbouring
             levels are alike, for levels that are amounts; 0 draws each level by itself.
@@ -70,7 +69,6 @@ class TransformerConfig(NetworkConfig):
     parallel: bool = False
     tied: bool = False
     start: Literal["learned"] | Natural | None = "learned"
-    above: bool = False
     attention_dropout: Rate | None = None
     smoothness: NotNegative = 0.0
 

@@ -5,6 +5,7 @@ References:
 """
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.bodies import (
-    ConvEncoder,
     ImageDecoder,
+    ImageEncoder,
     ImageShape,
     perceptron,
     scaled,
@@ -108,9 +109,22 @@ class VAE(LatentVariableModel):
             split = nn.Unflatten(-1, (groups, head.width))
             self.decoder: nn.Module = nn.Sequential(OrderedDict(layers=layers, split=split))
         else:
-            image = ImageShape.of(data.event_shape)
-            self.encoder = _ImageEncoder(config, image, features)
-            self.decoder = _ImageDecoder(config, image, groups, head.width)
+            image, scales = ImageShape.of(data.event_shape), config.scales
+            grid = (config.widths[-1], *scales.grid(image))
+            self.encoder = nn.Sequential(
+                OrderedDict(
+                    body=ImageEncoder(image, scales),
+                    flat=nn.Flatten(),
+                    out=WideLinear(math.prod(grid), features),
+                )
+            )
+            self.decoder = nn.Sequential(
+                OrderedDict(
+                    into=CastingLinear(config.latent, math.prod(grid)),
+                    grid=nn.Unflatten(-1, grid),
+                    body=ImageDecoder(image, scales, groups, head.width),
+                )
+            )
         self.head = head
         if config.prior == "mixture":
             self.mixture = MixturePrior(config.prior_components, config.latent)
@@ -154,26 +168,3 @@ class VAE(LatentVariableModel):
         for name in ("logits", "mean", "log_scale"):
             getattr(model.mixture, name).copy_(getattr(prior, name))
         return model.train(self.training)
-
-
-class _ImageEncoder(nn.Module):
-    def __init__(self, config: VAEConfig, image: ImageShape, features: int) -> None:
-        super().__init__()
-        height, width = config.scales.grid(image)
-        self.image = image
-        self.body = ConvEncoder(image.channels, config.scales)
-        self.out = WideLinear(config.widths[-1] * height * width, features)
-
-    def forward(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b f"]:
-        return self.out(self.body(self.image.planes(x)).flatten(1))
-
-
-class _ImageDecoder(nn.Module):
-    def __init__(self, config: VAEConfig, image: ImageShape, groups: int, numbers: int) -> None:
-        super().__init__()
-        self.grid = (config.widths[-1], *config.scales.grid(image))
-        self.into = CastingLinear(config.latent, self.grid[0] * self.grid[1] * self.grid[2])
-        self.body = ImageDecoder(image, config.scales, groups, numbers)
-
-    def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b n p"]:
-        return self.body(self.into(z).unflatten(-1, self.grid))

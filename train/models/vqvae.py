@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.bodies import ConvEncoder, ImageDecoder, ImageShape, scaled
+from ancestral.train.models.bodies import ImageDecoder, ImageEncoder, ImageShape, scaled
 from ancestral.train.models.configuration import Count, NotNegative, Rate, configuration
 from ancestral.train.models.decoder_output import DecoderConfig, DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
@@ -84,12 +84,12 @@ class VQVAE(LatentVariableModel):
         if data.num_classes is not None:
             raise InvalidInput("VQVAE: expected data without labels: labels are for the prior")
         image = ImageShape.of(data.event_shape)
-        self.config, self.data, self.image = config, data, image
+        self.config, self.data = config, data
         self.grid = config.scales.grid(image)
         self.latent_shape = (math.prod(self.grid),)
         self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
-        self.encoder = ConvEncoder(image.channels, config.scales)
+        self.encoder = ImageEncoder(image, config.scales)
         self.into = WideConv2d(config.widths[-1], config.code_width, 1)
         self.out = CastingConv2d(config.code_width, config.widths[-1], 1)
         self.head = DecoderOutput(config, self.observation)
@@ -149,8 +149,8 @@ class VQVAE(LatentVariableModel):
         self.codebook.copy_(self.sums / self.counts[:, None])
 
     def _features(self, x: Tensor) -> Float[Tensor, "b m w"]:
-        planes = self.image.planes(scaled(x, self.data.levels, self.into.weight))
-        return self.into(self.encoder(planes)).flatten(2).transpose(1, 2)
+        h = self.encoder(scaled(x, self.data.levels, self.into.weight))
+        return self.into(h).flatten(2).transpose(1, 2)
 
     def _distances(self, features: Float[Tensor, "b m w"]) -> Float[Tensor, "b m c"]:
         half = 0.5 * (self.codebook * self.codebook).sum(dim=-1)

@@ -16,12 +16,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
-from ancestral.signature import CacheEntry, Update
+from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
-from ancestral.train.models.inputs import Inputs
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
-from ancestral.train.models.network import Network, NetworkConfig
+from ancestral.train.models.network import SequenceConfig, SequenceNetwork, ring_entry
 from ancestral.triton_kernels.ring import ring
 
 Dilation = Annotated[int, Field(ge=1, le=2**20)]
@@ -29,20 +28,18 @@ Dilation = Annotated[int, Field(ge=1, le=2**20)]
 
 
 @configuration
-class WaveNetConfig(NetworkConfig):
+class WaveNetConfig(SequenceConfig):
     """Shape of the network.
 
     Attributes:
         positions: whether each position has a learned vector.
         dilations: of the layers; the receptive field is 1 + their sum.
         skip: width of the skip path and of the hidden layer after it.
-        above: whether images feed the value above beside the previous one.
     """
 
     positions: bool = True
     dilations: Annotated[tuple[Dilation, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
     skip: Count = 128
-    above: bool = False
 
 
 class _Layer(nn.Module):
@@ -73,7 +70,7 @@ class _Layer(nn.Module):
 
 
 @final
-class WaveNet(Network):
+class WaveNet(SequenceNetwork):
     """Dilated causal convolutions over the positions of an event."""
 
     takes_blocks = False
@@ -84,15 +81,8 @@ class WaveNet(Network):
         Raises:
             InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
-        super().__init__(config, data)
+        super().__init__(config, data, positions=config.positions)
         self.config = config
-        self.inputs = Inputs(
-            data,
-            config.width,
-            positions=config.positions,
-            above=config.above,
-            label_optional=config.label_optional,
-        )
         self.layers = nn.ModuleList(
             _Layer(config.width, config.skip, self.classes, len(config.dilations))
             for _ in config.dilations
@@ -104,12 +94,7 @@ class WaveNet(Network):
     def cache_spec(self) -> tuple[CacheEntry, ...]:
         """A ring of each layer's inputs, as long as its dilation and one."""
         rings = tuple(
-            CacheEntry(
-                name=f"ring_{i}",
-                dtype="float32",
-                axes=("b", 1, dilation + 1, self.config.width),
-                update=Update.APPEND,
-            )
+            ring_entry(f"ring_{i}", dilation + 1, self.config.width)
             for i, dilation in enumerate(self.config.dilations)
         )
         return (*rings, *self.inputs.cache_spec)
