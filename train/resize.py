@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.autoencoder_kl import AutoencoderKLConfig
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig

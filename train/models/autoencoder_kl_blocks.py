@@ -8,49 +8,32 @@ References:
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, silu
 
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.layers import CastingConv2d, CastingLinear, WideConv2d
 
 _EPSILON = 1e-6
 """Of every group norm; PyTorch's own default is ten times that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """What encoder and decoder share.
-
-    Attributes:
-        widths: channels of each stage, the first at full size, each next at half of it.
-        layers: residual blocks of an encoder's stage; a decoder's has one more.
-        groups: of a group norm.
-        attention: whether the middle, at the smallest size, attends.
-    """
-
-    widths: tuple[int, ...]
-    layers: int
-    groups: int
-    attention: bool
-
-
 class Encoder(nn.Sequential):
     """Planes of an image [b, c, h, w] -> planes at the last stage's size [b, d, i, j]."""
 
-    def __init__(self, planes: int, out: int, stages: Stages) -> None:
-        first, last = stages.widths[0], stages.widths[-1]
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        widths, count = config.block_out_channels, config.layers_per_block
         super().__init__(
             OrderedDict(
-                conv_in=CastingConv2d(planes, first, 3, padding=1),
-                down_blocks=_stages(stages.widths, stages, stages.layers, "downsamplers", Halve),
-                mid_block=_Middle(last, stages),
-                conv_norm_out=_norm(last, stages),
+                conv_in=CastingConv2d(config.in_channels, widths[0], 3, padding=1),
+                down_blocks=_stages(widths, config, count, "downsamplers", Halve),
+                mid_block=_Middle(widths[-1], config),
+                conv_norm_out=_norm(widths[-1], config),
                 silu=nn.SiLU(),
-                conv_out=WideConv2d(last, out, 3, padding=1),
+                conv_out=WideConv2d(widths[-1], 2 * config.latent_channels, 3, padding=1),
             )
         )
 
@@ -58,16 +41,16 @@ class Encoder(nn.Sequential):
 class Decoder(nn.Sequential):
     """Planes at the last stage's size [b, d, i, j] -> planes of an image [b, c, h, w]."""
 
-    def __init__(self, planes: int, out: int, stages: Stages) -> None:
-        widths = stages.widths[::-1]
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        widths, count = config.block_out_channels[::-1], config.layers_per_block + 1
         super().__init__(
             OrderedDict(
-                conv_in=CastingConv2d(planes, widths[0], 3, padding=1),
-                mid_block=_Middle(widths[0], stages),
-                up_blocks=_stages(widths, stages, stages.layers + 1, "upsamplers", Double),
-                conv_norm_out=_norm(widths[-1], stages),
+                conv_in=CastingConv2d(config.latent_channels, widths[0], 3, padding=1),
+                mid_block=_Middle(widths[0], config),
+                up_blocks=_stages(widths, config, count, "upsamplers", Double),
+                conv_norm_out=_norm(widths[-1], config),
                 silu=nn.SiLU(),
-                conv_out=WideConv2d(widths[-1], out, 3, padding=1),
+                conv_out=WideConv2d(widths[-1], config.out_channels, 3, padding=1),
             )
         )
 
@@ -75,11 +58,11 @@ class Decoder(nn.Sequential):
 class Residual(nn.Module):
     """x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 map of x where widths differ."""
 
-    def __init__(self, width: int, out: int, stages: Stages) -> None:
+    def __init__(self, width: int, out: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
-        self.norm1 = _norm(width, stages)
+        self.norm1 = _norm(width, config)
         self.conv1 = CastingConv2d(width, out, 3, padding=1)
-        self.norm2 = _norm(out, stages)
+        self.norm2 = _norm(out, config)
         self.conv2 = CastingConv2d(out, out, 3, padding=1)
         self.conv_shortcut = nn.Identity() if width == out else CastingConv2d(width, out, 1)
 
@@ -91,9 +74,9 @@ class Residual(nn.Module):
 class Attention(nn.Module):
     """x + out(softmax(q k^T / sqrt(c)) v): one head, every site sees every site."""
 
-    def __init__(self, width: int, stages: Stages) -> None:
+    def __init__(self, width: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
-        self.group_norm = _norm(width, stages)
+        self.group_norm = _norm(width, config)
         self.to_q = CastingLinear(width, width)
         self.to_k = CastingLinear(width, width)
         self.to_v = CastingLinear(width, width)
@@ -131,7 +114,7 @@ class Double(nn.Module):
 
 def _stages(
     widths: tuple[int, ...],
-    stages: Stages,
+    config: AutoencoderKLConfig,
     layers: int,
     name: str,
     resize: type[Halve | Double],
@@ -139,7 +122,7 @@ def _stages(
     """Stages of so many residual blocks, each but the last with a change of size, of that name."""
     made = nn.Sequential()
     for i, (width, out) in enumerate(pairwise((widths[0], *widths))):
-        blocks = [Residual(out if j else width, out, stages) for j in range(layers)]
+        blocks = [Residual(out if j else width, out, config) for j in range(layers)]
         parts = OrderedDict[str, nn.Module](resnets=nn.Sequential(*blocks))
         if i < len(widths) - 1:
             parts[name] = nn.Sequential(resize(out))
@@ -150,10 +133,12 @@ def _stages(
 class _Middle(nn.Module):
     """A residual block, attention or none, and a residual block."""
 
-    def __init__(self, width: int, stages: Stages) -> None:
+    def __init__(self, width: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(Residual(width, width, stages) for _ in range(2))
-        self.attentions = nn.ModuleList([Attention(width, stages)] if stages.attention else [])
+        self.resnets = nn.ModuleList(Residual(width, width, config) for _ in range(2))
+        self.attentions = nn.ModuleList(
+            [Attention(width, config)] if config.mid_block_add_attention else []
+        )
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         first, last = self.resnets
@@ -162,5 +147,5 @@ class _Middle(nn.Module):
         return x
 
 
-def _norm(width: int, stages: Stages) -> nn.GroupNorm:
-    return nn.GroupNorm(stages.groups, width, eps=_EPSILON)
+def _norm(width: int, config: AutoencoderKLConfig) -> nn.GroupNorm:
+    return nn.GroupNorm(config.norm_num_groups, width, eps=_EPSILON)

@@ -22,6 +22,12 @@ Positions = Int64[Tensor, " b"]
 """A position of each row."""
 Label = Int64[Tensor, " b"] | None
 """A class of each row, where the model is one of p(x | y)."""
+Parameters = Float[Tensor, "b s p"]
+"""Parameters of the likelihood at each position."""
+Extended = tuple[Parameters, dict[str, Tensor]]
+"""Parameters at the positions of a block, and the new cache."""
+Features = Float[Tensor, "b s d"]
+"""Features at each position of a block."""
 
 
 class AutoregressiveModel(nn.Module, ABC):
@@ -64,9 +70,7 @@ class AutoregressiveModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def extend(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Consume x_(p-1) .. x_(p+s-2) at position p of each row; [:, i] is for p(x_(p+i) | ..).
 
         At position 0 the first consumed is the start symbol, whatever tokens[:, 0] holds.

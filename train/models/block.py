@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ancestral.train.models.autoregressive import Features
 from ancestral.train.models.layers import Linear, dropout
 from ancestral.train.models.rotary import rotate
 from ancestral.train.models.transformer_config import TransformerConfig
@@ -31,7 +32,7 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if with_bias else None
 
     def forward(
-        self, h: Float[Tensor, "b s *h d"], y: Float[Tensor, "b s d"] | None
+        self, h: Float[Tensor, "b s *h d"], y: Features | None
     ) -> tuple[Float[Tensor, "b s *h d"], Float[Tensor, "b s *h d"]]:
         """h with y added (none at the start of the network), and its norm."""
         if y is None:
@@ -60,11 +61,11 @@ class Block(nn.Module):
 
     def forward(
         self,
-        h: Float[Tensor, "b s d"],
-        y: Float[Tensor, "b s d"] | None,
+        h: Features,
+        y: Features | None,
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         rotary: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
+    ) -> tuple[Features, Features]:
         """The residual stream, and a branch that the next norm adds to it, twice.
 
         Args:

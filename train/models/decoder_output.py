@@ -1,8 +1,6 @@
 """From a decoder's numbers to the parameters of p(x | z), and where a fresh decoder begins."""
 
 import math
-from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,56 +12,7 @@ from ancestral.train.likelihoods.choice import choose
 from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture, fresh_mixture
 from ancestral.train.likelihoods.observation import Independent, Observation
-from ancestral.train.models.bodies import ImageShape, Scales, Upsample
-from ancestral.train.models.configuration import (
-    Count,
-    LatentConfig,
-    Natural,
-    Positive,
-    Rate,
-    configuration,
-)
-
-
-@configuration
-class DecoderConfig(LatentConfig):
-    """Which p(x | z) a decoder has, and the convolutions of a body that has them.
-
-    Attributes:
-        likelihood: of a value.
-        components: of a logistic mixture.
-        scale: of a Gaussian: fixed at `scale_value`, one that is learned for all, or one for each
-            pixel.
-        scale_value: where a Gaussian's scale begins, or stays; the levels together span 1.
-        least_scale: floor of a Gaussian's scale.
-        widths: channels of each scale.
-        blocks: residual blocks at each scale.
-        upsample: transposed, or resize and convolve.
-        dropout: in hidden layers and blocks.
-    """
-
-    likelihood: Literal["bernoulli", "categorical", "logistic_mixture", "gaussian"] = "categorical"
-    components: Count = 5
-    scale: Literal["fixed", "learned", "per_pixel"] = "learned"
-    scale_value: Positive = 0.1
-    least_scale: Positive = 1e-3
-    widths: tuple[Count, ...] = ()
-    blocks: Natural = 1
-    upsample: Upsample = "transposed"
-    dropout: Rate = 0.0
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong between fields."""
-        if self.least_scale > self.scale_value:
-            yield (
-                f"expected least_scale <= scale_value, got {self.least_scale} and "
-                f"{self.scale_value}"
-            )
-
-    @property
-    def scales(self) -> Scales:
-        """The convolutions."""
-        return Scales(self.widths, self.blocks, self.upsample, self.dropout)
+from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
 
 
 def observation(config: DecoderConfig, data: DataSpec) -> Observation:

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from ancestral.train.models.autoencoder_kl import AutoencoderKL
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import (
     AutoregressiveConfig,

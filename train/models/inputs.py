@@ -14,7 +14,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
-from ancestral.train.models.autoregressive import Events, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import Events, Features, Label, Positions, Tokens
 from ancestral.train.models.layers import embedding
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.embed import Tables, embed, slots_from
@@ -95,7 +95,7 @@ class Inputs(nn.Module):
         consumed: Int64[Tensor, "b n"],
         slots: Int64[Tensor, "#b s"],
         label: Label,
-    ) -> Float[Tensor, "b s d"]:
+    ) -> Features:
         """The sum of the vectors.
 
         Args:
@@ -126,7 +126,7 @@ class Inputs(nn.Module):
 
     def extend(
         self, tokens: Tokens, first: Positions, cache: dict[str, Tensor], label: Label
-    ) -> Float[Tensor, "b s d"]:
+    ) -> Features:
         """At the slots from `first` on; what is consumed is appended to the cache, in place.
 
         Args:

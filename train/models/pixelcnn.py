@@ -9,7 +9,7 @@ k times as many columns.
 A step computes one position of every layer. The horizontal stack is at the position that is drawn.
 Layer l of the vertical stack would look right, at columns whose own features are not yet there: so
 it runs ahead, by as many columns as all later layers reach to the right. It can, for it depends on
-the rows above alone (docs/decisions/0006). Features of the first row are zero: nothing is above.
+the rows above alone (docs/decisions/0006). Float[Tensor, "b s d"] of the first row are zero: nothing is above.
 
 References:
     van den Oord et al. (2016), Conditional image generation with PixelCNN decoders,
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry
-from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.configuration import LARGEST, Count, configuration
 from ancestral.train.models.inputs import checked_label
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
@@ -191,9 +191,7 @@ class PixelCNN(Network):
             v = gated(mixed)
         return self._output(h)
 
-    def extend(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """One position of every layer, the vertical stack ahead of the horizontal one."""
         new, label = dict(cache), checked_label(label, self.data)
 

@@ -1,4 +1,4 @@
-"""What of a model is of 16 bits, where anything is.
+"""Which tensors a 16-bit model stores in 16 bits.
 
 All floating parameters and buffers are, but for a few that are small and enter angles, distances or
 log-probabilities as they are: the numbers of a prior and of an observation's head, the cosines of
@@ -30,20 +30,23 @@ def narrow(model: M, dtype: torch.dtype) -> M:
         InvalidInput: a finite number is infinite in that type.
     """
     for name, tensor in narrowed_tensors(model):
-        tensor.data = _converted(name, tensor, dtype)
+        converted = tensor.to(dtype)
+        if not converted.isfinite().equal(tensor.isfinite()):
+            raise InvalidInput(
+                f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
+                f"{float(tensor.abs().amax()):g}: take bfloat16"
+            )
+        tensor.data = converted
     return model
 
 
-@torch.no_grad()
 def round_in_place(model: M, dtype: torch.dtype) -> M:
-    """Round a model of float32 to the numbers that a model in that type has, tensor by tensor.
+    """Round a model of float32 to the numbers that a model in that type has.
 
     Raises:
         InvalidInput: as in `narrow`.
     """
-    for name, tensor in narrowed_tensors(model):
-        tensor.data = _converted(name, tensor, dtype).float()
-    return model.float()
+    return narrow(model, dtype).float()
 
 
 def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -59,18 +62,3 @@ def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             if tensor.is_floating_point() and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield name, tensor
-
-
-def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in a type.
-
-    Raises:
-        InvalidInput: a finite number is infinite in it.
-    """
-    converted = tensor.to(dtype)
-    if not converted.isfinite().equal(tensor.isfinite()):
-        raise InvalidInput(
-            f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
-            f"{float(tensor.abs().amax()):g}: take bfloat16"
-        )
-    return converted

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
-from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
 from ancestral.train.models.layers import LastProjection, dropout
 from ancestral.train.models.network import SequenceConfig, SequenceNetwork
@@ -99,9 +99,7 @@ class Recurrent(SequenceNetwork):
             h, *_ = layer(h, *(zero for _ in self._names(i)))
         return self.head(dropout(h, self.config.dropout, self.training))
 
-    def extend(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Go on from the states; a row at position 0 from zeros, whatever its states hold."""
         new = dict(cache)
         h = self.inputs.extend(tokens, position, new, label)

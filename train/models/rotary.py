@@ -30,18 +30,16 @@ def frequencies(config: TransformerConfig) -> Float[Tensor, " half"]:
     """base^(-2i/w) for the w features that are turned, scaled as configured; radians a slot."""
     width = config.rotated
     plain = config.rotary_base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    match config.rotary_scaling:
-        case ():
-            return plain
-        case (factor,):
-            return plain / factor
-        case (factor, low, high, trained):
-            # Turns within the length that the model was trained on: few ones are slowed down.
-            turns = plain * trained / (2 * math.pi)
-            kept = ((turns - low) / (high - low)).clamp(0, 1)
-            return plain * (kept + (1 - kept) / factor)
-        case other:
-            raise AssertionError(f"no scaling: {other}")
+    if not config.rotary_scaling:
+        return plain
+    factor, *by_turns = config.rotary_scaling
+    if not by_turns:
+        return plain / factor
+    low, high, trained = by_turns
+    # Turns within the length that the model was trained on: few ones are slowed down.
+    turns = plain * trained / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return plain * (kept + (1 - kept) / factor)
 
 
 def rotate(

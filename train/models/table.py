@@ -32,6 +32,7 @@ from ancestral.train.models.autoregressive import (
     AutoregressiveModel,
     Cache,
     Events,
+    Extended,
     Label,
     Positions,
     Tokens,
@@ -49,6 +50,8 @@ _LARGEST, _MOST_AXES = 2**28, 64
 """Numbers that a table may hold, and axes: each neighbour at least doubles the numbers."""
 
 
+Counts = Float[np.ndarray, "*contexts v"]
+"""How often each value follows each context, or its probability there."""
 Displacement = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
 
 
@@ -77,7 +80,7 @@ class Table(AutoregressiveModel):
     place: Tensor
 
     def __init__(self, config: TableConfig, data: DataSpec) -> None:
-        """The uniform distribution; `fit` counts.
+        """The uniform distribution, until `smooth` is given counts.
 
         Raises:
             InvalidInput: a neighbour has another number of axes than the events, is never drawn
@@ -126,9 +129,7 @@ class Table(AutoregressiveModel):
         """Look up every position."""
         return self._look_up(shifted(x), torch.arange(x.shape[1], device=x.device)[None], label)
 
-    def extend(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Look up the positions of the block."""
         new, consumed = dict(cache), tokens
         if self.config.neighbours:
@@ -151,9 +152,7 @@ class Table(AutoregressiveModel):
             context = context * (self.cells + 1) + cell
         return nn.functional.embedding(context, self.table)
 
-    def counts(
-        self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None
-    ) -> Float[np.ndarray, "*contexts v"]:
+    def counts(self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None) -> Counts:
         """How often each value follows each context: one axis for each part of the context."""
         found = np.zeros(
             (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
@@ -162,9 +161,7 @@ class Table(AutoregressiveModel):
         return found
 
     @torch.no_grad()
-    def smooth(
-        self, counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
-    ) -> None:
+    def smooth(self, counts: Counts, strengths: tuple[float, ...]) -> None:
         """Become the posterior mean of these counts.
 
         Args:
@@ -177,9 +174,7 @@ class Table(AutoregressiveModel):
         """
         self.table.copy_(torch.from_numpy(np.log(self.estimate(counts, strengths))).flatten(0, -2))
 
-    def estimate(
-        self, counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
-    ) -> Float[np.ndarray, "*all v"]:
+    def estimate(self, counts: Counts, strengths: tuple[float, ...]) -> Float[np.ndarray, "*all v"]:
         """p(value | context) with the axes of `shape`; arguments and errors as in `smooth`."""
         labelled = self.data.num_classes is not None
         steps = 1 + labelled + len(self.config.neighbours)
@@ -206,9 +201,7 @@ class Table(AutoregressiveModel):
         )
 
 
-def _backed_off(
-    counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
-) -> Float[np.ndarray, "*contexts v"]:
+def _backed_off(counts: Counts, strengths: tuple[float, ...]) -> Counts:
     """Probabilities given whole contexts: each axis backs off to those before it."""
     estimate: NDArray[np.float64] = np.array(1 / counts.shape[-1])
     for axis, strength in enumerate(strengths, start=1):

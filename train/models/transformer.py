@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry, Update
-from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.block import Block, Norm
 from ancestral.train.models.layers import LastProjection, dropout
 from ancestral.train.models.network import SequenceNetwork
@@ -133,9 +133,7 @@ class Transformer(SequenceNetwork):
             return predicted
         return torch.nn.functional.pad(predicted, (0, 0, 1, 0))[:, :-1]
 
-    def extend(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Append the block to the cache; where there is no start symbol, positions begin at 1."""
         first = position - 1 if self.first_position else position
         slots = slots_from(first, tokens)

@@ -20,12 +20,12 @@ from ancestral.errors import InvalidInput
 from ancestral.train.models.bodies import (
     ImageDecoder,
     ImageEncoder,
-    ImageShape,
     perceptron,
     scaled,
 )
 from ancestral.train.models.configuration import Count, configuration
-from ancestral.train.models.decoder_output import DecoderConfig, DecoderOutput, observation
+from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
+from ancestral.train.models.decoder_output import DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.layers import CastingLinear, WideLinear
 from ancestral.train.models.posteriors import Diagonal, Full, Parameters, Posterior
@@ -109,11 +109,11 @@ class VAE(LatentVariableModel):
             split = nn.Unflatten(-1, (groups, head.width))
             self.decoder: nn.Module = nn.Sequential(OrderedDict(layers=layers, split=split))
         else:
-            image, scales = ImageShape.of(data.event_shape), config.scales
-            grid = (config.widths[-1], *scales.grid(image))
+            image = ImageShape.of(data.event_shape)
+            grid = (config.widths[-1], *config.grid(image))
             self.encoder = nn.Sequential(
                 OrderedDict(
-                    body=ImageEncoder(image, scales),
+                    body=ImageEncoder(image, config),
                     flat=nn.Flatten(),
                     out=WideLinear(math.prod(grid), features),
                 )
@@ -122,7 +122,7 @@ class VAE(LatentVariableModel):
                 OrderedDict(
                     into=CastingLinear(config.latent, math.prod(grid)),
                     grid=nn.Unflatten(-1, grid),
-                    body=ImageDecoder(image, scales, groups, head.width),
+                    body=ImageDecoder(image, config, groups, head.width),
                 )
             )
         self.head = head

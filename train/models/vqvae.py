@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.bodies import ImageDecoder, ImageEncoder, ImageShape, scaled
+from ancestral.train.models.bodies import ImageDecoder, ImageEncoder, scaled
 from ancestral.train.models.configuration import Count, NotNegative, Rate, configuration
-from ancestral.train.models.decoder_output import DecoderConfig, DecoderOutput, observation
+from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
+from ancestral.train.models.decoder_output import DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.layers import CastingConv2d, WideConv2d
 from ancestral.train.models.posteriors import Codes, Parameters
@@ -85,16 +86,16 @@ class VQVAE(LatentVariableModel):
             raise InvalidInput("VQVAE: expected data without labels: labels are for the prior")
         image = ImageShape.of(data.event_shape)
         self.config, self.data = config, data
-        self.grid = config.scales.grid(image)
+        self.grid = config.grid(image)
         self.latent_shape = (math.prod(self.grid),)
         self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
-        self.encoder = ImageEncoder(image, config.scales)
+        self.encoder = ImageEncoder(image, config)
         self.into = WideConv2d(config.widths[-1], config.code_width, 1)
         self.out = CastingConv2d(config.code_width, config.widths[-1], 1)
         self.head = DecoderOutput(config, self.observation)
         groups = self.observation.shape[0]
-        self.decoder = ImageDecoder(image, config.scales, groups, self.head.width)
+        self.decoder = ImageDecoder(image, config, groups, self.head.width)
         start = torch.randn(config.codes, config.code_width)
         self.register_buffer("codebook", start)
         self.register_buffer("counts", torch.ones(config.codes))

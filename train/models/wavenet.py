@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
-from ancestral.train.models.autoregressive import Cache, Events, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
 from ancestral.train.models.network import SequenceConfig, SequenceNetwork, ring_entry
@@ -110,9 +110,7 @@ class WaveNet(SequenceNetwork):
             skips.append(skip)
         return self._output(skips)
 
-    def extend(
-        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """One position: each layer's input goes into its ring, and comes out a dilation later."""
         new = dict(cache)
         h, skips = self.inputs.extend(tokens, position, new, label), []
