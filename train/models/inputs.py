@@ -1,4 +1,4 @@
-"""What a network reads at each position before positions are mixed.
+"""What a network reads at each position before positions are mixed, and networks that do so.
 
 The value drawn before (or the start symbol), the position, the label, and for images the value
 above: a sum of learned vectors, each from a table of its own.
@@ -16,6 +16,7 @@ from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import Events, Features, Label, Positions, Tokens
 from ancestral.train.models.layers import embedding
+from ancestral.train.models.network import Network, SequenceConfig
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.embed import Tables, embed, slots_from
 
@@ -29,46 +30,37 @@ class Inputs(nn.Module):
     source: Tensor
 
     def __init__(
-        self,
-        data: DataSpec,
-        width: int,
-        *,
-        start: Start = "learned",
-        positions: bool = True,
-        above: bool = False,
-        label_optional: bool = False,
+        self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start
     ) -> None:
         """Draw fresh tables from torch's global generator.
 
         Args:
+            config: of the network.
             data: the space of events.
-            width: of the vectors.
-            start: what is consumed first.
             positions: whether each position has a vector.
-            above: whether images feed the value above beside the previous one.
-            label_optional: whether there is a vector for "no label".
+            start: what is consumed first.
 
         Raises:
             InvalidInput: the value above is asked of events that are no images, the start token is
                 no level, or a label is optional where there is none.
         """
         super().__init__()
-        if above and len(data.event_shape) == 1:
+        if config.above and len(data.event_shape) == 1:
             raise InvalidInput(f"above: expected events [height, width], got {data.event_shape}")
         if isinstance(start, int) and not 0 <= start < data.levels:
             raise InvalidInput(f"start: expected a level below {data.levels}, got {start}")
-        if label_optional and data.num_classes is None:
+        if config.label_optional and data.num_classes is None:
             raise InvalidInput("label_optional: the data has no labels")
         self.data, self.start_token = data, start
         self.first_position = 1 if start is None else 0
-        scale = width**-0.5
+        width, scale = config.width, config.width**-0.5
         self.token = embedding(data.levels, width, scale)
         self.start = embedding(1, width, scale) if start == "learned" else None
-        classes = (data.num_classes or 0) + label_optional
+        classes = (data.num_classes or 0) + config.label_optional
         self.label = embedding(classes, width, scale) if classes else None
-        self.above = embedding(data.levels + 1, width, scale) if above else None
+        self.above = embedding(data.levels + 1, width, scale) if config.above else None
         self.position = embedding(data.length, width, scale) if positions else None
-        if above:
+        if config.above:
             # Before the places are looked for, so that too many are refused before they are.
             self.register_buffer("source", torch.zeros(data.length))
             self.register_buffer("source", self._source())
@@ -140,6 +132,22 @@ class Inputs(nn.Module):
         if self.above is not None:
             consumed = cache["consumed"] = append(cache["consumed"], first, tokens)
         return self(tokens, consumed, slots, label)
+
+
+class SequenceNetwork(Network):
+    """A network that reads what `Inputs` embeds."""
+
+    def __init__(
+        self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start = "learned"
+    ) -> None:
+        """Draw fresh embeddings from torch's global generator.
+
+        Raises:
+            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+        """
+        super().__init__(config, data)
+        self.inputs = Inputs(config, data, positions=positions, start=start)
+        self.first_position = self.inputs.first_position
 
 
 def shifted(x: Events) -> Events:

@@ -6,7 +6,6 @@ from ancestral.train.likelihoods.choice import LikelihoodName, choose
 from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import AutoregressiveConfig, Count, Rate, configuration
-from ancestral.train.models.inputs import Inputs, Start
 
 
 @configuration
@@ -52,29 +51,6 @@ class Network(AutoregressiveModel):
     def likelihood(self) -> Likelihood:
         """As configured."""
         return self._likelihood
-
-
-class SequenceNetwork(Network):
-    """A network that reads what `Inputs` embeds."""
-
-    def __init__(
-        self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start = "learned"
-    ) -> None:
-        """Draw fresh embeddings from torch's global generator.
-
-        Raises:
-            InvalidInput: the configuration asks of the data what they have not (see Inputs).
-        """
-        super().__init__(config, data)
-        self.inputs = Inputs(
-            data,
-            config.width,
-            start=start,
-            positions=positions,
-            above=config.above,
-            label_optional=config.label_optional,
-        )
-        self.first_position = self.inputs.first_position
 
 
 def ring_entry(name: str, length: int, width: int) -> CacheEntry:

@@ -9,7 +9,7 @@ k times as many columns.
 A step computes one position of every layer. The horizontal stack is at the position that is drawn.
 Layer l of the vertical stack would look right, at columns whose own features are not yet there: so
 it runs ahead, by as many columns as all later layers reach to the right. It can, for it depends on
-the rows above alone (docs/decisions/0006). Float[Tensor, "b s d"] of the first row are zero: nothing is above.
+the rows above alone (docs/decisions/0006). Features of the first row are zero: nothing is above.
 
 References:
     van den Oord et al. (2016), Conditional image generation with PixelCNN decoders,

@@ -17,8 +17,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
+from ancestral.train.models.inputs import SequenceNetwork
 from ancestral.train.models.layers import LastProjection, dropout
-from ancestral.train.models.network import SequenceConfig, SequenceNetwork
+from ancestral.train.models.network import SequenceConfig
 from ancestral.triton_kernels.recurrence import gru, lstm
 
 _STATES = {"gru": ("h",), "lstm": ("h", "c")}

@@ -37,12 +37,7 @@ from ancestral.train.models.autoregressive import (
     Positions,
     Tokens,
 )
-from ancestral.train.models.configuration import (
-    LARGEST,
-    AutoregressiveConfig,
-    Count,
-    configuration,
-)
+from ancestral.train.models.configuration import LARGEST, AutoregressiveConfig, Count, configuration
 from ancestral.train.models.inputs import checked_label, consumed_entry, shifted
 from ancestral.triton_kernels.append import append
 

@@ -17,25 +17,14 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.bodies import (
-    ImageDecoder,
-    ImageEncoder,
-    perceptron,
-    scaled,
-)
+from ancestral.train.models.bodies import ImageDecoder, ImageEncoder, perceptron, scaled
 from ancestral.train.models.configuration import Count, configuration
 from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
 from ancestral.train.models.decoder_output import DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.layers import CastingLinear, WideLinear
 from ancestral.train.models.posteriors import Diagonal, Full, Parameters, Posterior
-from ancestral.train.models.priors import (
-    Mixture,
-    MixturePrior,
-    Prior,
-    PseudoInputs,
-    StandardNormal,
-)
+from ancestral.train.models.priors import Mixture, MixturePrior, Prior, PseudoInputs, StandardNormal
 
 _ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 

@@ -19,8 +19,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
 from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.configuration import Count, configuration
+from ancestral.train.models.inputs import SequenceNetwork
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
-from ancestral.train.models.network import SequenceConfig, SequenceNetwork, ring_entry
+from ancestral.train.models.network import SequenceConfig, ring_entry
 from ancestral.triton_kernels.ring import ring
 
 Dilation = Annotated[int, Field(ge=1, le=2**20)]
