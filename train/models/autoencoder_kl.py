@@ -94,14 +94,12 @@ def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
             f"AutoencoderKL: expected data of {LEVELS} levels without labels, in raster order, "
             f"got {data}"
         )
-    match data.event_shape:
-        case (config.in_channels, height, width):
-            pass
-        case _:
-            raise InvalidInput(
-                f"AutoencoderKL: expected events [{config.in_channels}, height, width], "
-                f"got {data.event_shape}; put the channels first"
-            )
+    if len(data.event_shape) != 3 or data.event_shape[0] != config.in_channels:
+        raise InvalidInput(
+            f"AutoencoderKL: expected events [{config.in_channels}, height, width], "
+            f"got {data.event_shape}; put the channels first"
+        )
+    height, width = data.event_shape[1:]
     if height % config.stride or width % config.stride:
         raise InvalidInput(
             f"AutoencoderKL: expected a height and a width that {config.stride} divides "

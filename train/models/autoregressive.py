@@ -22,10 +22,8 @@ Positions = Int64[Tensor, " b"]
 """A position of each row."""
 Label = Int64[Tensor, " b"] | None
 """A class of each row, where the model is one of p(x | y)."""
-Parameters = Float[Tensor, "b s p"]
-"""Parameters of the likelihood at each position."""
-Extended = tuple[Parameters, dict[str, Tensor]]
-"""Parameters at the positions of a block, and the new cache."""
+Extended = tuple[Float[Tensor, "b s p"], dict[str, Tensor]]
+"""Parameters of the likelihood at the positions of a block, and the new cache."""
 Features = Float[Tensor, "b s d"]
 """Features at each position of a block."""
 
@@ -103,13 +101,9 @@ class AutoregressiveModel(nn.Module, ABC):
     @final
     def initial_cache(self, b: int) -> dict[str, Tensor]:
         """The cache of b rows before the first step, in the model's dtype and on its device."""
-        like = next(self.parameters())
-        return {
-            entry.name: torch.full(
-                entry.shape({"b": b}),
-                entry.initial if entry.dtype == "float32" else int(entry.initial),
-                dtype=like.dtype if entry.dtype == "float32" else getattr(torch, entry.dtype),
-                device=like.device,
-            )
-            for entry in self.cache_spec
-        }
+        like, cache = next(self.parameters()), {}
+        for entry in self.cache_spec:
+            dtype = like.dtype if entry.dtype == "float32" else getattr(torch, entry.dtype)
+            shape = entry.shape({"b": b})
+            cache[entry.name] = torch.full(shape, entry.initial, dtype=dtype, device=like.device)
+        return cache

@@ -59,8 +59,6 @@ def _start(config: DecoderConfig, target: Observation) -> Tensor:
     if config.likelihood == "logistic_mixture":
         channels = target.channels if isinstance(target, ChannelMixture) else 1
         return fresh_mixture(config.components, channels)
-    # A tensor of its own: a view of a larger one is not a weight that a file can hold.
-    start = torch.zeros(target.shape[1])
     if config.likelihood == "gaussian":
-        start[:] = torch.tensor([0.5, math.log(config.scale_value)])
-    return start
+        return torch.tensor([0.5, math.log(config.scale_value)])
+    return torch.zeros(target.shape[1])

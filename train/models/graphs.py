@@ -39,10 +39,7 @@ class AutoregressiveProgram(Program):
         entries = model.cache_spec
         self.cache = tuple(TensorSpec(name=e.name, dtype=e.dtype, axes=e.axes) for e in entries)
         self.cache_names = tuple(entry.name for entry in entries)
-        self.cache_pairs = tuple(
-            Carried(input=e.name, output=next_of(e).name, update=e.update, initial=e.initial)
-            for e in entries
-        )
+        self.cache_pairs = tuple(_carried(e, e.update, e.initial) for e in entries)
 
     @property
     def longest(self) -> Mapping[str, int]:
@@ -153,11 +150,8 @@ class Step(AutoregressiveProgram):
             given += [tensor(name, "b") for name in names.FILTERS]
             state.append(tensor(names.LOG_Q, "b", t))
         carried = [*state, *self.cache]
-        updates = [Update.REPLACE] + [Update.APPEND] * (len(state) - 1)
-        pairs = [
-            Carried(input=each.name, output=next_of(each).name, update=update)
-            for each, update in zip(state, updates, strict=True)
-        ]
+        replaced = [_carried(state[0], Update.REPLACE)]
+        pairs = replaced + [_carried(each, Update.APPEND) for each in state[1:]]
         return GraphSignature(
             inputs=(*given, *carried),
             outputs=tuple(next_of(each) for each in carried),
@@ -191,6 +185,11 @@ class Step(AutoregressiveProgram):
             value, log_p = draw_or_take(likelihood, parameters, uniform, forced)
             drawn = record(state, at, (value, log_p, None), not self.keeps)
         return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
+
+
+def _carried(tensor: TensorSpec, update: Update, initial: float = 0.0) -> Carried:
+    output = next_of(tensor).name
+    return Carried(input=tensor.name, output=output, update=update, initial=initial)
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:

@@ -8,7 +8,6 @@ from torch import Tensor
 from ancestral.signature import Dtype, GraphSignature, TensorSpec
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
-from ancestral.train.models.priors import Prior
 from ancestral.train.models.program import Program
 
 LatentGraphName = Literal["encode", "decode", "draw", "prior", "log_likelihood", "log_weights"]
@@ -99,15 +98,9 @@ class DrawPrior(LatentProgram):
     """Noise, a uniform where the prior is a mixture, and a temperature -> z, log p(z) in nats."""
 
     @property
-    def _prior(self) -> Prior:
-        prior = self.model.prior
-        assert prior is not None
-        return prior
-
-    @property
     def signature(self) -> GraphSignature:
         noise = floats("noise", "b", *self.model.latent_shape)
-        u = (floats("u", "b"),) if self._prior.chooses else ()
+        u = (floats("u", "b"),) if self.model.own_prior.chooses else ()
         return GraphSignature(
             inputs=(noise, *u, floats("temperature", "b")),
             outputs=(self._z("b"), floats("log_prior", "b")),
@@ -115,7 +108,7 @@ class DrawPrior(LatentProgram):
 
     def forward(self, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *u, temperature = rest
-        prior = self._prior
+        prior = self.model.own_prior
         z = prior.draw(noise[:, None], u[0][:, None] if u else None, temperature)
         return z[:, 0], prior.log_prob(z)[:, 0]
 

@@ -46,13 +46,10 @@ class _Layer(nn.Module):
 
     def __init__(self, cell: str, width: int) -> None:
         super().__init__()
-        gates, bound = _GATES[cell], width**-0.5
+        rows, bound = _GATES[cell] * width, width**-0.5
         self.cell = cell
-        for name, shape in (
-            ("w", (1, gates * width, width)),
-            ("r", (1, gates * width, width)),
-            ("bias", (1, 2 * gates * width)),
-        ):
+        shapes = {"w": (1, rows, width), "r": (1, rows, width), "bias": (1, 2 * rows)}
+        for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
 
     def forward(

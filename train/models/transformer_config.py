@@ -86,31 +86,14 @@ class TransformerConfig(SequenceConfig):
         )
 
     @classmethod
-    def llama(cls, width: int, layers: int, heads: int, hidden: int) -> "TransformerConfig":
-        """The parts of a Llama, of any size: rotary positions, RMSNorm, SwiGLU, no biases."""
-        return cls(
-            width=width,
-            layers=layers,
-            heads=heads,
-            hidden=hidden,
-            positions="rotary",
-            norm="rms",
-            activation="swiglu",
-            bias=False,
-        )
+    def llama(cls) -> "TransformerConfig":
+        """The parts of a Llama; `dataclasses.replace` gives it a size."""
+        return cls(positions="rotary", norm="rms", activation="swiglu", bias=False)
 
     @classmethod
-    def pixels(cls, width: int, layers: int, heads: int, dropout: float) -> "TransformerConfig":
-        """For small images whose levels are amounts: reads the value above, begins smooth."""
-        return cls(
-            width=width,
-            layers=layers,
-            heads=heads,
-            above=True,
-            dropout=dropout,
-            attention_dropout=0.0,
-            smoothness=2.0,
-        )
+    def pixels(cls) -> "TransformerConfig":
+        """For small images whose levels are amounts; `dataclasses.replace` gives it a size."""
+        return cls(above=True, attention_dropout=0.0, smoothness=2.0)
 
     def problems(self) -> Iterator[str]:
         """What is wrong between fields."""

@@ -79,8 +79,7 @@ class VAE(LatentVariableModel):
             raise InvalidInput("VAE: expected data without labels: Dataset.without_labels")
         if data.levels < 2:
             raise InvalidInput(f"VAE: expected data of at least 2 levels, got {data.levels}")
-        self.config = config
-        self.data = data
+        self.config, self.data = config, data
         self.latent_shape = (config.latent,)
         self.observation = observation(config, data)
         self.posterior: Posterior = (

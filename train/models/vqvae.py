@@ -94,8 +94,7 @@ class VQVAE(LatentVariableModel):
         self.into = WideConv2d(config.widths[-1], config.code_width, 1)
         self.out = CastingConv2d(config.code_width, config.widths[-1], 1)
         self.head = DecoderOutput(config, self.observation)
-        groups = self.observation.shape[0]
-        self.decoder = ImageDecoder(image, config, groups, self.head.width)
+        self.decoder = ImageDecoder(image, config, self.observation.shape[0], self.head.width)
         start = torch.randn(config.codes, config.code_width)
         self.register_buffer("codebook", start)
         self.register_buffer("counts", torch.ones(config.codes))
@@ -114,7 +113,7 @@ class VQVAE(LatentVariableModel):
         )
 
     def encode(self, x: Tensor) -> Parameters:
-        return (self._nearest(self._features(x)),)
+        return (self.distances(x).argmin(dim=-1),)
 
     def decode(self, z: Int64[Tensor, "b m"]) -> Float[Tensor, "b n p"]:
         return self._decode(self.codebook[z])
@@ -126,7 +125,7 @@ class VQVAE(LatentVariableModel):
     def quantise(self, read: Tensor) -> Quantised:
         """A pass for training: gradients go through the choice of codes as if it were none."""
         features = self._features(read)
-        codes = self._nearest(features)
+        codes = self._distances(features).argmin(dim=-1)
         chosen = self.codebook[codes]
         distance = (features - chosen).square().sum(dim=(1, 2))
         straight = features + (chosen - features).detach()
@@ -156,9 +155,6 @@ class VQVAE(LatentVariableModel):
     def _distances(self, features: Float[Tensor, "b m w"]) -> Float[Tensor, "b m c"]:
         half = 0.5 * (self.codebook * self.codebook).sum(dim=-1)
         return 2 * (half - features @ self.codebook.T)
-
-    def _nearest(self, features: Float[Tensor, "b m w"]) -> Int64[Tensor, "b m"]:
-        return self._distances(features).argmin(dim=-1)
 
     def _decode(self, chosen: Float[Tensor, "b m w"]) -> Float[Tensor, "b n p"]:
         return self.head(self.decoder(self.out(chosen.transpose(1, 2).unflatten(-1, self.grid))))
