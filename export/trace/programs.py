@@ -37,8 +37,8 @@ def load(bundle: Bundle) -> Model:
     family = bundle.manifest.components["model"].family
     if family not in FAMILIES:
         raise InvalidInput(
-            f"{bundle.path}: expected a model of {FAMILIES}, which a trace can build anew, got "
-            f"{family!r}: give a saved run as --against"
+            f"{bundle.path}: expected a model of {tuple(FAMILIES)}, which a trace can build anew, "
+            f"got {family!r}: give a saved run as --against"
         )
     return bundled_model(bundle)
 

@@ -69,7 +69,7 @@ def build_model(config: ModelConfig, data: DataSpec) -> Model:
     for family in FAMILIES.values():
         if type(config) is family.config:
             return family.model(config, data)
-    raise InvalidInput(f"config: expected that of one of {[*FAMILIES]}, got {shown(config)}")
+    raise InvalidInput(f"config: expected that of one of {tuple(FAMILIES)}, got {shown(config)}")
 
 
 def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
@@ -81,7 +81,7 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
         InvalidInput: an unknown family, or a field that is unknown, ill-typed or out of range.
     """
     if family not in FAMILIES:
-        raise InvalidInput(f"family: expected one of {[*FAMILIES]}, got {shown(family)}")
+        raise InvalidInput(f"family: expected one of {tuple(FAMILIES)}, got {shown(family)}")
     try:
         # As JSON: strict Python values would have tuples, which JSON has not.
         return TypeAdapter(FAMILIES[family].config).validate_json(json.dumps(dict(values)))
