@@ -66,9 +66,8 @@ def configuration(cls: type[C]) -> type[C]:
 
     What is wrong reaches the caller as InvalidInput, with the name of the class and of each field.
     """
-    made: Any = dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", strict=True))(
-        cls
-    )
+    rules = ConfigDict(extra="forbid", strict=True)
+    made: Any = dataclass(frozen=True, slots=True, config=rules)(cls)
     init = made.__init__
 
     @wraps(init)

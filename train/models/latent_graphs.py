@@ -1,26 +1,22 @@
 """The programs of a latent variable model. None draws: noise is an input of each that needs it."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
-from ancestral.signature import Dtype, GraphSignature, TensorSpec
+from ancestral.latent_tensors import LATENT_GRAPH_NAMES, LatentGraphName, LatentTensors
+from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.program import Program
 
-LatentGraphName = Literal["encode", "decode", "draw", "prior", "log_likelihood", "log_weights"]
-LATENT_GRAPH_NAMES: tuple[LatentGraphName, ...] = get_args(LatentGraphName)
-
-
-def floats(name: str, *axes: str | int) -> TensorSpec:
-    """A tensor of float32."""
-    return TensorSpec(name=name, dtype="float32", axes=axes)
-
 
 class LatentProgram(Program):
     """What all of them share."""
+
+    graph: ClassVar[LatentGraphName]
+    """Its name."""
 
     def __init__(self, model: LatentVariableModel) -> None:
         super().__init__()
@@ -30,30 +26,26 @@ class LatentProgram(Program):
     def longest(self) -> Mapping[str, int]:
         return {"b": 2**20, "k": 2**20}
 
-    def _x(self) -> TensorSpec:
-        dtype: Dtype = "float32" if self.model.observation.continuous else "int64"
-        return TensorSpec(name="x", dtype=dtype, axes=("b", self.model.data.length))
-
-    def _latent(self, name: str, *axes: str | int) -> TensorSpec:
-        dtype: Dtype = "int64" if isinstance(self.model.posterior, Codes) else "float32"
-        return TensorSpec(name=name, dtype=dtype, axes=axes)
-
-    def _z(self, *axes: str) -> TensorSpec:
-        return self._latent("z", *axes, *self.model.latent_shape)
-
-    def _q(self) -> tuple[TensorSpec, ...]:
-        posterior = self.model.posterior
-        named = zip(posterior.names, posterior.shapes, strict=True)
-        return tuple(self._latent(name, "b", *shape) for name, shape in named)
+    @property
+    def signature(self) -> GraphSignature:
+        posterior, prior = self.model.posterior, self.model.prior
+        tensors = LatentTensors(
+            length=self.model.data.length,
+            continuous=self.model.observation.continuous,
+            shape=self.model.latent_shape,
+            codes=isinstance(posterior, Codes),
+            posterior=tuple(zip(posterior.names, posterior.shapes, strict=True)),
+            observation=self.model.observation.shape,
+            chooses=prior is not None and prior.chooses,
+            closed_kl=self.model.has_closed_kl,
+        )
+        return tensors.signature(self.graph)
 
 
 class Encode(LatentProgram):
     """x -> parameters of q(z | x); and KL(q || p) in nats where it has a closed form."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        kl = (floats("kl", "b"),) if self.model.has_closed_kl else ()
-        return GraphSignature(inputs=(self._x(),), outputs=(*self._q(), *kl))
+    graph = "encode"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         q = self.model.encode(x)
@@ -66,11 +58,7 @@ class Encode(LatentProgram):
 class Decode(LatentProgram):
     """z -> parameters of p(x | z), and its mean in units of levels."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        parameters = floats("parameters", "b", *self.model.observation.shape)
-        mean = floats("x_mean", "b", self.model.data.length)
-        return GraphSignature(inputs=(self._z("b"),), outputs=(parameters, mean))
+    graph = "decode"
 
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
         parameters = self.model.decode(z)
@@ -80,13 +68,7 @@ class Decode(LatentProgram):
 class Draw(LatentProgram):
     """z, and uniform or normal noise for each value -> x ~ p(x | z), log p(x | z) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        x = self._x()
-        noise = floats("noise" if self.model.observation.continuous else "u", *x.axes)
-        return GraphSignature(
-            inputs=(self._z("b"), noise), outputs=(x, floats("log_likelihood", "b"))
-        )
+    graph = "draw"
 
     def forward(self, z: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         parameters = self.model.decode(z)
@@ -97,18 +79,12 @@ class Draw(LatentProgram):
 class DrawPrior(LatentProgram):
     """Noise, a uniform where the prior is a mixture, and a temperature -> z, log p(z) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        noise = floats("noise", "b", *self.model.latent_shape)
-        u = (floats("u", "b"),) if self.model.own_prior.chooses else ()
-        return GraphSignature(
-            inputs=(noise, *u, floats("temperature", "b")),
-            outputs=(self._z("b"), floats("log_prior", "b")),
-        )
+    graph = "prior"
 
     def forward(self, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *u, temperature = rest
-        prior = self.model.own_prior
+        prior = self.model.prior
+        assert prior is not None
         z = prior.draw(noise[:, None], u[0][:, None] if u else None, temperature)
         return z[:, 0], prior.log_prob(z)[:, 0]
 
@@ -116,12 +92,7 @@ class DrawPrior(LatentProgram):
 class LogLikelihood(LatentProgram):
     """Events, and k latents of each -> log p(x | z) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        return GraphSignature(
-            inputs=(self._x(), self._z("b", "k")),
-            outputs=(floats("log_likelihood", "b", "k"),),
-        )
+    graph = "log_likelihood"
 
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         return (self.model.log_likelihood(x, z),)
@@ -130,14 +101,7 @@ class LogLikelihood(LatentProgram):
 class LogWeights(LatentProgram):
     """Events, parameters of q and noise -> log p(x | z), log p(z), log q(z | x) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        noise = floats("noise", "b", "k", *self.model.latent_shape)
-        names = ("log_likelihood", "log_prior", "log_posterior")
-        return GraphSignature(
-            inputs=(self._x(), *self._q(), noise),
-            outputs=tuple(floats(name, "b", "k") for name in names),
-        )
+    graph = "log_weights"
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *q, noise = rest
@@ -154,15 +118,13 @@ class Every(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        return GraphSignature(inputs=self._named("inputs"), outputs=self._named("outputs"))
-
-    def _named(self, side: Literal["inputs", "outputs"]) -> tuple[TensorSpec, ...]:
-        """The tensors of all parts on one side, each named after its graph."""
-        return tuple(
-            each.model_copy(update={"name": f"{name}.{each.name}"})
-            for name, part in self.parts.items()
-            for each in getattr(part.signature, side)
-        )
+        inputs: list[TensorSpec] = []
+        outputs: list[TensorSpec] = []
+        for name, part in self.parts.items():
+            given = part.signature
+            for specs, found in ((given.inputs, inputs), (given.outputs, outputs)):
+                found += [e.model_copy(update={"name": f"{name}.{e.name}"}) for e in specs]
+        return GraphSignature(inputs=tuple(inputs), outputs=tuple(outputs))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         outputs: list[Tensor] = []
@@ -181,14 +143,16 @@ def latent_graphs_of(model: LatentVariableModel) -> tuple[LatentGraphName, ...]:
 
 def build_latent(name: LatentGraphName, model: LatentVariableModel) -> LatentProgram:
     """The program of that name over a model."""
-    return _PROGRAMS[name](model)
-
-
-_PROGRAMS: Mapping[LatentGraphName, Callable[[LatentVariableModel], LatentProgram]] = {
-    "encode": Encode,
-    "decode": Decode,
-    "draw": Draw,
-    "prior": DrawPrior,
-    "log_likelihood": LogLikelihood,
-    "log_weights": LogWeights,
-}
+    match name:
+        case "encode":
+            return Encode(model)
+        case "decode":
+            return Decode(model)
+        case "draw":
+            return Draw(model)
+        case "prior":
+            return DrawPrior(model)
+        case "log_likelihood":
+            return LogLikelihood(model)
+        case "log_weights":
+            return LogWeights(model)

@@ -47,14 +47,6 @@ class LatentVariableModel(nn.Module, ABC):
 
     @final
     @property
-    def own_prior(self) -> Prior:
-        """p(z) of a model that has it."""
-        prior = self.prior
-        assert prior is not None
-        return prior
-
-    @final
-    @property
     def has_closed_kl(self) -> bool:
         """Whether KL(q || p) has a closed form: where the prior is the standard normal."""
         return isinstance(self.prior, StandardNormal)
@@ -78,6 +70,8 @@ class LatentVariableModel(nn.Module, ABC):
         References:
             Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519, section 3.
         """
+        prior = self.prior
+        assert prior is not None
         assert not isinstance(self.posterior, Codes)
         z, log_q = self.posterior.draw(q, noise)
-        return self.log_likelihood(x, z), self.own_prior.log_prob(z), log_q
+        return self.log_likelihood(x, z), prior.log_prob(z), log_q
