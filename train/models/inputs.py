@@ -16,7 +16,7 @@ from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import Events, Features, Label, Positions, Tokens
 from ancestral.train.models.layers import embedding
-from ancestral.train.models.network import Network, SequenceConfig
+from ancestral.train.models.network import ConfiguredNetwork, SequenceConfig
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.embed import Tables, embed, slots_from
 
@@ -134,7 +134,7 @@ class Inputs(nn.Module):
         return self(tokens, consumed, slots, label)
 
 
-class SequenceNetwork(Network):
+class SequenceNetwork(ConfiguredNetwork):
     """A network that reads what `Inputs` embeds."""
 
     def __init__(

@@ -38,7 +38,7 @@ class SequenceConfig(NetworkConfig):
     above: bool = False
 
 
-class Network(AutoregressiveModel):
+class ConfiguredNetwork(AutoregressiveModel):
     """A network of a configuration, over the positions of an event."""
 
     def __init__(self, config: NetworkConfig, data: DataSpec) -> None:

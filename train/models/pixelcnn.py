@@ -31,7 +31,7 @@ from ancestral.train.models.autoregressive import Cache, Events, Extended, Label
 from ancestral.train.models.configuration import LARGEST, Count, configuration
 from ancestral.train.models.inputs import checked_label
 from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
-from ancestral.train.models.network import Network, NetworkConfig, ring_entry
+from ancestral.train.models.network import ConfiguredNetwork, NetworkConfig, ring_entry
 from ancestral.train.models.patch_convolution import PatchConvolution
 from ancestral.triton_kernels.ring import ring
 
@@ -109,7 +109,7 @@ class _Layer(nn.Module):
 
 
 @final
-class PixelCNN(Network):
+class PixelCNN(ConfiguredNetwork):
     """Gated PixelCNN over images [height, width] or [height, width, channels], in raster order."""
 
     takes_blocks = False
