@@ -91,4 +91,4 @@ def refusal(what: str, error: ValidationError) -> InvalidInput:
         if each["loc"]:
             reason = f"{cut(str(each['loc'][0]))}: {reason}, got {shown(each['input'])}"
         problems.append(reason)
-    return InvalidInput(f"{what}: {cut('; '.join(problems), _LONGEST_REASON)}")
+    return InvalidInput(f"{what}: {cut('; '.join(dict.fromkeys(problems)), _LONGEST_REASON)}")
