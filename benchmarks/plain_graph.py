@@ -98,7 +98,9 @@ def export_plain(model: Transformer, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     config, t = model.config, model.data.length
     b, s = 2, 3
-    cache = [torch.zeros(b, config.group_heads, t, config.head) for _ in range(2 * config.layers)]
+    cache = [
+        torch.zeros(b, config.group_heads, t, config.head_size) for _ in range(2 * config.layers)
+    ]
     tokens, slots = torch.zeros(b, s, dtype=torch.int64), torch.arange(s).repeat(b, 1)
     seqlens, total = torch.full((b,), s - 1, dtype=torch.int32), torch.tensor(s, dtype=torch.int32)
     rows = {0: torch.export.Dim("b", min=1, max=2**20)}

@@ -23,11 +23,12 @@ from ancestral.export.operators import (
     translations,
 )
 from ancestral.export.own.refusal import refused_trace, refused_translation
+from ancestral.latent_tensors import LatentGraphName
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
-from ancestral.train.models.latent_graphs import Every, LatentGraphName, latent_graphs_of
+from ancestral.train.models.latent_graphs import Every, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.program import Program
 

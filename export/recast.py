@@ -83,8 +83,8 @@ def _check_source(bundle: Bundle) -> None:
     family = manifest.components["model"].family
     if family not in FAMILIES:
         raise InvalidInput(
-            f"{bundle.path}: expected a family of {FAMILIES}, got {family!r}, a model of your own, "
-            f"which a bundle cannot build: export_bundle(model, out, dtype=...)"
+            f"{bundle.path}: expected a family of {tuple(FAMILIES)}, got {family!r}, a model of "
+            f"your own, which a bundle cannot build: export_bundle(model, out, dtype=...)"
         )
 
 

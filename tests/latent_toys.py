@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from ancestral.dataspec import DataSpec
-from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from ancestral.train.models.autoencoder_kl import AutoencoderKL
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import build_model
 from ancestral.train.models.graphs import GraphName

@@ -10,7 +10,8 @@ from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import ModelConfig, build_model
+from ancestral.train.models.configuration import ModelConfig
+from ancestral.train.models.families import build_model
 from ancestral.train.models.graphs import GraphName
 from ancestral.train.models.pixelcnn import PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
@@ -61,7 +62,7 @@ def make(name: str) -> AutoregressiveModel:
     if name == "table":
         table = Table(TableConfig(neighbours=((0, -1), (-1, 0), (0, 1)), per_position=True), data)
         x = np.random.default_rng(0).integers(0, data.levels, (40, data.length))
-        table.fit(x * x // 2, None, (0.5,) * 4)
+        table.smooth(table.counts(x * x // 2, None), (0.5,) * 4)
         return table.eval()
     return widen(build_model(_config(name), data)).eval()
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ancestral.dataspec import DataSpec
 from ancestral.ordering import neighbours
-from ancestral.train.models.families import ModelConfig
+from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.recurrent import RecurrentConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ancestral.train.config import TrainingConfig
-from ancestral.train.models.families import ModelConfig
+from ancestral.train.models.configuration import ModelConfig
 
 Source = Literal["digits", "idx", "npz", "text"]
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.autoencoder_kl import AutoencoderKLConfig
-from ancestral.train.models.families import ModelConfig
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
+from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAEConfig

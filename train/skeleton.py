@@ -17,7 +17,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import cut, report
 from ancestral.train.hugging_face.differences import DTYPES, FLOATS, Header, differences
-from ancestral.train.models.families import Model, ModelConfig, build_model
+from ancestral.train.models.configuration import ModelConfig
+from ancestral.train.models.families import Model, build_model
 
 _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.randn})
 """What makes the tensors that become parameters; each takes its shape."""

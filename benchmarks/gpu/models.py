@@ -78,14 +78,14 @@ def step_work(model: Transformer, rows: int, position: float, dtype: torch.dtype
     weights = sum(parameter.numel() for parameter in model.parameters()) - looked_up
     cached = cache_numbers(model, rows) * (position + 1) / model.data.length
     products = sum(p.numel() for p in model.parameters() if p.ndim == 2) - looked_up
-    operations = rows * (2.0 * products + 4.0 * c.layers * c.heads * c.head * (position + 1))
+    operations = rows * (2.0 * products + 4.0 * c.layers * c.heads * c.head_size * (position + 1))
     return Work((weights + cached + rows * c.width) * dtype.itemsize, operations, dtype)
 
 
 def cache_numbers(model: Transformer, rows: int) -> int:
     """Of the caches of so many rows."""
     c = model.config
-    return 2 * c.layers * rows * c.group_heads * model.data.length * c.head
+    return 2 * c.layers * rows * c.group_heads * model.data.length * c.head_size
 
 
 def export(stepped: Stepped, folder: Path) -> None:

@@ -39,13 +39,13 @@ class StaticLayer(nn.Module):
     def __init__(self, block: Block, rows: int, length: int, fused: bool) -> None:
         super().__init__()
         c, self.fused = block.config, fused
-        self.heads, self.d, self.tanh = c.heads, c.head, c.activation == "gelu_tanh"
+        self.heads, self.d, self.tanh = c.heads, c.head_size, c.activation == "gelu_tanh"
         self.attention_norm, self.feed_norm = _norm(block.attention_norm), _norm(block.feed_norm)
         self.qkv, self.out = _linear(block.qkv), _linear(block.out)
         self.up, self.down = _linear(block.up), _linear(block.down)
         like = self.qkv.weight
         for name in ("k_cache", "v_cache"):
-            self.register_buffer(name, like.new_zeros(rows, c.heads, length, c.head))
+            self.register_buffer(name, like.new_zeros(rows, c.heads, length, c.head_size))
 
     def forward(self, h: Tensor, position: Tensor, mask: Tensor) -> Tensor:
         """The stream [b, 1, d] after the block, whose keys and values are at the position."""

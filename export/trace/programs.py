@@ -11,18 +11,14 @@ from torch import Tensor
 from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.trace.graph import Array
+from ancestral.latent_tensors import LatentGraphName
 from ancestral.signature import TensorSpec
 from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
-from ancestral.train.models.latent_graphs import (
-    Every,
-    LatentGraphName,
-    build_latent,
-    latent_graphs_of,
-)
+from ancestral.train.models.latent_graphs import Every, build_latent, latent_graphs_of
 from ancestral.train.models.program import Program
 
 
@@ -36,8 +32,8 @@ def load(bundle: Bundle) -> Model:
     family = bundle.manifest.components["model"].family
     if family not in FAMILIES:
         raise InvalidInput(
-            f"{bundle.path}: expected a model of {FAMILIES}, which a trace can build anew, got "
-            f"{family!r}: give a saved run as --against"
+            f"{bundle.path}: expected a model of {tuple(FAMILIES)}, which a trace can build anew, "
+            f"got {family!r}: give a saved run as --against"
         )
     return bundled_model(bundle)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.train.likelihoods.channel_mixture import ChannelMixture
+from ancestral.train.likelihoods.likelihood import draw_or_take
 from ancestral.train.likelihoods.logistic_mixture import (
     LEAST_LOG_SCALE,
     LogisticMixture,
@@ -97,7 +98,7 @@ def test_forced_values_win() -> None:
     mixture = LogisticMixture(17, 3)
     p, u = parameters(mixture, 6), torch.full((6,), 0.4)
     forced = torch.tensor([-1, 0, 16, -1, 5, -1])
-    value, log_p = mixture.draw_or_take(p, u, forced)
+    value, log_p = draw_or_take(mixture, p, u, forced)
     assert torch.equal(value, torch.where(forced >= 0, forced, mixture.draw(p, u)))
     assert torch.equal(log_p, mixture.log_prob(p, value))
 

@@ -12,6 +12,7 @@ from ancestral.train.likelihoods.bernoulli import Bernoulli
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.channel_mixture import ChannelMixture
 from ancestral.train.likelihoods.gaussian import Gaussian
+from ancestral.train.likelihoods.likelihood import draw_or_take
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture
 from ancestral.train.likelihoods.observation import Independent, expected_level
 
@@ -40,7 +41,7 @@ def test_bernoulli_is_for_two_levels() -> None:
 
 def test_bernoulli_takes_or_draws() -> None:
     forced = torch.tensor([-1, 0, 1])
-    value, log_p = Bernoulli().draw_or_take(torch.zeros(3, 1), torch.full((3,), 0.9), forced)
+    value, log_p = draw_or_take(Bernoulli(), torch.zeros(3, 1), torch.full((3,), 0.9), forced)
     assert value.tolist() == [1, 0, 1]
     assert torch.allclose(log_p, torch.full((3,), np.log(0.5), dtype=torch.float32))
 

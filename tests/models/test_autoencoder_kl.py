@@ -17,8 +17,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.parity import tolerance
 from ancestral.train.diffusers_folder import load_diffusers
-from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from ancestral.train.models.autoencoder_kl import AutoencoderKL
 from ancestral.train.models.autoencoder_kl_blocks import Attention, Double, Halve
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 
 # Largest error over the largest value, of float64 beside float64. Seen: 5e-15.
 LIMIT = 1e-12

@@ -96,13 +96,20 @@ def test_configurations_survive_json(name: str) -> None:
 @pytest.mark.parametrize(
     ("family", "values", "told"),
     [
-        ("recurrent", {"layers": 0}, "layers: expected an integer >= 1, got 0"),
-        ("wavenet", {"dilations": []}, r"dilations: expected integers in 1 .. 1048576, got \(\)"),
-        ("wavenet", {"dilations": [1, 0]}, r"got \(1, 0\)"),
+        ("recurrent", {"layers": 0}, "recurrent config: layers: expected a number >= 1, got 0"),
+        (
+            "wavenet",
+            {"dilations": []},
+            r"dilations: Tuple should have at least 1 item .*, got \[\]",
+        ),
+        ("wavenet", {"dilations": [1, 0]}, "dilations: expected a number >= 1, got 0"),
         ("pixelcnn", {"kernel": 4}, "kernel: expected an odd number, got 4"),
-        ("pixelcnn", {"dropout": 1.0}, r"dropout: expected \[0, 1\), got 1.0"),
-        ("table", {"cells": 0}, "cells: expected an integer >= 1, got 0"),
-        ("wavenet", {"depth": 3}, "wavenet config: .*depth"),
+        ("pixelcnn", {"dropout": 1.0}, "dropout: expected a number < 1, got 1.0"),
+        ("table", {"cells": 0}, "cells: expected a number >= 1, got 0"),
+        ("wavenet", {"dilations": [2**20 + 1]}, "dilations: expected a number <= 1048576"),
+        ("wavenet", {"depth": 3}, "wavenet config: depth: Unexpected keyword argument, got 3"),
+        ("recurrent", {"cell": "rnn"}, "cell: expected 'gru' or 'lstm', got 'rnn'"),
+        ("recurrent", {"width": 2.5, "layers": True}, "width: .* got 2.5; layers: .* got True"),
         ("boltzmann", {}, "family: expected one of"),
     ],
 )
@@ -135,7 +142,7 @@ def test_table_is_the_posterior_mean() -> None:
     data = DataSpec(name="pairs", event_shape=(2,), levels=2, num_classes=2)
     table = Table(TableConfig(neighbours=((-1,),), per_position=True), data)
     x, label = np.array([[0, 1], [0, 1], [1, 0]]), np.array([0, 0, 1])
-    table.fit(x, label, (1.0, 2.0, 4.0))
+    table.smooth(table.counts(x, label), (1.0, 2.0, 4.0))
     p = table.predict(torch.tensor([[0, 0]]), torch.tensor([0])).exp()[0]
     at_0 = (2 + 0.5) / 4  # of value 0 at position 0, by position
     at_0 = (2 + 2 * at_0) / 4  # two events of label 0
@@ -155,9 +162,9 @@ def test_table_without_label() -> None:
     rng = np.random.default_rng(0)
     x, label = rng.integers(0, 3, (30, 4)), rng.integers(0, 2, 30)
     both = Table(TableConfig(**config, label_optional=True), data)
-    both.fit(x, label, (1.0, 7.0, 2.0))
+    both.smooth(both.counts(x, label), (1.0, 7.0, 2.0))
     alone = Table(TableConfig(**config), plain)
-    alone.fit(x, None, (1.0, 2.0))
+    alone.smooth(alone.counts(x, None), (1.0, 2.0))
     y = torch.full((30,), 2)
     got = both.predict(torch.from_numpy(x), y)
     assert (got - alone.predict(torch.from_numpy(x), None)).abs().max() < 1e-6

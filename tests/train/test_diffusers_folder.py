@@ -17,7 +17,8 @@ from torch import Tensor
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.train.diffusers_folder import is_diffusers, load_diffusers
-from ancestral.train.models.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
+from ancestral.train.models.autoencoder_kl import AutoencoderKL
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SIZE = (8, 4)

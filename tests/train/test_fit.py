@@ -11,7 +11,7 @@ from ancestral.errors import InvalidInput
 from ancestral.train import training
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
 from ancestral.train.fit import fitted, fitted_neighbours
-from ancestral.train.models.families import LatentConfig
+from ancestral.train.models.configuration import LatentConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.recipe import Recipe

@@ -4,7 +4,8 @@ import pytest
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.families import LatentConfig, build_model
+from ancestral.train.models.configuration import LatentConfig
+from ancestral.train.models.families import build_model
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import RECIPES, for_two_cores, recipe
 from ancestral.train.small_recipes import SMALL_RECIPES

@@ -3,7 +3,7 @@
 import pytest
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.families import ModelConfig
+from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.pixelcnn import PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
 from ancestral.train.models.table import TableConfig

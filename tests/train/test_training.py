@@ -19,7 +19,7 @@ from ancestral.train.config import TrainingConfig
 from ancestral.train.data import load_idx, load_text
 from ancestral.train.data.dataset import Dataset, Part, cut, fractional_split
 from ancestral.train.evaluation import evaluate, evaluate_model
-from ancestral.train.models.dropout import dropout
+from ancestral.train.models.layers import dropout
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.progress import ProgressBar

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.train.models.block import Linear
-from ancestral.train.models.head import Head
+from ancestral.train.models.layers import LastProjection, Linear
 from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
 from ancestral.triton_kernels.overridable import Kernels
 from tests.toys import transformer
@@ -135,7 +134,7 @@ def test_modules() -> None:
     """A head gives float32 in 16 bits; a map keeps the dtype."""
     torch.manual_seed(0)
     x = torch.randn(2, 3, 6).bfloat16()
-    head, affine = Head(6, Categorical(5)).bfloat16(), Linear(6, 5, bias=True).bfloat16()
+    head, affine = LastProjection(6, Categorical(5)).bfloat16(), Linear(6, 5, bias=True).bfloat16()
     assert head(x).dtype == torch.float32
     expected = x.float() @ head.weight.float() + head.bias
     assert torch.equal(head(x), expected)

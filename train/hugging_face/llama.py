@@ -133,7 +133,7 @@ def _entries(network: Network, length: int, names: Names) -> list[Entry]:
 def _block(config: TransformerConfig, ours: str, theirs: str) -> list[Entry]:
     """The tensors of one block."""
     d, inner = config.width, config.inner
-    queries, groups = config.heads * config.head, config.group_heads * config.head
+    queries, groups = config.heads * config.head_size, config.group_heads * config.head_size
     entries: list[Entry] = []
 
     def add(part: Biased, name: str, maps: dict[str, int], features: int) -> None:
@@ -154,8 +154,8 @@ def _block(config: TransformerConfig, ours: str, theirs: str) -> list[Entry]:
     maps |= {f"{attention}.{name}_proj": groups for name in "kv"}
     add("qkv", "qkv", maps, d)
     if config.head_norms:
-        add_norm("q_norm", f"{attention}.q_norm", config.head)
-        add_norm("k_norm", f"{attention}.k_norm", config.head)
+        add_norm("q_norm", f"{attention}.q_norm", config.head_size)
+        add_norm("k_norm", f"{attention}.k_norm", config.head_size)
     add("out", "out", {f"{attention}.o_proj": d}, queries)
     add_norm("feed_norm", "post_attention_layernorm", d)
     # Value and gate: the gate's columns come first.

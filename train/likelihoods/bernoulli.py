@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.likelihood import Levels, Reals, log_sigmoid, widened
+
+Logit = Float[Tensor, "*b 1"]
+"""log p(1) - log p(0) of each position."""
 
 
 @final
@@ -16,6 +20,7 @@ class Bernoulli:
     """A distribution over the levels 0 and 1; the parameter is the logit of 1."""
 
     levels: int = 2
+    size = 1
 
     def __post_init__(self) -> None:
         if self.levels != 2:
@@ -24,45 +29,25 @@ class Bernoulli:
                 f"take the categorical likelihood or the logistic mixture"
             )
 
-    @property
-    def size(self) -> int:
-        """Parameters of one position."""
-        return 1
-
-    def logits(self, parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b 2"]:
+    def logits(self, parameters: Logit) -> Float[Tensor, "*b 2"]:
         """Log-probabilities of 0 and 1 up to a constant: 0 and l."""
         return torch.cat([torch.zeros_like(parameters), parameters], dim=-1)
 
-    def log_prob(self, parameters: Float[Tensor, "*b 1"], x: Tensor) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: Logit, x: Tensor) -> Reals:
         """log p(x) = log sigmoid((2x - 1) l) in nats; x broadcasts."""
         logit = _logit(parameters)
-        agreed = logit * (2 * x.to(logit.dtype) - 1)
-        # Written out: a runtime's own may take the logarithm of a rounded sigmoid.
-        return agreed.clamp_max(0.0) - (-agreed.abs()).exp().log1p()
+        return log_sigmoid(logit * (2 * x.to(logit.dtype) - 1))
 
-    def draw(
-        self, parameters: Float[Tensor, "*b 1"], u: Float[Tensor, "*b"]
-    ) -> Int64[Tensor, "*b"]:
+    def draw(self, parameters: Logit, u: Reals) -> Levels:
         """1 where u in (0, 1) is above p(0)."""
         logit = _logit(parameters)
         return ((-logit).sigmoid() < u).long()
 
-    def mean(self, parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+    def mean(self, parameters: Logit) -> Reals:
         """p(1)."""
         return _logit(parameters).sigmoid()
 
-    def draw_or_take(
-        self,
-        parameters: Float[Tensor, "*b 1"],
-        u: Float[Tensor, "*b"],
-        forced: Int64[Tensor, "*b"],
-    ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-        """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
-        value = torch.where(forced >= 0, forced, self.draw(parameters, u))
-        return value, self.log_prob(parameters, value)
 
-
-def _logit(parameters: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b"]:
+def _logit(parameters: Logit) -> Reals:
     """The logits, at least in float32; squeezed, for runtimes copy what is indexed."""
-    wide = parameters if parameters.dtype == torch.float64 else parameters.float()
-    return wide.squeeze(-1)
+    return widened(parameters).squeeze(-1)

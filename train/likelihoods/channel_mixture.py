@@ -4,7 +4,7 @@ References:
     Salimans et al. (2017), PixelCNN++, arXiv:1701.05517, section 2.2.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -33,9 +33,7 @@ class ChannelMixture:
     channels: int
     channels_last: bool
 
-    @property
-    def continuous(self) -> bool:
-        return False
+    continuous = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -44,17 +42,16 @@ class ChannelMixture:
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Tensor) -> Float[Tensor, "*b"]:
         pixels = self._by_pixel(x)
-        each = [
-            self.mixture.log_prob(given, pixels[..., c])
-            for c, given in enumerate(self._conditionals(parameters, pixels))
-        ]
+        walk = self._walk(parameters, lambda c, _: pixels[..., c])
+        each = [self.mixture.log_prob(given, value) for given, value in walk]
         return torch.stack(each, dim=-1).sum(dim=(-2, -1))
 
     def logits(
         self, parameters: Float[Tensor, "*b n p"], x: Int64[Tensor, "*b t"]
     ) -> Float[Tensor, "*b t v"]:
-        given = self._conditionals(parameters, self._by_pixel(x))
-        each = [self.mixture.logits(conditional) for conditional in given]
+        pixels = self._by_pixel(x)
+        walk = self._walk(parameters, lambda c, _: pixels[..., c])
+        each = [self.mixture.logits(given) for given, _ in walk]
         if self.channels_last:
             return torch.stack(each, dim=-2).flatten(-3, -2)
         return torch.cat(each, dim=-2)
@@ -63,15 +60,8 @@ class ChannelMixture:
         self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]
     ) -> Int64[Tensor, "*b t"]:
         u = self._by_pixel(noise)
-        parts, weight = self._begin(parameters)
-        drawn: list[Tensor] = []
-        for c in range(self.channels):
-            earlier = [self._scaled(x, parts) for x in drawn]
-            given = self._conditional(parts, weight, earlier, c)
-            drawn.append(self.mixture.draw(given, u[..., c]))
-            if c < self.channels - 1:
-                weight = self.mixture.component_log_prob(given, drawn[-1])
-        return self._by_event(torch.stack(drawn, dim=-1))
+        walk = self._walk(parameters, lambda c, given: self.mixture.draw(given, u[..., c]))
+        return self._by_event(torch.stack([x for _, x in walk], dim=-1))
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
         """The mean of each component, channel by channel, weighted.
@@ -91,21 +81,23 @@ class ChannelMixture:
         whole = [(weight.softmax(dim=-1) * mean).sum(dim=-1) for mean in means]
         return self._by_event(torch.stack(whole, dim=-1))
 
-    def _conditionals(
-        self, parameters: Float[Tensor, "*b n p"], pixels: Int64[Tensor, "*c n d"]
-    ) -> Iterator[Float[Tensor, "*b n q"]]:
-        """Parameters of each channel given those before it, of pixels whose batch axes broadcast.
+    def _walk(
+        self, parameters: Float[Tensor, "*b n p"], choose: Callable[[int, Tensor], Tensor]
+    ) -> Iterator[tuple[Float[Tensor, "*b n q"], Int64[Tensor, "*c n"]]]:
+        """Parameters of each channel given those before it, and the values that are chosen there.
 
-        What a channel was changes how probable each component is, and moves the later means.
+        What a channel was changes how probable each component is, and moves the later means. Batch
+        axes of the values broadcast.
         """
         parts, weight = self._begin(parameters)
         earlier: list[Tensor] = []
         for c in range(self.channels):
             given = self._conditional(parts, weight, earlier, c)
-            yield given
+            x = choose(c, given)
+            yield given, x
             if c < self.channels - 1:
-                weight = self.mixture.component_log_prob(given, pixels[..., c])
-                earlier.append(self._scaled(pixels[..., c], parts))
+                weight = self.mixture.component_log_prob(given, x)
+                earlier.append(self._scaled(x, parts))
 
     def _begin(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """K numbers of each kind [.., n, kinds, K], and the logits of the weights."""

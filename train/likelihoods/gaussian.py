@@ -13,13 +13,16 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.likelihood import Reals, widened
 
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+MeanAndScale = Float[Tensor, "*b 2"]
+"""Mean and log scale of each position."""
 
 
 @final
@@ -34,33 +37,27 @@ class Gaussian:
 
     levels: int
     least_scale: float
+    size = 2
 
     def __post_init__(self) -> None:
         if not 0 < self.least_scale < math.inf:
             raise InvalidInput(f"gaussian: expected least_scale > 0, got {self.least_scale}")
 
-    @property
-    def size(self) -> int:
-        """Parameters of one position."""
-        return 2
-
-    def log_prob(self, parameters: Float[Tensor, "*b 2"], x: Tensor) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: MeanAndScale, x: Tensor) -> Reals:
         """log density of x, in nats, with respect to x itself; x broadcasts."""
         mean, log_scale = self._split(parameters)
         deviation = (x / self.levels - mean) * (-log_scale).exp()
-        return -0.5 * deviation * deviation - log_scale - (_HALF_LOG_2PI + math.log(self.levels))
+        return -0.5 * deviation * deviation - log_scale - (HALF_LOG_2PI + math.log(self.levels))
 
-    def draw(
-        self, parameters: Float[Tensor, "*b 2"], noise: Float[Tensor, "*b"]
-    ) -> Float[Tensor, "*b"]:
+    def draw(self, parameters: MeanAndScale, noise: Reals) -> Reals:
         """x that a standard normal number draws."""
         mean, log_scale = self._split(parameters)
         return (mean + log_scale.exp() * noise) * self.levels
 
-    def mean(self, parameters: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+    def mean(self, parameters: MeanAndScale) -> Reals:
         """E[x], in units of levels."""
         return self._split(parameters)[0] * self.levels
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        wide = parameters if parameters.dtype == torch.float64 else parameters.float()
+        wide = widened(parameters)
         return wide[..., 0], wide[..., 1].clamp_min(math.log(self.least_scale))

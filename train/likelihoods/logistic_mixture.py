@@ -24,11 +24,30 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
+from ancestral.train.likelihoods.likelihood import Levels, Parameters, Reals, log_sigmoid, widened
 
 LEAST_LOG_SCALE = -7.0
 """Of a component, where the levels span 2: PixelCNN++'s own bound, made for 256 levels."""
 _LEAST_WIDTHS = -2.0
 """Where there are more levels: of a component, by the log of its scale in widths of a level."""
+
+_FRESH_LOG_SCALE = -2.0
+"""Of a fresh mixture's components, where the levels span 2."""
+
+
+def fresh_mixture(components: int, channels: int = 1) -> Float[Tensor, " p"]:
+    """Parameters of a fresh mixture: broad, and evenly over the range of the levels.
+
+    Args:
+        components: K.
+        channels: that share the components; each has means and scales, each pair has slopes.
+    """
+    k, pairs = components, channels * (channels - 1) // 2
+    # A tensor of its own: a view of a larger one is not a weight that a file can hold.
+    start = torch.zeros(k * (1 + 2 * channels + pairs))
+    start[k : k * (1 + channels)] = ((2 * torch.arange(k) + 1) / k - 1).repeat(channels)
+    start[k * (1 + channels) : k * (1 + 2 * channels)] = _FRESH_LOG_SCALE
+    return start
 
 
 @final
@@ -51,19 +70,17 @@ class LogisticMixture:
         """Parameters of one position."""
         return 3 * self.components
 
-    def logits(self, parameters: Float[Tensor, "*b p"]) -> Float[Tensor, "*b v"]:
+    def logits(self, parameters: Parameters) -> Float[Tensor, "*b v"]:
         """Normalised log-probabilities of all levels, in nats."""
         x = torch.arange(self.levels, device=parameters.device)
         each = self.component_log_prob(parameters[..., None, :], x)
         return each.logsumexp(dim=-1)
 
-    def log_prob(self, parameters: Float[Tensor, "*b p"], x: Tensor) -> Float[Tensor, "*b"]:
+    def log_prob(self, parameters: Parameters, x: Tensor) -> Reals:
         """log p(x) in nats; x broadcasts."""
         return self.component_log_prob(parameters, x).logsumexp(dim=-1)
 
-    def draw(
-        self, parameters: Float[Tensor, "*b p"], u: Float[Tensor, "*b"]
-    ) -> Int64[Tensor, "*b"]:
+    def draw(self, parameters: Parameters, u: Reals) -> Levels:
         """The number of inner edges whose cumulative probability is below u.
 
         They are counted in two rounds, whole blocks of about sqrt(v) first, then inside a block.
@@ -76,29 +93,18 @@ class LogisticMixture:
         below = (self._cdf(parameters, inside) < u) & (inside < self.levels - 1)
         return block[..., 0] * size + below.sum(dim=-1)
 
-    def draw_or_take(
-        self,
-        parameters: Float[Tensor, "*b p"],
-        u: Float[Tensor, "*b"],
-        forced: Int64[Tensor, "*b"],
-    ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-        """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
-        value = torch.where(forced >= 0, forced, self.draw(parameters, u))
-        return value, self.log_prob(parameters, value)
-
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of the weights, means and log scales, [.., K] each, at least in float32."""
-        wide = parameters if parameters.dtype == torch.float64 else parameters.float()
-        weight, mean, log_scale = wide.chunk(3, dim=-1)
+        weight, mean, log_scale = widened(parameters).chunk(3, dim=-1)
         least = min(LEAST_LOG_SCALE, math.log(2 / (self.levels - 1)) + _LEAST_WIDTHS)
         return weight, mean, log_scale.clamp_min(least)
 
-    def _edge(self, index: Int64[Tensor, "*b"], like: Tensor) -> Float[Tensor, "*b 1"]:
+    def _edge(self, index: Levels, like: Tensor) -> Float[Tensor, "*b 1"]:
         """The edge above a level, for all components."""
         return ((2 * index + 1).to(like.dtype) / (self.levels - 1) - 1)[..., None]
 
     def component_log_prob(
-        self, parameters: Float[Tensor, "*c p"], x: Int64[Tensor, "*b"]
+        self, parameters: Float[Tensor, "*c p"], x: Levels
     ) -> Float[Tensor, "*d k"]:
         """log (weight x mass of level x) under each component."""
         weight, mean, log_scale = self._split(parameters)
@@ -110,25 +116,14 @@ class LogisticMixture:
         x = x[..., None]
         first, last = x == 0, x == self.levels - 1
         mass = (
-            torch.where(last, 0.0, _log_sigmoid(above))
-            + torch.where(first, 0.0, _log_sigmoid(-below))
+            torch.where(last, 0.0, log_sigmoid(above))
+            + torch.where(first, 0.0, log_sigmoid(-below))
             + torch.where(first | last, 0.0, width)
         )
         return mass + weight.log_softmax(dim=-1)
 
-    def _cdf(
-        self, parameters: Float[Tensor, "*b p"], index: Int64[Tensor, "*c n"]
-    ) -> Float[Tensor, "*b n"]:
+    def _cdf(self, parameters: Parameters, index: Int64[Tensor, "*c n"]) -> Float[Tensor, "*b n"]:
         """Cumulative probability of the levels up to each index."""
         weight, mean, log_scale = (part[..., None, :] for part in self._split(parameters))
         reached = ((self._edge(index, mean) - mean) * (-log_scale).exp()).sigmoid()
         return (weight.softmax(dim=-1) * reached).sum(dim=-1)
-
-
-def _log_sigmoid(z: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """log sigmoid(z) = min(z, 0) - log(1 + e^-|z|), written out.
-
-    PyTorch's own becomes the logarithm of a Sigmoid in ONNX, which runtimes hold to a few units of
-    the last place of 1: at z = -17, off by 0.01 nats in ONNX Runtime, and wrong below.
-    """
-    return z.clamp_max(0.0) - (-z.abs()).exp().log1p()

@@ -11,7 +11,7 @@ from ancestral.errors import InvalidInput
 from ancestral.train.likelihoods.bernoulli import Bernoulli
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.gaussian import Gaussian
-from ancestral.train.likelihoods.likelihood import Likelihood
+from ancestral.train.likelihoods.likelihood import Likelihood, widened
 
 Values = Tensor
 """Levels as int64, or real values in units of levels as float32."""
@@ -27,16 +27,13 @@ class Observation(Protocol):
     @property
     def continuous(self) -> bool:
         """Whether it is a density over real values, drawn from normal noise; else by uniforms."""
-        ...
 
     @property
     def shape(self) -> tuple[int, int]:
         """Groups n and numbers of each p."""
-        ...
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b"]:
         """log p(x [*b, t]) in nats, summed over the event; batch axes of x may be 1."""
-        ...
 
     def logits(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b t v"]:
         """Log-probabilities of all levels of each value, given the values of x it depends on.
@@ -44,15 +41,12 @@ class Observation(Protocol):
         Raises:
             InvalidInput: it is a density.
         """
-        ...
 
     def draw(self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]) -> Values:
         """The event that uniforms in (0, 1), or normal numbers, draw."""
-        ...
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
         """E[x | z] in units of levels."""
-        ...
 
 
 @final
@@ -93,6 +87,6 @@ class Independent:
 
 def expected_level(logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:
     """The mean of a distribution over levels 0 .. v - 1, given its log-probabilities."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    wide = widened(logits)
     levels = torch.arange(logits.shape[-1], device=logits.device).to(wide.dtype)
     return (wide.softmax(dim=-1) * levels).sum(dim=-1)

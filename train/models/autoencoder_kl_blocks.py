@@ -7,90 +7,64 @@ References:
     arXiv:2112.10752.
 """
 
-from dataclasses import dataclass
+from collections import OrderedDict
 from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, silu
 
-from ancestral.train.models.layers import Conv2d, Linear
+from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
+from ancestral.train.models.layers import CastingConv2d, CastingLinear, WideConv2d
 
 _EPSILON = 1e-6
 """Of every group norm; PyTorch's own default is ten times that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """What encoder and decoder share.
+class Encoder(nn.Sequential):
+    """Planes of an image [b, c, h, w] -> planes at the last stage's size [b, d, i, j]."""
 
-    Attributes:
-        widths: channels of each stage, the first at full size, each next at half of it.
-        layers: residual blocks of an encoder's stage; a decoder's has one more.
-        groups: of a group norm.
-        attention: whether the middle, at the smallest size, attends.
-    """
-
-    widths: tuple[int, ...]
-    layers: int
-    groups: int
-    attention: bool
-
-
-class Encoder(nn.Module):
-    """Planes of an image -> planes at the last stage's size."""
-
-    def __init__(self, planes: int, out: int, stages: Stages) -> None:
-        super().__init__()
-        widths, last = stages.widths, stages.widths[-1]
-        self.conv_in = Conv2d(planes, widths[0], 3, padding=1)
-        self.down_blocks = nn.ModuleList(
-            _Down(width, to, stages, halves=i < len(widths) - 1)
-            for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        widths, count = config.block_out_channels, config.layers_per_block
+        super().__init__(
+            OrderedDict(
+                conv_in=CastingConv2d(config.in_channels, widths[0], 3, padding=1),
+                down_blocks=_stages(widths, config, count, "downsamplers", Halve),
+                mid_block=_Middle(widths[-1], config),
+                conv_norm_out=_norm(widths[-1], config),
+                silu=nn.SiLU(),
+                conv_out=WideConv2d(widths[-1], 2 * config.latent_channels, 3, padding=1),
+            )
         )
-        self.mid_block = _Middle(last, stages)
-        self.conv_norm_out = _norm(last, stages)
-        self.conv_out = Conv2d(last, out, 3, padding=1, wide=True)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        h = self.conv_in(x)
-        for block in self.down_blocks:
-            h = block(h)
-        return self.conv_out(silu(self.conv_norm_out(self.mid_block(h))))
 
 
-class Decoder(nn.Module):
-    """Planes at the last stage's size -> planes of an image."""
+class Decoder(nn.Sequential):
+    """Planes at the last stage's size [b, d, i, j] -> planes of an image [b, c, h, w]."""
 
-    def __init__(self, planes: int, out: int, stages: Stages) -> None:
-        super().__init__()
-        widths = stages.widths[::-1]
-        self.conv_in = Conv2d(planes, widths[0], 3, padding=1)
-        self.mid_block = _Middle(widths[0], stages)
-        self.up_blocks = nn.ModuleList(
-            _Up(width, to, stages, doubles=i < len(widths) - 1)
-            for i, (width, to) in enumerate(pairwise((widths[0], *widths)))
+    def __init__(self, config: AutoencoderKLConfig) -> None:
+        widths, count = config.block_out_channels[::-1], config.layers_per_block + 1
+        super().__init__(
+            OrderedDict(
+                conv_in=CastingConv2d(config.latent_channels, widths[0], 3, padding=1),
+                mid_block=_Middle(widths[0], config),
+                up_blocks=_stages(widths, config, count, "upsamplers", Double),
+                conv_norm_out=_norm(widths[-1], config),
+                silu=nn.SiLU(),
+                conv_out=WideConv2d(widths[-1], config.out_channels, 3, padding=1),
+            )
         )
-        self.conv_norm_out = _norm(widths[-1], stages)
-        self.conv_out = Conv2d(widths[-1], out, 3, padding=1, wide=True)
-
-    def forward(self, z: Float[Tensor, "b d i j"]) -> Float[Tensor, "b c h w"]:
-        h = self.mid_block(self.conv_in(z))
-        for block in self.up_blocks:
-            h = block(h)
-        return self.conv_out(silu(self.conv_norm_out(h)))
 
 
 class Residual(nn.Module):
     """x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 map of x where widths differ."""
 
-    def __init__(self, width: int, out: int, stages: Stages) -> None:
+    def __init__(self, width: int, out: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
-        self.norm1 = _norm(width, stages)
-        self.conv1 = Conv2d(width, out, 3, padding=1)
-        self.norm2 = _norm(out, stages)
-        self.conv2 = Conv2d(out, out, 3, padding=1)
-        self.conv_shortcut = nn.Identity() if width == out else Conv2d(width, out, 1)
+        self.norm1 = _norm(width, config)
+        self.conv1 = CastingConv2d(width, out, 3, padding=1)
+        self.norm2 = _norm(out, config)
+        self.conv2 = CastingConv2d(out, out, 3, padding=1)
+        self.conv_shortcut = nn.Identity() if width == out else CastingConv2d(width, out, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         h = self.conv1(silu(self.norm1(x)))
@@ -100,13 +74,13 @@ class Residual(nn.Module):
 class Attention(nn.Module):
     """x + out(softmax(q k^T / sqrt(c)) v): one head, every site sees every site."""
 
-    def __init__(self, width: int, stages: Stages) -> None:
+    def __init__(self, width: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
-        self.group_norm = _norm(width, stages)
-        self.to_q = Linear(width, width)
-        self.to_k = Linear(width, width)
-        self.to_v = Linear(width, width)
-        self.to_out = nn.ModuleList([Linear(width, width)])
+        self.group_norm = _norm(width, config)
+        self.to_q = CastingLinear(width, width)
+        self.to_k = CastingLinear(width, width)
+        self.to_v = CastingLinear(width, width)
+        self.to_out = nn.ModuleList([CastingLinear(width, width)])
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         channels, *size = x.shape[1:]
@@ -121,7 +95,7 @@ class Halve(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = Conv2d(width, width, 3, stride=2)
+        self.conv = CastingConv2d(width, width, 3, stride=2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
         return self.conv(pad(x, (0, 1, 0, 1)))
@@ -132,47 +106,39 @@ class Double(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = Conv2d(width, width, 3, padding=1)
+        self.conv = CastingConv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c h w"]:
         return self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class _Down(nn.Module):
-    """A stage of the encoder."""
-
-    def __init__(self, width: int, out: int, stages: Stages, *, halves: bool) -> None:
-        super().__init__()
-        self.resnets = _residuals(width, out, stages, stages.layers)
-        self.downsamplers = nn.ModuleList([Halve(out)] if halves else [])
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        for layer in (*self.resnets, *self.downsamplers):
-            x = layer(x)
-        return x
-
-
-class _Up(nn.Module):
-    """A stage of the decoder."""
-
-    def __init__(self, width: int, out: int, stages: Stages, *, doubles: bool) -> None:
-        super().__init__()
-        self.resnets = _residuals(width, out, stages, stages.layers + 1)
-        self.upsamplers = nn.ModuleList([Double(out)] if doubles else [])
-
-    def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b d h w"]:
-        for layer in (*self.resnets, *self.upsamplers):
-            x = layer(x)
-        return x
+def _stages(
+    widths: tuple[int, ...],
+    config: AutoencoderKLConfig,
+    layers: int,
+    name: str,
+    resize: type[Halve | Double],
+) -> nn.Sequential:
+    """Stages of so many residual blocks, each but the last with a change of size, of that name."""
+    made = nn.Sequential()
+    for i, (width, out) in enumerate(pairwise((widths[0], *widths))):
+        blocks = [Residual(out if j else width, out, config) for j in range(layers)]
+        parts = OrderedDict[str, nn.Module](resnets=nn.Sequential(*blocks))
+        if i < len(widths) - 1:
+            parts[name] = nn.Sequential(resize(out))
+        made.append(nn.Sequential(parts))
+    return made
 
 
 class _Middle(nn.Module):
     """A residual block, attention or none, and a residual block."""
 
-    def __init__(self, width: int, stages: Stages) -> None:
+    def __init__(self, width: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(Residual(width, width, stages) for _ in range(2))
-        self.attentions = nn.ModuleList([Attention(width, stages)] if stages.attention else [])
+        self.resnets = nn.ModuleList(Residual(width, width, config) for _ in range(2))
+        self.attentions = nn.ModuleList(
+            [Attention(width, config)] if config.mid_block_add_attention else []
+        )
 
     def forward(self, x: Float[Tensor, "b c i j"]) -> Float[Tensor, "b c i j"]:
         first, last = self.resnets
@@ -181,9 +147,5 @@ class _Middle(nn.Module):
         return x
 
 
-def _residuals(width: int, out: int, stages: Stages, count: int) -> nn.ModuleList:
-    return nn.ModuleList(Residual(width if i == 0 else out, out, stages) for i in range(count))
-
-
-def _norm(width: int, stages: Stages) -> nn.GroupNorm:
-    return nn.GroupNorm(stages.groups, width, eps=_EPSILON)
+def _norm(width: int, config: AutoencoderKLConfig) -> nn.GroupNorm:
+    return nn.GroupNorm(config.norm_num_groups, width, eps=_EPSILON)

@@ -13,58 +13,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ancestral.train.models.dropout import dropout
+from ancestral.train.models.autoregressive import Features
+from ancestral.train.models.layers import Linear, dropout
 from ancestral.train.models.rotary import rotate
 from ancestral.train.models.transformer_config import TransformerConfig
-from ancestral.triton_kernels.linear import Activation, linear
 from ancestral.triton_kernels.residual_norm import norm, residual_norm
 
 
-class Linear(nn.Module):
-    """x W + b with W stored [d_in, d_out], as the exported graphs read it."""
-
-    def __init__(self, d_in: int, d_out: int, bias: bool, scale: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(d_in, d_out) * (scale * d_in**-0.5))
-        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
-
-    def forward(
-        self, x: Float[Tensor, "*b i"], activation: Activation = "none"
-    ) -> Float[Tensor, "*b o"]:
-        """Apply the map to the last axis, and the activation to its result."""
-        return linear(x, self.weight, self.bias, activation)
-
-
 class Norm(nn.Module):
-    """LayerNorm or RMSNorm over the last axis, of the residual stream and what is added to it."""
+    """LayerNorm or RMSNorm over the last axis; of each head's features always RMSNorm."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, *, of_heads: bool = False) -> None:
         super().__init__()
-        self.rms, self.epsilon = config.norm == "rms", config.norm_epsilon
-        self.weight = nn.Parameter(torch.ones(config.width))
-        with_bias = config.has_bias("norm") and config.norm == "layer"
-        self.bias = nn.Parameter(torch.zeros(config.width)) if with_bias else None
+        self.rms, self.epsilon = of_heads or config.norm == "rms", config.norm_epsilon
+        width = config.head_size if of_heads else config.width
+        self.weight = nn.Parameter(torch.ones(width))
+        with_bias = config.has_bias("norm") and not self.rms
+        self.bias = nn.Parameter(torch.zeros(width)) if with_bias else None
 
     def forward(
-        self, h: Float[Tensor, "b s d"], y: Float[Tensor, "b s d"] | None
-    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
-        """The stream with y added (none at the start of the network), and its norm."""
+        self, h: Float[Tensor, "b s *h d"], y: Features | None
+    ) -> tuple[Float[Tensor, "b s *h d"], Float[Tensor, "b s *h d"]]:
+        """h with y added (none at the start of the network), and its norm."""
         if y is None:
             return h, norm(h, self.weight, self.bias, self.epsilon, self.rms)
-        added, normed = residual_norm(h, y, self.weight, self.bias, self.epsilon, self.rms)
-        return added, normed
-
-
-class HeadNorm(nn.Module):
-    """RMSNorm over the features of each head."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.epsilon = config.norm_epsilon
-        self.weight = nn.Parameter(torch.ones(config.head))
-
-    def forward(self, heads: Float[Tensor, "b s h d"]) -> Float[Tensor, "b s h d"]:
-        return norm(heads, self.weight, None, self.epsilon, True)
+        return residual_norm(h, y, self.weight, self.bias, self.epsilon, self.rms)
 
 
 class Block(nn.Module):
@@ -75,22 +48,24 @@ class Block(nn.Module):
         c, depth = config, (2 * config.layers) ** -0.5
         self.config = config
         self.attention_norm = Norm(c)
-        self.qkv = Linear(c.width, (c.heads + 2 * c.group_heads) * c.head, c.has_bias("qkv"))
-        self.q_norm = HeadNorm(c) if c.head_norms else None
-        self.k_norm = HeadNorm(c) if c.head_norms else None
-        self.out = Linear(c.heads * c.head, c.width, c.has_bias("out"), depth)
+        queries, group = c.heads * c.head_size, c.group_heads * c.head_size
+        self.widths = [queries, group, group]
+        self.qkv = Linear(c.width, sum(self.widths), bias=c.has_bias("qkv"))
+        self.q_norm = Norm(c, of_heads=True) if c.head_norms else None
+        self.k_norm = Norm(c, of_heads=True) if c.head_norms else None
+        self.out = Linear(queries, c.width, bias=c.has_bias("out"), scale=depth)
         self.feed_norm = Norm(c)
         feed = c.has_bias("feed")
-        self.up = Linear(c.width, c.inner * (2 if c.activation == "swiglu" else 1), feed)
-        self.down = Linear(c.inner, c.width, feed, depth)
+        self.up = Linear(c.width, c.inner * (2 if c.activation == "swiglu" else 1), bias=feed)
+        self.down = Linear(c.inner, c.width, bias=feed, scale=depth)
 
     def forward(
         self,
-        h: Float[Tensor, "b s d"],
-        y: Float[Tensor, "b s d"] | None,
+        h: Features,
+        y: Features | None,
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         rotary: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
+    ) -> tuple[Features, Features]:
         """The residual stream, and a branch that the next norm adds to it, twice.
 
         Args:
@@ -100,28 +75,24 @@ class Block(nn.Module):
             rotary: cosines and sines of the slots, [b, s, w/2] each.
         """
         c = self.config
-        width, group = c.heads * c.head, c.group_heads * c.head
         h, normed = self.attention_norm(h, y)
-        q, k, v = self.qkv(normed).split([width, group, group], dim=-1)
+        q, k, v = self.qkv(normed).split(self.widths, dim=-1)
         q, k = self._heads(q, self.q_norm, rotary), self._heads(k, self.k_norm, rotary)
         y = dropout(self.out(attend(q, k, v)), c.dropout, self.training)
         h, normed = self.feed_norm(h, None if c.parallel else y)
-        fed = dropout(self._feed(normed), c.dropout, self.training)
+        fed = dropout(self.down(self.up(normed, c.activation)), c.dropout, self.training)
         return h, (y + fed if c.parallel else fed)
 
     def _heads(
         self,
         x: Float[Tensor, "b s hd"],
-        normalise: "HeadNorm | None",
+        normalise: Norm | None,
         rotary: tuple[Tensor, Tensor] | None,
     ) -> Float[Tensor, "b s hd"]:
         """Queries or keys, each head normalised and rotated where the model does so."""
         if normalise is None and rotary is None:
             return x
-        heads = x.unflatten(-1, (-1, self.config.head))
+        heads = x.unflatten(-1, (-1, self.config.head_size))
         if normalise is not None:
-            heads = normalise(heads)
+            _, heads = normalise(heads, None)
         return (heads if rotary is None else rotate(heads, *rotary)).flatten(-2)
-
-    def _feed(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
-        return self.down(self.up(h, self.config.activation))

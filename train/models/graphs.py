@@ -14,8 +14,10 @@ from ancestral import step_tensors as names
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
 from ancestral.step_tensors import next_of, tensor
 from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.train.likelihoods.likelihood import draw_or_take
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.program import Program, spec
+from ancestral.train.models.inputs import shifted
+from ancestral.train.models.program import Program
 from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters
@@ -33,27 +35,19 @@ class AutoregressiveProgram(Program):
         super().__init__()
         self.model: AutoregressiveModel = model
         self.has_label = model.data.num_classes is not None
-        self.cache_names = tuple(entry.name for entry in model.cache_spec)
+        self.label = (tensor(names.LABEL, "b"),) if self.has_label else ()
+        entries = model.cache_spec
+        self.cache = tuple(TensorSpec(name=e.name, dtype=e.dtype, axes=e.axes) for e in entries)
+        self.cache_names = tuple(entry.name for entry in entries)
+        self.cache_pairs = tuple(_carried(e, e.update, e.initial) for e in entries)
 
     @property
     def longest(self) -> Mapping[str, int]:
         """Events and blocks are at most as long as an event of the data."""
         return {"b": 2**20, "s": self.model.data.length, "t": self.model.data.length}
 
-    def _label(self) -> tuple[TensorSpec, ...]:
-        return (tensor(names.LABEL, "b"),) if self.has_label else ()
-
     def _split(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         return (tensors[0], tensors[1:]) if self.has_label else (None, tensors)
-
-    def _cache_pairs(self) -> tuple[Carried, ...]:
-        return tuple(
-            Carried(input=e.name, output=f"{e.name}_next", update=e.update, initial=e.initial)
-            for e in self.model.cache_spec
-        )
-
-    def _cache_inputs(self) -> tuple[TensorSpec, ...]:
-        return tuple(spec(e.name, e.dtype, *e.axes) for e in self.model.cache_spec)
 
 
 @final
@@ -76,7 +70,7 @@ class Parallel(AutoregressiveProgram):
         u = (tensor(names.U, "b", t),) if names.REDRAWN in self.outputs else ()
         vocabulary = {names.LOGITS: (self.model.data.levels,)}
         return GraphSignature(
-            inputs=(tensor(names.X, "b", t), *u, *self._label()),
+            inputs=(tensor(names.X, "b", t), *u, *self.label),
             outputs=tuple(tensor(each, "b", t, *vocabulary.get(each, ())) for each in self.outputs),
         )
 
@@ -106,11 +100,10 @@ class Prefill(AutoregressiveProgram):
     @property
     def signature(self) -> GraphSignature:
         """x, label, cache -> cache."""
-        cache = self._cache_inputs()
         return GraphSignature(
-            inputs=(tensor(names.X, "b", "s"), *self._label(), *cache),
-            outputs=tuple(next_of(each) for each in cache),
-            carried=self._cache_pairs(),
+            inputs=(tensor(names.X, "b", "s"), *self.label, *self.cache),
+            outputs=tuple(next_of(each) for each in self.cache),
+            carried=self.cache_pairs,
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -120,7 +113,7 @@ class Prefill(AutoregressiveProgram):
         """
         label, cache = self._split(rest)
         first = self.model.first_position
-        tokens = x if first else torch.nn.functional.pad(x, (1, 0))[:, :-1]
+        tokens = x if first else shifted(x)
         position = torch.full_like(x[:, 0], first)
         named = dict(zip(self.cache_names, cache, strict=True))
         _, new = self.model.extend(tokens, position, named, label)
@@ -139,7 +132,7 @@ class Step(AutoregressiveProgram):
     def __init__(self, model: AutoregressiveModel, *, filters: bool) -> None:
         super().__init__(model)
         self.filters = filters
-        self.keeps = frozenset(e.name for e in model.cache_spec if e.update is Update.REPLACE)
+        self.keeps = tuple(e.name for e in model.cache_spec if e.update is Update.REPLACE)
 
     @property
     def signature(self) -> GraphSignature:
@@ -148,34 +141,22 @@ class Step(AutoregressiveProgram):
         offsets are 0 .. s - 1, where the model takes blocks.
         """
         t = self.model.data.length
-        given = [
-            *self._offsets(),
-            tensor(names.U, "b", t),
-            tensor(names.OBSERVED, "b", t),
-            *self._label(),
-        ]
-        state = [
-            tensor(names.POSITION, "b"),
-            tensor(names.VALUES, "b", t),
-            tensor(names.LOG_P, "b", t),
-        ]
+        offsets = [tensor(names.OFFSETS, "s")] if self.model.takes_blocks else []
+        given = [*offsets, *(tensor(name, "b", t) for name in (names.U, names.OBSERVED))]
+        given += self.label
+        state = [tensor(names.POSITION, "b")]
+        state += [tensor(name, "b", t) for name in (names.VALUES, names.LOG_P)]
         if self.filters:
             given += [tensor(name, "b") for name in names.FILTERS]
             state.append(tensor(names.LOG_Q, "b", t))
-        carried = [*state, *self._cache_inputs()]
-        updates = [Update.REPLACE] + [Update.APPEND] * (len(state) - 1)
-        pairs = [
-            Carried(input=each.name, output=next_of(each).name, update=update)
-            for each, update in zip(state, updates, strict=True)
-        ]
+        carried = [*state, *self.cache]
+        replaced = [_carried(state[0], Update.REPLACE)]
+        pairs = replaced + [_carried(each, Update.APPEND) for each in state[1:]]
         return GraphSignature(
             inputs=(*given, *carried),
             outputs=tuple(next_of(each) for each in carried),
-            carried=(*pairs, *self._cache_pairs()),
+            carried=(*pairs, *self.cache_pairs),
         )
-
-    def _offsets(self) -> tuple[TensorSpec, ...]:
-        return (tensor(names.OFFSETS, "s"),) if self.model.takes_blocks else ()
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Consume the value before each position of the block, draw or take the one at it."""
@@ -190,35 +171,25 @@ class Step(AutoregressiveProgram):
         named = dict(zip(self.cache_names, cache, strict=True))
         parameters, new = self.model.extend(tokens, start, named, label)
         if self.keeps:
-            finished = (position >= self.model.data.length)[:, None]
-            new = {name: self._kept(name, finished, named, new) for name in new}
-        drawn = self._drawn(parameters, at, (u, observed), state, filters)
-        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
-
-    def _drawn(
-        self,
-        parameters: Tensor,
-        at: Tensor,
-        given: tuple[Tensor, Tensor],
-        state: Drawn,
-        filters: Filters | None,
-    ) -> Drawn:
-        """Values and log-probabilities recorded at a block of positions, in nats, float32."""
-        likelihood, (u, observed) = self.model.likelihood, given
+            finished = position >= self.model.data.length
+            for name in self.keeps:
+                # What is replaced goes on only in rows that have not finished.
+                rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
+                new[name] = torch.where(rows, named[name], new[name])
+        likelihood = self.model.likelihood
         if filters is not None or isinstance(likelihood, Categorical):
             logits = likelihood.logits(parameters)
-            return sample_token(logits, at, u, observed, state, filters, not self.keeps)
-        value, log_p = likelihood.draw_or_take(parameters, u.gather(1, at), observed.gather(1, at))
-        return record(state, at, (value, log_p, None), not self.keeps)
+            drawn = sample_token(logits, at, u, observed, state, filters, not self.keeps)
+        else:
+            uniform, forced = u.gather(1, at), observed.gather(1, at)
+            value, log_p = draw_or_take(likelihood, parameters, uniform, forced)
+            drawn = record(state, at, (value, log_p, None), not self.keeps)
+        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
 
-    def _kept(
-        self, name: str, finished: Tensor, old: dict[str, Tensor], new: dict[str, Tensor]
-    ) -> Tensor:
-        """A replaced entry of the cache goes on only in rows that have not finished."""
-        if name not in self.keeps:
-            return new[name]
-        rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
-        return torch.where(rows, old[name], new[name])
+
+def _carried(tensor: TensorSpec, update: Update, initial: float = 0.0) -> Carried:
+    output = next_of(tensor).name
+    return Carried(input=tensor.name, output=output, update=update, initial=initial)
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
@@ -230,13 +201,9 @@ def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
 def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
     """The program of that name over a model."""
     match name:
-        case "log_prob" | "logits":
-            return Parallel(model, (name,))
-        case "redraw":
-            return Parallel(model, (names.REDRAWN,))
         case "prefill":
             return Prefill(model)
-        case "step":
-            return Step(model, filters=False)
-        case "step_filtered":
-            return Step(model, filters=True)
+        case "step" | "step_filtered":
+            return Step(model, filters=name == "step_filtered")
+        case _:
+            return Parallel(model, (names.REDRAWN if name == "redraw" else name,))

@@ -1,4 +1,4 @@
-"""What a network is told at each position before positions are mixed.
+"""What a network reads at each position before positions are mixed, and networks that do so.
 
 The value drawn before (or the start symbol), the position, the label, and for images the value
 above: a sum of learned vectors, each from a table of its own.
@@ -14,6 +14,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
 from ancestral.signature import CacheEntry, Update
+from ancestral.train.models.autoregressive import Events, Features, Label, Positions, Tokens
+from ancestral.train.models.layers import embedding
+from ancestral.train.models.network import ConfiguredNetwork, SequenceConfig
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.embed import Tables, embed, slots_from
 
@@ -27,46 +30,37 @@ class Inputs(nn.Module):
     source: Tensor
 
     def __init__(
-        self,
-        data: DataSpec,
-        width: int,
-        *,
-        start: Start = "learned",
-        positions: bool = True,
-        above: bool = False,
-        label_optional: bool = False,
+        self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start
     ) -> None:
         """Draw fresh tables from torch's global generator.
 
         Args:
+            config: of the network.
             data: the space of events.
-            width: of the vectors.
-            start: what is consumed first.
             positions: whether each position has a vector.
-            above: whether images feed the value above beside the previous one.
-            label_optional: whether there is a vector for "no label".
+            start: what is consumed first.
 
         Raises:
             InvalidInput: the value above is asked of events that are no images, the start token is
                 no level, or a label is optional where there is none.
         """
         super().__init__()
-        if above and len(data.event_shape) == 1:
+        if config.above and len(data.event_shape) == 1:
             raise InvalidInput(f"above: expected events [height, width], got {data.event_shape}")
         if isinstance(start, int) and not 0 <= start < data.levels:
             raise InvalidInput(f"start: expected a level below {data.levels}, got {start}")
-        if label_optional and data.num_classes is None:
+        if config.label_optional and data.num_classes is None:
             raise InvalidInput("label_optional: the data has no labels")
         self.data, self.start_token = data, start
         self.first_position = 1 if start is None else 0
-        scale = width**-0.5
-        self.token = table(data.levels, width, scale)
-        self.start = table(1, width, scale) if start == "learned" else None
-        classes = (data.num_classes or 0) + label_optional
-        self.label = table(classes, width, scale) if classes else None
-        self.above = table(data.levels + 1, width, scale) if above else None
-        self.position = table(data.length, width, scale) if positions else None
-        if above:
+        width, scale = config.width, config.width**-0.5
+        self.token = embedding(data.levels, width, scale)
+        self.start = embedding(1, width, scale) if start == "learned" else None
+        classes = (data.num_classes or 0) + config.label_optional
+        self.label = embedding(classes, width, scale) if classes else None
+        self.above = embedding(data.levels + 1, width, scale) if config.above else None
+        self.position = embedding(data.length, width, scale) if positions else None
+        if config.above:
             # Before the places are looked for, so that too many are refused before they are.
             self.register_buffer("source", torch.zeros(data.length))
             self.register_buffer("source", self._source())
@@ -85,27 +79,15 @@ class Inputs(nn.Module):
         """The consumed tokens, where the value above is fed."""
         if self.above is None:
             return ()
-        return (
-            CacheEntry(
-                name="consumed",
-                dtype="int64",
-                axes=("b", self.data.length),
-                update=Update.APPEND,
-                axis=-1,
-            ),
-        )
-
-    def shifted(self, x: Int64[Tensor, "b t"]) -> Int64[Tensor, "b t"]:
-        """What the slots consume along an event: with a start symbol, one place later."""
-        return x if self.first_position else torch.nn.functional.pad(x, (1, 0))[:, :-1]
+        return (consumed_entry(self.data),)
 
     def forward(
         self,
-        tokens: Int64[Tensor, "b s"],
+        tokens: Tokens,
         consumed: Int64[Tensor, "b n"],
         slots: Int64[Tensor, "#b s"],
-        label: Int64[Tensor, " b"] | None,
-    ) -> Float[Tensor, "b s d"]:
+        label: Label,
+    ) -> Features:
         """The sum of the vectors.
 
         Args:
@@ -117,14 +99,7 @@ class Inputs(nn.Module):
         Raises:
             InvalidInput: no label to a model of p(x | y).
         """
-        if self.label is None:
-            label = None
-        elif label is None:
-            raise InvalidInput(f"label: expected one of {self.data.num_classes} classes, got none")
-        return embed(tokens, consumed, slots, label, self._tables())
-
-    def _tables(self) -> Tables:
-        return Tables(
+        tables = Tables(
             token=self.token,
             start=self.start,
             start_token=self.start_token if isinstance(self.start_token, int) else None,
@@ -133,22 +108,17 @@ class Inputs(nn.Module):
             above=self.above,
             source=None if self.above is None else self.source,
         )
+        return embed(tokens, consumed, slots, checked_label(label, self.data), tables)
 
-    def parallel(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t d"]:
+    def parallel(self, x: Events, label: Label) -> Float[Tensor, "b t d"]:
         """At all slots of an event."""
-        tokens = self.shifted(x)
+        tokens = x if self.first_position else shifted(x)
         slots = torch.arange(x.shape[1], device=x.device)[None]
         return self(tokens, tokens, slots, label)
 
     def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        first: Int64[Tensor, " b"],
-        cache: dict[str, Tensor],
-        label: Int64[Tensor, " b"] | None,
-    ) -> Float[Tensor, "b s d"]:
+        self, tokens: Tokens, first: Positions, cache: dict[str, Tensor], label: Label
+    ) -> Features:
         """At the slots from `first` on; what is consumed is appended to the cache, in place.
 
         Args:
@@ -164,8 +134,39 @@ class Inputs(nn.Module):
         return self(tokens, consumed, slots, label)
 
 
-def table(rows: int, width: int, scale: float) -> nn.Embedding:
-    """A learned vector for each of so many things."""
-    made = nn.Embedding(rows, width)
-    nn.init.normal_(made.weight, std=scale)
-    return made
+class SequenceNetwork(ConfiguredNetwork):
+    """A network that reads what `Inputs` embeds."""
+
+    def __init__(
+        self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start = "learned"
+    ) -> None:
+        """Draw fresh embeddings from torch's global generator.
+
+        Raises:
+            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+        """
+        super().__init__(config, data)
+        self.inputs = Inputs(config, data, positions=positions, start=start)
+        self.first_position = self.inputs.first_position
+
+
+def shifted(x: Events) -> Events:
+    """What is consumed along an event where there is a start symbol: each value a place later."""
+    return torch.nn.functional.pad(x, (1, 0))[:, :-1]
+
+
+def consumed_entry(data: DataSpec) -> CacheEntry:
+    """The cache of all tokens that were consumed."""
+    axes = ("b", data.length)
+    return CacheEntry(name="consumed", dtype="int64", axes=axes, update=Update.APPEND, axis=-1)
+
+
+def checked_label(label: Label, data: DataSpec) -> Label:
+    """The label that a model of these data reads: none where they have no classes.
+
+    Raises:
+        InvalidInput: no label to a model of p(x | y).
+    """
+    if data.num_classes is not None and label is None:
+        raise InvalidInput(f"label: expected one of {data.num_classes} classes, got none")
+    return None if data.num_classes is None else label

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.train.likelihoods.observation import Observation
-from ancestral.train.models.posteriors import Codes, Parameters, Posterior
+from ancestral.train.models.posteriors import Codes, Latents, Parameters, PerLatent, Posterior
 from ancestral.train.models.priors import Prior, StandardNormal
 
 
@@ -52,7 +52,7 @@ class LatentVariableModel(nn.Module, ABC):
         return isinstance(self.prior, StandardNormal)
 
     @final
-    def log_likelihood(self, x: Tensor, z: Num[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
+    def log_likelihood(self, x: Tensor, z: Num[Tensor, "b k *l"]) -> PerLatent:
         """log p(x | z) in nats of each event under each of its z."""
         k = z.shape[1]
         parameters = self.decode(z.flatten(0, 1)).unflatten(0, (-1, k))
@@ -60,8 +60,8 @@ class LatentVariableModel(nn.Module, ABC):
 
     @final
     def log_weights(
-        self, x: Tensor, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"], Float[Tensor, "b k"]]:
+        self, x: Tensor, q: Parameters, noise: Latents
+    ) -> tuple[PerLatent, PerLatent, PerLatent]:
         """log p(x | z), log p(z), log q(z | x) in nats, of the z that the noise draws from q.
 
         Their sum, the last with a minus, is log w: its mean over k is the ELBO, its logmeanexp the

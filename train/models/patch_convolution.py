@@ -1,8 +1,8 @@
 """A convolution over some neighbours on a grid, for a whole image and for one position.
 
 The kernel covers a rectangle of displacements; outside of the grid there are zeros. Its weights are
-one matrix, [taps x d_in, d_out]: for a position it is multiplied with the taps side by side, for an
-image it is read as the kernel of a convolution.
+one matrix, [neighbours x d_in, d_out]: for a position it is multiplied with the neighbours side by
+side, for an image it is read as the kernel of a convolution.
 """
 
 import torch
@@ -48,14 +48,14 @@ class PatchConvolution(nn.Module):
         return y.permute(0, 2, 3, 1)
 
     def at(
-        self, taps: Float[Tensor, "b n i"], column: Int64[Tensor, "b 1"]
+        self, neighbours: Float[Tensor, "b n i"], column: Int64[Tensor, "b 1"]
     ) -> Float[Tensor, "b 1 o"]:
         """At one position of each row of the batch.
 
         Args:
-            taps: features of the neighbours, in the order of `offsets`; beyond the left and right
+            neighbours: features of each, in the order of `offsets`; beyond the left and right
                 edge of the grid they may be anything finite.
             column: of the position.
         """
         inside = self.inside[column[:, 0]][..., None]
-        return torch.where(inside, taps, 0.0).flatten(1)[:, None] @ self.weight + self.bias
+        return torch.where(inside, neighbours, 0.0).flatten(1)[:, None] @ self.weight + self.bias

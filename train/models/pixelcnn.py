@@ -2,7 +2,7 @@
 
 The vertical stack sees the rows above, the horizontal stack the values before in the row; together
 they see all that was drawn before, with no blind spot. No weight is ever masked: each kernel covers
-just the taps that it may see. The channels of a pixel are columns of their own, one beside the
+just the values that it may see. The channels of a pixel are columns of their own, one beside the
 other, so that they are drawn in turn, each given those before; a kernel that is k pixels wide spans
 k times as many columns.
 
@@ -16,54 +16,51 @@ References:
     arXiv:1606.05328, sections 2.1 and 2.2. Ramachandran et al. (2017), arXiv:1704.06001 (caches).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Iterator, Sequence
+from typing import Annotated, final
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.signature import CacheEntry, Update
-from ancestral.train.likelihoods.choice import choose
-from ancestral.train.likelihoods.likelihood import Likelihood
-from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
-from ancestral.train.models.block import Linear
-from ancestral.train.models.dropout import dropout
-from ancestral.train.models.head import Head
-from ancestral.train.models.inputs import table
-from ancestral.train.models.network_config import NetworkConfig
+from ancestral.signature import CacheEntry
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
+from ancestral.train.models.configuration import LARGEST, Count, configuration
+from ancestral.train.models.inputs import checked_label
+from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
+from ancestral.train.models.network import ConfiguredNetwork, NetworkConfig, ring_entry
 from ancestral.train.models.patch_convolution import PatchConvolution
 from ancestral.triton_kernels.ring import ring
 
+Kernel = Annotated[int, Field(ge=3, le=LARGEST)]
 
-@dataclass(frozen=True, slots=True)
+
+@configuration
 class PixelCNNConfig(NetworkConfig):
     """Shape of the network.
 
     Attributes:
+        positions: whether each position has a learned vector.
         layers: number of them.
         first_kernel: pixels that the first layer spans in height and width; odd.
         kernel: likewise for the other layers.
         hidden: width of the hidden layer before the output.
     """
 
-    layers: int = 7
-    first_kernel: int = 7
-    kernel: int = 3
-    hidden: int = 128
+    positions: bool = True
+    layers: Count = 7
+    first_kernel: Kernel = 7
+    kernel: Kernel = 3
+    hidden: Count = 128
 
-    def __post_init__(self) -> None:
-        NetworkConfig.__post_init__(self)
-        self.at_least(1, "layers", "hidden")
-        self.at_least(3, "first_kernel", "kernel")
-        for name in ("first_kernel", "kernel"):
-            if getattr(self, name) % 2 == 0:
-                raise InvalidInput(
-                    f"PixelCNNConfig.{name}: expected an odd number, got {getattr(self, name)}"
-                )
+    def problems(self) -> Iterator[str]:
+        """Kernels that are even."""
+        for name, size in (("first_kernel", self.first_kernel), ("kernel", self.kernel)):
+            if size % 2 == 0:
+                yield f"{name}: expected an odd number, got {size}"
 
 
 class _Given(nn.Module):
@@ -72,23 +69,14 @@ class _Given(nn.Module):
     def __init__(self, width: int, classes: int, channels: int) -> None:
         super().__init__()
         self.channels, scale = channels, width**-0.5
-        self.label = table(classes, width, scale) if classes else None
-        self.channel = table(channels, width, scale) if channels > 1 else None
+        self.label = embedding(classes, width, scale) if classes else None
+        self.channel = embedding(channels, width, scale) if channels > 1 else None
 
     def forward(
-        self,
-        x: Float[Tensor, "b s d"],
-        label: Int64[Tensor, " b"] | None,
-        sites: Int64[Tensor, "#b s"],
+        self, x: Float[Tensor, "b s d"], label: Label, sites: Int64[Tensor, "#b s"]
     ) -> Float[Tensor, "b s d"]:
-        """x with that added; no more than a sum of table rows.
-
-        Raises:
-            InvalidInput: no label to a model of p(x | y).
-        """
-        if self.label is not None:
-            if label is None:
-                raise InvalidInput("label: the model is of p(x | y), expected a class, got none")
+        """x with that added; no more than a sum of table rows."""
+        if self.label is not None and label is not None:
             x = x + self.label(label)[:, None]
         return x if self.channel is None else x + self.channel(sites % self.channels)
 
@@ -107,7 +95,7 @@ class _Layer(nn.Module):
         before = range(-right, 0 if first else 1)
         self.horizontal = PatchConvolution(d, 2 * d, range(1), before, columns)
         self.link = Linear(2 * d, 2 * d, bias=False)
-        self.out = Linear(d, d, bias=True, scale=config.layers**-0.5)
+        self.out = Linear(d, d, scale=config.layers**-0.5)
         self.given_v = _Given(2 * d, classes, channels)
         self.given_h = _Given(2 * d, classes, channels)
         self.right = right
@@ -120,14 +108,8 @@ class _Layer(nn.Module):
         return h if residual is None else residual + h
 
 
-def gated(x: Float[Tensor, "*b dd"]) -> Float[Tensor, "*b d"]:
-    """tanh of one half times sigmoid of the other."""
-    value, gate = x.chunk(2, dim=-1)
-    return value.tanh() * gate.sigmoid()
-
-
 @final
-class PixelCNN(AutoregressiveModel):
+class PixelCNN(ConfiguredNetwork):
     """Gated PixelCNN over images [height, width] or [height, width, channels], in raster order."""
 
     takes_blocks = False
@@ -141,7 +123,7 @@ class PixelCNN(AutoregressiveModel):
             InvalidInput: events are no images in raster order, or so narrow that the vertical
                 stack cannot run ahead.
         """
-        super().__init__()
+        super().__init__(config, data)
         if len(data.event_shape) not in {2, 3} or data.ordering != "raster":
             raise InvalidInput(
                 f"pixelcnn: expected images [height, width] or [height, width, channels] in raster "
@@ -154,24 +136,19 @@ class PixelCNN(AutoregressiveModel):
                 f"pixelcnn: the layers look {right} pixels to the right in all; expected fewer "
                 f"than the {width} of a row: use fewer layers or smaller kernels"
             )
-        self.config, self.data = config, data
-        self.label_optional = config.label_optional
+        self.config = config
         self.rows, self.columns = height, width * channels
-        d, classes = config.width, (data.num_classes or 0) + config.label_optional
-        self.token = table(data.levels, d, d**-0.5)
-        self.position = table(data.length, d, d**-0.5) if config.positions else None
+        d = config.width
+        self.token = embedding(data.levels, d, d**-0.5)
+        self.position = embedding(data.length, d, d**-0.5) if config.positions else None
         self.layers = nn.ModuleList(  # type: ignore[assignment]
-            _Layer(config, i == 0, self.columns, channels, classes) for i in range(config.layers)
+            _Layer(config, i == 0, self.columns, channels, self.classes)
+            for i in range(config.layers)
         )
         reaches = [layer.right for layer in self.layers]
         self.ahead = [sum(reaches[i + 1 :]) for i in range(config.layers)]
-        self.hidden = Linear(d, config.hidden, bias=True)
-        self.head = Head(config.hidden, self.likelihood)
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """As configured."""
-        return choose(self.config.likelihood, self.data.levels, self.config.components)
+        self.hidden = Linear(d, config.hidden)
+        self.head = LastProjection(config.hidden, self.likelihood)
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
@@ -183,20 +160,12 @@ class PixelCNN(AutoregressiveModel):
             lengths[f"v_{i}"] = (1 - min(self._vertical_offsets(i + 1)), d)
             lengths[f"h_{i}"] = (1 + following.right, d)
             lengths[f"link_{i}"] = (1 + self.ahead[i], 2 * d)
-        return tuple(
-            CacheEntry(
-                name=name,
-                dtype="float32",
-                axes=("b", 1, length, width),
-                update=Update.APPEND,
-            )
-            for name, (length, width) in lengths.items()
-        )
+        return tuple(ring_entry(name, *size) for name, size in lengths.items())
 
     def _vertical_offsets(self, layer: int) -> list[int]:
         """Where a layer of the vertical stack reads the one before, from what that wrote last."""
-        taps = self.layers[layer]
-        return [offset - taps.right for offset in taps.vertical.offsets]
+        read = self.layers[layer]
+        return [offset - read.right for offset in read.vertical.offsets]
 
     def _value_offsets(self) -> list[int]:
         """Where the first layer of both stacks reads values, from the one written last.
@@ -208,10 +177,9 @@ class PixelCNN(AutoregressiveModel):
         vertical = [offset + ahead for offset in first.vertical.offsets]
         return vertical + [offset + 1 for offset in first.horizontal.offsets]
 
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t p"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
         """One pass of convolutions over whole images."""
+        label = checked_label(label, self.data)
         sites = torch.arange(self.data.length, device=x.device)[None]
         h = v = self._embed(x, sites)
         first_row = (sites < self.columns)[..., None]
@@ -223,40 +191,34 @@ class PixelCNN(AutoregressiveModel):
             v = gated(mixed)
         return self._output(h)
 
-    def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """One position of every layer, the vertical stack ahead of the horizontal one."""
-        new = dict(cache)
+        new, label = dict(cache), checked_label(label, self.data)
 
         def keep(name: str, value: Tensor, offsets: list[int]) -> Tensor:
-            taps, new[name] = ring(cache[name], value, position, offsets)
-            return taps
+            read, new[name] = ring(cache[name], value, position, offsets)
+            return read
 
         e = self._embed(tokens, (position - 1).clamp_min(0)[:, None])
         e = torch.where((position == 0)[:, None, None], 0.0, e)
-        taps = keep("pixels", e, self._value_offsets())
+        read = keep("pixels", e, self._value_offsets())
         count = len(self.layers[0].vertical.offsets)
-        v_taps, h_taps = taps[:, :count], taps[:, count:]
+        above, before = read[:, :count], read[:, count:]
         h: Tensor | None = None
         for i, layer in enumerate(self.layers):
             here = position[:, None]
             site = here + self.ahead[i]
-            mixed = layer.given_v(layer.vertical.at(v_taps, site % self.columns), label, site)
+            mixed = layer.given_v(layer.vertical.at(above, site % self.columns), label, site)
             first_row = site[..., None] < self.columns
             linked = torch.where(first_row, 0.0, layer.link(mixed))
             if self.ahead[i]:
                 linked = keep(f"link_{i}", linked, [-self.ahead[i]])
-            inner = layer.horizontal.at(h_taps, here % self.columns) + linked
+            inner = layer.horizontal.at(before, here % self.columns) + linked
             h = layer.mixed(layer.given_h(inner, label, here), h)
             if i + 1 < len(self.layers):
                 v = torch.where(first_row, 0.0, gated(mixed))
-                v_taps = keep(f"v_{i}", v, self._vertical_offsets(i + 1))
-                h_taps = keep(f"h_{i}", h, list(self.layers[i + 1].horizontal.offsets))
+                above = keep(f"v_{i}", v, self._vertical_offsets(i + 1))
+                before = keep(f"h_{i}", h, list(self.layers[i + 1].horizontal.offsets))
         assert h is not None
         return self._output(h), new
 
@@ -268,10 +230,10 @@ class PixelCNN(AutoregressiveModel):
         return e if self.position is None else e + self.position(sites)
 
     def _over_grid(
-        self, taps: PatchConvolution, x: Float[Tensor, "b t d"]
+        self, convolution: PatchConvolution, x: Float[Tensor, "b t d"]
     ) -> Float[Tensor, "b t e"]:
         x = dropout(x, self.config.dropout, self.training)
-        return taps.parallel(x.unflatten(1, (self.rows, self.columns))).flatten(1, 2)
+        return convolution.parallel(x.unflatten(1, (self.rows, self.columns))).flatten(1, 2)
 
     def _output(self, h: Float[Tensor, "b s d"]) -> Float[Tensor, "b s p"]:
         return self.head(self.hidden(h.relu()).relu())

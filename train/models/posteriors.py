@@ -13,9 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+from ancestral.train.likelihoods.gaussian import HALF_LOG_2PI
 
 Parameters = tuple[Tensor, ...]
+Latents = Float[Tensor, "b k *l"]
+"""k latents of each datum, or the standard normal noise that makes them."""
+PerLatent = Float[Tensor, "b k"]
+"""A number for each of k latents of each datum: log p or log q in nats, say."""
 
 
 @runtime_checkable
@@ -25,31 +29,23 @@ class Posterior(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Of the parameters, in order."""
-        ...
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Of the parameters of one datum."""
-        ...
 
     @property
     def features(self) -> int:
         """How many numbers an encoder makes for `from_features`."""
-        ...
 
     def from_features(self, h: Float[Tensor, "b f"]) -> Parameters:
         """Parameters from an encoder's numbers."""
-        ...
 
-    def draw(
-        self, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
+    def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
         """z, and log q(z | x) in nats."""
-        ...
 
     def kl_to_standard(self, q: Parameters) -> Float[Tensor, "b ..."]:
         """KL(q || N(0, I)) in nats: of each latent dimension, or in all where they are tied."""
-        ...
 
 
 @final
@@ -59,9 +55,7 @@ class Diagonal:
 
     latent_shape: tuple[int, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return "mean", "log_scale"
+    names = ("mean", "log_scale")
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -75,9 +69,7 @@ class Diagonal:
         mean, log_scale = h.chunk(2, dim=-1)
         return mean.unflatten(-1, self.latent_shape), log_scale.unflatten(-1, self.latent_shape)
 
-    def draw(
-        self, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
+    def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
         mean, log_scale = q
         z = mean[:, None] + log_scale.exp()[:, None] * noise
         return z, standard_log_prob(noise) - log_scale.flatten(1).sum(dim=-1)[:, None]
@@ -96,9 +88,7 @@ class Full:
 
     dimensions: int
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return "mean", "factor"
+    names = ("mean", "factor")
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -114,9 +104,7 @@ class Full:
         diagonal = torch.eye(d, dtype=torch.bool, device=h.device)
         return h[:, :d], torch.where(diagonal, square.exp(), square.tril(-1))
 
-    def draw(
-        self, q: Parameters, noise: Float[Tensor, "b k *l"]
-    ) -> tuple[Float[Tensor, "b k *l"], Float[Tensor, "b k"]]:
+    def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
         mean, factor = q
         z = mean[:, None] + noise @ factor.transpose(-1, -2)
         return z, standard_log_prob(noise) - self._log_diagonal(factor).sum(dim=-1)[:, None]
@@ -140,16 +128,14 @@ class Codes:
 
     latent_shape: tuple[int, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ("codes",)
+    names = ("codes",)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return (self.latent_shape,)
 
 
-def standard_log_prob(z: Float[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
+def standard_log_prob(z: Latents) -> PerLatent:
     """log N(z; 0, I) in nats."""
     flat = z.flatten(2)
     return -0.5 * (flat * flat).sum(dim=-1) - HALF_LOG_2PI * flat.shape[-1]

@@ -1,4 +1,4 @@
-"""What of a model is of 16 bits, where anything is.
+"""Which tensors a 16-bit model stores in 16 bits.
 
 All floating parameters and buffers are, but for a few that are small and enter angles, distances or
 log-probabilities as they are: the numbers of a prior and of an observation's head, the cosines of
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.decoder_head import DecoderHead
+from ancestral.train.models.decoder_output import DecoderOutput
 from ancestral.train.models.priors import MixturePrior
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.vqvae import VQVAE
@@ -30,27 +30,30 @@ def narrow(model: M, dtype: torch.dtype) -> M:
         InvalidInput: a finite number is infinite in that type.
     """
     for name, tensor in narrowed_tensors(model):
-        tensor.data = _converted(name, tensor, dtype)
+        converted = tensor.to(dtype)
+        if not converted.isfinite().equal(tensor.isfinite()):
+            raise InvalidInput(
+                f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
+                f"{float(tensor.abs().amax()):g}: take bfloat16"
+            )
+        tensor.data = converted
     return model
 
 
-@torch.no_grad()
 def round_in_place(model: M, dtype: torch.dtype) -> M:
-    """Round a model of float32 to the numbers that a model in that type has, tensor by tensor.
+    """Round a model of float32 to the numbers that a model in that type has.
 
     Raises:
         InvalidInput: as in `narrow`.
     """
-    for name, tensor in narrowed_tensors(model):
-        tensor.data = _converted(name, tensor, dtype).float()
-    return model.float()
+    return narrow(model, dtype).float()
 
 
 def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """What `narrow` converts, by name; a shared tensor once."""
     seen: set[int] = set()
     for path, module in model.named_modules():
-        if isinstance(module, DecoderHead | MixturePrior):
+        if isinstance(module, DecoderOutput | MixturePrior):
             continue
         own = module.named_parameters(path, recurse=False)
         kept = isinstance(module, Transformer | VQVAE)
@@ -59,18 +62,3 @@ def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             if tensor.is_floating_point() and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield name, tensor
-
-
-def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in a type.
-
-    Raises:
-        InvalidInput: a finite number is infinite in it.
-    """
-    converted = tensor.to(dtype)
-    if not converted.isfinite().equal(tensor.isfinite()):
-        raise InvalidInput(
-            f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
-            f"{float(tensor.abs().amax()):g}: take bfloat16"
-        )
-    return converted

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.train.models.posteriors import HALF_LOG_2PI, standard_log_prob
+from ancestral.train.likelihoods.gaussian import HALF_LOG_2PI
+from ancestral.train.models.posteriors import Latents, PerLatent, standard_log_prob
 
 
 @runtime_checkable
@@ -22,20 +23,14 @@ class Prior(Protocol):
     @property
     def chooses(self) -> bool:
         """Whether a draw takes a uniform beside the normal noise, for the component."""
-        ...
 
-    def log_prob(self, z: Float[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
+    def log_prob(self, z: Latents) -> PerLatent:
         """log p(z) in nats."""
-        ...
 
     def draw(
-        self,
-        noise: Float[Tensor, "b k *l"],
-        u: Float[Tensor, "b k"] | None,
-        temperature: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b k *l"]:
+        self, noise: Latents, u: PerLatent | None, temperature: Float[Tensor, " b"]
+    ) -> Latents:
         """z; the temperature scales the noise, 0 leaves a mean."""
-        ...
 
 
 @final
@@ -43,19 +38,14 @@ class Prior(Protocol):
 class StandardNormal:
     """N(0, I)."""
 
-    @property
-    def chooses(self) -> bool:
-        return False
+    chooses = False
 
-    def log_prob(self, z: Float[Tensor, "b k *l"]) -> Float[Tensor, "b k"]:
+    def log_prob(self, z: Latents) -> PerLatent:
         return standard_log_prob(z)
 
     def draw(
-        self,
-        noise: Float[Tensor, "b k *l"],
-        u: Float[Tensor, "b k"] | None,
-        temperature: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b k *l"]:
+        self, noise: Latents, u: PerLatent | None, temperature: Float[Tensor, " b"]
+    ) -> Latents:
         return noise * temperature.view(-1, *([1] * (noise.ndim - 1)))
 
 
@@ -68,22 +58,17 @@ class Mixture:
     mean: Float[Tensor, "m d"]
     log_scale: Float[Tensor, "m d"]
 
-    @property
-    def chooses(self) -> bool:
-        return True
+    chooses = True
 
-    def log_prob(self, z: Float[Tensor, "b k d"]) -> Float[Tensor, "b k"]:
+    def log_prob(self, z: Latents) -> PerLatent:
         deviation = (z[..., None, :] - self.mean) * (-self.log_scale).exp()
         each = -0.5 * (deviation * deviation).sum(dim=-1) - self.log_scale.sum(dim=-1)
         weighted = each + self.logits.log_softmax(dim=-1)
         return weighted.logsumexp(dim=-1) - HALF_LOG_2PI * self.mean.shape[-1]
 
     def draw(
-        self,
-        noise: Float[Tensor, "b k d"],
-        u: Float[Tensor, "b k"] | None,
-        temperature: Float[Tensor, " b"],
-    ) -> Float[Tensor, "b k d"]:
+        self, noise: Latents, u: PerLatent | None, temperature: Float[Tensor, " b"]
+    ) -> Latents:
         assert u is not None
         logits = self.logits.expand(*u.shape, -1)
         component = Categorical(self.logits.shape[0]).draw(logits, u)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from ancestral.signature import Dtype, GraphSignature, TensorSpec
+from ancestral.signature import GraphSignature
 
 
 class Program(nn.Module, ABC):
@@ -22,8 +22,3 @@ class Program(nn.Module, ABC):
     @abstractmethod
     def longest(self) -> Mapping[str, int]:
         """The largest size of each named axis."""
-
-
-def spec(name: str, dtype: Dtype, *axes: str | int) -> TensorSpec:
-    """A tensor of a signature."""
-    return TensorSpec(name=name, dtype=dtype, axes=axes)

@@ -7,50 +7,38 @@ References:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
-from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry
-from ancestral.train.likelihoods.choice import choose
-from ancestral.train.likelihoods.likelihood import Likelihood
-from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
-from ancestral.train.models.dropout import dropout
-from ancestral.train.models.head import Head
-from ancestral.train.models.inputs import Inputs
-from ancestral.train.models.network_config import NetworkConfig
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
+from ancestral.train.models.configuration import Count, configuration
+from ancestral.train.models.inputs import SequenceNetwork
+from ancestral.train.models.layers import LastProjection, dropout
+from ancestral.train.models.network import SequenceConfig
 from ancestral.triton_kernels.recurrence import gru, lstm
 
 _STATES = {"gru": ("h",), "lstm": ("h", "c")}
 _GATES = {"gru": 3, "lstm": 4}
 
 
-@dataclass(frozen=True, slots=True)
-class RecurrentConfig(NetworkConfig):
+@configuration
+class RecurrentConfig(SequenceConfig):
     """Shape of the network.
 
     Attributes:
+        positions: whether each position has a learned vector.
         cell: gru or lstm.
         layers: number of them.
-        above: whether images feed the value above beside the previous one.
     """
 
+    positions: bool = True
     cell: Literal["gru", "lstm"] = "gru"
-    layers: int = 2
-    above: bool = False
-
-    def __post_init__(self) -> None:
-        NetworkConfig.__post_init__(self)
-        self.at_least(1, "layers")
-        if self.cell not in _STATES:
-            raise InvalidInput(
-                f"RecurrentConfig.cell: expected one of {list(_STATES)}, got {self.cell!r}"
-            )
+    layers: Count = 2
 
 
 class _Layer(nn.Module):
@@ -58,13 +46,10 @@ class _Layer(nn.Module):
 
     def __init__(self, cell: str, width: int) -> None:
         super().__init__()
-        gates, bound = _GATES[cell], width**-0.5
+        rows, bound = _GATES[cell] * width, width**-0.5
         self.cell = cell
-        for name, shape in (
-            ("w", (1, gates * width, width)),
-            ("r", (1, gates * width, width)),
-            ("bias", (1, 2 * gates * width)),
-        ):
+        shapes = {"w": (1, rows, width), "r": (1, rows, width), "bias": (1, 2 * rows)}
+        for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
 
     def forward(
@@ -76,7 +61,7 @@ class _Layer(nn.Module):
 
 
 @final
-class Recurrent(AutoregressiveModel):
+class Recurrent(SequenceNetwork):
     """Stacked recurrent layers: a step costs the same at every position."""
 
     def __init__(self, config: RecurrentConfig, data: DataSpec) -> None:
@@ -85,23 +70,10 @@ class Recurrent(AutoregressiveModel):
         Raises:
             InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
-        super().__init__()
-        self.config, self.data = config, data
-        self.label_optional = config.label_optional
-        self.inputs = Inputs(
-            data,
-            config.width,
-            positions=config.positions,
-            above=config.above,
-            label_optional=config.label_optional,
-        )
+        super().__init__(config, data, positions=config.positions)
+        self.config = config
         self.layers = nn.ModuleList(_Layer(config.cell, config.width) for _ in range(config.layers))
-        self.head = Head(config.width, self.likelihood)
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """As configured."""
-        return choose(self.config.likelihood, self.data.levels, self.config.components)
+        self.head = LastProjection(config.width, self.likelihood)
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
@@ -116,9 +88,7 @@ class Recurrent(AutoregressiveModel):
     def _names(self, layer: int) -> tuple[str, ...]:
         return tuple(f"{state}_{layer}" for state in _STATES[self.config.cell])
 
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t p"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
         """One pass over the event from zero states."""
         h = self.inputs.parallel(x, label)
         zero = torch.zeros_like(h[:, 0])
@@ -127,13 +97,7 @@ class Recurrent(AutoregressiveModel):
             h, *_ = layer(h, *(zero for _ in self._names(i)))
         return self.head(dropout(h, self.config.dropout, self.training))
 
-    def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Go on from the states; a row at position 0 from zeros, whatever its states hold."""
         new = dict(cache)
         h = self.inputs.extend(tokens, position, new, label)

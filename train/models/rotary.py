@@ -16,34 +16,30 @@ from torch import Tensor
 from ancestral.train.models.transformer_config import TransformerConfig
 
 
-def angles(length: int, config: TransformerConfig) -> Float[Tensor, "t half"]:
-    """Angle of each slot at each of the w/2 frequencies, in float64."""
-    slots = torch.arange(length, dtype=torch.float64)
-    return slots[:, None] * frequencies(config)
-
-
 def tables(length: int, config: TransformerConfig) -> dict[str, Float[Tensor, "t half"]]:
-    """Cosines and sines of the angles, rounded once, by the names that the Transformer has."""
-    turned = angles(length, config)
-    return {"cosine": turned.cos().float(), "sine": turned.sin().float()}
+    """Cosines and sines of each slot's angle at each frequency, by the names that they have.
+
+    Angles are float64; what is made of them is rounded once.
+    """
+    slots = torch.arange(length, dtype=torch.float64)
+    angles = slots[:, None] * frequencies(config)
+    return {"cosine": angles.cos().float(), "sine": angles.sin().float()}
 
 
 def frequencies(config: TransformerConfig) -> Float[Tensor, " half"]:
     """base^(-2i/w) for the w features that are turned, scaled as configured; radians a slot."""
     width = config.rotated
     plain = config.rotary_base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    match config.rotary_scaling:
-        case ():
-            return plain
-        case (factor,):
-            return plain / factor
-        case (factor, low, high, trained):
-            # Turns within the length that the model was trained on: few ones are slowed down.
-            turns = plain * trained / (2 * math.pi)
-            kept = ((turns - low) / (high - low)).clamp(0, 1)
-            return plain * (kept + (1 - kept) / factor)
-        case other:
-            raise AssertionError(f"no scaling: {other}")
+    if not config.rotary_scaling:
+        return plain
+    factor, *by_turns = config.rotary_scaling
+    if not by_turns:
+        return plain / factor
+    low, high, trained = by_turns
+    # Turns within the length that the model was trained on: few ones are slowed down.
+    turns = plain * trained / (2 * math.pi)
+    kept = ((turns - low) / (high - low)).clamp(0, 1)
+    return plain * (kept + (1 - kept) / factor)
 
 
 def rotate(

@@ -14,29 +14,44 @@ References:
 """
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import neighbours
-from ancestral.signature import CacheEntry, Update
-from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.signature import CacheEntry
+from ancestral.train.models.autoregressive import (
+    AutoregressiveModel,
+    Cache,
+    Events,
+    Extended,
+    Label,
+    Positions,
+    Tokens,
+)
+from ancestral.train.models.configuration import LARGEST, AutoregressiveConfig, Count, configuration
+from ancestral.train.models.inputs import checked_label, consumed_entry, shifted
 from ancestral.triton_kernels.append import append
 
 _LARGEST, _MOST_AXES = 2**28, 64
 """Numbers that a table may hold, and axes: each neighbour at least doubles the numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableConfig:
+Counts = Float[np.ndarray, "*contexts v"]
+"""How often each value follows each context, or its probability there."""
+Displacement = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+
+
+@configuration
+class TableConfig(AutoregressiveConfig):
     """What the next value depends on.
 
     Attributes:
@@ -47,14 +62,10 @@ class TableConfig:
         label_optional: whether there is a table for "no label".
     """
 
-    neighbours: tuple[tuple[int, ...], ...] = ()
-    cells: int | None = None
+    neighbours: tuple[tuple[Displacement, ...], ...] = ()
+    cells: Count | None = None
     per_position: bool = False
     label_optional: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cells is not None and self.cells < 1:
-            raise InvalidInput(f"TableConfig.cells: expected an integer >= 1, got {self.cells}")
 
 
 @final
@@ -64,7 +75,7 @@ class Table(AutoregressiveModel):
     place: Tensor
 
     def __init__(self, config: TableConfig, data: DataSpec) -> None:
-        """The uniform distribution; `fit` counts.
+        """The uniform distribution, until `smooth` is given counts.
 
         Raises:
             InvalidInput: a neighbour has another number of axes than the events, is never drawn
@@ -89,7 +100,15 @@ class Table(AutoregressiveModel):
         self.table = nn.Parameter(uniform, requires_grad=False)
         # Before the neighbours are looked for, so that too many are refused before they are.
         self.register_buffer("place", torch.zeros(data.length, len(config.neighbours)))
-        found = self._found = _neighbours(config, data)
+        found = np.zeros((data.length, 0), np.int64)
+        if config.neighbours:
+            found = neighbours(data.order, data.event_shape, config.neighbours)
+        if (found < 0).all(axis=0).any():
+            raise InvalidInput(
+                f"neighbours: expected each to be drawn before some position, got "
+                f"{shown(config.neighbours)} in order {shown(data.ordering)}"
+            )
+        self._found = found
         # Slot n consumed the value at position n - 1; -1 is no slot.
         place = np.where(found < 0, -1, found + 1)
         self.register_buffer("place", torch.tensor(place.tolist()).view(place.shape))
@@ -99,25 +118,13 @@ class Table(AutoregressiveModel):
         """The consumed values, where there are neighbours."""
         if not self.config.neighbours:
             return ()
-        axes = ("b", self.data.length)
-        return (
-            CacheEntry(name="consumed", dtype="int64", axes=axes, update=Update.APPEND, axis=-1),
-        )
+        return (consumed_entry(self.data),)
 
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t v"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t v"]:
         """Look up every position."""
-        consumed = nn.functional.pad(x, (1, 0))[:, :-1]
-        return self._look_up(consumed, torch.arange(x.shape[1], device=x.device)[None], label)
+        return self._look_up(shifted(x), torch.arange(x.shape[1], device=x.device)[None], label)
 
-    def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s v"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Look up the positions of the block."""
         new, consumed = dict(cache), tokens
         if self.config.neighbours:
@@ -126,14 +133,10 @@ class Table(AutoregressiveModel):
         return self._look_up(consumed, at, label), new
 
     def _look_up(
-        self,
-        consumed: Int64[Tensor, "b n"],
-        at: Int64[Tensor, "#b s"],
-        label: Int64[Tensor, " b"] | None,
+        self, consumed: Int64[Tensor, "b n"], at: Int64[Tensor, "#b s"], label: Label
     ) -> Float[Tensor, "b s v"]:
         """Logits given what stands in the slots before."""
-        if self.data.num_classes is not None and label is None:
-            raise InvalidInput(f"label: expected one of {self.data.num_classes} classes, got none")
+        label = checked_label(label, self.data)
         context = at if self.config.per_position else torch.zeros_like(at)
         given = torch.zeros_like(consumed[:, :1]) if label is None else label[:, None]
         context = context * self.shape[1] + given
@@ -144,27 +147,7 @@ class Table(AutoregressiveModel):
             context = context * (self.cells + 1) + cell
         return nn.functional.embedding(context, self.table)
 
-    def fit(
-        self,
-        x: Int64[np.ndarray, "n t"],
-        label: Int64[np.ndarray, " n"] | None,
-        strengths: tuple[float, ...],
-    ) -> None:
-        """Count, and smooth: the closed form of the posterior mean.
-
-        Args:
-            x: events, by positions.
-            label: their classes.
-            strengths: as in `smooth`.
-
-        Raises:
-            InvalidInput: as `smooth`.
-        """
-        self.smooth(self.counts(x, label), strengths)
-
-    def counts(
-        self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None
-    ) -> Float[np.ndarray, "*contexts v"]:
+    def counts(self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None) -> Counts:
         """How often each value follows each context: one axis for each part of the context."""
         found = np.zeros(
             (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
@@ -173,9 +156,7 @@ class Table(AutoregressiveModel):
         return found
 
     @torch.no_grad()
-    def smooth(
-        self, counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
-    ) -> None:
+    def smooth(self, counts: Counts, strengths: tuple[float, ...]) -> None:
         """Become the posterior mean of these counts.
 
         Args:
@@ -188,9 +169,7 @@ class Table(AutoregressiveModel):
         """
         self.table.copy_(torch.from_numpy(np.log(self.estimate(counts, strengths))).flatten(0, -2))
 
-    def estimate(
-        self, counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
-    ) -> Float[np.ndarray, "*all v"]:
+    def estimate(self, counts: Counts, strengths: tuple[float, ...]) -> Float[np.ndarray, "*all v"]:
         """p(value | context) with the axes of `shape`; arguments and errors as in `smooth`."""
         labelled = self.data.num_classes is not None
         steps = 1 + labelled + len(self.config.neighbours)
@@ -217,26 +196,7 @@ class Table(AutoregressiveModel):
         )
 
 
-def _neighbours(config: TableConfig, data: DataSpec) -> Int64[np.ndarray, "t n"]:
-    """The position of each position's neighbours; -1 where there is none before it.
-
-    Raises:
-        InvalidInput: one is never drawn before, or has another number of axes than the events.
-    """
-    if not config.neighbours:
-        return np.zeros((data.length, 0), np.int64)
-    found = neighbours(data.order, data.event_shape, config.neighbours)
-    if (found < 0).all(axis=0).any():
-        raise InvalidInput(
-            f"neighbours: expected each to be drawn before some position, got "
-            f"{shown(config.neighbours)} in order {shown(data.ordering)}"
-        )
-    return found
-
-
-def _backed_off(
-    counts: Float[np.ndarray, "*contexts v"], strengths: tuple[float, ...]
-) -> Float[np.ndarray, "*contexts v"]:
+def _backed_off(counts: Counts, strengths: tuple[float, ...]) -> Counts:
     """Probabilities given whole contexts: each axis backs off to those before it."""
     estimate: NDArray[np.float64] = np.array(1 / counts.shape[-1])
     for axis, strength in enumerate(strengths, start=1):

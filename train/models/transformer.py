@@ -21,13 +21,10 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry, Update
-from ancestral.train.likelihoods.choice import choose
-from ancestral.train.likelihoods.likelihood import Likelihood
-from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
 from ancestral.train.models.block import Block, Norm
-from ancestral.train.models.dropout import dropout
-from ancestral.train.models.head import Head
-from ancestral.train.models.inputs import Inputs
+from ancestral.train.models.inputs import SequenceNetwork
+from ancestral.train.models.layers import LastProjection, dropout
 from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
@@ -40,7 +37,7 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @final
-class Transformer(AutoregressiveModel):
+class Transformer(SequenceNetwork):
     """Decoder-only Transformer over the positions of an event, in the order of the DataSpec."""
 
     cosine: Tensor
@@ -52,33 +49,20 @@ class Transformer(AutoregressiveModel):
         Raises:
             InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
-        super().__init__()
-        self.config, self.data = config, data
-        self.inputs = Inputs(
-            data,
-            config.width,
-            start=config.start,
-            positions=config.positions == "learned",
-            above=config.above,
-            label_optional=config.label_optional,
-        )
-        self.first_position = self.inputs.first_position
-        self.label_optional = config.label_optional
+        learned = config.positions == "learned"
+        super().__init__(config, data, positions=learned, start=config.start)
+        self.config = config
         if config.positions == "rotary":
             for name, table in tables(data.length, config).items():
                 self.register_buffer(name, table)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = Norm(config)
+        bias = config.has_bias("head")
         self.head = (
-            None if config.tied else Head(config.width, self.likelihood, config.has_bias("head"))
+            None if config.tied else LastProjection(config.width, self.likelihood, bias=bias)
         )
         if config.smoothness:
             self._smooth(config.smoothness)
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """As configured."""
-        return choose(self.config.likelihood, self.data.levels, self.config.components)
 
     @torch.no_grad()
     def _smooth(self, length: float) -> None:
@@ -119,7 +103,7 @@ class Transformer(AutoregressiveModel):
     def cache_spec(self) -> tuple[CacheEntry, ...]:
         """Keys and values of every layer; the consumed tokens where the upper neighbour is fed."""
         c, t = self.config, self.data.length
-        axes = ("b", c.group_heads, t, c.head)
+        axes = ("b", c.group_heads, t, c.head_size)
         entries = [
             CacheEntry(name=f"{part}_{i}", dtype="float32", axes=axes, update=Update.APPEND)
             for i in range(c.layers)
@@ -127,22 +111,21 @@ class Transformer(AutoregressiveModel):
         ]
         return (*entries, *self.inputs.cache_spec)
 
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t p"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
         """All conditionals of an event at once, by causal attention without a cache."""
         slots = torch.arange(x.shape[1], device=x.device)[None]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             c = self.config
-            q, k, v = (part.unflatten(-1, (-1, c.head)).transpose(1, 2) for part in (q, k, v))
+            q, k, v = (part.unflatten(-1, (-1, c.head_size)).transpose(1, 2) for part in (q, k, v))
             window = c.layer_window(layer, self.data.length)
             rate = c.attention_rate if self.training else 0.0
             if window is not None:
-                return windowed_attention(q, k, v, window, rate).transpose(1, 2).flatten(-2)
-            y = torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, dropout_p=rate, is_causal=True, enable_gqa=c.heads != c.group_heads
-            )
+                y = windowed_attention(q, k, v, window, rate)
+            else:
+                y = torch.nn.functional.scaled_dot_product_attention(
+                    q, k, v, dropout_p=rate, is_causal=True, enable_gqa=c.heads != c.group_heads
+                )
             return y.transpose(1, 2).flatten(-2)
 
         predicted = self._network(self.inputs.parallel(x, label), slots, attend)
@@ -150,13 +133,7 @@ class Transformer(AutoregressiveModel):
             return predicted
         return torch.nn.functional.pad(predicted, (0, 0, 1, 0))[:, :-1]
 
-    def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Append the block to the cache; where there is no start symbol, positions begin at 1."""
         first = position - 1 if self.first_position else position
         slots = slots_from(first, tokens)

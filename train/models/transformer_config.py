@@ -1,27 +1,27 @@
-"""The shape of a Transformer: its configuration, checked, and back from JSON."""
+"""The shape of a Transformer: its configuration, checked."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Iterator
+from typing import Literal
 
-from ancestral.errors import InvalidInput
-from ancestral.train.likelihoods.choice import LikelihoodName, check
+from ancestral.train.models.configuration import (
+    Count,
+    Natural,
+    NotNegative,
+    Positive,
+    Rate,
+    configuration,
+)
+from ancestral.train.models.network import SequenceConfig
 
 Biased = Literal["qkv", "out", "feed", "head", "norm"]
 """Maps that may have a bias; norm is LayerNorm."""
-_CHOICES = {
-    "positions": ("learned", "rotary"),
-    "norm": ("layer", "rms"),
-    "activation": ("gelu", "gelu_tanh", "gelu_quick", "swiglu"),
-}
 
 
-@dataclass(frozen=True, slots=True)
-class TransformerConfig:
-    """Shape of the network; what it models stands in the DataSpec.
+@configuration
+class TransformerConfig(SequenceConfig):
+    """Shape of the network; what it models is in the DataSpec.
 
     Attributes:
-        width: of the residual stream.
         layers: number of blocks.
         heads: number of query heads.
         kv_heads: number of key/value heads (grouped-query attention); None is heads.
@@ -45,135 +45,91 @@ class TransformerConfig:
             side; else the one after the other.
         tied: whether the output map is the token embedding, transposed.
         start: "learned", the id of a start token, or None: x_0 must then be observed.
-        above: whether images feed the upper neighbour beside the previous value.
-        dropout: rate on embeddings and residual branches, in training.
         attention_dropout: rate on attention weights, in training; None is dropout.
         smoothness: number of levels over which the fresh embeddings and outputs of neighbouring
             levels are alike, for levels that are amounts; 0 draws each level by itself.
-        likelihood: categorical, or logistic_mixture for levels that are amounts.
-        components: of the mixture.
-        label_optional: whether there is a vector for "no label", so that p(x) is modelled too.
     """
 
-    width: int = 64
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int | None = None
-    head_width: int | None = None
-    hidden: int | None = None
+    layers: Count = 4
+    heads: Count = 4
+    kv_heads: Count | None = None
+    head_width: Count | None = None
+    hidden: Count | None = None
     positions: Literal["learned", "rotary"] = "learned"
-    rotary_base: float = 10_000.0
-    rotary_width: int | None = None
-    rotary_scaling: tuple[float, ...] = ()
-    window: int | None = None
-    windowed: tuple[int, ...] | None = None
+    rotary_base: Positive = 10_000.0
+    rotary_width: Count | None = None
+    rotary_scaling: tuple[Positive, ...] = ()
+    window: Count | None = None
+    windowed: tuple[Natural, ...] | None = None
     norm: Literal["layer", "rms"] = "layer"
-    norm_epsilon: float = 1e-5
+    norm_epsilon: Positive = 1e-5
     activation: Literal["gelu", "gelu_tanh", "gelu_quick", "swiglu"] = "gelu"
     bias: bool | tuple[Biased, ...] = True
     head_norms: bool = False
     parallel: bool = False
     tied: bool = False
-    start: Literal["learned"] | int | None = "learned"
-    above: bool = False
-    dropout: float = 0.0
-    attention_dropout: float | None = None
-    smoothness: float = 0.0
-    likelihood: LikelihoodName = "categorical"
-    components: int = 10
-    label_optional: bool = False
+    start: Literal["learned"] | Natural | None = "learned"
+    attention_dropout: Rate | None = None
+    smoothness: NotNegative = 0.0
 
-    def __post_init__(self) -> None:
-        self._check_values()
-        check(self.likelihood, self.components)
+    @classmethod
+    def gpt2(cls) -> "TransformerConfig":
+        """The smallest GPT-2, for sequences of up to 1,024 values of 50,257 tokens."""
+        return cls(
+            width=768,
+            layers=12,
+            heads=12,
+            activation="gelu_tanh",
+            bias=("qkv", "out", "feed", "norm"),
+            tied=True,
+            start=None,
+        )
+
+    @classmethod
+    def llama(cls) -> "TransformerConfig":
+        """The parts of a Llama; `dataclasses.replace` gives it a size."""
+        return cls(positions="rotary", norm="rms", activation="swiglu", bias=False)
+
+    @classmethod
+    def pixels(cls) -> "TransformerConfig":
+        """For small images whose levels are amounts; `dataclasses.replace` gives it a size."""
+        return cls(above=True, attention_dropout=0.0, smoothness=2.0)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong between fields."""
         if self.tied and self.likelihood != "categorical":
-            raise InvalidInput("TransformerConfig.tied: expected the categorical likelihood")
-        for name in ("width", "layers", "heads", "group_heads", "head", "inner"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected an integer >= 1, got {value}"
-                )
+            yield f"tied: expected the categorical likelihood, got {self.likelihood}"
         if self.heads % self.group_heads:
-            raise InvalidInput(
-                f"TransformerConfig: expected heads to be a multiple of kv_heads, "
-                f"got {self.heads} and {self.group_heads}"
+            yield (
+                f"expected heads to be a multiple of kv_heads, got {self.heads} and "
+                f"{self.group_heads}"
             )
         if self.head_width is None and self.width % self.heads:
-            raise InvalidInput(
-                f"TransformerConfig: expected width to be a multiple of heads (or head_width to be "
-                f"given), got {self.width} and {self.heads}"
-            )
-        self._check_rotary()
-        self._check_windows()
-        if not 0 <= self.smoothness < float("inf"):
-            raise InvalidInput(
-                f"TransformerConfig.smoothness: expected a number >= 0, got {self.smoothness}"
-            )
-        for name in ("dropout", "attention_rate"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected [0, 1), got {getattr(self, name)}"
-                )
-
-    def _check_values(self) -> None:
-        for name, choices in _CHOICES.items():
-            got = getattr(self, name)
-            if got not in choices:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected one of {choices}, got {got!r}"
-                )
-        if not isinstance(self.bias, bool) and not set(self.bias) <= set(get_args(Biased)):
-            raise InvalidInput(
-                f"TransformerConfig.bias: expected a boolean, or some of {get_args(Biased)}, "
-                f"got {self.bias!r}"
-            )
-        start = self.start
-        if not (start is None or start == "learned" or type(start) is int):
-            raise InvalidInput(f"start: expected 'learned', a token id or None, got {start!r}")
-        for name in ("norm_epsilon", "rotary_base"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(
-                    f"TransformerConfig.{name}: expected a number > 0, got {getattr(self, name)}"
-                )
-
-    def _check_rotary(self) -> None:
-        if self.positions != "rotary":
-            if self.rotary_width is not None or self.rotary_scaling:
-                raise InvalidInput(
-                    f"TransformerConfig: rotary_width and rotary_scaling are of rotary positions, "
-                    f"got {self.positions} ones"
-                )
-            return
-        if self.rotated % 2 or not 2 <= self.rotated <= self.head:
-            raise InvalidInput(
-                f"TransformerConfig: rotary needs an even head_width, and a rotary_width that is "
-                f"even and at most that, got {self.head} and {self.rotary_width}"
+            yield (
+                f"expected width to be a multiple of heads (or head_width to be given), "
+                f"got {self.width} and {self.heads}"
             )
         scaling = self.rotary_scaling
-        sound = len(scaling) in (0, 1, 4) and all(0 < each < math.inf for each in scaling)
-        if not sound or (len(scaling) == 4 and scaling[1] >= scaling[2]):
-            raise InvalidInput(
-                f"TransformerConfig.rotary_scaling: expected (), (factor,) or (factor, low, high, "
-                f"trained length), numbers > 0 and low < high, got {scaling}"
-            )
-
-    def _check_windows(self) -> None:
-        if self.window is None:
-            if self.windowed is not None:
-                raise InvalidInput(
-                    f"TransformerConfig.windowed: expected a window too, got {self.windowed} alone"
+        if self.positions != "rotary":
+            if self.rotary_width is not None or scaling:
+                yield (
+                    f"rotary_width and rotary_scaling are of rotary positions, got "
+                    f"{self.positions} ones"
                 )
-            return
-        if type(self.window) is not int or self.window < 1:
-            raise InvalidInput(
-                f"TransformerConfig.window: expected an integer >= 1, got {self.window}"
+        elif self.rotated % 2 or not 2 <= self.rotated <= self.head_size:
+            yield (
+                f"rotary needs an even head_width, and a rotary_width that is even and at most "
+                f"that, got {self.head_size} and {self.rotary_width}"
             )
-        if any(layer not in range(self.layers) for layer in self.windowed or ()):
-            raise InvalidInput(
-                f"TransformerConfig.windowed: expected layers 0 .. {self.layers - 1}, "
-                f"got {self.windowed}"
+        elif len(scaling) not in (0, 1, 4) or (len(scaling) == 4 and scaling[1] >= scaling[2]):
+            yield (
+                f"rotary_scaling: expected (), (factor,) or (factor, low, high, trained length), "
+                f"low < high, got {scaling}"
             )
+        if self.window is None and self.windowed is not None:
+            yield f"windowed: expected a window too, got only {self.windowed}"
+        if any(layer >= self.layers for layer in self.windowed or ()):
+            yield f"windowed: expected layers 0 .. {self.layers - 1}, got {self.windowed}"
 
     def has_bias(self, part: Biased) -> bool:
         """Whether a map has a bias."""
@@ -188,7 +144,7 @@ class TransformerConfig:
     @property
     def rotated(self) -> int:
         """Features of a head that are rotated."""
-        return self.head if self.rotary_width is None else self.rotary_width
+        return self.head_size if self.rotary_width is None else self.rotary_width
 
     @property
     def group_heads(self) -> int:
@@ -201,7 +157,7 @@ class TransformerConfig:
         return self.dropout if self.attention_dropout is None else self.attention_dropout
 
     @property
-    def head(self) -> int:
+    def head_size(self) -> int:
         """Width of one head."""
         return self.width // self.heads if self.head_width is None else self.head_width
 

@@ -11,76 +11,44 @@ References:
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Annotated, NamedTuple, final
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.bodies import (
-    ConvEncoder,
-    ImageDecoder,
-    ImageShape,
-    Scales,
-    Upsample,
-    scaled,
-)
-from ancestral.train.models.decoder_head import (
-    DecoderHead,
-    ObservationConfig,
-    observation,
-)
+from ancestral.train.models.bodies import ImageDecoder, ImageEncoder, scaled
+from ancestral.train.models.configuration import Count, NotNegative, Rate, configuration
+from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
+from ancestral.train.models.decoder_output import DecoderOutput, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.layers import Conv2d
+from ancestral.train.models.layers import CastingConv2d, WideConv2d
 from ancestral.train.models.posteriors import Codes, Parameters
 
 _LEAST_COUNT = 0.03
 """A code that fewer values a step go to, as a moving average, is dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class VQVAEConfig(ObservationConfig):
+@configuration
+class VQVAEConfig(DecoderConfig):
     """Shape of the network, and p(x | z).
 
     Attributes:
         widths: channels of each scale; codes stand on the grid of the last.
         codes: size of the codebook.
         code_width: of a code.
-        blocks: residual blocks at each scale.
-        upsample: transposed, or resize and convolve.
-        dropout: in the blocks.
         commitment: weight of the distance of the encoder's outputs to their codes.
         decay: of the moving averages that the codebook is made of.
-
-    Raises:
-        InvalidInput: a value outside its range.
     """
 
-    widths: tuple[int, ...] = (64, 64)
-    codes: int = 128
-    code_width: int = 16
-    blocks: int = 1
-    upsample: Upsample = "transposed"
-    dropout: float = 0.0
-    commitment: float = 0.25
-    decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        ObservationConfig.__post_init__(self)
-        if not self.widths or min(*self.widths, self.codes, self.code_width) < 1:
-            raise InvalidInput(f"VQVAEConfig: expected widths, codes, code_width >= 1, got {self}")
-        if not (0 <= self.decay < 1 and 0 <= self.commitment < math.inf and 0 <= self.dropout < 1):
-            raise InvalidInput(
-                f"VQVAEConfig: expected decay and dropout in [0, 1) and commitment >= 0, got {self}"
-            )
-
-    @property
-    def scales(self) -> Scales:
-        """The convolutions."""
-        return Scales(self.widths, self.blocks, self.upsample, self.dropout)
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
+    codes: Count = 128
+    code_width: Count = 16
+    commitment: NotNegative = 0.25
+    decay: Rate = 0.99
 
 
 class Quantised(NamedTuple):
@@ -117,17 +85,16 @@ class VQVAE(LatentVariableModel):
         if data.num_classes is not None:
             raise InvalidInput("VQVAE: expected data without labels: labels are for the prior")
         image = ImageShape.of(data.event_shape)
-        self.config, self.data, self.image = config, data, image
-        self.grid = config.scales.grid(image)
+        self.config, self.data = config, data
+        self.grid = config.grid(image)
         self.latent_shape = (math.prod(self.grid),)
         self.observation = observation(config, data)
         self.posterior = Codes(self.latent_shape)
-        self.encoder = ConvEncoder(image.channels, config.scales)
-        self.into = Conv2d(config.widths[-1], config.code_width, 1, wide=True)
-        self.out = Conv2d(config.code_width, config.widths[-1], 1)
-        self.head = DecoderHead(config, self.observation)
-        groups = self.observation.shape[0]
-        self.decoder = ImageDecoder(image, config.scales, groups, self.head.width)
+        self.encoder = ImageEncoder(image, config)
+        self.into = WideConv2d(config.widths[-1], config.code_width, 1)
+        self.out = CastingConv2d(config.code_width, config.widths[-1], 1)
+        self.head = DecoderOutput(config, self.observation)
+        self.decoder = ImageDecoder(image, config, self.observation.shape[0], self.head.width)
         start = torch.randn(config.codes, config.code_width)
         self.register_buffer("codebook", start)
         self.register_buffer("counts", torch.ones(config.codes))
@@ -146,7 +113,7 @@ class VQVAE(LatentVariableModel):
         )
 
     def encode(self, x: Tensor) -> Parameters:
-        return (self._nearest(self._features(x)),)
+        return (self.distances(x).argmin(dim=-1),)
 
     def decode(self, z: Int64[Tensor, "b m"]) -> Float[Tensor, "b n p"]:
         return self._decode(self.codebook[z])
@@ -158,7 +125,7 @@ class VQVAE(LatentVariableModel):
     def quantise(self, read: Tensor) -> Quantised:
         """A pass for training: gradients go through the choice of codes as if it were none."""
         features = self._features(read)
-        codes = self._nearest(features)
+        codes = self._distances(features).argmin(dim=-1)
         chosen = self.codebook[codes]
         distance = (features - chosen).square().sum(dim=(1, 2))
         straight = features + (chosen - features).detach()
@@ -182,15 +149,12 @@ class VQVAE(LatentVariableModel):
         self.codebook.copy_(self.sums / self.counts[:, None])
 
     def _features(self, x: Tensor) -> Float[Tensor, "b m w"]:
-        planes = self.image.planes(scaled(x, self.data.levels, self.into.weight))
-        return self.into(self.encoder(planes)).flatten(2).transpose(1, 2)
+        h = self.encoder(scaled(x, self.data.levels, self.into.weight))
+        return self.into(h).flatten(2).transpose(1, 2)
 
     def _distances(self, features: Float[Tensor, "b m w"]) -> Float[Tensor, "b m c"]:
         half = 0.5 * (self.codebook * self.codebook).sum(dim=-1)
         return 2 * (half - features @ self.codebook.T)
-
-    def _nearest(self, features: Float[Tensor, "b m w"]) -> Int64[Tensor, "b m"]:
-        return self._distances(features).argmin(dim=-1)
 
     def _decode(self, chosen: Float[Tensor, "b m w"]) -> Float[Tensor, "b n p"]:
         return self.head(self.decoder(self.out(chosen.transpose(1, 2).unflatten(-1, self.grid))))

@@ -8,55 +8,39 @@ References:
     Paine et al. (2016), Fast WaveNet generation algorithm, arXiv:1611.09482.
 """
 
-from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
-from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
-from ancestral.errors import InvalidInput
-from ancestral.signature import CacheEntry, Update
-from ancestral.train.likelihoods.choice import choose
-from ancestral.train.likelihoods.likelihood import Likelihood
-from ancestral.train.models.autoregressive import AutoregressiveModel, Cache
-from ancestral.train.models.block import Linear
-from ancestral.train.models.dropout import dropout
-from ancestral.train.models.head import Head
-from ancestral.train.models.inputs import Inputs, table
-from ancestral.train.models.network_config import NetworkConfig
+from ancestral.signature import CacheEntry
+from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
+from ancestral.train.models.configuration import Count, configuration
+from ancestral.train.models.inputs import SequenceNetwork
+from ancestral.train.models.layers import LastProjection, Linear, dropout, embedding, gated
+from ancestral.train.models.network import SequenceConfig, ring_entry
 from ancestral.triton_kernels.ring import ring
 
-_LONGEST = 2**20
-"""Of dilations, in positions: a layer's ring of inputs is as long."""
+Dilation = Annotated[int, Field(ge=1, le=2**20)]
+"""In positions: a layer's ring of inputs is as long."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaveNetConfig(NetworkConfig):
+@configuration
+class WaveNetConfig(SequenceConfig):
     """Shape of the network.
 
     Attributes:
+        positions: whether each position has a learned vector.
         dilations: of the layers; the receptive field is 1 + their sum.
         skip: width of the skip path and of the hidden layer after it.
-        above: whether images feed the value above beside the previous one.
     """
 
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    skip: int = 128
-    above: bool = False
-
-    def __post_init__(self) -> None:
-        NetworkConfig.__post_init__(self)
-        self.at_least(1, "skip")
-        if not self.dilations or not all(
-            type(d) is int and 1 <= d <= _LONGEST for d in self.dilations
-        ):
-            raise InvalidInput(
-                f"WaveNetConfig.dilations: expected integers in 1 .. {_LONGEST}, got "
-                f"{shown(self.dilations)}"
-            )
+    positions: bool = True
+    dilations: Annotated[tuple[Dilation, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
+    skip: Count = 128
 
 
 class _Layer(nn.Module):
@@ -64,16 +48,13 @@ class _Layer(nn.Module):
 
     def __init__(self, width: int, skip: int, classes: int, depth: int) -> None:
         super().__init__()
-        self.gates = Linear(2 * width, 2 * width, bias=True)
-        self.label = table(classes, 2 * width, width**-0.5) if classes else None
-        self.residual = Linear(width, width, bias=True, scale=depth**-0.5)
-        self.skip = Linear(width, skip, bias=True, scale=depth**-0.5)
+        self.gates = Linear(2 * width, 2 * width)
+        self.label = embedding(classes, 2 * width, width**-0.5) if classes else None
+        self.residual = Linear(width, width, scale=depth**-0.5)
+        self.skip = Linear(width, skip, scale=depth**-0.5)
 
     def forward(
-        self,
-        h: Float[Tensor, "b s d"],
-        past: Float[Tensor, "b s d"],
-        label: Int64[Tensor, " b"] | None,
+        self, h: Float[Tensor, "b s d"], past: Float[Tensor, "b s d"], label: Label
     ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s e"]]:
         """The residual path, and what the skip path receives.
 
@@ -85,13 +66,12 @@ class _Layer(nn.Module):
         mixed = self.gates(torch.cat([past, h], dim=-1))
         if self.label is not None and label is not None:
             mixed = mixed + self.label(label)[:, None]
-        value, gate = mixed.chunk(2, dim=-1)
-        z = value.tanh() * gate.sigmoid()
+        z = gated(mixed)
         return h + self.residual(z), self.skip(z)
 
 
 @final
-class WaveNet(AutoregressiveModel):
+class WaveNet(SequenceNetwork):
     """Dilated causal convolutions over the positions of an event."""
 
     takes_blocks = False
@@ -102,45 +82,25 @@ class WaveNet(AutoregressiveModel):
         Raises:
             InvalidInput: the configuration asks of the data what they have not (see Inputs).
         """
-        super().__init__()
-        self.config, self.data = config, data
-        self.label_optional = config.label_optional
-        self.inputs = Inputs(
-            data,
-            config.width,
-            positions=config.positions,
-            above=config.above,
-            label_optional=config.label_optional,
-        )
-        classes, depth = (data.num_classes or 0) + config.label_optional, len(config.dilations)
+        super().__init__(config, data, positions=config.positions)
+        self.config = config
         self.layers = nn.ModuleList(
-            _Layer(config.width, config.skip, classes, depth) for _ in config.dilations
+            _Layer(config.width, config.skip, self.classes, len(config.dilations))
+            for _ in config.dilations
         )
-        self.hidden = Linear(config.skip, config.skip, bias=True)
-        self.head = Head(config.skip, self.likelihood)
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """As configured."""
-        return choose(self.config.likelihood, self.data.levels, self.config.components)
+        self.hidden = Linear(config.skip, config.skip)
+        self.head = LastProjection(config.skip, self.likelihood)
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
         """A ring of each layer's inputs, as long as its dilation and one."""
         rings = tuple(
-            CacheEntry(
-                name=f"ring_{i}",
-                dtype="float32",
-                axes=("b", 1, dilation + 1, self.config.width),
-                update=Update.APPEND,
-            )
+            ring_entry(f"ring_{i}", dilation + 1, self.config.width)
             for i, dilation in enumerate(self.config.dilations)
         )
         return (*rings, *self.inputs.cache_spec)
 
-    def predict(
-        self, x: Int64[Tensor, "b t"], label: Int64[Tensor, " b"] | None
-    ) -> Float[Tensor, "b t p"]:
+    def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
         """One pass over the event; before its first position there are zeros."""
         h, skips = self.inputs.parallel(x, label), []
         t = h.shape[1]
@@ -151,13 +111,7 @@ class WaveNet(AutoregressiveModel):
             skips.append(skip)
         return self._output(skips)
 
-    def extend(
-        self,
-        tokens: Int64[Tensor, "b s"],
-        position: Int64[Tensor, " b"],
-        cache: Cache,
-        label: Int64[Tensor, " b"] | None,
-    ) -> tuple[Float[Tensor, "b s p"], dict[str, Tensor]]:
+    def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """One position: each layer's input goes into its ring, and comes out a dilation later."""
         new = dict(cache)
         h, skips = self.inputs.extend(tokens, position, new, label), []

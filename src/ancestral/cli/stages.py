@@ -14,7 +14,7 @@ from ancestral.train.checkpoint import CONFIG
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.fit import fitted
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import LatentConfig
+from ancestral.train.models.configuration import LatentConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.pace import Pace, in_words
 from ancestral.train.progress import ProgressBar

@@ -204,7 +204,7 @@ def _bernoulli(chosen: "Recipe") -> "Recipe":
 def _with_label_dropout(chosen: "Recipe", rate: float) -> "Recipe":
     from dataclasses import replace
 
-    from ancestral.train.models.families import LatentConfig
+    from ancestral.train.models.configuration import LatentConfig
 
     if isinstance(chosen.model, LatentConfig):
         raise InvalidInput(
@@ -219,7 +219,7 @@ def _with_label_dropout(chosen: "Recipe", rate: float) -> "Recipe":
 
 
 def _check_ordering(chosen: "Recipe", ordering: str) -> None:
-    from ancestral.train.models.families import LatentConfig
+    from ancestral.train.models.configuration import LatentConfig
 
     if ordering != "raster" and isinstance(chosen.model, LatentConfig):
         raise InvalidInput(

@@ -54,7 +54,7 @@ def queries(factor: float) -> Any:
     """All queries by a factor."""
 
     def change(qkv: Tensor, model: Transformer) -> Tensor:
-        qkv[..., : model.config.heads * model.config.head] *= factor
+        qkv[..., : model.config.heads * model.config.head_size] *= factor
         return qkv
 
     return each("qkv.weight", change)
@@ -73,14 +73,14 @@ def unscaled(weights: Weights, model: Transformer) -> None:
 def by_heads(qkv: Tensor, model: Transformer) -> Tensor:
     """As GPT-NeoX stores it: q, k and v of one head after the other."""
     c = model.config
-    return qkv.unflatten(-1, (3, c.heads, c.head)).transpose(-3, -2).flatten(-3)
+    return qkv.unflatten(-1, (3, c.heads, c.head_size)).transpose(-3, -2).flatten(-3)
 
 
 def query_heads_turned(qkv: Tensor, model: Transformer) -> Tensor:
     """Query heads dealt out to the groups in turn, not in runs."""
     c = model.config
-    width = c.heads * c.head
-    heads = qkv[..., :width].unflatten(-1, (c.group_heads, -1, c.head))
+    width = c.heads * c.head_size
+    heads = qkv[..., :width].unflatten(-1, (c.group_heads, -1, c.head_size))
     qkv[..., :width] = heads.transpose(-3, -2).flatten(-3)
     return qkv
 
@@ -93,8 +93,8 @@ def swapped(up: Tensor, model: Transformer) -> Tensor:
 def neighbours(qkv: Tensor, model: Transformer) -> Tensor:
     """Neighbouring features rotated in pairs, not features half a head apart."""
     c = model.config
-    turned = (c.heads + c.group_heads) * c.head
-    heads = qkv[..., :turned].unflatten(-1, (-1, c.head // 2, 2))
+    turned = (c.heads + c.group_heads) * c.head_size
+    heads = qkv[..., :turned].unflatten(-1, (-1, c.head_size // 2, 2))
     qkv[..., :turned] = heads.transpose(-2, -1).flatten(-3)
     return qkv
 

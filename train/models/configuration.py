@@ -1,0 +1,94 @@
+"""Configurations of models: frozen dataclasses whose values pydantic checks, strictly."""
+
+from collections.abc import Iterable
+from dataclasses import Field as DataclassField
+from functools import wraps
+from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ancestral.arrays import shown
+from ancestral.errors import InvalidInput
+from ancestral.excerpts import cut
+
+C = TypeVar("C", bound="ModelConfig")
+
+LARGEST = 2**31 - 1
+"""Whole numbers of a configuration are at most so large: products of two of them fit in 64 bits."""
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_LONGEST_REASON = 400
+_WORDS = {
+    "Input should be": "expected",
+    "greater than or equal to": "a number >=",
+    "less than or equal to": "a number <=",
+    "greater than": "a number >",
+    "less than": "a number <",
+}
+"""What pydantic says, and what is said here."""
+
+
+class ModelConfig:
+    """The shape of a model: a frozen dataclass, whose JSON is in manifests and checkpoints."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, DataclassField[Any]]]
+
+    def __post_init__(self) -> None:
+        problems = [*self.problems()]
+        if problems:
+            raise InvalidInput("; ".join(problems))
+
+    def problems(self) -> Iterable[str]:
+        """What is wrong between fields, each of which has a sound value."""
+        return ()
+
+
+class AutoregressiveConfig(ModelConfig):
+    """The shape of an autoregressive model."""
+
+    __slots__ = ()
+
+
+class LatentConfig(ModelConfig):
+    """The shape of a latent variable model."""
+
+    __slots__ = ()
+
+
+@dataclass_transform(frozen_default=True)
+def configuration(cls: type[C]) -> type[C]:
+    """Make a class of annotated fields a configuration, which refuses unsound values.
+
+    What is wrong reaches the caller as InvalidInput, with the name of the class and of each field.
+    """
+    rules = ConfigDict(extra="forbid", strict=True)
+    made: Any = dataclass(frozen=True, slots=True, config=rules)(cls)
+    init = made.__init__
+
+    @wraps(init)
+    def checked(self: C, *values: Any, **fields: Any) -> None:
+        try:
+            init(self, *values, **fields)
+        except ValidationError as error:
+            raise refusal(cls.__name__, error) from None
+
+    made.__init__ = checked
+    return made
+
+
+def refusal(what: str, error: ValidationError) -> InvalidInput:
+    """Every problem that pydantic found in a configuration, each with its field, in one line."""
+    problems = []
+    for each in error.errors(include_url=False):
+        reason = each["msg"].removeprefix("Value error, ")
+        for theirs, ours in _WORDS.items():
+            reason = reason.replace(theirs, ours)
+        if each["loc"]:
+            reason = f"{cut(str(each['loc'][0]))}: {reason}, got {shown(each['input'])}"
+        problems.append(reason)
+    return InvalidInput(f"{what}: {cut('; '.join(dict.fromkeys(problems)), _LONGEST_REASON)}")

@@ -1,0 +1,124 @@
+"""The shape of a decoder: which p(x | z) it has, and at which scales an image is read and made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ancestral.errors import InvalidInput
+from ancestral.train.models.configuration import (
+    Count,
+    LatentConfig,
+    Natural,
+    Positive,
+    Rate,
+    configuration,
+)
+
+_MOST_SCALES = 32
+"""Scales of which the stride is written out in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageShape:
+    """Height, width and channels of an event, and where the channels stand.
+
+    >>> ImageShape.of((3, 32, 32))
+    ImageShape(height=32, width=32, channels=3, channels_last=False)
+    """
+
+    height: int
+    width: int
+    channels: int
+    channels_last: bool
+
+    @classmethod
+    def of(cls, event_shape: tuple[int, ...]) -> "ImageShape":
+        """The image that an event is: [h, w], or with 1 or 3 channels first or last.
+
+        Raises:
+            InvalidInput: it is none.
+        """
+        if len(event_shape) == 2:
+            return cls(*event_shape, channels=1, channels_last=True)
+        if len(event_shape) == 3 and event_shape[2] in (1, 3):
+            return cls(*event_shape, channels_last=True)
+        if len(event_shape) == 3 and event_shape[0] in (1, 3):
+            channels, height, width = event_shape
+            return cls(height, width, channels, channels_last=False)
+        raise InvalidInput(
+            f"convolutions: expected events [height, width], or with 1 or 3 channels first or "
+            f"last, got {event_shape}"
+        )
+
+    def planes(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b c h w"]:
+        """Values of events as planes."""
+        if self.channels_last:
+            shape = (self.height, self.width, self.channels)
+            return x.unflatten(1, shape).permute(0, 3, 1, 2)
+        return x.unflatten(1, (self.channels, self.height, self.width))
+
+    def values(self, planes: Float[Tensor, "b q h w"], each: int) -> Float[Tensor, "b t p"]:
+        """Planes, p = each for each channel, as numbers of the values of an event."""
+        split = planes.unflatten(1, (self.channels, each))
+        order = (0, 3, 4, 1, 2) if self.channels_last else (0, 1, 3, 4, 2)
+        return split.permute(order).flatten(1, 3)
+
+
+@configuration
+class DecoderConfig(LatentConfig):
+    """Which p(x | z) a decoder has, and the convolutions of a body that has them.
+
+    Attributes:
+        likelihood: of a value.
+        components: of a logistic mixture.
+        scale: of a Gaussian: fixed at `scale_value`, one that is learned for all, or one for each
+            pixel.
+        scale_value: where a Gaussian's scale begins, or stays; the levels together span 1.
+        least_scale: floor of a Gaussian's scale.
+        widths: channels of each scale, the first at full size, each next at half of it.
+        blocks: residual blocks at each scale.
+        upsample: how a decoder doubles: a transposed convolution, or nearest neighbours and a
+            convolution.
+        dropout: in hidden layers and blocks.
+    """
+
+    likelihood: Literal["bernoulli", "categorical", "logistic_mixture", "gaussian"] = "categorical"
+    components: Count = 5
+    scale: Literal["fixed", "learned", "per_pixel"] = "learned"
+    scale_value: Positive = 0.1
+    least_scale: Positive = 1e-3
+    widths: tuple[Count, ...] = ()
+    blocks: Natural = 1
+    upsample: Literal["transposed", "resize"] = "transposed"
+    dropout: Rate = 0.0
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong between fields."""
+        if self.least_scale > self.scale_value:
+            yield (
+                f"expected least_scale <= scale_value, got {self.least_scale} and "
+                f"{self.scale_value}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """How much smaller the features are than the image."""
+        return int(2 ** (len(self.widths) - 1))
+
+    def grid(self, image: ImageShape) -> tuple[int, int]:
+        """Height and width of the features.
+
+        Raises:
+            InvalidInput: the stride does not divide the image.
+        """
+        if image.height % self.stride or image.width % self.stride:
+            scales = len(self.widths)
+            stride = str(self.stride) if scales <= _MOST_SCALES else f"2^{scales - 1}"
+            raise InvalidInput(
+                f"convolutions: expected a height and a width that {stride} divides "
+                f"({len(self.widths)} scales), got {image.height} x {image.width}"
+            )
+        return image.height // self.stride, image.width // self.stride
