@@ -26,8 +26,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.progress import ProgressBar
 from ancestral.train.recipe import Recipe
-from ancestral.train.recipes import recipe
-from ancestral.train.small_recipes import SMALL_RECIPES
+from ancestral.train.recipes import SMALL_RECIPES, recipe
 from ancestral.train.training import train
 from benchmarks.machine import Machine, this_machine
 from benchmarks.rows import RESULTS, commit
