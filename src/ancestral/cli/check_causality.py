@@ -24,7 +24,7 @@ def check_causality(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change values, and take derivatives by them: what was predicted up to there must not notice.
+    """Change values: no prediction up to there may change a bit.
 
     Exit 1 where it does. `ancestral export` runs the same test, and refuses such a model.
     """
