@@ -24,7 +24,7 @@ from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.vqvae import VQVAE
-from ancestral.train.progress import ProgressBar
+from ancestral.train.progress import training_bar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
 from ancestral.train.training import train
@@ -81,7 +81,7 @@ def trained(chosen: Recipe, data: Dataset, folder: Path) -> list[Path]:
     if chosen.prior is not None:
         stages.append((chosen.prior, folder / PRIOR))
     for stage, path in stages:
-        with ProgressBar(stage.name, stage.training.steps) as bar:
+        with training_bar(stage.name, stage.training.steps) as bar:
             result = train(stage, events, path, seed=SEED, resume=True, progress=bar)
         if isinstance(result.model, VQVAE):
             events = encoded(result.model, data)

@@ -19,7 +19,7 @@ from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
-from ancestral.train.progress import ProgressBar
+from ancestral.train.progress import training_bar
 from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
@@ -89,7 +89,7 @@ def measure(log_prob: LogProb, data: Dataset, part: str) -> Quality:
 
 def run(chosen: Recipe, seed: int, folder: Path) -> Row:
     """Train one seed, read its checkpoint back, and evaluate on the split that it names."""
-    with ProgressBar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
+    with training_bar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
         result = train(chosen, load_digits(), folder, seed=seed, progress=bar)
     model, checkpoint = load_checkpoint(result.path)
     data = load_digits(checkpoint.split)

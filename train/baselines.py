@@ -5,7 +5,7 @@ from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import LogProb, mean_bits, model_log_prob
 from ancestral.train.fit import fitted_neighbours
 from ancestral.train.models.table import TableConfig
-from ancestral.train.tables import WithoutLabels, fit_table
+from ancestral.train.tables import fit_table
 
 CELLS = (2, 3, 4)
 """Numbers of cells in which neighbours are told apart, that are tried."""
@@ -13,7 +13,8 @@ CELLS = (2, 3, 4)
 
 def independent_values(data: Dataset) -> LogProb:
     """p(x) = prod_i p_i(x_i): the value at each position by itself, labels unused."""
-    return WithoutLabels(TableConfig(per_position=True), data).log_prob
+    log_prob = model_log_prob(fit_table(TableConfig(per_position=True), data.without_labels()))
+    return lambda x, label: log_prob(x, None)
 
 
 def neighbour_table(data: Dataset) -> LogProb:

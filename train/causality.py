@@ -3,8 +3,7 @@
 Values are changed, one or all from a position on: no output up to there may change a bit.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.train.mode import evaluating
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.perturbation import CHANGES, Outputs, changed_pairs, random_events
 
@@ -153,9 +153,8 @@ def check_outputs(
     positions = range(length) if positions is None else sorted(set(positions))
     if not positions or not 0 <= positions[0] <= positions[-1] < length:
         raise InvalidInput(f"positions: expected some of 0 .. {length - 1}, got {positions}")
-    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
-    events = random_events(length, levels, seed).to(tensors[0].device if tensors else "cpu")
-    with _evaluating(module):
+    with evaluating(module) as device:
+        events = random_events(length, levels, seed).to(device)
         pairs = changed_pairs(outputs, events, positions, levels)
     leaks = tuple(Leak(*pair) for pair in sorted(pairs))
     return CausalityReport(leaks, tuple(positions), length)
@@ -191,16 +190,3 @@ def positions_to_test(
     either = either[: max(0, most - 3 - max(1, most // 16))]
     wanted = [0, t - 1, 1, *either.tolist(), *random.permutation(t).tolist()]
     return tuple(sorted(list(dict.fromkeys(wanted))[:most]))
-
-
-@contextmanager
-def _evaluating(module: nn.Module | None) -> Iterator[None]:
-    """Evaluation mode; each part is put back into its own mode."""
-    before = [] if module is None else [(part, part.training) for part in module.modules()]
-    for part, _ in before:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, training in before:
-            part.training = training

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Part
+from ancestral.train.mode import evaluating
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.units import bits_per_dim
 
@@ -105,17 +106,13 @@ def model_log_prob(
     """
 
     def log_prob(x: NDArray[np.int64], label: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        device = next(model.parameters()).device
-        training = model.training
-        model.eval()
         parts = []
-        with torch.no_grad():
+        with evaluating(model) as device:
             for first in range(0, len(x), batch):
                 rows = slice(first, first + batch)
                 y = None if label is None else torch.from_numpy(label[rows]).to(device)
                 parts.append(model.log_prob(torch.from_numpy(x[rows]).to(device), y))
                 progress(len(parts[-1]))
-        model.train(training)
         return torch.cat(parts).double().cpu().numpy()
 
     return log_prob

@@ -3,11 +3,8 @@
 import functools
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ancestral.dataspec import DataSpec
-from ancestral.train.data.dataset import Dataset, Part
-from ancestral.train.evaluation import model_log_prob
+from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.table import Table, TableConfig
 
 STRENGTHS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
@@ -41,18 +38,3 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
             break
     table.smooth(counts, chosen)
     return table
-
-
-class WithoutLabels:
-    """A table of p(x), fitted and asked without the labels that the events have."""
-
-    def __init__(self, config: TableConfig, data: Dataset) -> None:
-        spec: DataSpec = data.spec.model_copy(update={"num_classes": None})
-        parts = [Part(part.x, None) for part in (data.train, data.validation, data.test)]
-        self.table = fit_table(config, Dataset(spec, data.split, *parts))
-
-    def log_prob(
-        self, x: NDArray[np.int64], label: NDArray[np.int64] | None
-    ) -> NDArray[np.float64]:
-        """log p(x) in nats, [n], whatever the label."""
-        return model_log_prob(self.table)(x, None)

@@ -15,7 +15,7 @@ from ancestral.train.models.families import LatentConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.recipe import Recipe
-from ancestral.train.recipes import DEMO, IMAGES_28, RECIPES, TEXT, TINY, recipe
+from ancestral.train.recipes import DEMO, RECIPES, TEXT, recipe
 from ancestral.train.state import begin
 from ancestral.train.tables import fit_table
 

@@ -22,7 +22,7 @@ from ancestral.train.evaluation import evaluate, evaluate_model
 from ancestral.train.models.dropout import dropout
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
-from ancestral.train.progress import ProgressBar
+from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
 from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average
 from ancestral.train.state import Evaluation
@@ -336,7 +336,7 @@ def test_other_recipes_run_on_their_sources(tmp_path: Path) -> None:
         assert isinstance(model, TransformerConfig)
         training = replace(full.training, steps=3, batch_size=4)
         small = replace(full, model=model, training=training)
-        with ProgressBar(full.name, 3) as bar:
+        with training_bar(full.name, 3) as bar:
             run = train(small, data, tmp_path / full.name, progress=bar)
         assert math.isfinite(run.summary.validation_bits)
         assert load_checkpoint(run.path)[0].data == data.spec

@@ -10,7 +10,7 @@ from ancestral.cli.output import say
 from ancestral.cli.present.labels import in_turn
 from ancestral.cli.present.observed_file import Observed
 from ancestral.cli.present.samples_file import write_samples
-from ancestral.cli.progress import progress_bar
+from ancestral.progress import progress_bar
 
 if TYPE_CHECKING:
     from ancestral.engine import AutoregressiveEngine, Samples

@@ -74,8 +74,8 @@ def bound(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.arrays import pick, read_arrays, write_arrays
     from ancestral.cli.events import Binarising, model_events
     from ancestral.cli.present.bound_summary import Asked, document, summary
-    from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
+    from ancestral.progress import progress_bar
 
     if out is not None:
         check_target(out, (".npz",), keep=(bundle, file))

@@ -66,8 +66,8 @@ def sample_completions(
     from ancestral.cli.interrupts import finished
     from ancestral.cli.present.completion_file import Completed, write_completions
     from ancestral.cli.present.labels import check_labelled
-    from ancestral.cli.progress import progress_bar
     from ancestral.engine import arguments, inputs
+    from ancestral.progress import progress_bar
 
     particles = inputs.count("particles", particles, 1)
     observed = read_observed(file, label, engine)

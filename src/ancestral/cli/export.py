@@ -12,9 +12,9 @@ from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
-from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
+from ancestral.progress import stages
 
 if TYPE_CHECKING:
     from ancestral.signature import FloatDtype

@@ -92,9 +92,9 @@ def sample_prompts(engine: "AutoregressiveEngine", prompts: Prompts, draw: Draw)
     """
     from ancestral.cli.present.generation_file import write_generated
     from ancestral.cli.present.labels import in_turn
-    from ancestral.cli.progress import progress_bar
     from ancestral.engine.arguments import check_size
     from ancestral.engine.generate import Request, generate_batches
+    from ancestral.progress import progress_bar
 
     has_text = engine.data.tokenizer is not None
     tokenizer = engine.tokenizer() if has_text else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ancestral.cli.output import say
-from ancestral.progress_lines import duration
+from ancestral.progress import duration
 from ancestral.train.bounds import ENGINE, bound
 from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import model_log_prob

@@ -9,7 +9,7 @@ from ancestral.cli.interrupts import noted_interrupt
 from ancestral.cli.output import say
 from ancestral.cli.present.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.present.evaluation import evaluation_table
-from ancestral.cli.progress import progress_bar, stages
+from ancestral.progress import progress_bar, stages
 from ancestral.train.checkpoint import CONFIG
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.fit import fitted
@@ -17,7 +17,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import LatentConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.pace import Pace, in_words
-from ancestral.train.progress import ProgressBar
+from ancestral.train.progress import training_bar
 from ancestral.train.recipes import for_two_cores
 from ancestral.train.training import STATE, TrainingResult, train
 from ancestral.units import bits_unit
@@ -106,14 +106,17 @@ def _stage(
         )
     pace = Pace(recipe.training.steps)
     unit = bits_unit(data.spec.tokenizer)
-    bar = ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
-    with bar, noted_interrupt("stopping after this step, with its state saved") as interrupted:
+    bar = training_bar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
+    with (
+        bar as show,
+        noted_interrupt("stopping after this step, with its state saved") as interrupted,
+    ):
 
         def progress(step: int, look: "Evaluation | None") -> None:
             if step == 1 and forget is not None:
                 for name in (CONFIG, STATE):
                     (forget / name).unlink(missing_ok=True)
-            bar(step, look)
+            show(step, look)
             left = pace(step)
             if left is not None:
                 say(_expected(recipe, left, run.device))
@@ -130,7 +133,7 @@ def _stage(
             progress=progress,
         )
         # Where a run was finished before, or needs no steps, nothing was told.
-        bar(result.summary.steps, result.history[-1] if result.history else None)
+        show(result.summary.steps, result.history[-1] if result.history else None)
     summary = result.summary
     say(
         f"{recipe.name}: {summary.steps} steps in {summary.seconds:.0f} s, best on validation at "

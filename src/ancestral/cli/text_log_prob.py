@@ -53,7 +53,7 @@ def text_log_prob(
         InvalidInput: the file is empty or no UTF-8, or the bundle has no tokenizer.
     """
     from ancestral.cli.arrays import write_arrays
-    from ancestral.cli.progress import progress_bar
+    from ancestral.progress import progress_bar
 
     ids, size, whole = _sequence(engine, source)
     with progress_bar("scoring") as progress:

@@ -1,14 +1,23 @@
-"""How far a long piece of work is, as plain lines on standard error: for logs and pipes."""
+"""How far a long piece of work is, on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Protocol
 
 INTERVAL = 10.0
 """Seconds between two lines at most."""
+
+
+class ShowProgress(Protocol):
+    """Shows how far the work is."""
+
+    def __call__(self, done: int, total: int, words: str | None = None) -> None:
+        """Show `done` of `total`, 0 where nobody knows it; words stay where None is given."""
 
 
 class ProgressLines:
@@ -103,7 +112,7 @@ class ProgressLines:
         if left is not None:
             parts.append(f"{duration(left)} left")
         if self._words:
-            parts.append(self._words)
+            parts.append(self._words.replace("\n", ", "))
         return f"{self.name}: {', '.join(parts)}"
 
     def _left(self, now: float) -> float | None:
@@ -134,8 +143,48 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def has_bars() -> bool:
-    """Whether standard error is a terminal that can show a bar."""
+@contextmanager
+def progress_bar(what: str, *, keep: bool = False) -> Iterator[ShowProgress]:
+    """Show how much of how much is done: a bar on a terminal, or a line every 10 s.
+
+    Args:
+        what: name of the work.
+        keep: whether the bar stays when the work has ended; instead of a bar, a last line.
+    """
     from rich.console import Console
 
-    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    console = Console(stderr=True)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
+        with ProgressLines(what) as lines:
+            try:
+                yield lines
+            finally:
+                if keep:
+                    lines.say()
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    name, said = TextColumn("{task.description}"), TextColumn("{task.fields[words]}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
+    with Progress(*columns, console=console, transient=not keep) as bar:
+        task = bar.add_task(what, total=None, words="")
+
+        def show(done: int, total: int, words: str | None = None) -> None:
+            bar.update(task, completed=done, total=total or None)
+            if words is not None:
+                bar.update(task, words=words)
+
+        yield show
+
+
+@contextmanager
+def stages(what: str) -> Iterator[Callable[[str], None]]:
+    """Show every 10 s what is being done; the name of a stage begins it."""
+    with ProgressLines(what) as lines:
+        yield lines.at
