@@ -59,8 +59,8 @@ class TrainingConfig:
         beta_2: of AdamW, average of their squares.
         clip: largest norm of the gradient.
         average_decay: of the exponential average of the weights, which is what is kept; 0 is none.
-        evaluate_every: steps between two looks at validation and between two saved states.
-        patience: stop after so many looks without a better one; None never stops early.
+        evaluate_every: steps between two evaluations on validation and between two saved states.
+        patience: stop after so many evaluations without a better one; None never stops early.
         shift: probability that a training image is moved by one pixel, in a random direction out of
             eight, the free row or column filled with level 0.
         noise: probability that a value is moved where the network reads it; the same value, where

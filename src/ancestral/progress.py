@@ -1,4 +1,4 @@
-"""How far a long piece of work is, on standard error: a bar on a terminal, plain lines elsewhere."""
+"""How far long work is, on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys

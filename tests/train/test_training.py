@@ -62,7 +62,7 @@ class Killed(Exception):
 
 
 def kill_at(step: int):
-    def progress(now: int, look: Evaluation | None) -> None:
+    def progress(now: int, evaluation: Evaluation | None) -> None:
         if now == step:
             raise Killed
 
@@ -99,11 +99,11 @@ def test_training_beats_independent_pixels_by_far(learned: TrainingResult, data:
     assert model.marginal.bits_per_dim < 0.5 * pixels.marginal.bits_per_dim
 
 
-def test_checkpoint_is_the_best_look_and_the_split_goes_with_it(
+def test_checkpoint_is_the_best_evaluation_and_the_split_goes_with_it(
     learned: TrainingResult, data: Dataset
 ) -> None:
     model, checkpoint = load_checkpoint(learned.path)
-    best = min(learned.history, key=lambda look: look.validation_bits)
+    best = min(learned.history, key=lambda each: each.validation_bits)
     assert learned.summary.best_step == best.step
     result = evaluate_model(model, data.validation, data.label_log_prior())
     assert result.conditional is not None
@@ -139,7 +139,7 @@ def test_a_killed_run_ends_in_the_bits_of_an_unbroken_one(
     for index, expected in moments[0].items():
         assert torch.equal(moments[1][index]["exp_avg_sq"], expected["exp_avg_sq"])
     assert torch.equal(states[0]["random"], states[1]["random"])
-    bits = [[look.validation_bits for look in run.history] for run in (whole, broken)]
+    bits = [[each.validation_bits for each in run.history] for run in (whole, broken)]
     assert bits[0] == bits[1]
     files = [(tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "broken")]
     assert files[0] == files[1]
@@ -184,7 +184,7 @@ def test_state_that_would_run_code_is_refused(data: Dataset, tmp_path: Path) -> 
     assert not (tmp_path / "touched").exists()
 
 
-def test_early_stopping_after_patience_looks_without_a_better_one(
+def test_early_stopping_after_patience_evaluations_without_a_better_one(
     data: Dataset, tmp_path: Path
 ) -> None:
     # At this rate the network leaves what it has learned and does not come back.
@@ -192,7 +192,7 @@ def test_early_stopping_after_patience_looks_without_a_better_one(
         steps=400, batch_size=16, learning_rate=3.0, warmup=0, average_decay=0.0, evaluate_every=2
     )
     run = train(replace(TINY, training=replace(config, patience=3)), data, tmp_path / "patient")
-    best = min(run.history, key=lambda look: look.validation_bits)
+    best = min(run.history, key=lambda each: each.validation_bits)
     assert run.summary.steps == best.step + 6 < 400
     assert run.summary.best_step == best.step
 

@@ -112,11 +112,11 @@ def _stage(
         noted_interrupt("stopping after this step, with its state saved") as interrupted,
     ):
 
-        def progress(step: int, look: "Evaluation | None") -> None:
+        def progress(step: int, evaluation: "Evaluation | None") -> None:
             if step == 1 and forget is not None:
                 for name in (CONFIG, STATE):
                     (forget / name).unlink(missing_ok=True)
-            show(step, look)
+            show(step, evaluation)
             left = pace(step)
             if left is not None:
                 say(_expected(recipe, left, run.device))
@@ -132,7 +132,7 @@ def _stage(
             device=run.device,
             progress=progress,
         )
-        # Where a run was finished before, or needs no steps, nothing was told.
+        # Where a run was finished before, or needs no steps, nothing was shown.
         show(result.summary.steps, result.history[-1] if result.history else None)
     summary = result.summary
     say(
