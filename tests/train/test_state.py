@@ -247,7 +247,7 @@ def put(*path: Any, value: object) -> Edit:
     return edit
 
 
-def evaluation(**changes: object) -> Edit:
+def entry(**changes: object) -> Edit:
     def edit(content: dict[str, Any]) -> None:
         names = [field.name for field in fields(Evaluation)]
         values = dict(zip(names, content["history"][0], strict=True)) | changes
@@ -273,16 +273,16 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "history empty": (put("history", value=[]), "history: expected evaluations at 1 steps"),
     "history of lists": (put("history", value=[[4, 1.0]]), r"history\[0\]: expected 7 values"),
     "history of numbers": (put("history", value=[4]), r"history\[0\]: expected 7 values, got int"),
-    "evaluation at another step": (evaluation(step=3), "history: expected evaluations"),
-    "evaluation without bits": (
-        evaluation(validation_bits=None),
+    "entry at another step": (entry(step=3), "history: expected evaluations"),
+    "entry without bits": (
+        entry(validation_bits=None),
         r"history\[0\].validation_bits: expected",
     ),
-    "evaluation of text": (
-        evaluation(train_bits="2"),
+    "entry of text": (
+        entry(train_bits="2"),
         r"history\[0\].train_bits: expected float, got str",
     ),
-    "evaluation of a tensor": (evaluation(kl=torch.zeros(9)), r"history\[0\].kl: expected float"),
+    "entry of a tensor": (entry(kl=torch.zeros(9)), r"history\[0\].kl: expected float"),
     "model without a tensor": (lambda content: content["model"].pop(WEIGHT), "model: missing"),
     "model with another": (put("model", "x", value=torch.zeros(1)), "model: missing or unknown: x"),
     "model of another shape": (put("model", WEIGHT, value=torch.zeros(7)), f"model.{WEIGHT}"),
