@@ -269,7 +269,7 @@ def _untied(
     found: dict[str, Header],
 ) -> list[str]:
     """Take out of what was found an output map that is stored beside the embedding that it is."""
-    embedding, head = names.prefix + architecture.embedding, names.head
+    embedding, head = f"{names.prefix}{architecture.layout.embedding}.weight", names.head
     if not network.config.tied or head not in found or embedding not in found:
         return []
     del found[head]

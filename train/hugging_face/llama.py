@@ -9,9 +9,8 @@ References:
 import re
 from typing import Any, Literal
 
-from ancestral.train.hugging_face.architecture import Architecture, Names, Network
+from ancestral.train.hugging_face.architecture import Architecture, Layout, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
-from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.hugging_face.rope import read_rope
 from ancestral.train.hugging_face.windows import read_layer_windows, read_one_window
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
@@ -26,16 +25,28 @@ _DEFAULTS: dict[Kind, dict[str, int]] = {
 """What transformers takes where config.json leaves a field out."""
 
 
+_LAYOUT = Layout(
+    embedding="embed_tokens",
+    norm="norm",
+    layer="layers",
+    attention_norm="input_layernorm",
+    qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    out="self_attn.o_proj",
+    feed_norm="post_attention_layernorm",
+    up=("mlp.gate_proj", "mlp.up_proj"),
+    down="mlp.down_proj",
+    head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+)
+
+
 def llama_like(kind: Kind) -> Architecture:
     """Llama, or one of those that differ from it in a few places."""
     bos, eos = (1, 2) if kind in ("llama", "mistral") else (None, None)
     return Architecture(
         read=lambda fields: _read(fields, kind),
-        entries=_entries,
+        layout=_LAYOUT,
         prefix="model.",
         ignored=re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
-        embedding="embed_tokens.weight",
-        heads=("lm_head.weight",),
         bos=bos,
         eos=eos,
     )
@@ -113,52 +124,3 @@ def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
     if kind == "llama" and fields.flag("mlp_bias", False):
         return (*biased, "feed")
     return biased
-
-
-def _entries(network: Network, length: int, names: Names) -> list[Entry]:
-    """Every tensor of one; rotary positions have none, so any length has the same."""
-    config = network.config
-    d, v = config.width, network.levels
-    entries = [
-        Entry("inputs.token.weight", (Stored(f"{names.prefix}embed_tokens.weight", (v, d)),)),
-        Entry("norm.weight", (Stored(f"{names.prefix}norm.weight", (d,)),)),
-    ]
-    if not config.tied:
-        entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
-    for i in range(config.layers):
-        entries += _block(config, f"blocks.{i}", f"{names.prefix}layers.{i}")
-    return entries
-
-
-def _block(config: TransformerConfig, ours: str, theirs: str) -> list[Entry]:
-    """The tensors of one block."""
-    d, inner = config.width, config.inner
-    queries, groups = config.heads * config.head, config.group_heads * config.head
-    entries: list[Entry] = []
-
-    def add(part: Biased, name: str, maps: dict[str, int], features: int) -> None:
-        for each in ("weight", "bias") if config.has_bias(part) else ("weight",):
-            stored = tuple(
-                Stored(f"{theirs}.{their}.{each}", (out, features) if each == "weight" else (out,))
-                for their, out in maps.items()
-            )
-            entries.append(Entry(f"{ours}.{name}.{each}", stored, transposed=True))
-
-    def add_norm(name: str, their: str, features: int) -> None:
-        stored = Stored(f"{theirs}.{their}.weight", (features,))
-        entries.append(Entry(f"{ours}.{name}.weight", (stored,)))
-
-    add_norm("attention_norm", "input_layernorm", d)
-    attention = "self_attn"
-    maps = {f"{attention}.q_proj": queries}
-    maps |= {f"{attention}.{name}_proj": groups for name in "kv"}
-    add("qkv", "qkv", maps, d)
-    if config.head_norms:
-        add_norm("q_norm", f"{attention}.q_norm", config.head)
-        add_norm("k_norm", f"{attention}.k_norm", config.head)
-    add("out", "out", {f"{attention}.o_proj": d}, queries)
-    add_norm("feed_norm", "post_attention_layernorm", d)
-    # Value and gate: the gate's columns come first.
-    add("feed", "up", {"mlp.gate_proj": inner, "mlp.up_proj": inner}, d)
-    add("feed", "down", {"mlp.down_proj": d}, inner)
-    return entries

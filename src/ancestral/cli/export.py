@@ -1,13 +1,12 @@
 """`ancestral export`: a trained checkpoint becomes a bundle, and is verified."""
 
-from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ancestral.cli.checkpoint_folder import Asked, model_of
+from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
@@ -122,7 +121,7 @@ def export(  # noqa: PLR0913 - the options of a command
 
     kind: FloatDtype = dtype.value
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
-    asked = Asked(length, size, pixel_scale, start, ignored)
+    options = CheckpointOptions(length, size, pixel_scale, start, ignored)
     with stages("exporting") as at:
 
         def progress(line: str) -> None:
@@ -130,11 +129,22 @@ def export(  # noqa: PLR0913 - the options of a command
             at(line)
 
         if (checkpoint / MANIFEST).is_file():
-            asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
+            options.refuse(checkpoint)
             recast(checkpoint, out, kind, overwrite=overwrite, progress=progress)
         else:
-            model, options = model_of(checkpoint, asked)
-            export_bundle(model, out, dtype=kind, overwrite=overwrite, progress=progress, **options)
+            found = options.open(checkpoint)
+            export_bundle(
+                found.model,
+                out,
+                prior=found.prior,
+                label_prior=found.label_prior,
+                files=found.files,
+                ignored_fields=found.ignored_fields,
+                own=True,
+                dtype=kind,
+                overwrite=overwrite,
+                progress=progress,
+            )
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return
