@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.train.checkpoint import CONFIG, load_checkpoint
+from ancestral.train.checkpoint import load_checkpoint
+from ancestral.train.checkpoint_config import CONFIG
 from ancestral.train.codes import PRIOR
 from ancestral.train.diffusers_folder import is_diffusers, load_diffusers
 from ancestral.train.hugging_face import (

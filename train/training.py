@@ -12,7 +12,8 @@ from torch.nn.utils import clip_grad_norm_
 from ancestral.errors import InvalidInput, TrainingError
 from ancestral.train.batches import Batch
 from ancestral.train.bounds import active_units, bound, log_likelihood
-from ancestral.train.checkpoint import Summary, save_checkpoint
+from ancestral.train.checkpoint import save_checkpoint
+from ancestral.train.checkpoint_config import Summary
 from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import mean_bits, model_log_prob

@@ -10,7 +10,7 @@ from ancestral.cli.output import say
 from ancestral.cli.present.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.progress import progress_bar, stages
-from ancestral.train.checkpoint import CONFIG
+from ancestral.train.checkpoint_config import CONFIG
 from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.fit import fitted
 from ancestral.train.models.autoregressive import AutoregressiveModel
