@@ -14,6 +14,7 @@ from ancestral.files.atomic import write_atomically
 from ancestral.files.input_file import open_regular
 from ancestral.files.sealed import check_sealed, write_sealed
 from ancestral.train.config import TrainingConfig
+from ancestral.train.hugging_face.pickled_file import BROKEN
 from ancestral.train.state import Evaluation, TrainingState
 from ancestral.train.state_content import check_content, check_fields, content_of
 
@@ -23,18 +24,6 @@ _SHARE = 9.0
 """Seconds of training, at least, for each second of writing states between evaluations."""
 _MOST_SHOWN = 8
 """Differences between two runs that an error names."""
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    AssertionError,
-    ArithmeticError,
-)
-"""What PyTorch raises of a file whose hash fits and whose content does not."""
 
 
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
@@ -93,7 +82,7 @@ def load_state(
             f"{path}: the state of the run cannot be read: {_line(error)}; keep the file, and run "
             f"again with more memory or once the disk answers"
         ) from error
-    except _UNREADABLE as error:
+    except (pickle.UnpicklingError, *BROKEN) as error:
         raise CheckpointError(
             f"{path}: expected the state of a training run, got: {_line(error)}; delete it to "
             f"begin again"

@@ -16,7 +16,7 @@ from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Names, Network
-from ancestral.train.hugging_face.differences import Header, Shape, differences
+from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.foreign import refuse_adapter
 from ancestral.train.hugging_face.imagegpt import read_palette
 from ancestral.train.hugging_face.json_object import read_object
@@ -102,7 +102,12 @@ def load_hugging_face(
     architecture = find(path, values)
     network = network_of(path, values, architecture, ignored)
     tensors = open_tensors(folder)
-    _check_layers(path, network, tensors)
+    # Before any of them is looked for.
+    if network.config.layers > len(tensors.headers):
+        raise CheckpointError(
+            f"{path}: expected no more layers than {tensors.source.name} has tensors, which is "
+            f"{len(tensors.headers)}, got {network.config.layers}; fetch the folder anew"
+        )
     kind, files = read_tokenizer(folder, network.levels)
     stop = stop_tokens(folder, values, architecture.eos, network.levels)
     with explained(path, CheckpointError):
@@ -143,19 +148,6 @@ def _text_notes(start: Tokens | None, stop: Tokens) -> list[str]:
         ask = "" if stop.ids else ": --stop when sampling"
         notes.append(f"{none}{stop.reason}{ask}")
     return notes
-
-
-def _check_layers(path: Path, network: Network, tensors: Tensors) -> None:
-    """Refuse a number of layers that the weights cannot be of, before any is looked for.
-
-    Raises:
-        CheckpointError: there are more layers than tensors.
-    """
-    if network.config.layers > len(tensors.headers):
-        raise CheckpointError(
-            f"{path}: expected no more layers than {tensors.source.name} has tensors, which is "
-            f"{len(tensors.headers)}, got {network.config.layers}; fetch the folder anew"
-        )
 
 
 def _event_shape(network: Network, length: int | None) -> Shape:
@@ -205,7 +197,11 @@ def _load(
     Raises:
         CheckpointError: tensors that do not fit, all at once.
     """
-    names = _names(tensors, architecture)
+    prefix, heads = architecture.prefix, architecture.heads
+    if not any(name.startswith(prefix) for name in tensors.headers):
+        prefix = ""
+    head = next((head for head in heads if head in tensors.headers), heads[0])
+    names = Names(prefix, head)
     entries = architecture.entries(network, data.length, names)
     _check(tensors, architecture, network, names, entries)
     with torch.device("meta"):
@@ -232,14 +228,6 @@ def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
     return state
 
 
-def _names(tensors: Tensors, architecture: Architecture) -> Names:
-    """As the folder has them; the usual ones where it has none."""
-    prefix, heads = architecture.prefix, architecture.heads
-    if not any(name.startswith(prefix) for name in tensors.headers):
-        prefix = ""
-    return Names(prefix, next((head for head in heads if head in tensors.headers), heads[0]))
-
-
 def _check(
     tensors: Tensors,
     architecture: Architecture,
@@ -254,25 +242,15 @@ def _check(
         if not architecture.ignored.fullmatch(name.removeprefix(names.prefix))
     }
     expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
-    problems = _untied(tensors, architecture, network, names, found)
-    problems = differences(found, expected) + problems
-    if problems:
-        what = f"{tensors.source}: not the tensors of {CONFIG}"
-        raise CheckpointError(report(what, problems))
-
-
-def _untied(
-    tensors: Tensors,
-    architecture: Architecture,
-    network: Network,
-    names: Names,
-    found: dict[str, Header],
-) -> list[str]:
-    """Take out of what was found an output map that is stored beside the embedding that it is."""
+    untied = []
+    # An output map may be stored beside the embedding that it is.
     embedding, head = f"{names.prefix}{architecture.layout.embedding}.weight", names.head
-    if not network.config.tied or head not in found or embedding not in found:
-        return []
-    del found[head]
-    if torch.equal(tensors.read(embedding), tensors.read(head)):
-        return []
-    return [f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"]
+    if network.config.tied and head in found and embedding in found:
+        del found[head]
+        if not torch.equal(tensors.read(embedding), tensors.read(head)):
+            untied.append(
+                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
+            )
+    problems = differences(found, expected) + untied
+    if problems:
+        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))

@@ -106,4 +106,4 @@ def _fewer(data: Dataset, one: float, seconds: float) -> Dataset:
 def drawn(part: Part, count: int) -> Part:
     """Some events, the same ones each time, of any part that has as many."""
     index = np.sort(np.random.default_rng(0).permutation(len(part))[:count])
-    return Part(part.x[index], None if part.label is None else part.label[index])
+    return part.taken(index)
