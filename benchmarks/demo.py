@@ -27,11 +27,11 @@ from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
 from ancestral.files.atomic import write_atomically
 from ancestral.pictures import beside, greys, grid, png
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.progress import training_bar
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import DEMO, DEMO_VAE
 from ancestral.train.state import Evaluation
 from ancestral.train.training import train

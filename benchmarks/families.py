@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, model_log_prob
+from ancestral.train.tables import independent_values, neighbour_table
 
 RESULTS = Path(__file__).parent / "results" / "digits-families.jsonl"
 

@@ -21,11 +21,11 @@ from ancestral.export.bundle import export_bundle
 from ancestral.files.atomic import write_atomically
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.progress import training_bar
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
 from ancestral.train.training import train
 from ancestral.units import bits_per_dim

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.checkpoint import load_checkpoint
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, evaluate, model_log_prob
 from ancestral.train.progress import training_bar
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import RECIPES, recipe
+from ancestral.train.tables import independent_values, neighbour_table
 from ancestral.train.training import train
 
 RESULTS = Path(__file__).parent / "results" / "digits-quality.jsonl"

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 
-from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.bounds import ENGINE, bound
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_npz, load_text
 from ancestral.train.evaluation import Estimate, estimate, evaluate, evaluate_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.progress import training_bar
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import SMALL_RECIPES, recipe
+from ancestral.train.tables import independent_values, neighbour_table
 from ancestral.train.training import train
 from benchmarks.machine import Machine, this_machine
 from benchmarks.rows import RESULTS, commit

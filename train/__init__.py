@@ -11,5 +11,5 @@ The entry points:
     checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
     causality.check_causality(model) -> CausalityReport(leaks, positions, ...): .passed, .sentence
     evaluation.evaluate_model(model, part, log_prior) -> Estimates(marginal, conditional)
-    baselines.independent_values(data), neighbour_table(data): log_prob(x, label)
+    tables.independent_values(data), neighbour_table(data): baselines, log_prob(x, label)
 """

@@ -11,7 +11,7 @@ from torch import Tensor
 from ancestral.bound import Bound, Reduction, join
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, normals, uniforms
-from ancestral.train.mode import evaluating
+from ancestral.train.evaluation import evaluating
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 

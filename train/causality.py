@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.mode import evaluating
+from ancestral.train.evaluation import evaluating
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.perturbation import CHANGES, Outputs, changed_pairs, random_events
 

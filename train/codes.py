@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ancestral.train.bounds import level_centres
 from ancestral.train.data.dataset import Dataset, Part
-from ancestral.train.mode import evaluating
+from ancestral.train.evaluation import evaluating
 from ancestral.train.models.vqvae import VQVAE
 
 PRIOR = "prior"

@@ -1,10 +1,14 @@
-"""What a training run does, beside the model and the data."""
+"""What a training run does, and recipes: a model and how it is trained."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ancestral.errors import InvalidInput
+from ancestral.train.models.families import ModelConfig
 
+Source = Literal["digits", "idx", "npz", "text"]
+"""Kinds of data."""
 _COUNTS = ("steps", "batch_size", "evaluate_every", "noise_levels")
 
 
@@ -111,3 +115,22 @@ class TrainingConfig:
         if not holds:
             got = getattr(self, name)
             raise InvalidInput(f"TrainingConfig.{name}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is trained, and how.
+
+    Attributes:
+        name: for people and for `--recipe`.
+        source: the kind of data that it was made for.
+        model: shape of the network.
+        training: budget and optimisation.
+        prior: of a model over codes: how the autoregressive model of them is trained afterwards.
+    """
+
+    name: str
+    source: Source
+    model: ModelConfig
+    training: TrainingConfig
+    prior: "Recipe | None" = None

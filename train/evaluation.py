@@ -1,18 +1,19 @@
 """How good a distribution is on held-out events: nats and bits/dim, with standard errors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data.dataset import Part
-from ancestral.train.mode import evaluating
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.units import bits_per_dim
 
@@ -90,6 +91,28 @@ def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
     # An error is a length, not a log-probability: only its unit changes.
     scale = abs(float(bits_per_dim(1.0, spec.event_shape)))
     return Estimate(nats, error, float(bits_per_dim(-nats, spec.event_shape)), error * scale, count)
+
+
+@contextmanager
+def evaluating(module: nn.Module | None) -> Iterator[torch.device]:
+    """Evaluation mode without gradients; afterwards each part is in its own mode again.
+
+    Args:
+        module: what is evaluated; nothing is changed where None.
+
+    Yields:
+        The device of the module's first tensor; the CPU where it has none.
+    """
+    parts = [] if module is None else [(part, part.training) for part in module.modules()]
+    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+    for part, _ in parts:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield tensors[0].device if tensors else torch.device("cpu")
+    finally:
+        for part, training in parts:
+            part.training = training
 
 
 def model_log_prob(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.train.config import ElboConfig, TrainingConfig
+from ancestral.train.config import ElboConfig, Recipe, TrainingConfig
 from ancestral.train.models.families import ModelConfig
 from ancestral.train.models.pixelcnn import PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
@@ -12,7 +12,6 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
-from ancestral.train.recipe import Recipe
 
 _LEVELS = TransformerConfig(
     width=96, above=True, dropout=0.25, attention_dropout=0.0, smoothness=2.0

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.train.batches import Batches
+from ancestral.train.config import Recipe
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, build_model
-from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import optimiser
 
 

@@ -14,6 +14,7 @@ from ancestral.train.batches import Batch
 from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.checkpoint import save_checkpoint
 from ancestral.train.checkpoint_config import Summary
+from ancestral.train.config import Recipe
 from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import mean_bits, model_log_prob
@@ -22,7 +23,6 @@ from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.objectives import loss
-from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
 from ancestral.train.state import Evaluation, TrainingState, begin
 from ancestral.train.state_file import StateFile, load_state

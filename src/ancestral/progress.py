@@ -6,17 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 INTERVAL = 10.0
 """Seconds between two lines at most."""
-
-
-class ShowProgress(Protocol):
-    """Shows how far the work is."""
-
-    def __call__(self, done: int, total: int, words: str | None = None) -> None:
-        """Show `done` of `total`, 0 where nobody knows it; words stay where None is given."""
 
 
 class ProgressLines:
@@ -138,8 +130,11 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress_bar(what: str, *, keep: bool = False) -> Iterator[ShowProgress]:
+def progress_bar(what: str, *, keep: bool = False) -> Iterator[Callable[..., None]]:
     """Show how much of how much is done: a bar on a terminal, or a line every 10 s.
+
+    What it gives takes the count, the total (0 where nobody knows it) and words for the end of the
+    line, which stay where they are left out.
 
     Args:
         what: name of the work.

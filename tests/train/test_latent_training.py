@@ -12,11 +12,10 @@ from ancestral.errors import InvalidInput
 from ancestral.train.batches import Batch, Batches
 from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.codes import PRIOR, encoded
-from ancestral.train.config import ElboConfig, TrainingConfig
+from ancestral.train.config import ElboConfig, Recipe, TrainingConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 from ancestral.train.objectives import kl_weight, loss
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import TINY
 from ancestral.train.training import train
 

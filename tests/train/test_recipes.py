@@ -4,8 +4,8 @@ import pytest
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.train.config import Recipe
 from ancestral.train.models.families import LatentConfig, build_model
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import RECIPES, SMALL_RECIPES, for_two_cores, recipe
 
 

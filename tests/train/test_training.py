@@ -12,7 +12,6 @@ from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput, TrainingError
-from ancestral.train.baselines import independent_values
 from ancestral.train.batches import Batches
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.config import TrainingConfig
@@ -26,6 +25,7 @@ from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
 from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average
 from ancestral.train.state import Evaluation
+from ancestral.train.tables import independent_values
 from ancestral.train.training import TrainingResult, train
 
 from .states import read_state, write_state

@@ -9,10 +9,10 @@ References:
 import re
 from typing import Any, Literal
 
+from ancestral.arrays import shown
 from ancestral.train.hugging_face.architecture import Architecture, Layout, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.rope import read_rope
-from ancestral.train.hugging_face.windows import read_layer_windows, read_one_window
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 Kind = Literal["llama", "mistral", "qwen2", "qwen3"]
@@ -25,6 +25,7 @@ _DEFAULTS: dict[Kind, dict[str, int]] = {
 """What transformers takes where config.json leaves a field out."""
 
 
+_SLIDING, _FULL = "sliding_attention", "full_attention"
 _LAYOUT = Layout(
     embedding="embed_tokens",
     norm="norm",
@@ -66,14 +67,14 @@ def _read(fields: Fields, kind: Kind) -> Network:
         fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {rope.part}")
     tied = fields.flag("tie_word_embeddings", False)
     if kind == "mistral":
-        window, windowed = read_one_window(fields, shape["layers"]), None
+        window, windowed = _one_window(fields, shape["layers"]), None
     elif kind == "llama":
         window, windowed = None, None
         fields.only("sliding_window", None)
-        fields.only("layer_types", None, ["full_attention"] * shape["layers"])
+        fields.only("layer_types", None, [_FULL] * shape["layers"])
     else:
         fields.only("use_mrope", False)
-        window, windowed = read_layer_windows(fields, shape["layers"])
+        window, windowed = _layer_windows(fields, shape["layers"])
     fields.finish()
     config = TransformerConfig(
         **shape,
@@ -124,3 +125,43 @@ def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
     if kind == "llama" and fields.flag("mlp_bias", False):
         return (*biased, "feed")
     return biased
+
+
+def _one_window(fields: Fields, layers: int) -> int | None:
+    """Mistral's: one of all layers, or none; its layer types, where stored, must say the same."""
+    window = fields.whole_or_none("sliding_window", 4096)
+    kind = _FULL if window is None else _SLIDING
+    fields.only("layer_types", None, [kind] * layers)
+    return window
+
+
+def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, ...] | None]:
+    """Qwen's: the window, and the layers that have it.
+
+    With use_sliding_window those from max_window_layers on; or as layer_types names them.
+    """
+    used = fields.flag("use_sliding_window", False)
+    size = fields.whole_or_none("sliding_window", 4096)
+    first = fields.whole("max_window_layers", 28, least=0)
+    window = size if used else None
+    windowed = tuple(range(min(first, layers), layers)) if window is not None else ()
+    types = fields.raw("layer_types")
+    if types is not None:
+        if not isinstance(types, list) or len(types) != layers or not _are_kinds(types):
+            fields.fail(
+                f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {shown(types)}"
+            )
+            return None, None
+        windowed = tuple(layer for layer, kind in enumerate(types) if kind == _SLIDING)
+    if not windowed:
+        return None, None
+    if window is None:
+        fields.fail(
+            f"layer_types: expected no {_SLIDING!r} without a sliding window, got {shown(types)}"
+        )
+        return None, None
+    return window, None if len(windowed) == layers else windowed
+
+
+def _are_kinds(types: list[object]) -> bool:
+    return all(isinstance(each, str) and each in (_SLIDING, _FULL) for each in types)

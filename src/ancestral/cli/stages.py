@@ -25,9 +25,9 @@ from ancestral.units import bits_unit
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ancestral.train.config import Recipe
     from ancestral.train.data.dataset import Dataset
     from ancestral.train.models.families import Model
-    from ancestral.train.recipe import Recipe
     from ancestral.train.state import Evaluation
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ancestral.cli.output import table
-from ancestral.train.baselines import CELLS, independent_values, neighbour_table
 from ancestral.train.data import Dataset
 from ancestral.train.evaluation import Estimate, Estimates, evaluate, evaluate_model
+from ancestral.train.tables import CELLS, independent_values, neighbour_table
 from ancestral.units import bits_unit, fixed
 
 if TYPE_CHECKING:
