@@ -42,6 +42,7 @@ from ancestral.train.skeleton import check_weights, skeleton
 
 WEIGHTS, SPLIT = "weights.safetensors", "split.safetensors"
 _PARTS = ("train", "validation", "test")
+_LONGEST = 2**48
 _TRIES, _PAUSE = 5, 0.1
 """How often, and after how many seconds, files that are being replaced are read again."""
 
@@ -136,7 +137,7 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
     model = _unfilled(folder, config)
     contents = {}
     for name, expected in config.files.items():
-        contents[name] = _read(folder / name)
+        contents[name] = read_file(folder / name, WHAT, _LONGEST)
         got = hashlib.sha256(contents[name]).hexdigest()
         if got != expected:
             raise CheckpointError(
@@ -175,15 +176,6 @@ def _unfilled(folder: Path, config: CheckpointConfig) -> Model:
     except InvalidInput as error:
         raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
     return model
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_file(path, WHAT, path.stat().st_size)
-    except OSError as error:
-        raise CheckpointError(f"{path}: expected {WHAT}, got: {error.strerror}") from error
-    except MemoryError as error:
-        raise CheckpointError(f"{path}: expected {WHAT}, got one beyond all memory") from error
 
 
 def _read_split(data: bytes) -> Split:

@@ -56,6 +56,12 @@ def _variants(base: Recipe, **models: ModelConfig) -> list[Recipe]:
     ]
 
 
+def _over_codes(base: Recipe, model: VQVAEConfig, prior: Recipe) -> Recipe:
+    """The base's data and training for a VQ-VAE, whose codes get that prior."""
+    name = f"{base.name}-vq"
+    return replace(base, name=name, model=model, prior=replace(prior, name=f"{name}-prior"))
+
+
 DEMO = Recipe("demo", "digits", replace(_LEVELS, dropout=0.1), _SHORT)
 """The digits in little more than a minute on two CPU cores."""
 
@@ -164,16 +170,13 @@ RECIPES = (
             prior_components=100,
         ),
     ),
-    Recipe(
-        "digits-vq",
-        "digits",
+    _over_codes(
+        replace(DIGITS, training=_DIGITS_LATENT),
         VQVAEConfig(widths=(32, 64), codes=16, code_width=4, dropout=0.1),
-        _DIGITS_LATENT,
-        prior=Recipe(
-            "digits-vq-prior",
-            "digits",
-            replace(_LEVELS, dropout=0.3, smoothness=0.0),
-            replace(_DIGITS_SHORTER.training, noise=0.1, evaluate_every=100),
+        replace(
+            DIGITS,
+            model=replace(_LEVELS, dropout=0.3, smoothness=0.0),
+            training=replace(_DIGITS_SHORTER.training, noise=0.1, evaluate_every=100),
         ),
     ),
     DEMO_VAE,
@@ -189,12 +192,10 @@ RECIPES = (
         replace(IMAGES_28, training=replace(_LONG, elbo=ElboConfig(samples=8, warmup=5000))),
         vae=_CONVOLUTIONS,
     ),
-    Recipe(
-        "images-28-vq",
-        "idx",
+    _over_codes(
+        IMAGES_28,
         VQVAEConfig(widths=(64, 128, 128), codes=512, code_width=64, likelihood="logistic_mixture"),
-        _LONG,
-        prior=replace(IMAGES_28, name="images-28-vq-prior"),
+        IMAGES_28,
     ),
     TEXT,
     *_variants(
@@ -218,22 +219,17 @@ RECIPES = (
         table=TableConfig(neighbours=((0, -1),), per_position=True),
         vae=VAEConfig(widths=(16,), latent=3),
     ),
-    replace(
+    _over_codes(
         TINY,
-        name="tiny-vq",
-        model=VQVAEConfig(widths=(8, 8), codes=8, code_width=4, blocks=0),
-        prior=replace(TINY, name="tiny-vq-prior", model=replace(_TINY_TRANSFORMER, above=False)),
+        VQVAEConfig(widths=(8, 8), codes=8, code_width=4, blocks=0),
+        replace(TINY, model=replace(_TINY_TRANSFORMER, above=False)),
     ),
 )
 MODELS = ("transformer", "gru", "lstm", "wavenet", "pixelcnn", "mixture", "table", "vae", "vq")
 
 
 def recipe(name: str, model: str = "transformer") -> Recipe:
-    """A recipe, for the Transformer or for another model.
-
-    Args:
-        name: of the Transformer's recipe, or the full name of any.
-        model: one of MODELS.
+    """The recipe of a Transformer by its name, or of another of MODELS; or any by its full name.
 
     Raises:
         InvalidInput: no recipe has that name for that model.
@@ -246,19 +242,12 @@ def recipe(name: str, model: str = "transformer") -> Recipe:
 
 
 def for_two_cores(name: str) -> str | None:
-    """The recipe for two CPU cores in place of one that was made for a GPU.
-
-    Args:
-        name: full name of a recipe.
-
-    Returns:
-        Its name; None where the recipe was not made for a GPU.
-    """
+    """Name of the recipe for two CPU cores in place of one for a GPU; None for other recipes."""
     small = {recipe.name for recipe in SMALL_RECIPES}
     if name in small or name == "text-table":
         return None
     for family in (IMAGES_28.name, TEXT.name):
-        if name == family or name.startswith(f"{family}-"):
+        if f"{name}-".startswith(f"{family}-"):
             full = f"{family}-small{name.removeprefix(family)}"
             return full if full in small else f"{family}-small"
     return None
