@@ -41,14 +41,6 @@ _OLD_ATTENTION = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)
 _LINEAR = re.compile(r".*\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight")
 
 
-def is_diffusers(folder: str | Path) -> bool:
-    """Whether a folder is one of diffusers: its config.json names a class."""
-    try:
-        return "_class_name" in read_object(Path(folder) / CONFIG, _WHAT)
-    except CheckpointError:
-        return False
-
-
 def load_diffusers(
     folder: str | Path,
     size: int | tuple[int, int],

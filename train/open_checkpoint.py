@@ -11,19 +11,15 @@ from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.checkpoint_config import CONFIG
 from ancestral.train.codes import PRIOR
-from ancestral.train.diffusers_folder import is_diffusers, load_diffusers
-from ancestral.train.hugging_face import (
-    Loaded,
-    foreign,
-    is_hugging_face,
-    load_hugging_face,
-    refuse_adapter,
-)
+from ancestral.train.diffusers_folder import load_diffusers
+from ancestral.train.hugging_face import Loaded, foreign, load_hugging_face, refuse_adapter
+from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.vqvae import VQVAE
 
+Kind = Literal["ancestral", "transformers", "diffusers"]
 _TRANSFORMERS = "a folder of Hugging Face transformers"
 
 
@@ -41,13 +37,24 @@ class OpenedCheckpoint:
         notes: what was read, in sentences for people.
     """
 
-    kind: Literal["ancestral", "transformers", "diffusers"]
+    kind: Kind
     model: Model
     prior: AutoregressiveModel | None = None
     label_prior: tuple[float, ...] | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     ignored_fields: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def kind_of(folder: str | Path) -> Kind:
+    """Which program wrote a folder: its config.json names a class, a type of model, or neither."""
+    try:
+        values = read_object(Path(folder) / CONFIG, "the config.json of a model")
+    except CheckpointError:
+        return "ancestral"
+    if "_class_name" in values:
+        return "diffusers"
+    return "transformers" if "model_type" in values else "ancestral"
 
 
 def open_checkpoint(
@@ -84,29 +91,27 @@ def open_checkpoint(
             f"pytorch_model.bin; or an AutoencoderKL of diffusers; got no such file"
             + (f": {kind}" if (kind := foreign(folder)) else "")
         )
-    diffusers, transformers = is_diffusers(folder), is_hugging_face(folder)
-    if not diffusers:
+    kind = kind_of(folder)
+    if kind != "diffusers":
         _refuse(folder, "a diffusers folder", size=size, pixel_scale=pixel_scale)
-    if diffusers or not transformers:
+    if kind != "transformers":
         _refuse(folder, _TRANSFORMERS, start=None if start == "auto" else start)
-    if diffusers:
-        if size is None:
-            raise InvalidInput(
-                f"size: expected the side of the images in pixels, or HEIGHTxWIDTH, for {folder} "
-                f"is of diffusers and takes images of any size: --size 64, say"
-            )
-        scale = 1.0 if pixel_scale is None else pixel_scale
-        model = _shortened(load_diffusers(folder, size, scale, names), length)
-        return OpenedCheckpoint("diffusers", model, ignored_fields=names)
-    if transformers:
+    if kind == "transformers":
         token = None if start == "none" else start
         loaded = load_hugging_face(folder, length=length, start=token, ignored=names)
         notes = (*_description(loaded), *loaded.notes)
-        return OpenedCheckpoint(
-            "transformers", loaded.model, files=loaded.files, ignored_fields=names, notes=notes
+        model, files = loaded.model, loaded.files
+        return OpenedCheckpoint(kind, model, files=files, ignored_fields=names, notes=notes)
+    if kind == "ancestral":
+        _refuse(folder, "a folder of transformers or diffusers", ignore_field=names or None)
+        return _own(folder, length)
+    if size is None:
+        raise InvalidInput(
+            f"size: expected the side of the images in pixels, or HEIGHTxWIDTH, for {folder} is of "
+            f"diffusers and takes images of any size: --size 64, say"
         )
-    _refuse(folder, "a folder of transformers or diffusers", ignore_field=names or None)
-    return _own(folder, length)
+    images = load_diffusers(folder, size, 1.0 if pixel_scale is None else pixel_scale, names)
+    return OpenedCheckpoint(kind, _shortened(images, length), ignored_fields=names)
 
 
 def _refuse(folder: Path, what: str, **given: object) -> None:

@@ -28,6 +28,7 @@ from ancestral.train.hugging_face.text import (
     read_tokenizer,
     start_token,
     stop_tokens,
+    text_notes,
     unread_tokenizer,
 )
 from ancestral.train.models.inputs import Start
@@ -59,14 +60,6 @@ class Loaded:
     context: int
     kind: str
     notes: tuple[str, ...] = ()
-
-
-def is_hugging_face(folder: str | Path) -> bool:
-    """Whether a folder is one of transformers: its config.json names a type of model."""
-    try:
-        return "model_type" in read_object(Path(folder) / CONFIG, _WHAT)
-    except CheckpointError:
-        return False
 
 
 def load_hugging_face(
@@ -122,7 +115,7 @@ def load_hugging_face(
     automatic = start_token(folder, values, architecture.bos, network.levels)
     config = replace(network.config, start=_start(network, start, automatic))
     network = replace(network, config=config)
-    notes = _text_notes(automatic if start == "auto" else None, stop)
+    notes = text_notes(automatic if start == "auto" else None, stop)
     unread = "" if kind is not None else unread_tokenizer(folder)
     return Loaded(
         model=_load(tensors, architecture, network, data),
@@ -131,23 +124,6 @@ def load_hugging_face(
         kind=values["model_type"],
         notes=() if config.start == "learned" else (*notes, *([unread] if unread else ())),
     )
-
-
-def _text_notes(start: Tokens | None, stop: Tokens) -> list[str]:
-    """Why a text has no start or no end, or fewer ends than the folder names.
-
-    Args:
-        start: as the folder names it; None where the user chose.
-        stop: as the folder names them.
-    """
-    notes = []
-    if start is not None and not start.ids:
-        notes.append(f"no start token: {start.reason}: --start ID chooses one")
-    if stop.reason:
-        none = "" if stop.ids else "no stop token: "
-        ask = "" if stop.ids else ": --stop when sampling"
-        notes.append(f"{none}{stop.reason}{ask}")
-    return notes
 
 
 def _event_shape(network: Network, length: int | None) -> Shape:
