@@ -95,12 +95,6 @@ def load_hugging_face(
     architecture = find(path, values)
     network = network_of(path, values, architecture, ignored)
     tensors = open_tensors(folder)
-    # Before any of them is looked for.
-    if network.config.layers > len(tensors.headers):
-        raise CheckpointError(
-            f"{path}: expected no more layers than {tensors.source.name} has tensors, which is "
-            f"{len(tensors.headers)}, got {network.config.layers}; fetch the folder anew"
-        )
     kind, files = read_tokenizer(folder, network.levels)
     stop = stop_tokens(folder, values, architecture.eos, network.levels)
     with explained(path, CheckpointError):
@@ -173,6 +167,12 @@ def _load(
     Raises:
         CheckpointError: tensors that do not fit, all at once.
     """
+    if network.config.layers > len(tensors.headers):
+        raise CheckpointError(
+            f"{tensors.source.with_name(CONFIG)}: expected no more layers than "
+            f"{tensors.source.name} has tensors, which is {len(tensors.headers)}, "
+            f"got {network.config.layers}; fetch the folder anew"
+        )
     prefix, heads = architecture.prefix, architecture.heads
     if not any(name.startswith(prefix) for name in tensors.headers):
         prefix = ""

@@ -6,6 +6,7 @@ References:
 """
 
 import re
+from typing import Any
 
 from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Layout, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
@@ -19,21 +20,20 @@ def read_gpt_neox(fields: Fields) -> Network:
     fields.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
     levels = fields.whole("vocab_size", 50_432)
     context = fields.whole("max_position_embeddings", 2048)
-    width = fields.whole("hidden_size", 6144)
-    layers = fields.whole("num_hidden_layers", 44, most=MOST_LAYERS)
-    heads = fields.whole("num_attention_heads", 64)
-    inner = fields.whole("intermediate_size", 24_576)
-    activation = fields.choice("hidden_act", "gelu", ACTIVATIONS)
-    epsilon = fields.number("layer_norm_eps", 1e-5)
-    parallel = fields.flag("use_parallel_residual", True)
+    shape: dict[str, Any] = {
+        "width": fields.whole("hidden_size", 6144),
+        "layers": fields.whole("num_hidden_layers", 44, most=MOST_LAYERS),
+        "heads": fields.whole("num_attention_heads", 64),
+        "hidden": fields.whole("intermediate_size", 24_576),
+        "activation": fields.choice("hidden_act", "gelu", ACTIVATIONS),
+        "norm_epsilon": fields.number("layer_norm_eps", 1e-5),
+        "parallel": fields.flag("use_parallel_residual", True),
+        "tied": fields.flag("tie_word_embeddings", False),
+    }
+    width, heads = shape["width"], shape["heads"]
     attention: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", True) else ()
-    rope = read_rope(
-        fields,
-        theta_names=("rotary_emb_base",),
-        part_names=("rotary_pct",),
-        part=0.25,
-        echoes=True,
-    )
+    theta, part = ("rotary_emb_base",), ("rotary_pct",)
+    rope = read_rope(fields, theta_names=theta, part_names=part, part=0.25, echoes=True)
     if width % heads:
         fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
     rotated = int(width // heads * rope.part)
@@ -42,23 +42,13 @@ def read_gpt_neox(fields: Fields) -> Network:
             f"rotary_pct: expected an even number of the {width // heads} features of a head, "
             f"got {rope.part}, which is {rotated}"
         )
-    tied = fields.flag("tie_word_embeddings", False)
     fields.finish()
     config = TransformerConfig(
-        width=width,
-        layers=layers,
-        heads=heads,
-        hidden=inner,
-        positions="rotary",
-        rotary_base=rope.base,
-        rotary_scaling=rope.scaling,
+        **shape,
+        **rope.config,
         rotary_width=rotated,
         norm="layer",
-        norm_epsilon=epsilon,
-        activation=activation,
         bias=(*attention, "feed", "norm"),
-        parallel=parallel,
-        tied=tied,
         start=None,
     )
     return Network(config, levels, context)

@@ -65,11 +65,10 @@ def _read(fields: Fields, kind: Kind) -> Network:
     rope = read_rope(fields)
     if rope.part != 1.0:
         fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {rope.part}")
-    tied = fields.flag("tie_word_embeddings", False)
+    window, windowed = None, None
     if kind == "mistral":
-        window, windowed = _one_window(fields, shape["layers"]), None
+        window = _one_window(fields, shape["layers"])
     elif kind == "llama":
-        window, windowed = None, None
         fields.only("sliding_window", None)
         fields.only("layer_types", None, [_FULL] * shape["layers"])
     else:
@@ -78,16 +77,13 @@ def _read(fields: Fields, kind: Kind) -> Network:
     fields.finish()
     config = TransformerConfig(
         **shape,
-        positions="rotary",
-        rotary_base=rope.base,
-        rotary_scaling=rope.scaling,
+        **rope.config,
         window=window,
         windowed=windowed,
         norm="rms",
         activation="swiglu",
         bias=biased,
         head_norms=kind == "qwen3",
-        tied=tied,
         start=None,
     )
     return Network(config, levels, context)
@@ -103,6 +99,7 @@ def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
         "head_width": fields.whole_or_none("head_dim", defaults.get("head")),
         "hidden": fields.whole("intermediate_size", defaults["inner"]),
         "norm_epsilon": fields.number("rms_norm_eps", 1e-6),
+        "tied": fields.flag("tie_word_embeddings", False),
     }
     width, heads = shape["width"], shape["heads"]
     if shape["head_width"] is None:

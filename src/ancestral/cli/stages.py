@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from ancestral.cli.held_out import affordable_draws, affordable_events, drawn
 from ancestral.cli.interrupts import noted_interrupt
@@ -12,24 +13,18 @@ from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.progress import progress_bar, stages
 from ancestral.train.checkpoint_config import CONFIG
 from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.config import Recipe
+from ancestral.train.data.dataset import Dataset
 from ancestral.train.fit import fitted
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.families import LatentConfig
+from ancestral.train.models.families import LatentConfig, Model
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.pace import Pace, in_words
 from ancestral.train.progress import training_bar
 from ancestral.train.recipes import for_two_cores
-from ancestral.train.training import STATE, TrainingResult, train
+from ancestral.train.state import Evaluation
+from ancestral.train.training import STATE, train
 from ancestral.units import bits_unit
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ancestral.train.config import Recipe
-    from ancestral.train.data.dataset import Dataset
-    from ancestral.train.models.families import Model
-    from ancestral.train.state import Evaluation
-
 
 _EVALUATION = "evaluating the test part"
 
@@ -51,7 +46,7 @@ class Run:
     evaluate: bool = True
 
 
-def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Table | None":
+def train_stages(recipe: Recipe, data: Dataset, out: Path, run: Run) -> Table | None:
     """Train a model, and its prior where the recipe has one; the table of its test part, if asked.
 
     Args:
@@ -66,12 +61,12 @@ def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Tab
     """
     latent = isinstance(recipe.model, LatentConfig)
     forget = out / PRIOR if recipe.prior is not None and not run.resume else None
-    model = _stage(recipe, data.without_labels() if latent else data, out, run, forget).model
+    model = _stage(recipe, data.without_labels() if latent else data, out, run, forget)
     if recipe.prior is not None:
         assert isinstance(model, VQVAE)
         with stages("codes of the data"):
             codes = encoded(model, data)
-        prior = _stage(recipe.prior, codes, out / PRIOR, run).model
+        prior = _stage(recipe.prior, codes, out / PRIOR, run)
         if not run.evaluate:
             return None
         assert isinstance(prior, AutoregressiveModel)
@@ -83,7 +78,7 @@ def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Tab
     return _evaluated(model, data) if run.evaluate else None
 
 
-def _evaluated(model: "Model", data: "Dataset") -> "Table":
+def _evaluated(model: Model, data: Dataset) -> Table:
     """The table of the test part, of as much as time allows."""
     with progress_bar(_EVALUATION) as progress:
         if isinstance(model, AutoregressiveModel):
@@ -92,9 +87,7 @@ def _evaluated(model: "Model", data: "Dataset") -> "Table":
         return bound_table(model, some, k, progress)
 
 
-def _stage(
-    recipe: "Recipe", data: "Dataset", out: Path, run: Run, forget: Path | None = None
-) -> TrainingResult:
+def _stage(recipe: Recipe, data: Dataset, out: Path, run: Run, forget: Path | None = None) -> Model:
     """Train one model; where its first step shows that it is replaced, forget the old one's prior.
 
     Beside a new model an old one's prior would be taken for its own.
@@ -112,7 +105,7 @@ def _stage(
         noted_interrupt("stopping after this step, with its state saved") as interrupted,
     ):
 
-        def progress(step: int, evaluation: "Evaluation | None") -> None:
+        def progress(step: int, evaluation: Evaluation | None) -> None:
             if step == 1 and forget is not None:
                 for name in (CONFIG, STATE):
                     (forget / name).unlink(missing_ok=True)
@@ -139,10 +132,10 @@ def _stage(
         f"{recipe.name}: {summary.steps} steps in {summary.seconds:.0f} s, best on validation at "
         f"step {summary.best_step} -> {out}"
     )
-    return result
+    return result.model
 
 
-def _expected(recipe: "Recipe", seconds: float, device: str) -> str:
+def _expected(recipe: Recipe, seconds: float, device: str) -> str:
     """How long the steps to come will take, and what is quicker on a CPU."""
     cpu = device == "cpu"
     line = f"{recipe.name}: about {in_words(seconds)} on {'this CPU' if cpu else device}"
