@@ -27,11 +27,11 @@ from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
 from ancestral.files.atomic import write_atomically
 from ancestral.pictures import beside, greys, grid, png
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
-from ancestral.train.progress import ProgressBar
-from ancestral.train.recipe import Recipe
+from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DEMO_VAE
 from ancestral.train.state import Evaluation
 from ancestral.train.training import train
@@ -82,7 +82,7 @@ def main() -> None:
 
 def trained(recipe: Recipe, data: Dataset, out: Path) -> Model:
     """Train with a bar, or with a line for each look where there is no terminal."""
-    with ProgressBar(recipe.name, recipe.training.steps) as bar:
+    with training_bar(recipe.name, recipe.training.steps) as bar:
 
         def progress(step: int, look: Evaluation | None) -> None:
             bar(step, look)

@@ -20,10 +20,10 @@ from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.codes import PRIOR
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import Estimate, estimate
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import recipe
 from benchmarks.machine import Machine, this_machine
 from benchmarks.parity import Parity

@@ -16,11 +16,11 @@ import torch
 
 from ancestral.cli.present.evaluation import baselines, bits_cell
 from ancestral.train.checkpoint import load_checkpoint
+from ancestral.train.config import Recipe
 from ancestral.train.data import load_digits
 from ancestral.train.evaluation import Estimates, evaluate_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.progress import ProgressBar
-from ancestral.train.recipe import Recipe
+from ancestral.train.progress import training_bar
 from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
 from benchmarks.machine import Machine, this_machine
@@ -53,7 +53,7 @@ class Row:
 
 def run(chosen: Recipe, seed: int, folder: Path) -> Row:
     """Train one seed, read its checkpoint back, and evaluate on the split that it names."""
-    with ProgressBar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
+    with training_bar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
         result = train(chosen, load_digits(), folder, seed=seed, progress=bar)
     model, checkpoint = load_checkpoint(result.path)
     assert isinstance(model, AutoregressiveModel)

@@ -18,14 +18,13 @@ import torch
 
 from ancestral.cli.present.evaluation import baselines
 from ancestral.train.bounds import ENGINE, bound
+from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_npz, load_text
 from ancestral.train.evaluation import Estimate, estimate, evaluate_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
-from ancestral.train.progress import ProgressBar
-from ancestral.train.recipe import Recipe
-from ancestral.train.recipes import recipe
-from ancestral.train.small_recipes import SMALL_RECIPES
+from ancestral.train.progress import training_bar
+from ancestral.train.recipes import SMALL_RECIPES, recipe
 from ancestral.train.training import train
 from benchmarks.machine import Machine, commit, this_machine
 from benchmarks.records import append_record, read
@@ -89,7 +88,7 @@ def run(chosen: Recipe, folder: Path) -> Row:
     path, data, name = _data(chosen, folder)
     events = data.without_labels() if chosen.name.endswith("-vae") else data
     began, cpu = time.monotonic(), time.process_time()
-    with ProgressBar(chosen.name, chosen.training.steps) as bar:
+    with training_bar(chosen.name, chosen.training.steps) as bar:
         result = train(chosen, events, folder / chosen.name, seed=SEED, progress=bar)
     trained = time.process_time()
     elbo, found = measured(result.model, data)

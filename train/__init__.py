@@ -7,9 +7,9 @@ The entry points:
     resize.with_width(config, width), with_layers(config, layers): of any family that has them
     training.train(recipe, data, out, *, seed=0, resume=False, device="cpu", progress=None)
         -> TrainingResult(path, model, summary, history)
-    progress.ProgressBar(name, steps): a context manager, passed to `train` as progress
+    progress.training_bar(name, steps): a context manager; pass what it gives to `train` as progress
     checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
     causality.check_causality(model) -> CausalityReport(leaks, positions, ...): .passed, .sentence
     evaluation.evaluate_model(model, part, log_prior) -> Estimates(marginal, conditional)
-    baselines.independent_values(data), neighbour_table(data): log_prob(x, label)
+    tables.independent_values(data), neighbour_table(data): baselines, log_prob(x, label)
 """

@@ -11,6 +11,7 @@ from torch import Tensor
 from ancestral.bound import Bound, Reduction, join
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, normals, uniforms
+from ancestral.train.evaluation import evaluating
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 
@@ -65,39 +66,35 @@ def bound(
     """
     if k < 1 or isinstance(model.posterior, Codes):
         raise InvalidInput(f"bound: expected k >= 1 and a prior of the model's own, got k = {k}")
-    training = model.training
-    model.eval()
     rows = max(1, _ROWS // k)
     parts = []
-    with torch.no_grad():
+    with evaluating(model) as device:
         for start in range(0, len(x), rows):
             some = x[start : start + rows]
             indices = first_index + start + np.arange(len(some))
-            parts.append(_bound(model, some, indices, k, seed, streams))
+            events = _events(model, some, indices, seed, streams).to(device)
+            parts.append(_bound(model, events, indices, k, seed, streams.z))
             progress(start + len(some), len(x))
-    model.train(training)
     return join(parts)
 
 
 def _bound(
     model: LatentVariableModel,
-    x: NDArray[np.int64],
+    events: Tensor,
     indices: NDArray[np.int64],
     k: int,
     seed: int,
-    streams: Streams,
+    stream: Stream,
 ) -> Bound:
     assert not isinstance(model.posterior, Codes)
-    device = next(model.parameters()).device
     dimensions = int(np.prod(model.latent_shape))
-    events = _events(model, x, int(indices[0]), seed, streams).to(device)
     q = model.encode(events)
-    reduction = Reduction(len(x))
-    step = max(1, _ROWS // len(x))
+    reduction = Reduction(len(events))
+    step = max(1, _ROWS // len(events))
     for start in range(0, k, step):
         particles = np.arange(start, min(start + step, k))
-        noise = normals(seed, indices, particles, dimensions, stream=streams.z)
-        shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(device)
+        noise = normals(seed, indices, particles, dimensions, stream=stream)
+        shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(events.device)
         terms = model.log_weights(events, q, shaped)
         reduction.add(*(term.cpu().numpy() for term in terms))
     closed = None
@@ -109,7 +106,7 @@ def _bound(
 def _events(
     model: LatentVariableModel,
     x: NDArray[np.int64],
-    first_index: int,
+    indices: NDArray[np.int64],
     seed: int,
     streams: Streams,
 ) -> Tensor:
@@ -118,13 +115,10 @@ def _events(
     if not model.observation.continuous:
         return events
     positions = np.arange(x.shape[1], dtype=np.int64)
-    indices = first_index + np.arange(len(x), dtype=np.int64)
-    return events + torch.from_numpy(
-        uniforms(seed, indices, positions, stream=streams.dequantisation)
-    )
+    noise = uniforms(seed, indices, positions, stream=streams.dequantisation)
+    return events + torch.from_numpy(noise)
 
 
-@torch.no_grad()
 def log_likelihood(
     model: LatentVariableModel, x: NDArray[np.int64], streams: Streams = TRAINING
 ) -> NDArray[np.float64]:
@@ -132,19 +126,21 @@ def log_likelihood(
 
     Where p(x | z) is a density, events are x + u with u of seed 0.
     """
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
     parts = []
-    for start in range(0, len(x), _ROWS):
-        events = _events(model, x[start : start + _ROWS], start, 0, streams).to(device)
-        (codes,) = model.encode(events)
-        parts.append(model.log_likelihood(events, codes[:, None])[:, 0].double().cpu().numpy())
-    model.train(training)
+    with evaluating(model) as device:
+        for start in range(0, len(x), _ROWS):
+            some = x[start : start + _ROWS]
+            events = _events(model, some, start + np.arange(len(some)), 0, streams).to(device)
+            (codes,) = model.encode(events)
+            parts.append(model.log_likelihood(events, codes[:, None])[:, 0].double().cpu().numpy())
     return np.concatenate(parts)
 
 
-@torch.no_grad()
+def level_centres(model: LatentVariableModel, x: NDArray[np.int64]) -> Tensor:
+    """Events [n, t] as levels; where p(x | z) is a density, the middle of each level's interval."""
+    return torch.from_numpy(x) + (0.5 if model.observation.continuous else 0)
+
+
 def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
     """Latent dimensions that the encoder uses; for codes, how many of them.
 
@@ -153,14 +149,8 @@ def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
     References:
         Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
     """
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    events = torch.from_numpy(x).to(device)
-    if model.observation.continuous:
-        events = events + 0.5
-    chosen = model.encode(events)[0]
-    model.train(training)
+    with evaluating(model) as device:
+        chosen = model.encode(level_centres(model, x).to(device))[0]
     if isinstance(model.posterior, Codes):
         return len(chosen.unique())
     # One event has no spread.

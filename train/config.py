@@ -1,10 +1,14 @@
-"""What a training run does, beside the model and the data."""
+"""What a training run does, and recipes: a model and how it is trained."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ancestral.errors import InvalidInput
+from ancestral.train.models.configuration import ModelConfig
 
+Source = Literal["digits", "idx", "npz", "text"]
+"""Kinds of data."""
 _COUNTS = ("steps", "batch_size", "evaluate_every", "noise_levels")
 
 
@@ -59,8 +63,8 @@ class TrainingConfig:
         beta_2: of AdamW, average of their squares.
         clip: largest norm of the gradient.
         average_decay: of the exponential average of the weights, which is what is kept; 0 is none.
-        evaluate_every: steps between two looks at validation and between two saved states.
-        patience: stop after so many looks without a better one; None never stops early.
+        evaluate_every: steps between two evaluations on validation and between two saved states.
+        patience: stop after so many evaluations without a better one; None never stops early.
         shift: probability that a training image is moved by one pixel, in a random direction out of
             eight, the free row or column filled with level 0.
         noise: probability that a value is moved where the network reads it; the same value, where
@@ -111,3 +115,22 @@ class TrainingConfig:
         if not holds:
             got = getattr(self, name)
             raise InvalidInput(f"TrainingConfig.{name}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is trained, and how.
+
+    Attributes:
+        name: for people and for `--recipe`.
+        source: the kind of data that it was made for.
+        model: shape of the network.
+        training: budget and optimisation.
+        prior: of a model over codes: how the autoregressive model of them is trained afterwards.
+    """
+
+    name: str
+    source: Source
+    model: ModelConfig
+    training: TrainingConfig
+    prior: "Recipe | None" = None

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def write_curves(
     folder: Path, history: Sequence[Evaluation], title: str, unit: str = "bits/dim"
 ) -> None:
-    """Write history.json (one object a look) and curves.png, its losses in that unit.
+    """Write history.json (one object an evaluation) and curves.png, its losses in that unit.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: they could not be written.
     """
-    rows = json.dumps([asdict(look) for look in history], indent=1).encode()
+    rows = json.dumps([asdict(each) for each in history], indent=1).encode()
     picture = _picture(history, title, unit)
     write_together({folder / "history.json": rows, folder / "curves.png": picture})
 
@@ -32,21 +32,21 @@ def _picture(history: Sequence[Evaluation], title: str, unit: str) -> bytes:
     """The losses; of a model with latents, both terms of the bound and the latents in use below."""
     from matplotlib.figure import Figure
 
-    latent = any(look.reconstruction is not None for look in history)
+    latent = any(each.reconstruction is not None for each in history)
     panels = 3 if latent else 1
     figure = Figure(figsize=(6, 4 + 2 * (panels - 1)), dpi=120, layout="constrained")
     heights = [4, *[2] * (panels - 1)]
     axes, *others = figure.subplots(panels, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    steps = [look.step for look in history]
-    axes.plot(steps, [look.train_bits for look in history], label="training batches, with dropout")
+    steps = [each.step for each in history]
+    axes.plot(steps, [each.train_bits for each in history], label="training batches, with dropout")
     axes.plot(
-        steps, [look.validation_bits for look in history], label="validation, averaged weights"
+        steps, [each.validation_bits for each in history], label="validation, averaged weights"
     )
     axes.set(ylabel=unit, title=title)
     axes.legend()
     if latent:
         _terms(others[0], history)
-        others[1].plot(steps, [look.active for look in history])
+        others[1].plot(steps, [each.active for each in history])
         others[1].set(ylabel="latents in use", ylim=(0, None))
     for each in (axes, *others):
         each.grid(alpha=0.3)
@@ -60,9 +60,9 @@ def _terms(axes: "Axes", history: Sequence[Evaluation]) -> None:
     """-log p(x | z), and KL where there is one: their sum is -ELBO."""
     terms = {
         "-log p(x | z)": [
-            (look.step, -look.reconstruction) for look in history if look.reconstruction is not None
+            (each.step, -each.reconstruction) for each in history if each.reconstruction is not None
         ],
-        "KL(q(z | x) || p(z))": [(look.step, look.kl) for look in history if look.kl is not None],
+        "KL(q(z | x) || p(z))": [(each.step, each.kl) for each in history if each.kl is not None],
     }
     for label, points in terms.items():
         if points:

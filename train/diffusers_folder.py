@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +18,7 @@ from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.differences import Shape, differences
-from ancestral.train.hugging_face.fields import check_ignored, refusal
+from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
 from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, image_size
@@ -31,21 +30,10 @@ CLASS = "AutoencoderKL"
 _WHAT = "the config.json of a diffusers model"
 _LONGEST_SIDE = 2**12
 _KNOWN = {field.name for field in fields(AutoencoderKLConfig)} - {"pixel_scale"}
-_BY_VALUE = {"act_fn", "down_block_types", "up_block_types", "latents_mean", "latents_std"}
-"""Fields of which one value is read."""
-_SHAPELESS = {"sample_size", "force_upcast"}
-"""Fields that change neither the network nor what its weights mean."""
+_BLOCKS = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_ATTENTION = re.compile(r"(.*\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
 _LINEAR = re.compile(r".*\.attentions\.\d+\.(to_[qkv]|to_out\.0)\.weight")
-
-
-def is_diffusers(folder: str | Path) -> bool:
-    """Whether a folder is one of diffusers: its config.json names a class."""
-    try:
-        return "_class_name" in read_object(Path(folder) / CONFIG, _WHAT)
-    except CheckpointError:
-        return False
 
 
 def load_diffusers(
@@ -95,53 +83,31 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
             f"{path}: expected _class_name {CLASS!r}, got {shown(values.get('_class_name'))}; "
             f"{CLASS} alone can be read"
         )
-    unknown = _unknown(values)
-    check_ignored(ignored, unknown, values, path)
-    left = {name: values[name] for name in unknown - {*ignored}}
-    problems = _unsupported(values)
-    try:
-        given = json.dumps({name: values[name] for name in values.keys() & _KNOWN})
-        config = TypeAdapter(AutoencoderKLConfig).validate_json(given, strict=True)
-    except ValidationError as error:
-        problems += [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {shown(each['input'])}"
-            if each["loc"]
-            else each["msg"].removeprefix("Value error, ")
-            for each in error.errors(include_url=False)
-        ]
-    if problems or left:
-        raise refusal(f"{path}: not an {CLASS} that can be read", problems, left)
-    return config
-
-
-def _unknown(values: dict[str, Any]) -> set[str]:
-    """Fields that nobody knows; those that begin with _ are diffusers' own notes."""
-    return {
-        name
-        for name in values.keys() - (_KNOWN | _BY_VALUE | _SHAPELESS)
-        if not name.startswith("_")
-    }
-
-
-def _unsupported(values: dict[str, Any]) -> list[str]:
-    """Every field that asks for what the network has not."""
-    problems = []
+    read = Fields(path, values, ignored, f"an {CLASS}")
+    # They change neither the network nor what its weights mean.
+    read.ignore("sample_size", "force_upcast")
     # Two names of one function.
-    if values.get("act_fn", "silu") not in ("silu", "swish"):
-        problems.append(f"act_fn: expected 'silu', got {shown(values['act_fn'])}")
-    for name in ("latents_mean", "latents_std"):
-        if values.get(name) is not None:
-            problems.append(f"{name}: expected null, got {shown(values[name])}")
+    read.only("act_fn", "silu", "swish")
+    read.only("latents_mean", None)
+    read.only("latents_std", None)
     widths = values.get("block_out_channels")
     stages = len(widths) if isinstance(widths, list) else 1
-    for name, block in (
-        ("down_block_types", "DownEncoderBlock2D"),
-        ("up_block_types", "UpDecoderBlock2D"),
-    ):
-        got = values.get(name, [block])
+    for name, block in _BLOCKS.items():
+        got = read.raw(name, [block])
         if stages > MOST_STAGES or got != [block] * stages:
-            problems.append(f"{name}: expected {stages} times {block!r}, got {shown(got)}")
-    return problems
+            read.fail(f"{name}: expected {stages} times {block!r}, got {shown(got)}")
+    given = {name: read.raw(name) for name in values.keys() & _KNOWN}
+    read.ignore(*_KNOWN)
+    try:
+        config = TypeAdapter(AutoencoderKLConfig).validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            where = ".".join(map(str, each["loc"]))
+            said = f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
+            read.fail(said.removeprefix("Value error, "))
+        config = AutoencoderKLConfig()
+    read.finish()
+    return config
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:

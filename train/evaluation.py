@@ -1,13 +1,15 @@
 """How good a distribution is on held-out events: nats and bits/dim, with standard errors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
@@ -91,6 +93,28 @@ def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
     return Estimate(nats, error, float(bits_per_dim(-nats, spec.event_shape)), error * scale, count)
 
 
+@contextmanager
+def evaluating(module: nn.Module | None) -> Iterator[torch.device]:
+    """Evaluation mode without gradients; afterwards each part is in its own mode again.
+
+    Args:
+        module: what is evaluated; nothing is changed where None.
+
+    Yields:
+        The device of the module's first tensor; the CPU where it has none.
+    """
+    parts = [] if module is None else [(part, part.training) for part in module.modules()]
+    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+    for part, _ in parts:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield tensors[0].device if tensors else torch.device("cpu")
+    finally:
+        for part, training in parts:
+            part.training = training
+
+
 def model_log_prob(
     model: AutoregressiveModel,
     batch: int = 256,
@@ -105,17 +129,13 @@ def model_log_prob(
     """
 
     def log_prob(x: NDArray[np.int64], label: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        device = next(model.parameters()).device
-        training = model.training
-        model.eval()
         parts = []
-        with torch.no_grad():
+        with evaluating(model) as device:
             for first in range(0, len(x), batch):
                 rows = slice(first, first + batch)
                 y = None if label is None else torch.from_numpy(label[rows]).to(device)
                 parts.append(model.log_prob(torch.from_numpy(x[rows]).to(device), y))
                 progress(len(parts[-1]))
-        model.train(training)
         return torch.cat(parts).double().cpu().numpy()
 
     return log_prob

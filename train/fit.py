@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from ancestral.dataspec import DataSpec
 from ancestral.ordering import neighbours
+from ancestral.train.config import Recipe
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.recurrent import RecurrentConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.wavenet import WaveNetConfig
-from ancestral.train.recipe import Recipe
 
 
 def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:

@@ -17,7 +17,7 @@ from ancestral.errors import InvalidInput
 
 Outputs = Callable[[Tensor], Tensor]
 """x [b, t] int64 -> outputs [b, t, ...]."""
-CHANGES = 3
+CHANGES = 4
 """Values that each value is changed into, in as many events."""
 _NUMBERS = 2**25
 """Outputs, or attention weights of 8 heads, that one pass may hold."""
@@ -143,8 +143,7 @@ class _Change:
         return differs.reshape(*x.shape, -1).any(dim=2).cpu()
 
     def _run(self, x: Int64[Tensor, "b t"]) -> Tensor:
-        with torch.no_grad():
-            result = self._outputs(x)
+        result = self._outputs(x)
         if result.ndim < 2 or result.shape[:2] != x.shape:
             raise InvalidInput(
                 f"outputs: expected [b, t, ..] = {[*x.shape]} and more axes, got {[*result.shape]}"

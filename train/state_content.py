@@ -1,9 +1,9 @@
-"""What the file of a training state may hold: every field is checked before one of them is used."""
+"""What the file of a training state holds: every field is checked before one of them is used."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, NoReturn
+from dataclasses import astuple, fields
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -11,74 +11,82 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import LONGEST_VALUE, cut
 from ancestral.train.config import TrainingConfig
+from ancestral.train.state import Evaluation, TrainingState
 
-if TYPE_CHECKING:
-    from ancestral.train.state import TrainingState
-
-FIELDS = {
-    "identity": dict,
-    "model": dict,
-    "average": dict,
-    "optimiser": dict,
-    "batches": dict,
-    "step": int,
-    "seconds": float,
-    "loss": Tensor,
-    "history": list,
-    "best": dict,
-    "random": Tensor,
-    "random_cuda": list,
-}
-"""Fields of the file and their types."""
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_WHOLE = ("step", "active")
+_OPTIONAL = ("reconstruction", "kl", "active")
+"""Fields of an Evaluation that are integers; those that may be None."""
 
 
-def check_content(
-    content: Mapping[str, Any], state: "TrainingState", config: TrainingConfig
-) -> None:
-    """Refuse what no run of this model, these data and this configuration writes.
+def content_of(state: TrainingState, identity: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the file.
 
     Args:
-        content: of the file.
-        state: fresh, of the same run: its tensors have the shapes and types that are expected.
-        config: of the run.
-
-    Raises:
-        InvalidInput: a field is missing, of another type or shape, or outside its range.
+        state: between two steps.
+        identity: of the run.
     """
-    check_fields(content, FIELDS)
-    step, seconds, loss = content["step"], content["seconds"], content["loss"]
-    if not 0 <= step <= config.steps:
-        _refuse("step", f"an integer in 0 .. {config.steps}", step)
-    if not 0 <= seconds < math.inf:
-        _refuse("seconds", "a number >= 0", seconds)
-    _check_tensor("loss", loss, state.loss)
-    _check_history(content["history"], step, config)
-    for name, expected in (("model", state.model), ("average", state.average)):
-        _check_tensors(name, content[name], expected.state_dict())
-    best = state.average.state_dict() if content["history"] else {}
-    _check_tensors("best", content["best"], best)
-    _check_optimiser(content["optimiser"], state.optimiser.state_dict(), state.optimiser, step)
-    _check_batches(content["batches"], state.batches.state())
-    _check_tensor("random", content["random"], torch.get_rng_state())
-    for i, random in enumerate(content["random_cuda"]):
-        if not isinstance(random, Tensor) or random.dtype != torch.uint8:
-            _refuse(f"random_cuda[{i}]", "a tensor of bytes", type(random).__name__)
+    return {
+        "identity": identity,
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "batches": state.batches.state(),
+        "step": state.step,
+        "seconds": state.seconds,
+        "loss": state.loss,
+        "history": [astuple(each) for each in state.history],
+        "best": state.best,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if state.loss.is_cuda else [],
+    }
 
 
-def check_fields(content: Mapping[str, Any], types: Mapping[str, type]) -> None:
-    """Refuse other names, or a value of another type.
+def check_fields(content: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse other names, or a value of another type than the expected one.
 
     Raises:
         InvalidInput: there is one.
     """
-    _check_names("fields", content, types)
-    for name, expected in types.items():
-        # By the type itself: True is an int, and would count as a step.
-        exact = expected in (int, float)
-        value = content[name]
-        if type(value) is not expected if exact else not isinstance(value, expected):
-            _refuse(name, expected.__name__, type(value).__name__)
+    _check_names("fields", content, expected)
+    for name, value in expected.items():
+        kind = next(kind for kind in (dict, list, Tensor, int, float) if isinstance(value, kind))
+        # True is an int, and would count as a step.
+        if not isinstance(content[name], kind) or isinstance(content[name], bool):
+            _refuse(name, kind.__name__, type(content[name]).__name__)
+
+
+def check_content(content: Mapping[str, Any], state: TrainingState, config: TrainingConfig) -> None:
+    """Refuse what no run of this model, these data and this configuration writes.
+
+    Args:
+        content: fields of the file, whose names and types have been checked.
+        state: fresh, of the same run: its tensors have the shapes and types that are expected.
+        config: of the run.
+
+    Raises:
+        InvalidInput: a field is of another shape, or outside its range.
+    """
+    expected = content_of(state, {})
+    step, seconds = content["step"], content["seconds"]
+    if not 0 <= step <= config.steps:
+        _refuse("step", f"an integer in 0 .. {config.steps}", step)
+    if not 0 <= seconds < math.inf:
+        _refuse("seconds", "a number >= 0", seconds)
+    _check_history(content["history"], step, config)
+    best = expected["average"] if content["history"] else {}
+    for name, value in (expected | {"best": best}).items():
+        if name in ("loss", "model", "average", "best", "batches", "random"):
+            _check_alike(name, content[name], value)
+    _check_optimiser(content["optimiser"], expected["optimiser"], state.optimiser, step)
+    order, after = content["batches"]["order"].cpu(), content["batches"]["next"]
+    if not torch.equal(order.sort().values, torch.arange(len(order))):
+        _refuse("batches.order", f"a permutation of {len(order)} events", "another order")
+    if not 0 <= after <= len(order):
+        _refuse("batches.next", f"an integer in 0 .. {len(order)}", after)
+    for i, random in enumerate(content["random_cuda"]):
+        if not isinstance(random, Tensor) or random.dtype != torch.uint8:
+            _refuse(f"random_cuda[{i}]", "a tensor of bytes", type(random).__name__)
 
 
 def _check_names(name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
@@ -88,10 +96,16 @@ def _check_names(name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any])
         raise InvalidInput(f"{name}: missing or unknown: {shown}")
 
 
-def _check_tensors(name: str, got: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:
-    _check_names(name, got, expected)
-    for key, tensor in expected.items():
-        _check_tensor(f"{name}.{key}", got[key], tensor)
+def _check_alike(where: str, got: object, expected: object) -> None:
+    """Refuse other names, types or shapes than those of a fresh state, at any depth."""
+    if isinstance(expected, Tensor):
+        _check_tensor(where, got, expected)
+    elif isinstance(expected, dict) and isinstance(got, dict):
+        _check_names(where, got, expected)
+        for name, value in expected.items():
+            _check_alike(f"{where}.{name}", got[name], value)
+    elif type(got) is not type(expected):
+        _refuse(where, type(expected).__name__, type(got).__name__)
 
 
 def _check_tensor(name: str, got: object, expected: Tensor) -> None:
@@ -108,39 +122,29 @@ def _check_tensor(name: str, got: object, expected: Tensor) -> None:
 
 
 def _check_history(history: list[Any], step: int, config: TrainingConfig) -> None:
-    """Refuse other looks than those that a run has had by that step."""
-    from ancestral.train.state import Evaluation
-
+    """Refuse other evaluations than those that a run has had by that step."""
     names = [field.name for field in fields(Evaluation)]
     every = config.evaluate_every
     steps = [*range(every, step + 1, every)]
     if step == config.steps and step % every:
         steps.append(step)
-    found = []
-    for i, look in enumerate(history):
-        if not isinstance(look, tuple) or len(look) != len(names):
-            _refuse(f"history[{i}]", f"{len(names)} values", type(look).__name__)
-        for name, value in zip(names, look, strict=True):
-            _check_look_field(f"history[{i}].{name}", name, value)
-        found.append(look[0])
-    if found != steps:
-        _refuse("history", f"looks at {len(steps)} steps up to {step}", f"{len(found)} looks")
-
-
-def _check_look_field(where: str, name: str, value: object) -> None:
-    optional = name in ("reconstruction", "kl", "active")
-    if value is None and optional:
-        return
-    expected = int if name in ("step", "active") else float
-    if type(value) is not expected:
-        _refuse(where, expected.__name__, type(value).__name__)
+    for i, values in enumerate(history):
+        if not isinstance(values, tuple) or len(values) != len(names):
+            _refuse(f"history[{i}]", f"{len(names)} values", type(values).__name__)
+        for name, value in zip(names, values, strict=True):
+            expected = int if name in _WHOLE else float
+            if type(value) is not expected and not (value is None and name in _OPTIONAL):
+                _refuse(f"history[{i}].{name}", expected.__name__, type(value).__name__)
+    if [values[0] for values in history] != steps:
+        wanted = f"evaluations at {len(steps)} steps up to {step}"
+        _refuse("history", wanted, f"{len(history)} evaluations")
 
 
 def _check_optimiser(
     got: Mapping[str, Any], expected: Mapping[str, Any], adam: torch.optim.AdamW, step: int
 ) -> None:
     """Refuse other settings than those of a fresh optimiser, and moments of other shapes."""
-    check_fields(got, {"state": dict, "param_groups": list})
+    check_fields(got, {"state": {}, "param_groups": []})
     groups = got["param_groups"]
     if len(groups) != len(expected["param_groups"]):
         _refuse("optimiser.param_groups", str(len(expected["param_groups"])), len(groups))
@@ -174,17 +178,6 @@ def _check_moments(where: str, moments: object, parameter: Tensor, step: int) ->
         _refuse(f"{where}.step", f"a number in 1 .. {step}", moments["step"].item())
     if bool((moments["exp_avg_sq"] < 0).any()):
         _refuse(f"{where}.exp_avg_sq", "values >= 0", "others")
-
-
-def _check_batches(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    check_fields(got, {"generator": Tensor, "order": Tensor, "next": int})
-    for name in ("generator", "order"):
-        _check_tensor(f"batches.{name}", got[name], expected[name])
-    order = got["order"].cpu()
-    if not torch.equal(order.sort().values, torch.arange(len(order))):
-        _refuse("batches.order", f"a permutation of {len(order)} events", "another order")
-    if not 0 <= got["next"] <= len(order):
-        _refuse("batches.next", f"an integer in 0 .. {len(order)}", got["next"])
 
 
 def _refuse(name: str, expected: str, got: object) -> NoReturn:

@@ -1,15 +1,17 @@
-"""Fit a table: counts of the training part, the strengths of backing off chosen on validation."""
+"""Tables fitted to data: counts of the training part, smoothed by validation; as baselines too."""
 
 import functools
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ancestral.dataspec import DataSpec
-from ancestral.train.data.dataset import Dataset, Part
-from ancestral.train.evaluation import model_log_prob
+from ancestral.errors import InvalidInput
+from ancestral.train.data.dataset import Dataset
+from ancestral.train.evaluation import LogProb, mean_bits, model_log_prob
+from ancestral.train.fit import fitted_neighbours
 from ancestral.train.models.table import Table, TableConfig
 
+CELLS = (2, 3, 4)
+"""Numbers of cells in which neighbours are told apart, that are tried."""
 STRENGTHS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
 _ROUNDS = 3
 """Sweeps over the strengths, one at a time; they settle after two."""
@@ -43,16 +45,27 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
     return table
 
 
-class WithoutLabels:
-    """A table of p(x), fitted and asked without the labels that the events have."""
+def independent_values(data: Dataset) -> LogProb:
+    """p(x) = prod_i p_i(x_i): the value at each position by itself, labels unused."""
+    log_prob = model_log_prob(fit_table(TableConfig(per_position=True), data.without_labels()))
+    return lambda x, label: log_prob(x, None)
 
-    def __init__(self, config: TableConfig, data: Dataset) -> None:
-        spec: DataSpec = data.spec.model_copy(update={"num_classes": None})
-        parts = [Part(part.x, None) for part in (data.train, data.validation, data.test)]
-        self.table = fit_table(config, Dataset(spec, data.split, *parts))
 
-    def log_prob(
-        self, x: NDArray[np.int64], label: NDArray[np.int64] | None
-    ) -> NDArray[np.float64]:
-        """log p(x) in nats, [n], whatever the label."""
-        return model_log_prob(self.table)(x, None)
+def neighbour_table(data: Dataset) -> LogProb:
+    """p(x | y) = prod_i p_i(x_i | y, upper, left neighbour), in as many cells as suit validation.
+
+    Images of one row or column have only one of the two neighbours.
+
+    Raises:
+        InvalidInput: the events are no images [height, width].
+    """
+    if len(data.spec.event_shape) != 2:
+        raise InvalidInput(f"expected events [height, width], got {data.spec.event_shape}")
+    offsets = fitted_neighbours(((-1, 0), (0, -1)), data.spec)
+    fits = [
+        model_log_prob(
+            fit_table(TableConfig(neighbours=offsets, cells=cells, per_position=True), data)
+        )
+        for cells in CELLS
+    ]
+    return min(fits, key=lambda fit: mean_bits(fit, data.validation, data.spec.event_shape))

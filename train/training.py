@@ -12,7 +12,9 @@ from torch.nn.utils import clip_grad_norm_
 from ancestral.errors import InvalidInput, TrainingError
 from ancestral.train.batches import Batch
 from ancestral.train.bounds import active_units, bound, log_likelihood
-from ancestral.train.checkpoint import Summary, save_checkpoint
+from ancestral.train.checkpoint import save_checkpoint
+from ancestral.train.checkpoint_config import Summary
+from ancestral.train.config import Recipe
 from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.evaluation import mean_bits, model_log_prob
@@ -21,20 +23,20 @@ from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.objectives import loss
-from ancestral.train.recipe import Recipe
 from ancestral.train.schedule import average_rate, learning_rate, update_average
-from ancestral.train.state import Evaluation, StateFile, TrainingState, begin, load_state
+from ancestral.train.state import Evaluation, TrainingState, begin
+from ancestral.train.state_file import StateFile, load_state
 from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim, bits_unit
 
 STATE = "state.pt"
 SAVE_EVERY = 60.0
-"""Seconds between two states that are written beside those of the looks."""
-_LOOK_DRAWS = 8
-"""Of a bound on validation."""
+"""Seconds between two states that are written between evaluations."""
+_DRAWS = 8
+"""Importance samples of a bound on validation."""
 
 Progress = Callable[[int, Evaluation | None], None]
-"""Called after each step with the number of steps taken and, where there was one, the look."""
+"""Called after each step with the number of steps taken and the evaluation, if there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ class TrainingResult:
 
     Attributes:
         path: folder of the checkpoint.
-        model: the averaged weights of the best look, in evaluation mode.
+        model: the averaged weights of the best evaluation, in evaluation mode.
         summary: as in the checkpoint.
-        history: the looks.
+        history: the evaluations.
     """
 
     path: Path
@@ -67,10 +69,10 @@ def train(  # noqa: PLR0913 - what a user may choose
 ) -> TrainingResult:
     """Train a model and write its checkpoint, history.json, curves.png and state.pt.
 
-    state.pt is written at every look, and every minute between two. A run that was killed at any
-    moment goes on from there with `resume` and ends, on the CPU with the same number of threads, in
-    the same bits as an unbroken one, whenever states were written. Without a state.pt, `resume`
-    begins at step 0. Torch's global generator is seeded, and put back afterwards.
+    state.pt is written at every evaluation, and every minute between two. A run that was killed at
+    any moment goes on from there with `resume` and ends, on the CPU with the same number of
+    threads, in the same bits as an unbroken one, whenever states were written. Without a state.pt,
+    `resume` begins at step 0. Torch's global generator is seeded, and put back afterwards.
 
     Args:
         recipe: what to train and how.
@@ -80,10 +82,9 @@ def train(  # noqa: PLR0913 - what a user may choose
         seed: of the weights, of the order of the data and of dropout.
         resume: go on with the run that stands in the folder.
         device: "cpu", "cuda" or "cuda:1", say.
-        progress: is told of every step; what it raises ends the run, and the state is written
+        progress: called after each step; what it raises ends the run, and the state is written
             before where that is a KeyboardInterrupt.
-        save_every: seconds between two states, beside those of the looks; 0 writes one at each
-            step.
+        save_every: seconds between two states between evaluations; 0 writes one at each step.
 
     Raises:
         InvalidInput: the device is not there, or recipe and data do not fit together.
@@ -94,32 +95,18 @@ def train(  # noqa: PLR0913 - what a user may choose
     if isinstance(recipe.model, TableConfig):
         return _count(recipe, recipe.model, data, Path(out), seed)
     where, out = _device(device), Path(out)
-    identity = {
-        **asdict(recipe),
-        "seed": seed,
-        "data": data.fingerprint(),
-        "device": where.type,
-    }
+    run = {"seed": seed, "data": data.fingerprint(), "device": where.type}
+    identity = asdict(recipe) | run
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         state = begin(recipe, data, seed, where)
         if resume and (out / STATE).exists():
             load_state(out / STATE, state, identity, recipe.training)
         _run(state, recipe, data, StateFile(out / STATE, identity, save_every), progress)
-    model = state.average
-    model.load_state_dict(state.best)
-    best = state.best_look
-    summary = Summary(
-        recipe=recipe.name,
-        seed=seed,
-        steps=state.step,
-        best_step=best.step,
-        validation_bits=best.validation_bits,
-        train_bits=best.train_bits,
-        seconds=state.seconds,
-    )
-    _save(out, model, recipe, data, summary)
+    state.average.load_state_dict(state.best)
+    summary = _summary(recipe, seed, state.best_evaluation, state.step, state.seconds)
+    _save(out, state.average, recipe, data, summary)
     write_curves(out, state.history, f"{recipe.name}, seed {seed}", bits_unit(data.spec.tokenizer))
-    return TrainingResult(out, model, summary, tuple(state.history))
+    return TrainingResult(out, state.average, summary, tuple(state.history))
 
 
 def _count(
@@ -128,21 +115,26 @@ def _count(
     """A table has a closed form: no steps, no curves, and nothing to resume."""
     begun = time.monotonic()
     table = fit_table(config, data)
-    shape = data.spec.event_shape
     train_bits, validation_bits = (
-        mean_bits(model_log_prob(table), part, shape) for part in (data.train, data.validation)
+        mean_bits(model_log_prob(table), part, data.spec.event_shape)
+        for part in (data.train, data.validation)
     )
-    summary = Summary(
-        recipe=recipe.name,
-        seed=seed,
-        steps=1,
-        best_step=1,
-        validation_bits=validation_bits,
-        train_bits=train_bits,
-        seconds=time.monotonic() - begun,
-    )
+    found = Evaluation(1, time.monotonic() - begun, train_bits, validation_bits)
+    summary = _summary(recipe, seed, found, found.step, found.seconds)
     _save(out, table, recipe, data, summary)
     return TrainingResult(out, table, summary, ())
+
+
+def _summary(recipe: Recipe, seed: int, best: Evaluation, steps: int, seconds: float) -> Summary:
+    return Summary(
+        recipe=recipe.name,
+        seed=seed,
+        steps=steps,
+        best_step=best.step,
+        validation_bits=best.validation_bits,
+        train_bits=best.train_bits,
+        seconds=seconds,
+    )
 
 
 def _save(out: Path, model: Model, recipe: Recipe, data: Dataset, summary: Summary) -> None:
@@ -164,20 +156,20 @@ def _run(
     file: StateFile,
     progress: Progress | None,
 ) -> None:
-    """Steps, looks and saved states until the budget or the patience ends."""
+    """Steps, evaluations and saved states until the budget or the patience ends."""
     config = recipe.training
     before, start = state.seconds, time.monotonic()
     while state.step < config.steps and not _exhausted(state, config.patience):
         _step(state, recipe)
         state.seconds = before + time.monotonic() - start
-        look = None
+        evaluation = None
         if state.step % config.evaluate_every == 0 or state.step == config.steps:
-            look = _look(state, data)
-        if look is not None or file.due:
+            evaluation = _evaluate(state, data)
+        if evaluation is not None or file.due:
             file.save(state)
         try:
             if progress is not None:
-                progress(state.step, look)
+                progress(state.step, evaluation)
         except KeyboardInterrupt:
             file.save(state)
             raise
@@ -209,21 +201,22 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
     state.step += 1
 
 
-def _look(state: TrainingState, data: Dataset) -> Evaluation:
+def _evaluate(state: TrainingState, data: Dataset) -> Evaluation:
     """Evaluate the averaged weights on validation; keep them where they are the best so far."""
     shape = data.spec.event_shape
     since = state.step - (state.history[-1].step if state.history else 0)
     train_bits = float(bits_per_dim(-state.loss.item() / since, shape))
-    look = Evaluation(state.step, state.seconds, train_bits, **_on_validation(state.average, data))
+    validation = _on_validation(state.average, data)
+    evaluation = Evaluation(state.step, state.seconds, train_bits, **validation)
     state.loss.zero_()
-    state.history.append(look)
-    if state.best_look is look:
+    state.history.append(evaluation)
+    if state.best_evaluation is evaluation:
         state.best = {name: w.clone() for name, w in state.average.state_dict().items()}
-    return look
+    return evaluation
 
 
 def _on_validation(model: Model, data: Dataset) -> dict[str, Any]:
-    """Fields of a look: what is minimised, in bits/dim, and of which parts."""
+    """Fields of an evaluation: what is minimised, in bits/dim, and of which parts."""
     shape, part = data.spec.event_shape, data.validation
     match model:
         case AutoregressiveModel():
@@ -232,7 +225,7 @@ def _on_validation(model: Model, data: Dataset) -> dict[str, Any]:
             nats, kl = float(log_likelihood(model, part.x).mean()), None
             bits = float(bits_per_dim(nats, shape))
         case _:
-            found = bound(model, part.x, _LOOK_DRAWS)
+            found = bound(model, part.x, _DRAWS)
             nats, kl = float(found.reconstruction.mean()), float(found.kl.mean())
             bits = float(bits_per_dim(found.elbo, shape).mean())
     active = active_units(model, part.x)
@@ -240,10 +233,10 @@ def _on_validation(model: Model, data: Dataset) -> dict[str, Any]:
 
 
 def _exhausted(state: TrainingState, patience: int | None) -> bool:
-    """Whether the last `patience` looks brought nothing better."""
+    """Whether the last `patience` evaluations brought nothing better."""
     if patience is None or not state.history:
         return False
-    return len(state.history) - 1 - state.history.index(state.best_look) >= patience
+    return len(state.history) - 1 - state.history.index(state.best_evaluation) >= patience
 
 
 def _device(name: str) -> torch.device:

@@ -103,6 +103,6 @@ def _train(folder: Path) -> None:
         train(recipe, load_npz(data), folder / "half", progress=_interrupt)
 
 
-def _interrupt(step: int, look: Evaluation | None) -> None:
+def _interrupt(step: int, evaluation: Evaluation | None) -> None:
     if step == 11:
         raise KeyboardInterrupt

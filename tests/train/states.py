@@ -8,7 +8,7 @@ import torch
 from ancestral.files.atomic import write_atomically
 from ancestral.files.sealed import check_sealed, write_sealed
 
-KIND = "ancestral training state 3"
+KIND = "ancestral training state 1"
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import torch
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError
 from ancestral.train import checkpoint
-from ancestral.train.checkpoint import Summary, load_checkpoint, save_checkpoint
+from ancestral.train.checkpoint import load_checkpoint, save_checkpoint
+from ancestral.train.checkpoint_config import Summary
 from ancestral.train.data.dataset import Split
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
@@ -185,15 +186,15 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its files are those of one of the two, whichever moment the other process chose."""
-    read = checkpoint._read_config
+    read = checkpoint.read_config
 
     def read_then_replace(folder: Path) -> checkpoint.CheckpointConfig:
-        monkeypatch.setattr(checkpoint, "_read_config", read)
+        monkeypatch.setattr(checkpoint, "read_config", read)
         config = read(folder)
         save_checkpoint(folder, toy(seed=5), split=SPLIT)
         return config
 
-    monkeypatch.setattr(checkpoint, "_read_config", read_then_replace)
+    monkeypatch.setattr(checkpoint, "read_config", read_then_replace)
     model, found = load_checkpoint(saved)
     assert found.config.summary is None
     expected = toy(seed=5).state_dict()

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.train.diffusers_folder import is_diffusers, load_diffusers
+from ancestral.train.diffusers_folder import load_diffusers
 from ancestral.train.models.autoencoder_kl import AutoencoderKL
 from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
+from ancestral.train.open_checkpoint import kind_of
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SIZE = (8, 4)
@@ -240,7 +241,7 @@ def test_a_file_cut_short(folder: Path, kept: int) -> None:
 def test_a_config_that_is_none(folder: Path, text: bytes, words: str) -> None:
     (folder / "config.json").write_bytes(text)
     assert words in refusal(folder)
-    assert not is_diffusers(folder)
+    assert kind_of(folder) == "ancestral"
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -263,16 +264,3 @@ def test_a_size_that_the_stride_does_not_divide(folder: Path, size: int | tuple[
 def test_a_pixel_scale_that_is_none(folder: Path, scale: float) -> None:
     with pytest.raises(InvalidInput, match="pixel_scale: expected a finite number above 0"):
         load_diffusers(folder, SIZE, pixel_scale=scale)
-
-
-def test_is_diffusers(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert is_diffusers(folder)
-    assert is_diffusers(str(folder))
-    other = tmp_path_factory.mktemp("other")
-    assert not is_diffusers(other)
-    assert not is_diffusers(other / "none")
-    assert not is_diffusers(folder / "config.json")
-    (other / "config.json").write_text('{"format": "ancestral checkpoint"}')
-    assert not is_diffusers(other)
-    (other / "config.json").write_text('{"_class_name": "UNet2DModel"}')
-    assert is_diffusers(other)

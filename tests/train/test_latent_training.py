@@ -12,11 +12,10 @@ from ancestral.errors import InvalidInput
 from ancestral.train.batches import Batch, Batches
 from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.codes import PRIOR, encoded
-from ancestral.train.config import ElboConfig, TrainingConfig
+from ancestral.train.config import ElboConfig, Recipe, TrainingConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 from ancestral.train.objectives import kl_weight, loss
-from ancestral.train.recipe import Recipe
 from ancestral.train.recipes import TINY
 from ancestral.train.training import train
 
@@ -102,7 +101,7 @@ def test_free_bits_are_of_the_elbo() -> None:
     ],
 )
 def test_learns(tmp_path: Path, prior: str, likelihood: str) -> None:
-    """The bound rises on validation; the looks hold both terms and the latents in use."""
+    """The bound rises on validation; the evaluations hold both terms and the latents in use."""
     config = replace(SMALL.model, prior=prior, prior_components=5, likelihood=likelihood)
     result = train(replace(SMALL, model=config), DATA, tmp_path)
     first, last = result.history[0], result.history[-1]
@@ -111,7 +110,7 @@ def test_learns(tmp_path: Path, prior: str, likelihood: str) -> None:
     assert last.kl is not None
     found = bound(result.model, DATA.validation.x, 8)
     bits = -found.elbo.mean() / 16 / math.log(2)
-    best = min(result.history, key=lambda look: look.validation_bits)
+    best = min(result.history, key=lambda each: each.validation_bits)
     assert math.isclose(bits, best.validation_bits, rel_tol=1e-5)
     assert math.isclose(
         best.validation_bits, -(best.reconstruction - best.kl) / 16 / math.log(2), rel_tol=1e-5
@@ -124,7 +123,7 @@ def test_killed_run_ends_in_the_same_bits(tmp_path: Path, recipe: Recipe) -> Non
     """Noise, codebook and moving averages included."""
     whole = train(recipe, DATA, tmp_path / "whole").model
 
-    def kill(step: int, look: object) -> None:
+    def kill(step: int, evaluation: object) -> None:
         if step == 17:
             raise Killed
 

@@ -4,11 +4,10 @@ import pytest
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.train.config import Recipe
 from ancestral.train.models.configuration import LatentConfig
 from ancestral.train.models.families import build_model
-from ancestral.train.recipe import Recipe
-from ancestral.train.recipes import RECIPES, for_two_cores, recipe
-from ancestral.train.small_recipes import SMALL_RECIPES
+from ancestral.train.recipes import RECIPES, SMALL_RECIPES, for_two_cores, recipe
 
 
 def test_each_name_is_of_one_recipe() -> None:

@@ -18,7 +18,8 @@ import torch
 from ancestral.errors import CheckpointError
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.recipes import Recipe, recipe
-from ancestral.train.state import Evaluation, StateFile
+from ancestral.train.state import Evaluation
+from ancestral.train.state_file import StateFile
 from ancestral.train.training import STATE, train
 from tests.limited import bounded
 
@@ -43,8 +44,8 @@ def same(a: object, b: object) -> bool:
 
 
 def without_seconds(content: dict[str, Any]) -> dict[str, Any]:
-    looks = [(step, *rest) for step, _, *rest in content["history"]]
-    return content | {"history": looks}
+    evaluations = [(step, *rest) for step, _, *rest in content["history"]]
+    return content | {"history": evaluations}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def without_seconds(content: dict[str, Any]) -> dict[str, Any]:
 def test_states_leave_the_run_alone_and_each_is_resumed(
     tmp_path: Path, recipe: Recipe, data: Dataset
 ) -> None:
-    """Written at each step or at looks only, killed anywhere: the same state at the end."""
+    """Written at each step or at evaluations only, killed anywhere: the same state at the end."""
     short = replace(recipe, training=replace(recipe.training, steps=STEPS))
 
     def run_to(step: int, name: str, save_every: float, resume: bool = False) -> None:
@@ -68,9 +69,9 @@ def test_states_leave_the_run_alone_and_each_is_resumed(
                 progress=kill_at(step),
             )
 
-    run_to(STEPS, "looks", 1e9)
+    run_to(STEPS, "evaluations", 1e9)
     run_to(STEPS, "steps", 0)
-    whole = without_seconds(read_state(tmp_path / "looks" / STATE))
+    whole = without_seconds(read_state(tmp_path / "evaluations" / STATE))
     assert same(whole, without_seconds(read_state(tmp_path / "steps" / STATE)))
     for step in range(1, STEPS) if recipe is SHORT else (3, 9):
         out = tmp_path / str(step)
@@ -90,7 +91,7 @@ def test_time_decides_when_a_state_is_written(tmp_path: Path) -> None:
         written.append(now)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ancestral.train.state.save_state", save)
+        patch.setattr("ancestral.train.state_file.save_state", save)
         file = StateFile(tmp_path / STATE, {}, 60.0, lambda: now)
         now = 59.0
         assert not file.due
@@ -109,7 +110,7 @@ def test_time_decides_when_a_state_is_written(tmp_path: Path) -> None:
 def test_ctrl_c_between_two_steps_writes_the_state(tmp_path: Path) -> None:
     data = DATA_WITH_LABELS
 
-    def interrupt(step: int, look: object) -> None:
+    def interrupt(step: int, evaluation: object) -> None:
         if step == 7:
             raise KeyboardInterrupt
 
@@ -160,7 +161,7 @@ def test_a_full_disk_is_said_and_the_old_state_stays(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed after its first look. Not to be changed."""
+    """The folder of a run that was killed after its first evaluation. Not to be changed."""
     folder = tmp_path_factory.mktemp("broken")
     with pytest.raises(Killed):
         train(SHORT, DATA_WITH_LABELS, folder, progress=kill_at(5))
@@ -188,9 +189,9 @@ def test_any_flipped_bit_is_refused(broken: Path, tmp_path: Path) -> None:
             train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
 
 
-def test_a_state_of_an_earlier_version_is_named(broken: Path, tmp_path: Path) -> None:
-    torch.save(read_state(broken / STATE) | {"version": 2}, tmp_path / STATE)
-    with pytest.raises(CheckpointError, match="earlier version of ancestral, which kept no hash"):
+def test_a_state_without_its_hash_is_refused(broken: Path, tmp_path: Path) -> None:
+    torch.save(read_state(broken / STATE), tmp_path / STATE)
+    with pytest.raises(CheckpointError, match="expected a file that begins with"):
         train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
 
 
@@ -246,7 +247,7 @@ def put(*path: Any, value: object) -> Edit:
     return edit
 
 
-def look(**changes: object) -> Edit:
+def entry(**changes: object) -> Edit:
     def edit(content: dict[str, Any]) -> None:
         names = [field.name for field in fields(Evaluation)]
         values = dict(zip(names, content["history"][0], strict=True)) | changes
@@ -259,7 +260,7 @@ WEIGHT = "head.bias"
 EDITS: dict[str, tuple[Edit, str]] = {
     "step negative": (put("step", value=-1), "step: expected an integer in 0 .. 12, got -1"),
     "step beyond": (put("step", value=13), "step: expected an integer in 0 .. 12, got 13"),
-    "step later": (put("step", value=12), "history: expected looks at 3 steps"),
+    "step later": (put("step", value=12), "history: expected evaluations at 3 steps"),
     "step NaN": (put("step", value=float("nan")), "step: expected int, got float"),
     "step True": (put("step", value=True), "step: expected int, got bool"),
     "step huge": (put("step", value=10**400), "step: expected an integer"),
@@ -269,13 +270,19 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "loss NaN": (put("loss", value=torch.tensor(torch.nan, dtype=torch.float64)), "loss: expected"),
     "loss float32": (put("loss", value=torch.tensor(0.0)), "loss: expected torch.float64"),
     "loss long": (put("loss", value=torch.zeros(3, dtype=torch.float64)), "loss: expected"),
-    "history empty": (put("history", value=[]), "history: expected looks at 1 steps"),
+    "history empty": (put("history", value=[]), "history: expected evaluations at 1 steps"),
     "history of lists": (put("history", value=[[4, 1.0]]), r"history\[0\]: expected 7 values"),
     "history of numbers": (put("history", value=[4]), r"history\[0\]: expected 7 values, got int"),
-    "look at another step": (look(step=3), "history: expected looks"),
-    "look without bits": (look(validation_bits=None), r"history\[0\].validation_bits: expected"),
-    "look of text": (look(train_bits="2"), r"history\[0\].train_bits: expected float, got str"),
-    "look of a tensor": (look(kl=torch.zeros(9)), r"history\[0\].kl: expected float"),
+    "entry at another step": (entry(step=3), "history: expected evaluations"),
+    "entry without bits": (
+        entry(validation_bits=None),
+        r"history\[0\].validation_bits: expected",
+    ),
+    "entry of text": (
+        entry(train_bits="2"),
+        r"history\[0\].train_bits: expected float, got str",
+    ),
+    "entry of a tensor": (entry(kl=torch.zeros(9)), r"history\[0\].kl: expected float"),
     "model without a tensor": (lambda content: content["model"].pop(WEIGHT), "model: missing"),
     "model with another": (put("model", "x", value=torch.zeros(1)), "model: missing or unknown: x"),
     "model of another shape": (put("model", WEIGHT, value=torch.zeros(7)), f"model.{WEIGHT}"),

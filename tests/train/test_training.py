@@ -12,7 +12,6 @@ from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput, TrainingError
-from ancestral.train.baselines import independent_values
 from ancestral.train.batches import Batches
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.config import TrainingConfig
@@ -22,10 +21,11 @@ from ancestral.train.evaluation import evaluate, evaluate_model
 from ancestral.train.models.layers import dropout
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
-from ancestral.train.progress import ProgressBar
+from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
 from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average
 from ancestral.train.state import Evaluation
+from ancestral.train.tables import independent_values
 from ancestral.train.training import TrainingResult, train
 
 from .states import read_state, write_state
@@ -62,7 +62,7 @@ class Killed(Exception):
 
 
 def kill_at(step: int):
-    def progress(now: int, look: Evaluation | None) -> None:
+    def progress(now: int, evaluation: Evaluation | None) -> None:
         if now == step:
             raise Killed
 
@@ -99,11 +99,11 @@ def test_training_beats_independent_pixels_by_far(learned: TrainingResult, data:
     assert model.marginal.bits_per_dim < 0.5 * pixels.marginal.bits_per_dim
 
 
-def test_checkpoint_is_the_best_look_and_the_split_goes_with_it(
+def test_checkpoint_is_the_best_evaluation_and_the_split_goes_with_it(
     learned: TrainingResult, data: Dataset
 ) -> None:
     model, checkpoint = load_checkpoint(learned.path)
-    best = min(learned.history, key=lambda look: look.validation_bits)
+    best = min(learned.history, key=lambda each: each.validation_bits)
     assert learned.summary.best_step == best.step
     result = evaluate_model(model, data.validation, data.label_log_prior())
     assert result.conditional is not None
@@ -139,7 +139,7 @@ def test_a_killed_run_ends_in_the_bits_of_an_unbroken_one(
     for index, expected in moments[0].items():
         assert torch.equal(moments[1][index]["exp_avg_sq"], expected["exp_avg_sq"])
     assert torch.equal(states[0]["random"], states[1]["random"])
-    bits = [[look.validation_bits for look in run.history] for run in (whole, broken)]
+    bits = [[each.validation_bits for each in run.history] for run in (whole, broken)]
     assert bits[0] == bits[1]
     files = [(tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "broken")]
     assert files[0] == files[1]
@@ -184,7 +184,7 @@ def test_state_that_would_run_code_is_refused(data: Dataset, tmp_path: Path) -> 
     assert not (tmp_path / "touched").exists()
 
 
-def test_early_stopping_after_patience_looks_without_a_better_one(
+def test_early_stopping_after_patience_evaluations_without_a_better_one(
     data: Dataset, tmp_path: Path
 ) -> None:
     # At this rate the network leaves what it has learned and does not come back.
@@ -192,7 +192,7 @@ def test_early_stopping_after_patience_looks_without_a_better_one(
         steps=400, batch_size=16, learning_rate=3.0, warmup=0, average_decay=0.0, evaluate_every=2
     )
     run = train(replace(TINY, training=replace(config, patience=3)), data, tmp_path / "patient")
-    best = min(run.history, key=lambda look: look.validation_bits)
+    best = min(run.history, key=lambda each: each.validation_bits)
     assert run.summary.steps == best.step + 6 < 400
     assert run.summary.best_step == best.step
 
@@ -336,7 +336,7 @@ def test_other_recipes_run_on_their_sources(tmp_path: Path) -> None:
         assert isinstance(model, TransformerConfig)
         training = replace(full.training, steps=3, batch_size=4)
         small = replace(full, model=model, training=training)
-        with ProgressBar(full.name, 3) as bar:
+        with training_bar(full.name, 3) as bar:
             run = train(small, data, tmp_path / full.name, progress=bar)
         assert math.isfinite(run.summary.validation_bits)
         assert load_checkpoint(run.path)[0].data == data.spec

@@ -1,7 +1,8 @@
 """A data set cut in three parts, with the indices of the cut kept."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -59,13 +60,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.x)
 
-    def first(self, n: int) -> "Part":
-        """At most the first n events."""
-        return Part(
-            self.x[:n],
-            None if self.label is None else self.label[:n],
-            None if self.chance is None else self.chance[:n],
-        )
+    def taken(self, index: NDArray[np.int64] | slice) -> "Part":
+        """Some of the events, in the order of the index."""
+        label = None if self.label is None else self.label[index]
+        return Part(self.x[index], label, None if self.chance is None else self.chance[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,16 @@ class Dataset:
     validation: Part
     test: Part
 
+    def changed(self, change: Callable[[Part], Part], **spec: object) -> "Dataset":
+        """Another data set of the same split.
+
+        Args:
+            change: makes each of its parts.
+            **spec: fields in which its spec differs.
+        """
+        parts = map(change, (self.train, self.validation, self.test))
+        return Dataset(self.spec.model_copy(update=spec), self.split, *parts)
+
     def ordered(self, ordering: Ordering) -> "Dataset":
         """The same events, their values in another order.
 
@@ -95,18 +103,16 @@ class Dataset:
         if self.spec.ordering != RASTER:
             raise InvalidInput(f"ordering: the events are in order {self.spec.ordering} already")
         order = permutation(ordering, self.spec.event_shape)
-        spec = self.spec.model_copy(update={"ordering": ordering})
-        parts = (
-            Part(p.x[:, order], p.label, None if p.chance is None else p.chance[:, order])
-            for p in (self.train, self.validation, self.test)
-        )
-        return Dataset(spec, self.split, *parts)
+
+        def reordered(part: Part) -> Part:
+            chance = None if part.chance is None else part.chance[:, order]
+            return Part(part.x[:, order], part.label, chance)
+
+        return self.changed(reordered, ordering=ordering)
 
     def without_labels(self) -> "Dataset":
         """The same events, of which nothing is told: for models of p(x)."""
-        spec = self.spec.model_copy(update={"num_classes": None})
-        parts = (Part(p.x, None, p.chance) for p in (self.train, self.validation, self.test))
-        return Dataset(spec, self.split, *parts)
+        return self.changed(lambda part: replace(part, label=None), num_classes=None)
 
     def binarised(self, seed: int = 0) -> "Dataset":
         """Binary data: a value is 1 with probability level / (levels - 1).
@@ -181,7 +187,7 @@ def cut(
                 f"split.{name}: expected indices below {len(x)}, the number of events, "
                 f"got {int(index.max())}; use the data that the split was made for"
             )
-        parts.append(Part(x[index], None if label is None else label[index]))
+        parts.append(Part(x, label).taken(index))
     return Dataset(spec, split, *parts)
 
 

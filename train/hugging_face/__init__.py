@@ -1,6 +1,6 @@
 """Checkpoint folders of Hugging Face transformers: GPT-2, ImageGPT, Llama and its kin, GPT-NeoX."""
 
-from ancestral.train.hugging_face.folder import Loaded, is_hugging_face, load_hugging_face
+from ancestral.train.hugging_face.folder import Loaded, load_hugging_face
 from ancestral.train.hugging_face.foreign import foreign, refuse_adapter
 
-__all__ = ["Loaded", "foreign", "is_hugging_face", "load_hugging_face", "refuse_adapter"]
+__all__ = ["Loaded", "foreign", "load_hugging_face", "refuse_adapter"]

@@ -7,8 +7,8 @@ from typing import Literal
 
 from ancestral.train.hugging_face.differences import Shape
 from ancestral.train.hugging_face.fields import Fields
-from ancestral.train.hugging_face.mapping import Entry
-from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.hugging_face.mapping import Entry, Stored
+from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,49 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Names of a kind's tensors, without the prefix and the ending, and how maps are stored.
+
+    Attributes:
+        embedding: name of the tokens' vectors.
+        norm: name of the last norm.
+        layer: name of a block, before its number.
+        attention_norm: name of the norm before attention, within a block, as are the following.
+        qkv: names of the maps to queries, keys and values; one name where one map makes all.
+        out: name of the map after attention.
+        feed_norm: name of the norm before the feed-forward part.
+        up: names of the maps into the feed-forward part, a gate's first.
+        down: name of the map out of it.
+        head_norms: names of the norms of queries and of keys, for networks that have them.
+        position: name of the positions' vectors; None where positions are rotary.
+        transposed: whether maps are stored [out, in].
+        by_head: whether the one map's features are q, k and v of one head after the other.
+    """
+
+    embedding: str
+    norm: str
+    layer: str
+    attention_norm: str
+    qkv: tuple[str, ...]
+    out: str
+    feed_norm: str
+    up: tuple[str, ...]
+    down: str
+    head_norms: tuple[str, ...] = ()
+    position: str | None = None
+    transposed: bool = True
+    by_head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A kind of checkpoint.
 
     Attributes:
-        read: the fields of its config.json; a CheckpointError with all that is wrong.
-        entries: (network, length, names) -> every tensor of a Transformer over so many positions.
+        read: reads the fields of its config.json; a CheckpointError with all that is wrong.
+        layout: how its tensors are named and stored.
         prefix: of names; a folder of the body alone has none.
         ignored: names, without the prefix, of tensors that hold no weights.
-        embedding: name of the tokens' vectors, without the prefix.
         heads: names of the output map, the usual one first; where it is the embedding it may be
             stored too.
         bos: id of the start token where config.json has none.
@@ -61,13 +95,83 @@ class Architecture:
     """
 
     read: Callable[[Fields], Network]
-    entries: Callable[[Network, int, Names], list[Entry]]
+    layout: Layout
     prefix: str
     ignored: re.Pattern[str]
-    embedding: str
-    heads: tuple[str, ...]
-    bos: int | None
-    eos: int | None
+    heads: tuple[str, ...] = ("lm_head.weight",)
+    bos: int | None = None
+    eos: int | None = None
+
+    def entries(self, network: Network, length: int, names: Names) -> list[Entry]:
+        """Every tensor of a Transformer over so many positions.
+
+        A network with a start symbol of its own has it as the last row of the embedding.
+        """
+        config, layout, prefix = network.config, self.layout, names.prefix
+        v, d, own_start = network.levels, config.width, config.start == "learned"
+        embedding = (Stored(f"{prefix}{layout.embedding}.weight", (v + own_start, d)),)
+        entries = [Entry("inputs.token.weight", embedding, rows=(0, v) if own_start else None)]
+        if own_start:
+            entries.append(Entry("inputs.start.weight", embedding, rows=(v, v + 1)))
+        if layout.position is not None:
+            position = Stored(f"{prefix}{layout.position}.weight", (network.context, d))
+            entries.append(Entry("inputs.position.weight", (position,), rows=(0, length)))
+        if not config.tied:
+            entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
+        for i, factor in enumerate(network.query_factors or (1.0,) * config.layers):
+            entries += _block(layout, config, f"blocks.{i}", f"{prefix}{layout.layer}.{i}", factor)
+        return entries + _norm(config, "norm", f"{prefix}{layout.norm}", d)
+
+
+def _block(
+    layout: Layout, config: TransformerConfig, ours: str, theirs: str, factor: float
+) -> list[Entry]:
+    """The tensors of one block; its queries are multiplied by the factor."""
+    d, inner = config.width, config.inner
+    queries, groups = config.heads * config.head_size, config.group_heads * config.head_size
+    entries: list[Entry] = []
+
+    def add(part: Biased, name: str, maps: tuple[str, ...], features: int, *outs: int) -> None:
+        """One of our maps, from `features` to `outs`, made of as many of theirs, or of one."""
+        outs = outs if len(maps) > 1 else (sum(outs),)
+        by_head = layout.by_head and part == "qkv"
+        for each in ("weight", "bias") if config.has_bias(part) else ("weight",):
+            shapes = [(out,) if each == "bias" else (out, features) for out in outs]
+            entries.append(
+                Entry(
+                    f"{ours}.{name}.{each}",
+                    tuple(
+                        Stored(
+                            f"{theirs}.{their}.{each}", shape if layout.transposed else shape[::-1]
+                        )
+                        for their, shape in zip(maps, shapes, strict=True)
+                    ),
+                    transposed=layout.transposed,
+                    heads=config.heads if by_head else None,
+                    scaled=(queries, factor) if part == "qkv" and factor != 1.0 else None,
+                )
+            )
+
+    def add_norm(name: str, their: str, features: int = d) -> None:
+        entries.extend(_norm(config, f"{ours}.{name}", f"{theirs}.{their}", features))
+
+    add_norm("attention_norm", layout.attention_norm)
+    add("qkv", "qkv", layout.qkv, d, queries, groups, groups)
+    if config.head_norms:
+        for name, their in zip(("q_norm", "k_norm"), layout.head_norms, strict=True):
+            add_norm(name, their, config.head_size)
+    add("out", "out", (layout.out,), queries, d)
+    add_norm("feed_norm", layout.feed_norm)
+    add("feed", "up", layout.up, d, *[inner] * len(layout.up))
+    add("feed", "down", (layout.down,), inner, d)
+    return entries
+
+
+def _norm(config: TransformerConfig, ours: str, theirs: str, features: int) -> list[Entry]:
+    return [
+        Entry(f"{ours}.{name}", (Stored(f"{theirs}.{name}", (features,)),))
+        for name in (("weight", "bias") if config.has_bias("norm") else ("weight",))
+    ]
 
 
 Activation = Literal["gelu", "gelu_tanh", "gelu_quick"]

@@ -58,7 +58,11 @@ class Fields:
     """Reads fields; what is left out has transformers' default, null is a value."""
 
     def __init__(
-        self, path: Path, values: Mapping[str, Any], ignored: Collection[str] = ()
+        self,
+        path: Path,
+        values: Mapping[str, Any],
+        ignored: Collection[str] = (),
+        what: str = "a model",
     ) -> None:
         """Begin with nothing read.
 
@@ -66,14 +70,13 @@ class Fields:
             path: of the file, for messages.
             values: of the file.
             ignored: unknown fields that the user says change nothing.
+            what: what the file describes, for messages.
         """
         self.path = path
-        self._ignored = ignored
+        self._ignored, self._what = ignored, what
         self._values = values
-        self._read = set(_METADATA)
+        self._read: set[str] = set()
         self._problems: list[str] = []
-        for name, allowed in _BY_VALUE.items():
-            self.only(name, *allowed)
 
     def fail(self, problem: str) -> None:
         """Note something that is wrong."""
@@ -133,73 +136,54 @@ class Fields:
             expected = " or ".join(shown(each) for each in allowed)
             self.fail(f"{name}: expected {expected}, got {shown(value)}")
 
+    def skip_general(self) -> None:
+        """Account for the fields that any model of transformers may have."""
+        self.ignore(*_METADATA)
+        for name, allowed in _BY_VALUE.items():
+            self.only(name, *allowed)
+
     def ignore(self, *names: str) -> None:
         """Fields that change neither the network nor what its weights mean."""
         self._read.update(names)
 
     def finish(self) -> None:
-        """Refuse what was noted, and what nobody read.
+        """Refuse what was noted, and what was not read.
 
         Raises:
-            CheckpointError: every problem.
+            CheckpointError: every problem, with the way past unknown fields.
             InvalidInput: a field that is to be ignored is read, or is not there.
         """
         unknown = {
             name for name in self._values if name not in self._read and not name.startswith("_")
         }
-        check_ignored(self._ignored, unknown, self._values, self.path)
-        left = {name: self._values[name] for name in unknown - {*self._ignored}}
-        if self._problems or left:
-            raise refusal(f"{self.path}: not a model that can be read", self._problems, left)
+        for name in self._ignored:
+            self._check_ignored(name, unknown)
+        left = sorted(unknown - {*self._ignored})
+        self._problems += [
+            f"{name}: an unknown field, with the value {shown(self._values[name])}" for name in left
+        ]
+        if not self._problems:
+            return
+        text = report(f"{self.path}: not {self._what} that can be read", self._problems)
+        harmless = [name for name in left if name not in _MATTERS]
+        if harmless:
+            options = cut(" ".join(f"--ignore-field {name}" for name in harmless), 120)
+            it = "it does" if len(harmless) == 1 else "they do"
+            text += f"\npass {options} if {it} not change what the model computes"
+        raise CheckpointError(text)
 
-
-def refusal(what: str, problems: list[str], unknown: Mapping[str, Any]) -> CheckpointError:
-    """The error of a config.json that cannot be read, with the way past its unknown fields.
-
-    Args:
-        what: is wrong, and where.
-        problems: with the fields that are known.
-        unknown: the other fields, and their values.
-    """
-    harmless = sorted(unknown.keys() - _MATTERS)
-    problems = problems + [
-        f"{name}: an unknown field, with the value {shown(value)}"
-        for name, value in sorted(unknown.items())
-    ]
-    text = report(what, problems)
-    if harmless:
-        options = cut(" ".join(f"--ignore-field {name}" for name in harmless), 120)
-        it = "it does" if len(harmless) == 1 else "they do"
-        text += f"\npass {options} if {it} not change what the model computes"
-    return CheckpointError(text)
-
-
-def check_ignored(
-    ignored: Collection[str], unknown: Collection[str], values: Mapping[str, Any], path: Path
-) -> None:
-    """Refuse to ignore what is read.
-
-    Args:
-        ignored: names that the user gave.
-        unknown: fields of the file that nobody knows.
-        values: of the file.
-        path: of the file.
-
-    Raises:
-        InvalidInput: one is a field that is known, or that the file does not have.
-    """
-    for name in ignored:
-        if name not in values:
-            raise InvalidInput(
-                f"--ignore-field {name}: expected a field of {path}, which has none of that name"
-            )
+    def _check_ignored(self, name: str, unknown: Collection[str]) -> None:
+        """Refuse to ignore a field that is read, or that the file does not have."""
+        option = f"--ignore-field {name}: expected"
+        if name not in self._values:
+            raise InvalidInput(f"{option} a field of {self.path}, which has none of that name")
         if name in _MATTERS:
             raise InvalidInput(
-                f"--ignore-field {name}: expected a field that does not change what the model "
-                f"computes, got one that does: this model cannot be read"
+                f"{option} a field that does not change what the model computes, got one that "
+                f"does: this model cannot be read"
             )
         if name not in unknown:
             raise InvalidInput(
-                f"--ignore-field {name}: expected an unknown field, got one that ancestral knows: "
-                f"it is read, checked or known to change nothing; leave the option out"
+                f"{option} an unknown field, got one that ancestral knows: it is read, checked or "
+                f"known to change nothing; leave the option out"
             )

@@ -16,7 +16,7 @@ from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Names, Network
-from ancestral.train.hugging_face.differences import Header, Shape, differences
+from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.foreign import refuse_adapter
 from ancestral.train.hugging_face.imagegpt import read_palette
 from ancestral.train.hugging_face.json_object import read_object
@@ -28,6 +28,7 @@ from ancestral.train.hugging_face.text import (
     read_tokenizer,
     start_token,
     stop_tokens,
+    text_notes,
     unread_tokenizer,
 )
 from ancestral.train.models.inputs import Start
@@ -59,14 +60,6 @@ class Loaded:
     context: int
     kind: str
     notes: tuple[str, ...] = ()
-
-
-def is_hugging_face(folder: str | Path) -> bool:
-    """Whether a folder is one of transformers: its config.json names a type of model."""
-    try:
-        return "model_type" in read_object(Path(folder) / CONFIG, _WHAT)
-    except CheckpointError:
-        return False
 
 
 def load_hugging_face(
@@ -102,7 +95,6 @@ def load_hugging_face(
     architecture = find(path, values)
     network = network_of(path, values, architecture, ignored)
     tensors = open_tensors(folder)
-    _check_layers(path, network, tensors)
     kind, files = read_tokenizer(folder, network.levels)
     stop = stop_tokens(folder, values, architecture.eos, network.levels)
     with explained(path, CheckpointError):
@@ -117,7 +109,7 @@ def load_hugging_face(
     automatic = start_token(folder, values, architecture.bos, network.levels)
     config = replace(network.config, start=_start(network, start, automatic))
     network = replace(network, config=config)
-    notes = _text_notes(automatic if start == "auto" else None, stop)
+    notes = text_notes(automatic if start == "auto" else None, stop)
     unread = "" if kind is not None else unread_tokenizer(folder)
     return Loaded(
         model=_load(tensors, architecture, network, data),
@@ -126,36 +118,6 @@ def load_hugging_face(
         kind=values["model_type"],
         notes=() if config.start == "learned" else (*notes, *([unread] if unread else ())),
     )
-
-
-def _text_notes(start: Tokens | None, stop: Tokens) -> list[str]:
-    """Why a text has no start or no end, or fewer ends than the folder names.
-
-    Args:
-        start: as the folder names it; None where the user chose.
-        stop: as the folder names them.
-    """
-    notes = []
-    if start is not None and not start.ids:
-        notes.append(f"no start token: {start.reason}: --start ID chooses one")
-    if stop.reason:
-        none = "" if stop.ids else "no stop token: "
-        ask = "" if stop.ids else ": --stop when sampling"
-        notes.append(f"{none}{stop.reason}{ask}")
-    return notes
-
-
-def _check_layers(path: Path, network: Network, tensors: Tensors) -> None:
-    """Refuse a number of layers that the weights cannot be of, before any is looked for.
-
-    Raises:
-        CheckpointError: there are more layers than tensors.
-    """
-    if network.config.layers > len(tensors.headers):
-        raise CheckpointError(
-            f"{path}: expected no more layers than {tensors.source.name} has tensors, which is "
-            f"{len(tensors.headers)}, got {network.config.layers}; fetch the folder anew"
-        )
 
 
 def _event_shape(network: Network, length: int | None) -> Shape:
@@ -205,7 +167,17 @@ def _load(
     Raises:
         CheckpointError: tensors that do not fit, all at once.
     """
-    names = _names(tensors, architecture)
+    if network.config.layers > len(tensors.headers):
+        raise CheckpointError(
+            f"{tensors.source.with_name(CONFIG)}: expected no more layers than "
+            f"{tensors.source.name} has tensors, which is {len(tensors.headers)}, "
+            f"got {network.config.layers}; fetch the folder anew"
+        )
+    prefix, heads = architecture.prefix, architecture.heads
+    if not any(name.startswith(prefix) for name in tensors.headers):
+        prefix = ""
+    head = next((head for head in heads if head in tensors.headers), heads[0])
+    names = Names(prefix, head)
     entries = architecture.entries(network, data.length, names)
     _check(tensors, architecture, network, names, entries)
     with torch.device("meta"):
@@ -232,14 +204,6 @@ def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
     return state
 
 
-def _names(tensors: Tensors, architecture: Architecture) -> Names:
-    """As the folder has them; the usual ones where it has none."""
-    prefix, heads = architecture.prefix, architecture.heads
-    if not any(name.startswith(prefix) for name in tensors.headers):
-        prefix = ""
-    return Names(prefix, next((head for head in heads if head in tensors.headers), heads[0]))
-
-
 def _check(
     tensors: Tensors,
     architecture: Architecture,
@@ -254,25 +218,15 @@ def _check(
         if not architecture.ignored.fullmatch(name.removeprefix(names.prefix))
     }
     expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
-    problems = _untied(tensors, architecture, network, names, found)
-    problems = differences(found, expected) + problems
+    untied = []
+    # An output map may be stored beside the embedding that it is.
+    embedding, head = f"{names.prefix}{architecture.layout.embedding}.weight", names.head
+    if network.config.tied and head in found and embedding in found:
+        del found[head]
+        if not torch.equal(tensors.read(embedding), tensors.read(head)):
+            untied.append(
+                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
+            )
+    problems = differences(found, expected) + untied
     if problems:
-        what = f"{tensors.source}: not the tensors of {CONFIG}"
-        raise CheckpointError(report(what, problems))
-
-
-def _untied(
-    tensors: Tensors,
-    architecture: Architecture,
-    network: Network,
-    names: Names,
-    found: dict[str, Header],
-) -> list[str]:
-    """Take out of what was found an output map that is stored beside the embedding that it is."""
-    embedding, head = names.prefix + architecture.embedding, names.head
-    if not network.config.tied or head not in found or embedding not in found:
-        return []
-    del found[head]
-    if torch.equal(tensors.read(embedding), tensors.read(head)):
-        return []
-    return [f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"]
+        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))

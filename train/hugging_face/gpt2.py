@@ -7,9 +7,8 @@ References:
 import re
 from typing import Any
 
-from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Names, Network
+from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Layout, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
-from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.models.transformer_config import TransformerConfig
 
 
@@ -59,55 +58,24 @@ def query_factors(fields: Fields, shape: dict[str, Any]) -> tuple[float, ...]:
     return tuple(factor / (layer + 1 if by_layer else 1) for layer in range(shape["layers"]))
 
 
-def gpt2_entries(network: Network, length: int, names: Names) -> list[Entry]:
-    """Every tensor of a GPT-2."""
-    d, v = network.config.width, network.levels
-    entries = [Entry("inputs.token.weight", (Stored(f"{names.prefix}wte.weight", (v, d)),))]
-    if not network.config.tied:
-        entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
-    return entries + body_entries(network, length, names)
-
-
-def body_entries(network: Network, length: int, names: Names) -> list[Entry]:
-    """Positions, blocks and the last norm: the same in ImageGPT, whose norms have no biases."""
-    config = network.config
-    d, inner = config.width, config.inner
-    position = Stored(f"{names.prefix}wpe.weight", (network.context, d))
-    entries = [Entry("inputs.position.weight", (position,), rows=(0, length))]
-
-    def add(ours: str, theirs: str, shape: tuple[int, int], factor: float = 1.0) -> None:
-        scaled = None if factor == 1.0 else (d, factor)
-        weight, bias = Stored(f"{theirs}.weight", shape), Stored(f"{theirs}.bias", shape[1:])
-        entries.append(Entry(f"{ours}.weight", (weight,), scaled=scaled))
-        entries.append(Entry(f"{ours}.bias", (bias,), scaled=scaled))
-
-    def add_norm(ours: str, theirs: str) -> None:
-        for name in ("weight", "bias") if config.has_bias("norm") else ("weight",):
-            entries.append(Entry(f"{ours}.{name}", (Stored(f"{theirs}.{name}", (d,)),)))
-
-    factors = network.query_factors or (1.0,) * config.layers
-    for i, factor in enumerate(factors):
-        ours, theirs = f"blocks.{i}", f"{names.prefix}h.{i}"
-        add_norm(f"{ours}.attention_norm", f"{theirs}.ln_1")
-        add(f"{ours}.qkv", f"{theirs}.attn.c_attn", (d, 3 * d), factor)
-        add(f"{ours}.out", f"{theirs}.attn.c_proj", (d, d))
-        add_norm(f"{ours}.feed_norm", f"{theirs}.ln_2")
-        add(f"{ours}.up", f"{theirs}.mlp.c_fc", (d, inner))
-        add(f"{ours}.down", f"{theirs}.mlp.c_proj", (inner, d))
-    add_norm("norm", f"{names.prefix}ln_f")
-    return entries
-
-
-MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
-"""The causal mask, and the number behind it, that older versions stored with the weights."""
-
 GPT2 = Architecture(
     read=read_gpt2,
-    entries=gpt2_entries,
+    layout=Layout(
+        embedding="wte",
+        position="wpe",
+        norm="ln_f",
+        layer="h",
+        attention_norm="ln_1",
+        qkv=("attn.c_attn",),
+        out="attn.c_proj",
+        feed_norm="ln_2",
+        up=("mlp.c_fc",),
+        down="mlp.c_proj",
+        transposed=False,
+    ),
     prefix="transformer.",
-    ignored=MASKS,
-    embedding="wte.weight",
-    heads=("lm_head.weight",),
+    # The causal mask, and the number behind it, that older versions stored with the weights.
+    ignored=re.compile(r"h\.\d+\.attn\.(bias|masked_bias)"),
     bos=50_256,
     eos=50_256,
 )

@@ -6,10 +6,10 @@ References:
 """
 
 import re
+from typing import Any
 
-from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Names, Network
+from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Layout, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
-from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.hugging_face.rope import read_rope
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
@@ -20,21 +20,20 @@ def read_gpt_neox(fields: Fields) -> Network:
     fields.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
     levels = fields.whole("vocab_size", 50_432)
     context = fields.whole("max_position_embeddings", 2048)
-    width = fields.whole("hidden_size", 6144)
-    layers = fields.whole("num_hidden_layers", 44, most=MOST_LAYERS)
-    heads = fields.whole("num_attention_heads", 64)
-    inner = fields.whole("intermediate_size", 24_576)
-    activation = fields.choice("hidden_act", "gelu", ACTIVATIONS)
-    epsilon = fields.number("layer_norm_eps", 1e-5)
-    parallel = fields.flag("use_parallel_residual", True)
+    shape: dict[str, Any] = {
+        "width": fields.whole("hidden_size", 6144),
+        "layers": fields.whole("num_hidden_layers", 44, most=MOST_LAYERS),
+        "heads": fields.whole("num_attention_heads", 64),
+        "hidden": fields.whole("intermediate_size", 24_576),
+        "activation": fields.choice("hidden_act", "gelu", ACTIVATIONS),
+        "norm_epsilon": fields.number("layer_norm_eps", 1e-5),
+        "parallel": fields.flag("use_parallel_residual", True),
+        "tied": fields.flag("tie_word_embeddings", False),
+    }
+    width, heads = shape["width"], shape["heads"]
     attention: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", True) else ()
-    rope = read_rope(
-        fields,
-        theta_names=("rotary_emb_base",),
-        part_names=("rotary_pct",),
-        part=0.25,
-        echoes=True,
-    )
+    theta, part = ("rotary_emb_base",), ("rotary_pct",)
+    rope = read_rope(fields, theta_names=theta, part_names=part, part=0.25, echoes=True)
     if width % heads:
         fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
     rotated = int(width // heads * rope.part)
@@ -43,72 +42,34 @@ def read_gpt_neox(fields: Fields) -> Network:
             f"rotary_pct: expected an even number of the {width // heads} features of a head, "
             f"got {rope.part}, which is {rotated}"
         )
-    tied = fields.flag("tie_word_embeddings", False)
     fields.finish()
     config = TransformerConfig(
-        width=width,
-        layers=layers,
-        heads=heads,
-        hidden=inner,
-        positions="rotary",
-        rotary_base=rope.base,
-        rotary_scaling=rope.scaling,
+        **shape,
+        **rope.config,
         rotary_width=rotated,
         norm="layer",
-        norm_epsilon=epsilon,
-        activation=activation,
         bias=(*attention, "feed", "norm"),
-        parallel=parallel,
-        tied=tied,
         start=None,
     )
     return Network(config, levels, context)
 
 
-def gpt_neox_entries(network: Network, length: int, names: Names) -> list[Entry]:
-    """Every tensor of a GPT-NeoX; rotary positions have none, so any length has the same."""
-    config = network.config
-    d, v = config.width, network.levels
-    entries = [Entry("inputs.token.weight", (Stored(f"{names.prefix}embed_in.weight", (v, d)),))]
-    if not config.tied:
-        entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
-    for i in range(config.layers):
-        entries += _block(config, f"blocks.{i}", f"{names.prefix}layers.{i}")
-    return entries + _norm("norm", f"{names.prefix}final_layer_norm", d)
-
-
-def _block(config: TransformerConfig, ours: str, theirs: str) -> list[Entry]:
-    """The tensors of one block."""
-    d, inner = config.width, config.inner
-    entries: list[Entry] = []
-
-    def add(part: Biased, name: str, their: str, shape: tuple[int, int]) -> None:
-        heads = config.heads if name == "qkv" else None
-        for each in ("weight", "bias") if config.has_bias(part) else ("weight",):
-            stored = Stored(f"{theirs}.{their}.{each}", shape if each == "weight" else shape[:1])
-            entries.append(Entry(f"{ours}.{name}.{each}", (stored,), transposed=True, heads=heads))
-
-    entries += _norm(f"{ours}.attention_norm", f"{theirs}.input_layernorm", d)
-    add("qkv", "qkv", "attention.query_key_value", (3 * d, d))
-    add("out", "out", "attention.dense", (d, d))
-    entries += _norm(f"{ours}.feed_norm", f"{theirs}.post_attention_layernorm", d)
-    add("feed", "up", "mlp.dense_h_to_4h", (inner, d))
-    add("feed", "down", "mlp.dense_4h_to_h", (d, inner))
-    return entries
-
-
-def _norm(ours: str, theirs: str, d: int) -> list[Entry]:
-    return [
-        Entry(f"{ours}.{name}", (Stored(f"{theirs}.{name}", (d,)),)) for name in ("weight", "bias")
-    ]
-
-
 GPT_NEOX = Architecture(
     read=read_gpt_neox,
-    entries=gpt_neox_entries,
+    layout=Layout(
+        embedding="embed_in",
+        norm="final_layer_norm",
+        layer="layers",
+        attention_norm="input_layernorm",
+        qkv=("attention.query_key_value",),
+        out="attention.dense",
+        feed_norm="post_attention_layernorm",
+        up=("mlp.dense_h_to_4h",),
+        down="mlp.dense_4h_to_h",
+        by_head=True,
+    ),
     prefix="gpt_neox.",
     ignored=re.compile(r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"),
-    embedding="embed_in.weight",
     heads=("embed_out.weight", "lm_head.weight"),
     bos=0,
     eos=2,

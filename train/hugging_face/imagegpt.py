@@ -8,14 +8,14 @@ References:
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from ancestral.errors import CheckpointError
-from ancestral.train.hugging_face.architecture import Architecture, Names, Network
+from ancestral.train.hugging_face.architecture import Network
 from ancestral.train.hugging_face.fields import Fields
-from ancestral.train.hugging_face.gpt2 import MASKS, body_entries, query_factors, read_body
+from ancestral.train.hugging_face.gpt2 import GPT2, query_factors, read_body
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.models.transformer_config import TransformerConfig
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -34,18 +34,6 @@ def read_imagegpt(fields: Fields) -> Network:
     side = math.isqrt(context)
     image = (side, side) if side * side == context else None
     return Network(config, levels, context, image=image, query_factors=factors)
-
-
-def imagegpt_entries(network: Network, length: int, names: Names) -> list[Entry]:
-    """Every tensor of an ImageGPT; the start token is the last row of the embedding."""
-    d, v = network.config.width, network.levels
-    embedding, head = Stored(f"{names.prefix}wte.weight", (v + 1, d)), Stored(names.head, (v, d))
-    return [
-        Entry("inputs.token.weight", (embedding,), rows=(0, v)),
-        Entry("inputs.start.weight", (embedding,), rows=(v, v + 1)),
-        Entry("head.weight", (head,), transposed=True),
-        *body_entries(network, length, names),
-    ]
 
 
 def read_palette(folder: Path, levels: int) -> tuple[tuple[int, int, int], ...] | None:
@@ -85,13 +73,5 @@ def _byte(value: float) -> int:
     return round((value + 1) * 127.5)
 
 
-IMAGEGPT = Architecture(
-    read=read_imagegpt,
-    entries=imagegpt_entries,
-    prefix="transformer.",
-    ignored=MASKS,
-    embedding="wte.weight",
-    heads=("lm_head.weight",),
-    bos=None,
-    eos=None,
-)
+IMAGEGPT = replace(GPT2, read=read_imagegpt, bos=None, eos=None)
+"""Its start token is the last row of the embedding."""

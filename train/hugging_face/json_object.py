@@ -45,6 +45,8 @@ def read_file(path: Path, what: str, longest: int) -> bytes:
             f"{path}: expected {what}, got: {error.strerror}; "
             f"a model is the folder that save_pretrained or `ancestral train` writes"
         ) from error
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: expected {what}, got one beyond all memory") from error
 
 
 def object_of(text: bytes, path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
@@ -11,9 +11,14 @@ from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.gpt2 import GPT2
 from ancestral.train.hugging_face.gpt_neox import GPT_NEOX
 from ancestral.train.hugging_face.imagegpt import IMAGEGPT
-from ancestral.train.hugging_face.llama import llama_like
+from ancestral.train.hugging_face.llama import Kind, llama_like
 
-KNOWN = ("gpt2", "imagegpt", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")
+KNOWN: Mapping[str, Architecture] = {
+    "gpt2": GPT2,
+    "imagegpt": IMAGEGPT,
+    **{kind: llama_like(kind) for kind in get_args(Kind)},
+    "gpt_neox": GPT_NEOX,
+}
 
 
 def find(path: Path, values: Mapping[str, Any]) -> Architecture:
@@ -31,17 +36,10 @@ def find(path: Path, values: Mapping[str, Any]) -> Architecture:
             f"{path}: expected a model that needs no code of its own, got the field auto_map, "
             f"which names Python files of the folder: they are never run; {_known()}"
         )
-    match values.get("model_type"):
-        case "gpt2":
-            return GPT2
-        case "imagegpt":
-            return IMAGEGPT
-        case "gpt_neox":
-            return GPT_NEOX
-        case "llama" | "mistral" | "qwen2" | "qwen3" as kind:
-            return llama_like(kind)
-        case other:
-            raise CheckpointError(f"{path}: model_type {shown(other)} cannot be read; {_known()}")
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in KNOWN:
+        raise CheckpointError(f"{path}: model_type {shown(kind)} cannot be read; {_known()}")
+    return KNOWN[kind]
 
 
 def network_of(
@@ -63,7 +61,9 @@ def network_of(
             ignore that is known, or not there.
     """
     try:
-        return architecture.read(Fields(path, values, ignored))
+        fields = Fields(path, values, ignored)
+        fields.skip_general()
+        return architecture.read(fields)
     except InvalidInput as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -9,11 +9,10 @@ References:
 import re
 from typing import Any, Literal
 
-from ancestral.train.hugging_face.architecture import Architecture, Names, Network
+from ancestral.arrays import shown
+from ancestral.train.hugging_face.architecture import Architecture, Layout, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
-from ancestral.train.hugging_face.mapping import Entry, Stored
 from ancestral.train.hugging_face.rope import read_rope
-from ancestral.train.hugging_face.windows import read_layer_windows, read_one_window
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 Kind = Literal["llama", "mistral", "qwen2", "qwen3"]
@@ -26,16 +25,29 @@ _DEFAULTS: dict[Kind, dict[str, int]] = {
 """What transformers takes where config.json leaves a field out."""
 
 
+_SLIDING, _FULL = "sliding_attention", "full_attention"
+_LAYOUT = Layout(
+    embedding="embed_tokens",
+    norm="norm",
+    layer="layers",
+    attention_norm="input_layernorm",
+    qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    out="self_attn.o_proj",
+    feed_norm="post_attention_layernorm",
+    up=("mlp.gate_proj", "mlp.up_proj"),
+    down="mlp.down_proj",
+    head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+)
+
+
 def llama_like(kind: Kind) -> Architecture:
     """Llama, or one of those that differ from it in a few places."""
     bos, eos = (1, 2) if kind in ("llama", "mistral") else (None, None)
     return Architecture(
         read=lambda fields: _read(fields, kind),
-        entries=_entries,
+        layout=_LAYOUT,
         prefix="model.",
         ignored=re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
-        embedding="embed_tokens.weight",
-        heads=("lm_head.weight",),
         bos=bos,
         eos=eos,
     )
@@ -53,29 +65,25 @@ def _read(fields: Fields, kind: Kind) -> Network:
     rope = read_rope(fields)
     if rope.part != 1.0:
         fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {rope.part}")
-    tied = fields.flag("tie_word_embeddings", False)
+    window, windowed = None, None
     if kind == "mistral":
-        window, windowed = read_one_window(fields, shape["layers"]), None
+        window = _one_window(fields, shape["layers"])
     elif kind == "llama":
-        window, windowed = None, None
         fields.only("sliding_window", None)
-        fields.only("layer_types", None, ["full_attention"] * shape["layers"])
+        fields.only("layer_types", None, [_FULL] * shape["layers"])
     else:
         fields.only("use_mrope", False)
-        window, windowed = read_layer_windows(fields, shape["layers"])
+        window, windowed = _layer_windows(fields, shape["layers"])
     fields.finish()
     config = TransformerConfig(
         **shape,
-        positions="rotary",
-        rotary_base=rope.base,
-        rotary_scaling=rope.scaling,
+        **rope.config,
         window=window,
         windowed=windowed,
         norm="rms",
         activation="swiglu",
         bias=biased,
         head_norms=kind == "qwen3",
-        tied=tied,
         start=None,
     )
     return Network(config, levels, context)
@@ -91,6 +99,7 @@ def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
         "head_width": fields.whole_or_none("head_dim", defaults.get("head")),
         "hidden": fields.whole("intermediate_size", defaults["inner"]),
         "norm_epsilon": fields.number("rms_norm_eps", 1e-6),
+        "tied": fields.flag("tie_word_embeddings", False),
     }
     width, heads = shape["width"], shape["heads"]
     if shape["head_width"] is None:
@@ -115,50 +124,41 @@ def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
     return biased
 
 
-def _entries(network: Network, length: int, names: Names) -> list[Entry]:
-    """Every tensor of one; rotary positions have none, so any length has the same."""
-    config = network.config
-    d, v = config.width, network.levels
-    entries = [
-        Entry("inputs.token.weight", (Stored(f"{names.prefix}embed_tokens.weight", (v, d)),)),
-        Entry("norm.weight", (Stored(f"{names.prefix}norm.weight", (d,)),)),
-    ]
-    if not config.tied:
-        entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
-    for i in range(config.layers):
-        entries += _block(config, f"blocks.{i}", f"{names.prefix}layers.{i}")
-    return entries
+def _one_window(fields: Fields, layers: int) -> int | None:
+    """Mistral's: one of all layers, or none; its layer types, where stored, must say the same."""
+    window = fields.whole_or_none("sliding_window", 4096)
+    kind = _FULL if window is None else _SLIDING
+    fields.only("layer_types", None, [kind] * layers)
+    return window
 
 
-def _block(config: TransformerConfig, ours: str, theirs: str) -> list[Entry]:
-    """The tensors of one block."""
-    d, inner = config.width, config.inner
-    queries, groups = config.heads * config.head_size, config.group_heads * config.head_size
-    entries: list[Entry] = []
+def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, ...] | None]:
+    """Qwen's: the window, and the layers that have it.
 
-    def add(part: Biased, name: str, maps: dict[str, int], features: int) -> None:
-        for each in ("weight", "bias") if config.has_bias(part) else ("weight",):
-            stored = tuple(
-                Stored(f"{theirs}.{their}.{each}", (out, features) if each == "weight" else (out,))
-                for their, out in maps.items()
+    With use_sliding_window those from max_window_layers on; or as layer_types names them.
+    """
+    used = fields.flag("use_sliding_window", False)
+    size = fields.whole_or_none("sliding_window", 4096)
+    first = fields.whole("max_window_layers", 28, least=0)
+    window = size if used else None
+    windowed = tuple(range(min(first, layers), layers)) if window is not None else ()
+    types = fields.raw("layer_types")
+    if types is not None:
+        if not isinstance(types, list) or len(types) != layers or not _are_kinds(types):
+            fields.fail(
+                f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {shown(types)}"
             )
-            entries.append(Entry(f"{ours}.{name}.{each}", stored, transposed=True))
+            return None, None
+        windowed = tuple(layer for layer, kind in enumerate(types) if kind == _SLIDING)
+    if not windowed:
+        return None, None
+    if window is None:
+        fields.fail(
+            f"layer_types: expected no {_SLIDING!r} without a sliding window, got {shown(types)}"
+        )
+        return None, None
+    return window, None if len(windowed) == layers else windowed
 
-    def add_norm(name: str, their: str, features: int) -> None:
-        stored = Stored(f"{theirs}.{their}.weight", (features,))
-        entries.append(Entry(f"{ours}.{name}.weight", (stored,)))
 
-    add_norm("attention_norm", "input_layernorm", d)
-    attention = "self_attn"
-    maps = {f"{attention}.q_proj": queries}
-    maps |= {f"{attention}.{name}_proj": groups for name in "kv"}
-    add("qkv", "qkv", maps, d)
-    if config.head_norms:
-        add_norm("q_norm", f"{attention}.q_norm", config.head_size)
-        add_norm("k_norm", f"{attention}.k_norm", config.head_size)
-    add("out", "out", {f"{attention}.o_proj": d}, queries)
-    add_norm("feed_norm", "post_attention_layernorm", d)
-    # Value and gate: the gate's columns come first.
-    add("feed", "up", {"mlp.gate_proj": inner, "mlp.up_proj": inner}, d)
-    add("feed", "down", {"mlp.down_proj": d}, inner)
-    return entries
+def _are_kinds(types: list[object]) -> bool:
+    return all(isinstance(each, str) and each in (_SLIDING, _FULL) for each in types)

@@ -22,8 +22,7 @@ from ancestral.excerpts import cut
 from ancestral.train.hugging_face.differences import DTYPES, Header
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-# What torch.load raises on files that were cut short or are something else.
-_BROKEN = (
+BROKEN = (
     RuntimeError,
     ArithmeticError,
     OSError,
@@ -36,6 +35,7 @@ _BROKEN = (
     struct.error,
     zipfile.BadZipFile,
 )
+"""What torch.load raises on files that were cut short or are something else."""
 
 
 class PickledFile:
@@ -107,7 +107,7 @@ def _load(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a pickle of tensors alone, got {asked}; what may run code is not "
             f"read: take a folder with model.safetensors, or write one where you trust the file"
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise CheckpointError(
             f"{path}: expected what torch.save writes, got: "
             f"{cut(repr(str(error).splitlines()[:1]))}; the file was cut short or altered: "

@@ -17,11 +17,17 @@ _BASE = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Of a TransformerConfig: rotary_base, rotary_scaling; and the part of a head that turns."""
+    """Rotary positions: base, scaling of the frequencies, and the part of a head that turns."""
 
     base: float
     scaling: tuple[float, ...]
     part: float
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Fields of a TransformerConfig, but for the part that turns."""
+        scaling = self.scaling
+        return {"positions": "rotary", "rotary_base": self.base, "rotary_scaling": scaling}
 
 
 def read_rope(

@@ -116,6 +116,23 @@ def stop_tokens(
     return _tokens(path, "eos_token_id", told, levels)
 
 
+def text_notes(start: Tokens | None, stop: Tokens) -> list[str]:
+    """Why a text has no start or no end, or fewer ends than the folder names.
+
+    Args:
+        start: as the folder names it; None where the user chose.
+        stop: as the folder names them.
+    """
+    notes = []
+    if start is not None and not start.ids:
+        notes.append(f"no start token: {start.reason}: --start ID chooses one")
+    if stop.reason:
+        none = "" if stop.ids else "no stop token: "
+        ask = "" if stop.ids else ": --stop when sampling"
+        notes.append(f"{none}{stop.reason}{ask}")
+    return notes
+
+
 def _tokens(path: Path, name: str, told: Any, levels: int) -> Tokens:
     """One id, several, or none, each once, those that the vocabulary has."""
     ids = told if isinstance(told, list) else [] if told is None else [told]

@@ -51,9 +51,9 @@ def bound(  # noqa: PLR0913 - the options of a command
     from ancestral.arrays import shown
     from ancestral.cli.events import Events, labels_in
     from ancestral.cli.present.bound_summary import BoundSummary
-    from ancestral.cli.progress import progress_bar
     from ancestral.engine import LatentEngine
     from ancestral.files.array_file import write_arrays
+    from ancestral.progress import progress_bar
 
     check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)

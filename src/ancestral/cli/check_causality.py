@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import require
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text, put
@@ -13,7 +14,7 @@ from ancestral.errors import InvalidInput
 
 def check_causality(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `ancestral train` wrote.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="Folder of a model, as for `export`.")
     ],
     positions: Annotated[
         int | None,
@@ -24,16 +25,15 @@ def check_causality(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change values, and take derivatives by them: what was predicted up to there must not notice.
+    """Change values: no prediction up to there may change a bit.
 
     Exit 1 where it does. `ancestral export` runs the same test, and refuses such a model.
     """
     require("check-causality", ("torch",), "train")
     from ancestral.train.causality import check_causality as check
-    from ancestral.train.checkpoint import load_checkpoint
     from ancestral.train.models.autoregressive import AutoregressiveModel
 
-    model, _ = load_checkpoint(checkpoint)
+    model = CheckpointOptions().open(checkpoint).model
     if not isinstance(model, AutoregressiveModel):
         raise InvalidInput(
             f"{checkpoint}: expected an autoregressive model, got a {type(model).__name__}, which "

@@ -1,7 +1,5 @@
 """`ancestral compile`: a bundle's graphs to TensorRT plans, which are kept."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,10 +9,9 @@ from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
+from ancestral.progress import progress_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from ancestral.bundles.bundle import Bundle
     from ancestral.export.tensorrt.compile import Compiler
     from ancestral.plans.store import PlanRecord
@@ -196,42 +193,18 @@ def positive(option: str, value: float) -> float:
 def _compile(compiler: "Compiler", bundle: "Bundle", graph: str) -> tuple["PlanRecord", bool]:
     """Compile one graph, and say what comes of it."""
     missed = compiler.store.missed(compiler.key(bundle, graph))
-    with _bar(graph) as told:
+    with progress_bar(graph) as show:
         record, new = compiler.compile(
-            bundle, graph, told, lambda: say(f"{graph}: another process is compiling it; waiting")
+            bundle,
+            graph,
+            lambda step: show(step["step"], step["of"], step["phase"]),
+            lambda: say(f"{graph}: another process is compiling it; waiting"),
         )
     if not new:
         say(f"{graph}: compiled before, {record.key.digest[:12]}")
         return record, new
     say(f"{graph}: compiled in {record.seconds:.1f} s" + (f" ({missed})" if missed else ""))
     return record, new
-
-
-@contextmanager
-def _bar(graph: str) -> Iterator[Any]:
-    """What is told of a build: as a bar on a terminal, as lines elsewhere."""
-    from ancestral.progress_lines import ProgressLines, has_bars
-
-    if not has_bars():
-        with ProgressLines(graph) as lines:
-            yield lambda step: lines(step["step"], step["of"], step["phase"])
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(graph, total=None)
-        yield lambda step: _move(bar, task, graph, step)
-
-
-def _move(bar: "Progress", task: "TaskID", graph: str, step: Mapping[str, Any]) -> None:
-    bar.update(
-        task,
-        description=f"{graph}: {step['phase']}",
-        completed=step["step"],
-        total=step["of"] or None,
-    )
 
 
 def _table(records: list["PlanRecord"]) -> Any:

@@ -10,11 +10,11 @@ from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.completion_file import write_completions
 from ancestral.cli.present.observed_file import Observed, read_observed
-from ancestral.cli.progress import progress_bar
 from ancestral.cli.samples import Draw
 from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget
 from ancestral.engine.progress import Progress
 from ancestral.errors import InvalidInput
+from ancestral.progress import progress_bar
 from ancestral.scalars import whole
 
 

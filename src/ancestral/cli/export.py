@@ -1,19 +1,18 @@
 """`ancestral export`: a trained checkpoint becomes a bundle, and is verified."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ancestral.cli import options
-from ancestral.cli.checkpoint_folder import Asked, model_of
+from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
+from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
-from ancestral.cli.progress import stages
 from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
+from ancestral.progress import stages
 
 
 def export(  # noqa: PLR0913 - the options of a command
@@ -82,7 +81,7 @@ def export(  # noqa: PLR0913 - the options of a command
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Verify on every backend installed here.")
     ] = True,
-    threads: options.Threads = None,
+    threads: Threads = None,
 ) -> None:
     """Export a checkpoint to ONNX graphs with known answers, and verify; exit 1 if that fails.
 
@@ -102,7 +101,7 @@ def export(  # noqa: PLR0913 - the options of a command
     if out.exists() and out.resolve() == checkpoint.resolve():
         raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
-    asked = Asked(length, size, pixel_scale, start, ignored)
+    options = CheckpointOptions(length, size, pixel_scale, start, ignored)
     with stages("exporting") as at:
 
         def progress(line: str) -> None:
@@ -110,11 +109,22 @@ def export(  # noqa: PLR0913 - the options of a command
             at(line)
 
         if (checkpoint / MANIFEST).is_file():
-            asked.refuse(checkpoint, "a checkpoint", *(field.name for field in fields(asked)))
+            options.refuse(checkpoint)
             recast(checkpoint, out, dtype, overwrite=overwrite, progress=progress)
         else:
-            model, more = model_of(checkpoint, asked)
-            export_bundle(model, out, dtype=dtype, overwrite=overwrite, progress=progress, **more)
+            found = options.open(checkpoint)
+            export_bundle(
+                found.model,
+                out,
+                prior=found.prior,
+                label_prior=found.label_prior,
+                files=found.files,
+                ignored_fields=found.ignored_fields,
+                own=True,
+                dtype=dtype,
+                overwrite=overwrite,
+                progress=progress,
+            )
     say(f"exported in {dtype} -> {out}")
     if not verify:
         return

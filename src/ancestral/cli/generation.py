@@ -11,7 +11,6 @@ import typer
 from ancestral.cli.interrupts import finished
 from ancestral.cli.output import put_text, say
 from ancestral.cli.present.generation_file import TokenText, write_generated
-from ancestral.cli.progress import progress_bar
 from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal
@@ -19,6 +18,7 @@ from ancestral.engine import AutoregressiveEngine, Generated
 from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
+from ancestral.progress import progress_bar
 from ancestral.text.tokenizer import Tokenizer
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ancestral.cli.output import say
-from ancestral.progress_lines import duration
+from ancestral.progress import duration
 from ancestral.train.bounds import ENGINE, bound
 from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import model_log_prob
@@ -103,4 +103,4 @@ def _fewer(data: Dataset, one: float, seconds: float) -> Dataset:
 def drawn(part: Part, count: int) -> Part:
     """Some events, the same ones each time, of any part that has as many."""
     index = np.sort(np.random.default_rng(0).permutation(len(part))[:count])
-    return Part(part.x[index], None if part.label is None else part.label[index])
+    return part.taken(index)

@@ -12,11 +12,11 @@ from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.events_file import Shown, shown_samples, write_events
 from ancestral.cli.present.observed_file import read_observed
-from ancestral.cli.progress import progress_bar
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
 from ancestral.engine.budget import check_size
 from ancestral.engine.sample import join
+from ancestral.progress import progress_bar
 from ancestral.scalars import whole
 from ancestral.units import bits_per_dim, bits_unit, fixed
 

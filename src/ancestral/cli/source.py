@@ -29,18 +29,17 @@ def load_source(source: str, recipe: str) -> "Dataset":
         "npz": load_npz,
         "text": load_text,
     }
-    if kind not in ("digits", *loaders) or (kind == "digits" and path):
+    if source in ("digits", "digits:"):
+        return load_digits()
+    if kind not in loaders:
         raise InvalidInput(
             f"--data: expected digits, idx:FOLDER, npz:FILE or text:FILE, got {source!r}"
         )
-    if kind == "digits":
-        return load_digits()
     if not path:
         what = "FOLDER" if kind == "idx" else "FILE"
         raise InvalidInput(
             f"--data: expected a path to the data of recipe {recipe!r}: --data {kind}:{what}"
         )
     data = loaders[kind](path)
-    # The name comes from the path; JSON cannot hold all that a path can.
-    spec = data.spec.model_copy(update={"name": printable(data.spec.name)})
-    return replace(data, spec=spec)
+    # The name comes from a path: JSON must be able to hold it.
+    return replace(data, spec=data.spec.model_copy(update={"name": printable(data.spec.name)}))

@@ -2,34 +2,30 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from ancestral.cli.held_out import affordable_draws, affordable_events, drawn
 from ancestral.cli.interrupts import noted_interrupt
 from ancestral.cli.output import say
 from ancestral.cli.present.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.present.evaluation import evaluation_table
-from ancestral.cli.progress import progress_bar, stages
-from ancestral.train.checkpoint import CONFIG
+from ancestral.progress import progress_bar, stages
+from ancestral.train.checkpoint_config import CONFIG
 from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.config import Recipe
+from ancestral.train.data.dataset import Dataset
 from ancestral.train.fit import fitted
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import LatentConfig
+from ancestral.train.models.families import Model
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.pace import Pace, in_words
-from ancestral.train.progress import ProgressBar
+from ancestral.train.progress import training_bar
 from ancestral.train.recipes import for_two_cores
-from ancestral.train.training import STATE, TrainingResult, train
+from ancestral.train.state import Evaluation
+from ancestral.train.training import STATE, train
 from ancestral.units import bits_unit
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ancestral.train.data.dataset import Dataset
-    from ancestral.train.models.families import Model
-    from ancestral.train.recipe import Recipe
-    from ancestral.train.state import Evaluation
-
 
 _EVALUATION = "evaluating the test part"
 
@@ -51,7 +47,7 @@ class Run:
     evaluate: bool = True
 
 
-def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Table | None":
+def train_stages(recipe: Recipe, data: Dataset, out: Path, run: Run) -> Table | None:
     """Train a model, and its prior where the recipe has one; the table of its test part, if asked.
 
     Args:
@@ -66,12 +62,12 @@ def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Tab
     """
     latent = isinstance(recipe.model, LatentConfig)
     forget = out / PRIOR if recipe.prior is not None and not run.resume else None
-    model = _stage(recipe, data.without_labels() if latent else data, out, run, forget).model
+    model = _stage(recipe, data.without_labels() if latent else data, out, run, forget)
     if recipe.prior is not None:
         assert isinstance(model, VQVAE)
         with stages("codes of the data"):
             codes = encoded(model, data)
-        prior = _stage(recipe.prior, codes, out / PRIOR, run).model
+        prior = _stage(recipe.prior, codes, out / PRIOR, run)
         if not run.evaluate:
             return None
         assert isinstance(prior, AutoregressiveModel)
@@ -83,7 +79,7 @@ def train_stages(recipe: "Recipe", data: "Dataset", out: Path, run: Run) -> "Tab
     return _evaluated(model, data) if run.evaluate else None
 
 
-def _evaluated(model: "Model", data: "Dataset") -> "Table":
+def _evaluated(model: Model, data: Dataset) -> Table:
     """The table of the test part, of as much as time allows."""
     with progress_bar(_EVALUATION) as progress:
         if isinstance(model, AutoregressiveModel):
@@ -92,9 +88,7 @@ def _evaluated(model: "Model", data: "Dataset") -> "Table":
         return bound_table(model, some, k, progress)
 
 
-def _stage(
-    recipe: "Recipe", data: "Dataset", out: Path, run: Run, forget: Path | None = None
-) -> TrainingResult:
+def _stage(recipe: Recipe, data: Dataset, out: Path, run: Run, forget: Path | None = None) -> Model:
     """Train one model; where its first step shows that it is replaced, forget the old one's prior.
 
     Beside a new model an old one's prior would be taken for its own.
@@ -106,14 +100,17 @@ def _stage(
         )
     pace = Pace(recipe.training.steps)
     unit = bits_unit(data.spec.tokenizer)
-    bar = ProgressBar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
-    with bar, noted_interrupt("stopping after this step, with its state saved") as interrupted:
+    bar = training_bar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
+    with (
+        bar as show,
+        noted_interrupt("stopping after this step, with its state saved") as interrupted,
+    ):
 
-        def progress(step: int, look: "Evaluation | None") -> None:
+        def progress(step: int, evaluation: Evaluation | None) -> None:
             if step == 1 and forget is not None:
                 for name in (CONFIG, STATE):
                     (forget / name).unlink(missing_ok=True)
-            bar(step, look)
+            show(step, evaluation)
             left = pace(step)
             if left is not None:
                 say(_expected(recipe, left, run.device))
@@ -129,17 +126,17 @@ def _stage(
             device=run.device,
             progress=progress,
         )
-        # Where a run was finished before, or needs no steps, nothing was told.
-        bar(result.summary.steps, result.history[-1] if result.history else None)
+        # Where a run was finished before, or needs no steps, nothing was shown.
+        show(result.summary.steps, result.history[-1] if result.history else None)
     summary = result.summary
     say(
         f"{recipe.name}: {summary.steps} steps in {summary.seconds:.0f} s, best on validation at "
         f"step {summary.best_step} -> {out}"
     )
-    return result
+    return result.model
 
 
-def _expected(recipe: "Recipe", seconds: float, device: str) -> str:
+def _expected(recipe: Recipe, seconds: float, device: str) -> str:
     """How long the steps to come will take, and what is quicker on a CPU."""
     cpu = device == "cpu"
     line = f"{recipe.name}: about {in_words(seconds)} on {'this CPU' if cpu else device}"

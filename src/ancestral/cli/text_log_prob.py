@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.cli.output import put, say
-from ancestral.cli.progress import progress_bar
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.engine import AutoregressiveEngine, TextLikelihood
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile, write_arrays
+from ancestral.progress import progress_bar
 from ancestral.units import fixed
 
 

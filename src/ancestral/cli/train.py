@@ -10,8 +10,7 @@ from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ancestral.train.data.dataset import Dataset
-    from ancestral.train.recipe import Recipe
+    from ancestral.train.config import Recipe
 
 
 def train(  # noqa: PLR0913 - the options of a command
@@ -127,47 +126,44 @@ def train(  # noqa: PLR0913 - the options of a command
     from ancestral.threads import check_threads
     from ancestral.train.training import STATE
 
-    chosen = _resized(_recipe(recipe, model, steps), width, layers)
-    if binarise:
-        chosen = _bernoulli(chosen)
-    if label_dropout:
-        chosen = _with_label_dropout(chosen, label_dropout)
-    _check_ordering(chosen, ordering)
+    chosen = _with_steps(_resized(_recipe(recipe, model), width, layers), steps)
+    chosen = _for_events(chosen, binarise, label_dropout, ordering)
     _check_folder(out, chosen, resume or overwrite)
     if threads is not None:
         torch.set_num_threads(check_threads(threads, "--threads"))
     events = load_source(chosen.source if data is None else data, chosen.name)
+    if binarise and events.spec.tokenizer is not None:
+        raise InvalidInput("--binarise: expected images or other magnitudes, got text: leave it")
     if binarise:
-        events = _binarised(events)
+        events = events.binarised()
     if ordering != "raster":
         events = events.ordered(ordering)
     try:
         results = train_stages(chosen, events, out, Run(seed, resume, device, evaluate))
     except KeyboardInterrupt:
+        again = f"run again with --resume to go on from the state in {out}"
         saved = (out / STATE).exists()
-        say(
-            f"interrupted: run again with --resume to go on from the state in {out}"
-            if saved
-            else f"interrupted: no state was saved in {out} yet"
-        )
+        say(f"interrupted: {again if saved else f'no state was saved in {out} yet'}")
         raise
     if results is not None:
         show(results)
 
 
-def _recipe(name: str, model: str, steps: int | None) -> "Recipe":
-    from dataclasses import replace
-
+def _recipe(name: str, model: str) -> "Recipe":
     from ancestral.train.recipes import MODELS, recipe
 
     if model not in MODELS:
         raise InvalidInput(f"--model: expected one of {', '.join(MODELS)}, got {model!r}")
-    chosen = recipe(name, model)
+    return recipe(name, model)
+
+
+def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
+    """A recipe whose training, and its prior's, takes so many steps."""
+    from dataclasses import replace
+
     if steps is None:
         return chosen
-    prior = chosen.prior
-    if prior is not None:
-        prior = replace(prior, training=replace(prior.training, steps=steps))
+    prior = None if chosen.prior is None else _with_steps(chosen.prior, steps)
     return replace(chosen, training=replace(chosen.training, steps=steps), prior=prior)
 
 
@@ -189,49 +185,32 @@ def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe
     return replace(chosen, model=model)
 
 
-def _bernoulli(chosen: "Recipe") -> "Recipe":
-    """A recipe for binary data: an autoregressive model's stays as it is."""
+def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering: str) -> "Recipe":
+    """A recipe for events that are binarised, lose labels, or are drawn in another order."""
     from dataclasses import replace
 
-    from ancestral.train.models.vae import VAEConfig
-    from ancestral.train.models.vqvae import VQVAEConfig
-
-    if not isinstance(chosen.model, VAEConfig | VQVAEConfig):
-        return chosen
-    return replace(chosen, model=replace(chosen.model, likelihood="bernoulli"))
-
-
-def _with_label_dropout(chosen: "Recipe", rate: float) -> "Recipe":
-    from dataclasses import replace
-
+    from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
     from ancestral.train.models.configuration import LatentConfig
 
-    if isinstance(chosen.model, LatentConfig):
+    model = chosen.model
+    if not isinstance(model, LatentConfig):
+        if not label_dropout:
+            return chosen
+        training = replace(chosen.training, label_dropout=label_dropout)
+        return replace(chosen, model=replace(model, label_optional=True), training=training)
+    if label_dropout:
         raise InvalidInput(
             f"--label-dropout: {chosen.name} is a latent variable model, which sees no labels; "
             f"those of a prior over codes are never withheld: leave it out"
         )
-    return replace(
-        chosen,
-        model=replace(chosen.model, label_optional=True),
-        training=replace(chosen.training, label_dropout=rate),
-    )
-
-
-def _check_ordering(chosen: "Recipe", ordering: str) -> None:
-    from ancestral.train.models.configuration import LatentConfig
-
-    if ordering != "raster" and isinstance(chosen.model, LatentConfig):
+    if ordering != "raster":
         raise InvalidInput(
             f"--ordering: {chosen.name} is a latent variable model, which draws all values of an "
             f"event at once, and codes row after row: expected raster, got {ordering!r}"
         )
-
-
-def _binarised(events: "Dataset") -> "Dataset":
-    if events.spec.tokenizer is not None:
-        raise InvalidInput("--binarise: expected images or other magnitudes, got text: leave it")
-    return events.binarised()
+    if not binarise or isinstance(model, AutoencoderKLConfig):
+        return chosen
+    return replace(chosen, model=replace(model, likelihood="bernoulli"))
 
 
 def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:

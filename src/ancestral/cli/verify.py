@@ -12,11 +12,11 @@ from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
-from ancestral.cli.progress import stages
 from ancestral.cli.trace import Wanted, traces
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Report
+from ancestral.progress import stages
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ancestral.errors import CheckpointError
-from ancestral.train.hugging_face import is_hugging_face, load_hugging_face
+from ancestral.train.hugging_face import load_hugging_face
 from ancestral.train.hugging_face.architecture import Network
 from ancestral.train.hugging_face.known import KNOWN, find, network_of
 from tests.train.hugging_face.published import (
@@ -187,13 +187,3 @@ def test_code_of_its_own_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="auto_map, which names Python files of the folder"):
         load_hugging_face(tmp_path)
     assert not (tmp_path / "sprung").exists()
-
-
-def test_is_hugging_face(tmp_path: Path) -> None:
-    assert not is_hugging_face(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    assert not is_hugging_face(tmp_path)
-    (tmp_path / "config.json").write_text('{"format": "ancestral checkpoint"}')
-    assert not is_hugging_face(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    assert is_hugging_face(str(tmp_path))

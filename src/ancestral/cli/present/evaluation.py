@@ -1,28 +1,25 @@
 """How good a trained model is on held-out events, beside baselines: the table of `train`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from ancestral.cli.output import table
-from ancestral.train.baselines import CELLS, independent_values, neighbour_table
 from ancestral.train.data import Dataset
 from ancestral.train.evaluation import Estimate, Estimates, evaluate, evaluate_model
+from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.tables import CELLS, independent_values, neighbour_table
 from ancestral.units import bits_unit, fixed
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ancestral.train.models.autoregressive import AutoregressiveModel
 
 _LARGEST = 2**24
 """Numbers that the table of a baseline may hold; a larger one is left out."""
 
 
 def evaluation_table(
-    model: "AutoregressiveModel",
+    model: AutoregressiveModel,
     data: Dataset,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> "Table":
+) -> Table:
     """Bits and nats on the test part, with standard errors over its events."""
     results = {
         "model": evaluate_model(model, data.test, data.label_log_prior(), progress),
@@ -40,18 +37,15 @@ def evaluation_table(
 
 def baselines(data: Dataset) -> dict[str, Estimates]:
     """By name, those that suit the data and fit in memory."""
-    spec, results = data.spec, {}
-    prior = data.label_log_prior()
+    spec, tables = data.spec, {}
     numbers = spec.length * spec.levels
     if numbers <= _LARGEST:
-        results[f"independent {values_name(data)}"] = evaluate(
-            independent_values(data), data.test, spec, prior
-        )
+        tables[f"independent {values_name(data)}"] = independent_values(data)
     numbers *= (spec.num_classes or 1) * (max(CELLS) + 1) ** 2
     if len(spec.event_shape) == 2 and spec.length > 1 and numbers <= _LARGEST:
-        neighbours = neighbour_table(data)
-        results["neighbour table"] = evaluate(neighbours, data.test, spec, prior)
-    return results
+        tables["neighbour table"] = neighbour_table(data)
+    prior = data.label_log_prior()
+    return {name: evaluate(each, data.test, spec, prior) for name, each in tables.items()}
 
 
 def values_name(data: Dataset) -> str:

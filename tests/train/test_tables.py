@@ -7,10 +7,10 @@ import pytest
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.baselines import independent_values, neighbour_table
 from ancestral.train.data import load_digits
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
 from ancestral.train.evaluation import evaluate
+from ancestral.train.tables import independent_values, neighbour_table
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_table_sees_the_upper_neighbour_and_pixels_do_not() -> None:
 def test_fit_never_looks_at_the_test_part() -> None:
     data = toy(labels=True)
     y = data.test.label
-    blind = Dataset(data.spec, data.split, data.train, data.validation, data.test.first(0))
+    blind = Dataset(data.spec, data.split, data.train, data.validation, data.test.taken(slice(0)))
     for fit in (independent_values, neighbour_table):
         assert np.array_equal(fit(blind)(data.test.x, y), fit(data)(data.test.x, y))
 

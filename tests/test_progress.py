@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ancestral.progress_lines import ProgressLines, duration
+from ancestral.progress import ProgressLines, duration
 
 
 class Clock:
@@ -71,7 +71,7 @@ def test_standard_error_whole_lines_without_control_codes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    from ancestral.cli.progress import progress_bar
+    from ancestral.progress import progress_bar
 
     with progress_bar("sampling") as progress:
         assert isinstance(progress, ProgressLines)

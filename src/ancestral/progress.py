@@ -1,11 +1,11 @@
-"""How far a long piece of work is, as plain lines on standard error: for logs and pipes."""
+"""How far long work is, on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 INTERVAL = 10.0
 """Seconds between two lines at most."""
@@ -45,12 +45,7 @@ class ProgressLines:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
 
@@ -103,7 +98,7 @@ class ProgressLines:
         if left is not None:
             parts.append(f"{duration(left)} left")
         if self._words:
-            parts.append(self._words)
+            parts.append(self._words.replace("\n", ", "))
         return f"{self.name}: {', '.join(parts)}"
 
     def _left(self, now: float) -> float | None:
@@ -134,8 +129,51 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def has_bars() -> bool:
-    """Whether standard error is a terminal that can show a bar."""
+@contextmanager
+def progress_bar(what: str, *, keep: bool = False) -> Iterator[Callable[..., None]]:
+    """Show how much of how much is done: a bar on a terminal, or a line every 10 s.
+
+    What it gives takes the count, the total (0 where nobody knows it) and words for the end of the
+    line, which stay where they are left out.
+
+    Args:
+        what: name of the work.
+        keep: whether the bar stays when the work has ended; instead of a bar, a last line.
+    """
     from rich.console import Console
 
-    return sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal
+    console = Console(stderr=True)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
+        with ProgressLines(what) as lines:
+            try:
+                yield lines
+            finally:
+                if keep:
+                    lines.say()
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    name, said = TextColumn("{task.description}"), TextColumn("{task.fields[words]}")
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
+    with Progress(*columns, console=console, transient=not keep) as bar:
+        task = bar.add_task(what, total=None, words="")
+
+        def show(done: int, total: int, words: str | None = None) -> None:
+            bar.update(task, completed=done, total=total or None)
+            if words is not None:
+                bar.update(task, words=words)
+
+        yield show
+
+
+@contextmanager
+def stages(what: str) -> Iterator[Callable[[str], None]]:
+    """Show every 10 s what is being done; the name of a stage begins it."""
+    with ProgressLines(what) as lines:
+        yield lines.at
