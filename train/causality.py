@@ -1,12 +1,14 @@
-"""Whether an output sees the future: that of position t may depend only on x_0 .. x_(t-1).
+"""Whether an output sees the future: that of position t may depend on x_0 .. x_(t-1) alone.
 
-Values are changed, one or all from a position on: no output up to there may change a bit.
+Two tests, for each sees what the other does not. Values are changed, one or all from a position on:
+no output up to there may change a bit. And derivatives of outputs by embeddings of their own value
+and of later ones must be exactly 0, which shows what is too small to change a bit.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +16,12 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
+from ancestral.train.derivatives import derivative_pairs
 from ancestral.train.evaluation import evaluating
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.perturbation import CHANGES, Outputs, changed_pairs, random_events
 
+How = Literal["value", "derivative"]
 MOST = 64
 """Positions that are tested in a long event."""
 _FEWEST = 4
@@ -36,10 +40,12 @@ class Leak(NamedTuple):
     Attributes:
         output: position of the output.
         input: position of the value, the same or a later one.
+        how: it changes with the value, or has a derivative by its embedding.
     """
 
     output: int
     input: int
+    how: How
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,16 @@ class CausalityReport:
 
     Attributes:
         leaks: by output, then input. Each is certain; where there are some, there may be others.
-        positions: those whose values were changed.
+        positions: those whose values were changed, and by which derivatives were taken.
         length: positions of an event, as far as it was given.
+        embeddings: calls of nn.Embedding by which derivatives were taken; 0 where none could be,
+            and changed values were the whole test.
     """
 
     leaks: tuple[Leak, ...]
     positions: tuple[int, ...]
     length: int
+    embeddings: int
 
     @property
     def passed(self) -> bool:
@@ -66,7 +75,11 @@ class CausalityReport:
         """The result for people, which names the first positions that leak."""
         count = len(self.positions)
         where = f"{count} of {self.length}" if count < self.length else f"all {count}"
-        tested = f"values were changed at {where} positions"
+        tested = f"values were changed at {where} positions, and " + (
+            f"derivatives taken by {self.embeddings} embedding{'s'[: self.embeddings > 1]} of them"
+            if self.embeddings
+            else "no derivatives taken, for nothing goes from an nn.Embedding of them to an output"
+        )
         if self.passed:
             return f"no output sees its own value or a later one: {tested}"
         by_output = [list(group) for _, group in groupby(self.leaks, lambda leak: leak.output)]
@@ -84,16 +97,18 @@ class CausalityReport:
             "sentence": self.sentence,
             "length": self.length,
             "positions": list(self.positions),
+            "embeddings": self.embeddings,
             "leaks": [leak._asdict() for leak in self.leaks],
         }
 
 
 def _in_words(leaks: Sequence[Leak]) -> str:
     """What one output sees."""
-    inputs = [leak.input for leak in leaks]
+    inputs = sorted({leak.input for leak in leaks})
     more = len(inputs) - _NAMED
     named = ", ".join(str(s) for s in inputs[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"output {leaks[0].output} sees x at {named}"
+    hows = ", ".join(sorted({leak.how for leak in leaks}, reverse=True))
+    return f"output {leaks[0].output} sees x at {named} ({hows})"
 
 
 def check_causality(
@@ -118,7 +133,7 @@ def check_causality(
         looked_up = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
         numbers = sum(parameter.numel() for parameter in model.parameters()) - looked_up
         passes = _WORK / max(1, numbers * t)
-        most = min(MOST, max(_FEWEST, int(passes / (2 * CHANGES + 1))))
+        most = min(MOST, max(_FEWEST, int(passes / (2 * CHANGES + 3))))
 
     def outputs(x: Tensor) -> Tensor:
         label = None if classes is None else torch.arange(len(x), device=x.device) % classes
@@ -144,7 +159,8 @@ def check_outputs(
         length: of the events, t.
         levels: values are 0 .. levels - 1.
         positions: to test; all where None.
-        module: what the function runs, for the device; it is in evaluation mode meanwhile.
+        module: what the function runs, for derivatives by its embeddings, and for the device; it is
+            in evaluation mode meanwhile. Where None, changed values are the whole test.
         seed: of the events.
 
     Raises:
@@ -155,9 +171,15 @@ def check_outputs(
         raise InvalidInput(f"positions: expected some of 0 .. {length - 1}, got {positions}")
     with evaluating(module) as device:
         events = random_events(length, levels, seed).to(device)
-        pairs = changed_pairs(outputs, events, positions, levels)
-    leaks = tuple(Leak(*pair) for pair in sorted(pairs))
-    return CausalityReport(leaks, tuple(positions), length)
+        changed = changed_pairs(outputs, events, positions, levels)
+        derived, embeddings = (
+            (set(), 0)
+            if module is None
+            else derivative_pairs(outputs, module, events, positions, seed)
+        )
+    leaks = [Leak(*pair, "value") for pair in changed]
+    leaks += [Leak(*pair, "derivative") for pair in derived]
+    return CausalityReport(tuple(sorted(leaks)), tuple(positions), length, embeddings)
 
 
 def positions_to_test(

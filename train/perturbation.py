@@ -17,7 +17,7 @@ from ancestral.errors import InvalidInput
 
 Outputs = Callable[[Tensor], Tensor]
 """x [b, t] int64 -> outputs [b, t, ...]."""
-CHANGES = 4
+CHANGES = 3
 """Values that each value is changed into, in as many events."""
 _NUMBERS = 2**25
 """Outputs, or attention weights of 8 heads, that one pass may hold."""

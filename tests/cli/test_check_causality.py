@@ -46,12 +46,12 @@ def test_fails(cli: Cli, checkpoint: Path, unshifted: None) -> None:
     result = cli("check-causality", checkpoint)
     assert result.code == 1
     assert "8 of 9 outputs see" in result.out
-    assert "output 1 sees x at 1; output 2" in result.out
+    assert "output 1 sees x at 1 (value, derivative)" in result.out
     result = cli("check-causality", checkpoint, "--json")
     assert result.code == 1
     document = json.loads(result.out)
     assert document["passed"] is False
-    assert {"output": 1, "input": 1} in document["leaks"]
+    assert {"output": 1, "input": 1, "how": "value"} in document["leaks"]
 
 
 def test_refuses(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

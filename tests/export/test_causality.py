@@ -35,8 +35,8 @@ def test_refused_with_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(module, name, never)
     told: list[str] = []
     words = (
-        r"the model sees the future: 5 of 6 outputs .*output 1 sees x at 1; "
-        r"output 2 sees x at 2; .*; and 1 more; .*shift what it is fed"
+        r"the model sees the future: 5 of 6 outputs .*output 1 sees x at 1 \(value, derivative\); "
+        r"output 2 sees x at 2 .*; and 1 more; .*shift what it is fed"
     )
     with pytest.raises(ExportError, match=words):
         export_bundle(unshifted(), tmp_path / "new" / "bundle", progress=told.append)

@@ -1,6 +1,7 @@
 """The check for causality passes what is causal, and names what is not: faults are planted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -26,10 +27,15 @@ Pairs = set[tuple[int, int]]
 IMAGES_28 = DataSpec(name="images", event_shape=(28, 28), levels=256)
 
 
+def by(how: str, report: CausalityReport) -> Pairs:
+    return {(leak.output, leak.input) for leak in report.leaks if leak.how == how}
+
+
 def assert_leaks(report: CausalityReport, expected: Pairs) -> None:
-    """Exactly these are seen."""
+    """Both tests see exactly these."""
     assert not report.passed
-    assert set(report.leaks) == expected
+    assert by("value", report) == expected
+    assert by("derivative", report) == expected
 
 
 @pytest.mark.parametrize("toy", TOYS)
@@ -39,6 +45,8 @@ def test_toys_pass(toy: str) -> None:
     assert report.passed, report.sentence
     assert report.leaks == ()
     assert report.positions == tuple(range(model.data.length))
+    fed_above = toy in {"tiny", "lstm", "wavenet"}
+    assert report.embeddings == (0 if toy == "table" else 1 + fed_above)
 
 
 def test_leaves_model_and_random_state_alone() -> None:
@@ -113,6 +121,7 @@ def causal(x: Tensor) -> Tensor:
 def test_any_function() -> None:
     report = check_outputs(causal, LENGTH, LEVELS)
     assert report.passed
+    assert report.embeddings == 0
     assert check_outputs(lambda x: causal(x)[..., 0], LENGTH, LEVELS).passed, "outputs [b, t]"
 
 
@@ -127,7 +136,7 @@ def test_one_value_alone_is_seen(value: int, seed: int) -> None:
     x = torch.full((1, LENGTH), (value + 1) % LEVELS)
     assert torch.equal(outputs(x)[:, 0], outputs((x + 1) % LEVELS)[:, 0]), "one change is not seen"
     report = check_outputs(outputs, LENGTH, LEVELS, seed=seed)
-    assert set(report.leaks) == own(LENGTH)
+    assert by("value", report) == own(LENGTH)
 
 
 def test_place_between_tested_positions_is_found() -> None:
@@ -137,7 +146,7 @@ def test_place_between_tested_positions_is_found() -> None:
         return result
 
     report = check_outputs(outputs, 40, LEVELS, positions=(0, 20, 39))
-    assert report.leaks == (Leak(3, 27),)
+    assert report.leaks == (Leak(3, 27, "value"),)
     assert report.positions == (0, 20, 39)
 
 
@@ -146,7 +155,7 @@ def test_many_leaks_of_a_long_event_are_some_of_them() -> None:
         return causal(x) + x.flip(1).cumsum(dim=1).flip(1)[..., None]
 
     report = check_outputs(outputs, 300, LEVELS, positions=tuple(range(0, 300, 50)))
-    assert set(report.leaks) >= {(t, s) for s in range(0, 300, 50) for t in range(s + 1)}
+    assert by("value", report) >= {(t, s) for s in range(0, 300, 50) for t in range(s + 1)}
     assert all(leak.output <= leak.input for leak in report.leaks)
 
 
@@ -161,7 +170,7 @@ def test_edge_of_a_row_is_tested() -> None:
 
     positions = positions_to_test(IMAGES_28, 64, seed=0)
     report = check_outputs(outputs, 784, 256, positions)
-    assert set(report.leaks) == {(t, t) for t in edges}
+    assert by("value", report) == {(t, t) for t in edges}
 
 
 class Own(nn.Module):
@@ -189,18 +198,48 @@ def following(h: Tensor) -> Tensor:
     return nn.functional.pad(h, (0, 0, 0, 1))[:, 1:]
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e-8, 3e-9])
-def test_trace_below_the_last_bit_changes_a_rounding(scale: float) -> None:
-    """Few outputs are as near to the edge of a rounding; several changes of each value find one."""
-    report = check_own(lambda h: scale * following(h))
+def test_too_small_for_a_bit_has_a_derivative() -> None:
+    report = check_own(lambda h: 1e-30 * following(h))
+    assert by("derivative", report) == own(LENGTH - 1)
+    assert by("value", report) == set()
     assert not report.passed
-    assert set(report.leaks) <= own(LENGTH - 1)
 
 
-def test_steps_of_an_output_are_seen() -> None:
+def test_without_a_derivative_changes_bits() -> None:
     report = check_own(lambda h: following(h).sign())
-    assert set(report.leaks) <= own(LENGTH - 1)
-    assert not report.passed
+    assert by("value", report) <= own(LENGTH - 1)
+    assert by("value", report)
+    assert by("derivative", report) == set()
+
+
+def test_derivative_that_is_no_number_is_not_zero() -> None:
+    report = check_own(lambda h: 0 * (following(h).detach() - following(h)).abs().sqrt())
+    assert by("derivative", report) >= own(LENGTH - 1)
+    assert by("value", report) == set()
+
+
+@contextmanager
+def no_graph(module: Own) -> Iterator[None]:
+    forward = module.forward
+    module.forward = torch.no_grad()(forward)
+    yield
+    module.forward = forward
+
+
+class NoDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+
+def test_what_has_no_derivative_is_tested_by_values() -> None:
+    module = Own(NoDerivative.apply)
+    report = check_outputs(module, LENGTH, LEVELS, module=module)
+    assert (report.passed, report.embeddings) == (True, 0)
+    with no_graph(module := Own()):
+        report = check_outputs(module, LENGTH, LEVELS, module=module)
+    assert (report.passed, report.embeddings) == (True, 0)
+    assert check_outputs(module, LENGTH, LEVELS, module=module).embeddings == 1
 
 
 def test_nan_is_like_nan() -> None:
@@ -275,7 +314,7 @@ def test_large_model_is_tested_at_fewer_positions() -> None:
 
 
 def leaky(model: AutoregressiveModel, outputs: range, inputs: range) -> AutoregressiveModel:
-    """A model whose outputs change with the values there."""
+    """A model whose outputs change with the values there, without a derivative."""
     predict = model.predict
 
     def seeing(x: Tensor, label: Tensor | None) -> Tensor:
@@ -291,18 +330,25 @@ def leaky(model: AutoregressiveModel, outputs: range, inputs: range) -> Autoregr
 def test_sentence() -> None:
     passed = check_causality(make("gru"))
     assert passed.sentence == (
-        "no output sees its own value or a later one: values were changed at all 6 positions"
+        "no output sees its own value or a later one: values were changed at all 6 positions, and "
+        "derivatives taken by 1 embedding of them"
     )
-    assert check_causality(make("lstm"), most=4).sentence.endswith("changed at 4 of 9 positions")
+    assert check_causality(make("lstm"), most=4).sentence.endswith(
+        "changed at 4 of 9 positions, and derivatives taken by 2 embeddings of them"
+    )
+    assert check_causality(make("table")).sentence.endswith(
+        "no derivatives taken, for nothing goes from an nn.Embedding of them to an output"
+    )
     failed = check_causality(leaky(make("tiny"), range(2), range(4, 5)))
     assert failed.sentence == (
-        "2 of 9 outputs see their own value or a later one: output 0 sees x at 4; output 1 "
-        "sees x at 4; values were changed at all 9 positions"
+        "2 of 9 outputs see their own value or a later one: output 0 sees x at 4 (value); output 1 "
+        "sees x at 4 (value); values were changed at all 9 positions, and no derivatives taken, "
+        "for nothing goes from an nn.Embedding of them to an output"
     )
     many = check_causality(faulty_model("order swapped", "tiny"))
-    assert "output 0 sees x at 1, 2, 3, 4 and 4 more; output 1" in many.sentence
+    assert "output 0 sees x at 1, 2, 3, 4 and 4 more (value, derivative); output 1" in many.sentence
     assert "8 of 9 outputs see" in many.sentence
-    assert "output 3 sees x at 4, 5, 6, 7 and 1 more; and 4" in many.sentence
+    assert "output 3 sees x at 4, 5, 6, 7 and 1 more (value, derivative); and 4" in many.sentence
 
 
 def test_to_json() -> None:
@@ -312,5 +358,6 @@ def test_to_json() -> None:
         "sentence": report.sentence,
         "length": 9,
         "positions": list(range(9)),
-        "leaks": [{"output": 0, "input": 4}],
+        "embeddings": 0,
+        "leaks": [{"output": 0, "input": 4, "how": "value"}],
     }

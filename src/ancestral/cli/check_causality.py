@@ -25,7 +25,7 @@ def check_causality(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change values: no prediction up to there may change a bit.
+    """Change values, and take derivatives by them: what was predicted up to there must not notice.
 
     Exit 1 where it does. `ancestral export` runs the same test, and refuses such a model.
     """
