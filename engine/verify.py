@@ -60,7 +60,8 @@ _OWN = ("own_log_prob", "own_kl", "own_cdf")
 def own_error(answers: dict[str, Array], name: str, sampled: bool | None) -> float:
     """PyTorch fp32's own error on the sampled events, on those of noise, or on all where None.
 
-    Older bundles hold only that of all events.
+    Only some errors of latent variable models are kept for each; of an error that a kind of model
+    does not have it is 0.
     """
     halves = answers.get(f"{name}_halves")
     if sampled is None or halves is None:

@@ -13,17 +13,8 @@ from ancestral.bundles.bundle import MANIFEST, PRIOR, check_text
 from ancestral.bundles.manifest import check_label_prior
 from ancestral.bundles.soundness import is_plain
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export.bundle_writer import (
-    KNOWN_ANSWERS,
-    WEIGHTS,
-    Extras,
-    Progress,
-    traced,
-    traced_latent,
-    write_autoregressive,
-    write_latent,
-)
-from ancestral.export.graphs import operators_read_once
+from ancestral.export.bundle_writer import KNOWN_ANSWERS, WEIGHTS, Extras, write_bundle
+from ancestral.export.graphs import Progress, export_graphs, operators_read_once
 from ancestral.export.model_state import check_devices, check_ready
 from ancestral.export.own.agreement import check_agreement
 from ancestral.export.own.contract import check_contract, check_declared
@@ -35,6 +26,7 @@ from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, is_house_model
 from ancestral.train.models.graphs import GraphName, graphs_of
+from ancestral.train.models.latent_graphs import latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.precision import DTYPES, round_in_place
 from ancestral.train.models.vae import VAE
@@ -97,29 +89,27 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         if each is not None:
             check_declared(each)
     check_text(model.data, files)
-    autoregressive = model if isinstance(model, AutoregressiveModel) else prior
-    chosen: Sequence[GraphName] = ()
-    classes: tuple[float, ...] | None = None
-    if autoregressive is not None:
-        chosen = _check_autoregressive(autoregressive, graphs)
-        classes = _prior(label_prior, autoregressive.data.num_classes)
-        autoregressive = _ready(autoregressive, dtype, own)
+    extras = Extras(files, ignored_fields)
+    sequences = model if isinstance(model, AutoregressiveModel) else prior
+    if sequences is not None:
+        chosen = _check_autoregressive(sequences, graphs)
+        classes = _prior(label_prior, sequences.data.num_classes)
+        sequences = _ready(sequences, dtype, own)
         progress("causality")
-        _check_autoregressive_laws(autoregressive)
+        _check_autoregressive_laws(sequences)
     with placed(out, overwrite=overwrite) as work, operators_read_once():
-        if autoregressive is not None:
-            inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
-            if inner != work:
+        if sequences is not None:
+            inner, further = (work, extras) if prior is None else (work / PRIOR, Extras())
+            if prior is not None:
                 progress("prior")
-            made = traced(autoregressive, chosen, progress)
-            further = Extras(files, ignored_fields) if inner == work else Extras()
-            write_autoregressive(autoregressive, inner, classes, dtype, made, progress, further)
+            made = export_graphs(sequences, chosen, progress)
+            write_bundle(sequences, inner, classes, dtype, made, progress, further)
         if isinstance(model, LatentVariableModel):
             ready = _ready(model, dtype, own)
             if not is_house_model(ready):
                 check_latent_contract(ready)
-            further = Extras(files, ignored_fields)
-            write_latent(ready, work, dtype, traced_latent(ready, progress), progress, further)
+            made = export_graphs(ready, latent_graphs_of(ready), progress)
+            write_bundle(ready, work, None, dtype, made, progress, extras)
     return out
 
 

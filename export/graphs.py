@@ -3,10 +3,10 @@
 import functools
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import onnx_ir
 import torch
@@ -25,12 +25,16 @@ from ancestral.export.operators import (
 from ancestral.export.own.refusal import refused_trace, refused_translation
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
-from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
-from ancestral.train.models.latent_graphs import Every, LatentGraphName, latent_graphs_of
+from ancestral.train.models.latent_graphs import Every, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.program import Program
 
+Progress = Callable[[str], None]
+"""Told each thing that is about to be done."""
+Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
+"""Name, signature and forms of each, in float32."""
 OPSET = 24
 _TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}
 """Sizes that a graph is traced with: 0 and 1 would be specialised away."""
@@ -58,36 +62,51 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
     return forms
 
 
-def export_parallel(model: AutoregressiveModel) -> dict[GraphName, dict[Form, onnx_ir.Model]]:
-    """The graphs that share one pass, from one trace: each keeps its own outputs.
+def export_graphs(model: Model, names: Sequence[str], progress: Progress) -> Graphs:
+    """Graphs of a model; those that share a pass are cut from one trace, outputs and all.
+
+    Args:
+        model: of either kind.
+        names: of its graphs.
+        progress: told each trace that is about to be made.
 
     Raises:
         ExportError: as in `export_graph`.
     """
-    whole = export_graph(Parallel(model, (LOG_PROB, LOGITS, REDRAWN)))
-    return {
-        name: {form: _keep(graph, build(name, model).signature) for form, graph in whole.items()}
-        for name in PARALLEL
-    }
+    for program, parts in programs(model, names):
+        progress(f"graph{'s' * (len(parts) > 1)} {', '.join(parts)}")
+        forms = whole = export_graph(program)
+        for name, part in parts.items():
+            if part is not program:
+                prefix = prefix_of(name, program)
+                forms = {form: _keep(each, part.signature, prefix) for form, each in whole.items()}
+            yield name, part.signature, forms
 
 
-def export_latent(model: LatentVariableModel) -> dict[LatentGraphName, dict[Form, onnx_ir.Model]]:
-    """All graphs of a latent variable model, from one trace.
+def programs(model: Model, names: Sequence[str]) -> Iterator[tuple[Program, dict[str, Program]]]:
+    """The programs that are traced for some graphs, each with the programs of its graphs.
 
-    Raises:
-        ExportError: as in `export_graph`.
+    Graphs that share a pass have one, and values of these graphs are named after it.
     """
-    every = Every(model, latent_graphs_of(model))
-    whole = export_graph(every)
-    return {
-        name: {
-            form: _keep(graph, part.signature, prefix=f"{name}.") for form, graph in whole.items()
-        }
-        for name, part in every.parts.items()
-    }
+    if isinstance(model, LatentVariableModel):
+        every = Every(model, latent_graphs_of(model)).eval()
+        yield every, {name: every.parts[name].eval() for name in every.parts if name in names}
+        return
+    own = {name: build(cast(GraphName, name), model).eval() for name in names}
+    together = {name: program for name, program in own.items() if name in PARALLEL}
+    if together:
+        yield Parallel(model, (LOG_PROB, LOGITS, REDRAWN)).eval(), together
+    for name, program in own.items():
+        if name not in together:
+            yield program, {name: program}
 
 
-def _keep(model: onnx_ir.Model, signature: GraphSignature, prefix: str = "") -> onnx_ir.Model:
+def prefix_of(graph: str, program: Program) -> str:
+    """What comes before the names of a graph's tensors in the program that is traced for it."""
+    return f"{graph}." if isinstance(program, Every) else ""
+
+
+def _keep(model: onnx_ir.Model, signature: GraphSignature, prefix: str) -> onnx_ir.Model:
     """The part of a graph that leads to the signature's outputs, there named with a prefix."""
     part = model.clone()
     wanted = {prefix + spec.name for spec in signature.outputs}

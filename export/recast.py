@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 
 from ancestral.bundles.bundle import MANIFEST, PRIOR, Bundle
 from ancestral.errors import InvalidInput
-from ancestral.export.bundle_writer import (
-    Extras,
-    Graphs,
-    Progress,
-    write_autoregressive,
-    write_latent,
-)
+from ancestral.export.bundle_writer import Extras, write_bundle
+from ancestral.export.graphs import Graphs, Progress
 from ancestral.export.operators import FORMS
 from ancestral.export.passes.sixteen_bits import is_rearranged
 from ancestral.export.passes.tied_embedding import multiply_as_exported
@@ -28,7 +23,6 @@ from ancestral.export.weights import PREFIX, small_numbers
 from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype
 from ancestral.train.bundled import bundled_model
-from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
 from ancestral.train.models.precision import DTYPES, narrowed_tensors, round_in_place
 
@@ -91,7 +85,7 @@ def _check_source(bundle: Bundle) -> None:
 def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) -> None:
     """The bundle, and that of its prior before it."""
     manifest = bundle.manifest
-    if manifest.latent is not None and manifest.latent.prior == "autoregressive":
+    if manifest.has_prior:
         progress("prior")
         _write(bundle.prior(), work / PRIOR, dtype, progress)
     model: Model = bundled_model(bundle)
@@ -99,10 +93,7 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     model = round_in_place(model, DTYPES[dtype])
     graphs = _stored(bundle, numbers, dtype, progress)
     extras = Extras(further_files(bundle), ignored_fields(manifest.written_by))
-    if isinstance(model, AutoregressiveModel):
-        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, extras)
-    else:
-        write_latent(model, work, dtype, graphs, progress, extras)
+    write_bundle(model, work, manifest.label_prior, dtype, graphs, progress, extras)
 
 
 def further_files(bundle: Bundle) -> dict[str, bytes]:

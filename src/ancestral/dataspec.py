@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -124,20 +123,6 @@ class DataSpec(BaseModel):
                 f"got {len(self.palette)}"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_new(self, plain: Any) -> dict[str, Any]:
-        """Left out is what older readers do not know, where it says nothing."""
-        values: dict[str, Any] = plain(self)
-        for name in ("stop", "palette"):
-            if not values[name]:
-                del values[name]
-        return values
-
-    @property
-    def is_recent(self) -> bool:
-        """Whether readers of format 3 and older would not know what it says."""
-        return self.tokenizer not in {None, "bytes"} or bool(self.stop or self.palette)
 
 
 @contextmanager

@@ -23,9 +23,7 @@ from ancestral.limits import (
 )
 from ancestral.signature import FloatDtype, GraphSignature
 
-FORMAT_VERSION = 4
-"""1: autoregressive models alone. 2: latents. 3: 16 bits. 4: tokenizers in the bundle, stop values,
-palettes. Older bundles are read as ever."""
+FORMAT_VERSION = 1
 _OF_SUM = 1e-6
 """By which a sum of probabilities may differ from 1: they were rounded when they were written."""
 
@@ -113,17 +111,17 @@ class Manifest(_Record):
     kind: Literal["autoregressive", "latent_variable"]
     dtype: FloatDtype
     data: DataSpec
-    label_prior: Annotated[tuple[float, ...] | None, BeforeValidator(_probabilities)] = None
-    label_optional: bool = False
-    first_position: Literal[0, 1] = 0
-    latent: Latent | None = None
+    label_prior: Annotated[tuple[float, ...] | None, BeforeValidator(_probabilities)]
+    label_optional: bool
+    first_position: Literal[0, 1]
+    latent: Latent | None
     components: dict[Name, Component] = Field(max_length=COMPONENTS)
     graphs: dict[Name, GraphEntry] = Field(max_length=GRAPHS)
     weights: FileName
     known_answers: FileName
     files: dict[FileName, FileEntry] = Field(max_length=FILES)
     written_by: dict[Name, Name] = Field(max_length=GRAPHS)
-    sha256: str = ""
+    sha256: str
 
     @property
     def has_prior(self) -> bool:
@@ -166,17 +164,6 @@ def check_label_prior(prior: Sequence[float], num_classes: int) -> None:
         )
     if not abs(sum(prior) - 1) <= _OF_SUM:
         raise InvalidInput(f"label_prior: expected a sum of 1, got {sum(prior)}")
-
-
-def oldest_version(dtype: FloatDtype, data: DataSpec) -> int:
-    """The format version that a new bundle of that type and data has: the oldest that can say it.
-
-    >>> oldest_version("float16", DataSpec(name="x", event_shape=(3,), levels=2))
-    3
-    """
-    if data.is_recent:
-        return 4
-    return 2 if dtype == "float32" else 3
 
 
 def seal(values: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def read_manifest(path: Path) -> Manifest:
     version = values.get("version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise BundleError(
-            f"{path}: expected format version {FORMAT_VERSION} or older, got {shown(version)}: "
+            f"{path}: expected format version {FORMAT_VERSION}, got {shown(version)}: "
             f"a newer ancestral wrote this bundle: pip install --upgrade ancestral"
         )
     try:

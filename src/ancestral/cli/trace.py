@@ -1,6 +1,7 @@
 """`ancestral verify --trace`: the first node of a graph at which a runtime parts from PyTorch."""
 
-import importlib.util
+import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.cli.present.trace_table import Traced
-from ancestral.errors import BackendUnavailable, InvalidInput
+from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.bundles.bundle import Bundle
-    from ancestral.export.trace.bundle import Tracer
-    from ancestral.export.trace.run import Run
+    from ancestral.export.trace.run import Run, Runtime
+    from ancestral.export.trace.torch import TorchRuntime
+
+_TRACED = ("torch", "onnxruntime", "onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +51,34 @@ def traces(path: Path, wanted: Wanted) -> list[Traced]:
         BackendUnavailable: a package is missing.
     """
     require("verify --trace", ("torch", "onnx", "onnxscript"), "export")
-    _check(path, wanted)
+    names = tuple(dict.fromkeys(wanted.backends)) or ("onnxruntime",)
+    _check(path, names, wanted)
+    if len(wanted.against) < 2:
+        _check_runtimes(names, wanted.device)
     from ancestral.bundles.bundle import Bundle
-    from ancestral.export.trace.bundle import Tracer
+    from ancestral.export.trace.finder import beside_run
     from ancestral.export.trace.run import load_run
+    from ancestral.export.trace.torch import TorchRuntime
 
     bundle = Bundle.open(path, rehash=True)
-    tracer = Tracer(bundle, wanted.threads)
-    others = [load_run(file) for file in wanted.against]
-    names = _graphs(bundle, wanted, others)
+    others = [load_run(file, bundle) for file in wanted.against]
+    graphs = _graphs(bundle, wanted, others)
     if len(others) > 1:
         first, second = others
-        reports = [tracer.beside_run(first.traces[name], second) for name in names]
+        reports = [beside_run(first.traces[name], second.traces[name]) for name in graphs]
         return [Traced(first.title, second.title, reports)]
-    against = others[0] if others else None
-    return [_one(tracer, backend, names, against, wanted) for backend in _backends(wanted)]
+    # Built once, and only where it is needed: a saved run may be of a model of the user's own.
+    torch = functools.cache(functools.partial(TorchRuntime, bundle, wanted.threads))
+    against = others[0] if others else torch()
+    return [
+        _one(
+            bundle, torch() if name == "torch" else _runtime(name, wanted), graphs, against, wanted
+        )
+        for name in names
+    ]
 
 
-def _check(bundle: Path, wanted: Wanted) -> None:
+def _check(bundle: Path, backends: Sequence[str], wanted: Wanted) -> None:
     """Options that do not go together.
 
     Raises:
@@ -83,30 +96,50 @@ def _check(bundle: Path, wanted: Wanted) -> None:
     if wanted.save is not None:
         keep = (bundle, *wanted.against)
         check_target(wanted.save, (".safetensors",), option="--save", keep=keep)
-        if len(wanted.backends) > 1:
-            raise InvalidInput(f"--save: expected one --backend, got {list(wanted.backends)}")
+        if len(backends) > 1:
+            raise InvalidInput(f"--save: expected one --backend, got {list(backends)}")
     if wanted.threads is not None:
         check_threads(wanted.threads, "--threads")
-    if "torch" in wanted.backends and not (wanted.save or wanted.against):
+    if "torch" in backends and not (wanted.save or wanted.against):
         raise InvalidInput(
             "--backend torch is what others are compared with: give --save FILE, or --against FILE"
         )
 
 
-def _backends(wanted: Wanted) -> Sequence[str]:
-    """Their names, each once; installed.
+def _check_runtimes(backends: Sequence[str], device: str) -> None:
+    """Refuse backends that cannot show what is inside a graph, or not on that device.
 
     Raises:
-        BackendUnavailable: ONNX Runtime is not.
+        InvalidInput: which.
+        BackendUnavailable: ONNX Runtime is not installed.
     """
-    names = tuple(dict.fromkeys(wanted.backends)) or ("onnxruntime",)
-    if "onnxruntime" in names and importlib.util.find_spec("onnxruntime") is None:
-        from ancestral.engine.backends import INSTALL
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+    for name in backends:
+        if name not in _TRACED:
+            raise InvalidInput(
+                f"backend: expected one of {list(_TRACED)} with --trace, got {name!r}: it cannot "
+                f"show what is inside a graph"
+            )
+        if name != "onnxruntime" and device != "cpu":
+            raise InvalidInput(f"device: {name!r} is traced on the cpu only, got {device!r}")
+    if "onnxruntime" in backends:
+        require("verify --trace --backend onnxruntime", ("onnxruntime",), "cpu")
 
-        raise BackendUnavailable(
-            f"backend 'onnxruntime' needs the onnxruntime package: {INSTALL['onnxruntime']}"
-        )
-    return names
+
+def _runtime(name: str, wanted: Wanted) -> "Runtime":
+    """The runtime of that name.
+
+    Raises:
+        BackendUnavailable: it has no such device here.
+    """
+    if name == "onnx":
+        from ancestral.export.trace.onnx_reference import OnnxReference
+
+        return OnnxReference()
+    from ancestral.export.trace.onnxruntime import OnnxRuntime
+
+    return OnnxRuntime(wanted.device, wanted.threads)
 
 
 def _graphs(bundle: "Bundle", wanted: Wanted, others: "Sequence[Run]") -> Sequence[str]:
@@ -116,47 +149,50 @@ def _graphs(bundle: "Bundle", wanted: Wanted, others: "Sequence[Run]") -> Sequen
         BundleError: the bundle has not one that was asked for.
         InvalidInput: a saved run has not, or they have none in common.
     """
-    for name in wanted.graphs:
-        bundle.graph_file(name, "portable")
-        for other in others:
-            if name not in other.traces:
-                raise InvalidInput(
-                    f"--against: expected graph {name!r}, got {sorted(other.traces)}"
-                )
-    if wanted.graphs:
-        return tuple(dict.fromkeys(wanted.graphs))
-    names = [
+    common = [
         name for name in bundle.manifest.graphs if all(name in other.traces for other in others)
     ]
-    if not names:
+    for name in wanted.graphs:
+        bundle.graph_file(name, "portable")
+    names = list(dict.fromkeys(wanted.graphs)) or common
+    if not names or not {*names} <= {*common}:
         got = [sorted(other.traces) for other in others]
-        raise InvalidInput(
-            f"--against: expected graphs of {sorted(bundle.manifest.graphs)}, got {got}"
-        )
+        expected = names or sorted(bundle.manifest.graphs)
+        raise InvalidInput(f"--against: expected graphs of {expected}, got {got}")
     return names
 
 
 def _one(
-    tracer: "Tracer", backend: str, graphs: Sequence[str], against: "Run | None", wanted: Wanted
+    bundle: "Bundle",
+    runtime: "Runtime",
+    graphs: Sequence[str],
+    against: "Run | TorchRuntime",
+    wanted: Wanted,
 ) -> Traced:
     """Run one backend; compare each graph before the next is run."""
-    from ancestral.export.trace.run import Run, save_run
-    from ancestral.export.trace.runtime import open_runtime
+    from ancestral.export.trace.finder import beside_run, beside_torch
+    from ancestral.export.trace.graph import Graph
+    from ancestral.export.trace.known_inputs import known_inputs
+    from ancestral.export.trace.run import Run, Trace, save_run
 
-    runtime = open_runtime(backend, tracer.bundle, device=wanted.device, threads=wanted.threads)
     kept, reports, reference = {}, [], ""
-    if against is None and backend != "torch":
-        _say_versions(tracer)
-    for each in tracer.traces(runtime, graphs, against):
-        if against is not None:
-            reports.append(tracer.beside_run(each, against))
-            reference = against.title
-        elif backend != "torch":
-            reports.append(tracer.beside_torch(each))
-            reference = f"torch {tracer.torch.version} cpu, given the same inputs at each node"
+    if isinstance(against, Run):
+        reference = against.title
+    elif against is not runtime:
+        reference = f"torch {against.version} cpu, given the same inputs at each node"
+        _say_versions(bundle, against.version)
+    for name in graphs:
+        graph = Graph.read(bundle, name, runtime.form)
+        if isinstance(against, Run):
+            trace = Trace.of(runtime, graph, against.traces[name].inputs)
+            reports.append(beside_run(trace, against.traces[name]))
+        else:
+            trace = Trace.of(runtime, graph, known_inputs(bundle, against.model, name))
+            if against is not runtime:
+                reports.append(beside_torch(trace, against))
         if wanted.save is not None:
-            kept[each.graph] = each
-    run = Run(runtime.name, runtime.version, runtime.device, kept)
+            kept[name] = trace
+    run = Run(f"{runtime.name} {runtime.version} {runtime.device}", kept)
     if wanted.save is not None:
         save_run(run, wanted.save)
         count = sum(len(each.tensors) for each in kept.values())
@@ -164,9 +200,9 @@ def _one(
     return Traced(run.title, reference, reports)
 
 
-def _say_versions(tracer: "Tracer") -> None:
+def _say_versions(bundle: "Bundle", here: str) -> None:
     """Nodes are named by PyTorch's exporter, and another release of it may name them otherwise."""
-    exported, here = tracer.bundle.manifest.written_by.get("torch", ""), tracer.torch.version
+    exported = bundle.manifest.written_by.get("torch", "")
     if exported.split(".")[:2] != here.split(".")[:2]:
         say(
             f"the bundle was exported by torch {exported}, this is {here}: where it names nodes "

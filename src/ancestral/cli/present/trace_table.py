@@ -58,18 +58,10 @@ def trace_tables(found: Sequence[Traced]) -> "Iterator[Table]":
     heads = ("graph", "nodes", "tensors agree", "differ", "excused", "unmatched", "of the limit")
     for each in found:
         if each.reports:
-            rows = [
-                (
-                    f"{r.graph} ({r.form})",
-                    f"{r.nodes}",
-                    f"{r.agreed}",
-                    f"{r.differing}",
-                    f"{len(r.excused)}",
-                    f"{len(r.unmatched)}",
-                    f"{r.largest_share:.0%}",
-                )
-                for r in each.reports
-            ]
+            rows = []
+            for r in each.reports:
+                counts = (r.nodes, r.agreed, r.differing, len(r.excused), len(r.unmatched))
+                rows.append((f"{r.graph} ({r.form})", *map(str, counts), f"{r.largest_share:.0%}"))
             yield table(f"{each.run} beside {each.reference}", heads, rows)
 
 
