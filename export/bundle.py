@@ -80,9 +80,11 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         OSError: the bundle could not be written; what was there before stays.
     """
     out = Path(out).resolve()
-    check_dtype(dtype, get_args(FloatDtype))
+    dtypes = get_args(FloatDtype)
+    if dtype not in dtypes:
+        raise InvalidInput(f"dtype: expected one of {list(dtypes)}, got {dtype!r}")
     check_target(out, overwrite)
-    check_files(files)
+    _check_files(files)
     noted(ignored_fields)
     _check_prior(model, prior)
     for each in (model, prior):
@@ -113,17 +115,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     return out
 
 
-def check_dtype(dtype: str, expected: Sequence[str]) -> None:
-    """Refuse a type that is none of those expected.
-
-    Raises:
-        InvalidInput: it is not.
-    """
-    if dtype not in expected:
-        raise InvalidInput(f"dtype: expected one of {list(expected)}, got {dtype!r}")
-
-
-def check_files(files: Mapping[str, bytes]) -> None:
+def _check_files(files: Mapping[str, bytes]) -> None:
     """Refuse further files that a bundle cannot hold.
 
     Raises:

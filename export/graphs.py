@@ -92,8 +92,8 @@ def programs(model: Model, names: Sequence[str]) -> Iterator[tuple[Program, dict
         every = Every(model, latent_graphs_of(model)).eval()
         yield every, {name: every.parts[name].eval() for name in every.parts if name in names}
         return
-    own = {name: build(cast(GraphName, name), model).eval() for name in names}
-    together = {name: program for name, program in own.items() if name in PARALLEL}
+    own: dict[str, Program] = {name: build(cast(GraphName, name), model).eval() for name in names}
+    together: dict[str, Program] = {each: own[each] for each in own if each in PARALLEL}
     if together:
         yield Parallel(model, (LOG_PROB, LOGITS, REDRAWN)).eval(), together
     for name, program in own.items():
@@ -252,7 +252,7 @@ def _check(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
         ("inputs", graph.inputs, signature.inputs),
         ("outputs", graph.outputs, signature.outputs),
     ):
-        got = [(value.name, _dtype(value)) for value in values]
+        got = [(value.name, str(value.dtype and value.dtype.numpy())) for value in values]
         expected = [(spec.name, spec.dtype) for spec in specs]
         if got != expected:
             raise ExportError(f"{side} of the graph: expected {expected}, got {got}")
@@ -276,22 +276,12 @@ def _name_axes(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
 
 def _strip(model: onnx_ir.Model) -> None:
     """Drop the exporter's notes: they hold source lines and paths of the exporting machine."""
-    model.metadata_props.clear()
-    model.doc_string = None
-    model.graph.metadata_props.clear()
-    for node in model.graph:
-        node.metadata_props.clear()
-        node.doc_string = None
-        for value in node.outputs:
-            value.metadata_props.clear()
-    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+    for each in (model, model.graph, *model.graph):
+        each.metadata_props.clear()
+        each.doc_string = None
+    made = (value for node in model.graph for value in node.outputs)
+    for value in (*model.graph.inputs, *model.graph.initializers.values(), *made):
         value.metadata_props.clear()
-
-
-def _dtype(value: onnx_ir.Value) -> str:
-    names = {"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
-    name = value.dtype.name if value.dtype is not None else "unknown"
-    return names.get(name, name.lower())
 
 
 @contextmanager

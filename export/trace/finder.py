@@ -1,7 +1,8 @@
 """The first node at which a run parts from PyTorch or from another run, and whose fault it is."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from ancestral.errors import InvalidInput
 from ancestral.export.trace.comparison import (
@@ -18,6 +19,8 @@ from ancestral.export.trace.run import Trace
 from ancestral.export.trace.torch import TorchRuntime
 
 _UNKNOWN = "it cannot be told whose fault it is"
+_WRONG = "onnx.reference makes something else of the inputs of this run: the runtime is wrong"
+_RIGHT = "onnx.reference makes of the inputs of this run what it made"
 _NUMBERED = re.compile(r"val_\d+")
 """What the exporter calls a value of none of the program's nodes: it counts anew in each form."""
 
@@ -52,11 +55,11 @@ def beside_torch(trace: Trace, torch: TorchRuntime) -> TraceReport:
     for name in graph.made_by:
         if name in found and (mismatch := found[name].mismatch) is not None:
             through = graph.lead_to(name, found.keys())
-            if differences:
-                at = graph.computing(through)
-                differences.append(Difference.at(graph, at, name, mismatch, through))
-            else:
-                differences.append(_judged(trace, name, mismatch, through))
+            at = graph.computing(through)
+            differences.append(Difference.at(graph, at, name, mismatch, through))
+    if differences:
+        verdict = f"{_RIGHT}: the graph is not what the program says"
+        differences[0] = _judged(trace, differences[0].tensor, found, verdict)
     return _report(trace, found, differences)
 
 
@@ -81,64 +84,60 @@ def beside_run(trace: Trace, other: Trace) -> TraceReport:
             if name not in found:
                 if before:
                     after[name] = all(before)
-                continue
-            mismatch = found[name].mismatch
-            if mismatch is None:
-                continue
-            after[name] = False
-            if not all(before):
-                following.append(name)
-                continue
-            throughs = [each.graph.lead_to(name, found.keys()) for each in (trace, other)]
-            difference = _of_one((trace, other), throughs, name, mismatch)
-            if difference is None or (before and difference.verdict.startswith(_UNKNOWN)):
-                after[name] = True
-                excused.append(name)
-            else:
-                differences.append(difference)
+            elif found[name].mismatch is not None:
+                after[name] = False
+                if not all(before):
+                    following.append(name)
+                elif each := _of_one(trace, other, name, found, excused=bool(before)):
+                    differences.append(each)
+                else:
+                    excused.append(name)
+                    after[name] = True
     return _report(trace, found, differences, following, excused)
 
 
-def _judged(trace: Trace, name: str, mismatch: Mismatch, through: Sequence[int]) -> Difference:
-    """A difference from PyTorch, at the node that did not do as ONNX says, if one did not."""
-    graph, at = trace.graph, trace.graph.computing(through)
+def _of_one(
+    trace: Trace, other: Trace, name: str, found: Mapping[str, Comparison], *, excused: bool
+) -> Difference | None:
+    """A difference of a run from another, with whose fault it is; None where it is nobody's.
+
+    Where what was read differs, and is excused, so is what cannot be judged.
+    """
+    difference = _judged(trace, name, found, _RIGHT)
+    if difference.mismatch.kind != "value":
+        return difference
+    if difference.verdict == _RIGHT:
+        verdict = _judged(other, name, found, _RIGHT).verdict
+        if verdict == _RIGHT:
+            return None
+        unknown = verdict.startswith(_UNKNOWN)
+        verdict = verdict if unknown else f"{_RIGHT}, not so of the other"
+        difference = replace(difference, verdict=verdict)
+    return None if excused and difference.verdict.startswith(_UNKNOWN) else difference
+
+
+def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str) -> Difference:
+    """A difference, at the node that did not do as ONNX says, if one did not.
+
+    Args:
+        trace: of the run that is judged.
+        name: of the tensor.
+        found: how far apart tensors are, this one among them.
+        right: the verdict where every node did as ONNX says.
+    """
+    graph, mismatch = trace.graph, found[name].mismatch
+    assert mismatch is not None
+    through = graph.lead_to(name, found.keys())
+    at = graph.computing(through)
     try:
         wrong = _first_wrong(trace, through)
     except NotImplementedError as error:
-        return Difference.at(graph, at, name, mismatch, through, f"{_UNKNOWN}: {error}")
-    if wrong is None:
-        verdict = "the runtime made of its inputs what onnx.reference makes of them: the graph is "
-        verdict += "not what the program says"
-        return Difference.at(graph, at, name, mismatch, through, verdict)
-    verdict = "onnx.reference makes of the same inputs what is expected: the runtime is wrong"
-    return Difference.at(graph, graph.made_by[wrong[0]], *wrong, through, verdict)
-
-
-def _of_one(
-    runs: tuple[Trace, Trace], throughs: Sequence[Sequence[int]], name: str, mismatch: Mismatch
-) -> Difference | None:
-    """A difference between two runs, with whose fault it is; None where it is nobody's.
-
-    Args:
-        runs: the two.
-        throughs: nodes of each that lead to the tensor.
-        name: of the tensor.
-        mismatch: how far it is off.
-    """
-    graph, through, verdict = runs[0].graph, throughs[0], ""
-    if mismatch.kind == "value":
-        try:
-            wrong = _first_wrong(runs[0], through)
-            if wrong is not None:
-                verdict = "onnx.reference makes something else of the inputs of this run"
-                return Difference.at(graph, graph.made_by[wrong[0]], *wrong, through, verdict)
-            if _first_wrong(runs[1], throughs[1]) is None:
-                return None
-            verdict = "onnx.reference makes of the inputs of this run what it made, not so of the "
-            verdict += "other"
-        except NotImplementedError as error:
-            verdict = f"{_UNKNOWN}: {error}"
-    return Difference.at(graph, graph.computing(through), name, mismatch, through, verdict)
+        right = f"{_UNKNOWN}: {error}"
+    else:
+        if wrong is not None:
+            name, mismatch = wrong
+            at, right = graph.made_by[name], _WRONG
+    return Difference.at(graph, at, name, mismatch, through, right)
 
 
 def _first_wrong(trace: Trace, through: Iterable[int]) -> tuple[str, Mismatch] | None:

@@ -87,7 +87,7 @@ class Graph:
         """The last of some nodes, or the one among them whose values it only moves."""
         at = through[-1]
         while self.nodes[at].op_type in MOVES:
-            before = self.made_by.get(self.nodes[at].input[0])
+            before = self.made_by.get(self.nodes[at].input[0], -1)
             if before not in through:
                 break
             at = before

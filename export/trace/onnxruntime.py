@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
+from torch.utils.dlpack import from_dlpack
 
 from ancestral.errors import BackendUnavailable, BundleError
 from ancestral.export.operators import Form
@@ -104,5 +104,5 @@ def _value(array: Array) -> Any:
 
 def _array(value: Any) -> Array:
     if value.data_type() == "tensor(bfloat16)":
-        return to_array(torch.from_dlpack(value._ortvalue))
+        return to_array(from_dlpack(value._ortvalue))
     return np.asarray(value.numpy())

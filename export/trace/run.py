@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.errors import BundleError, InvalidInput
-from ancestral.export.operators import FORMS, Form
+from ancestral.errors import InvalidInput
+from ancestral.export.operators import Form
 from ancestral.export.trace.graph import Array, Graph
 from ancestral.files.atomic import write_atomically
 
@@ -137,25 +137,21 @@ def load_run(file: Path, bundle: Bundle) -> Run:
         ) from error
 
 
-def _graph(bundle: Bundle, name: str, form: str, sha256: Mapping[str, str]) -> Graph:
+def _graph(bundle: Bundle, name: str, form: Form, sha256: Mapping[str, str]) -> Graph:
     """The graph that was run.
 
     Raises:
-        InvalidInput: the bundle holds another, or none in that form.
+        BundleError: the bundle has no such graph.
+        InvalidInput: it is another, or the bundle has it in other forms only.
     """
-    if name not in bundle.manifest.graphs:
-        raise BundleError(f"graph {name}: expected one of {sorted(bundle.manifest.graphs)}")
-    for known in FORMS:
-        graph = Graph.read(bundle, name, known)
-        differ = {each for each, _ in {*sha256.items()} ^ {*graph.sha256.items()}}
-        if differ:
-            raise InvalidInput(
-                f"graph {name}: expected a run of this bundle's, got one of another: the SHA-256 "
-                f"of {', '.join(sorted(differ))} differs"
-            )
-        if graph.form == form:
-            return graph
-    raise InvalidInput(f"graph {name}: expected one of the forms {FORMS}, got {form!r}")
+    graph = Graph.read(bundle, name, form)
+    differ = sorted({each for each, _ in {*sha256.items()} ^ {*graph.sha256.items()}})
+    if differ or graph.form != form:
+        raise InvalidInput(
+            f"graph {name}: expected a run of this bundle's, got one of another: the SHA-256 of "
+            f"{', '.join(differ)} differs, or the form {form!r}"
+        )
+    return graph
 
 
 def to_array(value: Any) -> Array:

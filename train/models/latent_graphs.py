@@ -1,22 +1,22 @@
 """The programs of a latent variable model. None draws: noise is an input of each that needs it."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import ClassVar
 
 from torch import Tensor
 
-from ancestral.signature import Dtype, GraphSignature, TensorSpec
+from ancestral.latent_tensors import LATENT_GRAPH_NAMES, LatentGraphName, LatentTensors
+from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
-from ancestral.train.models.priors import Prior
-from ancestral.train.models.program import Program, spec
-
-LatentGraphName = Literal["encode", "decode", "draw", "prior", "log_likelihood", "log_weights"]
-LATENT_GRAPH_NAMES: tuple[LatentGraphName, ...] = get_args(LatentGraphName)
+from ancestral.train.models.program import Program
 
 
 class LatentProgram(Program):
     """What all of them share."""
+
+    graph: ClassVar[LatentGraphName]
+    """Its name."""
 
     def __init__(self, model: LatentVariableModel) -> None:
         super().__init__()
@@ -27,31 +27,25 @@ class LatentProgram(Program):
         return {"b": 2**20, "k": 2**20}
 
     @property
-    def _latent_dtype(self) -> Dtype:
-        return "int64" if isinstance(self.model.posterior, Codes) else "float32"
-
-    def _x(self) -> TensorSpec:
-        dtype: Dtype = "float32" if self.model.observation.continuous else "int64"
-        return spec("x", dtype, "b", self.model.data.length)
-
-    def _z(self, *axes: str) -> TensorSpec:
-        return spec("z", self._latent_dtype, *axes, *self.model.latent_shape)
-
-    def _q(self) -> tuple[TensorSpec, ...]:
-        posterior = self.model.posterior
-        return tuple(
-            spec(name, self._latent_dtype, "b", *shape)
-            for name, shape in zip(posterior.names, posterior.shapes, strict=True)
+    def signature(self) -> GraphSignature:
+        posterior, prior = self.model.posterior, self.model.prior
+        tensors = LatentTensors(
+            length=self.model.data.length,
+            continuous=self.model.observation.continuous,
+            shape=self.model.latent_shape,
+            codes=isinstance(posterior, Codes),
+            posterior=tuple(zip(posterior.names, posterior.shapes, strict=True)),
+            observation=self.model.observation.shape,
+            chooses=prior is not None and prior.chooses,
+            closed_kl=self.model.has_closed_kl,
         )
+        return tensors.signature(self.graph)
 
 
 class Encode(LatentProgram):
     """x -> parameters of q(z | x); and KL(q || p) in nats where it has a closed form."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        kl = (spec("kl", "float32", "b"),) if self.model.has_closed_kl else ()
-        return GraphSignature(inputs=(self._x(),), outputs=(*self._q(), *kl))
+    graph = "encode"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         q = self.model.encode(x)
@@ -64,11 +58,7 @@ class Encode(LatentProgram):
 class Decode(LatentProgram):
     """z -> parameters of p(x | z), and its mean in units of levels."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        parameters = spec("parameters", "float32", "b", *self.model.observation.shape)
-        mean = spec("x_mean", "float32", "b", self.model.data.length)
-        return GraphSignature(inputs=(self._z("b"),), outputs=(parameters, mean))
+    graph = "decode"
 
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
         parameters = self.model.decode(z)
@@ -78,13 +68,7 @@ class Decode(LatentProgram):
 class Draw(LatentProgram):
     """z, and uniform or normal noise for each value -> x ~ p(x | z), log p(x | z) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        x = self._x()
-        noise = spec("noise" if self.model.observation.continuous else "u", "float32", *x.axes)
-        return GraphSignature(
-            inputs=(self._z("b"), noise), outputs=(x, spec("log_likelihood", "float32", "b"))
-        )
+    graph = "draw"
 
     def forward(self, z: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         parameters = self.model.decode(z)
@@ -95,24 +79,12 @@ class Draw(LatentProgram):
 class DrawPrior(LatentProgram):
     """Noise, a uniform where the prior is a mixture, and a temperature -> z, log p(z) in nats."""
 
-    @property
-    def _prior(self) -> Prior:
-        prior = self.model.prior
-        assert prior is not None
-        return prior
-
-    @property
-    def signature(self) -> GraphSignature:
-        noise = spec("noise", "float32", "b", *self.model.latent_shape)
-        u = (spec("u", "float32", "b"),) if self._prior.chooses else ()
-        return GraphSignature(
-            inputs=(noise, *u, spec("temperature", "float32", "b")),
-            outputs=(self._z("b"), spec("log_prior", "float32", "b")),
-        )
+    graph = "prior"
 
     def forward(self, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *u, temperature = rest
-        prior = self._prior
+        prior = self.model.prior
+        assert prior is not None
         z = prior.draw(noise[:, None], u[0][:, None] if u else None, temperature)
         return z[:, 0], prior.log_prob(z)[:, 0]
 
@@ -120,12 +92,7 @@ class DrawPrior(LatentProgram):
 class LogLikelihood(LatentProgram):
     """Events, and k latents of each -> log p(x | z) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        return GraphSignature(
-            inputs=(self._x(), self._z("b", "k")),
-            outputs=(spec("log_likelihood", "float32", "b", "k"),),
-        )
+    graph = "log_likelihood"
 
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         return (self.model.log_likelihood(x, z),)
@@ -134,14 +101,7 @@ class LogLikelihood(LatentProgram):
 class LogWeights(LatentProgram):
     """Events, parameters of q and noise -> log p(x | z), log p(z), log q(z | x) in nats."""
 
-    @property
-    def signature(self) -> GraphSignature:
-        noise = spec("noise", "float32", "b", "k", *self.model.latent_shape)
-        names = ("log_likelihood", "log_prior", "log_posterior")
-        return GraphSignature(
-            inputs=(self._x(), *self._q(), noise),
-            outputs=tuple(spec(name, "float32", "b", "k") for name in names),
-        )
+    graph = "log_weights"
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *q, noise = rest
@@ -158,19 +118,13 @@ class Every(LatentProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        parts = {name: part.signature for name, part in self.parts.items()}
-        return GraphSignature(
-            inputs=tuple(
-                each.model_copy(update={"name": f"{name}.{each.name}"})
-                for name, part in parts.items()
-                for each in part.inputs
-            ),
-            outputs=tuple(
-                each.model_copy(update={"name": f"{name}.{each.name}"})
-                for name, part in parts.items()
-                for each in part.outputs
-            ),
-        )
+        inputs: list[TensorSpec] = []
+        outputs: list[TensorSpec] = []
+        for name, part in self.parts.items():
+            given = part.signature
+            for specs, found in ((given.inputs, inputs), (given.outputs, outputs)):
+                found += [e.model_copy(update={"name": f"{name}.{e.name}"}) for e in specs]
+        return GraphSignature(inputs=tuple(inputs), outputs=tuple(outputs))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         outputs: list[Tensor] = []
