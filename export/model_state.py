@@ -58,27 +58,42 @@ def check_ready(model: nn.Module) -> None:
         )
 
 
-def check_repeatable(model: nn.Module, method: str, run: Callable[[], Sequence[Tensor]]) -> None:
+def check_pure(
+    model: nn.Module,
+    method: str,
+    arguments: Callable[[], Mapping[str, Tensor]],
+    run: Callable[[], Sequence[Tensor]],
+) -> None:
     """Refuse a method that changes the model or its arguments, or is random.
 
     Args:
         model: in evaluation mode.
         method: its name.
-        run: calls it with the same arguments each time: its results, the arguments among them.
+        arguments: what it is passed, as it is at that time, by names for people.
+        run: calls it with these: its results.
 
     Raises:
-        ExportError: a tensor or a number of the model, or a result, is another the second time.
-            What the first call leaves (a table that is made once, say) is not a change.
+        ExportError: an argument is another after a call; or a tensor or a number of the model, or a
+            result, is another the second time. What the first call leaves (a table that is made
+            once, say) is not a change.
     """
     name = f"{type(model).__name__}.{method}"
+    passed = {each: tensor.clone() for each, tensor in arguments().items()}
     first = [tensor.clone() for tensor in run()]
-    before = _state(model)
+    now = arguments()
+    for each, before in passed.items():
+        if each not in now or not torch.equal(before, now[each]):
+            raise ExportError(
+                f"{name} writes into {each}, which is its argument and used again afterwards: make "
+                f"a new tensor (torch.where, torch.cat, {each}.clone())"
+            )
+    state = _state(model)
     second = run()
     after = _state(model)
     changed = [
         each
-        for each in sorted(before.keys() | after.keys())
-        if not _same(before.get(each), after.get(each))
+        for each in sorted(state.keys() | after.keys())
+        if not _same(state.get(each), after.get(each))
     ]
     if changed:
         raise ExportError(
@@ -92,27 +107,6 @@ def check_repeatable(model: nn.Module, method: str, run: Callable[[], Sequence[T
             f"evaluation mode it must draw nothing at random (nn.functional.dropout needs "
             f"training=self.training; noise is an argument), and depend on no earlier call"
         )
-
-
-def check_kept(
-    model: nn.Module, method: str, arguments: Mapping[str, tuple[Tensor, Tensor]]
-) -> None:
-    """Refuse a method that writes into what it is passed.
-
-    Args:
-        model: whose method it is.
-        method: its name.
-        arguments: each as it was before the call, and afterwards.
-
-    Raises:
-        ExportError: one is another afterwards.
-    """
-    for name, (before, after) in arguments.items():
-        if not torch.equal(before, after):
-            raise ExportError(
-                f"{type(model).__name__}.{method} writes into {name}, which is its argument and "
-                f"used again afterwards: make a new tensor (torch.where, torch.cat, {name}.clone())"
-            )
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

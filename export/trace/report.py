@@ -99,3 +99,23 @@ class TraceReport:
         """All fields, with `passed`, `agreed`, `differing` and `first`."""
         more = {name: getattr(self, name) for name in ("passed", "agreed", "differing")}
         return {**more, "first": self.first and asdict(self.first), **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One run beside another.
+
+    Attributes:
+        run: what ran, for people.
+        reference: what it was compared with; empty where it was only saved.
+        reports: a graph each.
+    """
+
+    run: str
+    reference: str
+    reports: Sequence[TraceReport]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return all(report.passed for report in self.reports)
