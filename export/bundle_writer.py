@@ -14,9 +14,10 @@ import onnx_ir
 import torch
 
 import ancestral
-from ancestral.bundles.bundle import MANIFEST, PRIOR
 from ancestral.bundles.manifest import (
     FORMAT_VERSION,
+    MANIFEST,
+    PRIOR,
     Component,
     FileEntry,
     GraphEntry,
@@ -26,7 +27,6 @@ from ancestral.bundles.manifest import (
 )
 from ancestral.bundles.manifest_file import BOUNDS
 from ancestral.errors import ExportError
-from ancestral.export.graphs import Graphs, Progress
 from ancestral.export.known_answers import known_answers
 from ancestral.export.latent_answers import latent_answers
 from ancestral.export.lint import lint
@@ -34,6 +34,7 @@ from ancestral.export.memory.freed import give_back
 from ancestral.export.operators import Form
 from ancestral.export.passes.sixteen_bits import narrow as narrow_graph
 from ancestral.export.passes.tied_embedding import multiply_in_place
+from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import (
     point_into,
     small_numbers,

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestral.export.float32_error import difference, margin, own_error
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back
 from ancestral.philox import uniforms
@@ -97,35 +98,6 @@ def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[
         **own_error("own_kl", answers["kl"][sampled], answers["kl"][~sampled]),
         **own_error("own_cdf", answers["cdf"][is_sample], answers["cdf"][~is_sample]),
     }
-
-
-def own_error(name: str, sampled: Tensor, noise: Tensor) -> dict[str, Tensor]:
-    """The largest |error| by its name, and those of the model's own events and of the noise, [2].
-
-    One of which there are no errors is 0.
-    """
-    halves = torch.stack(
-        [each.abs().amax() if each.numel() else each.new_zeros(()) for each in (sampled, noise)]
-    )
-    return {name: halves.amax(), f"{name}_halves": halves}
-
-
-def difference(a: Tensor, b: Tensor) -> Tensor:
-    """a - b in float64, and 0 where both are the same infinity."""
-    return torch.where(a == b, 0.0, a.double() - b)
-
-
-def margin(edges: Tensor, u: Tensor, drawn: Tensor) -> Tensor:
-    """Distance of u to the nearer edge of the interval of what it draws.
-
-    Args:
-        edges: the cumulative distribution, [..., v].
-        u: uniforms, [...].
-        drawn: values, [...].
-    """
-    lower = torch.nn.functional.pad(edges, (1, 0)).gather(-1, drawn[..., None])[..., 0]
-    upper = edges.gather(-1, drawn[..., None])[..., 0]
-    return torch.minimum(u - lower, upper - u)
 
 
 def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.export.known_answers import SEED, difference, margin, own_error
+from ancestral.export.float32_error import difference, margin, own_error
+from ancestral.export.known_answers import SEED
 from ancestral.philox import Stream, normals, uniforms
 from ancestral.train.models.latent_graphs import Draw, DrawPrior
 from ancestral.train.models.latent_variable import LatentVariableModel

@@ -1,21 +1,66 @@
 """What a model keeps: its tensors, as a bundle can hold them, and nothing that a call changes."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ancestral.errors import ExportError
+from ancestral.signature import FloatDtype
+from ancestral.train.models.families import Model
+from ancestral.train.models.precision import DTYPES, round_in_place
+from ancestral.train.models.vae import VAE
 
 _HELD = frozenset({torch.float32, torch.int64, torch.int32, torch.bool})
 
+M = TypeVar("M", bound=Model)
 State = Mapping[str, tuple[Any, int]]
 """Each tensor or number of a model by its name, with the version of the tensor."""
 
 
-def check_devices(model: nn.Module) -> None:
+def ready(model: M, dtype: FloatDtype, own: bool) -> M:
+    """The model on the CPU, in evaluation, its weights as that type holds them in float32.
+
+    A VAE's prior needs no encoder there.
+
+    Raises:
+        ExportError: it holds what a bundle cannot, or a part of it stays in training mode.
+    """
+    _check_devices(model)
+    found: Model = (model if own else _sharing(model)).cpu().eval()
+    if isinstance(found, VAE):
+        found = found.resolved()
+    if dtype != "float32":
+        found = round_in_place(found, DTYPES[dtype])
+    check_ready(found)
+    return cast(M, found)
+
+
+def _sharing(model: M) -> M:
+    """A copy whose parameters and buffers are others over the same memory.
+
+    Raises:
+        ExportError: it keeps a tensor that was computed from its parameters.
+    """
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
+    try:
+        return copy.deepcopy(model, memo)
+    except RuntimeError as error:
+        raise ExportError(
+            f"{type(model).__name__} cannot be copied ({error}): it keeps a tensor that was "
+            f"computed from its parameters; compute it in each call, or detach it; "
+            f"nn.utils.parametrizations.weight_norm is a weight norm that can be copied"
+        ) from error
+
+
+def _check_devices(model: nn.Module) -> None:
     """Refuse a model with tensors that have no numbers.
 
     Raises:

@@ -11,14 +11,15 @@ import onnx_ir
 import torch
 from numpy.typing import NDArray
 
-from ancestral.bundles.bundle import MANIFEST, PRIOR, Bundle
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.manifest import PRIOR
 from ancestral.errors import InvalidInput
 from ancestral.export.bundle_writer import Extras, write_bundle
-from ancestral.export.graphs import Graphs, Progress
 from ancestral.export.operators import FORMS
 from ancestral.export.passes.sixteen_bits import is_rearranged
 from ancestral.export.passes.tied_embedding import multiply_as_exported
 from ancestral.export.place import check_target, placed
+from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import PREFIX, small_numbers
 from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype
@@ -99,9 +100,7 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
 def further_files(bundle: Bundle) -> dict[str, bytes]:
     """What a bundle holds beside its graphs, weights, answers and prior: a tokenizer, say."""
     manifest = bundle.manifest
-    used = {file for entry in manifest.graphs.values() for file in entry.files.values()}
-    used |= {manifest.weights, manifest.known_answers, f"{PRIOR}/{MANIFEST}"}
-    return {name: bundle.read(name) for name in manifest.files if name not in used}
+    return {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
 
 
 def _stored(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import ExportError
-from ancestral.export.known_answers import difference
+from ancestral.export.float32_error import difference
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.own.contract import PREFIX, ROWS, example, extended, predicted
 from ancestral.parity import tolerance

@@ -12,7 +12,7 @@ from torch import Tensor
 from ancestral.dataspec import DataSpec
 from ancestral.errors import ExportError
 from ancestral.export.model_state import check_pure
-from ancestral.export.own.user_code import call, described, first_line, user_line
+from ancestral.export.own.user_code import call, check_result, described, first_line, user_line
 from ancestral.signature import CacheEntry
 from ancestral.step_tensors import POSITION, TAKEN
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -140,11 +140,8 @@ def extended(
             f"{sorted(cache)}. {advice}"
         )
     for each, tensor in cache.items():
-        if described(tensor) != described(before[each]):
-            raise ExportError(
-                f"{name}.extend: cache[{each!r}]: expected {described(before[each])} as "
-                f"cache_spec declares it, got {described(tensor)}. {advice}"
-            )
+        where = f"{name}.extend: cache[{each!r}]"
+        check_result(where, tensor, before[each], advice, " as cache_spec declares it")
     return parameters, dict(cache)
 
 
@@ -190,12 +187,8 @@ def _check_parameters(
 ) -> None:
     like = next(model.parameters())
     expected = like.new_empty((ROWS, t, model.likelihood.size))
-    if not isinstance(result, Tensor) or described(result) != described(expected):
-        raise ExportError(
-            f"{type(model).__name__}.{method}: expected parameters {described(expected)} of "
-            f"{type(model.likelihood).__name__}, p = {model.likelihood.size} numbers for each "
-            f"position, got {described(result)}. {advice}"
-        )
+    of = f" of {type(model.likelihood).__name__}, p = {expected.shape[2]} numbers for each position"
+    check_result(f"{type(model).__name__}.{method}: parameters", result, expected, advice, of)
     if result[:, model.first_position :].isnan().any():
         raise ExportError(
             f"{type(model).__name__}.{method}: expected numbers, got NaN: look for NaN in the "

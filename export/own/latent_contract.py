@@ -9,7 +9,7 @@ from torch import Tensor
 from ancestral.errors import ExportError
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.model_state import check_pure
-from ancestral.export.own.user_code import call, described
+from ancestral.export.own.user_code import call, check_result, described
 from ancestral.train.likelihoods.observation import Observation
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Posterior
@@ -67,11 +67,7 @@ def _run(model: LatentVariableModel, method: str, given: Tensor, advice: str) ->
         assert isinstance(model.posterior, Posterior)
         expected = tuple(like.new_empty((ROWS, *shape)) for shape in model.posterior.shapes)
         found = result
-    if described(found) != described(expected):
-        raise ExportError(
-            f"{type(model).__name__}.{method}: expected {described(expected)}, got "
-            f"{described(found)}. {advice}"
-        )
+    check_result(f"{type(model).__name__}.{method}", found, expected, advice)
     if any(tensor.isnan().any() for tensor in found):
         raise ExportError(f"{type(model).__name__}.{method}: expected numbers, got NaN")
     return tuple(found)

@@ -3,8 +3,8 @@
 The rules are PyTorch's own promotion, with the lists that mixed precision adds to it:
 
 - a product (of matrices, or a convolution) or an attention with a 16-bit operand takes all its
-  operands in 16 bits; but the last product before a result, the head of a model, is one in float32
-  of what it is given, with its weight widened;
+  operands in 16 bits; but the last product before a result, the last projection, is in float32, of
+  what it is given, with its weight widened;
 - sums, exponentials, logarithms, softmax and recurrent layers are float32;
 - an append has the type of its buffer;
 - any other node is float32 if one of its operands is, and else of 16 bits.

@@ -7,7 +7,7 @@ import numpy as np
 from ancestral import step_tensors as names
 from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BundleError
-from ancestral.export.graphs import programs
+from ancestral.export.programs import programs
 from ancestral.export.trace.graph import Array
 from ancestral.export.trace.torch import run_program
 from ancestral.signature import GraphSignature

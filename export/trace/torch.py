@@ -14,8 +14,9 @@ from torch.export import ExportedProgram
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
-from ancestral.export.graphs import decomposed, prefix_of, programs
+from ancestral.export.graphs import decomposed
 from ancestral.export.operators import Form
+from ancestral.export.programs import prefix_of, programs
 from ancestral.export.trace.graph import Array, Graph
 from ancestral.export.trace.run import to_array, to_tensor
 from ancestral.signature import TensorSpec

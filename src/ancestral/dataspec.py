@@ -21,7 +21,7 @@ from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
 from ancestral.limits import AXES, CLASSES, LEVELS, NAME, ORDERING, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
-from ancestral.text.tokenizer import TokenizerKind
+from ancestral.text.tokenizer import TOKENIZER_FILES, TokenizerKind
 
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
@@ -88,6 +88,11 @@ class DataSpec(BaseModel):
     def length(self) -> int:
         """Number of values in an event (dimensions)."""
         return math.prod(self.event_shape)
+
+    @property
+    def tokenizer_file(self) -> str | None:
+        """The file of a bundle that the tokenizer needs, if it needs one."""
+        return None if self.tokenizer is None else TOKENIZER_FILES.get(self.tokenizer)
 
     @property
     def order(self) -> NDArray[np.int64]:

@@ -68,6 +68,15 @@ def test_an_error_that_one_limit_let_pass(bundles: Bundles, tmp_path: Path) -> N
     assert all(failure.startswith("sampled events: log p") for failure in report.failures)
 
 
+def test_errors_of_both_kinds_are_required(bundles: Bundles, tmp_path: Path) -> None:
+    def forget(answers: dict[str, Array]) -> None:
+        del answers["own_log_prob_halves"]
+
+    bundle = edited(bundles("startless"), tmp_path, "known_answers.safetensors", forget)
+    with pytest.raises(BundleError, match="lacks .*own_log_prob_halves"):
+        Bundle.open(bundle)
+
+
 def test_rows_of_both_kinds(bundles: Bundles) -> None:
     """Samples have the narrower limit, and a row of their own in the table."""
     report = compared(bundles("startless"))

@@ -24,6 +24,9 @@ from ancestral.limits import (
 from ancestral.signature import FloatDtype, GraphSignature
 
 FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+PRIOR = "prior"
+"""Folder, inside a bundle, of the bundle of its autoregressive prior."""
 _OF_SUM = 1e-6
 """By which a sum of probabilities may differ from 1: they were rounded when they were written."""
 
@@ -127,6 +130,13 @@ class Manifest(_Record):
     def has_prior(self) -> bool:
         """Whether the bundle of an autoregressive prior is inside this one."""
         return self.latent is not None and self.latent.prior == "autoregressive"
+
+    @property
+    def used(self) -> set[str]:
+        """The files that every bundle of this manifest needs, but for its tokenizer's."""
+        graphs = {file for entry in self.graphs.values() for file in entry.files.values()}
+        prior = {f"{PRIOR}/{MANIFEST}"} if self.has_prior else set()
+        return graphs | {self.weights, self.known_answers} | prior
 
     @model_validator(mode="after")
     def _agrees(self) -> "Manifest":
