@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -21,6 +19,7 @@ from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
 from ancestral.limits import AXES, CLASSES, LEVELS, NAME, ORDERING, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
+from ancestral.signature import Record
 from ancestral.text.tokenizer import TOKENIZER_FILES, TokenizerKind
 
 Colour = tuple[
@@ -58,7 +57,7 @@ def _plain_sites(ordering: object) -> object:
     return tuple(ordering)
 
 
-class DataSpec(BaseModel):
+class DataSpec(Record):
     """The space of events x.
 
     Attributes:
@@ -72,8 +71,6 @@ class DataSpec(BaseModel):
         stop: values that end a text.
         palette: the colour of each level, where levels are colours and no amounts.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(max_length=NAME)
     event_shape: Shape

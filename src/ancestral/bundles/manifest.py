@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, Shape
@@ -21,7 +21,7 @@ from ancestral.limits import (
     NAME,
     SIZE,
 )
-from ancestral.signature import FloatDtype, GraphSignature
+from ancestral.signature import FloatDtype, GraphSignature, Record
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -29,10 +29,6 @@ PRIOR = "prior"
 """Folder, inside a bundle, of the bundle of its autoregressive prior."""
 _OF_SUM = 1e-6
 """By which a sum of probabilities may differ from 1: they were rounded when they were written."""
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _probabilities(values: object) -> object:
@@ -49,14 +45,14 @@ Name = Annotated[str, Field(max_length=NAME)]
 FileName = Annotated[str, Field(max_length=FILE_NAME)]
 
 
-class FileEntry(_Record):
+class FileEntry(Record):
     """Size and hash of one file of the bundle."""
 
     size: int = Field(ge=0, le=SIZE)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Component(_Record):
+class Component(Record):
     """One model of the bundle: enough to build it again in PyTorch."""
 
     family: Name
@@ -64,14 +60,14 @@ class Component(_Record):
     parameters: int = Field(ge=0, le=SIZE)
 
 
-class GraphEntry(_Record):
+class GraphEntry(Record):
     """One graph: its signature, and its file in each form."""
 
     signature: GraphSignature
     files: dict[Name, FileName] = Field(max_length=GRAPHS)
 
 
-class Latent(_Record):
+class Latent(Record):
     """What a latent variable model is, beside its space of events.
 
     Attributes:
@@ -89,7 +85,7 @@ class Latent(_Record):
     continuous: bool
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything that a reader must know before it opens another file.
 
     Attributes:
