@@ -141,7 +141,7 @@ def extended(
         )
     for each, tensor in cache.items():
         where = f"{name}.extend: cache[{each!r}]"
-        check_result(where, tensor, before[each], advice, " as cache_spec declares it")
+        check_result(where, tensor, before[each], advice, "{} as cache_spec declares it")
     return parameters, dict(cache)
 
 
@@ -187,8 +187,11 @@ def _check_parameters(
 ) -> None:
     like = next(model.parameters())
     expected = like.new_empty((ROWS, t, model.likelihood.size))
-    of = f" of {type(model.likelihood).__name__}, p = {expected.shape[2]} numbers for each position"
-    check_result(f"{type(model).__name__}.{method}: parameters", result, expected, advice, of)
+    words = (
+        f"parameters {{}} of {type(model.likelihood).__name__}, p = {model.likelihood.size} "
+        f"numbers for each position"
+    )
+    check_result(f"{type(model).__name__}.{method}", result, expected, advice, words)
     if result[:, model.first_position :].isnan().any():
         raise ExportError(
             f"{type(model).__name__}.{method}: expected numbers, got NaN: look for NaN in the "

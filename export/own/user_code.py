@@ -78,7 +78,7 @@ def call(model: nn.Module, name: str, arguments: tuple[Any, ...], advice: str) -
         ) from error
 
 
-def check_result(where: str, got: Any, expected: Any, advice: str, of: str = "") -> None:
+def check_result(where: str, got: Any, expected: Any, advice: str, words: str = "{}") -> None:
     """Refuse what a method returned in place of tensors of these types and shapes.
 
     Args:
@@ -86,14 +86,14 @@ def check_result(where: str, got: Any, expected: Any, advice: str, of: str = "")
         got: what it returned.
         expected: what it should be like.
         advice: the end of the error's text.
-        of: what is expected, in words.
+        words: what is expected; braces are where its type and shape go.
 
     Raises:
         ExportError: it is of another type or shape.
     """
     if described(got) != described(expected):
         raise ExportError(
-            f"{where}: expected {described(expected)}{of}, got {described(got)}. {advice}"
+            f"{where}: expected {words.format(described(expected))}, got {described(got)}. {advice}"
         )
 
 
