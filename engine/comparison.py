@@ -134,7 +134,7 @@ def own_error(answers: Mapping[str, Array], name: str, sampled: bool | None) -> 
         BundleError: it is not finite.
     """
     both = None if sampled is None else answers.get(f"own_{name}_halves")
-    # Older bundles hold only that of all events.
+    # Only some errors of latent variable models are kept for each kind of events.
     error = answers.get(f"own_{name}", 0.0) if both is None else both[0 if sampled else 1]
     if not np.isfinite(error):
         raise no_reference()

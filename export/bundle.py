@@ -1,46 +1,33 @@
 """Export a model: checked first, then written whole or not at all."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar, cast, get_args
-
-from torch import nn
+from typing import get_args
 
 from ancestral.arrays import reals
-from ancestral.bundles.bundle import MANIFEST, PRIOR, check_text
-from ancestral.bundles.manifest import check_label_prior
+from ancestral.bundles.manifest import MANIFEST, PRIOR, check_label_prior
 from ancestral.bundles.soundness import is_plain
+from ancestral.bundles.tokenizer_files import check_text
 from ancestral.errors import ExportError, InvalidInput
-from ancestral.export.bundle_writer import (
-    KNOWN_ANSWERS,
-    WEIGHTS,
-    Extras,
-    Progress,
-    traced,
-    traced_latent,
-    write_autoregressive,
-    write_latent,
-)
+from ancestral.export.bundle_writer import KNOWN_ANSWERS, WEIGHTS, Extras, write_bundle
 from ancestral.export.graphs import operators_read_once
-from ancestral.export.model_state import check_devices, check_ready
+from ancestral.export.model_state import ready
 from ancestral.export.own.agreement import check_agreement
 from ancestral.export.own.contract import check_contract, check_declared
 from ancestral.export.own.latent_contract import check_latent_contract
 from ancestral.export.place import check_target, placed
+from ancestral.export.programs import Progress, export_graphs
 from ancestral.ignored_fields import noted
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, is_house_model
 from ancestral.train.models.graphs import GraphName, graphs_of
+from ancestral.train.models.latent_graphs import latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.precision import DTYPES, round_in_place
-from ancestral.train.models.vae import VAE
 from ancestral.train.models.vqvae import VQVAE
 
-M = TypeVar("M", bound=Model)
 _NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -88,52 +75,70 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
         OSError: the bundle could not be written; what was there before stays.
     """
     out = Path(out).resolve()
-    check_dtype(dtype, get_args(FloatDtype))
-    check_target(out, overwrite)
-    check_files(files)
+    _check_arguments(model, prior, dtype, files)
     noted(ignored_fields)
+    check_target(out, overwrite)
+    parts: list[tuple[Model, str, Extras]] = [(model, "", Extras(files, ignored_fields))]
+    if prior is not None:
+        parts.insert(0, (prior, PRIOR, Extras()))
+    classes = [_prior(label_prior, each.data.num_classes) for each, _, _ in parts]
+    found = [_prepared(each, graphs, dtype, own, progress) for each, _, _ in parts]
+    with placed(out, overwrite=overwrite) as work, operators_read_once():
+        for i, (each, names) in enumerate(found):
+            _, folder, extras = parts[i]
+            if folder:
+                progress("prior")
+            made = export_graphs(each, names, progress)
+            write_bundle(each, work / folder, classes[i], dtype, made, progress, extras)
+    return out
+
+
+def _check_arguments(
+    model: Model, prior: AutoregressiveModel | None, dtype: str, files: Mapping[str, bytes]
+) -> None:
+    """Refuse what no bundle is made of.
+
+    Raises:
+        InvalidInput: an unknown type, names of files, a prior, or data that do not suit the model.
+        ExportError: what a model declares is not what the contract says.
+    """
+    dtypes = get_args(FloatDtype)
+    if dtype not in dtypes:
+        raise InvalidInput(f"dtype: expected one of {list(dtypes)}, got {dtype!r}")
+    _check_files(files)
     _check_prior(model, prior)
     for each in (model, prior):
         if each is not None:
             check_declared(each)
     check_text(model.data, files)
-    autoregressive = model if isinstance(model, AutoregressiveModel) else prior
-    chosen: Sequence[GraphName] = ()
-    classes: tuple[float, ...] | None = None
-    if autoregressive is not None:
-        chosen = _check_autoregressive(autoregressive, graphs)
-        classes = _prior(label_prior, autoregressive.data.num_classes)
-        autoregressive = _ready(autoregressive, dtype, own)
-        progress("causality")
-        _check_autoregressive_laws(autoregressive)
-    with placed(out, overwrite=overwrite) as work, operators_read_once():
-        if autoregressive is not None:
-            inner = work if isinstance(model, AutoregressiveModel) else work / PRIOR
-            if inner != work:
-                progress("prior")
-            made = traced(autoregressive, chosen, progress)
-            further = Extras(files, ignored_fields) if inner == work else Extras()
-            write_autoregressive(autoregressive, inner, classes, dtype, made, progress, further)
-        if isinstance(model, LatentVariableModel):
-            ready = _ready(model, dtype, own)
-            if not is_house_model(ready):
-                check_latent_contract(ready)
-            further = Extras(files, ignored_fields)
-            write_latent(ready, work, dtype, traced_latent(ready, progress), progress, further)
-    return out
 
 
-def check_dtype(dtype: str, expected: Sequence[str]) -> None:
-    """Refuse a type that is none of those expected.
+def _prepared(
+    model: Model,
+    graphs: Sequence[GraphName] | None,
+    dtype: FloatDtype,
+    own: bool,
+    progress: Progress,
+) -> tuple[Model, Sequence[str]]:
+    """A model that is ready for export and keeps its laws, and the names of its graphs.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: graphs that it cannot have, or events that are too short.
+        ExportError: it breaks a law, or holds what a bundle cannot.
     """
-    if dtype not in expected:
-        raise InvalidInput(f"dtype: expected one of {list(expected)}, got {dtype!r}")
+    if isinstance(model, AutoregressiveModel):
+        chosen = _check_autoregressive(model, graphs)
+        sequences = ready(model, dtype, own)
+        progress("causality")
+        _check_autoregressive_laws(sequences)
+        return sequences, chosen
+    latent = ready(model, dtype, own)
+    if not is_house_model(latent):
+        check_latent_contract(latent)
+    return latent, latent_graphs_of(latent)
 
 
-def check_files(files: Mapping[str, bytes]) -> None:
+def _check_files(files: Mapping[str, bytes]) -> None:
     """Refuse further files that a bundle cannot hold.
 
     Raises:
@@ -193,45 +198,6 @@ def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
                 f"prior: expected a model of codes {expected.event_shape} of {expected.levels} "
                 f"levels, got one of {got.event_shape} of {got.levels}"
             )
-
-
-def _ready(model: M, dtype: FloatDtype, own: bool) -> M:
-    """The model on the CPU, in evaluation, its weights as that type holds them in float32.
-
-    A VAE's prior needs no encoder there.
-
-    Raises:
-        ExportError: it holds what a bundle cannot, or a part of it stays in training mode.
-    """
-    check_devices(model)
-    ready: Model = (model if own else _sharing(model)).cpu().eval()
-    if isinstance(ready, VAE):
-        ready = ready.resolved()
-    if dtype != "float32":
-        ready = round_in_place(ready, DTYPES[dtype])
-    check_ready(ready)
-    return cast(M, ready)
-
-
-def _sharing(model: M) -> M:
-    """A copy whose parameters and buffers are others over the same memory.
-
-    Raises:
-        ExportError: it keeps a tensor that was computed from its parameters.
-    """
-    memo: dict[int, object] = {}
-    for parameter in model.parameters():
-        if type(parameter) is nn.Parameter:
-            memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
-    memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
-    try:
-        return copy.deepcopy(model, memo)
-    except RuntimeError as error:
-        raise ExportError(
-            f"{type(model).__name__} cannot be copied ({error}): it keeps a tensor that was "
-            f"computed from its parameters; compute it in each call, or detach it; "
-            f"nn.utils.parametrizations.weight_norm is a weight norm that can be copied"
-        ) from error
 
 
 def _check_autoregressive_laws(model: AutoregressiveModel) -> None:

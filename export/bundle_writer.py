@@ -3,30 +3,30 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx_ir
 import torch
 
 import ancestral
-from ancestral.bundles.bundle import MANIFEST, PRIOR
 from ancestral.bundles.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    PRIOR,
     Component,
     FileEntry,
     GraphEntry,
     Latent,
     Manifest,
-    oldest_version,
     seal,
 )
 from ancestral.bundles.manifest_file import BOUNDS
 from ancestral.errors import ExportError
-from ancestral.export.graphs import export_graph, export_latent, export_parallel
 from ancestral.export.known_answers import known_answers
 from ancestral.export.latent_answers import latent_answers
 from ancestral.export.lint import lint
@@ -34,6 +34,7 @@ from ancestral.export.memory.freed import give_back
 from ancestral.export.operators import Form
 from ancestral.export.passes.sixteen_bits import narrow as narrow_graph
 from ancestral.export.passes.tied_embedding import multiply_in_place
+from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import (
     point_into,
     small_numbers,
@@ -47,21 +48,13 @@ from ancestral.signature import FloatDtype, GraphSignature
 from ancestral.strict_json import parse
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, family_of, model_config
-from ancestral.train.models.graphs import PARALLEL, GraphName, build
-from ancestral.train.models.latent_graphs import build_latent, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.precision import narrowed_tensors
 
 WEIGHTS = "graphs/weights.safetensors"
-"""Extras the graphs: a runtime refuses external data outside the folder of the ONNX file."""
+"""Among the graphs: a runtime refuses external data outside the folder of the ONNX file."""
 KNOWN_ANSWERS = "known_answers.safetensors"
-_SHORT_ANSWERS = 4
-"""Format version from which known answers may be of the first positions of an event alone."""
-
-Progress = Callable[[str], None]
-Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
-"""Name, signature and forms of each, in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +70,49 @@ class Extras:
     ignored_fields: Sequence[str] = ()
 
 
+def write_bundle(
+    model: Model,
+    folder: Path,
+    label_prior: tuple[float, ...] | None,
+    dtype: FloatDtype,
+    graphs: Graphs,
+    progress: Progress,
+    extras: Extras,
+) -> None:
+    """Write the bundle of a model into a folder, which holds that of its prior, if any, already.
+
+    Args:
+        model: in float32, its weights as the type holds them.
+        folder: of the bundle.
+        label_prior: p(y) of an autoregressive model with labels.
+        dtype: of the bundle.
+        graphs: of the model, in float32.
+        progress: told each thing that is about to be done.
+        extras: further files, and what is noted of them.
+
+    Raises:
+        ExportError: a graph could not be made or breaks a rule.
+        OSError: a file could not be written.
+    """
+    writer = _Writer(folder, model, dtype, progress)
+    for name, data in extras.files.items():
+        writer.write(name, [data])
+    give_back()
+    for name, signature, forms in graphs:
+        writer.graph(name, signature, forms)
+    if isinstance(model, LatentVariableModel) and model.prior is None:
+        writer.adopt(f"{PRIOR}/{MANIFEST}")
+    writer.known_answers()
+    writer.manifest(_about(model), label_prior, _versions() | noted(extras.ignored_fields))
+
+
 class _Writer:
     """The files of a bundle, and what the manifest says of them."""
 
-    def __init__(
-        self,
-        folder: Path,
-        model: Model,
-        dtype: FloatDtype,
-        progress: Progress,
-        extras: Extras,
-    ) -> None:
-        """Write the weights, and further files."""
+    def __init__(self, folder: Path, model: Model, dtype: FloatDtype, progress: Progress) -> None:
+        """Write the weights."""
         self.folder, self.model, self.dtype, self.progress = folder, model, dtype, progress
         self._files: dict[str, FileEntry] = {}
-        self._written_by = _versions() | noted(extras.ignored_fields)
         self._graphs: dict[str, GraphEntry] = {}
         self._caches = (
             frozenset(entry.name for entry in model.cache_spec if entry.dtype == "float32")
@@ -103,10 +124,7 @@ class _Writer:
         self._slots = weights.slots
         narrowed = narrowed_tensors(model) if dtype != "float32" else ()
         self._numbers = small_numbers(tensor for _, tensor in narrowed)
-        self._write(WEIGHTS, weights.parts())
-        for name, data in extras.files.items():
-            self._write(name, [data])
-        give_back()
+        self.write(WEIGHTS, weights.parts())
 
     def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:
         """Write a graph of float32 in its forms, in the type of the bundle.
@@ -130,53 +148,55 @@ class _Writer:
                 multiply_in_place(graph.graph)
             suffix = "" if form == "portable" else f".{form}"
             names[form] = f"graphs/{name}{suffix}.onnx"
-            self._write(names[form], [to_bytes(graph)])
+            self.write(names[form], [to_bytes(graph)])
         give_back()
         self._graphs[name] = GraphEntry(signature=signature, files=names)
 
-    def finish(
-        self,
-        *,
-        label_prior: tuple[float, ...] | None = None,
-        label_optional: bool = False,
-        first_position: int = 0,
-        latent: Latent | None = None,
-    ) -> None:
-        """Write the known answers and the manifest."""
+    def known_answers(self) -> None:
+        """Compute and write the known answers."""
         self.progress("known answers")
         give_back()
-        answers = (
-            known_answers(self.model)
-            if isinstance(self.model, AutoregressiveModel)
-            else latent_answers(self.model)
-        )
+        if isinstance(self.model, AutoregressiveModel):
+            answers = known_answers(self.model)
+        else:
+            answers = latent_answers(self.model)
         tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in answers.items()}
-        self._write(KNOWN_ANSWERS, tensors_file(tensors).parts())
-        oldest = oldest_version(self.dtype, self.model.data)
-        if latent is None and answers["x"].shape[1] < self.model.data.length:
-            # Older readers step through whole events.
-            oldest = max(oldest, _SHORT_ANSWERS)
+        self.write(KNOWN_ANSWERS, tensors_file(tensors).parts())
+
+    def manifest(
+        self,
+        about: Mapping[str, Any],
+        label_prior: tuple[float, ...] | None,
+        written_by: dict[str, str],
+    ) -> None:
+        """Write the manifest, of all files that were written.
+
+        Args:
+            about: fields that say which contract the model keeps, and how.
+            label_prior: p(y).
+            written_by: versions of packages, and what the user had ignored.
+
+        Raises:
+            ExportError: it would not be opened again.
+        """
+        model = Component(
+            family=family_of(self.model),
+            config=model_config(self.model),
+            parameters=sum(p.numel() for p in self.model.parameters()),
+        )
         manifest = Manifest(
-            version=oldest,
-            kind="autoregressive" if latent is None else "latent_variable",
+            version=FORMAT_VERSION,
             dtype=self.dtype,
             data=self.model.data,
             label_prior=label_prior,
-            label_optional=label_optional,
-            first_position=1 if first_position else 0,
-            latent=latent,
-            components={
-                "model": Component(
-                    family=family_of(self.model),
-                    config=model_config(self.model),
-                    parameters=sum(p.numel() for p in self.model.parameters()),
-                )
-            },
+            components={"model": model},
             graphs=self._graphs,
             weights=WEIGHTS,
             known_answers=KNOWN_ANSWERS,
             files=self._files,
-            written_by=self._written_by,
+            written_by=written_by,
+            sha256="",
+            **about,
         )
         values = manifest.model_dump(mode="json")
         values["sha256"] = seal(values)
@@ -188,11 +208,11 @@ class _Writer:
         write_atomically(self.folder / MANIFEST, content)
 
     def adopt(self, name: str) -> None:
-        """Hash a file that stands in the folder already."""
+        """Hash a file that is in the folder already."""
         file = self.folder / name
         self._files[name] = FileEntry(size=file.stat().st_size, sha256=sha256(file))
 
-    def _write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
+    def write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
         """Write a file part by part, and hash what is written."""
         digest, size = hashlib.sha256(), 0
 
@@ -206,102 +226,28 @@ class _Writer:
         self._files[name] = FileEntry(size=size, sha256=digest.hexdigest())
 
 
-def write_autoregressive(
-    model: AutoregressiveModel,
-    folder: Path,
-    label_prior: tuple[float, ...] | None,
-    dtype: FloatDtype,
-    graphs: Graphs,
-    progress: Progress,
-    extras: Extras,
-) -> None:
-    """Write the bundle of an autoregressive model into an empty folder.
-
-    Args:
-        model: in float32, its weights as the type holds them.
-        folder: of the bundle.
-        label_prior: p(y).
-        dtype: of the bundle.
-        graphs: of the model, in float32.
-        progress: told each thing that is about to be done.
-        extras: further files, and what is noted of them.
-
-    Raises:
-        ExportError: a graph could not be made or breaks a rule.
-        OSError: a file could not be written.
-    """
-    writer = _Writer(folder, model, dtype, progress, extras)
-    for name, signature, forms in graphs:
-        writer.graph(name, signature, forms)
-    writer.finish(
-        label_prior=label_prior,
-        label_optional=model.label_optional,
-        first_position=model.first_position,
-    )
-
-
-def write_latent(
-    model: LatentVariableModel,
-    folder: Path,
-    dtype: FloatDtype,
-    graphs: Graphs,
-    progress: Progress,
-    extras: Extras,
-) -> None:
-    """Write the bundle of a latent variable model; that of its prior, if any, stands inside.
-
-    Arguments and errors as in `write_autoregressive`.
-    """
-    writer = _Writer(folder, model, dtype, progress, extras)
-    for name, signature, forms in graphs:
-        writer.graph(name, signature, forms)
+def _about(model: Model) -> dict[str, Any]:
+    """What the manifest says of the contract that a model keeps."""
+    if isinstance(model, AutoregressiveModel):
+        return {
+            "kind": "autoregressive",
+            "label_optional": model.label_optional,
+            "first_position": 1 if model.first_position else 0,
+            "latent": None,
+        }
     prior = model.prior
-    if prior is None:
-        writer.adopt(f"{PRIOR}/{MANIFEST}")
-    kind = "autoregressive" if prior is None else "mixture" if prior.chooses else "standard"
-    writer.finish(
-        latent=Latent(
-            shape=model.latent_shape,
-            posterior="codes" if isinstance(model.posterior, Codes) else "gaussian",
-            prior=kind,
-            continuous=model.observation.continuous,
-        )
+    latent = Latent(
+        shape=model.latent_shape,
+        posterior="codes" if isinstance(model.posterior, Codes) else "gaussian",
+        prior="autoregressive" if prior is None else "mixture" if prior.chooses else "standard",
+        continuous=model.observation.continuous,
     )
-
-
-def traced(model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress) -> Graphs:
-    """Each graph of an autoregressive model; those that share a pass are traced together.
-
-    Raises:
-        ExportError: one cannot be made.
-    """
-    for name, forms in _graphs(model, names, progress):
-        yield name, build(name, model).signature, forms
-
-
-def _graphs(
-    model: AutoregressiveModel, names: Sequence[GraphName], progress: Progress
-) -> Iterator[tuple[GraphName, dict[Form, onnx_ir.Model]]]:
-    together = [name for name in names if name in PARALLEL]
-    if together:
-        progress(f"graphs {', '.join(together)}")
-        parallel = export_parallel(model)
-        yield from ((name, parallel[name]) for name in together)
-    for name in names:
-        if name not in PARALLEL:
-            progress(f"graph {name}")
-            yield name, export_graph(build(name, model))
-
-
-def traced_latent(model: LatentVariableModel, progress: Progress) -> Graphs:
-    """All graphs of a latent variable model, from one trace.
-
-    Raises:
-        ExportError: one cannot be made.
-    """
-    progress(f"graphs {', '.join(latent_graphs_of(model))}")
-    for name, forms in export_latent(model).items():
-        yield name, build_latent(name, model).signature, forms
+    return {
+        "kind": "latent_variable",
+        "label_optional": False,
+        "first_position": 0,
+        "latent": latent,
+    }
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import onnx_ir
 import torch
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 from torch._export.verifier import SpecViolationError
 from torch.onnx import OnnxExporterError
@@ -23,13 +22,7 @@ from ancestral.export.operators import (
     translations,
 )
 from ancestral.export.own.refusal import refused_trace, refused_translation
-from ancestral.latent_tensors import LatentGraphName
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
-from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
-from ancestral.train.models.latent_graphs import Every, latent_graphs_of
-from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.program import Program
 
 OPSET = 24
@@ -57,75 +50,6 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
     if mark_decomposable(marked.graph):
         forms["tensorrt"] = marked
     return forms
-
-
-def export_parallel(model: AutoregressiveModel) -> dict[GraphName, dict[Form, onnx_ir.Model]]:
-    """The graphs that share one pass, from one trace: each keeps its own outputs.
-
-    Raises:
-        ExportError: as in `export_graph`.
-    """
-    whole = export_graph(Parallel(model, (LOG_PROB, LOGITS, REDRAWN)))
-    return {
-        name: {form: _keep(graph, build(name, model).signature) for form, graph in whole.items()}
-        for name in PARALLEL
-    }
-
-
-def export_latent(model: LatentVariableModel) -> dict[LatentGraphName, dict[Form, onnx_ir.Model]]:
-    """All graphs of a latent variable model, from one trace.
-
-    Raises:
-        ExportError: as in `export_graph`.
-    """
-    every = Every(model, latent_graphs_of(model))
-    whole = export_graph(every)
-    return {
-        name: {
-            form: _keep(graph, part.signature, prefix=f"{name}.") for form, graph in whole.items()
-        }
-        for name, part in every.parts.items()
-    }
-
-
-def _keep(model: onnx_ir.Model, signature: GraphSignature, prefix: str = "") -> onnx_ir.Model:
-    """The part of a graph that leads to the signature's outputs, there named with a prefix."""
-    part = model.clone()
-    wanted = {prefix + spec.name for spec in signature.outputs}
-    part.graph.outputs[:] = [value for value in part.graph.outputs if value.name in wanted]
-    RemoveUnusedNodesPass()(part)
-    needed = {prefix + spec.name for spec in signature.inputs}
-    kept = [value for value in part.graph.inputs if value.name in needed]
-    for value in part.graph.inputs:
-        # The exporter may read the size of an axis from any input that has it.
-        for node, index in tuple(value.uses()) if value.name not in needed else ():
-            _read_elsewhere(node, index, value, kept)
-    part.graph.inputs[:] = kept
-    for value in (*part.graph.inputs, *part.graph.outputs):
-        value.name = (value.name or "").removeprefix(prefix)
-    _check(part.graph, signature)
-    return part
-
-
-def _read_elsewhere(
-    node: onnx_ir.Node, index: int, value: onnx_ir.Value, kept: list[onnx_ir.Value]
-) -> None:
-    """Let a node that reads the size of one axis read it from an input that is kept.
-
-    Raises:
-        ExportError: it reads something else, or none has that axis.
-    """
-    start, end = (node.attributes.get_int(name, -1) for name in ("start", "end"))
-    shape = value.shape
-    if node.op_type == "Shape" and shape is not None and start >= 0 and end == start + 1:
-        for other in kept:
-            for axis, size in enumerate(other.shape or ()):
-                if size == shape[start]:
-                    node.replace_input_with(index, other)
-                    node.attributes["start"] = onnx_ir.AttrInt64("start", axis)
-                    node.attributes["end"] = onnx_ir.AttrInt64("end", axis + 1)
-                    return
-    raise ExportError(f"{node.name}: reads {value.name!r}, which is no input of {kept}")
 
 
 def _trace(program: Program) -> torch.export.ExportedProgram:
@@ -201,7 +125,7 @@ def _onnx_program(
 
 def _translate(traced: torch.export.ExportedProgram, form: Form, program: Program) -> onnx_ir.Model:
     model: onnx_ir.Model = _onnx_program(traced, form, program).model
-    _check(model.graph, program.signature)
+    check_signature(model.graph, program.signature)
     _name_axes(model.graph, program.signature)
     _strip(model)
     drop_unused_outputs(model.graph)
@@ -224,7 +148,7 @@ def _example(spec: TensorSpec) -> Tensor:
     return torch.empty(spec.shape(_TRACED), dtype=getattr(torch, spec.dtype))
 
 
-def _check(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
+def check_signature(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
     """Compare the graph's inputs and outputs with the signature.
 
     Raises:
@@ -234,7 +158,7 @@ def _check(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
         ("inputs", graph.inputs, signature.inputs),
         ("outputs", graph.outputs, signature.outputs),
     ):
-        got = [(value.name, _dtype(value)) for value in values]
+        got = [(value.name, str(value.dtype and value.dtype.numpy())) for value in values]
         expected = [(spec.name, spec.dtype) for spec in specs]
         if got != expected:
             raise ExportError(f"{side} of the graph: expected {expected}, got {got}")
@@ -258,22 +182,12 @@ def _name_axes(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
 
 def _strip(model: onnx_ir.Model) -> None:
     """Drop the exporter's notes: they hold source lines and paths of the exporting machine."""
-    model.metadata_props.clear()
-    model.doc_string = None
-    model.graph.metadata_props.clear()
-    for node in model.graph:
-        node.metadata_props.clear()
-        node.doc_string = None
-        for value in node.outputs:
-            value.metadata_props.clear()
-    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+    for each in (model, model.graph, *model.graph):
+        each.metadata_props.clear()
+        each.doc_string = None
+    made = (value for node in model.graph for value in node.outputs)
+    for value in (*model.graph.inputs, *model.graph.initializers.values(), *made):
         value.metadata_props.clear()
-
-
-def _dtype(value: onnx_ir.Value) -> str:
-    names = {"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16"}
-    name = value.dtype.name if value.dtype is not None else "unknown"
-    return names.get(name, name.lower())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestral.export.float32_error import difference, margin, own_error
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back
 from ancestral.philox import uniforms
@@ -90,26 +91,13 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
 
 def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[str, Tensor]:
     """The largest errors of fp32: of all events, and of the samples and the noise by themselves."""
-    errors = {
-        "own_log_prob": (_difference(answers["fp32"], answers["log_prob"]).sum(1), is_sample),
-        "own_kl": (answers["kl"], is_sample[chosen.nonzero()[:, 0]]),
-        "own_cdf": (answers["cdf"], is_sample),
+    log_prob = difference(answers["fp32"], answers["log_prob"]).sum(1)
+    sampled = is_sample[chosen.nonzero()[:, 0]]
+    return {
+        **own_error("own_log_prob", log_prob[is_sample], log_prob[~is_sample]),
+        **own_error("own_kl", answers["kl"][sampled], answers["kl"][~sampled]),
+        **own_error("own_cdf", answers["cdf"][is_sample], answers["cdf"][~is_sample]),
     }
-    own: dict[str, Tensor] = {}
-    for name, (error, sampled) in errors.items():
-        halves = torch.stack([_largest(error[sampled]), _largest(error[~sampled])])
-        own |= {name: halves.amax(), f"{name}_halves": halves}
-    return own
-
-
-def _largest(error: Tensor) -> Tensor:
-    """Largest |error|, and 0 where there is none."""
-    return error.abs().amax() if error.numel() else error.new_zeros(())
-
-
-def _difference(a: Tensor, b: Tensor) -> Tensor:
-    """a - b, and 0 where both are the same infinity."""
-    return torch.where(a == b, 0.0, a - b)
 
 
 def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -232,14 +220,12 @@ def _compare_positions(
     cdf = (weights / weights[..., -1:] - edges).abs().amax(-1)
     target = u.double()[..., None]
     drawn = (edges < target).sum(-1)
-    lower = torch.nn.functional.pad(edges, (1, 0)).gather(-1, drawn[..., None])[..., 0]
-    upper = edges.gather(-1, drawn[..., None])[..., 0]
     p, q = exact[chosen], near[chosen].double().log_softmax(-1)
-    terms = p.exp() * (_difference(p, q) + (-_difference(p, q)).expm1())
+    terms = p.exp() * (difference(p, q) + (-difference(p, q)).expm1())
     return {
         "log_prob": exact.gather(-1, x[..., None])[..., 0],
         "drawn": drawn,
-        "margin": torch.minimum(u - lower, upper - u),
+        "margin": margin(edges, u, drawn),
         "cdf": cdf,
         "distribution": p,
         "kl": torch.where(p > -math.inf, terms, q.exp()).sum(-1),

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestral.export.float32_error import difference, margin, own_error
+from ancestral.export.known_answers import SEED
 from ancestral.philox import Stream, normals, uniforms
 from ancestral.train.models.latent_graphs import Draw, DrawPrior
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.vqvae import VQVAE
 
-SEED = 20_260_101
 DRAWS = 8
 """Latents of each event, at most."""
 _NUMBERS = 2**22
@@ -182,9 +183,7 @@ def _decoded(
         return result
     edges = _edges(target.logits(exact, drawn))
     result["own_cdf"] = _worst(_edges(target.logits(near, drawn)), edges)
-    lower = torch.nn.functional.pad(edges, (1, 0)).gather(-1, drawn[..., None])[..., 0]
-    upper = edges.gather(-1, drawn[..., None])[..., 0]
-    result["margin"] = torch.minimum(noise - lower, upper - noise)
+    result["margin"] = margin(edges, noise, drawn)
     return result
 
 
@@ -218,16 +217,11 @@ def _own(name: str, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         name: of the error.
         pairs: near and exact, [n, ...] each: the model's own events come first.
     """
-    n = len(pairs[0][0]) // 2
-    halves = torch.stack(
-        [
-            torch.stack([_worst(near[part], exact[part]) for near, exact in pairs]).amax()
-            for part in (slice(None, n), slice(n, None))
-        ]
-    )
-    return {name: halves.amax(), f"{name}_halves": halves}
+    error = torch.stack([difference(near, exact) for near, exact in pairs], dim=1)
+    n = len(error) // 2
+    return own_error(name, error[:n], error[n:])
 
 
 def _worst(near: Tensor, exact: Tensor) -> Tensor:
-    """Largest |difference|, and 0 where both are the same infinity."""
-    return torch.where(near == exact, 0.0, near.double() - exact).abs().amax()
+    """Largest |difference|."""
+    return difference(near, exact).abs().amax()

@@ -1,21 +1,66 @@
 """What a model keeps: its tensors, as a bundle can hold them, and nothing that a call changes."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ancestral.errors import ExportError
+from ancestral.signature import FloatDtype
+from ancestral.train.models.families import Model
+from ancestral.train.models.precision import DTYPES, round_in_place
+from ancestral.train.models.vae import VAE
 
 _HELD = frozenset({torch.float32, torch.int64, torch.int32, torch.bool})
 
+M = TypeVar("M", bound=Model)
 State = Mapping[str, tuple[Any, int]]
 """Each tensor or number of a model by its name, with the version of the tensor."""
 
 
-def check_devices(model: nn.Module) -> None:
+def ready(model: M, dtype: FloatDtype, own: bool) -> M:
+    """The model on the CPU, in evaluation, its weights as that type holds them in float32.
+
+    A VAE's prior needs no encoder there.
+
+    Raises:
+        ExportError: it holds what a bundle cannot, or a part of it stays in training mode.
+    """
+    _check_devices(model)
+    found: Model = (model if own else _sharing(model)).cpu().eval()
+    if isinstance(found, VAE):
+        found = found.resolved()
+    if dtype != "float32":
+        found = round_in_place(found, DTYPES[dtype])
+    check_ready(found)
+    return cast(M, found)
+
+
+def _sharing(model: M) -> M:
+    """A copy whose parameters and buffers are others over the same memory.
+
+    Raises:
+        ExportError: it keeps a tensor that was computed from its parameters.
+    """
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    memo |= {id(buffer): buffer.detach() for buffer in model.buffers()}
+    try:
+        return copy.deepcopy(model, memo)
+    except RuntimeError as error:
+        raise ExportError(
+            f"{type(model).__name__} cannot be copied ({error}): it keeps a tensor that was "
+            f"computed from its parameters; compute it in each call, or detach it; "
+            f"nn.utils.parametrizations.weight_norm is a weight norm that can be copied"
+        ) from error
+
+
+def _check_devices(model: nn.Module) -> None:
     """Refuse a model with tensors that have no numbers.
 
     Raises:
@@ -58,27 +103,42 @@ def check_ready(model: nn.Module) -> None:
         )
 
 
-def check_repeatable(model: nn.Module, method: str, run: Callable[[], Sequence[Tensor]]) -> None:
+def check_pure(
+    model: nn.Module,
+    method: str,
+    arguments: Callable[[], Mapping[str, Tensor]],
+    run: Callable[[], Sequence[Tensor]],
+) -> None:
     """Refuse a method that changes the model or its arguments, or is random.
 
     Args:
         model: in evaluation mode.
         method: its name.
-        run: calls it with the same arguments each time: its results, the arguments among them.
+        arguments: what it is passed, as it is at that time, by names for people.
+        run: calls it with these: its results.
 
     Raises:
-        ExportError: a tensor or a number of the model, or a result, is another the second time.
-            What the first call leaves (a table that is made once, say) is not a change.
+        ExportError: an argument is another after a call; or a tensor or a number of the model, or a
+            result, is another the second time. What the first call leaves (a table that is made
+            once, say) is not a change.
     """
     name = f"{type(model).__name__}.{method}"
+    passed = {each: tensor.clone() for each, tensor in arguments().items()}
     first = [tensor.clone() for tensor in run()]
-    before = _state(model)
+    now = arguments()
+    for each, before in passed.items():
+        if each not in now or not torch.equal(before, now[each]):
+            raise ExportError(
+                f"{name} writes into {each}, which is its argument and used again afterwards: make "
+                f"a new tensor (torch.where, torch.cat, {each}.clone())"
+            )
+    state = _state(model)
     second = run()
     after = _state(model)
     changed = [
         each
-        for each in sorted(before.keys() | after.keys())
-        if not _same(before.get(each), after.get(each))
+        for each in sorted(state.keys() | after.keys())
+        if not _same(state.get(each), after.get(each))
     ]
     if changed:
         raise ExportError(
@@ -92,27 +152,6 @@ def check_repeatable(model: nn.Module, method: str, run: Callable[[], Sequence[T
             f"evaluation mode it must draw nothing at random (nn.functional.dropout needs "
             f"training=self.training; noise is an argument), and depend on no earlier call"
         )
-
-
-def check_kept(
-    model: nn.Module, method: str, arguments: Mapping[str, tuple[Tensor, Tensor]]
-) -> None:
-    """Refuse a method that writes into what it is passed.
-
-    Args:
-        model: whose method it is.
-        method: its name.
-        arguments: each as it was before the call, and afterwards.
-
-    Raises:
-        ExportError: one is another afterwards.
-    """
-    for name, (before, after) in arguments.items():
-        if not torch.equal(before, after):
-            raise ExportError(
-                f"{type(model).__name__}.{method} writes into {name}, which is its argument and "
-                f"used again afterwards: make a new tensor (torch.where, torch.cat, {name}.clone())"
-            )
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

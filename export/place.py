@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ancestral.bundles.bundle import MANIFEST, PRIOR
+from ancestral.bundles.manifest import MANIFEST, PRIOR
 from ancestral.bundles.manifest_file import read_values
 from ancestral.errors import InvalidInput
 from ancestral.files.atomic import tidy

@@ -11,24 +11,19 @@ import onnx_ir
 import torch
 from numpy.typing import NDArray
 
-from ancestral.bundles.bundle import MANIFEST, PRIOR, Bundle
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.manifest import PRIOR
 from ancestral.errors import InvalidInput
-from ancestral.export.bundle_writer import (
-    Extras,
-    Graphs,
-    Progress,
-    write_autoregressive,
-    write_latent,
-)
+from ancestral.export.bundle_writer import Extras, write_bundle
 from ancestral.export.operators import FORMS
 from ancestral.export.passes.sixteen_bits import is_rearranged
 from ancestral.export.passes.tied_embedding import multiply_as_exported
 from ancestral.export.place import check_target, placed
+from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import PREFIX, small_numbers
 from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype
 from ancestral.train.bundled import bundled_model
-from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model
 from ancestral.train.models.precision import DTYPES, narrowed_tensors, round_in_place
 
@@ -91,7 +86,7 @@ def _check_source(bundle: Bundle) -> None:
 def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) -> None:
     """The bundle, and that of its prior before it."""
     manifest = bundle.manifest
-    if manifest.latent is not None and manifest.latent.prior == "autoregressive":
+    if manifest.has_prior:
         progress("prior")
         _write(bundle.prior(), work / PRIOR, dtype, progress)
     model: Model = bundled_model(bundle)
@@ -99,18 +94,13 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     model = round_in_place(model, DTYPES[dtype])
     graphs = _stored(bundle, numbers, dtype, progress)
     extras = Extras(further_files(bundle), ignored_fields(manifest.written_by))
-    if isinstance(model, AutoregressiveModel):
-        write_autoregressive(model, work, manifest.label_prior, dtype, graphs, progress, extras)
-    else:
-        write_latent(model, work, dtype, graphs, progress, extras)
+    write_bundle(model, work, manifest.label_prior, dtype, graphs, progress, extras)
 
 
 def further_files(bundle: Bundle) -> dict[str, bytes]:
     """What a bundle holds beside its graphs, weights, answers and prior: a tokenizer, say."""
     manifest = bundle.manifest
-    used = {file for entry in manifest.graphs.values() for file in entry.files.values()}
-    used |= {manifest.weights, manifest.known_answers, f"{PRIOR}/{MANIFEST}"}
-    return {name: bundle.read(name) for name in manifest.files if name not in used}
+    return {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
 
 
 def _stored(

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir
 import torch
 from numpy.typing import NDArray
+from onnx_ir.tensor_adapters import from_torch_dtype
 from torch import Tensor, nn
 
 from ancestral.errors import ExportError
@@ -29,28 +30,17 @@ _COUNTED = 2**23
 """Integers up to so many bytes do too: one for each value, of a vocabulary say."""
 _FOLDED = 2**16
 """Elements of the largest weight that the exporter's optimiser looks into."""
-_DTYPES = {
-    "F64": onnx_ir.DataType.DOUBLE,
-    "F32": onnx_ir.DataType.FLOAT,
-    "F16": onnx_ir.DataType.FLOAT16,
-    "BF16": onnx_ir.DataType.BFLOAT16,
-    "I64": onnx_ir.DataType.INT64,
-    "I32": onnx_ir.DataType.INT32,
-    "BOOL": onnx_ir.DataType.BOOL,
-}
 _NAMES = {
+    torch.int64: "I64",
     torch.float64: "F64",
     torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
     torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
     torch.bool: "BOOL",
 }
-_ORDER = ("I64", "F64", "F32", "I32", "BF16", "F16", "BOOL")
-"""Of types in a file of safetensors."""
-_STORED: Mapping[FloatDtype, str] = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-
+"""Types by their names in a file of safetensors, in the order that its tensors have there."""
+_ORDER = tuple(_NAMES)
 
 _FOREIGN = (
     "it is a plain attribute, or a buffer with persistent=False: register it in __init__ with "
@@ -103,24 +93,22 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
     Raises:
         ExportError: a tensor of a type that a bundle does not hold.
     """
+    state = model.state_dict(keep_vars=True)
     first: dict[int, str] = {}
-    names: dict[str, str] = {}
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        names[name] = first.setdefault(id(tensor), name)
-        if names[name] == name:
-            tensors[name] = tensor
+    names = {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+    tensors = {name: state[name] for name in first.values()}
     narrowed = {id(tensor) for _, tensor in narrowed_tensors(model)} if dtype != "float32" else ()
     types = {
         name: DTYPES[dtype] if id(tensor) in narrowed else tensor.dtype
         for name, tensor in tensors.items()
     }
-    allowed = {"F32", _STORED[dtype], "I64", "I32", "BOOL"}
+    allowed = {torch.float32, DTYPES[dtype], torch.int64, torch.int32, torch.bool}
     for name, kind in types.items():
-        if _NAMES.get(kind, str(kind)) not in allowed:
+        if kind not in allowed:
+            expected = sorted(_NAMES[each] for each in allowed)
             raise ExportError(
-                f"{name}: expected one of {sorted(allowed)} in a {dtype} bundle, "
-                f"got {_NAMES.get(kind, str(kind))}: convert the model first, with .float() say"
+                f"{name}: expected one of {expected} in a {dtype} bundle, got "
+                f"{_NAMES.get(kind, str(kind))}: convert the model first, with .float() say"
             )
     file = tensors_file(tensors, types)
     slots = {name: file.slots[stored] for name, stored in names.items()}
@@ -138,22 +126,20 @@ def tensors_file(
     """
     types = {name: tensor.dtype for name, tensor in tensors.items()} if types is None else types
     # As safetensors itself orders them: wide types first, so that all are aligned.
-    names = sorted(tensors, key=lambda name: (_ORDER.index(_NAMES[types[name]]), name))
-    lengths = {name: tensors[name].numel() * types[name].itemsize for name in names}
+    names = sorted(tensors, key=lambda name: (_ORDER.index(types[name]), name))
     entries: dict[str, object] = {}
+    slots: dict[str, Slot] = {}
     end = 0
     for name in names:
-        start, end = end, end + lengths[name]
-        shape = list(tensors[name].shape)
-        entries[name] = {"dtype": _NAMES[types[name]], "shape": shape, "data_offsets": [start, end]}
+        shape, kind, start = tuple(tensors[name].shape), types[name], end
+        length = tensors[name].numel() * kind.itemsize
+        end += length
+        slots[name] = Slot(from_torch_dtype(kind), shape, start, length)
+        entries[name] = {"dtype": _NAMES[kind], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    slots, offset = {}, 8 + len(text)
-    for name in names:
-        kind = _DTYPES[_NAMES[types[name]]]
-        slots[name] = Slot(kind, tuple(tensors[name].shape), offset, lengths[name])
-        offset += lengths[name]
     header = len(text).to_bytes(8, "little") + text
+    slots = {name: replace(slot, offset=len(header) + slot.offset) for name, slot in slots.items()}
     return WeightsFile(slots, header, tuple((tensors[name], types[name]) for name in names))
 
 

@@ -7,8 +7,9 @@ global is changed and nothing is paid for where no mode is on.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -76,13 +77,14 @@ def operator(name: str, reference: Callable[..., Any], schema: str) -> CustomOpD
     return made
 
 
-class Kernels(TorchFunctionMode):
-    """Within it, the functions of a table are run by what the table says."""
+class FunctionMode(TorchFunctionMode, ABC):
+    """Within it `run` decides what functions of tensors do."""
 
-    def __init__(self, table: Table) -> None:
-        super().__init__()
-        self._table = table
+    @abstractmethod
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """What a function of tensors gives."""
 
+    @final
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -90,5 +92,16 @@ class Kernels(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        return self.run(func, args, kwargs or {})
+
+
+class Kernels(FunctionMode):
+    """Within it, the functions of a table are run by what the table says."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self._table = table
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Run the entry of the table, or the function itself."""
-        return self._table.get(func, func)(*args, **(kwargs or {}))
+        return self._table.get(func, func)(*args, **named)

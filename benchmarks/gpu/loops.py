@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.bundles.bundle import MANIFEST
+from ancestral.bundles.manifest import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.triton_loop import TritonBinding
 from ancestral.engine.backends.triton_session import TritonSession

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from ancestral.bundles.bundle import MANIFEST, Bundle
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.manifest import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred

@@ -8,20 +8,19 @@ matrix has fewer columns (large weights are multiplied piece by piece) or is els
 import inspect
 from collections.abc import Callable, Mapping
 from itertools import chain
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
+
+from ancestral.triton_kernels.overridable import FunctionMode
 
 PIECE = 2**22
 """Numbers of a weight that a product widens at a time."""
-_NO_NAMES: Mapping[str, Any] = MappingProxyType({})
 
 
-class Float64Mode(TorchFunctionMode):
+class Float64Mode(FunctionMode):
     """Within it the parameters and buffers of a model take part as if they were in float64."""
 
     def __init__(self, model: nn.Module, piece: int = PIECE) -> None:
@@ -36,26 +35,19 @@ class Float64Mode(TorchFunctionMode):
         self._own = {id(tensor) for tensor in own if tensor.dtype == torch.float32}
         self._piece = piece
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Run a function of float32 weights as one of float64 weights."""
-        kwargs = kwargs or _NO_NAMES
         inside = inspect.unwrap(func)
         if inside is not func:
             # A function of PyTorch functions, such as our overridable ones: each in its turn.
             with self:
-                return inside(*args, **kwargs)
+                return inside(*args, **named)
         if _selects(func):
             # No number changes: so what is selected is widened, not all that is selected from.
-            return self._result(func(*args, **kwargs), args)
-        if func in _PRODUCTS and not kwargs and len(args) > 1 and self._is_large(args[1]):
+            return self._result(func(*args, **named), args)
+        if func in _PRODUCTS and not named and len(args) > 1 and self._is_large(args[1]):
             return self._product(func, *args)
-        args, named = tree_map(self._widen, (args, dict(kwargs)))
+        args, named = tree_map(self._widen, (args, dict(named)))
         return func(*args, **named)
 
     def _widen(self, value: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import ExportError
+from ancestral.export.float32_error import difference
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.own.contract import PREFIX, ROWS, example, extended, predicted
 from ancestral.parity import tolerance
@@ -146,4 +147,4 @@ def _log_probs(model: AutoregressiveModel, parameters: Tensor) -> Tensor:
 
 def _worst(a: Tensor, b: Tensor) -> float:
     """Largest |a - b|; 0 where both are the same infinity."""
-    return float(torch.where(a == b, 0.0, (a - b).abs()).amax())
+    return float(difference(a, b).abs().amax())

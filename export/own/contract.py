@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import ExportError
-from ancestral.export.model_state import check_kept, check_repeatable
-from ancestral.export.own.user_code import call, described, first_line, user_line
+from ancestral.export.model_state import check_pure
+from ancestral.export.own.user_code import call, check_result, described, first_line, user_line
 from ancestral.signature import CacheEntry
 from ancestral.step_tensors import POSITION, TAKEN
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -140,11 +140,8 @@ def extended(
             f"{sorted(cache)}. {advice}"
         )
     for each, tensor in cache.items():
-        if described(tensor) != described(before[each]):
-            raise ExportError(
-                f"{name}.extend: cache[{each!r}]: expected {described(before[each])} as "
-                f"cache_spec declares it, got {described(tensor)}. {advice}"
-            )
+        where = f"{name}.extend: cache[{each!r}]"
+        check_result(where, tensor, before[each], advice, "{} as cache_spec declares it")
     return parameters, dict(cache)
 
 
@@ -165,26 +162,24 @@ def _check_predict(model: AutoregressiveModel) -> None:
                 f"{reason}"
             ) from error
         x = part
-    given = x.clone()
-    check_repeatable(model, "predict", lambda: [predicted(model, given, label, _PREDICT)])
-    check_kept(model, "predict", {"x": (x, given)})
+    check_pure(model, "predict", lambda: {"x": x}, lambda: [predicted(model, x, label, _PREDICT)])
 
 
 def _check_extend(model: AutoregressiveModel, s: int, advice: str) -> None:
     x, label = example(model)
     s = min(s, model.data.length - model.first_position)
     tokens, position = x[:, :s].clone(), torch.full((ROWS,), model.first_position)
+    cache = model.initial_cache(ROWS)
 
     def run() -> list[Tensor]:
-        passed, before = model.initial_cache(ROWS), model.initial_cache(ROWS)
-        parameters, cache = extended(model, (tokens, position, passed, label), advice)
-        kept = {f"cache[{name!r}]": (before[name], passed[name]) for name in before}
-        check_kept(model, "extend", kept)
-        return [parameters, *cache.values()]
+        parameters, after = extended(model, (tokens, position, cache, label), advice)
+        return [parameters, *after.values()]
 
-    check_repeatable(model, "extend", run)
-    unchanged = torch.full((ROWS,), model.first_position)
-    check_kept(model, "extend", {"tokens": (x[:, :s], tokens), POSITION: (unchanged, position)})
+    def arguments() -> dict[str, Tensor]:
+        kept = {f"cache[{name!r}]": tensor for name, tensor in cache.items()}
+        return {"tokens": tokens, POSITION: position, **kept}
+
+    check_pure(model, "extend", arguments, run)
 
 
 def _check_parameters(
@@ -192,12 +187,11 @@ def _check_parameters(
 ) -> None:
     like = next(model.parameters())
     expected = like.new_empty((ROWS, t, model.likelihood.size))
-    if not isinstance(result, Tensor) or described(result) != described(expected):
-        raise ExportError(
-            f"{type(model).__name__}.{method}: expected parameters {described(expected)} of "
-            f"{type(model.likelihood).__name__}, p = {model.likelihood.size} numbers for each "
-            f"position, got {described(result)}. {advice}"
-        )
+    words = (
+        f"parameters {{}} of {type(model.likelihood).__name__}, p = {model.likelihood.size} "
+        f"numbers for each position"
+    )
+    check_result(f"{type(model).__name__}.{method}", result, expected, advice, words)
     if result[:, model.first_position :].isnan().any():
         raise ExportError(
             f"{type(model).__name__}.{method}: expected numbers, got NaN: look for NaN in the "

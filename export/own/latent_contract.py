@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ancestral.errors import ExportError
 from ancestral.export.memory.float64_mode import Float64Mode
-from ancestral.export.model_state import check_kept, check_repeatable
-from ancestral.export.own.user_code import call, described
+from ancestral.export.model_state import check_pure
+from ancestral.export.own.user_code import call, check_result, described
 from ancestral.train.likelihoods.observation import Observation
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Posterior
@@ -49,9 +49,9 @@ def check_latent_contract(model: LatentVariableModel) -> None:
         x = x + 0.5
     with torch.no_grad():
         for method, given, advice in (("encode", x, _ENCODE), ("decode", z, _DECODE)):
-            passed = given.clone()
-            check_repeatable(model, method, partial(_run, model, method, passed, advice))
-            check_kept(model, method, {"x" if method == "encode" else "z": (given, passed)})
+            named = {"x" if method == "encode" else "z": given}
+            run = partial(_run, model, method, given, advice)
+            check_pure(model, method, named.copy, run)
             with Float64Mode(model):
                 wide = given.double() if given.is_floating_point() else given
                 _run(model, method, wide, _WIDE)
@@ -67,11 +67,7 @@ def _run(model: LatentVariableModel, method: str, given: Tensor, advice: str) ->
         assert isinstance(model.posterior, Posterior)
         expected = tuple(like.new_empty((ROWS, *shape)) for shape in model.posterior.shapes)
         found = result
-    if described(found) != described(expected):
-        raise ExportError(
-            f"{type(model).__name__}.{method}: expected {described(expected)}, got "
-            f"{described(found)}. {advice}"
-        )
+    check_result(f"{type(model).__name__}.{method}", found, expected, advice)
     if any(tensor.isnan().any() for tensor in found):
         raise ExportError(f"{type(model).__name__}.{method}: expected numbers, got NaN")
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ancestral.errors import AncestralError, ExportError
 
@@ -78,9 +78,28 @@ def call(model: nn.Module, name: str, arguments: tuple[Any, ...], advice: str) -
         ) from error
 
 
+def check_result(where: str, got: Any, expected: Any, advice: str, words: str = "{}") -> None:
+    """Refuse what a method returned in place of tensors of these types and shapes.
+
+    Args:
+        where: the method, and what of it.
+        got: what it returned.
+        expected: what it should be like.
+        advice: the end of the error's text.
+        words: what is expected; braces are where its type and shape go.
+
+    Raises:
+        ExportError: it is of another type or shape.
+    """
+    if described(got) != described(expected):
+        raise ExportError(
+            f"{where}: expected {words.format(described(expected))}, got {described(got)}. {advice}"
+        )
+
+
 def described(value: Any) -> str:
     """A value in an error: tensors by type and shape."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {described(each)}" for key, each in value.items()) + "}"

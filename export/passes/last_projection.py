@@ -1,4 +1,4 @@
-"""Where the heads of a graph are: the last products with weights before its results."""
+"""The last projections of a graph: the last products with weights before its results."""
 
 from collections.abc import Callable, Collection
 from typing import TypeGuard
@@ -7,7 +7,7 @@ import onnx_ir
 from onnx_ir import DataType
 
 PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum", "Conv", "ConvTranspose", "GRU", "LSTM", "RNN"})
-"""What may be a head."""
+"""Products of which one may be the last projection."""
 _MOVES = frozenset(
     {"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Slice", "Split", "Concat", "Expand"}
     | {"Gather", "GatherND", "GatherElements", "Identity", "Flatten"}

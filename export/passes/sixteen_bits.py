@@ -3,8 +3,8 @@
 The rules are PyTorch's own promotion, with the lists that mixed precision adds to it:
 
 - a product (of matrices, or a convolution) or an attention with a 16-bit operand takes all its
-  operands in 16 bits; but the last product before a result, the head of a model, is one in float32
-  of what it is given, with its weight widened;
+  operands in 16 bits; but the last product before a result, the last projection, is in float32, of
+  what it is given, with its weight widened;
 - sums, exponentials, logarithms, softmax and recurrent layers are float32;
 - an append has the type of its buffer;
 - any other node is float32 if one of its operands is, and else of 16 bits.
@@ -19,7 +19,6 @@ References:
 import math
 from collections.abc import Mapping
 
-import ml_dtypes
 import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
@@ -55,11 +54,6 @@ APPENDS = frozenset({"TensorScatter", "ScatterElements", "ScatterND"})
 OPERANDS: Mapping[str, int] = {"Resize": 1}
 """How many inputs have a node's type, where not all that are floating have."""
 _TYPED_OUTPUTS: Mapping[str, int] = {"LayerNormalization": 1}
-_NUMPY: Mapping[DataType, np.dtype[np.generic]] = {
-    DataType.FLOAT: np.dtype(np.float32),
-    DataType.FLOAT16: np.dtype(np.float16),
-    DataType.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
-}
 TYPES: Mapping[str, DataType] = {"float16": DataType.FLOAT16, "bfloat16": DataType.BFLOAT16}
 
 
@@ -176,7 +170,7 @@ class _Narrowing:
         if number is None or number == 0:
             return True
         with np.errstate(over="ignore", under="ignore"):
-            kept = float(np.array(number, np.float32).astype(_NUMPY[self.type]))
+            kept = float(np.array(number, np.float32).astype(self.type.numpy()))
         return math.isfinite(kept) and kept != 0
 
     def _cast(self, value: onnx_ir.Value, to: DataType) -> onnx_ir.Value:
@@ -244,5 +238,5 @@ def _retype(value: onnx_ir.Value, to: DataType) -> None:
 
 def _converted(tensor: onnx_ir.TensorProtocol, to: DataType, name: str) -> onnx_ir.TensorProtocol:
     with np.errstate(over="ignore", under="ignore"):
-        array = tensor.numpy().astype(np.float32).astype(_NUMPY[to])
+        array = tensor.numpy().astype(np.float32).astype(to.numpy())
     return onnx_ir.tensor(array, dtype=to, name=name)

@@ -63,7 +63,7 @@ def _replace(graph: onnx_ir.Graph, product: onnx_ir.Node, table: onnx_ir.Value) 
     got = {name: attribute.value for name, attribute in product.attributes.items()}
     if x is None or len(product.inputs) > 2 or plain | got != plain:
         raise ExportError(f"{product.name}: expected x W^T of a tied table, got {product}")
-    name, output = product.name or "head", product.outputs[0]
+    name, output = product.name or "tied", product.outputs[0]
     rows = onnx_ir.node("Shape", [x], {"start": 0, "end": 1}, name=f"{name}.rows")
     one = onnx_ir.node("Constant", [], {"value": _ints(1)}, name=f"{name}.1")
     single = onnx_ir.node("Equal", [rows.outputs[0], one.outputs[0]], name=f"{name}.single")

@@ -1,11 +1,10 @@
 """Where two runtimes part: every tensor inside a graph, compared node by node.
 
-runtime.py         the seam: what runs a graph and shows what is inside
-onnxruntime.py onnx_reference.py torch.py   which do
-programs.py known_inputs.py   the bundle's model in PyTorch, and what a graph is traced on
-graph.py           nodes in order
+graph.py           a graph of a bundle, its nodes in order
 run.py             what a runtime made of graphs, also as a file
-difference.py ties.py   beyond rounding? a near tie?
-finder.py judge.py      the first node that differs, and whose fault it is
-bundle.py          all this for the graphs of a bundle
+torch.py onnxruntime.py onnx_reference.py   the runtimes
+known_inputs.py    what a graph is traced on
+comparison.py      is a difference more than rounding?
+tracer.py          all this for the graphs of a bundle
+finder.py report.py   the first node that differs, and whose fault it is
 """

@@ -1,37 +1,44 @@
-"""The first node at which a runtime parts from PyTorch, each node given the same inputs.
+"""The first node at which a run parts from PyTorch or from another run, and whose fault it is."""
 
-Errors do not add up that way: a small fault deep in a graph is seen, and each of several.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from ancestral.export.trace.difference import Comparison, is_floating
-from ancestral.export.trace.graph import Array, Graph, lead_to, producers, tensor_names
-from ancestral.export.trace.judge import Judge
-from ancestral.export.trace.limits import compared, error_variance
+from ancestral.errors import InvalidInput
+from ancestral.export.trace.comparison import (
+    Comparison,
+    Mismatch,
+    compared,
+    error_variance,
+    is_floating,
+)
+from ancestral.export.trace.graph import Array, made
+from ancestral.export.trace.onnx_reference import run_node
 from ancestral.export.trace.report import Difference, TraceReport
 from ancestral.export.trace.run import Trace
 from ancestral.export.trace.torch import TorchRuntime
 
-Found = dict[str, Comparison]
+_UNKNOWN = "it cannot be told whose fault it is"
+_WRONG = "onnx.reference makes something else of the inputs of this run: the runtime is wrong"
+_RIGHT = "onnx.reference makes of the inputs of this run what it made"
+_NUMBERED = re.compile(r"val_\d+")
+"""What the exporter calls a value of none of the program's nodes: it counts anew in each form."""
 
-UNTOLD = "it cannot be told whose fault it is"
 
-
-def beside_torch(trace: Trace, graph: Graph, torch: TorchRuntime) -> TraceReport:
+def beside_torch(trace: Trace, torch: TorchRuntime) -> TraceReport:
     """Compare each tensor with what PyTorch makes of the inputs that the runtime gave its node.
+
+    Errors do not add up that way: a small fault deep in a graph is seen, and each of several.
 
     Args:
         trace: of any runtime but torch.
-        graph: that was traced.
         torch: over the bundle's model.
 
     Raises:
         ExportError: the model cannot be traced.
     """
-    found: Found = {}
-    made_by, values = producers(trace.nodes), trace.values
+    graph, values = trace.graph, trace.values
+    found: dict[str, Comparison] = {}
 
     def seen(name: str, expected: Array) -> Array:
         if name not in trace.tensors:
@@ -39,58 +46,182 @@ def beside_torch(trace: Trace, graph: Graph, torch: TorchRuntime) -> TraceReport
         got = trace.tensors[name]
         if got.size == expected.size == 1:
             expected = expected.reshape(got.shape)  # PyTorch has plain numbers for sizes
-        through = lead_to(made_by[name], made_by, found)
-        variance = error_variance(through, values)
-        found[name] = compared(got, expected, through, values, variance)
+        through = graph.some(graph.lead_to(name, found.keys()))
+        found[name] = compared(got, expected, through, values)
         return got if got.shape == expected.shape else expected
 
     torch.walk(graph, trace.inputs, seen)
-    differences = [
-        Difference.at(trace.nodes, name, each, found.keys() - {name})
-        for name in tensor_names(trace.nodes)
-        if name in found and (each := found[name].mismatch) is not None
-    ]
+    differences: list[Difference] = []
+    for name in graph.made_by:
+        if name in found and (mismatch := found[name].mismatch) is not None:
+            through = graph.lead_to(name, found.keys())
+            at = graph.computing(through)
+            differences.append(Difference.at(graph, at, name, mismatch, through))
     if differences:
-        differences[0] = _judged(differences[0], trace, graph)
-    return reported(trace, found, differences)
+        verdict = f"{_RIGHT}: the graph is not what the program says"
+        differences[0] = _judged(trace, differences[0].tensor, found, verdict)
+    return _report(trace, found, differences)
 
 
-def reported(
+def beside_run(trace: Trace, other: Trace) -> TraceReport:
+    """Compare each tensor with another run's of the same graph on the same inputs.
+
+    Each goes its own way through the graph. Errors add up here, so the limit is wider; and a node
+    may magnify them, or choose otherwise at a near tie. Where both runs made of their own inputs
+    what ONNX says, that is not a fault of the node.
+
+    Raises:
+        InvalidInput: the inputs differ.
+    """
+    _check_inputs(trace, other)
+    found = _compare_all(trace, other)
+    differences, following, excused = [], [], []
+    after: dict[str, bool] = {}
+    """Tensors that differ, or that may and cannot be compared; whether they are excused."""
+    for node in trace.graph.nodes:
+        before = [after[name] for name in node.input if name in after]
+        for name in made(node):
+            if name not in found:
+                if before:
+                    after[name] = all(before)
+            elif found[name].mismatch is not None:
+                after[name] = False
+                if not all(before):
+                    following.append(name)
+                elif each := _of_one(trace, other, name, found, excused=bool(before)):
+                    differences.append(each)
+                else:
+                    excused.append(name)
+                    after[name] = True
+    return _report(trace, found, differences, following, excused)
+
+
+def _of_one(
+    trace: Trace, other: Trace, name: str, found: Mapping[str, Comparison], *, excused: bool
+) -> Difference | None:
+    """A difference of a run from another, with whose fault it is; None where it is nobody's.
+
+    Where what was read differs, and is excused, so is what cannot be judged.
+    """
+    difference = _judged(trace, name, found, _RIGHT)
+    if difference.mismatch.kind != "value":
+        return difference
+    if difference.verdict == _RIGHT:
+        verdict = _judged(other, name, found, _RIGHT).verdict
+        if verdict == _RIGHT:
+            return None
+        unknown = verdict.startswith(_UNKNOWN)
+        verdict = verdict if unknown else f"{_RIGHT}, not so of the other"
+        difference = replace(difference, verdict=verdict)
+    return None if excused and difference.verdict.startswith(_UNKNOWN) else difference
+
+
+def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str) -> Difference:
+    """A difference, at the node that did not do as ONNX says, if one did not.
+
+    Args:
+        trace: of the run that is judged.
+        name: of the tensor.
+        found: how far apart tensors are, this one among them.
+        right: the verdict where every node did as ONNX says.
+    """
+    graph, mismatch = trace.graph, found[name].mismatch
+    assert mismatch is not None
+    through = graph.lead_to(name, found.keys())
+    at = graph.computing(through)
+    try:
+        wrong = _first_wrong(trace, through)
+    except NotImplementedError as error:
+        right = f"{_UNKNOWN}: {error}"
+    else:
+        if wrong is not None:
+            name, mismatch = wrong
+            at, right = graph.made_by[name], _WRONG
+    return Difference.at(graph, at, name, mismatch, through, right)
+
+
+def _first_wrong(trace: Trace, through: Iterable[int]) -> tuple[str, Mismatch] | None:
+    """The first of some nodes in order that made something else of its inputs than ONNX says.
+
+    What the run does not show goes from node to node as the standard has it.
+
+    Returns:
+        its tensor and how far it is off; None where all are right.
+
+    Raises:
+        NotImplementedError: none is wrong, but of one it is unknown.
+    """
+    values = trace.values
+    unknown: list[str] = []
+    for node in trace.graph.some(through):
+        try:
+            expected = run_node(trace.graph, node, values)
+        except NotImplementedError as error:
+            unknown.append(str(error))
+            continue
+        values = expected | values
+        for name, array in expected.items():
+            mismatch = compared(values[name], array, [node], values).mismatch
+            if mismatch is not None:
+                return name, mismatch
+    if unknown:
+        raise NotImplementedError("; ".join(unknown))
+    return None
+
+
+def _compare_all(trace: Trace, other: Trace) -> dict[str, Comparison]:
+    shared = trace.tensors.keys() & other.tensors.keys()
+    if trace.graph.form != other.graph.form:
+        shared = {name for name in shared if not _NUMBERED.fullmatch(name)}
+    values, found = trace.values, {}
+    variance = 0.0
+    for node in trace.graph.nodes:
+        variance += error_variance([node], values)
+        for name in shared.intersection(node.output):
+            got, expected = trace.tensors[name], other.tensors[name]
+            found[name] = compared(got, expected, [node], values, variance)
+    return found
+
+
+def _check_inputs(trace: Trace, other: Trace) -> None:
+    """Compare what the two runs were given.
+
+    Raises:
+        InvalidInput: not the same.
+    """
+    given, others = (
+        {name: (array.dtype, array.shape, array.tobytes()) for name, array in each.inputs.items()}
+        for each in (trace, other)
+    )
+    differ = sorted({name for name in {*given, *others} if given.get(name) != others.get(name)})
+    if differ:
+        raise InvalidInput(
+            f"graph {trace.graph.name}: expected two runs on the same inputs, but "
+            f"{', '.join(differ)} differs: make the second run with --against the first"
+        )
+
+
+def _report(
     trace: Trace,
     found: Mapping[str, Comparison],
-    differences: Sequence[Difference],
+    differences: Iterable[Difference],
     following: Iterable[str] = (),
     excused: Iterable[str] = (),
 ) -> TraceReport:
     """All that was found of a graph."""
     agreeing = (each.share for each in found.values() if each.mismatch is None)
     return TraceReport(
-        graph=trace.graph,
-        form=trace.form,
-        nodes=len(trace.nodes),
+        graph=trace.graph.name,
+        form=trace.graph.form,
+        nodes=len(trace.graph.nodes),
         compared=len(found),
         differences=tuple(differences),
         following=tuple(following),
         excused=tuple(excused),
-        unmatched=tuple(name for name in tensor_names(trace.nodes) if name not in found),
+        unmatched=tuple(name for name in trace.graph.made_by if name not in found),
         outputs=tuple(_as_users_run_it(trace)),
         largest_share=max(agreeing, default=0.0),
     )
-
-
-def _judged(first: Difference, trace: Trace, graph: Graph) -> Difference:
-    """A difference, at the node among those that it may be in that did not do as ONNX says."""
-    around = {first.node, *first.through}
-    nodes = [node for node in trace.nodes if node.name in around]
-    try:
-        wrong = Judge(trace, graph).first_wrong(nodes)
-    except NotImplementedError as error:
-        return replace(first, verdict=f"{UNTOLD}: {error}")
-    if wrong is None:
-        verdict = "the runtime made of its inputs what onnx.reference makes of them: the graph is "
-        return replace(first, verdict=verdict + "not what the program says")
-    verdict = "onnx.reference makes of the same inputs what is expected: the runtime is wrong"
-    return replace(first.moved(trace.nodes, *wrong), verdict=verdict)
 
 
 def _as_users_run_it(trace: Trace) -> Iterator[Difference]:
@@ -98,14 +229,17 @@ def _as_users_run_it(trace: Trace) -> Iterator[Difference]:
 
     What is drawn may fall to either side of a near tie; `verify` knows how near, and judges it.
     """
-    made_by, values = producers(trace.nodes), trace.values
-    variance = error_variance(trace.nodes, values)
+    graph, values = trace.graph, trace.values
+    variance = error_variance(graph.nodes, values)
     for name, got in trace.outputs.items():
-        if name not in trace.tensors or not is_floating(got):
-            continue
-        shown, node = trace.tensors[name], made_by[name]
-        found = compared(got, shown, [node], values, variance)
-        if found.mismatch is not None:
-            difference = Difference.at(trace.nodes, name, found.mismatch, trace.tensors.keys())
-            verdict = "that is the whole graph as users run it; node by node the runtime gives "
-            yield replace(difference, verdict=verdict + "what is expected: it optimises wrongly")
+        if name in trace.tensors and is_floating(got):
+            made_by = graph.some([graph.made_by[name]])
+            mismatch = compared(got, trace.tensors[name], made_by, values, variance).mismatch
+            if mismatch is not None:
+                verdict = (
+                    "that is the whole graph as users run it; node by node the runtime gives what "
+                    "is expected: it optimises wrongly"
+                )
+                through = graph.lead_to(name, trace.tensors.keys())
+                at = graph.computing(through)
+                yield Difference.at(graph, at, name, mismatch, through, verdict)

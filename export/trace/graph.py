@@ -1,7 +1,9 @@
-"""A graph of a bundle as the tracer sees it: its nodes in order, and which files it stands in."""
+"""A graph of a bundle in one form: its nodes in order, and the hashes of its files."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,14 @@ MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand", "
 """Operators that compute nothing: what is wrong after one was wrong before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node of an ONNX graph; a domain other than ONNX's own stands before the operator."""
-
-    name: str
-    op_type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-    @classmethod
-    def of(cls, node: onnx.NodeProto) -> "Node":
-        """The same without attributes; an optional output that is left out is none."""
-        op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        outputs = tuple(name for name in node.output if name)
-        return cls(node.name or op_type, op_type, tuple(node.input), outputs)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Graph:
     """One graph of a bundle, in one form.
 
     Attributes:
         name: in the bundle.
-        form: portable, or that of a runtime.
-        file: where it stands; large weights lie beside it.
+        form: of the file.
+        file: its path; large weights lie in another file of the same folder.
         model: its content, without them.
         sha256: of the weights and of the graph's file in each form, by name: whose answers can be
             compared with whose.
@@ -73,55 +58,42 @@ class Graph:
             sha256={each: files[path].sha256 for each, path in named.items()},
         )
 
-    @property
-    def nodes(self) -> tuple[Node, ...]:
+    @cached_property
+    def nodes(self) -> tuple[onnx.NodeProto, ...]:
         """In topological order, as ONNX asks for."""
-        return tuple(Node.of(node) for node in self.model.graph.node)
+        return tuple(self.model.graph.node)
 
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """What the graph gives."""
-        return tuple(value.name for value in self.model.graph.output)
+    @cached_property
+    def made_by(self) -> dict[str, int]:
+        """The index of the node that makes each tensor, in order."""
+        return {name: i for i, node in enumerate(self.nodes) for name in made(node)}
 
+    def lead_to(self, tensor: str, known: AbstractSet[str]) -> list[int]:
+        """The node of a tensor and those before it whose tensors all go unknown into it."""
+        found: set[int] = set()
+        waiting = [tensor]
+        while waiting:
+            at = self.made_by.get(waiting.pop())
+            if at is not None and at not in found:
+                found.add(at)
+                waiting += set(self.nodes[at].input) - known
+        return sorted(found)
 
-def tensor_names(nodes: Iterable[Node]) -> list[str]:
-    """What the nodes make, in order."""
-    return [name for node in nodes for name in node.outputs]
+    def some(self, indices: Iterable[int]) -> list[onnx.NodeProto]:
+        """The nodes of these indices."""
+        return [self.nodes[i] for i in indices]
 
-
-def producers(nodes: Iterable[Node]) -> dict[str, Node]:
-    """The node that makes each tensor."""
-    return {name: node for node in nodes for name in node.outputs}
-
-
-def lead_to(node: Node, made_by: Mapping[str, Node], known: Container[str]) -> tuple[Node, ...]:
-    """A node and those before it whose tensors all go unknown into it, in topological order."""
-    found: dict[str, Node] = {}
-    waiting = [node]
-    while waiting:
-        each = waiting.pop()
-        if each.outputs[0] in found:
-            continue
-        found[each.outputs[0]] = each
-        waiting += [made_by[name] for name in each.inputs if name in made_by and name not in known]
-    order = {id(each): i for i, each in enumerate(made_by.values())}
-    return tuple(sorted(found.values(), key=lambda each: order[id(each)]))
-
-
-def that_computes(nodes: tuple[Node, ...]) -> Node:
-    """The last of them, or the one before it whose values it only moves."""
-    made_by, node = producers(nodes), nodes[-1]
-    while node.op_type in MOVES and node.inputs[0] in made_by:
-        node = made_by[node.inputs[0]]
-    return node
+    def computing(self, through: Sequence[int]) -> int:
+        """The last of some nodes, or the one among them whose values it only moves."""
+        at = through[-1]
+        while self.nodes[at].op_type in MOVES:
+            before = self.made_by.get(self.nodes[at].input[0], -1)
+            if before not in through:
+                break
+            at = before
+        return at
 
 
-def nodes_from_json(values: Iterable[Iterable[Any]]) -> Iterator[Node]:
-    """What `nodes_to_json` wrote."""
-    for name, op_type, inputs, outputs in values:
-        yield Node(str(name), str(op_type), tuple(inputs), tuple(outputs))
-
-
-def nodes_to_json(nodes: Iterable[Node]) -> list[list[Any]]:
-    """Name, operator, inputs and outputs of each."""
-    return [[node.name, node.op_type, list(node.inputs), list(node.outputs)] for node in nodes]
+def made(node: onnx.NodeProto) -> list[str]:
+    """What a node makes, without optional outputs that are left out."""
+    return [name for name in node.output if name]

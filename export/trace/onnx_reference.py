@@ -1,4 +1,4 @@
-"""The ONNX standard as a source of a trace, and as the judge of single nodes: onnx.reference.
+"""The ONNX standard as a runtime, and as the judge of single nodes: onnx.reference.
 
 It runs a node at a time, in NumPy: slow, and without operators of other domains.
 """
@@ -13,19 +13,14 @@ from onnx.reference.op_run import OpRun
 
 from ancestral.errors import InvalidInput
 from ancestral.export.operators import Form
-from ancestral.export.trace.graph import Array, Graph
+from ancestral.export.trace.graph import Array, Graph, made
 
 
 class OnnxReference:
     """The evaluator of the onnx package, on portable graphs."""
 
-    name = "onnx"
+    name, version, device = "onnx", str(onnx.__version__), "cpu"
     form: Form = "portable"
-    device = "cpu"
-
-    @property
-    def version(self) -> str:
-        return str(onnx.__version__)
 
     def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Every tensor that a node makes.
@@ -33,68 +28,49 @@ class OnnxReference:
         Raises:
             InvalidInput: it cannot run a node; the message says which.
         """
-        nodes = OnnxNodes(graph)
         values = dict(inputs)
-        for node in graph.model.graph.node:
+        for node in graph.nodes:
             try:
-                values |= nodes.run(node.output[0], values)
+                values |= run_node(graph, node, values)
             except NotImplementedError as error:
                 raise InvalidInput(
                     f"backend 'onnx': graph {graph.name}: {error}; trace it on onnxruntime or torch"
                 ) from error
-        return {name: values[name] for node in graph.nodes for name in node.outputs}
+        return {name: values[name] for name in graph.made_by}
 
     def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The same: there is no other way of running a graph."""
         tensors = self.tensors(graph, inputs)
-        return {name: tensors[name] for name in graph.output_names}
+        return {value.name: tensors[value.name] for value in graph.model.graph.output}
 
 
-class OnnxNodes:
-    """The nodes of a graph, each of which can be run alone; weights are read when first needed."""
+def run_node(graph: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) -> dict[str, Array]:
+    """What a node of a graph makes of these tensors; weights are read when they are needed.
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._nodes = {node.output[0]: node for node in graph.model.graph.node}
-        self._initializers = {each.name: each for each in graph.model.graph.initializer}
-        self._opsets = {each.domain: each.version for each in graph.model.opset_import}
-
-    def run(self, output: str, values: Mapping[str, Array]) -> dict[str, Array]:
-        """What the node gives whose first output has that name, from these tensors.
-
-        Raises:
-            NotImplementedError: the evaluator has no such operator, or not in this form; or a
-                tensor is not known.
-        """
-        node = self._nodes[output]
-        if node.domain or any(each.HasField("g") for each in node.attribute):
-            raise NotImplementedError(f"onnx.reference has no {node.op_type} of {node.name}")
-        names = [name for name in dict.fromkeys(node.input) if name]
-        feeds = {name: self._value(name, values) for name in names}
-        outputs = [name for name in node.output if name]
-        proto = onnx.helper.make_graph(
-            [node],
-            node.name,
-            [_typed(name, array) for name, array in feeds.items()],
-            [onnx.ValueInfoProto(name=name) for name in outputs],
-        )
-        try:
-            with np.errstate(all="ignore"):
-                evaluator = ReferenceEvaluator(proto, opsets=self._opsets, new_ops=[GatherElements])
-                results = evaluator.run(outputs, feeds)
-        except Exception as error:
-            raise NotImplementedError(
-                f"onnx.reference cannot run {node.op_type} {node.name}: {error}"
-            ) from error
-        return dict(zip(outputs, map(_array, results), strict=True))
-
-    def _value(self, name: str, values: Mapping[str, Array]) -> Array:
-        if name in values:
-            return values[name]
-        if name not in self._initializers:
-            raise NotImplementedError(f"tensor {name} is not known")
-        folder = str(self._graph.file.parent)
-        return np.asarray(onnx.numpy_helper.to_array(self._initializers[name], folder))
+    Raises:
+        NotImplementedError: the evaluator has no such operator, or not in this form; or a tensor
+            is not known.
+    """
+    if node.domain or any(each.HasField("g") for each in node.attribute):
+        raise NotImplementedError(f"onnx.reference has no {node.op_type} of {node.name}")
+    feeds = {name: _value(graph, name, values) for name in node.input if name}
+    outputs = made(node)
+    proto = onnx.helper.make_graph(
+        [node],
+        node.name,
+        [_typed(name, array) for name, array in feeds.items()],
+        [onnx.ValueInfoProto(name=name) for name in outputs],
+    )
+    opsets = {each.domain: each.version for each in graph.model.opset_import}
+    try:
+        with np.errstate(all="ignore"):
+            evaluator = ReferenceEvaluator(proto, opsets=opsets, new_ops=[GatherElements])
+            results = evaluator.run(outputs, feeds)
+    except Exception as error:
+        raise NotImplementedError(
+            f"onnx.reference cannot run {node.op_type} {node.name}: {error}"
+        ) from error
+    return dict(zip(outputs, map(np.asarray, results), strict=True))
 
 
 class GatherElements(OpRun):
@@ -108,10 +84,15 @@ class GatherElements(OpRun):
         return (np.take_along_axis(data[part], indices, axis),)
 
 
-def _typed(name: str, array: Array) -> onnx.ValueInfoProto:
+def _value(graph: Graph, name: str, values: Mapping[str, Array]) -> Array:
+    if name in values:
+        return values[name]
+    for tensor in graph.model.graph.initializer:
+        if tensor.name == name:
+            return np.asarray(onnx.numpy_helper.to_array(tensor, str(graph.file.parent)))
+    raise NotImplementedError(f"tensor {name} is not known")
+
+
+def _typed(name: str, array: Array) -> Any:
     kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
     return onnx.helper.make_tensor_value_info(name, kind, array.shape)
-
-
-def _array(value: Any) -> Array:
-    return np.asarray(value)

@@ -1,10 +1,10 @@
 """What a comparison of two runs of a graph found."""
 
-from collections.abc import Container
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ancestral.export.trace.difference import Mismatch
-from ancestral.export.trace.graph import Node, lead_to, producers, that_computes
+from ancestral.export.trace.comparison import Mismatch
+from ancestral.export.trace.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Difference:
     Attributes:
         index: of the node in topological order, from 0.
         node: its name.
-        op_type: its operator.
+        op_type: its operator, after a domain other than ONNX's own.
         tensor: that was compared: what it made, or that in another shape.
         mismatch: how far, and where.
         through: nodes before it whose tensors the reference has not: the fault may be in them.
@@ -31,35 +31,19 @@ class Difference:
 
     @classmethod
     def at(
-        cls, nodes: tuple[Node, ...], tensor: str, mismatch: Mismatch, known: Container[str]
+        cls,
+        graph: Graph,
+        index: int,
+        tensor: str,
+        mismatch: Mismatch,
+        through: Sequence[int],
+        verdict: str = "",
     ) -> "Difference":
-        """At the node that computed a tensor: not at one that only gives it another shape.
-
-        Args:
-            nodes: of the graph.
-            tensor: that differs.
-            mismatch: how far.
-            known: tensors that the reference has.
-        """
-        made_by = producers(nodes)
-        through = lead_to(made_by[tensor], made_by, known)
-        node = that_computes(through)
-        return cls(
-            index=nodes.index(node),
-            node=node.name,
-            op_type=node.op_type,
-            tensor=tensor,
-            mismatch=mismatch,
-            through=tuple(each.name for each in through if each is not node),
-        )
-
-    def moved(self, nodes: tuple[Node, ...], tensor: str, mismatch: Mismatch) -> "Difference":
-        """The same at another of the nodes that it may be in."""
-        node = producers(nodes)[tensor]
-        through = tuple(name for name in (*self.through, self.node) if name != node.name)
-        return Difference(
-            nodes.index(node), node.name, node.op_type, tensor, mismatch, through, self.verdict
-        )
+        """A difference at the node of that index, or at others that lead through to the tensor."""
+        node = graph.nodes[index]
+        operator = f"{node.domain}.{node.op_type}".lstrip(".")
+        names = tuple(graph.nodes[i].name for i in through if i != index)
+        return cls(index, node.name, operator, tensor, mismatch, names, verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +97,25 @@ class TraceReport:
 
     def to_json(self) -> dict[str, object]:
         """All fields, with `passed`, `agreed`, `differing` and `first`."""
-        return {
-            "passed": self.passed,
-            "agreed": self.agreed,
-            "differing": self.differing,
-            "first": None if self.first is None else asdict(self.first),
-            **asdict(self),
-        }
+        more = {name: getattr(self, name) for name in ("passed", "agreed", "differing")}
+        return {**more, "first": self.first and asdict(self.first), **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One run beside another.
+
+    Attributes:
+        run: what ran, for people.
+        reference: what it was compared with; empty where it was only saved.
+        reports: a graph each.
+    """
+
+    run: str
+    reference: str
+    reports: Sequence[TraceReport]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return all(report.passed for report in self.reports)

@@ -1,31 +1,47 @@
 """What one runtime made of graphs: every tensor, in memory or in a safetensors file.
 
 A file can be taken to another machine and compared there. Its metadata says which graph it is of
-(SHA-256 of the files), in which order the nodes stand, and who ran it. Nothing in it is unpickled.
+(SHA-256 of the files) and who ran it. Nothing in it is unpickled.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
+import ml_dtypes
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
+from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
-from ancestral.export.trace.graph import (
-    Array,
-    Graph,
-    Node,
-    nodes_from_json,
-    nodes_to_json,
-)
-from ancestral.export.trace.programs import to_array, to_tensor
-from ancestral.export.trace.runtime import Runtime
+from ancestral.export.operators import Form
+from ancestral.export.trace.graph import Array, Graph
 from ancestral.files.atomic import write_atomically
 
 _FORMAT = "ancestral-trace-1"
 _PARTS = ("inputs", "tensors", "outputs")
+
+
+class Runtime(Protocol):
+    """Something that runs a graph and shows what is inside."""
+
+    name: str
+    version: str
+    device: str
+    form: Form
+
+    def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Tensors that the nodes make, by name: all that the runtime can show."""
+        ...
+
+    def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What the graph gives when nothing is asked for in between."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +49,13 @@ class Trace:
     """One graph on one runtime.
 
     Attributes:
-        graph: its name in the bundle.
-        form: that was run.
-        sha256: of the weights and of the graph's file in each form.
-        nodes: in topological order.
-        inputs: what the graph was given.
+        graph: that was run.
+        inputs: what it was given.
         tensors: what its nodes made, those that are known.
         outputs: what it gave when run as users run it, optimised where the runtime does that.
     """
 
-    graph: str
-    form: str
-    sha256: Mapping[str, str]
-    nodes: tuple[Node, ...]
+    graph: Graph
     inputs: Mapping[str, Array]
     tensors: Mapping[str, Array]
     outputs: Mapping[str, Array]
@@ -58,28 +68,7 @@ class Trace:
             InvalidInput: the runtime cannot run it.
             BundleError: the runtime refuses it.
         """
-        return cls(
-            graph=graph.name,
-            form=graph.form,
-            sha256=graph.sha256,
-            nodes=graph.nodes,
-            inputs=inputs,
-            tensors=runtime.tensors(graph, inputs),
-            outputs=runtime.outputs(graph, inputs),
-        )
-
-    def check_is_of(self, graph: Graph) -> None:
-        """Compare what was run with what a bundle holds.
-
-        Raises:
-            InvalidInput: it is another graph.
-        """
-        differ = {*self.sha256.items()} ^ {*graph.sha256.items()}
-        if differ:
-            raise InvalidInput(
-                f"graph {self.graph}: expected a run of this bundle's, got one of another: the "
-                f"SHA-256 of {', '.join(sorted({name for name, _ in differ}))} differs"
-            )
+        return cls(graph, inputs, runtime.tensors(graph, inputs), runtime.outputs(graph, inputs))
 
     @property
     def values(self) -> dict[str, Array]:
@@ -92,21 +81,12 @@ class Run:
     """Graphs on one runtime.
 
     Attributes:
-        backend: its name.
-        version: of the runtime.
-        device: where it ran.
+        title: name, version and device of the runtime, for people.
         traces: by graph.
     """
 
-    backend: str
-    version: str
-    device: str
+    title: str
     traces: Mapping[str, Trace]
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        return f"{self.backend} {self.version} {self.device}"
 
 
 def save_run(run: Run, file: Path) -> None:
@@ -115,51 +95,78 @@ def save_run(run: Run, file: Path) -> None:
     Raises:
         OSError: it could not be written.
     """
-    tensors = {}
-    traces = {}
-    for name, trace in run.traces.items():
-        for part in _PARTS:
-            for each, array in getattr(trace, part).items():
-                tensors[f"{name}/{part}/{each}"] = to_tensor(array).contiguous()
-        traces[name] = {
-            "form": trace.form,
-            "sha256": dict(trace.sha256),
-            "nodes": nodes_to_json(trace.nodes),
-        }
-    about = {"backend": run.backend, "version": run.version, "device": run.device}
-    content = json.dumps({"format": _FORMAT, **about, "traces": traces})
+    tensors = {
+        f"{name}/{part}/{each}": to_tensor(array).contiguous()
+        for name, trace in run.traces.items()
+        for part in _PARTS
+        for each, array in getattr(trace, part).items()
+    }
+    traces = {
+        name: {"form": trace.graph.form, "sha256": dict(trace.graph.sha256)}
+        for name, trace in run.traces.items()
+    }
+    content = json.dumps({"format": _FORMAT, "title": run.title, "traces": traces})
     write_atomically(file, save(tensors, {"ancestral": content}))
 
 
-def load_run(file: Path) -> Run:
-    """Read a run.
+def load_run(file: Path, bundle: Bundle) -> Run:
+    """Read a run of graphs of a bundle.
 
     Raises:
-        InvalidInput: the file is none.
+        InvalidInput: the file is not a run, or is one of another bundle.
     """
     try:
         with safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {}).get("ancestral", "{}"))
             if about.get("format") != _FORMAT:
                 raise InvalidInput(f"{file}: its format is {about.get('format')!r}, not {_FORMAT}")
-            found: dict[str, dict[str, dict[str, Array]]] = {}
+            found: dict[str, dict[str, dict[str, Array]]] = {
+                name: {part: {} for part in _PARTS} for name in about["traces"]
+            }
             for key in opened.keys():  # noqa: SIM118 - it is no mapping
                 graph, part, name = key.split("/", 2)
-                parts = found.setdefault(graph, {each: {} for each in _PARTS})
-                parts[part][name] = to_array(opened.get_tensor(key))
+                found[graph][part][name] = to_array(opened.get_tensor(key))
         traces = {
-            name: Trace(
-                graph=name,
-                form=str(entry["form"]),
-                sha256={str(key): str(value) for key, value in entry["sha256"].items()},
-                nodes=tuple(nodes_from_json(entry["nodes"])),
-                **found[name],
-            )
+            name: Trace(_graph(bundle, name, **entry), **found[name])
             for name, entry in about["traces"].items()
         }
-        backend, version, device = (str(about[key]) for key in ("backend", "version", "device"))
-        return Run(backend, version, device, traces)
+        return Run(str(about["title"]), traces)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{file}: expected a run that `ancestral verify --trace --save` wrote: {error}"
         ) from error
+
+
+def _graph(bundle: Bundle, name: str, form: Form, sha256: Mapping[str, str]) -> Graph:
+    """The graph that was run.
+
+    Raises:
+        BundleError: the bundle has no such graph.
+        InvalidInput: it is another, or the bundle has it in other forms only.
+    """
+    graph = Graph.read(bundle, name, form)
+    differ = sorted({each for each, _ in {*sha256.items()} ^ {*graph.sha256.items()}})
+    if differ or graph.form != form:
+        raise InvalidInput(
+            f"graph {name}: expected a run of this bundle's, got one of another: the SHA-256 of "
+            f"{', '.join(differ)} differs, or the form {form!r}"
+        )
+    return graph
+
+
+def to_array(value: Any) -> Array:
+    """A tensor or a number in NumPy, bfloat16 too."""
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    if value.dtype is torch.bfloat16:
+        narrow: Array = value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return narrow
+    return np.asarray(value.numpy())
+
+
+def to_tensor(array: Array) -> Tensor:
+    """The other way round; nothing is shared."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.tensor(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.tensor(array)

@@ -5,29 +5,24 @@ two are matched by name. The reference can follow another runtime: each node is 
 runtime gave it, and what differs is the node's own doing.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 
 from ancestral.bundles.bundle import Bundle
+from ancestral.errors import InvalidInput
 from ancestral.export.graphs import decomposed
 from ancestral.export.operators import Form
-from ancestral.export.trace.graph import Array, Graph, tensor_names
-from ancestral.export.trace.programs import (
-    as_given,
-    load,
-    program_of,
-    run_program,
-    to_array,
-    to_tensor,
-    whole_program_of,
-)
-from ancestral.signature import GraphSignature
+from ancestral.export.programs import prefix_of, programs
+from ancestral.export.trace.graph import Array, Graph
+from ancestral.export.trace.run import to_array, to_tensor
+from ancestral.signature import TensorSpec
+from ancestral.train.bundled import bundled_model
+from ancestral.train.models.families import FAMILIES
+from ancestral.train.models.program import Program
 
 Seen = Callable[[str, Array], Array]
 """Told each tensor by its name in the graph; returns what the nodes after it are given."""
@@ -36,9 +31,8 @@ Seen = Callable[[str, Array], Array]
 class TorchRuntime:
     """A bundle's model on the CPU, in float32."""
 
-    name = "torch"
+    name, version, device = "torch", str(torch.__version__), "cpu"
     form: Form = "portable"
-    device = "cpu"
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """Build the model.
@@ -53,12 +47,14 @@ class TorchRuntime:
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        self.model = load(bundle)
+        family = bundle.manifest.components["model"].family
+        if family not in FAMILIES:
+            raise InvalidInput(
+                f"{bundle.path}: expected a model of {tuple(FAMILIES)}, which a trace can build, got "
+                f"{family!r}: give a saved run as --against"
+            )
+        self.model = bundled_model(bundle)
         self._traced: dict[tuple[str, ...], ExportedProgram] = {}
-
-    @property
-    def version(self) -> str:
-        return str(torch.__version__)
 
     def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
         tensors: dict[str, Array] = {}
@@ -67,45 +63,45 @@ class TorchRuntime:
 
     def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Of the program as it is, not traced."""
-        return run_program(program_of(graph.name, self.model), inputs)
+        ((_, parts),) = programs(self.model, [graph.name])
+        return run_program(parts[graph.name], inputs)
 
     def walk(self, graph: Graph, inputs: Mapping[str, Array], seen: Seen) -> None:
         """Run the traced program, and tell each tensor that the graph has too.
 
+        Graphs that share a pass are parts of one program, in which names begin with theirs.
+
         Raises:
             ExportError: the model cannot be traced.
         """
-        program, prefix = whole_program_of(graph.name, self.model)
-        traced = self._trace(program)
-        nodes = traced.graph_signature.user_outputs
-        specs = zip(nodes, program.signature.outputs, strict=True)
-        names = {str(node): spec.name.removeprefix(prefix) for node, spec in specs}
-        wanted = {node for node, name in names.items() if name in graph.output_names}
-        given = _filled(program.signature, prefix, inputs)
-        known = frozenset(tensor_names(graph.nodes))
-        walk = _Walk(_part(traced.graph_module, wanted), names, known, seen)
-        with torch.no_grad():
-            walk.run(*_arguments(traced, given))
-
-    def _trace(self, program: Any) -> ExportedProgram:
+        ((program, parts),) = programs(self.model, [graph.name])
+        prefix, part = prefix_of(graph.name, program), parts[graph.name].signature
         key = tuple(spec.name for spec in program.signature.outputs)
         if key not in self._traced:
             self._traced[key] = decomposed(program)
-        return self._traced[key]
+        traced = self._traced[key]
+        nodes = traced.graph_signature.user_outputs
+        outputs = {prefix + spec.name: spec.name for spec in part.outputs}
+        specs = zip(map(str, nodes), program.signature.outputs, strict=True)
+        names = {node: outputs[spec.name] for node, spec in specs if spec.name in outputs}
+        module = traced.module(check_guards=False)
+        end = module.graph.output_node()
+        end.args = (tuple(node for node in end.all_input_nodes if node.name in names),)
+        module.graph.eliminate_dead_code()
+        walk = _Walk(module, names, graph, seen)
+        given = {prefix + name: array for name, array in inputs.items()}
+        with torch.no_grad():
+            walk.run(*_filled(program, given), enable_io_processing=False)
 
 
 class _Walk(fx.Interpreter):
     """Runs a graph, and lets every tensor that has a name elsewhere be seen and replaced."""
 
     def __init__(
-        self,
-        module: fx.GraphModule,
-        renamed: Mapping[str, str],
-        known: frozenset[str],
-        seen: Seen,
+        self, module: fx.GraphModule, renamed: Mapping[str, str], graph: Graph, seen: Seen
     ) -> None:
         super().__init__(module)
-        self._renamed, self._known, self._seen = renamed, known, seen
+        self._renamed, self._known, self._seen = renamed, graph.made_by, seen
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
@@ -114,51 +110,42 @@ class _Walk(fx.Interpreter):
         if isinstance(value, tuple | list):
             # The exporter's names of outputs that the program does not use, or splits off.
             names = ([f"{n.name}__{i}", f"{n.name}_split_{i}"] for i in range(len(value)))
-            return [self._told(each, part) for each, part in zip(names, value, strict=True)]
-        return self._told([self._renamed.get(n.name, n.name)], value)
+            return [self._shown(each, part) for each, part in zip(names, value, strict=True)]
+        return self._shown([self._renamed.get(n.name, n.name)], value)
 
-    def _told(self, names: list[str], value: Any) -> Any:
-        for name in self._known.intersection(names):
-            replaced = self._seen(name, to_array(value))
-            if isinstance(value, Tensor):
-                # In the same layout: a view may be taken of it.
-                value = torch.empty_like(value).copy_(to_tensor(replaced))
+    def _shown(self, names: list[str], value: Any) -> Any:
+        for name in names:
+            if name in self._known:
+                replaced = self._seen(name, to_array(value))
+                if isinstance(value, Tensor):
+                    # In the same layout: a view may be taken of it.
+                    value = torch.empty_like(value).copy_(to_tensor(replaced))
         return value
 
 
-def _part(module: fx.GraphModule, outputs: set[str]) -> fx.GraphModule:
-    """A copy of a graph with some of its outputs and what leads to them; all inputs stay."""
-    part = copy.deepcopy(module)
-    end = part.graph.output_node()
-    end.args = (tuple(node for node in end.all_input_nodes if node.name in outputs),)
-    part.graph.eliminate_dead_code()
-    return part
+def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What a program gives, by the names of its signature."""
+    signature = program.signature
+    given = [_as_given(inputs[spec.name], spec) for spec in signature.inputs]
+    with torch.no_grad():
+        outputs = program(*given)
+    names = [spec.name for spec in signature.outputs]
+    return {name: to_array(each) for name, each in zip(names, outputs, strict=True)}
 
 
-def _filled(
-    signature: GraphSignature, prefix: str, inputs: Mapping[str, Array]
-) -> Iterator[Tensor]:
+def _as_given(array: Array, spec: TensorSpec) -> Tensor:
+    """An input of a program: the cache of a 16-bit bundle is float32 there."""
+    return to_tensor(array).to(getattr(torch, spec.dtype))
+
+
+def _filled(program: Program, inputs: Mapping[str, Array]) -> Iterator[Tensor]:
     """The inputs of a whole program: those of one graph, and zeros of fitting sizes."""
-    named = {prefix + name: array for name, array in inputs.items()}
-    sizes: dict[str, int] = {}
-    for spec in signature.inputs:
-        if spec.name in named:
-            lengths = zip(spec.axes, named[spec.name].shape, strict=True)
-            sizes |= {axis: size for axis, size in lengths if isinstance(axis, str)}
-    for spec in signature.inputs:
-        if spec.name in named:
-            yield as_given(named[spec.name], spec)
+    sizes: dict[Any, int] = {"b": 1, "k": 1}
+    for spec in program.signature.inputs:
+        if spec.name in inputs:
+            sizes |= zip(spec.axes, inputs[spec.name].shape, strict=True)
+    for spec in program.signature.inputs:
+        if spec.name in inputs:
+            yield _as_given(inputs[spec.name], spec)
         else:
-            shape = spec.shape({"b": 1, "k": 1} | sizes)
-            yield torch.zeros(shape, dtype=getattr(torch, spec.dtype))
-
-
-def _arguments(traced: ExportedProgram, inputs: Iterator[Tensor]) -> Iterator[Any]:
-    """What the placeholders of a traced program are given, in order."""
-    for spec in traced.graph_signature.input_specs:
-        if spec.kind is InputKind.USER_INPUT:
-            yield next(inputs)
-        elif spec.target in traced.state_dict:
-            yield traced.state_dict[spec.target]
-        else:
-            yield traced.constants[str(spec.target)]
+            yield torch.zeros(spec.shape(sizes), dtype=getattr(torch, spec.dtype))

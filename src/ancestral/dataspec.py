@@ -3,18 +3,15 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
@@ -22,7 +19,8 @@ from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
 from ancestral.limits import AXES, CLASSES, LEVELS, NAME, ORDERING, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
-from ancestral.text.tokenizer import TokenizerKind
+from ancestral.signature import Record
+from ancestral.text.tokenizer import TOKENIZER_FILES, TokenizerKind
 
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
@@ -59,7 +57,7 @@ def _plain_sites(ordering: object) -> object:
     return tuple(ordering)
 
 
-class DataSpec(BaseModel):
+class DataSpec(Record):
     """The space of events x.
 
     Attributes:
@@ -74,8 +72,6 @@ class DataSpec(BaseModel):
         palette: the colour of each level, where levels are colours and no amounts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str = Field(max_length=NAME)
     event_shape: Shape
     levels: int = Field(ge=1, le=LEVELS)
@@ -89,6 +85,11 @@ class DataSpec(BaseModel):
     def length(self) -> int:
         """Number of values in an event (dimensions)."""
         return math.prod(self.event_shape)
+
+    @property
+    def tokenizer_file(self) -> str | None:
+        """The file of a bundle that the tokenizer needs, if it needs one."""
+        return None if self.tokenizer is None else TOKENIZER_FILES.get(self.tokenizer)
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -124,20 +125,6 @@ class DataSpec(BaseModel):
                 f"got {len(self.palette)}"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_new(self, plain: Any) -> dict[str, Any]:
-        """Left out is what older readers do not know, where it says nothing."""
-        values: dict[str, Any] = plain(self)
-        for name in ("stop", "palette"):
-            if not values[name]:
-                del values[name]
-        return values
-
-    @property
-    def is_recent(self) -> bool:
-        """Whether readers of format 3 and older would not know what it says."""
-        return self.tokenizer not in {None, "bytes"} or bool(self.stop or self.palette)
 
 
 @contextmanager

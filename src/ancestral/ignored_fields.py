@@ -1,7 +1,7 @@
 """Fields of a checkpoint's config.json that a user had ignored, as a manifest keeps them.
 
-They are provenance and change nothing that a reader does, so they are in `written_by`, which every
-version of the format reads (docs/decisions/0020).
+They are provenance and change nothing that a reader does, so they are in `written_by`
+(docs/decisions/0020).
 """
 
 from collections.abc import Mapping, Sequence

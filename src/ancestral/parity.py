@@ -70,8 +70,8 @@ SMALLEST_NORMAL = {
 """Below it, numbers have fewer digits: rounding is as large as here."""
 ROUNDINGS = 8.0
 """Limit of the distance of two runtimes in a tensor inside a graph, in units of the error that
-export/trace/limits.py expects of rounding: six times the worst of the toys of the tests and of a
-Transformer of width 512, in float32, float16 and bfloat16."""
+export/trace/comparison.py expects of rounding: six times the worst of the toys of the tests and of
+a Transformer of width 512, in float32, float16 and bfloat16."""
 
 
 Checks = Mapping[str, tuple[float, float]]

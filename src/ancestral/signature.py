@@ -27,7 +27,9 @@ _WHOLE = frozenset({"bool", "int32", "int64"})
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Values of a file, each checked; no others."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -44,7 +46,7 @@ Name = Annotated[str, Field(min_length=1, max_length=NAME)]
 Axis = Name | Annotated[int, Field(ge=0, le=ELEMENTS)]
 
 
-class TensorSpec(_Record):
+class TensorSpec(Record):
     """Name, element type and axes of one tensor; an axis is a name ("b", say) or a fixed length."""
 
     name: Name
@@ -114,7 +116,7 @@ class CacheEntry(TensorSpec):
         return self
 
 
-class Carried(_Record):
+class Carried(Record):
     """An output that feeds an input of the next step."""
 
     input: Name
@@ -123,7 +125,7 @@ class Carried(_Record):
     initial: float = Field(default=0.0, allow_inf_nan=False)
 
 
-class GraphSignature(_Record):
+class GraphSignature(Record):
     """Inputs (given, or carried), outputs, and the pairs that a loop carries."""
 
     inputs: tuple[TensorSpec, ...] = Field(max_length=TENSORS)

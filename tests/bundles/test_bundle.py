@@ -47,17 +47,6 @@ def test_sound(tiny_bundle: Path) -> None:
     assert on_disk == {*opened.manifest.files, "manifest.json"}
 
 
-def test_first_format_is_read(bundle: Path) -> None:
-    """Version 1 knew autoregressive models alone, and no field of latents."""
-
-    def older(values: dict[str, Any]) -> None:
-        values["version"] = 1
-        del values["latent"]
-
-    change_manifest(bundle, older)
-    assert Bundle.open(bundle).manifest.latent is None
-
-
 def test_one_bit_of_every_file(bundle: Path) -> None:
     """At the begin, the middle or the end: each file is refused, by name, all in one report."""
     names = list(Bundle.open(bundle).manifest.files)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ancestral.bundles.bundle import MANIFEST, Bundle
+from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.manifest import MANIFEST
 from ancestral.plans.store import PlanStore
 from ancestral.train.checkpoint import WEIGHTS, load_checkpoint
 from ancestral.train.training import STATE

@@ -307,7 +307,6 @@ def test_a_palette_colours_the_picture(cli: Cli, tiny_bundle: Path, tmp_path: Pa
     palette = [[200, 0, 0], [0, 150, 3], [1, 2, 250]]
 
     def coloured(values: dict[str, Any]) -> None:
-        values["version"] = 4
         values["data"]["palette"] = palette
 
     change_manifest(copy, coloured)

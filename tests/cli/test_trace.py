@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ancestral.export.trace.run import load_run, save_run
+from ancestral.bundles.bundle import Bundle
+from ancestral.export.trace.run import Run, load_run, save_run
 
 from .conftest import Bundles, Cli, Result, invoke, refused
 
@@ -32,6 +33,12 @@ def saved(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 @pytest.fixture
+def run(bundles: Bundles, run_file: Path) -> Run:
+    """What it holds."""
+    return load_run(run_file, Bundle.open(bundles("gru")))
+
+
+@pytest.fixture
 def run_file(saved: tuple[Path, Result]) -> Path:
     """The file of it."""
     return saved[0]
@@ -46,7 +53,7 @@ def test_agrees_with_torch_and_is_saved(saved: tuple[Path, Result]) -> None:
     assert str(run_file) in result.err
 
 
-def test_saved_runs_are_compared(trace: Trace, run_file: Path, tmp_path: Path) -> None:
+def test_saved_runs_are_compared(trace: Trace, run: Run, run_file: Path, tmp_path: Path) -> None:
     """The standard beside the saved run; then two saved ones, with nothing run."""
     second = tmp_path / "second.safetensors"
     result = trace("--backend", "onnx", "--against", run_file, "--save", second, "--json")
@@ -57,18 +64,17 @@ def test_saved_runs_are_compared(trace: Trace, run_file: Path, tmp_path: Path) -
     graph = document["runs"][0]["graphs"][0]
     assert graph["agreed"] == graph["compared"] > 15
     assert len(graph["unmatched"]) + graph["compared"] == sum(
-        len(node.outputs) for node in load_run(second).traces["prefill"].nodes
+        len(node.output) for node in run.traces["prefill"].graph.model.graph.node
     )
     assert trace("--against", run_file, "--against", second).code == 0
 
 
-def test_a_difference_exits_with_1(trace: Trace, run_file: Path, tmp_path: Path) -> None:
+def test_a_difference_exits_with_1(trace: Trace, run: Run, run_file: Path, tmp_path: Path) -> None:
     """One number of one tensor of the saved run is another."""
-    run = load_run(run_file)
     found = run.traces["prefill"]
-    node = next(node for node in found.nodes if node.op_type == "GRU")
-    tensors = {**found.tensors, node.outputs[0]: found.tensors[node.outputs[0]].copy()}
-    tensors[node.outputs[0]].flat[3] += 0.5
+    node = next(node for node in found.graph.nodes if node.op_type == "GRU")
+    tensors = {**found.tensors, node.output[0]: found.tensors[node.output[0]].copy()}
+    tensors[node.output[0]].flat[3] += 0.5
     other = tmp_path / "other.safetensors"
     save_run(replace(run, traces={"prefill": replace(found, tensors=tensors)}), other)
     arguments = ["--against", run_file, "--against", other]
@@ -82,12 +88,13 @@ def test_a_difference_exits_with_1(trace: Trace, run_file: Path, tmp_path: Path)
     assert document["passed"] is False
     first = document["runs"][0]["graphs"][0]["first"]
     assert (first["node"], first["mismatch"]["count"]) == (node.name, 1)
-    assert np.ravel_multi_index(first["mismatch"]["place"], tensors[node.outputs[0]].shape) == 3
+    assert np.ravel_multi_index(first["mismatch"]["place"], tensors[node.output[0]].shape) == 3
 
 
-def test_runs_without_a_tensor_in_common(trace: Trace, run_file: Path, tmp_path: Path) -> None:
+def test_runs_without_a_tensor_in_common(
+    trace: Trace, run: Run, run_file: Path, tmp_path: Path
+) -> None:
     """Nothing was compared, so nothing is passed."""
-    run = load_run(run_file)
     other = tmp_path / "other.safetensors"
     save_run(replace(run, traces={"prefill": replace(run.traces["prefill"], tensors={})}), other)
     result = trace("--against", run_file, "--against", other)
@@ -101,7 +108,7 @@ def test_runs_without_a_tensor_in_common(trace: Trace, run_file: Path, tmp_path:
         (["--backend", "triton"], ["triton", "onnxruntime", "onnx"]),
         (["--backend", "torch"], ["torch", "--save", "--against"]),
         (["--backend", "onnx", "--backend", "onnxruntime", "--save", "x.safetensors"], ["--save"]),
-        (["--backend", "onnx", "--device", "cuda"], ["onnx", "cpu alone"]),
+        (["--backend", "onnx", "--device", "cuda"], ["onnx", "cpu only"]),
         (["--device", "tpu"], ["tpu"]),
         (["--device", "cuda"], ["cuda", "pip install"]),
         (["--threads", "0"], ["--threads"]),

@@ -1,4 +1,4 @@
-"""Sampled events and events of noise are held to limits of their own; older bundles to one."""
+"""Sampled events and events of noise are held to limits of their own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,16 +51,6 @@ def apart(bundle: Path, folder: Path) -> Path:
     return edited(bundle, folder, "known_answers.safetensors", edit)
 
 
-def older(bundle: Path, folder: Path) -> Path:
-    """As a bundle was before: one error of float32 for all events."""
-
-    def forget(answers: dict[str, Array]) -> None:
-        for name in [name for name in answers if name.endswith("_halves")]:
-            del answers[name]
-
-    return edited(bundle, folder, "known_answers.safetensors", forget)
-
-
 def compared(bundle: Path) -> ParityReport:
     report = Engine.load(bundle, backend="torch", threads=1).compare()
     assert isinstance(report, ParityReport)
@@ -76,18 +66,23 @@ def test_an_error_that_one_limit_let_pass(bundles: Bundles, tmp_path: Path) -> N
     assert report.noise.max_abs_nats < one == report.noise.limit_nats
     assert report.failures
     assert all(failure.startswith("sampled events: log p") for failure in report.failures)
-    # An older bundle has the one limit, and lets it pass.
-    assert compared(older(tmp_path / "copy", tmp_path / "older")).passed
 
 
-def test_older_bundle(bundles: Bundles, tmp_path: Path) -> None:
-    """It opens and verifies, with one limit for all of its events."""
-    new, old = compared(bundles("startless")), compared(older(bundles("startless"), tmp_path))
-    assert old.passed, old.failures
-    assert old.sampled.limit_nats == old.noise.limit_nats == new.noise.limit_nats
-    assert new.sampled.limit_nats < new.noise.limit_nats
-    assert (old.events, old.draws, old.positions) == (new.events, new.draws, new.positions)
-    rows = [str(cell) for cell in parity_table([new, old]).columns[0].cells]
+def test_errors_of_both_kinds_are_required(bundles: Bundles, tmp_path: Path) -> None:
+    def forget(answers: dict[str, Array]) -> None:
+        del answers["own_log_prob_halves"]
+
+    bundle = edited(bundles("startless"), tmp_path, "known_answers.safetensors", forget)
+    with pytest.raises(BundleError, match=r"lacks .*own_log_prob_halves"):
+        Bundle.open(bundle)
+
+
+def test_rows_of_both_kinds(bundles: Bundles) -> None:
+    """Samples have the narrower limit, and a row of their own in the table."""
+    report = compared(bundles("startless"))
+    assert report.passed, report.failures
+    assert report.sampled.limit_nats < report.noise.limit_nats
+    rows = [str(cell) for cell in parity_table([report]).columns[0].cells]
     assert sum("16 sampled events: max |delta log p|" in row for row in rows) == 1
     assert sum("16 events of noise: max |delta log p|" in row for row in rows) == 1
 

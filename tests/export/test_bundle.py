@@ -10,6 +10,7 @@ import pytest
 
 from ancestral.errors import ExportError, InvalidInput
 from ancestral.export import bundle_writer as module
+from ancestral.export import programs
 from ancestral.export.bundle import export_bundle
 from tests.tamper import copied
 from tests.toys import make
@@ -46,7 +47,7 @@ def test_failure_keeps_the_old(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_graphs", full)
+    monkeypatch.setattr(programs, "programs", full)
     with pytest.raises(OSError, match="No space left"):
         export_bundle(make("tiny"), copy, overwrite=True)
     assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
@@ -55,7 +56,7 @@ def test_failure_keeps_the_old(
 
 def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = onnx_ir.Model(onnx_ir.Graph([], [], nodes=[]), ir_version=10)
-    monkeypatch.setattr(module, "export_graph", lambda program: {"portable": empty})
+    monkeypatch.setattr(programs, "export_graph", lambda program: {"portable": empty})
     monkeypatch.setattr(module, "lint", lambda graph, form, signature: ["node_7: not allowed"])
     with pytest.raises(ExportError, match=r"graph step in form portable:\n  node_7: not allowed"):
         export_bundle(make("tiny"), tmp_path / "bundle", graphs=("step",))

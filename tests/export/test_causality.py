@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ancestral.errors import ExportError
 from ancestral.export import bundle_writer as module
+from ancestral.export import programs
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.transformer import Transformer
 from tests.toys import transformer
@@ -31,7 +32,8 @@ def test_refused_with_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def never(*_: object) -> None:
         raise AssertionError("something was made of it")
 
-    for name in ("weights_file", "export_graph", "export_parallel", "known_answers"):
+    monkeypatch.setattr(programs, "export_graph", never)
+    for name in ("weights_file", "known_answers"):
         monkeypatch.setattr(module, name, never)
     told: list[str] = []
     words = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.bundles.bundle import MANIFEST
+from ancestral.bundles.manifest import MANIFEST
 from ancestral.errors import InvalidInput
 from ancestral.export import place
 from ancestral.export.place import check_target, placed

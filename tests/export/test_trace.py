@@ -13,18 +13,14 @@ from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.operators import Form
 from ancestral.export.recast import recast
-from ancestral.export.trace.bundle import Tracer
-from ancestral.export.trace.difference import compare
-from ancestral.export.trace.finder import beside_torch
-from ancestral.export.trace.graph import Graph, Node
+from ancestral.export.trace.comparison import compare, compared
+from ancestral.export.trace.finder import beside_run, beside_torch
+from ancestral.export.trace.graph import Graph
 from ancestral.export.trace.known_inputs import known_inputs
-from ancestral.export.trace.limits import compared, error_variance
 from ancestral.export.trace.onnx_reference import OnnxReference
 from ancestral.export.trace.onnxruntime import OnnxRuntime
-from ancestral.export.trace.run import Run, Trace, load_run, save_run
-from ancestral.export.trace.runtime import Runtime
+from ancestral.export.trace.run import Run, Runtime, Trace, load_run, save_run
 from ancestral.export.trace.torch import TorchRuntime
-from ancestral.export.trace.two_runs import Side, beside_run
 from tests.latent_toys import LATENT_TOYS
 from tests.tamper import edited
 from tests.toys import TOYS
@@ -74,10 +70,10 @@ def test_compare(got: list, expected: list, kind: str | None, place: tuple | Non
 def test_limit_is_of_the_coarser_type(dtype: type, error: float, agrees: bool) -> None:
     exact = np.linspace(0.5, 1.0, 7, dtype=np.float32)
     got = (exact * (1 + error)).astype(dtype)
-    node = Node("y", "Mul", ("x",), ("y",))
+    node = onnx.helper.make_node("Mul", ["x"], ["y"])
     for pair in ((got, exact), (exact, got)):
         values = {"x": exact, "y": pair[0]}
-        found = compared(*pair, [node], values, error_variance([node], values))
+        found = compared(*pair, [node], values)
         assert (found.mismatch is None) is agrees
 
 
@@ -86,8 +82,8 @@ def test_limit_is_of_what_cancelled() -> None:
     got, exact = np.full(4, 1e-3, np.float32), np.zeros(4, np.float32)
     values = {"a": np.full(4, 1e4, np.float32), "y": got}
     for op_type, agrees in (("Sub", True), ("Mul", False)):
-        node = Node("y", op_type, ("a", "a"), ("y",))
-        found = compared(got, exact, [node], values, error_variance([node], values))
+        node = onnx.helper.make_node(op_type, ["a", "a"], ["y"])
+        found = compared(got, exact, [node], values)
         assert (found.mismatch is None) is agrees
 
 
@@ -101,10 +97,9 @@ SOME = ("gru", "convolved")
 
 def side(
     bundle: Bundle, name: str, runtime: Runtime, inputs: Inputs, form: Form | None = None
-) -> Side:
+) -> Trace:
     """A graph on a runtime, in the form that it runs or in another."""
-    graph = Graph.read(bundle, name, form or runtime.form)
-    return Side(Trace.of(runtime, graph, inputs), graph)
+    return Trace.of(runtime, Graph.read(bundle, name, form or runtime.form), inputs)
 
 
 @pytest.mark.parametrize(
@@ -132,15 +127,15 @@ def test_onnxruntime_and_the_standard_agree(bundles: Bundles, toy: str) -> None:
 def test_runtimes_and_torch_agree(bundles: Bundles, toy: str) -> None:
     """Each node given the same inputs; and each run on its own way, PyTorch's graph by graph."""
     bundle = Bundle.open(bundles(toy))
-    tracer, names = Tracer(bundle), tuple(bundle.manifest.graphs)
-    traces = {trace.graph: trace for trace in tracer.traces(tracer.torch, names)}
-    torch = Run("torch", "", "cpu", traces)
-    for runtime in (OnnxRuntime(threads=1), OnnxReference()):
-        for trace in tracer.traces(runtime, names, torch):
-            report = tracer.beside_torch(trace)
+    torch = TorchRuntime(bundle)
+    for name in bundle.manifest.graphs:
+        other = side(bundle, name, torch, known_inputs(bundle, torch.model, name))
+        for runtime in (OnnxRuntime(threads=1), OnnxReference()):
+            trace = side(bundle, name, runtime, dict(other.inputs))
+            report = beside_torch(trace, torch)
             assert report.passed, report.first
             assert report.largest_share < 0.5
-            report = tracer.beside_run(trace, torch)
+            report = beside_run(trace, other)
             assert report.passed, report.first
 
 
@@ -243,7 +238,7 @@ def test_planted_fault_is_named(
     bundle, node = planted(bundles("tiny"), tmp_path, FAULTS[name], "onnxruntime")
     torch, inputs = torch_step
     found = side(bundle, "step", OnnxRuntime(threads=1), inputs)
-    report = beside_torch(found.trace, found.graph, torch)
+    report = beside_torch(found, torch)
     assert [difference.node for difference in report.differences] == [node]
 
 
@@ -257,7 +252,7 @@ def test_fault_of_the_graph_in_a_node_that_torch_has_not(
     bundle, node = planted(bundles("tiny"), tmp_path, MASK, "portable")
     torch, inputs = torch_step
     found = side(bundle, "step", OnnxReference(), inputs)
-    report = beside_torch(found.trace, found.graph, torch)
+    report = beside_torch(found, torch)
     assert report.first is not None
     assert report.first.op_type == "Attention"
     assert node in report.first.through
@@ -272,9 +267,9 @@ def test_fault_of_the_runtime_in_a_node_that_torch_has_not(
     sound = Bundle.open(bundles("tiny"))
     bundle, node = planted(sound.path, tmp_path, MASK, "portable")
     torch, inputs = torch_step
-    misread = side(bundle, "step", OnnxReference(), inputs).trace
-    graph = Graph.read(sound, "step", "portable")
-    first = beside_torch(misread, graph, torch).first
+    misread = side(bundle, "step", OnnxReference(), inputs)
+    misread = replace(misread, graph=Graph.read(sound, "step", "portable"))
+    first = beside_torch(misread, torch).first
     assert first is not None
     assert first.node == node
     assert "the runtime is wrong" in first.verdict
@@ -298,8 +293,7 @@ def test_fault_of_one_of_two_runs(
     bundle, node = planted(sound.path, tmp_path, LARGE[name], "portable")
     inputs = torch_step[1]
     right = side(sound, "step", OnnxReference(), inputs)
-    wrong = side(bundle, "step", OnnxReference(), inputs).trace
-    misread = Side(replace(wrong, sha256=right.trace.sha256), right.graph)
+    misread = replace(side(bundle, "step", OnnxReference(), inputs), graph=right.graph)
     for report, whose in (
         (beside_run(misread, right), "onnx.reference makes something else of the inputs of this"),
         (beside_run(right, misread), "not so of the other"),
@@ -316,13 +310,13 @@ def test_sixteen_bits(bundles: Bundles, tmp_path: Path) -> None:
     torch = TorchRuntime(bundle)
     inputs = known_inputs(bundle, torch.model, "prefill")
     found = side(bundle, "prefill", OnnxReference(), inputs)
-    report = beside_torch(found.trace, found.graph, torch)
+    report = beside_torch(found, torch)
     assert report.passed, report.first
-    narrow = [a for a in found.trace.tensors.values() if a.dtype == ml_dtypes.bfloat16]
+    narrow = [a for a in found.tensors.values() if a.dtype == ml_dtypes.bfloat16]
     assert len(narrow) > 0.5 * report.compared
-    cache = (found.trace.tensors["h_0_next"] * 1.125).astype(ml_dtypes.bfloat16)
-    trace = replace(found.trace, tensors={**found.trace.tensors, "h_0_next": cache})
-    report = beside_torch(trace, found.graph, torch)
+    cache = (found.tensors["h_0_next"] * 1.125).astype(ml_dtypes.bfloat16)
+    trace = replace(found, tensors={**found.tensors, "h_0_next": cache})
+    report = beside_torch(trace, torch)
     assert [each.op_type for each in report.differences] == ["Cast"]
 
 
@@ -330,10 +324,10 @@ def test_fault_of_an_optimisation(bundles: Bundles, torch_step: Torch) -> None:
     """Every node is right, but the graph as users run it gives something else."""
     torch, inputs = torch_step
     found = side(Bundle.open(bundles("tiny")), "step", OnnxRuntime(threads=1), inputs)
-    assert beside_torch(found.trace, found.graph, torch).passed
-    log_p = found.trace.outputs["log_p_next"] + np.float32(1e-3)
-    trace = replace(found.trace, outputs={**found.trace.outputs, "log_p_next": log_p})
-    report = beside_torch(trace, found.graph, torch)
+    assert beside_torch(found, torch).passed
+    log_p = found.outputs["log_p_next"] + np.float32(1e-3)
+    trace = replace(found, outputs={**found.outputs, "log_p_next": log_p})
+    report = beside_torch(trace, torch)
     assert not report.passed
     assert not report.differences
     assert report.first is not None
@@ -345,13 +339,13 @@ def test_run_file(bundles: Bundles, torch_step: Torch, tmp_path: Path) -> None:
     """What is read is what was written, in bfloat16 too; it agrees with itself exactly."""
     bundle = Bundle.open(bundles("tiny"))
     found = side(bundle, "step", OnnxRuntime(threads=1), torch_step[1])
-    narrow = found.trace.tensors["log_p_next"].astype(ml_dtypes.bfloat16)
-    trace = replace(found.trace, tensors={**found.trace.tensors, "log_p_next": narrow})
-    run = Run("onnxruntime", "1", "cpu", {"step": trace})
+    narrow = found.tensors["log_p_next"].astype(ml_dtypes.bfloat16)
+    trace = replace(found, tensors={**found.tensors, "log_p_next": narrow})
+    run = Run("onnxruntime 1 cpu", {"step": trace})
     save_run(run, tmp_path / "run.safetensors")
-    got = load_run(tmp_path / "run.safetensors")
-    assert (got.title, got.traces["step"].nodes) == (run.title, trace.nodes)
-    report = beside_run(Side(got.traces["step"], found.graph), Side(trace, found.graph))
+    got = load_run(tmp_path / "run.safetensors", bundle)
+    assert (got.title, got.traces["step"].graph) == (run.title, trace.graph)
+    report = beside_run(got.traces["step"], trace)
     assert report.passed
     assert report.largest_share == 0.0
     assert got.traces["step"].tensors["log_p_next"].dtype == ml_dtypes.bfloat16
@@ -368,8 +362,9 @@ def test_runs_of_other_inputs_or_graphs_are_refused(
         beside_run(found, other)
     changed, _ = planted(bundle.path, tmp_path, MASK, "portable")
     other = side(changed, "step", OnnxReference(), inputs)
+    save_run(Run("onnx", {"step": other}), tmp_path / "run.safetensors")
     with pytest.raises(InvalidInput, match="SHA-256 of portable"):
-        beside_run(found, Side(other.trace, found.graph))
+        load_run(tmp_path / "run.safetensors", bundle)
 
 
 def test_rows_of_a_step_stand_apart(bundles: Bundles, torch_step: Torch) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.bundles.manifest import oldest_version
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.export.bundle import export_bundle
@@ -117,7 +116,6 @@ def test_size_by_json_is_the_librarys(library: Tokenizer) -> None:
 
 def test_a_bundle_opens_its_tokenizer(bundles: Callable[[str], Path], library: Tokenizer) -> None:
     bundle = Bundle.open(bundles("text"))
-    assert bundle.manifest.version == 4
     assert bundle.manifest.data.levels == library.size + PADDED
     assert bundle.tokenizer().encode(TEXT) == library.encode(TEXT)
 
@@ -156,29 +154,10 @@ def spec(**fields: Any) -> DataSpec:
 GREY = ((0, 0, 0), (9, 9, 9), (255, 255, 255))
 
 
-def test_the_json_of_older_data_is_as_ever() -> None:
-    """Older readers refuse fields that they do not know."""
-    names = {"name", "event_shape", "levels", "num_classes", "ordering", "tokenizer"}
-    assert set(spec().model_dump(mode="json")) == names
-    assert set(json.loads(spec(tokenizer="bytes").model_dump_json())) == names
+def test_json() -> None:
+    """What JSON says of data is the data again."""
     whole = spec(stop=(2,), palette=GREY)
-    assert set(whole.model_dump()) == names | {"stop", "palette"}
     assert DataSpec.model_validate_json(whole.model_dump_json()) == whole
-
-
-@pytest.mark.parametrize(
-    ("fields", "version"),
-    [
-        ({}, 2),
-        ({"tokenizer": "bytes"}, 2),
-        ({"tokenizer": "words"}, 4),
-        ({"stop": (1,)}, 4),
-        ({"palette": GREY}, 4),
-    ],
-)
-def test_versions(fields: dict[str, Any], version: int) -> None:
-    assert oldest_version("float32", spec(**fields)) == version
-    assert oldest_version("float16", spec(**fields)) == max(version, 3)
 
 
 @pytest.mark.parametrize(

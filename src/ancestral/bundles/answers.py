@@ -10,7 +10,6 @@ from ancestral.bundles.manifest import Manifest
 from ancestral.bundles.tensors_file import Stored
 
 Answers = Mapping[str, NDArray[Any]]
-_OWN = ("own_log_prob", "own_kl", "own_cdf")
 _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
 """Of a type, by the first letter of the format's name for it."""
 _WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
@@ -24,7 +23,6 @@ Shapes = Mapping[str, tuple[str | int, ...]]
 
 def required(manifest: Manifest) -> Shapes:
     """The arrays that the known answers of such a bundle must hold."""
-    own = dict.fromkeys(_OWN, ("f",))
     if manifest.latent is None:
         label = {"label": ("i", "n")} if manifest.data.num_classes is not None else {}
         return {
@@ -35,7 +33,7 @@ def required(manifest: Manifest) -> Shapes:
             **dict.fromkeys(("u", "log_prob", "margin"), ("f", "n", "t")),
             "distribution": ("f", "m", manifest.data.levels),
             "is_sample": ("b", "n"),
-            **own,
+            **_errors("own_log_prob", "own_kl", "own_cdf", halves=True),
         }
     latent, t = manifest.latent, manifest.data.length
     events, codes = "f" if latent.continuous else "i", latent.posterior == "codes"
@@ -49,27 +47,25 @@ def required(manifest: Manifest) -> Shapes:
         "drawn": (events, "m", t),
         "drawn_log_likelihood": ("f", "m"),
         "parameters": ("f", "p", *_parameters(manifest)),
-        "own_log_weight": ("f",),
-        "own_mean": ("f",),
+        **_errors("own_log_weight", halves=True),
+        **_errors("own_mean", "own_parameters", "own_drawn" if latent.continuous else "own_cdf"),
     }
     if codes:
         found |= {"codes": ("i", "n", *latent.shape), "code_margin": ("f", "n", *latent.shape)}
+        found |= _errors("own_distance", halves=True)
     else:
         found |= {"log_prior": ("f", "n", "k"), "log_posterior": ("f", "n", "k")}
-        found |= {"noise": ("f", "n", "k", *latent.shape)}
+        found |= {"noise": ("f", "n", "k", *latent.shape), "log_prior_z": ("f", "m")}
+        found |= {"prior_noise": ("f", "m", *latent.shape), **_errors("own_prior", "own_z")}
+    if latent.prior == "mixture":
+        found["prior_u"] = ("f", "m")
     return found if latent.continuous else found | {"margin": ("f", "m", t)}
 
 
-def _optional(manifest: Manifest) -> Shapes:
-    """Arrays that need not be there, for older bundles had none of them."""
-    found: dict[str, tuple[str | int, ...]] = {f"{name}_halves": ("f", 2) for name in _OWN}
-    if manifest.latent is not None:
-        found |= {"prior_noise": ("f", "m", *manifest.latent.shape), "prior_u": ("f", "m")}
-        found |= {"log_prior_z": ("f", "m")}
-        errors = ("own_cdf", "own_drawn", "own_distance", "own_prior", "own_z", "own_parameters")
-        found |= dict.fromkeys(errors, ("f",))
-        found |= {f"{name}_halves": ("f", 2) for name in ("own_log_weight", "own_distance")}
-    return found
+def _errors(*names: str, halves: bool = False) -> Shapes:
+    """Errors of float32: one number each, and where asked that of samples and that of noise."""
+    found: Shapes = dict.fromkeys(names, ("f",))
+    return {**found, **{f"{name}_halves": ("f", 2) for name in names if halves}}
 
 
 def _parameters(manifest: Manifest) -> tuple[str | int, ...]:
@@ -87,9 +83,7 @@ def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str
         return [f"lacks {missing}"]
     lengths: dict[str | int, int] = {}
     problems = []
-    for name, (kind, *axes) in {**wanted, **_optional(manifest)}.items():
-        if name not in header:
-            continue
+    for name, (kind, *axes) in wanted.items():
         dtype, shape = header[name].dtype, header[name].shape
         got = "b" if dtype == "BOOL" else _KINDS[dtype[0]]
         sizes = [lengths.setdefault(axis, size) for axis, size in zip(axes, shape, strict=False)]

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,14 @@ from safetensors.numpy import load_file
 from ancestral.bundles.answers import value_problems
 from ancestral.bundles.hashes import Fingerprint, fingerprint
 from ancestral.bundles.listed_files import check_links, file_problems
-from ancestral.bundles.manifest import Manifest
-from ancestral.bundles.manifest_file import MANIFEST as MANIFEST
+from ancestral.bundles.manifest import MANIFEST, PRIOR, Manifest
 from ancestral.bundles.manifest_file import read_manifest, unsound
-from ancestral.bundles.soundness import PRIOR as PRIOR
 from ancestral.bundles.soundness import content_problems, path_problems, prior_problems
-from ancestral.dataspec import DataSpec
+from ancestral.bundles.tokenizer_files import tokenizer_problems
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.files.atomic import sha256
-from ancestral.text.kinds import check_tokenizer, open_tokenizer, unused_settings
-from ancestral.text.tokenizer import TOKENIZER_FILES, Tokenizer, TokenizerKind
+from ancestral.text.kinds import open_tokenizer, unused_settings
+from ancestral.text.tokenizer import Tokenizer
 
 _UNLISTED = 1000
 
@@ -83,7 +81,7 @@ class Bundle:
                 except BundleError as error:
                     problems += [f"{PRIOR}: {line}" for line in str(error).splitlines()]
         if not problems:
-            problems = content_problems(path, manifest) + _tokenizer_problems(path, manifest)
+            problems = content_problems(path, manifest) + tokenizer_problems(path, manifest.data)
         if problems:
             raise unsound(path, problems)
         return cls(path, manifest, seen)
@@ -183,7 +181,7 @@ class Bundle:
         kind = self.manifest.data.tokenizer
         if kind is None:
             raise InvalidInput(f"{self.path}: expected a tokenizer, got none: give ids, no text")
-        return open_tokenizer(kind, self._tokenizer_file(kind))
+        return open_tokenizer(kind, self._tokenizer_file())
 
     def unused_tokenizer_settings(self) -> list[str]:
         """Settings of the tokenizer's file that are switched off: dropout, truncation, padding.
@@ -192,10 +190,10 @@ class Bundle:
             BundleError: its file has changed since the bundle was opened.
         """
         kind = self.manifest.data.tokenizer
-        return [] if kind is None else unused_settings(kind, self._tokenizer_file(kind))
+        return [] if kind is None else unused_settings(kind, self._tokenizer_file())
 
-    def _tokenizer_file(self, kind: TokenizerKind) -> bytes:
-        name = TOKENIZER_FILES.get(kind)
+    def _tokenizer_file(self) -> bytes:
+        name = self.manifest.data.tokenizer_file
         return b"" if name is None else self.read(name)
 
     @property
@@ -258,37 +256,3 @@ def _absolute(path: str | Path) -> Path:
         raise BundleError(
             f"{path}: the directory that it is relative to is gone: give an absolute path"
         ) from error
-
-
-def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:
-    """Refuse to write a bundle whose tokenizer is missing, or is another model's.
-
-    Args:
-        data: of the model.
-        files: that the bundle is to hold, by name.
-
-    Raises:
-        InvalidInput: it is.
-    """
-    kind = data.tokenizer
-    if kind is None or kind not in TOKENIZER_FILES:
-        return
-    name = TOKENIZER_FILES[kind]
-    if name not in files:
-        raise InvalidInput(
-            f"files: expected {name}, the tokenizer that the data name, got {sorted(files)}"
-        )
-    check_tokenizer(kind, files[name], data.levels)
-
-
-def _tokenizer_problems(path: Path, manifest: Manifest) -> list[str]:
-    """Whether every id of the tokenizer is a value of the model."""
-    kind = manifest.data.tokenizer
-    if kind is None or kind not in TOKENIZER_FILES:
-        return []
-    try:
-        content = (path / TOKENIZER_FILES[kind]).read_bytes()
-        check_tokenizer(kind, content, manifest.data.levels)
-    except (InvalidInput, OSError) as error:
-        return [str(error)]
-    return []

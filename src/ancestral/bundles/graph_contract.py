@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from ancestral import step_tensors as names
 from ancestral.arrays import shown
 from ancestral.bundles.manifest import Manifest
 from ancestral.bundles.onnx_file import IN_MEMORY, External, read_onnx
 from ancestral.errors import BundleError
-from ancestral.signature import Dtype, GraphSignature, TensorSpec
+from ancestral.latent_tensors import LATENT_GRAPH_NAMES, LatentTensors
+from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import next_of, tensor
 
 _LENGTH = "t"
@@ -18,13 +18,6 @@ _EXTERNAL = 3
 """Tensors of a file whose data are named where they are not in the weights; there may be many."""
 _ANY = "*"
 """An axis of any length."""
-
-
-class _Sides(NamedTuple):
-    """Tensors that a graph must have; it may carry others."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...] = ()
 
 
 def signature_problems(manifest: Manifest) -> list[str]:
@@ -103,7 +96,7 @@ def _external_problem(external: External, name: str, manifest: Manifest) -> str:
 
 
 def _differences(
-    wanted: _Sides, signature: GraphSignature, length: int, strict: bool
+    wanted: GraphSignature, signature: GraphSignature, length: int, strict: bool
 ) -> Iterator[str]:
     for side, expected, specs in (
         ("input", wanted.inputs, signature.inputs),
@@ -134,11 +127,12 @@ def _is(got: TensorSpec, wanted: TensorSpec, length: int) -> bool:
     )
 
 
-def _spec(name: str, dtype: Dtype, *axes: str | int) -> TensorSpec:
-    return TensorSpec(name=name, dtype=dtype, axes=axes)
+def _sides(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...] = ()) -> GraphSignature:
+    """Tensors that a graph must have; it may carry others."""
+    return GraphSignature(inputs=inputs, outputs=outputs)
 
 
-def _autoregressive(manifest: Manifest) -> dict[str, _Sides]:
+def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
     t, levels = manifest.data.length, manifest.data.levels
     label = () if manifest.data.num_classes is None else (tensor(names.LABEL, "b"),)
     x, u = tensor(names.X, "b", _LENGTH), tensor(names.U, "b", _LENGTH)
@@ -148,43 +142,27 @@ def _autoregressive(manifest: Manifest) -> dict[str, _Sides]:
     state = (position, tensor(names.VALUES, "b", t), tensor(names.LOG_P, "b", t))
     filtered = (*state, tensor(names.LOG_Q, "b", t))
     return {
-        "log_prob": _Sides((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
-        "logits": _Sides((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
-        "redraw": _Sides((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
-        "prefill": _Sides((x, *label)),
-        "step": _Sides((*given, *state), tuple(map(next_of, state))),
-        "step_filtered": _Sides((*given, *filters, *filtered), tuple(map(next_of, filtered))),
+        "log_prob": _sides((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
+        "logits": _sides((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
+        "redraw": _sides((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
+        "prefill": _sides((x, *label)),
+        "step": _sides((*given, *state), tuple(map(next_of, state))),
+        "step_filtered": _sides((*given, *filters, *filtered), tuple(map(next_of, filtered))),
     }
 
 
-def _latent(manifest: Manifest) -> dict[str, _Sides]:
-    latent, t = manifest.latent, manifest.data.length
+def _latent(manifest: Manifest) -> dict[str, GraphSignature]:
+    latent = manifest.latent
     assert latent is not None
-    codes, shape = latent.posterior == "codes", latent.shape
-    x = _spec("x", "float32" if latent.continuous else "int64", "b", t)
-    kind: Dtype = "int64" if codes else "float32"
-    z = _spec("z", kind, "b", *shape)
-    noise = _spec("noise" if latent.continuous else "u", "float32", "b", t)
-    u = (_spec("u", "float32", "b"),) if latent.prior == "mixture" else ()
-    terms = ("log_likelihood", "log_prior", "log_posterior")
-    mean, parameters = (
-        _spec("x_mean", "float32", "b", t),
-        _spec("parameters", "float32", "b", _ANY, _ANY),
+    codes = latent.posterior == "codes"
+    tensors = LatentTensors(
+        length=manifest.data.length,
+        continuous=latent.continuous,
+        shape=latent.shape,
+        codes=codes,
+        posterior=[("codes" if codes else "mean", latent.shape)],
+        observation=(_ANY, _ANY),
+        chooses=latent.prior == "mixture",
+        closed_kl=False,
     )
-    q = _spec("codes", "int64", "b", *shape) if codes else _spec("mean", "float32", "b", *shape)
-    return {
-        "encode": _Sides((x,), (q,)),
-        "decode": _Sides((z,), (mean, parameters)),
-        "draw": _Sides((z, noise), (x, _spec("log_likelihood", "float32", "b"))),
-        "prior": _Sides(
-            (_spec("noise", "float32", "b", *shape), *u, _spec("temperature", "float32", "b")),
-            (z, _spec("log_prior", "float32", "b")),
-        ),
-        "log_likelihood": _Sides(
-            (x, _spec("z", kind, "b", "k", *shape)), (_spec(terms[0], "float32", "b", "k"),)
-        ),
-        "log_weights": _Sides(
-            (x, _spec("noise", "float32", "b", "k", *shape)),
-            tuple(_spec(term, "float32", "b", "k") for term in terms),
-        ),
-    }
+    return {name: tensors.signature(name) for name in LATENT_GRAPH_NAMES}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, Shape
@@ -21,17 +21,14 @@ from ancestral.limits import (
     NAME,
     SIZE,
 )
-from ancestral.signature import FloatDtype, GraphSignature
+from ancestral.signature import FloatDtype, GraphSignature, Record
 
-FORMAT_VERSION = 4
-"""1: autoregressive models alone. 2: latents. 3: 16 bits. 4: tokenizers in the bundle, stop values,
-palettes. Older bundles are read as ever."""
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+PRIOR = "prior"
+"""Folder, inside a bundle, of the bundle of its autoregressive prior."""
 _OF_SUM = 1e-6
 """By which a sum of probabilities may differ from 1: they were rounded when they were written."""
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _probabilities(values: object) -> object:
@@ -48,14 +45,14 @@ Name = Annotated[str, Field(max_length=NAME)]
 FileName = Annotated[str, Field(max_length=FILE_NAME)]
 
 
-class FileEntry(_Record):
+class FileEntry(Record):
     """Size and hash of one file of the bundle."""
 
     size: int = Field(ge=0, le=SIZE)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Component(_Record):
+class Component(Record):
     """One model of the bundle: enough to build it again in PyTorch."""
 
     family: Name
@@ -63,14 +60,14 @@ class Component(_Record):
     parameters: int = Field(ge=0, le=SIZE)
 
 
-class GraphEntry(_Record):
+class GraphEntry(Record):
     """One graph: its signature, and its file in each form."""
 
     signature: GraphSignature
     files: dict[Name, FileName] = Field(max_length=GRAPHS)
 
 
-class Latent(_Record):
+class Latent(Record):
     """What a latent variable model is, beside its space of events.
 
     Attributes:
@@ -88,7 +85,7 @@ class Latent(_Record):
     continuous: bool
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything that a reader must know before it opens another file.
 
     Attributes:
@@ -113,22 +110,29 @@ class Manifest(_Record):
     kind: Literal["autoregressive", "latent_variable"]
     dtype: FloatDtype
     data: DataSpec
-    label_prior: Annotated[tuple[float, ...] | None, BeforeValidator(_probabilities)] = None
-    label_optional: bool = False
-    first_position: Literal[0, 1] = 0
-    latent: Latent | None = None
+    label_prior: Annotated[tuple[float, ...] | None, BeforeValidator(_probabilities)]
+    label_optional: bool
+    first_position: Literal[0, 1]
+    latent: Latent | None
     components: dict[Name, Component] = Field(max_length=COMPONENTS)
     graphs: dict[Name, GraphEntry] = Field(max_length=GRAPHS)
     weights: FileName
     known_answers: FileName
     files: dict[FileName, FileEntry] = Field(max_length=FILES)
     written_by: dict[Name, Name] = Field(max_length=GRAPHS)
-    sha256: str = ""
+    sha256: str
 
     @property
     def has_prior(self) -> bool:
         """Whether the bundle of an autoregressive prior is inside this one."""
         return self.latent is not None and self.latent.prior == "autoregressive"
+
+    @property
+    def used(self) -> set[str]:
+        """The files that every bundle of this manifest needs, but for its tokenizer's."""
+        graphs = {file for entry in self.graphs.values() for file in entry.files.values()}
+        prior = {f"{PRIOR}/{MANIFEST}"} if self.has_prior else set()
+        return graphs | {self.weights, self.known_answers} | prior
 
     @model_validator(mode="after")
     def _agrees(self) -> "Manifest":
@@ -166,17 +170,6 @@ def check_label_prior(prior: Sequence[float], num_classes: int) -> None:
         )
     if not abs(sum(prior) - 1) <= _OF_SUM:
         raise InvalidInput(f"label_prior: expected a sum of 1, got {sum(prior)}")
-
-
-def oldest_version(dtype: FloatDtype, data: DataSpec) -> int:
-    """The format version that a new bundle of that type and data has: the oldest that can say it.
-
-    >>> oldest_version("float16", DataSpec(name="x", event_shape=(3,), levels=2))
-    3
-    """
-    if data.is_recent:
-        return 4
-    return 2 if dtype == "float32" else 3
 
 
 def seal(values: Mapping[str, Any]) -> str:

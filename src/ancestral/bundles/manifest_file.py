@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ancestral.arrays import shown
-from ancestral.bundles.manifest import FORMAT_VERSION, Manifest, seal
+from ancestral.bundles.manifest import FORMAT_VERSION, MANIFEST, Manifest, seal
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.excerpts import problems_of, report
 from ancestral.files.input_file import read_bounded
@@ -19,7 +19,6 @@ from ancestral.limits import (
 )
 from ancestral.strict_json import Bounds, parse
 
-MANIFEST = "manifest.json"
 BOUNDS = Bounds(MANIFEST_BYTES, MANIFEST_VALUES, MANIFEST_KEYS, MANIFEST_DEPTH)
 """Of the JSON of a manifest."""
 
@@ -35,7 +34,7 @@ def read_manifest(path: Path) -> Manifest:
     version = values.get("version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise BundleError(
-            f"{path}: expected format version {FORMAT_VERSION} or older, got {shown(version)}: "
+            f"{path}: expected format version {FORMAT_VERSION}, got {shown(version)}: "
             f"a newer ancestral wrote this bundle: pip install --upgrade ancestral"
         )
     try:

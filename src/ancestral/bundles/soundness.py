@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 from ancestral.arrays import shown
 from ancestral.bundles.answers import CHECKED, shape_problems, value_problems
 from ancestral.bundles.graph_contract import graph_problems, signature_problems
-from ancestral.bundles.manifest import Manifest
-from ancestral.bundles.manifest_file import MANIFEST
+from ancestral.bundles.manifest import MANIFEST, PRIOR, Manifest
 from ancestral.bundles.onnx_file import IN_MEMORY
 from ancestral.bundles.tensors_file import read_header, read_small
 from ancestral.limits import (
@@ -20,9 +19,6 @@ from ancestral.limits import (
 )
 from ancestral.text.tokenizer import TOKENIZER_FILES
 
-PRIOR = "prior"
-"""Folder, inside a bundle, of the bundle of its autoregressive prior."""
-
 
 def path_problems(manifest: Manifest) -> list[str]:
     """Names that leave the bundle, and names without a hash."""
@@ -32,14 +28,10 @@ def path_problems(manifest: Manifest) -> list[str]:
         if not is_plain(name)
     ]
     problems += _size_problems(manifest)
-    used = [file for entry in manifest.graphs.values() for file in entry.files.values()]
-    kind = manifest.data.tokenizer
-    if kind is not None and kind in TOKENIZER_FILES:
-        used.append(TOKENIZER_FILES[kind])
-    prior = [f"{PRIOR}/{MANIFEST}"] if manifest.has_prior else []
-    for name in (*used, manifest.weights, manifest.known_answers, *prior):
-        if name not in manifest.files:
-            problems.append(f"{name}: is used, but the manifest has no hash of it")
+    tokenizer = manifest.data.tokenizer_file
+    used = sorted(manifest.used) + ([] if tokenizer is None else [tokenizer])
+    missing = (name for name in used if name not in manifest.files)
+    problems += [f"{name}: is used, but the manifest has no hash of it" for name in missing]
     return problems
 
 

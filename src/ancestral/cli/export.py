@@ -88,7 +88,7 @@ def export(  # noqa: PLR0913 - the options of a command
     The prior over codes of a VQ-VAE goes along.
     """
     require("export", ("torch", "onnx", "onnxscript"), "export")
-    from ancestral.bundles.bundle import MANIFEST
+    from ancestral.bundles.manifest import MANIFEST
     from ancestral.export.bundle import export_bundle
     from ancestral.export.recast import recast
     from ancestral.threads import check_threads

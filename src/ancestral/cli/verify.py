@@ -12,7 +12,7 @@ from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
-from ancestral.cli.trace import Wanted, traces
+from ancestral.cli.trace import traces
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Report
@@ -78,8 +78,7 @@ def verify(  # noqa: PLR0913 - the options of a command
     if trace:
         if dtype is not None:
             raise InvalidInput(f"--dtype: a trace has the types of the graphs, got {dtype!r}")
-        wanted = Wanted(backend or (), graph or (), save, against or (), device, threads)
-        found = traces(bundle, wanted)
+        found = traces(bundle, backend or (), graph or (), save, against or (), device, threads)
         _print(trace_document(bundle, found), trace_tables(found), json, out)
         passed = say_first(found)
     else:

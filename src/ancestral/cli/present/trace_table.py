@@ -1,7 +1,6 @@
 """Runs of graphs beside the reference, for people and as JSON."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,33 +9,13 @@ from ancestral.cli.output import say, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ancestral.export.trace.report import Difference, TraceReport
+    from ancestral.export.trace.report import Difference, Traced, TraceReport
 
 _TOLD = 8
 """Names that a sentence gives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """One run beside another.
-
-    Attributes:
-        run: what ran, for people.
-        reference: what it was compared with; empty where it was only saved.
-        reports: a graph each.
-    """
-
-    run: str
-    reference: str
-    reports: "Sequence[TraceReport]"
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing differs."""
-        return all(report.passed for report in self.reports)
-
-
-def trace_document(path: Path, found: Sequence[Traced]) -> dict[str, Any]:
+def trace_document(path: Path, found: "Sequence[Traced]") -> dict[str, Any]:
     """One JSON document: whether all agree, and each report."""
     return {
         "bundle": str(path),
@@ -53,27 +32,19 @@ def trace_document(path: Path, found: Sequence[Traced]) -> dict[str, Any]:
     }
 
 
-def trace_tables(found: Sequence[Traced]) -> "Iterator[Table]":
+def trace_tables(found: "Sequence[Traced]") -> "Iterator[Table]":
     """For people: a graph a row."""
     heads = ("graph", "nodes", "tensors agree", "differ", "excused", "unmatched", "of the limit")
     for each in found:
         if each.reports:
-            rows = [
-                (
-                    f"{r.graph} ({r.form})",
-                    f"{r.nodes}",
-                    f"{r.agreed}",
-                    f"{r.differing}",
-                    f"{len(r.excused)}",
-                    f"{len(r.unmatched)}",
-                    f"{r.largest_share:.0%}",
-                )
-                for r in each.reports
-            ]
+            rows = []
+            for r in each.reports:
+                counts = (r.nodes, r.agreed, r.differing, len(r.excused), len(r.unmatched))
+                rows.append((f"{r.graph} ({r.form})", *map(str, counts), f"{r.largest_share:.0%}"))
             yield table(f"{each.run} beside {each.reference}", heads, rows)
 
 
-def say_first(found: Sequence[Traced]) -> bool:
+def say_first(found: "Sequence[Traced]") -> bool:
     """Say of each graph where it differs first; whether all agree."""
     for each in found:
         for report in each.reports:

@@ -1,0 +1,126 @@
+"""Graphs of a bundle traced on runtimes, each compared with PyTorch or with another run."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ancestral.bundles.bundle import Bundle
+from ancestral.errors import InvalidInput
+from ancestral.export.trace.finder import beside_run, beside_torch
+from ancestral.export.trace.graph import Graph
+from ancestral.export.trace.known_inputs import known_inputs
+from ancestral.export.trace.onnx_reference import OnnxReference
+from ancestral.export.trace.report import Traced
+from ancestral.export.trace.run import Run, Runtime, Trace, load_run, save_run
+from ancestral.export.trace.torch import TorchRuntime
+
+TRACED = ("torch", "onnxruntime", "onnx")
+
+
+class Tracer:
+    """Traces graphs of one bundle."""
+
+    def __init__(
+        self,
+        path: Path,
+        graphs: Sequence[str],
+        against: Sequence[Path],
+        threads: int | None,
+        say: Callable[[str], None],
+    ) -> None:
+        """Open the bundle and the saved runs; build the model in PyTorch where there are none.
+
+        Args:
+            path: of the bundle.
+            graphs: their names; all that the bundle and the saved runs have where there are none.
+            against: files of runs.
+            threads: of the runtimes.
+            say: told what people should know.
+
+        Raises:
+            BundleError: the bundle is not sound, or has no such graph.
+            InvalidInput: a file is not a run of this bundle, or lacks a graph; or the model is of
+                a class of the user's own.
+        """
+        self.bundle = Bundle.open(path, rehash=True)
+        self.runs = [load_run(file, self.bundle) for file in against]
+        self.graphs = _chosen(self.bundle, graphs, self.runs)
+        self._threads, self._say = threads, say
+        self._reference = self.runs[0] if self.runs else TorchRuntime(self.bundle, threads)
+
+    def compare(self) -> Traced:
+        """The two saved runs."""
+        first, second = self.runs
+        reports = [beside_run(first.traces[name], second.traces[name]) for name in self.graphs]
+        return Traced(first.title, second.title, reports)
+
+    def run(self, backend: str, device: str, save: Path | None) -> Traced:
+        """Run one backend; compare each graph before the next is run.
+
+        Raises:
+            BackendUnavailable: it has no such device here.
+            BundleError: the runtime refuses a graph.
+        """
+        reference, runtime = self._reference, self._runtime(backend, device)
+        kept, reports, title = {}, [], ""
+        if isinstance(reference, Run):
+            title = reference.title
+        elif reference is not runtime:
+            title = f"torch {reference.version} cpu, given the same inputs at each node"
+            self._say_versions(reference.version)
+        for name in self.graphs:
+            graph = Graph.read(self.bundle, name, runtime.form)
+            if isinstance(reference, Run):
+                trace = Trace.of(runtime, graph, reference.traces[name].inputs)
+                reports.append(beside_run(trace, reference.traces[name]))
+            else:
+                inputs = known_inputs(self.bundle, reference.model, name)
+                trace = Trace.of(runtime, graph, inputs)
+                if reference is not runtime:
+                    reports.append(beside_torch(trace, reference))
+            if save is not None:
+                kept[name] = trace
+        run = Run(f"{runtime.name} {runtime.version} {runtime.device}", kept)
+        if save is not None:
+            save_run(run, save)
+            count = sum(len(each.tensors) for each in kept.values())
+            self._say(f"{save}: {count} tensors of {len(kept)} graphs")
+        return Traced(run.title, title, reports)
+
+    def _runtime(self, name: str, device: str) -> Runtime:
+        match name:
+            case "torch" if isinstance(self._reference, TorchRuntime):
+                return self._reference
+            case "torch":
+                return TorchRuntime(self.bundle, self._threads)
+            case "onnx":
+                return OnnxReference()
+        from ancestral.export.trace.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(device, self._threads)
+
+    def _say_versions(self, here: str) -> None:
+        """Nodes are named by PyTorch's exporter, and another release may name them otherwise."""
+        exported = self.bundle.manifest.written_by.get("torch", "")
+        if exported.split(".")[:2] != here.split(".")[:2]:
+            self._say(
+                f"the bundle was exported by torch {exported}, this is {here}: where it names "
+                f"nodes otherwise, tensors are not matched, or wrongly; a saved run of that torch "
+                f"is safe"
+            )
+
+
+def _chosen(bundle: Bundle, wanted: Sequence[str], runs: Sequence[Run]) -> Sequence[str]:
+    """Names of the graphs.
+
+    Raises:
+        BundleError: the bundle has not one that was asked for.
+        InvalidInput: a saved run has not, or they have none in common.
+    """
+    for name in wanted:
+        bundle.graph_file(name, "portable")
+    common = [name for name in bundle.manifest.graphs if all(name in run.traces for run in runs)]
+    names = list(dict.fromkeys(wanted)) or common
+    if not names or not {*names} <= {*common}:
+        expected, got = names or sorted(bundle.manifest.graphs), [sorted(r.traces) for r in runs]
+        raise InvalidInput(f"--against: expected graphs of {expected}, got {got}")
+    return names
