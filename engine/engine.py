@@ -47,9 +47,7 @@ class Engine(ABC):
         backend: str = "onnxruntime",
         device: str = "cpu",
         threads: int | None = None,
-        model: Any = None,
-        dtype: str | None = None,
-        batch_invariant: bool = False,
+        **options: Any,
     ) -> E:
         """Check a bundle and open a backend; graphs are loaded when they are first needed.
 
@@ -59,16 +57,17 @@ class Engine(ABC):
                 `ancestral compile` made of the bundle.
             device: cpu, cuda or cuda:N.
             threads: of the runtime; its own choice where None.
-            model: for torch and triton, a model of your own class; a copy of it gets the weights.
-            dtype: for triton, what it computes in: float32, bfloat16 or float16; the bundle's type
-                where None, as in all other backends.
-            batch_invariant: for triton, whether the bits of a row must not depend on the batch that
-                it is in; docs/kernels.md has what it costs.
+            options: those of the backend. `model`, for torch and triton, is a model of your own
+                class; a copy of it gets the weights. `dtype`, for triton, is what it computes in:
+                float32, bfloat16 or float16; the bundle's type where None, as in all other
+                backends. `batch_invariant`, for triton, is whether the bits of a row must not
+                depend on the batch that it is in; docs/kernels.md has what it costs.
 
         Raises:
             BundleError: the bundle is not sound; every problem is named.
             BackendUnavailable: the backend cannot run here; nothing falls back to another.
-            InvalidInput: an argument is wrong, or the bundle is of another kind than this class.
+            InvalidInput: an argument is wrong, or not among the backend's options; or the bundle is
+                of another kind than this class.
         """
         from ancestral.engine.autoregressive import AutoregressiveEngine
         from ancestral.engine.latent import LatentEngine
@@ -80,15 +79,7 @@ class Engine(ABC):
             raise InvalidInput(
                 f"{path}: expected a bundle of kind {cls.kind}, got {found}: {chosen.advice}"
             )
-        opened = open_backend(
-            backend,
-            bundle,
-            device=device,
-            threads=threads,
-            model=model,
-            dtype=dtype,
-            batch_invariant=batch_invariant,
-        )
+        opened = open_backend(backend, bundle, device=device, threads=threads, options=options)
         return cast(E, chosen(bundle, opened))
 
     @property

@@ -26,18 +26,6 @@ class Budget(NamedTuple):
 
 HOST_BUDGET = Budget(2**29, 256)
 """On a CPU, where more rows would not be faster."""
-_BLOCK_NUMBERS = 2**22
-"""Logits, or attention weights of 8 heads, that a block may hold at a time."""
-
-
-def rows_in_block(block: int, levels: int) -> int:
-    """How many rows may go through a block of that many positions at a time."""
-    return max(1, _BLOCK_NUMBERS // (block * max(levels, 8 * block)))
-
-
-def positions_in_block(block: int, levels: int) -> int:
-    """How many positions of a block one row may go through at a time."""
-    return max(1, min(block, _BLOCK_NUMBERS // max(levels, 8 * block)))
 
 
 @runtime_checkable

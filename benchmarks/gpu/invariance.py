@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from ancestral.engine.backends.triton_loop import TritonBinding
+from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from benchmarks.gpu.clock import Clock, Side
 from benchmarks.gpu.loops import Loops, windows

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ancestral.bundles.bundle import MANIFEST
 from ancestral.engine import AutoregressiveEngine
-from ancestral.engine.backends.triton_loop import TritonBinding
-from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.backends.triton import TritonBinding, TritonSession
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Session
 from ancestral.engine.step_loop import LoopResult, draw

@@ -7,9 +7,11 @@ PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
 import torch
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.backends.cuda_graphs import CudaLane, Lane
+from ancestral.engine.backends.cuda_graphs import CudaLane
+from ancestral.engine.backends.entry import Found, NoOptions
 from ancestral.engine.backends.tensorrt_library import Library, opened, preferred
 from ancestral.engine.backends.tensorrt_plan import GpuMemory
+from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.session import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable
@@ -18,6 +20,7 @@ from ancestral.plans.gpus import Gpu, gpus
 from ancestral.plans.key import Wanted
 from ancestral.plans.modules import INSTALL, installed_modules
 from ancestral.plans.store import PlanStore
+from ancestral.step_tensors import OBSERVED
 
 _FOREIGN = "onnxruntime"
 """The form of a graph that is never compiled."""
@@ -29,7 +32,7 @@ class TensorRtBackend:
     name = "tensorrt"
 
     def __init__(
-        self, bundle: Bundle, library: Library, target: str, lane: Lane, store: PlanStore
+        self, bundle: Bundle, library: Library, target: str, lane: CudaLane, store: PlanStore
     ) -> None:
         """A backend over parts that suit one another.
 
@@ -47,13 +50,21 @@ class TensorRtBackend:
 
     @classmethod
     def open(
-        cls, bundle: Bundle, *, device: str, store: PlanStore | None = None
+        cls,
+        bundle: Bundle,
+        *,
+        device: str,
+        threads: int | None = None,
+        options: NoOptions | None = None,
+        store: PlanStore | None = None,
     ) -> "TensorRtBackend":
         """Find the GPU, and the module that serves it.
 
         Args:
             bundle: holds the graphs.
             device: cuda with an index.
+            threads: not used, as the GPU computes.
+            options: not used, as there are none.
             store: of plans; the user's own where None.
 
         Raises:
@@ -63,9 +74,7 @@ class TensorRtBackend:
         gpu = gpu_of(device)
         store = PlanStore() if store is None else store
         weights = bundle.manifest.files[bundle.manifest.weights].sha256
-        keys = [record.key for record in store.records()[0]]
-        compiled = {key.module for key in keys if key.weights_sha256 == weights}
-        library = preferred(gpu.target, compiled)
+        library = preferred(gpu.target, store.modules(weights))
         target = gpu.target if library.targets else gpu.itself
         return cls(bundle, library, target, CudaLane(device), store)
 
@@ -73,19 +82,16 @@ class TensorRtBackend:
     def room(self) -> Budget:
         """Half of the GPU's free memory, and as many rows as the plans of open loops take."""
         most = [
-            session.most_rows()
+            session.plans.most_rows()
             for session in tuple(self._sessions.values())
-            if any(spec.name == "observed" for spec in session.signature.inputs)
+            if any(spec.name == OBSERVED for spec in session.signature.inputs)
         ]
         return Budget(self._lane.free() // 2, min(most, default=HOST_BUDGET.rows))
 
     @property
     def memory(self) -> GpuMemory:
         """Bytes of the GPU that plans and loops take."""
-        total = GpuMemory(0, 0, 0)
-        for session in tuple(self._sessions.values()):
-            total += session.memory
-        return total
+        return sum((each.memory for each in tuple(self._sessions.values())), GpuMemory())
 
     def session(self, graph: str) -> TensorRtSession:
         """Load a plan of a graph.
@@ -97,14 +103,9 @@ class TensorRtBackend:
         bundle = self._bundle
         bundle.graph_file(graph, "portable")
         choice = PlanChoice(self._wanted(graph), tuple(self._store.records()[0]), bundle.path)
-        self._sessions[graph] = TensorRtSession(
-            bundle.manifest.graphs[graph].signature,
-            choice,
-            self._store,
-            self._library,
-            self._lane,
-            bundle.manifest.data.levels,
-        )
+        signature = bundle.manifest.graphs[graph].signature
+        plans = GraphPlans(signature, choice, self._store, self._library, self._lane)
+        self._sessions[graph] = TensorRtSession(plans, bundle.manifest.data.levels)
         return self._sessions[graph]
 
     def of(self, bundle: Bundle) -> "TensorRtBackend":
@@ -151,11 +152,8 @@ def gpu_of(device: str) -> Gpu:
     )
 
 
-def survey() -> tuple[list[str], str, str]:
-    """Where plans would run here.
-
-    Returns:
-        devices; the modules and their releases; and, for people, what is to be done.
+def probe() -> Found:
+    """The GPUs where plans run; the modules and their releases are in the remark.
 
     Raises:
         BackendUnavailable: a module that is installed does not load.
@@ -168,13 +166,13 @@ def survey() -> tuple[list[str], str, str]:
         for index, target in enumerate(targets)
         if any(library.serves(target) for library in libraries)
     ]
-    versions = ", ".join(f"{library.name} {library.version}" for library in libraries)
     if devices:
-        return devices, versions, f"{versions}: runs what `ancestral compile` makes"
+        versions = ", ".join(f"{library.name} {library.version}" for library in libraries)
+        return Found(devices, f"{versions}: runs what `ancestral compile` makes")
     served = "; ".join(
         f"{library.name} {library.version} serves "
         f"{', '.join(library.targets) or 'the GPU that it compiles on'}"
         for library in libraries
     )
     here = ", ".join(targets) or "none"
-    return [], versions, f"needs a GPU that it serves ({served}), got {here}: {INSTALL}"
+    return Found([], f"needs a GPU that it serves ({served}), got {here}: {INSTALL}")

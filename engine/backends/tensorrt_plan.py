@@ -2,25 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ancestral.engine.backends.cuda_graphs import Lane
-from ancestral.engine.backends.tensorrt_api import (
-    Dims,
-    Engine,
-    ExecutionContext,
-    Runtime,
-    TellsAliases,
-    TellsCapture,
-    TellsValidity,
-    TellsWeights,
-)
+from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
 from ancestral.plans.modules import DTYPES
-from ancestral.plans.store import PlanRecord
+from ancestral.plans.store import PlanRecord, removal
 from ancestral.signature import GraphSignature, Update
 
 
@@ -34,9 +25,9 @@ class GpuMemory:
         tensors: of the loops that are bound: what is given and carried.
     """
 
-    weights: int
-    scratch: int
-    tensors: int
+    weights: int = 0
+    scratch: int = 0
+    tensors: int = 0
 
     def __add__(self, other: "GpuMemory") -> "GpuMemory":
         return GpuMemory(
@@ -58,7 +49,7 @@ class LoadedPlan:
         record: PlanRecord,
         plan: bytes,
         signature: GraphSignature,
-        lane: Lane,
+        lane: CudaLane,
     ) -> None:
         """Load the engine onto the GPU of the lane.
 
@@ -80,14 +71,14 @@ class LoadedPlan:
             problems = list(_differences(self.engine, signature)) or list(_other_profiles(self))
             if problems:
                 raise PlanError(
-                    f"{self._name} is not what its graph is: {'; '.join(problems)}: remove it with "
-                    f"`ancestral plans --remove {record.key.digest[:12]}` and compile it again"
+                    f"{self._name} is not what its graph is: {'; '.join(problems)}: "
+                    f"{removal(record.key.digest)} and compile it again"
                 )
             self.in_place = self._aliases()
             self._scratch = lane.empty((max(1, self.engine.device_memory_size_v2),), torch.uint8)
             self._cache = new_cache(self.engine)
-        weighs = self.engine.get_engine_stat() if isinstance(self.engine, TellsWeights) else 0
-        self.memory = GpuMemory(weighs if weighs > 0 else len(plan), self._scratch.numel(), 0)
+        weighs = self.engine.get_engine_stat() if hasattr(self.engine, "get_engine_stat") else 0
+        self.memory = GpuMemory(weighs if weighs > 0 else len(plan), self._scratch.numel())
 
     def context(self, profile: int, *, loop: bool) -> "Context":
         """A new way through the engine.
@@ -121,9 +112,9 @@ class LoadedPlan:
                 f"{library.name} {library.version} cannot {what} {self._name}: {library.told()}"
             )
 
-    def _loaded(self, runtime: Runtime, plan: bytes) -> Engine:
+    def _loaded(self, runtime: Any, plan: bytes) -> Any:
         """The engine of the plan's bytes; host code in it is never allowed."""
-        if isinstance(runtime, TellsValidity):
+        if hasattr(runtime, "get_engine_validity"):
             verdict, *found = runtime.get_engine_validity(plan)
             told = ", ".join(map(str, found))
             self.must(verdict.name != "INVALID", f"serve this GPU (diagnostics: {told}) with")
@@ -137,7 +128,7 @@ class LoadedPlan:
         Raises:
             PlanError: it would write what the loop still needs.
         """
-        if not isinstance(self.engine, TellsAliases):
+        if not hasattr(self.engine, "get_aliased_input_tensor"):
             return frozenset(self.record.in_place)
         fed = {pair.output: pair for pair in self.signature.carried}
         found = set()
@@ -158,7 +149,7 @@ class LoadedPlan:
 class Context:
     """One way through an engine: shapes, then addresses, then runs."""
 
-    def __init__(self, plan: LoadedPlan, context: ExecutionContext) -> None:
+    def __init__(self, plan: LoadedPlan, context: Any) -> None:
         """A context whose profile is chosen; see `LoadedPlan.context`."""
         self._plan, self._context = plan, context
 
@@ -204,17 +195,17 @@ class Context:
     @property
     def capturable(self) -> bool:
         """Whether a run, as it would be now, can be captured in a CUDA graph."""
-        if not isinstance(self._context, TellsCapture):
+        if not hasattr(self._context, "is_stream_capturable"):
             return True
-        return self._context.is_stream_capturable(self._plan.lane.handle)
+        return bool(self._context.is_stream_capturable(self._plan.lane.handle))
 
 
-def lengths(shape: Dims) -> tuple[int, ...]:
+def lengths(shape: Any) -> tuple[int, ...]:
     """A shape of the library's as a tuple."""
     return tuple(int(shape[axis]) for axis in range(len(shape)))
 
 
-def _differences(engine: Engine, signature: GraphSignature) -> Iterator[str]:
+def _differences(engine: Any, signature: GraphSignature) -> Iterator[str]:
     """Where an engine takes or gives something else than a signature says, in words."""
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
     specs = {

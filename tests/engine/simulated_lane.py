@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ancestral.engine.backends.cuda_graphs import CudaGraphs, CudaLane
+
 ALIGNMENT = 256
 POISON = 0xFF
 """NaN in floats, -1 in integers."""
@@ -22,7 +24,7 @@ class Stream:
         self.recorded: list[Callable[[], None]] | None = None
 
 
-class SimulatedGraphs:
+class SimulatedGraphs(CudaGraphs):
     """Graphs of calls."""
 
     def __init__(self, stream: Stream) -> None:
@@ -30,7 +32,9 @@ class SimulatedGraphs:
         self.graphs: dict[object, list[Callable[[], None]]] = {}
         self.replayed: list[object] = []
 
-    def launch(self, key: object, work: Callable[[], None]) -> None:
+    def launch(
+        self, key: object, work: Callable[[], None], warm_up: Callable[[], None] | None = None
+    ) -> None:
         if key not in self.graphs:
             self.stream.recorded = []
             try:
@@ -43,7 +47,7 @@ class SimulatedGraphs:
         self.replayed.append(key)
 
 
-class SimulatedLane:
+class SimulatedLane(CudaLane):
     """Host memory whose addresses are as a GPU's, full of garbage."""
 
     device = "cpu"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine
-from ancestral.engine.backends import onnxruntime as module
-from ancestral.engine.session import positions_in_block, rows_in_block
+from ancestral.engine.backends import onnxruntime_session as module
+from ancestral.engine.backends.rows import positions_in_block, rows_in_block
 
 Bundles = Callable[[str], Path]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ancestral.engine.backends.onnxruntime import _Buffer
+from ancestral.engine.backends.onnxruntime_session import _Buffer
 from ancestral.signature import TensorSpec
 
 torch = pytest.importorskip("torch")
@@ -11,7 +11,7 @@ SPEC = TensorSpec(name="h", dtype="float16", axes=("b", 2))
 
 
 def test_initial_beyond_float16_in_torch() -> None:
-    from ancestral.engine.backends.host_arrays import filled
+    from ancestral.engine.backends.tensor_binding import filled
 
     assert filled((3,), -1e9, torch.float16, "cpu").tolist() == [-np.inf] * 3
     assert filled((3,), 0.5, torch.float16, "cpu").tolist() == [0.5] * 3

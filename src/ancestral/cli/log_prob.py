@@ -14,6 +14,7 @@ from ancestral.cli.options import (
     Dtype,
     Levels,
     Threads,
+    backend_options,
 )
 from ancestral.cli.output import check_target, put, say
 from ancestral.errors import InvalidInput
@@ -109,8 +110,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         backend=backend,
         device=device,
         threads=threads,
-        dtype=dtype,
-        batch_invariant=batch_invariant,
+        **backend_options(dtype, batch_invariant),
     )
     if not isinstance(engine, AutoregressiveEngine):
         raise InvalidInput(

@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,3 +94,9 @@ MeansFile = Annotated[
         "levels.",
     ),
 ]
+
+
+def backend_options(dtype: str | None, batch_invariant: bool = False) -> dict[str, Any]:
+    """The options of a backend that were given."""
+    given = {"dtype": dtype, "batch_invariant": batch_invariant or None}
+    return {name: value for name, value in given.items() if value is not None}

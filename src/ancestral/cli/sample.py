@@ -12,6 +12,7 @@ from ancestral.cli.options import (
     Device,
     Dtype,
     Threads,
+    backend_options,
 )
 from ancestral.errors import InvalidInput
 
@@ -189,8 +190,7 @@ def sample(  # noqa: PLR0913 - the options of a command
         backend=backend,
         device=device,
         threads=threads,
-        dtype=dtype,
-        batch_invariant=batch_invariant,
+        **backend_options(dtype, batch_invariant),
     )
     check_format(out, engine.data)
     if isinstance(engine, LatentEngine):

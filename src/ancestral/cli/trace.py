@@ -1,6 +1,5 @@
 """`ancestral verify --trace`: the first node of a graph at which a runtime parts from PyTorch."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.cli.present.trace_table import Traced
-from ancestral.errors import BackendUnavailable, InvalidInput
+from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.bundles.bundle import Bundle
@@ -100,12 +99,10 @@ def _backends(wanted: Wanted) -> Sequence[str]:
         BackendUnavailable: ONNX Runtime is not.
     """
     names = tuple(dict.fromkeys(wanted.backends)) or ("onnxruntime",)
-    if "onnxruntime" in names and importlib.util.find_spec("onnxruntime") is None:
-        from ancestral.engine.backends import INSTALL
+    if "onnxruntime" in names:
+        from ancestral.engine.backends import BACKENDS
 
-        raise BackendUnavailable(
-            f"backend 'onnxruntime' needs the onnxruntime package: {INSTALL['onnxruntime']}"
-        )
+        BACKENDS["onnxruntime"].check_installed()
     return names
 
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.cli.installed import backends_for
-from ancestral.cli.options import Backends, BundlePath, Device, Dtype, Json, Threads
+from ancestral.cli.options import (
+    Backends,
+    BundlePath,
+    Device,
+    Dtype,
+    Json,
+    Threads,
+    backend_options,
+)
 from ancestral.cli.output import check_target, json_text, put, say, show
 from ancestral.cli.present.parity_table import parity_table, prior_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
@@ -116,7 +124,8 @@ def parity_reports(
     with stages(f"verifying {bundle}") as at:
         for name in dict.fromkeys(backends):
             at(f"{name} on {device}")
-            engine = Engine.load(bundle, backend=name, device=device, threads=threads, dtype=dtype)
+            options = backend_options(dtype)
+            engine = Engine.load(bundle, backend=name, device=device, threads=threads, **options)
             reports.append(engine.verify())
     return reports
 

@@ -1,6 +1,6 @@
 """What decides the bytes of a compiled plan, and which plan a run can use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,16 +73,10 @@ class PlanKey(_Record):
 
     def changed(self, other: "PlanKey") -> dict[str, str]:
         """Which parts differ in another key: part -> a sentence."""
-        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         return {
-            part: (
-                f"{words}: changed"
-                if part in _HASHES
-                else f"{words}: asked for {_spelled(ours[part])}, "
-                f"that plan has {_spelled(theirs[part])}"
-            )
-            for part, words in _WORDS.items()
-            if ours[part] != theirs[part]
+            part: _difference(part, "asked for", getattr(self, part), getattr(other, part))
+            for part in _WORDS
+            if getattr(self, part) != getattr(other, part)
         }
 
 
@@ -107,7 +101,8 @@ class Wanted(_Record):
 
     def refusals(self, key: PlanKey) -> dict[str, str]:
         """Why a plan of that key does not serve: part -> a sentence; none where it does."""
-        checks = {
+        asked = {**dict(self), "targets": self.target, "lowering": LOWERING}
+        serves = {
             "graph": key.graph == self.graph,
             "graph_sha256": key.graph_sha256 in self.graph_sha256,
             "weights_sha256": key.weights_sha256 == self.weights_sha256,
@@ -116,39 +111,45 @@ class Wanted(_Record):
             "targets": self.target in key.targets,
             "lowering": key.lowering == LOWERING,
         }
-        asked = self.model_dump(mode="json") | {"targets": self.target, "lowering": LOWERING}
         return {
-            part: (
-                f"{_WORDS[part]}: changed"
-                if part in _HASHES
-                else f"{_WORDS[part]}: here {_spelled(asked[part])}, "
-                f"that plan has {_spelled(getattr(key, part))}"
-            )
-            for part, serves in checks.items()
-            if not serves
+            part: _difference(part, "here", asked[part], getattr(key, part))
+            for part in serves
+            if not serves[part]
         }
 
 
 def serving_profile(key: PlanKey, sizes: Mapping[str, int]) -> int | None:
     """The first profile of a plan that holds these sizes of the named axes; None without one."""
-    for index, profile in enumerate(key.profiles):
-        if all(axis in profile and _within(size, profile[axis]) for axis, size in sizes.items()):
-            return index
-    return None
+    found = (index for index, profile in enumerate(key.profiles) if holds(profile, sizes))
+    return next(found, None)
 
 
-def _within(size: int, limits: tuple[int, int, int]) -> bool:
-    return limits[0] <= size <= limits[2]
+def holds(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> bool:
+    """Whether a profile holds these sizes of the named axes; it may have others."""
+    return all(
+        axis in profile and profile[axis][0] <= size <= profile[axis][2]
+        for axis, size in sizes.items()
+    )
 
 
-def sizes_text(profile: Mapping[str, Sequence[int]]) -> str:
-    """A profile for people: b=1:16:64 s=1:1:1, least, best and largest."""
-    ranges = (f"{axis}={':'.join(map(str, profile[axis]))}" for axis in sorted(profile))
-    return " ".join(ranges) or "fixed sizes"
+def sizes_text(sizes: Mapping[str, int | Range]) -> str:
+    """Sizes, or the least, best and largest sizes of a profile, for people: b=1:16:64 s=1."""
+    each = (
+        f"{axis}={':'.join(map(str, size)) if isinstance(size, tuple) else size}"
+        for axis, size in sorted(sizes.items())
+    )
+    return " ".join(each) or "fixed sizes"
+
+
+def _difference(part: str, where: str, ours: object, theirs: object) -> str:
+    """A sentence on a part of a key that is another one in a plan."""
+    if part in _HASHES:
+        return f"{_WORDS[part]}: changed"
+    return f"{_WORDS[part]}: {where} {_spelled(ours)}, that plan has {_spelled(theirs)}"
 
 
 def _spelled(value: object) -> str:
     """A part of a key for people."""
-    if isinstance(value, list | tuple):
-        return ", ".join(_spelled(each) for each in value) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(_spelled, value)) or "none"
     return sizes_text(value) if isinstance(value, dict) else str(value)

@@ -28,6 +28,7 @@ from ancestral.files.input_file import read_bounded
 from ancestral.files.renames import sync_folder
 from ancestral.plans.folder import check_owner, default_folder, make_folder
 from ancestral.plans.key import PlanKey, Sha256
+from ancestral.plans.modules import Module
 from ancestral.strict_json import Bounds, parse
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
@@ -110,16 +111,13 @@ class PlanStore:
             ) from None
         with contextlib.suppress(OSError):
             os.utime(folder)
+        wrong = ""
         if len(plan) != record.size:
-            raise PlanError(
-                f"{folder / PLAN}: truncated: expected {record.size} bytes, got {len(plan)}: "
-                f"remove it with `ancestral plans --remove {record.key.digest[:12]}`"
-            )
-        if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-            raise PlanError(
-                f"{folder / PLAN}: altered: its SHA-256 is not the one of its record: "
-                f"remove it with `ancestral plans --remove {record.key.digest[:12]}`"
-            )
+            wrong = f"truncated: expected {record.size} bytes, got {len(plan)}"
+        elif hashlib.sha256(plan).hexdigest() != record.plan_sha256:
+            wrong = "altered: its SHA-256 is not the one of its record"
+        if wrong:
+            raise PlanError(f"{folder / PLAN}: {wrong}: {removal(record.key.digest)}")
         return plan
 
     def build(
@@ -175,6 +173,11 @@ class PlanStore:
             except PlanError as error:
                 problems.append(str(error))
         return found, problems
+
+    def modules(self, weights_sha256: str) -> set[Module]:
+        """The libraries by which plans with weights of that hash were compiled."""
+        keys = [record.key for record in self.records()[0]]
+        return {key.module for key in keys if key.weights_sha256 == weights_sha256}
 
     def problem(self, record: PlanRecord) -> str:
         """What is wrong with a plan, in words; empty where it is sound."""
@@ -236,7 +239,7 @@ class PlanStore:
             PlanError: it is none of ours.
         """
         file = folder / RECORD
-        again = f"remove it with `ancestral plans --remove {folder.name[:12]}`"
+        again = removal(folder.name)
         check_owner(self.folder)
         check_owner(folder)
         try:
@@ -291,6 +294,11 @@ class PlanStore:
             total += record.size
             if total > self.limit and record.key.digest != keep:
                 self.remove(record.key.digest)
+
+
+def removal(digest: str) -> str:
+    """What to do about a plan that is damaged."""
+    return f"remove it with `ancestral plans --remove {digest[:12]}`"
 
 
 def _give_up() -> None:
