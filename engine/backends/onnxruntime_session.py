@@ -104,7 +104,6 @@ class OnnxRuntimeBinding:
         self._turn = 0
         self._prepared: dict[tuple[int, int, int, int], Any] = {}
         self._run = session.session.run_with_iobinding
-        self._offsets: dict[int, _Buffer] = {}
         self._takes_blocks = any(spec.name == OFFSETS for spec in self._signature.given)
         given = {
             spec.name: _Buffer(spec, sizes, session.device)
@@ -175,15 +174,8 @@ class OnnxRuntimeBinding:
         for pair in self._signature.carried:
             binding.bind_output(pair.output, *self._buffers[1 - turn][pair.input].place(rows))
         if self._takes_blocks:
-            binding.bind_input(OFFSETS, *self._offsets_of(block).place(slice(0, block)))
+            binding.bind_cpu_input(OFFSETS, np.arange(block))
         return binding
-
-    def _offsets_of(self, block: int) -> "_Buffer":
-        if block not in self._offsets:
-            spec = self._signature.input(OFFSETS)
-            self._offsets[block] = _Buffer(spec, {"s": block}, self._owner.device)
-            self._offsets[block].write(np.arange(block))
-        return self._offsets[block]
 
 
 class _Buffer:

@@ -4,26 +4,38 @@ Written once for the modules `tensorrt` and `tensorrt_rtx`. The GPU's memory, st
 PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
 """
 
+from typing import NamedTuple
+
 import torch
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.entry import Found, NoOptions
 from ancestral.engine.backends.tensorrt_library import Library, opened, preferred
-from ancestral.engine.backends.tensorrt_plan import GpuMemory
 from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.session import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable
 from ancestral.plans.choice import PlanChoice
 from ancestral.plans.gpus import Gpu, gpus
-from ancestral.plans.key import Wanted
+from ancestral.plans.key import PlanKey
 from ancestral.plans.modules import INSTALL, installed_modules
 from ancestral.plans.store import PlanStore
 from ancestral.step_tensors import OBSERVED
 
-_FOREIGN = "onnxruntime"
-"""The form of a graph that is never compiled."""
+
+class GpuMemory(NamedTuple):
+    """Bytes of a GPU that are in use.
+
+    Attributes:
+        weights: of the engines.
+        scratch: in which their layers compute.
+        tensors: of the loops that are bound: what is given and carried.
+    """
+
+    weights: int
+    scratch: int
+    tensors: int
 
 
 class TensorRtBackend:
@@ -91,7 +103,14 @@ class TensorRtBackend:
     @property
     def memory(self) -> GpuMemory:
         """Bytes of the GPU that plans and loops take."""
-        return sum((each.memory for each in tuple(self._sessions.values())), GpuMemory())
+        sessions = tuple(self._sessions.values())
+        with self._lane.active():
+            loaded = [plan for session in sessions for plan in session.plans.loaded.values()]
+        return GpuMemory(
+            sum(plan.weights_bytes for plan in loaded),
+            sum(plan.scratch_bytes for plan in loaded),
+            sum(session.tensors_bytes for session in sessions),
+        )
 
     def session(self, graph: str) -> TensorRtSession:
         """Load a plan of a graph.
@@ -100,30 +119,17 @@ class TensorRtBackend:
             BundleError: the bundle has no such graph.
             PlanError: no plan serves it here; the message says what makes one.
         """
-        bundle = self._bundle
-        bundle.graph_file(graph, "portable")
-        choice = PlanChoice(self._wanted(graph), tuple(self._store.records()[0]), bundle.path)
+        bundle, library = self._bundle, self._library
+        here = {"module": library.name, "version": library.version, "targets": (self._target,)}
+        wanted = PlanKey.of_graph(bundle, graph, **here)
+        choice = PlanChoice(wanted, tuple(self._store.records()[0]), bundle.path)
         signature = bundle.manifest.graphs[graph].signature
-        plans = GraphPlans(signature, choice, self._store, self._library, self._lane)
+        plans = GraphPlans(signature, choice, self._store, library, self._lane)
         self._sessions[graph] = TensorRtSession(plans, bundle.manifest.data.levels)
         return self._sessions[graph]
 
     def of(self, bundle: Bundle) -> "TensorRtBackend":
         return TensorRtBackend(bundle, self._library, self._target, self._lane, self._store)
-
-    def _wanted(self, graph: str) -> Wanted:
-        manifest = self._bundle.manifest
-        forms = manifest.graphs[graph].files
-        return Wanted(
-            graph=graph,
-            graph_sha256=tuple(
-                manifest.files[file].sha256 for form, file in forms.items() if form != _FOREIGN
-            ),
-            weights_sha256=manifest.files[manifest.weights].sha256,
-            module=self._library.name,
-            version=self._library.version,
-            target=self._target,
-        )
 
 
 def gpu_of(device: str) -> Gpu:

@@ -5,14 +5,13 @@ asked for with hasattr: a capability is found, never derived from a version.
 """
 
 import functools
-import importlib
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from ancestral.errors import BackendUnavailable
-from ancestral.plans.modules import INSTALL, Module, installed_modules, portable_targets
+from ancestral.plans.modules import INSTALL, Module, imported, installed_modules, portable_targets
 
 DATA_CENTER = frozenset({"sm_80", "sm_90", "sm_100", "sm_103"})
 """A100, H100 and H200, B200 and B300."""
@@ -126,7 +125,7 @@ def opened(name: Module) -> Library:
         BackendUnavailable: it does not load.
     """
     try:
-        return Library(name, importlib.import_module(name))
+        return Library(name, imported(name))
     except (ImportError, OSError, AttributeError) as error:
         raise BackendUnavailable(
             f"backend 'tensorrt': {name} is installed, but does not load ({error}): {INSTALL}"

@@ -1,7 +1,6 @@
 """A plan on a GPU: its engine, the scratch memory that it computes in, and contexts over both."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,31 +9,9 @@ from torch import Tensor
 from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
-from ancestral.plans.modules import DTYPES
+from ancestral.plans.modules import differences
 from ancestral.plans.store import PlanRecord, removal
 from ancestral.signature import GraphSignature, Update
-
-
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """Bytes of a GPU that are in use.
-
-    Attributes:
-        weights: of the engines.
-        scratch: in which their layers compute.
-        tensors: of the loops that are bound: what is given and carried.
-    """
-
-    weights: int = 0
-    scratch: int = 0
-    tensors: int = 0
-
-    def __add__(self, other: "GpuMemory") -> "GpuMemory":
-        return GpuMemory(
-            self.weights + other.weights,
-            self.scratch + other.scratch,
-            self.tensors + other.tensors,
-        )
 
 
 class LoadedPlan:
@@ -68,7 +45,7 @@ class LoadedPlan:
         with lane.active():
             self._runtime = library.api.Runtime(library.log)
             self.engine = self._loaded(self._runtime, plan)
-            problems = list(_differences(self.engine, signature)) or list(_other_profiles(self))
+            problems = list(_problems(self)) or list(_other_profiles(self))
             if problems:
                 raise PlanError(
                     f"{self._name} is not what its graph is: {'; '.join(problems)}: "
@@ -78,7 +55,8 @@ class LoadedPlan:
             self._scratch = lane.empty((max(1, self.engine.device_memory_size_v2),), torch.uint8)
             self._cache = new_cache(self.engine)
         weighs = self.engine.get_engine_stat() if hasattr(self.engine, "get_engine_stat") else 0
-        self.memory = GpuMemory(weighs if weighs > 0 else len(plan), self._scratch.numel())
+        self.weights_bytes = weighs if weighs > 0 else len(plan)
+        self.scratch_bytes = self._scratch.numel()
 
     def context(self, profile: int, *, loop: bool) -> "Context":
         """A new way through the engine.
@@ -205,28 +183,23 @@ def lengths(shape: Any) -> tuple[int, ...]:
     return tuple(int(shape[axis]) for axis in range(len(shape)))
 
 
-def _differences(engine: Any, signature: GraphSignature) -> Iterator[str]:
-    """Where an engine takes or gives something else than a signature says, in words."""
-    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    specs = {
-        spec.name: (mode, spec)
-        for mode, side in (("INPUT", signature.inputs), ("OUTPUT", signature.outputs))
-        for spec in side
+def _tensors(engine: Any, mode: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of each input or output of an engine, by name."""
+    names = (engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
+    return {
+        name: (engine.get_tensor_dtype(name).name, lengths(engine.get_tensor_shape(name)))
+        for name in names
+        if engine.get_tensor_mode(name).name == mode
     }
-    for name in sorted(set(names) ^ set(specs)):
-        yield f"{name}: {'is no tensor of the graph' if name in names else 'is not in the plan'}"
-    for name in (name for name in names if name in specs):
-        mode, spec = specs[name]
-        found = engine.get_tensor_mode(name).name
-        if found != mode:
-            yield f"{name}: expected an {mode.lower()}, got {found}"
-        dtype = engine.get_tensor_dtype(name).name
-        if DTYPES.get(dtype) != spec.dtype:
-            yield f"{name}: expected {spec.dtype}, got {DTYPES.get(dtype, dtype)}"
-        got = lengths(engine.get_tensor_shape(name))
-        if not spec.fits(got):
-            yield f"{name}: expected axes {spec.axes}, got {got}"
-        if engine.get_tensor_location(name).name != "DEVICE":
+
+
+def _problems(plan: LoadedPlan) -> Iterator[str]:
+    """Where an engine is not what its graph is, or what its record says, in words."""
+    inputs, outputs = _tensors(plan.engine, "INPUT"), _tensors(plan.engine, "OUTPUT")
+    yield from differences("input", inputs, plan.signature.inputs)
+    yield from differences("output", outputs, plan.signature.outputs)
+    for name in (*inputs, *outputs):
+        if plan.engine.get_tensor_location(name).name != "DEVICE":
             yield f"{name}: expected to be read on the GPU, got the host"
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library
-from ancestral.engine.backends.tensorrt_plan import Context, GpuMemory, LoadedPlan
+from ancestral.engine.backends.tensorrt_plan import Context, LoadedPlan
 from ancestral.plans.choice import PlanChoice
 from ancestral.plans.store import PlanRecord, PlanStore
 from ancestral.signature import GraphSignature
@@ -27,6 +27,7 @@ class GraphPlans:
         store: where they are.
         library: that made them.
         lane: where they run.
+        loaded: those that have run, by their digests.
     """
 
     signature: GraphSignature
@@ -34,7 +35,7 @@ class GraphPlans:
     store: PlanStore
     library: Library
     lane: CudaLane
-    _plans: dict[str, LoadedPlan] = field(default_factory=dict)
+    loaded: dict[str, LoadedPlan] = field(default_factory=dict)
     _contexts: dict[tuple[str, int], Context] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -50,11 +51,6 @@ class GraphPlans:
         """The named axes of the graph's inputs."""
         named = (a for spec in self.signature.inputs for a in spec.axes if isinstance(a, str))
         return tuple(dict.fromkeys(named))
-
-    @property
-    def memory(self) -> GpuMemory:
-        """Bytes of the GPU that the plans take; the lane has to be active."""
-        return sum((plan.memory for plan in self._plans.values()), GpuMemory())
 
     def plan(self, sizes: Mapping[str, int]) -> tuple[LoadedPlan, int]:
         """The plan that runs at these sizes, loaded, and which of its profiles.
@@ -105,9 +101,9 @@ class GraphPlans:
         """A plan on the GPU, loaded once."""
         digest = record.key.digest
         with self.lane.active():
-            if digest not in self._plans:
+            if digest not in self.loaded:
                 plan = self.store.read(record)
-                self._plans[digest] = LoadedPlan(
+                self.loaded[digest] = LoadedPlan(
                     self.library, record, plan, self.signature, self.lane
                 )
-            return self._plans[digest]
+            return self.loaded[digest]

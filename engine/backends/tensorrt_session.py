@@ -8,7 +8,6 @@ import torch
 
 from ancestral.engine.backends.tensor_binding import to_host
 from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
-from ancestral.engine.backends.tensorrt_plan import GpuMemory
 from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.session import Array
 from ancestral.errors import InvalidInput
@@ -32,11 +31,10 @@ class TensorRtSession:
         self._bindings: weakref.WeakSet[TensorRtBinding] = weakref.WeakSet()
 
     @property
-    def memory(self) -> GpuMemory:
-        """Bytes of the GPU that its plans and loops take."""
+    def tensors_bytes(self) -> int:
+        """Bytes of the GPU that its loops take."""
         with self.plans.lane.active():
-            tensors = sum(binding.bytes for binding in self._bindings)
-            return self.plans.memory + GpuMemory(tensors=tensors)
+            return sum(binding.bytes for binding in self._bindings)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; in pieces of rows, or of latents, where no plan takes all at once."""

@@ -1,11 +1,15 @@
 """A stream of a GPU without one: host memory as it gives it, and graphs of what is enqueued."""
 
 import contextlib
+import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ancestral.engine.backends.cuda_graphs import CudaGraphs, CudaLane
@@ -84,3 +88,11 @@ class SimulatedLane(CudaLane):
     def graphs(self) -> SimulatedGraphs:
         self.made.append(SimulatedGraphs(self.stream))
         return self.made[-1]
+
+
+def memory_at(address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The numbers at an address."""
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    raw = (ctypes.c_uint8 * size).from_address(address)
+    return np.frombuffer(raw, np.uint8).view(kind).reshape(shape)

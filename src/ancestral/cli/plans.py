@@ -12,6 +12,9 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from ancestral.plans.store import PlanRecord
 
+HEADS = ("plan", "graph", "for", "sizes", "MiB", "built in")
+"""Of the columns that `row` gives."""
+
 
 def plans(
     remove: Annotated[
@@ -43,8 +46,8 @@ def plans(
         kept = [{"plan": r.key.digest, **r.model_dump(mode="json")} for r in records]
         put(json_text({"folder": str(store.folder), "plans": kept, "problems": problems}))
     else:
-        heads = ("plan", "graph", "for", "sizes", "MiB", "built in", "built")
-        show(table(str(store.folder), heads, [(*row(r), _day(r.built)) for r in records]))
+        rows = [(*row(record), _day(record.built)) for record in records]
+        show(table(str(store.folder), (*HEADS, "built"), rows))
     for problem in problems:
         say(problem)
     if problems:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ancestral.errors import PlanError
-from ancestral.plans.key import PlanKey, Range, Wanted, holds, serving_profile, sizes_text
+from ancestral.plans.key import PlanKey, Range, holds, serving_profile, sizes_text
 from ancestral.plans.store import PlanRecord
 
 _TOLD = 3
@@ -27,7 +27,7 @@ class PlanChoice:
         path: the bundle, for the command that would compile it.
     """
 
-    wanted: Wanted
+    wanted: PlanKey
     records: tuple[PlanRecord, ...]
     path: Path
 
@@ -98,10 +98,10 @@ class PlanChoice:
             for words, record in reasons[:_TOLD]
         )
         at = f" at {sizes_text(sizes)}" if sizes else ""
+        by = f"by {wanted.module} {wanted.version} on {wanted.targets[0]}"
         return (
-            f"{self.path}: no plan serves graph {wanted.graph!r}{at} by {wanted.module} "
-            f"{wanted.version} on {wanted.target}: {told or 'none of this graph is kept here'}: "
-            f"make one: {self._command(sizes)}"
+            f"{self.path}: no plan serves graph {wanted.graph!r}{at} {by}: "
+            f"{told or 'none of this graph is kept here'}: make one: {self._command(sizes)}"
         )
 
     def _against(self, key: PlanKey, sizes: Mapping[str, int]) -> list[str]:
@@ -116,7 +116,7 @@ class PlanChoice:
         words = ["ancestral", "compile", str(self.path), "--graph", self.wanted.graph]
         words += ["--module", self.wanted.module]
         if self.wanted.module == "tensorrt_rtx":
-            words += ["--target", self.wanted.target]
+            words += ["--target", *self.wanted.targets]
         for axis, (best, most) in _USUAL.items():
             if sizes.get(axis, 0) > most:
                 words += [_OPTIONS[axis], f"1,{sizes[axis]},{sizes[axis]}"]

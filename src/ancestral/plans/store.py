@@ -11,7 +11,6 @@ appears whole by one rename:
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -152,7 +151,9 @@ class PlanStore:
             work = self.folder / f".{key.digest}.{secrets.token_hex(8)}"
             work.mkdir(mode=0o700)
             try:
-                record = self._make(key, work, make)
+                start = time.monotonic()
+                in_place = make(work)
+                record = _recorded(key, work, in_place, time.monotonic() - start)
                 shutil.rmtree(self.folder / key.digest, ignore_errors=True)
                 work.rename(self.folder / key.digest)
             finally:
@@ -209,29 +210,6 @@ class PlanStore:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         return names
 
-    def _make(
-        self, key: PlanKey, work: Path, make: Callable[[Path], tuple[str, ...]]
-    ) -> PlanRecord:
-        """Let a plan be made in a folder, and write its record there."""
-        start = time.monotonic()
-        in_place = make(work)
-        seconds = time.monotonic() - start
-        (work / PLAN).chmod(0o600)
-        with (work / PLAN).open("rb") as file:
-            os.fsync(file.fileno())
-        record = PlanRecord(
-            key=key,
-            plan_sha256=sha256(work / PLAN),
-            size=(work / PLAN).stat().st_size,
-            seconds=round(seconds, 3),
-            built=round(time.time(), 3),
-            in_place=in_place,
-        )
-        values = record.model_dump(mode="json")
-        values["sha256"] = seal(values)
-        write_atomically(work / RECORD, json.dumps(values, indent=1).encode())
-        return record.model_copy(update={"sha256": values["sha256"]})
-
     def _record(self, folder: Path) -> PlanRecord:
         """The record in a folder.
 
@@ -267,12 +245,20 @@ class PlanStore:
                 continue
             if not (self.folder / _LOCKS / owner).is_file():
                 continue
-            with contextlib.suppress(BlockingIOError), self._locked(owner, _give_up):
+            with contextlib.suppress(BlockingIOError), self._locked(owner):
                 shutil.rmtree(leftover, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _locked(self, digest: str, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock of a key, which the system lets go when a process ends, however it ends."""
+    def _locked(self, digest: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock of a key, which the system lets go when a process ends, however it ends.
+
+        Args:
+            digest: of the key.
+            waiting: told once, if another process holds it; without it nobody waits.
+
+        Raises:
+            BlockingIOError: another process holds it, and nobody waits.
+        """
         handle = os.open(
             self.folder / _LOCKS / digest, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
         )
@@ -280,6 +266,8 @@ class PlanStore:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if waiting is None:
+                    raise
                 waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -301,10 +289,20 @@ def removal(digest: str) -> str:
     return f"remove it with `ancestral plans --remove {digest[:12]}`"
 
 
-def _give_up() -> None:
-    """Do not wait for a lock.
-
-    Raises:
-        BlockingIOError: always.
-    """
-    raise BlockingIOError
+def _recorded(key: PlanKey, work: Path, in_place: tuple[str, ...], seconds: float) -> PlanRecord:
+    """The record of a plan that was made in a folder, written there."""
+    plan = work / PLAN
+    plan.chmod(0o600)
+    with plan.open("rb") as file:
+        os.fsync(file.fileno())
+    record = PlanRecord(
+        key=key,
+        plan_sha256=sha256(plan),
+        size=plan.stat().st_size,
+        seconds=round(seconds, 3),
+        built=round(time.time(), 3),
+        in_place=in_place,
+    )
+    record = record.model_copy(update={"sha256": seal(record.model_dump(mode="json"))})
+    write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
+    return record
