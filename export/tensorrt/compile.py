@@ -87,22 +87,17 @@ class Compiler:
             BundleError: there is no such graph.
             InvalidInput: sizes that the graph cannot have.
         """
-        manifest, options = bundle.manifest, self.options
+        options, file = self.options, bundle.graph_file(graph, FORM)
+        signature, length = bundle.manifest.graphs[graph].signature, bundle.manifest.data.length
         return PlanKey.of_graph(
             bundle,
             graph,
             module=self.module,
             version=self.version,
             targets=self.targets,
-            profiles=profiles(
-                manifest.graphs[graph].signature,
-                manifest.data.length,
-                options.batch,
-                options.latents,
-                options.prefix,
-            ),
+            profiles=profiles(signature, length, options.batch, options.latents, options.prefix),
             memory=options.memory,
-            kernels=_kernels(bundle.graph_file(graph, FORM)) if options.plugin else {},
+            kernels=_kernels(file) if options.plugin else {},
         )
 
     def request(self, bundle: Bundle, key: PlanKey) -> Request:

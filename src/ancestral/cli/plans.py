@@ -1,5 +1,6 @@
 """`ancestral plans`: what was compiled here, and is kept."""
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,7 +76,7 @@ def _prefix(text: str) -> str:
     Raises:
         InvalidInput: it is none.
     """
-    if len(text) < 4 or not set(text) <= set("0123456789abcdef"):
+    if not re.fullmatch("[0-9a-f]{4,}", text):
         raise InvalidInput(
             f"--remove: expected 4 or more of the hexadecimal digits of a plan's name, or all, "
             f"got {text!r}"
