@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ancestral.bundles.manifest import MANIFEST
 from ancestral.engine import AutoregressiveEngine
-from ancestral.engine.backends.triton_loop import TritonBinding
-from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.backends.triton import TritonBinding, TritonSession
 from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding, Session

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from ancestral.engine.backends.triton_loop import TritonBinding
+from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import ParityError
 from benchmarks.gpu.clock import Side, compiled, finish, seconds

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,47 +13,9 @@ STEPS = 16
 that take turns are then back where they were."""
 
 
-@runtime_checkable
-class Graphs(Protocol):
-    """Work over tensors that stay where they are, launched as a whole."""
-
-    def launch(self, key: Hashable, work: Callable[[], None]) -> None:
-        """Run work that is known by that key: the first time it is captured, then replayed."""
-        ...
-
-
-@runtime_checkable
-class Lane(Protocol):
-    """Where a backend works: memory, an order in which work is done, and graphs of it."""
-
-    @property
-    def device(self) -> str:
-        """As PyTorch names it."""
-        ...
-
-    @property
-    def handle(self) -> int:
-        """Of the stream, for a library that is not PyTorch."""
-        ...
-
-    def active(self) -> AbstractContextManager[object]:
-        """Within it, PyTorch works in this lane too, and no other thread does.
-
-        What is enqueued while another thread captures a graph of the lane would go into that graph.
-        """
-        ...
-
-    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Memory that nobody has written to; its address is a multiple of 256."""
-        ...
-
-    def free(self) -> int:
-        """Bytes of the device that nobody has."""
-        ...
-
-    def graphs(self) -> Graphs:
-        """None captured yet."""
-        ...
+def launches(steps: int) -> list[int]:
+    """The steps of each graph that is launched, in order."""
+    return [STEPS] * (steps // STEPS) + [1] * (steps % STEPS)
 
 
 class CudaGraphs:
@@ -117,7 +79,13 @@ def _beside(work: Callable[[], None]) -> None:
 
 
 class CudaLane:
-    """One stream of a GPU: what a library and PyTorch enqueue there is done in turn."""
+    """Where a backend works: one stream of a GPU, its memory, and graphs of what is done there.
+
+    What a library and PyTorch enqueue in the stream is done in order.
+
+    Attributes:
+        device: as PyTorch names it.
+    """
 
     def __init__(self, device: str) -> None:
         """Make the stream; PyTorch begins to use the GPU."""
@@ -127,20 +95,28 @@ class CudaLane:
 
     @property
     def handle(self) -> int:
+        """Of the stream, for a library that is not PyTorch."""
         found: int = self._stream.cuda_stream
         return found
 
     @contextmanager
     def active(self) -> Iterator[None]:
+        """Within it, PyTorch works in this lane too, and no other thread does.
+
+        What is enqueued while another thread captures a graph of the lane would go into that graph.
+        """
         with self._turn, torch.cuda.stream(self._stream):
             yield
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Memory that nobody has written to; its address is a multiple of 256."""
         # PyTorch's allocator gives multiples of 512.
         return torch.empty(tuple(shape), dtype=dtype, device=self.device)
 
     def free(self) -> int:
+        """Bytes of the device that nobody has."""
         return torch.cuda.mem_get_info(self.device)[0]
 
     def graphs(self) -> CudaGraphs:
+        """None captured yet."""
         return CudaGraphs(self.device, self._stream)

@@ -4,23 +4,38 @@ Written once for the modules `tensorrt` and `tensorrt_rtx`. The GPU's memory, st
 PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
 """
 
+from typing import NamedTuple
+
 import torch
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.backends.cuda_graphs import CudaLane, Lane
+from ancestral.engine.backends.cuda_graphs import CudaLane
+from ancestral.engine.backends.entry import Found, NoOptions
 from ancestral.engine.backends.tensorrt_library import Library, opened, preferred
-from ancestral.engine.backends.tensorrt_plan import GpuMemory
+from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.backends.tensorrt_session import TensorRtSession
 from ancestral.engine.budget import HOST_BUDGET, Budget
 from ancestral.errors import BackendUnavailable
 from ancestral.plans.choice import PlanChoice
 from ancestral.plans.gpus import Gpu, gpus
-from ancestral.plans.key import Wanted
+from ancestral.plans.key import PlanKey
 from ancestral.plans.modules import INSTALL, installed_modules
 from ancestral.plans.store import PlanStore
+from ancestral.step_tensors import OBSERVED
 
-_FOREIGN = "onnxruntime"
-"""The form of a graph that is never compiled."""
+
+class GpuMemory(NamedTuple):
+    """Bytes of a GPU that are in use.
+
+    Attributes:
+        weights: of the engines.
+        scratch: in which their layers compute.
+        tensors: of the loops that are bound: what is given and carried.
+    """
+
+    weights: int
+    scratch: int
+    tensors: int
 
 
 class TensorRtBackend:
@@ -29,7 +44,7 @@ class TensorRtBackend:
     name = "tensorrt"
 
     def __init__(
-        self, bundle: Bundle, library: Library, target: str, lane: Lane, store: PlanStore
+        self, bundle: Bundle, library: Library, target: str, lane: CudaLane, store: PlanStore
     ) -> None:
         """A backend over parts that suit one another.
 
@@ -47,13 +62,21 @@ class TensorRtBackend:
 
     @classmethod
     def open(
-        cls, bundle: Bundle, *, device: str, store: PlanStore | None = None
+        cls,
+        bundle: Bundle,
+        *,
+        device: str,
+        threads: int | None = None,
+        options: NoOptions | None = None,
+        store: PlanStore | None = None,
     ) -> "TensorRtBackend":
         """Find the GPU, and the module that serves it.
 
         Args:
             bundle: holds the graphs.
             device: cuda with an index.
+            threads: not used, as the GPU computes.
+            options: not used, as there are none.
             store: of plans; the user's own where None.
 
         Raises:
@@ -63,9 +86,7 @@ class TensorRtBackend:
         gpu = gpu_of(device)
         store = PlanStore() if store is None else store
         weights = bundle.manifest.files[bundle.manifest.weights].sha256
-        keys = [record.key for record in store.records()[0]]
-        compiled = {key.module for key in keys if key.weights_sha256 == weights}
-        library = preferred(gpu.target, compiled)
+        library = preferred(gpu.target, store.modules(weights))
         target = gpu.target if library.targets else gpu.itself
         return cls(bundle, library, target, CudaLane(device), store)
 
@@ -73,19 +94,23 @@ class TensorRtBackend:
     def room(self) -> Budget:
         """Half of the GPU's free memory, and as many rows as the plans of open loops take."""
         most = [
-            session.most_rows()
+            session.plans.most_rows()
             for session in tuple(self._sessions.values())
-            if any(spec.name == "observed" for spec in session.signature.inputs)
+            if any(spec.name == OBSERVED for spec in session.signature.inputs)
         ]
         return Budget(self._lane.free() // 2, min(most, default=HOST_BUDGET.rows))
 
     @property
     def memory(self) -> GpuMemory:
         """Bytes of the GPU that plans and loops take."""
-        total = GpuMemory(0, 0, 0)
-        for session in tuple(self._sessions.values()):
-            total += session.memory
-        return total
+        sessions = tuple(self._sessions.values())
+        with self._lane.active():
+            loaded = [plan for session in sessions for plan in session.plans.loaded.values()]
+        return GpuMemory(
+            sum(plan.weights_bytes for plan in loaded),
+            sum(plan.scratch_bytes for plan in loaded),
+            sum(session.tensors_bytes for session in sessions),
+        )
 
     def session(self, graph: str) -> TensorRtSession:
         """Load a plan of a graph.
@@ -94,35 +119,17 @@ class TensorRtBackend:
             BundleError: the bundle has no such graph.
             PlanError: no plan serves it here; the message says what makes one.
         """
-        bundle = self._bundle
-        bundle.graph_file(graph, "portable")
-        choice = PlanChoice(self._wanted(graph), tuple(self._store.records()[0]), bundle.path)
-        self._sessions[graph] = TensorRtSession(
-            bundle.manifest.graphs[graph].signature,
-            choice,
-            self._store,
-            self._library,
-            self._lane,
-            bundle.manifest.data.levels,
-        )
+        bundle, library = self._bundle, self._library
+        here = {"module": library.name, "version": library.version, "targets": (self._target,)}
+        wanted = PlanKey.of_graph(bundle, graph, **here)
+        choice = PlanChoice(wanted, tuple(self._store.records()[0]), bundle.path)
+        signature = bundle.manifest.graphs[graph].signature
+        plans = GraphPlans(signature, choice, self._store, library, self._lane)
+        self._sessions[graph] = TensorRtSession(plans, bundle.manifest.data.levels)
         return self._sessions[graph]
 
     def of(self, bundle: Bundle) -> "TensorRtBackend":
         return TensorRtBackend(bundle, self._library, self._target, self._lane, self._store)
-
-    def _wanted(self, graph: str) -> Wanted:
-        manifest = self._bundle.manifest
-        forms = manifest.graphs[graph].files
-        return Wanted(
-            graph=graph,
-            graph_sha256=tuple(
-                manifest.files[file].sha256 for form, file in forms.items() if form != _FOREIGN
-            ),
-            weights_sha256=manifest.files[manifest.weights].sha256,
-            module=self._library.name,
-            version=self._library.version,
-            target=self._target,
-        )
 
 
 def gpu_of(device: str) -> Gpu:
@@ -151,11 +158,8 @@ def gpu_of(device: str) -> Gpu:
     )
 
 
-def survey() -> tuple[list[str], str, str]:
-    """Where plans would run here.
-
-    Returns:
-        devices; the modules and their releases; and, for people, what is to be done.
+def probe() -> Found:
+    """The GPUs where plans run; the modules and their releases are in the remark.
 
     Raises:
         BackendUnavailable: a module that is installed does not load.
@@ -168,13 +172,13 @@ def survey() -> tuple[list[str], str, str]:
         for index, target in enumerate(targets)
         if any(library.serves(target) for library in libraries)
     ]
-    versions = ", ".join(f"{library.name} {library.version}" for library in libraries)
     if devices:
-        return devices, versions, f"{versions}: runs what `ancestral compile` makes"
+        versions = ", ".join(f"{library.name} {library.version}" for library in libraries)
+        return Found(devices, f"{versions}: runs what `ancestral compile` makes")
     served = "; ".join(
         f"{library.name} {library.version} serves "
         f"{', '.join(library.targets) or 'the GPU that it compiles on'}"
         for library in libraries
     )
     here = ", ".join(targets) or "none"
-    return [], versions, f"needs a GPU that it serves ({served}), got {here}: {INSTALL}"
+    return Found([], f"needs a GPU that it serves ({served}), got {here}: {INSTALL}")

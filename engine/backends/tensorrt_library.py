@@ -1,20 +1,17 @@
-"""The TensorRT that is installed: which of the two modules, for which GPUs, how engines are run."""
+"""The TensorRT that is installed: which of the two modules, for which GPUs, how engines are run.
+
+The modules have no types of their own: they and their objects are Any. What one of them lacks is
+asked for with hasattr: a capability is found, never derived from a version.
+"""
 
 import functools
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from ancestral.engine.backends.tensorrt_api import (
-    Engine,
-    JustInTime,
-    JustInTimeConfig,
-    RuntimeConfig,
-    TensorRt,
-)
 from ancestral.errors import BackendUnavailable
-from ancestral.plans.modules import INSTALL, Module, installed_modules, portable_targets
+from ancestral.plans.modules import INSTALL, Module, imported, installed_modules, portable_targets
 
 DATA_CENTER = frozenset({"sm_80", "sm_90", "sm_100", "sm_103"})
 """A100, H100 and H200, B200 and B300."""
@@ -32,7 +29,7 @@ class Library:
     """
 
     name: Module
-    api: TensorRt
+    api: Any
 
     @property
     def version(self) -> str:
@@ -59,7 +56,7 @@ class Library:
         said = [self.log.errors.popleft() for _ in range(len(self.log.errors))]
         return "; ".join(said) or "it gave no reason"
 
-    def config(self, engine: Engine, cache: Any, *, loop: bool) -> RuntimeConfig:
+    def config(self, engine: Any, cache: Any, *, loop: bool) -> Any:
         """How a context of an engine is made: its scratch memory is ours.
 
         A module that compiles kernels at run time must not change them within a run: they are
@@ -69,14 +66,14 @@ class Library:
 
         Args:
             engine: of which it is.
-            cache: for kernels that are compiled, as `new_cache` makes it.
+            cache: for kernels that are compiled, as `new_cache` makes it; None without such.
             loop: whether one shape is run very often.
         """
         config = engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(
             self.api.ExecutionContextAllocationStrategy.USER_MANAGED
         )
-        if isinstance(self.api, JustInTime) and isinstance(config, JustInTimeConfig):
+        if hasattr(config, "set_runtime_cache"):
             config.cuda_graph_strategy = self.api.CudaGraphStrategy.DISABLED
             strategies = self.api.DynamicShapesKernelSpecializationStrategy
             config.dynamic_shapes_kernel_specialization_strategy = (
@@ -87,10 +84,10 @@ class Library:
         return config
 
 
-def new_cache(engine: Engine) -> Any:
+def new_cache(engine: Any) -> Any:
     """For kernels that are compiled at run time, so that contexts share them; else None."""
     config = engine.create_runtime_config()
-    return config.create_runtime_cache() if isinstance(config, JustInTimeConfig) else None
+    return config.create_runtime_cache() if hasattr(config, "create_runtime_cache") else None
 
 
 def preferred(target: str, compiled: Collection[Module]) -> Library:
@@ -128,28 +125,18 @@ def opened(name: Module) -> Library:
         BackendUnavailable: it does not load.
     """
     try:
-        return Library(name, _imported(name))
+        return Library(name, imported(name))
     except (ImportError, OSError, AttributeError) as error:
         raise BackendUnavailable(
             f"backend 'tensorrt': {name} is installed, but does not load ({error}): {INSTALL}"
         ) from error
 
 
-def _imported(name: Module) -> TensorRt:
-    if name == "tensorrt":
-        import tensorrt
-
-        return cast(TensorRt, tensorrt)
-    import tensorrt_rtx
-
-    return cast(TensorRt, tensorrt_rtx)
-
-
 @functools.cache
-def _log(api: TensorRt) -> Any:
+def _log(api: Any) -> Any:
     """A logger that remembers the last errors."""
 
-    class Log(api.ILogger):  # type: ignore[misc, name-defined]
+    class Log(api.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             api.ILogger.__init__(self)
             self.errors: deque[str] = deque(maxlen=_REMEMBERED)

@@ -8,43 +8,48 @@ each way: between two steps nothing is set.
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ancestral.engine.backends.cuda_graphs import STEPS, Graphs
-from ancestral.engine.backends.host_arrays import to_device, to_host
+from ancestral.engine.backends.cuda_graphs import STEPS, CudaGraphs, launches
+from ancestral.engine.backends.rows import turns
+from ancestral.engine.backends.tensor_binding import TensorBinding, initial_tensors
+from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.budget import rows_in_block
-from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array
-from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.engine.backends.tensorrt_session import TensorRtSession
+from ancestral.signature import TensorSpec
+from ancestral.step_tensors import OFFSETS, POSITION, U
 
 
-class TensorRtBinding:
+class TensorRtBinding(TensorBinding):
     """The tensors of a loop at fixed addresses, and the graphs that were captured over them."""
 
-    def __init__(self, session: "TensorRtSession", sizes: Mapping[str, int]) -> None:
+    def __init__(self, plans: GraphPlans, levels: int, sizes: Mapping[str, int]) -> None:
         """Allocate, and run each way once; carried tensors start at their initial values.
+
+        Args:
+            plans: of the graph.
+            levels: of the events.
+            sizes: of the graph's named axes.
 
         Raises:
             PlanError: no plan takes as many rows.
         """
-        self._session, self._lane, self._sizes = session, session.lane, dict(sizes)
-        plan, profile = session.plan(sizes)
+        self._plans, self._lane, self._levels, self._sizes = plans, plans.lane, levels, sizes
+        plan, profile = plans.plan(sizes)
         self._turn = 0
         with self._lane.active():
             self._buffers = self._allocated(plan.in_place)
-            self._contexts = (
-                plan.context(profile, loop=True),
-                plan.context(profile, loop=True),
-            )
+            self._offsets = {
+                spec.name: self._empty(spec, sizes).zero_()
+                for spec in plans.signature.given
+                if spec.name == OFFSETS
+            }
+            super().__init__(plans.signature, self._buffers[0], self._lane.active)
+            self._contexts = tuple(plan.context(profile, loop=True) for _ in self._buffers)
             self._warm_up()
             capturable = all(context.capturable for context in self._contexts)
-        self._graphs: Graphs | None = None
+        self._graphs: CudaGraphs | None = None
         if capturable:
             self._graphs = self._lane.graphs()
         else:
@@ -58,33 +63,12 @@ class TensorRtBinding:
     @property
     def bytes(self) -> int:
         """Of all tensors."""
-        distinct = {each.data_ptr(): each for pair in self._buffers.values() for each in pair}
+        distinct = {
+            each.data_ptr(): each
+            for turn in (*self._buffers, self._offsets)
+            for each in turn.values()
+        }
         return sum(each.nbytes for each in distinct.values())
-
-    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
-        target = self._tensor(name)[slice(None) if rows is None else rows]
-        spec = self._session.signature.input(name)
-        if array.shape != target.shape or array.dtype != spec.host:
-            raise InvalidInput(
-                f"{name}: expected {spec.host} {tuple(target.shape)}, "
-                f"got {array.dtype} {array.shape}"
-            )
-        with self._lane.active():
-            target.copy_(to_device(array, spec, "cpu"))
-
-    def read(self, name: str) -> Array:
-        with self._lane.active():
-            return to_host(self._tensor(name), self._session.signature.input(name))
-
-    def draw_from(self, noise: Noise) -> None:
-        self.write("u", noise.uniforms(*self._tensor("u").shape))
-
-    def gather(self, rows: Array) -> None:
-        with self._lane.active():
-            index = torch.tensor(rows, device=self._lane.device)
-            for pair in self._session.signature.carried:
-                tensor = self._tensor(pair.input)
-                tensor.copy_(tensor[index])
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
         with self._lane.active():
@@ -95,10 +79,8 @@ class TensorRtBinding:
                 # Graphs of many steps are captured from the first turn alone.
                 self._launch(1)
                 steps -= 1
-            for _ in range(steps // STEPS):
-                self._launch(STEPS)
-            for _ in range(steps % STEPS):
-                self._launch(1)
+            for count in launches(steps):
+                self._launch(count)
 
     def _launch(self, steps: int) -> None:
         """So many steps, by one graph where they can be captured."""
@@ -113,45 +95,47 @@ class TensorRtBinding:
         else:
             self._graphs.launch((turn, steps), work)
         self._turn = (turn + steps) % 2
+        self._tensors = self._buffers[self._turn]
 
     def _run_block(self, steps: int, block: int) -> None:
         """Rows in turns, so that the logits of a block take bounded memory.
 
         Copies of them: where a row begins is no address that the library takes.
         """
-        session, rows = self._session, self._sizes["b"]
-        sizes = {**self._sizes, "s": block}
-        most = min(rows_in_block(block, session.levels), session.most_rows(block))
+        most = min(rows_in_block(block, self._levels), self._plans.most_rows(block))
         for _ in range(steps):
-            for start in range(0, rows, most):
-                part = slice(start, min(start + most, rows))
-                some = {**sizes, "b": part.stop - part.start}
-                outputs = session.execute(self._copies(part, some), some)
-                for pair in session.signature.carried:
-                    self._tensor(pair.input)[part].copy_(outputs[pair.output])
+            for rows in turns(self._sizes["b"], most):
+                sizes = {**self._sizes, "s": block, "b": rows.stop - rows.start}
+                outputs = self._plans.execute(self._copies(rows, sizes), sizes)
+                for pair in self._signature.carried:
+                    self._tensors[pair.input][rows].copy_(outputs[pair.output])
 
     def _copies(self, rows: slice, sizes: Mapping[str, int]) -> dict[str, Tensor]:
         """Every input of a block: of some rows."""
         copies = {}
-        for spec in self._session.signature.inputs:
-            tensor = self._lane.empty(spec.shape(sizes), getattr(torch, spec.dtype))
-            if spec.name == "offsets":
-                copies[spec.name] = tensor.copy_(torch.arange(sizes["s"]))
-            else:
-                copies[spec.name] = tensor.copy_(self._tensor(spec.name)[rows])
+        for spec in self._signature.inputs:
+            offsets = spec.name == OFFSETS
+            tensor = torch.arange(sizes["s"]) if offsets else self._tensors[spec.name][rows]
+            copies[spec.name] = self._empty(spec, sizes).copy_(tensor)
         return copies
 
-    def _allocated(self, in_place: frozenset[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """What a step reads and writes by its input's name: two buffers that take turns, or one."""
-        signature = self._session.signature
-        twice = {pair.input for pair in signature.carried} - in_place
-        buffers = {}
-        for spec in signature.inputs:
-            shape, dtype = spec.shape(self._sizes), getattr(torch, spec.dtype)
-            first = self._lane.empty(shape, dtype).zero_()
-            second = self._lane.empty(shape, dtype) if spec.name in twice else first
-            buffers[spec.name] = (first, second)
-        return buffers
+    def _allocated(self, in_place: frozenset[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What a step reads in either turn; it writes carried tensors where the next one reads.
+
+        A carried tensor has two buffers that take turns, unless it is appended to in place.
+        """
+        signature, sizes = self._plans.signature, self._sizes
+
+        def make(spec: TensorSpec, initial: float) -> Tensor:
+            return self._empty(spec, sizes).fill_(initial)
+
+        first = initial_tensors(signature, make)
+        twice = (pair.input for pair in signature.carried if pair.input not in in_place)
+        second = {name: self._empty(signature.input(name), sizes) for name in twice}
+        return first, first | second
+
+    def _empty(self, spec: TensorSpec, sizes: Mapping[str, int]) -> Tensor:
+        return self._lane.empty(spec.shape(sizes), getattr(torch, spec.dtype))
 
     def _warm_up(self) -> None:
         """Run each way once: until then a library allocates and compiles, which no capture may.
@@ -159,8 +143,7 @@ class TensorRtBinding:
         Rows are at the end of an event: at the first position a model without a start symbol would
         append before the first slot of its cache.
         """
-        _, length = self._session.signature.input("u").shape(self._sizes)
-        self._buffers["position"][0].fill_(length)
+        self._tensors[POSITION].fill_(self._tensors[U].shape[1])
         for turn, context in enumerate(self._contexts):
             context.shape(self._sizes)
             context.bind(self._addresses(turn))
@@ -169,19 +152,12 @@ class TensorRtBinding:
 
     def _begin(self) -> None:
         """Carried tensors at their initial values, whatever was left there."""
-        for pair in self._session.signature.carried:
-            for tensor in self._buffers[pair.input]:
-                tensor.fill_(pair.initial)
+        for pair in self._signature.carried:
+            for tensors in self._buffers:
+                tensors[pair.input].fill_(pair.initial)
 
     def _addresses(self, turn: int) -> dict[str, Tensor]:
         """Inputs and outputs of a step in that turn."""
-        named = {name: pair[turn] for name, pair in self._buffers.items()}
-        for pair in self._session.signature.carried:
-            named[pair.output] = self._buffers[pair.input][1 - turn]
-        return named
-
-    def _tensor(self, name: str) -> Tensor:
-        if name not in self._buffers or name == "offsets":
-            known = sorted(set(self._buffers) - {"offsets"})
-            raise InvalidInput(f"tensor: expected one of {known}, got {name!r}")
-        return self._buffers[name][self._turn]
+        written = self._buffers[1 - turn]
+        outputs = {pair.output: written[pair.input] for pair in self._signature.carried}
+        return self._buffers[turn] | self._offsets | outputs

@@ -1,49 +1,17 @@
 """A plan on a GPU: its engine, the scratch memory that it computes in, and contexts over both."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ancestral.engine.backends.cuda_graphs import Lane
-from ancestral.engine.backends.tensorrt_api import (
-    Dims,
-    Engine,
-    ExecutionContext,
-    Runtime,
-    TellsAliases,
-    TellsCapture,
-    TellsValidity,
-    TellsWeights,
-)
+from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
-from ancestral.plans.modules import DTYPES
-from ancestral.plans.store import PlanRecord
+from ancestral.plans.modules import differences
+from ancestral.plans.store import PlanRecord, removal
 from ancestral.signature import GraphSignature, Update
-
-
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """Bytes of a GPU that are in use.
-
-    Attributes:
-        weights: of the engines.
-        scratch: in which their layers compute.
-        tensors: of the loops that are bound: what is given and carried.
-    """
-
-    weights: int
-    scratch: int
-    tensors: int
-
-    def __add__(self, other: "GpuMemory") -> "GpuMemory":
-        return GpuMemory(
-            self.weights + other.weights,
-            self.scratch + other.scratch,
-            self.tensors + other.tensors,
-        )
 
 
 class LoadedPlan:
@@ -58,7 +26,7 @@ class LoadedPlan:
         record: PlanRecord,
         plan: bytes,
         signature: GraphSignature,
-        lane: Lane,
+        lane: CudaLane,
     ) -> None:
         """Load the engine onto the GPU of the lane.
 
@@ -77,17 +45,18 @@ class LoadedPlan:
         with lane.active():
             self._runtime = library.api.Runtime(library.log)
             self.engine = self._loaded(self._runtime, plan)
-            problems = list(_differences(self.engine, signature)) or list(_other_profiles(self))
+            problems = list(_problems(self)) or list(_other_profiles(self))
             if problems:
                 raise PlanError(
-                    f"{self._name} is not what its graph is: {'; '.join(problems)}: remove it with "
-                    f"`ancestral plans --remove {record.key.digest[:12]}` and compile it again"
+                    f"{self._name} is not what its graph is: {'; '.join(problems)}: "
+                    f"{removal(record.key.digest)} and compile it again"
                 )
             self.in_place = self._aliases()
             self._scratch = lane.empty((max(1, self.engine.device_memory_size_v2),), torch.uint8)
             self._cache = new_cache(self.engine)
-        weighs = self.engine.get_engine_stat() if isinstance(self.engine, TellsWeights) else 0
-        self.memory = GpuMemory(weighs if weighs > 0 else len(plan), self._scratch.numel(), 0)
+        weighs = self.engine.get_engine_stat() if hasattr(self.engine, "get_engine_stat") else 0
+        self.weights_bytes = weighs if weighs > 0 else len(plan)
+        self.scratch_bytes = self._scratch.numel()
 
     def context(self, profile: int, *, loop: bool) -> "Context":
         """A new way through the engine.
@@ -121,9 +90,9 @@ class LoadedPlan:
                 f"{library.name} {library.version} cannot {what} {self._name}: {library.told()}"
             )
 
-    def _loaded(self, runtime: Runtime, plan: bytes) -> Engine:
+    def _loaded(self, runtime: Any, plan: bytes) -> Any:
         """The engine of the plan's bytes; host code in it is never allowed."""
-        if isinstance(runtime, TellsValidity):
+        if hasattr(runtime, "get_engine_validity"):
             verdict, *found = runtime.get_engine_validity(plan)
             told = ", ".join(map(str, found))
             self.must(verdict.name != "INVALID", f"serve this GPU (diagnostics: {told}) with")
@@ -137,7 +106,7 @@ class LoadedPlan:
         Raises:
             PlanError: it would write what the loop still needs.
         """
-        if not isinstance(self.engine, TellsAliases):
+        if not hasattr(self.engine, "get_aliased_input_tensor"):
             return frozenset(self.record.in_place)
         fed = {pair.output: pair for pair in self.signature.carried}
         found = set()
@@ -158,7 +127,7 @@ class LoadedPlan:
 class Context:
     """One way through an engine: shapes, then addresses, then runs."""
 
-    def __init__(self, plan: LoadedPlan, context: ExecutionContext) -> None:
+    def __init__(self, plan: LoadedPlan, context: Any) -> None:
         """A context whose profile is chosen; see `LoadedPlan.context`."""
         self._plan, self._context = plan, context
 
@@ -204,38 +173,33 @@ class Context:
     @property
     def capturable(self) -> bool:
         """Whether a run, as it would be now, can be captured in a CUDA graph."""
-        if not isinstance(self._context, TellsCapture):
+        if not hasattr(self._context, "is_stream_capturable"):
             return True
-        return self._context.is_stream_capturable(self._plan.lane.handle)
+        return bool(self._context.is_stream_capturable(self._plan.lane.handle))
 
 
-def lengths(shape: Dims) -> tuple[int, ...]:
+def lengths(shape: Any) -> tuple[int, ...]:
     """A shape of the library's as a tuple."""
     return tuple(int(shape[axis]) for axis in range(len(shape)))
 
 
-def _differences(engine: Engine, signature: GraphSignature) -> Iterator[str]:
-    """Where an engine takes or gives something else than a signature says, in words."""
-    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    specs = {
-        spec.name: (mode, spec)
-        for mode, side in (("INPUT", signature.inputs), ("OUTPUT", signature.outputs))
-        for spec in side
+def _tensors(engine: Any, mode: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of each input or output of an engine, by name."""
+    names = (engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
+    return {
+        name: (engine.get_tensor_dtype(name).name, lengths(engine.get_tensor_shape(name)))
+        for name in names
+        if engine.get_tensor_mode(name).name == mode
     }
-    for name in sorted(set(names) ^ set(specs)):
-        yield f"{name}: {'is no tensor of the graph' if name in names else 'is not in the plan'}"
-    for name in (name for name in names if name in specs):
-        mode, spec = specs[name]
-        found = engine.get_tensor_mode(name).name
-        if found != mode:
-            yield f"{name}: expected an {mode.lower()}, got {found}"
-        dtype = engine.get_tensor_dtype(name).name
-        if DTYPES.get(dtype) != spec.dtype:
-            yield f"{name}: expected {spec.dtype}, got {DTYPES.get(dtype, dtype)}"
-        got = lengths(engine.get_tensor_shape(name))
-        if not spec.fits(got):
-            yield f"{name}: expected axes {spec.axes}, got {got}"
-        if engine.get_tensor_location(name).name != "DEVICE":
+
+
+def _problems(plan: LoadedPlan) -> Iterator[str]:
+    """Where an engine is not what its graph is, or what its record says, in words."""
+    inputs, outputs = _tensors(plan.engine, "INPUT"), _tensors(plan.engine, "OUTPUT")
+    yield from differences("input", inputs, plan.signature.inputs)
+    yield from differences("output", outputs, plan.signature.outputs)
+    for name in (*inputs, *outputs):
+        if plan.engine.get_tensor_location(name).name != "DEVICE":
             yield f"{name}: expected to be read on the GPU, got the host"
 
 

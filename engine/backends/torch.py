@@ -1,22 +1,30 @@
 """PyTorch: the reference. The same programs that are exported, run as they are."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.backends.host_arrays import filled, to_device, to_host
+from ancestral.engine.backends.entry import Found, TorchOptions
 from ancestral.engine.backends.programs import load_weights, program_of
-from ancestral.engine.budget import HOST_BUDGET, rows_in_block
-from ancestral.engine.noise import Noise
+from ancestral.engine.backends.rows import turns
+from ancestral.engine.backends.tensor_binding import (
+    TensorBinding,
+    filled,
+    initial_tensors,
+    keep,
+    to_host,
+)
+from ancestral.engine.budget import HOST_BUDGET, Budget, rows_in_block
 from ancestral.engine.session import Array
-from ancestral.errors import BackendUnavailable, InvalidInput
-from ancestral.signature import GraphSignature
-from ancestral.train.models.families import Model
-from ancestral.train.models.graphs import AutoregressiveProgram
+from ancestral.errors import BackendUnavailable
+from ancestral.signature import GraphSignature, TensorSpec
+from ancestral.step_tensors import OFFSETS
+from ancestral.train.models.graphs import AutoregressiveProgram, Step
 from ancestral.train.models.precision import DTYPES, narrow
 from ancestral.train.models.program import Program
 from ancestral.train.models.transformer import Transformer
@@ -27,7 +35,6 @@ class TorchBackend:
     """PyTorch on the CPU or on CUDA, in the bundle's type; TF32 is off, for the whole process."""
 
     name = "torch"
-    room = HOST_BUDGET
 
     def __init__(
         self,
@@ -35,7 +42,7 @@ class TorchBackend:
         *,
         device: str,
         threads: int | None,
-        model: Model | None = None,
+        options: TorchOptions,
     ) -> None:
         """Build the model and load its weights from the bundle.
 
@@ -43,23 +50,35 @@ class TorchBackend:
             bundle: holds the weights.
             device: cpu, or cuda with an index.
             threads: of the whole process, as PyTorch has it.
-            model: of a class of the user's own; the bundle's weights are loaded into it.
+            options: checked already.
 
         Raises:
-            BackendUnavailable: PyTorch has no such device.
+            BackendUnavailable: there is no such device, or it cannot run the model.
             BundleError: the weights are not this model's.
         """
-        if device != "cpu" and not torch.cuda.is_available():
-            raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
+        self.check_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-        self.device, self.dtype = device, bundle.manifest.dtype
-        self._threads = threads
-        self._bundle = bundle
-        loaded = narrow(load_weights(bundle, model), DTYPES[self.dtype])
+        self.device, self.dtype = device, options.dtype or bundle.manifest.dtype
+        self._bundle, self._threads, self._options = bundle, threads, options
+        loaded = narrow(load_weights(bundle, options.model), DTYPES[self.dtype])
         self._model = loaded.to(device).eval()
+
+    @staticmethod
+    def check_device(device: str) -> None:
+        """Refuse a device that this process does not have.
+
+        Raises:
+            BackendUnavailable: it is a GPU, and PyTorch sees none.
+        """
+        if device != "cpu" and not torch.cuda.is_available():
+            raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
+
+    @property
+    def room(self) -> Budget:
+        return HOST_BUDGET
 
     def session(self, graph: str) -> "TorchSession":
         """The program of a graph of the bundle.
@@ -67,101 +86,113 @@ class TorchBackend:
         Raises:
             BundleError: the bundle has no such graph.
         """
-        program, signature = program_of(graph, self._bundle, self._model)
-        return TorchSession(program, signature, self.device)
+        return TorchSession(*self._program(graph))
 
-    def of(self, bundle: Bundle) -> "TorchBackend":
-        return TorchBackend(bundle, device=self.device, threads=self._threads)
+    def of(self, bundle: Bundle) -> Self:
+        options = replace(self._options, model=None)
+        return type(self)(bundle, device=self.device, threads=self._threads, options=options)
+
+    def _program(self, graph: str) -> tuple[Program, GraphSignature, str, torch.dtype]:
+        """What a session is made of."""
+        program, signature = program_of(graph, self._bundle, self._model)
+        return program, signature, self.device, DTYPES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
 class TorchSession:
-    """One program over the model."""
+    """One program over the model.
+
+    Attributes:
+        program: run as it is.
+        signature: of the graph in the bundle, whose dtypes are what users see.
+        device: cuda with an index, or cpu.
+        dtype: of weights, activations and floating caches.
+    """
 
     program: Program
     signature: GraphSignature
     device: str
+    dtype: torch.dtype
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        given = self.signature.inputs
-        tensors = [to_device(inputs[spec.name], spec, self.device) for spec in given]
-        with torch.no_grad():
-            outputs = self.program(*tensors)
-        named = zip(self.signature.outputs, outputs, strict=True)
-        return {spec.name: to_host(tensor, spec) for spec, tensor in named}
+        # Copies: a cache may be written in place.
+        tensors = {
+            spec.name: torch.tensor(inputs[spec.name], device=self.device, dtype=self.stored(spec))
+            for spec in self.signature.inputs
+        }
+        outputs = self.outputs(tensors, self.kernels())
+        return {spec.name: to_host(outputs[spec.name], spec) for spec in self.signature.outputs}
 
     def bind(self, sizes: Mapping[str, int]) -> "TorchBinding":
         return TorchBinding(self, sizes)
 
+    def kernels(self) -> AbstractContextManager[object]:
+        """Within it, appends are in place where the model allows it."""
+        # A class of the user's own may read a cache that it appended to; ours does not.
+        return in_place() if type(self.program.model) is Transformer else nullcontext()
 
-class TorchBinding:
-    """The tensors of a loop, by name."""
+    def outputs(
+        self, inputs: Mapping[str, Tensor], kernels: AbstractContextManager[object]
+    ) -> dict[str, Tensor]:
+        """What the program makes of its inputs, by name."""
+        with torch.no_grad(), kernels:
+            found = self.program(*(inputs[spec.name] for spec in self.signature.inputs))
+        return dict(zip((spec.name for spec in self.signature.outputs), found, strict=True))
+
+    def stored(self, spec: TensorSpec) -> torch.dtype:
+        """The dtype of an input on the device: that of the model for what it caches."""
+        cached = isinstance(self.program, AutoregressiveProgram) and (
+            spec.name in self.program.cache_names
+        )
+        if cached and spec.dtype in DTYPES:
+            return self.dtype
+        found: torch.dtype = getattr(torch, spec.dtype)
+        return found
+
+
+class TorchBinding(TensorBinding):
+    """The tensors of a loop over a step program: a step may replace them by what it made."""
+
+    fixed = False
 
     def __init__(self, session: TorchSession, sizes: Mapping[str, int]) -> None:
         """Allocate; carried tensors start at their initial values."""
-        self._owner = session
-        initial = {pair.input: pair.initial for pair in session.signature.carried}
-        self._state: dict[str, Tensor] = {
-            spec.name: filled(
-                spec.shape(sizes),
-                initial.get(spec.name, 0.0),
-                getattr(torch, spec.dtype),
-                session.device,
-            )
-            for spec in session.signature.inputs
-            if spec.name != "offsets"
-        }
+        assert isinstance(session.program, Step)
+        self._session, self._program = session, session.program
+        self._rows = sizes["b"]
 
-    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
-        target = self._tensor(name)[slice(None) if rows is None else rows]
-        host = self._owner.signature.input(name).host
-        if array.shape != target.shape or array.dtype != host:
-            raise InvalidInput(
-                f"tensor: expected {host} {tuple(target.shape)}, got {array.dtype} {array.shape}"
-            )
-        target.copy_(torch.tensor(array))
+        def make(spec: TensorSpec, initial: float) -> Tensor:
+            return filled(spec.shape(sizes), initial, session.stored(spec), session.device)
 
-    def read(self, name: str) -> Array:
-        return to_host(self._tensor(name), self._owner.signature.input(name))
-
-    def draw_from(self, noise: Noise) -> None:
-        u = self._tensor("u")
-        self.write("u", noise.uniforms(*u.shape))
-
-    def gather(self, rows: Array) -> None:
-        index = torch.tensor(rows, device=self._owner.device)
-        for pair in self._owner.signature.carried:
-            self._state[pair.input] = self._tensor(pair.input)[index]
+        super().__init__(session.signature, initial_tensors(session.signature, make))
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
-        signature, program = self._owner.signature, self._owner.program
-        assert isinstance(program, AutoregressiveProgram)
-        if program.model.takes_blocks:
-            self._state["offsets"] = torch.arange(block, device=self._owner.device)
-        outputs = [spec.name for spec in signature.outputs]
-        size = len(self._tensor(signature.carried[0].input))
-        rows = size if block == 1 else rows_in_block(block, program.model.data.levels)
-        # A class of the user's own may read a cache that it appended to; ours does not.
-        appends = in_place() if type(program.model) is Transformer else nullcontext()
-        with torch.no_grad(), appends:
-            for _ in range(steps):
-                parts = [
-                    program(*self._inputs(slice(start, start + rows)))
-                    for start in range(0, size, rows)
-                ]
-                named = dict(zip(outputs, zip(*parts, strict=True), strict=True))
-                for pair in signature.carried:
-                    old, new = self._state[pair.input], named[pair.output]
-                    if new[0].data_ptr() != old.data_ptr():
-                        self._state[pair.input] = new[0] if len(new) == 1 else torch.cat(new)
+        levels = self._program.model.data.levels
+        most = self._rows if block == 1 else rows_in_block(block, levels)
+        if most < self._rows and not self.fixed:
+            # What a step made may be one memory for several tensors or rows: no place for parts.
+            self._tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        for _ in range(steps):
+            for rows in turns(self._rows, most):
+                self._step(rows, block)
 
-    def _inputs(self, rows: slice) -> list[Tensor]:
-        return [
-            self._state[spec.name] if spec.name == "offsets" else self._state[spec.name][rows]
-            for spec in self._owner.signature.inputs
-        ]
+    def _step(self, rows: slice, block: int) -> None:
+        """Run the program over some rows, whose tensors then have what it made."""
+        inputs = {name: tensor[rows] for name, tensor in self._tensors.items()}
+        if self._program.model.takes_blocks:
+            inputs[OFFSETS] = torch.arange(block, device=self._session.device)
+        outputs = self._session.outputs(inputs, self._kernels(rows))
+        new = {pair.input: outputs[pair.output] for pair in self._signature.carried}
+        if self.fixed or rows.stop - rows.start < self._rows:
+            keep(inputs, new)
+        else:
+            self._tensors.update(new)
 
-    def _tensor(self, name: str) -> Tensor:
-        if name not in self._state:
-            raise InvalidInput(f"tensor: expected one of {sorted(self._state)}, got {name!r}")
-        return self._state[name]
+    def _kernels(self, rows: slice) -> AbstractContextManager[object]:
+        """Within it, these rows are run as in this backend."""
+        return self._session.kernels()
+
+
+def probe() -> Found:
+    """The CPU, and the GPUs that PyTorch sees."""
+    return Found(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])

@@ -2,68 +2,74 @@
 
 Without a GPU, in a process that was started with TRITON_INTERPRET=1, the same code runs on the CPU
 with the kernels interpreted: slow, and a proof.
+
+A step is some thirty kernels of one to a few microseconds each; to launch them one by one would
+take the host longer than the GPU needs to run them. A graph of STEPS steps is launched in 10 to 20
+microseconds, so that the launch is under 5% of the steps where one takes 25 microseconds or more.
+Inside a graph nothing is allocated and nothing waits for the host.
 """
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import torch
 import triton
 
-from ancestral.bundles.bundle import Bundle
-from ancestral.engine.backends.programs import load_weights, program_of
-from ancestral.engine.backends.triton_session import TritonSession
+from ancestral.engine.backends.cuda_graphs import CudaGraphs, launches
+from ancestral.engine.backends.entry import Found, TritonOptions, check_release
+from ancestral.engine.backends.torch import TorchBackend, TorchBinding, TorchSession
 from ancestral.engine.budget import HOST_BUDGET, Budget
-from ancestral.errors import BackendUnavailable, InvalidInput
-from ancestral.train.models.families import Model
-from ancestral.train.models.precision import DTYPES, narrow
+from ancestral.engine.noise import Noise
+from ancestral.engine.session import Array
+from ancestral.errors import BackendUnavailable
+from ancestral.philox import seed_key
+from ancestral.signature import Update
+from ancestral.step_tensors import POSITION, U
+from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.triton_kernels.interpreter import turn
+from ancestral.triton_kernels.operators import table
+from ancestral.triton_kernels.overridable import Kernels, Seeds
+from ancestral.triton_kernels.sample_token.kernel import LARGEST
 
-OLDEST = (3, 6)
+_OLDEST = (3, 6)
+_CAPABILITY = (8, 0)
+"""Of the oldest GPUs that are served (Ampere)."""
 _MOST_ROWS = 4096
 """Of a batch on a GPU."""
 
 
-class TritonBackend:
+class TritonBackend(TorchBackend):
     """Our kernels on a CUDA GPU, or interpreted; TF32 is switched off, for the whole process."""
 
     name = "triton"
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str,
-        threads: int | None,
-        dtype: str | None = None,
-        batch_invariant: bool = False,
-        model: Model | None = None,
-    ) -> None:
-        """Build the model and load its weights from the bundle.
-
-        Args:
-            bundle: holds the weights.
-            device: cuda with an index; cpu where Triton interprets.
-            threads: of PyTorch's own operators on the CPU.
-            dtype: float32, bfloat16 or float16: of weights, caches and activations; the bundle's
-                where None. Logits, their softmax and all sums are float32.
-            batch_invariant: use our own matrix product for any number of rows: then the bits of a
-                row do not depend on the batch that it is in.
-            model: of a class of the user's own; the bundle's weights are loaded into it.
+    @staticmethod
+    def check_device(device: str) -> None:
+        """Refuse a machine that cannot run the kernels.
 
         Raises:
-            BackendUnavailable: there is no such GPU, or Triton is too old.
-            InvalidInput: an unknown dtype.
-            BundleError: the weights are not this model's.
+            BackendUnavailable: with what is missing.
         """
-        check_here(device)
-        dtype = bundle.manifest.dtype if dtype is None else dtype
-        if dtype not in DTYPES:
-            raise InvalidInput(f"dtype: expected one of {list(DTYPES)}, got {dtype!r}")
-        if threads is not None:
-            torch.set_num_threads(threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        self.device, self.dtype = device, dtype
-        self._bundle, self._threads, self._invariant = bundle, threads, batch_invariant
-        loaded = narrow(load_weights(bundle, model), DTYPES[dtype])
-        self._model = loaded.to(device).eval()
+        check_release("triton", _OLDEST, triton.__version__)
+        interpreted = bool(triton.knobs.runtime.interpret)
+        if device == "cpu" and not interpreted:
+            raise BackendUnavailable(
+                "backend 'triton' runs on a CUDA GPU: device 'cuda'. (On the CPU its kernels are "
+                "interpreted, slowly, in a process that is started with TRITON_INTERPRET=1.)"
+            )
+        if device != "cpu" and interpreted:
+            raise BackendUnavailable(
+                f"device {device!r}: TRITON_INTERPRET=1 interprets the kernels, on the CPU alone: "
+                f"unset it, or take device 'cpu'"
+            )
+        TorchBackend.check_device(device)
+        if device != "cpu" and torch.cuda.get_device_capability(device) < _CAPABILITY:
+            name = torch.cuda.get_device_name(device)
+            raise BackendUnavailable(
+                f"device {device!r}: expected a GPU of compute capability 8.0 or newer (Ampere), "
+                f"got {name}: take backend 'torch' or 'onnxruntime'"
+            )
 
     @property
     def room(self) -> Budget:
@@ -73,53 +79,113 @@ class TritonBackend:
         free, _ = torch.cuda.mem_get_info(self.device)
         return Budget(free // 2, _MOST_ROWS)
 
-    def session(self, graph: str) -> TritonSession:
-        """The program of a graph of the bundle.
+    def session(self, graph: str) -> "TritonSession":
+        assert isinstance(self._options, TritonOptions)
+        return TritonSession(*self._program(graph), self._options.batch_invariant)
 
-        Raises:
-            BundleError: the bundle has no such graph.
-        """
-        program, signature = program_of(graph, self._bundle, self._model)
-        return TritonSession(program, signature, self.device, DTYPES[self.dtype], self._invariant)
 
-    def of(self, bundle: Bundle) -> "TritonBackend":
-        return TritonBackend(
-            bundle,
-            device=self.device,
-            threads=self._threads,
-            dtype=self.dtype,
-            batch_invariant=self._invariant,
+@dataclass(frozen=True, slots=True)
+class TritonSession(TorchSession):
+    """One program over the model, on our kernels.
+
+    Attributes:
+        batch_invariant: as the backend has it.
+    """
+
+    batch_invariant: bool
+
+    def bind(self, sizes: Mapping[str, int]) -> "TritonBinding":
+        return TritonBinding(self, sizes)
+
+    @contextmanager
+    def kernels(self, seeds: Seeds | None = None) -> Iterator[None]:
+        """Within it, our kernels run; where there are seeds, they draw by them instead of by u."""
+        kernels = Kernels(table(seeds, batch_invariant=self.batch_invariant))
+        with turn(self.device), kernels:
+            yield
+
+
+class TritonBinding(TorchBinding):
+    """The tensors of a loop at fixed addresses, and the graphs that were captured over them."""
+
+    fixed = True
+
+    def __init__(self, session: TritonSession, sizes: Mapping[str, int]) -> None:
+        """Allocate; carried tensors start at their initial values."""
+        super().__init__(session, sizes)
+        self._seeds = Seeds(
+            torch.zeros(3, dtype=torch.int64, device=session.device),
+            torch.zeros(self._rows, dtype=torch.int64, device=session.device),
         )
+        self._seeded = False
+        self._drawing_by = session.kernels
+        self._graphs = CudaGraphs(session.device)
+
+    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
+        super().write(name, array, rows)
+        if name == U:
+            self._seeded = False
+
+    def draw_from(self, noise: Noise) -> None:
+        """By seeds, where the kernel that draws makes its uniforms; else by u."""
+        model = self._program.model
+        categorical = self._program.filters or isinstance(model.likelihood, Categorical)
+        if not categorical or model.data.levels > LARGEST:
+            super().draw_from(noise)
+            return
+        noise.check(self._rows)
+        self._seeds.key.copy_(torch.tensor([*seed_key(noise.seed), noise.stream]))
+        self._seeds.index.copy_(torch.from_numpy(noise.indices(self._rows)))
+        self._seeded = True
+
+    def run(self, steps: int = 1, *, block: int = 1) -> None:
+        if block > 1 or self._session.device == "cpu":
+            super().run(steps, block=block)
+            return
+        for count in launches(steps):
+            self._launch(count)
+
+    def _kernels(self, rows: slice) -> AbstractContextManager[object]:
+        seeds = Seeds(self._seeds.key, self._seeds.index[rows]) if self._seeded else None
+        return self._drawing_by(seeds)
+
+    def _launch(self, steps: int) -> None:
+        """The graph of so many steps."""
+
+        def work() -> None:
+            for _ in range(steps):
+                self._step(slice(0, self._rows), 1)
+
+        self._graphs.launch((self._seeded, steps), work, self.idle_step)
+
+    def idle_step(self) -> None:
+        """A step that changes nothing of what is drawn, whenever it is run.
+
+        All rows are put at the end, where a step repeats itself: what it writes there, each row
+        writes again before it reads it. What has no slot for each position is put back after it.
+        """
+        model = self._program.model
+        slots = {
+            entry.name
+            for entry in model.cache_spec
+            if entry.update is Update.APPEND and entry.axes[entry.axis] == model.data.length
+        }
+        carried = {pair.input for pair in self._signature.carried}
+        kept = {name: self._tensors[name].clone() for name in carried - slots}
+        self._tensors[POSITION].fill_(model.data.length)
+        self._step(slice(0, self._rows), 1)
+        for name, tensor in kept.items():
+            self._put(name, tensor)
 
 
-def check_here(device: str) -> None:
-    """Refuse a machine that cannot run the kernels.
+def probe() -> Found:
+    """The GPUs that PyTorch sees and the kernels serve.
 
     Raises:
-        BackendUnavailable: with what is missing.
+        BackendUnavailable: Triton is too old.
     """
-    numbers = tuple(int(part) for part in triton.__version__.split(".")[:2])
-    if numbers < OLDEST:
-        raise BackendUnavailable(
-            f"backend 'triton' needs triton {'.'.join(map(str, OLDEST))} or newer, got "
-            f"{triton.__version__}: pip install --upgrade triton"
-        )
-    interpreted = bool(triton.knobs.runtime.interpret)
-    if device == "cpu" and not interpreted:
-        raise BackendUnavailable(
-            "backend 'triton' runs on a CUDA GPU: device 'cuda'. (On the CPU its kernels are "
-            "interpreted, slowly, in a process that is started with TRITON_INTERPRET=1.)"
-        )
-    if device != "cpu" and interpreted:
-        raise BackendUnavailable(
-            f"device {device!r}: TRITON_INTERPRET=1 interprets the kernels, on the CPU alone: "
-            f"unset it, or take device 'cpu'"
-        )
-    if device != "cpu" and not torch.cuda.is_available():
-        raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
-    if device != "cpu" and torch.cuda.get_device_capability(device) < (8, 0):
-        name = torch.cuda.get_device_name(device)
-        raise BackendUnavailable(
-            f"device {device!r}: expected a GPU of compute capability 8.0 or newer (Ampere), "
-            f"got {name}: take backend 'torch' or 'onnxruntime'"
-        )
+    check_release("triton", _OLDEST, triton.__version__)
+    count = torch.cuda.device_count()
+    served = [i for i in range(count) if torch.cuda.get_device_capability(i) >= _CAPABILITY]
+    needs = "needs a CUDA GPU of compute capability 8.0 (Ampere) or newer"
+    return Found([f"cuda:{index}" for index in served], "" if served else needs)

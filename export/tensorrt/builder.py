@@ -7,10 +7,9 @@ Progress goes to standard output, a JSON document a line; what cannot be built e
 a status that is not 0 and a sentence as the last line of standard error.
 """
 
-import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,9 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from ancestral.errors import AncestralError, ExportError
 from ancestral.plans.key import Range
-from ancestral.plans.modules import DTYPES, Module
+from ancestral.plans.modules import Module, differences, imported
 from ancestral.plans.store import LOG, PLAN
-from ancestral.signature import GraphSignature, TensorSpec, Update
+from ancestral.signature import GraphSignature, Update
 
 Tell = Callable[[dict[str, Any]], None]
 _IN_PLACE = "KV_CACHE_UPDATE"
@@ -52,11 +51,6 @@ class Request(BaseModel):
     plugin: int = 0
 
 
-def imported(module: Module) -> Any:
-    """The module itself; it is installed."""
-    return importlib.import_module(module)
-
-
 def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
     """Parse, check, build and write the plan.
 
@@ -77,9 +71,11 @@ def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
         # With more the order of what is written would change from build to build.
         builder.max_threads = 1
         network = _parsed(trt, builder, logger, request)
+        inputs = _tensors(network.num_inputs, network.get_input)
+        outputs = _tensors(network.num_outputs, network.get_output)
         problems = [
-            *_differences("input", _inputs(network), request.signature.inputs),
-            *_differences("output", _outputs(network), request.signature.outputs),
+            *differences("input", inputs, request.signature.inputs),
+            *differences("output", outputs, request.signature.outputs),
         ]
         if problems:
             raise ExportError("the network is not what the graph is: " + "; ".join(problems))
@@ -118,27 +114,24 @@ def _logger(trt: Any, log: TextIO) -> Any:
 
 
 def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
-    """The strongly typed network of the graph."""
+    """The strongly typed network of the graph, in the form that is asked for."""
     flags = 0
     if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, logger)
-    if not _parse(trt, parser, request):
+    parser, file = trt.OnnxParser(network, logger), str(request.file)
+    if request.plugin:
+        from ancestral.export.tensorrt.plugin import register
+        from ancestral.export.tensorrt.plugin_form import plugin_form_of
+
+        register(trt, request.plugin)
+        taken = parser.parse(plugin_form_of(request.file), file)
+    else:
+        taken = parser.parse_from_file(file)
+    if not taken:
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise ExportError(f"the parser refuses the graph: {'; '.join(errors)}")
     return network
-
-
-def _parse(trt: Any, parser: Any, request: Request) -> bool:
-    """Whether the parser takes the graph, in the form that is asked for."""
-    if not request.plugin:
-        return bool(parser.parse_from_file(str(request.file)))
-    from ancestral.export.tensorrt.plugin import register
-    from ancestral.export.tensorrt.plugin_form import plugin_form_of
-
-    register(trt, request.plugin)
-    return bool(parser.parse(plugin_form_of(request.file), str(request.file)))
 
 
 def _config(trt: Any, builder: Any, request: Request, tell: Tell) -> Any:
@@ -198,30 +191,10 @@ def _profile(builder: Any, network: Any, sizes: dict[str, Range]) -> Any:
     return profile
 
 
-def _inputs(network: Any) -> Iterator[Any]:
-    return (network.get_input(i) for i in range(network.num_inputs))
-
-
-def _outputs(network: Any) -> Iterator[Any]:
-    return (network.get_output(i) for i in range(network.num_outputs))
-
-
-def _differences(side: str, tensors: Iterator[Any], specs: tuple[TensorSpec, ...]) -> Iterator[str]:
-    """Where the network takes or gives something else than the signature says, in words."""
-    found = {tensor.name: tensor for tensor in tensors}
-    for name in sorted(set(found) - {spec.name for spec in specs}):
-        yield f"{side} {name}: is no tensor of the graph"
-    for spec in specs:
-        if spec.name not in found:
-            yield f"{side} {spec.name}: was dropped"
-            continue
-        tensor = found[spec.name]
-        dtype = DTYPES.get(tensor.dtype.name, tensor.dtype.name)
-        if dtype != spec.dtype:
-            yield f"{side} {spec.name}: expected {spec.dtype}, got {dtype}"
-        shape = tuple(tensor.shape)
-        if not spec.fits(shape):
-            yield f"{side} {spec.name}: expected axes {spec.axes}, got {shape}"
+def _tensors(count: int, get: Callable[[int], Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of each input or output of a network, by name."""
+    tensors = [get(i) for i in range(count)]
+    return {tensor.name: (tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors}
 
 
 def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, ...]:
@@ -253,7 +226,7 @@ def _tell(document: dict[str, Any]) -> None:
 def _main() -> None:
     try:
         request = Request.model_validate_json(sys.stdin.read())
-        in_place = compile_plan(importlib.import_module(request.module), request, _tell)
+        in_place = compile_plan(imported(request.module), request, _tell)
     except (AncestralError, ImportError, OSError) as error:
         sys.exit(str(error))
     _tell({"in_place": in_place})

@@ -8,14 +8,20 @@ from pathlib import Path
 from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.export.tensorrt.build_process import Progress, run
-from ancestral.export.tensorrt.builder import Request, imported
+from ancestral.export.tensorrt.builder import Request
 from ancestral.export.tensorrt.profiles import BATCH, LATENTS, profiles
 from ancestral.plans.gpus import gpus
-from ancestral.plans.key import PlanKey, Range
-from ancestral.plans.modules import INSTALL, Module, installed_modules, portable_targets
+from ancestral.plans.key import FORM, PlanKey, Range
+from ancestral.plans.modules import (
+    INSTALL,
+    MODULES,
+    Module,
+    imported,
+    installed_modules,
+    portable_targets,
+)
 from ancestral.plans.store import PlanRecord, PlanStore
 
-FORM = "tensorrt"
 _NO_FLOAT32 = "sm_75"
 """Turing, for which tensorrt_rtx refuses float32 products: it must be asked for."""
 
@@ -81,28 +87,17 @@ class Compiler:
             BundleError: there is no such graph.
             InvalidInput: sizes that the graph cannot have.
         """
-        manifest, options = bundle.manifest, self.options
-        file = bundle.graph_file(graph, FORM)
-        name = str(file.relative_to(bundle.path))
-        kernels = _kernels(file) if options.plugin else {}
-        form = FORM if FORM in manifest.graphs[graph].files else "portable"
-        return PlanKey(
-            graph=graph,
-            form="plugin" if kernels else form,
-            graph_sha256=manifest.files[name].sha256,
-            weights_sha256=manifest.files[manifest.weights].sha256,
+        options, file = self.options, bundle.graph_file(graph, FORM)
+        signature, length = bundle.manifest.graphs[graph].signature, bundle.manifest.data.length
+        return PlanKey.of_graph(
+            bundle,
+            graph,
             module=self.module,
             version=self.version,
             targets=self.targets,
-            profiles=profiles(
-                manifest.graphs[graph].signature,
-                manifest.data.length,
-                options.batch,
-                options.latents,
-                options.prefix,
-            ),
+            profiles=profiles(signature, length, options.batch, options.latents, options.prefix),
             memory=options.memory,
-            kernels=kernels,
+            kernels=_kernels(file) if options.plugin else {},
         )
 
     def request(self, bundle: Bundle, key: PlanKey) -> Request:
@@ -165,7 +160,10 @@ def installed(module: str | None = None) -> Module:
 
     Raises:
         BackendUnavailable: it is not installed.
+        InvalidInput: it is not a module of TensorRT.
     """
+    if module is not None and module not in MODULES:
+        raise InvalidInput(f"--module: expected one of {list(MODULES)}, got {module!r}")
     for name in installed_modules():
         if module in (None, name):
             return name

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ancestral.errors import InvalidInput
 from ancestral.plans.key import Range
 from ancestral.signature import GraphSignature
+from ancestral.step_tensors import U
 
 Profile = dict[str, Range]
 BATCH: Range = (1, 16, 64)
@@ -54,7 +55,7 @@ def profiles(
     if unknown:
         raise InvalidInput(f"axes: expected some of {sorted(known)}, got {unknown}")
     whole = {axis: known[axis] for axis in sorted(axes)}
-    if "s" in axes and "u" in {spec.name for spec in signature.inputs}:
+    if "s" in axes and any(spec.name == U for spec in signature.inputs):
         single: Profile = {**whole, "s": (1, 1, 1)}
         return (single,) if longest == 1 else (single, whole)
     return (whole,)

@@ -50,7 +50,7 @@ class TorchRuntime:
         family = bundle.manifest.components["model"].family
         if family not in FAMILIES:
             raise InvalidInput(
-                f"{bundle.path}: expected a model of {tuple(FAMILIES)}, which a trace can build, got "
+                f"{bundle.path}: expected a model of {tuple(FAMILIES)}, which can be built, got "
                 f"{family!r}: give a saved run as --against"
             )
         self.model = bundled_model(bundle)

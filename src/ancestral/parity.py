@@ -59,6 +59,11 @@ def tolerance(backend: str, dtype: str) -> Tolerance:
     return _TABLE[backend, dtype]
 
 
+def dtypes(backend: str) -> tuple[str, ...]:
+    """The types of bundles that a backend computes in: those for which a tolerance was set."""
+    return tuple(dtype for name, dtype in _TABLE if name == backend)
+
+
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Distance from 1 to the next number."""
 SMALLEST_NORMAL = {

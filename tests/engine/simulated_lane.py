@@ -1,12 +1,18 @@
 """A stream of a GPU without one: host memory as it gives it, and graphs of what is enqueued."""
 
 import contextlib
+import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from ancestral.engine.backends.cuda_graphs import CudaGraphs, CudaLane
 
 ALIGNMENT = 256
 POISON = 0xFF
@@ -22,7 +28,7 @@ class Stream:
         self.recorded: list[Callable[[], None]] | None = None
 
 
-class SimulatedGraphs:
+class SimulatedGraphs(CudaGraphs):
     """Graphs of calls."""
 
     def __init__(self, stream: Stream) -> None:
@@ -30,7 +36,9 @@ class SimulatedGraphs:
         self.graphs: dict[object, list[Callable[[], None]]] = {}
         self.replayed: list[object] = []
 
-    def launch(self, key: object, work: Callable[[], None]) -> None:
+    def launch(
+        self, key: object, work: Callable[[], None], warm_up: Callable[[], None] | None = None
+    ) -> None:
         if key not in self.graphs:
             self.stream.recorded = []
             try:
@@ -43,7 +51,7 @@ class SimulatedGraphs:
         self.replayed.append(key)
 
 
-class SimulatedLane:
+class SimulatedLane(CudaLane):
     """Host memory whose addresses are as a GPU's, full of garbage."""
 
     device = "cpu"
@@ -80,3 +88,11 @@ class SimulatedLane:
     def graphs(self) -> SimulatedGraphs:
         self.made.append(SimulatedGraphs(self.stream))
         return self.made[-1]
+
+
+def memory_at(address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The numbers at an address."""
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    raw = (ctypes.c_uint8 * size).from_address(address)
+    return np.frombuffer(raw, np.uint8).view(kind).reshape(shape)

@@ -1,5 +1,6 @@
 """Bundles with plans of the simulated library, and the backend over them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend
 from ancestral.engine.backends.tensorrt_library import Library
 from ancestral.export.tensorrt.profiles import profiles
-from ancestral.plans.key import PlanKey, Range
+from ancestral.plans.key import FORM, PlanKey, Range
 from ancestral.plans.modules import Module
 from ancestral.plans.store import LOG, PLAN, PlanRecord, PlanStore
 from ancestral.signature import GraphSignature
 from tests.engine.simulated_lane import SimulatedLane
-from tests.engine.simulated_tensorrt import SIMULATED, TensorRt, simulated_plan
+from tests.engine.simulated_tensorrt import SIMULATED, TensorRt
 
 USUAL: Range = (1, 16, 64)
 TARGETS: dict[Module, str] = {"tensorrt": "Some GPU sm_90 driver 1.2", "tensorrt_rtx": "sm_89"}
@@ -27,6 +28,19 @@ def appended(file: Path, signature: GraphSignature) -> tuple[str, ...]:
     nodes = onnx.load(file, load_external_data=False).graph.node
     made = {node.output[0] for node in nodes if node.op_type == "TensorScatter"}
     return tuple(pair.input for pair in signature.carried if pair.output in made)
+
+
+def simulated_plan(
+    onnx: Path, signature: GraphSignature, profiles: Any, in_place: Sequence[str]
+) -> bytes:
+    """A plan of this library."""
+    values = {
+        "onnx": str(onnx),
+        "signature": signature.model_dump(mode="json"),
+        "profiles": profiles,
+        "in_place": list(in_place),
+    }
+    return json.dumps(values).encode()
 
 
 def compiled(
@@ -48,7 +62,7 @@ def compiled(
         values = {
             "graph": name,
             "form": "portable",
-            "graph_sha256": manifest.files[entry.files["portable"]].sha256,
+            "graph_sha256": manifest.files[bundle.graph_name(name, FORM)].sha256,
             "weights_sha256": manifest.files[manifest.weights].sha256,
             "module": module,
             "version": TensorRt.__version__,

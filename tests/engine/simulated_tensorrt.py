@@ -7,22 +7,18 @@ refuses, and says why to the logger. A test holds every name here against the re
 """
 
 import contextlib
-import ctypes
 import enum
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from ancestral.plans.modules import Module
+from ancestral.plans.modules import DTYPES, Module
 from ancestral.signature import GraphSignature
-from tests.engine.simulated_lane import ALIGNMENT, POISON, Stream
+from tests.engine.simulated_lane import ALIGNMENT, POISON, Stream, memory_at
 
 SCRATCH = 4096
 _NO_INDEX = (
@@ -30,43 +26,22 @@ _NO_INDEX = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.RuntimeException,
 )
-_TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64"}
+_TYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class DataType(enum.Enum):
-    FLOAT, HALF, BF16, INT64 = range(4)
-
-
-class TensorIOMode(enum.Enum):
-    INPUT, OUTPUT = range(2)
-
-
-class TensorLocation(enum.Enum):
-    DEVICE, HOST = range(2)
-
-
-class EngineValidity(enum.Enum):
-    VALID, SUBOPTIMAL, INVALID = range(3)
-
-
-class CudaGraphStrategy(enum.Enum):
-    DISABLED, WHOLE_GRAPH_CAPTURE = range(2)
-
-
-class DynamicShapesKernelSpecializationStrategy(enum.Enum):
-    LAZY, EAGER, NONE = range(3)
-
-
-class ExecutionContextAllocationStrategy(enum.Enum):
-    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
-
-
-class ComputeCapability(enum.Enum):
-    NONE, CURRENT, SM75, SM80, SM86, SM89 = range(6)
-
-
-class Severity(enum.Enum):
-    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+DataType = enum.Enum("DataType", "FLOAT HALF BF16 INT64")
+TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
+TensorLocation = enum.Enum("TensorLocation", "DEVICE HOST")
+EngineValidity = enum.Enum("EngineValidity", "VALID SUBOPTIMAL INVALID")
+CudaGraphStrategy = enum.Enum("CudaGraphStrategy", "DISABLED WHOLE_GRAPH_CAPTURE")
+DynamicShapesKernelSpecializationStrategy = enum.Enum(
+    "DynamicShapesKernelSpecializationStrategy", "LAZY EAGER NONE"
+)
+ExecutionContextAllocationStrategy = enum.Enum(
+    "ExecutionContextAllocationStrategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED"
+)
+ComputeCapability = enum.Enum("ComputeCapability", "NONE CURRENT SM75 SM80 SM86 SM89")
+Severity = enum.Enum("Severity", "INTERNAL_ERROR ERROR WARNING INFO VERBOSE")
 
 
 class ILogger:
@@ -175,9 +150,10 @@ class ICudaEngine:
     ) -> None:
         """Read, compute and write; results are spoilt before anything is read."""
         places = {
-            name: _memory(at[name], shapes[name], spec.dtype) for name, spec in self._specs.items()
+            name: memory_at(at[name], shapes[name], spec.dtype)
+            for name, spec in self._specs.items()
         }
-        _memory(scratch, (SCRATCH,), "uint8")[...] = POISON
+        memory_at(scratch, (SCRATCH,), "uint8")[...] = POISON
         for spec in self._signature.outputs:
             if spec.name not in self._in_place:
                 places[spec.name].view(np.uint8)[...] = POISON
@@ -363,24 +339,3 @@ def session(file: str) -> ort.InferenceSession:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-
-def simulated_plan(
-    onnx: Path, signature: GraphSignature, profiles: Any, in_place: Sequence[str]
-) -> bytes:
-    """A plan of this library."""
-    values = {
-        "onnx": str(onnx),
-        "signature": signature.model_dump(mode="json"),
-        "profiles": profiles,
-        "in_place": list(in_place),
-    }
-    return json.dumps(values).encode()
-
-
-def _memory(address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """The numbers at an address."""
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    size = int(np.prod(shape)) * kind.itemsize
-    raw = (ctypes.c_uint8 * size).from_address(address)
-    return np.frombuffer(raw, np.uint8).view(kind).reshape(shape)

@@ -1,6 +1,7 @@
 """A backend that cannot run says so, with what to do; nothing falls back."""
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import onnx
 import pytest
 import torch
 
+from ancestral import parity
 from ancestral.engine import Engine
-from ancestral.engine.backends import BACKENDS, INSTALL
-from ancestral.engine.backends.onnxruntime import _check_version
+from ancestral.engine.backends import BACKENDS, onnxruntime, probe
+from ancestral.engine.backends.entry import check_release
 from ancestral.engine.step_loop import check_values
 from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 from ancestral.train.models.transformer import Transformer
@@ -31,7 +33,7 @@ def test_not_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, name:
     )
     with pytest.raises(BackendUnavailable, match=rf"needs the {name}.* package: pip inst") as error:
         Engine.load(tiny_bundle, backend=name)
-    assert INSTALL[name] in str(error.value)
+    assert BACKENDS[name].install in str(error.value)
     assert isinstance(error.value, ImportError)
 
 
@@ -48,13 +50,35 @@ def test_not_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, name:
     ],
 )
 def test_version(version: str, accepted: bool) -> None:
+    oldest = onnxruntime._OLDEST
     if accepted:
-        _check_version(version)
+        check_release("onnxruntime", oldest, version)
     else:
         with pytest.raises(
             BackendUnavailable, match=rf"needs onnxruntime 1\.25 or newer, got {version}: pip"
         ):
-            _check_version(version)
+            check_release("onnxruntime", oldest, version)
+
+
+def test_what_is_too_old_is_found(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `ancestral doctor`, and when it is opened."""
+    assert probe("onnxruntime").devices[0] == "cpu"
+    monkeypatch.setattr(onnxruntime.ort, "__version__", "1.9.0")
+    devices, remark = probe("onnxruntime")
+    assert devices == []
+    assert "1.25 or newer, got 1.9.0" in remark
+    with pytest.raises(BackendUnavailable, match=re.escape(remark)):
+        Engine.load(tiny_bundle, backend="onnxruntime")
+
+
+def test_table() -> None:
+    """Each backend has a name of its own, a tolerance for float32, and a module that is found."""
+    for name, entry in BACKENDS.items():
+        assert entry.name == name
+        assert entry.computes_in("float32")
+        assert parity.tolerance(name, "float32")
+        assert importlib.util.find_spec(f"ancestral.engine.backends.{name}")
+    assert not BACKENDS["onnxruntime"].computes_in("bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +88,16 @@ def test_version(version: str, accepted: bool) -> None:
         ({"backend": "torch", "device": "tpu"}, "device: expected cpu, cuda or cuda:N, got 'tpu'"),
         ({"backend": "onnxruntime", "device": "tpu"}, "device: expected cpu, cuda or cuda:N"),
         ({"threads": 0}, r"threads: expected an integer in 1 \.\. \d+, got 0"),
-        ({"backend": "onnxruntime", "model": object()}, "runs the bundle's graphs; give none"),
-        ({"backend": "tensorrt", "model": object()}, "runs the bundle's graphs; give none"),
+        (
+            {"backend": "onnxruntime", "model": object()},
+            "model: backend 'onnxruntime' takes no such option; it takes none; 'torch' takes it; "
+            "'triton' takes it",
+        ),
+        ({"backend": "tensorrt", "model": object()}, "model: backend 'tensorrt' takes no such"),
+        ({"batch_invariant": False}, "it takes none; 'triton' takes it$"),
+        ({"backend": "torch", "dtype": "float32"}, "it takes model; 'triton' takes it$"),
+        ({"backend": "triton", "seed": 3}, "it takes model, dtype, batch_invariant$"),
+        ({"backend": "triton", "dtype": "float64"}, r"'float64' \(backend 'triton' takes model, d"),
     ],
 )
 def test_refused(tiny_bundle: Path, arguments: dict[str, object], told: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine
-from ancestral.engine.backends import onnxruntime as module
+from ancestral.engine.backends import onnxruntime_session as module
 from ancestral.engine.budget import positions_in_block, rows_in_block
 
 Bundles = Callable[[str], Path]

@@ -14,7 +14,7 @@ from ancestral.bundles import bundle as bundle_module
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import AutoregressiveEngine, LatentEngine, step_loop
 from ancestral.engine import verify as verify_module
-from ancestral.engine.backends.onnxruntime import OnnxRuntimeSession
+from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeSession
 from ancestral.errors import BundleError, NotADistribution
 from ancestral.plans.store import PlanStore
 from ancestral.train import bundled

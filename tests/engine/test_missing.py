@@ -216,10 +216,16 @@ def test_nan_is_not_a_class(load: Load, monkeypatch: pytest.MonkeyPatch) -> None
         ({"threads": 1.0}, "threads: expected an integer"),
         ({"threads": True}, "threads: expected an integer"),
         ({"threads": 2**31}, "threads: expected an integer in 1"),
-        ({"dtype": ["float32"]}, "dtype: expected"),
-        ({"dtype": np.float32}, "dtype: expected"),
-        ({"batch_invariant": np.array([True, False])}, "batch_invariant: expected True or False"),
-        ({"batch_invariant": "no"}, "batch_invariant: expected True or False"),
+        ({"backend": "triton", "dtype": ["float32"]}, "dtype: expected"),
+        ({"backend": "triton", "dtype": np.float32}, "dtype: expected"),
+        (
+            {"backend": "triton", "batch_invariant": np.array([True, False])},
+            "batch_invariant: expected True or False",
+        ),
+        (
+            {"backend": "triton", "batch_invariant": "no"},
+            "batch_invariant: expected True or False",
+        ),
     ],
 )
 def test_load(tiny_bundle: Path, options: dict[str, Any], words: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ancestral.dataspec import DataSpec
 from ancestral.engine import Completion, Engine, arguments, particles, step_loop
-from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding
+from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, uniforms

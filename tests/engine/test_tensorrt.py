@@ -11,7 +11,7 @@ from ancestral.engine import AutoregressiveEngine, Sampling, step_loop
 from ancestral.engine.backends import tensorrt_loop
 from ancestral.engine.backends.cuda_graphs import STEPS
 from ancestral.engine.backends.tensorrt_loop import TensorRtBinding
-from ancestral.engine.backends.tensorrt_session import TensorRtSession
+from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput, PlanError
 from ancestral.plans.modules import MODULES, Module
@@ -187,7 +187,7 @@ def test_what_is_written_is_checked(tiny: AutoregressiveEngine) -> None:
 
 
 def _one_address(self: TensorRtBinding, in_place: frozenset[str]) -> Any:
-    return ALLOCATED(self, in_place | {pair.input for pair in self._session.signature.carried})
+    return ALLOCATED(self, in_place | {pair.input for pair in self._plans.signature.carried})
 
 
 def _two_addresses(self: TensorRtBinding, in_place: frozenset[str]) -> Any:
@@ -244,8 +244,8 @@ def test_faults_of_the_loop_fail(
 def test_the_wrong_profile_fails(
     bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = TensorRtSession.plan
-    monkeypatch.setattr(TensorRtSession, "plan", lambda *args: (plan(*args)[0], 0))
+    plan = GraphPlans.plan
+    monkeypatch.setattr(GraphPlans, "plan", lambda *args: (plan(*args)[0], 0))
     with pytest.raises(PlanError, match=r"offsets \(\d,\).*is outside of profile 0"):
         engine(bundles("tiny"), tmp_path).verify()
 

@@ -1,4 +1,4 @@
-"""The run path's protocols against the types of the library's own modules, as these tell them."""
+"""The simulated library against the types of the real modules, as these tell them."""
 
 import ast
 import os
@@ -11,53 +11,12 @@ from pathlib import Path
 from typing import TypeGuard
 
 import pytest
-from mypy import api
 
-from ancestral.engine.backends import tensorrt_api
 from ancestral.plans.modules import MODULES, Module, installed_modules
 from tests.engine.simulated_tensorrt import COMMON, JUST_IN_TIME, SIMULATED
 from tests.tensorrt_bindings import libraries, missing
 
 Stubs = Callable[[Module], str]
-BOTH = """
-import api
-import {module} as trt
-
-module: api.TensorRt = trt
-
-def both(
-    runtime: trt.Runtime,
-    engine: trt.ICudaEngine,
-    context: trt.IExecutionContext,
-    config: trt.IRuntimeConfig,
-) -> None:
-    a: api.Runtime = runtime
-    b: api.Engine = engine
-    c: api.ExecutionContext = context
-    d: api.RuntimeConfig = config
-    e: api.TellsAliases = engine
-    f: api.TellsWeights = engine
-"""
-RTX = """
-    h: api.JustInTime = trt
-    i: api.JustInTimeConfig = config
-    j: api.TellsValidity = runtime
-    k: api.TellsCapture = context
-"""
-FAULTS = {
-    "execute_async_v3": "execute_async_v4",
-    "index: int, /) -> str": "index: str, /) -> str",
-    "strategy: Any, /) -> None": "strategy: Any, /) -> int",
-    "def USER_MANAGED": "def USER",
-    "def get_engine_stat(self) -> int": "def get_engine_stat(self) -> str",
-}
-"""A call that does not exist, and types that are others."""
-SETTINGS = """
-[mypy]
-strict = True
-[mypy-tensorrt,tensorrt_rtx]
-ignore_errors = True
-"""
 
 
 @pytest.fixture(scope="module")
@@ -115,53 +74,6 @@ def _read(module: Module, folder: Path) -> str:
     ]
     imports = [each for each in blocks if each.startswith(("import ", "from "))]
     return "\n".join([*imports, "__version__: str", *kept])
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mypy knows of Python itself, which takes longest to read."""
-    return tmp_path_factory.mktemp("cache")
-
-
-def checked(module: Module, folder: Path, cache: Path, text: str) -> str:
-    """What mypy says of these protocols and the module; nothing where they agree."""
-    (folder / "api.py").write_text(text)
-    (folder / "check.py").write_text(
-        BOTH.format(module=module) + (RTX if module == "tensorrt_rtx" else "")
-    )
-    (folder / "settings").write_text(SETTINGS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        out, err, _ = api.run(
-            [
-                "--config-file",
-                "settings",
-                "--cache-dir",
-                str(cache),
-                "--no-error-summary",
-                "check.py",
-            ]
-        )
-    return out + err
-
-
-@pytest.mark.slow
-@pytest.mark.tensorrt
-@pytest.mark.parametrize("module", MODULES)
-def test_protocols_are_the_modules_own(
-    stubs: Stubs, cache: Path, tmp_path: Path, module: Module
-) -> None:
-    (tmp_path / f"{module}.pyi").write_text(stubs(module))
-    text = Path(tensorrt_api.__file__).read_text()
-    assert checked(module, tmp_path, cache, text) == ""
-    for right, wrong in FAULTS.items():
-        assert right in text
-        text = text.replace(right, wrong)
-    told = checked(module, tmp_path, cache, text)
-    found = set(re.findall(r'variable has type "(?:api\.)?(\w+)"', told))
-    assert found == {
-        *("TensorRt", "Runtime", "Engine", "ExecutionContext", "RuntimeConfig", "TellsWeights")
-    }
 
 
 @pytest.mark.tensorrt

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, step_loop
-from ancestral.engine.backends.onnxruntime import OnnxRuntimeBinding, OnnxRuntimeSession
+from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeBinding, OnnxRuntimeSession
 from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
 from tests.conftest import Load, autoregressive

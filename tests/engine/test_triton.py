@@ -10,7 +10,7 @@ import torch
 
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, Sampling, step_loop
-from ancestral.engine.backends.triton_loop import TritonBinding
+from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.noise import Noise
 from ancestral.errors import BackendUnavailable, InvalidInput, NotADistribution
 from ancestral.export.recast import recast
@@ -234,8 +234,8 @@ def broken(model: Transformer) -> Transformer:
     ("backend", "arguments", "message"),
     [
         ("triton", {"dtype": "float64"}, "dtype: expected one of"),
-        ("torch", {"dtype": "bfloat16"}, "backend 'torch' computes in the bundle's float32"),
-        ("onnxruntime", {"batch_invariant": True}, "'triton' takes them"),
+        ("torch", {"dtype": "bfloat16"}, "dtype: backend 'torch' takes no such option"),
+        ("onnxruntime", {"batch_invariant": True}, "'triton' takes it"),
     ],
 )
 def test_refused(small: Small, backend: str, arguments: Mapping[str, object], message: str) -> None:

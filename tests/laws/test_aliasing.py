@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import Engine
-from ancestral.engine.backends import onnxruntime as backend
+from ancestral.engine.backends import onnxruntime_session as backend
 from ancestral.engine.session import Array
 from tests.conftest import Load
 from tests.tamper import change_manifest, copied

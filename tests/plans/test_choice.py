@@ -11,16 +11,17 @@ import pytest
 from ancestral.cli.compile import compile as compile_command
 from ancestral.errors import PlanError
 from ancestral.plans.choice import PlanChoice
-from ancestral.plans.key import PlanKey, Wanted
+from ancestral.plans.key import PlanKey
 from ancestral.plans.store import PlanRecord
 
-WANTED = Wanted(
+WANTED = PlanKey(
     graph="step",
-    graph_sha256=("a" * 64, "c" * 64),
+    form="portable",
+    graph_sha256="a" * 64,
     weights_sha256="b" * 64,
     module="tensorrt_rtx",
     version="1.2.3",
-    target="sm_89",
+    targets=("sm_89",),
 )
 SINGLE, BLOCK = {"b": (1, 16, 64), "s": (1, 1, 1)}, {"b": (1, 16, 64), "s": (1, 9, 9)}
 

@@ -12,7 +12,7 @@ import pytest
 
 from ancestral.bundles.manifest import seal
 from ancestral.errors import PlanError
-from ancestral.plans.key import LOWERING, PlanKey, Wanted, serving_profile
+from ancestral.plans.key import LOWERING, PlanKey, serving_profile
 from ancestral.plans.store import LOG, PLAN, RECORD, PlanStore
 
 KEY = PlanKey(
@@ -25,13 +25,14 @@ KEY = PlanKey(
     targets=("sm_80", "sm_89"),
     profiles=({"b": (1, 4, 8), "s": (1, 1, 1)}, {"b": (1, 4, 8), "s": (2, 5, 5)}),
 )
-WANTED = Wanted(
+WANTED = PlanKey(
     graph="step",
-    graph_sha256=("c" * 64, "a" * 64),
+    form="portable",
+    graph_sha256="a" * 64,
     weights_sha256="b" * 64,
     module="tensorrt_rtx",
     version="1.2.3",
-    target="sm_89",
+    targets=("sm_89",),
 )
 CHANGED = {
     "graph": "prefill",

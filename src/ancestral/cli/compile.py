@@ -1,11 +1,13 @@
 """`ancestral compile`: a bundle's graphs to TensorRT plans, which are kept."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ancestral.cli.options import BundlePath, Json
 from ancestral.cli.output import json_text, put, say, show, table
+from ancestral.cli.plans import HEADS, row
 from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
@@ -82,13 +84,13 @@ def compile(  # noqa: PLR0913 - the options of a command
     from ancestral.export.tensorrt.compile import Compiler, Options
 
     options = Options(
-        module=module_name(module),
+        module=module,
         targets=tuple(dict.fromkeys(target or ())),
         batch=triple("--batch", batch),
         latents=triple("--latents", latents),
         prefix=None if prefix is None else span("--prefix", prefix),
-        memory=memory_bytes(memory),
-        seconds=positive("--timeout", timeout),
+        memory=int(number("--memory", memory) * 2**30),
+        seconds=number("--timeout", timeout, 1e-3),
         plugin=plugin,
     )
     compiler = Compiler.open(options)
@@ -103,14 +105,12 @@ def compile(  # noqa: PLR0913 - the options of a command
         ]
         put(json_text({"bundle": str(bundle), "plans": documents}))
     else:
-        show(_table([record for record, _ in made]))
+        show(table("Plans", HEADS, [row(record) for record, _ in made]))
 
 
 def parts(bundle: "Bundle") -> tuple["Bundle", ...]:
     """A bundle, and that of its prior."""
-    latent = bundle.manifest.latent
-    has_prior = latent is not None and latent.prior == "autoregressive"
-    return (bundle, bundle.prior()) if has_prior else (bundle,)
+    return (bundle, bundle.prior()) if bundle.manifest.has_prior else (bundle,)
 
 
 def graphs_of(bundle: "Bundle", asked: list[str] | None) -> tuple[str, ...]:
@@ -126,32 +126,16 @@ def graphs_of(bundle: "Bundle", asked: list[str] | None) -> tuple[str, ...]:
     return there if asked is None else tuple(name for name in there if name in asked)
 
 
-def module_name(name: str | None) -> str | None:
-    """A module of TensorRT, or None.
-
-    Raises:
-        InvalidInput: there is none of that name.
-    """
-    from ancestral.plans.modules import MODULES
-
-    if name is not None and name not in MODULES:
-        raise InvalidInput(f"--module: expected one of {list(MODULES)}, got {name!r}")
-    return name
-
-
 def triple(option: str, text: str) -> tuple[int, int, int]:
     """Least, best and largest size from text: 1,16,64; or one size alone.
 
     Raises:
         InvalidInput: it is none.
     """
-    from ancestral.export.tensorrt.profiles import check_range
-
     numbers = [number for part in text.split(",") if (number := decimal(part)) is not None]
     if len(numbers) not in (1, 3) or len(numbers) != len(text.split(",")):
         raise InvalidInput(f"{option}: expected LEAST,BEST,MOST, 1,16,64 say, got {quoted(text)}")
     least, best, most = numbers * 3 if len(numbers) == 1 else numbers
-    check_range(option, (least, best, most))
     return least, best, most
 
 
@@ -168,25 +152,14 @@ def span(option: str, text: str) -> tuple[int, int]:
     return start, end
 
 
-def memory_bytes(gib: float) -> int:
-    """Bytes from GiB.
+def number(option: str, value: float, least: float = 0.0) -> float:
+    """A finite number, least or more.
 
     Raises:
-        InvalidInput: fewer than none.
+        InvalidInput: it is not.
     """
-    if not 0 <= gib < float("inf"):
-        raise InvalidInput(f"--memory: expected GiB, 0 or more, got {gib}")
-    return int(gib * 2**30)
-
-
-def positive(option: str, value: float) -> float:
-    """A number above 0.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    if not 0 < value < float("inf"):
-        raise InvalidInput(f"{option}: expected a number above 0, got {value}")
+    if not least <= value < math.inf:
+        raise InvalidInput(f"{option}: expected a number, {least:g} or more, got {value}")
     return value
 
 
@@ -200,15 +173,9 @@ def _compile(compiler: "Compiler", bundle: "Bundle", graph: str) -> tuple["PlanR
             lambda step: show(step["step"], step["of"], step["phase"]),
             lambda: say(f"{graph}: another process is compiling it; waiting"),
         )
-    if not new:
+    if new:
+        changed = f" ({missed})" if missed else ""
+        say(f"{graph}: compiled in {record.seconds:.1f} s{changed}")
+    else:
         say(f"{graph}: compiled before, {record.key.digest[:12]}")
-        return record, new
-    say(f"{graph}: compiled in {record.seconds:.1f} s" + (f" ({missed})" if missed else ""))
     return record, new
-
-
-def _table(records: list["PlanRecord"]) -> Any:
-    from ancestral.cli.plans import row
-
-    heads = ("plan", "graph", "for", "sizes", "MiB", "built in")
-    return table("Plans", heads, [row(record) for record in records])

@@ -1,15 +1,19 @@
 """`ancestral doctor`: what is installed, which backends run here, and why not."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text, put, show, table
 from ancestral.plans.gpus import gpus
+
+if TYPE_CHECKING:
+    from ancestral.engine.backends.entry import Entry
 
 _PACKAGES = (
     "ancestral",
@@ -29,36 +33,12 @@ _PACKAGES = (
     "matplotlib",
     "Pillow",
 )
-# Each in a process of its own: a runtime that crashes when it is loaded is a finding, no end.
-_PROBES = {
-    "torch": """
-import json, torch
-gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-print(json.dumps({"devices": ["cpu", *gpus], "version": torch.__version__, "oldest": None}))
-""",
-    "onnxruntime": """
-import json, onnxruntime
-from ancestral.engine.backends.onnxruntime import OLDEST
-names = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
-devices = [names[p] for p in onnxruntime.get_available_providers() if p in names]
-print(json.dumps(
-    {"devices": sorted(devices), "version": onnxruntime.__version__, "oldest": list(OLDEST)}
-))
-""",
-    "triton": """
-import json, torch, triton
-from ancestral.engine.backends.triton import OLDEST
-count = torch.cuda.device_count()
-devices = [f"cuda:{i}" for i in range(count) if torch.cuda.get_device_capability(i) >= (8, 0)]
-print(json.dumps({"devices": devices, "version": triton.__version__, "oldest": list(OLDEST)}))
-""",
-    "tensorrt": """
-import json
-from ancestral.engine.backends.tensorrt import survey
-devices, version, told = survey()
-print(json.dumps({"devices": devices, "version": version, "oldest": None, "told": told}))
-""",
-}
+_PROBE = """
+import json, sys
+from ancestral.engine.backends import probe
+print(json.dumps(probe(sys.argv[1])._asdict()))
+"""
+"""Run in a process of its own: a runtime that crashes when it is loaded is a finding, no end."""
 _SECONDS = 120
 
 
@@ -93,46 +73,31 @@ def diagnose() -> dict[str, Any]:
         "cpus": _cpus(),
         "gpus": [f"{gpu.name}, {gpu.target}, {gpu.memory}, driver {gpu.driver}" for gpu in gpus()],
         "packages": {name: _version(name) for name in _PACKAGES},
-        "backends": [_backend(name) for name in BACKENDS],
+        "backends": [_backend(entry) for entry in BACKENDS.values()],
     }
 
 
-def _backend(name: str) -> dict[str, Any]:
+def _backend(entry: "Entry") -> dict[str, Any]:
     """Whether a backend runs, on which devices, and otherwise what to do."""
-    import json
-
-    from ancestral.engine.backends import INSTALL, missing
-
-    verdict: dict[str, Any] = {"name": name, "runs": False, "devices": [], "reason": ""}
-    install = {key: str(value) for key, value in INSTALL.items()}[name]
-    if missing(name) is not None:
-        return verdict | {"reason": f"not installed: {install}"}
-    code, text = _probe(_PROBES[name])
+    verdict: dict[str, Any] = {"name": entry.name, "runs": False, "devices": [], "reason": ""}
+    if entry.missing is not None:
+        return verdict | {"reason": f"not installed: {entry.install}"}
+    code, text = _probe(_PROBE, entry.name)
     if code:
-        return verdict | {"reason": f"installed, but does not load ({text}): {install}"}
+        return verdict | {"reason": f"installed, but does not load ({text}): {entry.install}"}
     found = json.loads(text)
-    if _older(found["version"], found["oldest"]):
-        oldest = ".".join(map(str, found["oldest"]))
-        reason = f"needs {oldest} or newer, got {found['version']}: pip install --upgrade {name}"
-        return verdict | {"reason": reason}
-    if not found["devices"]:
-        needs = "needs a CUDA GPU of compute capability 8.0 (Ampere) or newer"
-        return verdict | {"reason": found.get("told", needs)}
-    return verdict | {"runs": True, "devices": found["devices"], "reason": found.get("told", "")}
+    devices, reason = found["devices"], found["remark"]
+    return verdict | {"runs": bool(devices), "devices": devices, "reason": reason}
 
 
-def _older(version: str, oldest: list[int] | None) -> bool:
-    return oldest is not None and [int(part) for part in version.split(".")[:2]] < oldest
-
-
-def _probe(code: str) -> tuple[int, str]:
+def _probe(code: str, *words: str) -> tuple[int, str]:
     """Run code in a new process: its exit status, and the last line it printed.
 
     By -P no module of the working folder is imported; it may be a stranger's.
     """
     try:
         result = subprocess.run(
-            [sys.executable, "-P", "-c", code],
+            [sys.executable, "-P", "-c", code, *words],
             capture_output=True,
             text=True,
             check=False,
@@ -153,6 +118,5 @@ def _version(name: str) -> str | None:
 
 def _cpus() -> int:
     """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

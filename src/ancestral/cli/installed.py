@@ -1,14 +1,10 @@
 """What is installed: which backends may run, and what to install for a command."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ancestral.errors import BackendUnavailable
-
-if TYPE_CHECKING:
-    from ancestral.engine.backends import BackendName
+from ancestral.plans.modules import is_there
 
 
 def require(command: str, packages: Sequence[str], extra: str) -> None:
@@ -17,32 +13,31 @@ def require(command: str, packages: Sequence[str], extra: str) -> None:
     Raises:
         BackendUnavailable: with what to install.
     """
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing = [name for name in packages if not is_there(name)]
     if missing:
         raise BackendUnavailable(
             f"`ancestral {command}` needs {', '.join(missing)}: pip install 'ancestral[{extra}]'"
         )
 
 
-def installed_backends(device: str = "cpu") -> tuple["BackendName", ...]:
-    """The backends whose runtime is installed, in the order of `BACKENDS`.
-
-    On GPUs alone: triton and tensorrt.
+def installed_backends(device: str = "cpu") -> tuple[str, ...]:
+    """The backends whose packages are installed; on the CPU, those that need no GPU.
 
     Raises:
         BackendUnavailable: none is.
     """
-    from ancestral.engine.backends import BACKENDS, INSTALL, missing
+    from ancestral.engine.backends import BACKENDS
 
-    fit = (name for name in BACKENDS if device != "cpu" or name not in {"triton", "tensorrt"})
-    found = tuple(name for name in fit if missing(name) is None)
+    entries = BACKENDS.values()
+    fit = (entry for entry in entries if device != "cpu" or not entry.gpu_only)
+    found = tuple(entry.name for entry in fit if entry.missing is None)
     if not found:
-        ways = "; ".join(f"{name}: {INSTALL[name]}" for name in BACKENDS)
+        ways = "; ".join(f"{entry.name}: {entry.install}" for entry in entries)
         raise BackendUnavailable(f"no backend is installed here; install one of them. {ways}")
     return found
 
 
-def backends_for(bundle: Path, device: str = "cpu") -> tuple["BackendName", ...]:
+def backends_for(bundle: Path, device: str = "cpu") -> tuple[str, ...]:
     """The installed backends that compute in a bundle's type; tensorrt where it has plans here.
 
     Raises:
@@ -51,25 +46,21 @@ def backends_for(bundle: Path, device: str = "cpu") -> tuple["BackendName", ...]
         PlanError: the folder of plans is not the user's alone.
     """
     from ancestral.bundles.bundle import Bundle
-    from ancestral.engine.backends import BACKENDS, INSTALL, computes_in
+    from ancestral.engine.backends import BACKENDS
+    from ancestral.plans.store import PlanStore
 
     manifest = Bundle.open(bundle).manifest
     dtype, weights = manifest.dtype, manifest.files[manifest.weights].sha256
+    fit = [entry for entry in BACKENDS.values() if entry.computes_in(dtype)]
+    installed = installed_backends(device)
     found = tuple(
-        name
-        for name in installed_backends(device)
-        if computes_in(name, dtype) and (name != "tensorrt" or _has_plans(weights))
+        entry.name
+        for entry in fit
+        if entry.name in installed and (not entry.compiled or PlanStore().modules(weights))
     )
     if not found:
-        ways = "; ".join(f"{n}: {INSTALL[n]}" for n in BACKENDS if computes_in(n, dtype))
+        ways = "; ".join(f"{entry.name}: {entry.install}" for entry in fit)
         raise BackendUnavailable(
             f"{bundle}: no backend is installed here that computes in {dtype}. {ways}"
         )
     return found
-
-
-def _has_plans(weights: str) -> bool:
-    """Whether `ancestral compile` made a plan here with weights of that hash."""
-    from ancestral.plans.store import PlanStore
-
-    return any(record.key.weights_sha256 == weights for record in PlanStore().records()[0])

@@ -87,8 +87,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         backend=backend,
         device=device,
         threads=threads,
-        dtype=dtype,
-        batch_invariant=batch_invariant,
+        **options.backend_options(dtype, batch_invariant),
     )
     if not isinstance(engine, AutoregressiveEngine):
         raise InvalidInput(

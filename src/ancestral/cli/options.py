@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,3 +85,9 @@ MeansFile = Annotated[
         "levels.",
     ),
 ]
+
+
+def backend_options(dtype: str | None, batch_invariant: bool = False) -> dict[str, Any]:
+    """The options of a backend that were given."""
+    given = {"dtype": dtype, "batch_invariant": batch_invariant or None}
+    return {name: value for name, value in given.items() if value is not None}

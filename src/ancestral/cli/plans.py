@@ -1,5 +1,6 @@
 """`ancestral plans`: what was compiled here, and is kept."""
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,9 @@ from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.plans.store import PlanRecord
+
+HEADS = ("plan", "graph", "for", "sizes", "MiB", "built in")
+"""Of the columns that `row` gives."""
 
 
 def plans(
@@ -43,8 +47,8 @@ def plans(
         kept = [{"plan": r.key.digest, **r.model_dump(mode="json")} for r in records]
         put(json_text({"folder": str(store.folder), "plans": kept, "problems": problems}))
     else:
-        heads = ("plan", "graph", "for", "sizes", "MiB", "built in", "built")
-        show(table(str(store.folder), heads, [(*row(r), _day(r.built)) for r in records]))
+        rows = [(*row(record), _day(record.built)) for record in records]
+        show(table(str(store.folder), (*HEADS, "built"), rows))
     for problem in problems:
         say(problem)
     if problems:
@@ -72,7 +76,7 @@ def _prefix(text: str) -> str:
     Raises:
         InvalidInput: it is none.
     """
-    if len(text) < 4 or not set(text) <= set("0123456789abcdef"):
+    if not re.fullmatch("[0-9a-f]{4,}", text):
         raise InvalidInput(
             f"--remove: expected 4 or more of the hexadecimal digits of a plan's name, or all, "
             f"got {text!r}"

@@ -144,8 +144,7 @@ def sample(  # noqa: PLR0913 - the options of a command
         backend=backend,
         device=device,
         threads=threads,
-        dtype=dtype,
-        batch_invariant=batch_invariant,
+        **options.backend_options(dtype, batch_invariant),
     )
     check_picture(out, engine.data, ".npz or .txt")
     if isinstance(engine, LatentEngine):

@@ -107,7 +107,8 @@ def parity_reports(
     with stages(f"verifying {bundle}") as at:
         for name in dict.fromkeys(backends):
             at(f"{name} on {device}")
-            engine = Engine.load(bundle, backend=name, device=device, threads=threads, dtype=dtype)
+            more = options.backend_options(dtype)
+            engine = Engine.load(bundle, backend=name, device=device, threads=threads, **more)
             reports.append(engine.verify())
     return reports
 

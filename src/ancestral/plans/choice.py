@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ancestral.errors import PlanError
-from ancestral.plans.key import PlanKey, Range, Wanted, serving_profile
+from ancestral.plans.key import PlanKey, Range, holds, serving_profile, sizes_text
 from ancestral.plans.store import PlanRecord
 
 _TOLD = 3
@@ -27,7 +27,7 @@ class PlanChoice:
         path: the bundle, for the command that would compile it.
     """
 
-    wanted: Wanted
+    wanted: PlanKey
     records: tuple[PlanRecord, ...]
     path: Path
 
@@ -78,7 +78,7 @@ class PlanChoice:
             {axis: min(sizes[axis], profile[axis][2]) for axis in axes}
             for record in self._fitting()
             for profile in record.key.profiles
-            if set(axes) <= set(profile) and _holds(profile, fixed)
+            if set(axes) <= set(profile) and holds(profile, fixed)
         ]
         if not found:
             raise PlanError(self._refusal(sizes))
@@ -97,18 +97,18 @@ class PlanChoice:
             f"plan {record.key.digest[:12]} does not: {', '.join(words)}"
             for words, record in reasons[:_TOLD]
         )
-        at = f" at {_words(sizes)}" if sizes else ""
+        at = f" at {sizes_text(sizes)}" if sizes else ""
+        by = f"by {wanted.module} {wanted.version} on {wanted.targets[0]}"
         return (
-            f"{self.path}: no plan serves graph {wanted.graph!r}{at} by {wanted.module} "
-            f"{wanted.version} on {wanted.target}: {told or 'none of this graph is kept here'}: "
-            f"make one: {self._command(sizes)}"
+            f"{self.path}: no plan serves graph {wanted.graph!r}{at} {by}: "
+            f"{told or 'none of this graph is kept here'}: make one: {self._command(sizes)}"
         )
 
     def _against(self, key: PlanKey, sizes: Mapping[str, int]) -> list[str]:
         reasons = list(self.wanted.refusals(key).values())
         if serving_profile(key, sizes) is None:
-            there = ", ".join(_words(profile) for profile in key.profiles)
-            reasons.append(f"sizes: here {_words(sizes)}, that plan has {there}")
+            there = ", ".join(map(sizes_text, key.profiles))
+            reasons.append(f"sizes: here {sizes_text(sizes)}, that plan has {there}")
         return reasons
 
     def _command(self, sizes: Mapping[str, int]) -> str:
@@ -116,7 +116,7 @@ class PlanChoice:
         words = ["ancestral", "compile", str(self.path), "--graph", self.wanted.graph]
         words += ["--module", self.wanted.module]
         if self.wanted.module == "tensorrt_rtx":
-            words += ["--target", self.wanted.target]
+            words += ["--target", *self.wanted.targets]
         for axis, (best, most) in _USUAL.items():
             if sizes.get(axis, 0) > most:
                 words += [_OPTIONS[axis], f"1,{sizes[axis]},{sizes[axis]}"]
@@ -127,13 +127,6 @@ class PlanChoice:
         return f"`{shlex.join(words)}`"
 
 
-def _holds(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> bool:
-    return all(
-        axis in profile and profile[axis][0] <= size <= profile[axis][2]
-        for axis, size in sizes.items()
-    )
-
-
 def _most(key: PlanKey) -> int:
     """How much a plan takes at once: the product of the largest sizes of a profile."""
     return max(math.prod(sizes[2] for sizes in profile.values()) for profile in key.profiles)
@@ -142,12 +135,3 @@ def _most(key: PlanKey) -> int:
 def _distance(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> float:
     """How far sizes are from a profile's best ones, as logarithms of their ratios."""
     return sum(abs(math.log(size / profile[axis][1])) for axis, size in sizes.items())
-
-
-def _words(sizes: Mapping[str, int | Range]) -> str:
-    """Sizes, or a profile's ranges, for people: b=1:16:64 s=1."""
-    each = (
-        f"{axis}={':'.join(map(str, size)) if isinstance(size, tuple) else size}"
-        for axis, size in sorted(sizes.items())
-    )
-    return " ".join(each) or "fixed sizes"

@@ -1,13 +1,16 @@
 """What decides the bytes of a compiled plan, and which plan a run can use."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ancestral.bundles.bundle import Bundle
 from ancestral.bundles.manifest import seal
 from ancestral.plans.modules import Module
 
+FORM = "tensorrt"
+"""In which a graph is compiled, where a bundle has it in this form."""
 LOWERING = 2
 """Version of how a graph becomes a plan here; another one makes every plan anew."""
 
@@ -30,14 +33,12 @@ _WORDS = {
     "kernels": "our kernels inside",
 }
 """What each part of a key is called."""
+_NEEDED = [part for part in _WORDS if part not in {"form", "profiles", "memory", "kernels"}]
+"""Parts in which a plan has to be what a run needs."""
 _HASHES = {"graph_sha256", "weights_sha256", "kernels"}
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PlanKey(_Record):
+class PlanKey(BaseModel):
     """All that decides the bytes of a plan: TensorRT makes the same bytes of the same key.
 
     Attributes:
@@ -48,11 +49,14 @@ class PlanKey(_Record):
         module: the library that compiles; its types are those of the graph and TF32 is off, always.
         version: of that library, in full.
         targets: sm_80, say; of `tensorrt` the GPU itself, its capability and its driver.
-        profiles: sizes of the named axes that the plan serves; one is active at a time.
+        profiles: sizes of the named axes that the plan serves; one is active at a time. None in
+            the key of what a run needs.
         memory: bytes that a layer may use as scratch; 0 where the library decides.
         lowering: LOWERING of the ancestral that compiled it.
         kernels: SHA-256 of each of our kernels that are inside.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     graph: str
     form: str
@@ -61,7 +65,7 @@ class PlanKey(_Record):
     module: Module
     version: str
     targets: tuple[str, ...]
-    profiles: tuple[dict[str, Range], ...]
+    profiles: tuple[dict[str, Range], ...] = ()
     memory: int = Field(default=0, ge=0)
     lowering: int = LOWERING
     kernels: dict[str, Sha256] = Field(default_factory=dict)
@@ -71,84 +75,81 @@ class PlanKey(_Record):
         """SHA-256 of the key in one canonical spelling: the name of the plan."""
         return seal(self.model_dump(mode="json"))
 
+    @classmethod
+    def of_graph(cls, bundle: Bundle, graph: str, **others: Any) -> "PlanKey":
+        """The key of a graph of a bundle.
+
+        Args:
+            bundle: holds the graph.
+            graph: its name.
+            others: parts that the bundle does not say.
+
+        Raises:
+            BundleError: there is no such graph.
+        """
+        manifest, file = bundle.manifest, bundle.graph_name(graph, FORM)
+        form = FORM if FORM in manifest.graphs[graph].files else "portable"
+        return cls(
+            graph=graph,
+            form="plugin" if others.get("kernels") else form,
+            graph_sha256=manifest.files[file].sha256,
+            weights_sha256=manifest.files[manifest.weights].sha256,
+            **others,
+        )
+
     def changed(self, other: "PlanKey") -> dict[str, str]:
         """Which parts differ in another key: part -> a sentence."""
-        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         return {
-            part: (
-                f"{words}: changed"
-                if part in _HASHES
-                else f"{words}: asked for {_spelled(ours[part])}, "
-                f"that plan has {_spelled(theirs[part])}"
-            )
-            for part, words in _WORDS.items()
-            if ours[part] != theirs[part]
+            part: self._difference(part, other, "asked for")
+            for part in _WORDS
+            if getattr(self, part) != getattr(other, part)
         }
 
+    def refusals(self, other: "PlanKey") -> dict[str, str]:
+        """Why a plan of another key does not serve what needs this one: part -> a sentence.
 
-class Wanted(_Record):
-    """What a run needs of a plan.
-
-    Attributes:
-        graph: its name in the bundle.
-        graph_sha256: of the ONNX file, in any of the forms that may be compiled.
-        weights_sha256: of the weights file.
-        module: the library that would run it.
-        version: of that library: a plan serves the release that made it alone.
-        target: what this machine has, as in `PlanKey.targets`.
-    """
-
-    graph: str
-    graph_sha256: tuple[Sha256, ...]
-    weights_sha256: Sha256
-    module: Module
-    version: str
-    target: str
-
-    def refusals(self, key: PlanKey) -> dict[str, str]:
-        """Why a plan of that key does not serve: part -> a sentence; none where it does."""
-        checks = {
-            "graph": key.graph == self.graph,
-            "graph_sha256": key.graph_sha256 in self.graph_sha256,
-            "weights_sha256": key.weights_sha256 == self.weights_sha256,
-            "module": key.module == self.module,
-            "version": key.version == self.version,
-            "targets": self.target in key.targets,
-            "lowering": key.lowering == LOWERING,
-        }
-        asked = self.model_dump(mode="json") | {"targets": self.target, "lowering": LOWERING}
+        Plans that differ in sizes, or in how they were made, may serve; so may those for more GPUs.
+        """
         return {
-            part: (
-                f"{_WORDS[part]}: changed"
-                if part in _HASHES
-                else f"{_WORDS[part]}: here {_spelled(asked[part])}, "
-                f"that plan has {_spelled(getattr(key, part))}"
-            )
-            for part, serves in checks.items()
-            if not serves
+            part: self._difference(part, other, "here")
+            for part in _NEEDED
+            if getattr(self, part) != getattr(other, part)
+            and not (part == "targets" and set(self.targets) <= set(other.targets))
         }
+
+    def _difference(self, part: str, other: "PlanKey", where: str) -> str:
+        """A sentence on a part that is another one in the key of a plan."""
+        if part in _HASHES:
+            return f"{_WORDS[part]}: changed"
+        ours, theirs = (_spelled(getattr(key, part)) for key in (self, other))
+        return f"{_WORDS[part]}: {where} {ours}, that plan has {theirs}"
 
 
 def serving_profile(key: PlanKey, sizes: Mapping[str, int]) -> int | None:
     """The first profile of a plan that holds these sizes of the named axes; None without one."""
-    for index, profile in enumerate(key.profiles):
-        if all(axis in profile and _within(size, profile[axis]) for axis, size in sizes.items()):
-            return index
-    return None
+    found = (index for index, profile in enumerate(key.profiles) if holds(profile, sizes))
+    return next(found, None)
 
 
-def _within(size: int, limits: tuple[int, int, int]) -> bool:
-    return limits[0] <= size <= limits[2]
+def holds(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> bool:
+    """Whether a profile holds these sizes of the named axes; it may have others."""
+    return all(
+        axis in profile and profile[axis][0] <= size <= profile[axis][2]
+        for axis, size in sizes.items()
+    )
 
 
-def sizes_text(profile: Mapping[str, Sequence[int]]) -> str:
-    """A profile for people: b=1:16:64 s=1:1:1, least, best and largest."""
-    ranges = (f"{axis}={':'.join(map(str, profile[axis]))}" for axis in sorted(profile))
-    return " ".join(ranges) or "fixed sizes"
+def sizes_text(sizes: Mapping[str, int | Range]) -> str:
+    """Sizes, or the least, best and largest sizes of a profile, for people: b=1:16:64 s=1."""
+    each = (
+        f"{axis}={':'.join(map(str, size)) if isinstance(size, tuple) else size}"
+        for axis, size in sorted(sizes.items())
+    )
+    return " ".join(each) or "fixed sizes"
 
 
 def _spelled(value: object) -> str:
     """A part of a key for people."""
-    if isinstance(value, list | tuple):
-        return ", ".join(_spelled(each) for each in value) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(_spelled, value)) or "none"
     return sizes_text(value) if isinstance(value, dict) else str(value)

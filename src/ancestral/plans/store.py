@@ -11,7 +11,6 @@ appears whole by one rename:
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -28,6 +27,7 @@ from ancestral.files.input_file import read_bounded
 from ancestral.files.renames import sync_folder
 from ancestral.plans.folder import check_owner, default_folder, make_folder
 from ancestral.plans.key import PlanKey, Sha256
+from ancestral.plans.modules import Module
 from ancestral.strict_json import Bounds, parse
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
@@ -110,16 +110,13 @@ class PlanStore:
             ) from None
         with contextlib.suppress(OSError):
             os.utime(folder)
+        wrong = ""
         if len(plan) != record.size:
-            raise PlanError(
-                f"{folder / PLAN}: truncated: expected {record.size} bytes, got {len(plan)}: "
-                f"remove it with `ancestral plans --remove {record.key.digest[:12]}`"
-            )
-        if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-            raise PlanError(
-                f"{folder / PLAN}: altered: its SHA-256 is not the one of its record: "
-                f"remove it with `ancestral plans --remove {record.key.digest[:12]}`"
-            )
+            wrong = f"truncated: expected {record.size} bytes, got {len(plan)}"
+        elif hashlib.sha256(plan).hexdigest() != record.plan_sha256:
+            wrong = "altered: its SHA-256 is not the one of its record"
+        if wrong:
+            raise PlanError(f"{folder / PLAN}: {wrong}: {removal(record.key.digest)}")
         return plan
 
     def build(
@@ -154,7 +151,9 @@ class PlanStore:
             work = self.folder / f".{key.digest}.{secrets.token_hex(8)}"
             work.mkdir(mode=0o700)
             try:
-                record = self._make(key, work, make)
+                start = time.monotonic()
+                in_place = make(work)
+                record = _recorded(key, work, in_place, time.monotonic() - start)
                 shutil.rmtree(self.folder / key.digest, ignore_errors=True)
                 work.rename(self.folder / key.digest)
             finally:
@@ -175,6 +174,11 @@ class PlanStore:
             except PlanError as error:
                 problems.append(str(error))
         return found, problems
+
+    def modules(self, weights_sha256: str) -> set[Module]:
+        """The libraries by which plans with weights of that hash were compiled."""
+        keys = [record.key for record in self.records()[0]]
+        return {key.module for key in keys if key.weights_sha256 == weights_sha256}
 
     def problem(self, record: PlanRecord) -> str:
         """What is wrong with a plan, in words; empty where it is sound."""
@@ -206,29 +210,6 @@ class PlanStore:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         return names
 
-    def _make(
-        self, key: PlanKey, work: Path, make: Callable[[Path], tuple[str, ...]]
-    ) -> PlanRecord:
-        """Let a plan be made in a folder, and write its record there."""
-        start = time.monotonic()
-        in_place = make(work)
-        seconds = time.monotonic() - start
-        (work / PLAN).chmod(0o600)
-        with (work / PLAN).open("rb") as file:
-            os.fsync(file.fileno())
-        record = PlanRecord(
-            key=key,
-            plan_sha256=sha256(work / PLAN),
-            size=(work / PLAN).stat().st_size,
-            seconds=round(seconds, 3),
-            built=round(time.time(), 3),
-            in_place=in_place,
-        )
-        values = record.model_dump(mode="json")
-        values["sha256"] = seal(values)
-        write_atomically(work / RECORD, json.dumps(values, indent=1).encode())
-        return record.model_copy(update={"sha256": values["sha256"]})
-
     def _record(self, folder: Path) -> PlanRecord:
         """The record in a folder.
 
@@ -236,7 +217,7 @@ class PlanStore:
             PlanError: it is none of ours.
         """
         file = folder / RECORD
-        again = f"remove it with `ancestral plans --remove {folder.name[:12]}`"
+        again = removal(folder.name)
         check_owner(self.folder)
         check_owner(folder)
         try:
@@ -264,12 +245,20 @@ class PlanStore:
                 continue
             if not (self.folder / _LOCKS / owner).is_file():
                 continue
-            with contextlib.suppress(BlockingIOError), self._locked(owner, _give_up):
+            with contextlib.suppress(BlockingIOError), self._locked(owner):
                 shutil.rmtree(leftover, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _locked(self, digest: str, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock of a key, which the system lets go when a process ends, however it ends."""
+    def _locked(self, digest: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock of a key, which the system lets go when a process ends, however it ends.
+
+        Args:
+            digest: of the key.
+            waiting: told once, if another process holds it; without it nobody waits.
+
+        Raises:
+            BlockingIOError: another process holds it, and nobody waits.
+        """
         handle = os.open(
             self.folder / _LOCKS / digest, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
         )
@@ -277,6 +266,8 @@ class PlanStore:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if waiting is None:
+                    raise
                 waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -293,10 +284,25 @@ class PlanStore:
                 self.remove(record.key.digest)
 
 
-def _give_up() -> None:
-    """Do not wait for a lock.
+def removal(digest: str) -> str:
+    """What to do about a plan that is damaged."""
+    return f"remove it with `ancestral plans --remove {digest[:12]}`"
 
-    Raises:
-        BlockingIOError: always.
-    """
-    raise BlockingIOError
+
+def _recorded(key: PlanKey, work: Path, in_place: tuple[str, ...], seconds: float) -> PlanRecord:
+    """The record of a plan that was made in a folder, written there."""
+    plan = work / PLAN
+    plan.chmod(0o600)
+    with plan.open("rb") as file:
+        os.fsync(file.fileno())
+    record = PlanRecord(
+        key=key,
+        plan_sha256=sha256(plan),
+        size=plan.stat().st_size,
+        seconds=round(seconds, 3),
+        built=round(time.time(), 3),
+        in_place=in_place,
+    )
+    record = record.model_copy(update={"sha256": seal(record.model_dump(mode="json"))})
+    write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
+    return record

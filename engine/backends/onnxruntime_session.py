@@ -1,0 +1,233 @@
+"""One graph in ONNX Runtime: run once, or bound to a loop that appends to its caches in place.
+
+ONNX Runtime knows nothing of memory that an input and an output share, and reads in its own order:
+only what the signature calls an append is bound to one buffer, for its operator writes no slot that
+any node still reads. Each other carried pair has two buffers that take turns.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ancestral.engine.backends.rows import check_part, tensor_of, turns
+from ancestral.engine.budget import positions_in_block, rows_in_block
+from ancestral.engine.noise import Noise
+from ancestral.engine.session import Array
+from ancestral.errors import AncestralError, BundleError, InvalidInput
+from ancestral.signature import GraphSignature, TensorSpec, Update
+from ancestral.step_tensors import OFFSETS, U
+
+_SAID = 500
+"""Characters of ONNX Runtime's own words that an error repeats."""
+_MEMORY = re.compile("bad_alloc|[Aa]llocat")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxRuntimeSession:
+    """One graph in one InferenceSession."""
+
+    session: Any
+    signature: GraphSignature
+    device: str
+    levels: int
+    file: str
+
+    def __post_init__(self) -> None:
+        """Compare the graph with its signature.
+
+        Raises:
+            BundleError: its inputs or outputs have other names.
+        """
+        for side, values, specs in (
+            ("inputs", self.session.get_inputs(), self.signature.inputs),
+            ("outputs", self.session.get_outputs(), self.signature.outputs),
+        ):
+            got, expected = [value.name for value in values], [spec.name for spec in specs]
+            if got != expected:
+                raise BundleError(f"{self.file}: expected {side} {expected}, got {got}")
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once.
+
+        Raises:
+            BundleError: ONNX Runtime cannot, or an output is not what the signature says.
+            InvalidInput: memory ends.
+        """
+        names = [spec.name for spec in self.signature.outputs]
+        try:
+            found = self.session.run(names, dict(inputs))
+        except Exception as error:
+            raise in_words(self.file, "cannot run it", error) from error
+        sizes: dict[str | int, int] = {}
+        for spec in self.signature.inputs:
+            sizes.update(zip(spec.axes, inputs[spec.name].shape, strict=False))
+        for spec, array in zip(self.signature.outputs, found, strict=True):
+            expected = tuple(sizes.get(axis, axis) for axis in spec.axes)
+            if array.shape != expected or array.dtype != spec.host:
+                raise BundleError(
+                    f"{self.file}: expected output {spec.name} to be {spec.dtype} "
+                    f"{list(expected)}, got {array.dtype} {list(array.shape)}: the graph does not "
+                    f"keep its signature"
+                )
+        return dict(zip(names, found, strict=True))
+
+    def bind(self, sizes: Mapping[str, int]) -> "OnnxRuntimeBinding":
+        """Allocate the tensors of a loop.
+
+        Raises:
+            InvalidInput: memory ends.
+        """
+        try:
+            return OnnxRuntimeBinding(self, sizes)
+        except (MemoryError, ValueError, RuntimeError) as error:
+            if isinstance(error, AncestralError):
+                raise
+            raise in_words(self.file, "cannot hold its tensors", error) from error
+
+
+class OnnxRuntimeBinding:
+    """The tensors of a loop and the prepared bindings that take turns over them."""
+
+    def __init__(self, session: OnnxRuntimeSession, sizes: Mapping[str, int]) -> None:
+        """Allocate; carried tensors start at their initial values."""
+        self._owner, self._signature = session, session.signature
+        self._rows = sizes["b"]
+        self._turn = 0
+        self._prepared: dict[tuple[int, int, int, int], Any] = {}
+        self._run = session.session.run_with_iobinding
+        self._takes_blocks = any(spec.name == OFFSETS for spec in self._signature.given)
+        given = {
+            spec.name: _Buffer(spec, sizes, session.device)
+            for spec in self._signature.given
+            if spec.name != OFFSETS
+        }
+        # What is read in either turn.
+        self._buffers = (given, dict(given))
+        for pair in self._signature.carried:
+            spec = self._signature.input(pair.input)
+            first = second = _Buffer(spec, sizes, session.device, pair.initial)
+            if pair.update is Update.REPLACE:
+                second = _Buffer(spec, sizes, session.device, pair.initial)
+            self._buffers[0][pair.input], self._buffers[1][pair.input] = first, second
+
+    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
+        tensor_of(self._buffers[self._turn], name).write(array, rows)
+
+    def read(self, name: str) -> Array:
+        return tensor_of(self._buffers[self._turn], name).read()
+
+    def draw_from(self, noise: Noise) -> None:
+        shape = self._signature.input(U).shape({"b": self._rows})
+        self.write(U, noise.uniforms(*shape))
+
+    def gather(self, rows: Array) -> None:
+        for pair in self._signature.carried:
+            self.write(pair.input, self.read(pair.input)[rows])
+
+    def run(self, steps: int = 1, *, block: int = 1) -> None:
+        try:
+            if block > 1:
+                self._run_block(steps, block)
+                return
+            every = slice(0, self._rows)
+            both = [self._binding(turn, 1, every) for turn in (self._turn, 1 - self._turn)]
+            for step in range(steps):
+                self._run(both[step % 2])
+        except AncestralError:
+            raise
+        except Exception as error:
+            raise in_words(self._owner.file, "cannot run it", error) from error
+        self._turn = (self._turn + steps) % 2
+
+    def _run_block(self, steps: int, block: int) -> None:
+        """Rows in turns, and a long block piece by piece, so that logits take bounded memory."""
+        most = min(self._rows, rows_in_block(block, self._owner.levels))
+        # Several rows go through whole blocks alone: GroupQueryAttention takes more than one
+        # position over a cache that is not empty of one row at a time.
+        piece = block if most > 1 else positions_in_block(block, self._owner.levels)
+        pieces = [part.stop - part.start for part in turns(block, piece)]
+        for _ in range(steps):
+            for rows in turns(self._rows, most):
+                for number, size in enumerate(pieces):
+                    self._run(self._binding((self._turn + number) % 2, size, rows))
+            self._turn = (self._turn + len(pieces)) % 2
+
+    def _binding(self, turn: int, block: int, rows: slice) -> Any:
+        key = (turn, block, rows.start, rows.stop)
+        if key not in self._prepared:
+            self._prepared[key] = self._prepare(turn, block, rows)
+        return self._prepared[key]
+
+    def _prepare(self, turn: int, block: int, rows: slice) -> Any:
+        binding = self._owner.session.io_binding()
+        for name, buffer in self._buffers[turn].items():
+            binding.bind_input(name, *buffer.place(rows))
+        for pair in self._signature.carried:
+            binding.bind_output(pair.output, *self._buffers[1 - turn][pair.input].place(rows))
+        if self._takes_blocks:
+            binding.bind_cpu_input(OFFSETS, np.arange(block))
+        return binding
+
+
+class _Buffer:
+    """One tensor at a fixed address: a numpy array on the CPU, an OrtValue elsewhere."""
+
+    def __init__(
+        self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
+    ) -> None:
+        self._spec, self._shape = spec, spec.shape(sizes)
+        # Of zeros, memory is taken only where a loop writes.
+        # A value beyond float16, -1e9 say, becomes infinite.
+        with np.errstate(over="ignore"):
+            shape, dtype = self._shape, spec.host
+            host = np.full(shape, initial, dtype) if initial else np.zeros(shape, dtype)
+        kind, _, index = device.partition(":")
+        self._place = (kind, int(index or 0))
+        self._value: Any = host
+        if kind != "cpu":
+            self._value = ort.OrtValue.ortvalue_from_numpy(host, *self._place)
+
+    def write(self, array: Array, rows: slice | None = None) -> None:
+        part = slice(None) if rows is None else rows
+        shape = (len(range(*part.indices(self._shape[0]))), *self._shape[1:])
+        check_part(self._spec.name, array, shape, self._spec.host)
+        if self._place[0] == "cpu":
+            self._value[part] = array
+            return
+        host = self.read()
+        host[part] = array
+        self._value.update_inplace(host)
+
+    def read(self) -> Array:
+        if self._place[0] == "cpu":
+            return self._value.copy()  # type: ignore[no-any-return]
+        return self._value.numpy()  # type: ignore[no-any-return]
+
+    def place(self, rows: slice) -> tuple[Any, ...]:
+        """Device, type, shape and address of some rows, which lie side by side."""
+        address = self._value.ctypes.data if self._place[0] == "cpu" else self._value.data_ptr()
+        dtype, count = self._spec.host, rows.stop - rows.start
+        stride = dtype.itemsize * int(np.prod(self._shape[1:]))
+        shape = (count, *self._shape[1:])
+        return *self._place, dtype, shape, address + rows.start * stride
+
+
+def in_words(file: str, what: str, error: Exception) -> AncestralError:
+    """An error of ONNX Runtime, which is of none of our classes, or of numpy's memory.
+
+    Args:
+        file: of the graph.
+        what: ONNX Runtime does.
+        error: that it raised.
+    """
+    reason = " ".join(str(error).split())[:_SAID]
+    if isinstance(error, MemoryError) or _MEMORY.search(reason):
+        return InvalidInput(
+            f"{file}: expected tensors that fit in memory, got none ({reason}): take smaller "
+            f"batches"
+        )
+    return BundleError(f"{file}: ONNX Runtime {what}: {reason}")
