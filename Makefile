@@ -19,7 +19,8 @@ CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.p
 # Triton decides when a kernel is defined whether it interprets: these tests have their own process.
 INTERPRETED := TRITON_INTERPRET=1 $(PYTEST)
 # Where the tests are that are not slow.
-KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels tests/benchmarks/test_gpu_rehearsal.py
+KERNELS := tests/engine/test_triton.py tests/triton_kernels/kernels \
+  tests/triton_kernels/test_new_operator.py tests/benchmarks/test_gpu_rehearsal.py
 
 OLD_CPU := ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 DNNL_MAX_CPU_ISA=SSE41
 # Tests that compare numbers which PyTorch computes; the others read files, words and options.
@@ -54,11 +55,12 @@ install: $(STAMP) ## .venv with everything that the demo and the tests need
 demo: $(STAMP) ## train, export, verify, sample and bench the digits
 	@$(BIN)/python -m benchmarks.demo
 
-checks: $(STAMP) ## format, lint, types and layers, without the tests
+checks: $(STAMP) ## format, lint, types, layers and dead code, without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@$(BIN)/lint-imports
+	$(BIN)/vulture
 
 test: checks ## every check: the above, then the tests but the slow ones
 	$(PYTEST) -m "not slow and not gpu and not kernels" $(CALLED:%=--ignore=%)

@@ -109,7 +109,7 @@ def first_steps(engine: Engine, binding: Binding, rows: int, positions: int) -> 
         np.full((rows, engine.data.length), -1),
         Noise(0, 0).uniforms(rows, engine.data.length),
     )
-    step_loop.begin(binding, free, {names.U: u}, first_position=0, prefill=False)
+    step_loop.begin(binding, step_loop.Start(free, {names.U: u}, prefill=False))
     taken = seconds(lambda: step_loop.advance(binding, positions))
     # The end of the event is the only place where two lengths differ: all of it is before that.
     found = (binding.read(name)[:, :positions] for name in (names.VALUES, names.LOG_P))

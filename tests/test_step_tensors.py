@@ -16,42 +16,22 @@ LINKS = tuple(
 )
 PRODUCT = ("src/ancestral", "train", "export", "engine", "benchmarks")
 OTHER_MEANINGS = {
-    "engine/likelihood.py": {"u"},  # an argument, in errors
     "engine/inputs.py": {"observed"},  # an argument, in errors
+    "engine/likelihood.py": {"u"},  # an argument, in errors
     "export/known_answers.py": {"u"},  # a tensor of known_answers.safetensors
-    "export/trace/difference.py": {"u"},  # a kind of dtype
+    "export/trace/comparison.py": {"u"},  # a kind of dtype
+    "export/trace/known_inputs.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/arrays.py": {"u"},  # a kind of dtype
     "src/ancestral/bundles/answers.py": {"u"},  # a tensor of known_answers.safetensors
-    "src/ancestral/bundles/graph_contract.py": {"temperature", "u"},  # of latent graphs
     "src/ancestral/cli/present/evaluation.py": {"values"},  # a word
     "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q"},  # keys of a file
     "src/ancestral/cli/present/observed_file.py": {"observed"},  # a key of a file
-    "src/ancestral/cli/present/samples_file.py": {"log_q"},  # a key of a file
+    "src/ancestral/cli/samples.py": {"log_q"},  # a key of a file
+    "src/ancestral/latent_tensors.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/philox.py": {"position"},  # an argument, in errors
     "src/ancestral/sampling.py": {"temperature", "top_k", "top_p", "min_p"},  # attributes
-    "train/models/latent_graphs.py": {"temperature", "u"},  # of latent graphs
 }
 """What else is called so."""
-LEFT = {
-    "benchmarks/decode.py": {"log_p", "observed", "position", "u", "values"},
-    "benchmarks/gpu/invariance.py": {"position"},
-    "benchmarks/gpu/steps.py": {"position"},
-    "benchmarks/gpu/tensorrt.py": {"observed", "position"},
-    "benchmarks/memory.py": {"log_p", "log_q", "position", "values"},
-    "engine/backends/onnxruntime.py": {"offsets", "u"},
-    "engine/backends/tensorrt.py": {"observed"},
-    "engine/backends/tensorrt_loop.py": {"offsets", "position", "u"},
-    "engine/backends/torch.py": {"offsets", "u"},
-    "engine/backends/triton_loop.py": {"offsets", "position", "u"},
-    "engine/measure.py": {"log_p", "observed", "position", "u", "values"},
-    "export/tensorrt/profiles.py": {"u"},
-    "export/trace/known_inputs.py": {
-        *("log_p", "log_q", "observed", "offsets", "position", "u", "values"),
-        *("temperature", "top_k", "top_p", "min_p"),
-    },
-    "src/ancestral/cli/info.py": {"log_p", "log_q", "position", "values"},
-}
-"""Where they still stand for tensors of the step graph."""
 
 
 def literals(tree: ast.AST) -> set[str]:
@@ -82,7 +62,7 @@ def spelled() -> dict[str, set[str]]:
 
 
 def test_nothing_else_spells_them() -> None:
-    assert spelled() == OTHER_MEANINGS | LEFT
+    assert spelled() == OTHER_MEANINGS
 
 
 def test_literals() -> None:

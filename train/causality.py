@@ -172,11 +172,10 @@ def check_outputs(
     with evaluating(module) as device:
         events = random_events(length, levels, seed).to(device)
         changed = changed_pairs(outputs, events, positions, levels)
-        derived, embeddings = (
-            (set(), 0)
-            if module is None
-            else derivative_pairs(outputs, module, events, positions, seed)
-        )
+        derived, embeddings = set[tuple[int, int]](), 0
+        if module is not None:
+            with torch.enable_grad():
+                derived, embeddings = derivative_pairs(outputs, module, events, positions, seed)
     leaks = [Leak(*pair, "value") for pair in changed]
     leaks += [Leak(*pair, "derivative") for pair in derived]
     return CausalityReport(tuple(sorted(leaks)), tuple(positions), length, embeddings)

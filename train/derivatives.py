@@ -147,7 +147,7 @@ def _gradients(
         leaves.append(vectors.detach().requires_grad_())
         return leaves[-1].clone()  # a leaf itself may not be changed in place
 
-    with torch.enable_grad(), _embedded(module, make_leaf):
+    with _embedded(module, make_leaf):
         result = outputs(x)
     if not result.requires_grad:
         return

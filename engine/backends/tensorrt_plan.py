@@ -9,7 +9,7 @@ from torch import Tensor
 from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
-from ancestral.plans.modules import differences
+from ancestral.plans.differences import differences
 from ancestral.plans.store import PlanRecord, removal
 from ancestral.signature import GraphSignature, Update
 

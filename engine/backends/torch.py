@@ -24,7 +24,7 @@ from ancestral.engine.session import Array
 from ancestral.errors import BackendUnavailable
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS
-from ancestral.train.models.graphs import AutoregressiveProgram, Step
+from ancestral.train.models.graphs import AutoregressiveProgram
 from ancestral.train.models.precision import DTYPES, narrow
 from ancestral.train.models.program import Program
 from ancestral.train.models.transformer import Transformer
@@ -157,7 +157,7 @@ class TorchBinding(TensorBinding):
 
     def __init__(self, session: TorchSession, sizes: Mapping[str, int]) -> None:
         """Allocate; carried tensors start at their initial values."""
-        assert isinstance(session.program, Step)
+        assert isinstance(session.program, AutoregressiveProgram)
         self._session, self._program = session, session.program
         self._rows = sizes["b"]
 

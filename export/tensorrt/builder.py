@@ -16,8 +16,9 @@ from typing import Any, TextIO
 from pydantic import BaseModel, ConfigDict
 
 from ancestral.errors import AncestralError, ExportError
+from ancestral.plans.differences import differences
 from ancestral.plans.key import Range
-from ancestral.plans.modules import Module, differences, imported
+from ancestral.plans.modules import Module, imported
 from ancestral.plans.store import LOG, PLAN
 from ancestral.signature import GraphSignature, Update
 

@@ -15,7 +15,8 @@ from ancestral.cli.present.parity_table import parity_table
 from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import known_answers as answers_module
-from ancestral.export.bundle import _ready, export_bundle
+from ancestral.export.bundle import export_bundle
+from ancestral.export.model_state import ready
 from ancestral.export.known_answers import known_answers
 from ancestral.export.recast import recast
 from ancestral.export.weights import weights_file
@@ -64,14 +65,14 @@ def peak(tmp_path: Path, own: bool) -> float:
 def test_memory_is_shared() -> None:
     """What is exported is the model's own memory, and what is written is too."""
     model = make("llama")
-    ready = _ready(model, "float32", own=False)
-    assert ready is not model
-    for before, after in zip(model.parameters(), ready.parameters(), strict=True):
+    shared = ready(model, "float32", own=False)
+    assert shared is not model
+    for before, after in zip(model.parameters(), shared.parameters(), strict=True):
         assert before is not after
         assert before.data_ptr() == after.data_ptr()
-    written = {np.frombuffer(part, np.uint8).ctypes.data for part in weights_file(ready).parts()}
+    written = {np.frombuffer(part, np.uint8).ctypes.data for part in weights_file(shared).parts()}
     assert {parameter.data_ptr() for parameter in model.parameters()} <= written
-    assert _ready(model, "float32", own=True) is model
+    assert ready(model, "float32", own=True) is model
 
 
 @pytest.mark.slow

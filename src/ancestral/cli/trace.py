@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
-from ancestral.threads import check_threads
 
 if TYPE_CHECKING:
     from ancestral.export.trace.report import Traced
@@ -55,6 +54,8 @@ def traces(
         if len(backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(backends)}")
     if threads is not None:
+        from ancestral.threads import check_threads
+
         check_threads(threads, "--threads")
     names = tuple(dict.fromkeys(backends)) or ("onnxruntime",)
     if len(against) < 2:

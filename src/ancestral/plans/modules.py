@@ -8,10 +8,7 @@ tensorrt_rtx    for GeForce and RTX GPUs; compiles for any of them, anywhere
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
-
-from ancestral.signature import TensorSpec
 
 Module = Literal["tensorrt", "tensorrt_rtx"]
 MODULES: tuple[Module, ...] = ("tensorrt", "tensorrt_rtx")
@@ -55,27 +52,3 @@ def portable_targets(api: Any) -> tuple[str, ...]:
         return ()
     names = api.ComputeCapability.__members__
     return tuple(f"sm_{name[2:]}" for name in names if name.startswith("SM"))
-
-
-def differences(
-    side: str, found: Mapping[str, tuple[str, Sequence[int]]], specs: Sequence[TensorSpec]
-) -> Iterator[str]:
-    """Where a network or an engine has other tensors than a signature, in words.
-
-    Args:
-        side: input or output.
-        found: by name, the type as the modules call it, and the shape, -1 where it is open.
-        specs: the tensors of the signature on that side.
-    """
-    for spec in specs:
-        if spec.name not in found:
-            yield f"{side} {spec.name}: was dropped"
-            continue
-        name, shape = found[spec.name]
-        dtype = DTYPES.get(name, name)
-        if dtype != spec.dtype:
-            yield f"{side} {spec.name}: expected {spec.dtype}, got {dtype}"
-        if not spec.fits(tuple(shape)):
-            yield f"{side} {spec.name}: expected axes {spec.axes}, got {tuple(shape)}"
-    for name in sorted(set(found) - {spec.name for spec in specs}):
-        yield f"{side} {name}: is no tensor of the graph"
