@@ -16,8 +16,8 @@ from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import known_answers as answers_module
 from ancestral.export.bundle import export_bundle
-from ancestral.export.model_state import ready
 from ancestral.export.known_answers import known_answers
+from ancestral.export.model_state import ready
 from ancestral.export.recast import recast
 from ancestral.export.weights import weights_file
 from ancestral.train.models.graphs import GraphName
