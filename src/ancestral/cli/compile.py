@@ -8,9 +8,8 @@ import typer
 from ancestral.cli.options import BundlePath, Json
 from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.cli.plans import HEADS, row
-from ancestral.decimals import decimal
+from ancestral.decimals import decimals
 from ancestral.errors import InvalidInput
-from ancestral.excerpts import quoted
 from ancestral.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -95,9 +94,8 @@ def compile(  # noqa: PLR0913 - the options of a command
     )
     compiler = Compiler.open(options)
     opened = Bundle.open(bundle)
-    made = [
-        _compile(compiler, each, name) for each in parts(opened) for name in graphs_of(each, graph)
-    ]
+    parts = (opened, opened.prior()) if opened.manifest.has_prior else (opened,)
+    made = [_compile(compiler, each, name) for each in parts for name in graphs_of(each, graph)]
     if json:
         documents = [
             {"plan": record.key.digest, "new": new, **record.model_dump(mode="json")}
@@ -106,11 +104,6 @@ def compile(  # noqa: PLR0913 - the options of a command
         put(json_text({"bundle": str(bundle), "plans": documents}))
     else:
         show(table("Plans", HEADS, [row(record) for record, _ in made]))
-
-
-def parts(bundle: "Bundle") -> tuple["Bundle", ...]:
-    """A bundle, and that of its prior."""
-    return (bundle, bundle.prior()) if bundle.manifest.has_prior else (bundle,)
 
 
 def graphs_of(bundle: "Bundle", asked: list[str] | None) -> tuple[str, ...]:
@@ -132,11 +125,8 @@ def triple(option: str, text: str) -> tuple[int, int, int]:
     Raises:
         InvalidInput: it is none.
     """
-    numbers = [number for part in text.split(",") if (number := decimal(part)) is not None]
-    if len(numbers) not in (1, 3) or len(numbers) != len(text.split(",")):
-        raise InvalidInput(f"{option}: expected LEAST,BEST,MOST, 1,16,64 say, got {quoted(text)}")
-    least, best, most = numbers * 3 if len(numbers) == 1 else numbers
-    return least, best, most
+    numbers = decimals(option, text, "LEAST,BEST,MOST, 1,16,64 say", (1, 3))
+    return numbers[0], numbers[len(numbers) // 2], numbers[-1]
 
 
 def span(option: str, text: str) -> tuple[int, int]:
@@ -145,11 +135,8 @@ def span(option: str, text: str) -> tuple[int, int]:
     Raises:
         InvalidInput: it is none.
     """
-    first, dots, last = text.partition("..")
-    start, end = decimal(first), decimal(last if dots else first)
-    if start is None or end is None:
-        raise InvalidInput(f"{option}: expected FIRST..LAST, 1..512 say, got {quoted(text)}")
-    return start, end
+    numbers = decimals(option, text, "FIRST..LAST, 1..512 say", (1, 2), "..")
+    return numbers[0], numbers[-1]
 
 
 def number(option: str, value: float, least: float = 0.0) -> float:

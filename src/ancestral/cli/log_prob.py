@@ -2,17 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ancestral.cli import options
-from ancestral.cli.output import check_target, put, say
+from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from ancestral.cli.events import Events
-    from ancestral.engine import AutoregressiveEngine
 
 _sequence = partial(typer.Option, rich_help_panel="Sequences of any length")
 
@@ -66,8 +62,8 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
     """
     from ancestral.cli.events import Events
-    from ancestral.cli.text_log_prob import text_log_prob
-    from ancestral.engine import AutoregressiveEngine, Engine
+    from ancestral.cli.likelihood import events_log_prob, text_log_prob
+    from ancestral.engine import AutoregressiveEngine
 
     check_target(out, (".npz",), keep=(bundle, file, text, ids))
     given = sum(each is not None for each in (file, text, ids))
@@ -82,13 +78,7 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         option = "--binarise" if binarise else "--levels"
         raise InvalidInput(f"{option}: expected FILE with events: text and ids have no grey")
     events = None if file is None else Events.read(file, binarise, levels)
-    engine = Engine.load(
-        bundle,
-        backend=backend,
-        device=device,
-        threads=threads,
-        **options.backend_options(dtype, batch_invariant),
-    )
+    engine = options.load(bundle, backend, device, threads, dtype, batch_invariant)
     if not isinstance(engine, AutoregressiveEngine):
         raise InvalidInput(
             f"{bundle}: log p(x) of a latent variable model is not known, only bounded: expected "
@@ -97,31 +87,4 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     if events is None:
         text_log_prob(engine, text, ids, stride, label, out)
     else:
-        _of_events(engine, events, label, out)
-
-
-def _of_events(
-    engine: "AutoregressiveEngine", events: "Events", label: int | None, out: Path | None
-) -> None:
-    """Print or write log p of each event, and say their mean."""
-    from ancestral.cli.events import check_labelled, labels_in
-    from ancestral.cli.present.bound_summary import Mean
-    from ancestral.files.array_file import write_arrays
-    from ancestral.units import bits_per_dim, bits_unit
-
-    labels: Any = label
-    if label is None and engine.data.num_classes is not None:
-        labels = labels_in(events.arrays)
-    x = events.of_model(engine.data)
-    check_labelled(events.arrays.path, labels, engine)
-    nats = engine.log_prob(x, labels)
-    if out is None:
-        for value in nats:
-            put(f"{value:z.6f}")
-    else:
-        write_arrays(out, {"log_prob": nats})
-    bits, unit = bits_per_dim(nats, engine.data.event_shape), bits_unit(engine.data.tokenizer)
-    one = len(nats) == 1
-    what, error = ("1 event:", "") if one else (f"{len(nats)} events: mean", " (+- standard error)")
-    name = f"log p(x{'' if labels is None else ' | y'})"
-    say(f"{what} {name} = {Mean.of(nats)} nats, {Mean.of(bits)} {unit}{error}")
+        events_log_prob(engine, events, label, out)

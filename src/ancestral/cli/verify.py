@@ -10,7 +10,7 @@ import typer
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
-from ancestral.cli.present.parity_table import parity_table, prior_tables
+from ancestral.cli.present.parity_table import parity_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
 from ancestral.cli.trace import traces
 from ancestral.errors import InvalidInput
@@ -86,8 +86,7 @@ def verify(  # noqa: PLR0913 - the options of a command
             raise InvalidInput("--graph, --save and --against are options of --trace: add it")
         names = backend or backends_for(bundle, device)
         reports = parity_reports(bundle, names, device, threads, dtype)
-        tables = [parity_table(reports), *prior_tables(reports)]
-        _print(parity_document(bundle, reports), tables, json, out)
+        _print(parity_document(bundle, reports), parity_tables(reports), json, out)
         passed = report_failures(reports)
     if not passed:
         raise typer.Exit(1)
@@ -101,15 +100,11 @@ def parity_reports(
     dtype: str | None = None,
 ) -> list[Report]:
     """Verify on each backend."""
-    from ancestral.engine import Engine
-
     reports: list[Report] = []
     with stages(f"verifying {bundle}") as at:
         for name in dict.fromkeys(backends):
             at(f"{name} on {device}")
-            more = options.backend_options(dtype)
-            engine = Engine.load(bundle, backend=name, device=device, threads=threads, **more)
-            reports.append(engine.verify())
+            reports.append(options.load(bundle, name, device, threads, dtype).verify())
     return reports
 
 

@@ -22,24 +22,21 @@ _CONDITIONALS = {
 _TERMS = {"max of any single term": "max_abs_term_nats"}
 
 
-def parity_table(reports: Sequence[Report]) -> "Table":
-    """A row for each quantity, a column for each backend; all reports are of one bundle."""
-    latent = [report for report in reports if isinstance(report, LatentParityReport)]
-    if latent:
-        return _latent(latent)
-    return _autoregressive([report for report in reports if isinstance(report, ParityReport)])
+def parity_tables(reports: Sequence[Report]) -> list["Table"]:
+    """A row for each quantity, a column for each backend; all reports are of one bundle.
 
-
-def prior_tables(reports: Sequence[Report]) -> list["Table"]:
-    """The same of the prior over codes, where the bundle has one: a table or none."""
+    A second table is that of the prior over codes, where the bundle has one.
+    """
     latent = [report for report in reports if isinstance(report, LatentParityReport)]
+    if not latent:
+        found = [report for report in reports if isinstance(report, ParityReport)]
+        return [_autoregressive("Parity with float64 PyTorch", found)]
     priors = [report.prior for report in latent if report.prior is not None]
-    return [_autoregressive(priors, "Its prior over codes")] if priors else []
+    rest = [_autoregressive("Its prior over codes", priors)] if priors else []
+    return [_latent(latent), *rest]
 
 
-def _autoregressive(
-    reports: Sequence[ParityReport], title: str = "Parity with float64 PyTorch"
-) -> "Table":
+def _autoregressive(title: str, reports: Sequence[ParityReport]) -> "Table":
     one = reports[0]
     part = "" if one.positions == one.length else f", the first {one.positions} of {one.length:,}"
     rows = [
