@@ -7,12 +7,13 @@ import numpy as np
 import typer
 
 from ancestral.cli.events import Observed, check_labelled, read_observed
-from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.events_file import shown_samples, write_events
+from ancestral.cli.process import finished
 from ancestral.cli.samples import Draw
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget
+from ancestral.engine.noise import Noise
 from ancestral.engine.progress import Progress
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
@@ -45,15 +46,14 @@ def sample_completions(
     check_labelled(file, observed.labels, engine)
     events = len(observed.events)
     noise = arguments.noise(draw.seed, draw.first_index, events * particles)
-    seed, first_index = noise.seed, noise.first_index
     budget.check_size("particles of all events", events * particles, 8 * engine.data.length)
     with progress_bar("completing") as progress:
-        drawn = _each(engine, observed, particles, (seed, first_index), progress)
+        drawn = _each(engine, observed, particles, noise, progress)
         parts, interrupted = finished(drawn)
     if parts:
-        write_completions(draw.out, parts, observed, (seed, first_index), engine.data)
+        write_completions(draw.out, parts, observed, noise, engine.data)
         source = f"{observed.source}, " if observed.source else ""
-        _say(parts, engine, f"{source}seed {seed}", draw.out)
+        _say(parts, engine, f"{source}seed {noise.seed}", draw.out)
     if interrupted:
         written = " and written" if parts else ", nothing is written"
         say(f"interrupted: {len(parts)} of {events} events were finished{written}")
@@ -89,25 +89,25 @@ def _each(
     engine: AutoregressiveEngine,
     observed: Observed,
     particles: int,
-    noise: tuple[int, int],
+    noise: Noise,
     progress: Progress,
 ) -> Iterator[Completion]:
     """Complete the events in order."""
-    seed, first_index = noise
     for i, event in enumerate(observed.events):
 
         def report(done: int, total: int, before: int = i) -> None:
             progress(before * total + done, len(observed.events) * total)
 
         label = None if observed.labels is None else int(observed.labels[i])
-        yield engine.complete(event, particles, label, seed, first_index + i * particles, report)
+        first = noise.first_index + i * particles
+        yield engine.complete(event, particles, label, noise.seed, first, report)
 
 
 def write_completions(
     out: str,
     parts: Sequence[Completion],
     observed: Observed,
-    noise: tuple[int, int],
+    noise: Noise,
     data: DataSpec,
 ) -> None:
     """Write completions: to an .npz with their weights, elsewhere drawn by weight.
@@ -128,7 +128,7 @@ def write_completions(
         OSError: it could not be written; an old file of that name is whole.
     """
     events, particles = len(parts), len(parts[0])
-    first = noise[1] + particles * np.arange(events)
+    first = noise.first_index + particles * np.arange(events)
     names = (*_OF_PARTICLES, *_OF_EVENT)
     arrays = {name: np.stack([getattr(part, name) for part in parts]) for name in names}
     if observed.labels is not None:
@@ -136,7 +136,7 @@ def write_completions(
     arrays["first_index"] = first
     if not observed.axis:
         arrays = {name: array[0] for name, array in arrays.items()}
-    arrays["seed"] = np.asarray(noise[0], np.uint64)
+    arrays["seed"] = np.asarray(noise.seed, np.uint64)
     x = np.concatenate([part.x[part.chosen] for part in parts])
     log_prob = np.concatenate([part.log_prob[part.chosen] for part in parts])
     indices = np.concatenate([i + part.chosen for i, part in zip(first, parts, strict=True)])

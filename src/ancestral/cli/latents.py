@@ -175,7 +175,7 @@ def latent_grid(
         chosen = (down, right)
     check_means_file(out, bundle)
     engine = load_for_means(bundle, out, backend, device, threads)
-    if chosen is None and engine.latent.posterior != "codes":
+    if chosen is None and not engine.codes:
         chosen = engine.widest()
     mean = engine.latent_grid(side, chosen)
     told = "" if chosen is None else f"{chosen[0]} and {chosen[1]}"

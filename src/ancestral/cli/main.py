@@ -19,13 +19,12 @@ from ancestral.cli.compile import compile
 from ancestral.cli.doctor import doctor
 from ancestral.cli.export import export
 from ancestral.cli.info import info
-from ancestral.cli.interrupts import Interrupts
 from ancestral.cli.latents import decode, encode, interpolate, latent_grid, reconstruct
 from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import put, say
 from ancestral.cli.plans import plans
+from ancestral.cli.process import Interrupts, flush_streams, is_broken_pipe, open_streams
 from ancestral.cli.sample import sample
-from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams
 from ancestral.cli.train import train
 from ancestral.cli.verify import verify
 from ancestral.errors import AncestralError, ParityError
@@ -169,11 +168,10 @@ def application() -> typer.Typer:
     return app
 
 
-def _print_version(asked: bool) -> bool:
+def _print_version(asked: bool) -> None:
     if asked:
         put(__version__)
         raise typer.Exit
-    return asked
 
 
 def _ancestral(
