@@ -20,8 +20,7 @@ from ancestral.cli.installed import installed_backends
 from ancestral.cli.main import guarded
 from ancestral.cli.output import show
 from ancestral.cli.present.evaluation import evaluation_table
-from ancestral.cli.present.parity_table import parity_table
-from ancestral.cli.verify import parity_reports
+from ancestral.cli.verify import parity_reports, parity_tables
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
@@ -112,7 +111,7 @@ def verified(bundle: Path, backends: Sequence[str]) -> None:
         ParityError: one does not keep the probabilities.
     """
     reports = parity_reports(bundle, backends, threads=THREADS)
-    show(parity_table(reports))
+    show(*parity_tables(reports)[:1])
     failures = [f"{report.backend}: {failure}" for report in reports for failure in report.failures]
     if failures:
         raise ParityError("; ".join(failures))

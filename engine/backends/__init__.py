@@ -9,7 +9,7 @@ from ancestral.engine.backends.entry import Entry, Found, TorchOptions, TritonOp
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.plans.modules import INSTALL, MODULES
-from ancestral.threads import check_threads
+from ancestral.scalars import check_threads
 
 _ENTRIES = (
     Entry("torch", "TorchBackend", "pip install 'ancestral[train]'", (("torch",),), TorchOptions),

@@ -1,5 +1,10 @@
 """Whole numbers in text: what users write where an option takes several, or a word."""
 
+from collections.abc import Container
+
+from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
+
 _DIGITS = 20
 """Digits of 2^64 - 1."""
 
@@ -15,3 +20,33 @@ def decimal(text: str) -> int | None:
     """
     digits = text.strip()
     return int(digits) if digits.isdecimal() and len(digits) <= _DIGITS else None
+
+
+def decimals(
+    option: str,
+    text: str,
+    form: str,
+    counts: Container[int] | None = None,
+    separator: str | None = ",",
+) -> list[int]:
+    """Several whole numbers.
+
+    >>> decimals("--size", "48x64", "a side like 64, or 48x64", (1, 2), "x")
+    [48, 64]
+
+    Args:
+        option: that has the text, for errors.
+        text: the numbers with the separator between them.
+        form: what is expected, for errors.
+        counts: how many there may be; None for any number of them.
+        separator: None stands for blanks.
+
+    Raises:
+        InvalidInput: a part is no whole number, or there are more or fewer than may be.
+    """
+    parts = text.split(separator)
+    numbers = [number for part in parts if (number := decimal(part)) is not None]
+    fits = counts is None or len(parts) in counts
+    if len(numbers) != len(parts) or not fits:
+        raise InvalidInput(f"{option}: expected {form}, got {quoted(text)}")
+    return numbers

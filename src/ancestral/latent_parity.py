@@ -47,10 +47,7 @@ class LatentParityReport(Report):
         prior: of the prior over codes; None without.
     """
 
-    totals: ClassVar[tuple[str, ...]] = (
-        *("events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"),
-        "max_abs_term_nats",
-    )
+    totals: ClassVar[tuple[str, ...]] = (*Report.totals, "max_abs_term_nats")
     backend: str
     device: str
     dtype: str

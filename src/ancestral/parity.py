@@ -183,7 +183,13 @@ class Report(ABC):
     """
 
     __slots__ = ()
-    totals: ClassVar[tuple[str, ...]]
+    totals: ClassVar[tuple[str, ...]] = (
+        "events",
+        "max_abs_nats",
+        "limit_nats",
+        "mean_abs_nats",
+        "mean_signed_nats",
+    )
     """Properties that are written beside the fields."""
     backend: str
     device: str
@@ -264,7 +270,7 @@ class ParityReport(Report):
     """
 
     totals: ClassVar[tuple[str, ...]] = (
-        *("events", "max_abs_nats", "limit_nats", "mean_abs_nats", "mean_signed_nats"),
+        *Report.totals,
         *("max_kl", "argmax_flips", "draws", "near_ties", "unexplained"),
     )
     backend: str

@@ -1,11 +1,15 @@
 """Single numbers that users pass: Python's, numpy's, and arrays without axes."""
 
+import os
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ancestral.arrays import array_of, shown
 from ancestral.errors import InvalidInput
+
+A_CORE = 4
+"""Threads for each core of the machine at most: more only wait for each other."""
 
 
 def whole(name: str, value: object, least: int, most: int = 2**32 - 1) -> int:
@@ -37,6 +41,26 @@ def real(name: str, value: object) -> float:
         return float(found)
     except OverflowError as error:
         raise InvalidInput(f"{name}: expected a number, got {shown(value)}") from error
+
+
+def check_threads(value: object, name: str = "threads") -> int:
+    """A number of threads, at least 1 and at most `A_CORE` times the cores of this machine.
+
+    Args:
+        value: the number.
+        name: of the argument or option, for messages.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    cores = os.cpu_count() or 1
+    try:
+        return whole(name, value, 1, A_CORE * cores)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{error}: this machine has {cores} cores, and at most {A_CORE} threads for each are "
+            f"of use; leave it out, and the runtime chooses"
+        ) from error
 
 
 def _end(most: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.cli.present.events_file import mean_tiles
+from ancestral.cli.present.events_file import Shown, tiles_of
 from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine, Sampling
 from tests.tamper import change_manifest, copied
@@ -154,9 +154,10 @@ def test_means_of_a_palette() -> None:
         name="c", event_shape=(2, 2), levels=3, palette=[(0, 0, 9), (0, 9, 0), (9, 0, 0)]
     )
     means = np.array([[[0.2, 0.8], [1.6, 2.0]]])
-    assert mean_tiles(means, colours, intervals=False).tolist() == [[[0, 1], [2, 2]]]
+    shown = Shown(means, means=True)
+    assert tiles_of(shown, colours).tolist() == [[[0, 1], [2, 2]]]
     grey = colours.model_copy(update={"palette": None})
-    np.testing.assert_array_equal(mean_tiles(means, grey, intervals=False), means)
+    np.testing.assert_array_equal(tiles_of(shown, grey), means)
 
 
 @pytest.mark.parametrize(("toy", "x"), [("bernoulli", BINARY), ("codes", IMAGES)])

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.cli.present.parity_table import parity_table
+from ancestral.cli.verify import parity_tables
 from ancestral.engine import Engine
 from ancestral.engine.comparison import Limits
 from ancestral.engine.session import Array
@@ -82,7 +82,7 @@ def test_rows_of_both_kinds(bundles: Bundles) -> None:
     report = compared(bundles("startless"))
     assert report.passed, report.failures
     assert report.sampled.limit_nats < report.noise.limit_nats
-    rows = [str(cell) for cell in parity_table([report]).columns[0].cells]
+    rows = [str(cell) for cell in parity_tables([report])[0].columns[0].cells]
     assert sum("16 sampled events: max |delta log p|" in row for row in rows) == 1
     assert sum("16 events of noise: max |delta log p|" in row for row in rows) == 1
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.cli.present.parity_table import parity_table
+from ancestral.cli.verify import parity_tables
 from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import known_answers as answers_module
@@ -136,7 +136,7 @@ def test_answers_of_the_first_positions(
         for part, events in ((report.sampled, samples), (report.noise, ~samples)):
             bits = -answers["log_prob"][events].sum() / (events.sum() * t * np.log(2))
             assert part.bits_per_dim == pytest.approx(bits, rel=1e-6)
-        title = str(parity_table([report]).title)
+        title = str(parity_tables([report])[0].title)
         assert f"the first 4 of {model.data.length}" in title
     # Planted: steps that are off at the last of these positions alone.
     off = answers | {"log_prob": answers["log_prob"].copy()}

@@ -31,8 +31,8 @@ OPTIONAL = (
     "export",
     "triton_kernels",
     "engine.backends",
-    "cli.bound_table",
-    "cli.evaluation",
+    "cli.held_out",
+    "cli.present.evaluation",
     "cli.stages",
 )
 """Where a module may need a package that an extra does not bring; elsewhere none may."""

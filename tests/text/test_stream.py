@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ancestral.text.stream import TextStream
-from ancestral.text.tokenizer import Bytes, Tokenizer
+from ancestral.text.tokenizer import Bytes, TextStream, Tokenizer
 from tests.tokenizer_toys import DECODERS, PIECES, every_kind
 
 LOST = "\N{REPLACEMENT CHARACTER}"

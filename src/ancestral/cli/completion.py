@@ -3,19 +3,24 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import typer
 
-from ancestral.cli.events import check_labelled
-from ancestral.cli.interrupts import finished
+from ancestral.cli.events import Observed, check_labelled, read_observed
 from ancestral.cli.output import arrow, place, say
-from ancestral.cli.present.completion_file import write_completions
-from ancestral.cli.present.observed_file import Observed, read_observed
+from ancestral.cli.present.events_file import shown_samples, write_events
+from ancestral.cli.process import finished
 from ancestral.cli.samples import Draw
+from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget
+from ancestral.engine.noise import Noise
 from ancestral.engine.progress import Progress
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
 from ancestral.scalars import whole
+
+_OF_PARTICLES = ("x", "log_prob", "log_weight", "chosen")
+_OF_EVENT = ("log_prob_observed", "ess", "resampled", "exact")
 
 
 def sample_completions(
@@ -41,15 +46,14 @@ def sample_completions(
     check_labelled(file, observed.labels, engine)
     events = len(observed.events)
     noise = arguments.noise(draw.seed, draw.first_index, events * particles)
-    seed, first_index = noise.seed, noise.first_index
     budget.check_size("particles of all events", events * particles, 8 * engine.data.length)
     with progress_bar("completing") as progress:
-        drawn = _each(engine, observed, particles, (seed, first_index), progress)
+        drawn = _each(engine, observed, particles, noise, progress)
         parts, interrupted = finished(drawn)
     if parts:
-        write_completions(draw.out, parts, observed, (seed, first_index), engine.data)
+        write_completions(draw.out, parts, observed, noise, engine.data)
         source = f"{observed.source}, " if observed.source else ""
-        _say(parts, engine, f"{source}seed {seed}", draw.out)
+        _say(parts, engine, f"{source}seed {noise.seed}", draw.out)
     if interrupted:
         written = " and written" if parts else ", nothing is written"
         say(f"interrupted: {len(parts)} of {events} events were finished{written}")
@@ -85,18 +89,59 @@ def _each(
     engine: AutoregressiveEngine,
     observed: Observed,
     particles: int,
-    noise: tuple[int, int],
+    noise: Noise,
     progress: Progress,
 ) -> Iterator[Completion]:
     """Complete the events in order."""
-    seed, first_index = noise
     for i, event in enumerate(observed.events):
 
         def report(done: int, total: int, before: int = i) -> None:
             progress(before * total + done, len(observed.events) * total)
 
         label = None if observed.labels is None else int(observed.labels[i])
-        yield engine.complete(event, particles, label, seed, first_index + i * particles, report)
+        first = noise.first_index + i * particles
+        yield engine.complete(event, particles, label, noise.seed, first, report)
+
+
+def write_completions(
+    out: str,
+    parts: Sequence[Completion],
+    observed: Observed,
+    noise: Noise,
+    data: DataSpec,
+) -> None:
+    """Write completions: to an .npz with their weights, elsewhere drawn by weight.
+
+    Particles have x, log_prob, log_weight, chosen and labels: [events, particles, ...]. An event
+    has log_prob_observed, ess, resampled, exact and first_index: [events]. Where the file of
+    observed values has no axis of events, these have none either. A picture has a row for each
+    event where there are several, else it is about square.
+
+    Args:
+        out: a file whose suffix says its form, or - for text on standard output.
+        parts: of each event, in order, at least one; all have the same number of particles.
+        observed: what the events were completed from; there may be more of them.
+        noise: the seed, and the sample index of the first particle of the first event.
+        data: the space of events.
+
+    Raises:
+        OSError: it could not be written; an old file of that name is whole.
+    """
+    events, particles = len(parts), len(parts[0])
+    first = noise.first_index + particles * np.arange(events)
+    names = (*_OF_PARTICLES, *_OF_EVENT)
+    arrays = {name: np.stack([getattr(part, name) for part in parts]) for name in names}
+    if observed.labels is not None:
+        arrays["labels"] = np.repeat(observed.labels[:events, None], particles, axis=1)
+    arrays["first_index"] = first
+    if not observed.axis:
+        arrays = {name: array[0] for name, array in arrays.items()}
+    arrays["seed"] = np.asarray(noise.seed, np.uint64)
+    x = np.concatenate([part.x[part.chosen] for part in parts])
+    log_prob = np.concatenate([part.log_prob[part.chosen] for part in parts])
+    indices = np.concatenate([i + part.chosen for i, part in zip(first, parts, strict=True)])
+    shown = shown_samples(x, log_prob, indices, particles if events > 1 else None)
+    write_events(out, arrays, shown, data)
 
 
 def _say(parts: Sequence[Completion], engine: AutoregressiveEngine, how: str, out: str) -> None:

@@ -9,8 +9,7 @@ from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
-from ancestral.cli.present.parity_table import parity_table, prior_tables
-from ancestral.cli.verify import parity_reports, report_failures
+from ancestral.cli.verify import parity_reports, parity_tables, report_failures
 from ancestral.errors import InvalidInput
 from ancestral.progress import stages
 
@@ -91,7 +90,7 @@ def export(  # noqa: PLR0913 - the options of a command
     from ancestral.bundles.manifest import MANIFEST
     from ancestral.export.bundle import export_bundle
     from ancestral.export.recast import recast
-    from ancestral.threads import check_threads
+    from ancestral.scalars import check_threads
 
     # An export takes minutes: what is wrong with its options is said before it.
     threads = 1 if threads is None else check_threads(threads, "--threads")
@@ -132,7 +131,7 @@ def export(  # noqa: PLR0913 - the options of a command
     say(f"verifying on {' and '.join(names)}: the known answers are replayed")
     # Steps of a few small rows gain little by more threads, which wait for each other busily.
     reports = parity_reports(out, names, threads=threads)
-    show(parity_table(reports), *prior_tables(reports))
+    show(*parity_tables(reports))
     if not report_failures(reports):
         say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")
         raise typer.Exit(1)

@@ -8,16 +8,15 @@ from typing import Any
 
 import typer
 
-from ancestral.cli.interrupts import finished
 from ancestral.cli.output import put_text, say
 from ancestral.cli.present.generation_file import TokenText, write_generated
+from ancestral.cli.process import finished
 from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
-from ancestral.decimals import decimal
+from ancestral.decimals import decimal, decimals
 from ancestral.engine import AutoregressiveEngine, Generated
 from ancestral.engine.generate import Request, generate_batches
 from ancestral.errors import InvalidInput
-from ancestral.excerpts import quoted
 from ancestral.progress import progress_bar
 from ancestral.text.tokenizer import Tokenizer
 
@@ -76,13 +75,7 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
     streams = _streams(prompts.stream, draw.out, n)
     stops = tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
     request = Request(
-        prompts.max_new,
-        stops,
-        labels,
-        draw.seed,
-        draw.first_index,
-        draw.sampling,
-        draw.batch,
+        prompts.max_new, stops, labels, draw.seed, draw.first_index, draw.sampling, draw.batch
     )
     if streams:
         parts, interrupted = _streamed(engine, ids, request, tokenizer)
@@ -111,14 +104,8 @@ def _ids(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
             "--prompt: the bundle has no tokenizer: expected ids, by --prompt-ids '1 2 3'"
         )
     found = [] if tokenizer is None else encode_texts(tokenizer, texts, "prompt")
-    for text in prompts.ids:
-        numbers = [number for part in text.split() if (number := decimal(part)) is not None]
-        if len(numbers) != len(text.split()):
-            raise InvalidInput(
-                f"--prompt-ids: expected whole numbers with blanks between them, '1 2 3' say, got "
-                f"{quoted(text)}"
-            )
-        found.append(numbers)
+    form = "whole numbers with blanks between them, '1 2 3' say"
+    found += [decimals("--prompt-ids", text, form, separator=None) for text in prompts.ids]
     if not found:
         raise InvalidInput(f"--prompts: expected a prompt a line, got none in {prompts.file}")
     return found

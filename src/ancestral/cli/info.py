@@ -37,9 +37,8 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
 
     manifest = bundle.manifest
     plain = manifest.model_dump(mode="json")
-    latent, files = manifest.latent, plain["files"]
-    has_prior = latent is not None and latent.prior == "autoregressive"
-    prior = describe(bundle.prior()) if has_prior else None
+    files = plain["files"]
+    prior = describe(bundle.prior()) if manifest.has_prior else None
     size = sum(entry["size"] for entry in files.values())
     per_row, per_position = _cache_bytes(manifest)
     return {
@@ -82,15 +81,14 @@ def _cache_bytes(manifest: "Manifest") -> tuple[int, float]:
 
     Both are 0 where the bundle has no step graph.
     """
-    from ancestral import step_tensors
     from ancestral.signature import BYTES, Update
+    from ancestral.step_tensors import STATE
 
     if "step" not in manifest.graphs:
         return 0, 0.0
-    loop = {step_tensors.POSITION, step_tensors.VALUES, step_tensors.LOG_P, step_tensors.LOG_Q}
     signature, row, position = manifest.graphs["step"].signature, 0, 0.0
     for pair in signature.carried:
-        if pair.input not in loop:
+        if pair.input not in STATE:
             spec = signature.input(pair.input)
             size = BYTES[spec.dtype] * math.prod(spec.shape({"b": 1}))
             row += size

@@ -12,24 +12,16 @@ import typer
 
 from ancestral import __version__
 from ancestral.cli.bench import bench
-from ancestral.cli.bound import bound
 from ancestral.cli.check_causality import check_causality
-from ancestral.cli.classify import classify
-from ancestral.cli.compile import compile
-from ancestral.cli.decode import decode
 from ancestral.cli.doctor import doctor
-from ancestral.cli.encode import encode
 from ancestral.cli.export import export
 from ancestral.cli.info import info
-from ancestral.cli.interpolate import interpolate
-from ancestral.cli.interrupts import Interrupts
-from ancestral.cli.latent_grid import latent_grid
-from ancestral.cli.log_prob import log_prob
+from ancestral.cli.latents import decode, encode, interpolate, latent_grid, reconstruct
 from ancestral.cli.output import put, say
-from ancestral.cli.plans import plans
-from ancestral.cli.reconstruct import reconstruct
+from ancestral.cli.plans import compile, plans
+from ancestral.cli.probabilities import bound, classify, log_prob
+from ancestral.cli.process import Interrupts, flush_streams, is_broken_pipe, open_streams
 from ancestral.cli.sample import sample
-from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams
 from ancestral.cli.train import train
 from ancestral.cli.verify import verify
 from ancestral.errors import AncestralError, ParityError
@@ -173,11 +165,10 @@ def application() -> typer.Typer:
     return app
 
 
-def _print_version(asked: bool) -> bool:
+def _print_version(asked: bool) -> None:
     if asked:
         put(__version__)
         raise typer.Exit
-    return asked
 
 
 def _ancestral(

@@ -2,9 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ancestral.engine import Engine
 
 where_option = partial(typer.Option, rich_help_panel="Where it runs")
 npz_option = partial(typer.Option, "-o", "--out", metavar="FILE.npz")
@@ -87,7 +90,17 @@ MeansFile = Annotated[
 ]
 
 
-def backend_options(dtype: str | None, batch_invariant: bool = False) -> dict[str, Any]:
-    """The options of a backend that were given."""
-    given = {"dtype": dtype, "batch_invariant": batch_invariant or None}
-    return {name: value for name, value in given.items() if value is not None}
+def load(
+    bundle: Path,
+    backend: str,
+    device: str,
+    threads: int | None,
+    dtype: str | None,
+    batch_invariant: bool = False,
+) -> "Engine":
+    """A bundle on a backend, with those options of the backend that were given."""
+    from ancestral.engine import Engine
+
+    every: dict[str, Any] = {"dtype": dtype, "batch_invariant": batch_invariant or None}
+    given = {name: value for name, value in every.items() if value is not None}
+    return Engine.load(bundle, backend=backend, device=device, threads=threads, **given)

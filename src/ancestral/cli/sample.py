@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ancestral.cli import options
+from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 
 _filter = partial(typer.Option, rich_help_panel="Filters, in this order")
@@ -129,23 +130,19 @@ def sample(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.completion import sample_completions
     from ancestral.cli.generation import Prompts, sample_prompts
-    from ancestral.cli.present.events_file import check_picture, check_samples_file
+    from ancestral.cli.present.events_file import check_picture
     from ancestral.cli.samples import Draw, sample_events, sample_latent
-    from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
+    from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
     draw = Draw(n, label, seed, first_index, sampling, batch, out)
     asked = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
     if asked.given:
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
-    check_samples_file(out, asked.given, keep=(bundle, observed, prompts))
-    engine = Engine.load(
-        bundle,
-        backend=backend,
-        device=device,
-        threads=threads,
-        **options.backend_options(dtype, batch_invariant),
-    )
+    if out != "-":
+        suffixes = (".npz", ".txt") if asked.given else (".npz", ".png", ".txt")
+        check_target(Path(out), suffixes, keep=(bundle, observed, prompts))
+    engine = options.load(bundle, backend, device, threads, dtype, batch_invariant)
     check_picture(out, engine.data, ".npz or .txt")
     if isinstance(engine, LatentEngine):
         if asked.given:

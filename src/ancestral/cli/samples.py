@@ -8,10 +8,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from ancestral.cli.interrupts import finished
+from ancestral.cli.events import read_observed
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.events_file import Shown, shown_samples, write_events
-from ancestral.cli.present.observed_file import read_observed
+from ancestral.cli.process import finished
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
 from ancestral.engine.budget import check_size

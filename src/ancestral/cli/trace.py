@@ -54,7 +54,7 @@ def traces(
         if len(backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(backends)}")
     if threads is not None:
-        from ancestral.threads import check_threads
+        from ancestral.scalars import check_threads
 
         check_threads(threads, "--threads")
     names = tuple(dict.fromkeys(backends)) or ("onnxruntime",)

@@ -123,7 +123,7 @@ def train(  # noqa: PLR0913 - the options of a command
 
     from ancestral.cli.source import load_source
     from ancestral.cli.stages import Run, train_stages
-    from ancestral.threads import check_threads
+    from ancestral.scalars import check_threads
     from ancestral.train.training import STATE
 
     chosen = _with_steps(_resized(_recipe(recipe, model), width, layers), steps)

@@ -2,8 +2,9 @@
 
 import os
 import stat
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import IO, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,10 @@ from ancestral.errors import InvalidInput
 
 LARGEST_FILE = 4 * 2**30
 """Bytes that are read of one file at most, unless a caller asks for more."""
+Stream = IO[bytes] | BufferedIOBase
+"""What bytes are read from: a file, or an entry of an archive as it is unpacked."""
 _PIECE = 2**22
 """Bytes that are read at a time."""
-
-
-@runtime_checkable
-class Stream(Protocol):
-    """What bytes are read from: a file, or an entry of an archive as it is unpacked."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next bytes, at most so many; none at the end."""
 
 
 def open_regular(path: Path) -> BinaryIO:

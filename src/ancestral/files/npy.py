@@ -8,7 +8,7 @@ import ast
 import math
 import re
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,22 +33,6 @@ _OTHERS = {
     "m": "spans of time",
     "V": "raw bytes (bfloat16 is saved so: cast it to float32 first)",
 }
-
-
-class Header(NamedTuple):
-    """What the header of an .npy says.
-
-    Attributes:
-        dtype: of the array, a number or bool.
-        shape: of the array.
-        fortran: whether the first axis varies fastest in the file.
-        start: bytes before the first value.
-    """
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    fortran: bool
-    start: int
 
 
 def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
@@ -100,8 +84,12 @@ def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
     return array
 
 
-def _header(stream: Stream, place: str) -> Header:
+def _header(stream: Stream, place: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
     """The header of an .npy, which is parsed as a literal and never run.
+
+    Returns:
+        The type of the array, a number or bool; its shape; whether the first axis varies fastest in
+        the file; and the bytes before the first value.
 
     Raises:
         InvalidInput: it is not one of numbers, or is absurdly long.
@@ -144,7 +132,7 @@ def _header(stream: Stream, place: str) -> Header:
             f"{place}: expected a shape of at most {_AXES} axes of 0 to 2^63 - 1, got another one"
         )
     dtype = _dtype(fields["descr"], place)
-    return Header(dtype, shape, fields["fortran_order"], 8 + width + length)
+    return dtype, shape, fields["fortran_order"], 8 + width + length
 
 
 def _exactly(stream: Stream, size: int, place: str) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ancestral.text.byte_tokens import byte_of
+from ancestral.text.tokenizer_file import byte_of
 
 _EXAMPLES = 5
 

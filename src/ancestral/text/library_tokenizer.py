@@ -5,19 +5,9 @@ from contextlib import contextmanager
 from typing import Any, final
 
 from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
-from ancestral.text.byte_tokens import byte_of, repaired
+from ancestral.text import tokenizer_file
 from ancestral.text.coverage import Coverage, Symbols, of_characters, of_words, within
 from ancestral.text.tokenizer import Tokenizer
-from ancestral.text.tokenizer_file import (
-    decodes_with,
-    read_document,
-    said,
-    settled,
-    shared_ids,
-    switched_off,
-    unknown_token,
-    written,
-)
 
 
 @contextmanager
@@ -34,7 +24,7 @@ def _in_words(what: str, advice: str) -> Iterator[None]:
     except BaseException as error:
         # A panic, the library's own fault over a file that it did not expect, is no Exception.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise InvalidInput(f"{what}: {said(error)}: {advice}") from error
+            raise InvalidInput(f"{what}: {tokenizer_file.said(error)}: {advice}") from error
         raise
 
 
@@ -56,20 +46,21 @@ class Library(Tokenizer):
                 "a tokenizer.json needs the tokenizers package: pip install 'ancestral[text]'; "
                 "without it give ids instead of text"
             ) from error
-        document = read_document(content)
-        if switched_off(document):
-            content = written(settled(document))
+        document = tokenizer_file.read_document(content)
+        if tokenizer_file.switched_off(document):
+            content = tokenizer_file.written(tokenizer_file.settled(document))
         advice = "fetch it anew, or pip install --upgrade tokenizers"
         with _in_words("tokenizer.json: the tokenizers library refuses it", advice):
             self._library = Implementation.from_str(content.decode())
         vocabulary = self._library.get_vocab(with_added_tokens=True)
         self._size = max(vocabulary.values(), default=-1) + 1
-        self._shared = shared_ids(document)
+        self._shared = tokenizer_file.shared_ids(document)
         # Metaspace drops its signs from the first token, which a run of bytes is as a whole.
-        self._runs_are_whole = decodes_with(document.get("decoder"), "Metaspace")
-        joins = decodes_with(document.get("decoder"), "ByteFallback")
-        self._bytes = {i for token, i in vocabulary.items() if joins and byte_of(token) is not None}
-        self._unknown = unknown_token(document)
+        decoder = document.get("decoder")
+        self._runs_are_whole = tokenizer_file.decodes_with(decoder, "Metaspace")
+        joined = vocabulary.items() if tokenizer_file.decodes_with(decoder, "ByteFallback") else ()
+        self._bytes = {i for token, i in joined if tokenizer_file.byte_of(token) is not None}
+        self._unknown = tokenizer_file.unknown_token(document)
         self._symbols = Symbols(vocabulary, document["model"], self._written)
 
     @property
@@ -97,7 +88,7 @@ class Library(Tokenizer):
         named = (self._shared.get(i) or self._library.id_to_token(i) for i in ids)
         tokens = [token for token in named if token is not None]
         if self._bytes:
-            tokens = repaired(tokens)
+            tokens = tokenizer_file.repaired(tokens)
         decoder = self._library.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(tokens))
 

@@ -1,4 +1,4 @@
-"""How text becomes values and values text: the contract; bytes; words.
+"""How text becomes values and values text: the contract; bytes; words; text that streams.
 
 Nothing is added to what is encoded: where a model begins is the model's own affair. Special tokens
 that a text spells out are parsed as the library parses them.
@@ -21,6 +21,8 @@ TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
 _UNKNOWN = ("<unk>", "[UNK]")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """What editors write before a text as the mark of its encoding."""
+_HALF = "\N{REPLACEMENT CHARACTER}"
+"""What bytes that are not a character, or not yet, are decoded as."""
 
 
 class Tokenizer(ABC):
@@ -31,8 +33,8 @@ class Tokenizer(ABC):
     def size(self) -> int:
         """Ids are 0 .. size - 1; some may stand for nothing."""
 
-    @abstractmethod
-    def _encode(self, text: str) -> list[int]: ...
+    def _encode(self, text: str) -> list[int]:
+        return self._covered(text)[0]
 
     @abstractmethod
     def _covered(self, text: str) -> tuple[list[int], Coverage]:
@@ -137,9 +139,6 @@ class Words(Tokenizer):
         """Number of words."""
         return len(self._words)
 
-    def _encode(self, text: str) -> list[int]:
-        return self._covered(text)[0]
-
     def _covered(self, text: str) -> tuple[list[int], Coverage]:
         words = text.split()
         unknown = [word for word in words if word not in self._ids]
@@ -154,6 +153,42 @@ class Words(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self._words[i] for i in ids if 0 <= i < len(self._words))
+
+
+class TextStream:
+    """The text of ids that come one after another, without half a character.
+
+    What ends in bytes that are not a character yet is held back until the rest has come. All the
+    parts make `decode` of all the ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        # The text of the ids before `_told` has been returned. Text is decoded from `_first` on,
+        # where a part begins that a decoder reads as it does in the middle, but for blanks.
+        self._first = self._told = 0
+
+    def push(self, ids: Sequence[int]) -> str:
+        """The text that is certain now that these ids have come too."""
+        self._ids += ids
+        text = self._untold()
+        if not text or text.endswith(_HALF):
+            return ""
+        if self._tokenizer.begins_anew(self._ids[self._told :]):
+            self._first = self._told
+        self._told = len(self._ids)
+        return text
+
+    def finish(self) -> str:
+        """What was held back."""
+        text = self._untold()
+        self._first = self._told = len(self._ids)
+        return text
+
+    def _untold(self) -> str:
+        before = self._tokenizer.decode(self._ids[self._first : self._told])
+        return self._tokenizer.decode(self._ids[self._first :])[len(before) :]
 
 
 def _checked(text: str) -> str:

@@ -62,11 +62,6 @@ class BoundSummary:
             return "log p(x | y)" if self.labelled else "log p(x)"
         return "the log-density of x" if self.real else "the log-density of x + u"
 
-    @property
-    def codes(self) -> bool:
-        """Whether the latents are codes, whose draws are all alike."""
-        return self.engine.latent.posterior == "codes"
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of the .npz, in nats, [n]; and k."""
         names = _OF_EVENTS if self.found.kl_closed is None else (*_OF_EVENTS, "kl_closed")
@@ -76,7 +71,7 @@ class BoundSummary:
         """Lines for people: means +- standard error over events."""
         found = self.found
         seed = f"seed {self.seed}, proposal {self.proposal}"
-        how = "all draws alike" if self.codes else seed
+        how = "all draws alike" if self.engine.codes else seed
         lines = [
             f"{len(found)} events, k = {found.k}, {how}, {place(self.engine)}: lower bounds on "
             f"{self.subject}, mean +- standard error over events"
@@ -84,7 +79,7 @@ class BoundSummary:
         if self.engine.latent.continuous:
             event = "x" if self.real else "x + u, u ~ U[0, 1)"
             lines.append(f"of {event}: a density's bound, not to be compared with exact bits/dim")
-        if self.codes:
+        if self.engine.codes:
             return [
                 *lines,
                 self._bound_line("log p(x | z) + log p(z)", found.elbo),
@@ -120,7 +115,7 @@ class BoundSummary:
             "lower_bound_on": self.subject,
             "nats": {name: asdict(Mean.of(arrays[name])) for name in terms},
             "bits_per_dim_upper_bound": {name: asdict(mean) for name, mean in bits.items()},
-            "unreliable": 0 if self.codes else int(self.found.unreliable.sum()),
+            "unreliable": 0 if self.engine.codes else int(self.found.unreliable.sum()),
             **{name: arrays[name].tolist() for name in ("elbo", "iwae", "stderr_iwae", "ess")},
         }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.cli.output import check_target, write_text
+from ancestral.cli.output import arrow, check_target, place, say, write_text
 from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine
 from ancestral.errors import InvalidInput
@@ -38,22 +38,6 @@ class Shown:
     means: bool = False
     columns: int | None = None
     above: Array | None = None
-
-
-def check_samples_file(out: str, prompted: bool, keep: Iterable[Path | None]) -> None:
-    """Refuse, before anything is drawn, a file that samples could not be written to.
-
-    Args:
-        out: a file, or - for standard output.
-        prompted: whether the samples go on from prompts, of which there are no pictures.
-        keep: files and folders that are read.
-
-    Raises:
-        InvalidInput: an unknown suffix, or a place that cannot be written to.
-    """
-    if out != "-":
-        suffixes = (".npz", ".txt") if prompted else (".npz", ".png", ".txt")
-        check_target(Path(out), suffixes, keep=keep)
 
 
 def check_picture(out: str | Path, data: DataSpec, others: str) -> None:
@@ -96,7 +80,7 @@ def write_events(
         OSError: it could not be written; an old file of that name is whole.
     """
     if is_picture(out):
-        pixels = grid(_tiles(shown, data), data.levels, shown.columns, data.palette)
+        pixels = grid(tiles_of(shown, data), data.levels, shown.columns, data.palette)
         write_atomically(out, png(pixels))
     elif Path(out).suffix.lower() == ".npz":
         write_arrays(out, arrays)
@@ -152,15 +136,17 @@ def write_means(
     arrays: Mapping[str, Array],
     columns: int | None,
     engine: LatentEngine,
+    what: str,
     events: Array | None = None,
 ) -> None:
-    """Write arrays, or a picture.
+    """Write arrays, or a picture, and say what was written.
 
     Args:
         out: its suffix says which.
         arrays: by name; the picture is of x_mean, [..., *event_shape], in units of levels.
         columns: tiles in a row of it; about square where None.
         engine: whose events they are.
+        what: how the message names the means.
         events: drawn before the means: levels, or real values in units of levels.
 
     Raises:
@@ -174,27 +160,13 @@ def write_means(
         above=events,
     )
     write_events(out, arrays, shown, engine.data)
+    say(f"{what}, {place(engine)}{arrow(out)}")
 
 
-def mean_tiles(means: Array, data: DataSpec, *, intervals: bool) -> Array:
-    """What `grid` draws of means: their greys; between two colours of a palette is none.
-
-    Args:
-        means: [n, *event_shape], in units of levels.
-        data: the space of events.
-        intervals: as in `ancestral.pictures.greys`.
-    """
-    if data.palette is None:
-        return greys(means, data.levels, intervals=intervals)
-    return to_levels(means, data.levels, intervals=intervals)
-
-
-def _tiles(shown: Shown, data: DataSpec) -> Array:
-    """What `grid` draws."""
-    if shown.means:
-        tiles = mean_tiles(shown.x, data, intervals=shown.intervals)
-    else:
-        tiles = to_levels(shown.x, data.levels, intervals=shown.intervals)
+def tiles_of(shown: Shown, data: DataSpec) -> Array:
+    """What `grid` draws: levels, or the greys of means; between two colours there is no grey."""
+    draw = greys if shown.means and data.palette is None else to_levels
+    tiles = draw(shown.x, data.levels, intervals=shown.intervals)
     if shown.above is None:
         return tiles
     return np.concatenate([to_levels(shown.above, data.levels, intervals=shown.intervals), tiles])

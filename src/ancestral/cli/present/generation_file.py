@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from ancestral.cli.output import write_text
 from ancestral.engine import Generated
 from ancestral.files.array_file import write_arrays
-from ancestral.text.stream import TextStream
-from ancestral.text.tokenizer import Tokenizer
+from ancestral.text.tokenizer import TextStream, Tokenizer
 
 
 class TokenText:

@@ -1,4 +1,4 @@
-"""`ancestral log-prob --text`: how probable a text of any length is."""
+"""How probable events are, and texts of any length: what `ancestral log-prob` prints."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral.cli.events import Events, check_labelled, labels_in
 from ancestral.cli.output import put, say
+from ancestral.cli.present.bound_summary import Mean
 from ancestral.cli.text_input import encode_texts, read_text
 from ancestral.engine import AutoregressiveEngine, TextLikelihood
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile, write_arrays
 from ancestral.progress import progress_bar
-from ancestral.units import fixed
+from ancestral.units import bits_per_dim, bits_unit, fixed
+
+
+def events_log_prob(
+    engine: AutoregressiveEngine, events: Events, label: int | None, out: Path | None
+) -> None:
+    """Print or write log p of each event, and say their mean.
+
+    Args:
+        engine: a bundle on a backend.
+        events: of a file.
+        label: of all events, instead of those in the file.
+        out: an .npz, or None.
+
+    Raises:
+        InvalidInput: an event or a label is wrong, or labels are missing.
+    """
+    labels: Any = label
+    if label is None and engine.data.num_classes is not None:
+        labels = labels_in(events.arrays)
+    x = events.of_model(engine.data)
+    check_labelled(events.arrays.path, labels, engine)
+    nats = engine.log_prob(x, labels)
+    if out is None:
+        for value in nats:
+            put(f"{value:z.6f}")
+    else:
+        write_arrays(out, {"log_prob": nats})
+    bits, unit = bits_per_dim(nats, engine.data.event_shape), bits_unit(engine.data.tokenizer)
+    one = len(nats) == 1
+    what, error = ("1 event:", "") if one else (f"{len(nats)} events: mean", " (+- standard error)")
+    name = f"log p(x{'' if labels is None else ' | y'})"
+    say(f"{what} {name} = {Mean.of(nats)} nats, {Mean.of(bits)} {unit}{error}")
 
 
 def text_log_prob(
