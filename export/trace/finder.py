@@ -16,7 +16,7 @@ from ancestral.export.trace.graph import Array, made
 from ancestral.export.trace.onnx_reference import run_node
 from ancestral.export.trace.report import Difference, TraceReport
 from ancestral.export.trace.run import Trace
-from ancestral.export.trace.torch import TorchRuntime
+from ancestral.export.trace.torch import TorchReference
 
 _UNKNOWN = "it cannot be told whose fault it is"
 _WRONG = "onnx.reference makes something else of the inputs of this run: the runtime is wrong"
@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"val_\d+")
 """What the exporter calls a value of none of the program's nodes: it counts anew in each form."""
 
 
-def beside_torch(trace: Trace, torch: TorchRuntime) -> TraceReport:
+def beside_torch(trace: Trace, torch: TorchReference) -> TraceReport:
     """Compare each tensor with what PyTorch makes of the inputs that the runtime gave its node.
 
     Errors do not add up that way: a small fault deep in a graph is seen, and each of several.
@@ -55,8 +55,7 @@ def beside_torch(trace: Trace, torch: TorchRuntime) -> TraceReport:
     for name in graph.made_by:
         if name in found and (mismatch := found[name].mismatch) is not None:
             through = graph.lead_to(name, found.keys())
-            at = graph.computing(through)
-            differences.append(Difference.at(graph, at, name, mismatch, through))
+            differences.append(Difference.at(graph, through, name, mismatch))
     if differences:
         verdict = f"{_RIGHT}: the graph is not what the program says"
         differences[0] = _judged(trace, differences[0].tensor, found, verdict)
@@ -128,16 +127,13 @@ def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str
     graph, mismatch = trace.graph, found[name].mismatch
     assert mismatch is not None
     through = graph.lead_to(name, found.keys())
-    at = graph.computing(through)
     try:
         wrong = _first_wrong(trace, through)
     except NotImplementedError as error:
-        right = f"{_UNKNOWN}: {error}"
-    else:
-        if wrong is not None:
-            name, mismatch = wrong
-            at, right = graph.made_by[name], _WRONG
-    return Difference.at(graph, at, name, mismatch, through, right)
+        return Difference.at(graph, through, name, mismatch, f"{_UNKNOWN}: {error}")
+    if wrong is None:
+        return Difference.at(graph, through, name, mismatch, right)
+    return Difference.at(graph, through, *wrong, _WRONG, graph.made_by[wrong[0]])
 
 
 def _first_wrong(trace: Trace, through: Iterable[int]) -> tuple[str, Mismatch] | None:
@@ -241,5 +237,4 @@ def _as_users_run_it(trace: Trace) -> Iterator[Difference]:
                     "is expected: it optimises wrongly"
                 )
                 through = graph.lead_to(name, trace.tensors.keys())
-                at = graph.computing(through)
-                yield Difference.at(graph, at, name, mismatch, through, verdict)
+                yield Difference.at(graph, through, name, mismatch, verdict)
