@@ -93,14 +93,9 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     numbers = small_numbers(tensor for _, tensor in narrowed_tensors(model))
     model = round_in_place(model, DTYPES[dtype])
     graphs = _stored(bundle, numbers, dtype, progress)
-    extras = Extras(further_files(bundle), ignored_fields(manifest.written_by))
+    further = {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
+    extras = Extras(further, ignored_fields(manifest.written_by))
     write_bundle(model, work, manifest.label_prior, dtype, graphs, progress, extras)
-
-
-def further_files(bundle: Bundle) -> dict[str, bytes]:
-    """What a bundle holds beside its graphs, weights, answers and prior: a tokenizer, say."""
-    manifest = bundle.manifest
-    return {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
 
 
 def _stored(

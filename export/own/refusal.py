@@ -7,10 +7,7 @@ import re
 
 import torch
 from torch._dynamo.exc import UserError, UserErrorType
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    UnsupportedOperatorException,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, UnsupportedOperatorException
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ancestral.errors import ExportError
@@ -66,7 +63,9 @@ def refused_trace(program: Program, error: BaseException) -> ExportError:
 
 def refused_translation(program: Program, error: BaseException) -> ExportError:
     """The error of a traced program that torch.onnx could not translate."""
-    cause = _root(error)
+    cause = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
     missing = _OPERATOR.search(str(cause))
     if missing is None:
         return ExportError(
@@ -101,10 +100,3 @@ def _sizes(program: Program, error: BaseException) -> str:
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in program.model.modules())
     advice = [_RECURRENT] if recurrent else [_AXES[axis] for axis in named]
     return f"it works for some sizes of {' and '.join(named)} only; {'; '.join(advice)}"
-
-
-def _root(error: BaseException) -> BaseException:
-    """The innermost cause."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error

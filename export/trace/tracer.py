@@ -15,8 +15,6 @@ from ancestral.export.trace.report import Traced
 from ancestral.export.trace.run import Run, Runtime, Trace, load_run, save_run
 from ancestral.export.trace.torch import TorchReference
 
-TRACED = ("torch", "onnxruntime", "onnx")
-
 
 class Tracer:
     """Traces graphs of one bundle."""
@@ -90,10 +88,9 @@ class Tracer:
         if name == "onnx":
             return ONNX_REFERENCE
         if name == "torch":
-            known = isinstance(self._reference, TorchReference)
-            return (
-                self._reference if known else TorchReference(self.bundle, self._threads)
-            ).runtime
+            if isinstance(self._reference, TorchReference):
+                return self._reference.runtime
+            return TorchReference(self.bundle, self._threads).runtime
         from ancestral.export.trace.onnxruntime import onnxruntime
 
         return onnxruntime(device, self._threads)

@@ -19,7 +19,8 @@ from ancestral.export.tensorrt.build_process import run
 from ancestral.export.tensorrt.builder import Request
 from ancestral.export.tensorrt.compile import Compiler, Options, installed
 from ancestral.export.tensorrt.profiles import profiles
-from ancestral.plans.store import LOG, PLAN, PlanStore
+from ancestral.plans.record import LOG, PLAN
+from ancestral.plans.store import PlanStore
 from ancestral.signature import FloatDtype, GraphSignature
 from tests.export.plan_table import ALL, BUILT, DTYPES, SMALL, built, documented, parts
 from tests.tamper import Edit, edited

@@ -11,7 +11,7 @@ from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from ancestral.plans.store import PlanRecord
+    from ancestral.plans.record import PlanRecord
 
 HEADS = ("plan", "graph", "for", "sizes", "MiB", "built in")
 """Of the columns that `row` gives."""
