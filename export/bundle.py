@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from ancestral.arrays import reals
-from ancestral.bundles.manifest import MANIFEST, PRIOR, check_label_prior
+from ancestral.bundles.manifest import MANIFEST, PRIOR, check_label_prior, noted
 from ancestral.bundles.soundness import check_text, is_plain
 from ancestral.errors import ExportError, InvalidInput
 from ancestral.export.bundle_writer import KNOWN_ANSWERS, WEIGHTS, Extras, write_bundle
@@ -17,7 +17,6 @@ from ancestral.export.own.contract import check_contract, check_declared
 from ancestral.export.own.latent_contract import check_latent_contract
 from ancestral.export.place import check_target, placed
 from ancestral.export.programs import Progress, export_graphs
-from ancestral.ignored_fields import noted
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel

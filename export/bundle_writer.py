@@ -23,6 +23,7 @@ from ancestral.bundles.manifest import (
     GraphEntry,
     Latent,
     Manifest,
+    noted,
     seal,
 )
 from ancestral.bundles.manifest_file import BOUNDS
@@ -37,7 +38,6 @@ from ancestral.export.passes.tied_embedding import multiply_in_place
 from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import point_into, small_numbers, tensors_file, to_bytes, weights_file
 from ancestral.files.atomic import sha256, write_atomically
-from ancestral.ignored_fields import noted
 from ancestral.signature import FloatDtype, GraphSignature
 from ancestral.strict_json import parse
 from ancestral.train.models.autoregressive import AutoregressiveModel

@@ -16,7 +16,7 @@ from torch.onnx import OnnxExporterError
 
 from ancestral.errors import AncestralError, ExportError
 from ancestral.export.operators import Form, drop_unused_outputs, mark_decomposable, translations
-from ancestral.export.own.refusal import refused_trace, refused_translation
+from ancestral.export.own.user_code import refused_trace, refused_translation
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.train.models.program import Program
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.bundles.manifest import PRIOR
+from ancestral.bundles.manifest import PRIOR, ignored_fields
 from ancestral.errors import InvalidInput
 from ancestral.export.bundle_writer import Extras, write_bundle
 from ancestral.export.operators import FORMS
@@ -21,7 +21,6 @@ from ancestral.export.passes.tied_embedding import multiply_as_exported
 from ancestral.export.place import check_target, placed
 from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import PREFIX, small_numbers
-from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.families import FAMILIES, Model

@@ -21,6 +21,9 @@ PRIOR = "prior"
 """Folder, inside a bundle, of the bundle of its autoregressive prior."""
 _OF_SUM = 1e-6
 """By which a sum of probabilities may differ from 1: they were rounded when they were written."""
+_IGNORED, _BETWEEN = "ignored fields", ", "
+_LONGEST = 1000
+"""Characters of the names of all fields that a user had ignored."""
 
 
 def _probabilities(values: object) -> object:
@@ -169,3 +172,37 @@ def seal(values: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in values.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def noted(fields: Sequence[str]) -> dict[str, str]:
+    """What `written_by` says of the fields of a config.json that a user had ignored, if any.
+
+    They are provenance and change nothing that a reader does (docs/decisions/0020).
+
+    Raises:
+        InvalidInput: their names are too long together.
+
+    >>> noted(["my_note", "stage"])
+    {'ignored fields': 'my_note, stage'}
+    """
+    names = _BETWEEN.join(fields)
+    if len(names) > _LONGEST:
+        raise InvalidInput(
+            f"ignored fields: expected at most {_LONGEST} characters of names, got {len(names)}: "
+            f"take the fields out of config.json"
+        )
+    return {_IGNORED: names} if fields else {}
+
+
+def ignored_fields(written_by: Mapping[str, str]) -> list[str]:
+    """The fields that `written_by` names.
+
+    >>> ignored_fields({"torch": "2.9", "ignored fields": "my_note, stage"})
+    ['my_note', 'stage']
+    """
+    return written_by[_IGNORED].split(_BETWEEN) if _IGNORED in written_by else []
+
+
+def versions(written_by: Mapping[str, str]) -> dict[str, str]:
+    """The rest of `written_by`: versions of packages."""
+    return {name: value for name, value in written_by.items() if name != _IGNORED}
