@@ -26,8 +26,6 @@ from ancestral.train.models.latent_graphs import latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.vqvae import VQVAE
 
-_NONE: Mapping[str, bytes] = MappingProxyType({})
-
 
 def export_bundle(  # noqa: PLR0913 - what a user may choose
     model: Model,
@@ -37,7 +35,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     label_prior: Sequence[float] | None = None,
     graphs: Sequence[GraphName] | None = None,
     dtype: FloatDtype = "float32",
-    files: Mapping[str, bytes] = _NONE,
+    files: Mapping[str, bytes] = MappingProxyType({}),
     own: bool = False,
     ignored_fields: Sequence[str] = (),
     overwrite: bool = False,

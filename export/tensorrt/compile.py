@@ -103,7 +103,8 @@ class Compiler:
             profiles=key.profiles,
             targets=self.targets if modules.portable_targets(modules.imported(self.module)) else (),
             memory=key.memory,
-            plugin=_kernel_target() if key.kernels else 0,
+            # 80 for sm_80 to sm_89, and so on.
+            plugin=int(gpus()[0].target.removeprefix("sm_")) // 10 * 10 if key.kernels else 0,
         )
 
     def compile(
@@ -162,11 +163,6 @@ def installed(module: str | None = None) -> modules.Module:
         if module in (None, name):
             return name
     raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {modules.INSTALL}")
-
-
-def _kernel_target() -> int:
-    """For which GPUs our kernels inside a plan are compiled: 80 for sm_80 to sm_89, and so on."""
-    return int(gpus()[0].target.removeprefix("sm_")) // 10 * 10
 
 
 def _targets(options: Options, module: modules.Module) -> tuple[str, ...]:

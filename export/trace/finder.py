@@ -1,17 +1,11 @@
 """The first node at which a run parts from PyTorch or from another run, and whose fault it is."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.export.trace.comparison import (
-    Comparison,
-    Mismatch,
-    compared,
-    error_variance,
-    is_floating,
-)
+from ancestral.export.trace.comparison import Comparison, compared, error_variance, is_floating
 from ancestral.export.trace.graph import Array, made
 from ancestral.export.trace.onnx_reference import run_node
 from ancestral.export.trace.report import Difference, TraceReport
@@ -131,18 +125,16 @@ def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str
         wrong = _first_wrong(trace, through)
     except NotImplementedError as error:
         return Difference.at(graph, through, name, mismatch, f"{_UNKNOWN}: {error}")
-    if wrong is None:
-        return Difference.at(graph, through, name, mismatch, right)
-    return Difference.at(graph, through, *wrong, _WRONG, graph.made_by[wrong[0]])
+    return wrong or Difference.at(graph, through, name, mismatch, right)
 
 
-def _first_wrong(trace: Trace, through: Iterable[int]) -> tuple[str, Mismatch] | None:
-    """The first of some nodes in order that made something else of its inputs than ONNX says.
+def _first_wrong(trace: Trace, through: Sequence[int]) -> Difference | None:
+    """What the first of some nodes in order made that is not what ONNX says of its inputs.
 
     What the run does not show goes from node to node as the standard has it.
 
     Returns:
-        its tensor and how far it is off; None where all are right.
+        None where all are right.
 
     Raises:
         NotImplementedError: none is wrong, but of one it is unknown.
@@ -159,7 +151,8 @@ def _first_wrong(trace: Trace, through: Iterable[int]) -> tuple[str, Mismatch] |
         for name, array in expected.items():
             mismatch = compared(values[name], array, [node], values).mismatch
             if mismatch is not None:
-                return name, mismatch
+                at = trace.graph.made_by[name]
+                return Difference.at(trace.graph, through, name, mismatch, _WRONG, at)
     if unknown:
         raise NotImplementedError("; ".join(unknown))
     return None

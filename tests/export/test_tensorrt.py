@@ -301,7 +301,7 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorrt compiles on the GPU that a plan is for."""
     monkeypatch.setattr("ancestral.export.tensorrt.compile.installed", lambda module: "tensorrt")
     release = SimpleNamespace(__version__="11.4.0")
-    monkeypatch.setattr("ancestral.export.tensorrt.compile.imported", lambda module: release)
+    monkeypatch.setattr("ancestral.plans.modules.imported", lambda module: release)
     monkeypatch.setattr("ancestral.export.tensorrt.compile.gpus", lambda: ())
     with pytest.raises(BackendUnavailable, match="nvidia-smi finds none here"):
         Compiler.open(Options())

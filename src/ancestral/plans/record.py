@@ -48,34 +48,34 @@ class PlanRecord(BaseModel):
     sha256: str = ""
 
 
-def default_folder() -> Path:
-    """The folder of plans in the user's cache.
+def open_folder(folder: Path | None, *inside: str) -> Path:
+    """The folder of plans and folders in it, which are the user's alone; made where there are none.
+
+    Args:
+        folder: of plans; the one in the user's cache where None.
+        inside: names of folders in it.
 
     Raises:
-        PlanError: the user has no home folder.
+        PlanError: the user has no home folder; the folder is another user's, a link, open to
+            others, or cannot be made.
     """
     try:
-        return cache_folder() / "plans"
+        found = (cache_folder() / "plans" if folder is None else folder).absolute()
     except RuntimeError as error:
         raise PlanError(
             f"plans: expected a cache folder of yours to keep them in, found none ({error}): set "
             f"XDG_CACHE_HOME to an absolute path"
         ) from error
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder that is the user's alone, where there is none.
-
-    Raises:
-        PlanError: it cannot be made.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlanError(
-            f"{folder}: expected a folder of plans, or a place to make one in ({error}): set "
-            f"XDG_CACHE_HOME to a folder that you can write to"
-        ) from error
+    for each in (found, *(found / name for name in inside)):
+        try:
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise PlanError(
+                f"{each}: expected a folder of plans, or a place to make one in ({error}): set "
+                f"XDG_CACHE_HOME to a folder that you can write to"
+            ) from error
+        check_owner(found)
+    return found
 
 
 def check_owner(folder: Path) -> None:

@@ -21,15 +21,7 @@ from ancestral.errors import PlanError
 from ancestral.files.renames import sync_folder
 from ancestral.plans.key import PlanKey
 from ancestral.plans.modules import Module
-from ancestral.plans.record import (
-    PlanRecord,
-    check_owner,
-    default_folder,
-    make_folder,
-    read_plan,
-    read_record,
-    write_record,
-)
+from ancestral.plans.record import PlanRecord, open_folder, read_plan, read_record, write_record
 
 _LOCKS = "locks"
 LIMIT = 32 * 2**30
@@ -49,11 +41,7 @@ class PlanStore:
         Raises:
             PlanError: the folder is another user's, a link, open to others, or cannot be made.
         """
-        self.folder = (default_folder() if folder is None else folder).absolute()
-        self.limit = limit
-        make_folder(self.folder)
-        check_owner(self.folder)
-        make_folder(self.folder / _LOCKS)
+        self.folder, self.limit = open_folder(folder, _LOCKS), limit
 
     def find(self, key: PlanKey) -> PlanRecord | None:
         """The record of the plan of exactly this key, checked to the last byte; None without one.
