@@ -55,22 +55,20 @@ def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]
 
 def _count(model: LatentVariableModel) -> int:
     """Events of each half."""
-    groups, numbers = model.observation.shape
-    return max(2, min(16, _NUMBERS // (groups * numbers * DRAWS)))
+    return max(2, min(16, _NUMBERS // (math.prod(model.observation.shape) * DRAWS)))
 
 
 def _draws(model: LatentVariableModel) -> int:
     """Latents of each event: fewer of large images."""
-    groups, numbers = model.observation.shape
-    return max(1, min(DRAWS, _NUMBERS // (groups * numbers * _count(model))))
+    numbers = math.prod(model.observation.shape) * _count(model)
+    return max(1, min(DRAWS, _NUMBERS // numbers))
 
 
 def _in_rows(
     model: LatentVariableModel, k: int, compute: Callable[..., tuple[Tensor, ...]], *given: Tensor
 ) -> tuple[Tensor, ...]:
     """compute(*given) in pieces of rows, k latents each, that bound memory."""
-    groups, numbers = model.observation.shape
-    rows = max(1, _AT_A_TIME // (groups * numbers * k))
+    rows = max(1, _AT_A_TIME // (math.prod(model.observation.shape) * k))
     pieces = [
         compute(*(tensor[i : i + rows] for tensor in given)) for i in range(0, len(given[0]), rows)
     ]

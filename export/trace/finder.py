@@ -1,7 +1,7 @@
 """The first node at which a run parts from PyTorch or from another run, and whose fault it is."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
@@ -110,7 +110,9 @@ def _of_one(
 
 
 def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str) -> Difference:
-    """A difference, at the node that did not do as ONNX says, if one did not.
+    """A difference, at the first node that did not do as ONNX says, if there is one.
+
+    What the run does not show goes from node to node as the standard has it.
 
     Args:
         trace: of the run that is judged.
@@ -121,41 +123,20 @@ def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str
     graph, mismatch = trace.graph, found[name].mismatch
     assert mismatch is not None
     through = graph.lead_to(name, found.keys())
-    try:
-        wrong = _first_wrong(trace, through)
-    except NotImplementedError as error:
-        return Difference.at(graph, through, name, mismatch, f"{_UNKNOWN}: {error}")
-    return wrong or Difference.at(graph, through, name, mismatch, right)
-
-
-def _first_wrong(trace: Trace, through: Sequence[int]) -> Difference | None:
-    """What the first of some nodes in order made that is not what ONNX says of its inputs.
-
-    What the run does not show goes from node to node as the standard has it.
-
-    Returns:
-        None where all are right.
-
-    Raises:
-        NotImplementedError: none is wrong, but of one it is unknown.
-    """
-    values = trace.values
-    unknown: list[str] = []
-    for node in trace.graph.some(through):
+    values, unknown = trace.values, []
+    for node in graph.some(through):
         try:
-            expected = run_node(trace.graph, node, values)
+            expected = run_node(graph, node, values)
         except NotImplementedError as error:
             unknown.append(str(error))
             continue
         values = expected | values
-        for name, array in expected.items():
-            mismatch = compared(values[name], array, [node], values).mismatch
-            if mismatch is not None:
-                at = trace.graph.made_by[name]
-                return Difference.at(trace.graph, through, name, mismatch, _WRONG, at)
-    if unknown:
-        raise NotImplementedError("; ".join(unknown))
-    return None
+        for each, array in expected.items():
+            wrong = compared(values[each], array, [node], values).mismatch
+            if wrong is not None:
+                return Difference.at(graph, through, each, wrong, _WRONG, graph.made_by[each])
+    verdict = f"{_UNKNOWN}: {'; '.join(unknown)}" if unknown else right
+    return Difference.at(graph, through, name, mismatch, verdict)
 
 
 def _compare_all(trace: Trace, other: Trace) -> dict[str, Comparison]:
