@@ -165,8 +165,8 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
         tensor = value.const_value
         slot = weights.get(name.removeprefix(PREFIX))
         if tensor is None or slot is None:
-            most = _COUNTED if value.dtype == onnx_ir.DataType.INT64 else INLINE
-            if tensor is not None and tensor.nbytes > most:
+            whole = tensor is not None and tensor.dtype == onnx_ir.DataType.INT64
+            if tensor is not None and tensor.nbytes > (_COUNTED if whole else INLINE):
                 raise ExportError(
                     f"initializer {name!r} ({tensor.nbytes} bytes, {tensor.shape}) is not a weight "
                     f"of the model: {_FOREIGN if name.startswith(PREFIX) else _FOLDED_WORDS}"
