@@ -6,9 +6,8 @@ from types import MappingProxyType
 from typing import get_args
 
 from ancestral.arrays import reals
-from ancestral.bundles.manifest import MANIFEST, PRIOR, check_label_prior
-from ancestral.bundles.soundness import is_plain
-from ancestral.bundles.tokenizer_files import check_text
+from ancestral.bundles.manifest import MANIFEST, PRIOR, check_label_prior, noted
+from ancestral.bundles.soundness import check_text, is_plain
 from ancestral.errors import ExportError, InvalidInput
 from ancestral.export.bundle_writer import KNOWN_ANSWERS, WEIGHTS, Extras, write_bundle
 from ancestral.export.graphs import operators_read_once
@@ -18,7 +17,6 @@ from ancestral.export.own.contract import check_contract, check_declared
 from ancestral.export.own.latent_contract import check_latent_contract
 from ancestral.export.place import check_target, placed
 from ancestral.export.programs import Progress, export_graphs
-from ancestral.ignored_fields import noted
 from ancestral.signature import FloatDtype
 from ancestral.train.causality import check_causality
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -27,8 +25,6 @@ from ancestral.train.models.graphs import GraphName, graphs_of
 from ancestral.train.models.latent_graphs import latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.vqvae import VQVAE
-
-_NONE: Mapping[str, bytes] = MappingProxyType({})
 
 
 def export_bundle(  # noqa: PLR0913 - what a user may choose
@@ -39,7 +35,7 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     label_prior: Sequence[float] | None = None,
     graphs: Sequence[GraphName] | None = None,
     dtype: FloatDtype = "float32",
-    files: Mapping[str, bytes] = _NONE,
+    files: Mapping[str, bytes] = MappingProxyType({}),
     own: bool = False,
     ignored_fields: Sequence[str] = (),
     overwrite: bool = False,
@@ -130,7 +126,7 @@ def _prepared(
         chosen = _check_autoregressive(model, graphs)
         sequences = ready(model, dtype, own)
         progress("causality")
-        _check_autoregressive_laws(sequences)
+        _check_laws(sequences)
         return sequences, chosen
     latent = ready(model, dtype, own)
     if not is_house_model(latent):
@@ -200,10 +196,11 @@ def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
             )
 
 
-def _check_autoregressive_laws(model: AutoregressiveModel) -> None:
+def _check_laws(model: AutoregressiveModel) -> None:
     """Hold a model of one's own to its contract, and every model to causality.
 
-    The families here are held to it by the tests.
+    The families here are held to the contract by the tests. The log-probabilities of a model that
+    sees the future would be of nothing that can be sampled.
 
     Raises:
         ExportError: it breaks one of them.
@@ -211,23 +208,14 @@ def _check_autoregressive_laws(model: AutoregressiveModel) -> None:
     own = not is_house_model(model)
     if own:
         check_contract(model)
-    _check_causality(model)
-    if own:
-        check_agreement(model)
-
-
-def _check_causality(model: AutoregressiveModel) -> None:
-    """Refuse a model whose log-probabilities would be of nothing that can be sampled.
-
-    Raises:
-        ExportError: an output of its parallel form sees its own value or a later one.
-    """
     report = check_causality(model)
     if not report.passed:
         raise ExportError(
             f"the model sees the future: {report.sentence}. Expected predict(x, label)[:, t] to be "
             f"of x[:, :t] alone: shift what it is fed by one position, or mask what comes later"
         )
+    if own:
+        check_agreement(model)
 
 
 def _prior(prior: Sequence[float] | None, num_classes: int | None) -> tuple[float, ...] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import onnx_ir
@@ -23,6 +23,7 @@ from ancestral.bundles.manifest import (
     GraphEntry,
     Latent,
     Manifest,
+    noted,
     seal,
 )
 from ancestral.bundles.manifest_file import BOUNDS
@@ -35,15 +36,8 @@ from ancestral.export.operators import Form
 from ancestral.export.passes.sixteen_bits import narrow as narrow_graph
 from ancestral.export.passes.tied_embedding import multiply_in_place
 from ancestral.export.programs import Graphs, Progress
-from ancestral.export.weights import (
-    point_into,
-    small_numbers,
-    tensors_file,
-    to_bytes,
-    weights_file,
-)
+from ancestral.export.weights import point_into, small_numbers, tensors_file, to_bytes, weights_file
 from ancestral.files.atomic import sha256, write_atomically
-from ancestral.ignored_fields import noted
 from ancestral.signature import FloatDtype, GraphSignature
 from ancestral.strict_json import parse
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -103,7 +97,7 @@ def write_bundle(
     if isinstance(model, LatentVariableModel) and model.prior is None:
         writer.adopt(f"{PRIOR}/{MANIFEST}")
     writer.known_answers()
-    writer.manifest(_about(model), label_prior, _versions() | noted(extras.ignored_fields))
+    writer.manifest(label_prior, _versions() | noted(extras.ignored_fields))
 
 
 class _Writer:
@@ -163,22 +157,17 @@ class _Writer:
         tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in answers.items()}
         self.write(KNOWN_ANSWERS, tensors_file(tensors).parts())
 
-    def manifest(
-        self,
-        about: Mapping[str, Any],
-        label_prior: tuple[float, ...] | None,
-        written_by: dict[str, str],
-    ) -> None:
+    def manifest(self, label_prior: tuple[float, ...] | None, written_by: dict[str, str]) -> None:
         """Write the manifest, of all files that were written.
 
         Args:
-            about: fields that say which contract the model keeps, and how.
             label_prior: p(y).
             written_by: versions of packages, and what the user had ignored.
 
         Raises:
             ExportError: it would not be opened again.
         """
+        own = self.model if isinstance(self.model, AutoregressiveModel) else None
         model = Component(
             family=family_of(self.model),
             config=model_config(self.model),
@@ -186,9 +175,13 @@ class _Writer:
         )
         manifest = Manifest(
             version=FORMAT_VERSION,
+            kind="latent_variable" if own is None else "autoregressive",
             dtype=self.dtype,
             data=self.model.data,
             label_prior=label_prior,
+            label_optional=own is not None and own.label_optional,
+            first_position=1 if own is not None and own.first_position else 0,
+            latent=_latent(self.model),
             components={"model": model},
             graphs=self._graphs,
             weights=WEIGHTS,
@@ -196,7 +189,6 @@ class _Writer:
             files=self._files,
             written_by=written_by,
             sha256="",
-            **about,
         )
         values = manifest.model_dump(mode="json")
         values["sha256"] = seal(values)
@@ -226,28 +218,17 @@ class _Writer:
         self._files[name] = FileEntry(size=size, sha256=digest.hexdigest())
 
 
-def _about(model: Model) -> dict[str, Any]:
-    """What the manifest says of the contract that a model keeps."""
+def _latent(model: Model) -> Latent | None:
+    """What the manifest says of a latent variable model."""
     if isinstance(model, AutoregressiveModel):
-        return {
-            "kind": "autoregressive",
-            "label_optional": model.label_optional,
-            "first_position": 1 if model.first_position else 0,
-            "latent": None,
-        }
+        return None
     prior = model.prior
-    latent = Latent(
+    return Latent(
         shape=model.latent_shape,
         posterior="codes" if isinstance(model.posterior, Codes) else "gaussian",
         prior="autoregressive" if prior is None else "mixture" if prior.chooses else "standard",
         continuous=model.observation.continuous,
     )
-    return {
-        "kind": "latent_variable",
-        "label_optional": False,
-        "first_position": 0,
-        "latent": latent,
-    }
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,16 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(a == b, 0.0, a.double() - b)
 
 
+def worst(near: Tensor, exact: Tensor) -> Tensor:
+    """The largest |difference|."""
+    return difference(near, exact).abs().amax()
+
+
+def widened(x: Tensor) -> Tensor:
+    """A tensor in float64, or as it is where it holds no floats."""
+    return x.double() if x.is_floating_point() else x
+
+
 def margin(edges: Tensor, u: Tensor, drawn: Tensor) -> Tensor:
     """Distance of u to the nearer edge of the interval of what it draws.
 

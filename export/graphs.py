@@ -15,14 +15,9 @@ from torch._export.verifier import SpecViolationError
 from torch.onnx import OnnxExporterError
 
 from ancestral.errors import AncestralError, ExportError
-from ancestral.export.operators import (
-    Form,
-    drop_unused_outputs,
-    mark_decomposable,
-    translations,
-)
-from ancestral.export.own.refusal import refused_trace, refused_translation
-from ancestral.signature import GraphSignature, TensorSpec
+from ancestral.export.operators import Form, drop_unused_outputs, mark_decomposable, translations
+from ancestral.export.own.user_code import refused_trace, refused_translation
+from ancestral.signature import GraphSignature
 from ancestral.train.models.program import Program
 
 OPSET = 24
@@ -54,7 +49,8 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
 
 def _trace(program: Program) -> torch.export.ExportedProgram:
     specs = program.signature.inputs
-    inputs = tuple(_example(spec) for spec in specs)
+    # Nothing reads their numbers: memory that is never touched is not taken.
+    inputs = tuple(torch.empty(s.shape(_TRACED), dtype=getattr(torch, s.dtype)) for s in specs)
     sizes = {
         axis: torch.export.Dim(axis, min=1, max=size) for axis, size in program.longest.items()
     }
@@ -141,11 +137,6 @@ class _Fixed(torch.nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.program(*tensors))
-
-
-def _example(spec: TensorSpec) -> Tensor:
-    """A tensor that nothing reads: memory that is never touched is not taken."""
-    return torch.empty(spec.shape(_TRACED), dtype=getattr(torch, spec.dtype))
 
 
 def check_signature(graph: onnx_ir.Graph, signature: GraphSignature) -> None:

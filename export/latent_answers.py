@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.export.float32_error import difference, margin, own_error
+from ancestral.export.float32_error import difference, margin, own_error, widened, worst
 from ancestral.export.known_answers import SEED
 from ancestral.philox import Stream, normals, uniforms
 from ancestral.train.models.latent_graphs import Draw, DrawPrior
@@ -55,22 +55,20 @@ def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]
 
 def _count(model: LatentVariableModel) -> int:
     """Events of each half."""
-    groups, numbers = model.observation.shape
-    return max(2, min(16, _NUMBERS // (groups * numbers * DRAWS)))
+    return max(2, min(16, _NUMBERS // (math.prod(model.observation.shape) * DRAWS)))
 
 
 def _draws(model: LatentVariableModel) -> int:
     """Latents of each event: fewer of large images."""
-    groups, numbers = model.observation.shape
-    return max(1, min(DRAWS, _NUMBERS // (groups * numbers * _count(model))))
+    numbers = math.prod(model.observation.shape) * _count(model)
+    return max(1, min(DRAWS, _NUMBERS // numbers))
 
 
 def _in_rows(
     model: LatentVariableModel, k: int, compute: Callable[..., tuple[Tensor, ...]], *given: Tensor
 ) -> tuple[Tensor, ...]:
     """compute(*given) in pieces of rows, k latents each, that bound memory."""
-    groups, numbers = model.observation.shape
-    rows = max(1, _AT_A_TIME // (groups * numbers * k))
+    rows = max(1, _AT_A_TIME // (math.prod(model.observation.shape) * k))
     pieces = [
         compute(*(tensor[i : i + rows] for tensor in given)) for i in range(0, len(given[0]), rows)
     ]
@@ -98,8 +96,8 @@ def _latents(
     answers = {
         "prior_noise": noise,
         "log_prior_z": log_prior,
-        "own_prior": _worst(near, log_prior),
-        "own_z": _worst(near_z, exact),
+        "own_prior": worst(near, log_prior),
+        "own_z": worst(near_z, exact),
     }
     if len(inputs) > 1:
         answers["prior_u"] = inputs[1]
@@ -111,7 +109,7 @@ def _events(
 ) -> dict[str, Tensor]:
     """Events, and the three terms of their log-weights through encoder and decoder."""
     n, t = len(z), single.data.length
-    drawn = Draw(double)(_wide(z), _draw_noise(single, n).double())[0]
+    drawn = Draw(double)(widened(z), _draw_noise(single, n).double())[0]
     u = torch.from_numpy(uniforms(SEED + 1, np.arange(n), np.arange(t, dtype=np.int64)))
     noisy = (
         u * single.data.levels
@@ -128,7 +126,7 @@ def _events(
     def terms(model: LatentVariableModel) -> Callable[..., tuple[Tensor, ...]]:
         return lambda some, drawn: model.log_weights(some, model.encode(some), drawn)
 
-    exact = _in_rows(single, k, terms(double), _wide(x), noise.double())
+    exact = _in_rows(single, k, terms(double), widened(x), noise.double())
     near = _in_rows(single, k, terms(single), x, noise)
     names = ("log_likelihood", "log_prior", "log_posterior")
     sums = [a + b - c for a, b, c in (near, exact)]
@@ -143,10 +141,10 @@ def _coded(
     """The codes of events, and log p(x | z) at them."""
     assert isinstance(single, VQVAE)
     assert isinstance(double, VQVAE)
-    distances = double.distances(_wide(x))
+    distances = double.distances(widened(x))
     two = distances.topk(2, dim=-1, largest=False)
     codes = two.indices[..., 0]
-    exact = double.log_likelihood(_wide(x), codes[:, None])
+    exact = double.log_likelihood(widened(x), codes[:, None])
     near = single.log_likelihood(x, codes[:, None])
     return {
         "codes": codes,
@@ -162,7 +160,7 @@ def _decoded(
 ) -> dict[str, Tensor]:
     """What latents decode to and draw; the drawn values' margins where they are discrete."""
     noise = _draw_noise(single, len(z))
-    (exact,) = _in_rows(single, 1, lambda some: (double.decode(some),), _wide(z))
+    (exact,) = _in_rows(single, 1, lambda some: (double.decode(some),), widened(z))
     (near,) = _in_rows(single, 1, lambda some: (single.decode(some),), z)
     target = single.observation
     kept, largest = exact[:_KEPT], exact[:_KEPT].abs().amax().clamp_min(1.0)
@@ -171,18 +169,18 @@ def _decoded(
         "z": z,
         "x_mean": mean,
         "draw_noise": noise,
-        "own_mean": _worst(target.mean(near), mean),
+        "own_mean": worst(target.mean(near), mean),
         "parameters": kept,
-        "own_parameters": _worst(near[:_KEPT], kept) / largest,
+        "own_parameters": worst(near[:_KEPT], kept) / largest,
     }
     drawn = target.draw(exact, noise.double())
     result["drawn"] = drawn
     result["drawn_log_likelihood"] = target.log_prob(exact, drawn)
     if target.continuous:
-        result["own_drawn"] = _worst(target.draw(near, noise), drawn)
+        result["own_drawn"] = worst(target.draw(near, noise), drawn)
         return result
     edges = _edges(target.logits(exact, drawn))
-    result["own_cdf"] = _worst(_edges(target.logits(near, drawn)), edges)
+    result["own_cdf"] = worst(_edges(target.logits(near, drawn)), edges)
     result["margin"] = margin(edges, noise, drawn)
     return result
 
@@ -205,11 +203,6 @@ def _draw_noise(model: LatentVariableModel, n: int) -> Tensor:
     return torch.from_numpy(uniforms(SEED, np.arange(n), np.arange(t), stream=stream))
 
 
-def _wide(x: Tensor) -> Tensor:
-    wide: Tensor = x.double() if x.is_floating_point() else x
-    return wide
-
-
 def _own(name: str, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     """fp32's largest error, of all events and of each half of them, by names.
 
@@ -220,8 +213,3 @@ def _own(name: str, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     error = torch.stack([difference(near, exact) for near, exact in pairs], dim=1)
     n = len(error) // 2
     return own_error(name, error[:n], error[n:])
-
-
-def _worst(near: Tensor, exact: Tensor) -> Tensor:
-    """Largest |difference|."""
-    return difference(near, exact).abs().amax()

@@ -70,7 +70,8 @@ def _sixteen_bits(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[s
         yield f"{name}: a result of 16 bits: log-probabilities and draws are float32"
     for name, value in graph.initializers.items():
         weight = name.startswith(PREFIX)
-        if _narrow(value) and not weight and not _finite(value.const_value):
+        tensor = None if weight or not _narrow(value) else value.const_value
+        if tensor is not None and not np.isfinite(tensor.numpy().astype(np.float32)).all():
             yield f"{name}: a constant that is infinite in {_name(value)}"
     last = before_results(graph, caches, lambda value: is_rearrangement(value, _is_stored))
     for node in graph:
@@ -99,10 +100,6 @@ def _types(node: onnx_ir.Node, last: bool) -> Iterator[str]:
 
 def _narrow(value: onnx_ir.Value) -> bool:
     return value.dtype in {DataType.FLOAT16, DataType.BFLOAT16}
-
-
-def _finite(tensor: onnx_ir.TensorProtocol | None) -> bool:
-    return tensor is None or bool(np.isfinite(tensor.numpy().astype(np.float32)).all())
 
 
 def _is_stored(value: onnx_ir.Value) -> bool:

@@ -146,7 +146,9 @@ def check_pure(
             f"from step to step has to be an entry of cache_spec, which extend takes and returns; "
             f"nothing else may change in evaluation mode"
         )
-    if not all(_equal(a, b) for a, b in zip(first, second, strict=True)):
+    # Bit for bit, but for NaN.
+    pairs = zip(first, second, strict=True)
+    if not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs):
         raise ExportError(
             f"{name} gave other numbers when it was called again with the same arguments: in "
             f"evaluation mode it must draw nothing at random (nn.functional.dropout needs "
@@ -181,11 +183,6 @@ def _same(before: tuple[Any, int] | None, after: tuple[Any, int] | None) -> bool
     if isinstance(before[0], Tensor) or isinstance(after[0], Tensor):
         return before[0] is after[0]
     return before[0] is after[0] or bool(before[0] == after[0])
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    """Bit for bit, but for NaN."""
-    return torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def _conversion(tensor: Tensor) -> str:

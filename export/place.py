@@ -10,8 +10,7 @@ from ancestral.bundles.manifest import MANIFEST, PRIOR
 from ancestral.bundles.manifest_file import read_values
 from ancestral.errors import InvalidInput
 from ancestral.files.atomic import tidy
-from ancestral.files.exchange import exchange
-from ancestral.files.renames import sync_folder
+from ancestral.files.renames import exchange, sync_folder
 from ancestral.files.temporary import (
     abandoned,
     lock,

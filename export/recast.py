@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.bundles.manifest import PRIOR
+from ancestral.bundles.manifest import PRIOR, ignored_fields
 from ancestral.errors import InvalidInput
 from ancestral.export.bundle_writer import Extras, write_bundle
 from ancestral.export.operators import FORMS
@@ -21,7 +21,6 @@ from ancestral.export.passes.tied_embedding import multiply_as_exported
 from ancestral.export.place import check_target, placed
 from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import PREFIX, small_numbers
-from ancestral.ignored_fields import ignored_fields
 from ancestral.signature import FloatDtype
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.families import FAMILIES, Model
@@ -93,14 +92,9 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
     numbers = small_numbers(tensor for _, tensor in narrowed_tensors(model))
     model = round_in_place(model, DTYPES[dtype])
     graphs = _stored(bundle, numbers, dtype, progress)
-    extras = Extras(further_files(bundle), ignored_fields(manifest.written_by))
+    further = {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
+    extras = Extras(further, ignored_fields(manifest.written_by))
     write_bundle(model, work, manifest.label_prior, dtype, graphs, progress, extras)
-
-
-def further_files(bundle: Bundle) -> dict[str, bytes]:
-    """What a bundle holds beside its graphs, weights, answers and prior: a tokenizer, say."""
-    manifest = bundle.manifest
-    return {name: bundle.read(name) for name in manifest.files if name not in manifest.used}
 
 
 def _stored(

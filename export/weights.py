@@ -165,7 +165,8 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
         tensor = value.const_value
         slot = weights.get(name.removeprefix(PREFIX))
         if tensor is None or slot is None:
-            if tensor is not None and tensor.nbytes > _most(tensor.dtype):
+            whole = tensor is not None and tensor.dtype == onnx_ir.DataType.INT64
+            if tensor is not None and tensor.nbytes > (_COUNTED if whole else INLINE):
                 raise ExportError(
                     f"initializer {name!r} ({tensor.nbytes} bytes, {tensor.shape}) is not a weight "
                     f"of the model: {_FOREIGN if name.startswith(PREFIX) else _FOLDED_WORDS}"
@@ -183,11 +184,6 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             shape=onnx_ir.Shape(slot.shape),
             name=name,
         )
-
-
-def _most(dtype: onnx_ir.DataType) -> int:
-    """Size up to which a constant of a type stays inside a graph, in bytes."""
-    return _COUNTED if dtype == onnx_ir.DataType.INT64 else INLINE
 
 
 def to_bytes(model: onnx_ir.Model) -> bytes:

@@ -10,7 +10,7 @@ from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library, new_cache
 from ancestral.errors import PlanError
 from ancestral.plans.differences import differences
-from ancestral.plans.store import PlanRecord, removal
+from ancestral.plans.record import PlanRecord, removal
 from ancestral.signature import GraphSignature, Update
 
 

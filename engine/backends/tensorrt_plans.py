@@ -10,7 +10,8 @@ from ancestral.engine.backends.cuda_graphs import CudaLane
 from ancestral.engine.backends.tensorrt_library import Library
 from ancestral.engine.backends.tensorrt_plan import Context, LoadedPlan
 from ancestral.plans.choice import PlanChoice
-from ancestral.plans.store import PlanRecord, PlanStore
+from ancestral.plans.record import PlanRecord
+from ancestral.plans.store import PlanStore
 from ancestral.signature import GraphSignature
 
 _ALL = 2**30

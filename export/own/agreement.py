@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import ExportError
-from ancestral.export.float32_error import difference
+from ancestral.export.float32_error import widened, worst
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.own.contract import PREFIX, ROWS, example, extended, predicted
 from ancestral.parity import tolerance
@@ -52,7 +52,7 @@ def _expected(model: AutoregressiveModel) -> tuple[Tensor, float]:
     with Float64Mode(model):
         exact = _log_probs(model, predicted(model, x, label, _WIDE))
     allowed = tolerance("torch", "float32")
-    own = _worst(near[:, model.first_position :], exact[:, model.first_position :])
+    own = float(worst(near[:, model.first_position :], exact[:, model.first_position :]))
     if not math.isfinite(own):
         raise ExportError(
             f"{type(model).__name__}.predict: in float32 a probability is 0 where float64 has a "
@@ -68,11 +68,11 @@ def _check_prefix(model: AutoregressiveModel, whole: Tensor, limit: float) -> No
     with Float64Mode(model):
         part = _log_probs(model, predicted(model, x[:, :n], label, _WIDE))
     for i in range(model.first_position, n):
-        worst = _worst(part[:, i], whole[:, i])
-        if not worst <= limit:
+        off = float(worst(part[:, i], whole[:, i]))
+        if not off <= limit:
             raise ExportError(
                 f"{type(model).__name__}.predict: expected predict(x[:, :{n}]) to be "
-                f"predict(x)[:, :{n}], got log-probabilities that differ by {worst:.3g} nats at "
+                f"predict(x)[:, :{n}], got log-probabilities that differ by {off:.3g} nats at "
                 f"position {i}: set `takes_prefixes = False` in the class if predict needs whole "
                 f"events"
             )
@@ -92,10 +92,10 @@ def _check_steps(model: AutoregressiveModel, whole: Tensor, limit: float) -> Non
             got = _log_probs(model, parameters)[:, 0]
         for row in range(ROWS):
             at = int(position[row])
-            worst = _worst(got[row], whole[row, at])
-            if not worst <= limit:
+            off = float(worst(got[row], whole[row, at]))
+            if not off <= limit:
                 again = i >= 2 and row == 1
-                raise ExportError(_differs(model, at, worst, _AFRESH if again else _SHIFT))
+                raise ExportError(_differs(model, at, off, _AFRESH if again else _SHIFT))
 
 
 def _check_block(model: AutoregressiveModel, whole: Tensor, limit: float) -> None:
@@ -107,13 +107,13 @@ def _check_block(model: AutoregressiveModel, whole: Tensor, limit: float) -> Non
         given = (x[:, at - 1], torch.full((ROWS,), first), _initial(model), label)
         got = _log_probs(model, extended(model, given, _WIDE)[0])
     for i in range(s):
-        worst = _worst(got[:, i], whole[:, first + i])
-        if not worst <= limit:
+        off = float(worst(got[:, i], whole[:, first + i]))
+        if not off <= limit:
             advice = (
                 f"one value at a time they agree, a block of s = {s} is wrong: set `takes_blocks = "
                 f"False` in the class if extend takes one value at a time"
             )
-            raise ExportError(_differs(model, first + i, worst, advice))
+            raise ExportError(_differs(model, first + i, off, advice))
 
 
 _SHIFT = (
@@ -126,25 +126,16 @@ _AFRESH = (
 )
 
 
-def _differs(model: AutoregressiveModel, at: int, worst: float, advice: str) -> str:
+def _differs(model: AutoregressiveModel, at: int, off: float, advice: str) -> str:
     return (
         f"{type(model).__name__}.extend: expected the log-probabilities of predict, got others at "
-        f"position {at}, by {worst:.3g} nats: {advice}"
+        f"position {at}, by {off:.3g} nats: {advice}"
     )
 
 
 def _initial(model: AutoregressiveModel) -> dict[str, Tensor]:
-    cache = model.initial_cache(ROWS)
-    return {
-        name: tensor.double() if tensor.is_floating_point() else tensor
-        for name, tensor in cache.items()
-    }
+    return {name: widened(tensor) for name, tensor in model.initial_cache(ROWS).items()}
 
 
 def _log_probs(model: AutoregressiveModel, parameters: Tensor) -> Tensor:
     return model.likelihood.logits(parameters).double().log_softmax(dim=-1)
-
-
-def _worst(a: Tensor, b: Tensor) -> float:
-    """Largest |a - b|; 0 where both are the same infinity."""
-    return float(difference(a, b).abs().amax())

@@ -67,11 +67,7 @@ def check_declared(model: Model) -> None:
                 f"{where}: expected a name that no other tensor of a step has (not one of "
                 f"{sorted(TAKEN)}), a Python identifier, once"
             )
-        if (
-            not entry.axes
-            or entry.axes[0] != "b"
-            or any(isinstance(e, str) for e in entry.axes[1:])
-        ):
+        if entry.axes[:1] != ("b",) or any(isinstance(axis, str) for axis in entry.axes[1:]):
             raise ExportError(
                 f"{where}: expected the axes ('b', then fixed sizes): a row of the batch has its "
                 f"own part of the cache; got {entry.axes}"

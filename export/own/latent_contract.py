@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import ExportError
+from ancestral.export.float32_error import widened
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.model_state import check_pure
 from ancestral.export.own.user_code import call, check_result, described
@@ -53,8 +54,7 @@ def check_latent_contract(model: LatentVariableModel) -> None:
             run = partial(_run, model, method, given, advice)
             check_pure(model, method, named.copy, run)
             with Float64Mode(model):
-                wide = given.double() if given.is_floating_point() else given
-                _run(model, method, wide, _WIDE)
+                _run(model, method, widened(given), _WIDE)
 
 
 def _run(model: LatentVariableModel, method: str, given: Tensor, advice: str) -> tuple[Tensor, ...]:

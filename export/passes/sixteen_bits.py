@@ -166,8 +166,9 @@ class _Narrowing:
         """Whether 16 bits hold a constant number, if it is one."""
         if value not in self._untyped:
             return True
-        number = _number(value)
-        if number is None or number == 0:
+        tensor = onnx_ir.convenience.get_const_tensor(value)
+        number = tensor.numpy().item() if tensor is not None and tensor.size == 1 else 0.0
+        if number == 0:
             return True
         with np.errstate(over="ignore", under="ignore"):
             kept = float(np.array(number, np.float32).astype(self.type.numpy()))
@@ -214,12 +215,6 @@ class _Narrowing:
         cast = self._cast(value, to)
         cast.name = name
         self.graph.outputs[index] = cast
-
-
-def _number(value: onnx_ir.Value) -> float | None:
-    """What a constant of one element holds."""
-    tensor = onnx_ir.convenience.get_const_tensor(value)
-    return float(tensor.numpy().reshape(())) if tensor is not None and tensor.size == 1 else None
 
 
 def _retype(value: onnx_ir.Value, to: DataType) -> None:

@@ -67,23 +67,15 @@ def _replace(graph: onnx_ir.Graph, product: onnx_ir.Node, table: onnx_ir.Value) 
     rows = onnx_ir.node("Shape", [x], {"start": 0, "end": 1}, name=f"{name}.rows")
     one = onnx_ir.node("Constant", [], {"value": _ints(1)}, name=f"{name}.1")
     single = onnx_ir.node("Equal", [rows.outputs[0], one.outputs[0]], name=f"{name}.single")
-    choice = onnx_ir.node(
-        "If",
-        [single.outputs[0]],
-        {"then_branch": _one_row(name, x, table), "else_branch": _rows(name, x, table)},
-        name=name,
-    )
+    row = onnx_ir.node("Gemm", [x, table], {"transB": 1}, name=f"{name}.row")
+    branches = {"then_branch": _branch(f"{name}.one", [row]), "else_branch": _rows(name, x, table)}
+    choice = onnx_ir.node("If", [single.outputs[0]], branches, name=name)
     choice.outputs[0].shape, choice.outputs[0].type = output.shape, output.type
     for node in (rows, one, single, choice):
         node.outputs[0].name = f"{node.name}.y"
         graph.insert_before(product, node)
     output.replace_all_uses_with(choice.outputs[0])
     graph.remove(product, safe=True)
-
-
-def _one_row(name: str, x: onnx_ir.Value, table: onnx_ir.Value) -> onnx_ir.Graph:
-    node = onnx_ir.node("Gemm", [x, table], {"transB": 1}, name=f"{name}.row")
-    return _branch(f"{name}.one", [node])
 
 
 def _rows(name: str, x: onnx_ir.Value, table: onnx_ir.Value) -> onnx_ir.Graph:

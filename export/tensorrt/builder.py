@@ -19,7 +19,7 @@ from ancestral.errors import AncestralError, ExportError
 from ancestral.plans.differences import differences
 from ancestral.plans.key import Range
 from ancestral.plans.modules import Module, imported
-from ancestral.plans.store import LOG, PLAN
+from ancestral.plans.record import LOG, PLAN
 from ancestral.signature import GraphSignature, Update
 
 Tell = Callable[[dict[str, Any]], None]

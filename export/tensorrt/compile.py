@@ -10,17 +10,11 @@ from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.export.tensorrt.build_process import Progress, run
 from ancestral.export.tensorrt.builder import Request
 from ancestral.export.tensorrt.profiles import BATCH, LATENTS, profiles
+from ancestral.plans import modules
 from ancestral.plans.gpus import gpus
 from ancestral.plans.key import FORM, PlanKey, Range
-from ancestral.plans.modules import (
-    INSTALL,
-    MODULES,
-    Module,
-    imported,
-    installed_modules,
-    portable_targets,
-)
-from ancestral.plans.store import PlanRecord, PlanStore
+from ancestral.plans.record import PlanRecord
+from ancestral.plans.store import PlanStore
 
 _NO_FLOAT32 = "sm_75"
 """Turing, for which tensorrt_rtx refuses float32 products: it must be asked for."""
@@ -57,7 +51,7 @@ class Compiler:
     """A TensorRT that is installed here, and what it is asked for."""
 
     options: Options
-    module: Module
+    module: modules.Module
     version: str
     targets: tuple[str, ...]
     store: PlanStore = field(default_factory=PlanStore)
@@ -78,7 +72,7 @@ class Compiler:
             )
         targets = _targets(options, module)
         store = PlanStore() if store is None else store
-        return cls(options, module, str(imported(module).__version__), targets, store)
+        return cls(options, module, str(modules.imported(module).__version__), targets, store)
 
     def key(self, bundle: Bundle, graph: str) -> PlanKey:
         """What decides the plan of a graph of a bundle.
@@ -107,9 +101,10 @@ class Compiler:
             file=bundle.graph_file(key.graph, FORM).resolve(),
             signature=bundle.manifest.graphs[key.graph].signature,
             profiles=key.profiles,
-            targets=self.targets if portable_targets(imported(self.module)) else (),
+            targets=self.targets if modules.portable_targets(modules.imported(self.module)) else (),
             memory=key.memory,
-            plugin=_kernel_target() if key.kernels else 0,
+            # 80 for sm_80 to sm_89, and so on.
+            plugin=int(gpus()[0].target.removeprefix("sm_")) // 10 * 10 if key.kernels else 0,
         )
 
     def compile(
@@ -155,27 +150,22 @@ def _kernels(file: Path) -> dict[str, str]:
     return {NAME: hashlib.sha256(fingerprint().encode()).hexdigest()}
 
 
-def installed(module: str | None = None) -> Module:
+def installed(module: str | None = None) -> modules.Module:
     """The module that is to be used: the one asked for, or the first that is installed.
 
     Raises:
         BackendUnavailable: it is not installed.
         InvalidInput: it is not a module of TensorRT.
     """
-    if module is not None and module not in MODULES:
-        raise InvalidInput(f"--module: expected one of {list(MODULES)}, got {module!r}")
-    for name in installed_modules():
+    if module is not None and module not in modules.MODULES:
+        raise InvalidInput(f"--module: expected one of {list(modules.MODULES)}, got {module!r}")
+    for name in modules.installed_modules():
         if module in (None, name):
             return name
-    raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {INSTALL}")
+    raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {modules.INSTALL}")
 
 
-def _kernel_target() -> int:
-    """For which GPUs our kernels inside a plan are compiled: 80 for sm_80 to sm_89, and so on."""
-    return int(gpus()[0].target.removeprefix("sm_")) // 10 * 10
-
-
-def _targets(options: Options, module: Module) -> tuple[str, ...]:
+def _targets(options: Options, module: modules.Module) -> tuple[str, ...]:
     """The GPUs to compile for.
 
     Raises:
@@ -185,7 +175,7 @@ def _targets(options: Options, module: Module) -> tuple[str, ...]:
     for target in options.targets:
         if not (target.startswith("sm_") and target[3:].isdecimal()):
             raise InvalidInput(f"--target: expected a GPU's capability, sm_89 say, got {target!r}")
-    known = portable_targets(imported(module))
+    known = modules.portable_targets(modules.imported(module))
     if not known:
         return _this_gpu(options, module)
     others = [target for target in options.targets if target not in known]
@@ -197,7 +187,7 @@ def _targets(options: Options, module: Module) -> tuple[str, ...]:
     return options.targets or tuple(target for target in known if target != _NO_FLOAT32)
 
 
-def _this_gpu(options: Options, module: Module) -> tuple[str, ...]:
+def _this_gpu(options: Options, module: modules.Module) -> tuple[str, ...]:
     """The GPU of this machine, which `tensorrt` compiles for and measures on.
 
     Raises:

@@ -1,7 +1,5 @@
 """The sizes that a plan serves: a profile is a least, a best and a largest size of each axis."""
 
-from collections.abc import Sequence
-
 from ancestral.errors import InvalidInput
 from ancestral.plans.key import Range
 from ancestral.signature import GraphSignature
@@ -37,7 +35,11 @@ def profiles(
         InvalidInput: a range that is no range, or a prefix longer than an event.
     """
     for name, sizes in (("--batch", batch), ("--latents", latents)):
-        check_range(name, sizes)
+        if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
+            raise InvalidInput(
+                f"{name}: expected a least, a best and a largest size that do not fall, 1,16,64 "
+                f"say, got {','.join(map(str, sizes))}"
+            )
     shortest, longest = (1, length) if prefix is None else prefix
     if not 1 <= shortest <= longest <= length:
         raise InvalidInput(
@@ -59,16 +61,3 @@ def profiles(
         single: Profile = {**whole, "s": (1, 1, 1)}
         return (single,) if longest == 1 else (single, whole)
     return (whole,)
-
-
-def check_range(name: str, sizes: Sequence[int]) -> None:
-    """Refuse sizes that do not grow from 1 or more.
-
-    Raises:
-        InvalidInput: they do not.
-    """
-    if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
-        raise InvalidInput(
-            f"{name}: expected a least, a best and a largest size that do not fall, 1,16,64 say, "
-            f"got {','.join(map(str, sizes))}"
-        )

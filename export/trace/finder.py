@@ -5,18 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.export.trace.comparison import (
-    Comparison,
-    Mismatch,
-    compared,
-    error_variance,
-    is_floating,
-)
+from ancestral.export.trace.comparison import Comparison, compared, error_variance, is_floating
 from ancestral.export.trace.graph import Array, made
 from ancestral.export.trace.onnx_reference import run_node
 from ancestral.export.trace.report import Difference, TraceReport
 from ancestral.export.trace.run import Trace
-from ancestral.export.trace.torch import TorchRuntime
+from ancestral.export.trace.torch import TorchReference
 
 _UNKNOWN = "it cannot be told whose fault it is"
 _WRONG = "onnx.reference makes something else of the inputs of this run: the runtime is wrong"
@@ -25,7 +19,7 @@ _NUMBERED = re.compile(r"val_\d+")
 """What the exporter calls a value of none of the program's nodes: it counts anew in each form."""
 
 
-def beside_torch(trace: Trace, torch: TorchRuntime) -> TraceReport:
+def beside_torch(trace: Trace, torch: TorchReference) -> TraceReport:
     """Compare each tensor with what PyTorch makes of the inputs that the runtime gave its node.
 
     Errors do not add up that way: a small fault deep in a graph is seen, and each of several.
@@ -55,8 +49,7 @@ def beside_torch(trace: Trace, torch: TorchRuntime) -> TraceReport:
     for name in graph.made_by:
         if name in found and (mismatch := found[name].mismatch) is not None:
             through = graph.lead_to(name, found.keys())
-            at = graph.computing(through)
-            differences.append(Difference.at(graph, at, name, mismatch, through))
+            differences.append(Difference.at(graph, through, name, mismatch))
     if differences:
         verdict = f"{_RIGHT}: the graph is not what the program says"
         differences[0] = _judged(trace, differences[0].tensor, found, verdict)
@@ -117,7 +110,9 @@ def _of_one(
 
 
 def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str) -> Difference:
-    """A difference, at the node that did not do as ONNX says, if one did not.
+    """A difference, at the first node that did not do as ONNX says, if there is one.
+
+    What the run does not show goes from node to node as the standard has it.
 
     Args:
         trace: of the run that is judged.
@@ -128,45 +123,20 @@ def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str
     graph, mismatch = trace.graph, found[name].mismatch
     assert mismatch is not None
     through = graph.lead_to(name, found.keys())
-    at = graph.computing(through)
-    try:
-        wrong = _first_wrong(trace, through)
-    except NotImplementedError as error:
-        right = f"{_UNKNOWN}: {error}"
-    else:
-        if wrong is not None:
-            name, mismatch = wrong
-            at, right = graph.made_by[name], _WRONG
-    return Difference.at(graph, at, name, mismatch, through, right)
-
-
-def _first_wrong(trace: Trace, through: Iterable[int]) -> tuple[str, Mismatch] | None:
-    """The first of some nodes in order that made something else of its inputs than ONNX says.
-
-    What the run does not show goes from node to node as the standard has it.
-
-    Returns:
-        its tensor and how far it is off; None where all are right.
-
-    Raises:
-        NotImplementedError: none is wrong, but of one it is unknown.
-    """
-    values = trace.values
-    unknown: list[str] = []
-    for node in trace.graph.some(through):
+    values, unknown = trace.values, []
+    for node in graph.some(through):
         try:
-            expected = run_node(trace.graph, node, values)
+            expected = run_node(graph, node, values)
         except NotImplementedError as error:
             unknown.append(str(error))
             continue
         values = expected | values
-        for name, array in expected.items():
-            mismatch = compared(values[name], array, [node], values).mismatch
-            if mismatch is not None:
-                return name, mismatch
-    if unknown:
-        raise NotImplementedError("; ".join(unknown))
-    return None
+        for each, array in expected.items():
+            wrong = compared(values[each], array, [node], values).mismatch
+            if wrong is not None:
+                return Difference.at(graph, through, each, wrong, _WRONG, graph.made_by[each])
+    verdict = f"{_UNKNOWN}: {'; '.join(unknown)}" if unknown else right
+    return Difference.at(graph, through, name, mismatch, verdict)
 
 
 def _compare_all(trace: Trace, other: Trace) -> dict[str, Comparison]:
@@ -241,5 +211,4 @@ def _as_users_run_it(trace: Trace) -> Iterator[Difference]:
                     "is expected: it optimises wrongly"
                 )
                 through = graph.lead_to(name, trace.tensors.keys())
-                at = graph.computing(through)
-                yield Difference.at(graph, at, name, mismatch, through, verdict)
+                yield Difference.at(graph, through, name, mismatch, verdict)

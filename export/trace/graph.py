@@ -45,16 +45,14 @@ class Graph:
         Raises:
             BundleError: the bundle has no such graph.
         """
-        file = bundle.graph_file(name, form)
-        with bundle.reading(bundle.graph_name(name, form)):
-            model = onnx.load(file, load_external_data=False)
+        file = bundle.graph_name(name, form)
         entry, files = bundle.manifest.graphs[name], bundle.manifest.files
         named = {"weights": bundle.manifest.weights, **entry.files}
         return cls(
             name=name,
             form=form if form in entry.files else "portable",
-            file=file,
-            model=model,
+            file=bundle.path / file,
+            model=onnx.load_model_from_string(bundle.read(file)),
             sha256={each: files[path].sha256 for each, path in named.items()},
         )
 

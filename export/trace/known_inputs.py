@@ -97,20 +97,17 @@ def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:
     given[names.TOP_K] = np.maximum(1, given[names.TOP_K] * levels // 1)
     state: dict[str, Array] = {
         names.POSITION: np.full(n, first),
-        names.VALUES: events[names.X],
-        **dict.fromkeys((names.LOG_P, names.LOG_Q), np.zeros((n, t), np.float32)),
-        **_initial_cache(model, n),
+        names.VALUES: events[names.X].copy(),
+        **{name: np.zeros((n, t), np.float32) for name in (names.LOG_P, names.LOG_Q)},
+        **{name: array.copy() for name, array in _initial_cache(model, n).items()},
     }
-    pairs = program.signature.carried
-    reached = {pair.input: state[pair.input].copy() for pair in pairs}
-    for place in range(first, places.max() + 1):
-        for name, array in reached.items():
-            array[places == place] = state[name][places == place]
-        after = run_program(program, given | state)
-        state |= {pair.input: after[pair.output] for pair in pairs}
+    for place in range(first, places.max()):
+        after, moving = run_program(program, given | state), places > place
+        for pair in program.signature.carried:
+            state[pair.input][moving] = after[pair.output][moving]
     observed = events[names.X].copy()
     observed[1::2, first:] = -1
-    return given | reached | {names.OBSERVED: observed}
+    return given | state | {names.OBSERVED: observed}
 
 
 def _initial_cache(model: AutoregressiveModel, rows: int) -> dict[str, Array]:

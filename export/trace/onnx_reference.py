@@ -12,36 +12,30 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from ancestral.errors import InvalidInput
-from ancestral.export.operators import Form
 from ancestral.export.trace.graph import Array, Graph, made
+from ancestral.export.trace.run import Runtime, Trace
 
 
-class OnnxReference:
-    """The evaluator of the onnx package, on portable graphs."""
+def _trace(graph: Graph, inputs: Mapping[str, Array]) -> Trace:
+    """Every tensor that a node makes; there is no other way of running a graph.
 
-    name, version, device = "onnx", str(onnx.__version__), "cpu"
-    form: Form = "portable"
+    Raises:
+        InvalidInput: it cannot run a node; the message says which.
+    """
+    values = dict(inputs)
+    for node in graph.nodes:
+        try:
+            values |= run_node(graph, node, values)
+        except NotImplementedError as error:
+            raise InvalidInput(
+                f"backend 'onnx': graph {graph.name}: {error}; trace it on onnxruntime or torch"
+            ) from error
+    outputs = {value.name: values[value.name] for value in graph.model.graph.output}
+    return Trace(graph, inputs, {name: values[name] for name in graph.made_by}, outputs)
 
-    def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Every tensor that a node makes.
 
-        Raises:
-            InvalidInput: it cannot run a node; the message says which.
-        """
-        values = dict(inputs)
-        for node in graph.nodes:
-            try:
-                values |= run_node(graph, node, values)
-            except NotImplementedError as error:
-                raise InvalidInput(
-                    f"backend 'onnx': graph {graph.name}: {error}; trace it on onnxruntime or torch"
-                ) from error
-        return {name: values[name] for name in graph.made_by}
-
-    def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The same: there is no other way of running a graph."""
-        tensors = self.tensors(graph, inputs)
-        return {value.name: tensors[value.name] for value in graph.model.graph.output}
+ONNX_REFERENCE = Runtime(f"onnx {onnx.__version__} cpu", "portable", _trace)
+"""The evaluator of the onnx package, on portable graphs."""
 
 
 def run_node(graph: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) -> dict[str, Array]:

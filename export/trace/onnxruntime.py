@@ -17,80 +17,78 @@ from torch.utils.dlpack import from_dlpack
 from ancestral.errors import BackendUnavailable, BundleError
 from ancestral.export.operators import Form
 from ancestral.export.trace.graph import Array, Graph
-from ancestral.export.trace.run import to_array
+from ancestral.export.trace.run import Runtime, Trace, to_array
 
 
-class OnnxRuntime:
-    """ONNX Runtime on the CPU or on CUDA, TF32 off."""
+def onnxruntime(device: str = "cpu", threads: int | None = None) -> Runtime:
+    """ONNX Runtime on the CPU or on CUDA, TF32 off.
 
-    name, version = "onnxruntime", str(ort.__version__)
+    Args:
+        device: cpu, cuda or cuda:N.
+        threads: on the CPU; its own choice where None.
 
-    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
-        """Check that this runtime has the device.
+    Raises:
+        BackendUnavailable: this runtime has no such device.
+    """
+    kind, _, index = device.partition(":")
+    provider: tuple[str, dict[str, str]] = "CPUExecutionProvider", {}
+    if kind == "cuda":
+        provider = "CUDAExecutionProvider", {"device_id": index or "0", "use_tf32": "0"}
+    if provider[0] not in ort.get_available_providers():
+        raise BackendUnavailable(
+            f"device {device!r} needs the {provider[0]}, which this onnxruntime has not: "
+            f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
+        )
 
-        Args:
-            device: cpu, cuda or cuda:N.
-            threads: on the CPU; its own choice where None.
-
-        Raises:
-            BackendUnavailable: it has not.
-        """
-        kind, _, index = device.partition(":")
-        self.device = device
-        self._threads = threads
-        # GroupQueryAttention has no fp32 kernel on CUDA.
-        self.form: Form = "onnxruntime" if kind == "cpu" else "portable"
-        wanted, options = "CPUExecutionProvider", {}
-        if kind == "cuda":
-            wanted, options = "CUDAExecutionProvider", {"device_id": index or "0", "use_tf32": "0"}
-        if wanted not in ort.get_available_providers():
-            raise BackendUnavailable(
-                f"device {device!r} needs the {wanted}, which this onnxruntime has not: "
-                f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
-            )
-        self._provider = wanted, options
-
-    def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def trace(graph: Graph, inputs: Mapping[str, Array]) -> Trace:
         model = onnx.ModelProto()
         model.CopyFrom(graph.model)
         del model.graph.output[:]
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in graph.made_by)
-        return self._run(model, graph, inputs, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+        plain, optimised = _options(graph, threads), _options(graph, threads)
+        plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        tensors = _run(model, graph, inputs, plain, provider)
+        return Trace(graph, inputs, tensors, _run(graph.model, graph, inputs, optimised, provider))
 
-    def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self._run(graph.model, graph, inputs, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    # GroupQueryAttention has no fp32 kernel on CUDA.
+    form: Form = "onnxruntime" if kind == "cpu" else "portable"
+    return Runtime(f"onnxruntime {ort.__version__} {device}", form, trace)
 
-    def _run(
-        self, model: onnx.ModelProto, graph: Graph, inputs: Mapping[str, Array], level: Any
-    ) -> dict[str, Array]:
-        """Every output of a copy of a graph, by its name.
 
-        Raises:
-            BundleError: the runtime refuses it, or cannot run it.
-        """
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = level
-        folder = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(folder, str(graph.file.parent))
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
-        try:
-            session = ort.InferenceSession(
-                model.SerializeToString(), options, [self._provider], enable_fallback=0
-            )
-        except Exception as error:
-            raise BundleError(f"{graph.file}: ONNX Runtime refuses it: {error}") from error
+def _options(graph: Graph, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    folder = "session.model_external_initializers_file_folder_path"
+    options.add_session_config_entry(folder, str(graph.file.parent))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _run(
+    model: onnx.ModelProto,
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    options: Any,
+    provider: tuple[str, dict[str, str]],
+) -> dict[str, Array]:
+    """Every output of a copy of a graph, by its name.
+
+    Raises:
+        BundleError: the runtime refuses it, or cannot run it.
+    """
+    what = "refuses it"
+    try:
+        content = model.SerializeToString()
+        session = ort.InferenceSession(content, options, [provider], enable_fallback=0)
+        what = "cannot run it to its end"
         names = [value.name for value in session.get_outputs()]
-        try:
-            fed = {name: _value(array) for name, array in inputs.items()}
-            results = session.run_with_ort_values(names, fed)
-        except Exception as error:
-            raise BundleError(
-                f"{graph.file}: ONNX Runtime cannot run it to its end: {error}"
-            ) from error
-        return dict(zip(names, map(_array, results), strict=True))
+        fed = {name: _value(array) for name, array in inputs.items()}
+        results = session.run_with_ort_values(names, fed)
+    except Exception as error:
+        raise BundleError(f"{graph.file}: ONNX Runtime {what}: {error}") from error
+    return dict(zip(names, map(_array, results), strict=True))
 
 
 def _value(array: Array) -> Any:

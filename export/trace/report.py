@@ -33,13 +33,23 @@ class Difference:
     def at(
         cls,
         graph: Graph,
-        index: int,
+        through: Sequence[int],
         tensor: str,
         mismatch: Mismatch,
-        through: Sequence[int],
         verdict: str = "",
+        index: int | None = None,
     ) -> "Difference":
-        """A difference at the node of that index, or at others that lead through to the tensor."""
+        """A difference at the node that computes the tensor, or at that of the index, or between.
+
+        Args:
+            graph: that was run.
+            through: indices of the nodes that lead to the tensor.
+            tensor: that differs.
+            mismatch: how far, and where.
+            verdict: whose fault it is.
+            index: of the node that is wrong, where that is known.
+        """
+        index = graph.computing(through) if index is None else index
         node = graph.nodes[index]
         operator = f"{node.domain}.{node.op_type}".lstrip(".")
         names = tuple(graph.nodes[i].name for i in through if i != index)

@@ -5,10 +5,10 @@ A file can be taken to another machine and compared there. Its metadata says whi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -27,23 +27,6 @@ _FORMAT = "ancestral-trace-1"
 _PARTS = ("inputs", "tensors", "outputs")
 
 
-class Runtime(Protocol):
-    """Something that runs a graph and shows what is inside."""
-
-    name: str
-    version: str
-    device: str
-    form: Form
-
-    def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Tensors that the nodes make, by name: all that the runtime can show."""
-        ...
-
-    def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What the graph gives when nothing is asked for in between."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Trace:
     """One graph on one runtime.
@@ -60,20 +43,26 @@ class Trace:
     tensors: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
-    @classmethod
-    def of(cls, runtime: Runtime, graph: Graph, inputs: Mapping[str, Array]) -> "Trace":
-        """Run a graph and keep everything.
-
-        Raises:
-            InvalidInput: the runtime cannot run it.
-            BundleError: the runtime refuses it.
-        """
-        return cls(graph, inputs, runtime.tensors(graph, inputs), runtime.outputs(graph, inputs))
-
     @property
     def values(self) -> dict[str, Array]:
         """Inputs and tensors."""
         return {**self.inputs, **self.tensors}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Something that runs a graph and shows what is inside.
+
+    Attributes:
+        title: its name, version and device, for people.
+        form: of the graphs that it runs.
+        trace: runs a graph on inputs by name; raises InvalidInput where it cannot run the graph,
+            and BundleError where it refuses the graph.
+    """
+
+    title: str
+    form: Form
+    trace: Callable[[Graph, Mapping[str, Array]], Trace]
 
 
 @dataclass(frozen=True, slots=True)

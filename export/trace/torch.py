@@ -15,10 +15,9 @@ from torch.export import ExportedProgram
 from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.graphs import decomposed
-from ancestral.export.operators import Form
 from ancestral.export.programs import prefix_of, programs
 from ancestral.export.trace.graph import Array, Graph
-from ancestral.export.trace.run import to_array, to_tensor
+from ancestral.export.trace.run import Runtime, Trace, to_array, to_tensor
 from ancestral.signature import TensorSpec
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.families import FAMILIES
@@ -28,11 +27,8 @@ Seen = Callable[[str, Array], Array]
 """Told each tensor by its name in the graph; returns what the nodes after it are given."""
 
 
-class TorchRuntime:
-    """A bundle's model on the CPU, in float32."""
-
-    name, version, device = "torch", str(torch.__version__), "cpu"
-    form: Form = "portable"
+class TorchReference:
+    """A bundle's model on the CPU, in float32; `runtime` is it as a runtime of its own."""
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """Build the model.
@@ -54,17 +50,15 @@ class TorchRuntime:
                 f"{family!r}: give a saved run as --against"
             )
         self.model = bundled_model(bundle)
+        self.runtime = Runtime(f"torch {torch.__version__} cpu", "portable", self._trace)
         self._traced: dict[tuple[str, ...], ExportedProgram] = {}
 
-    def tensors(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _trace(self, graph: Graph, inputs: Mapping[str, Array]) -> Trace:
+        """The tensors of the traced program, and the outputs of the program as it is."""
         tensors: dict[str, Array] = {}
         self.walk(graph, inputs, tensors.setdefault)
-        return tensors
-
-    def outputs(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Of the program as it is, not traced."""
         ((_, parts),) = programs(self.model, [graph.name])
-        return run_program(parts[graph.name], inputs)
+        return Trace(graph, inputs, tensors, run_program(parts[graph.name], inputs))
 
     def walk(self, graph: Graph, inputs: Mapping[str, Array], seen: Seen) -> None:
         """Run the traced program, and tell each tensor that the graph has too.

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from ancestral.bundles.bundle import Bundle
 from ancestral.errors import InvalidInput
 from ancestral.export.trace.finder import beside_run, beside_torch
 from ancestral.export.trace.graph import Graph
 from ancestral.export.trace.known_inputs import known_inputs
-from ancestral.export.trace.onnx_reference import OnnxReference
+from ancestral.export.trace.onnx_reference import ONNX_REFERENCE
 from ancestral.export.trace.report import Traced
 from ancestral.export.trace.run import Run, Runtime, Trace, load_run, save_run
-from ancestral.export.trace.torch import TorchRuntime
-
-TRACED = ("torch", "onnxruntime", "onnx")
+from ancestral.export.trace.torch import TorchReference
 
 
 class Tracer:
@@ -45,7 +45,7 @@ class Tracer:
         self.runs = [load_run(file, self.bundle) for file in against]
         self.graphs = _chosen(self.bundle, graphs, self.runs)
         self._threads, self._say = threads, say
-        self._reference = self.runs[0] if self.runs else TorchRuntime(self.bundle, threads)
+        self._reference = self.runs[0] if self.runs else TorchReference(self.bundle, threads)
 
     def compare(self) -> Traced:
         """The two saved runs."""
@@ -60,43 +60,40 @@ class Tracer:
             BackendUnavailable: it has no such device here.
             BundleError: the runtime refuses a graph.
         """
-        reference, runtime = self._reference, self._runtime(backend, device)
-        kept, reports, title = {}, [], ""
-        if isinstance(reference, Run):
-            title = reference.title
-        elif reference is not runtime:
-            title = f"torch {reference.version} cpu, given the same inputs at each node"
-            self._say_versions(reference.version)
+        runtime, reference = self._runtime(backend, device), self._reference
+        title = reference.title if isinstance(reference, Run) else ""
+        if isinstance(reference, TorchReference) and runtime is not reference.runtime:
+            title = f"{reference.runtime.title}, given the same inputs at each node"
+            self._say_versions(torch.__version__)
+        kept: dict[str, Trace] = {}
+        reports = []
         for name in self.graphs:
             graph = Graph.read(self.bundle, name, runtime.form)
             if isinstance(reference, Run):
-                trace = Trace.of(runtime, graph, reference.traces[name].inputs)
+                trace = runtime.trace(graph, reference.traces[name].inputs)
                 reports.append(beside_run(trace, reference.traces[name]))
             else:
-                inputs = known_inputs(self.bundle, reference.model, name)
-                trace = Trace.of(runtime, graph, inputs)
-                if reference is not runtime:
+                trace = runtime.trace(graph, known_inputs(self.bundle, reference.model, name))
+                if runtime is not reference.runtime:
                     reports.append(beside_torch(trace, reference))
             if save is not None:
                 kept[name] = trace
-        run = Run(f"{runtime.name} {runtime.version} {runtime.device}", kept)
         if save is not None:
-            save_run(run, save)
+            save_run(Run(runtime.title, kept), save)
             count = sum(len(each.tensors) for each in kept.values())
             self._say(f"{save}: {count} tensors of {len(kept)} graphs")
-        return Traced(run.title, title, reports)
+        return Traced(runtime.title, title, reports)
 
     def _runtime(self, name: str, device: str) -> Runtime:
-        match name:
-            case "torch" if isinstance(self._reference, TorchRuntime):
-                return self._reference
-            case "torch":
-                return TorchRuntime(self.bundle, self._threads)
-            case "onnx":
-                return OnnxReference()
-        from ancestral.export.trace.onnxruntime import OnnxRuntime
+        if name == "onnx":
+            return ONNX_REFERENCE
+        if name == "torch":
+            if isinstance(self._reference, TorchReference):
+                return self._reference.runtime
+            return TorchReference(self.bundle, self._threads).runtime
+        from ancestral.export.trace.onnxruntime import onnxruntime
 
-        return OnnxRuntime(device, self._threads)
+        return onnxruntime(device, self._threads)
 
     def _say_versions(self, here: str) -> None:
         """Nodes are named by PyTorch's exporter, and another release may name them otherwise."""

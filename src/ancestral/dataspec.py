@@ -7,13 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
@@ -108,12 +102,9 @@ class DataSpec(Record):
         return sequences.reshape(-1, *self.event_shape)
 
     @model_validator(mode="after")
-    def _ordering_is_sound(self) -> "DataSpec":
+    def _agrees(self) -> "DataSpec":
+        """The ordering is one of such events; what is said of values is of levels."""
         check_ordering(self.ordering, self.event_shape)
-        return self
-
-    @model_validator(mode="after")
-    def _values_are_levels(self) -> "DataSpec":
         wrong = [value for value in self.stop if not 0 <= value < self.levels]
         if wrong or len(set(self.stop)) != len(self.stop):
             raise ValueError(

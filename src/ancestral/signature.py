@@ -170,19 +170,15 @@ class GraphSignature(Record):
             caches: names of carried inputs.
             dtype: theirs.
         """
-        outputs = {pair.output for pair in self.carried if pair.input in caches}
+        named = {*caches, *(pair.output for pair in self.carried if pair.input in caches)}
 
         def changed(spec: TensorSpec) -> TensorSpec:
-            named = spec.name in caches or spec.name in outputs
-            floating = spec.dtype in {"float32", "float16", "bfloat16"}
-            return spec.model_copy(update={"dtype": dtype}) if named and floating else spec
+            floating = spec.dtype not in _WHOLE
+            meant = floating and spec.name in named
+            return spec.model_copy(update={"dtype": dtype}) if meant else spec
 
-        return self.model_copy(
-            update={
-                "inputs": tuple(map(changed, self.inputs)),
-                "outputs": tuple(map(changed, self.outputs)),
-            }
-        )
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        return self.model_copy(update={k: tuple(map(changed, v)) for k, v in sides.items()})
 
     def input(self, name: str) -> TensorSpec:
         """The input of that name.

@@ -66,7 +66,12 @@ def parse(content: bytes, bounds: Bounds) -> Any:
         raise ValueError(f"expected UTF-8, got other bytes at {error.start}") from error
     _check_depth(found, bounds)
     if bounds.portable and _HALF.search(text):
-        _check_characters(found)
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                "expected Unicode, got half of a character (a lone surrogate)"
+            ) from error
     return found
 
 
@@ -106,10 +111,3 @@ def _check_depth(found: Any, bounds: Bounds) -> None:
 
 def _too_deep(bounds: Bounds) -> ValueError:
     return ValueError(f"expected at most {bounds.depth} objects and lists inside each other")
-
-
-def _check_characters(found: Any) -> None:
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("expected Unicode, got half of a character (a lone surrogate)") from error

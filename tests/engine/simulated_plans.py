@@ -14,7 +14,8 @@ from ancestral.engine.backends.tensorrt_library import Library
 from ancestral.export.tensorrt.profiles import profiles
 from ancestral.plans.key import FORM, PlanKey, Range
 from ancestral.plans.modules import Module
-from ancestral.plans.store import LOG, PLAN, PlanRecord, PlanStore
+from ancestral.plans.record import LOG, PLAN, PlanRecord
+from ancestral.plans.store import PlanStore
 from ancestral.signature import GraphSignature
 from tests.engine.simulated_lane import SimulatedLane
 from tests.engine.simulated_tensorrt import SIMULATED, TensorRt

@@ -14,7 +14,8 @@ from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import opened, preferred
 from ancestral.errors import BackendUnavailable, PlanError
 from ancestral.plans.modules import MODULES, installed_modules
-from ancestral.plans.store import PLAN, PlanStore
+from ancestral.plans.record import PLAN
+from ancestral.plans.store import PlanStore
 from tests.engine import simulated_plans
 from tests.engine.simulated_lane import SimulatedLane
 from tests.engine.simulated_plans import backend, compiled, simulated_plan

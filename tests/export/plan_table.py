@@ -20,7 +20,8 @@ from ancestral.export.recast import recast
 from ancestral.export.tensorrt.builder import compile_plan
 from ancestral.export.tensorrt.compile import Compiler, Options
 from ancestral.plans.key import PlanKey
-from ancestral.plans.store import PLAN, PlanStore
+from ancestral.plans.record import PLAN
+from ancestral.plans.store import PlanStore
 from ancestral.signature import FloatDtype
 from tests.export_toys import export_toy
 from tests.latent_toys import LARGE_TOYS, LATENT_TOYS

@@ -19,7 +19,8 @@ from ancestral.export.tensorrt.build_process import run
 from ancestral.export.tensorrt.builder import Request
 from ancestral.export.tensorrt.compile import Compiler, Options, installed
 from ancestral.export.tensorrt.profiles import profiles
-from ancestral.plans.store import LOG, PLAN, PlanStore
+from ancestral.plans.record import LOG, PLAN
+from ancestral.plans.store import PlanStore
 from ancestral.signature import FloatDtype, GraphSignature
 from tests.export.plan_table import ALL, BUILT, DTYPES, SMALL, built, documented, parts
 from tests.tamper import Edit, edited
@@ -300,7 +301,7 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorrt compiles on the GPU that a plan is for."""
     monkeypatch.setattr("ancestral.export.tensorrt.compile.installed", lambda module: "tensorrt")
     release = SimpleNamespace(__version__="11.4.0")
-    monkeypatch.setattr("ancestral.export.tensorrt.compile.imported", lambda module: release)
+    monkeypatch.setattr("ancestral.plans.modules.imported", lambda module: release)
     monkeypatch.setattr("ancestral.export.tensorrt.compile.gpus", lambda: ())
     with pytest.raises(BackendUnavailable, match="nvidia-smi finds none here"):
         Compiler.open(Options())

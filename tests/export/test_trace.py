@@ -17,10 +17,10 @@ from ancestral.export.trace.comparison import compare, compared
 from ancestral.export.trace.finder import beside_run, beside_torch
 from ancestral.export.trace.graph import Graph
 from ancestral.export.trace.known_inputs import known_inputs
-from ancestral.export.trace.onnx_reference import OnnxReference
-from ancestral.export.trace.onnxruntime import OnnxRuntime
+from ancestral.export.trace.onnx_reference import ONNX_REFERENCE
+from ancestral.export.trace.onnxruntime import onnxruntime
 from ancestral.export.trace.run import Run, Runtime, Trace, load_run, save_run
-from ancestral.export.trace.torch import TorchRuntime
+from ancestral.export.trace.torch import TorchReference
 from tests.latent_toys import LATENT_TOYS
 from tests.tamper import edited
 from tests.toys import TOYS
@@ -88,7 +88,7 @@ def test_limit_is_of_what_cancelled() -> None:
 
 
 Inputs = dict[str, np.ndarray]
-Torch = tuple[TorchRuntime, Inputs]
+Torch = tuple[TorchReference, Inputs]
 """PyTorch over the toy `tiny`, and inputs of its step."""
 
 
@@ -99,7 +99,7 @@ def side(
     bundle: Bundle, name: str, runtime: Runtime, inputs: Inputs, form: Form | None = None
 ) -> Trace:
     """A graph on a runtime, in the form that it runs or in another."""
-    return Trace.of(runtime, Graph.read(bundle, name, form or runtime.form), inputs)
+    return runtime.trace(Graph.read(bundle, name, form or runtime.form), inputs)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def side(
 def test_onnxruntime_and_the_standard_agree(bundles: Bundles, toy: str) -> None:
     """On every tensor of each graph of each toy; each run on its own way through the graph."""
     bundle = Bundle.open(bundles(toy))
-    model = TorchRuntime(bundle).model
+    model = TorchReference(bundle).model
     for name in bundle.manifest.graphs:
         inputs = known_inputs(bundle, model, name)
-        runtimes = (OnnxRuntime(threads=1), OnnxReference())
+        runtimes = (onnxruntime(threads=1), ONNX_REFERENCE)
         report = beside_run(*(side(bundle, name, each, inputs, "portable") for each in runtimes))
         assert report.passed, report.first
         assert not report.unmatched
@@ -127,10 +127,10 @@ def test_onnxruntime_and_the_standard_agree(bundles: Bundles, toy: str) -> None:
 def test_runtimes_and_torch_agree(bundles: Bundles, toy: str) -> None:
     """Each node given the same inputs; and each run on its own way, PyTorch's graph by graph."""
     bundle = Bundle.open(bundles(toy))
-    torch = TorchRuntime(bundle)
+    torch = TorchReference(bundle)
     for name in bundle.manifest.graphs:
-        other = side(bundle, name, torch, known_inputs(bundle, torch.model, name))
-        for runtime in (OnnxRuntime(threads=1), OnnxReference()):
+        other = side(bundle, name, torch.runtime, known_inputs(bundle, torch.model, name))
+        for runtime in (onnxruntime(threads=1), ONNX_REFERENCE):
             trace = side(bundle, name, runtime, dict(other.inputs))
             report = beside_torch(trace, torch)
             assert report.passed, report.first
@@ -143,7 +143,7 @@ def test_runtimes_and_torch_agree(bundles: Bundles, toy: str) -> None:
 def torch_step(bundles: Bundles) -> Torch:
     """The step is traced once."""
     bundle = Bundle.open(bundles("tiny"))
-    torch = TorchRuntime(bundle)
+    torch = TorchReference(bundle)
     return torch, known_inputs(bundle, torch.model, "step")
 
 
@@ -237,7 +237,7 @@ def test_planted_fault_is_named(
     """Exactly that node, and no other."""
     bundle, node = planted(bundles("tiny"), tmp_path, FAULTS[name], "onnxruntime")
     torch, inputs = torch_step
-    found = side(bundle, "step", OnnxRuntime(threads=1), inputs)
+    found = side(bundle, "step", onnxruntime(threads=1), inputs)
     report = beside_torch(found, torch)
     assert [difference.node for difference in report.differences] == [node]
 
@@ -251,7 +251,7 @@ def test_fault_of_the_graph_in_a_node_that_torch_has_not(
     """PyTorch has no mask: what it first sees is the attention, which is given the wrong one."""
     bundle, node = planted(bundles("tiny"), tmp_path, MASK, "portable")
     torch, inputs = torch_step
-    found = side(bundle, "step", OnnxReference(), inputs)
+    found = side(bundle, "step", ONNX_REFERENCE, inputs)
     report = beside_torch(found, torch)
     assert report.first is not None
     assert report.first.op_type == "Attention"
@@ -267,7 +267,7 @@ def test_fault_of_the_runtime_in_a_node_that_torch_has_not(
     sound = Bundle.open(bundles("tiny"))
     bundle, node = planted(sound.path, tmp_path, MASK, "portable")
     torch, inputs = torch_step
-    misread = side(bundle, "step", OnnxReference(), inputs)
+    misread = side(bundle, "step", ONNX_REFERENCE, inputs)
     misread = replace(misread, graph=Graph.read(sound, "step", "portable"))
     first = beside_torch(misread, torch).first
     assert first is not None
@@ -292,8 +292,8 @@ def test_fault_of_one_of_two_runs(
     sound = Bundle.open(bundles("tiny"))
     bundle, node = planted(sound.path, tmp_path, LARGE[name], "portable")
     inputs = torch_step[1]
-    right = side(sound, "step", OnnxReference(), inputs)
-    misread = replace(side(bundle, "step", OnnxReference(), inputs), graph=right.graph)
+    right = side(sound, "step", ONNX_REFERENCE, inputs)
+    misread = replace(side(bundle, "step", ONNX_REFERENCE, inputs), graph=right.graph)
     for report, whose in (
         (beside_run(misread, right), "onnx.reference makes something else of the inputs of this"),
         (beside_run(right, misread), "not so of the other"),
@@ -307,9 +307,9 @@ def test_fault_of_one_of_two_runs(
 def test_sixteen_bits(bundles: Bundles, tmp_path: Path) -> None:
     """Limits are of bfloat16 where tensors are; a fault of sixteen epsilons of it is named."""
     bundle = Bundle.open(recast(bundles("gru"), tmp_path / "narrow", "bfloat16"))
-    torch = TorchRuntime(bundle)
+    torch = TorchReference(bundle)
     inputs = known_inputs(bundle, torch.model, "prefill")
-    found = side(bundle, "prefill", OnnxReference(), inputs)
+    found = side(bundle, "prefill", ONNX_REFERENCE, inputs)
     report = beside_torch(found, torch)
     assert report.passed, report.first
     narrow = [a for a in found.tensors.values() if a.dtype == ml_dtypes.bfloat16]
@@ -323,7 +323,7 @@ def test_sixteen_bits(bundles: Bundles, tmp_path: Path) -> None:
 def test_fault_of_an_optimisation(bundles: Bundles, torch_step: Torch) -> None:
     """Every node is right, but the graph as users run it gives something else."""
     torch, inputs = torch_step
-    found = side(Bundle.open(bundles("tiny")), "step", OnnxRuntime(threads=1), inputs)
+    found = side(Bundle.open(bundles("tiny")), "step", onnxruntime(threads=1), inputs)
     assert beside_torch(found, torch).passed
     log_p = found.outputs["log_p_next"] + np.float32(1e-3)
     trace = replace(found, outputs={**found.outputs, "log_p_next": log_p})
@@ -338,7 +338,7 @@ def test_fault_of_an_optimisation(bundles: Bundles, torch_step: Torch) -> None:
 def test_run_file(bundles: Bundles, torch_step: Torch, tmp_path: Path) -> None:
     """What is read is what was written, in bfloat16 too; it agrees with itself exactly."""
     bundle = Bundle.open(bundles("tiny"))
-    found = side(bundle, "step", OnnxRuntime(threads=1), torch_step[1])
+    found = side(bundle, "step", onnxruntime(threads=1), torch_step[1])
     narrow = found.tensors["log_p_next"].astype(ml_dtypes.bfloat16)
     trace = replace(found, tensors={**found.tensors, "log_p_next": narrow})
     run = Run("onnxruntime 1 cpu", {"step": trace})
@@ -356,12 +356,12 @@ def test_runs_of_other_inputs_or_graphs_are_refused(
 ) -> None:
     bundle = Bundle.open(bundles("tiny"))
     inputs = torch_step[1]
-    found = side(bundle, "step", OnnxReference(), inputs)
-    other = side(bundle, "step", OnnxReference(), inputs | {"u": inputs["u"] / 2})
+    found = side(bundle, "step", ONNX_REFERENCE, inputs)
+    other = side(bundle, "step", ONNX_REFERENCE, inputs | {"u": inputs["u"] / 2})
     with pytest.raises(InvalidInput, match="u differs"):
         beside_run(found, other)
     changed, _ = planted(bundle.path, tmp_path, MASK, "portable")
-    other = side(changed, "step", OnnxReference(), inputs)
+    other = side(changed, "step", ONNX_REFERENCE, inputs)
     save_run(Run("onnx", {"step": other}), tmp_path / "run.safetensors")
     with pytest.raises(InvalidInput, match="SHA-256 of portable"):
         load_run(tmp_path / "run.safetensors", bundle)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ancestral.files.exchange import exchange
+from ancestral.files.renames import exchange
 
 
 def two(folder: Path) -> tuple[Path, Path]:

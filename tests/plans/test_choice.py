@@ -12,7 +12,7 @@ from ancestral.cli.plans import compile as compile_command
 from ancestral.errors import PlanError
 from ancestral.plans.choice import PlanChoice
 from ancestral.plans.key import PlanKey
-from ancestral.plans.store import PlanRecord
+from ancestral.plans.record import PlanRecord
 
 WANTED = PlanKey(
     graph="step",

@@ -13,7 +13,8 @@ import pytest
 from ancestral.bundles.manifest import seal
 from ancestral.errors import PlanError
 from ancestral.plans.key import LOWERING, PlanKey, serving_profile
-from ancestral.plans.store import LOG, PLAN, RECORD, PlanStore
+from ancestral.plans.record import LOG, PLAN, RECORD
+from ancestral.plans.store import PlanStore
 
 KEY = PlanKey(
     graph="step",
@@ -175,7 +176,8 @@ SLOWLY = """
 import sys, time
 from pathlib import Path
 from ancestral.plans.key import PlanKey
-from ancestral.plans.store import PLAN, PlanStore
+from ancestral.plans.record import PLAN
+from ancestral.plans.store import PlanStore
 
 folder, begun, seconds, key, plan = sys.argv[1:]
 

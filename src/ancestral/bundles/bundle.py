@@ -12,12 +12,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ancestral.bundles.answers import value_problems
-from ancestral.bundles.hashes import Fingerprint, fingerprint
-from ancestral.bundles.listed_files import check_links, file_problems
+from ancestral.bundles.hashes import Fingerprint, check_links, file_problems, fingerprint
 from ancestral.bundles.manifest import MANIFEST, PRIOR, Manifest
 from ancestral.bundles.manifest_file import read_manifest, unsound
 from ancestral.bundles.soundness import content_problems, path_problems, prior_problems
-from ancestral.bundles.tokenizer_files import tokenizer_problems
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.files.atomic import sha256
 from ancestral.text.kinds import open_tokenizer, unused_settings
@@ -81,7 +79,7 @@ class Bundle:
                 except BundleError as error:
                     problems += [f"{PRIOR}: {line}" for line in str(error).splitlines()]
         if not problems:
-            problems = content_problems(path, manifest) + tokenizer_problems(path, manifest.data)
+            problems = content_problems(path, manifest)
         if problems:
             raise unsound(path, problems)
         return cls(path, manifest, seen)

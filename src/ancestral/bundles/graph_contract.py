@@ -127,11 +127,6 @@ def _is(got: TensorSpec, wanted: TensorSpec, length: int) -> bool:
     )
 
 
-def _sides(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...] = ()) -> GraphSignature:
-    """Tensors that a graph must have; it may carry others."""
-    return GraphSignature(inputs=inputs, outputs=outputs)
-
-
 def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
     t, levels = manifest.data.length, manifest.data.levels
     label = () if manifest.data.num_classes is None else (tensor(names.LABEL, "b"),)
@@ -141,14 +136,15 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
     position = tensor(names.POSITION, "b")
     state = (position, tensor(names.VALUES, "b", t), tensor(names.LOG_P, "b", t))
     filtered = (*state, tensor(names.LOG_Q, "b", t))
-    return {
-        "log_prob": _sides((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
-        "logits": _sides((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
-        "redraw": _sides((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
-        "prefill": _sides((x, *label)),
-        "step": _sides((*given, *state), tuple(map(next_of, state))),
-        "step_filtered": _sides((*given, *filters, *filtered), tuple(map(next_of, filtered))),
+    sides = {
+        "log_prob": ((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
+        "logits": ((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
+        "redraw": ((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
+        "prefill": ((x, *label), ()),
+        "step": ((*given, *state), tuple(map(next_of, state))),
+        "step_filtered": ((*given, *filters, *filtered), tuple(map(next_of, filtered))),
     }
+    return {name: GraphSignature(inputs=i, outputs=o) for name, (i, o) in sides.items()}
 
 
 def _latent(manifest: Manifest) -> dict[str, GraphSignature]:

@@ -9,18 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ancestral import limits
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, Shape
 from ancestral.errors import InvalidInput
-from ancestral.limits import (
-    CLASSES,
-    COMPONENTS,
-    FILE_NAME,
-    FILES,
-    GRAPHS,
-    NAME,
-    SIZE,
-)
 from ancestral.signature import FloatDtype, GraphSignature, Record
 
 FORMAT_VERSION = 1
@@ -29,26 +21,29 @@ PRIOR = "prior"
 """Folder, inside a bundle, of the bundle of its autoregressive prior."""
 _OF_SUM = 1e-6
 """By which a sum of probabilities may differ from 1: they were rounded when they were written."""
+_IGNORED, _BETWEEN = "ignored fields", ", "
+_LONGEST = 1000
+"""Characters of the names of all fields that a user had ignored."""
 
 
 def _probabilities(values: object) -> object:
     """Those of the classes, looked at before each is validated: one sentence for all."""
     if isinstance(values, list | tuple):
         wrong = [each for each in values if isinstance(each, bool) or not isinstance(each, Real)]
-        if wrong or len(values) > CLASSES:
+        if wrong or len(values) > limits.CLASSES:
             got = shown(wrong[0]) if wrong else f"{len(values):,} of them"
-            raise ValueError(f"expected at most {CLASSES:,} probabilities, got {got}")
+            raise ValueError(f"expected at most {limits.CLASSES:,} probabilities, got {got}")
     return values
 
 
-Name = Annotated[str, Field(max_length=NAME)]
-FileName = Annotated[str, Field(max_length=FILE_NAME)]
+Name = Annotated[str, Field(max_length=limits.NAME)]
+FileName = Annotated[str, Field(max_length=limits.FILE_NAME)]
 
 
 class FileEntry(Record):
     """Size and hash of one file of the bundle."""
 
-    size: int = Field(ge=0, le=SIZE)
+    size: int = Field(ge=0, le=limits.SIZE)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -57,14 +52,14 @@ class Component(Record):
 
     family: Name
     config: dict[str, Any]
-    parameters: int = Field(ge=0, le=SIZE)
+    parameters: int = Field(ge=0, le=limits.SIZE)
 
 
 class GraphEntry(Record):
     """One graph: its signature, and its file in each form."""
 
     signature: GraphSignature
-    files: dict[Name, FileName] = Field(max_length=GRAPHS)
+    files: dict[Name, FileName] = Field(max_length=limits.GRAPHS)
 
 
 class Latent(Record):
@@ -114,12 +109,12 @@ class Manifest(Record):
     label_optional: bool
     first_position: Literal[0, 1]
     latent: Latent | None
-    components: dict[Name, Component] = Field(max_length=COMPONENTS)
-    graphs: dict[Name, GraphEntry] = Field(max_length=GRAPHS)
+    components: dict[Name, Component] = Field(max_length=limits.COMPONENTS)
+    graphs: dict[Name, GraphEntry] = Field(max_length=limits.GRAPHS)
     weights: FileName
     known_answers: FileName
-    files: dict[FileName, FileEntry] = Field(max_length=FILES)
-    written_by: dict[Name, Name] = Field(max_length=GRAPHS)
+    files: dict[FileName, FileEntry] = Field(max_length=limits.FILES)
+    written_by: dict[Name, Name] = Field(max_length=limits.GRAPHS)
     sha256: str
 
     @property
@@ -177,3 +172,37 @@ def seal(values: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in values.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def noted(fields: Sequence[str]) -> dict[str, str]:
+    """What `written_by` says of the fields of a config.json that a user had ignored, if any.
+
+    They are provenance and change nothing that a reader does (docs/decisions/0020).
+
+    Raises:
+        InvalidInput: their names are too long together.
+
+    >>> noted(["my_note", "stage"])
+    {'ignored fields': 'my_note, stage'}
+    """
+    names = _BETWEEN.join(fields)
+    if len(names) > _LONGEST:
+        raise InvalidInput(
+            f"ignored fields: expected at most {_LONGEST} characters of names, got {len(names)}: "
+            f"take the fields out of config.json"
+        )
+    return {_IGNORED: names} if fields else {}
+
+
+def ignored_fields(written_by: Mapping[str, str]) -> list[str]:
+    """The fields that `written_by` names.
+
+    >>> ignored_fields({"torch": "2.9", "ignored fields": "my_note, stage"})
+    ['my_note', 'stage']
+    """
+    return written_by[_IGNORED].split(_BETWEEN) if _IGNORED in written_by else []
+
+
+def versions(written_by: Mapping[str, str]) -> dict[str, str]:
+    """The rest of `written_by`: versions of packages."""
+    return {name: value for name, value in written_by.items() if name != _IGNORED}

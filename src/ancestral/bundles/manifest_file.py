@@ -6,20 +6,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ancestral import limits
 from ancestral.arrays import shown
 from ancestral.bundles.manifest import FORMAT_VERSION, MANIFEST, Manifest, seal
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.excerpts import problems_of, report
 from ancestral.files.input_file import read_bounded
-from ancestral.limits import (
-    MANIFEST_BYTES,
-    MANIFEST_DEPTH,
-    MANIFEST_KEYS,
-    MANIFEST_VALUES,
-)
 from ancestral.strict_json import Bounds, parse
 
-BOUNDS = Bounds(MANIFEST_BYTES, MANIFEST_VALUES, MANIFEST_KEYS, MANIFEST_DEPTH)
+BOUNDS = Bounds(
+    limits.MANIFEST_BYTES, limits.MANIFEST_VALUES, limits.MANIFEST_KEYS, limits.MANIFEST_DEPTH
+)
 """Of the JSON of a manifest."""
 
 
@@ -57,7 +54,7 @@ def read_values(file: Path) -> Any:
             raise BundleError(f"{file.parent}: expected a bundle (a directory), got none there")
         if not file.is_file():
             raise BundleError(f"{file.parent}: no bundle: expected {MANIFEST}, a file, in it")
-        return parse(read_bounded(file, MANIFEST_BYTES), BOUNDS)
+        return parse(read_bounded(file, limits.MANIFEST_BYTES), BOUNDS)
     except BundleError:
         raise
     except InvalidInput as error:

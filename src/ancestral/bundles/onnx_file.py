@@ -164,7 +164,8 @@ def _tensor(part: Part, found: OnnxFile) -> None:
     entries: dict[str, str] = {}
     for _, start, end in _fields(*part, _FIELDS["tensor"]):
         # If a field occurs twice, protobuf takes the last one.
-        entry = dict(_texts((part[0], start, end), (_KEY, _VALUE)))
+        fields = _fields(part[0], start, end, (_KEY, _VALUE))
+        entry = {number: part[0][at:stop].decode() for number, at, stop in fields}
         key = entry.get(_KEY, "")
         if key in entries or key not in {"location", "offset", "length"}:
             raise ValueError(
@@ -206,10 +207,6 @@ def _length(part: Part) -> int:
     for number, start, _ in _fields(*part, (1, 2)):
         length = start if number == 1 else -1
     return length
-
-
-def _texts(part: Part, numbers: tuple[int, ...]) -> list[tuple[int, str]]:
-    return [(n, part[0][start:end].decode()) for n, start, end in _fields(*part, numbers)]
 
 
 @no_type_check

@@ -1,22 +1,19 @@
 """What is wrong with a bundle: names and sizes of its files, and what graphs and tensors hold."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from ancestral import limits
 from ancestral.arrays import shown
 from ancestral.bundles.answers import CHECKED, shape_problems, value_problems
 from ancestral.bundles.graph_contract import graph_problems, signature_problems
 from ancestral.bundles.manifest import MANIFEST, PRIOR, Manifest
 from ancestral.bundles.onnx_file import IN_MEMORY
 from ancestral.bundles.tensors_file import read_header, read_small
-from ancestral.limits import (
-    FILE_NAME_PART,
-    GRAPH_BYTES,
-    GRAPHS_BYTES,
-    GRAPHS_MESSAGES,
-    MANIFEST_BYTES,
-    TOKENIZER_BYTES,
-)
+from ancestral.dataspec import DataSpec
+from ancestral.errors import InvalidInput
+from ancestral.text.kinds import check_tokenizer
 from ancestral.text.tokenizer import TOKENIZER_FILES
 
 
@@ -44,7 +41,7 @@ def is_plain(name: str) -> bool:
         and not pure.is_absolute()
         and not {".", "..", IN_MEMORY}.intersection(pure.parts)
         and "\\" not in name
-        and all(len(part.encode()) <= FILE_NAME_PART for part in pure.parts)
+        and all(len(part.encode()) <= limits.FILE_NAME_PART for part in pure.parts)
     )
 
 
@@ -52,16 +49,16 @@ def _size_problems(manifest: Manifest) -> list[str]:
     """Files that would be read whole and are too large for it."""
     sizes = {name: entry.size for name, entry in manifest.files.items()}
     graphs = {name: size for name, size in sizes.items() if name.endswith(".onnx")}
-    limits = dict.fromkeys(graphs, GRAPH_BYTES)
-    limits |= dict.fromkeys(TOKENIZER_FILES.values(), TOKENIZER_BYTES)
-    limits |= {f"{PRIOR}/{MANIFEST}": MANIFEST_BYTES}
+    allowed = dict.fromkeys(graphs, limits.GRAPH_BYTES)
+    allowed |= dict.fromkeys(TOKENIZER_FILES.values(), limits.TOKENIZER_BYTES)
+    allowed |= {f"{PRIOR}/{MANIFEST}": limits.MANIFEST_BYTES}
     problems = [
         f"{name}: expected at most {most:,} bytes, got {sizes[name]:,}"
-        for name, most in limits.items()
+        for name, most in allowed.items()
         if sizes.get(name, 0) > most
     ]
-    if sum(graphs.values()) > GRAPHS_BYTES:
-        problems.append(f"graphs: expected at most {GRAPHS_BYTES:,} bytes together")
+    if sum(graphs.values()) > limits.GRAPHS_BYTES:
+        problems.append(f"graphs: expected at most {limits.GRAPHS_BYTES:,} bytes together")
     return problems
 
 
@@ -85,14 +82,14 @@ def content_problems(path: Path, manifest: Manifest) -> list[str]:
     graphs = [name for name in manifest.files if name.endswith(".onnx")]
     try:
         problems += _tensor_problems(path, manifest)
-        left = GRAPHS_MESSAGES
+        left = limits.GRAPHS_MESSAGES
         for name in graphs:
             found, messages = graph_problems((path / name).read_bytes(), name, manifest, left)
             problems += found
             left -= messages
     except OSError as error:
         problems.append(f"cannot be read: {error}")
-    return problems
+    return problems + _tokenizer_problems(path, manifest.data)
 
 
 def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
@@ -115,3 +112,33 @@ def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
             wrong = value_problems(small, manifest)
         problems += [f"{manifest.known_answers}: {problem}" for problem in wrong]
     return problems
+
+
+def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:
+    """Refuse to write a bundle whose tokenizer is missing, or is another model's.
+
+    Args:
+        data: of the model.
+        files: that the bundle is to hold, by name.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    kind, name = data.tokenizer, data.tokenizer_file
+    if kind is None or name is None:
+        return
+    if name not in files:
+        raise InvalidInput(
+            f"files: expected {name}, the tokenizer that the data name, got {sorted(files)}"
+        )
+    check_tokenizer(kind, files[name], data.levels)
+
+
+def _tokenizer_problems(path: Path, data: DataSpec) -> list[str]:
+    """Whether every id of the tokenizer is a value of the model."""
+    name = data.tokenizer_file
+    try:
+        check_text(data, {} if name is None else {name: (path / name).read_bytes()})
+    except (InvalidInput, OSError) as error:
+        return [str(error)]
+    return []

@@ -33,7 +33,7 @@ def info(
 
 def describe(bundle: "Bundle") -> dict[str, Any]:
     """A bundle in plain values: the JSON of `info`; that of a prior inside it is nested."""
-    from ancestral.ignored_fields import ignored_fields, versions
+    from ancestral.bundles.manifest import ignored_fields, versions
 
     manifest = bundle.manifest
     plain = manifest.model_dump(mode="json")

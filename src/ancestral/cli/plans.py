@@ -16,7 +16,7 @@ from ancestral.progress import progress_bar
 if TYPE_CHECKING:
     from ancestral.bundles.bundle import Bundle
     from ancestral.export.tensorrt.compile import Compiler
-    from ancestral.plans.store import PlanRecord
+    from ancestral.plans.record import PlanRecord
 
 HEADS = ("plan", "graph", "for", "sizes", "MiB", "built in")
 """Of the columns that `row` gives."""

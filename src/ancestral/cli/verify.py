@@ -11,8 +11,7 @@ import typer
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show, table
-from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
-from ancestral.cli.trace import traces
+from ancestral.cli.trace import say_first, trace_document, trace_tables, traces
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import ParityReport, Report

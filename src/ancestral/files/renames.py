@@ -1,29 +1,32 @@
 """Several files that take their names together, even where the process is killed between two.
 
+Two names are exchanged in one step where the system can: nobody ever sees one of them missing.
+
 A journal, `.NAME.<...>.renames`, lists what is still to be renamed. It is on disk before the first
 file takes its name and goes after the last. A journal whose lock is free is what a killed process
 left: whoever next reads or writes there finishes its renames.
 """
 
 import contextlib
+import ctypes
+import errno
 import json
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from ancestral.files.input_file import read_bounded
-from ancestral.files.temporary import (
-    abandoned,
-    target_of,
-    temporaries,
-    temporary,
-    temporary_name,
-)
+from ancestral.files.temporary import abandoned, target_of, temporaries, temporary, temporary_name
 from ancestral.strict_json import Bounds, parse
 
 _BOUNDS = Bounds.of_size(2**20)
 """Of a journal; ours have some hundred bytes."""
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_RENAME_SWAP = 2
+_NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
 
 
 def rename_together(names: Mapping[Path, Path]) -> None:
@@ -83,6 +86,35 @@ def is_listed(work: Path) -> bool:
             if work.name in _listed(journal):
                 return True
     return False
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange the names of two files or folders of one file system.
+
+    References:
+        Linux: renameat2(2), RENAME_EXCHANGE; macOS: renamex_np(2), RENAME_SWAP.
+
+    Returns:
+        False where the system or the file system cannot; nothing has changed then.
+
+    Raises:
+        OSError: it can, and failed; nothing has changed then.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    before, after = os.fsencode(first), os.fsencode(second)
+    arguments: tuple[int | bytes, ...] = (_AT_FDCWD, before, _AT_FDCWD, after, _RENAME_EXCHANGE)
+    name = "renameat2"
+    if sys.platform == "darwin":
+        name, arguments = "renamex_np", (before, after, _RENAME_SWAP)
+    if not hasattr(library, name):
+        return False
+    ctypes.set_errno(0)
+    if getattr(library, name)(*arguments) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NOT_HERE:
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
 
 
 def sync_folder(folder: Path) -> None:

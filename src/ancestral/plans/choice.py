@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ancestral.errors import PlanError
 from ancestral.plans.key import PlanKey, Range, holds, serving_profile, sizes_text
-from ancestral.plans.store import PlanRecord
+from ancestral.plans.record import PlanRecord
 
 _TOLD = 3
 """Plans whose refusal an error repeats, those that lack least first."""

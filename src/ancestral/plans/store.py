@@ -10,7 +10,6 @@ appears whole by one rename:
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
@@ -18,48 +17,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from ancestral.bundles.manifest import seal
 from ancestral.errors import PlanError
-from ancestral.files.atomic import sha256, write_atomically
-from ancestral.files.input_file import read_bounded
 from ancestral.files.renames import sync_folder
-from ancestral.plans.folder import check_owner, default_folder, make_folder
-from ancestral.plans.key import PlanKey, Sha256
+from ancestral.plans.key import PlanKey
 from ancestral.plans.modules import Module
-from ancestral.strict_json import Bounds, parse
+from ancestral.plans.record import PlanRecord, open_folder, read_plan, read_record, write_record
 
-PLAN, RECORD, LOG = "plan", "record.json", "build.log"
 _LOCKS = "locks"
-_BOUNDS = Bounds.of_size(2**20)
-"""Of a record."""
 LIMIT = 32 * 2**30
 """Bytes that all plans together may take; those that were used longest ago go first."""
-
-
-class PlanRecord(BaseModel):
-    """What stands beside a plan.
-
-    Attributes:
-        key: what the plan was compiled from, and for.
-        plan_sha256: of the plan.
-        size: of the plan, in bytes.
-        seconds: that its build took.
-        built: when it was done, in seconds since 1970.
-        in_place: caches that the library appends to without a copy.
-        sha256: of this record, as `ancestral.bundles.manifest.seal` computes it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: PlanKey
-    plan_sha256: Sha256
-    size: int = Field(ge=1)
-    seconds: float = Field(ge=0)
-    built: float
-    in_place: tuple[str, ...] = ()
-    sha256: str = ""
 
 
 class PlanStore:
@@ -75,11 +41,7 @@ class PlanStore:
         Raises:
             PlanError: the folder is another user's, a link, open to others, or cannot be made.
         """
-        self.folder = (default_folder() if folder is None else folder).absolute()
-        self.limit = limit
-        make_folder(self.folder)
-        check_owner(self.folder)
-        make_folder(self.folder / _LOCKS)
+        self.folder, self.limit = open_folder(folder, _LOCKS), limit
 
     def find(self, key: PlanKey) -> PlanRecord | None:
         """The record of the plan of exactly this key, checked to the last byte; None without one.
@@ -89,7 +51,7 @@ class PlanStore:
         """
         if not (self.folder / key.digest).exists():
             return None
-        record = self._record(self.folder / key.digest)
+        record = read_record(self.folder / key.digest)
         self.read(record)
         return record
 
@@ -99,25 +61,7 @@ class PlanStore:
         Raises:
             PlanError: they are not, or it is gone.
         """
-        folder = self.folder / record.key.digest
-        check_owner(self.folder)
-        check_owner(folder)
-        try:
-            plan = (folder / PLAN).read_bytes()
-        except OSError as error:
-            raise PlanError(
-                f"{folder / PLAN}: cannot be read ({error}): compile it again"
-            ) from None
-        with contextlib.suppress(OSError):
-            os.utime(folder)
-        wrong = ""
-        if len(plan) != record.size:
-            wrong = f"truncated: expected {record.size} bytes, got {len(plan)}"
-        elif hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-            wrong = "altered: its SHA-256 is not the one of its record"
-        if wrong:
-            raise PlanError(f"{folder / PLAN}: {wrong}: {removal(record.key.digest)}")
-        return plan
+        return read_plan(self.folder / record.key.digest, record)
 
     def build(
         self,
@@ -153,7 +97,7 @@ class PlanStore:
             try:
                 start = time.monotonic()
                 in_place = make(work)
-                record = _recorded(key, work, in_place, time.monotonic() - start)
+                record = write_record(key, work, in_place, time.monotonic() - start)
                 shutil.rmtree(self.folder / key.digest, ignore_errors=True)
                 work.rename(self.folder / key.digest)
             finally:
@@ -170,7 +114,7 @@ class PlanStore:
         found, problems = [], []
         for folder in sorted(self._folders(), key=lambda each: -each.stat().st_mtime):
             try:
-                found.append(self._record(folder))
+                found.append(read_record(folder))
             except PlanError as error:
                 problems.append(str(error))
         return found, problems
@@ -209,26 +153,6 @@ class PlanStore:
             with self._locked(name, lambda: None):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         return names
-
-    def _record(self, folder: Path) -> PlanRecord:
-        """The record in a folder.
-
-        Raises:
-            PlanError: it is none of ours.
-        """
-        file = folder / RECORD
-        again = removal(folder.name)
-        check_owner(self.folder)
-        check_owner(folder)
-        try:
-            values = parse(read_bounded(file, _BOUNDS.size), _BOUNDS)
-            record = PlanRecord.model_validate(values)
-        except (OSError, ValueError) as error:
-            reason = "not of this version" if isinstance(error, ValidationError) else str(error)
-            raise PlanError(f"{file}: no record of a plan of ours ({reason}): {again}") from error
-        if seal(values) != record.sha256 or record.key.digest != folder.name:
-            raise PlanError(f"{file}: altered, or of another plan: {again}")
-        return record
 
     def _folders(self) -> Iterator[Path]:
         """The folders of plans, those of builds that are under way left out."""
@@ -282,27 +206,3 @@ class PlanStore:
             total += record.size
             if total > self.limit and record.key.digest != keep:
                 self.remove(record.key.digest)
-
-
-def removal(digest: str) -> str:
-    """What to do about a plan that is damaged."""
-    return f"remove it with `ancestral plans --remove {digest[:12]}`"
-
-
-def _recorded(key: PlanKey, work: Path, in_place: tuple[str, ...], seconds: float) -> PlanRecord:
-    """The record of a plan that was made in a folder, written there."""
-    plan = work / PLAN
-    plan.chmod(0o600)
-    with plan.open("rb") as file:
-        os.fsync(file.fileno())
-    record = PlanRecord(
-        key=key,
-        plan_sha256=sha256(plan),
-        size=plan.stat().st_size,
-        seconds=round(seconds, 3),
-        built=round(time.time(), 3),
-        in_place=in_place,
-    )
-    record = record.model_copy(update={"sha256": seal(record.model_dump(mode="json"))})
-    write_atomically(work / RECORD, record.model_dump_json(indent=1).encode())
-    return record
