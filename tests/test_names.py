@@ -36,6 +36,7 @@ def test_each_name_is_the_object_of_its_module() -> None:
 def test_tab_completion_finds_them() -> None:
     assert {name for name in dir(ancestral) if not name.startswith("_")} >= NAMES
     assert "__version__" in dir(ancestral)
+    assert not {"Any", "Path", "resolve_name"} & set(dir(ancestral))
 
 
 @pytest.mark.parametrize("name", ["nothing", "Sample", "__wrapped__"])

@@ -61,7 +61,7 @@ def open_backend(
     if not isinstance(name, str) or name not in BACKENDS:
         raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {name!r}")
     entry = BACKENDS[name]
-    chosen = _options(entry, options)
+    chosen = _options(entry, options, bundle.manifest.dtype)
     entry.check_installed()
     opens = pkgutil.resolve_name(f"{__name__}.{name}:{entry.opens}")
     backend: Backend = opens(bundle, device=device, threads=threads, options=chosen)
@@ -77,15 +77,26 @@ def probe(name: str) -> Found:
     return found
 
 
-def _options(entry: Entry, given: Mapping[str, object]) -> object:
+def _options(entry: Entry, given: Mapping[str, object], stored: str) -> object:
     """The options of a backend, checked.
+
+    An option that only other backends take may say what this one does anyway.
+
+    Args:
+        entry: of the backend.
+        given: options by name.
+        stored: type of the bundle.
 
     Raises:
         InvalidInput: one is unknown, or of a wrong type.
     """
     takes = f"takes {', '.join(entry.takes) or 'none'}"
-    for name in given:
-        if name not in entry.takes:
+    usual = {"model": (None,), "dtype": (None, stored), "batch_invariant": (False,)}
+    taken = {}
+    for name, value in given.items():
+        if name in entry.takes:
+            taken[name] = value
+        elif not any(type(value) is type(each) and value == each for each in usual.get(name, ())):
             others = [
                 f"; {other!r} takes it" for other in BACKENDS if name in BACKENDS[other].takes
             ]
@@ -93,6 +104,6 @@ def _options(entry: Entry, given: Mapping[str, object]) -> object:
                 f"{name}: backend {entry.name!r} takes no such option; it {takes}{''.join(others)}"
             )
     try:
-        return entry.options(**given)
+        return entry.options(**taken)
     except InvalidInput as error:
         raise InvalidInput(f"{error} (backend {entry.name!r} {takes})") from None

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -115,15 +115,19 @@ def load_run(file: Path, bundle: Bundle) -> Run:
             for key in opened.keys():  # noqa: SIM118 - it is no mapping
                 graph, part, name = key.split("/", 2)
                 found[graph][part][name] = to_array(opened.get_tensor(key))
-        traces = {
-            name: Trace(_graph(bundle, name, **entry), **found[name])
+        title = str(about["title"])
+        graphs = {
+            name: (cast(Form, str(entry["form"])), {k: str(v) for k, v in entry["sha256"].items()})
             for name, entry in about["traces"].items()
         }
-        return Run(str(about["title"]), traces)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{file}: expected a run that `ancestral verify --trace --save` wrote: {error}"
         ) from error
+    traces = {
+        name: Trace(_graph(bundle, name, *graph), **found[name]) for name, graph in graphs.items()
+    }
+    return Run(title, traces)
 
 
 def _graph(bundle: Bundle, name: str, form: Form, sha256: Mapping[str, str]) -> Graph:
@@ -136,9 +140,10 @@ def _graph(bundle: Bundle, name: str, form: Form, sha256: Mapping[str, str]) -> 
     graph = Graph.read(bundle, name, form)
     differ = sorted({each for each, _ in {*sha256.items()} ^ {*graph.sha256.items()}})
     if differ or graph.form != form:
+        wrong = f"SHA-256 of {', '.join(differ)}" if differ else f"form {form!r}"
         raise InvalidInput(
-            f"graph {name}: expected a run of this bundle's, got one of another: the SHA-256 of "
-            f"{', '.join(differ)} differs, or the form {form!r}"
+            f"graph {name}: expected a run of this bundle's, got one of another: the {wrong} "
+            f"differs"
         )
     return graph
 

@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The names that there are, for the completion of an interactive prompt."""
-    return sorted({*globals(), *_PLACES})
+    return sorted({*globals(), *_PLACES} - {"Any", "Path", "resolve_name"})
 
 
 def _check_links(package: Path) -> None:

@@ -94,8 +94,10 @@ def test_table() -> None:
             "'triton' takes it",
         ),
         ({"backend": "tensorrt", "model": object()}, "model: backend 'tensorrt' takes no such"),
-        ({"batch_invariant": False}, "it takes none; 'triton' takes it$"),
-        ({"backend": "torch", "dtype": "float32"}, "it takes model; 'triton' takes it$"),
+        ({"batch_invariant": True}, "it takes none; 'triton' takes it$"),
+        ({"batch_invariant": 0}, "it takes none; 'triton' takes it$"),
+        ({"backend": "torch", "dtype": "bfloat16"}, "it takes model; 'triton' takes it$"),
+        ({"dtype": ["float32"]}, "dtype: backend 'onnxruntime' takes no such option"),
         ({"backend": "triton", "seed": 3}, "it takes model, dtype, batch_invariant$"),
         ({"backend": "triton", "dtype": "float64"}, r"'float64' \(backend 'triton' takes model, d"),
     ],
@@ -103,6 +105,16 @@ def test_table() -> None:
 def test_refused(tiny_bundle: Path, arguments: dict[str, object], told: str) -> None:
     with pytest.raises(InvalidInput, match=told):
         Engine.load(tiny_bundle, **arguments)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_options_that_change_nothing(tiny_bundle: Path, backend: str, dtype: str | None) -> None:
+    """One call serves every backend: what an option of another one says is done anyway."""
+    engine = Engine.load(
+        tiny_bundle, backend=backend, dtype=dtype, batch_invariant=False, model=None
+    )
+    assert engine.backend.dtype == "float32"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
