@@ -20,10 +20,10 @@ from ancestral.excerpts import report
 from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
+from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, image_size
 from ancestral.train.models.autoencoder_kl_config import MOST_STAGES, AutoencoderKLConfig
-from ancestral.train.skeleton import skeleton
+from ancestral.train.stored_model import skeleton
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 CLASS = "AutoencoderKL"

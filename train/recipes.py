@@ -13,16 +13,10 @@ from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
 
-_LEVELS = TransformerConfig(
-    width=96, above=True, dropout=0.25, attention_dropout=0.0, smoothness=2.0
-)
+_LEVELS = replace(TransformerConfig.pixels(), width=96, dropout=0.25)
 """Transformer for small images whose levels are amounts."""
 _BYTES = replace(
-    TransformerConfig(positions="rotary", norm="rms", activation="swiglu", bias=False),
-    width=128,
-    hidden=352,
-    dropout=0.1,
-    attention_dropout=0.0,
+    TransformerConfig.llama(), width=128, hidden=352, dropout=0.1, attention_dropout=0.0
 )
 """Transformer for text, in the form of Llama."""
 _CONVOLUTIONS = VAEConfig(

@@ -12,7 +12,7 @@ from ancestral.train.config import Recipe
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model, build_model
-from ancestral.train.schedule import optimiser
+from ancestral.train.optimisation import optimiser
 
 
 @dataclass(frozen=True, slots=True)

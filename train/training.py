@@ -22,8 +22,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
-from ancestral.train.objectives import loss
-from ancestral.train.schedule import average_rate, learning_rate, update_average
+from ancestral.train.optimisation import average_rate, learning_rate, loss, update_average
 from ancestral.train.state import Evaluation, TrainingState, begin
 from ancestral.train.state_file import StateFile, load_state
 from ancestral.train.tables import fit_table
@@ -103,8 +102,8 @@ def train(  # noqa: PLR0913 - what a user may choose
             load_state(out / STATE, state, identity, recipe.training)
         _run(state, recipe, data, StateFile(out / STATE, identity, save_every), progress)
     state.average.load_state_dict(state.best)
-    summary = _summary(recipe, seed, state.best_evaluation, state.step, state.seconds)
-    _save(out, state.average, recipe, data, summary)
+    best, last = state.best_evaluation, state.history[-1]
+    summary = _saved(recipe, data, seed, out, state.average, best, last)
     write_curves(out, state.history, f"{recipe.name}, seed {seed}", bits_unit(data.spec.tokenizer))
     return TrainingResult(out, state.average, summary, tuple(state.history))
 
@@ -120,25 +119,30 @@ def _count(
         for part in (data.train, data.validation)
     )
     found = Evaluation(1, time.monotonic() - begun, train_bits, validation_bits)
-    summary = _summary(recipe, seed, found, found.step, found.seconds)
-    _save(out, table, recipe, data, summary)
+    summary = _saved(recipe, data, seed, out, table, found, found)
     return TrainingResult(out, table, summary, ())
 
 
-def _summary(recipe: Recipe, seed: int, best: Evaluation, steps: int, seconds: float) -> Summary:
-    return Summary(
+def _saved(
+    recipe: Recipe,
+    data: Dataset,
+    seed: int,
+    out: Path,
+    model: Model,
+    best: Evaluation,
+    last: Evaluation,
+) -> Summary:
+    """Write the checkpoint of a run with its best and its last evaluation."""
+    prior = data.label_log_prior()
+    summary = Summary(
         recipe=recipe.name,
         seed=seed,
-        steps=steps,
+        steps=last.step,
         best_step=best.step,
         validation_bits=best.validation_bits,
         train_bits=best.train_bits,
-        seconds=seconds,
+        seconds=last.seconds,
     )
-
-
-def _save(out: Path, model: Model, recipe: Recipe, data: Dataset, summary: Summary) -> None:
-    prior = data.label_log_prior()
     save_checkpoint(
         out,
         model,
@@ -147,6 +151,7 @@ def _save(out: Path, model: Model, recipe: Recipe, data: Dataset, summary: Summa
         summary=summary,
         log_prior=None if prior is None else tuple(prior.tolist()),
     )
+    return summary
 
 
 def _run(

@@ -8,7 +8,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from ancestral.train.hugging_face.architecture import Names
 from ancestral.train.hugging_face.known import find, network_of
 from tests.cli.conftest import Cli, refused
 
@@ -33,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     (path / "config.json").write_text(json.dumps(VALUES))
     architecture = find(path, VALUES)
     network = network_of(path, VALUES, architecture)
-    entries = architecture.entries(network, 8, Names("model.", "lm_head.weight"))
+    entries = architecture.entries(network, 8, "model.", "lm_head.weight")
     weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
     safetensors.torch.save_file(weights, path / "model.safetensors")
     (path / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(11)))

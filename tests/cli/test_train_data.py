@@ -14,13 +14,13 @@ from ancestral.cli import stages
 from ancestral.cli.present.bound_table import bound_table, code_table
 from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.dataspec import DataSpec
+from ancestral.train.bounds import encoded
 from ancestral.train.checkpoint import load_checkpoint
-from ancestral.train.codes import encoded
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
 from ancestral.train.models.families import build_model
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
-from ancestral.train.pace import Pace
+from ancestral.train.progress import Pace
 from ancestral.train.recipes import recipe
 
 from .conftest import Cli, refused, saved

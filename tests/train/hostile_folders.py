@@ -13,7 +13,6 @@ import torch
 
 from ancestral.train.diffusers_folder import load_diffusers
 from ancestral.train.hugging_face import load_hugging_face
-from ancestral.train.hugging_face.architecture import Names
 from ancestral.train.hugging_face.known import find, network_of
 from tests.latent_toys import make_latent
 
@@ -45,8 +44,7 @@ def write(folder: Path, values: dict[str, Any]) -> dict[str, torch.Tensor]:
     (folder / "config.json").write_text(json.dumps(values))
     architecture = find(folder, values)
     network = network_of(folder, values, architecture)
-    names = Names(architecture.prefix, architecture.heads[0])
-    entries = architecture.entries(network, 16, names)
+    entries = architecture.entries(network, 16, architecture.prefix, architecture.heads[0])
     weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
     safetensors.torch.save_file(weights, folder / SINGLE)
     return weights

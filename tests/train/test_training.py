@@ -21,9 +21,9 @@ from ancestral.train.evaluation import evaluate, evaluate_model
 from ancestral.train.models.layers import dropout
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.optimisation import average_rate, learning_rate, optimiser, update_average
 from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
-from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average
 from ancestral.train.state import Evaluation
 from ancestral.train.tables import independent_values
 from ancestral.train.training import TrainingResult, train

@@ -15,10 +15,10 @@ from torch import Tensor
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
-from ancestral.train.hugging_face.architecture import Architecture, Names, Network
+from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.foreign import refuse_adapter
-from ancestral.train.hugging_face.imagegpt import read_palette
+from ancestral.train.hugging_face.gpt2 import read_palette
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.known import find, network_of
 from ancestral.train.hugging_face.mapping import Entry, assemble
@@ -177,9 +177,25 @@ def _load(
     if not any(name.startswith(prefix) for name in tensors.headers):
         prefix = ""
     head = next((head for head in heads if head in tensors.headers), heads[0])
-    names = Names(prefix, head)
-    entries = architecture.entries(network, data.length, names)
-    _check(tensors, architecture, network, names, entries)
+    entries = architecture.entries(network, data.length, prefix, head)
+    embedding = f"{prefix}{architecture.embedding}.weight"
+    found = {
+        name: header
+        for name, header in tensors.headers.items()
+        if not architecture.ignored.fullmatch(name.removeprefix(prefix))
+    }
+    untied = []
+    # An output map may be stored beside the embedding that it is.
+    if network.config.tied and head in found and embedding in found:
+        del found[head]
+        if not torch.equal(tensors.read(embedding), tensors.read(head)):
+            untied.append(
+                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
+            )
+    expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
+    problems = differences(found, expected) + untied
+    if problems:
+        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))
     with torch.device("meta"):
         model = Transformer(network.config, data)
     state = _assembled(tensors, entries)
@@ -202,31 +218,3 @@ def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
             if last[each.name] == entry.ours:
                 tensors.forget(each.name)
     return state
-
-
-def _check(
-    tensors: Tensors,
-    architecture: Architecture,
-    network: Network,
-    names: Names,
-    entries: list[Entry],
-) -> None:
-    """Refuse a folder whose tensors are not those of its config.json."""
-    found = {
-        name: header
-        for name, header in tensors.headers.items()
-        if not architecture.ignored.fullmatch(name.removeprefix(names.prefix))
-    }
-    expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
-    untied = []
-    # An output map may be stored beside the embedding that it is.
-    embedding, head = f"{names.prefix}{architecture.layout.embedding}.weight", names.head
-    if network.config.tied and head in found and embedding in found:
-        del found[head]
-        if not torch.equal(tensors.read(embedding), tensors.read(head)):
-            untied.append(
-                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
-            )
-    problems = differences(found, expected) + untied
-    if problems:
-        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))

@@ -8,7 +8,7 @@ References:
 import re
 from typing import Any
 
-from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Layout, Network
+from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.rope import read_rope
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
@@ -32,20 +32,19 @@ def read_gpt_neox(fields: Fields) -> Network:
     }
     width, heads = shape["width"], shape["heads"]
     attention: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", True) else ()
-    theta, part = ("rotary_emb_base",), ("rotary_pct",)
-    rope = read_rope(fields, theta_names=theta, part_names=part, part=0.25, echoes=True)
+    rotary, part = read_rope(fields, ("rotary_emb_base", "rotary_pct"), 0.25)
     if width % heads:
         fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
-    rotated = int(width // heads * rope.part)
-    if rotated % 2 or not 0 < rope.part <= 1:
+    rotated = int(width // heads * part)
+    if rotated % 2 or not 0 < part <= 1:
         fields.fail(
             f"rotary_pct: expected an even number of the {width // heads} features of a head, "
-            f"got {rope.part}, which is {rotated}"
+            f"got {part}, which is {rotated}"
         )
     fields.finish()
     config = TransformerConfig(
         **shape,
-        **rope.config,
+        **rotary,
         rotary_width=rotated,
         norm="layer",
         bias=(*attention, "feed", "norm"),
@@ -56,18 +55,16 @@ def read_gpt_neox(fields: Fields) -> Network:
 
 GPT_NEOX = Architecture(
     read=read_gpt_neox,
-    layout=Layout(
-        embedding="embed_in",
-        norm="final_layer_norm",
-        layer="layers",
-        attention_norm="input_layernorm",
-        qkv=("attention.query_key_value",),
-        out="attention.dense",
-        feed_norm="post_attention_layernorm",
-        up=("mlp.dense_h_to_4h",),
-        down="mlp.dense_4h_to_h",
-        by_head=True,
-    ),
+    embedding="embed_in",
+    norm="final_layer_norm",
+    layer="layers",
+    attention_norm="input_layernorm",
+    qkv=("attention.query_key_value",),
+    out="attention.dense",
+    feed_norm="post_attention_layernorm",
+    up=("mlp.dense_h_to_4h",),
+    down="mlp.dense_4h_to_h",
+    by_head=True,
     prefix="gpt_neox.",
     ignored=re.compile(r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"),
     heads=("embed_out.weight", "lm_head.weight"),

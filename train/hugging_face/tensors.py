@@ -10,8 +10,7 @@ from ancestral.excerpts import cut, report
 from ancestral.train.hugging_face.differences import Header
 from ancestral.train.hugging_face.foreign import foreign
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.pickled_file import PickledFile
-from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
+from ancestral.train.hugging_face.tensor_files import PickledFile, SafetensorsFile
 
 _SAFETENSORS, _PICKLE = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"

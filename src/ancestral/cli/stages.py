@@ -11,8 +11,9 @@ from ancestral.cli.output import say
 from ancestral.cli.present.bound_table import DRAWS, bound_table, code_table
 from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.progress import progress_bar, stages
+from ancestral.train.bounds import encoded
+from ancestral.train.checkpoint import PRIOR
 from ancestral.train.checkpoint_config import CONFIG
-from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.config import Recipe
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.fit import fitted
@@ -20,8 +21,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import LatentConfig
 from ancestral.train.models.families import Model
 from ancestral.train.models.vqvae import VQVAE
-from ancestral.train.pace import Pace, in_words
-from ancestral.train.progress import training_bar
+from ancestral.train.progress import Pace, in_words, training_bar
 from ancestral.train.recipes import for_two_cores
 from ancestral.train.state import Evaluation
 from ancestral.train.training import STATE, train

@@ -1,5 +1,6 @@
 """`ancestral train`: a recipe on data, and how good the result is on held-out events."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -159,8 +160,6 @@ def _recipe(name: str, model: str) -> "Recipe":
 
 def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
     """A recipe whose training, and its prior's, takes so many steps."""
-    from dataclasses import replace
-
     if steps is None:
         return chosen
     prior = None if chosen.prior is None else _with_steps(chosen.prior, steps)
@@ -168,9 +167,7 @@ def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
 
 
 def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe":
-    from dataclasses import replace
-
-    from ancestral.train.resize import with_layers, with_width
+    from ancestral.train.fit import with_layers, with_width
 
     model, option = chosen.model, ""
     try:
@@ -187,8 +184,6 @@ def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe
 
 def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering: str) -> "Recipe":
     """A recipe for events that are binarised, lose labels, or are drawn in another order."""
-    from dataclasses import replace
-
     from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
     from ancestral.train.models.configuration import LatentConfig
 
@@ -215,14 +210,15 @@ def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering
 
 def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
     """A run that stands in the folder is lost only where that was asked for."""
-    from ancestral.train.codes import PRIOR
+    from ancestral.train.checkpoint import PRIOR
 
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: expected a folder or a new path, got a file: {out}")
     check_place(out)
     check_utf8(out, "--out")
-    folders = ("", *([f"{PRIOR}/"] if chosen.prior is not None else []))
-    names = [f"{folder}{name}" for folder in folders for name in ("config.json", "state.pt")]
+    names = ["config.json", "state.pt"]
+    if chosen.prior is not None:
+        names += [f"{PRIOR}/{name}" for name in names]
     there = [name for name in names if (out / name).exists()]
     if there and not allowed:
         raise InvalidInput(

@@ -9,7 +9,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from ancestral.train.hugging_face.architecture import Names
 from ancestral.train.hugging_face.known import find, network_of
 
 # 26 million parameters: the embedding is the largest tensor, a fifth of all.
@@ -49,7 +48,7 @@ def test_reading_holds_the_model_and_one_tensor(tmp_path: Path, way: str) -> Non
     path.write_text(json.dumps(VALUES))
     architecture = find(path, VALUES)
     network = network_of(path, VALUES, architecture)
-    entries = architecture.entries(network, 64, Names("gpt_neox.", "embed_out.weight"))
+    entries = architecture.entries(network, 64, "gpt_neox.", "embed_out.weight")
     weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
     match way:
         case "safetensors":
