@@ -72,40 +72,27 @@ def bound(
     if k < 1 or isinstance(model.posterior, Codes):
         raise InvalidInput(f"bound: expected k >= 1 and a prior of the model's own, got k = {k}")
     rows = max(1, _ROWS // k)
+    dimensions = int(np.prod(model.latent_shape))
     parts = []
     with evaluating(model) as device:
         for start in range(0, len(x), rows):
             some = x[start : start + rows]
             indices = first_index + start + np.arange(len(some))
             events = _events(model, some, indices, seed, streams).to(device)
-            parts.append(_bound(model, events, indices, k, seed, streams.z))
+            q = model.encode(events)
+            reduction, step = Reduction(len(some)), max(1, _ROWS // len(some))
+            for first in range(0, k, step):
+                particles = np.arange(first, min(first + step, k))
+                noise = normals(seed, indices, particles, dimensions, stream=streams.z)
+                shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(device)
+                terms = model.log_weights(events, q, shaped)
+                reduction.add(*(term.cpu().numpy() for term in terms))
+            closed = None
+            if model.has_closed_kl:
+                closed = model.posterior.kl_to_standard(q).sum(dim=-1).double().cpu().numpy()
+            parts.append(reduction.bound(closed))
             progress(start + len(some), len(x))
     return join(parts)
-
-
-def _bound(
-    model: LatentVariableModel,
-    events: Tensor,
-    indices: NDArray[np.int64],
-    k: int,
-    seed: int,
-    stream: Stream,
-) -> Bound:
-    assert not isinstance(model.posterior, Codes)
-    dimensions = int(np.prod(model.latent_shape))
-    q = model.encode(events)
-    reduction = Reduction(len(events))
-    step = max(1, _ROWS // len(events))
-    for start in range(0, k, step):
-        particles = np.arange(start, min(start + step, k))
-        noise = normals(seed, indices, particles, dimensions, stream=stream)
-        shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(events.device)
-        terms = model.log_weights(events, q, shaped)
-        reduction.add(*(term.cpu().numpy() for term in terms))
-    closed = None
-    if model.has_closed_kl:
-        closed = model.posterior.kl_to_standard(q).sum(dim=-1).double().cpu().numpy()
-    return reduction.bound(closed)
 
 
 def _events(

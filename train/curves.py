@@ -5,13 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ancestral.files.atomic import write_together
 from ancestral.train.state import Evaluation
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def write_curves(
@@ -29,7 +25,7 @@ def write_curves(
 
 
 def _picture(history: Sequence[Evaluation], title: str, unit: str) -> bytes:
-    """The losses; of a model with latents, both terms of the bound and the latents in use below."""
+    """The losses; of a model with latents, -log p(x | z), KL and the latents in use below."""
     from matplotlib.figure import Figure
 
     latent = any(each.reconstruction is not None for each in history)
@@ -45,7 +41,21 @@ def _picture(history: Sequence[Evaluation], title: str, unit: str) -> bytes:
     axes.set(ylabel=unit, title=title)
     axes.legend()
     if latent:
-        _terms(others[0], history)
+        terms = {
+            "-log p(x | z)": [
+                (each.step, -each.reconstruction)
+                for each in history
+                if each.reconstruction is not None
+            ],
+            "KL(q(z | x) || p(z))": [
+                (each.step, each.kl) for each in history if each.kl is not None
+            ],
+        }
+        for label, points in terms.items():
+            if points:
+                others[0].plot(*zip(*points, strict=True), label=label)
+        others[0].set(ylabel="nats, validation")
+        others[0].legend()
         others[1].plot(steps, [each.active for each in history])
         others[1].set(ylabel="latents in use", ylim=(0, None))
     for each in (axes, *others):
@@ -54,18 +64,3 @@ def _picture(history: Sequence[Evaluation], title: str, unit: str) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", backend="agg")
     return picture.getvalue()
-
-
-def _terms(axes: "Axes", history: Sequence[Evaluation]) -> None:
-    """-log p(x | z), and KL where there is one: their sum is -ELBO."""
-    terms = {
-        "-log p(x | z)": [
-            (each.step, -each.reconstruction) for each in history if each.reconstruction is not None
-        ],
-        "KL(q(z | x) || p(z))": [(each.step, each.kl) for each in history if each.kl is not None],
-    }
-    for label, points in terms.items():
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label)
-    axes.set(ylabel="nats, validation")
-    axes.legend()

@@ -17,9 +17,9 @@ from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
-from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.json_object import read_object
+from ancestral.train.hugging_face.stored_tensors import Shape, differences
 from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, image_size
 from ancestral.train.models.autoencoder_kl_config import MOST_STAGES, AutoencoderKLConfig

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ancestral.train.batches import Batch
 from ancestral.train.config import ElboConfig, TrainingConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.vqvae import VQVAE
+from ancestral.train.state import Batch
 
 
 def loss(model: Model, batch: Batch, config: TrainingConfig, step: int) -> Float[Tensor, ""]:
@@ -133,18 +133,3 @@ def update_average(average: nn.Module, model: nn.Module, rate: float) -> None:
         slow.lerp_(fast, rate)
     for kept, now in zip(average.buffers(), model.buffers(), strict=True):
         kept.copy_(now)
-
-
-def optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW whose decay acts on matrices and tables, not on biases, gains and other vectors.
-
-    References:
-        Loshchilov and Hutter (2019), Decoupled weight decay regularization, arXiv:1711.05101.
-    """
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta_1, config.beta_2))

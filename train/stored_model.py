@@ -19,7 +19,7 @@ from ancestral.bundles.bundle import Bundle
 from ancestral.dataspec import DataSpec
 from ancestral.errors import BundleError, CheckpointError, InvalidInput
 from ancestral.excerpts import cut, report
-from ancestral.train.hugging_face.differences import DTYPES, FLOATS, Header, differences
+from ancestral.train.hugging_face.stored_tensors import DTYPES, FLOATS, Header, differences
 from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.families import Model, build_model, config_from_json

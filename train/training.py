@@ -10,7 +10,6 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from ancestral.errors import InvalidInput, TrainingError
-from ancestral.train.batches import Batch
 from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.checkpoint import save_checkpoint
 from ancestral.train.checkpoint_config import Summary
@@ -23,7 +22,7 @@ from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.optimisation import average_rate, learning_rate, loss, update_average
-from ancestral.train.state import Evaluation, TrainingState, begin
+from ancestral.train.state import Batch, Evaluation, TrainingState, begin
 from ancestral.train.state_file import StateFile, load_state
 from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim, bits_unit

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     architecture = find(path, VALUES)
     network = network_of(path, VALUES, architecture)
     entries = architecture.entries(network, 8, "model.", "lm_head.weight")
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, path / "model.safetensors")
     (path / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(11)))
     return path

@@ -89,7 +89,7 @@ def _write_mistral(folder: Path) -> None:
     architecture = find(folder, values)
     network = network_of(folder, values, architecture)
     entries = architecture.entries(network, 8, "model.", "lm_head.weight")
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, folder / "model.safetensors")
 
 

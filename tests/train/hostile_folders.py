@@ -45,7 +45,7 @@ def write(folder: Path, values: dict[str, Any]) -> dict[str, torch.Tensor]:
     architecture = find(folder, values)
     network = network_of(folder, values, architecture)
     entries = architecture.entries(network, 16, architecture.prefix, architecture.heads[0])
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, folder / SINGLE)
     return weights
 

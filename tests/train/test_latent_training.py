@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from ancestral.errors import InvalidInput
-from ancestral.train.batches import Batch, Batches
 from ancestral.train.bounds import PRIOR, active_units, bound, encoded, log_likelihood
 from ancestral.train.config import ElboConfig, Recipe, TrainingConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
 from ancestral.train.optimisation import kl_weight, loss
 from ancestral.train.recipes import TINY
+from ancestral.train.state import Batch, Batches
 from ancestral.train.training import train
 
 from .test_training import Killed, stripes

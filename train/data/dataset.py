@@ -207,6 +207,17 @@ def random_split(n: int, *, test: int, validation: int, seed: int = 0) -> Split:
     return Split(order[test + validation :], order[test : test + validation], order[:test])
 
 
+def fractional_split(n: int, seed: int = 0) -> Split:
+    """A fifth for test, a tenth for validation, by `random_split`.
+
+    Raises:
+        InvalidInput: there are fewer than three events.
+    """
+    if n < 3:
+        raise InvalidInput(f"data: expected at least 3 events, one a part, got {n}")
+    return random_split(n, test=max(1, n // 5), validation=max(1, n // 10), seed=seed)
+
+
 def _check_range(name: str, values: NDArray[np.int64], limit: int) -> None:
     if values.size and not (int(values.min()) >= 0 and int(values.max()) < limit):
         raise InvalidInput(

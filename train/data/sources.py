@@ -11,7 +11,7 @@ from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import LARGEST_ARRAY, ArrayFile
 from ancestral.files.input_file import LARGEST_FILE, read_bounded
-from ancestral.train.data.dataset import PARTS, Dataset, Split, cut, random_split
+from ancestral.train.data.dataset import PARTS, Dataset, Split, cut, fractional_split, random_split
 
 SPEC = DataSpec(name="digits", event_shape=(8, 8), levels=17, num_classes=10)
 COUNT, TEST, VALIDATION = 1797, 360, 144
@@ -52,8 +52,8 @@ def load_npz(
         path: of the .npz file; nothing in it is unpickled, and no other array is read.
         levels: number of values; None is one more than the largest in x.
         num_classes: number of classes; None is one more than the largest in y.
-        split: which event is in which part; None cuts as the file's own indices say; where it
-            has none, a fifth for test and a tenth for validation by `random_split`.
+        split: which event is in which part; None cuts as the file's own indices say, or by
+            `fractional_split` where it has none.
         limit: bytes that an array in the file may have at most.
 
     Raises:
@@ -96,9 +96,7 @@ def _own_split(path: Path, arrays: Mapping[str, NDArray[np.generic]], n: int) ->
     """The split that the file has, or that of n events where it has none."""
     found = [name for name in PARTS if name in arrays]
     if not found:
-        if n < len(PARTS):
-            raise InvalidInput(f"data: expected at least 3 events, one a part, got {n}")
-        return random_split(n, test=max(1, n // 5), validation=max(1, n // 10))
+        return fractional_split(n)
     if len(found) < len(PARTS):
         raise InvalidInput(
             f"{path}: expected the indices of all parts, {', '.join(PARTS)}, or of none, "

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ancestral.train.hugging_face.differences import Shape
 from ancestral.train.hugging_face.fields import Fields
-from ancestral.train.hugging_face.mapping import Entry, Stored
+from ancestral.train.hugging_face.stored_tensors import Entry, Shape
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 
@@ -91,15 +90,15 @@ class Architecture:
         """
         config, v, d = network.config, network.levels, network.config.width
         own_start = config.start == "learned"
-        embedding = (Stored(f"{prefix}{self.embedding}.weight", (v + own_start, d)),)
+        embedding = {f"{prefix}{self.embedding}.weight": (v + own_start, d)}
         entries = [Entry("inputs.token.weight", embedding, rows=(0, v) if own_start else None)]
         if own_start:
             entries.append(Entry("inputs.start.weight", embedding, rows=(v, v + 1)))
         if self.position is not None:
-            position = Stored(f"{prefix}{self.position}.weight", (network.context, d))
-            entries.append(Entry("inputs.position.weight", (position,), rows=(0, length)))
+            position = {f"{prefix}{self.position}.weight": (network.context, d)}
+            entries.append(Entry("inputs.position.weight", position, rows=(0, length)))
         if not config.tied:
-            entries.append(Entry("head.weight", (Stored(head, (v, d)),), transposed=True))
+            entries.append(Entry("head.weight", {head: (v, d)}, transposed=True))
         for i, factor in enumerate(network.query_factors or (1.0,) * config.layers):
             entries += _block(self, config, f"blocks.{i}", f"{prefix}{self.layer}.{i}", factor)
         return entries + _norm(config, "norm", f"{prefix}{self.norm}", d)
@@ -122,12 +121,10 @@ def _block(
             entries.append(
                 Entry(
                     f"{ours}.{name}.{each}",
-                    tuple(
-                        Stored(
-                            f"{theirs}.{their}.{each}", shape if layout.transposed else shape[::-1]
-                        )
+                    {
+                        f"{theirs}.{their}.{each}": shape if layout.transposed else shape[::-1]
                         for their, shape in zip(maps, shapes, strict=True)
-                    ),
+                    },
                     transposed=layout.transposed,
                     heads=config.heads if by_head else None,
                     scaled=(queries, factor) if part == "qkv" and factor != 1.0 else None,
@@ -151,7 +148,7 @@ def _block(
 
 def _norm(config: TransformerConfig, ours: str, theirs: str, features: int) -> list[Entry]:
     return [
-        Entry(f"{ours}.{name}", (Stored(f"{theirs}.{name}", (features,)),))
+        Entry(f"{ours}.{name}", {f"{theirs}.{name}": (features,)})
         for name in (("weight", "bias") if config.has_bias("norm") else ("weight",))
     ]
 

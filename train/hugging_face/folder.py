@@ -16,12 +16,11 @@ from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Network
-from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.foreign import refuse_adapter
 from ancestral.train.hugging_face.gpt2 import read_palette
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.known import find, network_of
-from ancestral.train.hugging_face.mapping import Entry, assemble
+from ancestral.train.hugging_face.stored_tensors import Entry, Shape, assemble, differences
 from ancestral.train.hugging_face.tensors import Tensors, open_tensors
 from ancestral.train.hugging_face.text import (
     Tokens,
@@ -192,7 +191,7 @@ def _load(
             untied.append(
                 f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
             )
-    expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
+    expected = {name: (shape,) for entry in entries for name, shape in entry.stored.items()}
     problems = differences(found, expected) + untied
     if problems:
         raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))
@@ -208,13 +207,13 @@ def _load(
 
 def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
     """Our tensors by their names; a folder's are let go of after their last use."""
-    last = {each.name: entry.ours for entry in entries for each in entry.stored}
+    last = {name: entry.ours for entry in entries for name in entry.stored}
     for name in tensors.headers.keys() - last.keys():
         tensors.forget(name)
     state = {}
     for entry in entries:
         state[entry.ours] = assemble(entry, tensors.read)
-        for each in entry.stored:
-            if last[each.name] == entry.ours:
-                tensors.forget(each.name)
+        for name in entry.stored:
+            if last[name] == entry.ours:
+                tensors.forget(name)
     return state

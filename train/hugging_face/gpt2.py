@@ -32,9 +32,7 @@ def read_gpt2(fields: Fields) -> Network:
     tied = fields.flag("tie_word_embeddings", True)
     factors = query_factors(fields, shape)
     fields.finish()
-    config = TransformerConfig(
-        **shape, norm="layer", bias=("qkv", "out", "feed", "norm"), tied=tied, start=None
-    )
+    config = TransformerConfig(**shape, bias=("qkv", "out", "feed", "norm"), tied=tied, start=None)
     return Network(config, levels, context, query_factors=factors)
 
 
@@ -51,7 +49,6 @@ def read_body(
         "hidden": fields.whole_or_none("n_inner"),
         "activation": fields.choice("activation_function", activation, ACTIVATIONS),
         "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
-        "positions": "learned",
     }
     if shape["width"] % shape["heads"]:
         fields.fail(f"n_head: expected a divisor of n_embd {shape['width']}, got {shape['heads']}")

@@ -46,7 +46,6 @@ def read_gpt_neox(fields: Fields) -> Network:
         **shape,
         **rotary,
         rotary_width=rotated,
-        norm="layer",
         bias=(*attention, "feed", "norm"),
         start=None,
     )

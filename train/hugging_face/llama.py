@@ -65,7 +65,10 @@ def _read(fields: Fields, kind: Kind) -> Network:
         fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {part}")
     window, windowed = None, None
     if kind == "mistral":
-        window = _one_window(fields, shape["layers"])
+        # One of all layers, or none; layer types, where stored, must say the same.
+        window = fields.whole_or_none("sliding_window", 4096)
+        kinds = _FULL if window is None else _SLIDING
+        fields.only("layer_types", None, [kinds] * shape["layers"])
     elif kind == "llama":
         fields.only("sliding_window", None)
         fields.only("layer_types", None, [_FULL] * shape["layers"])
@@ -120,14 +123,6 @@ def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
     if kind == "llama" and fields.flag("mlp_bias", False):
         return (*biased, "feed")
     return biased
-
-
-def _one_window(fields: Fields, layers: int) -> int | None:
-    """Mistral's: one of all layers, or none; its layer types, where stored, must say the same."""
-    window = fields.whole_or_none("sliding_window", 4096)
-    kind = _FULL if window is None else _SLIDING
-    fields.only("layer_types", None, [kind] * layers)
-    return window
 
 
 def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, ...] | None]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ancestral.bundles.tensors_file import read_header
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut
-from ancestral.train.hugging_face.differences import DTYPES, Header
+from ancestral.train.hugging_face.stored_tensors import DTYPES, Header
 
 _LONGEST_HEADER = 2**24
 """Bytes: some 150,000 tensors."""

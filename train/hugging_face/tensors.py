@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ancestral.errors import CheckpointError
 from ancestral.excerpts import cut, report
-from ancestral.train.hugging_face.differences import Header
 from ancestral.train.hugging_face.foreign import foreign
 from ancestral.train.hugging_face.json_object import read_object
+from ancestral.train.hugging_face.stored_tensors import Header
 from ancestral.train.hugging_face.tensor_files import PickledFile, SafetensorsFile
 
 _SAFETENSORS, _PICKLE = "model.safetensors", "pytorch_model.bin"
@@ -146,10 +146,7 @@ def _open_parts(index: Path) -> Tensors:
 
 def _is_part(name: str, ending: str) -> bool:
     """Whether a name is that of a file in the folder itself."""
-    plain = not set(name) & {"/", "\\", "\0"} and _bytes(name) <= _LONGEST_NAME
-    return name.endswith(f".{ending}") and plain
-
-
-def _bytes(name: str) -> int:
-    """Length of a name on disk; it may hold what is no text."""
-    return len(name.encode("utf-8", "surrogatepass"))
+    plain = not set(name) & {"/", "\\", "\0"}
+    # It may hold what is no text; the length is that on disk.
+    length = len(name.encode("utf-8", "surrogatepass"))
+    return name.endswith(f".{ending}") and plain and length <= _LONGEST_NAME

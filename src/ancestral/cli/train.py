@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.train.config import Recipe
+
+
+def _number(help_text: str) -> Any:
+    """An option with a number in place of the recipe's."""
+    return typer.Option(help=help_text, max=2**31 - 1, show_default=False)
 
 
 def train(  # noqa: PLR0913 - the options of a command
@@ -66,28 +71,16 @@ def train(  # noqa: PLR0913 - the options of a command
             "anew at each training step, once for the other parts. p(x | z) is then Bernoulli.",
         ),
     ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Instead of the recipe's; of a prior's too.", max=2**31 - 1, show_default=False
-        ),
-    ] = None,
+    steps: Annotated[int | None, _number("Instead of the recipe's; of a prior's too.")] = None,
     width: Annotated[
         int | None,
-        typer.Option(
-            help="Width of the features, instead of the recipe's; of convolutions at the first "
-            "scale. A prior keeps its own.",
-            max=2**31 - 1,
-            show_default=False,
+        _number(
+            "Width of the features, instead of the recipe's; of convolutions at the first scale. "
+            "A prior keeps its own."
         ),
     ] = None,
     layers: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of layers, instead of the recipe's. A prior keeps its own.",
-            max=2**31 - 1,
-            show_default=False,
-        ),
+        int | None, _number("Number of layers, instead of the recipe's. A prior keeps its own.")
     ] = None,
     seed: Annotated[
         int, typer.Option(help="Of weights, order of the data and dropout.", min=0, max=2**63 - 1)

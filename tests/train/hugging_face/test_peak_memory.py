@@ -49,7 +49,7 @@ def test_reading_holds_the_model_and_one_tensor(tmp_path: Path, way: str) -> Non
     architecture = find(path, VALUES)
     network = network_of(path, VALUES, architecture)
     entries = architecture.entries(network, 64, "gpt_neox.", "embed_out.weight")
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     match way:
         case "safetensors":
             safetensors.torch.save_file(weights, tmp_path / "model.safetensors")

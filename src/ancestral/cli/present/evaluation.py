@@ -31,7 +31,14 @@ def evaluation_table(
     return table(
         f"{len(data.test)} test events of {data.spec.name}, +- standard error",
         ("", *heads),
-        [(name, *_cells(result)) for name, result in results.items()],
+        [
+            (
+                name,
+                *(bits_cell(each) for each in (found.marginal, found.conditional) if each),
+                nats_cell(found.marginal),
+            )
+            for name, found in results.items()
+        ],
     )
 
 
@@ -53,11 +60,6 @@ def values_name(data: Dataset) -> str:
     if data.spec.tokenizer == "bytes":
         return "bytes"
     return "values" if len(data.spec.event_shape) == 1 else "pixels"
-
-
-def _cells(result: Estimates) -> list[str]:
-    bits = [result.marginal, *([] if result.conditional is None else [result.conditional])]
-    return [*(bits_cell(each) for each in bits), nats_cell(result.marginal)]
 
 
 def bits_cell(each: Estimate) -> str:
