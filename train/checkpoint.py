@@ -32,12 +32,7 @@ from ancestral.train.checkpoint_config import (
 from ancestral.train.data.dataset import PARTS, Split
 from ancestral.train.hugging_face.json_object import read_file
 from ancestral.train.hugging_face.tensor_files import SafetensorsFile
-from ancestral.train.models.families import (
-    Model,
-    config_from_json,
-    family_of,
-    model_config,
-)
+from ancestral.train.models.families import Model, config_from_json, family_of, model_config
 from ancestral.train.stored_model import check_weights, skeleton
 
 WEIGHTS, SPLIT = "weights.safetensors", "split.safetensors"
@@ -135,7 +130,12 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         raise CheckpointError(f"{folder}: config.json names an unknown file {shown(unknown[0])}")
     if WEIGHTS not in config.files:
         raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
-    model = _unfilled(folder, config)
+    headers = SafetensorsFile(folder / WEIGHTS).headers
+    try:
+        model = skeleton(config_from_json(config.family, config.model), config.data, headers)
+        check_weights(model, headers)
+    except InvalidInput as error:
+        raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
     contents = {}
     for name, expected in config.files.items():
         contents[name] = read_file(folder / name, WHAT, _LONGEST)
@@ -162,21 +162,6 @@ def _stamp(folder: Path) -> list[Fingerprint]:
         with contextlib.suppress(OSError):
             found.append(fingerprint((folder / name).stat()))
     return found
-
-
-def _unfilled(folder: Path, config: CheckpointConfig) -> Model:
-    """The model without its weights, whose header is what the configuration asks for.
-
-    Raises:
-        CheckpointError: it is not.
-    """
-    headers = SafetensorsFile(folder / WEIGHTS).headers
-    try:
-        model = skeleton(config_from_json(config.family, config.model), config.data, headers)
-        check_weights(model, headers)
-    except InvalidInput as error:
-        raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
-    return model
 
 
 def _read_split(data: bytes) -> Split:

@@ -14,7 +14,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError
 from ancestral.excerpts import problems_of, report
 from ancestral.signature import Record
-from ancestral.train.hugging_face.json_object import object_of, read_file
+from ancestral.train.hugging_face.json_object import read_object
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 CONFIG = "config.json"
@@ -84,7 +84,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         CheckpointError: it is missing, altered, or of another program or version.
     """
     path = folder / CONFIG
-    body = object_of(read_file(path, WHAT, _LONGEST), path)
+    body = read_object(path, WHAT, _LONGEST)
     if body.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: expected the field format to be {FORMAT!r}; this is another program's config"

@@ -15,6 +15,8 @@ from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
 
+LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
+
 
 def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
     """A recipe with only those of its parts that mean something for these events.
@@ -30,8 +32,20 @@ def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
     Returns:
         The recipe, and for each part that was changed what was done, in a few words.
     """
-    model, told = _fitted_model(recipe.model, data)
-    training = recipe.training
+    model, training, told = recipe.model, recipe.training, []
+    match model:
+        case TableConfig():
+            found = fitted_neighbours(model.neighbours, data)
+            if found != model.neighbours:
+                model = replace(model, neighbours=found)
+                told.append(f"the neighbours are {', '.join(map(str, found)) or 'none'}")
+        case TransformerConfig() | RecurrentConfig() | WaveNetConfig():
+            if model.above and len(data.event_shape) == 1:
+                model = replace(model, above=False)
+                told.append("the value above is not read")
+    if isinstance(model, TransformerConfig) and model.smoothness and data.tokenizer is not None:
+        model = replace(model, smoothness=0.0)
+        told.append("fresh embeddings of neighbouring values are not alike")
     if training.shift and len(data.event_shape) != 2:
         training = replace(training, shift=0.0)
         told.append("events are not moved by a pixel")
@@ -39,24 +53,6 @@ def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
         training = replace(training, noise=0.0)
         told.append("no noise is added to what is read")
     return (replace(recipe, model=model, training=training) if told else recipe), told
-
-
-def _fitted_model(config: ModelConfig, data: DataSpec) -> tuple[ModelConfig, list[str]]:
-    told = []
-    match config:
-        case TableConfig():
-            found = fitted_neighbours(config.neighbours, data)
-            if found != config.neighbours:
-                config = replace(config, neighbours=found)
-                told.append(f"the neighbours are {', '.join(map(str, found)) or 'none'}")
-        case TransformerConfig() | RecurrentConfig() | WaveNetConfig():
-            if config.above and len(data.event_shape) == 1:
-                config = replace(config, above=False)
-                told.append("the value above is not read")
-    if isinstance(config, TransformerConfig) and config.smoothness and data.tokenizer is not None:
-        config = replace(config, smoothness=0.0)
-        told.append("fresh embeddings of neighbouring values are not alike")
-    return config, told
 
 
 def fitted_neighbours(
@@ -86,9 +82,6 @@ def _offset(offset: tuple[int, ...], axes: int) -> tuple[int, ...] | None:
     if len(offset) == 1:
         offset = (0, *offset)
     return (*offset, *[0] * (axes - len(offset)))[:axes]
-
-
-LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
 
 
 def with_width(config: ModelConfig, width: int) -> ModelConfig:

@@ -30,6 +30,7 @@ _SPARE_TENSORS, _SPARE_NUMBERS = 64, 2**16
 """Beyond twice what the weights hold: a small mistake is then reported tensor by tensor."""
 _LONGEST_EVENT = 2**24
 """Values of an event that a model without learned positions may have in any case."""
+M = TypeVar("M", bound=nn.Module)
 
 
 class _Budget(TorchFunctionMode):
@@ -116,9 +117,6 @@ def check_weights(model: Model, headers: Mapping[str, Header], *, narrow: bool =
     problems = differences(headers, shapes, types)
     if problems:
         raise InvalidInput(report("the tensors are not those of the configuration", problems))
-
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def bundled_model(bundle: Bundle) -> Model:

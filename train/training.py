@@ -14,17 +14,16 @@ from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.checkpoint import save_checkpoint
 from ancestral.train.checkpoint_config import Summary
 from ancestral.train.config import Recipe
-from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
-from ancestral.train.evaluation import mean_bits, model_log_prob
+from ancestral.train.evaluation import fit_table, mean_bits, model_log_prob
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
 from ancestral.train.optimisation import average_rate, learning_rate, loss, update_average
+from ancestral.train.progress import write_curves
 from ancestral.train.state import Batch, Evaluation, TrainingState, begin
 from ancestral.train.state_file import StateFile, load_state
-from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim, bits_unit
 
 STATE = "state.pt"
@@ -62,7 +61,7 @@ def train(  # noqa: PLR0913 - what a user may choose
     seed: int = 0,
     resume: bool = False,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = lambda step, evaluation: None,
     save_every: float = SAVE_EVERY,
 ) -> TrainingResult:
     """Train a model and write its checkpoint, history.json, curves.png and state.pt.
@@ -154,11 +153,7 @@ def _saved(
 
 
 def _run(
-    state: TrainingState,
-    recipe: Recipe,
-    data: Dataset,
-    file: StateFile,
-    progress: Progress | None,
+    state: TrainingState, recipe: Recipe, data: Dataset, file: StateFile, progress: Progress
 ) -> None:
     """Steps, evaluations and saved states until the budget or the patience ends."""
     config = recipe.training
@@ -172,8 +167,7 @@ def _run(
         if evaluation is not None or file.due:
             file.save(state)
         try:
-            if progress is not None:
-                progress(state.step, evaluation)
+            progress(state.step, evaluation)
         except KeyboardInterrupt:
             file.save(state)
             raise

@@ -14,7 +14,7 @@ import torch
 
 from ancestral.cli.main import run
 from ancestral.train.data.sources import load_npz
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.known import read_config
 from ancestral.train.recipes import TINY
 from ancestral.train.state import Evaluation
 from ancestral.train.training import train
@@ -86,8 +86,7 @@ def _write_mistral(folder: Path) -> None:
         "vocab_size": 11,
     }
     (folder / "config.json").write_text(json.dumps(values))
-    architecture = find(folder, values)
-    network = network_of(folder, values, architecture)
+    architecture, network = read_config(folder, values)
     entries = architecture.entries(network, 8, "model.", "lm_head.weight")
     weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, folder / "model.safetensors")

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ancestral.errors import InvalidInput
-from ancestral.train.bounds import PRIOR, active_units, bound, encoded, log_likelihood
+from ancestral.train.bounds import active_units, bound, encoded, log_likelihood
+from ancestral.train.checkpoint import PRIOR
 from ancestral.train.config import ElboConfig, Recipe, TrainingConfig
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig

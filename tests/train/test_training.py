@@ -16,7 +16,7 @@ from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.config import TrainingConfig
 from ancestral.train.data import load_idx, load_text
 from ancestral.train.data.dataset import Dataset, Part, cut, fractional_split
-from ancestral.train.evaluation import evaluate, evaluate_model
+from ancestral.train.evaluation import evaluate, evaluate_model, independent_values
 from ancestral.train.models.layers import dropout
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
@@ -24,7 +24,6 @@ from ancestral.train.optimisation import average_rate, learning_rate, update_ave
 from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
 from ancestral.train.state import Batches, Evaluation, optimiser
-from ancestral.train.tables import independent_values
 from ancestral.train.training import TrainingResult, train
 
 from .states import read_state, write_state

@@ -1,9 +1,8 @@
 """What a kind of checkpoint is: which configuration its fields are, which tensors its weights."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.stored_tensors import Entry, Shape
@@ -151,17 +150,3 @@ def _norm(config: TransformerConfig, ours: str, theirs: str, features: int) -> l
         Entry(f"{ours}.{name}", {f"{theirs}.{name}": (features,)})
         for name in (("weight", "bias") if config.has_bias("norm") else ("weight",))
     ]
-
-
-Activation = Literal["gelu", "gelu_tanh", "gelu_quick"]
-ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh",
-    "quick_gelu": "gelu_quick",
-}
-"""Names in transformers of the functions of a feed-forward part without gates; some are one."""

@@ -17,9 +17,9 @@ from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.foreign import refuse_adapter
-from ancestral.train.hugging_face.gpt2 import read_palette
+from ancestral.train.hugging_face.gpt import read_palette
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.known import read_config
 from ancestral.train.hugging_face.stored_tensors import Entry, Shape, assemble, differences
 from ancestral.train.hugging_face.tensors import Tensors, open_tensors
 from ancestral.train.hugging_face.text import (
@@ -91,8 +91,7 @@ def load_hugging_face(
     refuse_adapter(folder)
     path = folder / CONFIG
     values = read_object(path, _WHAT)
-    architecture = find(path, values)
-    network = network_of(path, values, architecture, ignored)
+    architecture, network = read_config(path, values, ignored)
     tensors = open_tensors(folder)
     kind, files = read_tokenizer(folder, network.levels)
     stop = stop_tokens(folder, values, architecture.eos, network.levels)

@@ -23,8 +23,6 @@ _DEFAULTS: dict[Kind, dict[str, int]] = {
     "qwen3": {"vocab": 151_936, "inner": 22_016, "context": 32_768, "groups": 32, "head": 128},
 }
 """What transformers takes where config.json leaves a field out."""
-
-
 _STARTED = ("llama", "mistral")
 """Kinds with tokens 1 and 2 at the ends of a text, where config.json says nothing."""
 _SLIDING, _FULL = "sliding_attention", "full_attention"

@@ -25,6 +25,21 @@ from ancestral.train.hugging_face.stored_tensors import DTYPES, Header
 
 _LONGEST_HEADER = 2**24
 """Bytes: some 150,000 tensors."""
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+BROKEN = (
+    RuntimeError,
+    ArithmeticError,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What torch.load raises on files that were cut short or are something else."""
 
 
 class SafetensorsFile:
@@ -70,23 +85,6 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         f"{path}: expected safetensors, got: {cut(str(error))}; the file was cut short or altered: "
         f"fetch it anew"
     )
-
-
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-BROKEN = (
-    RuntimeError,
-    ArithmeticError,
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-"""What torch.load raises on files that were cut short or are something else."""
 
 
 class PickledFile:

@@ -16,16 +16,7 @@ _SAFETENSORS, _PICKLE = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
 # The order in which transformers looks for them.
 _FILES = (_SAFETENSORS, _SAFETENSORS + _INDEX, _PICKLE, _PICKLE + _INDEX)
-_ENDINGS = (
-    "*.safetensors",
-    "*.bin",
-    "*.index.json",
-    "*.pt",
-    "*.pth",
-    "*.h5",
-    "*.msgpack",
-    "*.gguf",
-)
+_ENDINGS = ("safetensors", "bin", "index.json", "pt", "pth", "h5", "msgpack", "gguf")
 _LONGEST_INDEX = 2**26
 _MOST_PARTS, _LONGEST_NAME = 10_000, 255
 
@@ -80,7 +71,7 @@ def _weights_file(folder: Path) -> Path:
             return path
         if path.exists():
             raise CheckpointError(f"{path}: expected a file, got a folder, a pipe or a device")
-    found = sorted({file.name for ending in _ENDINGS for file in folder.glob(ending)})
+    found = sorted({file.name for ending in _ENDINGS for file in folder.glob(f"*.{ending}")})
     raise CheckpointError(
         f"{folder}: expected one of {', '.join(_FILES)}, got "
         f"{cut(repr(found), 200) if found else 'no weights'}; "

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.known import read_config
 
 # 26 million parameters: the embedding is the largest tensor, a fifth of all.
 VALUES = {
@@ -46,8 +46,7 @@ SLACK = 24 * 2**20
 def test_reading_holds_the_model_and_one_tensor(tmp_path: Path, way: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(VALUES))
-    architecture = find(path, VALUES)
-    network = network_of(path, VALUES, architecture)
+    architecture, network = read_config(path, VALUES)
     entries = architecture.entries(network, 64, "gpt_neox.", "embed_out.weight")
     weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     match way:

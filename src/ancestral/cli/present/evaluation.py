@@ -6,9 +6,16 @@ from rich.table import Table
 
 from ancestral.cli.output import table
 from ancestral.train.data import Dataset
-from ancestral.train.evaluation import Estimate, Estimates, evaluate, evaluate_model
+from ancestral.train.evaluation import (
+    CELLS,
+    Estimate,
+    Estimates,
+    evaluate,
+    evaluate_model,
+    independent_values,
+    neighbour_table,
+)
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.tables import CELLS, independent_values, neighbour_table
 from ancestral.units import bits_unit, fixed
 
 _LARGEST = 2**24

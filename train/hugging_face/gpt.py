@@ -1,25 +1,44 @@
-"""GPT-2 and ImageGPT: learned positions, maps stored [in, out], one map for q, k and v.
+"""GPT-2, ImageGPT and GPT-NeoX: LayerNorm, GELU, one map for queries, keys and values.
 
-ImageGPT is a GPT-2 over the colours of pixels, with a start token, RMSNorm and another GELU. Its
-vocabulary is the colours and, last, the start token, which no position can be: levels are the
-colours only. Its LayerNorm subtracts no mean, which is RMSNorm.
+GPT-2 has learned positions and maps stored [in, out]. ImageGPT is a GPT-2 over the colours of
+pixels, with a start token, RMSNorm and another GELU. Its vocabulary is the colours and, last, the
+start token, which no position can be: levels are the colours only. Its LayerNorm subtracts no
+mean, which is RMSNorm. GPT-NeoX, with Pythia, has q, k and v of each head in turn, partial rotary
+positions and parallel parts.
 
 References:
     Radford et al. (2019), Language models are unsupervised multitask learners; Chen et al. (2020),
-    Generative pretraining from pixels.
+    Generative pretraining from pixels; Black et al. (2022), GPT-NeoX-20B, arXiv:2204.06745;
+    Biderman et al. (2023), Pythia, arXiv:2304.01373.
 """
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ancestral.errors import CheckpointError
-from ancestral.train.hugging_face.architecture import ACTIVATIONS, Architecture, Network
+from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.hugging_face.rope import read_rope
+from ancestral.train.models.transformer_config import Biased, TransformerConfig
+
+Activation = Literal["gelu", "gelu_tanh", "gelu_quick"]
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "quick_gelu": "gelu_quick",
+}
+"""Names in transformers of the functions of a feed-forward part without gates; some are one."""
+PREPROCESSOR = "preprocessor_config.json"
 
 
 def read_gpt2(fields: Fields) -> Network:
@@ -86,9 +105,6 @@ GPT2 = Architecture(
 )
 
 
-PREPROCESSOR = "preprocessor_config.json"
-
-
 def read_imagegpt(fields: Fields) -> Network:
     """The fields of an ImageGPT."""
     levels = fields.whole("vocab_size", 513, least=2) - 1
@@ -143,3 +159,61 @@ def _byte(value: float) -> int:
 
 IMAGEGPT = replace(GPT2, read=read_imagegpt, bos=None, eos=None)
 """Its start token is the last row of the embedding."""
+
+
+def read_gpt_neox(fields: Fields) -> Network:
+    """The fields of a GPT-NeoX."""
+    fields.ignore("attention_dropout", "hidden_dropout")
+    fields.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
+    levels = fields.whole("vocab_size", 50_432)
+    context = fields.whole("max_position_embeddings", 2048)
+    shape: dict[str, Any] = {
+        "width": fields.whole("hidden_size", 6144),
+        "layers": fields.whole("num_hidden_layers", 44, most=MOST_LAYERS),
+        "heads": fields.whole("num_attention_heads", 64),
+        "hidden": fields.whole("intermediate_size", 24_576),
+        "activation": fields.choice("hidden_act", "gelu", ACTIVATIONS),
+        "norm_epsilon": fields.number("layer_norm_eps", 1e-5),
+        "parallel": fields.flag("use_parallel_residual", True),
+        "tied": fields.flag("tie_word_embeddings", False),
+    }
+    width, heads = shape["width"], shape["heads"]
+    attention: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", True) else ()
+    rotary, part = read_rope(fields, ("rotary_emb_base", "rotary_pct"), 0.25)
+    if width % heads:
+        fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
+    rotated = int(width // heads * part)
+    if rotated % 2 or not 0 < part <= 1:
+        fields.fail(
+            f"rotary_pct: expected an even number of the {width // heads} features of a head, "
+            f"got {part}, which is {rotated}"
+        )
+    fields.finish()
+    config = TransformerConfig(
+        **shape,
+        **rotary,
+        rotary_width=rotated,
+        bias=(*attention, "feed", "norm"),
+        start=None,
+    )
+    return Network(config, levels, context)
+
+
+GPT_NEOX = Architecture(
+    read=read_gpt_neox,
+    embedding="embed_in",
+    norm="final_layer_norm",
+    layer="layers",
+    attention_norm="input_layernorm",
+    qkv=("attention.query_key_value",),
+    out="attention.dense",
+    feed_norm="post_attention_layernorm",
+    up=("mlp.dense_h_to_4h",),
+    down="mlp.dense_4h_to_h",
+    by_head=True,
+    prefix="gpt_neox.",
+    ignored=re.compile(r"layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"),
+    heads=("embed_out.weight", "lm_head.weight"),
+    bos=0,
+    eos=2,
+)
