@@ -25,9 +25,8 @@ from ancestral.files.atomic import write_atomically
 from ancestral.pictures import grid, png
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.data import Dataset, load_digits
-from ancestral.train.evaluation import LogProb, model_log_prob
+from ancestral.train.evaluation import LogProb, independent_values, model_log_prob, neighbour_table
 from ancestral.train.models.families import Model
-from ancestral.train.tables import independent_values, neighbour_table
 from benchmarks.cases import GRAPHS
 from benchmarks.records import append_record
 from benchmarks.rows import RESULTS

@@ -18,11 +18,10 @@ import torch
 
 from ancestral.cli.output import show, table
 from ancestral.train.config import Recipe, TrainingConfig
-from ancestral.train.evaluation import LogProb, model_log_prob
+from ancestral.train.evaluation import LogProb, fit_table, model_log_prob
 from ancestral.train.known_source import Divergences, divergences, known_source, source_data
 from ancestral.train.models.recurrent import RecurrentConfig
 from ancestral.train.models.table import TableConfig
-from ancestral.train.tables import fit_table
 from ancestral.train.training import train
 
 _SHOWN = {

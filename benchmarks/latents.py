@@ -18,8 +18,7 @@ import torch
 from ancestral.cli.stages import Run, train_stages
 from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
-from ancestral.train.checkpoint import load_checkpoint
-from ancestral.train.codes import PRIOR
+from ancestral.train.checkpoint import PRIOR, load_checkpoint
 from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import Estimate, estimate

@@ -22,9 +22,9 @@ from ancestral.export.place import check_target, placed
 from ancestral.export.programs import Graphs, Progress
 from ancestral.export.weights import PREFIX, small_numbers
 from ancestral.signature import FloatDtype
-from ancestral.train.bundled import bundled_model
 from ancestral.train.models.families import FAMILIES, Model
 from ancestral.train.models.precision import DTYPES, narrowed_tensors, round_in_place
+from ancestral.train.stored_model import bundled_model
 
 
 def recast(

@@ -1,6 +1,7 @@
-"""Bounds of a latent variable model in PyTorch: what training looks at, and the reference."""
+"""Latents of the data in PyTorch: bounds, what training looks at and the reference; and codes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +12,16 @@ from torch import Tensor
 from ancestral.bound import Bound, Reduction, join
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, normals, uniforms
+from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import evaluating
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
+from ancestral.train.models.vqvae import VQVAE
 
 _ROWS = 2**13
 """Pairs of an event and a latent that go through the decoder at a time."""
+_ENCODED = 1024
+"""Events whose codes are found at a time."""
 ACTIVE_VARIANCE = 0.01
 """Of a posterior mean over the data, above which its latent dimension is in use."""
 
@@ -67,40 +72,27 @@ def bound(
     if k < 1 or isinstance(model.posterior, Codes):
         raise InvalidInput(f"bound: expected k >= 1 and a prior of the model's own, got k = {k}")
     rows = max(1, _ROWS // k)
+    dimensions = int(np.prod(model.latent_shape))
     parts = []
     with evaluating(model) as device:
         for start in range(0, len(x), rows):
             some = x[start : start + rows]
             indices = first_index + start + np.arange(len(some))
             events = _events(model, some, indices, seed, streams).to(device)
-            parts.append(_bound(model, events, indices, k, seed, streams.z))
+            q = model.encode(events)
+            reduction, step = Reduction(len(some)), max(1, _ROWS // len(some))
+            for first in range(0, k, step):
+                particles = np.arange(first, min(first + step, k))
+                noise = normals(seed, indices, particles, dimensions, stream=streams.z)
+                shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(device)
+                terms = model.log_weights(events, q, shaped)
+                reduction.add(*(term.cpu().numpy() for term in terms))
+            closed = None
+            if model.has_closed_kl:
+                closed = model.posterior.kl_to_standard(q).sum(dim=-1).double().cpu().numpy()
+            parts.append(reduction.bound(closed))
             progress(start + len(some), len(x))
     return join(parts)
-
-
-def _bound(
-    model: LatentVariableModel,
-    events: Tensor,
-    indices: NDArray[np.int64],
-    k: int,
-    seed: int,
-    stream: Stream,
-) -> Bound:
-    assert not isinstance(model.posterior, Codes)
-    dimensions = int(np.prod(model.latent_shape))
-    q = model.encode(events)
-    reduction = Reduction(len(events))
-    step = max(1, _ROWS // len(events))
-    for start in range(0, k, step):
-        particles = np.arange(start, min(start + step, k))
-        noise = normals(seed, indices, particles, dimensions, stream=stream)
-        shaped = torch.from_numpy(noise).unflatten(-1, model.latent_shape).to(events.device)
-        terms = model.log_weights(events, q, shaped)
-        reduction.add(*(term.cpu().numpy() for term in terms))
-    closed = None
-    if model.has_closed_kl:
-        closed = model.posterior.kl_to_standard(q).sum(dim=-1).double().cpu().numpy()
-    return reduction.bound(closed)
 
 
 def _events(
@@ -156,3 +148,23 @@ def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
     # One event has no spread.
     spread = chosen.flatten(1).var(dim=0, correction=min(1, len(chosen) - 1))
     return int((spread > ACTIVE_VARIANCE).sum())
+
+
+def encoded(model: VQVAE, data: Dataset) -> Dataset:
+    """Every event as its codes, with its label, cut as the data are.
+
+    Args:
+        model: its mode, training or not, is the same afterwards.
+        data: the events, with labels where the prior is to know them.
+    """
+
+    def codes(part: Part) -> Part:
+        with evaluating(model) as device:
+            found = [
+                model.encode(level_centres(model, some).to(device))[0].cpu()
+                for some in np.split(part.x, range(_ENCODED, len(part), _ENCODED))
+            ]
+        return Part(torch.cat(found).numpy(), part.label)
+
+    spec = model.code_data.model_copy(update={"num_classes": data.spec.num_classes})
+    return replace(data.changed(codes), spec=spec)

@@ -29,19 +29,15 @@ from ancestral.train.checkpoint_config import (
     package_versions,
     read_config,
 )
-from ancestral.train.data.dataset import Split
+from ancestral.train.data.dataset import PARTS, Split
 from ancestral.train.hugging_face.json_object import read_file
-from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
-from ancestral.train.models.families import (
-    Model,
-    config_from_json,
-    family_of,
-    model_config,
-)
-from ancestral.train.skeleton import check_weights, skeleton
+from ancestral.train.hugging_face.tensor_files import SafetensorsFile
+from ancestral.train.models.families import Model, config_from_json, family_of, model_config
+from ancestral.train.stored_model import check_weights, skeleton
 
 WEIGHTS, SPLIT = "weights.safetensors", "split.safetensors"
-_PARTS = ("train", "validation", "test")
+PRIOR = "prior"
+"""Folder, inside a checkpoint of a model over codes, of the checkpoint of its prior."""
 _LONGEST = 2**48
 _TRIES, _PAUSE = 5, 0.1
 """How often, and after how many seconds, files that are being replaced are read again."""
@@ -86,7 +82,7 @@ def save_checkpoint(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     contents = {WEIGHTS: safetensors.torch.save(state)}
     if split is not None:
-        indices = {part: np.ascontiguousarray(getattr(split, part)) for part in _PARTS}
+        indices = {part: np.ascontiguousarray(getattr(split, part)) for part in PARTS}
         contents[SPLIT] = safetensors.numpy.save(indices)
     config = CheckpointConfig(
         family=family_of(model),
@@ -134,7 +130,12 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         raise CheckpointError(f"{folder}: config.json names an unknown file {shown(unknown[0])}")
     if WEIGHTS not in config.files:
         raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
-    model = _unfilled(folder, config)
+    headers = SafetensorsFile(folder / WEIGHTS).headers
+    try:
+        model = skeleton(config_from_json(config.family, config.model), config.data, headers)
+        check_weights(model, headers)
+    except InvalidInput as error:
+        raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
     contents = {}
     for name, expected in config.files.items():
         contents[name] = read_file(folder / name, WHAT, _LONGEST)
@@ -163,21 +164,6 @@ def _stamp(folder: Path) -> list[Fingerprint]:
     return found
 
 
-def _unfilled(folder: Path, config: CheckpointConfig) -> Model:
-    """The model without its weights, whose header is what the configuration asks for.
-
-    Raises:
-        CheckpointError: it is not.
-    """
-    headers = SafetensorsFile(folder / WEIGHTS).headers
-    try:
-        model = skeleton(config_from_json(config.family, config.model), config.data, headers)
-        check_weights(model, headers)
-    except InvalidInput as error:
-        raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
-    return model
-
-
 def _read_split(data: bytes) -> Split:
     """The indices of a file.
 
@@ -186,8 +172,8 @@ def _read_split(data: bytes) -> Split:
         SafetensorError: the file holds none.
     """
     indices = safetensors.torch.load(data)
-    if indices.keys() != set(_PARTS) or not all(
+    if indices.keys() != set(PARTS) or not all(
         each.dtype == torch.int64 and each.ndim == 1 for each in indices.values()
     ):
-        raise InvalidInput(f"{SPLIT}: expected whole numbers [n] by the names {_PARTS}")
-    return Split(*(indices[part].numpy() for part in _PARTS))
+        raise InvalidInput(f"{SPLIT}: expected whole numbers [n] by the names {PARTS}")
+    return Split(*(indices[part].numpy() for part in PARTS))

@@ -7,13 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError
 from ancestral.excerpts import problems_of, report
-from ancestral.train.hugging_face.json_object import object_of, read_file
+from ancestral.signature import Record
+from ancestral.train.hugging_face.json_object import read_object
 
 FORMAT, VERSION = "ancestral checkpoint", 1
 CONFIG = "config.json"
@@ -21,7 +22,7 @@ WHAT = "a file of a checkpoint"
 _LONGEST = 2**24
 
 
-class Summary(BaseModel):
+class Summary(Record):
     """How a training run went.
 
     Attributes:
@@ -34,8 +35,6 @@ class Summary(BaseModel):
         seconds: of training, interruptions left out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     recipe: str
     seed: int
     steps: int
@@ -45,7 +44,7 @@ class Summary(BaseModel):
     seconds: float
 
 
-class CheckpointConfig(BaseModel):
+class CheckpointConfig(Record):
     """The content of config.json.
 
     Attributes:
@@ -60,8 +59,6 @@ class CheckpointConfig(BaseModel):
         versions: of the packages that wrote it.
         files: SHA-256 of the other files.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["ancestral checkpoint"] = "ancestral checkpoint"
     version: Literal[1] = 1
@@ -87,7 +84,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         CheckpointError: it is missing, altered, or of another program or version.
     """
     path = folder / CONFIG
-    body = object_of(read_file(path, WHAT, _LONGEST), path)
+    body = read_object(path, WHAT, _LONGEST)
     if body.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: expected the field format to be {FORMAT!r}; this is another program's config"

@@ -1,18 +1,27 @@
 """What a training run does, and recipes: a model and how it is trained."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.configuration import ModelConfig
+from ancestral.train.models.configuration import (
+    Count,
+    ModelConfig,
+    Natural,
+    NotNegative,
+    Positive,
+    Rate,
+    configuration,
+)
 
 Source = Literal["digits", "idx", "npz", "text"]
 """Kinds of data."""
-_COUNTS = ("steps", "batch_size", "evaluate_every", "noise_levels")
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class ElboConfig:
     """How a variational autoencoder's bound is trained; no reported bound depends on it.
 
@@ -29,26 +38,21 @@ class ElboConfig:
         InvalidInput: a value outside its range, or free bits beside the importance-weighted bound.
     """
 
-    samples: int = 1
+    samples: Count = 1
     importance: bool = True
-    beta: float = 1.0
-    warmup: int = 0
-    free_bits: float = 0.0
+    beta: NotNegative = 1.0
+    warmup: Natural = 0
+    free_bits: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        weights = (self.beta, self.free_bits)
-        sound = all(0 <= weight < math.inf for weight in weights)
-        counts = isinstance(self.samples, int) and isinstance(self.warmup, int)
-        if not counts or self.samples < 1 or self.warmup < 0 or not sound:
-            raise InvalidInput(f"ElboConfig: expected samples >= 1 and the others >= 0, got {self}")
         if self.free_bits and self.samples > 1 and self.importance:
             raise InvalidInput(
-                "ElboConfig.free_bits: the importance-weighted bound has no KL term to floor: "
+                "free_bits: the importance-weighted bound has no KL term to floor: "
                 "expected importance False, or one sample"
             )
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class TrainingConfig:
     """The budget is in steps, never in seconds: so that a resumed run equals an unbroken one.
 
@@ -78,43 +82,24 @@ class TrainingConfig:
         InvalidInput: a value outside its range.
     """
 
-    steps: int
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    final_fraction: float = 0.02
-    warmup: int = 100
-    weight_decay: float = 0.1
-    beta_1: float = 0.9
-    beta_2: float = 0.95
-    clip: float = 1.0
-    average_decay: float = 0.99
-    evaluate_every: int = 100
-    patience: int | None = None
-    shift: float = 0.0
-    noise: float = 0.0
-    noise_levels: int = 2
-    label_dropout: float = 0.0
+    steps: Count
+    batch_size: Count = 32
+    learning_rate: Positive = 2e-3
+    final_fraction: Fraction = 0.02
+    warmup: Natural = 100
+    weight_decay: NotNegative = 0.1
+    beta_1: Rate = 0.9
+    beta_2: Rate = 0.95
+    clip: Positive = 1.0
+    average_decay: Rate = 0.99
+    evaluate_every: Count = 100
+    patience: Count | None = None
+    shift: Fraction = 0.0
+    noise: Fraction = 0.0
+    noise_levels: Count = 2
+    label_dropout: Fraction = 0.0
     autocast: bool = True
     elbo: ElboConfig = ElboConfig()
-
-    def __post_init__(self) -> None:
-        for name, least in (*dict.fromkeys(_COUNTS, 1).items(), ("warmup", 0)):
-            self._check(name, isinstance(getattr(self, name), int), f"an integer >= {least}")
-            self._check(name, getattr(self, name) >= least, f"an integer >= {least}")
-        if self.patience is not None:
-            self._check("patience", self.patience >= 1, "an integer >= 1, or None")
-        for name in ("learning_rate", "clip"):
-            self._check(name, 0 < getattr(self, name) < math.inf, "a number > 0")
-        self._check("weight_decay", 0 <= self.weight_decay < math.inf, "a number >= 0")
-        for name in ("beta_1", "beta_2", "average_decay"):
-            self._check(name, 0 <= getattr(self, name) < 1, "a number in [0, 1)")
-        for name in ("final_fraction", "shift", "noise", "label_dropout"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "a number in [0, 1]")
-
-    def _check(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            got = getattr(self, name)
-            raise InvalidInput(f"TrainingConfig.{name}: expected {expected}, got {got!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
-from ancestral.train.hugging_face.differences import Shape, differences
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
+from ancestral.train.hugging_face.stored_tensors import Shape, differences
+from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.autoencoder_kl import LEVELS, AutoencoderKL, image_size
 from ancestral.train.models.autoencoder_kl_config import MOST_STAGES, AutoencoderKLConfig
-from ancestral.train.skeleton import skeleton
+from ancestral.train.stored_model import skeleton
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 CLASS = "AutoencoderKL"
@@ -140,7 +140,11 @@ def _weights(file: SafetensorsFile, expected: dict[str, Shape]) -> dict[str, Ten
     """
     names = _present_names(file.headers)
     found = {names[old]: header for old, header in file.headers.items()}
-    readable = {name: _readable(name, shape) for name, shape in expected.items()}
+    readable = {
+        # The maps of attention as 1x1 convolutions too.
+        name: (shape, (*shape, 1, 1)) if _LINEAR.fullmatch(name) else (shape,)
+        for name, shape in expected.items()
+    }
     problems = differences(found, readable)
     if problems:
         raise CheckpointError(report(f"{file.path}: not the tensors of config.json", problems))
@@ -159,8 +163,3 @@ def _present_names(names: Collection[str]) -> dict[str, str]:
         new = f"{match[1]}.{_OLD_NAMES[match[2]]}.{match[3]}" if match else name
         present[name] = name if new in names else new
     return present
-
-
-def _readable(name: str, shape: Shape) -> tuple[Shape, ...]:
-    """The shapes in which a tensor may be stored: the maps of attention as 1x1 convolutions too."""
-    return (shape, (*shape, 1, 1)) if _LINEAR.fullmatch(name) else (shape,)

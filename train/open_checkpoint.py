@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.train.checkpoint import load_checkpoint
+from ancestral.train.checkpoint import PRIOR, load_checkpoint
 from ancestral.train.checkpoint_config import CONFIG
-from ancestral.train.codes import PRIOR
 from ancestral.train.diffusers_folder import load_diffusers
 from ancestral.train.hugging_face import Loaded, foreign, load_hugging_face, refuse_adapter
 from ancestral.train.hugging_face.json_object import read_object

@@ -13,18 +13,14 @@ from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
 
-_LEVELS = TransformerConfig(
-    width=96, above=True, dropout=0.25, attention_dropout=0.0, smoothness=2.0
-)
+_LEVELS = replace(TransformerConfig.pixels(), width=96, dropout=0.25)
 """Transformer for small images whose levels are amounts."""
 _BYTES = replace(
-    TransformerConfig(positions="rotary", norm="rms", activation="swiglu", bias=False),
-    width=128,
-    hidden=352,
-    dropout=0.1,
-    attention_dropout=0.0,
+    TransformerConfig.llama(), width=128, hidden=352, dropout=0.1, attention_dropout=0.0
 )
 """Transformer for text, in the form of Llama."""
+_SCALES = VAEConfig(body="conv", widths=(24, 48), latent=12, dropout=0.1)
+"""Variational autoencoder at two scales of an image."""
 _CONVOLUTIONS = VAEConfig(
     body="conv", widths=(32, 64, 128), latent=40, dropout=0.1, likelihood="logistic_mixture"
 )
@@ -66,10 +62,7 @@ DEMO = Recipe("demo", "digits", replace(_LEVELS, dropout=0.1), _SHORT)
 """The digits in little more than a minute on two CPU cores."""
 
 DEMO_VAE = Recipe(
-    "demo-vae",
-    "digits",
-    VAEConfig(body="conv", widths=(24, 48), latent=12, dropout=0.1),
-    replace(_SHORT, elbo=ElboConfig(samples=2, warmup=100)),
+    "demo-vae", "digits", _SCALES, replace(_SHORT, elbo=ElboConfig(samples=2, warmup=100))
 )
 """A variational autoencoder of the digits in a quarter of a minute."""
 
@@ -161,13 +154,8 @@ RECIPES = (
     # A VampPrior, trained on the importance-weighted bound of 4 samples.
     *_variants(
         replace(DIGITS, training=_DIGITS_VAE),
-        vae=VAEConfig(
-            body="conv",
-            widths=(32, 64),
-            latent=16,
-            dropout=0.15,
-            prior="vamp",
-            prior_components=100,
+        vae=replace(
+            _SCALES, widths=(32, 64), latent=16, dropout=0.15, prior="vamp", prior_components=100
         ),
     ),
     _over_codes(

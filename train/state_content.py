@@ -13,7 +13,6 @@ from ancestral.excerpts import LONGEST_VALUE, cut
 from ancestral.train.config import TrainingConfig
 from ancestral.train.state import Evaluation, TrainingState
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _WHOLE = ("step", "active")
 _OPTIONAL = ("reconstruction", "kl", "active")
 """Fields of an Evaluation that are integers; those that may be None."""
@@ -69,10 +68,8 @@ def check_content(content: Mapping[str, Any], state: TrainingState, config: Trai
     """
     expected = content_of(state, {})
     step, seconds = content["step"], content["seconds"]
-    if not 0 <= step <= config.steps:
-        _refuse("step", f"an integer in 0 .. {config.steps}", step)
-    if not 0 <= seconds < math.inf:
-        _refuse("seconds", "a number >= 0", seconds)
+    _check(0 <= step <= config.steps, "step", f"an integer in 0 .. {config.steps}", step)
+    _check(0 <= seconds < math.inf, "seconds", "a number >= 0", seconds)
     _check_history(content["history"], step, config)
     best = expected["average"] if content["history"] else {}
     for name, value in (expected | {"best": best}).items():
@@ -80,13 +77,12 @@ def check_content(content: Mapping[str, Any], state: TrainingState, config: Trai
             _check_alike(name, content[name], value)
     _check_optimiser(content["optimiser"], expected["optimiser"], state.optimiser, step)
     order, after = content["batches"]["order"].cpu(), content["batches"]["next"]
-    if not torch.equal(order.sort().values, torch.arange(len(order))):
-        _refuse("batches.order", f"a permutation of {len(order)} events", "another order")
-    if not 0 <= after <= len(order):
-        _refuse("batches.next", f"an integer in 0 .. {len(order)}", after)
+    distinct = torch.equal(order.sort().values, torch.arange(len(order)))
+    _check(distinct, "batches.order", f"a permutation of {len(order)} events", "another order")
+    _check(0 <= after <= len(order), "batches.next", f"an integer in 0 .. {len(order)}", after)
     for i, random in enumerate(content["random_cuda"]):
-        if not isinstance(random, Tensor) or random.dtype != torch.uint8:
-            _refuse(f"random_cuda[{i}]", "a tensor of bytes", type(random).__name__)
+        sound = isinstance(random, Tensor) and random.dtype == torch.uint8
+        _check(sound, f"random_cuda[{i}]", "a tensor of bytes", type(random).__name__)
 
 
 def _check_names(name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
@@ -112,13 +108,12 @@ def _check_tensor(name: str, got: object, expected: Tensor) -> None:
     """Refuse another shape, type or place, and values that are not finite."""
     if not isinstance(got, Tensor):
         _refuse(name, "a tensor", type(got).__name__)
-    if (got.layout, got.is_quantized, got.is_meta) != (torch.strided, False, False):
-        _refuse(name, "a dense tensor", got.layout)
-    if (got.dtype, got.shape) != (expected.dtype, expected.shape):
-        wanted = f"{expected.dtype} {tuple(expected.shape)}"
-        _refuse(name, wanted, f"{got.dtype} {tuple(got.shape)}")
-    if got.is_floating_point() and not bool(got.isfinite().all()):
-        _refuse(name, "finite values", "others")
+    dense = got.layout == torch.strided and not got.is_quantized and not got.is_meta
+    _check(dense, name, "a dense tensor", got.layout)
+    wanted, found = (f"{each.dtype} {tuple(each.shape)}" for each in (expected, got))
+    _check(found == wanted, name, wanted, found)
+    finite = not got.is_floating_point() or bool(got.isfinite().all())
+    _check(finite, name, "finite values", "others")
 
 
 def _check_history(history: list[Any], step: int, config: TrainingConfig) -> None:
@@ -129,15 +124,15 @@ def _check_history(history: list[Any], step: int, config: TrainingConfig) -> Non
     if step == config.steps and step % every:
         steps.append(step)
     for i, values in enumerate(history):
-        if not isinstance(values, tuple) or len(values) != len(names):
-            _refuse(f"history[{i}]", f"{len(names)} values", type(values).__name__)
+        sound = isinstance(values, tuple) and len(values) == len(names)
+        _check(sound, f"history[{i}]", f"{len(names)} values", type(values).__name__)
         for name, value in zip(names, values, strict=True):
             expected = int if name in _WHOLE else float
             if type(value) is not expected and not (value is None and name in _OPTIONAL):
                 _refuse(f"history[{i}].{name}", expected.__name__, type(value).__name__)
-    if [values[0] for values in history] != steps:
-        wanted = f"evaluations at {len(steps)} steps up to {step}"
-        _refuse("history", wanted, f"{len(history)} evaluations")
+    same = [values[0] for values in history] == steps
+    wanted = f"evaluations at {len(steps)} steps up to {step}"
+    _check(same, "history", wanted, f"{len(history)} evaluations")
 
 
 def _check_optimiser(
@@ -145,39 +140,40 @@ def _check_optimiser(
 ) -> None:
     """Refuse other settings than those of a fresh optimiser, and moments of other shapes."""
     check_fields(got, {"state": {}, "param_groups": []})
-    groups = got["param_groups"]
-    if len(groups) != len(expected["param_groups"]):
-        _refuse("optimiser.param_groups", str(len(expected["param_groups"])), len(groups))
-    for i, (group, wanted) in enumerate(zip(groups, expected["param_groups"], strict=True)):
+    groups, fresh = got["param_groups"], expected["param_groups"]
+    _check(len(groups) == len(fresh), "optimiser.param_groups", str(len(fresh)), len(groups))
+    for i, (group, wanted) in enumerate(zip(groups, fresh, strict=True)):
         where = f"optimiser.param_groups[{i}]"
-        if not isinstance(group, dict):
-            _refuse(where, "settings", type(group).__name__)
+        _check(isinstance(group, dict), where, "settings", type(group).__name__)
         _check_names(where, group, wanted)
         for name, value in wanted.items():
             # The rate is set before each step.
-            if name != "lr" and (type(group[name]), group[name]) != (type(value), value):
-                _refuse(f"{where}.{name}", repr(value), type(group[name]).__name__)
+            same = name == "lr" or (type(group[name]), group[name]) == (type(value), value)
+            _check(same, f"{where}.{name}", repr(value), type(group[name]).__name__)
     parameters = [each for group in adam.param_groups for each in group["params"]]
     for index, moments in got["state"].items():
         where = f"optimiser.state[{index}]"
-        if type(index) is not int or not 0 <= index < len(parameters):
-            _refuse(where, f"a parameter in 0 .. {len(parameters) - 1}", "another")
+        known = type(index) is int and 0 <= index < len(parameters)
+        _check(known, where, f"a parameter in 0 .. {len(parameters) - 1}", "another")
         _check_moments(where, moments, parameters[index], step)
-    if step and not got["state"]:
-        _refuse("optimiser.state", f"moments after {step} steps", "none")
+    moments_there = bool(got["state"]) or not step
+    _check(moments_there, "optimiser.state", f"moments after {step} steps", "none")
 
 
 def _check_moments(where: str, moments: object, parameter: Tensor, step: int) -> None:
     if not isinstance(moments, dict):
         _refuse(where, "moments", type(moments).__name__)
-    _check_names(where, moments, dict.fromkeys(("step", *_MOMENTS)))
-    for name in _MOMENTS:
-        _check_tensor(f"{where}.{name}", moments[name], parameter)
-    _check_tensor(f"{where}.step", moments["step"], torch.zeros(()))
-    if not 1 <= moments["step"].item() <= step:
-        _refuse(f"{where}.step", f"a number in 1 .. {step}", moments["step"].item())
-    if bool((moments["exp_avg_sq"] < 0).any()):
-        _refuse(f"{where}.exp_avg_sq", "values >= 0", "others")
+    expected = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.zeros(())}
+    _check_alike(where, moments, expected)
+    taken = moments["step"].item()
+    _check(1 <= taken <= step, f"{where}.step", f"a number in 1 .. {step}", taken)
+    negative = bool((moments["exp_avg_sq"] < 0).any())
+    _check(not negative, f"{where}.exp_avg_sq", "values >= 0", "others")
+
+
+def _check(holds: bool, name: str, expected: str, got: object) -> None:
+    if not holds:
+        _refuse(name, expected, got)
 
 
 def _refuse(name: str, expected: str, got: object) -> NoReturn:

@@ -14,7 +14,7 @@ from ancestral.files.atomic import write_atomically
 from ancestral.files.input_file import open_regular
 from ancestral.files.sealed import check_sealed, write_sealed
 from ancestral.train.config import TrainingConfig
-from ancestral.train.hugging_face.pickled_file import BROKEN
+from ancestral.train.hugging_face.tensor_files import BROKEN
 from ancestral.train.state import Evaluation, TrainingState
 from ancestral.train.state_content import check_content, check_fields, content_of
 

@@ -10,23 +10,20 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from ancestral.errors import InvalidInput, TrainingError
-from ancestral.train.batches import Batch
 from ancestral.train.bounds import active_units, bound, log_likelihood
 from ancestral.train.checkpoint import save_checkpoint
 from ancestral.train.checkpoint_config import Summary
 from ancestral.train.config import Recipe
-from ancestral.train.curves import write_curves
 from ancestral.train.data.dataset import Dataset
-from ancestral.train.evaluation import mean_bits, model_log_prob
+from ancestral.train.evaluation import fit_table, mean_bits, model_log_prob
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.vqvae import VQVAE
-from ancestral.train.objectives import loss
-from ancestral.train.schedule import average_rate, learning_rate, update_average
-from ancestral.train.state import Evaluation, TrainingState, begin
+from ancestral.train.optimisation import average_rate, learning_rate, loss, update_average
+from ancestral.train.progress import write_curves
+from ancestral.train.state import Batch, Evaluation, TrainingState, begin
 from ancestral.train.state_file import StateFile, load_state
-from ancestral.train.tables import fit_table
 from ancestral.units import bits_per_dim, bits_unit
 
 STATE = "state.pt"
@@ -64,7 +61,7 @@ def train(  # noqa: PLR0913 - what a user may choose
     seed: int = 0,
     resume: bool = False,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = lambda step, evaluation: None,
     save_every: float = SAVE_EVERY,
 ) -> TrainingResult:
     """Train a model and write its checkpoint, history.json, curves.png and state.pt.
@@ -103,8 +100,8 @@ def train(  # noqa: PLR0913 - what a user may choose
             load_state(out / STATE, state, identity, recipe.training)
         _run(state, recipe, data, StateFile(out / STATE, identity, save_every), progress)
     state.average.load_state_dict(state.best)
-    summary = _summary(recipe, seed, state.best_evaluation, state.step, state.seconds)
-    _save(out, state.average, recipe, data, summary)
+    best, last = state.best_evaluation, state.history[-1]
+    summary = _saved(recipe, data, seed, out, state.average, best, last)
     write_curves(out, state.history, f"{recipe.name}, seed {seed}", bits_unit(data.spec.tokenizer))
     return TrainingResult(out, state.average, summary, tuple(state.history))
 
@@ -120,25 +117,30 @@ def _count(
         for part in (data.train, data.validation)
     )
     found = Evaluation(1, time.monotonic() - begun, train_bits, validation_bits)
-    summary = _summary(recipe, seed, found, found.step, found.seconds)
-    _save(out, table, recipe, data, summary)
+    summary = _saved(recipe, data, seed, out, table, found, found)
     return TrainingResult(out, table, summary, ())
 
 
-def _summary(recipe: Recipe, seed: int, best: Evaluation, steps: int, seconds: float) -> Summary:
-    return Summary(
+def _saved(
+    recipe: Recipe,
+    data: Dataset,
+    seed: int,
+    out: Path,
+    model: Model,
+    best: Evaluation,
+    last: Evaluation,
+) -> Summary:
+    """Write the checkpoint of a run with its best and its last evaluation."""
+    prior = data.label_log_prior()
+    summary = Summary(
         recipe=recipe.name,
         seed=seed,
-        steps=steps,
+        steps=last.step,
         best_step=best.step,
         validation_bits=best.validation_bits,
         train_bits=best.train_bits,
-        seconds=seconds,
+        seconds=last.seconds,
     )
-
-
-def _save(out: Path, model: Model, recipe: Recipe, data: Dataset, summary: Summary) -> None:
-    prior = data.label_log_prior()
     save_checkpoint(
         out,
         model,
@@ -147,14 +149,11 @@ def _save(out: Path, model: Model, recipe: Recipe, data: Dataset, summary: Summa
         summary=summary,
         log_prior=None if prior is None else tuple(prior.tolist()),
     )
+    return summary
 
 
 def _run(
-    state: TrainingState,
-    recipe: Recipe,
-    data: Dataset,
-    file: StateFile,
-    progress: Progress | None,
+    state: TrainingState, recipe: Recipe, data: Dataset, file: StateFile, progress: Progress
 ) -> None:
     """Steps, evaluations and saved states until the budget or the patience ends."""
     config = recipe.training
@@ -168,8 +167,7 @@ def _run(
         if evaluation is not None or file.due:
             file.save(state)
         try:
-            if progress is not None:
-                progress(state.step, evaluation)
+            progress(state.step, evaluation)
         except KeyboardInterrupt:
             file.save(state)
             raise

@@ -7,13 +7,13 @@ from ancestral.bundles.bundle import Bundle
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.latent_tensors import LATENT_GRAPH_NAMES
 from ancestral.signature import GraphSignature
-from ancestral.train.bundled import bundled_model, read_weights
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model, model_config
 from ancestral.train.models.graphs import GRAPH_NAMES, build
 from ancestral.train.models.latent_graphs import build_latent
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.program import Program
+from ancestral.train.stored_model import bundled_model, read_weights
 
 
 def program_of(graph: str, bundle: Bundle, model: Model) -> tuple[Program, GraphSignature]:

@@ -19,9 +19,9 @@ from ancestral.export.programs import prefix_of, programs
 from ancestral.export.trace.graph import Array, Graph
 from ancestral.export.trace.run import Runtime, Trace, to_array, to_tensor
 from ancestral.signature import TensorSpec
-from ancestral.train.bundled import bundled_model
 from ancestral.train.models.families import FAMILIES
 from ancestral.train.models.program import Program
+from ancestral.train.stored_model import bundled_model
 
 Seen = Callable[[str, Array], Array]
 """Told each tensor by its name in the graph; returns what the nodes after it are given."""

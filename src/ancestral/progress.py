@@ -35,7 +35,7 @@ class ProgressLines:
         """
         self.name, self._interval, self._clock = name, interval, clock
         self._write = write_line if write is None else write
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock, self._ended = threading.RLock(), threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
         self._begun = self._last = clock()
         self._first: tuple[float, int] | None = None
@@ -63,7 +63,7 @@ class ProgressLines:
                 self._words = words
             if self._first is None:
                 self._first = (self._clock(), done)
-            self._say(always=False)
+        self.tick()
 
     def at(self, words: str) -> None:
         """Note what is being done, of work that has no count."""
@@ -73,21 +73,17 @@ class ProgressLines:
     def say(self) -> None:
         """Write the line now."""
         with self._lock:
-            self._say(always=True)
+            self._last = self._clock()
+            # A closed standard error ends the lines, not the work.
+            with contextlib.suppress(OSError, ValueError):
+                self._write(self._line(self._last))
 
     def tick(self) -> float:
         """Write the line where it is time to; seconds until it is again."""
         with self._lock:
-            self._say(always=False)
+            if self._clock() - self._last >= self._interval:
+                self.say()
             return self._last + self._interval - self._clock()
-
-    def _say(self, always: bool) -> None:
-        now = self._clock()
-        if always or now - self._last >= self._interval:
-            self._last = now
-            # A closed standard error ends the lines, not the work.
-            with contextlib.suppress(OSError, ValueError):
-                self._write(self._line(now))
 
     def _line(self, now: float) -> str:
         parts = []
@@ -151,17 +147,16 @@ def progress_bar(what: str, *, keep: bool = False) -> Iterator[Callable[..., Non
                 if keep:
                     lines.say()
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress
 
-    name, said = TextColumn("{task.description}"), TextColumn("{task.fields[words]}")
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said)
-    with Progress(*columns, console=console, transient=not keep) as bar:
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[words]}"),
+    )
+    with progress.Progress(*columns, console=console, transient=not keep) as bar:
         task = bar.add_task(what, total=None, words="")
 
         def show(done: int, total: int, words: str | None = None) -> None:

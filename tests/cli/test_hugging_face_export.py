@@ -8,8 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ancestral.train.hugging_face.architecture import Names
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.known import read_config
 from tests.cli.conftest import Cli, refused
 
 VALUES: dict[str, Any] = {
@@ -31,10 +30,9 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoint"
     path.mkdir()
     (path / "config.json").write_text(json.dumps(VALUES))
-    architecture = find(path, VALUES)
-    network = network_of(path, VALUES, architecture)
-    entries = architecture.entries(network, 8, Names("model.", "lm_head.weight"))
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    architecture, network = read_config(path, VALUES)
+    entries = architecture.entries(network, 8, "model.", "lm_head.weight")
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, path / "model.safetensors")
     (path / "vocab.txt").write_text("\n".join(f"w{i}" for i in range(11)))
     return path

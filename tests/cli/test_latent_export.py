@@ -11,8 +11,7 @@ import safetensors.torch
 import torch
 
 from ancestral.dataspec import DataSpec
-from ancestral.train.checkpoint import load_checkpoint, save_checkpoint
-from ancestral.train.codes import PRIOR
+from ancestral.train.checkpoint import PRIOR, load_checkpoint, save_checkpoint
 from ancestral.train.models.autoencoder_kl import AutoencoderKL
 from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from tests.latent_toys import make_latent, make_prior

@@ -14,9 +14,8 @@ from rich.console import Console
 from ancestral.cli.held_out import drawn
 from ancestral.cli.present.evaluation import DRAWS, bound_table, marginal
 from ancestral.train import training as module
-from ancestral.train.bounds import ENGINE, bound, log_likelihood
-from ancestral.train.checkpoint import load_checkpoint
-from ancestral.train.codes import PRIOR, encoded
+from ancestral.train.bounds import ENGINE, bound, encoded, log_likelihood
+from ancestral.train.checkpoint import PRIOR, load_checkpoint
 from ancestral.train.data import load_npz
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.vae import VAE, VAEConfig

@@ -13,13 +13,13 @@ from rich.table import Table
 from ancestral.cli import stages
 from ancestral.cli.present.evaluation import bound_table, code_table, evaluation_table
 from ancestral.dataspec import DataSpec
+from ancestral.train.bounds import encoded
 from ancestral.train.checkpoint import load_checkpoint
-from ancestral.train.codes import encoded
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
 from ancestral.train.models.families import build_model
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
-from ancestral.train.pace import Pace
+from ancestral.train.progress import Pace
 from ancestral.train.recipes import recipe
 
 from .conftest import Cli, refused, saved

@@ -17,9 +17,9 @@ from ancestral.export.bundle import export_bundle
 from ancestral.export.passes.tied_embedding import multiply_as_exported, multiply_in_place
 from ancestral.export.recast import recast
 from ancestral.export.weights import to_bytes
-from ancestral.train.bundled import bundled_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import GraphName
+from ancestral.train.stored_model import bundled_model
 from tests.tamper import change_manifest, copied
 from tests.toys import make
 

@@ -13,9 +13,8 @@ import safetensors.torch
 import torch
 
 from ancestral.cli.main import run
-from ancestral.train.data.npz import load_npz
-from ancestral.train.hugging_face.architecture import Names
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.data.sources import load_npz
+from ancestral.train.hugging_face.known import read_config
 from ancestral.train.recipes import TINY
 from ancestral.train.state import Evaluation
 from ancestral.train.training import train
@@ -87,10 +86,9 @@ def _write_mistral(folder: Path) -> None:
         "vocab_size": 11,
     }
     (folder / "config.json").write_text(json.dumps(values))
-    architecture = find(folder, values)
-    network = network_of(folder, values, architecture)
-    entries = architecture.entries(network, 8, Names("model.", "lm_head.weight"))
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    architecture, network = read_config(folder, values)
+    entries = architecture.entries(network, 8, "model.", "lm_head.weight")
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, folder / "model.safetensors")
 
 

@@ -22,11 +22,11 @@ from ancestral.dataspec import DataSpec
 from ancestral.engine import Engine
 from ancestral.errors import AncestralError
 from ancestral.export.recast import recast
-from ancestral.train.bundled import bundled_model
 from ancestral.train.checkpoint import load_checkpoint, save_checkpoint
 from ancestral.train.models.families import Model
 from ancestral.train.models.recurrent import Recurrent, RecurrentConfig
 from ancestral.train.models.table import Table, TableConfig
+from ancestral.train.stored_model import bundled_model
 from tests.latent_toys import make_latent
 from tests.limited import limit
 from tests.tamper import change_manifest

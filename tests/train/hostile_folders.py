@@ -13,8 +13,7 @@ import torch
 
 from ancestral.train.diffusers_folder import load_diffusers
 from ancestral.train.hugging_face import load_hugging_face
-from ancestral.train.hugging_face.architecture import Names
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.known import read_config
 from tests.latent_toys import make_latent
 
 Attempt = Callable[[str, Callable[[], object]], None]
@@ -43,11 +42,9 @@ def write(folder: Path, values: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Write a checkpoint, and return its weights."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(values))
-    architecture = find(folder, values)
-    network = network_of(folder, values, architecture)
-    names = Names(architecture.prefix, architecture.heads[0])
-    entries = architecture.entries(network, 16, names)
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    architecture, network = read_config(folder, values)
+    entries = architecture.entries(network, 16, architecture.prefix, architecture.heads[0])
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     safetensors.torch.save_file(weights, folder / SINGLE)
     return weights
 

@@ -11,13 +11,13 @@ from ancestral.errors import InvalidInput
 from ancestral.train import training
 from ancestral.train.config import Recipe
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
+from ancestral.train.evaluation import fit_table
 from ancestral.train.fit import fitted, fitted_neighbours
 from ancestral.train.models.configuration import LatentConfig
 from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.recipes import DEMO, RECIPES, TEXT, recipe
 from ancestral.train.state import begin
-from ancestral.train.tables import fit_table
 
 KINDS = {
     "text": DataSpec(name="text", event_shape=(8,), levels=256, tokenizer="bytes"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ancestral.train.evaluation import model_log_prob
+from ancestral.train.evaluation import fit_table, model_log_prob
 from ancestral.train.known_source import (
     LENGTH,
     SYMBOLS,
@@ -14,7 +14,6 @@ from ancestral.train.known_source import (
     source_data,
 )
 from ancestral.train.models.table import TableConfig
-from ancestral.train.tables import fit_table
 
 
 def test_nothing_beats_the_source() -> None:

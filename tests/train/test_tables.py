@@ -9,8 +9,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.data import load_digits
 from ancestral.train.data.dataset import Dataset, cut, fractional_split
-from ancestral.train.evaluation import evaluate
-from ancestral.train.tables import independent_values, neighbour_table
+from ancestral.train.evaluation import evaluate, independent_values, neighbour_table
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,18 @@ from torch import nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import CheckpointError, InvalidInput, TrainingError
-from ancestral.train.batches import Batches
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.config import TrainingConfig
 from ancestral.train.data import load_idx, load_text
 from ancestral.train.data.dataset import Dataset, Part, cut, fractional_split
-from ancestral.train.evaluation import evaluate, evaluate_model
+from ancestral.train.evaluation import evaluate, evaluate_model, independent_values
 from ancestral.train.models.layers import dropout
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
+from ancestral.train.optimisation import average_rate, learning_rate, update_average
 from ancestral.train.progress import training_bar
 from ancestral.train.recipes import DEMO, DIGITS, IMAGES_28, TEXT, TINY, recipe
-from ancestral.train.schedule import average_rate, learning_rate, optimiser, update_average
-from ancestral.train.state import Evaluation
-from ancestral.train.tables import independent_values
+from ancestral.train.state import Batches, Evaluation, optimiser
 from ancestral.train.training import TrainingResult, train
 
 from .states import read_state, write_state

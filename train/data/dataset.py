@@ -13,6 +13,8 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.ordering import RASTER, Ordering, permutation
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -124,7 +126,7 @@ class Dataset:
             InvalidInput: the data are binary already.
         """
         parts = []
-        for name in ("train", "validation", "test"):
+        for name in PARTS:
             part, index = getattr(self, name), getattr(self.split, name)
             p = chance(part.x, self.spec.levels) if name == "train" else None
             parts.append(Part(binarised(part.x, self.spec.levels, index, seed), part.label, p))
@@ -137,11 +139,9 @@ class Dataset:
         """SHA-256 of the spec and of every value and label of the three parts."""
         digest = hashlib.sha256(self.spec.model_dump_json().encode())
         for part in (self.train, self.validation, self.test):
-            digest.update(np.ascontiguousarray(part.x).tobytes())
-            if part.chance is not None:
-                digest.update(np.ascontiguousarray(part.chance).tobytes())
-            if part.label is not None:
-                digest.update(np.ascontiguousarray(part.label).tobytes())
+            for values in (part.x, part.chance, part.label):
+                if values is not None:
+                    digest.update(values.tobytes())
         return digest.hexdigest()
 
     def label_log_prior(self) -> NDArray[np.float64] | None:
@@ -180,7 +180,7 @@ def cut(
             raise InvalidInput(f"label: expected shape [{len(x)}], got {list(label.shape)}")
         _check_range("label", label, spec.num_classes)
     parts = []
-    for name in ("train", "validation", "test"):
+    for name in PARTS:
         index = getattr(split, name)
         if int(index.max()) >= len(x):
             raise InvalidInput(

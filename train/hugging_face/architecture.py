@@ -1,13 +1,11 @@
 """What a kind of checkpoint is: which configuration its fields are, which tensors its weights."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from ancestral.train.hugging_face.differences import Shape
 from ancestral.train.hugging_face.fields import Fields
-from ancestral.train.hugging_face.mapping import Entry, Stored
+from ancestral.train.hugging_face.stored_tensors import Entry, Shape
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 
@@ -31,24 +29,14 @@ class Network:
     query_factors: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """How a folder names tensors.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A kind of checkpoint: its names of tensors are without the prefix and the ending.
 
     Attributes:
-        prefix: of all but the output map's; a folder of the body alone has none.
-        head: of the output map.
-    """
-
-    prefix: str
-    head: str
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Names of a kind's tensors, without the prefix and the ending, and how maps are stored.
-
-    Attributes:
+        read: reads the fields of its config.json; a CheckpointError with all that is wrong.
+        prefix: of names; a folder of the body alone has none.
+        ignored: names, without the prefix, of tensors that hold no weights.
         embedding: name of the tokens' vectors.
         norm: name of the last norm.
         layer: name of a block, before its number.
@@ -62,8 +50,15 @@ class Layout:
         position: name of the positions' vectors; None where positions are rotary.
         transposed: whether maps are stored [out, in].
         by_head: whether the one map's features are q, k and v of one head after the other.
+        heads: full names of the output map, the usual one first; where it is the embedding it may
+            be stored too.
+        bos: id of the start token where config.json has none.
+        eos: id of the token that ends a text where config.json has none.
     """
 
+    read: Callable[[Fields], Network]
+    prefix: str
+    ignored: re.Pattern[str]
     embedding: str
     norm: str
     layer: str
@@ -77,54 +72,39 @@ class Layout:
     position: str | None = None
     transposed: bool = True
     by_head: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A kind of checkpoint.
-
-    Attributes:
-        read: reads the fields of its config.json; a CheckpointError with all that is wrong.
-        layout: how its tensors are named and stored.
-        prefix: of names; a folder of the body alone has none.
-        ignored: names, without the prefix, of tensors that hold no weights.
-        heads: names of the output map, the usual one first; where it is the embedding it may be
-            stored too.
-        bos: id of the start token where config.json has none.
-        eos: id of the token that ends a text where config.json has none.
-    """
-
-    read: Callable[[Fields], Network]
-    layout: Layout
-    prefix: str
-    ignored: re.Pattern[str]
     heads: tuple[str, ...] = ("lm_head.weight",)
     bos: int | None = None
     eos: int | None = None
 
-    def entries(self, network: Network, length: int, names: Names) -> list[Entry]:
+    def entries(self, network: Network, length: int, prefix: str, head: str) -> list[Entry]:
         """Every tensor of a Transformer over so many positions.
 
         A network with a start symbol of its own has it as the last row of the embedding.
+
+        Args:
+            network: as config.json describes it.
+            length: positions of an event.
+            prefix: of the folder's names, but for the output map's.
+            head: name of the output map.
         """
-        config, layout, prefix = network.config, self.layout, names.prefix
-        v, d, own_start = network.levels, config.width, config.start == "learned"
-        embedding = (Stored(f"{prefix}{layout.embedding}.weight", (v + own_start, d)),)
+        config, v, d = network.config, network.levels, network.config.width
+        own_start = config.start == "learned"
+        embedding = {f"{prefix}{self.embedding}.weight": (v + own_start, d)}
         entries = [Entry("inputs.token.weight", embedding, rows=(0, v) if own_start else None)]
         if own_start:
             entries.append(Entry("inputs.start.weight", embedding, rows=(v, v + 1)))
-        if layout.position is not None:
-            position = Stored(f"{prefix}{layout.position}.weight", (network.context, d))
-            entries.append(Entry("inputs.position.weight", (position,), rows=(0, length)))
+        if self.position is not None:
+            position = {f"{prefix}{self.position}.weight": (network.context, d)}
+            entries.append(Entry("inputs.position.weight", position, rows=(0, length)))
         if not config.tied:
-            entries.append(Entry("head.weight", (Stored(names.head, (v, d)),), transposed=True))
+            entries.append(Entry("head.weight", {head: (v, d)}, transposed=True))
         for i, factor in enumerate(network.query_factors or (1.0,) * config.layers):
-            entries += _block(layout, config, f"blocks.{i}", f"{prefix}{layout.layer}.{i}", factor)
-        return entries + _norm(config, "norm", f"{prefix}{layout.norm}", d)
+            entries += _block(self, config, f"blocks.{i}", f"{prefix}{self.layer}.{i}", factor)
+        return entries + _norm(config, "norm", f"{prefix}{self.norm}", d)
 
 
 def _block(
-    layout: Layout, config: TransformerConfig, ours: str, theirs: str, factor: float
+    layout: Architecture, config: TransformerConfig, ours: str, theirs: str, factor: float
 ) -> list[Entry]:
     """The tensors of one block; its queries are multiplied by the factor."""
     d, inner = config.width, config.inner
@@ -140,12 +120,10 @@ def _block(
             entries.append(
                 Entry(
                     f"{ours}.{name}.{each}",
-                    tuple(
-                        Stored(
-                            f"{theirs}.{their}.{each}", shape if layout.transposed else shape[::-1]
-                        )
+                    {
+                        f"{theirs}.{their}.{each}": shape if layout.transposed else shape[::-1]
                         for their, shape in zip(maps, shapes, strict=True)
-                    ),
+                    },
                     transposed=layout.transposed,
                     heads=config.heads if by_head else None,
                     scaled=(queries, factor) if part == "qkv" and factor != 1.0 else None,
@@ -169,20 +147,6 @@ def _block(
 
 def _norm(config: TransformerConfig, ours: str, theirs: str, features: int) -> list[Entry]:
     return [
-        Entry(f"{ours}.{name}", (Stored(f"{theirs}.{name}", (features,)),))
+        Entry(f"{ours}.{name}", {f"{theirs}.{name}": (features,)})
         for name in (("weight", "bias") if config.has_bias("norm") else ("weight",))
     ]
-
-
-Activation = Literal["gelu", "gelu_tanh", "gelu_quick"]
-ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh",
-    "quick_gelu": "gelu_quick",
-}
-"""Names in transformers of the functions of a feed-forward part without gates; some are one."""

@@ -15,13 +15,12 @@ from torch import Tensor
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
-from ancestral.train.hugging_face.architecture import Architecture, Names, Network
-from ancestral.train.hugging_face.differences import Shape, differences
+from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.foreign import refuse_adapter
-from ancestral.train.hugging_face.imagegpt import read_palette
+from ancestral.train.hugging_face.gpt import read_palette
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.known import find, network_of
-from ancestral.train.hugging_face.mapping import Entry, assemble
+from ancestral.train.hugging_face.known import read_config
+from ancestral.train.hugging_face.stored_tensors import Entry, Shape, assemble, differences
 from ancestral.train.hugging_face.tensors import Tensors, open_tensors
 from ancestral.train.hugging_face.text import (
     Tokens,
@@ -92,8 +91,7 @@ def load_hugging_face(
     refuse_adapter(folder)
     path = folder / CONFIG
     values = read_object(path, _WHAT)
-    architecture = find(path, values)
-    network = network_of(path, values, architecture, ignored)
+    architecture, network = read_config(path, values, ignored)
     tensors = open_tensors(folder)
     kind, files = read_tokenizer(folder, network.levels)
     stop = stop_tokens(folder, values, architecture.eos, network.levels)
@@ -177,9 +175,25 @@ def _load(
     if not any(name.startswith(prefix) for name in tensors.headers):
         prefix = ""
     head = next((head for head in heads if head in tensors.headers), heads[0])
-    names = Names(prefix, head)
-    entries = architecture.entries(network, data.length, names)
-    _check(tensors, architecture, network, names, entries)
+    entries = architecture.entries(network, data.length, prefix, head)
+    embedding = f"{prefix}{architecture.embedding}.weight"
+    found = {
+        name: header
+        for name, header in tensors.headers.items()
+        if not architecture.ignored.fullmatch(name.removeprefix(prefix))
+    }
+    untied = []
+    # An output map may be stored beside the embedding that it is.
+    if network.config.tied and head in found and embedding in found:
+        del found[head]
+        if not torch.equal(tensors.read(embedding), tensors.read(head)):
+            untied.append(
+                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
+            )
+    expected = {name: (shape,) for entry in entries for name, shape in entry.stored.items()}
+    problems = differences(found, expected) + untied
+    if problems:
+        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))
     with torch.device("meta"):
         model = Transformer(network.config, data)
     state = _assembled(tensors, entries)
@@ -192,41 +206,13 @@ def _load(
 
 def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
     """Our tensors by their names; a folder's are let go of after their last use."""
-    last = {each.name: entry.ours for entry in entries for each in entry.stored}
+    last = {name: entry.ours for entry in entries for name in entry.stored}
     for name in tensors.headers.keys() - last.keys():
         tensors.forget(name)
     state = {}
     for entry in entries:
         state[entry.ours] = assemble(entry, tensors.read)
-        for each in entry.stored:
-            if last[each.name] == entry.ours:
-                tensors.forget(each.name)
+        for name in entry.stored:
+            if last[name] == entry.ours:
+                tensors.forget(name)
     return state
-
-
-def _check(
-    tensors: Tensors,
-    architecture: Architecture,
-    network: Network,
-    names: Names,
-    entries: list[Entry],
-) -> None:
-    """Refuse a folder whose tensors are not those of its config.json."""
-    found = {
-        name: header
-        for name, header in tensors.headers.items()
-        if not architecture.ignored.fullmatch(name.removeprefix(names.prefix))
-    }
-    expected = {each.name: (each.shape,) for entry in entries for each in entry.stored}
-    untied = []
-    # An output map may be stored beside the embedding that it is.
-    embedding, head = f"{names.prefix}{architecture.layout.embedding}.weight", names.head
-    if network.config.tied and head in found and embedding in found:
-        del found[head]
-        if not torch.equal(tensors.read(embedding), tensors.read(head)):
-            untied.append(
-                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
-            )
-    problems = differences(found, expected) + untied
-    if problems:
-        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))

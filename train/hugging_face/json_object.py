@@ -20,9 +20,20 @@ def read_object(path: Path, what: str, longest: int = _LONGEST) -> dict[str, Any
         longest: bytes that it may have.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: there is no such file, or it does not hold a JSON object.
     """
-    return object_of(read_file(path, what, longest), path)
+    text = read_file(path, what, longest)
+    try:
+        values = parse(text, Bounds.of_size(len(text)))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: expected JSON, got: {cut(str(error))}; fetch the folder anew"
+        ) from error
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{path}: expected a JSON object, got {type(values).__name__}; fetch the folder anew"
+        )
+    return values
 
 
 def read_file(path: Path, what: str, longest: int) -> bytes:
@@ -47,22 +58,3 @@ def read_file(path: Path, what: str, longest: int) -> bytes:
         ) from error
     except MemoryError as error:
         raise CheckpointError(f"{path}: expected {what}, got one beyond all memory") from error
-
-
-def object_of(text: bytes, path: Path) -> dict[str, Any]:
-    """The fields of a JSON text that was read from a file.
-
-    Raises:
-        CheckpointError: it is none, or no object.
-    """
-    try:
-        values = parse(text, Bounds.of_size(len(text)))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path}: expected JSON, got: {cut(str(error))}; fetch the folder anew"
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(
-            f"{path}: expected a JSON object, got {type(values).__name__}; fetch the folder anew"
-        )
-    return values

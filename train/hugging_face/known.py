@@ -8,9 +8,7 @@ from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.fields import Fields
-from ancestral.train.hugging_face.gpt2 import GPT2
-from ancestral.train.hugging_face.gpt_neox import GPT_NEOX
-from ancestral.train.hugging_face.imagegpt import IMAGEGPT
+from ancestral.train.hugging_face.gpt import GPT2, GPT_NEOX, IMAGEGPT
 from ancestral.train.hugging_face.llama import Kind, llama_like
 
 KNOWN: Mapping[str, Architecture] = {
@@ -21,52 +19,32 @@ KNOWN: Mapping[str, Architecture] = {
 }
 
 
-def find(path: Path, values: Mapping[str, Any]) -> Architecture:
-    """The kind that a config.json says.
+def read_config(
+    path: Path, values: Mapping[str, Any], ignored: Collection[str] = ()
+) -> tuple[Architecture, Network]:
+    """The kind of checkpoint that a config.json says, and the network.
 
     Args:
         path: of the file, for messages.
         values: its fields.
-
-    Raises:
-        CheckpointError: another kind, or code of its own.
-    """
-    if "auto_map" in values:
-        raise CheckpointError(
-            f"{path}: expected a model that needs no code of its own, got the field auto_map, "
-            f"which names Python files of the folder: they are never run; {_known()}"
-        )
-    kind = values.get("model_type")
-    if not isinstance(kind, str) or kind not in KNOWN:
-        raise CheckpointError(f"{path}: model_type {shown(kind)} cannot be read; {_known()}")
-    return KNOWN[kind]
-
-
-def network_of(
-    path: Path,
-    values: Mapping[str, Any],
-    architecture: Architecture,
-    ignored: Collection[str] = (),
-) -> Network:
-    """What a config.json says.
-
-    Args:
-        path: of the file, for messages.
-        values: its fields.
-        architecture: which kind it is.
         ignored: unknown fields that the user says change nothing.
 
     Raises:
-        CheckpointError: fields that ask for what a Transformer has not, all at once; or a field to
-            ignore that is known, or not there.
+        CheckpointError: another kind, or code of its own; fields that ask for what a Transformer
+            has not, all at once; or a field to ignore that is known, or not there.
     """
+    known = f"those that can: {', '.join(KNOWN)}"
+    if "auto_map" in values:
+        raise CheckpointError(
+            f"{path}: expected a model that needs no code of its own, got the field auto_map, "
+            f"which names Python files of the folder: they are never run; {known}"
+        )
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in KNOWN:
+        raise CheckpointError(f"{path}: model_type {shown(kind)} cannot be read; {known}")
     try:
         fields = Fields(path, values, ignored)
         fields.skip_general()
-        return architecture.read(fields)
+        return KNOWN[kind], KNOWN[kind].read(fields)
     except InvalidInput as error:
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def _known() -> str:
-    return f"those that can: {', '.join(KNOWN)}"

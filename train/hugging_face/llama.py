@@ -10,7 +10,7 @@ import re
 from typing import Any, Literal
 
 from ancestral.arrays import shown
-from ancestral.train.hugging_face.architecture import Architecture, Layout, Network
+from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.fields import MOST_LAYERS, Fields
 from ancestral.train.hugging_face.rope import read_rope
 from ancestral.train.models.transformer_config import Biased, TransformerConfig
@@ -23,33 +23,29 @@ _DEFAULTS: dict[Kind, dict[str, int]] = {
     "qwen3": {"vocab": 151_936, "inner": 22_016, "context": 32_768, "groups": 32, "head": 128},
 }
 """What transformers takes where config.json leaves a field out."""
-
-
+_STARTED = ("llama", "mistral")
+"""Kinds with tokens 1 and 2 at the ends of a text, where config.json says nothing."""
 _SLIDING, _FULL = "sliding_attention", "full_attention"
-_LAYOUT = Layout(
-    embedding="embed_tokens",
-    norm="norm",
-    layer="layers",
-    attention_norm="input_layernorm",
-    qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    out="self_attn.o_proj",
-    feed_norm="post_attention_layernorm",
-    up=("mlp.gate_proj", "mlp.up_proj"),
-    down="mlp.down_proj",
-    head_norms=("self_attn.q_norm", "self_attn.k_norm"),
-)
 
 
 def llama_like(kind: Kind) -> Architecture:
     """Llama, or one of those that differ from it in a few places."""
-    bos, eos = (1, 2) if kind in ("llama", "mistral") else (None, None)
     return Architecture(
         read=lambda fields: _read(fields, kind),
-        layout=_LAYOUT,
+        embedding="embed_tokens",
+        norm="norm",
+        layer="layers",
+        attention_norm="input_layernorm",
+        qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        out="self_attn.o_proj",
+        feed_norm="post_attention_layernorm",
+        up=("mlp.gate_proj", "mlp.up_proj"),
+        down="mlp.down_proj",
+        head_norms=("self_attn.q_norm", "self_attn.k_norm"),
         prefix="model.",
         ignored=re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
-        bos=bos,
-        eos=eos,
+        bos=1 if kind in _STARTED else None,
+        eos=2 if kind in _STARTED else None,
     )
 
 
@@ -62,12 +58,15 @@ def _read(fields: Fields, kind: Kind) -> Network:
     context = fields.whole("max_position_embeddings", defaults["context"])
     shape = _shape(fields, defaults)
     biased = _biased(fields, kind)
-    rope = read_rope(fields)
-    if rope.part != 1.0:
-        fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {rope.part}")
+    rotary, part = read_rope(fields)
+    if part != 1.0:
+        fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {part}")
     window, windowed = None, None
     if kind == "mistral":
-        window = _one_window(fields, shape["layers"])
+        # One of all layers, or none; layer types, where stored, must say the same.
+        window = fields.whole_or_none("sliding_window", 4096)
+        kinds = _FULL if window is None else _SLIDING
+        fields.only("layer_types", None, [kinds] * shape["layers"])
     elif kind == "llama":
         fields.only("sliding_window", None)
         fields.only("layer_types", None, [_FULL] * shape["layers"])
@@ -77,7 +76,7 @@ def _read(fields: Fields, kind: Kind) -> Network:
     fields.finish()
     config = TransformerConfig(
         **shape,
-        **rope.config,
+        **rotary,
         window=window,
         windowed=windowed,
         norm="rms",
@@ -124,14 +123,6 @@ def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
     return biased
 
 
-def _one_window(fields: Fields, layers: int) -> int | None:
-    """Mistral's: one of all layers, or none; its layer types, where stored, must say the same."""
-    window = fields.whole_or_none("sliding_window", 4096)
-    kind = _FULL if window is None else _SLIDING
-    fields.only("layer_types", None, [kind] * layers)
-    return window
-
-
 def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, ...] | None]:
     """Qwen's: the window, and the layers that have it.
 
@@ -144,7 +135,11 @@ def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, 
     windowed = tuple(range(min(first, layers), layers)) if window is not None else ()
     types = fields.raw("layer_types")
     if types is not None:
-        if not isinstance(types, list) or len(types) != layers or not _are_kinds(types):
+        if (
+            not isinstance(types, list)
+            or len(types) != layers
+            or not all(each in (_SLIDING, _FULL) for each in types)
+        ):
             fields.fail(
                 f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {shown(types)}"
             )
@@ -158,7 +153,3 @@ def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, 
         )
         return None, None
     return window, None if len(windowed) == layers else windowed
-
-
-def _are_kinds(types: list[object]) -> bool:
-    return all(isinstance(each, str) and each in (_SLIDING, _FULL) for each in types)

@@ -4,7 +4,6 @@
 rope_parameters.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from ancestral.arrays import shown
@@ -12,48 +11,35 @@ from ancestral.train.hugging_face.fields import Fields
 
 _TYPES = ("default", "linear", "llama3")
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-_BASE = 10_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary positions: base, scaling of the frequencies, and the part of a head that turns."""
-
-    base: float
-    scaling: tuple[float, ...]
-    part: float
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Fields of a TransformerConfig, but for the part that turns."""
-        scaling = self.scaling
-        return {"positions": "rotary", "rotary_base": self.base, "rotary_scaling": scaling}
+_NAMES, _BASE = ("rope_theta", "partial_rotary_factor"), 10_000.0
 
 
 def read_rope(
-    fields: Fields,
-    *,
-    theta_names: tuple[str, ...] = ("rope_theta",),
-    part_names: tuple[str, ...] = ("partial_rotary_factor",),
-    part: float = 1.0,
-    echoes: bool = False,
-) -> Rope:
-    """The rotary fields; what is wrong is noted.
+    fields: Fields, names: tuple[str, str] = _NAMES, part: float = 1.0
+) -> tuple[dict[str, Any], float]:
+    """The rotary fields of a TransformerConfig, and the part of a head that turns.
+
+    What is wrong is noted.
 
     Args:
         fields: of a config.json.
-        theta_names: of the base outside rope_parameters.
-        part_names: of the part that is rotated, outside rope_parameters.
+        names: of the base and of that part, outside rope_parameters. Where they are other ones,
+            the usual names may only repeat what these say: without them they are refused, for
+            transformers reads neither.
         part: that is rotated where no field says so.
-        echoes: whether rope_theta and partial_rotary_factor outside rope_parameters only repeat
-            what other fields say: alone they are refused, for transformers reads none of them.
     """
     inner = _inner(fields)
-    base = _agreed(fields, inner, "rope_theta", theta_names, _BASE)
-    part = _agreed(fields, inner, "partial_rotary_factor", part_names, part)
-    if echoes:
-        _repeats(fields, "rope_theta", base, theta_names)
-        _repeats(fields, "partial_rotary_factor", part, part_names)
+    values = [
+        _agreed(fields, inner, usual, name, default)
+        for usual, name, default in zip(_NAMES, names, (_BASE, part), strict=True)
+    ]
+    if names != _NAMES:
+        for usual, name, value in zip(_NAMES, names, values, strict=True):
+            said = fields.raw(usual)
+            if said is not None and said != value:
+                expected = f"{value}, as {name} or its default is"
+                fields.fail(f"{usual}: expected {expected}, got {shown(said)}")
+    base, part = values
     kind = inner.pop("rope_type", None)
     old_kind = inner.pop("type", None)
     if kind is not None and old_kind is not None and kind != old_kind:
@@ -61,7 +47,7 @@ def read_rope(
     kind = kind or old_kind or "default"
     if not isinstance(kind, str) or kind not in _TYPES:
         fields.fail(f"rope_type: expected one of {list(_TYPES)}, got {shown(kind)}")
-        return Rope(base, (), part)
+        return {"positions": "rotary", "rotary_base": base}, part
     needed = {"default": (), "linear": ("factor",), "llama3": _LLAMA3}[kind]
     scaling = tuple(fields.positive(name, inner.pop(name, None), 1.0) for name in needed)
     # Of the other types: noted by some, read by none.
@@ -75,14 +61,7 @@ def read_rope(
             f"high_freq_factor: expected more than low_freq_factor, got {scaling[2]} and "
             f"{scaling[1]}"
         )
-    return Rope(base, scaling, part)
-
-
-def _repeats(fields: Fields, name: str, value: float, outer: tuple[str, ...]) -> None:
-    """Refuse a field that says something else than those which are read."""
-    told = fields.raw(name)
-    if told is not None and told != value:
-        fields.fail(f"{name}: expected {value}, as {outer[0]} or its default is, got {shown(told)}")
+    return {"positions": "rotary", "rotary_base": base, "rotary_scaling": scaling}, part
 
 
 def _inner(fields: Fields) -> dict[str, Any]:
@@ -100,12 +79,9 @@ def _inner(fields: Fields) -> dict[str, Any]:
     return values[0] if values else {}
 
 
-def _agreed(
-    fields: Fields, inner: dict[str, Any], name: str, outer: tuple[str, ...], default: float
-) -> float:
+def _agreed(fields: Fields, inner: dict[str, Any], name: str, outer: str, default: float) -> float:
     """A number that may be said in several places."""
-    given = {each: fields.raw(each) for each in outer}
-    given["rope_parameters." + name] = inner.pop(name, None)
+    given = {outer: fields.raw(outer), f"rope_parameters.{name}": inner.pop(name, None)}
     values = {
         each: fields.positive(each, value, default)
         for each, value in given.items()

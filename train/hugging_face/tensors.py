@@ -7,26 +7,16 @@ from torch import Tensor
 
 from ancestral.errors import CheckpointError
 from ancestral.excerpts import cut, report
-from ancestral.train.hugging_face.differences import Header
 from ancestral.train.hugging_face.foreign import foreign
 from ancestral.train.hugging_face.json_object import read_object
-from ancestral.train.hugging_face.pickled_file import PickledFile
-from ancestral.train.hugging_face.safetensors_file import SafetensorsFile
+from ancestral.train.hugging_face.stored_tensors import Header
+from ancestral.train.hugging_face.tensor_files import PickledFile, SafetensorsFile
 
 _SAFETENSORS, _PICKLE = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
 # The order in which transformers looks for them.
 _FILES = (_SAFETENSORS, _SAFETENSORS + _INDEX, _PICKLE, _PICKLE + _INDEX)
-_ENDINGS = (
-    "*.safetensors",
-    "*.bin",
-    "*.index.json",
-    "*.pt",
-    "*.pth",
-    "*.h5",
-    "*.msgpack",
-    "*.gguf",
-)
+_ENDINGS = ("safetensors", "bin", "index.json", "pt", "pth", "h5", "msgpack", "gguf")
 _LONGEST_INDEX = 2**26
 _MOST_PARTS, _LONGEST_NAME = 10_000, 255
 
@@ -81,7 +71,7 @@ def _weights_file(folder: Path) -> Path:
             return path
         if path.exists():
             raise CheckpointError(f"{path}: expected a file, got a folder, a pipe or a device")
-    found = sorted({file.name for ending in _ENDINGS for file in folder.glob(ending)})
+    found = sorted({file.name for ending in _ENDINGS for file in folder.glob(f"*.{ending}")})
     raise CheckpointError(
         f"{folder}: expected one of {', '.join(_FILES)}, got "
         f"{cut(repr(found), 200) if found else 'no weights'}; "
@@ -147,10 +137,7 @@ def _open_parts(index: Path) -> Tensors:
 
 def _is_part(name: str, ending: str) -> bool:
     """Whether a name is that of a file in the folder itself."""
-    plain = not set(name) & {"/", "\\", "\0"} and _bytes(name) <= _LONGEST_NAME
-    return name.endswith(f".{ending}") and plain
-
-
-def _bytes(name: str) -> int:
-    """Length of a name on disk; it may hold what is no text."""
-    return len(name.encode("utf-8", "surrogatepass"))
+    plain = not set(name) & {"/", "\\", "\0"}
+    # It may hold what is no text; the length is that on disk.
+    length = len(name.encode("utf-8", "surrogatepass"))
+    return name.endswith(f".{ending}") and plain and length <= _LONGEST_NAME

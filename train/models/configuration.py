@@ -12,7 +12,7 @@ from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import cut
 
-C = TypeVar("C", bound="ModelConfig")
+C = TypeVar("C")
 
 LARGEST = 2**31 - 1
 """Whole numbers of a configuration are at most so large: products of two of them fit in 64 bits."""

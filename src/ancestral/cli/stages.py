@@ -10,8 +10,9 @@ from ancestral.cli.output import say
 from ancestral.cli.present.evaluation import DRAWS, bound_table, code_table, evaluation_table
 from ancestral.cli.process import noted_interrupt
 from ancestral.progress import progress_bar, stages
+from ancestral.train.bounds import encoded
+from ancestral.train.checkpoint import PRIOR
 from ancestral.train.checkpoint_config import CONFIG
-from ancestral.train.codes import PRIOR, encoded
 from ancestral.train.config import Recipe
 from ancestral.train.data.dataset import Dataset
 from ancestral.train.fit import fitted
@@ -19,14 +20,11 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import LatentConfig
 from ancestral.train.models.families import Model
 from ancestral.train.models.vqvae import VQVAE
-from ancestral.train.pace import Pace, in_words
-from ancestral.train.progress import training_bar
+from ancestral.train.progress import Pace, in_words, training_bar
 from ancestral.train.recipes import for_two_cores
 from ancestral.train.state import Evaluation
 from ancestral.train.training import STATE, train
 from ancestral.units import bits_unit
-
-_EVALUATION = "evaluating the test part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +60,21 @@ def train_stages(recipe: Recipe, data: Dataset, out: Path, run: Run) -> Table | 
     latent = isinstance(recipe.model, LatentConfig)
     forget = out / PRIOR if recipe.prior is not None and not run.resume else None
     model = _stage(recipe, data.without_labels() if latent else data, out, run, forget)
+    prior, codes = None, data
     if recipe.prior is not None:
         assert isinstance(model, VQVAE)
         with stages("codes of the data"):
             codes = encoded(model, data)
         prior = _stage(recipe.prior, codes, out / PRIOR, run)
-        if not run.evaluate:
-            return None
-        assert isinstance(prior, AutoregressiveModel)
-        with progress_bar(_EVALUATION) as progress:
-            some = affordable_events(prior, codes)
-            if len(some.test) < len(codes.test):
-                data = replace(data, test=drawn(data.test, len(some.test)))
-            return code_table(model, prior, data, some.test, codes.label_log_prior(), progress)
-    return _evaluated(model, data) if run.evaluate else None
-
-
-def _evaluated(model: Model, data: Dataset) -> Table:
-    """The table of the test part, of as much as time allows."""
-    with progress_bar(_EVALUATION) as progress:
+    if not run.evaluate:
+        return None
+    with progress_bar("evaluating the test part") as progress:
+        # As much of it as time allows.
+        if isinstance(model, VQVAE) and isinstance(prior, AutoregressiveModel):
+            test = affordable_events(prior, codes).test
+            if len(test) < len(codes.test):
+                data = replace(data, test=drawn(data.test, len(test)))
+            return code_table(model, prior, data, test, codes.label_log_prior(), progress)
         if isinstance(model, AutoregressiveModel):
             return evaluation_table(model, affordable_events(model, data), progress)
         some, k = affordable_draws(model, data, DRAWS)

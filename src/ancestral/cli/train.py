@@ -1,7 +1,8 @@
 """`ancestral train`: a recipe on data, and how good the result is on held-out events."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,11 @@ from ancestral.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ancestral.train.config import Recipe
+
+
+def _number(help_text: str) -> Any:
+    """An option with a number in place of the recipe's."""
+    return typer.Option(help=help_text, max=2**31 - 1, show_default=False)
 
 
 def train(  # noqa: PLR0913 - the options of a command
@@ -65,28 +71,16 @@ def train(  # noqa: PLR0913 - the options of a command
             "anew at each training step, once for the other parts. p(x | z) is then Bernoulli.",
         ),
     ] = False,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Instead of the recipe's; of a prior's too.", max=2**31 - 1, show_default=False
-        ),
-    ] = None,
+    steps: Annotated[int | None, _number("Instead of the recipe's; of a prior's too.")] = None,
     width: Annotated[
         int | None,
-        typer.Option(
-            help="Width of the features, instead of the recipe's; of convolutions at the first "
-            "scale. A prior keeps its own.",
-            max=2**31 - 1,
-            show_default=False,
+        _number(
+            "Width of the features, instead of the recipe's; of convolutions at the first scale. "
+            "A prior keeps its own."
         ),
     ] = None,
     layers: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of layers, instead of the recipe's. A prior keeps its own.",
-            max=2**31 - 1,
-            show_default=False,
-        ),
+        int | None, _number("Number of layers, instead of the recipe's. A prior keeps its own.")
     ] = None,
     seed: Annotated[
         int, typer.Option(help="Of weights, order of the data and dropout.", min=0, max=2**63 - 1)
@@ -159,8 +153,6 @@ def _recipe(name: str, model: str) -> "Recipe":
 
 def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
     """A recipe whose training, and its prior's, takes so many steps."""
-    from dataclasses import replace
-
     if steps is None:
         return chosen
     prior = None if chosen.prior is None else _with_steps(chosen.prior, steps)
@@ -168,9 +160,7 @@ def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
 
 
 def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe":
-    from dataclasses import replace
-
-    from ancestral.train.resize import with_layers, with_width
+    from ancestral.train.fit import with_layers, with_width
 
     model, option = chosen.model, ""
     try:
@@ -187,8 +177,6 @@ def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe
 
 def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering: str) -> "Recipe":
     """A recipe for events that are binarised, lose labels, or are drawn in another order."""
-    from dataclasses import replace
-
     from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
     from ancestral.train.models.configuration import LatentConfig
 
@@ -215,14 +203,15 @@ def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering
 
 def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
     """A run that stands in the folder is lost only where that was asked for."""
-    from ancestral.train.codes import PRIOR
+    from ancestral.train.checkpoint import PRIOR
 
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: expected a folder or a new path, got a file: {out}")
     check_place(out)
     check_utf8(out, "--out")
-    folders = ("", *([f"{PRIOR}/"] if chosen.prior is not None else []))
-    names = [f"{folder}{name}" for folder in folders for name in ("config.json", "state.pt")]
+    names = ["config.json", "state.pt"]
+    if chosen.prior is not None:
+        names += [f"{PRIOR}/{name}" for name in names]
     there = [name for name in names if (out / name).exists()]
     if there and not allowed:
         raise InvalidInput(

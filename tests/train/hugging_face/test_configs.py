@@ -8,7 +8,7 @@ import pytest
 from ancestral.errors import CheckpointError
 from ancestral.train.hugging_face import load_hugging_face
 from ancestral.train.hugging_face.architecture import Network
-from ancestral.train.hugging_face.known import KNOWN, find, network_of
+from ancestral.train.hugging_face.known import KNOWN, read_config
 from tests.train.hugging_face.published import (
     GPT2,
     IMAGEGPT,
@@ -23,7 +23,7 @@ from tests.train.hugging_face.published import (
 
 
 def read(values: Values) -> Network:
-    return network_of(PATH, values, find(PATH, values))
+    return read_config(PATH, values)[1]
 
 
 def refusal(values: Values) -> str:

@@ -9,8 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ancestral.train.hugging_face.architecture import Names
-from ancestral.train.hugging_face.known import find, network_of
+from ancestral.train.hugging_face.known import read_config
 
 # 26 million parameters: the embedding is the largest tensor, a fifth of all.
 VALUES = {
@@ -47,10 +46,9 @@ SLACK = 24 * 2**20
 def test_reading_holds_the_model_and_one_tensor(tmp_path: Path, way: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(VALUES))
-    architecture = find(path, VALUES)
-    network = network_of(path, VALUES, architecture)
-    entries = architecture.entries(network, 64, Names("gpt_neox.", "embed_out.weight"))
-    weights = {each.name: torch.ones(each.shape) for entry in entries for each in entry.stored}
+    architecture, network = read_config(path, VALUES)
+    entries = architecture.entries(network, 64, "gpt_neox.", "embed_out.weight")
+    weights = {name: torch.ones(shape) for entry in entries for name, shape in entry.stored.items()}
     match way:
         case "safetensors":
             safetensors.torch.save_file(weights, tmp_path / "model.safetensors")

@@ -10,16 +10,18 @@ from ancestral.cli.output import table
 from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.data.dataset import Dataset, Part
 from ancestral.train.evaluation import (
+    CELLS,
     Estimate,
     Estimates,
     estimate,
     evaluate,
     evaluate_model,
+    independent_values,
     model_log_prob,
+    neighbour_table,
 )
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.tables import CELLS, independent_values, neighbour_table
 from ancestral.units import bits_unit, fixed
 
 _LARGEST = 2**24
@@ -50,7 +52,14 @@ def evaluation_table(
     return table(
         f"{len(data.test)} test events of {data.spec.name}, +- standard error",
         ("", *heads),
-        [(name, *_cells(result)) for name, result in results.items()],
+        [
+            (
+                name,
+                *(bits_cell(each) for each in (found.marginal, found.conditional) if each),
+                nats_cell(found.marginal),
+            )
+            for name, found in results.items()
+        ],
     )
 
 
@@ -163,11 +172,6 @@ def values_name(data: Dataset) -> str:
     if data.spec.tokenizer == "bytes":
         return "bytes"
     return "values" if len(data.spec.event_shape) == 1 else "pixels"
-
-
-def _cells(result: Estimates) -> list[str]:
-    bits = [result.marginal, *([] if result.conditional is None else [result.conditional])]
-    return [*(bits_cell(each) for each in bits), nats_cell(result.marginal)]
 
 
 def bits_cell(each: Estimate) -> str:

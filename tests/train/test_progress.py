@@ -1,6 +1,6 @@
 """How long a run will take: by a clock that the test winds."""
 
-from ancestral.train.pace import Pace, in_words
+from ancestral.train.progress import Pace, in_words
 
 
 class Clock:

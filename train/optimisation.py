@@ -1,4 +1,4 @@
-"""What each kind of model is trained to make small, in nats of an event.
+"""What each kind of model is trained to make small, in nats of an event, and how fast it is moved.
 
 References:
     Kingma and Welling (2014), arXiv:1312.6114 (the ELBO); Burda et al. (2016), arXiv:1509.00519
@@ -11,15 +11,15 @@ from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from ancestral.train.batches import Batch
 from ancestral.train.config import ElboConfig, TrainingConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.vqvae import VQVAE
+from ancestral.train.state import Batch
 
 
 def loss(model: Model, batch: Batch, config: TrainingConfig, step: int) -> Float[Tensor, ""]:
@@ -95,3 +95,41 @@ def _vq_loss(model: VQVAE, batch: Batch) -> Float[Tensor, ""]:
     model.follow(passed.features.detach(), passed.codes)
     log_likelihood = model.observation.log_prob(passed.parameters, dequantised(model, batch.x))
     return (model.config.commitment * passed.distance - log_likelihood).mean()
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """The rate of step 0, 1, ...: a linear warm-up, then a cosine down to a fraction of the peak.
+
+    References:
+        Loshchilov and Hutter (2017), arXiv:1608.03983, section 3.
+    """
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    final = config.final_fraction
+    return config.learning_rate * (final + (1 - final) * cosine)
+
+
+def average_rate(config: TrainingConfig, step: int) -> float:
+    """How far the average moves toward the weights after step 0, 1, ...
+
+    It is 1 - average_decay in the long run; before that the average is about one over the last
+    tenth of the steps, so that the random start is forgotten.
+
+    References:
+        Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging.
+    """
+    return 1 - min(config.average_decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, rate: float) -> None:
+    """average <- average + rate (model - average), for every parameter, in place.
+
+    Buffers (a codebook, which is an average already) are copied.
+    """
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, rate)
+    for kept, now in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(now)

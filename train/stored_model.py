@@ -1,4 +1,4 @@
-"""A model without storage, built no further than the weights that it is to have.
+"""A model built from stored weights: without storage at first, no further than the weights reach.
 
 A configuration is a few bytes of JSON which may ask for 2^31 layers. So the header of the weights
 is read first, and a model is refused as soon as it makes more or larger tensors than that header
@@ -7,18 +7,22 @@ could fill. Nothing here knows the fields of a family: what is counted are the t
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ancestral.bundles.bundle import Bundle
 from ancestral.dataspec import DataSpec
-from ancestral.errors import InvalidInput
+from ancestral.errors import BundleError, CheckpointError, InvalidInput
 from ancestral.excerpts import cut, report
-from ancestral.train.hugging_face.differences import DTYPES, FLOATS, Header, differences
+from ancestral.train.hugging_face.stored_tensors import DTYPES, FLOATS, Header, differences
+from ancestral.train.hugging_face.tensor_files import SafetensorsFile
 from ancestral.train.models.configuration import ModelConfig
-from ancestral.train.models.families import Model, build_model
+from ancestral.train.models.families import Model, build_model, config_from_json
 
 _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.randn})
 """What makes the tensors that become parameters; each takes its shape."""
@@ -26,6 +30,7 @@ _SPARE_TENSORS, _SPARE_NUMBERS = 64, 2**16
 """Beyond twice what the weights hold: a small mistake is then reported tensor by tensor."""
 _LONGEST_EVENT = 2**24
 """Values of an event that a model without learned positions may have in any case."""
+M = TypeVar("M", bound=nn.Module)
 
 
 class _Budget(TorchFunctionMode):
@@ -112,3 +117,50 @@ def check_weights(model: Model, headers: Mapping[str, Header], *, narrow: bool =
     problems = differences(headers, shapes, types)
     if problems:
         raise InvalidInput(report("the tensors are not those of the configuration", problems))
+
+
+def bundled_model(bundle: Bundle) -> Model:
+    """The model that a bundle describes, with its weights, in float32, in evaluation mode.
+
+    The header of the weights is compared with the configuration before the model is built.
+
+    Raises:
+        BundleError: a family of a user's own, a configuration that this version does not have, or
+            weights that do not fit it.
+    """
+    component = bundle.manifest.components["model"]
+    with bundle.reading(bundle.manifest.weights):
+        try:
+            file = SafetensorsFile(bundle.weights_file)
+            config = config_from_json(component.family, component.config)
+            model = skeleton(config, bundle.manifest.data, file.headers)
+            check_weights(model, file.headers, narrow=True)
+            state = {}
+            for name in file.headers:
+                stored = file.read(name)
+                # Copies: what is only mapped would change with the file.
+                kind = torch.float32 if stored.is_floating_point() else stored.dtype
+                state[name] = stored.to(kind, copy=True)
+            model.load_state_dict(state, assign=True)
+        except (InvalidInput, CheckpointError, RuntimeError) as error:
+            raise BundleError(
+                f"{bundle.path}: the weights do not fit the model: {error}"
+            ) from error
+    return model
+
+
+def read_weights(model: M, bundle: Bundle) -> M:
+    """A user's own model with the bundle's weights, in float32, whatever type they have there.
+
+    Raises:
+        BundleError: they do not fit the model.
+    """
+    try:
+        # A tensor that the model shares under two names stands in the file once.
+        with bundle.reading(bundle.manifest.weights):
+            load_model(model, bundle.weights_file)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise BundleError(
+            f"{bundle.path}: the weights do not fit the model: {cut(str(error), 1000)}"
+        ) from error
+    return model.float()
