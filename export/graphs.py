@@ -23,7 +23,7 @@ from ancestral.export.operators import (
 )
 from ancestral.export.own.refusal import refused_trace, refused_translation
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.train.models.program import Program
+from ancestral.train.models.graphs import Program
 
 OPSET = 24
 _TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}

@@ -15,8 +15,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ancestral.errors import ExportError
 from ancestral.export.own.user_code import first_line, user_line
-from ancestral.train.models.graphs import Parallel, Prefill, Step
-from ancestral.train.models.program import Program
+from ancestral.train.models.graphs import Parallel, Prefill, Program, Step
 
 _AXES = {
     "t": (

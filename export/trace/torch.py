@@ -22,7 +22,7 @@ from ancestral.export.trace.run import to_array, to_tensor
 from ancestral.signature import TensorSpec
 from ancestral.train.bundled import bundled_model
 from ancestral.train.models.families import FAMILIES
-from ancestral.train.models.program import Program
+from ancestral.train.models.graphs import Program
 
 Seen = Callable[[str, Array], Array]
 """Told each tensor by its name in the graph; returns what the nodes after it are given."""

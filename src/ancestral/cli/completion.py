@@ -12,7 +12,7 @@ from ancestral.cli.present.completion_file import write_completions
 from ancestral.cli.present.observed_file import Observed, read_observed
 from ancestral.cli.samples import Draw
 from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget
-from ancestral.engine.progress import Progress
+from ancestral.engine.arguments import Progress
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
 from ancestral.scalars import whole
