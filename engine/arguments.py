@@ -1,6 +1,6 @@
 """Arguments of the engines that are not events: seeds, counts, words, callbacks."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ancestral.arrays import array_of, check_range, integers, readable, shown
@@ -8,6 +8,23 @@ from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
 from ancestral.sampling import Sampling
 from ancestral.scalars import whole
+
+Progress = Callable[[int, int], None]
+"""Called with how many positions of how many are done."""
+
+
+class Tally:
+    """Counts what is done, and calls a user's function, if there is one, each time."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def add(self, done: int) -> None:
+        """So many more are done."""
+        self._done += done
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
 
 _INDICES = 2**32
 """Samples that a seed has."""

@@ -8,14 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.bound import Bound, Reduction, join
 from ancestral.engine import arguments, budget, inputs
+from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.classify import classify
-from ancestral.engine.encoding import encode_events
+from ancestral.engine.encoding import check_outputs, encode_events
 from ancestral.engine.encoding import events as events_of
-from ancestral.engine.finite import check_outputs
-from ancestral.engine.latent_noise import latent_noise, prior_noise
 from ancestral.engine.likelihood import log_prob
-from ancestral.engine.noise import Noise
-from ancestral.engine.progress import Progress, Tally
+from ancestral.engine.noise import Noise, latent_noise, prior_noise
 from ancestral.engine.runner import LatentRunner, Runner
 from ancestral.engine.session import Array
 from ancestral.errors import InvalidInput

@@ -1,7 +1,8 @@
 """What a backend answers, compared with the known answers of a bundle; whatever the model."""
 
+import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,7 @@ class Draws:
         return cls(got.size, 0, int((~(apart <= limit)).sum()))
 
     def __add__(self, other: "Draws") -> "Draws":
-        return Draws(
-            self.draws + other.draws,
-            self.near_ties + other.near_ties,
-            self.unexplained + other.unexplained,
-        )
+        return Draws(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)

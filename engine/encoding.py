@@ -1,13 +1,18 @@
-"""Events to latents and back, by the graphs `encode` and `decode`."""
+"""Events to latents and back, by the graphs `encode` and `decode`.
+
+What a graph makes has to be finite: no backend may return NaN in place of an error.
+"""
+
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import inputs
-from ancestral.engine.finite import check_outputs
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import LatentRunner
 from ancestral.engine.session import Array
+from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, uniforms
 from ancestral.step_tensors import X
 
@@ -105,3 +110,36 @@ def decode_latents(
     found = runner.parallel("decode", z=z)
     check_outputs("z", "latents", found)
     return found["parameters"], found["x_mean"].reshape(-1, *runner.data.event_shape)
+
+
+def check_outputs(
+    name: str,
+    rows: str,
+    found: Mapping[str, Array],
+    *,
+    impossible: Collection[str] = (),
+    start: int = 0,
+) -> None:
+    """Refuse outputs that are not finite.
+
+    Args:
+        name: argument that they come from.
+        rows: what the argument holds, in the plural.
+        found: outputs by name, [n, ...].
+        impossible: names of those that may be -inf, the log of a probability that is 0.
+        start: index of the first row.
+
+    Raises:
+        InvalidInput: an output is not finite.
+    """
+    for output, values in found.items():
+        sound = np.isfinite(values)
+        if output in impossible:
+            sound |= np.isneginf(values)
+        wrong = np.flatnonzero(~sound.reshape(len(values), -1).all(axis=1))
+        if len(wrong):
+            raise InvalidInput(
+                f"{name}: expected {rows} that the model makes finite numbers of, got a {output} "
+                f"that is not finite at index {start + wrong[0]} ({len(wrong)} of {len(values)} "
+                f"{rows})"
+            )

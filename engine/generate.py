@@ -19,7 +19,7 @@ from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import arguments, budget, inputs, step_loop
-from ancestral.engine.progress import Progress
+from ancestral.engine.arguments import Progress
 from ancestral.engine.runner import Runner
 from ancestral.engine.sample import Draw
 from ancestral.engine.session import Array, Binding

@@ -7,10 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import arguments, budget
 from ancestral.engine import sample as sequences
-from ancestral.engine.encoding import decode_latents
-from ancestral.engine.finite import check_outputs
-from ancestral.engine.latent_noise import FIRST, event_noise, prior_noise
-from ancestral.engine.noise import Noise
+from ancestral.engine.encoding import check_outputs, decode_latents
+from ancestral.engine.noise import FIRST, Noise, event_noise, prior_noise
 from ancestral.engine.runner import LatentRunner
 from ancestral.engine.session import Array
 from ancestral.engine.step_loop import check_values

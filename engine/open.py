@@ -15,7 +15,6 @@ from ancestral.engine import (
     latent_sample,
     likelihood,
     particles,
-    text_likelihood,
     verify,
     verify_latent,
 )
@@ -109,7 +108,7 @@ class Engine(Runner, ABC):
 class AutoregressiveEngine(Engine):
     """An autoregressive bundle, loaded on a backend. Make one with `Engine.load`.
 
-    Each method is the function of a feature, with the engine as its first argument.
+    Each method is the function of a feature, whose first argument, `runner`, is the engine.
     """
 
     kind: ClassVar[str] = "autoregressive"
@@ -124,7 +123,7 @@ class AutoregressiveEngine(Engine):
     log_prob = likelihood.log_prob
     position_log_prob = likelihood.position_log_prob
     redraw = likelihood.redraw
-    text_likelihood = text_likelihood.text_likelihood
+    text_likelihood = likelihood.text_likelihood
     classify = classify.classify
     compare = verify.compare
 
@@ -133,7 +132,7 @@ class AutoregressiveEngine(Engine):
 class LatentEngine(LatentRunner, Engine):
     """A bundle of a latent variable model, loaded on a backend. Make one with `Engine.load`.
 
-    Each method is the function of a feature, with the engine as its first argument.
+    Each method is the function of a feature, whose first argument, `runner`, is the engine.
     """
 
     kind: ClassVar[str] = "latent_variable"

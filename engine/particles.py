@@ -23,14 +23,15 @@ References:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.noise import Noise
-from ancestral.engine.progress import Progress, Tally
 from ancestral.engine.runner import Runner
 from ancestral.engine.sample import Draw, draw_batches, join
 from ancestral.philox import Stream, uniforms
@@ -199,13 +200,13 @@ def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
         found = step_loop.result(binding, start)
         step_loop.check(found.log_p, noise.first_index)
         step_loop.check_values(found.values, runner.data.levels)
-    return _completion(
-        (runner.data.in_place(found.values), found.log_p.sum(axis=1, dtype=np.float64)),
-        weight,
-        _uniform(noise, t),
+    return Completion(
+        x=runner.data.in_place(found.values),
+        log_prob=found.log_p.sum(axis=1, dtype=np.float64),
         log_prob_observed=past + _log_mean(weight),
         resampled=resampled,
         exact=False,
+        **_weighed(weight, _uniform(noise, t)),
     )
 
 
@@ -213,37 +214,26 @@ def _exact(runner: Runner, draw: Draw, progress: Progress | None) -> Completion:
     """What is observed comes first: samples of the usual loop, all of the same weight."""
     samples = join(list(draw_batches(runner, draw, None, progress)))
     log_prob_observed = float(samples.log_prob[0] - samples.log_q[0])
-    return _completion(
-        (samples.x, samples.log_prob),
-        np.full(len(samples), log_prob_observed),
-        _uniform(draw.noise, draw.observed.shape[1]),
+    weight = np.full(len(samples), log_prob_observed)
+    return Completion(
+        x=samples.x,
+        log_prob=samples.log_prob,
         log_prob_observed=log_prob_observed,
         resampled=0,
         exact=True,
+        **_weighed(weight, _uniform(draw.noise, draw.observed.shape[1])),
     )
 
 
-def _completion(
-    events: tuple[NDArray[np.int64], NDArray[np.float64]],
-    log_weight: Weights,
-    u: float,
-    *,
-    log_prob_observed: float,
-    resampled: int,
-    exact: bool,
-) -> Completion:
-    """Events and their log-probs, with log weights that are not normalised; u chooses rows."""
+def _weighed(log_weight: Weights, u: float) -> dict[str, Any]:
+    """What a completion says of log weights that are not normalised; u chooses rows."""
     total = np.logaddexp.reduce(log_weight)
     possible = total > -math.inf
-    return Completion(
-        *events,
-        log_weight - total if possible else log_weight,
-        systematic(log_weight, u) if possible else np.arange(len(log_weight)),
-        log_prob_observed,
-        effective_sample_size(log_weight),
-        resampled,
-        exact,
-    )
+    return {
+        "log_weight": log_weight - total if possible else log_weight,
+        "chosen": systematic(log_weight, u) if possible else np.arange(len(log_weight)),
+        "ess": effective_sample_size(log_weight),
+    }
 
 
 def _log_mean(log_weight: Weights) -> float:

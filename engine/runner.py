@@ -3,6 +3,7 @@
 import math
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from ancestral.bundles.bundle import Bundle
 from ancestral.bundles.manifest import Latent
 from ancestral.dataspec import DataSpec
 from ancestral.engine import budget, inputs, step_loop
-from ancestral.engine.bindings import Bindings
 from ancestral.engine.session import Array, Backend, Binding, Session
 from ancestral.errors import NotADistribution
 from ancestral.step_tensors import X
@@ -34,7 +34,9 @@ class Runner:
     _making: AbstractContextManager[Any] = field(
         default_factory=threading.RLock, init=False, repr=False, compare=False
     )
-    _bindings: Bindings = field(default_factory=Bindings, init=False, repr=False, compare=False)
+    _kept: deque[tuple[Hashable, Binding]] = field(
+        default_factory=lambda: deque(maxlen=1), init=False, repr=False, compare=False
+    )
 
     @property
     def data(self) -> DataSpec:
@@ -84,19 +86,39 @@ class Runner:
     def binding(self, graph: str, rows: int) -> Iterator[Binding]:
         """A loop of that many rows that no other call has; one is kept for the next call.
 
+        Calls that overlap, in several threads or because a callback makes one, never share a
+        binding: a call that finds none makes its own, and of those that end the last one is kept.
+        Taking and putting back are one operation of a deque each, so that there is no lock for
+        which a callback, a signal handler or a thread that a callback joins could wait.
+
+        Where an exception ends the block, the binding is dropped, for it may have stopped anywhere.
+        So it is where a log-probability in it is NaN, also one that the call discards: the caches
+        may hold NaN then, in slots that the next call masks, and a masked NaN is still NaN.
+
         Raises:
             BundleError: the weights have changed since the bundle was opened, or did so meanwhile.
         """
-        session = self.session(graph)
-        sizes = {"b": rows, "s": 1}
-        with self._bindings.taken((graph, rows), lambda: session.bind(sizes)) as binding:
-            try:
-                yield binding
-            except NotADistribution:
-                # Weights that change meanwhile may look like this.
-                self.check_files()
-                raise
+        session, key = self.session(graph), (graph, rows)
+        binding = self._taken(key)
+        if binding is None:
+            binding = session.bind({"b": rows, "s": 1})
+        try:
+            yield binding
+        except NotADistribution:
+            # Weights that change meanwhile may look like this.
+            self.check_files()
+            raise
+        if not np.isnan(step_loop.read_log_p(binding)).any():
+            self._kept.append((key, binding))
         self.check_files()
+
+    def _taken(self, key: Hashable) -> Binding | None:
+        """The binding that is kept; one of another key is dropped, so that its memory is free."""
+        try:
+            kept, binding = self._kept.pop()
+        except IndexError:
+            return None
+        return binding if kept == key else None
 
     def labels(self, values: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
         """A user's labels as one for each of n events; None without classes.

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import concatenated
 from ancestral.engine import arguments, budget, inputs, step_loop
+from ancestral.engine.arguments import Progress, Tally
 from ancestral.engine.noise import Noise
-from ancestral.engine.progress import Progress, Tally
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
 from ancestral.sampling import UNFILTERED, Sampling

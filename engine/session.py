@@ -1,13 +1,15 @@
 """The seam between the engine and a runtime: graphs that run, and loops that are bound once."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.budget import Budget
 from ancestral.engine.noise import Noise
+from ancestral.errors import InvalidInput
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
@@ -77,3 +79,32 @@ class Backend(Protocol):
 
     def of(self, bundle: Bundle) -> "Backend":
         """The same runtime, device and threads over another bundle."""
+
+
+T = TypeVar("T")
+
+
+def turns(rows: int, most: int) -> Iterator[slice]:
+    """All rows in order, at most so many at a time."""
+    return (slice(start, min(start + most, rows)) for start in range(0, rows, most))
+
+
+def tensor_of(tensors: Mapping[str, T], name: str) -> T:
+    """The tensor of that name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if name not in tensors:
+        raise InvalidInput(f"tensor: expected one of {sorted(tensors)}, got {name!r}")
+    return tensors[name]
+
+
+def check_part(name: str, array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Check an array that is to be written into some rows of a tensor.
+
+    Raises:
+        InvalidInput: it has another shape or type than these rows.
+    """
+    if array.shape != shape or array.dtype != dtype:
+        raise InvalidInput(f"{name}: expected {dtype} {shape}, got {array.dtype} {array.shape}")

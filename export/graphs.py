@@ -18,7 +18,7 @@ from ancestral.errors import AncestralError, ExportError
 from ancestral.export.operators import Form, drop_unused_outputs, mark_decomposable, translations
 from ancestral.export.own.user_code import refused_trace, refused_translation
 from ancestral.signature import GraphSignature
-from ancestral.train.models.program import Program
+from ancestral.train.models.graphs import Program
 
 OPSET = 24
 _TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}

@@ -15,7 +15,7 @@ from ancestral.philox import uniforms
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import Step
 from ancestral.train.models.transformer import Transformer
-from ancestral.triton_kernels.in_place import in_place
+from ancestral.triton_kernels.operators import in_place
 
 SEED = 20_260_101
 _NUMBERS = 2**21

@@ -12,7 +12,7 @@ from torch import Tensor
 from ancestral.export.float32_error import difference, margin, own_error, widened, worst
 from ancestral.export.known_answers import SEED
 from ancestral.philox import Stream, normals, uniforms
-from ancestral.train.models.latent_graphs import Draw, DrawPrior
+from ancestral.train.models.latent_graphs import LatentProgram
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.vqvae import VQVAE
@@ -90,9 +90,11 @@ def _latents(
     choice = torch.from_numpy(uniforms(SEED, indices, at, stream=Stream.Z)[:, 0])
     inputs = [noise, *([choice] if double.prior is not None and double.prior.chooses else [])]
     one = torch.ones(n)
-    exact, log_prior = DrawPrior(double)(*(each.double() for each in inputs), one.double())
+    exact, log_prior = LatentProgram(double, "prior")(
+        *(each.double() for each in inputs), one.double()
+    )
     z = exact.float()
-    near_z, near = DrawPrior(single)(*inputs, one)
+    near_z, near = LatentProgram(single, "prior")(*inputs, one)
     answers = {
         "prior_noise": noise,
         "log_prior_z": log_prior,
@@ -109,7 +111,7 @@ def _events(
 ) -> dict[str, Tensor]:
     """Events, and the three terms of their log-weights through encoder and decoder."""
     n, t = len(z), single.data.length
-    drawn = Draw(double)(widened(z), _draw_noise(single, n).double())[0]
+    drawn = LatentProgram(double, "draw")(widened(z), _draw_noise(single, n).double())[0]
     u = torch.from_numpy(uniforms(SEED + 1, np.arange(n), np.arange(t, dtype=np.int64)))
     noisy = (
         u * single.data.levels

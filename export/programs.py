@@ -12,10 +12,9 @@ from ancestral.export.operators import Form
 from ancestral.signature import GraphSignature
 from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
 from ancestral.train.models.families import Model
-from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, build
+from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, Program, build
 from ancestral.train.models.latent_graphs import Every, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.program import Program
 
 Progress = Callable[[str], None]
 """Told each thing that is about to be done."""

@@ -9,11 +9,16 @@ folder and a name in this list.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from ancestral.triton_kernels.overridable import Seeds, Settings, Table
+from ancestral.triton_kernels.append import append, append_reference
+from ancestral.triton_kernels.cached_attention import cached_attention, cached_attention_reference
+from ancestral.triton_kernels.mass_threshold import mass_threshold, mass_threshold_reference
+from ancestral.triton_kernels.overridable import Kernels, Seeds, Settings, Table
+from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
 
 OPERATORS = (
     "append",
@@ -50,3 +55,22 @@ def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table
     for module in modules("kernel").values():
         found |= import_module(module).overrides(settings)
     return found
+
+
+def in_place() -> Kernels:
+    """Within it operators are their references, and `cached_attention` writes into its caches.
+
+    For a loop that owns its caches.
+
+    The bits are the references'. What is saved is the copy of each cache in each step, and what
+    torch.library does around an operator, 50 microseconds a call. The program that runs within must
+    not read the caches that it passed in.
+    """
+    return Kernels(
+        {
+            append._opoverload: append_reference,
+            cached_attention._opoverload: partial(cached_attention_reference, in_place=True),
+            mass_threshold._opoverload: mass_threshold_reference,
+            residual_norm._opoverload: residual_norm_reference,
+        }
+    )

@@ -7,9 +7,11 @@ global is changed and nothing is paid for where no mode is on.
 """
 
 import functools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, ParamSpec, TypeVar, final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -64,16 +66,20 @@ def overridable(reference: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def operator(name: str, reference: Callable[..., Any], schema: str) -> CustomOpDef:
+def operator(
+    name: str, reference: Callable[..., Any], schema: str, fake: Callable[..., Any]
+) -> CustomOpDef:
     """An operator of torch.library, which stays one node of a graph.
 
     Args:
         name: of the operator, in our namespace.
         reference: its maths in plain PyTorch, which runs on every device.
         schema: arguments and results, in the language of torch.library.
+        fake: results of the shapes and types that the reference gives, with nothing in them.
     """
     made = torch.library.custom_op(f"ancestral::{name}", reference, mutates_args=(), schema=schema)
     assert isinstance(made, CustomOpDef)
+    made.register_fake(fake)
     return made
 
 
@@ -105,3 +111,13 @@ class Kernels(FunctionMode):
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Run the entry of the table, or the function itself."""
         return self._table.get(func, func)(*args, **named)
+
+
+_TURN: Final[AbstractContextManager[Any]] = threading.RLock()
+"""The interpreter patches triton.language and keeps the index in the grid in objects of its module:
+two kernels at a time would take each other's."""
+
+
+def turn(device: str) -> AbstractContextManager[Any]:
+    """Held while kernels run on a device: other threads wait on the CPU, nobody on a GPU."""
+    return _TURN if device == "cpu" else nullcontext()

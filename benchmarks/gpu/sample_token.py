@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ancestral.parity import tolerance
-from ancestral.triton_kernels.sample_token import Drawn
-from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
+from ancestral.triton_kernels.sample_token import Drawn, draw_or_take
 from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
 from benchmarks.gpu.exact import relative, relative_error
 from benchmarks.gpu.floor import Work

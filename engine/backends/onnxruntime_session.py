@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from ancestral.engine.backends.rows import check_part, tensor_of, turns
 from ancestral.engine.budget import positions_in_block, rows_in_block
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, check_part, tensor_of, turns
 from ancestral.errors import AncestralError, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 from ancestral.step_tensors import OFFSETS, U

@@ -9,10 +9,9 @@ from ancestral.latent_tensors import LATENT_GRAPH_NAMES
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import FAMILIES, Model, model_config
-from ancestral.train.models.graphs import GRAPH_NAMES, build
-from ancestral.train.models.latent_graphs import build_latent
+from ancestral.train.models.graphs import GRAPH_NAMES, Program, build
+from ancestral.train.models.latent_graphs import LatentProgram
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.program import Program
 from ancestral.train.stored_model import bundled_model, read_weights
 
 
@@ -55,7 +54,7 @@ def _program(graph: str, model: Model) -> Program | None:
     """The program of that name, if the kind of model has one."""
     if isinstance(model, AutoregressiveModel):
         return build(graph, model) if graph in GRAPH_NAMES else None
-    return build_latent(graph, model) if graph in LATENT_GRAPH_NAMES else None
+    return LatentProgram(model, graph) if graph in LATENT_GRAPH_NAMES else None
 
 
 def _check_own(model: Model, bundle: Bundle) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancestral.engine.backends.rows import check_part, tensor_of
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, check_part, tensor_of
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS, U
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ancestral.engine.backends.cuda_graphs import STEPS, CudaGraphs, launches
-from ancestral.engine.backends.rows import turns
 from ancestral.engine.backends.tensor_binding import TensorBinding, initial_tensors
 from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.budget import rows_in_block
+from ancestral.engine.session import turns
 from ancestral.signature import TensorSpec
 from ancestral.step_tensors import OFFSETS, POSITION, U
 

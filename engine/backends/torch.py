@@ -11,7 +11,6 @@ from torch import Tensor
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.entry import Found, TorchOptions
 from ancestral.engine.backends.programs import load_weights, program_of
-from ancestral.engine.backends.rows import turns
 from ancestral.engine.backends.tensor_binding import (
     TensorBinding,
     filled,
@@ -20,15 +19,14 @@ from ancestral.engine.backends.tensor_binding import (
     to_host,
 )
 from ancestral.engine.budget import HOST_BUDGET, Budget, rows_in_block
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, turns
 from ancestral.errors import BackendUnavailable
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS
-from ancestral.train.models.graphs import AutoregressiveProgram
+from ancestral.train.models.graphs import AutoregressiveProgram, Program
 from ancestral.train.models.precision import DTYPES, narrow
-from ancestral.train.models.program import Program
 from ancestral.train.models.transformer import Transformer
-from ancestral.triton_kernels.in_place import in_place
+from ancestral.triton_kernels.operators import in_place
 
 
 class TorchBackend:

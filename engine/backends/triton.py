@@ -27,9 +27,8 @@ from ancestral.philox import seed_key
 from ancestral.signature import Update
 from ancestral.step_tensors import POSITION, U
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.triton_kernels.interpreter import turn
 from ancestral.triton_kernels.operators import table
-from ancestral.triton_kernels.overridable import Kernels, Seeds
+from ancestral.triton_kernels.overridable import Kernels, Seeds, turn
 from ancestral.triton_kernels.sample_token.kernel import LARGEST
 
 _OLDEST = (3, 6)

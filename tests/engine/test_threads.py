@@ -255,7 +255,7 @@ def test_a_replaced_one_shares_no_binding(tiny: AutoregressiveEngine) -> None:
     tiny.sample(3, 0)
     other = replace(tiny)
     check([lambda e=e, i=i: e.sample(3, 0, seed=i) for i, e in enumerate((tiny, other))])
-    assert other._bindings is not tiny._bindings
+    assert other._kept is not tiny._kept
 
 
 def test_a_lane_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

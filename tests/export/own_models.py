@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
-from ancestral.train.likelihoods.bernoulli import Bernoulli
+from ancestral.train.likelihoods.categorical import Bernoulli
 from ancestral.train.likelihoods.observation import Independent
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel

@@ -114,7 +114,7 @@ def test_every_launcher_can(tmp_path: Path) -> None:
 import json
 from ancestral.triton_kernels.tools.compile import TARGETS, compile_variant, problems
 from ancestral.triton_kernels.masked_attention.dense import dense_variant
-from ancestral.triton_kernels.variant import TYPES
+from ancestral.triton_kernels.launch import TYPES
 variants = [dense_variant(d, dtype) for d in (32, 64, 128) for dtype in TYPES]
 compiled = [(v, compile_variant(v, target)) for v in variants for target in TARGETS]
 print(json.dumps({

@@ -5,8 +5,7 @@ import pytest
 
 from ancestral.engine import Engine, LatentEngine, Sampling
 from ancestral.engine.comparison import Limits
-from ancestral.engine.latent_noise import event_noise
-from ancestral.engine.noise import Noise
+from ancestral.engine.noise import Noise, event_noise
 from ancestral.parity import tolerance
 from tests.conftest import Load
 from tests.latent_toys import LATENT_TOYS

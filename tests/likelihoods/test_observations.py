@@ -8,8 +8,7 @@ import torch
 from torch.distributions import Normal
 
 from ancestral.errors import InvalidInput
-from ancestral.train.likelihoods.bernoulli import Bernoulli
-from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.train.likelihoods.categorical import Bernoulli, Categorical
 from ancestral.train.likelihoods.channel_mixture import ChannelMixture
 from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.likelihood import draw_or_take

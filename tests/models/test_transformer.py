@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.rotary import frequencies
+from ancestral.train.models.block import frequencies
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from tests.toys import widen

@@ -7,7 +7,7 @@ import torch
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.bodies import group_norm
-from ancestral.train.models.decoder_config import ImageShape
+from ancestral.train.models.decoder import ImageShape
 from ancestral.train.models.families import build_model, config_from_json, family_of, model_config
 from ancestral.train.models.vae import VAE, VAEConfig
 from ancestral.train.models.vqvae import VQVAE, VQVAEConfig

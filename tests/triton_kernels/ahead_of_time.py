@@ -16,6 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import MockTensor
 
 from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.launch import TYPES, Variant
 from ancestral.triton_kernels.operators import modules
 from ancestral.triton_kernels.tools.compile import (
     collect,
@@ -23,7 +24,6 @@ from ancestral.triton_kernels.tools.compile import (
     problems,
     specialization,
 )
-from ancestral.triton_kernels.variant import TYPES, Variant
 from tests.triton_kernels.launches import LAUNCHES
 from tests.triton_kernels.planted import launch_for_rows, misnamed
 from tests.triton_kernels.planted import variants as planted_variants

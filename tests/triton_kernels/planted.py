@@ -6,7 +6,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ancestral.triton_kernels.variant import Variant
+from ancestral.triton_kernels.launch import Variant
 
 
 @triton.jit

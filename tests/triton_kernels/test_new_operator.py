@@ -34,13 +34,11 @@ def toy_blend_reference(x: Tensor, y: Tensor, weight: float) -> Tensor:
 
 
 toy_blend = operator(
-    "toy_blend", toy_blend_reference, "(Tensor x, Tensor y, float weight) -> Tensor"
+    "toy_blend",
+    toy_blend_reference,
+    "(Tensor x, Tensor y, float weight) -> Tensor",
+    lambda x, *_: torch.empty_like(x),
 )
-
-
-@toy_blend.register_fake
-def _(x: Tensor, *_: object) -> Tensor:
-    return torch.empty_like(x)
 ''',
     "kernel.py": '''
 """The blend in one kernel."""
@@ -50,10 +48,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ancestral.triton_kernels.checks import expect, runs_kernels
+from ancestral.triton_kernels.launch import expect, runs_kernels
 from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.toy_blend import toy_blend
-from ancestral.triton_kernels.variant import Variant
+from ancestral.triton_kernels.launch import Variant
 
 
 @triton.jit

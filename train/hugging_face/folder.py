@@ -30,8 +30,8 @@ from ancestral.train.hugging_face.text import (
     text_notes,
     unread_tokenizer,
 )
+from ancestral.train.models.block import tables
 from ancestral.train.models.inputs import Start
-from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer import Transformer
 
 CONFIG = "config.json"

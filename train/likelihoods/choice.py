@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from ancestral.train.likelihoods.bernoulli import Bernoulli
-from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.train.likelihoods.categorical import Bernoulli, Categorical
 from ancestral.train.likelihoods.likelihood import Likelihood
 from ancestral.train.likelihoods.logistic_mixture import LogisticMixture
 

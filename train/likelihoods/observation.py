@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.train.likelihoods.bernoulli import Bernoulli
-from ancestral.train.likelihoods.categorical import Categorical
+from ancestral.train.likelihoods.categorical import Bernoulli, Categorical
 from ancestral.train.likelihoods.gaussian import Gaussian
 from ancestral.train.likelihoods.likelihood import Likelihood, widened
 

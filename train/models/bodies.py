@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
+from ancestral.train.models.decoder import DecoderConfig, ImageShape
 from ancestral.train.models.layers import CastingConv2d, CastingLinear, WideConv2d, WideLinear
 
 

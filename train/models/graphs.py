@@ -4,11 +4,12 @@ A program is a module with a signature; its forward takes and returns tensors in
 and `step_filtered` do a whole sampling step, so that nothing returns to the host between two steps.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal, final, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ancestral import step_tensors as names
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
@@ -17,10 +18,25 @@ from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.likelihood import draw_or_take
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.inputs import shifted
-from ancestral.train.models.program import Program
 from ancestral.triton_kernels.embed import consume
-from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
-from ancestral.triton_kernels.sample_token.filters import Filters
+from ancestral.triton_kernels.sample_token import Drawn, Filters, record, sample_token
+
+
+class Program(nn.Module, ABC):
+    """A function of tensors over a model's weights; forward takes and returns them in order."""
+
+    model: nn.Module
+
+    @property
+    @abstractmethod
+    def signature(self) -> GraphSignature:
+        """Names, types and axes of what forward takes and returns, in order."""
+
+    @property
+    @abstractmethod
+    def longest(self) -> Mapping[str, int]:
+        """The largest size of each named axis."""
+
 
 GraphName = Literal["log_prob", "logits", "redraw", "prefill", "step", "step_filtered"]
 GRAPH_NAMES: tuple[GraphName, ...] = get_args(GraphName)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.train.models.decoder_output import DecoderOutput
+from ancestral.train.models.decoder import DecoderOutput
 from ancestral.train.models.priors import MixturePrior
 from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.vqvae import VQVAE

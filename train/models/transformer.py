@@ -22,10 +22,9 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry, Update
 from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
-from ancestral.train.models.block import Block, Norm
+from ancestral.train.models.block import Block, Norm, tables
 from ancestral.train.models.inputs import SequenceNetwork
 from ancestral.train.models.layers import LastProjection, dropout
-from ancestral.train.models.rotary import tables
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.embed import slots_from

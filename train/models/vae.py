@@ -19,8 +19,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.train.models.bodies import ImageDecoder, ImageEncoder, perceptron, scaled
 from ancestral.train.models.configuration import Count, configuration
-from ancestral.train.models.decoder_config import DecoderConfig, ImageShape
-from ancestral.train.models.decoder_output import DecoderOutput, observation
+from ancestral.train.models.decoder import DecoderConfig, DecoderOutput, ImageShape, observation
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.layers import CastingLinear, WideLinear
 from ancestral.train.models.posteriors import Diagonal, Full, Parameters, Posterior

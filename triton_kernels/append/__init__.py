@@ -25,11 +25,9 @@ def append_reference(
 
 
 append = operator(
-    "append", append_reference, "(Tensor buffer, Tensor position, Tensor block) -> Tensor"
+    "append",
+    append_reference,
+    "(Tensor buffer, Tensor position, Tensor block) -> Tensor",
+    lambda buffer, *_: torch.empty_like(buffer),
 )
 """`append_reference` as an operator, which the other forms are compared with."""
-
-
-@append.register_fake
-def _(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
-    return torch.empty_like(buffer)

@@ -8,9 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.triton_kernels.append import append
-from ancestral.triton_kernels.checks import expect, runs_kernels
+from ancestral.triton_kernels.launch import Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Settings, Table
-from ancestral.triton_kernels.variant import Variant
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int64)
 

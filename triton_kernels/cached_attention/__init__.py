@@ -20,7 +20,7 @@ from torch import Tensor
 from ancestral.triton_kernels.overridable import operator
 
 
-def cached_attention_reference(
+def cached_attention_reference(  # noqa: PLR0913 - the operator, and where it writes
     q: Float[Tensor, "b s hd"],
     k: Float[Tensor, "b s gd"],
     v: Float[Tensor, "b s gd"],
@@ -28,6 +28,8 @@ def cached_attention_reference(
     v_cache: Float[Tensor, "b g T d"],
     position: Int64[Tensor, " b"],
     window: int | None = None,
+    *,
+    in_place: bool = False,
 ) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
     """Append k and v at each row's position, then attend over the slots up to each query's own.
 
@@ -39,23 +41,13 @@ def cached_attention_reference(
         v_cache: [b, g, T, d].
         position: slot of the first query of each row, [b] int64; position + s <= T.
         window: how many slots a query sees, its own included; None is all up to its own.
+        in_place: whether the caches themselves are written.
 
     Returns:
         y [b, s, h d], and both caches with slots position .. position + s - 1 written.
     """
-    return attend_to_cache(q, k, v, k_cache.clone(), v_cache.clone(), position, window)
-
-
-def attend_to_cache(
-    q: Float[Tensor, "b s hd"],
-    k: Float[Tensor, "b s gd"],
-    v: Float[Tensor, "b s gd"],
-    k_cache: Float[Tensor, "b g T d"],
-    v_cache: Float[Tensor, "b g T d"],
-    position: Int64[Tensor, " b"],
-    window: int | None = None,
-) -> tuple[Float[Tensor, "b s hd"], Float[Tensor, "b g T d"], Float[Tensor, "b g T d"]]:
-    """The reference with the caches written in place."""
+    if not in_place:
+        k_cache, v_cache = k_cache.clone(), v_cache.clone()
     s, (g, d) = q.shape[1], k_cache.shape[1::2]
     q, k, v = (x.unflatten(-1, (-1, d)).transpose(1, 2) for x in (q, k, v))
     slots = position[:, None] + torch.arange(s, device=q.device)
@@ -78,12 +70,6 @@ cached_attention = operator(
     cached_attention_reference,
     "(Tensor q, Tensor k, Tensor v, Tensor k_cache, Tensor v_cache, Tensor position, "
     "int? window=None) -> (Tensor, Tensor, Tensor)",
+    lambda q, k, v, *rest: (q.new_empty(q.shape), *map(torch.empty_like, rest[:2])),
 )
 """`cached_attention_reference` as an operator, which the other forms are compared with."""
-
-
-@cached_attention.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, *_: object
-) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), torch.empty_like(k_cache), torch.empty_like(v_cache)

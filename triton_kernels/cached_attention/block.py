@@ -7,8 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ancestral.triton_kernels.checks import FLOATS
-from ancestral.triton_kernels.variant import TYPES, Variant
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant
 
 _NUMBERS = 4096
 """Of a program: slots times width."""

@@ -21,11 +21,10 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.cached_attention import block, cached_attention
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.masked_attention import kernel as masked_attention
 from ancestral.triton_kernels.overridable import Settings, Table
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST_HEAD = 256
 _UNSPLIT = 1024

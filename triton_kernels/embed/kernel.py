@@ -8,10 +8,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.embed import Tables, consume, embed, slots_from
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Settings, Table
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 _BLOCK = 128
 """Numbers of a vector that a program has."""

@@ -21,11 +21,10 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
 from ancestral.triton_kernels.overridable import Settings, Table
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 FEW_ROWS = 64
 """Above so many rows a product is bound by arithmetic, where PyTorch's own library is at home."""

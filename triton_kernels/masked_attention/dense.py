@@ -16,8 +16,8 @@ import triton
 import triton.language as tl
 
 from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.launch import TYPES, Variant
 from ancestral.triton_kernels.masked_attention import WIDEST_DENSE, kernel
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 NUMBERS = ("rows", "heads", "groups", "s", "unit")
 """Between the inputs and the output: b, h, g, s of q [b, h, s, d] and k [b, g, s, d], and a 1."""

@@ -18,11 +18,10 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
 from ancestral.triton_kernels.dot import dot
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.masked_attention import windowed_attention
 from ancestral.triton_kernels.overridable import Settings, Table
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST = 256
 """Head size of which a block of queries fits a program's registers."""

@@ -64,10 +64,6 @@ mass_threshold = operator(
     "mass_threshold",
     mass_threshold_reference,
     "(Tensor z, Tensor w, Tensor mass, bool inclusive) -> Tensor",
+    lambda z, *_: torch.empty_like(z[..., :1]),
 )
 """`mass_threshold_reference` as an operator, which the other forms are compared with."""
-
-
-@mass_threshold.register_fake
-def _(z: Tensor, *_: object) -> Tensor:
-    return torch.empty_like(z[..., :1])

@@ -88,28 +88,25 @@ def _rearranged(w: Tensor, r: Tensor, bias: Tensor, order: tuple[int, ...]) -> l
     ]
 
 
+def _results(x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+    """What a layer gives, with nothing in it."""
+    return x.new_empty(*x.shape[:2], states[0].shape[1]), *map(torch.empty_like, states)
+
+
 gru = operator(
     "gru",
     gru_reference,
     "(Tensor x, Tensor h, Tensor w, Tensor r, Tensor bias) -> (Tensor, Tensor)",
+    lambda x, h, *_: _results(x, h),
 )
 """`gru_reference` as an operator, which the other forms are compared with."""
 lstm = operator(
     "lstm",
     lstm_reference,
     "(Tensor x, Tensor h, Tensor c, Tensor w, Tensor r, Tensor bias) -> (Tensor, Tensor, Tensor)",
+    lambda x, h, c, *_: _results(x, h, c),
 )
 """`lstm_reference` as an operator, which the other forms are compared with."""
-
-
-@gru.register_fake
-def _(x: Tensor, h: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h)
-
-
-@lstm.register_fake
-def _(x: Tensor, h: Tensor, c: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h), torch.empty_like(c)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:

@@ -8,10 +8,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.residual_norm import residual_norm
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 LARGEST = 16_384
 """Width of a row that fits a program's registers."""

@@ -52,13 +52,9 @@ ring = operator(
     "ring",
     ring_reference,
     "(Tensor buffer, Tensor value, Tensor position, int[] offsets) -> (Tensor, Tensor)",
+    lambda buffer, value, position, offsets: (
+        buffer.new_empty(buffer.shape[0], len(offsets), buffer.shape[3]),
+        torch.empty_like(buffer),
+    ),
 )
 """`ring_reference` as an operator, which the other forms are compared with."""
-
-
-@ring.register_fake
-def _(
-    buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    b, _, _, d = buffer.shape
-    return buffer.new_empty(b, len(offsets), d), torch.empty_like(buffer)

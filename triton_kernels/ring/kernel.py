@@ -9,10 +9,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.ring import ring
-from ancestral.triton_kernels.variant import TYPES, Variant
 
 
 @triton.jit

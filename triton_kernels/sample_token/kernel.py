@@ -18,11 +18,15 @@ import triton.language as tl
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS, expect, runs_kernels
+from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Seeds, Settings, Table
-from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, sample_token
-from ancestral.triton_kernels.sample_token.filters import Filters
-from ancestral.triton_kernels.variant import TYPES, Variant
+from ancestral.triton_kernels.sample_token import (
+    Drawn,
+    Filters,
+    draw,
+    filtered_kernel,
+    sample_token,
+)
 
 LARGEST = 262_144
 """So many values a position may have."""

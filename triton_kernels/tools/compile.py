@@ -21,10 +21,9 @@ from typing import Any
 
 from ancestral.errors import AncestralError, BackendUnavailable, InvalidInput
 from ancestral.files.atomic import write_atomically
+from ancestral.triton_kernels.launch import Variant
 from ancestral.triton_kernels.operators import modules
-from ancestral.triton_kernels.tools.compiled_table import HEADER, markdown
-from ancestral.triton_kernels.tools.machine_code import Compiled, read
-from ancestral.triton_kernels.variant import Variant
+from ancestral.triton_kernels.tools.machine_code import HEADER, Compiled, markdown, read
 
 TARGETS: Mapping[int, int] = {80: 166_912, 90: 232_448, 100: 232_448, 120: 101_376}
 """Compute capabilities, 10 times: A100, H100 and H200, B200, RTX 50; the bytes of shared memory

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ancestral.errors import InvalidInput
+from ancestral.triton_kernels.launch import Variant
 from ancestral.triton_kernels.tools.compile import build
-from ancestral.triton_kernels.variant import Variant
 
 ISA: Mapping[int, int] = {80: 80, 90: 80, 100: 86, 120: 87}
 """The first release of PTX, 10 times, that has all of a target: the driver may be that old."""

@@ -13,8 +13,8 @@ from ancestral.cli.process import finished
 from ancestral.cli.samples import Draw
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget
+from ancestral.engine.arguments import Progress
 from ancestral.engine.noise import Noise
-from ancestral.engine.progress import Progress
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
 from ancestral.scalars import whole

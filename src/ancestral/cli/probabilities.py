@@ -13,7 +13,7 @@ from ancestral.errors import InvalidInput
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ancestral.engine.calibration import Calibration
+    from ancestral.engine.classify import Calibration
 
 _sequence = partial(typer.Option, rich_help_panel="Sequences of any length")
 
@@ -195,7 +195,7 @@ def classify(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.events import Events, labels_in
     from ancestral.engine import AutoregressiveEngine
-    from ancestral.engine.calibration import calibration
+    from ancestral.engine.classify import calibration
     from ancestral.files.array_file import write_arrays
 
     check_target(out, (".npz",), keep=(bundle, file))

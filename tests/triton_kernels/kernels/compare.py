@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 
 EACH_FLOAT = [
     pytest.param(each, marks=[pytest.mark.slow] * (each == torch.float16)) for each in FLOATS

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.cached_attention import cached_attention_reference
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 
 pytestmark = pytest.mark.kernels

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS
 from ancestral.triton_kernels.embed import Tables, consume, embed
+from ancestral.triton_kernels.launch import FLOATS
 from tests.triton_kernels.kernels.compare import assert_near, far
 
 pytestmark = pytest.mark.kernels

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
 from tests.conftest import INTERPRETED
 from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.masked_attention import masked_attention_reference
 from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 

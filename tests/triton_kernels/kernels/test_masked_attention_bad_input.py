@@ -65,7 +65,7 @@ def test_refused(device: torch.device, name: str) -> None:
 
 def test_configuration() -> None:
     """Of sizes that every row shares; blocks that Triton takes."""
-    from ancestral.triton_kernels.checks import FLOATS
+    from ancestral.triton_kernels.launch import FLOATS
     from ancestral.triton_kernels.masked_attention.kernel import configuration
 
     for s in (1, 64, 65, 8192):

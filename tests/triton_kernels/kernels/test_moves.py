@@ -5,7 +5,7 @@ import torch
 
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.append import append_reference
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.ring import ring_reference
 
 pytestmark = pytest.mark.kernels

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ancestral.errors import InvalidInput
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.residual_norm import residual_norm_reference
 from tests.triton_kernels.kernels.compare import assert_near, far
 

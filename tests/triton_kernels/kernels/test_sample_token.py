@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, seed_key, uniforms
-from ancestral.triton_kernels.checks import FLOATS
+from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.overridable import Seeds
 from ancestral.triton_kernels.sample_token import Drawn
 from tests.triton_kernels.kernels.draws import (
