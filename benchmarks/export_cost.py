@@ -24,8 +24,7 @@ from benchmarks.checkpoint import CASE as CHECKPOINT
 from benchmarks.machine import environment, this_machine
 from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
-from benchmarks.records import parsed
-from benchmarks.rows import RESULTS, Bound
+from benchmarks.rows import RESULTS, Bound, parsed
 
 MEASURED: Mapping[str, tuple[Case, float]] = {
     "W2": (CASES["W2"], 60.0),

@@ -29,8 +29,7 @@ from ancestral.train.evaluation import LogProb, model_log_prob
 from ancestral.train.models.families import Model
 from ancestral.train.tables import independent_values, neighbour_table
 from benchmarks.cases import GRAPHS
-from benchmarks.records import append_record
-from benchmarks.rows import RESULTS
+from benchmarks.rows import RESULTS, append_record
 
 FILE = RESULTS / "digits-families.jsonl"
 

@@ -27,8 +27,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.recipes import recipe
 from benchmarks.machine import Machine, this_machine
 from benchmarks.parity import Parity
-from benchmarks.records import append_record
-from benchmarks.rows import RESULTS
+from benchmarks.rows import RESULTS, append_record
 
 FILE = RESULTS / "digits-latents.jsonl"
 SEED, K = 0, 1000

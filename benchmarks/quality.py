@@ -24,8 +24,7 @@ from ancestral.train.progress import training_bar
 from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
 from benchmarks.machine import Machine, this_machine
-from benchmarks.records import append_record
-from benchmarks.rows import RESULTS
+from benchmarks.rows import RESULTS, append_record
 
 FILE = RESULTS / "digits-quality.jsonl"
 

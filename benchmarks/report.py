@@ -17,8 +17,7 @@ from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
 from benchmarks.checkpoint import CASE as CHECKPOINT
 from benchmarks.machine import CHECKOUT
-from benchmarks.records import read
-from benchmarks.rows import RESULTS, CaseRow, number
+from benchmarks.rows import RESULTS, CaseRow, number, read
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"

@@ -27,8 +27,7 @@ from ancestral.train.progress import training_bar
 from ancestral.train.recipes import SMALL_RECIPES, recipe
 from ancestral.train.training import train
 from benchmarks.machine import Machine, commit, this_machine
-from benchmarks.records import append_record, read
-from benchmarks.rows import RESULTS, now
+from benchmarks.rows import RESULTS, append_record, now, read
 from benchmarks.small_data import write_digits, write_text
 
 FILE = RESULTS / "small.jsonl"

@@ -15,10 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.cached_attention import cached_attention_reference
 from benchmarks.gpu.clock import Captured, compiled, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.exact import LONG, parity, worst
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
 PART = "cached_attention"

@@ -10,9 +10,8 @@ from functools import partial
 import torch
 
 from benchmarks.gpu.clock import Side
-from benchmarks.gpu.exact import parity
-from benchmarks.gpu.floor import COPY, Work, name_of
-from benchmarks.gpu.part import OURS, Bench, Cell
+from benchmarks.gpu.operators import parity
+from benchmarks.gpu.part import COPY, OURS, Bench, Cell, Work, name_of
 from benchmarks.gpu.rows import GpuRow
 
 PART = "ceilings"

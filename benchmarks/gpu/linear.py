@@ -9,10 +9,8 @@ from torch import Tensor
 
 from ancestral.triton_kernels.linear import linear
 from benchmarks.gpu.clock import Captured, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.exact import LONG, parity, worst
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
 PART = "linear"

@@ -22,8 +22,8 @@ from ancestral.parity import tolerance
 from ancestral.step_tensors import POSITION
 from ancestral.train.models.graphs import GraphName, build
 from ancestral.train.models.transformer import Transformer
-from benchmarks.gpu.floor import name_of
 from benchmarks.gpu.models import Stepped, made
+from benchmarks.gpu.part import name_of
 from benchmarks.parity import Parity
 
 COMPARED = 16

@@ -17,7 +17,7 @@ import torch
 from ancestral.train.models.transformer import Transformer
 from benchmarks import cases
 from benchmarks.cases import CASES, Case
-from benchmarks.gpu.floor import Work
+from benchmarks.gpu.part import Work
 
 WIDE = 3.0
 """Times the last norm: distributions are far from uniform, so that a fault in them is seen."""

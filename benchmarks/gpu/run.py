@@ -18,8 +18,7 @@ from benchmarks.gpu.checks import Outcome, command
 from benchmarks.gpu.found import CHECKS, able, find, has, line, missing
 from benchmarks.gpu.part import PARTS
 from benchmarks.gpu.processes import Log
-from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded
-from benchmarks.gpu.table import table
+from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded, table
 from benchmarks.rows import RESULTS, append
 
 SHARES = {CHECKS: 42, **PARTS}

@@ -16,10 +16,8 @@ from ancestral.parity import tolerance
 from ancestral.triton_kernels.sample_token import Drawn
 from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
 from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
-from benchmarks.gpu.exact import relative, relative_error
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import Others, beside, relative, relative_error
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.part import OURS, Bench
+from benchmarks.gpu.part import OURS, Bench, Work
 from benchmarks.gpu.rows import GpuRow
 from benchmarks.machine import Machine
 from benchmarks.parity import Parity

@@ -16,14 +16,11 @@ from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from benchmarks.gpu import ceilings, models
 from benchmarks.gpu.clock import rotated
-from benchmarks.gpu.floor import Work
 from benchmarks.gpu.loops import windows
 from benchmarks.gpu.measure import results
-from benchmarks.gpu.part import OURS, Bench, Cell
-from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record, recorded
-from benchmarks.gpu.table import table
-from benchmarks.records import parsed, read
-from benchmarks.rows import append, number
+from benchmarks.gpu.part import OURS, Bench, Cell, Work
+from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record, recorded, table
+from benchmarks.rows import append, number, parsed, read
 
 from .gpu_rows import CEILINGS, EXACT, rehearsing, sample_row
 

@@ -20,7 +20,7 @@ from benchmarks.gpu.part import PARTS, Bench
 from benchmarks.gpu.rows import Failed, GpuRow, Skipped
 from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, StaticTransformer, decode
 from benchmarks.machine import CHECKOUT
-from benchmarks.records import read
+from benchmarks.rows import read
 from tests.conftest import INTERPRETED
 
 from .gpu_rows import rehearsing

@@ -16,7 +16,7 @@ import torch
 from benchmarks.gpu import checks, found, processes, run
 from benchmarks.gpu.part import OURS, Bench
 from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record
-from benchmarks.records import read
+from benchmarks.rows import read
 
 from .gpu_rows import MACHINE, rehearsing, sample_row
 
