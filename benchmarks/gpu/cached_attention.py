@@ -19,7 +19,6 @@ from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
-PART = "cached_attention"
 LEAST_SHARE = 0.85
 """Of the bandwidth of a copy, at 64 rows of 8,192 slots."""
 
@@ -133,7 +132,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         least_ratio=1.0 if sizes.dtype == torch.bfloat16 else None,
         least_share=LEAST_SHARE if longest else None,
     )
-    yield from beside((PART, sizes), turns, ours, found, others, bench)
+    yield from beside(sizes, turns, ours, found, others, bench)
 
 
 def _attend(attention: Callable[..., Tensor], each: Inputs) -> Tensor:

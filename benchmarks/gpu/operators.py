@@ -75,7 +75,7 @@ class Others(Generic[I]):
 
 
 def beside(
-    case: tuple[str, Sizes],
+    sizes: Sizes,
     turns: Sequence[I],
     ours: Captured[object],
     parity: Parity,
@@ -86,7 +86,7 @@ def beside(
     """A row for each of the others; one that breaks is skipped, and ours is measured.
 
     Args:
-        case: the part, and its sizes.
+        sizes: of the cell.
         turns: the input of each call.
         ours: calls of ours on them.
         parity: of what these gave.
@@ -94,7 +94,6 @@ def beside(
         bench: what the part is given.
         prepare: what comes before the calls of a side, and is not timed.
     """
-    part, sizes = case
     sides, details = [Side(OURS, ours.run, ours.calls, prepare)], {OURS: {"build_s": ours.build_s}}
     for name, call in others.calls.items():
         try:
@@ -104,11 +103,11 @@ def beside(
                 built.run()
                 details[name]["baseline_error"] = others.error(built.outputs)
         except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
-            yield Skipped(f"{part}, {sizes.name}, {name}", sentence(error))
+            yield Skipped(f"{bench.part}, {sizes.name}, {name}", sentence(error))
             continue
         sides.append(Side(name, built.run, built.calls, prepare))
     yield from bench.rows(
-        (part, sizes.name),
+        sizes.name,
         sizes.dtype,
         bench.clock().interleaved(sides),
         parity,

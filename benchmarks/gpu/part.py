@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import torch
 
 from benchmarks.gpu.clock import Clock
 from benchmarks.gpu.rows import GpuRow, Skipped, Target
-from benchmarks.machine import Machine, commit
+from benchmarks.machine import Machine, commit, machine_of_torch
 from benchmarks.parity import Parity
 from benchmarks.rows import Rounds, now, timed
 
@@ -69,7 +70,37 @@ PARTS: Mapping[str, int] = {
     "tensorrt": 12,
 }
 """Each a module of this package with a function `cells`; its share of the time, relative."""
+CHECKS = "checks"
+NEEDED: Mapping[str, str] = {
+    "onnx": "Engine.verify of the models that are stepped, and plans",
+    "onnxscript": "Engine.verify of the models that are stepped, and plans",
+    "triton": "every part but the ceilings and tensorrt",
+    "pytest": "the checks",
+    "hypothesis": "the checks that draw their sizes at random",
+    "xdist": "checks in several processes",
+    "beartype": "types and shapes within the checks",
+}
+"""Packages beside PyTorch, by the name that is imported, and what there is not without them."""
 OURS = "ours"
+
+
+def missing() -> Iterator[tuple[str, str]]:
+    """What there is not for want of a package, and why."""
+    for name, what in NEEDED.items():
+        if not has(name):
+            yield what, f"{name} is not installed"
+
+
+def has(*packages: str) -> bool:
+    """Whether all of them can be imported."""
+    return all(find_spec(package) is not None for package in packages)
+
+
+def able(part: str) -> bool:
+    """Whether there are the packages that a part needs."""
+    if part == CHECKS:
+        return has("pytest")
+    return part in {"ceilings", "tensorrt"} or has("triton")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +108,21 @@ class Bench:
     """What the cells of a part are given.
 
     Attributes:
+        part: of the rows.
         device: where everything runs.
-        machine: of the rows.
         ceilings: as measured before; empty where they were not.
         until: when the part has to be over, by time.monotonic.
         bundles: folder of exported models.
+        machine: of the rows.
         commit: of the rows.
     """
 
+    part: str
     device: torch.device
-    machine: Machine
     ceilings: Ceilings
     until: float
     bundles: Path
+    machine: Machine = field(default_factory=machine_of_torch)
     commit: str = field(default_factory=commit)
 
     @property
@@ -108,7 +141,7 @@ class Bench:
 
     def rows(  # noqa: PLR0913 - a row's own fields
         self,
-        case: tuple[str, str],
+        case: str,
         dtype: torch.dtype,
         rounds: Mapping[str, Rounds],
         parity: Parity,
@@ -123,7 +156,7 @@ class Bench:
         """A row for each baseline; one alone where there is none.
 
         Args:
-            case: the part, and the sizes in words.
+            case: the sizes in words.
             dtype: that was computed in.
             rounds: of OURS and of each baseline, by name.
             parity: of the same run.
@@ -146,8 +179,8 @@ class Bench:
                 if bound is not None and values[name] is not None
             )
             yield GpuRow(
-                part=case[0],
-                case=case[1],
+                part=self.part,
+                case=case,
                 dtype=name_of(dtype),
                 unit=unit,
                 **values,

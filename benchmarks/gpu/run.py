@@ -15,10 +15,10 @@ from ancestral.errors import ParityError
 from ancestral.files.atomic import write_atomically
 from benchmarks.gpu import ceilings, processes
 from benchmarks.gpu.checks import Outcome, command
-from benchmarks.gpu.found import CHECKS, able, find, has, line, missing
-from benchmarks.gpu.part import PARTS
+from benchmarks.gpu.part import CHECKS, PARTS, able, has, missing
 from benchmarks.gpu.processes import Log
 from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded, table
+from benchmarks.machine import machine_of_torch
 from benchmarks.rows import RESULTS, append
 
 SHARES = {CHECKS: 42, **PARTS}
@@ -218,9 +218,9 @@ def main(about: str, words: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, log: Log, work: Path) -> Run:
     """What is to be done; the machine and what it lacks are said."""
-    machine = find()
+    machine = machine_of_torch()
     rehearsal = options.rehearse or machine.gpu is None
-    log.say(line(machine))
+    log.say(machine.line)
     if rehearsal and not options.rehearse:
         log.say(str(Skipped("all but a rehearsal on the CPU", "PyTorch sees no CUDA GPU")))
     for what, why in missing():

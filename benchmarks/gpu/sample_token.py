@@ -21,7 +21,6 @@ from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
 
-PART = "sample_token"
 LENGTH, START = 16, 3
 """Positions of an event, and where the rows are."""
 
@@ -100,7 +99,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         each.state.log_p.fill_(torch.nan)
     ours.run()
     others = Others({"softmax and race": _race, "compiled": _reference(bench)})
-    yield from beside((PART, sizes), turns, ours, exactness(steps[-1]), others, bench, rewind)
+    yield from beside(sizes, turns, ours, exactness(steps[-1]), others, bench, rewind)
 
 
 def exactness(step: Step) -> Parity:

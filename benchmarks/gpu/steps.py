@@ -14,14 +14,13 @@ from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import ParityError
 from benchmarks.gpu.clock import Side, compiled, finish, seconds
-from benchmarks.gpu.loops import Loops, rewound, windows, worst_nats
+from benchmarks.gpu.loops import Loops, stretch, windows, worst_nats
 from benchmarks.gpu.models import GPT2, IMAGE, TINY, cache_numbers, step_work
 from benchmarks.gpu.part import OURS, Bench, Cell, name_of, sentence
 from benchmarks.gpu.rows import GpuRow, Skipped, Target
 from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, decode
 from benchmarks.parity import Parity
 
-PART = "steps"
 LEAST_RATIO = 2.0
 """Of a compiled loop's time over ours, at width 128."""
 LATER_CELL_SECONDS = 4.0
@@ -62,7 +61,7 @@ def _time(
     details: dict[str, Details] = {}
     program = None
     for name in ATTENTIONS:
-        what = f"{PART}, {loops.stepped.name}, {rows:,} rows, {name_of(dtype)}, {name}"
+        what = f"{bench.part}, {loops.stepped.name}, {rows:,} rows, {name_of(dtype)}, {name}"
         needed = loops.compile_seconds + later * LATER_CELL_SECONDS
         if bench.left < needed:
             yield Skipped(what, f"time: {bench.left:.0f} s are left, {needed:.0f} s are needed")
@@ -83,7 +82,7 @@ def _time(
     for name in baselines:
         details[name]["baseline_host_share"] = hosts[name]
     yield from bench.rows(
-        (PART, f"{loops.stepped.name}, {rows:,} rows"),
+        f"{loops.stepped.name}, {rows:,} rows",
         dtype,
         rounds,
         parity,
@@ -161,7 +160,7 @@ def _rounds(
 
     turns = []
     for start in windows(length, loops.stepped.windows, steps):
-        turns.append(Side(OURS, partial(binding.run, steps), steps, rewound(binding, rows, start)))
+        turns.append(stretch(OURS, binding, rows, start, steps))
         turns += [
             Side(name, partial(baseline.run, start, steps), steps)
             for name, baseline in baselines.items()
@@ -181,7 +180,6 @@ def host_share(side: Side) -> float:
     return (launched - begin) / (time.perf_counter() - begin)
 
 
-PART = "steps"
 BATCH_SECONDS = 15.0
 """For all batch sizes together."""
 _STRIDE = 29
@@ -208,14 +206,14 @@ def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[Gpu
     same, rows, tried = 0, 0, 0
     for batch in sorted(batches, key=lambda b: b * _STRIDE % 64):
         if time.monotonic() > until and not bench.rehearsal:
-            what = f"{PART}, {loops.stepped.name}, {len(batches) - tried} batch sizes"
+            what = f"{bench.part}, {loops.stepped.name}, {len(batches) - tried} batch sizes"
             yield Skipped(what, f"time: {BATCH_SECONDS:.0f} s for all")
             break
         part = loops.pass_over(loops.bind(batch, torch.float32, invariant=True), batch)
         alike = (part.values == whole.values[:batch]) & (part.log_p == whole.log_p[:batch])
         same, rows, tried = same + int(alike.all(axis=1).sum()), rows + batch, tried + 1
     yield from bench.rows(
-        (PART, f"{loops.stepped.name}, rows that are equal in {tried} batch sizes"),
+        f"{loops.stepped.name}, rows that are equal in {tried} batch sizes",
         torch.float32,
         {OURS: (float(same),)},
         parity,
@@ -234,11 +232,11 @@ def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[Gp
     steps = min(STEPS_PER_LAUNCH, length // 2)
     start = windows(length, 1, steps)[0]
     sides = [
-        Side(label, partial(binding.run, steps), steps, rewound(binding, rows, start))
+        stretch(label, binding, rows, start, steps)
         for label, binding in ((OURS, own), ("ours, not batch_invariant", other))
     ]
     yield from bench.rows(
-        (PART, name),
+        name,
         dtype,
         bench.clock(measure_ms=300.0, least=3).interleaved(sides),
         parity,

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,10 @@ def interpreting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rehearse(part: str, bench: Bench) -> list[GpuRow | Skipped | Failed]:
+    bench = replace(bench, part=part)
     cells = importlib.import_module(f"benchmarks.gpu.{part}").cells(bench)
     with torch.no_grad():
-        return list(results(part, cells, bench))
+        return list(results(cells, bench))
 
 
 @UNCOMPILED
