@@ -15,7 +15,7 @@ from pathlib import Path
 from ancestral.files.atomic import write_atomically
 from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
-from benchmarks.checkpoint import CASE as CHECKPOINT
+from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
 from benchmarks.rows import RESULTS, CaseRow, number, read
 

@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 
@@ -55,7 +54,7 @@ GPT2 = Stepped(
 Its bundle has the same weights over fewer positions: known answers of all take a CPU too long.
 """
 TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), 1)
-STEPPED: Mapping[str, Stepped] = MappingProxyType({each.name: each for each in (IMAGE, GPT2, TINY)})
+STEPPED: Mapping[str, Stepped] = {each.name: each for each in (IMAGE, GPT2, TINY)}
 
 
 def made(stepped: Stepped) -> Transformer:
