@@ -8,6 +8,7 @@ does all of it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,8 +49,7 @@ GRID = tuple(Sizes(batch, v) for batch in (64, 1, 1024) for v in (256, 50_257))
 TINY = (Sizes(2, 16),)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One position of every row: logits [b, v], uniforms and observed values [b, T], the state."""
 
     logits: Tensor
@@ -89,10 +89,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         for each in steps:
             each.state.position.fill_(START)
 
-    ours = Captured(
-        [partial(launch, each.logits, each.u, each.observed, each.state, None) for each in turns],
-        bench.device,
-    )
+    ours = Captured([partial(launch, *each, None) for each in turns], bench.device)
     rewind()
     for each in steps:
         each.state.values.fill_(-1)
@@ -132,4 +129,4 @@ def _reference(bench: Bench) -> Callable[[Step], Drawn]:
         return Drawn(state.position + 1, values, log_ps, None)
 
     made = compiled(whole, bench.device)
-    return lambda step: made(step.logits, step.u, step.observed, step.state)
+    return lambda step: made(*step)

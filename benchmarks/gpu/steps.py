@@ -4,7 +4,7 @@ All have the same weights and take turns over the same stretches of an event.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -75,8 +75,17 @@ def _time(
             continue
         baselines[name] = baseline
         loops.compile_seconds = 1.5 * details[name]["baseline_build_s"] + 5
-    rounds, hosts = _rounds(loops, rows, binding, baselines, bench)
     length, width = loops.stepped.case.length, loops.model(dtype).config.width
+    steps = min(STEPS_PER_LAUNCH, length // 2)
+    turns: list[Side] = []
+    for start in windows(length, loops.stepped.windows, steps):
+        turns.append(stretch(OURS, binding, rows, start, steps))
+        turns += [
+            Side(name, partial(baseline.run, start, steps), steps)
+            for name, baseline in baselines.items()
+        ]
+    rounds = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
+    hosts = {side.name: host_share(side) for side in turns[: len(rounds)]}
     own["samples_per_s"] = rows / (float(np.median(rounds[OURS])) * 1e-3 * length)
     own["host_share"] = hosts[OURS]
     for name in baselines:
@@ -145,28 +154,6 @@ def _checked(loops: Loops, baseline: StaticLoop, limit: float) -> Details:
         "baseline_nats": nats,
         "baseline_graphs_skipped": float(counters["inductor"]["cudagraph_skips"]),
     }
-
-
-def _rounds(
-    loops: Loops,
-    rows: int,
-    binding: TritonBinding,
-    baselines: Mapping[str, StaticLoop],
-    bench: Bench,
-) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
-    """Milliseconds a step of each side, the mean over the windows; and the hosts' shares."""
-    length = loops.stepped.case.length
-    steps = min(STEPS_PER_LAUNCH, length // 2)
-
-    turns = []
-    for start in windows(length, loops.stepped.windows, steps):
-        turns.append(stretch(OURS, binding, rows, start, steps))
-        turns += [
-            Side(name, partial(baseline.run, start, steps), steps)
-            for name, baseline in baselines.items()
-        ]
-    rounds = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
-    return rounds, {side.name: host_share(side) for side in turns[: len(rounds)]}
 
 
 def host_share(side: Side) -> float:
