@@ -6,6 +6,8 @@ run that is cut short tells them too:
     python -m pytest -p benchmarks.gpu.checks --records FILE
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -64,7 +66,7 @@ class Outcome:
     finished: bool
 
     @classmethod
-    def read(cls, records: Path) -> "Outcome":
+    def read(cls, records: Path) -> Outcome:
         """From what `Watch` wrote."""
         passed, failed, skipped, finished = set[str](), dict[str, str](), dict[str, str](), False
         for values in map(json.loads, whole_lines(records)):
@@ -113,12 +115,12 @@ class Watch:
         with self._file.open("a") as lines:
             lines.write(json.dumps(values) + "\n")
 
-    def pytest_runtest_logreport(self, report: "pytest.TestReport") -> None:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test has one outcome: of its call, or of what failed or skipped before or after."""
         if report.when == "call" or report.outcome != "passed":
             self._write(test=report.nodeid, outcome=report.outcome, why=_why(report))
 
-    def pytest_collectreport(self, report: "pytest.CollectReport") -> None:
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A module that was not imported."""
         if report.outcome == "failed":
             self._write(test=report.nodeid, outcome="uncollected", why=str(report.longrepr))
@@ -128,7 +130,7 @@ class Watch:
         self._write(finished=int(exitstatus))
 
 
-def _why(report: "pytest.TestReport") -> str:
+def _why(report: pytest.TestReport) -> str:
     """The reason of a skip, or the first line of an error."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
@@ -136,12 +138,12 @@ def _why(report: "pytest.TestReport") -> str:
     return next((line[1:].strip() for line in lines if line.startswith("E ")), lines[-1])
 
 
-def pytest_addoption(parser: "pytest.Parser") -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     """The file."""
     parser.addoption("--records", type=Path, required=True)
 
 
-def pytest_configure(config: "pytest.Config") -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Watch, but not in the processes that xdist starts: theirs is told by the first."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(Watch(config.getoption("--records")))
