@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from ancestral.bound import Reduction
-from ancestral.engine import LatentEngine, bounds
+from ancestral.engine import LatentEngine
+from ancestral.engine.budget import CACHED, fitting
 from ancestral.engine.timing import interleaved
 from ancestral.export.bundle import export_bundle
 from ancestral.train.models.vae import VAE
@@ -61,7 +62,7 @@ class Engines:
 
     def log_weights(self) -> list[np.ndarray]:
         """Encoder, then the three terms of 64 x 64 pairs, in the pieces that `bound` takes."""
-        rows = max(1, bounds.pairs(self.engine) // K)
+        rows = fitting(fitting(CACHED, self.engine.decoded_size), K)
         encoded = self.engine.encode(self.x)
         session = self.engine.session("log_weights")
         parts = []

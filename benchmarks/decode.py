@@ -39,11 +39,6 @@ class Given:
         values[:, case.prefix :] = -1
         return cls(values, u, case.prefix)
 
-    @property
-    def decoded(self) -> int:
-        """Positions that are drawn one by one."""
-        return self.u.shape[1] - self.prefix
-
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -92,7 +87,8 @@ def in_turns(actions: Sequence[Callable[[], Pass]], rounds: int) -> list[list[Pa
 
 def step_ms(passes: Sequence[Pass], given: Given) -> Rounds:
     """Milliseconds of a step in each pass: its decoding over the number of steps."""
-    return tuple(each.decode_s * 1e3 / given.decoded for each in passes)
+    decoded = given.u.shape[1] - given.prefix
+    return tuple(each.decode_s * 1e3 / decoded for each in passes)
 
 
 def distance(engine: Engine, drawn: Pass, first: int) -> float:
@@ -105,10 +101,8 @@ def distance(engine: Engine, drawn: Pass, first: int) -> float:
 
 def first_steps(engine: Engine, binding: Binding, rows: int, positions: int) -> Pass:
     """The first steps of an event, in the launches of the engine's loop."""
-    free, u = (
-        np.full((rows, engine.data.length), -1),
-        Noise(0, 0).uniforms(rows, engine.data.length),
-    )
+    length = engine.data.length
+    free, u = np.full((rows, length), -1), Noise(0, 0).uniforms(rows, length)
     step_loop.begin(binding, step_loop.Start(free, {names.U: u}, prefill=False))
     taken = seconds(lambda: step_loop.advance(binding, positions))
     # The end of the event is the only place where two lengths differ: all of it is before that.

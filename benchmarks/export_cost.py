@@ -1,7 +1,7 @@
 """Processor time of an export with its verification, stage by stage: user and system, all threads.
 
     python -m benchmarks.export_cost W2 checkpoint     appends rows to results/CASE.jsonl
-    python -m benchmarks.export_cost W2 --print        one JSON line, no row
+    python -m benchmarks.export_cost W2 --print DIR     one JSON line, no row
 
 Processor time, not seconds on a clock: other processes take cores away from it, not from its sum.
 (They take caches and memory bandwidth: a busy machine shows up to half more.)
@@ -10,6 +10,7 @@ Processor time, not seconds on a clock: other processes take cores away from it,
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -18,15 +19,23 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from ancestral.engine.timing import in_process, memory_peak
-from benchmarks.cases import CASES, Case
-from benchmarks.checkpoint import CASE as CHECKPOINT
+from ancestral.engine.timing import in_process, memory_now, memory_peak, seconds
+from benchmarks.cases import CASES, GPT2, Case
 from benchmarks.machine import environment, this_machine
 from benchmarks.parity import Parity
 from benchmarks.recorder import Recorder
-from benchmarks.records import parsed
-from benchmarks.rows import RESULTS, Bound
+from benchmarks.rows import RESULTS, Bound, parsed
 
+CHECKPOINT = Case(
+    "checkpoint",
+    "GPT-2 small's shape with its whole context: 1,024 positions; 960 are given",
+    GPT2 | {"start": None},
+    event_shape=(1024,),
+    levels=50_257,
+    prefix=960,
+    batches=(1, 8),
+    plain=True,
+)
 MEASURED: Mapping[str, tuple[Case, float]] = {
     "W2": (CASES["W2"], 60.0),
     "checkpoint": (CHECKPOINT, 120.0),
@@ -41,21 +50,33 @@ class Cost:
     """One export and its verification, in one process.
 
     Attributes:
-        stages: seconds of each, in order.
-        peak_mb: largest resident memory, in 10^6 bytes.
+        stages: processor time of each in seconds, in order.
+        seconds: of the export on a clock.
+        size_mb: of the model, in 10^6 bytes.
+        imports_mb: resident memory before there is a model.
+        export_peak_mb: largest resident memory until all was exported.
+        peak_mb: largest until all was verified.
         parity: on the last backend, or on the first that failed.
     """
 
     stages: dict[str, float]
+    seconds: float
+    size_mb: float
+    imports_mb: float
+    export_peak_mb: float
     peak_mb: float
     parity: Parity
 
 
 def measure(case: Case, folder: Path) -> Cost:
-    """Export and verify in this process, as `ancestral export` does."""
+    """Export and verify in this process, as `ancestral export` does.
+
+    Nothing that needs memory may have run in it before.
+    """
     marks = [("imports", 0.0)]
 
     def enter(stage: str) -> None:
+        print(f"{case.name}: {stage}", file=sys.stderr)
         marks.append((stage, time.process_time()))
 
     from ancestral.engine import Engine
@@ -63,10 +84,12 @@ def measure(case: Case, folder: Path) -> Cost:
     from benchmarks.cases import model
 
     enter("model")
+    imports = memory_now()
     made = [model(case)]
+    size = sum(p.numel() * p.element_size() for p in made[0].parameters())
     enter("copy")
-    export_bundle(made.pop(), folder, own=True, progress=enter)
-    reports = []
+    taken = seconds(lambda: export_bundle(made.pop(), folder, own=True, progress=enter))
+    peak, reports = memory_peak(), []
     for backend in BACKENDS:
         enter(f"verify on {backend}")
         reports.append(Engine.load(folder, backend=backend, threads=1).verify())
@@ -75,14 +98,21 @@ def measure(case: Case, folder: Path) -> Cost:
     for (stage, begin), (_, end) in pairwise(marks):
         stages[stage] = stages.get(stage, 0.0) + end - begin
     report = next((each for each in reports if not each.passed), reports[-1])
-    return Cost(stages, memory_peak() / 1e6, Parity.of(report))
+    memory = (each / 1e6 for each in (size, imports, peak, memory_peak()))
+    return Cost(stages, taken, *memory, Parity.of(report))
+
+
+def measured(name: str, folder: Path) -> Cost:
+    """Measure a case in a process of its own, which leaves a bundle of its name in the folder."""
+    words = ("benchmarks.export_cost", name, "--print", str(folder))
+    return parsed(Cost, in_process(name, *words, environment=environment(), quiet=False))
 
 
 def append_rows(name: str, results: Path = RESULTS) -> None:
     """Measure a case in a process of its own, and append its rows."""
     case, most = MEASURED[name]
-    words = ("benchmarks.export_cost", name, "--print")
-    cost = parsed(Cost, in_process(name, *words, environment=environment(), quiet=False))
+    with tempfile.TemporaryDirectory() as work:
+        cost = measured(name, Path(work))
     threads = int(os.environ.get("OMP_NUM_THREADS", this_machine().cores))
     recorder = Recorder.begin(threads, results=results)
     add = partial(recorder.add, case, batch=1, parity=cost.parity, warm_ups=0)
@@ -102,15 +132,14 @@ def main() -> None:
     """Measure, or be the process that is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="+", choices=MEASURED)
-    parser.add_argument("--print", action="store_true", help="measure in this process, no row")
+    told = "measure in this process, no row; the bundles are written to this folder"
+    parser.add_argument("--print", type=Path, metavar="FOLDER", help=told)
     options = parser.parse_args()
     for name in options.cases:
-        if not options.print:
+        if options.print is None:
             append_rows(name)
-            continue
-        with tempfile.TemporaryDirectory() as work:
-            cost = measure(MEASURED[name][0], Path(work) / "bundle")
-        print(json.dumps(asdict(cost)))
+        else:
+            print(json.dumps(asdict(measure(MEASURED[name][0], options.print / name))))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ own, that of the mean of paired differences: far smaller than the errors of the 
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +22,12 @@ from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
 from ancestral.files.atomic import write_atomically
 from ancestral.pictures import grid, png
-from ancestral.train.checkpoint import load_checkpoint
+from ancestral.train.checkpoint_config import read_config
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.evaluation import LogProb, independent_values, model_log_prob, neighbour_table
-from ancestral.train.models.families import Model
+from ancestral.train.open_checkpoint import OpenedCheckpoint, open_checkpoint
 from benchmarks.cases import GRAPHS
-from benchmarks.records import append_record
-from benchmarks.rows import RESULTS
+from benchmarks.rows import RESULTS, append_record
 
 FILE = RESULTS / "digits-families.jsonl"
 
@@ -109,21 +107,21 @@ def table(rows: list[Family]) -> str:
     return "\n".join(lines)
 
 
-def picture(model: Model, log_prior: Sequence[float] | None, file: Path) -> None:
+def picture(opened: OpenedCheckpoint, file: Path) -> None:
     """Export a model, verify it, and draw ten samples of each digit on ONNX Runtime.
 
     Raises:
         ParityError: the exported graphs do not keep the probabilities.
     """
-    prior = None if log_prior is None else np.exp(log_prior).tolist()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_bundle(model, Path(folder) / "bundle", graphs=GRAPHS, label_prior=prior)
+        bundle, prior = Path(folder) / "bundle", opened.label_prior
+        export_bundle(opened.model, bundle, graphs=GRAPHS, label_prior=prior)
         engine = Engine.load(bundle, backend="onnxruntime", threads=1)
         report = engine.verify()
         if not report.passed:
             raise ParityError(f"{file.stem}: {'; '.join(report.failures)}")
         samples = engine.sample(100, labels=np.repeat(np.arange(10), 10))
-    write_atomically(file, png(grid(samples.x, model.data.levels, columns=10)))
+    write_atomically(file, png(grid(samples.x, opened.model.data.levels, columns=10)))
     print(f"{file.stem}: max {report.max_abs_nats:.3g} nats of {report.limit_nats:.3g} -> {file}")
 
 
@@ -137,12 +135,13 @@ def main() -> None:
     torch.set_num_threads(1)
     models: dict[str, tuple[LogProb, int | None]] = {}
     for checkpoint in options.checkpoints:
-        model, saved = load_checkpoint(checkpoint)
-        name = checkpoint.name if saved.config.summary is None else saved.config.summary.recipe
+        opened, summary = open_checkpoint(checkpoint), read_config(checkpoint).summary
+        name = checkpoint.name if summary is None else summary.recipe
         if options.pictures:
-            picture(model, saved.config.log_prior, options.pictures / f"{name}.png")
+            picture(opened, options.pictures / f"{name}.png")
         else:
-            models[name] = model_log_prob(model), sum(each.numel() for each in model.parameters())
+            parameters = sum(each.numel() for each in opened.model.parameters())
+            models[name] = model_log_prob(opened.model), parameters
     if options.pictures:
         return
     data = load_digits()

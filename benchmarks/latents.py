@@ -8,102 +8,66 @@ bits/dim of a bound are an upper bound on those of the model.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from ancestral.cli.stages import Run, train_stages
 from ancestral.engine import LatentEngine
 from ancestral.export.bundle import export_bundle
-from ancestral.train.checkpoint import PRIOR, load_checkpoint
+from ancestral.train.checkpoint import PRIOR
+from ancestral.train.checkpoint_config import read_config
 from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
-from ancestral.train.evaluation import Estimate, estimate
-from ancestral.train.models.autoregressive import AutoregressiveModel
+from ancestral.train.evaluation import estimate
+from ancestral.train.open_checkpoint import open_checkpoint
 from ancestral.train.recipes import recipe
-from benchmarks.machine import Machine, this_machine
 from benchmarks.parity import Parity
-from benchmarks.records import append_record
-from benchmarks.rows import RESULTS
+from benchmarks.quality import ModelRow
+from benchmarks.rows import RESULTS, append_record
 
 FILE = RESULTS / "digits-latents.jsonl"
 SEED, K = 0, 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One model.
+def measure(chosen: Recipe, data: Dataset, folder: Path) -> ModelRow:
+    """Train, or go on with what is in the folder; export, verify and bound.
 
-    Attributes:
-        recipe: its name.
-        seed: of the run.
-        k: latents of each event.
-        iwae: the importance-weighted bound on the test part, or log p(x | z) + log p(z).
-        elbo: the ELBO on it.
-        reconstruction_nats: mean of log p(x | z).
-        kl_nats: mean of log q(z | x) - log p(z).
-        unreliable: events of an effective sample size below 10.
-        naive: the bound where z is drawn from the prior; None for codes.
-        parity: of the run.
-        stages: how the training of each went, as in the checkpoints.
-        machine: where.
+    Its numbers: seed; k, the latents of each event; the estimates of the importance-weighted bound
+    on the test part, or log p(x | z) + log p(z), and of the ELBO; the means of log p(x | z) and of
+    log q(z | x) - log p(z); events of an effective sample size below 10; the bound where z is drawn
+    from the prior, None for codes; parity; how each training went, as in the checkpoints.
     """
-
-    recipe: str
-    seed: int
-    k: int
-    iwae: Estimate
-    elbo: Estimate
-    reconstruction_nats: float
-    kl_nats: float
-    unreliable: int
-    naive: Estimate | None
-    parity: Parity
-    stages: list[dict[str, Any]]
-    machine: Machine
-
-
-def measure(chosen: Recipe, data: Dataset, folder: Path) -> Row:
-    """Train, or go on with what is in the folder; export, verify and bound."""
     path = folder / chosen.name
     train_stages(chosen, data, path, Run(SEED, resume=True, device="cpu", evaluate=False))
-    paths = [path] if chosen.prior is None else [path, path / PRIOR]
-    loaded = [load_checkpoint(each) for each in paths]
-    prior = loaded[1][0] if len(loaded) > 1 else None
-    assert prior is None or isinstance(prior, AutoregressiveModel)
-    log_prior = data.label_log_prior()
-    bundle = folder / f"{chosen.name}-bundle"
+    opened, bundle = open_checkpoint(path), folder / f"{chosen.name}-bundle"
     export_bundle(
-        loaded[0][0],
+        opened.model,
         bundle,
-        prior=prior,
-        label_prior=None if prior is None or log_prior is None else np.exp(log_prior).tolist(),
+        prior=opened.prior,
+        label_prior=opened.label_prior,
         overwrite=True,
     )
     engine = LatentEngine.load(bundle, threads=1)
     report = engine.compare()
     assert report.passed, report.failures
-    x = data.test.x
+    x, spec, codes = data.test.x, data.spec, opened.prior is not None
     found = engine.bound(x, k=K, seed=SEED)
-    naive = engine.bound(x, k=K, seed=SEED, proposal="prior").iwae if prior is None else None
-    summaries = [checkpoint.config.summary for _, checkpoint in loaded]
-    return Row(
-        recipe=chosen.name,
-        seed=SEED,
-        k=K,
-        iwae=estimate(found.iwae, data.spec),
-        elbo=estimate(found.elbo, data.spec),
-        reconstruction_nats=float(found.reconstruction.mean()),
-        kl_nats=float(found.kl.mean()),
-        unreliable=int(found.unreliable.sum()),
-        naive=None if naive is None else estimate(naive, data.spec),
-        parity=Parity.of(report),
-        stages=[each.model_dump() for each in summaries if each is not None],
-        machine=this_machine(),
-    )
+    naive = None if codes else engine.bound(x, k=K, seed=SEED, proposal="prior").iwae
+    summaries = [read_config(each).summary for each in ([path, path / PRIOR] if codes else [path])]
+    numbers = {
+        "seed": SEED,
+        "k": K,
+        "iwae": estimate(found.iwae, spec),
+        "elbo": estimate(found.elbo, spec),
+        "reconstruction_nats": float(found.reconstruction.mean()),
+        "kl_nats": float(found.kl.mean()),
+        "unreliable": int(found.unreliable.sum()),
+        "naive": None if naive is None else estimate(naive, spec),
+        "parity": Parity.of(report),
+        "stages": [each.model_dump() for each in summaries if each is not None],
+    }
+    return ModelRow(chosen.name, numbers)
 
 
 def main() -> None:

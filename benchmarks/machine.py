@@ -4,7 +4,8 @@ import os
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,6 +37,14 @@ class Machine:
     versions: dict[str, str]
 
     @property
+    def line(self) -> str:
+        """GPU, driver and versions in one line."""
+        names = ("driver", "torch", "cuda", "triton", "python")
+        driver, torch, cuda, triton, python = (self.versions.get(each, "none") for each in names)
+        gpu = f"{self.gpu}, driver {driver}" if self.gpu else "no CUDA GPU"
+        return f"{gpu}; torch {torch} for CUDA {cuda}, triton {triton}, Python {python}"
+
+    @property
     def name(self) -> str:
         """Processor, cores and GPU in a few words: rows of one name are compared."""
         return f"{self.processor}, {self.cores} cores" + (f", {self.gpu}" if self.gpu else "")
@@ -55,6 +64,16 @@ def this_machine() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         versions=_versions() | ({"driver": driver} if driver else {}),
     )
+
+
+def machine_of_torch() -> Machine:
+    """The machine that runs this, and the first GPU that PyTorch sees."""
+    import torch
+
+    machine = this_machine()
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    versions = {"torch": torch.__version__, "cuda": torch.version.cuda or "none"}
+    return replace(machine, gpu=gpu, versions=machine.versions | versions)
 
 
 _GPU_QUERY = ("--query-gpu=name,driver_version", "--format=csv,noheader")
@@ -95,8 +114,6 @@ def _cpuinfo(field: str) -> str | None:
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

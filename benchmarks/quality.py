@@ -8,7 +8,8 @@ test part: the recipe was tuned, and the weights of a run are picked, on validat
 
 import argparse
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,57 +19,56 @@ from ancestral.cli.present.evaluation import baselines, bits_cell
 from ancestral.train.checkpoint import load_checkpoint
 from ancestral.train.config import Recipe
 from ancestral.train.data import load_digits
-from ancestral.train.evaluation import Estimates, evaluate_model
+from ancestral.train.evaluation import evaluate_model
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.progress import training_bar
 from ancestral.train.recipes import RECIPES, recipe
 from ancestral.train.training import train
-from benchmarks.machine import Machine, this_machine
-from benchmarks.records import append_record
-from benchmarks.rows import RESULTS
+from benchmarks.machine import Machine, commit, this_machine
+from benchmarks.rows import RESULTS, append_record, now
 
 FILE = RESULTS / "digits-quality.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One run.
+class ModelRow:
+    """How good one trained model is.
 
     Attributes:
-        summary: how training went, as in the checkpoint: recipe, seed, steps, seconds, ...
-        threads: of PyTorch.
-        validation: of the kept weights; what they were chosen by is its conditional.
-        test: of the kept weights.
-        baselines: on test, by name.
+        recipe: its name.
+        numbers: what was found, by name; a value may be a record, such as an `Estimate`.
         machine: where.
+        commit: of the code.
+        date: when the row was made.
     """
 
-    summary: dict[str, Any]
-    threads: int
-    validation: Estimates
-    test: Estimates
-    baselines: dict[str, Estimates]
-    machine: Machine
+    recipe: str
+    numbers: Mapping[str, Any]
+    machine: Machine = field(default_factory=this_machine)
+    commit: str = field(default_factory=commit)
+    date: str = field(default_factory=now)
 
 
-def run(chosen: Recipe, seed: int, folder: Path) -> Row:
-    """Train one seed, read its checkpoint back, and evaluate on the split that it names."""
+def run(chosen: Recipe, seed: int, folder: Path) -> ModelRow:
+    """Train one seed, read its checkpoint back, and evaluate on the split that it names.
+
+    Its numbers: the summary of the training, as in the checkpoint; PyTorch's threads; the estimates
+    of the kept weights on validation, whose conditional they were chosen by, and on the test part;
+    those of the baselines on the test part.
+    """
     with training_bar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
         result = train(chosen, load_digits(), folder, seed=seed, progress=bar)
     model, checkpoint = load_checkpoint(result.path)
     assert isinstance(model, AutoregressiveModel)
     data = load_digits(checkpoint.split)
-    validation, test = (
-        evaluate_model(model, part, data.label_log_prior()) for part in (data.validation, data.test)
-    )
-    return Row(
-        result.summary.model_dump(),
-        torch.get_num_threads(),
-        validation,
-        test,
-        baselines(data),
-        this_machine(),
-    )
+    numbers = {
+        "summary": result.summary.model_dump(),
+        "threads": torch.get_num_threads(),
+        "validation": evaluate_model(model, data.validation, data.label_log_prior()),
+        "test": evaluate_model(model, data.test, data.label_log_prior()),
+        "baselines": baselines(data),
+    }
+    return ModelRow(chosen.name, numbers)
 
 
 def main() -> None:
@@ -88,9 +88,10 @@ def main() -> None:
         for seed in options.seeds:
             row = run(chosen, seed, folder / f"{chosen.name}-{seed}")
             append_record(row, options.output)
+            test, taken = row.numbers["test"], row.numbers["summary"]["seconds"]
             print(
-                f"{chosen.name} seed {seed}: {row.summary['seconds']:.0f} s, test bits/dim "
-                f"p(x) {bits_cell(row.test.marginal)}, p(x|y) {bits_cell(row.test.conditional)}"
+                f"{chosen.name} seed {seed}: {taken:.0f} s, test bits/dim "
+                f"p(x) {bits_cell(test.marginal)}, p(x|y) {bits_cell(test.conditional)}"
             )
 
 

@@ -93,7 +93,5 @@ def said(row: CaseRow) -> str:
     beside = f"  {row.beside}" if row.baseline else ""
     ratio = "" if row.ratio is None else f"  ratio {row.ratio:.3f}"
     target = "" if row.target is None else f" ({row.target}: {met})"
-    return (
-        f"{row.case:8} {row.quantity:18} batch {row.batch:<3} {row.p50:.4g} {row.unit} "
-        f"[{row.p20:.4g}, {row.p80:.4g}]{beside}{ratio}{target}"
-    )
+    spread = f"{row.p50:.4g} {row.unit} [{row.p20:.4g}, {row.p80:.4g}]"
+    return f"{row.title}: {spread}{beside}{ratio}{target}"

@@ -15,10 +15,9 @@ from pathlib import Path
 from ancestral.files.atomic import write_atomically
 from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
-from benchmarks.checkpoint import CASE as CHECKPOINT
+from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
-from benchmarks.records import read
-from benchmarks.rows import RESULTS, CaseRow, number
+from benchmarks.rows import RESULTS, CaseRow, number, read
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"

@@ -1,19 +1,19 @@
 """Rows of results: one measured quantity with its rounds, its machine and its parity."""
 
+import json
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from ancestral.errors import ParityError
 from benchmarks.machine import Machine
 from benchmarks.parity import Parity
-from benchmarks.records import append_record
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Rounds = tuple[float, ...]
@@ -187,3 +187,47 @@ def number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+T = TypeVar("T")
+
+
+def parsed(kind: type[T], values: object) -> T:
+    """A record of its JSON: its fields may be records and tuples again.
+
+    Raises:
+        ValueError: it has other fields.
+    """
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    needed = {
+        name
+        for name, each in known.items()
+        if each.default is MISSING and each.default_factory is MISSING
+    }
+    if not isinstance(values, dict) or not needed <= set(values) <= set(known):
+        raise ValueError(f"row: expected the fields {sorted(known)}, got {str(values)[:200]}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _made(hints[name], value) for name, value in values.items()})
+
+
+def _made(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return parsed(hint, value)
+    if get_origin(hint) is tuple:
+        return tuple(_made(get_args(hint)[0], each) for each in value)
+    return value
+
+
+def append_record(record: Any, file: Path) -> str:
+    """Append a record of any kind, a dataclass, as a line of JSON; the line."""
+    line = json.dumps(asdict(record))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lines:
+        lines.write(line + "\n")
+    return line
+
+
+def read(kind: type[T], file: Path) -> list[T]:
+    """All records of a file, in the order in which they were written; none without a file."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [parsed(kind, json.loads(line)) for line in lines if line.strip()]

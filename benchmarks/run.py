@@ -11,7 +11,7 @@ a JSON summary.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -68,36 +68,34 @@ class Subject:
         binding = self.engine.session("step").bind({"b": len(given.u), "s": 1})
         return partial(decode.ours, self.engine, binding, given)
 
-    def drawn(self, passed: Pass, first: int = 0) -> float:
-        """How far the log-probabilities of what was drawn are from the parallel graph's, nats."""
-        return decode.distance(self.engine, passed, first)
+    def parity_of(self, drawn: Pass) -> Parity:
+        """That of the case, and of what a loop drew."""
+        return replace(self.parity, sample_nats=decode.distance(self.engine, drawn, 0))
 
 
 def measure(
     case: Case, recorder: Recorder, batches: tuple[int, ...], parts: Collection[str], loads: int
-) -> list[CaseRow]:
+) -> Iterator[CaseRow]:
     """All parts of a case; the engine that is timed is the one that is verified.
 
     Raises:
         ParityError: the probabilities are wrong; rows before that one are written.
     """
     subject = Subject.load(case, recorder)
-    rows: list[CaseRow] = []
     if "decode" in parts:
         for batch in batches:
-            rows += measure_decode(subject, batch) if case.plain else measure_cached(subject, batch)
+            yield from (measure_decode if case.plain else measure_cached)(subject, batch)
     if "host" in parts:
-        rows.append(measure_host(subject))
+        yield measure_host(subject)
     if "cache" in parts and f"{case.name}-long" in CASES:
-        rows += measure_cache(subject, batches)
+        yield from measure_cache(subject, batches)
     if "memory" in parts:
         for batch in batches:
             path = subject.engine.bundle.path
-            rows += memory.measured(case, path, recorder, batch, subject.parity, loads)
-    return rows
+            yield from memory.measured(case, path, recorder, batch, subject.parity, loads)
 
 
-def measure_decode(subject: Subject, batch: int) -> list[CaseRow]:
+def measure_decode(subject: Subject, batch: int) -> Iterator[CaseRow]:
     """Steps and prefill beside the baseline's.
 
     A step is a decode pass over its number of steps: 64 of them at W1, positions 16 to 79, and 784
@@ -110,27 +108,23 @@ def measure_decode(subject: Subject, batch: int) -> list[CaseRow]:
     ours, plain = in_turns(loops, recorder.rounds)
     checked = decode.plain(baseline, given, with_log_p=True)
     equal = float((ours[-1].values == checked.values).all(axis=1).mean())
-    parity = replace(
-        subject.parity,
-        sample_nats=subject.drawn(ours[-1]),
-        baseline_nats=subject.drawn(checked, given.prefix),
-    )
+    apart = decode.distance(subject.engine, checked, given.prefix)
+    parity = replace(subject.parity_of(ours[-1]), baseline_nats=apart)
     add = partial(recorder.add, case, batch=batch, parity=parity)
     faster = case.large_vocabulary and batch >= 8
-    row = add(
+    yield add(
         ("decode", "ms/step"),
         rounds=step_ms(ours, given),
         baseline=(PLAIN, step_ms(plain, given)),
         bound=Bound("plain / ours", ">", 1) if faster else Bound("plain / ours", ">=", LEAST_RATIO),
         note=f"both drew the same values in {equal:.0%} of the rows",
     )
-    if given.prefix <= 1:
-        return [row]
-    prefills = [tuple(each.prefill_s * 1e3 for each in passes) for passes in (ours, plain)]
-    return [row, add(("prefill", "ms"), rounds=prefills[0], baseline=(PLAIN, prefills[1]))]
+    if given.prefix > 1:
+        prefills = [tuple(each.prefill_s * 1e3 for each in passes) for passes in (ours, plain)]
+        yield add(("prefill", "ms"), rounds=prefills[0], baseline=(PLAIN, prefills[1]))
 
 
-def measure_cached(subject: Subject, batch: int) -> list[CaseRow]:
+def measure_cached(subject: Subject, batch: int) -> Iterator[CaseRow]:
     """Steps with their caches beside the whole network, which a loop without would run at each."""
     case, given = subject.case, Given.of(subject.case, batch)
     step = subject.loop(given)
@@ -140,17 +134,16 @@ def measure_cached(subject: Subject, batch: int) -> list[CaseRow]:
     ours, whole = in_turns(turns, subject.recorder.rounds)
     found = case.published and len(case.event_shape) == 2
     least = LEAST_TIMES_FASTER.get(batch) if found else None
-    row = subject.recorder.add(
+    yield subject.recorder.add(
         case,
         ("decode", "ms/step"),
         batch,
         step_ms(ours, given),
-        replace(subject.parity, sample_nats=subject.drawn(ours[-1])),
+        subject.parity_of(ours[-1]),
         (WHOLE, tuple(each.decode_s * 1e3 for each in whole)),
         None if least is None else Bound("whole / step", ">=", least),
         note=f"published: {case.published}" if case.published else "",
     )
-    return [row]
 
 
 def measure_host(subject: Subject) -> CaseRow:
@@ -163,7 +156,7 @@ def measure_host(subject: Subject) -> CaseRow:
         ("host between steps", "ms/step"),
         1,
         host,
-        replace(subject.parity, sample_nats=subject.drawn(passes[-1])),
+        subject.parity_of(passes[-1]),
         ("step", steps),
         Bound("host / step", "<", HOST_SHARE) if case.plain else None,
         ratio=float(np.median(host) / np.median(steps)),
@@ -171,12 +164,11 @@ def measure_host(subject: Subject) -> CaseRow:
     )
 
 
-def measure_cache(subject: Subject, batches: tuple[int, ...]) -> list[CaseRow]:
+def measure_cache(subject: Subject, batches: tuple[int, ...]) -> Iterator[CaseRow]:
     """A step over the same positions, of all of the event, with a cache 8 times longer."""
     case, recorder = subject.case, subject.recorder
     longer, positions = CASES[f"{case.name}-long"], case.length
     long = Engine.load(bundle(longer), backend="onnxruntime", threads=recorder.threads)
-    rows = []
     for batch in [b for b in longer.batches if b in batches]:
         loops = [
             partial(decode.first_steps, engine, binding, batch, positions)
@@ -185,19 +177,16 @@ def measure_cache(subject: Subject, batches: tuple[int, ...]) -> list[CaseRow]:
         ]
         own, extended = in_turns(loops, recorder.rounds)
         times = [tuple(p.decode_s * 1e3 / positions for p in each) for each in (own, extended)]
-        rows.append(
-            recorder.add(
-                case,
-                ("cache 8 x longer", "ms/step"),
-                batch,
-                times[1],
-                replace(subject.parity, sample_nats=subject.drawn(extended[-1])),
-                ("own cache", times[0]),
-                Bound("longer / own", "<=", CACHE_SLOWDOWN),
-                ratio=1 / paired_ratio(times[1], times[0]),
-            )
+        yield recorder.add(
+            case,
+            ("cache 8 x longer", "ms/step"),
+            batch,
+            times[1],
+            subject.parity_of(extended[-1]),
+            ("own cache", times[0]),
+            Bound("longer / own", "<=", CACHE_SLOWDOWN),
+            ratio=1 / paired_ratio(times[1], times[0]),
         )
-    return rows
 
 
 def main(words: list[str] | None = None) -> int:

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import lzma
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,64 +25,26 @@ from ancestral.train.models.families import Model
 from ancestral.train.progress import training_bar
 from ancestral.train.recipes import SMALL_RECIPES, recipe
 from ancestral.train.training import train
-from benchmarks.machine import Machine, commit, this_machine
-from benchmarks.records import append_record, read
-from benchmarks.rows import RESULTS, now
+from benchmarks.machine import commit
+from benchmarks.quality import ModelRow
+from benchmarks.rows import RESULTS, append_record, read
 from benchmarks.small_data import write_digits, write_text
 
 FILE = RESULTS / "small.jsonl"
 SEED, DRAWS = 0, 100
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One run.
+def run(chosen: Recipe, folder: Path) -> ModelRow:
+    """Train and evaluate a recipe on its data.
 
-    Attributes:
-        recipe: its name.
-        data: name of the data and of what they are made from.
-        sha256: of the file.
-        seed: of the run.
-        steps: taken.
-        best_step: whose averaged weights are kept.
-        parameters: number of them.
-        training_cpu_s: CPU time of the training, all threads, in seconds.
-        evaluation_cpu_s: CPU time of the evaluation of the test part.
-        wall_s: from the first step to the last number, in seconds; the machine may have been busy.
-        threads: of PyTorch.
-        bits: test bits/dim of p(x), for text bits/byte; of a VAE's bound: p(x) has at most these.
-        bits_error: standard error over the events.
-        elbo_bits: of a VAE's ELBO; None for the others.
-        k: latents of each event in a VAE's bound; None for the others.
-        baselines: bits of other distributions on the same events, by name.
-        machine: where.
-        commit: of the code.
-        date: when the row was written.
+    Its numbers: what the data are made from, and the SHA-256 of their file; seed; steps that were
+    taken, and the one whose averaged weights are kept; number of parameters; CPU time in seconds of
+    the training and of the evaluation, all threads, and seconds on the clock, where the machine may
+    have been busy; PyTorch's threads; test bits/dim of p(x), for text bits/byte, with the standard
+    error over the events: of a VAE those of the bound from k latents of each event, which p(x) has
+    at most, and of the ELBO, both None for the others; bits of other distributions on the same
+    events, by name.
     """
-
-    recipe: str
-    data: str
-    sha256: str
-    seed: int
-    steps: int
-    best_step: int
-    parameters: int
-    training_cpu_s: float
-    evaluation_cpu_s: float
-    wall_s: float
-    threads: int
-    bits: float
-    bits_error: float
-    elbo_bits: float | None
-    k: int | None
-    baselines: dict[str, float]
-    machine: Machine
-    commit: str
-    date: str
-
-
-def run(chosen: Recipe, folder: Path) -> Row:
-    """Train and evaluate a recipe on its data."""
     code = commit()
     path, data, name = _data(chosen, folder)
     events = data.without_labels() if chosen.name.endswith("-vae") else data
@@ -93,27 +54,24 @@ def run(chosen: Recipe, folder: Path) -> Row:
     trained = time.process_time()
     elbo, found = measured(result.model, data)
     evaluated, ended = time.process_time(), time.monotonic()
-    return Row(
-        recipe=chosen.name,
-        data=name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        seed=SEED,
-        steps=result.summary.steps,
-        best_step=result.summary.best_step,
-        parameters=sum(each.numel() for each in result.model.parameters()),
-        training_cpu_s=round(trained - cpu, 1),
-        evaluation_cpu_s=round(evaluated - trained, 1),
-        wall_s=round(ended - began, 1),
-        threads=torch.get_num_threads(),
-        bits=found.bits_per_dim,
-        bits_error=found.bits_per_dim_error,
-        elbo_bits=None if elbo is None else elbo.bits_per_dim,
-        k=None if elbo is None else DRAWS,
-        baselines=to_beat(data),
-        machine=this_machine(),
-        commit=code,
-        date=now(),
-    )
+    numbers = {
+        "data": name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "seed": SEED,
+        "steps": result.summary.steps,
+        "best_step": result.summary.best_step,
+        "parameters": sum(each.numel() for each in result.model.parameters()),
+        "training_cpu_s": round(trained - cpu, 1),
+        "evaluation_cpu_s": round(evaluated - trained, 1),
+        "wall_s": round(ended - began, 1),
+        "threads": torch.get_num_threads(),
+        "bits": found.bits_per_dim,
+        "bits_error": found.bits_per_dim_error,
+        "elbo_bits": None if elbo is None else elbo.bits_per_dim,
+        "k": None if elbo is None else DRAWS,
+        "baselines": to_beat(data),
+    }
+    return ModelRow(chosen.name, numbers, commit=code)
 
 
 def _data(chosen: Recipe, folder: Path) -> tuple[Path, Dataset, str]:
@@ -152,26 +110,28 @@ def compressed(data: Dataset) -> float:
     return 8 * (sizes[1] - sizes[0]) / len(rest)
 
 
-def latest(file: Path = FILE) -> list[Row]:
+def latest(file: Path = FILE) -> list[ModelRow]:
     """The latest row of each recipe, in the order of the recipes."""
-    found = {row.recipe: row for row in read(Row, file)}
+    found = {row.recipe: row for row in read(ModelRow, file)}
     return [found[each.name] for each in SMALL_RECIPES if each.name in found]
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[ModelRow]) -> str:
     """The rows in Markdown, with what they are compared with."""
     lines = [
         "| recipe | bits/dim (text: bits/byte) | baselines | CPU time: training + test | steps |",
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        sign = "" if row.k is None else "<= "
-        tail = "" if row.elbo_bits is None else f" (k = {row.k}; ELBO {row.elbo_bits:.3f})"
-        others = ", ".join(f"{name} {bits:.3f}" for name, bits in row.baselines.items())
-        cpu = f"{row.training_cpu_s:.0f} s + {row.evaluation_cpu_s:.0f} s"
+        found = row.numbers
+        sign = "" if found["k"] is None else "<= "
+        elbo = found["elbo_bits"]
+        tail = "" if elbo is None else f" (k = {found['k']}; ELBO {elbo:.3f})"
+        others = ", ".join(f"{name} {bits:.3f}" for name, bits in found["baselines"].items())
+        cpu = f"{found['training_cpu_s']:.0f} s + {found['evaluation_cpu_s']:.0f} s"
         lines.append(
-            f"| `{row.recipe}` | {sign}{row.bits:.3f} +- {row.bits_error:.3f}{tail} | {others} | "
-            f"{cpu} | {row.steps:,}, best {row.best_step:,} |"
+            f"| `{row.recipe}` | {sign}{found['bits']:.3f} +- {found['bits_error']:.3f}{tail} | "
+            f"{others} | {cpu} | {found['steps']:,}, best {found['best_step']:,} |"
         )
     return "\n".join(lines) + "\n"
 

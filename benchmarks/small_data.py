@@ -55,22 +55,14 @@ def enlarged(images: Int64[np.ndarray, "n h h"], side: int = SIDE) -> Int64[np.n
 
 def write_digits(folder: Path) -> Path:
     """The enlarged digits: x [1797, 28, 28], y, and the indices of the three parts."""
-    data = load_digits()
-    split = data.split
-    x = np.zeros((sum(map(len, (data.train, data.validation, data.test))), *data.spec.event_shape))
-    x, y = x.astype(np.int64), np.zeros(len(x), np.int64)
-    for index, part in (
-        (split.train, data.train),
-        (split.validation, data.validation),
-        (split.test, data.test),
-    ):
-        assert part.label is not None
-        x[index], y[index] = part.x.reshape(-1, *data.spec.event_shape), part.label
+    from sklearn import datasets
+
+    bunch, split = datasets.load_digits(), load_digits().split
     content = io.BytesIO()
     np.savez_compressed(
         content,
-        x=enlarged(x).astype(np.uint8),
-        y=y.astype(np.uint8),
+        x=enlarged(bunch.images.astype(np.int64)).astype(np.uint8),
+        y=bunch.target.astype(np.uint8),
         train=split.train,
         validation=split.validation,
         test=split.test,

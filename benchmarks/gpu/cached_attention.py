@@ -7,6 +7,7 @@ nothing. All attend to every slot, so that theirs need no mask.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,13 +16,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.cached_attention import cached_attention_reference
 from benchmarks.gpu.clock import Captured, compiled, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.exact import LONG, parity, worst
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
-PART = "cached_attention"
 LEAST_SHARE = 0.85
 """Of the bandwidth of a copy, at 64 rows of 8,192 slots."""
 
@@ -74,8 +72,7 @@ TINY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Of one call: q [b, 1, h d], k and v [b, 1, g d], the caches [b, g, T, d], position [b]."""
 
     q: Tensor
@@ -115,13 +112,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     torch.manual_seed(0)
     count = sets_of(int(sizes.work.bytes), bench.device)
     turns = rotated([Inputs.drawn(sizes, bench.device) for _ in range(count)], bench.device)
-    ours = Captured(
-        [
-            partial(launch, each.q, each.k, each.v, each.k_cache, each.v_cache, each.position)
-            for each in turns
-        ],
-        bench.device,
-    )
+    ours = Captured([partial(launch, *each) for each in turns], bench.device)
     # From here on the caches hold the new keys and values, which theirs are to see.
     found = parity(_pairs(turns, rerun_poisoned(ours)), sizes.dtype, LONG)
     longest = (sizes.batch, sizes.length) == (64, 8192)
@@ -135,7 +126,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         least_ratio=1.0 if sizes.dtype == torch.bfloat16 else None,
         least_share=LEAST_SHARE if longest else None,
     )
-    yield from beside((PART, sizes), turns, ours, found, others, bench)
+    yield from beside(sizes, turns, ours, found, others, bench)
 
 
 def _attend(attention: Callable[..., Tensor], each: Inputs) -> Tensor:
@@ -150,6 +141,6 @@ def _pairs(turns: list[Inputs], outputs: list[Tensor]) -> Iterator[tuple[Tensor,
         each, d = turns[call], turns[call].k_cache.shape[3]
         for row in range(len(each.q)):
             one = slice(row, row + 1)
-            wide = [x[one].double() for x in (each.q, each.k, each.v, each.k_cache, each.v_cache)]
+            wide = [x[one].double() for x in each[:-1]]
             exact = cached_attention_reference(*wide, each.position[one])[0]
             yield outputs[call][one].unflatten(-1, (-1, d)), exact.unflatten(-1, (-1, d))

@@ -10,12 +10,10 @@ from functools import partial
 import torch
 
 from benchmarks.gpu.clock import Side
-from benchmarks.gpu.exact import parity
-from benchmarks.gpu.floor import COPY, Work, name_of
-from benchmarks.gpu.part import OURS, Bench, Cell
+from benchmarks.gpu.operators import parity
+from benchmarks.gpu.part import COPY, OURS, Bench, Cell, Work, name_of
 from benchmarks.gpu.rows import GpuRow
 
-PART = "ceilings"
 COPIED = 2**32
 """Bytes."""
 SIDE = 8192
@@ -31,7 +29,7 @@ def cells(bench: Bench) -> list[Cell]:
 
 def of(rows: list[GpuRow]) -> Mapping[str, float]:
     """The ceilings that rows of this part found."""
-    return {row.case: row.rate for row in rows if row.part == PART and row.rate is not None}
+    return {row.case: row.rate for row in rows if row.part == "ceilings" and row.rate is not None}
 
 
 def _copy(bench: Bench) -> Iterator[GpuRow]:
@@ -41,7 +39,7 @@ def _copy(bench: Bench) -> Iterator[GpuRow]:
     rounds = bench.clock().interleaved([Side(OURS, lambda: target.copy_(source))])
     exact = parity([(target.view(-1, 64), source.view(-1, 64).double())], torch.float32)
     work = Work(2 * source.nbytes, 0, torch.float32)
-    yield from bench.rows((PART, COPY), torch.float32, rounds, exact, work=work)
+    yield from bench.rows(COPY, torch.float32, rounds, exact, work=work)
 
 
 def _product(dtype: torch.dtype, bench: Bench) -> Iterator[GpuRow]:
@@ -52,4 +50,4 @@ def _product(dtype: torch.dtype, bench: Bench) -> Iterator[GpuRow]:
     some = slice(None, None, max(1, n // 64))
     exact = parity([(c[some], a[some].double() @ b.double())], dtype, factor=10)
     work = Work(0, 2.0 * n**3, dtype)
-    yield from bench.rows((PART, name_of(dtype)), dtype, rounds, exact, work=work)
+    yield from bench.rows(name_of(dtype), dtype, rounds, exact, work=work)

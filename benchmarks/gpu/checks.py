@@ -1,4 +1,12 @@
-"""The tests that need a GPU, in a process of their own, and what they found."""
+"""The tests that need a GPU, in a process of their own, and what they found.
+
+In that process this module is a plugin of pytest that writes each outcome as it comes, so that a
+run that is cut short tells them too:
+
+    python -m pytest -p benchmarks.gpu.checks --records FILE
+"""
+
+from __future__ import annotations
 
 import json
 import os
@@ -7,8 +15,12 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.gpu.processes import whole_lines
+
+if TYPE_CHECKING:
+    import pytest
 
 KERNEL_TESTS = "tests/triton_kernels/kernels/"
 REHEARSED = f"{KERNEL_TESTS}test_residual_norm.py"
@@ -27,7 +39,7 @@ def command(records: Path, *, rehearsal: bool) -> list[str]:
     workers = max(1, (os.cpu_count() or 1) * 3 // 4)
     spread = ["-n", str(workers), "--dist", "worksteal"]
     return [
-        *(sys.executable, "-m", "pytest", "-p", "benchmarks.gpu.watch", "--records", str(records)),
+        *(sys.executable, "-m", "pytest", "-p", "benchmarks.gpu.checks", "--records", str(records)),
         *("-o", "addopts=", "-o", "filterwarnings=default", "--import-mode=importlib"),
         *("--strict-markers", "-q", "-rfE", "-m", "gpu or kernels"),
         *(["--jaxtyping-packages=ancestral,beartype.beartype"] if hook else []),
@@ -54,8 +66,8 @@ class Outcome:
     finished: bool
 
     @classmethod
-    def read(cls, records: Path) -> "Outcome":
-        """From what `watch` wrote."""
+    def read(cls, records: Path) -> Outcome:
+        """From what `Watch` wrote."""
         passed, failed, skipped, finished = set[str](), dict[str, str](), dict[str, str](), False
         for values in map(json.loads, whole_lines(records)):
             test, why = values.get("test", ""), values.get("why", "")
@@ -91,3 +103,47 @@ def _lacks(why: str) -> str | None:
     """The package of somebody else's that an import did not find."""
     found = _MISSING.search(why)
     return found[1] if found and found[1] not in _OURS else None
+
+
+class Watch:
+    """Writes a line of JSON for each test and each module that cannot be imported."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def _write(self, **values: object) -> None:
+        with self._file.open("a") as lines:
+            lines.write(json.dumps(values) + "\n")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test has one outcome: of its call, or of what failed or skipped before or after."""
+        if report.when == "call" or report.outcome != "passed":
+            self._write(test=report.nodeid, outcome=report.outcome, why=_why(report))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A module that was not imported."""
+        if report.outcome == "failed":
+            self._write(test=report.nodeid, outcome="uncollected", why=str(report.longrepr))
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """All tests ran."""
+        self._write(finished=int(exitstatus))
+
+
+def _why(report: pytest.TestReport) -> str:
+    """The reason of a skip, or the first line of an error."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    lines = str(report.longrepr or "").strip().splitlines() or [""]
+    return next((line[1:].strip() for line in lines if line.startswith("E ")), lines[-1])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The file."""
+    parser.addoption("--records", type=Path, required=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch, but not in the processes that xdist starts: theirs is told by the first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Watch(config.getoption("--records")))

@@ -9,13 +9,10 @@ from torch import Tensor
 
 from ancestral.triton_kernels.linear import linear
 from benchmarks.gpu.clock import Captured, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.exact import LONG, parity, worst
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
-PART = "linear"
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 """x, the weight, and a bias where the weight is not tied."""
 
@@ -69,7 +66,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     ours = Captured([partial(launch, *each, "none", tied, tied) for each in turns], bench.device)
     found = parity(_pairs(sizes, turns, rerun_poisoned(ours)), sizes.dtype, LONG)
     others = Others({"cuBLAS": _cublas}, error=lambda found: worst(_pairs(sizes, turns, found)))
-    yield from beside((PART, sizes), turns, ours, found, others, bench)
+    yield from beside(sizes, turns, ours, found, others, bench)
 
 
 def _drawn(sizes: Sizes, device: torch.device) -> Inputs:

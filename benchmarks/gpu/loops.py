@@ -1,7 +1,6 @@
 """Our loops of a model: built, verified once, and held against float64 where they are timed."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,9 @@ from ancestral.parity import tolerance
 from ancestral.step_tensors import POSITION
 from ancestral.train.models.graphs import GraphName, build
 from ancestral.train.models.transformer import Transformer
-from benchmarks.gpu.floor import name_of
+from benchmarks.gpu.clock import Side
 from benchmarks.gpu.models import Stepped, made
+from benchmarks.gpu.part import name_of
 from benchmarks.parity import Parity
 
 COMPARED = 16
@@ -138,9 +138,10 @@ def worst_nats(log_p: NDArray[np.floating], exact: NDArray[np.float64]) -> float
     return float(worst) if np.isfinite(worst) else np.inf
 
 
-def rewound(binding: Binding, rows: int, start: int) -> Callable[[], None]:
-    """What puts all rows of a loop to a position."""
-    return partial(binding.write, POSITION, np.full(rows, start, np.int64))
+def stretch(name: str, binding: Binding, rows: int, start: int, steps: int) -> Side:
+    """Steps of a loop from one position of all rows, which is written before they are timed."""
+    rewind = partial(binding.write, POSITION, np.full(rows, start, np.int64))
+    return Side(name, partial(binding.run, steps), steps, rewind)
 
 
 def windows(length: int, count: int, steps: int) -> list[int]:

@@ -11,13 +11,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.masked_attention import masked_attention_reference
 from benchmarks.gpu.clock import Captured, rerun_poisoned
-from benchmarks.gpu.exact import LONG, parity, worst
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
-PART = "masked_attention"
 LEAST_OF_FLASH, LEAST_OF_MATH = 0.8, 1.5
 CALLS = 2
 """Of a graph: inputs are larger than any cache, and a call is long."""
@@ -82,7 +79,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         error=lambda outputs: worst(_pairs(q, k, v, outputs[:1])),
         least_ratio=LEAST_OF_MATH if exact else LEAST_OF_FLASH,
     )
-    yield from beside((PART, sizes), turns, ours, found, others, bench)
+    yield from beside(sizes, turns, ours, found, others, bench)
 
 
 def _pairs(

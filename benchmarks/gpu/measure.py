@@ -18,37 +18,36 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.found import find
 from benchmarks.gpu.part import PARTS, Bench, Cell, sentence
 from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, record
 
 
-def results(part: str, cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
-    """Of all cells in turn; what a cell breaks of itself leaves the next ones whole."""
+def results(cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
+    """Of all cells in turn: no speed without parity.
+
+    What a cell breaks of itself leaves the next ones whole.
+    """
     for cell in cells:
-        what = f"{part}, {cell.name}"
+        what = f"{bench.part}, {cell.name}"
         if bench.left <= 0:
             yield Skipped(what, "time")
             continue
         try:
             for result in cell.measure(bench):
-                yield _judged(result)
+                if isinstance(result, GpuRow) and result.parity.failures:
+                    yield Failed(result.title, "; ".join(result.parity.failures))
+                else:
+                    yield result
         except Exception as error:  # noqa: BLE001 - one broken cell is one line
             traceback.print_exc()
             yield Failed(what, sentence(error))
             if not usable(bench.device):
-                yield Failed(part, "the GPU's context is broken: what was left is not measured")
+                why = "the GPU's context is broken: what was left is not measured"
+                yield Failed(bench.part, why)
                 return
         if bench.device.type == "cuda":
             gc.collect()
             torch.cuda.empty_cache()
-
-
-def _judged(result: GpuRow | Skipped) -> Result:
-    """No speed without parity."""
-    if isinstance(result, GpuRow) and result.parity.failures:
-        return Failed(result.title, "; ".join(result.parity.failures))
-    return result
 
 
 def usable(device: torch.device) -> bool:
@@ -77,10 +76,10 @@ def main() -> None:
     device = torch.device("cpu" if options.rehearse else "cuda:0")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    bench = Bench(device, find(), options.ceilings, until, options.bundles)
+    bench = Bench(options.part, device, options.ceilings, until, options.bundles)
     cells = importlib.import_module(f"benchmarks.gpu.{options.part}").cells(bench)
     with options.records.open("a") as records, torch.no_grad():
-        for result in results(options.part, cells, bench):
+        for result in results(cells, bench):
             records.write(record(result) + "\n")
             records.flush()
             print(result, flush=True)

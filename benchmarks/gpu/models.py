@@ -10,14 +10,13 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 
 from ancestral.train.models.transformer import Transformer
 from benchmarks import cases
 from benchmarks.cases import CASES, Case
-from benchmarks.gpu.floor import Work
+from benchmarks.gpu.part import Work
 
 WIDE = 3.0
 """Times the last norm: distributions are far from uniform, so that a fault in them is seen."""
@@ -55,7 +54,7 @@ GPT2 = Stepped(
 Its bundle has the same weights over fewer positions: known answers of all take a CPU too long.
 """
 TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), 1)
-STEPPED: Mapping[str, Stepped] = MappingProxyType({each.name: each for each in (IMAGE, GPT2, TINY)})
+STEPPED: Mapping[str, Stepped] = {each.name: each for each in (IMAGE, GPT2, TINY)}
 
 
 def made(stepped: Stepped) -> Transformer:

@@ -1,16 +1,58 @@
 """An operator of ours beside others on the same inputs: captured, compared, timed in turns."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from benchmarks.gpu.clock import Captured, Side, nothing
 from benchmarks.gpu.part import OURS, Bench, Sizes, sentence
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
+from tests.triton_kernels.kernels.compare import TOLERANCE
+
+LONG = 2.0
+"""Of a tolerance, for sums over some thousand terms."""
+
+
+def relative_error(got: Tensor, exact: Tensor) -> float:
+    """Largest difference over the largest exact value of its row, the last axis; NaN is infinite.
+
+    >>> relative_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]).double())
+    0.5
+    """
+    assert got.shape == exact.shape, (got.shape, exact.shape)
+    scale = exact.abs().amax(dim=-1, keepdim=True).clamp_min(1e-30)
+    error = ((got.double() - exact) / scale).abs().nan_to_num(nan=torch.inf)
+    return float(error.amax()) if error.numel() else 0.0
+
+
+def worst(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The largest relative error of results beside the same in float64."""
+    return max(relative_error(got, exact) for got, exact in pairs)
+
+
+def parity(
+    pairs: Iterable[tuple[Tensor, Tensor]], dtype: torch.dtype, factor: float = 1.0
+) -> Parity:
+    """How exact a result is.
+
+    Args:
+        pairs: what a kernel gave, and the same in float64; perhaps pieces of one result.
+        dtype: decides the tolerance.
+        factor: of the tolerance, for a sum over many terms.
+    """
+    return relative(worst(pairs), dtype, factor)
+
+
+def relative(error: float, dtype: torch.dtype, factor: float = 1.0) -> Parity:
+    """The parity of a relative error."""
+    limit = factor * TOLERANCE[dtype]
+    return Parity(reference="PyTorch in float64", relative=error, limit_relative=limit)
+
 
 I = TypeVar("I")
 
@@ -33,7 +75,7 @@ class Others(Generic[I]):
 
 
 def beside(
-    case: tuple[str, Sizes],
+    sizes: Sizes,
     turns: Sequence[I],
     ours: Captured[object],
     parity: Parity,
@@ -44,7 +86,7 @@ def beside(
     """A row for each of the others; one that breaks is skipped, and ours is measured.
 
     Args:
-        case: the part, and its sizes.
+        sizes: of the cell.
         turns: the input of each call.
         ours: calls of ours on them.
         parity: of what these gave.
@@ -52,7 +94,6 @@ def beside(
         bench: what the part is given.
         prepare: what comes before the calls of a side, and is not timed.
     """
-    part, sizes = case
     sides, details = [Side(OURS, ours.run, ours.calls, prepare)], {OURS: {"build_s": ours.build_s}}
     for name, call in others.calls.items():
         try:
@@ -62,11 +103,11 @@ def beside(
                 built.run()
                 details[name]["baseline_error"] = others.error(built.outputs)
         except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
-            yield Skipped(f"{part}, {sizes.name}, {name}", sentence(error))
+            yield Skipped(f"{bench.part}, {sizes.name}, {name}", sentence(error))
             continue
         sides.append(Side(name, built.run, built.calls, prepare))
     yield from bench.rows(
-        (part, sizes.name),
+        sizes.name,
         sizes.dtype,
         bench.clock().interleaved(sides),
         parity,

@@ -4,17 +4,61 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from benchmarks.gpu.clock import Clock
-from benchmarks.gpu.floor import Ceilings, Work, name_of
 from benchmarks.gpu.rows import GpuRow, Skipped, Target
-from benchmarks.machine import Machine, commit
+from benchmarks.machine import Machine, commit, machine_of_torch
 from benchmarks.parity import Parity
 from benchmarks.rows import Rounds, now, timed
+
+COPY = "copy"
+"""Bandwidth of a copy on the device, bytes read plus bytes written, in bytes a second."""
+Ceilings = Mapping[str, float]
+"""COPY, and for each dtype by name the operations a second of a large matrix product."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What has to be done, at the least.
+
+    Attributes:
+        bytes: of device memory, each input read once and each output written once.
+        operations: additions and multiplications of floating-point numbers.
+        dtype: that they are done in.
+    """
+
+    bytes: float
+    operations: float
+    dtype: torch.dtype
+
+    def floor_ms(self, ceilings: Ceilings) -> tuple[str, float] | None:
+        """What bounds the time and the milliseconds that it leaves; None where it is unknown.
+
+        >>> Work(8e6, 1e9, torch.float32).floor_ms({"copy": 4e12, "float32": 5e13})
+        ('float32', 0.02)
+        """
+        arithmetic = name_of(self.dtype)
+        if COPY not in ceilings or arithmetic not in ceilings:
+            return None
+        moved = self.bytes / ceilings[COPY] * 1e3
+        computed = self.operations / ceilings[arithmetic] * 1e3
+        return (COPY, moved) if moved >= computed else (arithmetic, computed)
+
+    def counted(self, ceiling: str | None) -> tuple[float, str]:
+        """Bytes or operations, whichever that ceiling is of; where it is unknown, what there is."""
+        bytes_count = self.bytes > 0 if ceiling is None else ceiling == COPY
+        return (self.bytes, "B/s") if bytes_count else (self.operations, "op/s")
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """float32, bfloat16, ..."""
+    return str(dtype).removeprefix("torch.")
+
 
 PARTS: Mapping[str, int] = {
     "ceilings": 4,
@@ -26,7 +70,37 @@ PARTS: Mapping[str, int] = {
     "tensorrt": 12,
 }
 """Each a module of this package with a function `cells`; its share of the time, relative."""
+CHECKS = "checks"
+NEEDED: Mapping[str, str] = {
+    "onnx": "Engine.verify of the models that are stepped, and plans",
+    "onnxscript": "Engine.verify of the models that are stepped, and plans",
+    "triton": "every part but the ceilings and tensorrt",
+    "pytest": "the checks",
+    "hypothesis": "the checks that draw their sizes at random",
+    "xdist": "checks in several processes",
+    "beartype": "types and shapes within the checks",
+}
+"""Packages beside PyTorch, by the name that is imported, and what there is not without them."""
 OURS = "ours"
+
+
+def missing() -> Iterator[tuple[str, str]]:
+    """What there is not for want of a package, and why."""
+    for name, what in NEEDED.items():
+        if not has(name):
+            yield what, f"{name} is not installed"
+
+
+def has(*packages: str) -> bool:
+    """Whether all of them can be imported."""
+    return all(find_spec(package) is not None for package in packages)
+
+
+def able(part: str) -> bool:
+    """Whether there are the packages that a part needs."""
+    if part == CHECKS:
+        return has("pytest")
+    return part in {"ceilings", "tensorrt"} or has("triton")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +108,21 @@ class Bench:
     """What the cells of a part are given.
 
     Attributes:
+        part: of the rows.
         device: where everything runs.
-        machine: of the rows.
         ceilings: as measured before; empty where they were not.
         until: when the part has to be over, by time.monotonic.
         bundles: folder of exported models.
+        machine: of the rows.
         commit: of the rows.
     """
 
+    part: str
     device: torch.device
-    machine: Machine
     ceilings: Ceilings
     until: float
     bundles: Path
+    machine: Machine = field(default_factory=machine_of_torch)
     commit: str = field(default_factory=commit)
 
     @property
@@ -65,7 +141,7 @@ class Bench:
 
     def rows(  # noqa: PLR0913 - a row's own fields
         self,
-        case: tuple[str, str],
+        case: str,
         dtype: torch.dtype,
         rounds: Mapping[str, Rounds],
         parity: Parity,
@@ -80,7 +156,7 @@ class Bench:
         """A row for each baseline; one alone where there is none.
 
         Args:
-            case: the part, and the sizes in words.
+            case: the sizes in words.
             dtype: that was computed in.
             rounds: of OURS and of each baseline, by name.
             parity: of the same run.
@@ -103,8 +179,8 @@ class Bench:
                 if bound is not None and values[name] is not None
             )
             yield GpuRow(
-                part=case[0],
-                case=case[1],
+                part=self.part,
+                case=case,
                 dtype=name_of(dtype),
                 unit=unit,
                 **values,

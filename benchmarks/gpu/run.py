@@ -15,11 +15,10 @@ from ancestral.errors import ParityError
 from ancestral.files.atomic import write_atomically
 from benchmarks.gpu import ceilings, processes
 from benchmarks.gpu.checks import Outcome, command
-from benchmarks.gpu.found import CHECKS, able, find, has, line, missing
-from benchmarks.gpu.part import PARTS
-from benchmarks.gpu.processes import Log
-from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded
-from benchmarks.gpu.table import table
+from benchmarks.gpu.part import CHECKS, PARTS, able, has, missing
+from benchmarks.gpu.processes import Log, environment
+from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, recorded, table
+from benchmarks.machine import machine_of_torch
 from benchmarks.rows import RESULTS, append
 
 SHARES = {CHECKS: 42, **PARTS}
@@ -89,10 +88,6 @@ class Run:
         else:
             self.rows.append(row)
 
-    def environment(self) -> dict[str, str]:
-        """Of the processes."""
-        return processes.environment(rehearsal=self.rehearsal)
-
     @property
     def left(self) -> float:
         """Seconds of the run."""
@@ -108,7 +103,7 @@ def check(run: Run) -> None:
     """Run the tests; what failed speaks against a part."""
     records, limit = run.work / "checks.jsonl", run.seconds(CHECKS)
     begin = time.monotonic()
-    one_thread = run.environment() | {"OMP_NUM_THREADS": "1"}
+    one_thread = environment(rehearsal=run.rehearsal) | {"OMP_NUM_THREADS": "1"}
     words = command(records, rehearsal=run.rehearsal)
     ended = processes.run(words, run.log, one_thread, limit, screen=False)
     run.checks = outcome = Outcome.read(records)
@@ -137,7 +132,9 @@ def measure(run: Run, part: str) -> None:
     words += ["--rehearse"] if run.rehearsal else []
     begin = time.monotonic()
     started = [sys.executable, "-m", "benchmarks.gpu.measure", part, *words]
-    ended = processes.run(started, run.log, run.environment(), seconds + GRACE, screen=True)
+    ended = processes.run(
+        started, run.log, environment(rehearsal=run.rehearsal), seconds + GRACE, screen=True
+    )
     for each in processes.whole_lines(records):
         run.note(recorded(each), told=True)
     if ended.status is None:
@@ -156,7 +153,7 @@ def export(run: Run) -> subprocess.Popen[str] | None:
     cores = str(max(1, (os.cpu_count() or 1) // 4))
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": cores}
     words = [sys.executable, "-m", "benchmarks.gpu.models", *BUNDLES, "--folder", str(run.folder)]
-    return processes.start(words, run.log, run.environment() | hidden)
+    return processes.start(words, run.log, environment(rehearsal=run.rehearsal) | hidden)
 
 
 def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
@@ -219,9 +216,9 @@ def main(about: str, words: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, log: Log, work: Path) -> Run:
     """What is to be done; the machine and what it lacks are said."""
-    machine = find()
+    machine = machine_of_torch()
     rehearsal = options.rehearse or machine.gpu is None
-    log.say(line(machine))
+    log.say(machine.line)
     if rehearsal and not options.rehearse:
         log.say(str(Skipped("all but a rehearsal on the CPU", "PyTorch sees no CUDA GPU")))
     for what, why in missing():

@@ -8,6 +8,7 @@ does all of it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,14 +16,11 @@ from torch import Tensor
 from ancestral.parity import tolerance
 from ancestral.triton_kernels.sample_token import Drawn, draw_or_take
 from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
-from benchmarks.gpu.exact import relative, relative_error
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.operators import Others, beside
-from benchmarks.gpu.part import Bench, Cell, cells_of
+from benchmarks.gpu.operators import Others, beside, relative, relative_error
+from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
 
-PART = "sample_token"
 LENGTH, START = 16, 3
 """Positions of an event, and where the rows are."""
 
@@ -50,8 +48,7 @@ GRID = tuple(Sizes(batch, v) for batch in (64, 1, 1024) for v in (256, 50_257))
 TINY = (Sizes(2, 16),)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One position of every row: logits [b, v], uniforms and observed values [b, T], the state."""
 
     logits: Tensor
@@ -91,17 +88,14 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         for each in steps:
             each.state.position.fill_(START)
 
-    ours = Captured(
-        [partial(launch, each.logits, each.u, each.observed, each.state, None) for each in turns],
-        bench.device,
-    )
+    ours = Captured([partial(launch, *each, None) for each in turns], bench.device)
     rewind()
     for each in steps:
         each.state.values.fill_(-1)
         each.state.log_p.fill_(torch.nan)
     ours.run()
     others = Others({"softmax and race": _race, "compiled": _reference(bench)})
-    yield from beside((PART, sizes), turns, ours, exactness(steps[-1]), others, bench, rewind)
+    yield from beside(sizes, turns, ours, exactness(steps[-1]), others, bench, rewind)
 
 
 def exactness(step: Step) -> Parity:
@@ -134,4 +128,4 @@ def _reference(bench: Bench) -> Callable[[Step], Drawn]:
         return Drawn(state.position + 1, values, log_ps, None)
 
     made = compiled(whole, bench.device)
-    return lambda step: made(step.logits, step.u, step.observed, step.state)
+    return lambda step: made(*step)

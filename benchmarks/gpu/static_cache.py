@@ -11,7 +11,6 @@ References:
 """
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -23,9 +22,7 @@ from ancestral.train.models.block import Block
 from ancestral.train.models.transformer import Transformer
 
 M = TypeVar("M", bound=nn.Module)
-ATTENTIONS: Mapping[str, bool] = MappingProxyType(
-    {"compiled loop": False, "compiled loop, fused attention": True}
-)
+ATTENTIONS: Mapping[str, bool] = {"compiled loop": False, "compiled loop, fused attention": True}
 """Whether attention is PyTorch's fused one, or written out. As gpt-fast found, the compiler makes
 kernels of its own of what is written out, which may be faster for one query a row."""
 

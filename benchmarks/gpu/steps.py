@@ -4,7 +4,7 @@ All have the same weights and take turns over the same stretches of an event.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -14,16 +14,13 @@ from ancestral.engine.backends.triton import TritonBinding
 from ancestral.engine.step_loop import STEPS_PER_LAUNCH
 from ancestral.errors import ParityError
 from benchmarks.gpu.clock import Side, compiled, finish, seconds
-from benchmarks.gpu.floor import name_of
-from benchmarks.gpu.invariance import equal, invariance
-from benchmarks.gpu.loops import Loops, rewound, windows, worst_nats
+from benchmarks.gpu.loops import Loops, stretch, windows, worst_nats
 from benchmarks.gpu.models import GPT2, IMAGE, TINY, cache_numbers, step_work
-from benchmarks.gpu.part import OURS, Bench, Cell, sentence
-from benchmarks.gpu.rows import GpuRow, Skipped
+from benchmarks.gpu.part import OURS, Bench, Cell, name_of, sentence
+from benchmarks.gpu.rows import GpuRow, Skipped, Target
 from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, decode
 from benchmarks.parity import Parity
 
-PART = "steps"
 LEAST_RATIO = 2.0
 """Of a compiled loop's time over ours, at width 128."""
 LATER_CELL_SECONDS = 4.0
@@ -64,7 +61,7 @@ def _time(
     details: dict[str, Details] = {}
     program = None
     for name in ATTENTIONS:
-        what = f"{PART}, {loops.stepped.name}, {rows:,} rows, {name_of(dtype)}, {name}"
+        what = f"{bench.part}, {loops.stepped.name}, {rows:,} rows, {name_of(dtype)}, {name}"
         needed = loops.compile_seconds + later * LATER_CELL_SECONDS
         if bench.left < needed:
             yield Skipped(what, f"time: {bench.left:.0f} s are left, {needed:.0f} s are needed")
@@ -78,14 +75,23 @@ def _time(
             continue
         baselines[name] = baseline
         loops.compile_seconds = 1.5 * details[name]["baseline_build_s"] + 5
-    rounds, hosts = _rounds(loops, rows, binding, baselines, bench)
     length, width = loops.stepped.case.length, loops.model(dtype).config.width
+    steps = min(STEPS_PER_LAUNCH, length // 2)
+    turns: list[Side] = []
+    for start in windows(length, loops.stepped.windows, steps):
+        turns.append(stretch(OURS, binding, rows, start, steps))
+        turns += [
+            Side(name, partial(baseline.run, start, steps), steps)
+            for name, baseline in baselines.items()
+        ]
+    rounds = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
+    hosts = {side.name: host_share(side) for side in turns[: len(rounds)]}
     own["samples_per_s"] = rows / (float(np.median(rounds[OURS])) * 1e-3 * length)
     own["host_share"] = hosts[OURS]
     for name in baselines:
         details[name]["baseline_host_share"] = hosts[name]
     yield from bench.rows(
-        (PART, f"{loops.stepped.name}, {rows:,} rows"),
+        f"{loops.stepped.name}, {rows:,} rows",
         dtype,
         rounds,
         parity,
@@ -150,28 +156,6 @@ def _checked(loops: Loops, baseline: StaticLoop, limit: float) -> Details:
     }
 
 
-def _rounds(
-    loops: Loops,
-    rows: int,
-    binding: TritonBinding,
-    baselines: Mapping[str, StaticLoop],
-    bench: Bench,
-) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
-    """Milliseconds a step of each side, the mean over the windows; and the hosts' shares."""
-    length = loops.stepped.case.length
-    steps = min(STEPS_PER_LAUNCH, length // 2)
-
-    turns = []
-    for start in windows(length, loops.stepped.windows, steps):
-        turns.append(Side(OURS, partial(binding.run, steps), steps, rewound(binding, rows, start)))
-        turns += [
-            Side(name, partial(baseline.run, start, steps), steps)
-            for name, baseline in baselines.items()
-        ]
-    rounds = bench.clock(measure_ms=300.0, least=3).interleaved(turns)
-    return rounds, {side.name: host_share(side) for side in turns[: len(rounds)]}
-
-
 def host_share(side: Side) -> float:
     """Seconds that the host needs to launch a side over those until the device is done."""
     side.prepare()
@@ -181,3 +165,68 @@ def host_share(side: Side) -> float:
     launched = time.perf_counter()
     finish()
     return (launched - begin) / (time.perf_counter() - begin)
+
+
+BATCH_SECONDS = 15.0
+"""For all batch sizes together."""
+_STRIDE = 29
+"""Odd: batch sizes come in an order that is spread over all, where time runs out."""
+
+
+def equal(loops: Loops, batches: tuple[int, ...]) -> Cell:
+    """Whether the bits of a row are the same in every batch."""
+    name = f"{loops.stepped.name}, rows in batches of {batches[0]} .. {batches[-1]}"
+    return Cell(name, partial(_equal, loops, batches))
+
+
+def invariance(loops: Loops, rows: int) -> Cell:
+    """What it costs."""
+    name = f"{loops.stepped.name}, {rows:,} rows, batch_invariant"
+    return Cell(name, partial(_invariance, loops, rows, name))
+
+
+def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[GpuRow | Skipped]:
+    """Values and log p of each row beside those of the same row of the largest batch."""
+    largest, until = max(batches), time.monotonic() + BATCH_SECONDS
+    whole = loops.pass_over(loops.bind(largest, torch.float32, invariant=True), largest)
+    parity = loops.parity(whole, torch.float32)
+    same, rows, tried = 0, 0, 0
+    for batch in sorted(batches, key=lambda b: b * _STRIDE % 64):
+        if time.monotonic() > until and not bench.rehearsal:
+            what = f"{bench.part}, {loops.stepped.name}, {len(batches) - tried} batch sizes"
+            yield Skipped(what, f"time: {BATCH_SECONDS:.0f} s for all")
+            break
+        part = loops.pass_over(loops.bind(batch, torch.float32, invariant=True), batch)
+        alike = (part.values == whole.values[:batch]) & (part.log_p == whole.log_p[:batch])
+        same, rows, tried = same + int(alike.all(axis=1).sum()), rows + batch, tried + 1
+    yield from bench.rows(
+        f"{loops.stepped.name}, rows that are equal in {tried} batch sizes",
+        torch.float32,
+        {OURS: (float(same),)},
+        parity,
+        unit=f"of {rows} rows",
+        targets=[Target("every row equal", same == rows > 0)],
+        details={OURS: {"rows": float(rows), "batches": float(tried)}},
+    )
+
+
+def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[GpuRow]:
+    """Our matrix product everywhere, beside cuBLAS where there are many rows."""
+    dtype, length = torch.float32, loops.stepped.case.length
+    own, other = (loops.bind(rows, dtype, invariant=invariant) for invariant in (True, False))
+    parity = loops.parity(loops.pass_over(own, rows), dtype)
+    loops.pass_over(other, rows)
+    steps = min(STEPS_PER_LAUNCH, length // 2)
+    start = windows(length, 1, steps)[0]
+    sides = [
+        stretch(label, binding, rows, start, steps)
+        for label, binding in ((OURS, own), ("ours, not batch_invariant", other))
+    ]
+    yield from bench.rows(
+        name,
+        dtype,
+        bench.clock(measure_ms=300.0, least=3).interleaved(sides),
+        parity,
+        unit="ms/step",
+        work=step_work(loops.model(dtype), rows, start + steps / 2, dtype),
+    )

@@ -21,13 +21,12 @@ from ancestral.errors import AncestralError, BackendUnavailable
 from ancestral.plans.store import PlanStore
 from ancestral.step_tensors import OBSERVED
 from benchmarks.gpu.clock import Side, on_host
-from benchmarks.gpu.loops import rewound
+from benchmarks.gpu.loops import stretch
 from benchmarks.gpu.models import IMAGE, TINY, Stepped
 from benchmarks.gpu.part import OURS, Bench, Cell, sentence
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
 
-PART = "tensorrt"
 OTHERS = ("triton", "torch", "onnxruntime")
 ROUNDS = 10
 _COMPARED = 64
@@ -40,7 +39,7 @@ def cells(bench: Bench) -> list[Cell]:
     stepped = TINY if bench.rehearsal else IMAGE
     why = unable(stepped, bench)
     if why is not None:
-        return [Cell(stepped.name, lambda _: [Skipped(PART, why)])]
+        return [Cell(stepped.name, lambda _: [Skipped(bench.part, why)])]
     return [
         Cell(f"{stepped.name}, {rows:,} rows", partial(_measured, stepped, rows))
         for rows in (64, 1, 1024)
@@ -77,7 +76,7 @@ def _measured(stepped: Stepped, rows: int, bench: Bench) -> Iterator[GpuRow | Sk
         try:
             others[name] = AutoregressiveEngine.load(path, backend=name, device=device)
         except AncestralError as error:
-            yield Skipped(f"{PART}, {rows:,} rows, beside {name}", sentence(error))
+            yield Skipped(f"{bench.part}, {rows:,} rows, beside {name}", sentence(error))
     details = {"build_s": sum(record.seconds for record in made)}
     yield from compared(engine, others, rows, bench, details)
 
@@ -113,7 +112,7 @@ def compared(
     taken = on_host(sides, ROUNDS)
     found["samples_per_s"] = rows / (float(np.median(taken[OURS])) * 1e-3 * length)
     yield from bench.rows(
-        (PART, f"{engine.data.name}, {rows:,} rows"),
+        f"{engine.data.name}, {rows:,} rows",
         torch.float32,
         taken,
         parity,
@@ -132,5 +131,4 @@ def _side(name: str, engine: AutoregressiveEngine, rows: int, steps: int) -> Sid
     """Steps of a loop in which nothing is observed, in the middle of its events."""
     binding, length = engine.session("step").bind({"b": rows, "s": 1}), engine.data.length
     binding.write(OBSERVED, np.full((rows, length), -1, np.int64))
-    rewind = rewound(binding, rows, (length - steps) // 2)
-    return Side(name, partial(binding.run, steps), steps, rewind)
+    return stretch(name, binding, rows, (length - steps) // 2, steps)

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.floor import Work
-from benchmarks.gpu.part import OURS, Bench
+from benchmarks.gpu.part import OURS, Bench, Work
 from benchmarks.gpu.rows import GpuRow
 from benchmarks.machine import Machine
 from benchmarks.parity import Parity
@@ -31,10 +30,11 @@ MACHINE = Machine(
 CEILINGS = {"copy": 4e12, "float32": 5e13, "bfloat16": 8e14}
 
 
-def rehearsing(folder: Path) -> Bench:
+def rehearsing(folder: Path, part: str = "linear") -> Bench:
     """Of a rehearsal."""
     until = time.monotonic() + 1000
-    return Bench(torch.device("cpu"), MACHINE, CEILINGS, until, folder / "bundles", "c0ffee")
+    device, bundles = torch.device("cpu"), folder / "bundles"
+    return Bench(part, device, CEILINGS, until, bundles, MACHINE, "c0ffee")
 
 
 def sample_row(
@@ -43,4 +43,4 @@ def sample_row(
     """Ours 2 ms, theirs 3 ms, 4 GB to read."""
     rounds = {OURS: (2.0, 4.0, 2.0)} | ({} if alone else {"theirs": (3.0, 6.0, 3.0)})
     settings = {"work": Work(4e9, 1e9, torch.float32)} | settings
-    return next(bench.rows(("linear", "2 x 2"), torch.float32, rounds, parity, **settings))
+    return next(bench.rows("2 x 2", torch.float32, rounds, parity, **settings))

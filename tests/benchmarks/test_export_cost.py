@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.export_cost import BACKENDS, append_rows
-from benchmarks.records import read
-from benchmarks.rows import CaseRow
+from benchmarks.rows import CaseRow, read
 
 
 @pytest.mark.slow

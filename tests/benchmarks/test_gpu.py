@@ -16,14 +16,11 @@ from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.transformer_config import TransformerConfig
 from benchmarks.gpu import ceilings, models
 from benchmarks.gpu.clock import rotated
-from benchmarks.gpu.floor import Work
 from benchmarks.gpu.loops import windows
 from benchmarks.gpu.measure import results
-from benchmarks.gpu.part import OURS, Bench, Cell
-from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record, recorded
-from benchmarks.gpu.table import table
-from benchmarks.records import parsed, read
-from benchmarks.rows import append, number
+from benchmarks.gpu.part import OURS, Bench, Cell, Work
+from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record, recorded, table
+from benchmarks.rows import append, number, parsed, read
 
 from .gpu_rows import CEILINGS, EXACT, rehearsing, sample_row
 
@@ -70,7 +67,7 @@ def test_a_row_for_each_baseline(bench: Bench) -> None:
     """With the details of ours, and those of its own."""
     rounds = {OURS: (2.0,), "a": (3.0,), "b": (4.0,)}
     details = {OURS: {"build_s": 1.0}, "b": {"baseline_build_s": 2.0}}
-    got = bench.rows(("linear", "2 x 2"), FP32, rounds, EXACT, details=details)
+    got = bench.rows("2 x 2", FP32, rounds, EXACT, details=details)
     assert [(row.baseline, row.details) for row in got] == [
         ("a", {"build_s": 1.0}),
         ("b", {"build_s": 1.0, "baseline_build_s": 2.0}),
@@ -104,7 +101,9 @@ def test_inputs_take_turns() -> None:
 
 def test_ceilings_are_the_rates_of_their_rows(bench: Bench) -> None:
     cells = ceilings.cells(bench)
-    rows = [each for each in results("ceilings", cells, bench) if isinstance(each, GpuRow)]
+    rows = [
+        each for each in results(cells, replace(bench, part="ceilings")) if isinstance(each, GpuRow)
+    ]
     assert set(ceilings.of(rows)) == {"copy", "float32", "bfloat16"}
     work = Work(2 * 4096, 0, FP32)
     assert ceilings.of(rows)["copy"] == pytest.approx(work.bytes / rows[0].p50 * 1e3)
@@ -140,7 +139,7 @@ def test_no_speed_without_parity(bench: Bench, tmp_path: Path, fault: dict[str, 
         append(wrong, tmp_path / "gpu-linear.jsonl")
     assert not list(tmp_path.glob("*.jsonl"))
     cells = [Cell("wrong", lambda _: [wrong]), Cell("right", lambda _: [sample_row(bench)])]
-    first, second = results("linear", cells, bench)
+    first, second = results(cells, bench)
     assert isinstance(first, Failed)
     assert second == sample_row(bench) or isinstance(second, GpuRow)
 
@@ -158,11 +157,11 @@ def test_what_breaks_a_cell_leaves_the_others(
         raise ValueError("no such kernel\nand more")
 
     cells = [Cell("broken", broken), Cell("whole", lambda _: [Skipped("theirs", "absent")])]
-    got = list(results("linear", cells, bench))
+    got = list(results(cells, bench))
     assert [type(each) for each in got] == [GpuRow, Failed, Skipped]
     assert str(got[1]) == "FAILED: linear, broken: ValueError: no such kernel"
     assert "Traceback" in capsys.readouterr().err
-    late = list(results("linear", cells, replace(bench, until=time.monotonic())))
+    late = list(results(cells, replace(bench, until=time.monotonic())))
     assert [str(each) for each in late] == [
         "skipped: linear, broken, because time",
         "skipped: linear, whole, because time",

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.gpu.part import PARTS, Bench
 from benchmarks.gpu.rows import Failed, GpuRow, Skipped
 from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, StaticTransformer, decode
 from benchmarks.machine import CHECKOUT
-from benchmarks.records import read
+from benchmarks.rows import read
 from tests.conftest import INTERPRETED
 
 from .gpu_rows import rehearsing
@@ -89,9 +90,10 @@ def interpreting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rehearse(part: str, bench: Bench) -> list[GpuRow | Skipped | Failed]:
+    bench = replace(bench, part=part)
     cells = importlib.import_module(f"benchmarks.gpu.{part}").cells(bench)
     with torch.no_grad():
-        return list(results(part, cells, bench))
+        return list(results(cells, bench))
 
 
 @UNCOMPILED

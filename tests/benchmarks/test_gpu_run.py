@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import checks, found, processes, run
+from benchmarks.gpu import checks, processes, run
+from benchmarks.gpu import part as parts
 from benchmarks.gpu.part import OURS, Bench
 from benchmarks.gpu.rows import Failed, GpuRow, Skipped, record
-from benchmarks.records import read
+from benchmarks.machine import machine_of_torch
+from benchmarks.rows import read
 
 from .gpu_rows import MACHINE, rehearsing, sample_row
 
@@ -72,7 +74,7 @@ def test_watch_tells_each_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     (tmp_path / "test_lost.py").write_text("import no_such_package\n")
     records = tmp_path / "records"
-    words = ["-p", "benchmarks.gpu.watch", "--records", str(records), "-p", "no:cacheprovider"]
+    words = ["-p", "benchmarks.gpu.checks", "--records", str(records), "-p", "no:cacheprovider"]
     # As in a worker of xdist, which that run is not.
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     subprocess.run(
@@ -121,7 +123,7 @@ def fake(
             return processes.Exit(0 if "pytest" in command else status)
 
         monkeypatch.setattr(processes, "run", process)
-        monkeypatch.setattr(run, "find", lambda: MACHINE)
+        monkeypatch.setattr(run, "machine_of_torch", lambda: MACHINE)
         words = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
         return run.main("about", [*words, "--parts", "checks", *parts])
 
@@ -137,7 +139,7 @@ def test_rows_are_written(fake: Any, bench: Bench, tmp_path: Path, capsys: Any) 
     for folder in ("results", "out"):
         assert read(GpuRow, tmp_path / folder / "gpu-linear.jsonl") == [measured]
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == found.line(MACHINE)
+    assert printed[0] == MACHINE.line
     assert printed[-1].endswith("yes")
     assert set(printed) <= set((tmp_path / "out" / "gpu.log").read_text().splitlines())
 
@@ -224,7 +226,7 @@ def test_checks_whose_process_ended(
     code, status, said = ENDS[end]
     command = [sys.executable, "-S", "-c", SAYS + code]
     monkeypatch.setattr(run, "command", lambda records, *, rehearsal: command)
-    monkeypatch.setattr(run, "find", lambda: MACHINE)
+    monkeypatch.setattr(run, "machine_of_torch", lambda: MACHINE)
     monkeypatch.setitem(run.SHARES, "ceilings", 0)
     monkeypatch.setattr(run, "measure", lambda *_: None)
     minutes = "0.03" if status is None else "1"
@@ -242,7 +244,7 @@ def test_an_export_that_broke(
 ) -> None:
     """It is not taken for one that was too slow."""
     code, status, _ = ENDS[end]
-    monkeypatch.setattr(run, "find", lambda: MACHINE)
+    monkeypatch.setattr(run, "machine_of_torch", lambda: MACHINE)
     options = run._options("about", ["--out", str(tmp_path), "--parts", "steps"])
     with closing(processes.Log(tmp_path / "log")) as log:
         whole = run._run(options, log, tmp_path)
@@ -253,8 +255,8 @@ def test_an_export_that_broke(
 
 
 def test_machine_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found.line(MACHINE).startswith("Some GPU, driver 1.2; torch 2.11.0 for CUDA 13.0")
-    assert found.line(replace(MACHINE, gpu=None)).startswith("no CUDA GPU; ")
-    assert found.find().versions["torch"] == torch.__version__
-    monkeypatch.setattr(found, "find_spec", lambda name: None if name == "xdist" else name)
-    assert list(found.missing()) == [("checks in several processes", "xdist is not installed")]
+    assert MACHINE.line.startswith("Some GPU, driver 1.2; torch 2.11.0 for CUDA 13.0")
+    assert replace(MACHINE, gpu=None).line.startswith("no CUDA GPU; ")
+    assert machine_of_torch().versions["torch"] == torch.__version__
+    monkeypatch.setattr(parts, "find_spec", lambda name: None if name == "xdist" else name)
+    assert list(parts.missing()) == [("checks in several processes", "xdist is not installed")]

@@ -24,9 +24,9 @@ def measured(bundles: Bundles, load: Load, folder: Path) -> list[object]:
     assert isinstance(made, AutoregressiveEngine)
     for name in ("onnxruntime", "torch"):
         others[name] = load("llama", name)
-    bench = rehearsing(folder)
+    bench = rehearsing(folder, "tensorrt")
     cell = Cell("llama", lambda _: tensorrt.compared(made, others, 3, bench, {"build_s": 1.5}))
-    return list(results(tensorrt.PART, [cell], bench))
+    return list(results([cell], bench))
 
 
 def test_rows(bundles: Bundles, load: Load, tmp_path: Path) -> None:
@@ -51,6 +51,6 @@ def test_no_speed_of_a_wrong_loop(
 
 
 def test_it_says_why_not(tmp_path: Path) -> None:
-    bench = rehearsing(tmp_path)
-    (skipped,) = results(tensorrt.PART, tensorrt.cells(bench), bench)
+    bench = rehearsing(tmp_path, "tensorrt")
+    (skipped,) = results(tensorrt.cells(bench), bench)
     assert skipped == Skipped("tensorrt", "a plan runs on a GPU alone")

@@ -10,8 +10,7 @@ import pytest
 
 from ancestral.errors import ParityError
 from benchmarks.machine import this_machine
-from benchmarks.records import read
-from benchmarks.rows import CaseRow, append
+from benchmarks.rows import CaseRow, append, read
 
 from .sample_rows import PARITY, sample_row
 

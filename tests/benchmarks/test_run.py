@@ -11,8 +11,7 @@ from ancestral.engine.verify import compare
 from ancestral.parity import ParityReport
 from benchmarks import run
 from benchmarks.cases import Case
-from benchmarks.records import read
-from benchmarks.rows import CaseRow
+from benchmarks.rows import CaseRow, read
 
 WORDS = ["toy", "--rounds", "2", "--loads", "1", "--threads", "1", "--batch", "2"]
 
