@@ -20,7 +20,8 @@ from ancestral.cli.installed import installed_backends
 from ancestral.cli.main import guarded
 from ancestral.cli.output import show
 from ancestral.cli.present.evaluation import evaluation_table
-from ancestral.cli.verify import parity_reports, parity_tables
+from ancestral.cli.present.parity_table import parity_tables
+from ancestral.cli.verify import parity_reports
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle

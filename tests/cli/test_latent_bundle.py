@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.cli.present.evaluation import DRAWS
+from ancestral.cli.present.bound_table import DRAWS
 from ancestral.train.data import load_npz
 
 from .conftest import Cli, Runs, invoke, numbers, saved

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from ancestral.cli.held_out import drawn
-from ancestral.cli.present.evaluation import DRAWS, bound_table, marginal
+from ancestral.cli.present.bound_table import DRAWS, bound_table, marginal
 from ancestral.train import training as module
 from ancestral.train.bounds import ENGINE, bound, encoded, log_likelihood
 from ancestral.train.checkpoint import PRIOR, load_checkpoint

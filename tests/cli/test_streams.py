@@ -90,7 +90,7 @@ sys.meta_path.insert(0, Finder())
 
 HANDLED = """
 import signal, time
-from ancestral.cli.process import Interrupts, noted_interrupt
+from ancestral.cli.interrupts import Interrupts, noted_interrupt
 from ancestral.cli.main import guarded
 
 class Dropped:

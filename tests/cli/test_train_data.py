@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ancestral.cli import stages
-from ancestral.cli.present.evaluation import bound_table, code_table, evaluation_table
+from ancestral.cli.present.bound_table import bound_table, code_table
+from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.dataspec import DataSpec
 from ancestral.train.bounds import encoded
 from ancestral.train.checkpoint import load_checkpoint

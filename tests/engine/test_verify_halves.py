@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.cli.verify import parity_tables
+from ancestral.cli.present.parity_table import parity_tables
 from ancestral.engine import Engine
 from ancestral.engine.comparison import Limits
 from ancestral.engine.session import Array

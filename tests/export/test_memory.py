@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.cli.verify import parity_tables
+from ancestral.cli.present.parity_table import parity_tables
 from ancestral.engine import Engine
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.export import known_answers as answers_module

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ancestral.cli.plans import compile as compile_command
+from ancestral.cli.compile import compile as compile_command
 from ancestral.errors import PlanError
 from ancestral.plans.choice import PlanChoice
 from ancestral.plans.key import PlanKey

@@ -7,9 +7,9 @@ import numpy as np
 import typer
 
 from ancestral.cli.events import Observed, check_labelled, read_observed
+from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.events_file import shown_samples, write_events
-from ancestral.cli.process import finished
 from ancestral.cli.samples import Draw
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Completion, arguments, budget

@@ -9,7 +9,8 @@ from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
 from ancestral.cli.options import Threads
 from ancestral.cli.output import check_place, check_utf8, say, show
-from ancestral.cli.verify import parity_reports, parity_tables, report_failures
+from ancestral.cli.present.parity_table import parity_tables
+from ancestral.cli.verify import parity_reports, report_failures
 from ancestral.errors import InvalidInput
 from ancestral.progress import stages
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import typer
 
+from ancestral.cli.interrupts import finished
 from ancestral.cli.output import put_text, say
 from ancestral.cli.present.generation_file import TokenText, write_generated
-from ancestral.cli.process import finished
 from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal, decimals

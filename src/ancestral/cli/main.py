@@ -12,16 +12,21 @@ import typer
 
 from ancestral import __version__
 from ancestral.cli.bench import bench
+from ancestral.cli.bound import bound
 from ancestral.cli.check_causality import check_causality
+from ancestral.cli.classify import classify
+from ancestral.cli.compile import compile
 from ancestral.cli.doctor import doctor
 from ancestral.cli.export import export
 from ancestral.cli.info import info
-from ancestral.cli.latents import decode, encode, interpolate, latent_grid, reconstruct
+from ancestral.cli.interrupts import Interrupts
+from ancestral.cli.latent_pictures import interpolate, latent_grid, reconstruct
+from ancestral.cli.latents import decode, encode
+from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import put, say
-from ancestral.cli.plans import compile, plans
-from ancestral.cli.probabilities import bound, classify, log_prob
-from ancestral.cli.process import Interrupts, flush_streams, is_broken_pipe, open_streams
+from ancestral.cli.plans import plans
 from ancestral.cli.sample import sample
+from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams
 from ancestral.cli.train import train
 from ancestral.cli.verify import verify
 from ancestral.errors import AncestralError, ParityError

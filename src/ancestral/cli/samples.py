@@ -9,9 +9,9 @@ import typer
 from numpy.typing import NDArray
 
 from ancestral.cli.events import read_observed
+from ancestral.cli.interrupts import finished
 from ancestral.cli.output import arrow, place, say
 from ancestral.cli.present.events_file import Shown, shown_samples, write_events
-from ancestral.cli.process import finished
 from ancestral.dataspec import DataSpec
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine, Sampling
 from ancestral.engine.budget import check_size

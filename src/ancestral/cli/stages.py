@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.table import Table
 
 from ancestral.cli.held_out import affordable_draws, affordable_events, drawn
+from ancestral.cli.interrupts import noted_interrupt
 from ancestral.cli.output import say
-from ancestral.cli.present.evaluation import DRAWS, bound_table, code_table, evaluation_table
-from ancestral.cli.process import noted_interrupt
+from ancestral.cli.present.bound_table import DRAWS, bound_table, code_table
+from ancestral.cli.present.evaluation import evaluation_table
 from ancestral.progress import progress_bar, stages
 from ancestral.train.bounds import encoded
 from ancestral.train.checkpoint import PRIOR

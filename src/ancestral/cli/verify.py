@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,32 +9,19 @@ import typer
 
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
-from ancestral.cli.output import check_target, json_text, put, say, show, table
-from ancestral.cli.trace import say_first, trace_document, trace_tables, traces
+from ancestral.cli.output import check_target, json_text, put, say, show
+from ancestral.cli.present.parity_table import _WORST, parity_tables
+from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
+from ancestral.cli.trace import traces
 from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
-from ancestral.parity import ParityReport, Report
+from ancestral.parity import Report
 from ancestral.progress import stages
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _trace = partial(typer.Option, rich_help_panel="Find the first difference")
-_NATS = ("max_abs_nats", "mean_abs_nats", "mean_signed_nats")
-_WORST = {
-    "autoregressive": (*_NATS, "max_kl", "argmax_flips", "near_ties", "unexplained"),
-    "latent_variable": (*_NATS, "max_abs_term_nats", "max_abs_mean", "near_ties", "unexplained"),
-}
-"""What the JSON of several backends repeats at its top, the worst of them, by kind of model."""
-Row = tuple[str, str, str]
-"""What a row is called, the attribute of a report that it shows, and the form of the number."""
-
-_CONDITIONALS = {
-    "max |delta log p| along the cached steps": "max_abs_step_nats",
-    "max KL of a next value": "max_kl",
-    "limit of KL": "limit_kl",
-}
-_TERMS = {"max of any single term": "max_abs_term_nats"}
 
 
 def verify(  # noqa: PLR0913 - the options of a command
@@ -137,81 +123,6 @@ def report_failures(reports: Sequence[Report]) -> bool:
         for failure in report.failures:
             say(f"{report.backend} on {report.device} fails: {failure}")
     return all(report.passed for report in reports)
-
-
-def parity_tables(reports: Sequence[Report]) -> list["Table"]:
-    """A row for each quantity, a column for each backend; all reports are of one bundle.
-
-    A second table is that of the prior over codes, where the bundle has one.
-    """
-    latent = [report for report in reports if isinstance(report, LatentParityReport)]
-    if not latent:
-        found = [report for report in reports if isinstance(report, ParityReport)]
-        return [_autoregressive("Parity with float64 PyTorch", found)]
-    priors = [report.prior for report in latent if report.prior is not None]
-    rest = [_autoregressive("Its prior over codes", priors)] if priors else []
-    return [_latent(latent), *rest]
-
-
-def _autoregressive(title: str, reports: Sequence[ParityReport]) -> "Table":
-    one = reports[0]
-    part = "" if one.positions == one.length else f", the first {one.positions} of {one.length:,}"
-    rows = [
-        *_events(one, "log p", "", _CONDITIONALS),
-        ("argmax flips", "argmax_flips", ""),
-    ]
-    return _table(f"{title}, {one.events} events{part}", reports, rows)
-
-
-def _latent(reports: Sequence[LatentParityReport]) -> "Table":
-    """Of codes log w is log p(x | z) alone, and has no other term."""
-    one = reports[0]
-    codes = one.prior is not None
-    what, bits = ("log p(x | z)",) * 2 if codes else ("log w", "bound (at most)")
-    rows = [
-        *_events(one, what, f", {bits}", _TERMS),
-        ("max |delta E[x | z]|, levels", "max_abs_mean", ".2e"),
-        ("  limit", "limit_mean", ".2e"),
-    ]
-    each = "their codes" if codes else f"{one.latents} latents of each"
-    title = f"Parity with float64 PyTorch, {one.events} events and {each}"
-    return _table(title, reports, rows)
-
-
-def _events(one: Report, what: str, bits: str, terms: dict[str, str]) -> list[Row]:
-    """Differences of log-probabilities of the events of either kind."""
-    rows: list[Row] = []
-    for kind, name in (("sampled", "sampled events"), ("noise", "events of noise")):
-        count = getattr(one, kind).events
-        rows += [
-            (f"{count} {name}: max |delta {what}|, nats", f"{kind}.max_abs_nats", ".2e"),
-            ("  limit", f"{kind}.limit_nats", ".2e"),
-            ("  PyTorch fp32's own", f"{kind}.own_nats", ".2e"),
-            (f"  mean |delta {what}|", f"{kind}.mean_abs_nats", ".2e"),
-            (f"  mean delta {what}", f"{kind}.mean_signed_nats", "+.2e"),
-            (f"  bits/dim{bits}", f"{kind}.bits_per_dim", "z.4f"),
-            *((f"  {term}", f"{kind}.{field}", ".2e") for term, field in terms.items()),
-        ]
-    return rows
-
-
-def _table(title: str, reports: Sequence[Report], rows: Sequence[Row]) -> "Table":
-    rows = [
-        *rows,
-        ("values drawn", "draws", ","),
-        ("  near ties", "near_ties", ""),
-        ("  unexplained", "unexplained", ""),
-    ]
-    cells = [
-        (name, *(format(attrgetter(field)(report), form) for report in reports))
-        for name, field, form in rows
-    ]
-    cells.append(("passed", *("yes" if report.passed else "NO" for report in reports)))
-    heads = [""]
-    for report in reports:
-        dtype = "" if report.dtype == "float32" else f" {report.dtype}"
-        heads.append(f"{report.backend} {report.device}{dtype}")
-    return table(title, heads, cells)
 
 
 def _print(document: object, tables: "Iterable[Table]", json: bool, out: Path | None) -> None:

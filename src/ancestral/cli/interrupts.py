@@ -1,20 +1,12 @@
-"""What a command has of its process: standard streams, of any kind, and Ctrl-C.
-
-Streams may be closed, full, or pipes that nobody reads any more. Ctrl-C counts also where a library
-swallows it; what was finished before it is kept.
-"""
+"""Ctrl-C: it counts where a library swallows it, and what was finished before it is kept."""
 
 import contextlib
-import errno
-import fcntl
-import io
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from ancestral.cli.output import say
 
@@ -22,63 +14,6 @@ T = TypeVar("T")
 
 _AGAIN = 0.02
 """Seconds after which an interrupt that was swallowed is raised once more."""
-
-
-def open_streams() -> None:
-    """Give the process three standard streams that can be written to, whatever it began with.
-
-    A closed one (`>&-`), or one that is open for reading only, becomes the null device: the number
-    of a closed one would otherwise be that of the next file that is opened, and what is printed
-    would end up in it. Characters that a stream cannot encode, of a path that is not UTF-8 say, are
-    written as escapes.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest number that is free, which is this one.
-            os.open(os.devnull, os.O_RDWR)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None or not _is_writable(number):
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - kept
-        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def flush_streams() -> OSError | None:
-    """Flush both streams; the error where one of them could not be written to.
-
-    What is left in such a stream is dropped, so that the interpreter does not meet it again when it
-    ends.
-    """
-    found: OSError | None = None
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError as error:
-            found = error
-            with contextlib.suppress(OSError):
-                _drop(stream)
-    return found
-
-
-def is_broken_pipe(error: BaseException | None) -> bool:
-    """Whether nobody reads what was to be written."""
-    return isinstance(error, OSError) and error.errno == errno.EPIPE
-
-
-def _is_writable(number: int) -> bool:
-    return fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
-
-
-def _drop(stream: TextIO) -> None:
-    """Send what a stream holds, and what still comes, to the null device."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, stream.fileno())
-    finally:
-        os.close(null)
-    stream.flush()
 
 
 class Interrupts:
