@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ancestral.parity import tolerance
-from ancestral.triton_kernels.sample_token import Drawn, draw_or_take
+from ancestral.triton_kernels.sample_token import Drawn
+from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
 from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
 from benchmarks.gpu.operators import Others, beside, relative, relative_error
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of

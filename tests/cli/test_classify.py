@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral.engine import Engine
-from ancestral.engine.classify import calibration
+from ancestral.engine.calibration import calibration
 
 from .conftest import Cli
 

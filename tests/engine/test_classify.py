@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ancestral.engine import AutoregressiveEngine, Classification, Engine
-from ancestral.engine.classify import BINS, calibration
+from ancestral.engine.calibration import BINS, calibration
 from ancestral.errors import InvalidInput
 from tests.conftest import Load
 from tests.laws.laws import limits

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from ancestral.cli.main import run
-from ancestral.train.data.sources import load_npz
+from ancestral.train.data.npz import load_npz
 from ancestral.train.hugging_face.known import read_config
 from ancestral.train.recipes import TINY
 from ancestral.train.state import Evaluation

@@ -14,7 +14,8 @@ from torch import Tensor
 from ancestral.engine import Engine, Sampling, step_loop
 from ancestral.export.operators import translations
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.triton_kernels.sample_token import Filters, filtered, inverse_cdf, unnormalised
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.inverse_cdf import inverse_cdf, unnormalised
 from tests.conftest import Load
 from tests.likelihoods import oracle
 

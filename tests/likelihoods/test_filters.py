@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ancestral.export.operators import translations
 from ancestral.sampling import Sampling
-from ancestral.triton_kernels.sample_token import Filters, filtered, unnormalised
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.inverse_cdf import unnormalised
 
 from . import oracle
 

@@ -3,7 +3,6 @@
 import pytest
 
 from ancestral.errors import InvalidInput
-from ancestral.train.fit import with_layers, with_width
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.pixelcnn import PixelCNNConfig
 from ancestral.train.models.recurrent import RecurrentConfig
@@ -12,6 +11,7 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
+from ancestral.train.resize import with_layers, with_width
 
 
 @pytest.mark.parametrize(

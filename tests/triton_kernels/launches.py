@@ -16,7 +16,8 @@ from ancestral.triton_kernels.masked_attention.kernel import launch as masked_at
 from ancestral.triton_kernels.overridable import Seeds
 from ancestral.triton_kernels.residual_norm.kernel import launch as residual_norm
 from ancestral.triton_kernels.ring.kernel import launch as ring
-from ancestral.triton_kernels.sample_token import Drawn, Filters
+from ancestral.triton_kernels.sample_token import Drawn
+from ancestral.triton_kernels.sample_token.filters import Filters
 from ancestral.triton_kernels.sample_token.kernel import launch as sample_token
 
 HALF = torch.bfloat16

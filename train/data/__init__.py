@@ -1,7 +1,9 @@
 """Data sets, one file a source, each cut in three parts by indices that are kept."""
 
 from ancestral.train.data.dataset import Dataset, Part, Split
+from ancestral.train.data.digits import load_digits
 from ancestral.train.data.idx import load_idx
-from ancestral.train.data.sources import load_digits, load_npz, load_text
+from ancestral.train.data.npz import load_npz
+from ancestral.train.data.text import load_text
 
 __all__ = ["Dataset", "Part", "Split", "load_digits", "load_idx", "load_npz", "load_text"]

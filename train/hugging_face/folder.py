@@ -17,7 +17,7 @@ from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import report
 from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.foreign import refuse_adapter
-from ancestral.train.hugging_face.gpt import read_palette
+from ancestral.train.hugging_face.imagegpt import read_palette
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.known import read_config
 from ancestral.train.hugging_face.stored_tensors import Entry, Shape, assemble, differences

@@ -8,7 +8,9 @@ from ancestral.arrays import shown
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.train.hugging_face.architecture import Architecture, Network
 from ancestral.train.hugging_face.fields import Fields
-from ancestral.train.hugging_face.gpt import GPT2, GPT_NEOX, IMAGEGPT
+from ancestral.train.hugging_face.gpt2 import GPT2
+from ancestral.train.hugging_face.gpt_neox import GPT_NEOX
+from ancestral.train.hugging_face.imagegpt import IMAGEGPT
 from ancestral.train.hugging_face.llama import Kind, llama_like
 
 KNOWN: Mapping[str, Architecture] = {

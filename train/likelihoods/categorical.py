@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ancestral.errors import InvalidInput
 from ancestral.train.likelihoods.likelihood import Levels, Reals, log_sigmoid, widened
-from ancestral.triton_kernels.sample_token import inverse_cdf, unnormalised
+from ancestral.triton_kernels.sample_token.inverse_cdf import inverse_cdf, unnormalised
 
 Logits = Float[Tensor, "*b v"]
 """Unnormalised log-probabilities of all levels."""

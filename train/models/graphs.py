@@ -19,7 +19,8 @@ from ancestral.train.likelihoods.likelihood import draw_or_take
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.inputs import shifted
 from ancestral.triton_kernels.embed import consume
-from ancestral.triton_kernels.sample_token import Drawn, Filters, record, sample_token
+from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
+from ancestral.triton_kernels.sample_token.filters import Filters
 
 
 class Program(nn.Module, ABC):

@@ -14,7 +14,6 @@ References:
     Devroye (1986), Non-uniform random variate generation, section III.2 (inversion).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -22,126 +21,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ancestral.triton_kernels.append import append
-from ancestral.triton_kernels.mass_threshold import LOWEST, mass_threshold
 from ancestral.triton_kernels.overridable import overridable
-
-
-class Filters(NamedTuple):
-    """One row of settings for each row of the batch."""
-
-    temperature: Float[Tensor, " b"]
-    top_k: Int64[Tensor, " b"]
-    top_p: Float[Tensor, " b"]
-    min_p: Float[Tensor, " b"]
-
-
-def filtered(shifted: Float[Tensor, "b s v"], filters: Filters) -> Float[Tensor, "b s v"]:
-    """Shifted logits z of the filtered distribution, -inf where a value is dropped.
-
-    Every filter keeps an upper set of the logits, z_i >= threshold, so a threshold is all that it
-    finds, by bisection: no sort, the same few operations in PyTorch and ONNX, and values of equal
-    probability stay together. Temperature, top-k, top-p and min-p are each applied to the
-    renormalised result of the one before.
-
-    Args:
-        shifted: logits less their maximum.
-        filters: temperature 0 leaves the first value of highest probability alone.
-
-    References:
-        Fan et al. (2018), arXiv:1805.04833 (top-k); Holtzman et al. (2019), arXiv:1904.09751
-        (top-p); Nguyen et al. (2024), arXiv:2407.01082 (min-p).
-    """
-    z = _cooled(shifted, filters.temperature[:, None, None])
-    w = z.exp()
-    one = torch.ones_like(w[0, 0, :1])
-    k = filters.top_k[:, None, None].to(z.dtype).expand(-1, z.shape[1], 1)
-    least = mass_threshold(z, one, k, inclusive=True)
-    kept = torch.where(z >= least, w, 0)
-    p = filters.top_p[:, None, None].to(z.dtype)
-    if _any_nucleus(filters.top_p):
-        above = mass_threshold(z, kept, p * kept.sum(dim=-1, keepdim=True), inclusive=False)
-        above = torch.where(p < 1, above, -torch.inf)
-    else:
-        above = torch.full_like(least, -torch.inf)
-    keep = (z >= least) & (z > above) & (z >= filters.min_p[:, None, None].log())
-    return torch.where(keep, z, -torch.inf)
-
-
-def _any_nucleus(top_p: Float[Tensor, " b"]) -> bool:
-    """Whether a threshold of top-p is to be found: without one it would not be used.
-
-    A graph that is traced is for any p; and to ask would make a GPU wait.
-    """
-    if torch.compiler.is_exporting() or top_p.device.type != "cpu":
-        return True
-    return bool((top_p < 1).any())
-
-
-def _cooled(
-    shifted: Float[Tensor, "b s v"], temperature: Float[Tensor, "b 1 1"]
-) -> Float[Tensor, "b s v"]:
-    """Logits over the temperature; at temperature 0 all weight is on the first maximum."""
-    first = shifted.argmax(dim=-1, keepdim=True)
-    index = torch.arange(shifted.shape[-1], device=shifted.device)
-    greedy = torch.where(index == first, 0.0, LOWEST).to(shifted.dtype)
-    divisor = torch.where(temperature > 0, temperature, 1).to(shifted.dtype)
-    return torch.where(temperature > 0, shifted / divisor, greedy).clamp_min(LOWEST)
-
-
-FLAT = 256
-"""Up to so many values one running sum is exact enough; beyond, it is taken in blocks."""
-
-
-def draw_or_take(
-    logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], forced: Int64[Tensor, "*b"]
-) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
-    shifted, w = unnormalised(logits)
-    drawn, total = inverse_cdf(w, u)
-    value = torch.where(forced >= 0, forced, drawn)
-    return value, shifted.gather(-1, value[..., None])[..., 0] - total.log()
-
-
-def unnormalised(
-    logits: Float[Tensor, "*b v"],
-) -> tuple[Float[Tensor, "*b v"], Float[Tensor, "*b v"]]:
-    """Shifted logits l - max l, at least in float32, and their exponentials w."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    shifted = wide - wide.amax(dim=-1, keepdim=True)
-    return shifted, shifted.exp()
-
-
-def inverse_cdf(
-    w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"]
-) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """First i with C_i >= u C_last for the cumulative sum C of w, and C_last; never one of w_i = 0.
-
-    Over many values C is summed in blocks of about sqrt(v), which keeps its rounding near that of a
-    sum of sqrt(v) terms (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
-    4.2), and only the block that holds the value is summed value by value.
-
-    Args:
-        w: unnormalised probabilities, not all zero.
-        u: uniforms in (0, 1).
-    """
-    v = w.shape[-1]
-    if v <= FLAT:
-        c = w.cumsum(dim=-1)
-        total = c[..., -1]
-        return (c < (u.to(w.dtype) * total)[..., None]).sum(dim=-1), total
-    size = math.ceil(math.sqrt(v))
-    padding = -v % size
-    padded = torch.nn.functional.pad(w, (0, padding)) if padding else w
-    blocks = padded.unflatten(-1, (-1, size))
-    ends = blocks.sum(dim=-1).cumsum(dim=-1)
-    total = ends[..., -1]
-    target = (u.to(w.dtype) * total)[..., None]
-    block = (ends < target).sum(dim=-1, keepdim=True)
-    before = torch.nn.functional.pad(ends, (1, 0)).gather(-1, block)
-    inside = blocks.gather(-2, block[..., None].expand(*block.shape, size))[..., 0, :].cumsum(-1)
-    # The block's sum and its running sum may round apart: never look beyond the last of w > 0.
-    rest = torch.minimum(target - before, inside[..., -1:])
-    return block[..., 0] * size + (inside < rest).sum(dim=-1), total
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.inverse_cdf import (
+    draw_or_take,
+    inverse_cdf,
+    unnormalised,
+)
 
 
 class Drawn(NamedTuple):

@@ -20,13 +20,8 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Seeds, Settings, Table
-from ancestral.triton_kernels.sample_token import (
-    Drawn,
-    Filters,
-    draw,
-    filtered_kernel,
-    sample_token,
-)
+from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, sample_token
+from ancestral.triton_kernels.sample_token.filters import Filters
 
 LARGEST = 262_144
 """So many values a position may have."""

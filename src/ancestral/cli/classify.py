@@ -11,7 +11,7 @@ from ancestral.cli.output import arrow, check_target, json_text, place, put, say
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ancestral.engine.classify import Calibration
+    from ancestral.engine.calibration import Calibration
 
 
 def classify(  # noqa: PLR0913 - the options of a command
@@ -41,7 +41,7 @@ def classify(  # noqa: PLR0913 - the options of a command
     """
     from ancestral.cli.events import Events, labels_in
     from ancestral.engine import AutoregressiveEngine
-    from ancestral.engine.classify import calibration
+    from ancestral.engine.calibration import calibration
     from ancestral.files.array_file import write_arrays
 
     check_target(out, (".npz",), keep=(bundle, file))

@@ -160,7 +160,7 @@ def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
 
 
 def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe":
-    from ancestral.train.fit import with_layers, with_width
+    from ancestral.train.resize import with_layers, with_width
 
     model, option = chosen.model, ""
     try:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ancestral.triton_kernels.sample_token import Drawn, Filters
+from ancestral.triton_kernels.sample_token import Drawn
+from ancestral.triton_kernels.sample_token.filters import Filters
 from tests.triton_kernels.kernels.compare import assert_near
 
 # Of u: cumulative sums in fp32 end so near to exact ones.

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.mass_threshold import LOWEST, mass_threshold_reference
-from ancestral.triton_kernels.sample_token import Drawn, Filters, filtered
+from ancestral.triton_kernels.sample_token import Drawn
+from ancestral.triton_kernels.sample_token.filters import Filters, filtered
 from tests.triton_kernels.kernels.compare import assert_near, far
 from tests.triton_kernels.kernels.draws import (
     Case,

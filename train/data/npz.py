@@ -1,4 +1,7 @@
-"""Sources of data: scikit-learn's digits, arrays of one's own, the bytes of a text."""
+"""Arrays of one's own: an .npz file with x [n, ...] and, where there are labels, y [n].
+
+Arrays train, validation and test, where the file has them, are the indices of the three parts.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,32 +13,7 @@ from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import LARGEST_ARRAY, ArrayFile
-from ancestral.files.input_file import LARGEST_FILE, read_bounded
-from ancestral.train.data.dataset import PARTS, Dataset, Split, cut, fractional_split, random_split
-
-SPEC = DataSpec(name="digits", event_shape=(8, 8), levels=17, num_classes=10)
-COUNT, TEST, VALIDATION = 1797, 360, 144
-
-
-def load_digits(split: Split | None = None) -> Dataset:
-    """The digits, cut by numpy.random.default_rng(0).permutation(1797).
-
-    Its first 360 indices are the test part, the next 144 validation, the last 1,293 training.
-
-    Args:
-        split: another cut, that of a checkpoint say.
-
-    Raises:
-        ImportError: scikit-learn is not installed.
-        InvalidInput: the split is not one of 1,797 events.
-    """
-    from sklearn import datasets
-
-    bunch = datasets.load_digits()
-    if split is None:
-        split = random_split(COUNT, test=TEST, validation=VALIDATION, seed=0)
-    x = bunch.images.reshape(COUNT, -1).astype(np.int64)
-    return cut(SPEC, x, bunch.target.astype(np.int64), split)
+from ancestral.train.data.dataset import PARTS, Dataset, Split, cut, fractional_split
 
 
 def load_npz(
@@ -122,46 +100,3 @@ def _integers(path: Path, name: str, values: NDArray[np.generic]) -> NDArray[np.
     if int(wide.min()) < 0:
         raise InvalidInput(f"{path}: expected {name} >= 0, got {int(wide.min())}")
     return wide
-
-
-def load_text(
-    path: str | Path,
-    *,
-    length: int = 256,
-    split: Split | None = None,
-    limit: int = LARGEST_FILE,
-) -> Dataset:
-    """Windows of `length` bytes, side by side; a last one that is too short is left out.
-
-    The cut is along the file, so that no part sees the neighbourhood of another: the first 90% of
-    the windows are for training, 5% for validation, the last 5% for test, at least one each.
-
-    Args:
-        path: of the file, in whatever encoding: a value is a byte.
-        length: of a window, in bytes.
-        split: another cut, that of a checkpoint say.
-        limit: bytes that the file may have at most; training takes ten times as many.
-
-    Raises:
-        InvalidInput: the file is not a regular one, cannot be read, is larger, or holds fewer than
-            three windows.
-    """
-    path = Path(path)
-    if length < 1:
-        raise InvalidInput(f"length: expected at least 1 byte, got {length}")
-    try:
-        values = np.frombuffer(read_bounded(path, limit), np.uint8)
-    except OSError as error:
-        raise InvalidInput(f"{path}: expected a file of text, got: {error}") from error
-    n = len(values) // length
-    if n < 3:
-        raise InvalidInput(
-            f"{path}: expected at least 3 windows of {length} bytes, got {len(values)} bytes; "
-            f"give a longer file or a smaller length"
-        )
-    if split is None:
-        held = max(1, n // 20)
-        index = np.arange(n, dtype=np.int64)
-        split = Split(index[: n - 2 * held], index[n - 2 * held : n - held], index[n - held :])
-    spec = DataSpec(name=path.stem, event_shape=(length,), levels=256, tokenizer="bytes")
-    return cut(spec, values[: n * length].reshape(n, length).astype(np.int64), None, split)

@@ -1,0 +1,68 @@
+"""A draw from logits: a deterministic function of them and of one uniform u.
+
+With w = exp(l - max l) and C its cumulative sum, the value is the first i with C_i >= u C_last,
+never one of w_i = 0. Over many values C is summed in blocks of about sqrt(v), which keeps its
+rounding near that of a sum of sqrt(v) terms (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 4.2), and only the block that holds the value is summed value by value.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+FLAT = 256
+"""Up to so many values one running sum is exact enough; beyond, it is taken in blocks."""
+
+
+def draw_or_take(
+    logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], forced: Int64[Tensor, "*b"]
+) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
+    shifted, w = unnormalised(logits)
+    drawn, total = inverse_cdf(w, u)
+    value = torch.where(forced >= 0, forced, drawn)
+    return value, shifted.gather(-1, value[..., None])[..., 0] - total.log()
+
+
+def unnormalised(
+    logits: Float[Tensor, "*b v"],
+) -> tuple[Float[Tensor, "*b v"], Float[Tensor, "*b v"]]:
+    """Shifted logits l - max l, at least in float32, and their exponentials w."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    shifted = wide - wide.amax(dim=-1, keepdim=True)
+    return shifted, shifted.exp()
+
+
+def inverse_cdf(
+    w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"]
+) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """First i with C_i >= u C_last for the cumulative sum C of w, and C_last; never one of w_i = 0.
+
+    Over many values C is summed in blocks of about sqrt(v), which keeps its rounding near that of a
+    sum of sqrt(v) terms (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
+    4.2), and only the block that holds the value is summed value by value.
+
+    Args:
+        w: unnormalised probabilities, not all zero.
+        u: uniforms in (0, 1).
+    """
+    v = w.shape[-1]
+    if v <= FLAT:
+        c = w.cumsum(dim=-1)
+        total = c[..., -1]
+        return (c < (u.to(w.dtype) * total)[..., None]).sum(dim=-1), total
+    size = math.ceil(math.sqrt(v))
+    padding = -v % size
+    padded = torch.nn.functional.pad(w, (0, padding)) if padding else w
+    blocks = padded.unflatten(-1, (-1, size))
+    ends = blocks.sum(dim=-1).cumsum(dim=-1)
+    total = ends[..., -1]
+    target = (u.to(w.dtype) * total)[..., None]
+    block = (ends < target).sum(dim=-1, keepdim=True)
+    before = torch.nn.functional.pad(ends, (1, 0)).gather(-1, block)
+    inside = blocks.gather(-2, block[..., None].expand(*block.shape, size))[..., 0, :].cumsum(-1)
+    # The block's sum and its running sum may round apart: never look beyond the last of w > 0.
+    rest = torch.minimum(target - before, inside[..., -1:])
+    return block[..., 0] * size + (inside < rest).sum(dim=-1), total
