@@ -46,7 +46,7 @@ class Start:
     @property
     def filtered(self) -> bool:
         """Whether values are drawn from a filtered distribution."""
-        return names.TEMPERATURE in self.given
+        return names.FILTERS[0] in self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +211,6 @@ def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
 
 
 def filter_rows(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
-    """What a filtered step is given; filters that are off are v, 1 and 0."""
-    top_k = levels if sampling.top_k is None else min(sampling.top_k, levels)
-    return {
-        names.TEMPERATURE: np.full(rows, sampling.temperature, np.float32),
-        names.TOP_K: np.full(rows, top_k, np.int64),
-        names.TOP_P: np.full(rows, sampling.top_p, np.float32),
-        names.MIN_P: np.full(rows, sampling.min_p, np.float32),
-    }
+    """What a filtered step is given, the same for each row."""
+    settings = sampling.settings(levels).items()
+    return {name: np.full(rows, value, names.tensor(name, "b").host) for name, value in settings}

@@ -10,6 +10,7 @@ from ancestral.errors import BundleError
 from ancestral.export.programs import programs
 from ancestral.export.trace.graph import Array
 from ancestral.export.trace.torch import run_program
+from ancestral.sampling import Sampling
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
@@ -23,13 +24,6 @@ _NUMBERS = 2**22
 """Logits of the events together: longer events are cut where the graph takes shorter ones."""
 _STEPS = 64
 """Steps are traced so far from the start at most: PyTorch has to walk there."""
-_FILTERS: Mapping[str, tuple[float, ...]] = {
-    names.TEMPERATURE: (1.0, 0.8, 1.3),
-    names.TOP_K: (1.0, 1.0, 0.5),
-    names.TOP_P: (1.0, 0.9, 0.8),
-    names.MIN_P: (0.0, 0.02, 0.05),
-}
-"""Of the rows of a filtered step, the first of which is unfiltered; top_k as a share of levels."""
 
 
 def known_inputs(bundle: Bundle, model: Model, graph: str) -> dict[str, Array]:
@@ -93,8 +87,9 @@ def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:
     first, levels = model.first_position, model.data.levels
     places = first + (min(_STEPS, t - 1 - first) * np.arange(n)) // max(1, n - 1)
     given = {**events, names.OBSERVED: events[names.X], names.OFFSETS: np.arange(1)}
-    given |= {name: np.resize(each, n) for name, each in _FILTERS.items()}
-    given[names.TOP_K] = np.maximum(1, given[names.TOP_K] * levels // 1)
+    warm = Sampling(1.3, max(1, levels // 2), 0.8, 0.05)
+    rows = [each.settings(levels) for each in (Sampling(), Sampling(0.8, None, 0.9, 0.02), warm)]
+    given |= {name: np.resize([row[name] for row in rows], n) for name in names.FILTERS}
     state: dict[str, Array] = {
         names.POSITION: np.full(n, first),
         names.VALUES: events[names.X].copy(),

@@ -1,12 +1,23 @@
 """How the next value is drawn: temperature, then top-k, top-p and min-p."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ancestral.errors import InvalidInput
 from ancestral.scalars import real, whole
+from ancestral.signature import Dtype
 
 HOTTEST = 1e6
 """Every distribution is even to rounding long before."""
+
+
+SETTINGS: Mapping[str, Dtype] = {
+    "temperature": "float32",
+    "top_k": "int64",
+    "top_p": "float32",
+    "min_p": "float32",
+}
+"""What a filtered step is given for each row, by the types of the tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,11 @@ class Sampling:
             raise InvalidInput(f"top_p: expected a number in (0, 1], got {self.top_p}")
         if not 0 <= self.min_p <= 1:
             raise InvalidInput(f"min_p: expected a number in [0, 1], got {self.min_p}")
+
+    def settings(self, levels: int) -> dict[str, float]:
+        """The settings of one row; filters that are off are v, 1 and 0."""
+        top_k = levels if self.top_k is None else min(self.top_k, levels)
+        return {name: getattr(self, name) for name in SETTINGS} | {"top_k": top_k}
 
     @property
     def unfiltered(self) -> bool:

@@ -5,6 +5,7 @@ signatures with them, and `engine.step_loop` writes and reads them. Axes: b batc
 block, v vocabulary.
 """
 
+from ancestral.sampling import SETTINGS
 from ancestral.signature import Dtype, TensorSpec
 
 X = "x"
@@ -23,8 +24,7 @@ U = "u"
 """Uniforms, one for each position, [b, t]."""
 OBSERVED = "observed"
 """Values that are given, -1 where a position is free, [b, t]."""
-TEMPERATURE, TOP_K, TOP_P, MIN_P = "temperature", "top_k", "top_p", "min_p"
-FILTERS = (TEMPERATURE, TOP_K, TOP_P, MIN_P)
+FILTERS = tuple(SETTINGS)
 """Settings of the filters of each row, [b]."""
 POSITION = "position"
 """The next position of each row, [b]; the number of positions where a row is finished."""
@@ -39,8 +39,9 @@ STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
 """What a loop carries beside the cache of a model."""
 
 _DTYPES: dict[str, Dtype] = {
-    **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, TOP_K, POSITION, VALUES), "int64"),
-    **dict.fromkeys((LOG_PROB, LOGITS, U, TEMPERATURE, TOP_P, MIN_P, LOG_P, LOG_Q), "float32"),
+    **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, POSITION, VALUES), "int64"),
+    **dict.fromkeys((LOG_PROB, LOGITS, U, LOG_P, LOG_Q), "float32"),
+    **SETTINGS,
 }
 TAKEN = frozenset(_DTYPES) - {LOG_PROB, LOGITS, REDRAWN}
 """Names of inputs, which no entry of a cache may have."""

@@ -17,7 +17,7 @@ from ancestral.engine import verify as verify_module
 from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeSession
 from ancestral.errors import BundleError, NotADistribution
 from ancestral.plans.store import PlanStore
-from ancestral.train import bundled
+from ancestral.train import stored_model
 from tests.engine.simulated_plans import engine as compiled_engine
 from tests.engine.threads import BOTH, assert_same
 from tests.laws.laws import assert_close
@@ -180,7 +180,7 @@ def test_while_it_is_read(
 
     place, name = {
         "onnxruntime": (onnxruntime, "InferenceSession"),
-        "torch": (bundled, "SafetensorsFile"),
+        "torch": (stored_model, "SafetensorsFile"),
     }[backend]
     monkeypatch.setattr(place, name, changing(getattr(place, name)))
     with pytest.raises(BundleError, match=CHANGED):

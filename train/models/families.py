@@ -1,11 +1,12 @@
 """The model families by name: how a manifest, a checkpoint or a recipe finds its class again.
 
-A family is a file with a configuration and a model, and its line in `FAMILIES`.
+A family is a file, which has a model and its configuration (NameConfig), and a line in `FAMILIES`.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from importlib import import_module
 from typing import Any, NamedTuple, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,8 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.train.models.autoencoder_kl import AutoencoderKL
-from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.configuration import (
     AutoregressiveConfig,
@@ -23,14 +22,6 @@ from ancestral.train.models.configuration import (
     refusal,
 )
 from ancestral.train.models.latent_variable import LatentVariableModel
-from ancestral.train.models.pixelcnn import PixelCNN, PixelCNNConfig
-from ancestral.train.models.recurrent import Recurrent, RecurrentConfig
-from ancestral.train.models.table import Table, TableConfig
-from ancestral.train.models.transformer import Transformer
-from ancestral.train.models.transformer_config import TransformerConfig
-from ancestral.train.models.vae import VAE, VAEConfig
-from ancestral.train.models.vqvae import VQVAE, VQVAEConfig
-from ancestral.train.models.wavenet import WaveNet, WaveNetConfig
 
 Model = AutoregressiveModel | LatentVariableModel
 
@@ -42,15 +33,24 @@ class Family(NamedTuple):
     model: Callable[[Any, DataSpec], Model]
 
 
+def _family(name: str, model: str) -> Family:
+    """The family of a file: a model of that name, and its configuration."""
+    module = import_module(f"{__package__}.{name}")
+    return Family(getattr(module, f"{model}Config"), getattr(module, model))
+
+
 FAMILIES = {
-    "transformer": Family(TransformerConfig, Transformer),
-    "recurrent": Family(RecurrentConfig, Recurrent),
-    "wavenet": Family(WaveNetConfig, WaveNet),
-    "pixelcnn": Family(PixelCNNConfig, PixelCNN),
-    "table": Family(TableConfig, Table),
-    "vae": Family(VAEConfig, VAE),
-    "vqvae": Family(VQVAEConfig, VQVAE),
-    "autoencoder_kl": Family(AutoencoderKLConfig, AutoencoderKL),
+    name: _family(name, model)
+    for name, model in {
+        "transformer": "Transformer",
+        "recurrent": "Recurrent",
+        "wavenet": "WaveNet",
+        "pixelcnn": "PixelCNN",
+        "table": "Table",
+        "vae": "VAE",
+        "vqvae": "VQVAE",
+        "autoencoder_kl": "AutoencoderKL",
+    }.items()
 }
 
 

@@ -181,7 +181,8 @@ class Step(AutoregressiveProgram):
         if self.model.takes_blocks:
             offsets, tensors = tensors[0], tensors[1:]
         (u, observed), (label, rest) = tensors[:2], self._split(tensors[2:])
-        filters, rest = (Filters(*rest[:4]), rest[4:]) if self.filters else (None, rest)
+        settings = len(names.FILTERS) if self.filters else 0
+        filters, rest = Filters(*rest[:settings]) if settings else None, rest[settings:]
         position, values, log_p, *cache = rest
         state = Drawn(position, values, log_p, cache.pop(0) if self.filters else None)
         start, at, tokens = consume(values, position, offsets)
