@@ -1,13 +1,12 @@
 """What a training run does, and recipes: a model and how it is trained."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from ancestral.errors import InvalidInput
 from ancestral.train.models.configuration import (
     Count,
+    Fraction,
     ModelConfig,
     Natural,
     NotNegative,
@@ -18,7 +17,6 @@ from ancestral.train.models.configuration import (
 
 Source = Literal["digits", "idx", "npz", "text"]
 """Kinds of data."""
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @configuration

@@ -107,8 +107,7 @@ def latent_grid(
 
     chosen = None
     if dimensions is not None:
-        form = "two whole numbers like 0,3"
-        down, right = decimals("--dimensions", dimensions, form, (2,))
+        down, right = decimals("--dimensions", dimensions, "two whole numbers like 0,3", (2,))
         chosen = (down, right)
     check_means_file(out, bundle)
     engine = load_for_means(bundle, out, backend, device, threads)
