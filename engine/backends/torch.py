@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -86,7 +85,7 @@ class TorchBackend:
         """
         return TorchSession(*self._program(graph))
 
-    def of(self, bundle: Bundle) -> Self:
+    def of(self, bundle: Bundle) -> "TorchBackend":
         options = replace(self._options, model=None)
         return type(self)(bundle, device=self.device, threads=self._threads, options=options)
 
