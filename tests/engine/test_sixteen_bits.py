@@ -91,7 +91,7 @@ def test_caches(load: Load, backend: str, dtype: str) -> None:
 def test_where_it_does_not_run(bundles: Bundles) -> None:
     with pytest.raises(BackendUnavailable, match=r"'onnxruntime', got one of bfloat16: take"):
         Engine.load(bundles("table", "bfloat16"), backend="onnxruntime")
-    with pytest.raises(InvalidInput, match="computes in the bundle's float16"):
+    with pytest.raises(InvalidInput, match="'torch' takes no such option; it takes model"):
         Engine.load(bundles("table", "float16"), backend="torch", dtype="float32")
     assert Engine.load(bundles("table", "float16"), dtype="float16").backend.dtype == "float16"
 
