@@ -132,8 +132,8 @@ def main() -> None:
     """Measure, or be the process that is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="+", choices=MEASURED)
-    told = "measure in this process, no row; the bundles are written to this folder"
-    parser.add_argument("--print", type=Path, metavar="FOLDER", help=told)
+    about = "measure in this process and write no row; the bundles go to this folder"
+    parser.add_argument("--print", type=Path, metavar="FOLDER", help=about)
     options = parser.parse_args()
     for name in options.cases:
         if options.print is None:

@@ -52,7 +52,7 @@ class Load:
 
     @property
     def own_s(self) -> float:
-        """Seconds beside hashing."""
+        """Seconds without hashing."""
         return self.load_s - self.hashing_s
 
 

@@ -50,7 +50,7 @@ class Parity:
 
     @property
     def unit(self) -> str:
-        """Of the differences and their limit: nats, or "relative" for a kernel's result."""
+        """Unit of the differences and of their limit: nats, or "relative" for a kernel's result."""
         return "nats" if self.relative is None else "relative"
 
     @property

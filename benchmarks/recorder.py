@@ -58,7 +58,7 @@ class Recorder:
             batch: rows of the loop.
             rounds: in the unit.
             parity: of the same run.
-            baseline: what ran beside, and its rounds.
+            baseline: name of the baseline, and its rounds.
             bound: of the ratio, or of the median where there is none.
             more: further fields; the ratio is that of the paired rounds if none is given.
 

@@ -60,7 +60,7 @@ class Row:
 
     @property
     def beside(self) -> str:
-        """The baseline and its median; empty where the row stands alone."""
+        """The baseline and its median; empty where there is no baseline."""
         if self.baseline is None:
             return ""
         return f"{self.baseline} {number(float(np.median(self.baseline_rounds)))}"

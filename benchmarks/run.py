@@ -96,11 +96,11 @@ def measure(
 
 
 def measure_decode(subject: Subject, batch: int) -> Iterator[CaseRow]:
-    """Steps and prefill beside the baseline's.
+    """Steps and prefill, compared with the baseline's.
 
     A step is a decode pass over its number of steps: 64 of them at W1, positions 16 to 79, and 784
     at W2. Both loops draw the same positions with the same uniforms, weights, threads and ONNX
-    Runtime options; the engine computes log-probabilities beside, the baseline does not.
+    Runtime options; the engine also computes log-probabilities, the baseline does not.
     """
     case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, batch)
     baseline = PlainLoop(plain_graph(case), batch, recorder.threads)

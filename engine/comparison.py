@@ -147,7 +147,7 @@ def halves(answers: Mapping[str, Array]) -> tuple[Events, Events]:
     """Which events the model sampled, and which are noise.
 
     Raises:
-        BundleError: there are none of a kind.
+        BundleError: one kind of events is missing.
     """
     sampled = answers["is_sample"].astype(bool)
     if not sampled.any() or sampled.all():

@@ -111,7 +111,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
     - `stream`, called with the index of a sample and its new tokens, as they come.
 
     Raises:
-        InvalidInput: an argument is wrong: a prompt beyond the context, or ids that are none.
+        InvalidInput: an argument is wrong: a prompt beyond the context, or ids that are not values.
     """
     request = Request(
         max_new, stop, labels, seed, first_index, sampling, batch=batch, stream=stream
@@ -221,7 +221,7 @@ class _Run:
         size = step_loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD
         steps, done = int((self._ends - position).max()), 0
         while (position < self._ends).any():
-            # Rows that have stopped, or may draw no more, go on beside the others.
+            # Rows that have stopped, or may draw no more, go on with the others.
             launch = min(size, int((self._ends - position).max()))
             step_loop.advance(binding, launch)
             position = np.minimum(position + launch, self._t)

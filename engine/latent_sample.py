@@ -53,7 +53,7 @@ def sample(
     sampling: Sampling = UNFILTERED,
     mean: bool = False,
 ) -> LatentSamples:
-    """Draw n latents and an event from each; sample i depends on (seed, first_index + i) alone.
+    """Draw n latents and an event from each; sample i depends on (seed, first_index + i) only.
 
     Args:
         runner: a bundle on a backend.

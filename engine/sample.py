@@ -80,7 +80,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Samples:
-    """Draw n events; sample i depends on (seed, first_index + i) alone.
+    """Draw n events; sample i depends on (seed, first_index + i) only.
 
     Args:
         runner: a bundle on a backend.
@@ -172,7 +172,7 @@ def join(parts: list[Samples]) -> Samples:
     """Batches of samples as one.
 
     Raises:
-        InvalidInput: there are none.
+        InvalidInput: there are no parts.
     """
     if not parts:
         raise InvalidInput("samples: expected at least one batch, got none")

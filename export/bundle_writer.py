@@ -81,7 +81,7 @@ def write_bundle(
         label_prior: p(y) of an autoregressive model with labels.
         dtype: of the bundle.
         graphs: of the model, in float32.
-        progress: told each thing that is about to be done.
+        progress: called with each thing that is about to be done.
         extras: further files, and what is noted of them.
 
     Raises:

@@ -28,7 +28,7 @@ def export_graphs(model: Model, names: Sequence[str], progress: Progress) -> Gra
     Args:
         model: of either kind.
         names: of its graphs.
-        progress: told each trace that is about to be made.
+        progress: called with each trace that is about to be made.
 
     Raises:
         ExportError: as in `export_graph`.

@@ -10,7 +10,7 @@ NAMES = {
     *(names.OFFSETS, names.U, names.OBSERVED, *names.FILTERS),
     *(names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q, names.REDRAWN),
 }
-"""Of the loop and of redraw; events, labels and log-probs have the same names everywhere."""
+"""Names of the loop and of redraw; events, labels and log-probs have the same names everywhere."""
 LINKS = tuple(
     f"src/ancestral/{folder}/" for folder in ("train", "export", "engine", "triton_kernels")
 )

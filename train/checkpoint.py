@@ -45,7 +45,7 @@ _TRIES, _PAUSE = 5, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a folder holds beside the weights: config.json, and which events were used for what."""
+    """What a folder holds but the weights: config.json, and which events were used for what."""
 
     config: CheckpointConfig
     split: Split | None

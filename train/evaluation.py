@@ -23,7 +23,7 @@ from ancestral.units import bits_per_dim
 LogProb = Callable[[NDArray[np.int64], NDArray[np.int64] | None], NDArray[np.float64]]
 """(x [n, t], label [n] or None) -> log p(x | label) [n], in nats, summed over the event."""
 CELLS = (2, 3, 4)
-"""Numbers of cells in which neighbours are told apart, that are tried."""
+"""Numbers of cells that are tried for the values of neighbours."""
 STRENGTHS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
 _ROUNDS = 3
 """Sweeps over the strengths, one at a time; they settle after two."""
@@ -195,7 +195,7 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
 
     @functools.cache
     def nats(strengths: tuple[float, ...]) -> float:
-        """Of the validation part, a value."""
+        """Mean nats of a value of the validation part."""
         return -float(np.log(table.estimate(counts, strengths)[(*held_out, x)]).mean())
 
     for _ in range(_ROUNDS):

@@ -24,7 +24,7 @@ _TRANSFORMERS = "a folder of Hugging Face transformers"
 
 @dataclass(frozen=True, slots=True)
 class OpenedCheckpoint:
-    """A model, and what its folder says about it beside the weights.
+    """A model, and what its folder says about it in addition to the weights.
 
     Attributes:
         kind: which program wrote the folder.

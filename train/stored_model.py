@@ -156,7 +156,7 @@ def read_weights(model: M, bundle: Bundle) -> M:
         BundleError: they do not fit the model.
     """
     try:
-        # A tensor that the model shares under two names stands in the file once.
+        # A tensor that the model shares under two names is in the file once.
         with bundle.reading(bundle.manifest.weights):
             load_model(model, bundle.weights_file)
     except (RuntimeError, SafetensorError, OSError) as error:

@@ -1,7 +1,7 @@
 """What the ONNX forms of our operators share: constants, and ONNX Runtime's own operators.
 
-portable      standard operators alone, in the shapes that every runtime reads rightly
-onnxruntime   GroupQueryAttention, which appends by itself and reads the valid length alone;
+portable      standard operators only, in the shapes that every runtime reads rightly
+onnxruntime   GroupQueryAttention, which appends by itself and reads only the valid length;
               small buffers appended in place too
 tensorrt      the portable form with attention marked decomposable, which fp32 needs there
 """

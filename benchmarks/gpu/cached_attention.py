@@ -26,7 +26,7 @@ LEAST_SHARE = 0.85
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of a cell: rows, slots, query heads, key/value heads, head width."""
+    """Sizes of a cell: rows, slots, query heads, key/value heads, head width."""
 
     batch: int
     length: int

@@ -144,6 +144,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch, but not in the processes that xdist starts: theirs is told by the first."""
+    """Watch in the main process only: xdist passes it what its workers report."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(Watch(config.getoption("--records")))

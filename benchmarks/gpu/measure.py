@@ -23,7 +23,7 @@ from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, record
 
 
 def results(cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
-    """Of all cells in turn: no speed without parity.
+    """Yield the results of all cells in turn; a speed without parity becomes a failure.
 
     What a cell breaks of itself leaves the next ones whole.
     """

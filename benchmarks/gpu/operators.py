@@ -1,4 +1,4 @@
-"""An operator of ours beside others on the same inputs: captured, compared, timed in turns."""
+"""Compare one of our operators with others on the same inputs: capture, check, time in turns."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from benchmarks.parity import Parity
 from tests.triton_kernels.kernels.compare import TOLERANCE
 
 LONG = 2.0
-"""Of a tolerance, for sums over some thousand terms."""
+"""Factor on the tolerance for sums over some thousand terms."""
 
 
 def relative_error(got: Tensor, exact: Tensor) -> float:
@@ -31,7 +31,7 @@ def relative_error(got: Tensor, exact: Tensor) -> float:
 
 
 def worst(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The largest relative error of results beside the same in float64."""
+    """The largest relative error of results, compared with float64."""
     return max(relative_error(got, exact) for got, exact in pairs)
 
 
@@ -63,7 +63,7 @@ class Others(Generic[I]):
 
     Attributes:
         calls: each baseline, by name: what one call of it computes of an input.
-        error: how far the results of the calls are from exact; None where that is not told.
+        error: how far the results of the calls are from exact; None where that is not known.
         least_ratio: a target of each baseline's time over ours.
         least_share: a target of ours, of the ceiling.
     """
@@ -102,7 +102,7 @@ def beside(
             if others.error is not None:
                 built.run()
                 details[name]["baseline_error"] = others.error(built.outputs)
-        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
+        except Exception as error:  # noqa: BLE001 - theirs: it is reported, and ours is measured
             yield Skipped(f"{bench.part}, {sizes.name}, {name}", sentence(error))
             continue
         sides.append(Side(name, built.run, built.calls, prepare))

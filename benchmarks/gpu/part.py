@@ -153,7 +153,7 @@ class Bench:
         targets: Sequence[Target] = (),
         details: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[GpuRow]:
-        """A row for each baseline; one alone where there is none.
+        """A row for each baseline; a single row where there is no baseline.
 
         Args:
             case: the sizes in words.

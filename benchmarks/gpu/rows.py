@@ -17,7 +17,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRow(Row):
-    """One quantity beside one baseline, on a GPU.
+    """One quantity compared with one baseline, on a GPU.
 
     Attributes:
         part: of the measurement; names the file.

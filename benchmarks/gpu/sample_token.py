@@ -28,7 +28,7 @@ LENGTH, START = 16, 3
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of a cell: rows, values, and the dtype of logits."""
+    """Sizes of a cell: rows, values, and the dtype of logits."""
 
     batch: int
     v: int

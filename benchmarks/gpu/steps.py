@@ -186,7 +186,7 @@ def invariance(loops: Loops, rows: int) -> Cell:
 
 
 def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[GpuRow | Skipped]:
-    """Values and log p of each row beside those of the same row of the largest batch."""
+    """Compare values and log p of each row with the same row of the largest batch."""
     largest, until = max(batches), time.monotonic() + BATCH_SECONDS
     whole = loops.pass_over(loops.bind(largest, torch.float32, invariant=True), largest)
     parity = loops.parity(whole, torch.float32)
@@ -211,7 +211,7 @@ def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[Gpu
 
 
 def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[GpuRow]:
-    """Our matrix product everywhere, beside cuBLAS where there are many rows."""
+    """Our matrix product everywhere, compared with cuBLAS where there are many rows."""
     dtype, length = torch.float32, loops.stepped.case.length
     own, other = (loops.bind(rows, dtype, invariant=invariant) for invariant in (True, False))
     parity = loops.parity(loops.pass_over(own, rows), dtype)

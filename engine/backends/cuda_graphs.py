@@ -95,7 +95,7 @@ class CudaLane:
 
     @property
     def handle(self) -> int:
-        """Of the stream, for a library that is not PyTorch."""
+        """The stream's handle, for a library that is not PyTorch."""
         found: int = self._stream.cuda_stream
         return found
 

@@ -33,7 +33,7 @@ from ancestral.triton_kernels.sample_token.kernel import LARGEST
 
 _OLDEST = (3, 6)
 _CAPABILITY = (8, 0)
-"""Of the oldest GPUs that are served (Ampere)."""
+"""Compute capability of the oldest supported GPUs (Ampere)."""
 _MOST_ROWS = 4096
 """Of a batch on a GPU."""
 

@@ -122,7 +122,7 @@ def compared(
 
 
 def error_variance(nodes: Iterable[NodeProto], values: Mapping[str, Array]) -> float:
-    """Of the relative error that nodes add: not those that only move numbers, or make integers."""
+    """Variance of the relative error that nodes add; moves of numbers and integers add none."""
     total = 0.0
     for node in nodes:
         results = [values[name] for name in made(node) if name in values]
@@ -149,7 +149,7 @@ def _kind(array: Array) -> str:
 
 
 def _epsilon(arrays: Iterable[Array]) -> float:
-    """Of the coarsest floating type."""
+    """Machine epsilon of the coarsest floating type."""
     return max((EPSILON[str(each.dtype)] for each in arrays if is_floating(each)), default=0.0)
 
 

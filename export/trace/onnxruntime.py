@@ -92,7 +92,7 @@ def _run(
 
 
 def _value(array: Array) -> Any:
-    """An array as ONNX Runtime takes it: NumPy alone has no bfloat16."""
+    """An array as ONNX Runtime takes it: NumPy itself has no bfloat16."""
     if array.dtype == ml_dtypes.bfloat16:
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
             array.view(np.uint16), onnx.TensorProto.BFLOAT16

@@ -113,7 +113,7 @@ class TraceReport:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """One run beside another.
+    """One run compared with another.
 
     Attributes:
         run: what ran, for people.

@@ -34,7 +34,7 @@ class Tracer:
             graphs: their names; all that the bundle and the saved runs have where there are none.
             against: files of runs.
             threads: of the runtimes.
-            say: told what people should know.
+            say: called with sentences for the user.
 
         Raises:
             BundleError: the bundle is not sound, or has no such graph.

@@ -182,7 +182,7 @@ def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
 
 
 def concatenated(parts: Sequence[T]) -> T:
-    """Dataclasses of some rows and of the next ones as one; what is no array is the first's."""
+    """Join dataclasses of consecutive rows; what is not an array is taken from the first."""
     names = [field.name for field in fields(parts[0])]
     arrays = [name for name in names if isinstance(getattr(parts[0], name), np.ndarray)]
     rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}

@@ -190,7 +190,7 @@ class Report(ABC):
         "mean_abs_nats",
         "mean_signed_nats",
     )
-    """Properties that are written beside the fields."""
+    """Properties that are written in addition to the fields."""
     backend: str
     device: str
     dtype: str

@@ -36,7 +36,7 @@ LOG_Q = "log_q"
 """Log-probability of each value under the filtered distribution in nats, [b, t]."""
 
 STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
-"""What a loop carries beside the cache of a model."""
+"""What a loop carries in addition to the cache of a model."""
 
 _DTYPES: dict[str, Dtype] = {
     **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, POSITION, VALUES), "int64"),

@@ -48,7 +48,7 @@ def test_refused(values: dict[str, Any], told: str) -> None:
 
 
 def test_problems_between_fields_are_told_together() -> None:
-    """Of sound fields all, and also of a configuration that others are made of."""
+    """All problems between sound fields, also of a configuration that others are made of."""
     told = (
         r"^TransformerConfig: expected heads to be a multiple of kv_heads, got 4 and 3; "
         r"windowed: expected a window too, got only \(0,\)$"

@@ -44,7 +44,7 @@ def differences(
 
     Args:
         found: of the folder.
-        expected: the shapes that each may have; the first is the one that is told.
+        expected: the shapes that each may have; the first is the one that errors name.
         types: that each may have; floats where None.
     """
     missing = sorted(expected.keys() - found.keys())
@@ -71,7 +71,7 @@ class Entry:
         stored: names of the folder and the shapes that config.json gives them, in the order of the
             columns; of one dimension: of the features.
         transposed: whether they are stored [out, in].
-        rows: the rows (first, last + 1) alone.
+        rows: only these rows (first, last + 1).
         heads: of a fused map whose features are q, k and v of one head after the other: the number
             of heads; they become those of all q, all k, all v.
         scaled: a number of features, the first ones, and what they are multiplied by.
@@ -86,7 +86,7 @@ class Entry:
 
     @property
     def shape(self) -> Shape:
-        """Of our tensor."""
+        """Shape of our tensor."""
         shapes = [each[::-1] if self.transposed else each for each in self.stored.values()]
         before = shapes[0][:-1]
         if self.rows is not None:

@@ -32,7 +32,7 @@ _LEAST_WIDTHS = -2.0
 """Where there are more levels: of a component, by the log of its scale in widths of a level."""
 
 _FRESH_LOG_SCALE = -2.0
-"""Of a fresh mixture's components, where the levels span 2."""
+"""Log-scale of a fresh mixture's components, where the levels span 2."""
 
 
 def fresh_mixture(components: int, channels: int = 1) -> Float[Tensor, " p"]:

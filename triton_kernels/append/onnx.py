@@ -17,5 +17,5 @@ def _in_place(buffer: Value, position: Value, block: Value) -> Value:
 
 
 def _scattered(buffer: Value, position: Value, block: Value) -> Value:
-    """ScatterElements at position .. position + s - 1 (TensorRT scatters tensors in 4-D alone)."""
+    """ScatterElements at position .. position + s - 1 (TensorRT scatters 4-D tensors only)."""
     return op.ScatterElements(buffer, positions(position, block), block, axis=1)

@@ -265,7 +265,7 @@ def configuration(
 
 
 def _merging(constants: dict[str, int]) -> dict[str, int]:
-    """Constants of `_merge` beside those of `_attend`."""
+    """Constants of `_merge`, in addition to those of `_attend`."""
     shared = {name: constants[name] for name in ("HEADS", "D", "SPLIT", "WINDOW", "WIDTH")}
     return shared | {"SPLITS": _MERGED}
 

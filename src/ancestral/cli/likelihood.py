@@ -93,7 +93,7 @@ def text_log_prob(
 
 
 def _lines(found: TextLikelihood, size: int | None, whole: bool) -> list[tuple[str, str]]:
-    """What is told, by name.
+    """The lines of the summary, by name.
 
     Args:
         found: of a sequence.

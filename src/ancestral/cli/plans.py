@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ancestral.plans.record import PlanRecord
 
 HEADS = ("plan", "graph", "for", "sizes", "MiB", "built in")
-"""Of the columns that `row` gives."""
+"""Headings of the columns that `row` returns."""
 
 
 def plans(

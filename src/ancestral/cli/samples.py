@@ -167,6 +167,6 @@ def sample_latent(engine: LatentEngine, draw: Draw, mean: bool) -> None:
 
 
 def _arrays(samples: object, *names: str) -> dict[str, NDArray[Any]]:
-    """The arrays of samples by these names, without those that there are none of."""
+    """The arrays of samples by these names; those that are None are left out."""
     arrays = {name: getattr(samples, name) for name in names}
     return {name: array for name, array in arrays.items() if array is not None}

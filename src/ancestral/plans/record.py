@@ -1,4 +1,4 @@
-"""A compiled plan's folder, which is the user's alone or refused, and the record in it.
+"""A compiled plan's folder, which must belong to the user only, and the record in it.
 
 A plan is code that runs: what is loaded is only what we wrote, where nobody else can write.
 """
@@ -21,11 +21,11 @@ from ancestral.strict_json import Bounds, parse
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
 _BOUNDS = Bounds.of_size(2**20)
-"""Of a record."""
+"""Bounds of a record's JSON."""
 
 
 class PlanRecord(BaseModel):
-    """What stands beside a plan.
+    """The record that is stored with a plan.
 
     Attributes:
         key: what the plan was compiled from, and for.

@@ -178,7 +178,7 @@ class PlanStore:
 
         Args:
             digest: of the key.
-            waiting: told once, if another process holds it; without it nobody waits.
+            waiting: called once if another process holds it; without it the call does not wait.
 
         Raises:
             BlockingIOError: another process holds it, and nobody waits.

@@ -1,4 +1,4 @@
-"""What is told of bounds: means over events, with what they are bounds on."""
+"""The summary of bounds: means over events, with what they are bounds on."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -101,7 +101,7 @@ class BoundSummary:
         return lines
 
     def document(self) -> dict[str, Any]:
-        """The JSON: means in nats and bits/dim, and what is told of each event."""
+        """The JSON: means in nats and bits/dim, and the numbers of each event."""
         arrays = self.arrays()
         terms = [name for name in arrays if name in _MEANS]
         bits = {name: self._bits(arrays[name]) for name in ("elbo", "iwae")}

@@ -61,7 +61,7 @@ def _autoregressive(title: str, reports: Sequence[ParityReport]) -> "Table":
 
 
 def _latent(reports: Sequence[LatentParityReport]) -> "Table":
-    """Of codes log w is log p(x | z) alone, and has no other term."""
+    """The table of latent models; log w of codes is log p(x | z) only, which has no other term."""
     one = reports[0]
     codes = one.prior is not None
     what, bits = ("log p(x | z)",) * 2 if codes else ("log w", "bound (at most)")
