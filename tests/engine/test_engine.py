@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ancestral.engine import Engine, Sampling
 from ancestral.engine.sample import join
@@ -130,4 +132,17 @@ def test_chunks(tiny: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     label = np.arange(7) % 2
     whole = tiny.log_prob(x, label)
     monkeypatch.setattr("ancestral.engine.budget.PARALLEL", 2 * 9 * 1024)
+    session, rows = tiny.session("log_prob"), []
+
+    class Counted:
+        """The session, and how many events each call has."""
+
+        signature = session.signature
+
+        def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            rows.append(len(inputs["x"]))
+            return session.run(inputs)
+
+    monkeypatch.setitem(tiny._made, ("session", "log_prob"), Counted())
     np.testing.assert_allclose(tiny.log_prob(x, label), whole, rtol=0, atol=1e-5)
+    assert rows == [2, 2, 2, 1]
