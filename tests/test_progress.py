@@ -92,7 +92,7 @@ def test_a_closed_standard_error_ends_the_lines_only() -> None:
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (0.4, 119, 120, 3599, 7199, 7201, 90061)] == [
+    assert [duration(s) for s in (0.4, 119.0, 120.0, 3599.0, 7199.0, 7201.0, 90061.0)] == [
         "0 s",
         "119 s",
         "2 min",

@@ -78,7 +78,7 @@ def _far_from_ties(answers: Mapping[str, Array]) -> list[int]:
     order = np.argsort(-answers["margin"].min(axis=1), kind="stable")
     samples = answers["is_sample"].astype(bool)[order]
     first, *others = order[samples][: _EVENTS - 1]
-    return [first, *order[~samples][:1], *others]
+    return [int(row) for row in (first, *order[~samples][:1], *others)]
 
 
 def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:

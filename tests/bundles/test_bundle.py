@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from ancestral.bundles.bundle import Bundle
+from ancestral.bundles.hashes import Fingerprint
 from ancestral.bundles.manifest import FORMAT_VERSION, check_label_prior
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.signature import Carried, Update
@@ -61,7 +62,9 @@ def test_one_bit_of_every_file(bundle: Path) -> None:
 def test_hidden_behind_a_memory(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that a remembered hash hides is found by those who hash in full."""
     before = Bundle.open(bundle)
-    monkeypatch.setattr("ancestral.bundles.hashes.fingerprint", lambda status: (status.st_size,))
+    monkeypatch.setattr(
+        "ancestral.bundles.hashes.fingerprint", lambda status: Fingerprint(status.st_size, 0, 0, 0)
+    )
     Bundle.open(bundle)
     file = before.path / "graphs" / "step.onnx"
     data = bytearray(file.read_bytes())

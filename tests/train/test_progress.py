@@ -40,7 +40,7 @@ def test_a_short_run_needs_no_word() -> None:
 
 
 def test_durations_in_words() -> None:
-    assert [in_words(s) for s in (61, 95, 5399, 6000, 180_000, 900_000)] == [
+    assert [in_words(s) for s in (61.0, 95.0, 5399.0, 6000.0, 180_000.0, 900_000.0)] == [
         "1 minute",
         "2 minutes",
         "90 minutes",

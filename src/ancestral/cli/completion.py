@@ -140,7 +140,7 @@ def write_completions(
     x = np.concatenate([part.x[part.chosen] for part in parts])
     log_prob = np.concatenate([part.log_prob[part.chosen] for part in parts])
     indices = np.concatenate([i + part.chosen for i, part in zip(first, parts, strict=True)])
-    shown = shown_samples(x, log_prob, indices, particles if events > 1 else None)
+    shown = shown_samples(x, log_prob, indices.tolist(), particles if events > 1 else None)
     write_events(out, arrays, shown, data)
 
 

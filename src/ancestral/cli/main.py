@@ -170,7 +170,7 @@ def application() -> typer.Typer:
     return app
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool | None) -> None:
     if asked:
         put(__version__)
         raise typer.Exit
@@ -178,11 +178,11 @@ def _print_version(asked: bool) -> None:
 
 def _ancestral(
     version: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--version", help="Print the version.", is_eager=True, callback=_print_version
         ),
-    ] = False,
+    ] = None,
 ) -> None:
     """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
 

@@ -2,9 +2,9 @@
 
 import os
 import stat
-from io import BufferedIOBase
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,19 @@ from ancestral.errors import InvalidInput
 
 LARGEST_FILE = 4 * 2**30
 """Bytes that are read of one file at most, unless a caller asks for more."""
-Stream = IO[bytes] | BufferedIOBase
-"""What bytes are read from: a file, or an entry of an archive as it is unpacked."""
 _PIECE = 2**22
 """Bytes that are read at a time."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+@runtime_checkable
+class Stream(Protocol):
+    """A source of bytes: a file, or an entry of an archive while it is unpacked."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next `size` bytes, or fewer at the end."""
+
+
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 
     A pipe, a socket or a device is refused before it is opened: opening a pipe waits for a writer,
