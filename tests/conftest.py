@@ -34,6 +34,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{duration:8.2f} s  {file}")
 
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
 DEAREST = (
     "engine/test_triton.py",
     "triton_kernels/kernels/test_cached_attention.py",
@@ -49,8 +52,17 @@ DEAREST = (
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark as slow what runs a toy of `SECOND`, and put the files of `DEAREST` first."""
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Mark as slow what runs a toy of `SECOND`, and put the files of `DEAREST` first.
+
+    Where kernels are interpreted, tests of thousands of events are left out.
+    """
+    if INTERPRETED:
+        many = [item for item in items if item.get_closest_marker("many")]
+        config.hook.pytest_deselected(items=many)
+        items[:] = [item for item in items if item not in many]
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if any(isinstance(value, str) and value in SECOND for value in parameters.values()):
@@ -59,9 +71,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     order = {file: place for place, file in enumerate(DEAREST)}
     root = Path(__file__).parent
     items.sort(key=lambda item: order.get(item.path.relative_to(root).as_posix(), len(order)))
-
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def device_of(backend: str) -> str:

@@ -52,6 +52,7 @@ def check_posterior(engine: Engine) -> None:
     assert (len(got), got.label.dtype) == (N, np.int64)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("toy", ["tiny", "lstm"])
 def test_posterior(skewed: Callable[[str], Engine], toy: str) -> None:
     """Also of a model that knows "no label": it is none of the classes."""
@@ -64,6 +65,7 @@ def test_chunks(skewed: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
     check_posterior(skewed("tiny"))
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("fault", ["prior dropped", "classes mixed"])
 def test_planted(
     load: Load,

@@ -134,6 +134,7 @@ def test_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -> Non
         check_unbiased(engine, observed, 5, truth)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("name", CASES)
 def test_many_particles(load: Load, backend: str, name: str) -> None:
     """One run: the estimate and the weighted events are near p(observed) and p(x | observed)."""
@@ -166,6 +167,7 @@ def test_what_it_gives(load: Load, backend: str, name: str) -> None:
     assert flat.log_prob_observed == got.log_prob_observed
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("toy", ["tiny", "wavenet", "table"])
 @pytest.mark.parametrize("prefix", [0, 1, 4, 8, 9])
 def test_prefix_is_exact(load: Load, toy: str, backend: str, prefix: int) -> None:

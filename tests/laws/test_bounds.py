@@ -156,6 +156,7 @@ def quadrature(engine: LatentEngine, x: NDArray[np.int64]) -> NDArray[np.float64
 EVERY = np.array(list(product(range(2), repeat=9)))
 
 
+@pytest.mark.many
 def test_probabilities_sum_to_1(load: Load, backend: str) -> None:
     """Over all images, given z; and after z is integrated out."""
     engine = load("bernoulli", backend)
@@ -167,6 +168,7 @@ def test_probabilities_sum_to_1(load: Load, backend: str) -> None:
     assert abs(total - 1) < 1e-5
 
 
+@pytest.mark.many
 def test_bounds_and_naive_monte_carlo(load: Load, backend: str) -> None:
     """Bounds are below log p(x) by quadrature; naive Monte Carlo is unbiased for p(x)."""
     engine = load("bernoulli", backend)
@@ -182,6 +184,7 @@ def test_bounds_and_naive_monte_carlo(load: Load, backend: str) -> None:
     assert (np.abs(1.3 * np.exp(found.iwae) - np.exp(log_p)) > 4 * error).any(), "30% unseen"
 
 
+@pytest.mark.many
 def test_codes(load: Load, backend: str) -> None:
     """log p(x | z) + log p(z | y) is below log p(x | y), the sum over all 256 codes."""
     engine = load("codes", backend)

@@ -164,6 +164,7 @@ def sampled(engine: Engine, label: int | None) -> tuple[NDArray[np.int64], ...]:
     return samples.x.reshape(SAMPLES, -1), every, np.exp(engine.log_prob(every, label))
 
 
+@pytest.mark.many
 def test_chi_square(load: Load, backend: str) -> None:
     """20,000 samples follow p(x); a temperature that is 5% off is seen."""
     engine = load("llama", backend)
@@ -173,6 +174,7 @@ def test_chi_square(load: Load, backend: str) -> None:
     assert p_value(p**1.05 / (p**1.05).sum(), events) < 1e-4, "an error of 5% is not seen"
 
 
+@pytest.mark.many
 def test_chi_square_of_pairs(load: Load, backend: str) -> None:
     """Pairs of positions follow p(x_i, x_j | y); half of the mass 5% too likely is seen."""
     engine = load("tiny", backend)

@@ -64,6 +64,7 @@ def test_log_probs_are_those_of_the_sample(latent_engine: LatentEngine) -> None:
     assert_close(drawn.log_likelihood, again, limit(latent_engine), "log p(x | z)")
 
 
+@pytest.mark.many
 def test_follow_p(load: Load, backend: str) -> None:
     """20,000 images of the toy `bernoulli` follow p(x), z integrated out; 5% more is seen."""
     engine = load("bernoulli", backend)

@@ -23,6 +23,7 @@ def check_normalised(engine: Engine) -> None:
         assert_close(total, np.ones_like(total), np.expm1(limits(engine).nats), "sum of p")
 
 
+@pytest.mark.many
 def test_normalised(engine: Engine) -> None:
     check_normalised(engine)
 

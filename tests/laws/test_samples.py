@@ -99,6 +99,7 @@ def test_log_q(engine: Engine) -> None:
     assert (s.log_q > s.log_prob).any()
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("toy", ["tiny"])
 @pytest.mark.parametrize(
     "sampling",

@@ -61,6 +61,7 @@ def excess(
     return float(difference.mean()), 4 * error + limit(engine)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("backend", [*BOTH, TRITON], scope="session")
 @pytest.mark.parametrize("proposal", SIZES)
 def test_bound_on_own_samples(latent_engine: LatentEngine, proposal: str) -> None:
