@@ -1,0 +1,1 @@
+"""House style of the project's prose: CONTRIBUTING.md, "Writing"."""
