@@ -129,7 +129,7 @@ def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:
         return
     if name not in files:
         raise InvalidInput(
-            f"files: no {name}, which tokenizer {kind!r} of the data needs, only {sorted(files)}"
+            f"files: expected {name}, the file of tokenizer {kind!r}, got {sorted(files)}"
         )
     check_tokenizer(kind, files[name], data.levels)
 

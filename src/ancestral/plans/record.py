@@ -93,9 +93,9 @@ def check_owner(folder: Path) -> None:
         raise PlanError(f"{folder}: expected a folder of plans, got a link or a file")
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise PlanError(
-            f"{folder}: plans are executable code, expected a folder that only you can access, got "
-            f"mode {status.st_mode & 0o777:o} of user {status.st_uid}; if its plans are yours: "
-            f"chmod 700 {folder}"
+            f"{folder}: expected a folder that only you can access, since plans are executable "
+            f"code, got mode {status.st_mode & 0o777:o} of user {status.st_uid}; if its plans are "
+            f"yours: chmod 700 {folder}"
         )
 
 
