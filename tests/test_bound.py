@@ -81,7 +81,7 @@ def test_join() -> None:
     assert len(both) == 6
     assert np.array_equal(both.iwae, np.concatenate([first.iwae, second.iwae]))
     assert both.kl_closed is None
-    with pytest.raises(InvalidInput, match="expected one k"):
+    with pytest.raises(InvalidInput, match="expected the same k"):
         join([first, reduced(terms(1, 1.0, k=3), [])])
     with pytest.raises(InvalidInput, match="at least one draw"):
         Reduction(3).bound(None)

@@ -46,9 +46,9 @@ def test_random_is_of_the_seed() -> None:
 @pytest.mark.parametrize(
     ("ordering", "told"),
     [
-        ((0, 1, 2), "got 3 of them"),
-        ((0, 1, 1, 2, 3, 5), r"expected each site of 0 .. 5 once, got none of \[4\]"),
-        ((0, 1, 2, 3, 4, 6), r"got none of \[5\]"),
+        ((0, 1, 2), "got 3 sites"),
+        ((0, 1, 1, 2, 3, 5), r"expected each site of 0 .. 5 once, got sites without \[4\]"),
+        ((0, 1, 2, 3, 4, 6), r"got sites without \[5\]"),
         ("diagonal", "expected raster, column .* got 'diagonal'"),
         ("random", "got 'random'"),
         ("random:-1", "got 'random:-1'"),

@@ -121,9 +121,9 @@ def test_beside_keeps_both_pictures() -> None:
 
 def test_beside_refuses_other_heights() -> None:
     one, two = (grid(np.zeros((n, 8, 8), np.int64), levels=2, columns=1) for n in (1, 2))
-    with pytest.raises(InvalidInput, match="one height"):
+    with pytest.raises(InvalidInput, match="the same height"):
         beside([("a", one), ("b", two)])
-    with pytest.raises(InvalidInput, match="one height"):
+    with pytest.raises(InvalidInput, match="the same height"):
         beside([])
 
 

@@ -18,7 +18,7 @@ SIGNATURE = GraphSignature(
 
 def test_shape() -> None:
     assert H.shape({"b": 2, "s": 3, "other": 1}) == (2, 3, 4)
-    with pytest.raises(InvalidInput, match=r"h: no size given for axes \['s'\]"):
+    with pytest.raises(InvalidInput, match=r"h: expected a size for \['s'\]"):
         H.shape({"b": 2})
 
 
@@ -63,11 +63,11 @@ def test_unknown_is_refused(change: dict[str, object]) -> None:
     ],
 )
 def test_initial_that_the_type_cannot_have(dtype: Dtype, initial: float) -> None:
-    with pytest.raises(ValidationError, match=f"'h': initial: expected a value of {dtype}"):
+    with pytest.raises(ValidationError, match=f"'h'.initial: expected a value of {dtype}"):
         CacheEntry(name="h", dtype=dtype, axes=("b",), initial=initial)
     into, out = (TensorSpec(name=name, dtype=dtype, axes=("b",)) for name in ("h", "h_next"))
     pair = Carried(input="h", output="h_next", update=Update.REPLACE, initial=initial)
-    with pytest.raises(ValidationError, match=f"'h': initial: expected a value of {dtype}"):
+    with pytest.raises(ValidationError, match=f"'h'.initial: expected a value of {dtype}"):
         GraphSignature(inputs=(into,), outputs=(out,), carried=(pair,))
 
 

@@ -1,12 +1,12 @@
-"""A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
+"""Run likelihood models on every backend with the probabilities that they have in PyTorch.
 
-    load(path, backend="onnxruntime", **options)   a bundle on a backend: its engine
-    export_bundle(model, path, ...)                 a model to a bundle
-    Sampling(temperature, top_k, top_p, min_p)      how values are drawn
-    AncestralError, InvalidInput, ...               what is raised, see `ancestral.errors`
+    load(path, backend="onnxruntime", **options)   load a bundle on a backend; returns an Engine
+    export_bundle(model, path, ...)                 export a model to a bundle
+    Sampling(temperature, top_k, top_p, min_p)      settings of a draw
+    AncestralError, InvalidInput, ...               exceptions, see `ancestral.errors`
 
-Each name is imported when it is first used: `import ancestral` by itself imports neither torch nor
-onnx nor numpy. Everything else is in the packages `ancestral.train`, `.export` and `.engine`.
+Each name is imported on first use: `import ancestral` does not import torch, onnx or numpy.
+Everything else is in the packages `ancestral.train`, `.export` and `.engine`.
 
 >>> import ancestral
 >>> ancestral.Sampling(temperature=0.7).temperature
@@ -37,14 +37,14 @@ _PLACES = {
     "load": "ancestral.engine:Engine.load",
     **{name: f"ancestral.errors:{name}" for name in _ERRORS},
 }
-"""Where each name comes from; `__init__.pyi` has their types."""
+"""Module and attribute of each public name; `__init__.pyi` has their types."""
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `_PLACES`, imported when it is first used.
+    """Import a name of `_PLACES` on first use.
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError: `name` is not in `_PLACES`.
     """
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -52,24 +52,23 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The names that there are, for the completion of an interactive prompt."""
+    """List the public names, for completion at an interactive prompt."""
     return sorted({*globals(), *_PLACES} - {"Any", "Path", "resolve_name"})
 
 
 def _check_links(package: Path) -> None:
-    """Refuse a checkout whose links came out as plain files, or not at all.
+    """Refuse a checkout in which the symbolic links are plain files or missing.
 
     Raises:
-        ImportError: one of the four folders is no directory; the message says how to mend it.
+        ImportError: one of the four folders is not a directory; the message says how to fix it.
     """
     folders = ("train", "export", "engine", "triton_kernels")
     missing = [folder for folder in folders if not (package / folder).is_dir()]
     if missing:
         raise ImportError(
-            f"expected directories (or links to them) in {package}, got none for"
-            f" {', '.join(missing)}: this checkout has no symbolic links. In its root run"
-            " 'git config core.symlinks true && git checkout -- src/ancestral'"
-            " (Linux and macOS are supported)"
+            f"{package}: no directory {', '.join(missing)}; this checkout has no symbolic links"
+            " (Linux and macOS are supported). Create them in its root:"
+            " git config core.symlinks true && git checkout -- src/ancestral"
         )
 
 

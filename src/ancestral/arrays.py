@@ -1,4 +1,4 @@
-"""Arrays that users pass, of whatever makes them, as numpy arrays in which nothing is missing."""
+"""Convert array-likes that users pass into numpy arrays without missing entries."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ Integers = NDArray[np.int64]
 T = TypeVar("T", bound=Any)
 
 LARGEST = 2**37
-"""Bytes of one array at most: more is a mistake, and would be found out only when memory ends."""
+"""Most bytes of one array: a larger one is a mistake that would show only when memory runs out."""
 _DEEPEST = 64
-"""Axes of an array at most, in numpy."""
+"""Most axes of a numpy array."""
 _UNREADABLE = (
     AttributeError,
     BufferError,
@@ -28,11 +28,11 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
-"""What numpy, and `__array__` of what it reads, raise of values that are no array."""
+"""Exceptions that numpy, or `__array__` of a value, raises for values that are not arrays."""
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: its repr, cut where it is long.
+    """Return the repr of a value as errors show it, cut if it is long.
 
     >>> shown("seven"), shown(10**5000)
     ("'seven'", 'an integer of 16610 bits')
@@ -46,41 +46,44 @@ def shown(value: object) -> str:
 
 @contextmanager
 def readable(name: str) -> Iterator[None]:
-    """Turn the errors of numpy, and of what it reads from, into InvalidInput.
+    """Turn errors of numpy, and of the objects that it reads, into InvalidInput.
+
+    Args:
+        name: name of the argument, for errors.
 
     Raises:
-        InvalidInput: one of them was raised.
+        InvalidInput: the code inside raised one of these errors.
     """
     try:
         yield
     except InvalidInput:
         raise
     except MemoryError as error:
-        raise InvalidInput(f"{name}: expected an array that fits in memory, got {error}") from error
+        raise InvalidInput(f"{name}: expected an array that fits in memory ({error})") from error
     except _UNREADABLE as error:
         raise InvalidInput(
-            f"{name}: expected an array of numbers, got what numpy cannot read: {error}. A torch "
-            f"tensor must be dense, detached and on the CPU; cast bfloat16 to float32 first"
+            f"{name}: expected an array of numbers, got a value that numpy cannot read ({error}); "
+            f"a torch tensor must be dense, detached, on the CPU and not bfloat16"
         ) from error
 
 
 def array_of(name: str, values: object, *, masked: int | None = None) -> NDArray[Any]:
-    """Any array-like as a numpy array; what it holds may still be of any type but object.
+    """Convert any array-like to a numpy array, of any dtype except object.
 
     Args:
-        name: of the argument, for errors.
-        values: an array, nested sequences of numbers, or whatever numpy can read.
-        masked: value of the masked entries of a numpy masked array; refused where None.
+        name: name of the argument, for errors.
+        values: an array, nested sequences of numbers, or any other object that numpy can read.
+        masked: value for the masked entries of a numpy masked array; `None` refuses them.
 
     Raises:
-        InvalidInput: it cannot be read, an entry is missing (masked, None, pandas' NA) or is not a
-            number, or it is absurdly large.
+        InvalidInput: `values` cannot be read or is larger than `LARGEST`, or an entry is missing
+            (masked, None, pandas' NA) or is an object that is not a number.
     """
     with readable(name):
         if isinstance(values, list | tuple) and _holds_masked(values, _DEEPEST):
             raise InvalidInput(
-                f"{name}: expected one masked array or none, got one inside a "
-                f"{type(values).__name__}"
+                f"{name}: expected a masked array on its own, got one inside a "
+                f"{type(values).__name__}; fill its masked entries, or pass only that array"
             )
         array: NDArray[Any] = np.asarray(values)
         if isinstance(values, np.ma.MaskedArray):
@@ -93,24 +96,24 @@ def array_of(name: str, values: object, *, masked: int | None = None) -> NDArray
 
 
 def integers(name: str, values: object, *, masked: int | None = None) -> Integers:
-    """Integers as a new int64 array in C order.
+    """Convert integers to a new int64 array in C order.
 
     Args:
-        name: of the argument, for errors.
+        name: name of the argument, for errors.
         values: as in `array_of`.
         masked: as in `array_of`.
 
     Raises:
-        InvalidInput: an error of `array_of`; another type than integers; a value beyond int64.
+        InvalidInput: `array_of` refuses the values, they are not integers, or one is beyond int64.
     """
     array = array_of(name, values, masked=masked)
     if array.dtype.kind not in "iu":
         if array.shape == (0,):
-            # An empty list has no type.
+            # numpy reads an empty list as float64.
             return np.zeros(0, np.int64)
         if array.dtype.kind == "f":
             check_finite(name, array)
-            advice = ": cast them, .astype(int)" if (array == np.round(array)).all() else ""
+            advice = "; cast them with .astype(int)" if (array == np.round(array)).all() else ""
             raise InvalidInput(f"{name}: expected integers, got {array.dtype}{advice}")
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
     with readable(name):
@@ -120,10 +123,10 @@ def integers(name: str, values: object, *, masked: int | None = None) -> Integer
 
 
 def reals(name: str, values: object) -> NDArray[np.float64]:
-    """Real numbers as a new float64 array in C order; they may be NaN or infinite.
+    """Convert real numbers to a new float64 array in C order; they may be NaN or infinite.
 
     Raises:
-        InvalidInput: an error of `array_of`; another type than numbers.
+        InvalidInput: `array_of` refuses the values, or they are not real numbers.
     """
     array = array_of(name, values)
     if array.dtype.kind not in "fiu":
@@ -133,7 +136,7 @@ def reals(name: str, values: object) -> NDArray[np.float64]:
 
 
 def float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
-    """Finite numbers as a new float32 array in C order.
+    """Convert finite numbers to a new float32 array in C order.
 
     Raises:
         InvalidInput: a number is not finite, or is too large for float32.
@@ -151,10 +154,10 @@ def float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def check_finite(name: str, array: NDArray[Any]) -> None:
-    """Refuse NaN and infinity.
+    """Check that all numbers are finite.
 
     Raises:
-        InvalidInput: there is one.
+        InvalidInput: a number is NaN or infinite.
     """
     with readable(name):
         wrong = first(~np.isfinite(array))
@@ -163,10 +166,10 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
 
 
 def check_range(name: str, array: Integers, least: int, most: int) -> None:
-    """Refuse integers outside a range.
+    """Check that all integers are in least .. most.
 
     Raises:
-        InvalidInput: there is one.
+        InvalidInput: an integer is outside the range.
     """
     wrong = first((array < least) | (array > most))
     if wrong is not None:
@@ -176,13 +179,16 @@ def check_range(name: str, array: Integers, least: int, most: int) -> None:
 
 
 def first(wrong: NDArray[np.bool_] | np.bool_) -> tuple[int, ...] | None:
-    """Index of the first true entry; None where all are false."""
+    """Return the index of the first true entry, or None if all are false."""
     found = np.argwhere(wrong)
     return tuple(int(i) for i in found[0]) if len(found) else None
 
 
 def concatenated(parts: Sequence[T]) -> T:
-    """Join dataclasses of consecutive rows; what is not an array is taken from the first."""
+    """Concatenate the arrays of dataclasses of consecutive rows.
+
+    Fields that are not arrays are taken from the first dataclass.
+    """
     names = [field.name for field in fields(parts[0])]
     arrays = [name for name in names if isinstance(getattr(parts[0], name), np.ndarray)]
     rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
@@ -190,12 +196,12 @@ def concatenated(parts: Sequence[T]) -> T:
 
 
 def place(index: tuple[int, ...]) -> str:
-    """Where an entry is, in words; nothing of an array without axes."""
+    """Return " at index (...)" for an error; empty for an array without axes."""
     return f" at index {index}" if index else ""
 
 
 def _holds_masked(values: list[Any] | tuple[Any, ...], depth: int) -> bool:
-    """Whether a masked array is inside nested sequences, where numpy would drop its mask."""
+    """Return whether nested sequences hold a masked array, whose mask numpy would drop."""
     return any(
         isinstance(each, np.ma.MaskedArray)
         or (depth > 0 and isinstance(each, list | tuple) and _holds_masked(each, depth - 1))
@@ -204,17 +210,17 @@ def _holds_masked(values: list[Any] | tuple[Any, ...], depth: int) -> bool:
 
 
 def _filled(name: str, array: NDArray[Any], mask: NDArray[Any], masked: int | None) -> NDArray[Any]:
-    """The array with its masked entries replaced."""
+    """Replace the masked entries of an array."""
     wrong = first(mask)
     if wrong is None:
         return array
     if masked is None:
         raise InvalidInput(
-            f"{name}: expected every entry, got a masked one{place(wrong)}: fill it or leave it out"
+            f"{name}: expected no masked entries, got one{place(wrong)}; fill it or leave it out"
         )
     if array.dtype.kind not in "iuO":
         raise InvalidInput(f"{name}: expected integers, got {array.dtype}")
-    # What stands behind a mask may be anything, and the type may not hold the value.
+    # The values behind the mask may be anything, and the dtype may be too small for `masked`.
     wide = np.int64 if array.dtype.kind == "i" else object
     result = array.astype(wide)
     result[mask] = masked
@@ -222,11 +228,13 @@ def _filled(name: str, array: NDArray[Any], mask: NDArray[Any], masked: int | No
 
 
 def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """An array of objects that are all numbers as one of numbers."""
+    """Convert an array of objects that are all numbers to an array of numbers."""
     for index, each in np.ndenumerate(array):
         if not isinstance(each, Real) or isinstance(each, bool):
             raise InvalidInput(f"{name}: expected numbers, got {shown(each)}{place(index)}")
     result = np.array(array.tolist()).reshape(array.shape)
     if result.dtype.kind == "O":
-        raise InvalidInput(f"{name}: expected numbers of 64 bits, got {shown(array.tolist())}")
+        raise InvalidInput(
+            f"{name}: expected numbers of at most 64 bits, got {shown(array.tolist())}"
+        )
     return result

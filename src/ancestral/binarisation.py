@@ -1,4 +1,4 @@
-"""Binary data from levels: a value is 1 with the probability that its brightness is.
+"""Binarise levels at random: a value is 1 with probability level / (levels - 1).
 
 References:
     Salakhutdinov and Murray (2008), On the quantitative analysis of deep belief networks,
@@ -13,14 +13,14 @@ from ancestral.errors import InvalidInput
 from ancestral.philox import Stream, uniforms
 
 _NUMBERS = 2**20
-"""Values that noise is made for at a time."""
+"""Number of values that are drawn in one piece."""
 
 
 def chance(x: Int64[np.ndarray, "n t"], levels: int) -> Float32[np.ndarray, "n t"]:
-    """The probability that each value is 1: level / (levels - 1).
+    """Return the probability that each value becomes 1: level / (levels - 1).
 
     Raises:
-        InvalidInput: the data are binary already.
+        InvalidInput: `levels` is less than 3: the data are binary already.
     """
     if levels < 3:
         raise InvalidInput(f"binarised: expected more than 2 levels, got {levels}")
@@ -30,19 +30,19 @@ def chance(x: Int64[np.ndarray, "n t"], levels: int) -> Float32[np.ndarray, "n t
 def binarised(
     x: Int64[np.ndarray, "n t"], levels: int, index: NDArray[np.int64], seed: int = 0
 ) -> Int64[np.ndarray, "n t"]:
-    """One draw of 0 or 1 for each value; that of an event depends on (seed, its index) only.
+    """Draw 0 or 1 for each value; the draw of an event depends only on the seed and its index.
 
-    Training binarises its validation and test events so, each with its index in the source. An
-    event with the same index therefore becomes the same bits here.
+    Training binarises its validation and test events in the same way, each with its index in the
+    source, so an event with the same index and seed gets the same bits here.
 
     Args:
-        x: levels 0 .. levels - 1, in raster order.
-        levels: of the data.
-        index: of each event in its source, [n].
-        seed: of the noise.
+        x: levels 0 .. levels - 1 in raster order, [n, t].
+        levels: number of levels of the data.
+        index: index of each event in its source, [n].
+        seed: seed of the draws.
 
     Raises:
-        InvalidInput: the data are binary already, or an index is outside 0 .. 2^32 - 1.
+        InvalidInput: `levels` is less than 3, or an index is outside 0 .. 2^32 - 1.
     """
     positions = np.arange(x.shape[1], dtype=np.int64)
     bits = np.empty(x.shape, np.int64)

@@ -1,8 +1,8 @@
-"""Bounds on log p(x) from importance weights: means taken as a stream, in float64.
+"""Bounds on log p(x) from importance weights, computed piece by piece in float64.
 
-With log w_i = log p(x | z_i) + log p(z_i) - log q(z_i | x) of z_i ~ q(z | x), i = 1 .. k, the mean
-of log w is the evidence lower bound (ELBO) and log of the mean of w the importance-weighted bound:
-its expectation rises with k toward log p(x), and never passes it (Jensen).
+With log w_i = log p(x | z_i) + log p(z_i) - log q(z_i | x) for z_i ~ q(z | x), i = 1 .. k, the mean
+of log w is the evidence lower bound (ELBO), and the log of the mean of w is the importance-weighted
+bound (IWAE). Its expectation rises with k towards log p(x) and never exceeds it (Jensen).
 
 References:
     Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, arXiv:1509.00519.
@@ -20,25 +20,26 @@ from ancestral.arrays import concatenated
 from ancestral.errors import InvalidInput
 
 LEAST_ESS = 10.0
-"""Below it a few weights decide, and the standard error of a bound means little."""
+"""Smallest reliable effective sample size. Below it a few weights dominate the mean, and the
+standard error of the bound means little."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Lower bounds on log p(x) of n events, in nats; none of them is log p(x).
+    """Lower bounds on log p(x) of n events, in nats; not log p(x) itself.
 
     Attributes:
         elbo: mean of log w over the k draws, [n].
         iwae: log of the mean of w, [n].
         reconstruction: mean of log p(x | z) over the same draws, [n].
-        kl: mean of log q(z | x) - log p(z) over them, [n]: elbo = reconstruction - kl.
-        kl_closed: KL(q || p) in closed form, [n]; None where there is none.
+        kl: mean of log q(z | x) - log p(z) over the same draws, [n]: elbo = reconstruction - kl.
+        kl_closed: KL(q || p) in closed form, [n]; `None` if there is no closed form.
         stderr_elbo: standard error of elbo: sd(log w) / sqrt(k), [n].
-        stderr_iwae: of iwae, by the delta method: sqrt(1 / ess - 1 / k), [n].
+        stderr_iwae: standard error of iwae by the delta method: sqrt(1 / ess - 1 / k), [n].
         ess: effective sample size (sum w)^2 / sum w^2, [n].
-        k: draws of each event.
+        k: number of draws per event.
     """
 
     elbo: Floats
@@ -56,15 +57,15 @@ class Bound:
 
     @property
     def unreliable(self) -> NDArray[np.bool_]:
-        """Events whose weights are so uneven that stderr_iwae means little: ess < 10, [n]."""
+        """Whether each event's weights are too uneven for stderr_iwae: ess < 10, [n]."""
         return np.asarray(self.ess < LEAST_ESS)
 
 
 class Reduction:
-    """The bound of n events, of log-weights that come in pieces of any size.
+    """Bound of n events, computed from log-weights that arrive in pieces of any size.
 
-    Only sums are kept: memory does not grow with k. Each piece is reduced about its own mean and
-    merged (Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance).
+    Only sums are kept, so memory does not grow with k. Each piece is centred on its own mean and
+    then merged (Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance).
     """
 
     def __init__(self, n: int) -> None:
@@ -81,7 +82,7 @@ class Reduction:
         log_prior: Float[np.ndarray, "n k"],
         log_posterior: Float[np.ndarray, "n k"],
     ) -> None:
-        """Take in k draws of each event, in nats."""
+        """Add k draws of each event, in nats."""
         reconstruction, prior, posterior = (
             np.asarray(part, np.float64) for part in (log_likelihood, log_prior, log_posterior)
         )
@@ -94,15 +95,15 @@ class Reduction:
             step = means[0] - self._means[0]
             total = self._k + size
             self._squares += squares + np.square(step) * self._k * size / total
-        # Not by steps: an event that some draw makes impossible stays so.
+        # Not as mean + step: that gives NaN for an event that some draw makes impossible (-inf).
         self._means = self._means * (self._k / total) + means * (size / total)
         self._k = total
         self._add_weights(log_w)
 
     def _add_weights(self, log_w: Floats) -> None:
-        """Sums of w and w^2 over the largest w so far."""
+        """Add to the sums of w and w^2, in units of the largest w so far."""
         top = np.maximum(self._top, log_w.max(axis=1))
-        # Where all weights are 0 so far: nothing is subtracted from -inf.
+        # While all weights of an event are 0, subtract 0: -inf - (-inf) would be NaN.
         base = np.where(np.isfinite(top), top, 0.0)
         old = np.exp(np.where(np.isfinite(self._top), self._top - base, -np.inf))
         w = np.exp(log_w - base[:, None])
@@ -111,13 +112,13 @@ class Reduction:
         self._top = top
 
     def bound(self, kl_closed: Floats | None) -> Bound:
-        """The bound of all draws so far.
+        """Return the bound from all draws so far.
 
         Raises:
-            InvalidInput: there were none.
+            InvalidInput: no draw was added.
         """
         if not self._k:
-            raise InvalidInput("bound: expected at least one draw, got none")
+            raise InvalidInput("bound: expected at least one draw, got 0")
         k = self._k
         elbo, reconstruction, kl = self._means
         base = np.where(np.isfinite(self._top), self._top, 0.0)
@@ -126,7 +127,7 @@ class Reduction:
             ess = np.where(self._sum > 0, self._sum**2 / self._sum_of_squares, 0.0)
             stderr_iwae = np.sqrt(np.maximum(1 / ess - 1 / k, 0.0))
             variance = self._squares / (k - 1) if k > 1 else np.full(len(elbo), np.inf)
-        # The mean of log w never passes log of the mean; where all weights agree, rounding might.
+        # The mean of log w never exceeds the log of the mean, except by rounding in equal weights.
         return Bound(
             elbo=elbo.copy(),
             iwae=np.maximum(iwae, elbo),
@@ -141,11 +142,13 @@ class Reduction:
 
 
 def join(parts: list[Bound]) -> Bound:
-    """Bounds of some events and of the next ones as one.
+    """Concatenate the bounds of consecutive events.
 
     Raises:
-        InvalidInput: there are none, or they are of different numbers of draws.
+        InvalidInput: `parts` is empty, or the parts have different numbers of draws.
     """
     if len({part.k for part in parts}) != 1:
-        raise InvalidInput(f"bounds: expected one k, got {sorted({part.k for part in parts})}")
+        raise InvalidInput(
+            f"bounds: expected the same k in all parts, got {sorted({part.k for part in parts})}"
+        )
     return concatenated(parts)

@@ -1,4 +1,4 @@
-"""What an event is: the shape, the levels, the labels of the data that a model gives p(x) to."""
+"""Description of a model's events x: their shape, levels, labels and order."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ Colour = tuple[
 
 
 def _within(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Refuse a shape of too many values; every length by itself is bounded before."""
+    """Refuse a shape of too many values; pydantic has checked each length."""
     if math.prod(shape) > SITES:
         raise ValueError(f"expected at most {SITES:,} values, got {list(shape)}")
     return shape
@@ -36,11 +36,11 @@ Shape = Annotated[
     Field(min_length=1, max_length=AXES),
     AfterValidator(_within),
 ]
-"""Of an event, or of its latents."""
+"""Shape of an event or of its latents."""
 
 
 def _plain_sites(ordering: object) -> object:
-    """Explicit sites, looked at before each of them is validated: one sentence for all."""
+    """Check explicit sites before pydantic does, which would report each wrong site on its own."""
     if not isinstance(ordering, list | tuple):
         return ordering
     if len(ordering) > ORDERING:
@@ -52,18 +52,18 @@ def _plain_sites(ordering: object) -> object:
 
 
 class DataSpec(Record):
-    """The space of events x.
+    """Space of events x.
 
     Attributes:
-        name: of the data set, for people.
-        event_shape: of one event: (8, 8), or (t,) for sequences.
-        levels: a value is an integer in 0 .. levels - 1.
-        num_classes: labels are 0 .. num_classes - 1; None where there are none.
-        ordering: in which order the values of an event are drawn (ancestral.ordering).
-        tokenizer: how text becomes values; None where events are no text. A bundle holds what it
-            needs (ancestral.text.tokenizer).
+        name: name of the data set, for display.
+        event_shape: shape of one event, for example (8, 8), or (t,) for sequences.
+        levels: number of levels; a value is an integer in 0 .. levels - 1.
+        num_classes: number of classes; labels are 0 .. num_classes - 1. `None` without labels.
+        ordering: order in which the values of an event are drawn (ancestral.ordering).
+        tokenizer: kind of tokenizer that turns text into values; `None` if events are not text. Its
+            file, if it needs one, is in the bundle (ancestral.text.tokenizer).
         stop: values that end a text.
-        palette: the colour of each level, where levels are colours and no amounts.
+        palette: red, green and blue of each level if levels are colours rather than amounts.
     """
 
     name: str = Field(max_length=NAME)
@@ -82,28 +82,28 @@ class DataSpec(Record):
 
     @property
     def tokenizer_file(self) -> str | None:
-        """The file of a bundle that the tokenizer needs, if it needs one."""
+        """Name of the tokenizer's file in a bundle; `None` if it needs none."""
         return None if self.tokenizer is None else TOKENIZER_FILES.get(self.tokenizer)
 
     @property
     def order(self) -> NDArray[np.int64]:
-        """The site, in the flattened event, of each position: [t]."""
+        """Site in the flattened event of each position, [t]."""
         return permutation(self.ordering, self.event_shape)
 
     def in_order(self, events: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Events [n, *event_shape] or [n, t], by sites, as sequences [n, t], by positions."""
+        """Convert events by sites, [n, *event_shape] or [n, t], to positions, [n, t]."""
         flat = events.reshape(len(events), self.length)
         return flat if self.ordering == RASTER else flat[:, self.order]
 
     def in_place(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Sequences [n, t], by positions, as events [n, *event_shape]."""
+        """Convert sequences by positions, [n, t], to events by sites, [n, *event_shape]."""
         if self.ordering != RASTER:
             sequences = sequences[:, np.argsort(self.order)]
         return sequences.reshape(-1, *self.event_shape)
 
     @model_validator(mode="after")
     def _agrees(self) -> "DataSpec":
-        """The ordering is one of such events; what is said of values is of levels."""
+        """Check that ordering, stop and palette suit the shape and the levels."""
         check_ordering(self.ordering, self.event_shape)
         wrong = [value for value in self.stop if not 0 <= value < self.levels]
         if wrong or len(set(self.stop)) != len(self.stop):
@@ -120,14 +120,14 @@ class DataSpec(Record):
 
 @contextmanager
 def explained(source: object, kind: type[AncestralError] = InvalidInput) -> Iterator[None]:
-    """Within it a DataSpec is made of what a file says; an error names the file.
+    """Turn pydantic's errors about a DataSpec that is read from a file into errors of a kind.
 
     Args:
-        source: the file.
-        kind: of the error.
+        source: path of the file, for the error.
+        kind: class of the error.
 
     Raises:
-        AncestralError: a field has a value that no DataSpec has: the first one.
+        AncestralError: a field has an invalid value; the first such field is reported.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Whole numbers in text: what users write where an option takes several, or a word."""
+"""Parse whole numbers in the text of options."""
 
 from collections.abc import Container
 
@@ -6,14 +6,14 @@ from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
 
 _DIGITS = 20
-"""Digits of 2^64 - 1."""
+"""Number of digits of 2^64 - 1."""
 
 
 def decimal(text: str) -> int | None:
-    """A whole number from its digits, with blanks around them or none; None of any other text.
+    """Parse a whole number of at most 20 digits; return None for any other text.
 
-    Nothing that is counted here has more than 64 bits, and Python reads no more than some thousand
-    digits: what has more than 20 is no number.
+    Blanks around the digits are ignored. 20 digits hold every number of 64 bits, and `int` raises
+    ValueError for texts of some thousand digits.
 
     >>> decimal(" 12 "), decimal("-1"), decimal("9" * 5000)
     (12, None, None)
@@ -29,20 +29,20 @@ def decimals(
     counts: Container[int] | None = None,
     separator: str | None = ",",
 ) -> list[int]:
-    """Several whole numbers.
+    """Parse several whole numbers.
 
     >>> decimals("--size", "48x64", "a side like 64, or 48x64", (1, 2), "x")
     [48, 64]
 
     Args:
-        option: that has the text, for errors.
-        text: the numbers with the separator between them.
-        form: what is expected, for errors.
-        counts: how many there may be; None for any number of them.
-        separator: None stands for blanks.
+        option: name of the option, for errors.
+        text: numbers with the separator between them.
+        form: description of the expected text, for errors.
+        counts: allowed numbers of parts; `None` allows any.
+        separator: text between the numbers; `None` means blanks.
 
     Raises:
-        InvalidInput: a part is no whole number, or there are more or fewer than may be.
+        InvalidInput: a part is not a whole number, or the number of parts is not allowed.
     """
     parts = text.split(separator)
     numbers = [number for part in parts if (number := decimal(part)) is not None]

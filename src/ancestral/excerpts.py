@@ -1,4 +1,4 @@
-"""What an error says of texts and lists that may be of any length; of a value, `arrays.shown`."""
+"""Shorten long texts and lists for error messages; `arrays.shown` does so for other values."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -12,20 +12,20 @@ MOST_LINES = 20
 
 
 def cut(text: str, longest: int = LONGEST_LINE) -> str:
-    """A text of at most so many characters, and three dots where it was longer."""
+    """Cut a text to `longest` characters; a text that was cut ends in three dots."""
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def quoted(text: str) -> str:
-    """A text that a user wrote as an error shows it, cut where it is long."""
+    """Return a text of a user in quotes, as errors show it, cut if it is long."""
     return repr(cut(text, LONGEST_VALUE))
 
 
 def report(what: str, problems: Iterable[str]) -> str:
-    """What is wrong, and the problems, one a line: the first ones, and how many there are more.
+    r"""Return `what` followed by the problems, one per line; after the first ones, their number.
 
-    A problem that is long has its middle left out, and line breaks in it are shown as such.
-    In all the report has at most 2,000 characters, where what is wrong is said in 300.
+    The middle of a long problem is left out, and a line break inside one is printed as `\n`.
+    The report has at most 2,000 characters if `what` has at most 300.
 
     >>> print(report("config.json", (f"field {i}: unknown" for i in range(10_000))))
     config.json:
@@ -55,7 +55,7 @@ def report(what: str, problems: Iterable[str]) -> str:
     size = more = 0
     for problem in problems:
         size += min(len(problem), LONGEST_LINE)
-        # The first one is said in any case: a line is shorter than a report.
+        # The first problem always fits: a line is shorter than a report.
         if len(lines) < MOST_LINES and size <= LONGEST_REPORT:
             lines.append(f"  - {_line(problem)}")
         else:
@@ -66,14 +66,14 @@ def report(what: str, problems: Iterable[str]) -> str:
 
 
 def problems_of(error: "ValidationError") -> Iterator[str]:
-    """What pydantic found, each with its place in the document."""
-    # Without the input: a value may be as large as the file.
+    """Yield each problem that pydantic found, with its place in the document."""
+    # The input is left out: a value may be as large as the file.
     for each in error.errors(include_url=False, include_context=False, include_input=False):
         yield f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
 
 
 def _line(problem: str) -> str:
-    r"""A problem on one line, its middle left out where it is long.
+    r"""Return a problem on one line; the middle of a long one is left out.
 
     >>> _line("two\nlines"), len(_line("x" * 1000)), _line("x" * 1000 + "end")[-4:]
     ('two\\nlines', 299, 'xend')

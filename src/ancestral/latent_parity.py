@@ -1,4 +1,4 @@
-"""Parity of a latent variable model: a backend beside the float64 reference."""
+"""Parity of a latent variable model: a backend compared with the float64 reference."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -8,18 +8,18 @@ from ancestral.parity import Checks, EventsParity, ParityReport, Report, failed
 
 @dataclass(frozen=True, slots=True)
 class LatentEventsParity(EventsParity):
-    """Events of a latent variable model: the terms of their log-weights too.
+    """Parity of events of a latent variable model, including the terms of their log-weights.
 
     Attributes:
-        max_abs_term_nats: largest difference of log p(x | z), log p(z) or log q(z | x), on their
-            own; of the sampled events log p(z) and log p(x | z) as they are drawn, too.
+        max_abs_term_nats: largest difference in one of log p(x | z), log p(z) and log q(z | x); for
+            sampled events also in log p(z) and log p(x | z) as they are drawn.
     """
 
     max_abs_term_nats: float
 
     @property
     def checks(self) -> Checks:
-        """What is checked of these events."""
+        """Checks on these events."""
         return {
             "log w": (self.max_abs_nats, self.limit_nats),
             "a term of log w": (self.max_abs_term_nats, self.limit_nats),
@@ -28,23 +28,23 @@ class LatentEventsParity(EventsParity):
 
 @dataclass(frozen=True, slots=True)
 class LatentParityReport(Report):
-    """A backend beside the float64 reference, on the known answers of a bundle.
+    """Comparison of a backend with the float64 reference on the known answers of a bundle.
 
     Attributes:
-        backend: its name.
-        device: where it ran.
-        dtype: what it computed in.
-        latents: of each event; 1 for codes.
-        sampled: the events that the model itself draws.
-        noise: the events of uniform noise.
+        backend: name of the backend.
+        device: device on which it ran.
+        dtype: dtype in which it computed.
+        latents: number of latents per event; 1 for codes.
+        sampled: parity on events that the model samples.
+        noise: parity on events of uniform noise.
         max_abs_mean: largest |delta E[x | z]|, in levels.
-        limit_mean: what it may be at most.
-        draws: values, latents and codes drawn or chosen, and numbers of p(x | z) decoded, that were
-            compared.
-        near_ties: those that differ within limits of an edge, or of an equal distance.
-        unexplained: those that differ elsewhere; must be 0.
-        limit_cdf: how near to an edge a near tie is.
-        prior: of the prior over codes; None without.
+        limit_mean: limit of max_abs_mean.
+        draws: number of compared values, latents and codes that were drawn or chosen, and of
+            compared parameters of p(x | z).
+        near_ties: number of them that differ within the limit of an edge or of an equal distance.
+        unexplained: number of them that differ elsewhere; must be 0.
+        limit_cdf: largest distance from an edge at which a difference is a near tie.
+        prior: parity of the autoregressive prior over codes; `None` without one.
     """
 
     totals: ClassVar[tuple[str, ...]] = (*Report.totals, "max_abs_term_nats")
@@ -58,18 +58,18 @@ class LatentParityReport(Report):
     limit_mean: float
     draws: int
     near_ties: int
-    # Without `field()` the property of Report would be its default.
+    # Without `field()` the property of Report would become the default value.
     unexplained: int = field()
     limit_cdf: float
     prior: ParityReport | None = None
 
     @property
     def max_abs_term_nats(self) -> float:
-        """Largest difference of a term of the sampled events."""
+        """Largest difference in a term of the log-weights of the sampled events, in nats."""
         return self.sampled.max_abs_term_nats
 
     def other_failures(self) -> tuple[str, ...]:
-        """Checks that failed of the means, the draws and the prior."""
+        """Return the failed checks on the means, the draws and the prior."""
         prior = () if self.prior is None else self.prior.failures
         checks: Checks = {
             "E[x | z]": (self.max_abs_mean, self.limit_mean),
@@ -78,6 +78,6 @@ class LatentParityReport(Report):
         return (*failed(checks), *(f"prior: {failure}" for failure in prior))
 
     def to_json(self) -> dict[str, object]:
-        """As of every report; of the prior, its own."""
+        """Return all fields and totals; the prior has its own `passed` and `failures`."""
         prior = None if self.prior is None else self.prior.to_json()
         return Report.to_json(self) | {"prior": prior}

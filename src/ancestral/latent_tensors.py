@@ -1,7 +1,7 @@
-"""The tensors of a latent variable model's graphs: their names, types and axes, in one place.
+"""Names, dtypes and axes of the tensors in a latent variable model's graphs.
 
 `train.models.latent_graphs` declares its programs with them, and `bundles.graph_contract` compares
-a bundle's signatures with them. Axes: b batch, k latents of an event.
+the signatures of a bundle with them. Axes: b batch, k latents per event.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ LATENT_GRAPH_NAMES: tuple[LatentGraphName, ...] = get_args(LatentGraphName)
 
 @dataclass(frozen=True, slots=True)
 class LatentTensors:
-    """What graphs take and give, by what a model is.
+    """Inputs and outputs of each graph, given the properties of a model.
 
     Attributes:
-        length: number of values of an event.
-        continuous: whether events are real numbers, with a density.
-        shape: of a latent.
-        codes: whether latents are codes, which are integers.
-        posterior: parameters of q(z | x): name and shape of each.
+        length: number of values in an event.
+        continuous: whether events are real numbers, so that p(x | z) is a density.
+        shape: shape of a latent.
+        codes: whether latents are codes, that is integers.
+        posterior: name and shape of each parameter of q(z | x).
         observation: shape of the parameters of p(x | z).
-        chooses: whether a draw from the prior takes a uniform too.
-        closed_kl: whether `encode` gives KL(q || p) too.
+        chooses: whether a draw from the prior also takes a uniform, to choose a component.
+        closed_kl: whether `encode` also returns KL(q || p).
     """
 
     length: int
@@ -39,7 +39,7 @@ class LatentTensors:
     closed_kl: bool
 
     def signature(self, graph: LatentGraphName) -> GraphSignature:
-        """The signature of a graph."""
+        """Return the signature of a graph."""
         x = _tensor("x", "b", self.length, dtype="float32" if self.continuous else "int64")
         kind: Dtype = "int64" if self.codes else "float32"
         z = _tensor("z", "b", *self.shape, dtype=kind)

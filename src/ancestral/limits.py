@@ -1,32 +1,32 @@
-"""Limits on what a bundle may claim: far above what is exported, far below what harms a machine.
+"""Limits on the sizes and counts in a bundle: far above real models, far below harm to a machine.
 
-A bundle may come from a stranger. What it claims is compared with these limits before memory is
-taken or time is spent for it; docs/security.md explains what they are for.
+A bundle may come from a stranger. Its sizes and counts are compared with these limits before any
+memory is allocated or time is spent on it; see docs/security.md.
 
-    what                                       most            a large one in use
-    manifest.json, bytes                       2^22            10^5
-    values in it; keys of its objects          2^19; 2^17      10^4
-    nesting of its objects and lists           32              8
-    files; graphs; components                  4096; 64; 16    30; 7; 1
-    tensors of a graph, each side              4096            2 a layer
-    characters of a file name; bytes of a part 1024; 255       40
-    characters of a tensor's name; of others   1024; 1024      30
-    axes of an event, of a latent; of a tensor 8; 8            3; 4
-    values of an event or a latent             2^24            2^20
-    sites of an explicit ordering              2^18            2^10
-    levels; classes; stop values               2^24; 2^15; 256  2^18; 1000; 3
-    numbers of a tensor at batch 1             2^34            2^28
-    an .onnx file; all of a bundle, bytes      2^25; 2^27      2^21; 2^24
-    messages in all of them: nodes and others  2^20            10^5
-    graphs inside graphs of an .onnx file      8               1
-    header of a safetensors file, bytes        2^22            2^17
-    tokenizer.json, vocab.txt, bytes           2^28            2^25
+    what                                           limit            a large model has
+    bytes of manifest.json                         2^22             10^5
+    its values; keys of all its objects            2^19; 2^17       10^4
+    nesting of its objects and lists               32               8
+    files; graphs; components                      4096; 64; 16     30; 7; 1
+    inputs of a graph; outputs                     4096; 4096       2 per layer
+    characters of a file name; bytes of a part     1024; 255        40
+    characters of a tensor's name; of other names  1024; 1024       30
+    axes of an event or a latent; of a tensor      8; 8             3; 4
+    values of an event or a latent                 2^24             2^20
+    sites of an explicit ordering                  2^18             2^10
+    levels; classes; stop values                   2^24; 2^15; 256  2^18; 1000; 3
+    numbers in a tensor at batch 1                 2^34             2^28
+    bytes of an .onnx file; of all in a bundle     2^25; 2^27       2^21; 2^24
+    nodes, attributes and tensors in all of them   2^20             10^5
+    nesting of graphs in an .onnx file             8                1
+    bytes of the header of a safetensors file      2^22             2^17
+    bytes of tokenizer.json; of vocab.txt          2^28; 2^28       2^25
 """
 
 MANIFEST_BYTES = 2**22
 MANIFEST_VALUES = 2**19
 MANIFEST_KEYS = 2**17
-"""A cache takes some 25 keys in the signatures of the graphs that carry it."""
+"""A cache entry takes about 25 keys in the signatures of the graphs that carry it."""
 MANIFEST_DEPTH = 32
 FILES = 4096
 GRAPHS = 64
@@ -34,7 +34,7 @@ COMPONENTS = 16
 TENSORS = 4096
 FILE_NAME = 1024
 FILE_NAME_PART = 255
-"""Bytes of a part of a path, as in the file systems of Linux and macOS."""
+"""Bytes of one part of a path, the limit of the file systems of Linux and macOS."""
 NAME = 1024
 AXES = 8
 SITES = 2**24
@@ -44,7 +44,7 @@ CLASSES = 2**15
 STOPS = 256
 ELEMENTS = 2**34
 SIZE = 2**63 - 1
-"""Bytes of a file, or parameters of a model."""
+"""Bytes of a file, or number of parameters of a model."""
 GRAPH_BYTES = 2**25
 GRAPHS_BYTES = 2**27
 GRAPHS_MESSAGES = 2**20

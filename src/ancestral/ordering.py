@@ -1,7 +1,7 @@
-"""In which order the values of an event are drawn: a permutation of its sites.
+"""Order in which the values of an event are drawn: a permutation of its sites.
 
-A site is the place of a value in the flattened event, rows first; a position is its turn. Models,
-graphs and caches know positions alone; events go in and come out in place.
+A site is the index of a value in the flattened event, rows first; a position is its index in the
+order of drawing. Models, graphs and caches use positions; events that users pass and get use sites.
 """
 
 import math
@@ -16,21 +16,21 @@ from ancestral.errors import InvalidInput
 from ancestral.philox import seed_key, uniforms
 
 Ordering = str | tuple[int, ...]
-"""raster, column, random:SEED, or the site of each position."""
+"""An ordering: raster, column, random:SEED, or the site of each position."""
 
 RASTER: Ordering = "raster"
 
 
 def permutation(ordering: Ordering, event_shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """The site of each position, [t].
+    """Return the site of each position, [t].
 
     Args:
         ordering: "raster", rows first; "column", columns first, the channels of a pixel together;
-            "random:SEED", drawn by Philox; or the sites themselves.
+            "random:SEED", drawn with Philox; or the sites themselves.
         event_shape: (t,), (height, width) or (height, width, channels).
 
     Raises:
-        InvalidInput: an unknown ordering, or sites that are no permutation.
+        InvalidInput: the ordering is unknown, or the sites are not a permutation.
     """
     check_ordering(ordering, event_shape)
     sites = np.arange(math.prod(event_shape), dtype=np.int64)
@@ -49,11 +49,11 @@ def permutation(ordering: Ordering, event_shape: tuple[int, ...]) -> NDArray[np.
 
 
 def check_ordering(ordering: Ordering, event_shape: tuple[int, ...]) -> None:
-    """Refuse what is not an ordering of such events; a named one is not computed for it.
+    """Check an ordering of events of a shape, without computing a named one.
 
     Raises:
-        InvalidInput: an unknown ordering, a seed outside 0 .. 2^64 - 1, or sites that are no
-            permutation.
+        InvalidInput: the ordering is unknown, its seed is outside 0 .. 2^64 - 1, or the sites are
+            not a permutation.
     """
     t = math.prod(event_shape)
     if not isinstance(ordering, str):
@@ -81,15 +81,17 @@ def check_ordering(ordering: Ordering, event_shape: tuple[int, ...]) -> None:
 def neighbours(
     order: NDArray[np.int64], event_shape: tuple[int, ...], offsets: Sequence[tuple[int, ...]]
 ) -> NDArray[np.int64]:
-    """The position of each site's neighbours, [t, n]; -1 where there is none before it.
+    """Return the positions of the neighbours of each position, [t, n].
+
+    An entry is -1 if the neighbour is outside the event or is not drawn earlier.
 
     Args:
-        order: the site of each position.
-        event_shape: of the events.
-        offsets: one displacement along each axis for each neighbour: (-1, 0) is the pixel above.
+        order: site of each position, [t].
+        event_shape: shape of an event.
+        offsets: displacement of each neighbour along the axes; (-1, 0) is the pixel above.
 
     Raises:
-        InvalidInput: an offset has another number of axes than the events.
+        InvalidInput: an offset and the events have different numbers of axes.
     """
     t = len(order)
     position = np.empty(t, np.int64)
@@ -111,6 +113,6 @@ def neighbours(
 
 def _defect(given: NDArray[np.int64], t: int) -> str:
     if given.shape != (t,):
-        return f"{given.size} of them"
+        return f"{given.size} sites"
     wrong = sorted(set(range(t)) - set(given.tolist()))
-    return f"none of {wrong[:3]}"
+    return f"sites without {wrong[:3]}"

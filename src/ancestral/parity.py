@@ -1,4 +1,4 @@
-"""What parity means: the one table of tolerances, and the report that is compared with it."""
+"""Table of parity tolerances, and the report of a comparison with the float64 reference."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,18 +10,19 @@ from ancestral.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far a backend may be from the float64 reference.
+    """Largest allowed differences between a backend and the float64 reference.
 
-    A limit is `factor` times the reference's own float32 error plus a floor.
+    Each limit is `factor` times the error of PyTorch in float32, plus a floor.
 
     Attributes:
-        factor: times PyTorch fp32's own error, which tells how a model magnifies rounding.
-        nats_per_position: floor for log p of an event, in nats, times its positions.
-        cdf: floor for the edges of the cumulative distribution: a drawn value may differ only
-            where u lies nearer than the limit to an edge (a near tie).
+        factor: multiple of the error of PyTorch in float32, which shows how much a model magnifies
+            rounding.
+        nats_per_position: floor for log p of an event, in nats per position.
+        cdf: floor for the edges of the cumulative distribution: a drawn value may differ only if u
+            is nearer to an edge than the limit (a near tie).
         kl: floor for KL(reference || backend) of a next-value distribution, in nats.
-        real: floor for real numbers that are given to users, relative to their range: E[x | z] and
-            real draws to the levels, parameters of p(x | z) to the largest, latents to 1.
+        real: floor for real numbers that users get, relative to their range: to the levels for
+            E[x | z] and real draws, to the largest for parameters of p(x | z), to 1 for latents.
     """
 
     factor: float
@@ -32,12 +33,12 @@ class Tolerance:
 
 
 _FLOAT32 = Tolerance(factor=8.0, nats_per_position=1e-6, cdf=2e-6, kl=1e-10, real=1e-6)
-# The floors are twice the worst of the toys of the tests, whose weights are drawn wide, in PyTorch
-# on a CPU: 0.048 and 0.0027 nats a position, 0.035 and 0.0024 of a cumulative probability, KL of
-# 5.4e-3 and 1.9e-5. A trained model of digits stays far below (benchmarks/sixteen_bits.py). The
-# factors are twice the ratio of the roundings, 2^16 and 2^13 times float32's: of all toys the worst
-# error is 1.2 times that ratio times fp32's own. A real number is rounded once more where it is
-# kept: to 2^-7 and 2^-10.
+# The floors are twice the largest errors of the toy models of the tests, whose weights are drawn
+# wide, in PyTorch on a CPU: 0.048 and 0.0027 nats per position for bfloat16 and float16, 0.035 and
+# 0.0024 in a cumulative probability, 5.4e-3 and 1.9e-5 nats of KL. A trained model of digits stays
+# far below them (benchmarks/sixteen_bits.py). The factors are twice the ratios of these roundings
+# to float32's, 2^16 and 2^13: the largest error of all toys is 1.2 times that ratio times the error
+# in float32. Storing a real number rounds it once more: to 2^-7 and 2^-10.
 _BFLOAT16 = Tolerance(factor=2.0**17, nats_per_position=0.1, cdf=0.07, kl=1.1e-2, real=2.0**-7)
 _FLOAT16 = Tolerance(factor=2.0**14, nats_per_position=6e-3, cdf=5e-3, kl=4e-5, real=2.0**-10)
 _TABLE = {
@@ -49,42 +50,44 @@ _TABLE = {
 
 
 def tolerance(backend: str, dtype: str) -> Tolerance:
-    """The tolerance of a backend at a dtype: nothing else changes it.
+    """Return the tolerance of a backend at a dtype; it depends on nothing else.
 
     Raises:
-        InvalidInput: none was set.
+        InvalidInput: the table has no tolerance for them.
     """
     if (backend, dtype) not in _TABLE:
-        raise InvalidInput(f"tolerance: none was set for {backend} in {dtype}, only {list(_TABLE)}")
+        raise InvalidInput(
+            f"tolerance: expected a backend and a dtype of {list(_TABLE)}, got {backend}, {dtype}"
+        )
     return _TABLE[backend, dtype]
 
 
 def dtypes(backend: str) -> tuple[str, ...]:
-    """The types of bundles that a backend computes in: those for which a tolerance was set."""
+    """Return the bundle dtypes that a backend supports: those with a tolerance in the table."""
     return tuple(dtype for name, dtype in _TABLE if name == backend)
 
 
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""Distance from 1 to the next number."""
+"""Distance from 1 to the next larger number of each dtype."""
 SMALLEST_NORMAL = {
     "float64": 2.0**-1022,
     "float32": 2.0**-126,
     "float16": 2.0**-14,
     "bfloat16": 2.0**-126,
 }
-"""Below it, numbers have fewer digits: rounding is as large as here."""
+"""Smallest normal number of each dtype: below it, the rounding error no longer shrinks."""
 ROUNDINGS = 8.0
-"""Limit of the distance of two runtimes in a tensor inside a graph, in units of the error that
-export/trace/comparison.py expects of rounding: six times the worst of the toys of the tests and of
-a Transformer of width 512, in float32, float16 and bfloat16."""
+"""Limit on the difference between two runtimes in a tensor inside a graph, in units of the rounding
+error that export/trace/comparison.py expects. It is six times the largest difference in the toy
+models of the tests and in a Transformer of width 512, in float32, float16 and bfloat16."""
 
 
 Checks = Mapping[str, tuple[float, float]]
-"""Values and their limits, by what is checked."""
+"""Value and limit of each check, by its name."""
 
 
 def failed(checks: Checks) -> tuple[str, ...]:
-    """Each of the checks (value, limit) whose value is over its limit; NaN is."""
+    """Describe the checks whose value is over its limit or NaN."""
     return tuple(
         f"{name}: {value:.3g} is over {limit:.3g}"
         for name, (value, limit) in checks.items()
@@ -94,24 +97,24 @@ def failed(checks: Checks) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EventsParity(ABC):
-    """Log-probabilities of some events of the known answers, compared with the float64 reference.
+    """Log-probabilities of some known answers, compared with the float64 reference.
 
-    The events that the model samples are like real data: about a nat a position, where uniform
-    noise is improbable and its log-probabilities have larger rounding errors. So each kind has a
-    limit of its own.
+    Events that the model samples are like real data, with about a nat per position. Uniform noise
+    is improbable, and its log-probabilities have larger rounding errors. So both kinds of events
+    have their own limits.
 
     Attributes:
         events: number of events compared.
-        max_abs_nats: largest |delta log p| of an event, as far as it was compared; of a latent
-            variable model |delta log w| of an event and one of its latents, from the event on:
-            encoder, latent and all terms are the backend's. For codes log p(x | z) only.
-        mean_abs_nats: the mean of this.
+        max_abs_nats: largest |delta log p| of an event, over the positions compared. For a latent
+            variable model, largest |delta log w| of an event and one of its latents, where the
+            backend computes encoder, latent and all terms; for codes, log p(x | z) only.
+        mean_abs_nats: mean of the same |delta|.
         mean_signed_nats: mean delta (backend less reference).
-        worst_index: event of the largest difference, counted among all known answers.
-        limit_nats: what max_abs_nats may be at most.
-        own_nats: PyTorch fp32's own largest error on these events.
-        bits_per_dim: mean negative log2-likelihood of the events per dimension, by the reference;
-            of a latent variable model its bound (IWAE of these latents), for codes log p(x | z).
+        worst_index: index of the event of the largest difference, among all known answers.
+        limit_nats: limit of max_abs_nats.
+        own_nats: largest error of PyTorch in float32 on these events.
+        bits_per_dim: mean negative log2-likelihood of the events per dimension, by the reference.
+            For a latent variable model its bound (IWAE of these latents); for codes log p(x | z).
     """
 
     events: int
@@ -126,23 +129,24 @@ class EventsParity(ABC):
     @property
     @abstractmethod
     def checks(self) -> Checks:
-        """What is checked of these events."""
+        """Checks on these events."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceParity(EventsParity):
-    """Events of an autoregressive model: their conditionals too, and what is drawn along them.
+    """Parity of events of an autoregressive model, including conditionals and draws.
 
     Attributes:
         max_abs_position_nats: largest |delta log p| of a single position.
-        max_abs_step_nats: the same, of an event or a position, along the cached steps.
+        max_abs_step_nats: largest |delta log p| of an event or a position, from the cached steps.
         max_kl: largest KL(reference || backend) of a next-value distribution, in nats.
-        limit_kl: what max_kl may be at most.
-        argmax_flips: most probable values that differ though the reference's gap is beyond limits.
-        draws: values drawn and compared.
-        near_ties: drawn values that differ where u is within limit_cdf of an edge.
-        unexplained: drawn values that differ elsewhere; must be 0.
-        limit_cdf: how near to an edge a near tie is.
+        limit_kl: limit of max_kl.
+        argmax_flips: number of most probable values that differ although the reference's gap to the
+            second most probable value is beyond the limits.
+        draws: number of drawn values that were compared.
+        near_ties: number of them that differ where u is within limit_cdf of an edge.
+        unexplained: number of them that differ elsewhere; must be 0.
+        limit_cdf: largest distance of u from an edge at which a difference is a near tie.
     """
 
     max_abs_position_nats: float
@@ -157,7 +161,7 @@ class SequenceParity(EventsParity):
 
     @property
     def checks(self) -> Checks:
-        """What is checked of these events."""
+        """Checks on these events."""
         return {
             "log p": (self.max_abs_nats, self.limit_nats),
             "log p of a position": (self.max_abs_position_nats, self.limit_nats),
@@ -169,17 +173,17 @@ class SequenceParity(EventsParity):
 
 
 class Report(ABC):
-    """What a backend was found to be, on sampled events and on noise; whatever the kind of model.
+    """Parity of a backend on sampled events and on noise, for any kind of model.
 
-    The numbers of nats, and their limit, that it gives by itself are those of the sampled events. A
-    delta is that of log p, or of log w where there are latents.
+    Its own properties in nats, and their limit, are about the sampled events. A delta is a
+    difference in log p, or in log w for a model with latents.
 
     Attributes:
-        backend: its name.
-        device: where it ran.
-        dtype: what it computed in.
-        sampled: the events that the model itself samples.
-        noise: the events of uniform noise.
+        backend: name of the backend.
+        device: device on which it ran.
+        dtype: dtype in which it computed.
+        sampled: parity on events that the model samples.
+        noise: parity on events of uniform noise.
     """
 
     __slots__ = ()
@@ -190,7 +194,7 @@ class Report(ABC):
         "mean_abs_nats",
         "mean_signed_nats",
     )
-    """Properties that are written in addition to the fields."""
+    """Properties that `to_json` writes in addition to the fields."""
     backend: str
     device: str
     dtype: str
@@ -200,11 +204,11 @@ class Report(ABC):
     @property
     @abstractmethod
     def unexplained(self) -> int:
-        """Drawn values that differ and are not near ties; must be 0."""
+        """Number of drawn values that differ and are not near ties; must be 0."""
 
     @property
     def events(self) -> int:
-        """Events of both kinds."""
+        """Number of events of both kinds."""
         return self.sampled.events + self.noise.events
 
     @property
@@ -214,7 +218,7 @@ class Report(ABC):
 
     @property
     def limit_nats(self) -> float:
-        """What it may be at most."""
+        """Limit of max_abs_nats."""
         return self.sampled.limit_nats
 
     @property
@@ -229,7 +233,7 @@ class Report(ABC):
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words with its numbers; NaN fails."""
+        """Description of each failed check, with its value and limit; NaN fails."""
         return (
             *(f"sampled events: {failure}" for failure in failed(self.sampled.checks)),
             *(f"noise: {failure}" for failure in failed(self.noise.checks)),
@@ -237,7 +241,7 @@ class Report(ABC):
         )
 
     def other_failures(self) -> tuple[str, ...]:
-        """Checks that failed of what belongs to no kind of events; none by default."""
+        """Return the failed checks that concern neither kind of events; none by default."""
         return ()
 
     @property
@@ -246,7 +250,7 @@ class Report(ABC):
         return not self.failures
 
     def to_json(self) -> dict[str, object]:
-        """All fields and totals, with `passed` and `failures`."""
+        """Return all fields and totals, with `passed` and `failures`."""
         return {
             "passed": self.passed,
             **{name: getattr(self, name) for name in self.totals},
@@ -257,16 +261,16 @@ class Report(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ParityReport(Report):
-    """A backend compared with the float64 reference, on the known answers of a bundle.
+    """Comparison of a backend with the float64 reference on the known answers of a bundle.
 
     Attributes:
-        backend: its name.
-        device: where it ran.
-        dtype: what it computed in.
-        positions: of each event that were compared, the first ones.
-        length: positions of an event.
-        sampled: the events that the model itself samples.
-        noise: the events of uniform noise.
+        backend: name of the backend.
+        device: device on which it ran.
+        dtype: dtype in which it computed.
+        positions: number of positions that were compared, from the first one of each event on.
+        length: number of positions in an event.
+        sampled: parity on events that the model samples.
+        noise: parity on events of uniform noise.
     """
 
     totals: ClassVar[tuple[str, ...]] = (
@@ -283,25 +287,25 @@ class ParityReport(Report):
 
     @property
     def max_kl(self) -> float:
-        """Largest KL of a next-value distribution along the sampled events, in nats."""
+        """Largest KL of a next-value distribution in the sampled events, in nats."""
         return self.sampled.max_kl
 
     @property
     def argmax_flips(self) -> int:
-        """Flips along the events of both kinds."""
+        """Number of argmax flips in the events of both kinds."""
         return self.sampled.argmax_flips + self.noise.argmax_flips
 
     @property
     def draws(self) -> int:
-        """Values drawn and compared, along the events of both kinds."""
+        """Number of drawn values that were compared, in the events of both kinds."""
         return self.sampled.draws + self.noise.draws
 
     @property
     def near_ties(self) -> int:
-        """Near ties of both kinds."""
+        """Number of near ties in the events of both kinds."""
         return self.sampled.near_ties + self.noise.near_ties
 
     @property
     def unexplained(self) -> int:
-        """Drawn values of both kinds that differ and are not near ties; must be 0."""
+        """Number of drawn values of both kinds that differ and are not near ties; must be 0."""
         return self.sampled.unexplained + self.noise.unexplained

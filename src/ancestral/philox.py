@@ -1,11 +1,11 @@
 """Counter-based noise: Philox4x32-10, the same bits on every machine.
 
-The noise of a sample is a function of (seed, sample index) and of the place where it is used,
-and of nothing else: not of the batch, the order, the slot, the backend or the machine.
+The noise of a sample depends only on the seed, the index of the sample and the place where it is
+used; not on the batch, the order, the slot, the backend or the machine.
 
 References:
     Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3, section 3.3.
-    (numpy.random.Philox is another generator: 4x64 bits.)
+    (numpy.random.Philox is a different generator: 4x64 bits.)
 """
 
 import math
@@ -25,28 +25,28 @@ _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
 _LAST = 2**32 - 1
 _PIECE = 2**13
-"""Blocks of normal numbers that are made at a time."""
+"""Number of blocks of normal numbers that are drawn in one piece."""
 
 
 class Stream(IntEnum):
-    """What a number is for: the last word of the counter.
+    """Purpose of a random number, the last word of the counter.
 
-    Two purposes never share a stream, so that numbers which a user takes for independent are so
-    under equal seeds and indices: the latents that a bound proposes are not those that made the
-    sample which it bounds. The decision is in docs/decisions/0015.
+    No two purposes share a stream, so numbers for different purposes are independent even with the
+    same seed and index. For example, the latents that a bound proposes differ from the latents that
+    made the sample that it bounds. See docs/decisions/0015.
 
     Attributes:
-        X: values of an autoregressive model, also where some are observed, of a prompt's
-            continuation, of a completion whose observed values come first, and of codes.
-        Z: latents from the prior, of samples.
-        X_GIVEN_Z: events given their latents, of samples.
+        X: values of an autoregressive model, including continuations of a prompt, completions whose
+            observed values come first, and codes.
+        Z: latents of samples, from the prior.
+        X_GIVEN_Z: events of samples, given their latents.
         RESAMPLING: which particles are copied.
-        DEQUANTISATION: what is added to levels where p(x | z) is a density.
+        DEQUANTISATION: noise that is added to levels if p(x | z) is a density.
         Z_GIVEN_X: latents from q(z | x) that a bound proposes.
         NAIVE_Z: latents from the prior that a bound by naive Monte Carlo proposes.
-        PARTICLES: values that particles draw where an observed value comes after a free one.
+        PARTICLES: values that particles draw if an observed value comes after a free one.
         TRAINING_Z_GIVEN_X: latents of the bounds that training reports.
-        TRAINING_DEQUANTISATION: what is added to levels for these.
+        TRAINING_DEQUANTISATION: noise that is added to levels for those bounds.
         BINARISATION: which pixels of validation and test images are on.
     """
 
@@ -66,12 +66,12 @@ class Stream(IntEnum):
 def philox4x32(
     counter: UInt32[np.ndarray, "*n 4"], key: tuple[int, int], rounds: int = 10
 ) -> UInt32[np.ndarray, "*n 4"]:
-    """Philox4x32 blocks of four 32-bit words, one for each counter.
+    """Return the Philox4x32 block, four 32-bit words, of each counter.
 
     Args:
-        counter: four words each.
+        counter: four words per counter.
         key: two words.
-        rounds: 10 is the published generator.
+        rounds: number of rounds; 10 is the published generator.
     """
     c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
     k0, k1 = key
@@ -88,10 +88,10 @@ def philox4x32(
 
 
 def seed_key(seed: int) -> tuple[int, int]:
-    """The two key words of a seed: its low and its high 32 bits.
+    """Return the two key words of a seed: its low and its high 32 bits.
 
     Raises:
-        InvalidInput: seed is not in 0 .. 2^64 - 1.
+        InvalidInput: `seed` is not an integer in 0 .. 2^64 - 1.
     """
     value = whole("seed", seed, 0, 2**64 - 1)
     return value & 0xFFFFFFFF, value >> 32
@@ -105,17 +105,17 @@ def uniforms(
     stream: Stream = Stream.X,
     particle: int = 0,
 ) -> Float32[np.ndarray, "n t"]:
-    """Uniforms in (0, 1) for samples x positions: ((bits >> 9) + 0.5) * 2^-23, never 0 or 1.
+    """Draw uniforms in (0, 1) for samples x positions: ((bits >> 9) + 0.5) * 2^-23, never 0 or 1.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         indices: sample indices, [n], each in 0 .. 2^32 - 1.
         positions: positions or latent dimensions, [t].
-        stream: what the numbers are for.
-        particle: importance sample or particle.
+        stream: purpose of the numbers.
+        particle: index of the importance sample or particle.
 
     Raises:
-        InvalidInput: a seed, index, position or particle outside its range.
+        InvalidInput: a seed, index, position or particle is outside its range.
     """
     one = np.array([whole("particle", particle, 0, _LAST)], np.int64)
     bits = _blocks(seed, indices, positions, one, stream)[:, 0, :, 0]
@@ -130,10 +130,10 @@ def uniforms_of_particles(
     *,
     stream: Stream,
 ) -> Float32[np.ndarray, "n k"]:
-    """The uniforms of one position for samples x particles; each is that of `uniforms`.
+    """Draw the uniforms of one position for samples x particles, equal to those of `uniforms`.
 
     Raises:
-        InvalidInput: as `uniforms`.
+        InvalidInput: as in `uniforms`.
     """
     one = np.array([whole("position", position, 0, _LAST)], np.int64)
     blocks = _blocks(seed, indices, one, particles, stream)
@@ -148,30 +148,30 @@ def normals(
     *,
     stream: Stream,
 ) -> Float32[np.ndarray, "n k d"]:
-    """Standard normal numbers for samples x particles x dimensions 0 .. d - 1.
+    """Draw standard normal numbers for samples x particles x dimensions 0 .. d - 1.
 
-    The block of counter word 0 = j makes the dimensions 4j .. 4j + 3: with u_i the i-th word
-    + 0.5, times 2^-32, they are sqrt(-2 log u_0) times cos and sin of 2 pi u_1, and the same of u_2
-    and u_3; in float64, rounded once.
+    The block whose counter has word 0 = j gives the dimensions 4j .. 4j + 3. With u_i the i-th word
+    plus 0.5, times 2^-32, they are sqrt(-2 log u_0) times cos and sin of 2 pi u_1, and the same of
+    u_2 and u_3. They are computed in float64 and rounded once.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         indices: sample indices, [n].
-        particles: importance samples, [k].
-        dimensions: how many latent dimensions d.
-        stream: what the numbers are for.
+        particles: indices of importance samples, [k].
+        dimensions: number of latent dimensions d.
+        stream: purpose of the numbers.
 
     Raises:
-        InvalidInput: as `uniforms`.
+        InvalidInput: as in `uniforms`, or the noise does not fit in memory.
 
     References:
         Box and Muller (1958), A note on the generation of random normal deviates.
     """
     dimensions = whole("dimensions", dimensions, 0, 2**34)
     indices, particles = _words("index", indices), _words("particle", particles)
-    # In pieces that stay in a cache: the rounds go over the counters forty times.
+    # The pieces fit in the CPU's cache: the rounds pass over the counters forty times.
     blocks = -(-dimensions // 4)
-    # A block is eight words of 64 bits while it is made.
+    # A block takes eight words of 64 bits while it is computed.
     if 64 * len(particles) * blocks > LARGEST:
         raise InvalidInput(f"dimensions: expected noise that fits in memory, got {dimensions}")
     drawn = np.empty((len(indices), len(particles), dimensions), np.float32)
@@ -195,10 +195,11 @@ def _blocks(
     particles: NDArray[np.int64],
     stream: Stream,
 ) -> UInt32[np.ndarray, "n k t 4"]:
-    """The blocks of samples x particles x positions.
+    """Return the blocks of samples x particles x positions.
 
     Raises:
-        InvalidInput: a seed, index, position or particle outside its range.
+        InvalidInput: a seed, index, position or particle is outside its range, or the blocks do not
+            fit in memory.
     """
     index, place = _words("index", indices), _words("position", positions)
     particle = _words("particle", particles)
@@ -214,10 +215,10 @@ def _blocks(
 
 
 def _words(name: str, values: object) -> NDArray[np.int64]:
-    """Words of a counter, [n].
+    """Check values of a counter word, [n].
 
     Raises:
-        InvalidInput: they are not integers in 0 .. 2^32 - 1, [n].
+        InvalidInput: `values` are not integers in 0 .. 2^32 - 1 of shape [n].
     """
     array = integers(name, values)
     if array.ndim != 1:
@@ -227,5 +228,5 @@ def _words(name: str, values: object) -> NDArray[np.int64]:
 
 
 def to_uniform(bits: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Midpoints of the 2^23 equal cells of (0, 1), exact in float32."""
+    """Map bits to the midpoints of the 2^23 equal cells of (0, 1), exact in float32."""
     return ((bits >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)

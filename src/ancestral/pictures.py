@@ -1,4 +1,4 @@
-"""Pictures of events: images of levels as tiles in a grid, as PNG."""
+"""Draw events that are images: tiles in a grid, as PNG."""
 
 import io
 import math
@@ -15,17 +15,17 @@ from ancestral.errors import InvalidInput
 from ancestral.scalars import whole
 
 Pixels = UInt8[np.ndarray, "..."]
-"""Grey [height, width], or [height, width, 3]."""
+"""Grey [height, width], or colour [height, width, 3]."""
 
 _SIDE = 48
-"""A tile is enlarged by a whole number until its shorter side has at least so many pixels."""
+"""Smallest shorter side of a tile in pixels; a smaller one is enlarged by a whole factor."""
 _GAP, _GAP_GREY = 2, 96
 _TITLE = 24
-"""Height of a line of text."""
+"""Height of a title in pixels."""
 
 
 def is_image(event_shape: Sequence[int]) -> bool:
-    """Whether events can be drawn: [height, width], or with 1 or 3 channels first or last.
+    """Return whether events can be drawn: [height, width], or with 1 or 3 channels first or last.
 
     >>> is_image((8, 8)), is_image((3, 32, 32)), is_image((32, 32, 3)), is_image((256,))
     (True, True, True, False)
@@ -41,20 +41,21 @@ def grid(
     columns: int | None = None,
     palette: Sequence[tuple[int, int, int]] | None = None,
 ) -> Pixels:
-    """Images side by side, row after row, enlarged without smoothing.
+    """Draw images as tiles of a grid, row by row, enlarged without smoothing.
 
-    Level 0 is black, the highest is white (or full red, green or blue), unless there is a palette.
+    Without a palette, level 0 is black and the highest is white (or full red, green or blue).
 
     Args:
-        images: [n, height, width], or with 1 or 3 channels before or after these, in levels; a
-            real number between two levels is as bright as it is far between them.
-        levels: values are 0 .. levels - 1.
-        columns: tiles in a row; None makes the grid about square.
-        palette: red, green and blue of each level, 0 .. 255, of images without channels.
+        images: [n, height, width], or with 1 or 3 channels before or after these, in levels; the
+            brightness of a real number between two levels is interpolated linearly.
+        levels: number of levels; values are 0 .. levels - 1.
+        columns: number of tiles in a row; `None` makes the grid about square.
+        palette: red, green and blue of each level, 0 .. 255; for images without channels.
 
     Raises:
-        InvalidInput: no image, another shape, a value that is no level, a palette of another
-            length or for images with channels, a colour outside of 0 .. 255, or no column.
+        InvalidInput: there are no images, their shape is not supported, a value is outside
+            0 .. levels - 1, the palette has the wrong length or the images have channels, a colour
+            is outside 0 .. 255, or `columns` is less than 1.
     """
     shape = images.shape[1:]
     if not is_image(shape) or 0 in images.shape:
@@ -62,7 +63,7 @@ def grid(
             f"images: expected [n, height, width], or with 1 or 3 channels before or after these, "
             f"got shape {images.shape}"
         )
-    # A NaN is in no range.
+    # Written so that NaN is refused too.
     if not (images.min() >= 0 and images.max() <= levels - 1):
         raise InvalidInput(
             f"images: expected values in 0 .. {levels - 1}, got {images.min()} .. {images.max()}"
@@ -94,7 +95,7 @@ def grid(
 def to_levels(
     values: NDArray[np.number], levels: int, *, intervals: bool = False
 ) -> NDArray[np.int64]:
-    """The level that each value stands for; one beyond the range becomes the nearest end of it.
+    """Return the level of each value; a value outside the range gets the nearest end of it.
 
     >>> to_levels(np.array([-0.7, 1.6, 9.0]), 4).tolist()
     [0, 2, 3]
@@ -102,10 +103,10 @@ def to_levels(
     [0, 1, 3]
 
     Args:
-        values: in units of levels; whole numbers stay as they are.
-        levels: these are 0 .. levels - 1.
-        intervals: whether level i stands for [i, i + 1), as where p(x | z) is a density; else for
-            the number i, and the nearest one is taken.
+        values: values in units of levels; whole numbers do not change.
+        levels: number of levels, which are 0 .. levels - 1.
+        intervals: whether level i covers [i, i + 1), as it does if p(x | z) is a density; otherwise
+            a value is rounded to the nearest level.
 
     Raises:
         InvalidInput: a value is NaN.
@@ -117,15 +118,16 @@ def to_levels(
 def greys(
     values: NDArray[np.number], levels: int, *, intervals: bool = False
 ) -> NDArray[np.float64]:
-    """Real values as `grid` draws them: what lies between two levels stays there.
+    """Return real values as `grid` draws them; a value between two levels stays between them.
 
     >>> greys(np.array([-0.7, 0.3, 9.0]), 2).tolist()
     [0.0, 0.3, 1.0]
 
     Args:
-        values: in units of levels, means E[x | z] say.
-        levels: these are 0 .. levels - 1; a value beyond the range becomes the nearest end of it.
-        intervals: whether level i stands for [i, i + 1), so that its grey is that of i + 1/2.
+        values: values in units of levels, for example means E[x | z].
+        levels: number of levels, which are 0 .. levels - 1; a value outside them gets the nearest
+            end of the range.
+        intervals: whether level i covers [i, i + 1), so that i + 1/2 has the grey of level i.
 
     Raises:
         InvalidInput: a value is NaN.
@@ -134,7 +136,7 @@ def greys(
 
 
 def _within(values: NDArray[Any], levels: int) -> NDArray[Any]:
-    """The numbers, each beyond 0 .. levels - 1 as the nearest end of it."""
+    """Clip numbers to 0 .. levels - 1; refuse NaN."""
     if np.isnan(values).any():
         raise InvalidInput("values: expected numbers, got NaN")
     inside: NDArray[Any] = np.clip(values, 0, levels - 1)
@@ -142,17 +144,19 @@ def _within(values: NDArray[Any], levels: int) -> NDArray[Any]:
 
 
 def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
-    """Pictures of one height beside each other, each under its title, on white.
+    """Place pictures of the same height next to each other on white, each under its title.
 
     Args:
-        panels: title and picture of each, from left to right.
+        panels: title and picture of each panel, from left to right.
 
     Raises:
-        InvalidInput: there are none, or their heights or colours differ.
+        InvalidInput: there are no panels, or the heights or the numbers of channels differ.
     """
     if len({(len(pixels), pixels.shape[2:]) for _, pixels in panels}) != 1:
         shapes = [pixels.shape for _, pixels in panels]
-        raise InvalidInput(f"panels: expected pictures of one height and colour, got {shapes}")
+        raise InvalidInput(
+            f"panels: expected pictures of the same height and channels, got shapes {shapes}"
+        )
     font = ImageFont.load_default(size=15)
     parts = []
     for title, pixels in panels:
@@ -167,14 +171,14 @@ def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
 
 
 def png(pixels: Pixels) -> bytes:
-    """A PNG file's content; the same pixels give the same bytes with one version of Pillow."""
+    """Encode a PNG file; the same pixels give the same bytes with the same version of Pillow."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, format="png", optimize=True)
     return content.getvalue()
 
 
 def _colours(images: NDArray[np.number], levels: int) -> NDArray[np.uint8]:
-    """Grey [n, height, width], or [n, height, width, 3]."""
+    """Convert levels to grey [n, height, width] or colour [n, height, width, 3]."""
     if images.ndim == 4 and images.shape[1] in (1, 3):
         images = np.moveaxis(images, 1, -1)
     bright: NDArray[np.uint8] = np.rint(images * (255.0 / max(1, levels - 1))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""How far long work is, on standard error: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work on standard error: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 INTERVAL = 10.0
-"""Seconds between two lines at most."""
+"""Seconds between two lines."""
 
 
 class ProgressLines:
-    """Whole lines at regular intervals, also while a single step takes long; a context manager.
+    """Context manager that writes whole lines at regular intervals, even during a single long step.
 
-    Lines look like "sampling: 120/3000, 4 %, 20 s, 8 min left". Nothing is written of work that
-    ends within the interval.
+    A line looks like "sampling: 120/3000, 4 %, 20 s, 8 min left". Work that ends within the
+    interval writes nothing.
     """
 
     def __init__(
@@ -25,13 +25,13 @@ class ProgressLines:
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[str], None] | None = None,
     ) -> None:
-        """Begin to count the time.
+        """Start the clock.
 
         Args:
-            name: of the work.
-            interval: seconds between two lines at most.
-            clock: gives the seconds.
-            write: writes a line; to standard error where None.
+            name: name of the work.
+            interval: seconds between two lines.
+            clock: function that returns the time in seconds.
+            write: function that writes a line; `None` writes to standard error.
         """
         self.name, self._interval, self._clock = name, interval, clock
         self._write = write_line if write is None else write
@@ -50,12 +50,12 @@ class ProgressLines:
         self._thread.join()
 
     def __call__(self, done: int, total: int, words: str | None = None) -> None:
-        """Note how far the work is, and say it where it is time to.
+        """Update the progress, and write a line if it is due.
 
         Args:
-            done: of the work.
-            total: the same when all is done.
-            words: what else the lines say from now on; as before where None.
+            done: number of steps done.
+            total: number of all steps; 0 if it is not known.
+            words: text at the end of the lines from now on; `None` keeps the last one.
         """
         with self._lock:
             self._done, self._total = done, total
@@ -66,20 +66,20 @@ class ProgressLines:
         self.tick()
 
     def at(self, words: str) -> None:
-        """Note what is being done, of work that has no count."""
+        """Set the name of the current stage, for work without a count."""
         with self._lock:
             self._words = words
 
     def say(self) -> None:
-        """Write the line now."""
+        """Write a line now."""
         with self._lock:
             self._last = self._clock()
-            # A closed standard error ends the lines, not the work.
+            # If standard error is closed, the work goes on without lines.
             with contextlib.suppress(OSError, ValueError):
                 self._write(self._line(self._last))
 
     def tick(self) -> float:
-        """Write the line where it is time to; seconds until it is again."""
+        """Write a line if it is due; return the seconds until the next one."""
         with self._lock:
             if self._clock() - self._last >= self._interval:
                 self.say()
@@ -98,7 +98,7 @@ class ProgressLines:
         return f"{self.name}: {', '.join(parts)}"
 
     def _left(self, now: float) -> float | None:
-        """Seconds to the end, at the pace since the first call; None where there is no pace yet."""
+        """Return the seconds left at the pace since the first call, or None if there is no pace."""
         if self._first is None or self._done <= self._first[1] or self._done >= self._total:
             return None
         pace = (now - self._first[0]) / (self._done - self._first[1])
@@ -111,13 +111,13 @@ class ProgressLines:
 
 
 def write_line(line: str) -> None:
-    """Write a line to standard error, whole and at once."""
+    """Write a whole line to standard error and flush it."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 45 s, 12 min, 3 h 20 min."""
+    """Format a number of seconds: 45 s, 12 min, 3 h 20 min."""
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
@@ -127,14 +127,15 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def progress_bar(what: str, *, keep: bool = False) -> Iterator[Callable[..., None]]:
-    """Show how much of how much is done: a bar on a terminal, or a line every 10 s.
+    """Show the progress of some work: a bar on a terminal, or a line every 10 s elsewhere.
 
-    What it gives takes the count, the total (0 where nobody knows it) and words for the end of the
-    line, which stay where they are left out.
+    The function that it yields takes the count, the total (0 if it is not known) and a text for the
+    end of the line; without a text the last one stays.
 
     Args:
         what: name of the work.
-        keep: whether the bar stays when the work has ended; instead of a bar, a last line.
+        keep: whether the bar stays after the work has ended; without a terminal, whether to write a
+            last line.
     """
     from rich.console import Console
 
@@ -169,6 +170,6 @@ def progress_bar(what: str, *, keep: bool = False) -> Iterator[Callable[..., Non
 
 @contextmanager
 def stages(what: str) -> Iterator[Callable[[str], None]]:
-    """Show every 10 s what is being done; the name of a stage begins it."""
+    """Show the current stage every 10 s; call the function that it yields with the stage's name."""
     with ProgressLines(what) as lines:
         yield lines.at

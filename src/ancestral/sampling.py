@@ -1,4 +1,4 @@
-"""How the next value is drawn: temperature, then top-k, top-p and min-p."""
+"""Settings of a draw: temperature, then top-k, top-p and min-p."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ancestral.scalars import real, whole
 from ancestral.signature import Dtype
 
 HOTTEST = 1e6
-"""Every distribution is even to rounding long before."""
+"""Highest temperature: far below it, every distribution is already uniform to rounding."""
 
 
 SETTINGS: Mapping[str, Dtype] = {
@@ -17,23 +17,23 @@ SETTINGS: Mapping[str, Dtype] = {
     "top_p": "float32",
     "min_p": "float32",
 }
-"""What a filtered step is given for each row, by the types of the tensors."""
+"""Inputs of a filtered step for each row, with their dtypes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Filters of a draw, each applied to the renormalised result of the one before.
+    """Filters of a draw; each one acts on the renormalised result of the previous one.
 
     Attributes:
-        temperature: logits are divided by it; 0 takes the most probable value (lowest index).
-        top_k: keep i with #{p_j > p_i} < top_k; None is off.
+        temperature: divisor of the logits; 0 takes the most probable value (lowest index in a tie).
+        top_k: keep i with #{p_j > p_i} < top_k; `None` is off.
         top_p: keep i with sum{p_j > p_i} < top_p (nucleus, arXiv:1904.09751); 1 is off.
         min_p: keep i with p_i >= min_p * max p (arXiv:2407.01082); 0 is off.
 
-    Values of equal probability stay together in every filter.
+    A filter keeps or drops all values of the same probability together.
 
     Raises:
-        InvalidInput: a value outside its range, or NaN.
+        InvalidInput: a setting is outside its range or NaN.
     """
 
     temperature: float = 1.0
@@ -56,15 +56,15 @@ class Sampling:
             raise InvalidInput(f"min_p: expected a number in [0, 1], got {self.min_p}")
 
     def settings(self, levels: int) -> dict[str, float]:
-        """The settings of one row; filters that are off are v, 1 and 0."""
+        """Return the inputs of a filtered step for one row; filters that are off are v, 1 and 0."""
         top_k = levels if self.top_k is None else min(self.top_k, levels)
         return {name: getattr(self, name) for name in SETTINGS} | {"top_k": top_k}
 
     @property
     def unfiltered(self) -> bool:
-        """Whether a draw is from the model's own distribution."""
+        """Whether values are drawn from the model's own distribution."""
         return self == UNFILTERED
 
 
 UNFILTERED = Sampling()
-"""Draws from the model's own distribution."""
+"""Settings that draw from the model's own distribution."""

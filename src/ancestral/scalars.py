@@ -1,4 +1,4 @@
-"""Single numbers that users pass: Python's, numpy's, and arrays without axes."""
+"""Check single numbers that users pass: Python's, numpy's, and arrays without axes."""
 
 import os
 from typing import Any
@@ -9,14 +9,14 @@ from ancestral.arrays import array_of, shown
 from ancestral.errors import InvalidInput
 
 A_CORE = 4
-"""Threads for each core of the machine at most: more only wait for each other."""
+"""Most threads per core of the machine: more of them only wait for each other."""
 
 
 def whole(name: str, value: object, least: int, most: int = 2**32 - 1) -> int:
-    """A whole number in least .. most.
+    """Return a whole number in least .. most as a Python int.
 
     Raises:
-        InvalidInput: it is not an integer (a bool is not), or is outside the range.
+        InvalidInput: `value` is not an integer (a bool is not one), or is outside the range.
     """
     found = value if isinstance(value, int) else _scalar(value, "iu")
     if found is None or isinstance(found, bool):
@@ -29,10 +29,10 @@ def whole(name: str, value: object, least: int, most: int = 2**32 - 1) -> int:
 
 
 def real(name: str, value: object) -> float:
-    """A real number, as a Python float; it may be NaN or infinite.
+    """Return a real number as a Python float; it may be NaN or infinite.
 
     Raises:
-        InvalidInput: it is not a number (a bool is not), or is beyond float64.
+        InvalidInput: `value` is not a number (a bool is not one), or is beyond float64.
     """
     found = value if isinstance(value, int | float) else _scalar(value, "fiu")
     if found is None or isinstance(found, bool):
@@ -44,22 +44,22 @@ def real(name: str, value: object) -> float:
 
 
 def check_threads(value: object, name: str = "threads") -> int:
-    """A number of threads, at least 1 and at most `A_CORE` times the cores of this machine.
+    """Return a number of threads, from 1 to `A_CORE` times the number of cores of this machine.
 
     Args:
-        value: the number.
-        name: of the argument or option, for messages.
+        value: number of threads.
+        name: name of the argument or option, for errors.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: `value` is not an integer in this range.
     """
     cores = os.cpu_count() or 1
     try:
         return whole(name, value, 1, A_CORE * cores)
     except InvalidInput as error:
         raise InvalidInput(
-            f"{error}: this machine has {cores} cores, and at most {A_CORE} threads for each are "
-            f"of use; leave it out, and the runtime chooses"
+            f"{error}; this machine has {cores} cores, and more than {A_CORE} threads per core do "
+            f"not help; leave it out to let the runtime choose"
         ) from error
 
 
@@ -69,7 +69,7 @@ def _end(most: int) -> str:
 
 
 def _scalar(value: object, kinds: str) -> NDArray[Any] | None:
-    """An array without axes of one of these kinds; None of anything else."""
+    """Return a value as an array without axes of one of these dtype kinds, or None if it is not."""
     try:
         array = array_of("value", value)
     except InvalidInput:

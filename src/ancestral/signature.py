@@ -1,4 +1,4 @@
-"""What a graph takes and gives: the contract between exporter, sessions and the loop."""
+"""Signature of a graph: the contract between the exporter, the sessions and the decode loop."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -22,24 +22,24 @@ BYTES: Mapping[Dtype, int] = {
     "int32": 4,
     "bool": 1,
 }
-"""Of one element."""
+"""Bytes of one element of each dtype."""
 _WHOLE = frozenset({"bool", "int32", "int64"})
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Record(BaseModel):
-    """Values of a file, each checked; no others."""
+    """Checked fields of a file; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Update(StrEnum):
-    """How a carried tensor changes from step to step."""
+    """Way in which a carried tensor changes from step to step."""
 
     APPEND = "append"
-    """Slots from the position on are written, no others: input and output may share memory."""
+    """A step writes only the slots from its position on; input and output may share memory."""
     REPLACE = "replace"
-    """Every element may change: input and output must not share memory."""
+    """Every element may change; input and output must not share memory."""
 
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME)]
@@ -47,7 +47,7 @@ Axis = Name | Annotated[int, Field(ge=0, le=ELEMENTS)]
 
 
 class TensorSpec(Record):
-    """Name, element type and axes of one tensor; an axis is a name ("b", say) or a fixed length."""
+    """Name, dtype and axes of a tensor; an axis is a name such as "b" or a fixed length."""
 
     name: Name
     dtype: Dtype
@@ -60,18 +60,18 @@ class TensorSpec(Record):
         return self
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape at the given sizes of the named axes.
+        """Return the shape at the given sizes of the named axes.
 
         Raises:
-            InvalidInput: a named axis has no size.
+            InvalidInput: `sizes` lacks a named axis.
         """
         missing = [axis for axis in self.axes if isinstance(axis, str) and axis not in sizes]
         if missing:
-            raise InvalidInput(f"{self.name}: no size given for axes {missing}, got {dict(sizes)}")
+            raise InvalidInput(f"{self.name}: expected a size for {missing}, got {dict(sizes)}")
         return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in self.axes)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a runtime's shape, -1 where it is open, can be this tensor's."""
+        """Return whether a shape of a runtime, with -1 for open axes, suits this tensor."""
         return len(shape) == len(self.axes) and all(
             isinstance(axis, str) or size in (-1, axis)
             for axis, size in zip(self.axes, shape, strict=True)
@@ -79,14 +79,15 @@ class TensorSpec(Record):
 
     @property
     def host(self) -> np.dtype[Any]:
-        """What holds it in an array on the host: numpy has no bfloat16, and float32 holds each."""
+        """Dtype of its numpy array on the host; float32 for bfloat16, which numpy lacks."""
         return np.dtype("float32" if self.dtype == "bfloat16" else self.dtype)
 
 
 def _check_initial(name: str, dtype: Dtype, initial: float) -> None:
-    """Refuse an initial value that elements of a type cannot have.
+    """Refuse an initial value that elements of a dtype cannot have.
 
-    Floats of 16 bits may overflow: the caches of a float32 model are exported in 16 bits too.
+    The range of float32 applies to 16-bit floats too, although the value may overflow there: the
+    caches of a float32 model are also exported in 16 bits.
     """
     low, high = {
         "bool": (0, 1),
@@ -94,16 +95,16 @@ def _check_initial(name: str, dtype: Dtype, initial: float) -> None:
         "int64": (-(2**63), 2**63 - 1),
     }.get(dtype, (-_FLOAT32_MAX, _FLOAT32_MAX))
     if not low <= initial <= high or (dtype in _WHOLE and initial != int(initial)):
-        raise ValueError(f"{shown(name)}: initial: expected a value of {dtype}, got {initial}")
+        raise ValueError(f"{shown(name)}.initial: expected a value of {dtype}, got {initial}")
 
 
 class CacheEntry(TensorSpec):
-    """One tensor that a model carries from step to step, declared once.
+    """Tensor that a model carries from step to step; a model declares each one once.
 
     Attributes:
         initial: value of every element before the first step.
-        update: append along `axis`, or replaced.
-        axis: where append writes.
+        update: whether a step appends along `axis` or replaces every element.
+        axis: axis along which a step appends.
     """
 
     initial: float = Field(default=0.0, allow_inf_nan=False)
@@ -117,7 +118,7 @@ class CacheEntry(TensorSpec):
 
 
 class Carried(Record):
-    """An output that feeds an input of the next step."""
+    """Pair of an output and the input of the next step that it becomes."""
 
     input: Name
     output: Name
@@ -126,7 +127,7 @@ class Carried(Record):
 
 
 class GraphSignature(Record):
-    """Inputs (given, or carried), outputs, and the pairs that a loop carries."""
+    """Inputs (given or carried) and outputs of a graph, and the pairs that a loop carries."""
 
     inputs: tuple[TensorSpec, ...] = Field(max_length=TENSORS)
     outputs: tuple[TensorSpec, ...] = Field(max_length=TENSORS)
@@ -134,11 +135,11 @@ class GraphSignature(Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> "GraphSignature":
-        """Names are unique, and what is carried comes out as it goes in."""
+        """Check that names are unique and that carried outputs match their inputs."""
         inputs = {spec.name: spec for spec in self.inputs}
         outputs = {spec.name: spec for spec in self.outputs}
         if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs):
-            raise ValueError("expected tensors of different names on each side")
+            raise ValueError("expected different names for all inputs, and for all outputs")
         for pair in self.carried:
             into, out = inputs.get(pair.input), outputs.get(pair.output)
             if into is None or out is None:
@@ -154,21 +155,21 @@ class GraphSignature(Record):
             _check_initial(pair.input, into.dtype, pair.initial)
         for names in ([p.input for p in self.carried], [p.output for p in self.carried]):
             if len(set(names)) != len(names):
-                raise ValueError("carried: expected each tensor in one pair")
+                raise ValueError("carried: expected each tensor in only one pair")
         return self
 
     @property
     def given(self) -> tuple[TensorSpec, ...]:
-        """Inputs that are written once before the loop."""
+        """Inputs that are written once, before the loop."""
         fed = {pair.input for pair in self.carried}
         return tuple(spec for spec in self.inputs if spec.name not in fed)
 
     def with_dtype(self, caches: Collection[str], dtype: FloatDtype) -> "GraphSignature":
-        """The same with floating caches, and what they become, in another type.
+        """Return the signature with floating-point caches, inputs and outputs, in another dtype.
 
         Args:
             caches: names of carried inputs.
-            dtype: theirs.
+            dtype: new dtype of the caches.
         """
         named = {*caches, *(pair.output for pair in self.carried if pair.input in caches)}
 
@@ -181,18 +182,18 @@ class GraphSignature(Record):
         return self.model_copy(update={k: tuple(map(changed, v)) for k, v in sides.items()})
 
     def input(self, name: str) -> TensorSpec:
-        """The input of that name.
+        """Return the input of that name.
 
         Raises:
-            InvalidInput: there is none.
+            InvalidInput: no input has that name.
         """
         return _named(self.inputs, name)
 
     def output(self, name: str) -> TensorSpec:
-        """The output of that name.
+        """Return the output of that name.
 
         Raises:
-            InvalidInput: there is none.
+            InvalidInput: no output has that name.
         """
         return _named(self.outputs, name)
 

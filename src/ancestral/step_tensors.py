@@ -1,8 +1,8 @@
-"""The tensors of an autoregressive model's graphs: their names and types, in one place.
+"""Names and dtypes of the tensors in an autoregressive model's graphs.
 
-`train.models.graphs` declares its programs with them, `bundles.graph_contract` compares a bundle's
-signatures with them, and `engine.step_loop` writes and reads them. Axes: b batch, t position, s
-block, v vocabulary.
+`train.models.graphs` declares its programs with them, `bundles.graph_contract` compares the
+signatures of a bundle with them, and `engine.step_loop` writes and reads them. Axes: b batch,
+t position, s block, v vocabulary.
 """
 
 from ancestral.sampling import SETTINGS
@@ -17,17 +17,17 @@ LOG_PROB = "log_prob"
 LOGITS = "logits"
 """Unnormalised log-probabilities of whole events, [b, t, v]."""
 REDRAWN = "redrawn"
-"""What u draws at each position given x before it, [b, t]."""
+"""Value drawn with u at each position, given the values of x before it, [b, t]."""
 OFFSETS = "offsets"
-"""0 .. s - 1, the positions of a block from its first one on, [s]."""
+"""Offsets 0 .. s - 1 of the positions of a block from its first one, [s]."""
 U = "u"
-"""Uniforms, one for each position, [b, t]."""
+"""Uniform for each position, [b, t]."""
 OBSERVED = "observed"
-"""Values that are given, -1 where a position is free, [b, t]."""
+"""Observed value at each position, or -1 where the position is free, [b, t]."""
 FILTERS = tuple(SETTINGS)
-"""Settings of the filters of each row, [b]."""
+"""Settings of the filters of each row, [b] each."""
 POSITION = "position"
-"""The next position of each row, [b]; the number of positions where a row is finished."""
+"""Next position of each row, [b]; in a finished row, the number of positions."""
 VALUES = "values"
 """Observed and drawn values, [b, t]."""
 LOG_P = "log_p"
@@ -36,7 +36,7 @@ LOG_Q = "log_q"
 """Log-probability of each value under the filtered distribution in nats, [b, t]."""
 
 STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
-"""What a loop carries in addition to the cache of a model."""
+"""Tensors that a loop carries in addition to the cache of a model."""
 
 _DTYPES: dict[str, Dtype] = {
     **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, POSITION, VALUES), "int64"),
@@ -44,14 +44,14 @@ _DTYPES: dict[str, Dtype] = {
     **SETTINGS,
 }
 TAKEN = frozenset(_DTYPES) - {LOG_PROB, LOGITS, REDRAWN}
-"""Names of inputs, which no entry of a cache may have."""
+"""Names of inputs, which cache entries must not have."""
 
 
 def tensor(name: str, *axes: str | int) -> TensorSpec:
-    """The tensor of that name, with these axes."""
+    """Return the tensor of that name, with these axes."""
     return TensorSpec(name=name, dtype=_DTYPES[name], axes=axes)
 
 
 def next_of(tensor: TensorSpec) -> TensorSpec:
-    """The output that becomes an input in the next step."""
+    """Return the output that becomes this input in the next step."""
     return tensor.model_copy(update={"name": f"{tensor.name}_next"})

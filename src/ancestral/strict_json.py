@@ -1,7 +1,7 @@
-"""JSON from a stranger: bounded in size, values and depth, and without what readers disagree on.
+"""Parse JSON from a stranger within bounds, and refuse content on which JSON readers disagree.
 
-Python's parser takes the last of two equal keys, NaN and Infinity, and halves of characters; other
-readers take the first, or refuse. None of these is in a manifest that was exported.
+Python's parser accepts NaN and Infinity, lone surrogates, and duplicate keys, of which it takes the
+last; other readers take the first, or refuse the document. Exported manifests have none of them.
 """
 
 import json
@@ -12,22 +12,22 @@ from typing import Any, NoReturn
 from ancestral.arrays import shown
 
 _OPENING = (b",", b"[", b"{")
-"""Each value of a document but the first has one of these before it."""
+"""Characters of which one precedes each value of a document except the first."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""How JSON writes a half of a character; most often two of them are one character."""
+"""A surrogate as JSON writes it; usually two of them form one character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a document may be.
+    """Bounds on a JSON document.
 
     Attributes:
-        size: bytes at most.
-        values: at most, all of them together.
-        keys: of all its objects together.
-        depth: objects and lists inside each other.
-        portable: whether NaN, infinity and halves of characters are refused. Python's json writes
-            them, halves of characters for bytes of a file name that are not UTF-8.
+        size: most bytes of the document.
+        values: most values in the whole document.
+        keys: most keys of all its objects together.
+        depth: deepest nesting of objects and lists.
+        portable: whether to refuse NaN, infinity and lone surrogates. Python's json writes all of
+            them, surrogates for bytes of a file name that are not UTF-8.
     """
 
     size: int
@@ -38,20 +38,20 @@ class Bounds:
 
     @classmethod
     def of_size(cls, size: int, depth: int = 32) -> "Bounds":
-        """Bounds of what Python's json wrote: its size and depth only."""
+        """Return bounds on size and depth only, for documents that Python's json wrote."""
         return cls(size, values=size, keys=size, depth=depth, portable=False)
 
 
 def parse(content: bytes, bounds: Bounds) -> Any:
-    """The plain values of a JSON document in UTF-8.
+    """Return the plain values of a JSON document in UTF-8.
 
     Raises:
-        ValueError: it is not JSON, breaks a bound, has a key twice, or a number that is too long;
-            where it is to be portable, a number that is not finite, or half of a character.
+        ValueError: `content` is not JSON, breaks a bound, has a key twice or a number that is too
+            long; with `portable`, also if it has a number that is not finite or a lone surrogate.
     """
     if len(content) > bounds.size:
         raise ValueError(f"expected at most {bounds.size:,} bytes, got {len(content):,}")
-    # Values in strings are counted too, which is harmless: the bounds are wide.
+    # Commas, brackets and colons in strings are counted too; the bounds are wide enough for that.
     if sum(map(content.count, _OPENING)) > bounds.values:
         raise ValueError(f"expected at most {bounds.values:,} values")
     if content.count(b":") > bounds.keys:
@@ -63,15 +63,13 @@ def parse(content: bytes, bounds: Bounds) -> Any:
     except RecursionError as error:
         raise _too_deep(bounds) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"expected UTF-8, got other bytes at {error.start}") from error
+        raise ValueError(f"expected UTF-8, got an invalid byte at {error.start}") from error
     _check_depth(found, bounds)
     if bounds.portable and _HALF.search(text):
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise ValueError(
-                "expected Unicode, got half of a character (a lone surrogate)"
-            ) from error
+            raise ValueError("expected Unicode characters, got a lone surrogate") from error
     return found
 
 
@@ -89,9 +87,10 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _check_depth(found: Any, bounds: Bounds) -> None:
-    """Refuse a document that is too deep.
+    """Refuse a document that is nested too deep.
 
-    On the way, where it is to be portable, numbers beyond float64 (1e999) are refused.
+    If it must be portable, also refuse numbers beyond float64 such as 1e999, which `json.loads`
+    reads as infinity.
     """
     level = [found]
     for _ in range(bounds.depth + 1):
@@ -110,4 +109,4 @@ def _check_depth(found: Any, bounds: Bounds) -> None:
 
 
 def _too_deep(bounds: Bounds) -> ValueError:
-    return ValueError(f"expected at most {bounds.depth} objects and lists inside each other")
+    return ValueError(f"expected objects and lists nested at most {bounds.depth} deep")

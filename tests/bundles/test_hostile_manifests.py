@@ -86,7 +86,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "classes": (data(num_classes=10**9), "data.num_classes: Input should be less than"),
     "no classes": (
         lambda m: (m["data"].update(num_classes=None), m.update(label_prior=None)),
-        "expected no other input",
+        "expected no given inputs other",
     ),
     "other events": (data(event_shape=[3, 2]), "graph step: expected input u"),
     "probabilities": (
@@ -134,7 +134,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "two tensors of a name": (
         lambda m: step(m)["inputs"].append(step(m)["inputs"][1]),
-        "expected tensors of different names",
+        "expected different names for all inputs",
     ),
     "carried from nowhere": (
         lambda m: step(m)["carried"][0].update(input="nowhere"),
@@ -142,7 +142,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "carried twice": (
         lambda m: step(m)["carried"].append(step(m)["carried"][0]),
-        "carried: expected each tensor in one pair",
+        "carried: expected each tensor in only one pair",
     ),
     "carried into another type": (
         lambda m: step(m)["carried"][0].update(output="log_p_next"),
@@ -171,7 +171,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
             for spec in step(m)[side]
             if spec["name"].startswith("k_0")
         ],
-        "graphs/step.onnx: expected the 12 inputs of graph step",
+        "graphs/step.onnx: expected the 12 inputs in the signature of graph step",
     ),
     "size of 4000 digits": (
         lambda m: m["files"]["graphs/step.onnx"].update(size=10**4000),
@@ -193,17 +193,17 @@ CHANGES: dict[str, tuple[Change, str]] = {
         ),
         "tokenizer.json: expected at most 268,435,456 bytes",
     ),
-    "half of a character": (data(name="\ud800"), "half of a character"),
-    "half of a character as a name": (named("\udfff"), "half of a character"),
+    "half of a character": (data(name="\ud800"), "a lone surrogate"),
+    "half of a character as a name": (named("\udfff"), "a lone surrogate"),
     "not a number": (lambda m: m["components"]["model"]["config"].update(x=float("nan")), "NaN"),
     "infinity": (lambda m: m["components"]["model"]["config"].update(x=-float("inf")), "-Infinity"),
     "deep config": (
         lambda m: m["components"]["model"]["config"].update(x=nested(MANIFEST_DEPTH)),
-        f"at most {MANIFEST_DEPTH} objects and lists inside each other",
+        f"objects and lists nested at most {MANIFEST_DEPTH} deep",
     ),
     "deep and deeper": (
         lambda m: m["components"]["model"]["config"].update(x=nested(700)),
-        f"at most {MANIFEST_DEPTH} objects and lists inside each other",
+        f"objects and lists nested at most {MANIFEST_DEPTH} deep",
     ),
     "many values": (
         lambda m: m.update(x=[0] * 600_000),
@@ -221,8 +221,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
 """What is changed in the manifest of the tiny toy, which is sealed anew, and what is said."""
 
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
-    "deep": (lambda text: "[" * 200_000, "inside each other"),
-    "deep objects": (lambda text: '{"a":' * 30_000, "inside each other"),
+    "deep": (lambda text: "[" * 200_000, "nested at most"),
+    "deep objects": (lambda text: '{"a":' * 30_000, "nested at most"),
     "two keys": (lambda text: text.replace("{", '{"version": 1, ', 1), "'version' twice"),
     "1e999": (lambda text: text.replace('"parameters": ', '"parameters": 1e999, "x": '), "float64"),
     "5000 digits": (
@@ -286,7 +286,7 @@ def test_priors_inside_each_other(bundles: Callable[..., Path], tmp_path: Path) 
     sign(outer)
     (ending,) = run_guarded([["info", outer]], tmp_path)
     assert ending.status == 2
-    assert "a prior has no prior of its own" in ending.output
+    assert "kind: expected autoregressive for a prior" in ending.output
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
@@ -304,5 +304,5 @@ def test_prior_that_is_a_link(bundles: Callable[..., Path], tmp_path: Path, whol
     sign(copy)
     (ending,) = run_guarded([["info", copy]], tmp_path)
     assert ending.status == 2
-    assert "prior/manifest.json: a link that leaves the bundle" in ending.output
+    assert "prior/manifest.json: a link out of the bundle" in ending.output
     assert "secret" not in ending.output

@@ -209,7 +209,7 @@ def test_interrupt_of_a_stream(cli: Cli, bundle: Path, monkeypatch: pytest.Monke
         (["--prompt", "a", "--particles", "3"], ["--particles", "no option for a prompt"]),
         (["--prompts", "nowhere.txt"], ["nowhere.txt"]),
         (["--max-new", "3"], ["--max-new", "expected a prompt"]),
-        (["--prompt", "caf\udcc3"], ["half of a character"]),
+        (["--prompt", "caf\udcc3"], ["a lone surrogate"]),
     ],
 )
 def test_refused(cli: Cli, bundle: Path, options: list[str], words: list[str]) -> None:

@@ -120,7 +120,7 @@ def test_an_unknown_word_of_a_table_without_one(cli: Cli, bundles: Bundles, tmp_
     copy = copied(bundles("llama"), tmp_path)
     add_file(copy, "vocab.txt", b"the\ncat\n", tokenizer="words")
     options = ("--prompt", "the", "--prompt", "the dog")
-    refused(cli("sample", copy, *options), "prompt 1: text: expected words of the table", "'dog'")
+    refused(cli("sample", copy, *options), "prompt 1: text: expected words of vocab.txt", "'dog'")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

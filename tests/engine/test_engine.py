@@ -89,7 +89,7 @@ def test_x_0_must_be_observed(load: Load, backend: str) -> None:
 
 
 def test_graph_not_exported(load: Load, backend: str) -> None:
-    with pytest.raises(BundleError, match=r"expected a graph 'step_filtered', got .*export"):
+    with pytest.raises(BundleError, match=r"no graph 'step_filtered', only .*export"):
         load("llama", backend).sample(1, sampling=Sampling(top_k=1))
 
 

@@ -280,5 +280,5 @@ def test_a_capture_before_the_first_run(
 
 
 def test_more_rows_than_a_plan_takes(tiny: AutoregressiveEngine) -> None:
-    with pytest.raises(PlanError, match=r"here b=65 s=1, that plan has .*--batch 1,65,65"):
+    with pytest.raises(PlanError, match=r"b=65 s=1 needed, the plan has .*--batch 1,65,65"):
         tiny.session("step").bind({"b": 65, "s": 1})

@@ -25,8 +25,8 @@ from tests.engine.simulated_tensorrt import COMMON, TensorRt
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"version": "0.0.0.1"}, "release of the library: here 0.0.0.0, that plan has 0.0.0.1"),
-        ({"targets": ("sm_120",)}, "GPUs: here sm_89, that plan has sm_120"),
+        ({"version": "0.0.0.1"}, "release of the library: 0.0.0.0 needed, the plan has 0.0.0.1"),
+        ({"targets": ("sm_120",)}, "GPUs: sm_89 needed, the plan has sm_120"),
         ({"weights_sha256": "0" * 64}, "the weights: changed"),
         ({"graph_sha256": "0" * 64}, r"the graph \(its ONNX file\): changed"),
     ],
@@ -37,13 +37,13 @@ def test_a_plan_that_does_not_serve(
 ) -> None:
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
     compiled(bundle, store, graphs=["step"], **changed)
-    with pytest.raises(PlanError, match=f"no plan serves graph 'step'.*{told}.*ancestral compile"):
+    with pytest.raises(PlanError, match=f"no plan for graph 'step'.*{told}.*ancestral compile"):
         backend(bundle, store).session("step")
 
 
 def test_no_plan(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    told = "none of this graph is kept here: make one: `ancestral compile .* --graph step"
+    told = "the graph has no plans.; compile one: `ancestral compile .* --graph step"
     with pytest.raises(PlanError, match=told):
         backend(bundle, store).session("step")
 
@@ -89,10 +89,10 @@ def test_the_real_library_says_why(
     [
         (lambda s: s["inputs"][1].update(dtype="float16"), "u: expected float32, got float16"),
         (lambda s: s["inputs"][1].update(axes=["b", 10]), r"u: expected axes .*, got \(-1, 10\)"),
-        (lambda s: s["inputs"][1].update(name="w"), "u: was dropped.*w: is no tensor"),
+        (lambda s: s["inputs"][1].update(name="w"), "u: missing.*w: not in the signature"),
         (
             lambda s: (s["outputs"][0].update(name="end"), s["carried"][0].update(output="end")),
-            "end: is no tensor",
+            "end: not in the signature",
         ),
     ],
     ids=["dtype", "axes", "input", "output"],

@@ -78,16 +78,16 @@ def test_pieces_and_the_widest() -> None:
 @pytest.mark.parametrize(
     ("records", "sizes", "told"),
     [
-        ([], {"b": 1}, "at b=1 by tensorrt_rtx 1.2.3 on sm_89: none of this graph is kept here"),
-        ([record(graph="prefill")], {"b": 1}, "none of this graph is kept here"),
-        ([record(version="1.2.2")], {}, "release of the library: here 1.2.3, that plan has 1.2.2"),
-        ([record(module="tensorrt")], {}, "library: here tensorrt_rtx, that plan has tensorrt"),
-        ([record(targets=("sm_80",))], {}, "GPUs: here sm_89, that plan has sm_80"),
+        ([], {"b": 1}, "at b=1 with tensorrt_rtx 1.2.3 on sm_89 (the graph has no plans)"),
+        ([record(graph="prefill")], {"b": 1}, "the graph has no plans"),
+        ([record(version="1.2.2")], {}, "release of the library: 1.2.3 needed, the plan has 1.2.2"),
+        ([record(module="tensorrt")], {}, "library: tensorrt_rtx needed, the plan has tensorrt"),
+        ([record(targets=("sm_80",))], {}, "GPUs: sm_89 needed, the plan has sm_80"),
         ([record(graph_sha256="1" * 64)], {}, "the graph (its ONNX file): changed"),
         (
             [record()],
             {"b": 65, "s": 1},
-            "sizes: here b=65 s=1, that plan has b=1:16:64 s=1:1:1, b=1:16:64 s=1:9:9",
+            "sizes: b=65 s=1 needed, the plan has b=1:16:64 s=1:1:1, b=1:16:64 s=1:9:9",
         ),
     ],
     ids=["none", "other graph", "release", "module", "GPU", "graph", "sizes"],
@@ -118,7 +118,7 @@ def test_the_nearest_are_told_first() -> None:
 def test_the_command_is_one(sizes: dict[str, int], options: str) -> None:
     with pytest.raises(PlanError) as error:
         choice().serving(sizes)
-    command = str(error.value).rpartition("make one: ")[2].strip("`")
+    command = str(error.value).rpartition("compile one: ")[2].strip("`")
     expected = "ancestral compile 'my bundles/digits' --graph step --module tensorrt_rtx"
     assert command == f"{expected} --target sm_89 {options}"
     assert shlex.split(command)[:3] == ["ancestral", "compile", "my bundles/digits"]

@@ -100,17 +100,20 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (lambda folder: (folder / PLAN).write_bytes(BYTES[:-1]), "truncated"),
     "empty": (lambda folder: (folder / PLAN).write_bytes(b""), "truncated"),
     "missing": (lambda folder: (folder / PLAN).unlink(), "cannot be read"),
-    "record altered": (lambda folder: flip(folder / RECORD), "no record of a plan|altered"),
-    "record missing": (lambda folder: (folder / RECORD).unlink(), "no record of a plan of ours"),
-    "record of a list": (lambda folder: (folder / RECORD).write_text("[]"), "not of this version"),
+    "record altered": (
+        lambda folder: flip(folder / RECORD),
+        "not a valid record of a plan|altered",
+    ),
+    "record missing": (lambda folder: (folder / RECORD).unlink(), "not a valid record of a plan"),
+    "record of a list": (lambda folder: (folder / RECORD).write_text("[]"), "from another version"),
     "record huge": (
         lambda folder: (folder / RECORD).write_bytes(b" " * 2**21),
         "at most 1 MiB, got 2 MiB",
     ),
     "foreign": (foreign, "of another plan"),
     "resealed": (resealed, "of another plan"),
-    "open to others": (lambda folder: folder.chmod(0o755), "yours alone"),
-    "store open to others": (lambda folder: folder.parent.chmod(0o770), "yours alone"),
+    "open to others": (lambda folder: folder.chmod(0o755), "only you can access"),
+    "store open to others": (lambda folder: folder.parent.chmod(0o770), "only you can access"),
 }
 
 
@@ -156,8 +159,8 @@ def test_words(store: PlanStore) -> None:
     store.build(KEY, made)
     other = KEY.model_copy(update={"version": "1.2.4", "profiles": ({"b": (1, 16, 64)},)})
     assert store.missed(other) == (
-        "release of the library: asked for 1.2.4, that plan has 1.2.3; sizes: asked for "
-        "b=1:16:64, that plan has b=1:4:8 s=1:1:1, b=1:4:8 s=2:5:5"
+        "release of the library: 1.2.4 requested, the plan has 1.2.3; sizes: "
+        "b=1:16:64 requested, the plan has b=1:4:8 s=1:1:1, b=1:4:8 s=2:5:5"
     )
     assert store.missed(KEY) == ""
     assert store.missed(KEY.model_copy(update={"graph": "logits"})) == ""
@@ -276,18 +279,20 @@ def test_no_place_for_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     cache = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     cache.write_text("a file where the folder should be")
-    with pytest.raises(PlanError, match=r"cache/ancestral/plans: expected a folder .* XDG_CACHE"):
+    with pytest.raises(
+        PlanError, match=r"cache/ancestral/plans: cannot create a folder .* XDG_CACHE"
+    ):
         PlanStore()
     cache.unlink()
     (cache / "ancestral").mkdir(parents=True)
     (cache / "ancestral" / "plans").write_text("a file")
-    with pytest.raises(PlanError, match="expected a folder of plans"):
+    with pytest.raises(PlanError, match="cannot create a folder of plans"):
         PlanStore()
     (cache / "ancestral" / "plans").unlink()
     PlanStore()
     (cache / "ancestral" / "plans" / "locks").rmdir()
     (cache / "ancestral" / "plans" / "locks").write_text("a file")
-    with pytest.raises(PlanError, match="locks: expected a folder"):
+    with pytest.raises(PlanError, match="locks: cannot create a folder"):
         PlanStore()
 
 
@@ -296,5 +301,5 @@ def test_plans_of_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr("ancestral.bundles.hashes.user_cache_path", homeless)
-    with pytest.raises(PlanError, match="plans: expected a cache folder of yours"):
+    with pytest.raises(PlanError, match="plans: no cache folder"):
         PlanStore()

@@ -54,11 +54,11 @@ def test_unknown_words(unknown: str) -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (b"the\ncat\nthe\n", "line 3: 'the' stands in line 1 too"),
+        (b"the\ncat\nthe\n", "line 3: 'the' is already in line 1"),
         (b"the\n\ncat\n", "line 2: expected a word"),
         (b"the cat\n", "line 1: expected a word without blanks"),
         (b"", "line 1"),
-        (b"\xff\n", "vocab.txt: expected UTF-8"),
+        (b"\xff\n", "vocab.txt: not UTF-8"),
     ],
 )
 def test_tables_refused(table: bytes, words: str) -> None:
@@ -87,7 +87,7 @@ def test_files_refused(content: bytes) -> None:
 @pytest.mark.parametrize("kind", ["bytes", "words", "tokenizers"])
 def test_half_a_character_is_no_text(kind: Any) -> None:
     content = {"bytes": b"", "words": WORDS, "tokenizers": tokenizer_json()}[kind]
-    with pytest.raises(InvalidInput, match="half of a character"):
+    with pytest.raises(InvalidInput, match="a lone surrogate"):
         open_tokenizer(kind, content).encode("caf\udcc3")
 
 
@@ -124,7 +124,7 @@ def test_a_bundle_of_words(bundles: Callable[[str], Path], tmp_path: Path) -> No
     words = copied(bundles("llama"), tmp_path)
     add_file(words, "vocab.txt", WORDS, tokenizer="words")
     assert Bundle.open(words).tokenizer().encode("cat") == [1]
-    with pytest.raises(InvalidInput, match="expected a tokenizer, got none: give ids"):
+    with pytest.raises(InvalidInput, match="no tokenizer in the bundle; pass ids"):
         Bundle.open(bundles("llama")).tokenizer()
 
 
@@ -141,9 +141,7 @@ def test_a_bundle_without_its_tokenizer(bundles: Callable[[str], Path], tmp_path
     with pytest.raises(BundleError, match=r"tokenizer\.json: expected \d+ bytes"):
         Bundle.open(copy)
     change_manifest(copy, lambda values: values["files"].pop("tokenizer.json"))
-    with pytest.raises(
-        BundleError, match=r"tokenizer\.json: is used, but the manifest has no hash"
-    ):
+    with pytest.raises(BundleError, match=r"tokenizer\.json: used, but not in the files"):
         Bundle.open(copy)
 
 

@@ -1,1 +1,1 @@
-"""The bundle on disk: what its manifest says, and whether its files are that."""
+"""Bundles on disk: the manifest, and the checks of the files against it."""

@@ -1,4 +1,4 @@
-"""The known answers of a bundle: which arrays there must be, their shapes, their ranges."""
+"""Known answers of a bundle: the required arrays, their shapes and their ranges."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,18 +11,18 @@ from ancestral.bundles.tensors_file import Stored
 
 Answers = Mapping[str, NDArray[Any]]
 _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
-"""Of a type, by the first letter of the format's name for it."""
+"""Kind of a dtype, by the first letter of its name in safetensors."""
 _WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
 CHECKED = ("x", "at", "drawn", "label", "codes", "u")
-"""Arrays whose values are compared with the manifest when a bundle is opened, if they are small."""
+"""Small arrays whose values are compared with the manifest when a bundle is opened."""
 
 Shapes = Mapping[str, tuple[str | int, ...]]
-"""The kind of a type (f, i or b) and the axes: a name that has one length everywhere, or a length.
-"""
+"""Kind of the dtype (f, i or b) and axes of each array. An axis is a length, or a name that has the
+same length in all arrays."""
 
 
 def required(manifest: Manifest) -> Shapes:
-    """The arrays that the known answers of such a bundle must hold."""
+    """Return the arrays that the known answers of a bundle must have."""
     if manifest.latent is None:
         label = {"label": ("i", "n")} if manifest.data.num_classes is not None else {}
         return {
@@ -63,24 +63,24 @@ def required(manifest: Manifest) -> Shapes:
 
 
 def _errors(*names: str, halves: bool = False) -> Shapes:
-    """Errors of float32: one number each, and where asked that of samples and that of noise."""
+    """Return the arrays of float32's errors: one number; with `halves` also samples and noise."""
     found: Shapes = dict.fromkeys(names, ("f",))
     return {**found, **{f"{name}_halves": ("f", 2) for name in names if halves}}
 
 
 def _parameters(manifest: Manifest) -> tuple[str | int, ...]:
-    """Axes of the parameters of p(x | z), as the graph that decodes gives them."""
+    """Return the axes of the parameters of p(x | z), from the signature of the graph `decode`."""
     graph = manifest.graphs.get("decode")
     specs = () if graph is None else graph.signature.outputs
     return next((spec.axes[1:] for spec in specs if spec.name == "parameters"), ("g", "q"))
 
 
 def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str]:
-    """How names, types and shapes of the arrays differ from what the manifest asks for."""
+    """List how names, dtypes and shapes of the arrays differ from what the manifest requires."""
     wanted = required(manifest)
     missing = sorted(set(wanted) - set(header))
     if missing:
-        return [f"lacks {missing}"]
+        return [f"arrays {missing} are missing"]
     lengths: dict[str | int, int] = {}
     problems = []
     for name, (kind, *axes) in wanted.items():
@@ -95,20 +95,22 @@ def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str
                 f"{name}: expected {_WORDS[str(kind)]} {axes}, got {dtype} {list(shape)}"
             )
     if manifest.latent is None and "label" in header and manifest.data.num_classes is None:
-        problems.append("label: expected none, for the data have no classes")
+        problems.append("label: unexpected, since the data have no classes")
     least: dict[str | int, int] = {"n": 2, "t": 1, "m": 1, "k": 1}
     problems += [
-        f"expected {most} or more along {axis}, got {lengths[axis]}"
+        f"axis {axis}: expected a length of at least {most}, got {lengths[axis]}"
         for axis, most in least.items()
         if lengths.get(axis, most) < most
     ]
     if lengths.get("t", 1) > manifest.data.length:
-        problems.append(f"x: expected events of at most {manifest.data.length} values")
+        problems.append(
+            f"x: expected events of at most {manifest.data.length} values, got {lengths['t']}"
+        )
     return problems
 
 
 def value_problems(answers: Answers, manifest: Manifest) -> list[str]:
-    """Values of some of these arrays that are outside their ranges."""
+    """List the arrays that have values outside their ranges."""
     return [problem for name in answers for problem in _value_problems(name, answers, manifest)]
 
 
@@ -128,10 +130,10 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
         if low < 0 or high > most[name]:
             yield f"{name}: expected values in 0 .. {most[name]}, got {low} .. {high}"
     if name == "at" and "x" in answers and (values >= answers["x"].shape).any():
-        yield f"at: expected events and positions of x {answers['x'].shape}, got others"
+        yield f"at: expected indices of events and positions within x {answers['x'].shape}"
     if name == "u" and not ((values >= 0) & (values < 1)).all():
         yield "u: expected numbers in [0, 1)"
     if values.dtype.kind == "f" and not name.startswith("own_"):
         impossible = np.isnan(values).any() or (name != "margin" and np.isposinf(values).any())
         if impossible:
-            yield f"{name}: expected numbers that are not NaN nor infinite, got some"
+            yield f"{name}: contains NaN or infinity"

@@ -1,4 +1,4 @@
-"""Open a bundle: check everything, report every problem at once, unpickle nothing."""
+"""Open a bundle: check everything, report all problems in one error, unpickle nothing."""
 
 import contextlib
 import os
@@ -26,12 +26,12 @@ _UNLISTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A checked bundle on disk.
+    """Checked bundle on disk.
 
     Attributes:
-        path: its directory, absolute; symbolic links in it are kept as they are.
-        manifest: what it holds.
-        seen: fingerprint of each file when it was last checked.
+        path: absolute path of its directory; symbolic links in the path are not resolved.
+        manifest: contents of its manifest.
+        seen: fingerprint of each file at its last check.
     """
 
     path: Path
@@ -43,14 +43,14 @@ class Bundle:
         """Check a bundle and read its manifest.
 
         Args:
-            path: the bundle's directory.
-            rehash: hash every file, even one that was hashed before and has not changed since.
+            path: directory of the bundle.
+            rehash: whether to hash every file, even if its hash is cached and it has not changed.
 
         Raises:
-            BundleError: with every problem that was found, one a line.
+            BundleError: the bundle is not valid; the message lists every problem, one per line.
         """
         if not isinstance(path, str | os.PathLike):
-            raise BundleError(f"expected the path of a bundle, a folder, got {path!r}")
+            raise BundleError(f"path: expected the directory of a bundle, got {path!r}")
         return cls._open(_absolute(path), rehash, None)
 
     @classmethod
@@ -58,9 +58,9 @@ class Bundle:
         """Open a bundle, or the prior inside one.
 
         Args:
-            path: absolute.
+            path: absolute path of the bundle.
             rehash: as in `open`.
-            around: of the bundle that this one is the prior of.
+            around: manifest of the bundle whose prior this one is; `None` if it is not a prior.
         """
         manifest = read_manifest(path)
         problems = path_problems(manifest)
@@ -71,7 +71,7 @@ class Bundle:
         seen: dict[str, Fingerprint] = {}
         if not problems:
             problems = file_problems(path, manifest, rehash, seen)
-            # Only a manifest that is the one of the hash is read.
+            # The prior's manifest is read only if its hash is right.
             prior = not any(problem.startswith(f"{PRIOR}/{MANIFEST}:") for problem in problems)
             if manifest.has_prior and prior:
                 try:
@@ -85,25 +85,25 @@ class Bundle:
         return cls(path, manifest, seen)
 
     def file(self, name: str) -> Path:
-        """A file of the bundle, which is still the one that was checked.
+        """Return the path of a file after checking that it has not changed.
 
-        It has changed if its size, modification time or inode has. Where only its change time has,
-        by chmod or a hard link say, it is hashed again.
+        A file has changed if its size, modification time or inode has. If only its change time has
+        (chmod or a hard link changes it), the file is hashed again.
 
         Raises:
-            BundleError: it has changed since, or is gone.
+            BundleError: the file has changed or no longer exists.
         """
         self.check(name)
         return self.path / name
 
     def check(self, *names: str) -> None:
-        """Refuse files that have changed, as `file` does; in some microseconds each.
+        """Check that files have not changed, as `file` does; takes some microseconds per file.
 
         Raises:
-            BundleError: one has changed since, or is gone.
+            BundleError: a file has changed or no longer exists.
         """
         for name in names:
-            # Not by Path, which takes twice the time: each call of an engine checks several times.
+            # Path would take twice the time, and each call of an engine checks several times.
             file, seen = f"{self.path}/{name}", self.seen[name]
             try:
                 now = fingerprint(os.stat(file))
@@ -113,79 +113,79 @@ class Bundle:
                 same = touched and sha256(file) == self.manifest.files[name].sha256
             except OSError as error:
                 raise BundleError(
-                    f"{file}: changed since the bundle was opened: it can no longer be read "
-                    f"({error}): load the bundle again"
+                    f"{file}: changed since the bundle was opened, it can no longer be read "
+                    f"({error}); load the bundle again"
                 ) from error
             if not same:
                 raise BundleError(
-                    f"{file}: changed since the bundle was opened: load the bundle again"
+                    f"{file}: changed since the bundle was opened; load the bundle again"
                 )
             self.seen[name] = now
 
     @contextlib.contextmanager
     def reading(self, *names: str) -> Iterator[None]:
-        """Within it files are read; before and after they are the ones that were checked.
+        """Context manager to read files: checks before and after that they have not changed.
 
         Raises:
-            BundleError: one of them has changed.
+            BundleError: a file has changed or no longer exists.
         """
         self.check(*names)
         yield
         self.check(*names)
 
     def read(self, name: str) -> bytes:
-        """The content of a file, which is still the one that was checked; errors as of `file`."""
+        """Return the content of a file that has not changed; raises as `file` does."""
         with self.reading(name):
             return (self.path / name).read_bytes()
 
     def graph_file(self, graph: str, form: str) -> Path:
-        """The file of a graph; arguments and errors as of `graph_name`, and of `file`."""
+        """Return the path of a graph's file; arguments and errors as in `graph_name` and `file`."""
         return self.file(self.graph_name(graph, form))
 
     def graph_name(self, graph: str, form: str) -> str:
-        """The name of the file of a graph in a form, or in the portable one where they are one.
+        """Return the name of a graph's file in a form; without that form, of the portable one.
 
         Raises:
             BundleError: the bundle has no such graph.
         """
         if graph not in self.manifest.graphs:
             raise BundleError(
-                f"{self.path}: expected a graph {graph!r}, got {sorted(self.manifest.graphs)}: "
+                f"{self.path}: no graph {graph!r}, only {sorted(self.manifest.graphs)}; "
                 f"export the model again with it"
             )
         files = self.manifest.graphs[graph].files
         return files.get(form, files["portable"])
 
     def prior(self) -> "Bundle":
-        """The bundle of the prior, inside this one.
+        """Open the bundle of the prior, which is inside this one.
 
         Raises:
-            BundleError: there is none, or it is not sound.
+            BundleError: the bundle has no autoregressive prior, or the prior is not valid.
         """
         if not self.manifest.has_prior:
-            raise BundleError(f"{self.path}: expected an autoregressive prior, got none")
-        # Its manifest holds the hashes of its other files, and is the one that was checked here.
+            raise BundleError(f"{self.path}: no autoregressive prior in the bundle")
+        # The prior's manifest is checked here; it has the hashes of the prior's other files.
         with self.reading(f"{PRIOR}/{MANIFEST}"):
             return Bundle.open(self.path / PRIOR)
 
     def tokenizer(self) -> Tokenizer:
-        """How text becomes values.
+        """Open the tokenizer, which turns text into values and back.
 
         Raises:
-            InvalidInput: the bundle has none: its values are no text, or ids alone are known.
-            BackendUnavailable: it needs the `tokenizers` library, which is not installed.
-            BundleError: its file has changed since the bundle was opened.
+            InvalidInput: the bundle has no tokenizer: values are not text, or only ids are known.
+            BackendUnavailable: the `tokenizers` library is needed and not installed.
+            BundleError: the tokenizer's file has changed since the bundle was opened.
         """
         kind = self.manifest.data.tokenizer
         if kind is None:
-            raise InvalidInput(f"{self.path}: expected a tokenizer, got none: give ids, no text")
+            raise InvalidInput(f"{self.path}: no tokenizer in the bundle; pass ids instead of text")
         return open_tokenizer(kind, self._tokenizer_file())
 
     def unused_tokenizer_settings(self) -> list[str]:
-        """Settings of the tokenizer's file that are switched off: dropout, truncation, padding.
+        """List the settings in the tokenizer's file that are ignored: dropout, truncation, padding.
 
         Raises:
-            BundleError: its file has changed since the bundle was opened.
+            BundleError: the file has changed since the bundle was opened.
         """
         kind = self.manifest.data.tokenizer
         return [] if kind is None else unused_settings(kind, self._tokenizer_file())
@@ -196,14 +196,14 @@ class Bundle:
 
     @property
     def weights_file(self) -> Path:
-        """The weights, in safetensors."""
+        """Path of the weights, in safetensors, after checking that they have not changed."""
         return self.file(self.manifest.weights)
 
     def known_answers(self) -> dict[str, NDArray[np.generic]]:
-        """The reference answers by name.
+        """Return the known answers by name.
 
         Raises:
-            BundleError: the file is no safetensors file.
+            BundleError: the file has changed, is not safetensors, or has values out of range.
         """
         with self.reading(self.manifest.known_answers):
             try:
@@ -218,9 +218,9 @@ class Bundle:
         return answers
 
     def unlisted(self) -> list[str]:
-        """Files in the bundle's folder that the manifest does not name: nothing reads them.
+        """List files in the bundle's folder that the manifest does not list, which are never read.
 
-        Those of a prior are its own bundle's. At most 1000 are named.
+        The folder of a prior is left out. At most 1000 files are listed.
         """
         prior = self.manifest.has_prior
         found = []
@@ -236,10 +236,11 @@ class Bundle:
 
 
 def _absolute(path: str | Path) -> Path:
-    """A path that os.chdir does not change.
+    """Return an absolute path, which os.chdir does not affect.
 
     Raises:
-        BundleError: it is relative to a directory that is gone, or is not UTF-8.
+        BundleError: the path is relative and the current directory no longer exists, or it is not
+            UTF-8.
     """
     try:
         found = Path(path).absolute()
@@ -247,10 +248,10 @@ def _absolute(path: str | Path) -> Path:
         return found
     except UnicodeEncodeError as error:
         raise BundleError(
-            f"{os.fspath(path)!a}: expected a path in UTF-8, as runtimes open no other: rename the "
+            f"{os.fspath(path)!a}: expected a path in UTF-8, which the runtimes need; rename the "
             f"folder, or make a link to it elsewhere"
         ) from error
     except FileNotFoundError as error:
         raise BundleError(
-            f"{path}: the directory that it is relative to is gone: give an absolute path"
+            f"{path}: the current directory no longer exists; pass an absolute path"
         ) from error

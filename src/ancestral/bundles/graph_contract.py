@@ -1,4 +1,4 @@
-"""What the graphs of a bundle must take and give, by what its manifest says of the data."""
+"""Check the inputs and outputs of a bundle's graphs against the data in its manifest."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -13,15 +13,15 @@ from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import next_of, tensor
 
 _LENGTH = "t"
-"""The axis of positions: named, or as long as events are."""
+"""Axis of positions: named, or of the length of an event."""
 _EXTERNAL = 3
-"""Tensors of a file whose data are named where they are not in the weights; there may be many."""
+"""Most problems with external data that are reported per file; there may be very many."""
 _ANY = "*"
-"""An axis of any length."""
+"""Axis of any length."""
 
 
 def signature_problems(manifest: Manifest) -> list[str]:
-    """How the signatures differ from what events, classes and latents of the manifest ask for."""
+    """List how signatures differ from what the manifest's events, classes and latents require."""
     autoregressive = manifest.latent is None
     graphs = _autoregressive(manifest) if autoregressive else _latent(manifest)
     found = []
@@ -34,9 +34,9 @@ def signature_problems(manifest: Manifest) -> list[str]:
 
 
 def _latent_problems(manifest: Manifest) -> Iterator[str]:
-    """What the encoder gives is what the log-weights take; there is a decoder."""
+    """Check that there is a decoder, and that log_weights takes what the encoder returns."""
     if "decode" not in manifest.graphs:
-        yield "graphs: expected decode"
+        yield "graphs: no graph 'decode'"
     if {"encode", "log_weights"} <= set(manifest.graphs):
         encode, weights = (manifest.graphs[name].signature for name in ("encode", "log_weights"))
         given = {spec.name for spec in encode.outputs} - {"kl"} | {"x", "noise"}
@@ -48,13 +48,13 @@ def _latent_problems(manifest: Manifest) -> Iterator[str]:
 def graph_problems(
     content: bytes, name: str, manifest: Manifest, most: int
 ) -> tuple[list[str], int]:
-    """What is wrong with the ONNX file of a graph, beside the weights; and its messages.
+    """List the problems of a graph's ONNX file, and return its number of protobuf messages.
 
     Args:
-        content: of the file.
-        name: of the file, in the bundle.
-        manifest: of the bundle.
-        most: messages that it may have.
+        content: content of the file.
+        name: name of the file in the bundle.
+        manifest: manifest of the bundle.
+        most: most messages that the file may have.
     """
     try:
         found = read_onnx(content, most)
@@ -75,23 +75,23 @@ def graph_problems(
             unlike = [v for v, s in zip(values, specs, strict=False) if not v.fits(s)]
             if unlike or len(values) != len(specs):
                 problems.append(
-                    f"{name}: expected the {len(specs)} {side} of graph {graph} as its signature "
-                    f"has them, got {len(values)}, {len(unlike)} of them others: {shown(unlike)}"
+                    f"{name}: expected the {len(specs)} {side} in the signature of graph {graph}, "
+                    f"got {len(values)}; {len(unlike)} of them differ: {shown(unlike)}"
                 )
     return problems, found.messages
 
 
 def _external_problem(external: External, name: str, manifest: Manifest) -> str:
-    """What is wrong with external data; nothing is an empty text."""
-    # The very text that is exported: a runtime may read another one in a way of its own.
+    """Describe the problem of external data; empty if there is none."""
+    # Only the exact text that is exported: a runtime may read another spelling differently.
     folder = PurePosixPath(name).parent
     weights = PurePosixPath(manifest.weights)
     expected = str(weights.relative_to(folder)) if weights.is_relative_to(folder) else None
     if IN_MEMORY in external.location or external.location != expected:
-        return "expected the weights file only"
+        return "expected the weights file"
     size = manifest.files[manifest.weights].size
     if external.offset + (external.length or 0) > size:
-        return f"expected bytes of its {size:,}, got {external.length} from {external.offset} on"
+        return f"{external.length} bytes at {external.offset} end after its {size:,} bytes"
     return ""
 
 
@@ -106,12 +106,12 @@ def _differences(
         for each in expected:
             got = by_name.get(each.name)
             if got is None or not _is(got, each, length):
-                words = "none" if got is None else f"{got.dtype} {list(got.axes)}"
+                words = f"no such {side}" if got is None else f"{got.dtype} {list(got.axes)}"
                 yield f"expected {side} {each.name}, {each.dtype} {list(each.axes)}, got {words}"
     known = {spec.name for spec in wanted.inputs} | {names.OFFSETS}
     more = [spec.name for spec in signature.given if spec.name not in known]
     if strict and more:
-        yield f"expected no other input that is given than {sorted(known)}, got {shown(more)}"
+        yield f"expected no given inputs other than {sorted(known)}, got {shown(more)}"
 
 
 def _is(got: TensorSpec, wanted: TensorSpec, length: int) -> bool:

@@ -1,6 +1,6 @@
-"""The files that a manifest lists: there, inside the bundle, and the ones that were hashed.
+"""Check that the files of a manifest exist, are inside the bundle, and have its hashes.
 
-Hashes that were computed before are remembered by (path, size, times, inode).
+Hashes are cached by (path, size, times, inode), so that an unchanged file is not read again.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from ancestral.files.input_file import read_bounded
 from ancestral.strict_json import Bounds, parse
 
 _LIMIT = 4096
-"""Files remembered at most; the oldest are forgotten first."""
+"""Most files in the cache; the oldest are removed first."""
 _BOUNDS = Bounds.of_size(2**25)
-"""Of the cache: more bytes than that many files with the longest paths take."""
+"""Bounds on the cache: enough bytes for that many files with the longest paths."""
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for ancestral.
+    """Return the user's cache folder for ancestral.
 
-    $XDG_CACHE_HOME/ancestral, where that variable is an absolute path; else ~/.cache/ancestral on
-    Linux and ~/Library/Caches/ancestral on macOS.
+    It is $XDG_CACHE_HOME/ancestral if that variable is an absolute path; otherwise
+    ~/.cache/ancestral on Linux and ~/Library/Caches/ancestral on macOS.
 
     Raises:
         RuntimeError: the user has no home folder.
@@ -38,13 +38,13 @@ def cache_folder() -> Path:
 
 
 class Fingerprint(NamedTuple):
-    """What changes when a file does.
+    """Properties of a file that change when the file does.
 
     Attributes:
-        size: in bytes.
-        mtime_ns: when its content was last written; whoever owns the file can set it.
-        ctime_ns: when its content or its inode last changed; nobody can set it.
-        inode: its number; another one where a new file took the name.
+        size: size in bytes.
+        mtime_ns: time of the last change of the content; the owner of the file can set it.
+        ctime_ns: time of the last change of the content or the inode; users cannot set it.
+        inode: number of the inode; it changes if a new file takes the name.
     """
 
     size: int
@@ -54,13 +54,13 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
-    """The fingerprint of a file, from its status."""
+    """Return the fingerprint of a file from its status."""
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @dataclass(slots=True)
 class HashMemory:
-    """A cache of SHA-256 sums: a file that has not changed since is not read again."""
+    """Cache of SHA-256 sums, so that an unchanged file is not read again."""
 
     file: Path
     known: dict[str, str] = field(default_factory=dict)
@@ -68,13 +68,14 @@ class HashMemory:
 
     @classmethod
     def load(cls) -> "HashMemory":
-        """What was remembered; nothing where the cache is missing or damaged.
+        """Load the cache; it is empty if its file is missing or damaged.
 
-        A link to a device, a pipe, a folder, an unreadable, huge or deeply nested file is damaged.
+        Damaged means a link to a device, a pipe, a folder, or a file that is unreadable, huge or
+        deeply nested.
         """
         try:
             file = cache_folder() / "hashes.json"
-        except RuntimeError:  # a user without a home
+        except RuntimeError:  # the user has no home folder
             file = Path(os.devnull)
         try:
             values = parse(read_bounded(file, _BOUNDS.size), _BOUNDS)
@@ -84,7 +85,7 @@ class HashMemory:
         return cls(file, values if sound else {})
 
     def sha256(self, path: Path, *, rehash: bool) -> str:
-        """SHA-256 of a file, from memory where it is the same file and has not changed."""
+        """Return the SHA-256 of a file, from the cache if the file has not changed."""
         status = path.stat()
         key = json.dumps([str(path.resolve()), *fingerprint(status)])
         if rehash or key not in self.known:
@@ -93,7 +94,7 @@ class HashMemory:
         return self.known[key]
 
     def save(self) -> None:
-        """Remember; a cache that cannot be written is no error."""
+        """Write the cache if it changed; errors are ignored."""
         if self.changed:
             kept = dict(list(self.known.items())[-_LIMIT:])
             with contextlib.suppress(OSError, InvalidInput):
@@ -103,7 +104,7 @@ class HashMemory:
 def file_problems(
     path: Path, manifest: Manifest, rehash: bool, seen: dict[str, Fingerprint]
 ) -> list[str]:
-    """What is wrong with the files; the fingerprints of those that were checked go to `seen`."""
+    """List the problems of the files, and store the fingerprint of each checked file in `seen`."""
     problems = []
     hashes = HashMemory.load()
     for name in manifest.files:
@@ -119,40 +120,40 @@ def file_problems(
 
 
 def check_links(path: Path, manifest: Manifest) -> None:
-    """Refuse a bundle all of whose files are links out of it, as in the cache of a hub.
+    """Refuse a bundle in which every file is a link out of it, as in the cache of a hub.
 
     Raises:
-        BundleError: with the way to a bundle of files.
+        BundleError: every file is such a link; the message says how to get a bundle of files.
     """
     if manifest.files and all(_leaves(path, name) for name in manifest.files):
         raise BundleError(
-            f"{path}: each file is a link that leaves the bundle, as in the cache of a Hugging "
-            f"Face hub: copy the files, `cp -rL {shlex.quote(str(path))} FOLDER`, or download them "
-            f"with snapshot_download(..., local_dir=FOLDER), and give FOLDER"
+            f"{path}: every file is a link out of the bundle, as in the cache of the Hugging Face "
+            f"Hub; copy the files with `cp -rL {shlex.quote(str(path))} FOLDER`, or download them "
+            f"with snapshot_download(..., local_dir=FOLDER), and pass FOLDER"
         )
 
 
 def _leaves(path: Path, name: str) -> bool:
-    """Whether a file of a bundle is a link, or behind one, that leaves the bundle."""
+    """Return whether links on the path of a file lead out of the bundle."""
     return not Path(os.path.realpath(path / name)).is_relative_to(os.path.realpath(path))
 
 
 def _problems_of(
     path: Path, name: str, manifest: Manifest, hashes: HashMemory, rehash: bool
 ) -> list[str]:
-    """What is wrong with one file.
+    """List the problems of one file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     file, entry = path / name, manifest.files[name]
     if not file.is_file():
         return [f"{name}: missing"]
     if _leaves(path, name):
-        return [f"{name}: a link that leaves the bundle"]
+        return [f"{name}: a link out of the bundle"]
     size = file.stat().st_size
     if size != entry.size:
         return [f"{name}: expected {entry.size} bytes, got {size}"]
     if hashes.sha256(file, rehash=rehash) != entry.sha256:
-        return [f"{name}: altered: its SHA-256 is not the manifest's"]
+        return [f"{name}: altered: its SHA-256 differs from the manifest's"]
     return []

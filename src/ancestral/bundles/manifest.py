@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it holds, in JSON, checked field by field."""
+"""Manifest of a bundle: a description of its contents in JSON, checked field by field."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ from ancestral.signature import FloatDtype, GraphSignature, Record
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 PRIOR = "prior"
-"""Folder, inside a bundle, of the bundle of its autoregressive prior."""
+"""Folder inside a bundle that has the bundle of its autoregressive prior."""
 _OF_SUM = 1e-6
-"""By which a sum of probabilities may differ from 1: they were rounded when they were written."""
+"""Largest difference between a sum of probabilities and 1; they were rounded when written."""
 _IGNORED, _BETWEEN = "ignored fields", ", "
 _LONGEST = 1000
-"""Characters of the names of all fields that a user had ignored."""
+"""Most characters in the names of all fields that the user ignored."""
 
 
 def _probabilities(values: object) -> object:
-    """Those of the classes, looked at before each is validated: one sentence for all."""
+    """Check class probabilities before pydantic does, which would report each on its own."""
     if isinstance(values, list | tuple):
         wrong = [each for each in values if isinstance(each, bool) or not isinstance(each, Real)]
         if wrong or len(values) > limits.CLASSES:
@@ -48,7 +48,7 @@ class FileEntry(Record):
 
 
 class Component(Record):
-    """One model of the bundle: enough to build it again in PyTorch."""
+    """Model in the bundle, with all that PyTorch needs to build it again."""
 
     family: Name
     config: dict[str, Any]
@@ -56,22 +56,22 @@ class Component(Record):
 
 
 class GraphEntry(Record):
-    """One graph: its signature, and its file in each form."""
+    """Graph in the bundle: its signature, and its file in each form."""
 
     signature: GraphSignature
     files: dict[Name, FileName] = Field(max_length=limits.GRAPHS)
 
 
 class Latent(Record):
-    """What a latent variable model is, beside its space of events.
+    """Properties of a latent variable model, in addition to its space of events.
 
     Attributes:
-        shape: of z.
-        posterior: q(z | x): parameters of `encode`, or codes that it chooses.
-        prior: p(z); an autoregressive one is a bundle of its own inside this one.
-        continuous: whether p(x | z) is a density: events are real, in units of levels, and a level
-            i stands for the interval [i, i + 1). Its bounds are of log-densities of x + u, bounds
-            on log p(x) too, and not comparable with exact bits/dim.
+        shape: shape of z.
+        posterior: q(z | x): parameters that `encode` returns, or codes that it chooses.
+        prior: p(z); an autoregressive prior is a bundle inside this one.
+        continuous: whether p(x | z) is a density. Then events are real, in units of levels, and
+            level i covers the interval [i, i + 1). Its bounds are on log-densities of x + u; they
+            bound log p(x) too, but are not comparable with exact bits/dim.
     """
 
     shape: Shape
@@ -81,24 +81,24 @@ class Latent(Record):
 
 
 class Manifest(Record):
-    """Everything that a reader must know before it opens another file.
+    """All that a reader must know before it opens another file of the bundle.
 
     Attributes:
-        version: of the format; a reader refuses a newer one.
-        kind: which contract the model keeps.
-        dtype: of weights, activations and the cache; log-probabilities are float32 in every dtype.
-        data: the space of events.
-        label_prior: p(y) in the training data, or None without labels.
-        label_optional: whether the label num_classes stands for none, so that p(x) is modelled too.
-        first_position: 1 where x_0 must be observed (no start symbol), else 0.
-        latent: of a latent variable model, else None.
-        components: the models; `model` is the one that the graphs are of.
-        graphs: by name.
+        version: version of the format; a reader refuses a newer one.
+        kind: kind of the model.
+        dtype: dtype of weights, activations and the cache; log-probabilities are always float32.
+        data: space of events.
+        label_prior: p(y) in the training data, or `None` without labels.
+        label_optional: whether the label num_classes means "no label", for which it models p(x).
+        first_position: 1 if x_0 must be observed (no start symbol), otherwise 0.
+        latent: properties of a latent variable model, otherwise `None`.
+        components: models by name; the graphs are those of `model`.
+        graphs: graphs by name.
         weights: path of the weights file.
-        known_answers: path of the reference answers.
-        files: every file but this one, by its path relative to the bundle.
-        written_by: versions of the packages that wrote the bundle, and what its user had ignored.
-        sha256: of the manifest itself, as `seal` computes it.
+        known_answers: path of the known answers.
+        files: every file except this one, by its path relative to the bundle.
+        written_by: versions of the packages that wrote the bundle, and fields that a user ignored.
+        sha256: hash of the manifest itself, as computed by `seal`.
     """
 
     version: int = Field(strict=True, ge=1)
@@ -119,45 +119,48 @@ class Manifest(Record):
 
     @property
     def has_prior(self) -> bool:
-        """Whether the bundle of an autoregressive prior is inside this one."""
+        """Whether the bundle has the bundle of an autoregressive prior inside it."""
         return self.latent is not None and self.latent.prior == "autoregressive"
 
     @property
     def used(self) -> set[str]:
-        """The files that every bundle of this manifest needs, but for its tokenizer's."""
+        """Files that a bundle with this manifest needs, except the tokenizer's."""
         graphs = {file for entry in self.graphs.values() for file in entry.files.values()}
         prior = {f"{PRIOR}/{MANIFEST}"} if self.has_prior else set()
         return graphs | {self.weights, self.known_answers} | prior
 
     @model_validator(mode="after")
     def _agrees(self) -> "Manifest":
-        """Fields that say the same thing twice say the same."""
+        """Check that the fields agree with each other."""
         if (self.latent is None) != (self.kind == "autoregressive"):
-            raise ValueError(f"latent: does not suit kind {self.kind}, got {shown(self.latent)}")
+            raise ValueError(f"latent: does not fit kind {self.kind}, got {shown(self.latent)}")
         if "model" not in self.components:
-            raise ValueError(f"components: expected 'model' in {shown(sorted(self.components))}")
+            raise ValueError(f"components: no 'model', only {shown(sorted(self.components))}")
         classes, prior = self.data.num_classes, self.label_prior
         if self.label_optional and classes is None:
-            raise ValueError("label_optional: there are no labels")
+            raise ValueError("label_optional: expected False without labels, got True")
         if (prior is None) != (classes is None):
-            raise ValueError(f"label_prior: expected {classes} probabilities, got {shown(prior)}")
+            raise ValueError(
+                f"label_prior: expected {classes or 'no'} probabilities, got {shown(prior)}"
+            )
         if prior is not None and classes is not None:
             check_label_prior(prior, classes)
         for name, entry in self.graphs.items():
             wrong = [file for file in entry.files.values() if not file.endswith(".onnx")]
             if wrong or "portable" not in entry.files:
                 raise ValueError(
-                    f"graph {shown(name)}: expected .onnx files, one portable: {shown(entry.files)}"
+                    f"graph {shown(name)}: expected .onnx files, one of them portable, got "
+                    f"{shown(entry.files)}"
                 )
         return self
 
 
 def check_label_prior(prior: Sequence[float], num_classes: int) -> None:
-    """Refuse what is not a distribution over the classes.
+    """Check that `prior` is a distribution over the classes.
 
     Raises:
-        InvalidInput: another number of them, one that is negative or not finite, or another sum
-            than 1.
+        InvalidInput: the number of probabilities is not `num_classes`, one is negative or not
+            finite, or their sum is not 1.
     """
     if len(prior) != num_classes or not all(0 <= each < math.inf for each in prior):
         raise InvalidInput(
@@ -168,19 +171,19 @@ def check_label_prior(prior: Sequence[float], num_classes: int) -> None:
 
 
 def seal(values: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest's values, but for that sum itself, in one canonical spelling."""
+    """Return the SHA-256 of a manifest's values, without that hash, in a canonical form."""
     rest = {key: value for key, value in values.items() if key != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def noted(fields: Sequence[str]) -> dict[str, str]:
-    """What `written_by` says of the fields of a config.json that a user had ignored, if any.
+    """Return the entry of `written_by` for fields of a config.json that the user ignored, if any.
 
-    They are provenance and change nothing that a reader does (docs/decisions/0020).
+    They are provenance and do not affect how a reader uses the bundle (docs/decisions/0020).
 
     Raises:
-        InvalidInput: their names are too long together.
+        InvalidInput: the names have more than 1000 characters in total.
 
     >>> noted(["my_note", "stage"])
     {'ignored fields': 'my_note, stage'}
@@ -188,14 +191,14 @@ def noted(fields: Sequence[str]) -> dict[str, str]:
     names = _BETWEEN.join(fields)
     if len(names) > _LONGEST:
         raise InvalidInput(
-            f"ignored fields: expected at most {_LONGEST} characters of names, got {len(names)}: "
-            f"take the fields out of config.json"
+            f"ignored fields: expected at most {_LONGEST} characters of names, got {len(names)}; "
+            f"remove the fields from config.json"
         )
     return {_IGNORED: names} if fields else {}
 
 
 def ignored_fields(written_by: Mapping[str, str]) -> list[str]:
-    """The fields that `written_by` names.
+    """Return the ignored fields that `written_by` lists.
 
     >>> ignored_fields({"torch": "2.9", "ignored fields": "my_note, stage"})
     ['my_note', 'stage']
@@ -204,5 +207,5 @@ def ignored_fields(written_by: Mapping[str, str]) -> list[str]:
 
 
 def versions(written_by: Mapping[str, str]) -> dict[str, str]:
-    """The rest of `written_by`: versions of packages."""
+    """Return the versions of packages in `written_by`, without the ignored fields."""
     return {name: value for name, value in written_by.items() if name != _IGNORED}

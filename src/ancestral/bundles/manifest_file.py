@@ -1,4 +1,4 @@
-"""The file of a manifest, read and checked before anything else of a bundle."""
+"""Read and check the file of a manifest, before any other file of the bundle."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,21 +17,21 @@ from ancestral.strict_json import Bounds, parse
 BOUNDS = Bounds(
     limits.MANIFEST_BYTES, limits.MANIFEST_VALUES, limits.MANIFEST_KEYS, limits.MANIFEST_DEPTH
 )
-"""Of the JSON of a manifest."""
+"""Bounds on the JSON of a manifest."""
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the bundle in a folder.
+    """Return the manifest of the bundle in a folder.
 
     Raises:
-        BundleError: there is none, or it is not sound; every problem is named.
+        BundleError: the manifest is missing or not valid; the message lists every problem.
     """
     file = path / MANIFEST
     values = read_values(file)
     version = values.get("version") if isinstance(values, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise BundleError(
-            f"{path}: expected format version {FORMAT_VERSION}, got {shown(version)}: "
+            f"{path}: expected format version {FORMAT_VERSION}, got {shown(version)}; "
             f"a newer ancestral wrote this bundle: pip install --upgrade ancestral"
         )
     try:
@@ -39,35 +39,36 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         raise unsound(path, (f"manifest, {each}" for each in problems_of(error))) from error
     if seal(values) != manifest.sha256:
-        raise unsound(path, [f"{MANIFEST}: altered: its SHA-256 is not the one that it holds"])
+        raise unsound(path, [f"{MANIFEST}: altered: its SHA-256 differs from the one in it"])
     return manifest
 
 
 def read_values(file: Path) -> Any:
-    """The plain values of the file of a manifest, which may be of another version, or altered.
+    """Return the plain values of a manifest's file, which may be of another version or altered.
 
     Raises:
-        BundleError: it is not there, cannot be read, or is not JSON within the limits.
+        BundleError: the file is missing, cannot be read, or is not JSON within the limits.
     """
     try:
         if not file.parent.is_dir():
-            raise BundleError(f"{file.parent}: expected a bundle (a directory), got none there")
+            raise BundleError(f"{file.parent}: no such directory; pass the directory of a bundle")
         if not file.is_file():
-            raise BundleError(f"{file.parent}: no bundle: expected {MANIFEST}, a file, in it")
+            raise BundleError(f"{file.parent}: no file {MANIFEST}; pass the directory of a bundle")
         return parse(read_bounded(file, limits.MANIFEST_BYTES), BOUNDS)
     except BundleError:
         raise
     except InvalidInput as error:
-        raise BundleError(f"{error}: this is not the manifest of a bundle") from error
+        raise BundleError(f"{error}; this is not the manifest of a bundle") from error
     except OSError as error:
         raise BundleError(f"{file}: cannot be read: {error}") from error
     except ValueError as error:
         raise BundleError(
-            f"{file}: not the JSON of a manifest: {error}: the bundle is truncated or altered"
+            f"{file}: not the JSON of a manifest ({error}); the bundle is truncated or altered: "
+            f"export it again or download it again"
         ) from error
 
 
 def unsound(path: Path, problems: Iterable[str]) -> BundleError:
-    """The error of a bundle that is not sound: its problems, a line each."""
-    what = f"{path}: not a sound bundle; export it again, or fetch it anew"
+    """Return the error for a bundle that is not valid: its problems, one per line."""
+    what = f"{path}: not a valid bundle; export it again or download it again"
     return BundleError(report(what, problems))

@@ -1,7 +1,7 @@
-"""What an ONNX file says of itself, read without the onnx package: inputs, outputs, external data.
+"""Read inputs, outputs and external data of an ONNX file without the onnx package.
 
-Only the protobuf wire format is read: a message is a run of (field number, wire type, value). The
-tests do not type-check the functions that go over every byte: most of the time would go there.
+Only the protobuf wire format is parsed: a message is a run of (field number, wire type, value). The
+functions that pass over every byte are not type-checked at runtime in tests, which would be slow.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from ancestral.limits import GRAPH_DEPTH, GRAPHS_MESSAGES
 from ancestral.signature import Dtype, TensorSpec
 
 IN_MEMORY = "_ORT_MEM_ADDR_"
-"""ONNX Runtime takes an offset in the file `*/_ORT_MEM_ADDR_/*` for an address in memory."""
+"""Part of a file name for which ONNX Runtime takes the offset for an address in memory."""
 _DTYPES: Mapping[int, Dtype] = {
     1: "float32",
     6: "int32",
@@ -25,10 +25,10 @@ _DTYPES: Mapping[int, Dtype] = {
 }
 _KEY, _VALUE = 1, 2
 _FIXED: Mapping[int, int] = {1: 8, 5: 4}
-"""Bytes of the wire types of one length."""
+"""Bytes of the wire types of fixed length."""
 _NUM_OUTPUTS = b"num_outputs"
 _DIGITS = 19
-"""Of an offset or a length: less than 2^63."""
+"""Most digits of an offset or a length, which are below 2^63."""
 # Field numbers of onnx.proto that lead to a TensorProto, message by message.
 _FIELDS: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -38,15 +38,15 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
     "tensor": {13: "external"},
 }
 _REFUSED: Mapping[str, str] = {
-    "training": "a graph for training",
-    "function": "a function of the model's own",
+    "training": "a training graph",
+    "function": "a model-local function",
     "sparse": "a sparse tensor",
 }
-"""What is never exported: functions that call each other can grow without end in a runtime."""
+"""Content that is never exported; a runtime may expand functions that call each other endlessly."""
 
 
 class External(NamedTuple):
-    """Where the data of a tensor are; to the end of the file where they have no length."""
+    """Location of a tensor's data; without a length, they extend to the end of the file."""
 
     location: str
     offset: int
@@ -54,14 +54,17 @@ class External(NamedTuple):
 
 
 class Value(NamedTuple):
-    """An input or output; a fixed axis is a length, any other one is -1; None without a shape."""
+    """Input or output of a graph.
+
+    In a shape, an axis that is not fixed is -1; `None` is an unknown shape.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...] | None
 
     def fits(self, spec: TensorSpec) -> bool:
-        """Whether it is what a signature says."""
+        """Return whether name, dtype and shape are those of a signature."""
         shaped = self.shape is None or spec.fits(self.shape)
         return self.name == spec.name and self.dtype == spec.dtype and shaped
 
@@ -71,10 +74,10 @@ class OnnxFile:
     """Inputs and outputs of the graph, and the external data of all its tensors.
 
     Attributes:
-        inputs: of the graph.
-        outputs: of the graph.
-        external: data of tensors, wherever in the file they are.
-        messages: how many were gone through: nodes, attributes, tensors.
+        inputs: inputs of the graph.
+        outputs: outputs of the graph.
+        external: locations of external data of all tensors in the file.
+        messages: number of messages in the file, such as nodes, attributes and tensors.
     """
 
     inputs: list[Value] = field(default_factory=list)
@@ -84,46 +87,46 @@ class OnnxFile:
 
 
 def read_onnx(model: bytes, most: int = GRAPHS_MESSAGES) -> OnnxFile:
-    """What a ModelProto says; external data are found wherever in it a tensor can be.
+    """Read a ModelProto; external data are found wherever a tensor can be.
 
     Args:
-        model: the file.
-        most: messages in it at most.
+        model: content of the file.
+        most: most messages that the file may have.
 
     Raises:
-        BundleError: the bytes are no such message, graphs are nested too deep, or there is what is
-            never exported: functions, sparse tensors, graphs for training, external data with
-            other keys than location, offset and length.
+        BundleError: the bytes are not a ModelProto, have too many messages or graphs nested too
+            deep, or have content that is never exported: functions, sparse tensors, training
+            graphs, or external data with keys other than location, offset and length.
     """
     found = OnnxFile()
     try:
         _walk((model, 0, len(model)), "model", 0, found, most)
     except (IndexError, UnicodeDecodeError, ValueError) as error:
-        raise BundleError(f"no ONNX file that can be read: {error}") from error
+        raise BundleError(f"not a valid ONNX file: {error}") from error
     return found
 
 
 Part = tuple[bytes, int, int]
-"""A file, and where in it a message begins and ends."""
+"""Content of a file, and the begin and end of a message in it."""
 
 
 def _walk(part: Part, kind: str, depth: int, found: OnnxFile, most: int) -> None:
-    """Go through a message and those inside it.
+    """Walk through a message and the messages inside it.
 
     Args:
-        part: the message.
-        kind: which message it is.
-        depth: of the graph that it is in; 0 above all graphs.
-        found: what is found is added to it.
-        most: messages in the file.
+        part: message to walk through.
+        kind: kind of the message, a key of `_FIELDS` or `_REFUSED`.
+        depth: nesting of the graph that it is in; 0 outside of all graphs.
+        found: result to which inputs, outputs, external data and counts are added.
+        most: most messages that the file may have.
     """
     found.messages += 1
     if found.messages > most:
         raise ValueError(f"expected at most {most:,} nodes, attributes and tensors")
     if kind in _REFUSED:
-        raise ValueError(f"it holds {_REFUSED[kind]}, which is never exported")
+        raise ValueError(f"it has {_REFUSED[kind]}, which is never exported")
     if depth > GRAPH_DEPTH:
-        raise ValueError(f"expected at most {GRAPH_DEPTH} graphs inside each other")
+        raise ValueError(f"expected graphs nested at most {GRAPH_DEPTH} deep")
     if kind == "tensor":
         _tensor(part, found)
         return
@@ -139,10 +142,10 @@ def _walk(part: Part, kind: str, depth: int, found: OnnxFile, most: int) -> None
 
 
 def _check_outputs(data: bytes, start: int, end: int) -> None:
-    """Refuse a Split of another number of outputs than it has: ONNX Runtime 1.31 aborts there."""
+    """Refuse a Split whose num_outputs is not its number of outputs: ONNX Runtime 1.31 aborts."""
     if data.find(_NUM_OUTPUTS, start, end) < 0:
         return
-    outputs, said = 0, []
+    outputs, claimed = 0, []
     for number, at, stop in _fields(data, start, end, (2, 5)):
         if number == 2:
             outputs += 1
@@ -154,22 +157,22 @@ def _check_outputs(data: bytes, start: int, end: int) -> None:
             else:
                 value = begin
         if name == _NUM_OUTPUTS:
-            said.append(value)
-    if any(each != outputs for each in said):
-        raise ValueError(f"expected {outputs} outputs of a Split, got num_outputs {said}")
+            claimed.append(value)
+    if any(each != outputs for each in claimed):
+        raise ValueError(f"Split: expected num_outputs {outputs}, got {claimed}")
 
 
 def _tensor(part: Part, found: OnnxFile) -> None:
-    """External data of a tensor: a run of entries, each of a key and a value."""
+    """Add the external data of a tensor, a run of entries with a key and a value each."""
     entries: dict[str, str] = {}
     for _, start, end in _fields(*part, _FIELDS["tensor"]):
-        # If a field occurs twice, protobuf takes the last one.
+        # If a field occurs twice, the last one counts, as in protobuf.
         fields = _fields(part[0], start, end, (_KEY, _VALUE))
         entry = {number: part[0][at:stop].decode() for number, at, stop in fields}
         key = entry.get(_KEY, "")
         if key in entries or key not in {"location", "offset", "length"}:
             raise ValueError(
-                f"external data: expected one location, offset and length, got {shown(key)}"
+                f"external data: expected location, offset and length once, got {shown(key)}"
             )
         entries[key] = entry.get(_VALUE, "")
     if entries:
@@ -180,12 +183,12 @@ def _tensor(part: Part, found: OnnxFile) -> None:
 
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
-        raise ValueError(f"external data: expected an offset and a length, got {shown(text)}")
+        raise ValueError(f"external data: expected a whole number below 2^63, got {shown(text)}")
     return int(text)
 
 
 def _value(part: Part) -> Value:
-    """A ValueInfoProto: its name, and the element type and shape of the tensor."""
+    """Read a ValueInfoProto: its name, and the dtype and shape of the tensor."""
     data, name, dtype, shape = part[0], "", 0, None
     for number, start, end in _fields(*part, (1, 2)):
         if number == 1:
@@ -202,7 +205,7 @@ def _value(part: Part) -> Value:
 
 
 def _length(part: Part) -> int:
-    """A Dimension: its length, or -1 where it has a name or nothing."""
+    """Read a Dimension: its length, or -1 if it has a name or nothing."""
     length = -1
     for number, start, _ in _fields(*part, (1, 2)):
         length = start if number == 1 else -1
@@ -211,13 +214,16 @@ def _length(part: Part) -> int:
 
 @no_type_check
 def _fields(data: bytes, at: int, end: int, wanted):
-    """The wanted fields of a message: number, begin and end; of an integer, its value twice."""
+    """Yield number, begin and end of the wanted fields of a message; the value of an integer twice.
+
+    Fields of fixed length have begin and end 0.
+    """
     while at < end:
         tag = data[at]
         at += 1
         if tag > 0x7F:
             tag, at = _varint(data, at - 1)
-            tag &= 0xFFFFFFFF  # as readers of protobuf do
+            tag &= 0xFFFFFFFF  # protobuf readers keep 32 bits too
         wire = tag & 7
         if wire == 2:
             size = data[at]

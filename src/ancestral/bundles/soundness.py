@@ -1,4 +1,4 @@
-"""What is wrong with a bundle: names and sizes of its files, and what graphs and tensors hold."""
+"""List the problems of a bundle: names and sizes of files, and contents of graphs and tensors."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from ancestral.text.tokenizer import TOKENIZER_FILES
 
 
 def path_problems(manifest: Manifest) -> list[str]:
-    """Names that leave the bundle, and names without a hash."""
+    """List names that leave the bundle, files that are too large, and names without a hash."""
     problems = [
         f"{name if name.isprintable() else shown(name)}: expected a plain path inside the bundle"
         for name in manifest.files
@@ -28,12 +28,12 @@ def path_problems(manifest: Manifest) -> list[str]:
     tokenizer = manifest.data.tokenizer_file
     used = sorted(manifest.used) + ([] if tokenizer is None else [tokenizer])
     missing = (name for name in used if name not in manifest.files)
-    problems += [f"{name}: is used, but the manifest has no hash of it" for name in missing]
+    problems += [f"{name}: used, but not in the files of the manifest" for name in missing]
     return problems
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name is a path inside the bundle that every file system can have."""
+    """Return whether a name is a path inside the bundle that is valid on every file system."""
     pure = PurePosixPath(name)
     return (
         name == str(pure)
@@ -46,7 +46,7 @@ def is_plain(name: str) -> bool:
 
 
 def _size_problems(manifest: Manifest) -> list[str]:
-    """Files that would be read whole and are too large for it."""
+    """List files that would be read whole and are too large for that."""
     sizes = {name: entry.size for name, entry in manifest.files.items()}
     graphs = {name: size for name, size in sizes.items() if name.endswith(".onnx")}
     allowed = dict.fromkeys(graphs, limits.GRAPH_BYTES)
@@ -58,26 +58,26 @@ def _size_problems(manifest: Manifest) -> list[str]:
         if sizes.get(name, 0) > most
     ]
     if sum(graphs.values()) > limits.GRAPHS_BYTES:
-        problems.append(f"graphs: expected at most {limits.GRAPHS_BYTES:,} bytes together")
+        problems.append(f"graphs: expected at most {limits.GRAPHS_BYTES:,} bytes in total")
     return problems
 
 
 def prior_problems(manifest: Manifest, around: Manifest) -> list[str]:
-    """How a prior does not suit the bundle that it is in."""
+    """List the ways in which a prior does not fit the bundle around it."""
     latent = around.latent
     assert latent is not None
     if manifest.kind != "autoregressive":
-        return ["expected an autoregressive model: a prior has no prior of its own"]
+        return [f"kind: expected autoregressive for a prior, got {manifest.kind}"]
     if manifest.data.length != math.prod(latent.shape):
         return [
-            f"data: expected a model of latents {list(latent.shape)}, got one of events "
+            f"data: expected events of as many values as latents {list(latent.shape)}, got events "
             f"{list(manifest.data.event_shape)}"
         ]
     return []
 
 
 def content_problems(path: Path, manifest: Manifest) -> list[str]:
-    """What is wrong in files that are the ones of the manifest: in graphs and in tensors."""
+    """List the problems in the content of graphs, tensors and tokenizer; their hashes are right."""
     problems = signature_problems(manifest)
     graphs = [name for name in manifest.files if name.endswith(".onnx")]
     try:
@@ -93,7 +93,7 @@ def content_problems(path: Path, manifest: Manifest) -> list[str]:
 
 
 def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
-    """What is wrong with the weights' header and with the known answers.
+    """List the problems of the weights' header and of the known answers.
 
     Raises:
         OSError: a file cannot be read.
@@ -115,27 +115,27 @@ def _tensor_problems(path: Path, manifest: Manifest) -> list[str]:
 
 
 def check_text(data: DataSpec, files: Mapping[str, bytes]) -> None:
-    """Refuse to write a bundle whose tokenizer is missing, or is another model's.
+    """Refuse to write a bundle whose tokenizer is missing or belongs to another model.
 
     Args:
-        data: of the model.
-        files: that the bundle is to hold, by name.
+        data: description of the model's data.
+        files: content of the files that the bundle will have, by name.
 
     Raises:
-        InvalidInput: it is.
+        InvalidInput: the tokenizer's file is missing, not valid, or has ids beyond the levels.
     """
     kind, name = data.tokenizer, data.tokenizer_file
     if kind is None or name is None:
         return
     if name not in files:
         raise InvalidInput(
-            f"files: expected {name}, the tokenizer that the data name, got {sorted(files)}"
+            f"files: expected {name}, the file of tokenizer {kind!r}, got {sorted(files)}"
         )
     check_tokenizer(kind, files[name], data.levels)
 
 
 def _tokenizer_problems(path: Path, data: DataSpec) -> list[str]:
-    """Whether every id of the tokenizer is a value of the model."""
+    """List the problems of the tokenizer, for example ids that are not values of the model."""
     name = data.tokenizer_file
     try:
         check_text(data, {} if name is None else {name: (path / name).read_bytes()})

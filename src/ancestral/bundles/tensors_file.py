@@ -1,4 +1,4 @@
-"""The header of a safetensors file, checked before a library maps the file."""
+"""Read and check the header of a safetensors file before a library maps the file."""
 
 import math
 import os
@@ -23,16 +23,16 @@ _BITS: Mapping[str, int] = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
-"""Bits of a number of each type that the format has."""
+"""Bits per number of each dtype of the format."""
 _NUMPY: Mapping[str, str] = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4"}
 _SMALL = 2**17
-"""Numbers of an array that is read to be checked."""
+"""Most numbers of an array that is read to be checked."""
 _METADATA = "__metadata__"
 _AXES = 16
 
 
 class Stored(NamedTuple):
-    """A tensor of the file: its type by the format's names, its shape, where its bytes begin."""
+    """Tensor in the file: dtype by the format's name, shape, and offset of its bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -40,22 +40,22 @@ class Stored(NamedTuple):
 
 
 def read_header(file: Path, longest: int = HEADER_BYTES) -> dict[str, Stored]:
-    """The tensors of a safetensors file by name; only the header is read.
+    """Return the tensors of a safetensors file by name; only the header is read.
 
     Args:
-        file: of the tensors.
-        longest: bytes that its header may have.
+        file: path of the file.
+        longest: most bytes that its header may have.
 
     Raises:
-        InvalidInput: it is not a regular file; the message names it.
-        ValueError: it is no safetensors file, or a tensor is not inside it.
-        OSError: it cannot be read.
+        InvalidInput: the path is not a regular file; the message names it.
+        ValueError: the file is not a safetensors file, or a tensor is not inside it.
+        OSError: the file cannot be read.
     """
     with open_regular(file) as opened:
         size = os.fstat(opened.fileno()).st_size
         length = int.from_bytes(opened.read(8), "little")
         if not 2 <= length <= min(longest, size - 8):
-            raise ValueError(f"no safetensors file: its header claims {length:,} bytes")
+            raise ValueError(f"not a safetensors file: its header claims {length:,} bytes")
         content = opened.read(length)
     bounds = Bounds(longest, values=longest // 4, keys=longest // 8, depth=4)
     try:
@@ -68,13 +68,13 @@ def read_header(file: Path, longest: int = HEADER_BYTES) -> dict[str, Stored]:
             if name != _METADATA
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"no safetensors file that can be read: {error}") from error
+        raise ValueError(f"not a valid safetensors file: {error}") from error
 
 
 def read_small(
     file: Path, header: Mapping[str, Stored], names: Iterable[str]
 ) -> dict[str, NDArray[Any]]:
-    """Those of the named tensors that are there, are small, and are of a type of numpy's.
+    """Read those named tensors that exist, are small, and have a dtype that numpy has.
 
     Raises:
         OSError: the file cannot be read.
@@ -93,22 +93,22 @@ def read_small(
 
 
 def _stored(entry: Any, base: int, size: int) -> Stored:
-    """A tensor of the header.
+    """Return a tensor of the header.
 
     Args:
-        entry: what the header says of it.
-        base: where the data begin.
-        size: of the file.
+        entry: entry of the tensor in the header.
+        base: offset in the file at which the data begin.
+        size: size of the file in bytes.
 
     Raises:
-        KeyError, TypeError, ValueError: it says something else, or the tensor is not in the file.
+        KeyError, TypeError, ValueError: the entry is malformed, or the tensor is not in the file.
     """
     dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     numbers = [*shape, start, end]
     if len(shape) > _AXES or not all(type(n) is int and 0 <= n <= SIZE for n in numbers):
         raise ValueError(f"expected a shape and two offsets, got {shown(entry)}")
     if dtype not in _BITS:
-        raise ValueError(f"expected a known type, got {shown(dtype)}")
+        raise ValueError(f"expected a known dtype, got {shown(dtype)}")
     if base + end > size or (end - start) * 8 != math.prod(shape) * _BITS[dtype]:
         raise ValueError(f"a tensor is not inside the file: {shown(entry)}")
     return Stored(dtype, tuple(shape), base + start)

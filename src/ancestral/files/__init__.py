@@ -1,1 +1,1 @@
-"""Files: written so that a killed process harms none, read within bounds."""
+"""Write files so that a killed process damages none, and read files within bounds."""

@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: each is unpacked when it is asked for, none is unpickled."""
+"""Arrays in .npy and .npz files: each is unpacked on access, and nothing is unpickled."""
 
 import io
 import os
@@ -23,30 +23,30 @@ from ancestral.files.kind import FIRST_BYTES, kind_of
 from ancestral.files.npy import MAGIC, read_npy
 
 LARGEST_ARRAY = 4 * 2**30
-"""Bytes of one array at most, unless a caller asks for more."""
+"""Default limit on the bytes of one array."""
 ALONE = ""
 """Name of the array of an .npy file."""
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How numpy.savez and numpy.savez_compressed pack."""
+"""Compression methods of numpy.savez and numpy.savez_compressed."""
 _ENCRYPTED = 0x1
 _SMALL, _RATIO = 2**28, 200
-"""What unpacks to more than so many bytes, and to so many times its packed size, is refused."""
+"""Data are refused if they unpack to more than so many bytes and to so many times their size."""
 _REFUSED = (OSError, ValueError, MemoryError, OverflowError, RuntimeError)
-"""What zipfile raises, beside errors of damage, of what it cannot read, or has no memory for."""
+"""Exceptions of zipfile for files that it cannot read or that do not fit in memory."""
 _SUFFIX = ".npy"
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayFile(Mapping[str, NDArray[Any]]):
-    """The arrays of an .npz by name; that of an .npy under the name ALONE.
+    """Arrays of an .npz by name; the array of an .npy has the name ALONE.
 
-    An array is read anew each time that it is looked up.
+    Each access reads the array from the file again.
 
     Attributes:
-        path: of the file.
-        names: of its arrays.
-        limit: bytes that an array may have at most.
+        path: path of the file.
+        names: names of its arrays.
+        limit: most bytes that an array may have.
     """
 
     path: Path
@@ -55,15 +55,15 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
 
     @classmethod
     def open(cls, path: str | Path, *, limit: int = LARGEST_ARRAY) -> "ArrayFile":
-        """Find the names of the arrays in a file.
+        """Open a file and list its arrays.
 
         Args:
-            path: of the .npy or .npz; its content says which it is, not its suffix.
-            limit: bytes that an array may have at most.
+            path: path of the .npy or .npz; its content decides which it is, not its suffix.
+            limit: most bytes that an array may have.
 
         Raises:
-            InvalidInput: there is no such file, it is not a regular one, or is of another kind;
-                the error says of which.
+            InvalidInput: the file does not exist, is not a regular file, or is of another kind,
+                which the message names.
         """
         path = Path(path)
         with _opened(path) as file:
@@ -81,15 +81,15 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
 
     @property
     def named(self) -> bool:
-        """Whether the arrays have names: whether the file is an .npz."""
+        """Whether the arrays have names, that is whether the file is an .npz."""
         return self.names != (ALONE,)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """The array of that name.
+        """Read the array of that name.
 
         Raises:
-            KeyError: there is none.
-            InvalidInput: it is damaged, encrypted, packed in an unknown way, not of numbers, or
+            KeyError: no array has that name.
+            InvalidInput: the array is damaged, encrypted, packed in an unknown way, not numeric, or
                 too large.
         """
         if name not in self.names:
@@ -108,11 +108,11 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         return len(self.names)
 
     def pick(self, *names: str) -> NDArray[Any]:
-        """The first of the named arrays, or the only one there is.
+        """Read the first of the named arrays that exists, or the only array of the file.
 
         Raises:
-            InvalidInput: none of the names is there, and there is not just one array; or the array
-                cannot be read.
+            InvalidInput: no array has one of the names and the file has several arrays, or the
+                array cannot be read.
         """
         for name in (*names, *(self.names if len(self) == 1 else ())):
             if name in self.names:
@@ -122,18 +122,18 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         )
 
     def _member(self, archive: zipfile.ZipFile, name: str, size: int) -> NDArray[Any]:
-        """An array of an archive of so many bytes."""
+        """Read an array of an archive of `size` bytes."""
         place = f"{self.path}: array {shown(name)}"
         try:
             entry = archive.getinfo(f"{name}{_SUFFIX}")
         except KeyError as error:
-            raise InvalidInput(f"{place}: expected it as before, got it no more") from error
+            raise InvalidInput(f"{place}: missing; the file changed after it was opened") from error
         if entry.flag_bits & _ENCRYPTED:
-            raise InvalidInput(f"{place}: expected plain arrays, got an encrypted one: decrypt it")
+            raise InvalidInput(f"{place}: encrypted; decrypt the file")
         if entry.compress_type not in _METHODS:
             raise InvalidInput(
                 f"{place}: expected an array packed by numpy.savez or numpy.savez_compressed, got "
-                f"compression method {entry.compress_type}: save it again by one of them"
+                f"compression method {entry.compress_type}; save it again with one of them"
             )
         check_unpacked(place, min(entry.compress_size, size), entry.file_size)
         with archive.open(entry) as stream:
@@ -144,7 +144,7 @@ def write_arrays(out: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an .npz file.
 
     Raises:
-        OSError: it could not be written; an old file of that name is whole.
+        OSError: the file could not be written; an old file of that name is unchanged.
     """
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
@@ -152,27 +152,27 @@ def write_arrays(out: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def check_unpacked(place: str, packed: int, unpacked: int) -> None:
-    """Refuse what is packed so densely that it only fills the memory.
+    """Refuse data that are packed so densely that they only serve to fill the memory.
 
     Args:
-        place: what the error calls it.
-        packed: its bytes in the file.
-        unpacked: its bytes in memory.
+        place: name of the data in errors.
+        packed: bytes in the file.
+        unpacked: bytes in memory.
 
     Raises:
-        InvalidInput: it is large, and unpacks to very many times its size.
+        InvalidInput: the data are large and unpack to more than 200 times their size.
     """
     if unpacked > _SMALL and unpacked > _RATIO * packed:
         raise InvalidInput(
-            f"{place}: expected data, got {size_text(packed)} that unpack to "
-            f"{size_text(unpacked)}, nearly all of one value: if they are meant so, save them "
-            f"uncompressed"
+            f"{place}: expected data that unpack to at most {_RATIO} times their size, got "
+            f"{size_text(packed)} that unpack to {size_text(unpacked)}; if they are right, save "
+            f"them uncompressed"
         )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
-    """A file, open for reading; the errors of a damaged one become InvalidInput."""
+    """Open a file for reading, and turn errors of a damaged one into InvalidInput."""
     try:
         with open_regular(path) as file:
             yield file
@@ -180,10 +180,12 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise
     except (zipfile.BadZipFile, EOFError, zlib.error, struct.error) as error:
         raise InvalidInput(
-            f"{_expected(path)}, got a damaged archive ({error}): copy or download it again"
+            f"{_expected(path)}, got a damaged archive ({error}); copy or download it again"
         ) from error
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path}: no such file") from error
     except _REFUSED as error:
-        raise InvalidInput(f"{_expected(path)}, got: {error}") from error
+        raise InvalidInput(f"{path}: cannot be read as an .npy or .npz: {error}") from error
 
 
 def _expected(path: Path) -> str:
@@ -191,12 +193,12 @@ def _expected(path: Path) -> str:
 
 
 def _archive(names: list[str]) -> str:
-    """A zip archive without arrays, in words."""
+    """Describe a zip archive without arrays."""
     if any(name.rpartition("/")[2] == "data.pkl" for name in names):
         return (
-            "a checkpoint of PyTorch, which is a pickle in a zip archive: save its tensors by "
+            "a PyTorch checkpoint, which is a pickle in a zip archive; save its tensors with "
             "numpy.savez, each as tensor.numpy()"
         )
     if not names:
         return "an empty zip archive"
-    return f"a zip archive that holds no .npy, but {shown(sorted(names))}"
+    return f"a zip archive without .npy files, which has {shown(sorted(names))}"

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their hashes."""
+"""Write files whole or not at all, and hash them."""
 
 import contextlib
 import hashlib
@@ -12,18 +12,19 @@ from ancestral.files.renames import finish_renames, is_listed, rename_together, 
 from ancestral.files.temporary import Temporary, sweep, temporary
 
 Content = bytes | Callable[[BinaryIO], object]
-"""What a file is to hold, or a function that writes it to an open binary file."""
+"""Content of a file, or a function that writes it to an open binary file."""
 
 
 def write_atomically(path: str | Path, data: Content) -> None:
-    """Write a file so that its name always shows the old content or the new, both whole.
+    """Write a file so that its name always has either the whole old content or the whole new one.
 
-    The content goes to a temporary file of the same folder, reaches the disk, and then takes the
-    name. Where that fails, a full disk say, the temporary file is removed and the old one stays.
+    The content is written to a temporary file in the same folder and flushed to disk; then the file
+    takes the name. If that fails, for example because the disk is full, the temporary file is
+    removed and the old one stays.
 
     Args:
-        path: where to; missing parent folders are made.
-        data: the content, or a function that writes it.
+        path: path of the file; missing parent folders are created.
+        data: content, or a function that writes it.
 
     Raises:
         InvalidInput: a folder or a device has that name.
@@ -33,23 +34,23 @@ def write_atomically(path: str | Path, data: Content) -> None:
 
 
 def write_together(contents: Mapping[str | Path, Content]) -> None:
-    """Write several files: all of them reach the disk before the first takes its name.
+    """Write several files, all of which are flushed to disk before the first takes its name.
 
-    A disk that fills leaves every old file. Where a process is killed while the names of files of
-    one folder change, the next writer there changes the rest (`ancestral.files.renames`).
-    What killed processes left half written in those folders is removed.
+    If the disk is full, every old file stays. If the process is killed while files of one folder
+    take their names, the next writer in that folder finishes (`ancestral.files.renames`).
+    Unfinished files of killed processes in those folders are removed.
 
     Args:
-        contents: by path; missing parent folders are made.
+        contents: content of each file by path; missing parent folders are created.
 
     Raises:
         InvalidInput: a folder or a device has one of the names.
-        OSError: a content could not be written.
+        OSError: a file could not be written.
     """
     paths = [Path(path) for path in contents]
     for path in paths:
         if path.exists() and not path.is_file():
-            raise InvalidInput(f"{path}: expected the path of a file, got another thing there")
+            raise InvalidInput(f"{path}: expected the path of a file, got a folder or a device")
     folders = {path.parent for path in paths}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,13 +76,13 @@ def write_together(contents: Mapping[str | Path, Content]) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Finish, and then remove, what killed processes left in a folder."""
+    """Finish the renames of killed processes in a folder, and remove their unfinished files."""
     finish_renames(folder)
     sweep(folder, needed=is_listed)
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal.
+    """Return the SHA-256 of a file's content, in hexadecimal.
 
     Raises:
         OSError: the file could not be read.
@@ -91,7 +92,7 @@ def sha256(path: str | Path) -> str:
 
 
 def _write_through(work: Temporary, data: Content) -> None:
-    """Write a new file as far as the disk itself."""
+    """Write a new file and flush it to disk."""
     with os.fdopen(work.handle, "wb", closefd=False) as file:
         if callable(data):
             data(file)

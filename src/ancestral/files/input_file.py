@@ -1,4 +1,4 @@
-"""Files that users pass as input: opened without waiting for a pipe, and read up to a bound."""
+"""Open files that users pass as input without waiting for a pipe, and read them up to a limit."""
 
 import os
 import stat
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ancestral.errors import InvalidInput
 
 LARGEST_FILE = 4 * 2**30
-"""Bytes that are read of one file at most, unless a caller asks for more."""
+"""Default limit on the bytes of one file."""
 _PIECE = 2**22
-"""Bytes that are read at a time."""
+"""Number of bytes that are read in one piece."""
 
 
 @runtime_checkable
@@ -33,10 +33,10 @@ def open_regular(path: Path) -> BufferedReader:
 
     Raises:
         InvalidInput: the path is a folder, a pipe, a socket or a device.
-        OSError: there is no such file, or it cannot be opened.
+        OSError: the file does not exist or cannot be opened.
     """
     _check_regular(path, os.stat(path))
-    # Another thing may have taken the name since: O_NONBLOCK does not wait for a pipe's writer.
+    # A pipe may have taken the name since the check; O_NONBLOCK does not wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     file = os.fdopen(descriptor, "rb")
     try:
@@ -48,21 +48,21 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
-    """The content of a regular file.
+    """Read the content of a regular file.
 
     Args:
-        path: of the file.
-        limit: bytes that it may have at most.
+        path: path of the file.
+        limit: most bytes that it may have.
 
     Raises:
-        InvalidInput: it is not a regular file, or is larger.
-        OSError: it cannot be read.
+        InvalidInput: the path is not a regular file, or the file is larger than the limit.
+        OSError: the file cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        # Memory of the size that is asked for is taken first, however small the file is.
+        # `read` allocates the size that it is called with, so not limit + 1 for a small file.
         content = file.read(size + 1) if size <= limit else b""
-        # The size of a file of /proc is 0, and a file may grow while it is read.
+        # Files in /proc have size 0, and a file may grow while it is read.
         if len(content) > size:
             content += file.read(limit + 1 - len(content))
     if size > limit or len(content) > limit:
@@ -73,7 +73,7 @@ def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
 
 
 def fill(stream: Stream, target: NDArray[np.uint8]) -> int:
-    """Read as many bytes as an array [n] has place for, or as there are; their number."""
+    """Fill an array [n] with bytes of a stream; return their number, less than n if it ends."""
     done = 0
     while done < len(target):
         piece = stream.read(min(_PIECE, len(target) - done))
@@ -85,7 +85,7 @@ def fill(stream: Stream, target: NDArray[np.uint8]) -> int:
 
 
 def size_text(size: int) -> str:
-    """A number of bytes, for people.
+    """Format a number of bytes for display.
 
     >>> size_text(512), size_text(3 * 2**20), size_text(4 * 2**30)
     ('512 bytes', '3 MiB', '4 GiB')
@@ -106,5 +106,5 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
         kind = "a socket" if stat.S_ISSOCK(mode) else kind
         raise InvalidInput(
-            f"{path}: expected a regular file, got {kind}: write what comes from it to a file first"
+            f"{path}: expected a regular file, got {kind}; write its content to a file first"
         )

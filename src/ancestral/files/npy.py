@@ -1,4 +1,4 @@
-"""One array in numpy's .npy format, read without trusting its header and without unpickling.
+"""Read an array in numpy's .npy format without trusting its header and without unpickling.
 
 References:
     numpy.lib.format: the format, versions 1.0, 2.0 and 3.0.
@@ -19,9 +19,9 @@ from ancestral.files.input_file import Stream, fill, size_text
 
 MAGIC = b"\x93NUMPY"
 _LARGEST_HEADER = 10_000
-"""Bytes of the text of a header at most, as in numpy."""
+"""Most bytes in the text of a header, as in numpy."""
 _AXES = 64
-"""Axes of an array at most, in numpy."""
+"""Most axes of a numpy array."""
 _TYPE = re.compile(r"[<>=|]?(?P<kind>[?a-zA-Z])\d*(\[.*\])?", re.ASCII)
 _NUMBERS = "?biufc"
 _OTHERS = {
@@ -31,23 +31,24 @@ _OTHERS = {
     "a": "bytes",
     "M": "dates",
     "m": "spans of time",
-    "V": "raw bytes (bfloat16 is saved so: cast it to float32 first)",
+    "V": "raw bytes (numpy saves bfloat16 as such; cast it to float32 first)",
 }
 
 
 def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
-    """The array of an .npy, in the byte order of this machine.
+    """Read the array of an .npy, in the byte order of this machine.
 
-    The header is checked against the bound and the size of the file before memory is taken.
+    The header is compared with the limit and the size of the file before memory is allocated.
 
     Args:
-        stream: at the first byte of the .npy.
-        size: bytes of the .npy; there are none after it.
-        place: what errors call it.
-        limit: bytes that the array may have at most.
+        stream: stream at the first byte of the .npy.
+        size: bytes of the .npy, after which the stream ends.
+        place: name of the array in errors.
+        limit: most bytes that the array may have.
 
     Raises:
-        InvalidInput: it is not an .npy of numbers, is truncated, too long or beyond the limit.
+        InvalidInput: the content is not an .npy of numbers, is truncated or too long, or the array
+            is larger than the limit.
     """
     dtype, shape, fortran, start = _header(stream, place)
     count = math.prod(shape)
@@ -56,19 +57,19 @@ def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
     if length > limit:
         raise InvalidInput(
             f"{place}: expected an array of at most {size_text(limit)}, got {what}, "
-            f"{size_text(length)}: pass fewer events, or save them as a smaller type, uint8 say; "
-            f"in Python, `limit` is the bound"
+            f"{size_text(length)}; pass fewer events, or save them as a smaller dtype such as "
+            f"uint8; in Python, `limit` sets the limit"
         )
     if start + length != size:
         raise InvalidInput(
-            f"{place}: expected {length:,} bytes for {what}, got {size - start:,}: the file is "
-            f"truncated or not the one that its header describes"
+            f"{place}: expected {length:,} bytes for {what}, got {size - start:,}; the file is "
+            f"truncated or does not match its header"
         )
     try:
         values = np.empty(count, dtype)
         done = fill(stream, values.view(np.uint8))
         if dtype.kind == "b":
-            # Other bytes than 0 and 1 would be bools that numpy does not expect.
+            # Bytes other than 0 and 1 would be invalid bools in numpy.
             values = values.view(np.uint8) != 0
         native = values.astype(dtype.newbyteorder("="), copy=False)
         array = native.reshape(shape, order="F" if fortran else "C")
@@ -79,20 +80,20 @@ def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
         ) from error
     if done < length:
         raise InvalidInput(
-            f"{place}: expected {length:,} bytes of values, got {done:,}: it is truncated"
+            f"{place}: expected {length:,} bytes of values, got {done:,}; the file is truncated"
         )
     return array
 
 
 def _header(stream: Stream, place: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """The header of an .npy, which is parsed as a literal and never run.
+    """Read the header of an .npy, which is parsed as a literal and never executed.
 
     Returns:
-        The type of the array, a number or bool; its shape; whether the first axis varies fastest in
-        the file; and the bytes before the first value.
+        The dtype of the array, numeric or bool; its shape; whether it is in Fortran order; and the
+        number of bytes before the first value.
 
     Raises:
-        InvalidInput: it is not one of numbers, or is absurdly long.
+        InvalidInput: the header is not that of an array of numbers, or is too long.
     """
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(MAGIC):
@@ -106,8 +107,7 @@ def _header(stream: Stream, place: str) -> tuple[np.dtype[Any], tuple[int, ...],
     length = int.from_bytes(_exactly(stream, width, place), "little")
     if length > _LARGEST_HEADER:
         raise InvalidInput(
-            f"{place}: expected a header of at most {_LARGEST_HEADER:,} bytes, got {length:,}: "
-            f"arrays of numbers have short ones"
+            f"{place}: expected a header of at most {_LARGEST_HEADER:,} bytes, got {length:,}"
         )
     encoding = "utf-8" if version == (3, 0) else "latin-1"
     text = _exactly(stream, length, place).decode(encoding, "replace")
@@ -129,7 +129,8 @@ def _header(stream: Stream, place: str) -> tuple[np.dtype[Any], tuple[int, ...],
         or not all(type(each) is int and 0 <= each < 2**63 for each in shape)
     ):
         raise InvalidInput(
-            f"{place}: expected a shape of at most {_AXES} axes of 0 to 2^63 - 1, got another one"
+            f"{place}: expected a shape of at most {_AXES} axes of 0 .. 2^63 - 1, got "
+            f"{shown(shape)}"
         )
     dtype = _dtype(fields["descr"], place)
     return dtype, shape, fields["fortran_order"], 8 + width + length
@@ -143,18 +144,18 @@ def _exactly(stream: Stream, size: int, place: str) -> bytes:
 
 
 def _dtype(description: object, place: str) -> np.dtype[Any]:
-    """A type of numbers.
+    """Return a numeric dtype.
 
     Raises:
-        InvalidInput: it is another one.
+        InvalidInput: the description is not that of a numeric dtype.
     """
     found = _TYPE.fullmatch(description) if isinstance(description, str) else None
     kind = "" if found is None else found["kind"]
     if kind and kind in _NUMBERS:
         with suppress(TypeError):
             return np.dtype(str(description))
-    what = "a table of named columns" if isinstance(description, list) else "no type of numbers"
+    what = "a table of named columns" if isinstance(description, list) else "an unknown dtype"
     raise InvalidInput(
         f"{place}: expected integers or real numbers, got {_OTHERS.get(kind, what)} "
-        f"({shown(description)}): save an array of numbers"
+        f"({shown(description)}); save an array of numbers"
     )

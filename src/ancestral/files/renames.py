@@ -1,10 +1,10 @@
-"""Several files that take their names together, even where the process is killed between two.
+"""Rename several files together, even if the process is killed between two renames.
 
-Two names are exchanged in one step where the system can: nobody ever sees one of them missing.
+`exchange` swaps two names in one step if the system can, so that neither is ever missing.
 
-A journal, `.NAME.<...>.renames`, lists what is still to be renamed. It is on disk before the first
-file takes its name and goes after the last. A journal whose lock is free is what a killed process
-left: whoever next reads or writes there finishes its renames.
+A journal, `.NAME.<...>.renames`, lists the renames that remain. It is on disk before the first
+rename and is removed after the last one. A journal whose lock is free was left by a killed process;
+the next reader or writer of the folder finishes its renames.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ancestral.files.temporary import abandoned, target_of, temporaries, tempora
 from ancestral.strict_json import Bounds, parse
 
 _BOUNDS = Bounds.of_size(2**20)
-"""Of a journal; ours have some hundred bytes."""
+"""Bounds on a journal, which normally has some hundred bytes."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _RENAME_SWAP = 2
@@ -30,14 +30,14 @@ _NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 def rename_together(names: Mapping[Path, Path]) -> None:
-    """Rename files of one folder so that either none or all have their new names.
+    """Rename files of one folder so that in the end either none or all have their new names.
 
     Args:
-        names: by temporary (`ancestral.files.temporary`), the name that it takes; in this order.
+        names: new name of each temporary (`ancestral.files.temporary`), in the order of renaming.
 
     Raises:
-        OSError: the journal could not be written, and nothing is renamed; or a name could not be
-            taken, and the others are.
+        OSError: the journal could not be written, and no file is renamed; or one file could not be
+            renamed, and the others are.
     """
     last = list(names.values())[-1]
     journal = temporary_name(last, "renames")
@@ -56,7 +56,7 @@ def rename_together(names: Mapping[Path, Path]) -> None:
             for each, path in names.items():
                 os.replace(each, path)
         except BaseException:
-            # Ctrl-C between two: forward, since what was there before is replaced in part.
+            # For example Ctrl-C between two renames: finish, since some old files are replaced.
             _rename(last.parent, listed)
             raise
         finally:
@@ -65,7 +65,7 @@ def rename_together(names: Mapping[Path, Path]) -> None:
 
 
 def finish_renames(folder: Path) -> None:
-    """Finish the renames of processes that were killed; those of living ones are left to them."""
+    """Finish the renames of killed processes; leave alone those of running ones."""
     for journal in temporaries(folder, "renames"):
         with abandoned(journal) as found, contextlib.suppress(OSError, ValueError):
             if found:
@@ -76,10 +76,10 @@ def finish_renames(folder: Path) -> None:
 
 
 def is_listed(work: Path) -> bool:
-    """Whether a journal lists a temporary, which is then whole and waits for its name.
+    """Return whether a journal lists a temporary, which is then whole and waits for its new name.
 
-    The locks of a process that is killed are released one after the other: that of a temporary may
-    be free before that of its journal is, or before another process has finished the journal.
+    The locks of a killed process are released one after the other. A temporary's lock may be free
+    before its journal's lock is, or before another process has finished the journal.
     """
     for journal in temporaries(work.parent, "renames"):
         with contextlib.suppress(OSError, ValueError):
@@ -89,16 +89,16 @@ def is_listed(work: Path) -> bool:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Exchange the names of two files or folders of one file system.
+    """Swap the names of two files or folders of one file system.
 
     References:
         Linux: renameat2(2), RENAME_EXCHANGE; macOS: renamex_np(2), RENAME_SWAP.
 
     Returns:
-        False where the system or the file system cannot; nothing has changed then.
+        Whether they were swapped; False if the system or the file system does not support it.
 
     Raises:
-        OSError: it can, and failed; nothing has changed then.
+        OSError: the swap is supported but failed; nothing has changed then.
     """
     library = ctypes.CDLL(None, use_errno=True)
     before, after = os.fsencode(first), os.fsencode(second)
@@ -118,7 +118,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in a folder last through a power cut."""
+    """Flush the renames in a folder to disk, so that they survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -127,24 +127,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def _listed(journal: Path) -> dict[str, str]:
-    """What a journal lists: temporaries with the names that they were made for, nothing else.
+    """Return the new name of each temporary that a journal lists.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not a journal.
+        ValueError: the file is not a journal, or lists a name that its temporary was not made for.
     """
     document = parse(read_bounded(journal, _BOUNDS.size), _BOUNDS)
     names = document.get("renames") if isinstance(document, dict) else None
     if not isinstance(names, dict):
-        raise ValueError("no journal")
+        raise ValueError("not a journal")
     for work, name in names.items():
         if target_of(work) != name or "/" in work or name in (".", ".."):
-            raise ValueError("no journal")
+            raise ValueError("not a journal")
     return names
 
 
 def _rename(folder: Path, names: Mapping[str, str]) -> bool:
-    """Rename the files that are still to be renamed; whether none of them is left."""
+    """Rename the files that still have their old names; return whether all renames succeeded."""
     done = True
     for work, name in names.items():
         try:

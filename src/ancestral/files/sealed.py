@@ -1,6 +1,6 @@
-"""Files that begin with the SHA-256 of what follows: a flipped bit is never read as content.
+"""Files that begin with the SHA-256 of their content, so that a flipped bit is detected.
 
-<kind>, one line; <64 hexadecimal digits>, one line; the content
+Format: a line with the kind, a line with 64 hexadecimal digits, and the content.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ from ancestral.errors import InvalidInput
 
 _DIGITS = 64
 _PIECE = 2**20
-"""Bytes that are hashed at a time."""
+"""Number of bytes that are hashed in one piece."""
 
 
 class Hashing:
-    """A file that hashes what is written to it, and keeps the error of a write that failed.
+    """File that hashes the bytes written to it, and keeps the error of a failed write.
 
-    Libraries that write to it may raise an error of their own instead: `torch.save` does.
+    Libraries that write to it may replace that error with their own, as `torch.save` does.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -26,7 +26,7 @@ class Hashing:
         self.error: OSError | None = None
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write as a file does."""
+        """Write bytes, as a file does."""
         try:
             count = self._file.write(data)
         except OSError as error:
@@ -45,15 +45,15 @@ class Hashing:
 
 
 def write_sealed(file: BinaryIO, kind: str, write: Callable[[Hashing], object]) -> None:
-    """Write a content with its hash before it.
+    """Write the kind, the hash and the content of a file.
 
     Args:
-        file: empty, and able to seek.
-        kind: of the file, on its first line.
-        write: writes the content.
+        file: empty file that supports seeking.
+        kind: kind of the file, for its first line.
+        write: function that writes the content.
 
     Raises:
-        OSError: it could not be written, whatever `write` made of that error.
+        OSError: the content could not be written, even if `write` raised a RuntimeError for it.
     """
     head = f"{kind}\n".encode()
     file.write(head + b"0" * _DIGITS + b"\n")
@@ -72,12 +72,12 @@ def check_sealed(file: BinaryIO, kind: str) -> None:
     """Check a file against its hash, and leave it at the first byte of its content.
 
     Args:
-        file: at its first byte; it is read in pieces, so that its content need not fit in memory.
-        kind: of the file, on its first line.
+        file: file at its first byte; it is read in pieces, so its content need not fit in memory.
+        kind: expected kind, on the first line of the file.
 
     Raises:
-        InvalidInput: the file is of another kind, or was altered or cut short.
-        OSError: it cannot be read.
+        InvalidInput: the file is of another kind, or was altered or truncated.
+        OSError: the file cannot be read.
     """
     head = f"{kind}\n".encode()
     start = file.read(len(head))
@@ -85,10 +85,10 @@ def check_sealed(file: BinaryIO, kind: str) -> None:
         first = start.split(b"\n")[0]
         raise InvalidInput(f"expected a file that begins with {kind!r}, got {first!r}")
     expected, content = file.read(_DIGITS + 1), file.tell()
-    # hashlib.file_digest takes a file in memory from its first byte on, wherever it is.
+    # Not hashlib.file_digest, which hashes an in-memory file from its first byte on.
     digest = hashlib.sha256()
     while piece := file.read(_PIECE):
         digest.update(piece)
     if expected != f"{digest.hexdigest()}\n".encode():
-        raise InvalidInput("its SHA-256 does not fit: the file was altered or cut short")
+        raise InvalidInput("its SHA-256 does not match; the file was altered or truncated")
     file.seek(content)

@@ -1,11 +1,11 @@
-"""Temporary files and folders next to their targets, locked by their owner as long as it lives.
+"""Temporary files and folders next to their targets, locked while their process runs.
 
-    .NAME.<machine, 8 hex digits>-<random, 16 hex digits>.part      what is being written
+    .NAME.<machine, 8 hex digits>-<random, 16 hex digits>.part      new content being written
                                                          .renames   see ancestral.files.renames
-                                                         .old       what is being replaced
+                                                         .old       old content being replaced
 
-The system releases a lock when its process ends, however it ends: a temporary whose lock is free
-was left by a process that was killed, and the next writer in that folder removes it (`sweep`).
+The system releases a lock when its process ends, however it ends. A temporary whose lock is free
+was left by a killed process, and the next writer in that folder removes it (`sweep`).
 """
 
 import contextlib
@@ -29,19 +29,19 @@ _NAME = re.compile(
     re.DOTALL,
 )
 _DAY = 86400.0
-"""Seconds after which a temporary of another machine is taken for abandoned.
+"""Seconds after which a temporary of another machine counts as abandoned.
 
-Between machines a lock says little: some network file systems keep locks on one machine only.
+Its lock proves little: on some network file systems, locks apply only within one machine.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Temporary:
-    """A temporary that exists, and is locked where the file system has locks.
+    """Temporary that exists, and is locked if the file system has locks.
 
     Attributes:
-        path: its name.
-        handle: an open descriptor, which holds the lock.
+        path: path of the temporary.
+        handle: open descriptor, which holds the lock.
     """
 
     path: Path
@@ -50,14 +50,14 @@ class Temporary:
 
 @contextlib.contextmanager
 def temporary(target: Path, *, folder: bool = False) -> Iterator[Temporary]:
-    """Create a temporary beside a target; its lock is held, and its name kept, up to the end.
+    """Create a temporary next to a target, and hold its lock until the context ends.
 
     Args:
-        target: what it will replace; its folder exists.
-        folder: whether to make a folder, not a file.
+        target: path that it will replace; its folder must exist.
+        folder: whether to create a folder rather than a file.
 
     Raises:
-        OSError: it cannot be created.
+        OSError: the temporary cannot be created.
     """
     made = None
     while made is None:
@@ -69,27 +69,27 @@ def temporary(target: Path, *, folder: bool = False) -> Iterator[Temporary]:
 
 
 def temporary_name(target: Path, suffix: Suffix = "part") -> Path:
-    """A new name beside a target."""
+    """Return a new path for a temporary, next to its target."""
     return target.with_name(f".{target.name}.{_machine()}-{secrets.token_hex(8)}.{suffix}")
 
 
 def target_of(name: str, suffix: Suffix = "part") -> str | None:
-    """The name of the target that a temporary belongs to; None where it is not a temporary's."""
+    """Return the name of a temporary's target, or None if `name` is not that of a temporary."""
     match = _NAME.fullmatch(name)
     return None if match is None or match["suffix"] != suffix else match["target"]
 
 
 def sweep(folder: Path, needed: Callable[[Path], bool]) -> None:
-    """Remove what killed processes were writing in a folder.
+    """Remove the unfinished files of killed processes in a folder.
 
-    Kept are the temporaries of living processes, of other users, those that cannot be locked (on
-    some network file systems), and for a day those of other machines. What cannot be removed stays,
-    in silence: a writer does not fail because of what another one left.
+    It keeps temporaries of running processes and of other users, temporaries that cannot be locked
+    (on some network file systems), and for a day those of other machines. Errors are ignored: a
+    writer must not fail because of files that another one left.
 
     Args:
-        folder: to look in.
-        needed: whether a temporary whose owner has ended is to be kept all the same; called while
-            it is locked.
+        folder: folder to clean.
+        needed: function that returns whether to keep a temporary although its process has ended;
+            called while the temporary is locked.
     """
     for path in temporaries(folder, "part"):
         with abandoned(path) as found:
@@ -98,19 +98,19 @@ def sweep(folder: Path, needed: Callable[[Path], bool]) -> None:
 
 
 def temporaries(folder: Path, suffix: Suffix) -> list[Path]:
-    """The temporaries in a folder, in use or not; none where it cannot be read."""
+    """List the temporaries in a folder, in use or not; empty if the folder cannot be read."""
     try:
         names = os.listdir(folder)
     except OSError:
         return []
-    # The end first: a folder may hold very many other files.
+    # The suffix first, which is fast: a folder may have very many other files.
     ours = (name for name in names if name.endswith(f".{suffix}"))
     return [folder / name for name in sorted(ours) if target_of(name, suffix) is not None]
 
 
 @contextlib.contextmanager
 def abandoned(path: Path) -> Iterator[bool]:
-    """Whether a temporary has no living owner; where it has none, it is locked meanwhile."""
+    """Yield whether the process of a temporary has ended; if so, it is locked meanwhile."""
     handle = None
     with contextlib.suppress(OSError):
         handle = _opened(path)
@@ -122,7 +122,7 @@ def abandoned(path: Path) -> Iterator[bool]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that it holds; what cannot be removed stays."""
+    """Remove a file, or a folder with its content; errors are ignored."""
     with contextlib.suppress(OSError):
         if stat.S_ISDIR(path.lstat().st_mode):
             shutil.rmtree(path, ignore_errors=True)
@@ -131,22 +131,22 @@ def remove(path: Path) -> None:
 
 
 def lock(handle: int) -> bool:
-    """Try to lock an open file or folder, without waiting.
+    """Try to lock an open file or folder without waiting.
 
     Returns:
-        whether it could be locked, or the file system has no locks.
+        True if it is locked now, or if the file system has no locks.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # no locks here: nobody sweeps it either
+    except OSError:  # No locks on this file system; `sweep` removes nothing here either.
         return True
     return True
 
 
 def _create(path: Path, folder: bool) -> Temporary | None:
-    """Create and lock a temporary; None where a sweep came between the two."""
+    """Create and lock a temporary; return None if a sweep removed it in between."""
     if folder:
         path.mkdir()
         flags = os.O_RDONLY | os.O_DIRECTORY
@@ -158,7 +158,7 @@ def _create(path: Path, folder: bool) -> Temporary | None:
         if folder:
             return None
         raise
-    # Nobody else draws that name. Inode numbers are not compared: some file systems change them.
+    # The random name is unique, so inode numbers, which some file systems change, are not compared.
     if lock(handle) and os.path.lexists(path):
         return Temporary(path, handle)
     os.close(handle)
@@ -166,7 +166,7 @@ def _create(path: Path, folder: bool) -> Temporary | None:
 
 
 def _opened(path: Path) -> int | None:
-    """A descriptor of a temporary of this user's; None where it is something else."""
+    """Open a temporary of this user; return None for anything else."""
     status = path.lstat()
     if status.st_uid != os.geteuid():
         return None
@@ -178,7 +178,7 @@ def _opened(path: Path) -> int | None:
 
 
 def _is_free(path: Path, handle: int) -> bool:
-    """Lock a temporary that another process made, if its owner has ended."""
+    """Try to lock a temporary of another process; succeeds only if that process has ended."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         return False
@@ -192,7 +192,7 @@ def _is_free(path: Path, handle: int) -> bool:
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """Whether an open file or folder still has its name."""
+    """Return whether an open file or folder still has this path."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(handle))
     except OSError:
@@ -200,5 +200,5 @@ def _is_at(path: Path, handle: int) -> bool:
 
 
 def _machine() -> str:
-    """Eight digits that tell machines apart."""
+    """Return eight hexadecimal digits that identify this machine."""
     return hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]

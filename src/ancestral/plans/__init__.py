@@ -1,1 +1,1 @@
-"""TensorRT plans: how they are named, kept and chosen."""
+"""Name, store and choose TensorRT plans."""

@@ -1,4 +1,4 @@
-"""Which kept plan a graph runs by; where none serves, why not, and the command that makes one."""
+"""Choose the stored plan that runs a graph; without one, say why and which command compiles one."""
 
 import math
 import shlex
@@ -10,21 +10,21 @@ from ancestral.errors import PlanError
 from ancestral.plans.key import PlanKey, Range, holds, serving_profile, sizes_text
 from ancestral.plans.record import PlanRecord
 
-_TOLD = 3
-"""Plans whose refusal an error repeats, those that lack least first."""
+_REPORTED = 3
+"""Most plans whose mismatch an error lists, those with the fewest differences first."""
 _USUAL = {"b": (16, 64), "k": (16, 64)}
-"""Best and largest size that a command asks for, where less is needed."""
+"""Best and largest size in the suggested command, unless a larger one is needed."""
 _OPTIONS = {"b": "--batch", "k": "--latents"}
 
 
 @dataclass(frozen=True, slots=True)
 class PlanChoice:
-    """The plans of one graph that a run can use, and those that it cannot.
+    """Choice among the stored plans for one graph.
 
     Attributes:
-        wanted: what the run needs of a plan, but for its sizes.
-        records: every plan that is kept.
-        path: the bundle, for the command that would compile it.
+        wanted: key that the run needs, except for its sizes.
+        records: records of all stored plans.
+        path: path of the bundle, for the command that compiles a plan.
     """
 
     wanted: PlanKey
@@ -32,13 +32,13 @@ class PlanChoice:
     path: Path
 
     def serving(self, sizes: Mapping[str, int]) -> tuple[PlanRecord, int]:
-        """The plan that runs at these sizes of the named axes, and which of its profiles.
+        """Return the plan that runs at these sizes of the named axes, and the index of its profile.
 
-        Of several the one whose best sizes are nearest; then the newest. The same plans give the
-        same choice.
+        Among several plans, it is the one with the nearest best sizes, then the newest. The choice
+        is deterministic.
 
         Raises:
-            PlanError: none does; the message says why the nearest do not, and what makes one.
+            PlanError: no plan fits; the message says why, and which command compiles one.
         """
         found = [
             (_distance(record.key.profiles[profile], sizes), record, profile)
@@ -53,10 +53,10 @@ class PlanChoice:
         return record, profile
 
     def widest(self) -> PlanRecord:
-        """The plan that takes most at once, of those that can run here at all.
+        """Return the plan with the largest sizes among those that can run here.
 
         Raises:
-            PlanError: there is none.
+            PlanError: no plan can run here.
         """
         fitting = tuple(self._fitting())
         if not fitting:
@@ -64,14 +64,14 @@ class PlanChoice:
         return min(fitting, key=lambda each: (-_most(each.key), -each.built, each.key.digest))
 
     def pieces(self, sizes: Mapping[str, int], axes: Sequence[str]) -> dict[str, int]:
-        """The largest piece that runs at once: sizes of those axes, none above what is asked for.
+        """Return the sizes along some axes of the largest piece that runs in one call.
 
         Args:
-            sizes: of all named axes.
-            axes: those along which the run may be cut.
+            sizes: requested sizes of all named axes; the piece is not larger.
+            axes: axes along which the run may be cut.
 
         Raises:
-            PlanError: no plan serves the sizes of the other axes.
+            PlanError: no plan fits the sizes of the other axes.
         """
         fixed = {axis: size for axis, size in sizes.items() if axis not in axes}
         found = [
@@ -88,31 +88,31 @@ class PlanChoice:
         return (record for record in self.records if not self.wanted.refusals(record.key))
 
     def _refusal(self, sizes: Mapping[str, int]) -> str:
-        """Why no plan serves, in words."""
+        """Return the error message when no plan fits."""
         wanted = self.wanted
         same = [record for record in self.records if record.key.graph == wanted.graph]
         reasons = [(self._against(record.key, sizes), record) for record in same]
         reasons.sort(key=lambda each: (len(each[0]), -each[1].built, each[1].key.digest))
-        told = "; ".join(
-            f"plan {record.key.digest[:12]} does not: {', '.join(words)}"
-            for words, record in reasons[:_TOLD]
+        reported = "; ".join(
+            f"plan {record.key.digest[:12]}: {', '.join(words)}"
+            for words, record in reasons[:_REPORTED]
         )
         at = f" at {sizes_text(sizes)}" if sizes else ""
-        by = f"by {wanted.module} {wanted.version} on {wanted.targets[0]}"
+        by = f"with {wanted.module} {wanted.version} on {wanted.targets[0]}"
         return (
-            f"{self.path}: no plan serves graph {wanted.graph!r}{at} {by}: "
-            f"{told or 'none of this graph is kept here'}: make one: {self._command(sizes)}"
+            f"{self.path}: no plan for graph {wanted.graph!r}{at} {by} "
+            f"({reported or 'the graph has no plans'}); compile one: {self._command(sizes)}"
         )
 
     def _against(self, key: PlanKey, sizes: Mapping[str, int]) -> list[str]:
         reasons = list(self.wanted.refusals(key).values())
         if serving_profile(key, sizes) is None:
             there = ", ".join(map(sizes_text, key.profiles))
-            reasons.append(f"sizes: here {sizes_text(sizes)}, that plan has {there}")
+            reasons.append(f"sizes: {sizes_text(sizes)} needed, the plan has {there}")
         return reasons
 
     def _command(self, sizes: Mapping[str, int]) -> str:
-        """What compiles a plan that would serve."""
+        """Return the command that compiles a fitting plan."""
         words = ["ancestral", "compile", str(self.path), "--graph", self.wanted.graph]
         words += ["--module", self.wanted.module]
         if self.wanted.module == "tensorrt_rtx":
@@ -128,10 +128,10 @@ class PlanChoice:
 
 
 def _most(key: PlanKey) -> int:
-    """How much a plan takes at once: the product of the largest sizes of a profile."""
+    """Return the largest product, over a plan's profiles, of the largest sizes of its axes."""
     return max(math.prod(sizes[2] for sizes in profile.values()) for profile in key.profiles)
 
 
 def _distance(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> float:
-    """How far sizes are from a profile's best ones, as logarithms of their ratios."""
+    """Return how far sizes are from a profile's best ones: the sum of |log ratio| over the axes."""
     return sum(abs(math.log(size / profile[axis][1])) for axis, size in sizes.items())

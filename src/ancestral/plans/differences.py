@@ -1,4 +1,4 @@
-"""How the tensors of a network or an engine of TensorRT differ from a signature."""
+"""Compare the tensors of a TensorRT network or engine with a signature."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,16 +9,16 @@ from ancestral.signature import TensorSpec
 def differences(
     side: str, found: Mapping[str, tuple[str, Sequence[int]]], specs: Sequence[TensorSpec]
 ) -> Iterator[str]:
-    """Where a network or an engine has other tensors than a signature, in words.
+    """Describe how the tensors of a network or an engine differ from a signature.
 
     Args:
-        side: input or output.
-        found: by name, the type as the modules call it, and the shape, -1 where it is open.
-        specs: the tensors of the signature on that side.
+        side: "input" or "output".
+        found: TensorRT's dtype and the shape of each tensor by name; -1 is an open axis.
+        specs: tensors of the signature on that side.
     """
     for spec in specs:
         if spec.name not in found:
-            yield f"{side} {spec.name}: was dropped"
+            yield f"{side} {spec.name}: missing"
             continue
         name, shape = found[spec.name]
         dtype = DTYPES.get(name, name)
@@ -27,4 +27,4 @@ def differences(
         if not spec.fits(tuple(shape)):
             yield f"{side} {spec.name}: expected axes {spec.axes}, got {tuple(shape)}"
     for name in sorted(set(found) - {spec.name for spec in specs}):
-        yield f"{side} {name}: is no tensor of the graph"
+        yield f"{side} {name}: not in the signature of the graph"

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, as their driver names them; nothing else need be installed."""
+"""List the NVIDIA GPUs of this machine; needs only their driver."""
 
 import shutil
 import subprocess
@@ -9,12 +9,12 @@ _SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU.
+    """NVIDIA GPU of this machine.
 
     Attributes:
-        name: NVIDIA H200, say.
-        target: its compute capability, sm_90 say.
-        memory: in all, as the driver spells it.
+        name: name of the GPU, for example "NVIDIA H200".
+        target: compute capability, for example "sm_90".
+        memory: total memory, as the driver formats it.
         driver: version of the driver.
     """
 
@@ -25,12 +25,12 @@ class Gpu:
 
     @property
     def itself(self) -> str:
-        """What a plan of `tensorrt` is compiled for: this GPU under this driver, and no other."""
+        """Target of a plan that `tensorrt` compiles: only this GPU under this driver."""
         return f"{self.name} {self.target} driver {self.driver}"
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that nvidia-smi finds, in its order; none without a driver."""
+    """Return the GPUs that nvidia-smi lists, in its order; empty without a driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ()

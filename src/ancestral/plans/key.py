@@ -1,4 +1,4 @@
-"""What decides the bytes of a compiled plan, and which plan a run can use."""
+"""Key of a compiled plan: all that determines its bytes, and which plans a run can use."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -10,9 +10,9 @@ from ancestral.bundles.manifest import seal
 from ancestral.plans.modules import Module
 
 FORM = "tensorrt"
-"""In which a graph is compiled, where a bundle has it in this form."""
+"""Form of a graph that is compiled if the bundle has it; otherwise the portable form."""
 LOWERING = 2
-"""Version of how a graph becomes a plan here; another one makes every plan anew."""
+"""Version of the lowering from graph to plan; after a change, every plan is compiled again."""
 
 Range = Annotated[
     tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
@@ -29,31 +29,32 @@ _WORDS = {
     "targets": "GPUs",
     "profiles": "sizes",
     "memory": "memory limit of the build",
-    "lowering": "how this ancestral lowers graphs",
-    "kernels": "our kernels inside",
+    "lowering": "version of the lowering in ancestral",
+    "kernels": "ancestral's kernels in the plan",
 }
-"""What each part of a key is called."""
+"""Name of each part of a key, for messages."""
 _NEEDED = [part for part in _WORDS if part not in {"form", "profiles", "memory", "kernels"}]
-"""Parts in which a plan has to be what a run needs."""
+"""Parts that must be equal in a plan and in the key that a run needs."""
 _HASHES = {"graph_sha256", "weights_sha256", "kernels"}
 
 
 class PlanKey(BaseModel):
-    """All that decides the bytes of a plan: TensorRT makes the same bytes of the same key.
+    """All that determines the bytes of a plan: TensorRT makes the same bytes from the same key.
 
     Attributes:
-        graph: its name in the bundle.
-        form: in which it is read.
-        graph_sha256: of the ONNX file.
-        weights_sha256: of the weights file that it points into.
-        module: the library that compiles; its types are those of the graph and TF32 is off, always.
-        version: of that library, in full.
-        targets: sm_80, say; of `tensorrt` the GPU itself, its capability and its driver.
-        profiles: sizes of the named axes that the plan serves; one is active at a time. None in
-            the key of what a run needs.
-        memory: bytes that a layer may use as scratch; 0 where the library decides.
-        lowering: LOWERING of the ancestral that compiled it.
-        kernels: SHA-256 of each of our kernels that are inside.
+        graph: name of the graph in the bundle.
+        form: form of the graph that is compiled.
+        graph_sha256: hash of the ONNX file.
+        weights_sha256: hash of the weights file that the ONNX file refers to.
+        module: library that compiles; it keeps the dtypes of the graph, and TF32 is always off.
+        version: full version of that library.
+        targets: GPUs of the plan, such as "sm_80"; for `tensorrt`, name, capability and driver of
+            one GPU.
+        profiles: sizes of the named axes that the plan supports, of which one profile is active at
+            a time; empty in a key that states what a run needs.
+        memory: bytes that a layer may use as scratch; 0 lets the library decide.
+        lowering: LOWERING of the ancestral that compiled the plan.
+        kernels: hash of each of ancestral's kernels in the plan, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,20 +73,20 @@ class PlanKey(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the key in one canonical spelling: the name of the plan."""
+        """SHA-256 of the key in a canonical form, which is the name of the plan."""
         return seal(self.model_dump(mode="json"))
 
     @classmethod
     def of_graph(cls, bundle: Bundle, graph: str, **others: Any) -> "PlanKey":
-        """The key of a graph of a bundle.
+        """Return the key of a graph of a bundle.
 
         Args:
-            bundle: holds the graph.
-            graph: its name.
-            others: parts that the bundle does not say.
+            bundle: bundle that has the graph.
+            graph: name of the graph.
+            others: parts of the key that the bundle does not determine.
 
         Raises:
-            BundleError: there is no such graph.
+            BundleError: the bundle has no such graph.
         """
         manifest, file = bundle.manifest, bundle.graph_name(graph, FORM)
         form = FORM if FORM in manifest.graphs[graph].files else "portable"
@@ -98,41 +99,41 @@ class PlanKey(BaseModel):
         )
 
     def changed(self, other: "PlanKey") -> dict[str, str]:
-        """Which parts differ in another key: part -> a sentence."""
+        """Return a sentence for each part that differs in the key of a plan."""
         return {
-            part: self._difference(part, other, "asked for")
+            part: self._difference(part, other, "requested")
             for part in _WORDS
             if getattr(self, part) != getattr(other, part)
         }
 
     def refusals(self, other: "PlanKey") -> dict[str, str]:
-        """Why a plan of another key does not serve what needs this one: part -> a sentence.
+        """Return a sentence for each part because of which a plan cannot run what needs this key.
 
-        Plans that differ in sizes, or in how they were made, may serve; so may those for more GPUs.
+        Plans with other sizes or build settings, or for additional GPUs, are not refused.
         """
         return {
-            part: self._difference(part, other, "here")
+            part: self._difference(part, other, "needed")
             for part in _NEEDED
             if getattr(self, part) != getattr(other, part)
             and not (part == "targets" and set(self.targets) <= set(other.targets))
         }
 
     def _difference(self, part: str, other: "PlanKey", where: str) -> str:
-        """A sentence on a part that is another one in the key of a plan."""
+        """Return a sentence about a part that differs in the key of a plan."""
         if part in _HASHES:
             return f"{_WORDS[part]}: changed"
         ours, theirs = (_spelled(getattr(key, part)) for key in (self, other))
-        return f"{_WORDS[part]}: {where} {ours}, that plan has {theirs}"
+        return f"{_WORDS[part]}: {ours} {where}, the plan has {theirs}"
 
 
 def serving_profile(key: PlanKey, sizes: Mapping[str, int]) -> int | None:
-    """The first profile of a plan that holds these sizes of the named axes; None without one."""
+    """Return the index of the first profile that includes these sizes of named axes, or None."""
     found = (index for index, profile in enumerate(key.profiles) if holds(profile, sizes))
     return next(found, None)
 
 
 def holds(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> bool:
-    """Whether a profile holds these sizes of the named axes; it may have others."""
+    """Return whether a profile includes these sizes of the named axes; it may have more axes."""
     return all(
         axis in profile and profile[axis][0] <= size <= profile[axis][2]
         for axis, size in sizes.items()
@@ -140,7 +141,7 @@ def holds(profile: Mapping[str, Range], sizes: Mapping[str, int]) -> bool:
 
 
 def sizes_text(sizes: Mapping[str, int | Range]) -> str:
-    """Sizes, or the least, best and largest sizes of a profile, for people: b=1:16:64 s=1."""
+    """Format sizes, or least, best and largest sizes of a profile, for display: b=1:16:64 s=1."""
     each = (
         f"{axis}={':'.join(map(str, size)) if isinstance(size, tuple) else size}"
         for axis, size in sorted(sizes.items())
@@ -149,7 +150,7 @@ def sizes_text(sizes: Mapping[str, int | Range]) -> str:
 
 
 def _spelled(value: object) -> str:
-    """A part of a key for people."""
+    """Format a part of a key for display."""
     if isinstance(value, tuple):
         return ", ".join(map(_spelled, value)) or "none"
     return sizes_text(value) if isinstance(value, dict) else str(value)

@@ -1,9 +1,9 @@
-"""The two modules of TensorRT: which is installed, what it serves, what to install.
+"""The two modules of TensorRT: which one is installed, its GPUs, and how to install it.
 
-None is imported here.
+tensorrt        for data-center GPUs; compiles a plan on the GPU that runs it
+tensorrt_rtx    for GeForce and RTX GPUs; compiles for any of them on any machine
 
-tensorrt        the data-center library; compiles on the GPU that a plan is for
-tensorrt_rtx    for GeForce and RTX GPUs; compiles for any of them, anywhere
+Neither is imported when this module is.
 """
 
 import importlib
@@ -24,29 +24,30 @@ DTYPES = {
     "INT32": "int32",
     "BOOL": "bool",
 }
-"""What the modules call the types of signatures."""
+"""Dtypes of signatures, by their names in TensorRT."""
 
 
 def is_there(package: str) -> bool:
-    """Whether a package is installed; a folder of type stubs alone is none."""
+    """Return whether a package is installed; a folder with only type stubs does not count."""
     found = importlib.util.find_spec(package)
     return found is not None and found.origin is not None
 
 
 def installed_modules() -> tuple[Module, ...]:
-    """The modules that are here."""
+    """Return the modules that are installed."""
     return tuple(name for name in MODULES if is_there(name))
 
 
 def imported(module: Module) -> Any:
-    """A module that is installed; it and its objects have no types."""
+    """Import an installed module; it and its objects are untyped."""
     return importlib.import_module(module)
 
 
 def portable_targets(api: Any) -> tuple[str, ...]:
-    """The GPUs that a module compiles for without having one, sm_89 say; else none.
+    """Return the GPUs, such as "sm_89", that a module can compile for on any machine.
 
-    Asked of the module itself: a release that serves more GPUs is used for them.
+    The module itself lists them, so that a newer release can be used for newer GPUs. The result is
+    empty if the module compiles only for the GPU of this machine.
     """
     if not hasattr(api, "ComputeCapability"):
         return ()

@@ -1,6 +1,7 @@
-"""A compiled plan's folder, which must belong to the user only, and the record in it.
+"""Folder of a compiled plan, which only the user may access, and the record in it.
 
-A plan is code that runs: what is loaded is only what we wrote, where nobody else can write.
+A plan is executable code: only plans that ancestral wrote are loaded, from folders that no other
+user can write to.
 """
 
 import contextlib
@@ -21,20 +22,20 @@ from ancestral.strict_json import Bounds, parse
 
 PLAN, RECORD, LOG = "plan", "record.json", "build.log"
 _BOUNDS = Bounds.of_size(2**20)
-"""Bounds of a record's JSON."""
+"""Bounds on a record's JSON."""
 
 
 class PlanRecord(BaseModel):
-    """The record that is stored with a plan.
+    """Record that is stored with a plan.
 
     Attributes:
-        key: what the plan was compiled from, and for.
-        plan_sha256: of the plan.
-        size: of the plan, in bytes.
-        seconds: that its build took.
-        built: when it was done, in seconds since 1970.
+        key: key of the plan: its source and its target.
+        plan_sha256: hash of the plan.
+        size: size of the plan in bytes.
+        seconds: duration of the build in seconds.
+        built: time at the end of the build, in seconds since 1970.
         in_place: caches that the library appends to without a copy.
-        sha256: of this record, as `ancestral.bundles.manifest.seal` computes it.
+        sha256: hash of this record, as computed by `ancestral.bundles.manifest.seal`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,60 +50,61 @@ class PlanRecord(BaseModel):
 
 
 def open_folder(folder: Path | None, *inside: str) -> Path:
-    """The folder of plans and folders in it, which are the user's alone; made where there are none.
+    """Return the folder of plans, which only the user may access; create it and folders in it.
 
     Args:
-        folder: of plans; the one in the user's cache where None.
-        inside: names of folders in it.
+        folder: folder of plans; `None` is the one in the user's cache.
+        inside: names of folders to create in it.
 
     Raises:
-        PlanError: the user has no home folder; the folder is another user's, a link, open to
-            others, or cannot be made.
+        PlanError: the user has no home folder, or the folder belongs to another user, is a link, is
+            accessible to others, or cannot be created.
     """
     try:
         found = (cache_folder() / "plans" if folder is None else folder).absolute()
     except RuntimeError as error:
         raise PlanError(
-            f"plans: expected a cache folder of yours to keep them in, found none ({error}): set "
-            f"XDG_CACHE_HOME to an absolute path"
+            f"plans: no cache folder to store them in ({error}); set XDG_CACHE_HOME to an absolute "
+            f"path"
         ) from error
     for each in (found, *(found / name for name in inside)):
         try:
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise PlanError(
-                f"{each}: expected a folder of plans, or a place to make one in ({error}): set "
-                f"XDG_CACHE_HOME to a folder that you can write to"
+                f"{each}: cannot create a folder of plans ({error}); set XDG_CACHE_HOME to a "
+                f"folder that you can write to"
             ) from error
         check_owner(found)
     return found
 
 
 def check_owner(folder: Path) -> None:
-    """Refuse a folder that somebody else could have written to.
+    """Refuse a folder that another user could have written to.
 
     Raises:
-        PlanError: it is missing, a link, another user's, or open to others.
+        PlanError: the folder is missing, a link, another user's, or accessible to others.
     """
     try:
         status = folder.lstat()
     except OSError as error:
-        raise PlanError(f"{folder}: expected a folder of plans, got none ({error})") from None
+        raise PlanError(f"{folder}: the folder of plans cannot be read ({error})") from None
     if folder.is_symlink() or not folder.is_dir():
         raise PlanError(f"{folder}: expected a folder of plans, got a link or a file")
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise PlanError(
-            f"{folder}: plans are code that runs: expected a folder that is yours alone, got mode "
-            f"{status.st_mode & 0o777:o} of user {status.st_uid}: if its plans are yours, "
-            f"chmod 700 {folder}"
+            f"{folder}: expected a folder that only you can access, since plans are executable "
+            f"code, got mode {status.st_mode & 0o777:o} of user {status.st_uid}; if its plans are "
+            f"yours: chmod 700 {folder}"
         )
 
 
 def read_record(folder: Path) -> PlanRecord:
-    """The record in a folder.
+    """Return the record in a folder.
 
     Raises:
-        PlanError: it is none of ours.
+        PlanError: the record is missing, altered, or not one of this ancestral, or others can
+            access the folder.
     """
     file = folder / RECORD
     again = removal(folder.name)
@@ -112,44 +114,44 @@ def read_record(folder: Path) -> PlanRecord:
         values = parse(read_bounded(file, _BOUNDS.size), _BOUNDS)
         record = PlanRecord.model_validate(values)
     except (OSError, ValueError) as error:
-        reason = "not of this version" if isinstance(error, ValidationError) else str(error)
-        raise PlanError(f"{file}: no record of a plan of ours ({reason}): {again}") from error
+        reason = "from another version" if isinstance(error, ValidationError) else str(error)
+        raise PlanError(f"{file}: not a valid record of a plan ({reason}); {again}") from error
     if seal(values) != record.sha256 or record.key.digest != folder.name:
-        raise PlanError(f"{file}: altered, or of another plan: {again}")
+        raise PlanError(f"{file}: altered, or of another plan; {again}")
     return record
 
 
 def read_plan(folder: Path, record: PlanRecord) -> bytes:
-    """The bytes of the plan in a folder, which are those that were written beside its record.
+    """Return the bytes of the plan in a folder, after comparing them with its record.
 
     Raises:
-        PlanError: they are not, or it is gone.
+        PlanError: the plan is missing, or is not the one of the record.
     """
     check_owner(folder.parent)
     check_owner(folder)
     try:
         plan = (folder / PLAN).read_bytes()
     except OSError as error:
-        raise PlanError(f"{folder / PLAN}: cannot be read ({error}): compile it again") from None
+        raise PlanError(f"{folder / PLAN}: cannot be read ({error}); compile it again") from None
     with contextlib.suppress(OSError):
         os.utime(folder)
     wrong = ""
     if len(plan) != record.size:
         wrong = f"truncated: expected {record.size} bytes, got {len(plan)}"
     elif hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-        wrong = "altered: its SHA-256 is not the one of its record"
+        wrong = "altered: its SHA-256 differs from its record's"
     if wrong:
-        raise PlanError(f"{folder / PLAN}: {wrong}: {removal(folder.name)}")
+        raise PlanError(f"{folder / PLAN}: {wrong}; {removal(folder.name)}")
     return plan
 
 
 def removal(digest: str) -> str:
-    """What to do about a plan that is damaged."""
+    """Return the advice for a damaged plan."""
     return f"remove it with `ancestral plans --remove {digest[:12]}`"
 
 
 def write_record(key: PlanKey, work: Path, in_place: tuple[str, ...], seconds: float) -> PlanRecord:
-    """The record of a plan that was made in a folder, written there."""
+    """Write the record of a plan that was compiled in a folder, and return it."""
     plan = work / PLAN
     plan.chmod(0o600)
     with plan.open("rb") as file:

@@ -1,8 +1,8 @@
-"""Compiled plans, kept in a folder that is the user's alone.
+"""Store of compiled plans, in a folder that only the user can access.
 
-A plan is executable code: one is loaded only if its SHA-256 stands in a record that was written
-beside it, in a folder that nobody else can write to or read. Each has a folder of its own, which
-appears whole by one rename:
+A plan is executable code. It is loaded only if its SHA-256 is in the record that was written with
+it, in a folder that no other user can read or write. Each plan has its own folder, which appears
+complete by a single rename:
 
     plans/<digest of the key>/{plan, record.json, build.log}
     plans/locks/<digest of the key>
@@ -25,29 +25,30 @@ from ancestral.plans.record import PlanRecord, open_folder, read_plan, read_reco
 
 _LOCKS = "locks"
 LIMIT = 32 * 2**30
-"""Bytes that all plans together may take; those that were used longest ago go first."""
+"""Default limit on the bytes of all plans; the least recently used are removed first."""
 
 
 class PlanStore:
-    """The plans of this user."""
+    """Compiled plans of this user."""
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
-        """Open the store; its folder is made where there is none.
+        """Open the store, and create its folder if it does not exist.
 
         Args:
-            folder: of the plans; the one in the user's cache where None.
-            limit: bytes that all plans together may take.
+            folder: folder of the plans; `None` is the one in the user's cache.
+            limit: most bytes that all plans together may take.
 
         Raises:
-            PlanError: the folder is another user's, a link, open to others, or cannot be made.
+            PlanError: the folder belongs to another user, is a link, is accessible to others, or
+                cannot be created.
         """
         self.folder, self.limit = open_folder(folder, _LOCKS), limit
 
     def find(self, key: PlanKey) -> PlanRecord | None:
-        """The record of the plan of exactly this key, checked to the last byte; None without one.
+        """Return the record of the plan with exactly this key, or None; the whole plan is checked.
 
         Raises:
-            PlanError: there is one, and it is altered, truncated or not ours.
+            PlanError: the plan exists but is altered, truncated or has no valid record.
         """
         if not (self.folder / key.digest).exists():
             return None
@@ -56,10 +57,10 @@ class PlanStore:
         return record
 
     def read(self, record: PlanRecord) -> bytes:
-        """The bytes of a plan, which are those that were written beside its record.
+        """Return the bytes of a plan, after comparing them with its record.
 
         Raises:
-            PlanError: they are not, or it is gone.
+            PlanError: the plan is missing, or is not the one of the record.
         """
         return read_plan(self.folder / record.key.digest, record)
 
@@ -69,19 +70,19 @@ class PlanStore:
         make: Callable[[Path], tuple[str, ...]],
         waiting: Callable[[], None] = lambda: None,
     ) -> tuple[PlanRecord, bool]:
-        """The plan of a key: the one that is there, or one that is made now.
+        """Return the plan of a key, compiling it if it is not stored.
 
-        However many processes ask at once, one makes it and the others wait for that. A damaged
-        plan is replaced. A process that is killed leaves the store as it was.
+        If several processes need the same plan, one compiles it and the others wait. A damaged plan
+        is replaced. A process that is killed leaves the store unchanged.
 
         Args:
-            key: of the plan.
-            make: writes `plan` and `build.log` into the folder that it is given, and returns which
-                caches are appended in place.
-            waiting: told once, if another process is at it.
+            key: key of the plan.
+            make: function that writes `plan` and `build.log` into a folder, and returns the caches
+                that are appended in place.
+            waiting: function that is called once if another process is compiling the plan.
 
         Returns:
-            the record, and whether it was made now.
+            The record, and whether the plan was compiled by this call.
 
         Raises:
             OSError: the store cannot be written.
@@ -107,9 +108,9 @@ class PlanStore:
         return record, True
 
     def records(self) -> tuple[list[PlanRecord], list[str]]:
-        """The records of all plans, latest use first; and what is wrong with what is none of ours.
+        """Return the valid records, latest use first, and the problems of the others.
 
-        Plans themselves are checked when they are read, not here.
+        The plans themselves are checked when they are read, not here.
         """
         found, problems = [], []
         for folder in sorted(self._folders(), key=lambda each: -each.stat().st_mtime):
@@ -120,12 +121,12 @@ class PlanStore:
         return found, problems
 
     def modules(self, weights_sha256: str) -> set[Module]:
-        """The libraries by which plans with weights of that hash were compiled."""
+        """Return the modules that compiled the stored plans with these weights."""
         keys = [record.key for record in self.records()[0]]
         return {key.module for key in keys if key.weights_sha256 == weights_sha256}
 
     def problem(self, record: PlanRecord) -> str:
-        """What is wrong with a plan, in words; empty where it is sound."""
+        """Return the problem of a plan as a sentence, empty if it is valid."""
         try:
             self.read(record)
         except PlanError as error:
@@ -133,9 +134,9 @@ class PlanStore:
         return ""
 
     def missed(self, key: PlanKey) -> str:
-        """Why no plan of this key is there, in words: what the nearest one of the graph has else.
+        """Describe how the nearest stored plan of the same graph differs from this key.
 
-        Empty where the plan is there, or none of the graph ever was.
+        Empty if the plan of this key is stored, or no plan of the graph is.
         """
         others = (key.changed(record.key) for record in self.records()[0])
         model = {"graph_sha256", "weights_sha256"}
@@ -143,10 +144,10 @@ class PlanStore:
         return "; ".join(min(alike, key=len, default={}).values())
 
     def remove(self, prefix: str) -> list[str]:
-        """Remove the plans whose digest begins so, damaged ones too.
+        """Remove the plans whose digest begins with `prefix`, including damaged ones.
 
         Returns:
-            the digests of what was removed.
+            The digests of the removed plans.
         """
         names = [each.name for each in self._folders() if each.name.startswith(prefix)]
         for name in names:
@@ -155,13 +156,13 @@ class PlanStore:
         return names
 
     def _folders(self) -> Iterator[Path]:
-        """The folders of plans, those of builds that are under way left out."""
+        """Yield the folders of plans, without those of unfinished builds."""
         for folder in self.folder.iterdir():
             if folder.is_dir() and folder.name != _LOCKS and not folder.name.startswith("."):
                 yield folder
 
     def _sweep(self, digest: str) -> None:
-        """Remove what killed builds left: those of a key that is locked here, and of free ones."""
+        """Remove leftovers of killed builds: of this key, whose lock is held, and of free keys."""
         for leftover in self.folder.glob(".*.*"):
             owner = leftover.name.split(".")[1]
             if owner == digest:
@@ -174,14 +175,15 @@ class PlanStore:
 
     @contextlib.contextmanager
     def _locked(self, digest: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-        """Hold the lock of a key, which the system lets go when a process ends, however it ends.
+        """Hold the lock of a key, which the system releases when the process ends, however it ends.
 
         Args:
-            digest: of the key.
-            waiting: called once if another process holds it; without it the call does not wait.
+            digest: digest of the key.
+            waiting: function that is called once if another process holds the lock, before waiting
+                for it; with `None` the call does not wait.
 
         Raises:
-            BlockingIOError: another process holds it, and nobody waits.
+            BlockingIOError: another process holds the lock, and `waiting` is `None`.
         """
         handle = os.open(
             self.folder / _LOCKS / digest, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
@@ -199,7 +201,7 @@ class PlanStore:
             os.close(handle)
 
     def _shrink(self, keep: str) -> None:
-        """Remove what was used longest ago, until the rest fits."""
+        """Remove the least recently used plans until the rest fits the limit."""
         records, _ = self.records()
         total = 0
         for record in records:

@@ -1,1 +1,1 @@
-"""Text to ids and back."""
+"""Convert text to ids and back."""

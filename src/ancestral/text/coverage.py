@@ -1,4 +1,4 @@
-"""How much of a text a vocabulary knows: what it lacks is lost, or read as an unknown token."""
+"""Measure how much of a text a vocabulary covers; the rest is lost or becomes an unknown token."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -12,15 +12,15 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a text the vocabulary knows.
+    """Part of a text that the vocabulary covers.
 
     Attributes:
-        unknown: number of characters or words that have no id of their own.
-        total: number of them in the text, blanks among the characters.
-        unit: what is counted.
-        nothing: whether something is unknown and all that is known are blanks.
-        examples: some of what is unknown, each once.
-        read_as: the token that is read instead; None where the text loses it.
+        unknown: number of characters or words without an id of their own.
+        total: number of characters (including blanks) or words in the text.
+        unit: unit that is counted.
+        nothing: whether something is unknown and only blanks are known.
+        examples: some unknown characters or words, each once.
+        read_as: token that replaces unknown ones; `None` if they are dropped.
     """
 
     unknown: int
@@ -32,14 +32,14 @@ class Coverage:
 
 
 def of_words(total: int, unknown: Iterable[str], read_as: str | None) -> Coverage:
-    """Coverage of so many words, some of which are unknown, each as often as it occurs."""
+    """Return the coverage of `total` words; `unknown` has an unknown word once per occurrence."""
     lost = list(unknown)
     nothing = 0 < len(lost) == total
     return Coverage(len(lost), total, "words", nothing, _some(lost), read_as)
 
 
 def of_characters(text: str, unknown: Iterable[str], read_as: str | None) -> Coverage:
-    """Coverage of a text, some of whose characters are unknown, each as often as it occurs."""
+    """Return the coverage of a text; `unknown` has an unknown character once per occurrence."""
     lost = Counter(unknown)
     nothing = bool(lost) and not any(each.strip() for each in Counter(text) - lost)
     return Coverage(lost.total(), len(text), "characters", nothing, _some(lost), read_as)
@@ -50,7 +50,7 @@ def _some(lost: Iterable[str]) -> tuple[str, ...]:
 
 
 def within(spans: Iterable[tuple[int, int]]) -> set[int]:
-    """The indices that some span [start, end) contains.
+    """Return the indices that are in some span [start, end).
 
     >>> sorted(within([(0, 2), (1, 3), (5, 6)]))
     [0, 1, 2, 5]
@@ -59,12 +59,12 @@ def within(spans: Iterable[tuple[int, int]]) -> set[int]:
 
 
 class Symbols:
-    """The characters that a BPE without an unknown token has; it leaves out all others.
+    """Characters that a BPE without an unknown token can encode; it drops all others.
 
     Args:
-        tokens: of its vocabulary.
-        model: its settings, as in a tokenizer.json.
-        written: a text as the model sees it, normalised and cut.
+        tokens: tokens of its vocabulary.
+        model: settings of the model in tokenizer.json.
+        written: function that returns a text as the model sees it, normalised and pre-tokenised.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Symbols:
         self._known: dict[str, bool] = {}
 
     def has(self, character: str) -> bool:
-        """Whether no symbol of a character is left out.
+        """Return whether the vocabulary has every symbol of a character.
 
-        A tokenizer may begin each text with a blank: what a second character adds is its own. One
-        that the tokenizer removes on purpose has no symbol.
+        A tokenizer may put a blank before each text, so the symbols of a character are those that a
+        second one adds. A character that the tokenizer removes on purpose has no symbols.
         """
         if character not in self._known:
             once, twice = (Counter(self._written(character * n)) for n in (1, 2))

@@ -1,4 +1,4 @@
-"""The kinds of tokenizers: which file each is opened from, and whether it fits a model."""
+"""Open the tokenizer of each kind, and check that it fits a model."""
 
 from ancestral.errors import InvalidInput
 from ancestral.text.library_tokenizer import Library
@@ -7,15 +7,15 @@ from ancestral.text.tokenizer_file import number_of_ids, read_document, switched
 
 
 def open_tokenizer(kind: TokenizerKind, content: bytes) -> Tokenizer:
-    """The tokenizer of a kind.
+    """Open a tokenizer.
 
     Args:
-        kind: bytes; tokenizers, of a tokenizer.json; words, of a vocab.txt.
-        content: of that file; bytes have none.
+        kind: "bytes", "tokenizers" (from a tokenizer.json) or "words" (from a vocab.txt).
+        content: content of that file; ignored for bytes.
 
     Raises:
         BackendUnavailable: the `tokenizers` library is needed and not installed.
-        InvalidInput: the file is not sound.
+        InvalidInput: the file is not valid.
     """
     if kind == "bytes":
         return Bytes()
@@ -23,12 +23,12 @@ def open_tokenizer(kind: TokenizerKind, content: bytes) -> Tokenizer:
 
 
 def check_tokenizer(kind: TokenizerKind, content: bytes, levels: int) -> None:
-    """Refuse a tokenizer some of whose ids are not values. The library is not needed for it.
+    """Refuse a tokenizer with ids that are not values of the model; does not need the library.
 
-    Bytes are not asked: of what is encoded, each value is checked, and 7 bits may be all there is.
+    Bytes always pass: a model may have only 7 bits, and encoded values are checked one by one.
 
     Raises:
-        InvalidInput: the file is not sound, or its ids go beyond the levels.
+        InvalidInput: the file is not valid, or it has an id of at least `levels`.
     """
     if kind == "bytes":
         return
@@ -37,15 +37,15 @@ def check_tokenizer(kind: TokenizerKind, content: bytes, levels: int) -> None:
     if size > levels:
         raise InvalidInput(
             f"{TOKENIZER_FILES[kind]}: expected ids below {levels}, the model's vocabulary, got "
-            f"ids up to {size - 1}: it is another model's tokenizer"
+            f"ids up to {size - 1}; it is another model's tokenizer"
         )
 
 
 def unused_settings(kind: TokenizerKind, content: bytes) -> list[str]:
-    """Settings of a tokenizer's file that are switched off, in words.
+    """List the settings in a tokenizer's file that are ignored.
 
     Raises:
-        InvalidInput: the file is not sound.
+        InvalidInput: the file is not valid.
     """
     return switched_off(read_document(content)) if kind == "tokenizers" else []
 
@@ -54,4 +54,4 @@ def _words(content: bytes) -> Words:
     try:
         return Words(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"vocab.txt: expected UTF-8, got {error}") from error
+        raise InvalidInput(f"vocab.txt: not UTF-8: {error}") from error

@@ -1,4 +1,4 @@
-"""A tokenizer.json, run by the `tokenizers` library of Hugging Face."""
+"""Tokenizer that runs a tokenizer.json with the `tokenizers` library of Hugging Face."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,28 +12,32 @@ from ancestral.text.tokenizer import Tokenizer
 
 @contextmanager
 def _in_words(what: str, advice: str) -> Iterator[None]:
-    """Turn what the library raises, which has no class more specific than Exception, into words.
+    """Turn errors of the library, which have no class more specific than Exception, into messages.
+
+    Args:
+        what: beginning of the message: what failed.
+        advice: end of the message: what to do.
 
     Raises:
-        InvalidInput: it raised something.
+        InvalidInput: the library raised an error.
     """
     try:
         yield
     except AncestralError:
         raise
     except BaseException as error:
-        # A panic, the library's own fault over a file that it did not expect, is no Exception.
+        # A panic of the library over an unexpected file is not a subclass of Exception.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise InvalidInput(f"{what}: {tokenizer_file.said(error)}: {advice}") from error
+            raise InvalidInput(f"{what}: {tokenizer_file.said(error)}; {advice}") from error
         raise
 
 
 @final
 class Library(Tokenizer):
-    """A tokenizer.json, run by the `tokenizers` library."""
+    """Tokenizer that runs a tokenizer.json with the `tokenizers` library."""
 
     def __init__(self, content: bytes) -> None:
-        """Read it; settings for training, which would make ids random, cut or pad them, are off.
+        """Read a tokenizer.json, with the settings for training (random ids, padding) switched off.
 
         Raises:
             BackendUnavailable: the library is not installed.
@@ -43,19 +47,19 @@ class Library(Tokenizer):
             from tokenizers import Tokenizer as Implementation
         except ImportError as error:
             raise BackendUnavailable(
-                "a tokenizer.json needs the tokenizers package: pip install 'ancestral[text]'; "
-                "without it give ids instead of text"
+                "a tokenizer.json needs the tokenizers package: pip install 'ancestral[text]', "
+                "or pass ids instead of text"
             ) from error
         document = tokenizer_file.read_document(content)
         if tokenizer_file.switched_off(document):
             content = tokenizer_file.written(tokenizer_file.settled(document))
-        advice = "fetch it anew, or pip install --upgrade tokenizers"
+        advice = "download it again, or pip install --upgrade tokenizers"
         with _in_words("tokenizer.json: the tokenizers library refuses it", advice):
             self._library = Implementation.from_str(content.decode())
         vocabulary = self._library.get_vocab(with_added_tokens=True)
         self._size = max(vocabulary.values(), default=-1) + 1
         self._shared = tokenizer_file.shared_ids(document)
-        # Metaspace drops its signs from the first token, which a run of bytes is as a whole.
+        # Metaspace drops its signs from the first token, and takes a whole run of bytes as a token.
         decoder = document.get("decoder")
         self._runs_are_whole = tokenizer_file.decodes_with(decoder, "Metaspace")
         joined = vocabulary.items() if tokenizer_file.decodes_with(decoder, "ByteFallback") else ()
@@ -65,21 +69,19 @@ class Library(Tokenizer):
 
     @property
     def size(self) -> int:
-        """The largest id, and one."""
+        """Largest id plus one."""
         return self._size
 
     def _encode(self, text: str) -> list[int]:
         return list(self._encoding(text).ids)
 
     def _encoding(self, text: str) -> Any:
-        what = (
-            "text: the tokenizer has no token for what its vocabulary lacks, and refuses this text"
-        )
+        what = "text: not in the vocabulary of the tokenizer, which has no unknown token"
         with _in_words(what, "leave out the characters or words that it does not know"):
             return self._library.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Iterable[int]) -> str:
-        with _in_words("ids: the tokenizer cannot decode them", "fetch its tokenizer.json anew"):
+        with _in_words("ids: the tokenizer cannot decode them", "download tokenizer.json again"):
             return self._decode([i for i in ids if 0 <= i < self._size])
 
     def _decode(self, ids: list[int]) -> str:
@@ -115,15 +117,15 @@ class Library(Tokenizer):
         if type(self._library.model).__name__ in {"WordLevel", "WordPiece"}:
             total = len(set(encoding.word_ids) - {None})
             return of_words(total, (text[a:b] for a, b in lost), self._unknown)
-        # Where a blank is put before a text, its token has the place of the first character too.
+        # The token of a blank that is put before a text has the place of the first character.
         last = {place: i for i, (a, b) in spans for place in range(a, b)}
         places = sorted(place for place in within(lost) if last[place] == unknown)
         return of_characters(text, (text[place] for place in places), self._unknown)
 
     def _written(self, text: str) -> str:
-        """A text as the model sees it: normalised, and without what is cut away between words."""
+        """Return a text as the model sees it: normalised, without what separates words."""
         normalizer, cutter = self._library.normalizer, self._library.pre_tokenizer
-        with _in_words("text: the tokenizer refuses it", "fetch its tokenizer.json anew"):
+        with _in_words("text: the tokenizer refuses it", "download its tokenizer.json again"):
             if normalizer is not None:
                 text = normalizer.normalize_str(text)
             if cutter is not None:

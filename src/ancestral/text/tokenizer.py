@@ -1,7 +1,7 @@
-"""How text becomes values and values text: the contract; bytes; words; text that streams.
+"""Convert text to values and back: the interface, bytes, words, and streamed text.
 
-Nothing is added to what is encoded: where a model begins is the model's own affair. Special tokens
-that a text spells out are parsed as the library parses them.
+Encoding adds no special tokens: a model handles its own start. Special tokens that are spelled out
+in a text are parsed as the `tokenizers` library parses them.
 """
 
 from abc import ABC, abstractmethod
@@ -17,75 +17,75 @@ TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
     "tokenizers": "tokenizer.json",
     "words": "vocab.txt",
 }
-"""The file of a bundle that a kind needs; bytes need none."""
+"""File in a bundle that each kind needs; bytes need no file."""
 _UNKNOWN = ("<unk>", "[UNK]")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
-"""What editors write before a text as the mark of its encoding."""
+"""Character that some editors write before a text to mark its encoding."""
 _HALF = "\N{REPLACEMENT CHARACTER}"
-"""What bytes that are not a character, or not yet, are decoded as."""
+"""Character that stands for bytes that are invalid or not yet complete."""
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Open one with `text.kinds.open_tokenizer`."""
+    """Converter of text to ids and back. Open one with `text.kinds.open_tokenizer`."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """Ids are 0 .. size - 1; some may stand for nothing."""
+        """Number of ids, which are 0 .. size - 1; some may have no token."""
 
     def _encode(self, text: str) -> list[int]:
         return self._covered(text)[0]
 
     @abstractmethod
     def _covered(self, text: str) -> tuple[list[int], Coverage]:
-        """The ids of a text, and how much of it the vocabulary knows."""
+        """Return the ids of a text, and its coverage by the vocabulary."""
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, special tokens included; an id without a token is left out."""
+        """Return the text of ids, including special tokens; ids without a token are left out."""
 
     def begins_anew(self, ids: Sequence[int]) -> bool:
-        """Whether these ids make the text that they make after others, but for blanks before it.
+        """Return whether these ids decode the same after others, except for leading blanks.
 
-        A decoder may treat the first token or the first blanks of a text in a way of its own. Where
-        something is left of these ids, what follows them is decoded rightly without those before.
+        A decoder may treat the first token or the first blanks of a text specially. If these ids
+        give any text, the ids after them are decoded correctly without the ids before them.
         """
         return bool(self.decode(ids))
 
     @final
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, no special token added.
+        """Return the ids of a text, without adding special tokens.
 
-        What the vocabulary lacks is left out or becomes the unknown token, as the tokenizer has it:
-        `coverage` counts it.
+        Text that the vocabulary lacks is dropped or becomes the unknown token, as the tokenizer
+        defines; `coverage` counts it.
 
         Raises:
-            InvalidInput: the text is no Unicode text, or holds what has no id.
+            InvalidInput: the text has a lone surrogate, or the tokenizer refuses unknown text.
         """
         return self._encode(_checked(text))
 
     @final
     def encode_with_coverage(self, text: str) -> tuple[list[int], Coverage]:
-        """The ids of a text, and how much of it the vocabulary knows.
+        """Return the ids of a text, and its coverage by the vocabulary.
 
         Raises:
-            InvalidInput: as by `encode`.
+            InvalidInput: as in `encode`.
         """
         return self._covered(_checked(text))
 
     @final
     def coverage(self, text: str) -> Coverage:
-        """How much of a text the vocabulary knows.
+        """Return how much of a text the vocabulary covers.
 
         Raises:
-            InvalidInput: as by `encode`.
+            InvalidInput: as in `encode`.
         """
         return self.encode_with_coverage(text)[1]
 
 
 @final
 class Bytes(Tokenizer):
-    """A value is a byte of the text in UTF-8.
+    """Tokenizer whose values are the bytes of the text in UTF-8.
 
     >>> Bytes().encode("hé"), Bytes().decode([104, 195, 169])
     ([104, 195, 169], 'hé')
@@ -93,7 +93,7 @@ class Bytes(Tokenizer):
 
     @property
     def size(self) -> int:
-        """256."""
+        """Number of ids: 256."""
         return 256
 
     def _encode(self, text: str) -> list[int]:
@@ -108,7 +108,7 @@ class Bytes(Tokenizer):
 
 @final
 class Words(Tokenizer):
-    r"""A value is a word of a table: what stands between blanks.
+    r"""Tokenizer whose values are words of a table; blanks separate the words of a text.
 
     >>> table = Words("a\nrose\nis\n")
     >>> table.encode("a rose  is"), table.decode([1, 2, 1])
@@ -116,12 +116,12 @@ class Words(Tokenizer):
     """
 
     def __init__(self, table: str) -> None:
-        """Read a table: a word a line, whose number, from 0, is its id.
+        """Read a table with a word per line; the number of the line, from 0, is the id.
 
         A byte order mark before the first word is dropped.
 
         Raises:
-            InvalidInput: a line that is no word, or a word that stands there twice.
+            InvalidInput: a line is not a word, or a word occurs twice.
         """
         lines = table.removeprefix(BYTE_ORDER_MARK).removesuffix("\n").split("\n")
         self._words = [line.removesuffix("\r") for line in lines]
@@ -131,7 +131,7 @@ class Words(Tokenizer):
             if word.split() != [word]:
                 raise InvalidInput(f"{place}: expected a word without blanks, got {shown(word)}")
             if (first := self._ids.setdefault(word, i)) != i:
-                raise InvalidInput(f"{place}: {shown(word)} stands in line {first + 1} too")
+                raise InvalidInput(f"{place}: {shown(word)} is already in line {first + 1}")
         self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
 
     @property
@@ -144,7 +144,7 @@ class Words(Tokenizer):
         unknown = [word for word in words if word not in self._ids]
         if unknown and self._unknown is None:
             raise InvalidInput(
-                f"text: expected words of the table, which has neither {' nor '.join(_UNKNOWN)}, "
+                f"text: expected words of vocab.txt, which has neither {' nor '.join(_UNKNOWN)}, "
                 f"got {', '.join(map(shown, dict.fromkeys(unknown[:8])))}"
             )
         read_as = None if self._unknown is None else self._words[self._unknown]
@@ -156,48 +156,48 @@ class Words(Tokenizer):
 
 
 class TextStream:
-    """The text of ids that come one after another, without half a character.
+    """Text of ids that arrive one after another, in parts without incomplete characters.
 
-    What ends in bytes that are not a character yet is held back until the rest has come. All the
-    parts make `decode` of all the ids.
+    Text that ends in an incomplete character is held back until the rest arrives. The joined parts
+    are equal to `decode` of all ids.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        # The text of the ids before `_told` has been returned. Text is decoded from `_first` on,
-        # where a part begins that a decoder reads as it does in the middle, but for blanks.
-        self._first = self._told = 0
+        # The text of the ids before `_returned` has been returned. Decoding starts at `_first`, the
+        # start of a part that is decoded as in the middle of the text, except for leading blanks.
+        self._first = self._returned = 0
 
     def push(self, ids: Sequence[int]) -> str:
-        """The text that is certain now that these ids have come too."""
+        """Add ids, and return the new text that later ids cannot change."""
         self._ids += ids
-        text = self._untold()
+        text = self._pending()
         if not text or text.endswith(_HALF):
             return ""
-        if self._tokenizer.begins_anew(self._ids[self._told :]):
-            self._first = self._told
-        self._told = len(self._ids)
+        if self._tokenizer.begins_anew(self._ids[self._returned :]):
+            self._first = self._returned
+        self._returned = len(self._ids)
         return text
 
     def finish(self) -> str:
-        """What was held back."""
-        text = self._untold()
-        self._first = self._told = len(self._ids)
+        """Return the text that was held back."""
+        text = self._pending()
+        self._first = self._returned = len(self._ids)
         return text
 
-    def _untold(self) -> str:
-        before = self._tokenizer.decode(self._ids[self._first : self._told])
+    def _pending(self) -> str:
+        before = self._tokenizer.decode(self._ids[self._first : self._returned])
         return self._tokenizer.decode(self._ids[self._first :])[len(before) :]
 
 
 def _checked(text: str) -> str:
-    """The text, if it is Unicode text."""
+    """Return the text; refuse lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"text: expected Unicode characters, got {text[error.start]!r} at {error.start}: "
-            f"half of a character; was it read in another encoding than UTF-8?"
+            f"text: expected Unicode characters, got a lone surrogate {text[error.start]!r} at "
+            f"position {error.start}; read the text as UTF-8"
         ) from error
     return text

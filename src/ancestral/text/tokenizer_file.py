@@ -1,8 +1,8 @@
-"""A tokenizer.json read as JSON, without the library: its largest id, and settings for training.
+"""Read a tokenizer.json as JSON, without the library: its largest id, and settings for training.
 
-A file may hold settings that are meant for training or for batches of equal length. They would make
-the ids of a text random, or cut and pad them; they are switched off before the library reads the
-file. The file itself stays as it is.
+A file may have settings for training or for batches of equal length, which would make the ids of a
+text random, or truncate and pad them. They are switched off before the library reads the content;
+the file itself does not change.
 """
 
 import json
@@ -16,19 +16,19 @@ from ancestral.excerpts import cut
 from ancestral.limits import TOKENIZER_BYTES
 
 _IDS = 2**32
-"""Of the tokenizers library, which has ids of 32 bits."""
+"""Limit of ids, which have 32 bits in the tokenizers library."""
 _SAID = 200
-"""Characters of an error that a message repeats."""
+"""Most characters of the library's error in a message."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>", re.ASCII)
 Document = Mapping[str, Any]
-"""A tokenizer.json whose model is an object."""
+"""Content of a tokenizer.json whose model is an object."""
 
 
 def read_document(content: bytes) -> Document:
-    """The JSON of a tokenizer.json.
+    """Parse a tokenizer.json.
 
     Raises:
-        InvalidInput: the content is not JSON, or has no model.
+        InvalidInput: the content is too large, is not JSON, or has no model.
     """
     if len(content) > TOKENIZER_BYTES:
         raise _refused(f"{len(content):,} bytes, more than {TOKENIZER_BYTES:,}")
@@ -37,19 +37,19 @@ def read_document(content: bytes) -> Document:
     except (ValueError, RecursionError, MemoryError) as error:
         raise _refused(said(error)) from error
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise _refused("no object with a model")
+        raise _refused("JSON without a model")
     return document
 
 
 def number_of_ids(document: Document) -> int:
-    """The largest id of a tokenizer.json, and one.
+    """Return the largest id of a tokenizer.json plus one.
 
     Raises:
-        InvalidInput: the model has no vocabulary.
+        InvalidInput: the model has no vocabulary, or an id is not an integer in 0 .. 2^32 - 1.
     """
     try:
         vocabulary = document["model"]["vocab"]
-        # Unigram models have a list of pieces in the order of their ids, others a table.
+        # Unigram models have a list of pieces in the order of ids; other models have an object.
         ids = list(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
         ids += [token["id"] for token in document.get("added_tokens") or []]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -61,7 +61,7 @@ def number_of_ids(document: Document) -> int:
 
 
 def switched_off(document: Document) -> list[str]:
-    """The settings that are not used, in words; none where the file has none of them.
+    """List the settings that are ignored; empty if the file has none of them.
 
     >>> switched_off({"model": {"dropout": 0.3}, "padding": None})
     ['dropout 0.3']
@@ -72,10 +72,10 @@ def switched_off(document: Document) -> list[str]:
 
 
 def settled(document: Document) -> Document:
-    """The same tokenizer without these settings: a text always has the same ids, and all of them.
+    """Return the tokenizer without these settings, so that a text always has the same ids, uncut.
 
-    BPE's dropout skips merges at random. alpha and nbest_size are how the library names the
-    sampling of a Unigram model's pieces; its versions up to 0.23 do not read them from a file.
+    BPE's dropout skips merges at random. alpha and nbest_size control the sampling of a Unigram
+    model's pieces; the library does not read them from a file in versions up to 0.23.
     """
     unread = ("alpha", "nbest_size")
     model = {name: value for name, value in document["model"].items() if name not in unread}
@@ -84,9 +84,10 @@ def settled(document: Document) -> Document:
 
 
 def shared_ids(document: Document) -> dict[int, str]:
-    """Ids that several tokens of the vocabulary have, each with the first token of the file.
+    """Return the ids that several tokens of the vocabulary share, with the first token of each.
 
-    The library decodes such an id as any one of them, another one each time that it opens the file.
+    The library decodes such an id to an arbitrary one of them, which varies from one opening of the
+    file to the next.
     """
     vocabulary = document["model"].get("vocab")
     if not isinstance(vocabulary, dict):
@@ -96,10 +97,10 @@ def shared_ids(document: Document) -> dict[int, str]:
 
 
 def unknown_token(document: Document) -> str | None:
-    """The token that stands for what the vocabulary lacks; None where there is none."""
+    """Return the token for text that the vocabulary lacks, or None if there is no such token."""
     model = document["model"]
     token = model.get("unk_token")
-    # Unigram models have a list of pieces and name the unknown one by its place.
+    # Unigram models have a list of pieces, and give the index of the unknown one.
     if isinstance(model.get("vocab"), list):
         place = model.get("unk_id")
         token = None if place is None else model["vocab"][place][0]
@@ -107,7 +108,7 @@ def unknown_token(document: Document) -> str | None:
 
 
 def decodes_with(decoder: Any, kind: str) -> bool:
-    """Whether a decoder of a tokenizer.json is of this kind or has one, ByteFallback say."""
+    """Return whether a decoder of a tokenizer.json is, or has, one of a kind like ByteFallback."""
     if not isinstance(decoder, dict):
         return False
     parts = decoder.get("decoders") or []
@@ -115,7 +116,7 @@ def decodes_with(decoder: Any, kind: str) -> bool:
 
 
 def byte_of(token: str) -> int | None:
-    """The byte that a token stands for; None where it stands for text.
+    """Return the byte that a token stands for, or None if it stands for text.
 
     >>> byte_of("<0xC3>"), byte_of("cat")
     (195, None)
@@ -125,12 +126,11 @@ def byte_of(token: str) -> int | None:
 
 
 def repaired(tokens: Sequence[str]) -> list[str]:
-    """The tokens with each run of bytes replaced by one that is UTF-8.
+    """Replace invalid UTF-8 in each run of byte tokens by the bytes of U+FFFD.
 
-    Bytes that are not UTF-8 become U+FFFD as in Python's `errors="replace"`: one for each maximal
-    part that begins a character and does not end it. The library would replace every byte of a run
-    that has a fault anywhere. Runs that are UTF-8 stay as they are, and so does other text, so that
-    the decoder does with them what it always does.
+    There is one U+FFFD for each maximal part that begins a character without completing it, as with
+    Python's `errors="replace"`. The library would replace every byte of a run with any fault. Valid
+    runs and other tokens do not change, so the decoder treats them as usual.
 
     >>> repaired(["a", "<0xC3>", "<0xA9>", "<0xC3>"])
     ['a', '<0xC3>', '<0xA9>', '<0xEF>', '<0xBF>', '<0xBD>']
@@ -152,23 +152,23 @@ def repaired(tokens: Sequence[str]) -> list[str]:
 
 
 def written(document: Document) -> bytes:
-    """The JSON of a document.
+    """Return the JSON of a document.
 
     Raises:
-        InvalidInput: it is nested too deep.
+        InvalidInput: the document is nested too deep.
     """
     try:
         return json.dumps(document).encode()
     except RecursionError as error:
-        raise _refused("objects and lists too deep inside each other") from error
+        raise _refused("objects and lists nested too deep") from error
 
 
 def said(error: object) -> str:
-    """What an error says, on one line, cut where it is long."""
+    """Return the message of an error on one line, cut if it is long."""
     return cut(" ".join(str(error).split()), _SAID)
 
 
 def _refused(reason: object) -> InvalidInput:
     return InvalidInput(
-        f"tokenizer.json: expected JSON with a model and its vocab, got {reason}: fetch it anew"
+        f"tokenizer.json: expected JSON with a model and its vocab, got {reason}; download it again"
     )
