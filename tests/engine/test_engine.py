@@ -35,7 +35,10 @@ def tiny(load: Load) -> Engine:
         (lambda e: e.sample(2, labels=0, seed=-1), "seed: expected an integer"),
         (lambda e: e.sample(2, labels=0, first_index=-1), "first_index: expected an integer in 0"),
         (lambda e: e.sample(2, labels=0, first_index=2**32 - 1), "index: expected integers in 0"),
-        (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 2), int)), "observed: expected one"),
+        (
+            lambda e: e.sample(2, labels=0, observed=np.zeros((3, 2), int)),
+            "observed: expected shape",
+        ),
         (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 3, 3), int)), "observed: expected"),
         (lambda e: e.sample(2, labels=0, observed=np.full((3, 3), 3)), "got 3 at index"),
         (lambda e: e.sample(2, labels=0, observed=np.full((3, 3), -2)), "got -2 at index"),
@@ -58,7 +61,7 @@ def tiny(load: Load) -> Engine:
             r"u: expected numbers of shape \[2, 9\]",
         ),
         (lambda e: list(e.sample_batches(2, labels=0, batch=0)), "batch: expected an integer in 1"),
-        (lambda e: join([]), "samples: expected at least one batch"),
+        (lambda e: join([]), "samples: at least one batch is required"),
     ],
 )
 def test_refused(tiny: Engine, call: Callable[[Engine], object], told: str) -> None:

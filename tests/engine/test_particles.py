@@ -321,8 +321,8 @@ OBSERVED = np.array([[-1, 0, -1], [-1, 1, 0], [-1, -1, 0]])
         (lambda e: e.complete(OBSERVED, 4, 0, seed=-1), "seed: expected an integer"),
         (lambda e: e.complete(OBSERVED, 4, 0, first_index=-1), "first_index: expected an integer"),
         (lambda e: e.complete(OBSERVED, 4, 0, first_index=2**32 - 2), "index: expected integers"),
-        (lambda e: e.complete(OBSERVED[:2], 4, 0), "observed: expected one event"),
-        (lambda e: e.complete(np.stack([OBSERVED] * 4), 4, 0), "observed: expected one event"),
+        (lambda e: e.complete(OBSERVED[:2], 4, 0), "observed: expected shape"),
+        (lambda e: e.complete(np.stack([OBSERVED] * 4), 4, 0), "observed: expected shape"),
         (
             lambda e: e.complete(OBSERVED + 3, 4, 0),
             r"observed: expected values in -1 \.\. 2, got 3",
