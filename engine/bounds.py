@@ -53,7 +53,7 @@ def bound(  # noqa: PLR0913 - what a user may choose
         k: number of latents of each event. Codes are not drawn: there k only sets `k` and `ess`.
         seed: integer in 0 .. 2^64 - 1.
         labels: class of all events, or of each, [n], for a prior over codes with classes. None
-            bounds p(x), the sum over all classes.
+            bounds p(x), over all classes.
         proposal: "posterior" draws z from q(z | x), "prior" from p(z) (naive Monte Carlo).
         first_index: sample index of the first event.
         progress: called as `progress(done, total)`, in pairs of an event and a latent.
@@ -72,7 +72,8 @@ def bound(  # noqa: PLR0913 - what a user may choose
         Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, arXiv:1509.00519,
         section 3.
 
-    Example:
+    For example:
+
         b = engine.bound(x, k=1000, seed=0)
         -b.iwae / (engine.data.length * np.log(2))  # upper bounds on bits/dim
         b.unreliable  # events whose weights are too uneven
@@ -211,7 +212,7 @@ def _of_codes(
 
 
 def _log_prior(prior: Runner, codes: Array, labels: ArrayLike | int | None) -> NDArray[np.float64]:
-    """Return log p(z | y), or log p(z) over all classes if no labels are given, in nats, [n]."""
+    """Return log p(z | y), or log p(z) over all classes if there are no labels, in nats, [n]."""
     manifest = prior.bundle.manifest
     if labels is None and manifest.data.num_classes is not None and not manifest.label_optional:
         joint = classify(prior, codes).log_joint

@@ -92,5 +92,5 @@ def check_size(name: str, value: int, each: int) -> None:
     if value * each > LARGEST:
         raise InvalidInput(
             f"{name}: expected at most {LARGEST // each} in one call "
-            f"({LARGEST // 2**30} GiB), got {value}; split them into several calls"
+            f"({LARGEST // 2**30} GiB), got {value}; use a smaller value"
         )

@@ -58,7 +58,8 @@ def classify(runner: Runner, x: ArrayLike) -> Classification:
     References:
         Ng and Jordan (2001), On discriminative vs. generative classifiers, NeurIPS 14.
 
-    Example:
+    For example:
+
         found = engine.classify(x)
         (found.label == y).mean()  # accuracy
     """

@@ -58,7 +58,8 @@ def encode(runner: LatentRunner, x: ArrayLike) -> dict[str, Array]:
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114, section 2.1.
 
-    Example:
+    For example:
+
         q = engine.encode(x)
         z = q["mean"] + np.exp(q["log_scale"]) * noise  # a draw from a diagonal q(z | x)
     """
@@ -73,14 +74,15 @@ def decode(runner: LatentRunner, z: ArrayLike) -> tuple[NDArray[np.float32], NDA
         z: real latents, or codes, [n, *latent_shape].
 
     Returns:
-        The parameters of p(x | z), [n, g, p]: p numbers for each of g groups of values (values or
-        pixels); and E[x | z], [n, *event_shape], in units of levels. Both are float32.
+        The parameters of p(x | z), [n, g, p], which are p numbers for each of g values or pixels;
+        and E[x | z], [n, *event_shape], in units of levels. Both are float32.
 
     Raises:
         InvalidInput: `z` is wrong, or an output of the decoder is not finite.
         BundleError: the weights have changed since the bundle was opened.
 
-    Example:
+    For example:
+
         parameters, mean = engine.decode(engine.means(x))
     """
     shape = (None, *runner.latent.shape)
@@ -114,7 +116,7 @@ def means(runner: LatentRunner, x: ArrayLike) -> Array:
         x: events, as in `encode`.
 
     Returns:
-        Latents, [n, *latent_shape]: float32, or int64 for codes.
+        Latents, [n, *latent_shape], float32; or codes, int64.
 
     Raises:
         InvalidInput: as in `encode`.

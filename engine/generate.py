@@ -134,7 +134,8 @@ def generate(  # noqa: PLR0913 - what a user may choose
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
 
-    Example:
+    For example:
+
         tokenizer = engine.tokenizer()
         prompts = [tokenizer.encode(text) for text in ("Once upon", "The")]
         rows = engine.generate(prompts, max_new=40, sampling=Sampling(temperature=0.8))

@@ -50,7 +50,8 @@ def interpolate(
     References:
         White (2016), Sampling generative networks, arXiv:1609.04468, section 2.1 (spherical).
 
-    Example:
+    For example:
+
         engine.interpolate(x[:1], x[1:2], steps=8, path="spherical")  # [1, 8, *event_shape]
     """
     _refuse_codes(runner, "interpolate")

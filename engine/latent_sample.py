@@ -60,7 +60,8 @@ def sample(
     Args:
         runner: the engine.
         n: number of samples.
-        labels: class of all samples, or of each, [n], for a prior over codes with classes.
+        labels: class of all samples, or of each, [n], for a prior over codes with classes;
+            required if that prior has no p(z) without a class.
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first sample.
         sampling: the temperature scales the noise of z; at 0, z is the mean of the prior, or of
@@ -78,7 +79,8 @@ def sample(
         BundleError: the weights have changed since the bundle was opened, or a drawn value is not
             a level.
 
-    Example:
+    For example:
+
         s = engine.sample(64, seed=0)
         s.x, s.z, s.log_prior + s.log_likelihood  # log p(x, z), nats [64]
     """

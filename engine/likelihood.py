@@ -89,7 +89,8 @@ def log_prob(
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
 
-    Example:
+    For example:
+
         log_p = engine.log_prob(x, labels=3)
         -log_p / (engine.data.length * np.log(2))  # bits/dim
     """
@@ -207,7 +208,8 @@ def text_likelihood(
         Press, Smith, Lewis (2021), Shortformer: better language modeling using shorter inputs,
         arXiv:2012.15832, section 2.
 
-    Example:
+    For example:
+
         ids = engine.tokenizer().encode(text)
         found = engine.text_likelihood(ids, stride=256)
         found.perplexity, found.bits_per_byte(len(text.encode()))

@@ -131,7 +131,8 @@ def measure_engine(
         InvalidInput: an argument is wrong.
         MeasurementFailed: the measuring process ended without a result.
 
-    Example:
+    For example:
+
         [row] = measure_engine("demo/digits", "onnxruntime", batches=[64], threads=1)
         row.step_ms_p50, row.passed
     """

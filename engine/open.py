@@ -82,7 +82,8 @@ class Engine(Runner, ABC):
                 that `load` was called on.
             PlanError: the folder of compiled plans (tensorrt) is not private to the user.
 
-        Example:
+        For example:
+
             engine = Engine.load("demo/digits", backend="onnxruntime", threads=2)
             engine.backend.device  # "cpu"
         """
@@ -123,7 +124,8 @@ class Engine(Runner, ABC):
         Raises:
             BundleError: a file has changed or is damaged, or a graph that is needed is missing.
 
-        Example:
+        For example:
+
             report = engine.verify()
             report.passed, report.max_abs_nats, report.limit_nats
         """
@@ -145,8 +147,8 @@ class AutoregressiveEngine(Engine):
 
     kind: ClassVar[str] = "autoregressive"
     advice: ClassVar[str] = (
-        "an autoregressive model has no latents; it has `log_prob`, which is exact, `sample`, "
-        "`classify` and `complete`"
+        "an autoregressive model has `log_prob`, which is exact, `sample`, `classify` and "
+        "`complete`, but no latents"
     )
     sample = samples.sample
     sample_batches = samples.sample_batches
@@ -170,8 +172,8 @@ class LatentEngine(LatentRunner, Engine):
 
     kind: ClassVar[str] = "latent_variable"
     advice: ClassVar[str] = (
-        "a latent variable model has no `log_prob`; it has `bound`, a lower bound on log p(x), "
-        "`encode`, `decode`, `reconstruct`, `sample` and `interpolate`"
+        "a latent variable model has `bound`, a lower bound on log p(x), instead of `log_prob`, "
+        "and `encode`, `decode`, `reconstruct`, `sample` and `interpolate`"
     )
     bound = bounds.bound
     log_weights = bounds.log_weights

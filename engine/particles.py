@@ -125,7 +125,8 @@ def complete(
         Naesseth, Lindsten, Schoen (2019), Elements of sequential Monte Carlo, arXiv:1903.04797,
         chapter 2.
 
-    Example:
+    For example:
+
         observed = x[0].copy()
         observed[:, 4:] = -1  # the right half is free
         found = engine.complete(observed, particles=256, labels=3)
@@ -186,7 +187,7 @@ def systematic(log_weight: Weights, u: float) -> Rows:
 
 
 def runs(given: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
-    """Yield the begin and the end of each run of observed values.
+    """Yield the start and the end of each run of observed values.
 
     >>> list(runs(np.array([3, -1, 0, 1, -1, 2])))
     [(0, 1), (2, 4), (5, 6)]

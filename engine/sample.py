@@ -108,7 +108,8 @@ def sample(  # noqa: PLR0913 - what a user may choose
         BundleError: the weights have changed since the bundle was opened, or a drawn value is not
             a level.
 
-    Example:
+    For example:
+
         s = engine.sample(64, labels=3, seed=0)
         s.x, s.log_prob  # levels [64, *event_shape], nats [64]
         engine.sample(64, labels=3, seed=0, first_index=64)  # the next 64
@@ -152,7 +153,8 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         NotADistribution: a log-probability is NaN. Raised by the iterator.
         BundleError: as in `sample`. Raised by the iterator.
 
-    Example:
+    For example:
+
         for part in engine.sample_batches(10_000, labels=3, batch=256):
             print(part.first_index, part.log_prob.mean())
     """

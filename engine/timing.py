@@ -101,6 +101,6 @@ def in_process(
         output = (done.stderr or "").strip()[-2000:] or "none"
         raise MeasurementFailed(
             f"{what}: the process ended with status {done.returncode} and no result (a negative "
-            f"status is a signal; -9 often means that memory ran out); its errors: {output}"
+            f"status is a signal; -9 often means that memory ran out); standard error: {output}"
         )
     return answer

@@ -90,7 +90,7 @@ def _options(entry: Entry, given: Mapping[str, object], stored: str) -> object:
     Raises:
         InvalidInput: an option is unknown or has the wrong type.
     """
-    takes = f"takes {', '.join(entry.takes) or 'none'}"
+    takes = f"takes {', '.join(entry.takes) or 'no options'}"
     usual = {"model": (None,), "dtype": (None, stored), "batch_invariant": (False,)}
     taken = {}
     for name, value in given.items():

@@ -101,7 +101,7 @@ class Entry:
 
     @property
     def missing(self) -> str | None:
-        """A required package that is not installed; None if all are."""
+        """A required package that is not installed; None if all are installed."""
         for packages in self.packages:
             if not any(is_there(package) for package in packages):
                 return " or ".join(packages)

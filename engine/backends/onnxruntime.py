@@ -61,7 +61,7 @@ class OnnxRuntimeBackend:
         name = self._bundle.graph_name(graph, form)
         file = self._bundle.file(name)
         options = ort.SessionOptions()
-        # It must not print; its errors have the same text, with names of nodes.
+        # ONNX Runtime must not print: the errors that it raises have the same text.
         options.log_severity_level = 4
         if self._threads is not None:
             options.intra_op_num_threads = self._threads

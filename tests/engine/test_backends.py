@@ -90,12 +90,12 @@ def test_table() -> None:
         ({"threads": 0}, r"threads: expected an integer in 1 \.\. \d+, got 0"),
         (
             {"backend": "onnxruntime", "model": object()},
-            "model: backend 'onnxruntime' takes no such option; it takes none; 'torch' takes it; "
-            "'triton' takes it",
+            "model: backend 'onnxruntime' takes no such option; it takes no options; "
+            "'torch' takes it; 'triton' takes it",
         ),
         ({"backend": "tensorrt", "model": object()}, "model: backend 'tensorrt' takes no such"),
-        ({"batch_invariant": True}, "it takes none; 'triton' takes it$"),
-        ({"batch_invariant": 0}, "it takes none; 'triton' takes it$"),
+        ({"batch_invariant": True}, "it takes no options; 'triton' takes it$"),
+        ({"batch_invariant": 0}, "it takes no options; 'triton' takes it$"),
         ({"backend": "torch", "dtype": "bfloat16"}, "it takes model; 'triton' takes it$"),
         ({"dtype": ["float32"]}, "dtype: backend 'onnxruntime' takes no such option"),
         ({"backend": "triton", "seed": 3}, "it takes model, dtype, batch_invariant$"),

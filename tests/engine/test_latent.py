@@ -120,8 +120,8 @@ def test_kinds_are_told_apart(load: Load) -> None:
     latent, plain = load("convolved", "onnxruntime"), load("tiny", "onnxruntime")
     assert isinstance(latent, LatentEngine)
     assert isinstance(plain, AutoregressiveEngine)
-    refused("it has `bound`, a lower bound", AutoregressiveEngine.load, latent.bundle.path)
-    refused("it has `log_prob`, which is exact", LatentEngine.load, plain.bundle.path)
+    refused("has `bound`, a lower bound", AutoregressiveEngine.load, latent.bundle.path)
+    refused("has `log_prob`, which is exact", LatentEngine.load, plain.bundle.path)
 
 
 @pytest.mark.parametrize("toy", ["bernoulli", "linear", "convolved", "colours"])
