@@ -67,7 +67,8 @@ def classify(runner: Runner, x: ArrayLike) -> Classification:
     prior = runner.bundle.manifest.label_prior
     if prior is None:
         raise InvalidInput(
-            "classify: expected a model with classes, got one without; train it on data with labels"
+            "classify: expected a model with classes, got one without classes; train it on data "
+            "with labels"
         )
     with np.errstate(divide="ignore"):
         log_prior = np.log(np.asarray(prior, np.float64))

@@ -315,7 +315,7 @@ OBSERVED = np.array([[-1, 0, -1], [-1, 1, 0], [-1, -1, 0]])
             r"particles: expected an integer in 1 \.\. \d+, got 0",
         ),
         (lambda e: e.complete(OBSERVED, True, 0), "particles: expected an integer, got True"),
-        (lambda e: e.complete(OBSERVED), "labels: the model is of p"),
+        (lambda e: e.complete(OBSERVED), "`labels` is required"),
         (lambda e: e.complete(OBSERVED, 4, 2), r"labels: expected values in 0 \.\. 1, got 2"),
         (lambda e: e.complete(OBSERVED, 4, [0, 1, 0, 1]), "labels: expected one label"),
         (lambda e: e.complete(OBSERVED, 4, 0, seed=-1), "seed: expected an integer"),
