@@ -69,8 +69,7 @@ class Request:
         max_new: largest number of tokens to draw after a prompt; None draws to the end of the
             context.
         stop: values that end a row; None means those of the data.
-        labels: class of all rows, or of each, [n]; required if the model has classes and no p(x)
-            of its own.
+        labels: class of all rows, or of each, [n]; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first prompt.
         sampling: temperature and filters.
@@ -115,8 +114,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
         max_new: largest number of tokens to draw after a prompt; None draws to the end of the
             context.
         stop: values that end a row, as its last token; None means those of the data.
-        labels: class of all rows, or of each, [n]; required if the model has classes and no p(x)
-            of its own.
+        labels: class of all rows, or of each, [n]; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first prompt.
         sampling: temperature and filters.

@@ -34,7 +34,7 @@ def interpolate(
     Args:
         runner: the engine, of a model with real latents.
         start: events where the paths begin, [n, *event_shape] or [n, t], as in `encode`.
-        end: events where the paths end, as many.
+        end: events where the paths end, as many as in `start`.
         steps: number of points of each path, both ends included, at least 2.
         path: "linear", or "spherical", along the great circle, which keeps the length that
             latents of a standard normal prior have.

@@ -61,7 +61,7 @@ def sample(
         runner: the engine.
         n: number of samples.
         labels: class of all samples, or of each, [n], for a prior over codes with classes;
-            required if that prior has no p(z) without a class.
+            required if the prior has only p(z | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first sample.
         sampling: the temperature scales the noise of z; at 0, z is the mean of the prior, or of

@@ -51,8 +51,7 @@ def position_log_prob(
     Args:
         runner: the engine.
         x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
-        labels: class of all events, or of each, [n]; required if the model has classes and no p(x)
-            of its own.
+        labels: class of all events, or of each, [n]; required if the model has only p(x | y).
 
     Returns:
         Log-probabilities in nats, [n, t], by positions of the ordering, float32. For a model
@@ -77,8 +76,7 @@ def log_prob(
     Args:
         runner: the engine.
         x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
-        labels: class of all events, or of each, [n]; required if the model has classes and no p(x)
-            of its own.
+        labels: class of all events, or of each, [n]; required if the model has only p(x | y).
 
     Returns:
         Log-probabilities in nats, [n], float64. For a model without a start symbol they are given
@@ -109,8 +107,7 @@ def redraw(
         runner: the engine.
         x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
         u: uniforms in (0, 1), [n, t], by positions of the ordering.
-        labels: class of all events, or of each, [n]; required if the model has classes and no p(x)
-            of its own.
+        labels: class of all events, or of each, [n]; required if the model has only p(x | y).
 
     Returns:
         Drawn values in levels, [n, *event_shape].
@@ -190,8 +187,7 @@ def text_likelihood(
         stride: number of ids by which windows slide. Each id is conditioned on at least
             length - stride ids before it, or on all of them if there are fewer. None means half
             the length.
-        labels: class of the whole sequence; required if the model has classes and no p(x) of its
-            own.
+        labels: class of the whole sequence; required if the model has only p(x | y).
         progress: called as `progress(done, total)`, in ids.
 
     Returns:

@@ -37,7 +37,7 @@ class Noise:
         return uniforms(self.seed, self.indices(rows), at, stream=self.stream)
 
     def check(self, rows: int) -> None:
-        """Check the seed and the indices of so many rows before anything is drawn.
+        """Check the seed and the indices of `rows` rows before anything is drawn.
 
         Raises:
             InvalidInput: the seed or an index is out of range.
@@ -45,7 +45,7 @@ class Noise:
         self.after(rows - 1).uniforms(1, 1)
 
     def after(self, rows: int) -> "Noise":
-        """Return the noise that begins that many samples later."""
+        """Return the noise that begins `rows` samples later."""
         return replace(self, first_index=self.first_index + rows)
 
     def indices(self, rows: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Complete an event of which any values are observed, by sequential Monte Carlo.
+"""Complete a partly observed event, by sequential Monte Carlo.
 
 A particle runs the model in its ordering. It draws each free value from p(x_t | x_<t), takes each
 observed value as it is, and multiplies its weight by the probability of the observed value. If the
@@ -104,7 +104,7 @@ def complete(
         runner: the engine.
         observed: values of one event, [*event_shape] or [t]; -1 marks a free value.
         particles: number of completions; all are in memory at a time.
-        labels: class of the event; required if the model has classes and no p(x) of its own.
+        labels: class of the event; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first particle.
         progress: called as `progress(done, total)`, in positions of all particles.

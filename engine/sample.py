@@ -89,8 +89,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
     Args:
         runner: the engine.
         n: number of samples.
-        labels: class of all samples, or of each, [n]; required if the model has classes and no
-            p(x) of its own.
+        labels: class of all samples, or of each, [n]; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first sample, so that a later call can draw further ones.
         sampling: temperature and filters.

@@ -31,7 +31,7 @@ class Start:
 
     Attributes:
         observed: observed values, [b, t]; -1 where free.
-        given: other inputs of the graph: label [b], filters [b], and u [b, t] if `noise` is None.
+        given: other inputs of the graph: label [b], filters [b], and u [b, t] without `noise`.
         first_position: first position that is run.
         prefill: run the positions that all rows observe as one block; the graph must take blocks.
         noise: noise that the rows draw with.
@@ -68,7 +68,7 @@ def draw(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None)
     """Draw every free position of a batch, in order.
 
     Args:
-        binding: binding of a step graph with as many rows.
+        binding: binding of a step graph with as many rows as `start`.
         start: inputs of the loop.
         on_steps: called after each launch.
     """

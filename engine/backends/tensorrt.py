@@ -76,7 +76,7 @@ class TensorRtBackend:
             bundle: bundle that holds the graphs.
             device: "cuda" or "cuda:N".
             threads: not used, because the GPU computes.
-            options: not used, because there are none.
+            options: not used; the backend takes no options.
             store: store of plans; None means the user's own.
 
         Raises:
