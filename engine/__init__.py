@@ -1,4 +1,4 @@
-"""Bundles on backends: samples, log-probabilities, bounds, latents, verification."""
+"""Run bundles on a backend: samples, log-probabilities, bounds, latents, verification."""
 
 from ancestral.bound import Bound
 from ancestral.engine.classify import Classification

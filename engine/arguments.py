@@ -1,4 +1,4 @@
-"""Arguments of the engines that are not events: seeds, counts, words, callbacks."""
+"""Checks of the engines' arguments other than events: seeds, counts, strings, callbacks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
@@ -10,31 +10,31 @@ from ancestral.sampling import Sampling
 from ancestral.scalars import whole
 
 Progress = Callable[[int, int], None]
-"""Called with how many positions of how many are done."""
+"""Called as `progress(done, total)`; in most calls these are numbers of positions."""
 
 
 class Tally:
-    """Counts what is done, and calls a user's function, if there is one, each time."""
+    """Counts the work that is done and reports it to the user's callback, if there is one."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
     def add(self, done: int) -> None:
-        """So many more are done."""
+        """Add to the count, and report."""
         self._done += done
         if self._progress is not None:
             self._progress(self._done, self._total)
 
 
 _INDICES = 2**32
-"""Samples that a seed has."""
+"""Number of sample indices of a seed."""
 
 
 def noise(seed: object, first_index: object, n: int) -> Noise:
-    """The noise of n samples by their seed and the index of the first.
+    """Return the noise of n samples, from their seed and the index of the first.
 
     Raises:
-        InvalidInput: the seed or the index is none, or the last sample would have no index.
+        InvalidInput: the seed or the index is out of range, or the last sample's index would be.
     """
     checked = whole("seed", seed, 0, 2**64 - 1)
     index = whole("first_index", first_index, 0, _INDICES - 1)
@@ -47,10 +47,10 @@ def noise(seed: object, first_index: object, n: int) -> Noise:
 
 
 def pair(name: str, values: object, most: int) -> tuple[int, int]:
-    """Two whole numbers in 0 .. most.
+    """Return two integers in 0 .. most.
 
     Raises:
-        InvalidInput: they are not.
+        InvalidInput: `values` are not two integers in this range.
     """
     array = integers(name, values)
     if array.shape != (2,):
@@ -60,10 +60,10 @@ def pair(name: str, values: object, most: int) -> tuple[int, int]:
 
 
 def sampling(value: object) -> Sampling:
-    """Temperature and filters.
+    """Return the temperature and filters.
 
     Raises:
-        InvalidInput: it is not a Sampling.
+        InvalidInput: `value` is not a `Sampling`.
     """
     if not isinstance(value, Sampling):
         raise InvalidInput(f"sampling: expected a Sampling, got {shown(value)}")
@@ -71,10 +71,10 @@ def sampling(value: object) -> Sampling:
 
 
 def choice(name: str, value: object, choices: Sequence[str]) -> str:
-    """One of some words.
+    """Return a string that is one of `choices`.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: `value` is something else.
     """
     if not isinstance(value, str) or value not in choices:
         raise InvalidInput(f"{name}: expected one of {tuple(choices)}, got {shown(value)}")
@@ -82,10 +82,10 @@ def choice(name: str, value: object, choices: Sequence[str]) -> str:
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False, also of numpy.
+    """Return a bool, given as Python's or numpy's.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: `value` is something else.
     """
     if not isinstance(value, bool):
         array = array_of(name, value)
@@ -96,25 +96,25 @@ def flag(name: str, value: object) -> bool:
 
 
 def callback(name: str, value: object) -> None:
-    """Refuse what cannot be called.
+    """Check that a callback is callable or None.
 
     Raises:
-        InvalidInput: it is neither None nor a function.
+        InvalidInput: it is neither.
     """
     if value is not None and not callable(value):
         raise InvalidInput(f"{name}: expected a function or None, got {shown(value)}")
 
 
 def members(name: str, values: object, *, ordered: bool) -> Iterator[Any]:
-    """What an iterable holds, one by one: a list, an array with axes, a generator; not a text.
+    """Iterate over a list, an array with axes, a generator or another iterable; not over text.
 
     Args:
-        name: of the argument, for errors.
+        name: name of the argument, for errors.
         values: the iterable.
-        ordered: whether a set is refused.
+        ordered: whether the order matters; then a set is refused.
 
     Raises:
-        InvalidInput: it is not an iterable, or is a text, a mapping or an unwanted set.
+        InvalidInput: `values` is not an iterable, or is text, a mapping or a refused set.
     """
     text = isinstance(values, str | bytes | bytearray | Mapping)
     unordered = ordered and isinstance(values, Set)

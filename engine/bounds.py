@@ -1,4 +1,4 @@
-"""Bounds by the graphs of a bundle: noise in pieces, log-weights reduced as they come."""
+"""Lower bounds on log p(x) by the graphs of a bundle, from log-weights computed in pieces."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,26 +36,47 @@ def bound(  # noqa: PLR0913 - what a user may choose
     first_index: int = 0,
     progress: Progress | None = None,
 ) -> Bound:
-    """Lower bounds on log p(x) of each event in nats, from k latents of each.
+    """Return lower bounds on log p(x) of each event, from k latents of each.
 
-    The noise of event i is a function of (seed, first_index + i) and of the proposal. It is not
-    the noise that `sample` draws with, so that a bound on a model's own samples is a bound
-    whatever the two seeds. Memory does not grow with k; the encoder runs once for each event.
+    With log w = log p(x | z) + log p(z) - log q(z | x), the evidence lower bound (ELBO) is the mean
+    of log w over the k latents, and the importance-weighted bound (IWAE) the log of the mean of w.
+
+    The noise of event i depends on (seed, first_index + i) and on the proposal. It is independent
+    of the noise of `sample`, so a bound on a model's own samples is valid for any two seeds. Memory
+    does not grow with k, and the encoder runs once for each event.
 
     Args:
-        runner: a bundle on a backend.
-        x: events [n, *event_shape] or [n, t] of levels. Where p(x | z) is a density, levels are
-            taken as x + u, u ~ U[0, 1) of the seed, and real values, as they are.
-        k: latents of each event, exactly so many. For codes all are alike.
-        seed: 0 .. 2^64 - 1.
-        labels: of a prior over codes with classes: one for all, or [n]; without them the bound
-            is on p(x), the sum over all classes.
-        proposal: "posterior" draws z from q(z | x); "prior" from p(z), naive Monte Carlo.
+        runner: the engine.
+        x: events of levels, [n, *event_shape] or [n, t]. If p(x | z) is a density, levels are
+            dequantised to x + u, u ~ U[0, 1) from the seed, and real values, in units of levels,
+            are taken as they are.
+        k: number of latents of each event. Codes are not drawn: there k only sets `k` and `ess`.
+        seed: integer in 0 .. 2^64 - 1.
+        labels: class of all events, or of each, [n], for a prior over codes with classes. None
+            bounds p(x), over all classes.
+        proposal: "posterior" draws z from q(z | x), "prior" from p(z) (naive Monte Carlo).
         first_index: sample index of the first event.
-        progress: called with how many pairs of an event and a latent of how many are done.
+        progress: called as `progress(done, total)`, in pairs of an event and a latent.
+
+    Returns:
+        A `Bound`: `elbo`, `iwae`, `reconstruction`, `kl` and standard errors, in nats, and the
+        effective sample size `ess`, [n] each.
 
     Raises:
-        InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
+        InvalidInput: an argument is wrong, or a term of an event's bound is not finite.
+        NotADistribution: a log-probability of the prior over codes is NaN.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114, section 2.2.
+        Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, arXiv:1509.00519,
+        section 3.
+
+    For example:
+
+        b = engine.bound(x, k=1000, seed=0)
+        -b.iwae / (engine.data.length * np.log(2))  # upper bounds on bits/dim
+        b.unreliable  # events whose weights are too uneven
     """
     k = whole("k", k, 1)
     noise = arguments.noise(seed, first_index, 0)
@@ -65,10 +86,10 @@ def bound(  # noqa: PLR0913 - what a user may choose
     arguments.callback("progress", progress)
     if runner.prior is not None:
         if proposal == "prior":
-            raise InvalidInput("proposal: codes are chosen by the encoder: give none")
+            raise InvalidInput("proposal: expected 'posterior' for a model with codes, got 'prior'")
         return _of_codes(runner, runner.prior, events, labels, k)
     if labels is not None:
-        raise InvalidInput("labels: the model has no classes; give none")
+        raise InvalidInput("labels: the model has no classes; leave labels out")
     naive = proposal == "prior"
     return _of_noise(runner, events, k, noise, naive=naive, progress=progress)
 
@@ -76,18 +97,30 @@ def bound(  # noqa: PLR0913 - what a user may choose
 def log_weights(
     runner: LatentRunner, x: ArrayLike, noise: ArrayLike
 ) -> dict[str, NDArray[np.float32]]:
-    """log p(x | z), log p(z), log q(z | x) in nats, [n, k] each, of the z that noise draws.
+    """Return log p(x | z), log p(z) and log q(z | x) of the z that the noise draws from q(z | x).
 
     Args:
-        runner: a bundle on a backend.
-        x: as in `bound`; levels of a density stand for the middle of their intervals.
-        noise: standard normal, [n, k, *latent_shape].
+        runner: the engine, of a model with real latents.
+        x: events, [n, *event_shape] or [n, t]: levels, or real values in units of levels if
+            p(x | z) is a density. A level i of a density stands for i + 1/2.
+        noise: standard normal numbers, [n, k, *latent_shape].
+
+    Returns:
+        A dict of "log_likelihood", "log_prior" and "log_posterior", in nats, [n, k] each, float32.
+        log w is the sum of the first two less the third.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is wrong, a term is not finite, or the latents are codes.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, arXiv:1509.00519,
+        section 3.
     """
     if runner.codes:
-        raise InvalidInput("log_weights: codes take no noise: `bound` has both terms")
+        raise InvalidInput(
+            "log_weights: expected a model with real latents, got one with codes; use `bound`"
+        )
     events = events_of(runner, x)
     drawn = inputs.real("noise", noise, (len(events), None, *runner.latent.shape))
     found = _log_weights(runner, events, encode_events(runner, events), drawn)
@@ -96,7 +129,7 @@ def log_weights(
 
 
 def _impossible(runner: LatentRunner) -> tuple[str, ...]:
-    """Terms that may be -inf: a density is never 0 but by overflow, a probability may be."""
+    """Return the terms that may be -inf: a probability may be 0, a density only by overflow."""
     return () if runner.latent.continuous else _TERMS[:1]
 
 
@@ -109,7 +142,7 @@ def _of_noise(
     naive: bool = False,
     progress: Progress | None = None,
 ) -> Bound:
-    """The bound of each event from k draws of its noise: z of q(z | x), or of p(z) where naive."""
+    """Return the bound of each event from k draws of z ~ q(z | x), or of z ~ p(z) if naive."""
     size = budget.fitting(budget.CACHED, runner.decoded_size)
     rows, step = budget.fitting(size, k), min(k, size)
     tally = Tally(progress, len(events) * k)
@@ -136,7 +169,7 @@ def _terms(
     noise: Noise,
     particles: NDArray[np.int64],
 ) -> dict[str, Array]:
-    """The terms [n, k]; where z is drawn from p(z), the last two are equal, and left out as 0."""
+    """Return the terms [n, k]; for z ~ p(z) the last two are equal, and returned as 0."""
     n, k = len(events), len(particles)
     if encoded is not None:
         drawn = latent_noise(runner.latent, noise, n, particles, Stream.Z_GIVEN_X)
@@ -152,7 +185,7 @@ def _terms(
 def _log_weights(
     runner: LatentRunner, events: Array, encoded: Mapping[str, Array], noise: Array
 ) -> dict[str, Array]:
-    """The three terms [n, k] of noise [n, k, *l], in chunks that bound memory."""
+    """Return the three terms [n, k] of noise [n, k, *l], in chunks that bound memory."""
     q = {name: values for name, values in encoded.items() if name != "kl"}
     return runner.parallel("log_weights", x=events, **q, noise=noise)
 
@@ -160,7 +193,7 @@ def _log_weights(
 def _of_codes(
     runner: LatentRunner, prior: Runner, events: Array, labels: ArrayLike | int | None, k: int
 ) -> Bound:
-    """log p(x | z) + log p(z) at the codes z that the encoder chooses: k draws would be alike."""
+    """Return log p(x | z) + log p(z) at the codes z of the encoder: k draws would be equal."""
     codes = encode_events(runner, events)["codes"]
     terms = runner.parallel("log_likelihood", x=events, z=codes[:, None])
     log_prior = _log_prior(prior, codes, labels)[:, None]
@@ -179,7 +212,7 @@ def _of_codes(
 
 
 def _log_prior(prior: Runner, codes: Array, labels: ArrayLike | int | None) -> NDArray[np.float64]:
-    """log p(z | y), or the log of its sum over the classes where no labels are given, [n]."""
+    """Return log p(z | y), or log p(z) over all classes if there are no labels, in nats, [n]."""
     manifest = prior.bundle.manifest
     if labels is None and manifest.data.num_classes is not None and not manifest.label_optional:
         joint = classify(prior, codes).log_joint

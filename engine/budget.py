@@ -1,4 +1,4 @@
-"""How much goes through a graph at a time, so that memory is bounded: every limit, in one place."""
+"""Limits on what one call of a graph holds, so that memory is bounded."""
 
 import math
 from typing import NamedTuple
@@ -13,8 +13,8 @@ class Budget(NamedTuple):
     """What one batch may take on a device.
 
     Attributes:
-        bytes: memory for what its rows carry.
-        rows: of a batch at most.
+        bytes: memory for the tensors of its rows.
+        rows: largest number of rows.
     """
 
     bytes: int
@@ -22,53 +22,53 @@ class Budget(NamedTuple):
 
 
 HOST_BUDGET = Budget(2**29, 256)
-"""On a CPU, where more rows would not be faster."""
+"""Budget on a CPU, where more rows would not be faster."""
 BLOCK = 2**22
-"""Logits, or attention weights of 8 heads, that a block may hold at a time."""
+"""Logits, or attention weights of 8 heads, that one call over a block may hold."""
 PARALLEL = 2**25
 """Logits, attention weights of 8 heads, or activations that one call of a graph may hold."""
 DECODED = 2**22
-"""Numbers that a decoder may make in one call."""
+"""Numbers that a decoder may output in one call."""
 CACHED = 2**20
-"""Numbers that a decoder makes of a bound's latents at a time: they stay in a processor's cache."""
+"""Numbers decoded at a time for a bound, few enough to stay in a processor's cache."""
 LABELLED = 1024
-"""Pairs of an event and a class that are laid out at a time."""
+"""Pairs of an event and a class that are evaluated at a time."""
 WINDOWS = 64
-"""Windows of a text that are laid out at a time."""
+"""Windows of a text that are evaluated at a time."""
 
 
 def fitting(limit: int, each: int) -> int:
-    """How many things of that size fit into a limit; at least one."""
+    """Return how many items of size `each` fit into a limit, at least 1."""
     return max(1, limit // max(1, each))
 
 
 def rows_in_block(block: int, levels: int) -> int:
-    """How many rows may go through a block of that many positions at a time."""
+    """Return how many rows may go through a block of `block` positions in one call."""
     return fitting(BLOCK, block * max(levels, 8 * block))
 
 
 def positions_in_block(block: int, levels: int) -> int:
-    """How many positions of a block one row may go through at a time."""
+    """Return how many positions of a block may go through one call, for a single row."""
     return min(block, fitting(BLOCK, max(levels, 8 * block)))
 
 
 def parallel_rows(length: int, levels: int) -> int:
-    """How many events of that many positions one call of a parallel graph may have."""
+    """Return how many events of `length` positions one call of a parallel graph may have."""
     return fitting(PARALLEL, length * max(levels, 8 * length, 1024))
 
 
 def bytes_of_row(signature: GraphSignature) -> int:
-    """Memory that a row of a loop carries."""
+    """Return the bytes of a loop's tensors per row."""
     return sum(
         math.prod(spec.shape({"b": 1, "s": 1})) * BYTES[spec.dtype] for spec in signature.inputs
     )
 
 
 def rows_of_batch(signature: GraphSignature, room: Budget, batch: object, n: int) -> int:
-    """How many rows a batch of n samples has: as many as a user asks for, or by memory.
+    """Return the rows of a batch of n samples: the user's number, or as many as memory allows.
 
     Raises:
-        InvalidInput: it is not a number of rows, or they would be absurdly large.
+        InvalidInput: `batch` is not a positive integer, or its tensors would be absurdly large.
     """
     each = bytes_of_row(signature)
     if batch is None:
@@ -79,18 +79,18 @@ def rows_of_batch(signature: GraphSignature, room: Budget, batch: object, n: int
 
 
 def check_size(name: str, value: int, each: int) -> None:
-    """Refuse what would make an absurdly large array.
+    """Check that `value` items do not make an absurdly large array.
 
     Args:
-        name: of the argument that says how many.
-        value: how many.
-        each: bytes of each.
+        name: name of the argument that gives the number of items.
+        value: number of items.
+        each: bytes per item.
 
     Raises:
-        InvalidInput: it would.
+        InvalidInput: the items would take more than `LARGEST` bytes.
     """
     if value * each > LARGEST:
         raise InvalidInput(
-            f"{name}: expected at most {LARGEST // each} in one call, which are "
-            f"{LARGEST // 2**30} GiB, got {value}: ask for fewer at a time"
+            f"{name}: expected at most {LARGEST // each} in one call "
+            f"({LARGEST // 2**30} GiB), got {value}; use a smaller value"
         )

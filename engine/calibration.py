@@ -1,4 +1,4 @@
-"""How far the probabilities that a classifier states can be trusted."""
+"""Calibration of a classifier: how well its probabilities match its accuracy."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -14,14 +14,14 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Events whose largest p(y | x) lies in (low, high].
+    """Events whose largest p(y | x) is in (low, high].
 
     Attributes:
         low: lower end of the bin.
-        high: its upper end.
-        count: how many events lie in it.
-        confidence: mean of their largest p(y | x); NaN where there are none.
-        accuracy: share of them whose most probable class is the true one; NaN where there are none.
+        high: upper end of the bin.
+        count: number of events in the bin.
+        confidence: mean of their largest p(y | x); NaN in an empty bin.
+        accuracy: fraction of them whose most probable class is the true one; NaN in an empty bin.
     """
 
     low: float
@@ -33,16 +33,16 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A classification beside the true classes.
+    """A classification compared with the true classes.
 
     Attributes:
-        events: how many.
-        accuracy: share of events whose most probable class is the true one.
-        accuracy_error: its standard error, over events; NaN of a single one.
+        events: number of events.
+        accuracy: fraction of events whose most probable class is the true one.
+        accuracy_error: standard error of `accuracy` over the events; NaN for a single event.
         log_loss: mean of -log p(true class | x), in nats.
-        expected_error: expected calibration error: mean over events of |accuracy - confidence| of
-            the bin that each is in; 0 is perfect, 1 the worst. Few events in a bin bias it upwards.
-        bins: of equal width, from 0 to 1.
+        expected_error: expected calibration error, from 0 (best) to 1: mean over events of
+            |accuracy - confidence| of the event's bin. Bins with few events bias it upwards.
+        bins: bins of equal width from 0 to 1.
     """
 
     events: int
@@ -53,7 +53,7 @@ class Calibration:
     bins: tuple[Bin, ...]
 
     def to_json(self) -> dict[str, object]:
-        """All fields, each bin as an object."""
+        """Return all fields, with each bin as an object."""
         return asdict(self)
 
 
@@ -61,11 +61,11 @@ def calibration(result: Classification, labels: ArrayLike | int) -> Calibration:
     """Compare a classification with the true classes.
 
     Args:
-        result: of n >= 1 events.
-        labels: the true class of each, [n], or one for all.
+        result: classification of n >= 1 events.
+        labels: true class of each event, [n], or one class for all.
 
     Raises:
-        InvalidInput: labels of another shape or type, or one that is no class.
+        InvalidInput: `labels` has another shape or type, or a value that is not a class.
 
     References:
         Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks,
@@ -89,7 +89,7 @@ def calibration(result: Classification, labels: ArrayLike | int) -> Calibration:
 
 
 def _bins(confidence: NDArray[np.float64], correct: NDArray[np.float64]) -> tuple[Bin, ...]:
-    """A bin includes its upper end."""
+    """Return the bins; each includes its upper end."""
     inner = np.arange(1, BINS) / BINS
     index = np.searchsorted(inner, confidence)
     result = []

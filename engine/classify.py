@@ -1,4 +1,4 @@
-"""Classes of events by Bayes' rule: p(y | x) = p(x | y) p(y) / sum over y of p(x | y) p(y).
+"""Classify events by Bayes' rule: p(y | x) = p(x | y) p(y) / sum over y of p(x | y) p(y).
 
 References:
     Ng and Jordan (2001), On discriminative vs. generative classifiers, NeurIPS 14.
@@ -18,13 +18,13 @@ from ancestral.errors import InvalidInput, NotADistribution
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a model with classes says of the class of each event.
+    """Probabilities of the k classes of each event.
 
     Attributes:
-        log_posterior: log p(y | x) in nats, normalised over the k classes, [n, k].
-        log_joint: log p(x, y) = log p(x | y) + log p(y) in nats, [n, k]; summed over the classes in
-            the linear domain it is p(x).
-        label: the most probable class, the lowest of equals, [n].
+        log_posterior: log p(y | x) in nats, normalised over the classes, [n, k].
+        log_joint: log p(x, y) = log p(x | y) + log p(y) in nats, [n, k]; its logsumexp over the
+            classes is log p(x).
+        label: most probable class of each event, [n]; the lowest of equals.
     """
 
     log_posterior: NDArray[np.float64]
@@ -36,25 +36,38 @@ class Classification:
 
 
 def classify(runner: Runner, x: ArrayLike) -> Classification:
-    """p(y | x) of each event by Bayes' rule, under the label prior p(y) of the training data.
+    """Return p(y | x) of each event by Bayes' rule, with p(y) of the training data.
 
-    Every event is evaluated under every class. "No label", which some models know beside their
-    classes, is none of them.
+    Every event is evaluated under every class. "No label", which some models take in addition to
+    their classes, is not one of them.
 
     Args:
-        runner: a bundle on a backend.
-        x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+        runner: the engine.
+        x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+
+    Returns:
+        A `Classification`: log p(y | x) and log p(x, y), in nats, [n, k], and the most probable
+        class, [n].
 
     Raises:
-        InvalidInput: x is wrong, the model has no classes, or none of them gives an event any
-            probability.
+        InvalidInput: `x` is wrong, the model has no classes, or an event has probability 0 under
+            every class.
         NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        Ng and Jordan (2001), On discriminative vs. generative classifiers, NeurIPS 14.
+
+    For example:
+
+        found = engine.classify(x)
+        (found.label == y).mean()  # accuracy
     """
     events = inputs.events(x, runner.data)
     prior = runner.bundle.manifest.label_prior
     if prior is None:
         raise InvalidInput(
-            "classify: expected a model of p(x | y), got one without classes: train it on data "
+            "classify: expected a model with classes, got one without classes; train it on data "
             "with labels"
         )
     with np.errstate(divide="ignore"):
@@ -63,15 +76,15 @@ def classify(runner: Runner, x: ArrayLike) -> Classification:
     unsound = np.flatnonzero(np.isnan(log_joint).any(axis=1))
     if len(unsound):
         raise NotADistribution(
-            f"x: expected log p(x | y) of every event, got NaN at index {unsound[0]}: the weights "
-            f"may hold NaN, or activations overflow in this dtype"
+            f"x: log p(x | y) is NaN at index {unsound[0]}; the weights may contain NaN, or "
+            f"activations may overflow in this dtype"
         )
     evidence = np.logaddexp.reduce(log_joint, axis=1)
     impossible = np.flatnonzero(evidence == -np.inf)
     if len(impossible):
         raise InvalidInput(
-            f"x: expected events that some class gives a probability, got one of probability 0 "
-            f"under all {len(prior)} at index {impossible[0]}: leave it out"
+            f"x: the event at index {impossible[0]} has probability 0 under all {len(prior)} "
+            f"classes; leave it out"
         )
     return Classification(
         log_joint - evidence[:, None], log_joint, log_joint.argmax(axis=1).astype(np.int64)
@@ -81,7 +94,7 @@ def classify(runner: Runner, x: ArrayLike) -> Classification:
 def _log_likelihood(
     runner: Runner, x: Int64[np.ndarray, "n t"], classes: int
 ) -> Float64[np.ndarray, "n k"]:
-    """log p(x | y) of each event under each class, in nats; those of an event side by side."""
+    """Return log p(x | y) of each event under each class, in nats."""
     step = budget.fitting(budget.LABELLED, classes)
     parts = []
     for start in range(0, len(x), step):

@@ -1,4 +1,4 @@
-"""What a backend answers, compared with the known answers of a bundle; whatever the model."""
+"""Compare a backend's answers with the known answers of a bundle, for any kind of model."""
 
 import operator
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from ancestral.step_tensors import X
 
 Floats = NDArray[np.float64]
 Events = NDArray[np.bool_]
-"""Which of all events are meant, [n]."""
+"""Mask over all events, [n]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Drawn or chosen values, compared with the reference's; the names are those of a report."""
+    """Counts of drawn or chosen values compared with the reference; named as in a report."""
 
     draws: int = 0
     near_ties: int = 0
@@ -29,14 +29,14 @@ class Draws:
 
     @classmethod
     def of(cls, got: Array, expected: Array, margin: Array, limit: float) -> "Draws":
-        """Values are near ties where the margin is within a limit."""
+        """Compare discrete values; a difference is a near tie if its margin is within the limit."""
         differs = got != expected
         near = differs & (margin <= limit)
         return cls(got.size, int(near.sum()), int((differs & ~near).sum()))
 
     @classmethod
     def real(cls, got: Array, expected: Array, limit: float) -> "Draws":
-        """Real values: none is a near tie, NaN is unexplained."""
+        """Compare real values; a difference above the limit, or NaN, is unexplained."""
         apart = np.abs(difference(got, expected))
         return cls(got.size, 0, int((~(apart <= limit)).sum()))
 
@@ -46,17 +46,18 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The tolerance of the table at the errors that fp32 itself makes on these answers.
+    """Limits of the errors: the tolerance of the table, scaled by fp32's own errors.
 
     Attributes:
-        nats: of a log-probability of an event.
-        kl: of KL(reference || backend) of a next-value distribution, in nats.
-        cdf: distance of a uniform to an edge that makes a near tie.
-        mean: of E[x | z], in levels.
-        drawn: of real values that are drawn, in levels.
-        distance: of two codes from what was encoded, that makes a near tie.
-        latent: of a latent that is drawn from the prior.
-        parameters: of the numbers of p(x | z), relative to the largest.
+        nats: limit for the log-probability of an event, in nats.
+        kl: limit for KL(reference || backend) of a next-value distribution, in nats.
+        cdf: distance of a uniform from an edge up to which a difference is a near tie.
+        mean: limit for E[x | z], in levels.
+        drawn: limit for real values that are drawn, in levels.
+        distance: difference of two codes' distances to what was encoded, up to which a difference
+            is a near tie.
+        latent: limit for a latent that is drawn from the prior.
+        parameters: limit for the parameters of p(x | z), relative to the largest.
     """
 
     nats: float
@@ -77,17 +78,17 @@ class Limits:
         *,
         sampled: bool | None = None,
     ) -> "Limits":
-        """A factor times fp32's own error, plus a floor; KL grows with its square.
+        """Compute the limits: a factor times fp32's own error, plus a floor.
 
         Args:
-            entry: of the table.
-            answers: of a bundle.
-            levels: of the data, where real values are compared.
-            sampled: by the errors on the events that the model samples, or on those of noise; by
-                the largest of all where None.
+            entry: tolerance of the backend and type.
+            answers: known answers of a bundle.
+            levels: number of levels of the data, for real values in levels.
+            sampled: True for the limits of events that the model samples, False for events of
+                noise; None takes fp32's errors on all events.
 
         Raises:
-            BundleError: an own error is not finite.
+            BundleError: one of fp32's own errors is not finite.
         """
 
         def own(name: str) -> float:
@@ -107,10 +108,10 @@ class Limits:
 
 
 def limits(runner: Runner, answers: Mapping[str, Array]) -> tuple[Limits, Limits]:
-    """The limits of the events that the model samples, and of those of noise.
+    """Return the limits of events that the model samples, and of events of noise.
 
     Raises:
-        BundleError: an own error is not finite.
+        BundleError: one of fp32's own errors is not finite.
     """
     entry = tolerance(runner.backend.name, runner.backend.dtype)
     sampled, noise = (
@@ -120,18 +121,19 @@ def limits(runner: Runner, answers: Mapping[str, Array]) -> tuple[Limits, Limits
 
 
 def own_error(answers: Mapping[str, Array], name: str, sampled: bool | None) -> float:
-    """PyTorch fp32's own error in a quantity; 0 of one that the answers lack.
+    """Return PyTorch fp32's own error in a quantity; 0 if the answers do not have it.
 
     Args:
-        answers: of a bundle.
-        name: of the quantity.
-        sampled: on the events that the model samples, on those of noise, or on all where None.
+        answers: known answers of a bundle.
+        name: name of the quantity.
+        sampled: True for the events that the model samples, False for events of noise, None for
+            all.
 
     Raises:
-        BundleError: it is not finite.
+        BundleError: the error is not finite.
     """
     both = None if sampled is None else answers.get(f"own_{name}_halves")
-    # Only some errors of latent variable models are kept for each kind of events.
+    # For latent variable models, only some errors are stored for each kind of events.
     error = answers.get(f"own_{name}", 0.0) if both is None else both[0 if sampled else 1]
     if not np.isfinite(error):
         raise no_reference()
@@ -139,12 +141,12 @@ def own_error(answers: Mapping[str, Array], name: str, sampled: bool | None) -> 
 
 
 def no_reference() -> BundleError:
-    """The error of answers with which nothing can be compared."""
-    return BundleError("the known answers hold no sound reference: export the model again")
+    """Return the error for answers with which nothing can be compared."""
+    return BundleError("known answers: no valid reference; export the model again")
 
 
 def halves(answers: Mapping[str, Array]) -> tuple[Events, Events]:
-    """Which events the model sampled, and which are noise.
+    """Return the masks of the events that the model sampled, and of the events of noise.
 
     Raises:
         BundleError: one kind of events is missing.
@@ -156,18 +158,18 @@ def halves(answers: Mapping[str, Array]) -> tuple[Events, Events]:
 
 
 def ran_on(runner: Runner) -> dict[str, Any]:
-    """What a report says of the backend."""
+    """Return the fields of a report that describe the backend."""
     backend = runner.backend
     return {"backend": backend.name, "device": backend.device, "dtype": backend.dtype}
 
 
 def summary(delta: Floats, events: Events, limit: float) -> dict[str, Any]:
-    """What `EventsParity` says of the differences of some events.
+    """Return the fields of `EventsParity` that summarise the differences of some events.
 
     Args:
-        delta: of each of these events, in nats, [m, ...].
-        events: which of all these are.
-        limit: of the largest.
+        delta: differences of these events, in nats, [m, ...].
+        events: mask of these events among all.
+        limit: limit of the largest difference, in nats.
     """
     apart = np.abs(delta).reshape(len(delta), -1)
     return {
@@ -181,12 +183,12 @@ def summary(delta: Floats, events: Events, limit: float) -> dict[str, Any]:
 
 
 def difference(got: Array, expected: Array) -> Floats:
-    """got - expected in float64, and 0 where both are the same infinity."""
+    """Return got - expected in float64, and 0 where both are the same infinity."""
     with np.errstate(invalid="ignore"):
         return np.where(got == expected, 0.0, got.astype(np.float64) - expected)
 
 
 def worst(*deltas: Floats) -> float:
-    """Largest |delta|; NaN is infinite."""
+    """Return the largest |delta|; NaN counts as infinite."""
     largest = [float(np.abs(delta).max()) for delta in deltas]
     return max(each if np.isfinite(each) else np.inf for each in largest)

@@ -1,6 +1,6 @@
-"""Events to latents and back, by the graphs `encode` and `decode`.
+"""Encode events to latents and decode latents, by the graphs `encode` and `decode`.
 
-What a graph makes has to be finite: no backend may return NaN in place of an error.
+The outputs are checked: a value that is not finite is an error on every backend.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,13 +18,12 @@ from ancestral.step_tensors import X
 
 
 def events(runner: LatentRunner, x: ArrayLike, noise: Noise | None = None) -> Array:
-    """Events [n, t] as the graphs take them.
+    """Return events [n, t] as the graphs take them.
 
-    Where p(x | z) is a density, levels become real: by uniform noise, or the middle of their
-    intervals without any.
+    If p(x | z) is a density, uniform noise is added to levels; without noise, 1/2.
 
     Raises:
-        InvalidInput: they are not events of the model.
+        InvalidInput: `x` are not events of the model.
     """
     if not runner.latent.continuous:
         return inputs.events(x, runner.data)
@@ -39,30 +38,52 @@ def events(runner: LatentRunner, x: ArrayLike, noise: Noise | None = None) -> Ar
 
 
 def encode(runner: LatentRunner, x: ArrayLike) -> dict[str, Array]:
-    """Parameters of q(z | x) by name, and its KL(q || p) in nats where it has a closed form.
-
-    They are mean [n, *l] and log_scale [n, *l], or factor [n, l, l], lower triangular, and kl
-    [n]; or codes [n, m].
+    """Return the parameters of q(z | x) of each event.
 
     Args:
-        runner: a bundle on a backend.
-        x: as in `log_weights`.
+        runner: the engine.
+        x: events, [n, *event_shape] or [n, t]: levels, or real values in units of levels if
+            p(x | z) is a density. A level i of a density stands for i + 1/2.
+
+    Returns:
+        A dict of arrays. For codes it has "codes", [n, *latent_shape]. For real latents it has
+        "mean", [n, *latent_shape]; "log_scale", [n, *latent_shape], or "factor", a lower
+        triangular L [n, l, l] of covariance L L^T; and "kl", KL(q || p) in nats, [n], if it has a
+        closed form.
 
     Raises:
-        InvalidInput: an argument is wrong, or the encoder makes numbers that are not finite.
+        InvalidInput: an argument is wrong, or an output of the encoder is not finite.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114, section 2.1.
+
+    For example:
+
+        q = engine.encode(x)
+        z = q["mean"] + np.exp(q["log_scale"]) * noise  # a draw from a diagonal q(z | x)
     """
     return encode_events(runner, events(runner, x))
 
 
 def decode(runner: LatentRunner, z: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Parameters of p(x | z) [n, g, p], and E[x | z] [n, *event_shape] in units of levels.
+    """Return the parameters and the mean of p(x | z) of each latent.
 
     Args:
-        runner: a bundle on a backend.
-        z: latents, or codes, [n, *latent_shape].
+        runner: the engine.
+        z: real latents, or codes, [n, *latent_shape].
+
+    Returns:
+        The parameters of p(x | z), [n, g, p], which are p numbers for each of g values or pixels;
+        and E[x | z], [n, *event_shape], in units of levels. Both are float32.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: `z` is wrong, or an output of the decoder is not finite.
+        BundleError: the weights have changed since the bundle was opened.
+
+    For example:
+
+        parameters, mean = engine.decode(engine.means(x))
     """
     shape = (None, *runner.latent.shape)
     if runner.prior is not None:
@@ -71,28 +92,44 @@ def decode(runner: LatentRunner, z: ArrayLike) -> tuple[NDArray[np.float32], NDA
 
 
 def reconstruct(runner: LatentRunner, x: ArrayLike) -> NDArray[np.float32]:
-    """E[x | z] at the mean of q(z | x), or at the codes: [n, *event_shape], units of levels.
+    """Return E[x | z] of each event at the mean of q(z | x), or at its codes.
+
+    Args:
+        runner: the engine.
+        x: events, as in `encode`.
+
+    Returns:
+        Means in units of levels, [n, *event_shape], float32.
 
     Raises:
-        InvalidInput: as in `encode`.
+        InvalidInput: as in `encode` and `decode`.
+        BundleError: the weights have changed since the bundle was opened.
     """
     return decode(runner, means(runner, x))[1]
 
 
 def means(runner: LatentRunner, x: ArrayLike) -> Array:
-    """The mean of q(z | x), or the codes: [n, *latent_shape].
+    """Return the mean of q(z | x) of each event, or its codes.
+
+    Args:
+        runner: the engine.
+        x: events, as in `encode`.
+
+    Returns:
+        Latents, [n, *latent_shape], float32; or codes, int64.
 
     Raises:
         InvalidInput: as in `encode`.
+        BundleError: the weights have changed since the bundle was opened.
     """
     return encode(runner, x)["codes" if runner.codes else "mean"]
 
 
 def encode_events(runner: LatentRunner, x: Array) -> dict[str, Array]:
-    """Parameters of q(z | x) by name, or codes, of events [n, t] as the graph takes them.
+    """Return the outputs of the encoder by name, for events [n, t] as the graph takes them.
 
     Raises:
-        InvalidInput: the encoder makes numbers that are not finite.
+        InvalidInput: an output is not finite.
     """
     found = runner.parallel("encode", x=x)
     check_outputs(X, "events", found)
@@ -102,10 +139,10 @@ def encode_events(runner: LatentRunner, x: Array) -> dict[str, Array]:
 def decode_latents(
     runner: LatentRunner, z: Array
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Parameters of p(x | z) [n, g, p], and E[x | z] [n, *event_shape] in units of levels.
+    """Return the parameters of p(x | z), [n, g, p], and E[x | z] in levels, [n, *event_shape].
 
     Raises:
-        InvalidInput: the decoder makes numbers that are not finite.
+        InvalidInput: an output of the decoder is not finite.
     """
     found = runner.parallel("decode", z=z)
     check_outputs("z", "latents", found)
@@ -120,13 +157,13 @@ def check_outputs(
     impossible: Collection[str] = (),
     start: int = 0,
 ) -> None:
-    """Refuse outputs that are not finite.
+    """Check that outputs are finite.
 
     Args:
-        name: argument that they come from.
+        name: name of the argument that they are computed from.
         rows: what the argument holds, in the plural.
         found: outputs by name, [n, ...].
-        impossible: names of those that may be -inf, the log of a probability that is 0.
+        impossible: names of outputs that may be -inf, the log of a probability of 0.
         start: index of the first row.
 
     Raises:
@@ -139,7 +176,7 @@ def check_outputs(
         wrong = np.flatnonzero(~sound.reshape(len(values), -1).all(axis=1))
         if len(wrong):
             raise InvalidInput(
-                f"{name}: expected {rows} that the model makes finite numbers of, got a {output} "
-                f"that is not finite at index {start + wrong[0]} ({len(wrong)} of {len(values)} "
-                f"{rows})"
+                f"{name}: the model's {output} is not finite at index {start + wrong[0]} "
+                f"({len(wrong)} of {len(values)} {rows}); the values may be too large for the "
+                f"model, or the weights may contain NaN"
             )

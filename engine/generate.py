@@ -1,13 +1,13 @@
-"""Continuations of prompts of different lengths, as rows of one batch.
+"""Continue prompts of different lengths, as rows of one batch.
 
-Prompts are left-aligned and padded on the right. Where the cache has a slot for each position, the
-longest prompt goes through as one block, its padding in the other rows too; then each row is put
-back to the end of its own prompt, beyond which nothing is read that a step has not written anew.
-Where the state is replaced instead (a recurrent model), what all rows observe goes through as a
-block, and the rest of the longer prompts step by step.
+Prompts are left-aligned and padded on the right. If the cache has a slot for each position, one
+block runs the longest prompt, with padding in the other rows. Each row is then put back to the end
+of its own prompt; slots beyond it are written again by a step before they are read. If the state
+is replaced instead (a recurrent model), the positions that all rows observe are run as a block, and
+the rest of the longer prompts step by step.
 
-The noise of a row is that of (seed, index, position) alone, so that its values and their
-log-probabilities are those of the row alone, within the tolerance of the backend.
+The noise of a row depends on (seed, index, position) only. A row therefore has the values and
+log-probabilities that it would have in a batch of its own, within the tolerance of the backend.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,27 +28,28 @@ from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.scalars import whole
 
 STEPS_PER_WORD = 4
-"""Steps of a launch where tokens are passed on as they come."""
+"""Steps of a launch when tokens are streamed."""
 
 Ended = Literal["stop", "max_new", "context"]
-"""By a stop token, which is the last of the tokens; by the number asked for; at position T."""
+"""A row ends with a stop token, after `max_new` tokens, or at the end of the context."""
 Stream = Callable[[int, NDArray[np.int64]], None]
 """Called with the index of a sample, and the tokens that it has drawn since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A prompt and what was drawn after it.
+    """A prompt and the tokens drawn after it.
 
     Attributes:
-        prompt: [p].
-        tokens: drawn, [m]; a stop token that ended them is the last.
-        prompt_log_p: log p(x_t | x_<t) of the prompt's tokens, in nats, [p]. Without a start symbol
-            the first is 0 by definition: their sum is log p(x_2 .. x_p | x_1).
-        log_p: log p(x_t | x_<t) of the tokens under the model itself, in nats, [m].
-        log_q: under the distribution that they were drawn from, with temperature and filters, [m].
-        ended: why no more was drawn.
-        index: of the sample: its noise is that of (seed, index).
+        prompt: ids of the prompt, [p].
+        tokens: drawn ids, [m]; the last one is the stop token if that ended the row.
+        prompt_log_p: log p(x_t | x_<t) of the prompt's tokens, in nats, [p]. For a model without a
+            start symbol the first is 0, so that their sum is log p(x_2 .. x_p | x_1).
+        log_p: log p(x_t | x_<t) of the drawn tokens under the model itself, in nats, [m].
+        log_q: log-probability of the drawn tokens under the distribution that they were drawn
+            from, with temperature and filters, in nats, [m].
+        ended: why the row ended: "stop", "max_new" or "context".
+        index: sample index; the noise of the row is that of (seed, index).
     """
 
     prompt: Int64[np.ndarray, " p"]
@@ -62,19 +63,20 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for beside the prompts.
+    """The arguments of `generate` other than the prompts, and a progress callback.
 
     Attributes:
-        max_new: tokens to draw after a prompt at most; up to the end of the context where None.
-        stop: values that end a row; those of the data where None.
-        labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
-        seed: 0 .. 2^64 - 1.
+        max_new: largest number of tokens to draw after a prompt; None draws to the end of the
+            context.
+        stop: values that end a row; None means those of the data.
+        labels: class of all rows, or of each, [n]; required if the model has only p(x | y).
+        seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first prompt.
         sampling: temperature and filters.
-        batch: rows a batch; by memory where None.
-        progress: called with how many positions of how many are done; fewer are needed where rows
-            stop.
-        stream: called with the tokens of each row as they come.
+        batch: rows of a batch; None chooses by memory.
+        progress: called as `progress(done, 1000)`, in thousandths of all steps; it may end below
+            1000 if rows stop early.
+        stream: called with the new tokens of each row as they are drawn.
     """
 
     max_new: int | None = None
@@ -101,17 +103,41 @@ def generate(  # noqa: PLR0913 - what a user may choose
     batch: int | None = None,
     stream: Stream | None = None,
 ) -> list[Generated]:
-    """Continue prompts of different lengths; a row is what it would be by itself.
+    """Continue prompts of different lengths.
 
-    Arguments as in `sample_batches`; and, for a prompt in place of observed values:
+    Row i depends on its prompt and (seed, first_index + i), not on the other prompts.
 
-    - `prompts`, ids of each, [p], by positions; sample first_index + i continues prompt i;
-    - `max_new`, tokens to draw after a prompt at most; up to the end of the context where None;
-    - `stop`, values that end a row, and are its last; those of the data where None;
-    - `stream`, called with the index of a sample and its new tokens, as they come.
+    Args:
+        runner: the engine.
+        prompts: ids of each prompt, [p], by positions. A prompt may be empty if the model has a
+            start symbol.
+        max_new: largest number of tokens to draw after a prompt; None draws to the end of the
+            context.
+        stop: values that end a row, as its last token; None means those of the data.
+        labels: class of all rows, or of each, [n]; required if the model has only p(x | y).
+        seed: integer in 0 .. 2^64 - 1.
+        first_index: sample index of the first prompt.
+        sampling: temperature and filters.
+        batch: rows of a batch; None chooses by memory.
+        stream: called as `stream(index, tokens)` with the sample index of a row and its new
+            tokens, as they are drawn.
+
+    Returns:
+        A `Generated` for each prompt: the drawn ids, [m], and the log-probabilities of prompt and
+        drawn ids, in nats.
 
     Raises:
-        InvalidInput: an argument is wrong: a prompt beyond the context, or ids that are not values.
+        InvalidInput: an argument is wrong, for example a prompt is longer than the context, or an
+            id is not a value of the model.
+        NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened.
+
+    For example:
+
+        tokenizer = engine.tokenizer()
+        prompts = [tokenizer.encode(text) for text in ("Once upon", "The")]
+        rows = engine.generate(prompts, max_new=40, sampling=Sampling(temperature=0.8))
+        texts = [tokenizer.decode(row.tokens) for row in rows]
     """
     request = Request(
         max_new, stop, labels, seed, first_index, sampling, batch=batch, stream=stream
@@ -122,15 +148,15 @@ def generate(  # noqa: PLR0913 - what a user may choose
 def generate_batches(
     runner: Runner, prompts: Sequence[ArrayLike], request: Request
 ) -> Iterator[list[Generated]]:
-    """Continue each prompt, batch by batch as they finish.
+    """Continue each prompt, and return each batch when it is finished.
 
     Args:
-        runner: a bundle on a backend.
-        prompts: ids of each, [p], by positions; sample first_index + i continues prompt i.
-        request: what is asked for.
+        runner: the engine.
+        prompts: ids of each prompt, [p], by positions; sample first_index + i continues prompt i.
+        request: the other arguments.
 
     Raises:
-        InvalidInput: an argument is wrong; at once, not at the first batch.
+        InvalidInput: an argument is wrong. Raised by this call, not by the first batch.
     """
     checked = _prompts(arguments.members("prompts", prompts, ordered=True), runner)
     n, levels = len(checked), runner.data.levels
@@ -159,7 +185,7 @@ def generate_batches(
         run = _Run([len(prompt) for prompt in part], draw.start(runner), rewinds, request)
 
         def report(done: int, steps: int) -> None:
-            """Steps of this batch as a share of all batches, in thousandths."""
+            """Report the steps of this batch as thousandths of all batches."""
             if request.progress is not None:
                 share = at / n + len(part) / n * done / max(steps, 1)
                 request.progress(round(1000 * share), 1000)
@@ -171,11 +197,11 @@ def generate_batches(
 
 
 def _prompts(prompts: Iterable[ArrayLike], runner: Runner) -> list[Array]:
-    """Each as int64 [p].
+    """Return each prompt as int64 [p].
 
     Raises:
-        InvalidInput: there is none, or one is no sequence of ids, too long, or empty where the
-            model has no start symbol.
+        InvalidInput: there is no prompt; or one is not a sequence of ids, is too long, or is empty
+            and the model has no start symbol.
     """
     length, levels = runner.data.length, runner.data.levels
     checked = []
@@ -184,21 +210,21 @@ def _prompts(prompts: Iterable[ArrayLike], runner: Runner) -> list[Array]:
         if len(ids) > length:
             raise InvalidInput(
                 f"prompt {i}: expected at most {length} tokens, the model's context, got "
-                f"{len(ids)}: shorten it"
+                f"{len(ids)}; shorten it"
             )
         if not len(ids) and runner.first_position:
             raise InvalidInput(
-                f"prompt {i}: the model has no start symbol: expected at least one token to go on "
-                f"from, got an empty prompt"
+                f"prompt {i}: expected at least one token, as the model has no start symbol, got "
+                f"an empty prompt"
             )
         checked.append(ids)
     if not checked:
-        raise InvalidInput("prompts: expected at least one, got none")
+        raise InvalidInput("prompts: at least one prompt is required")
     return checked
 
 
 class _Run:
-    """One batch: rows that begin at the ends of their prompts."""
+    """One batch, whose rows begin at the ends of their prompts."""
 
     def __init__(
         self, lengths: list[int], start: step_loop.Start, rewinds: bool, request: Request
@@ -209,11 +235,11 @@ class _Run:
         self._lengths = np.array(lengths, np.int64)
         self._t = t = start.observed.shape[1]
         wanted = self._lengths + (t + 1 if request.max_new is None else request.max_new)
-        # Of each row, the position at which it has drawn all that it may, and why it ends there.
+        # The position at which each row ends, unless it stops earlier, and why it ends there.
         self._ends = np.minimum(wanted, t)
         self._ended: list[Ended] = ["context" if end > t else "max_new" for end in wanted.tolist()]
-        # Up to where its tokens have been looked at.
-        self._told = self._lengths.copy()
+        # The position up to which the tokens of each row have been looked at.
+        self._seen = self._lengths.copy()
 
     def draw(self, binding: Binding, report: Progress) -> list[Generated]:
         """Run the loop until every row has ended."""
@@ -221,7 +247,7 @@ class _Run:
         size = step_loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD
         steps, done = int((self._ends - position).max()), 0
         while (position < self._ends).any():
-            # Rows that have stopped, or may draw no more, go on with the others.
+            # Rows that have ended go on with the others; what they draw is discarded.
             launch = min(size, int((self._ends - position).max()))
             step_loop.advance(binding, launch)
             position = np.minimum(position + launch, self._t)
@@ -231,7 +257,7 @@ class _Run:
         return self._generated(step_loop.result(binding, self._start))
 
     def _begin(self, binding: Binding) -> NDArray[np.int64]:
-        """Run the block of the prompts; the next position of each row, [b]."""
+        """Run the block of the prompts, and return the next position of each row, [b]."""
         observed = self._start.observed
         if not self._rewinds:
             done = step_loop.begin(binding, self._start)
@@ -245,21 +271,21 @@ class _Run:
         return position
 
     def _look(self, values: NDArray[np.int64], position: NDArray[np.int64]) -> None:
-        """Find the stop tokens among what is new, end these rows there, and tell what is new."""
+        """Find stop tokens among the new ones, end these rows there, and stream the new tokens."""
         at = np.arange(values.shape[1])
         reached = np.minimum(position, self._ends)
-        new = (at >= self._told[:, None]) & (at < reached[:, None])
+        new = (at >= self._seen[:, None]) & (at < reached[:, None])
         stops = new & np.isin(values, self._stop)
         found = stops.any(axis=1)
         for i in np.flatnonzero(found):
             self._ended[i] = "stop"
         self._ends = np.where(found, stops.argmax(axis=1) + 1, self._ends)
-        reached = np.maximum(np.minimum(reached, self._ends), self._told)
+        reached = np.maximum(np.minimum(reached, self._ends), self._seen)
         if self._stream is not None:
-            for i in np.flatnonzero(reached > self._told):
-                tokens = values[i, self._told[i] : reached[i]].copy()
+            for i in np.flatnonzero(reached > self._seen):
+                tokens = values[i, self._seen[i] : reached[i]].copy()
                 self._stream(self._first_index + int(i), tokens)
-        self._told = reached
+        self._seen = reached
 
     def _generated(self, found: step_loop.LoopResult) -> list[Generated]:
         # What a row drew after its end is discarded.

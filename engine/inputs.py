@@ -1,4 +1,4 @@
-"""What users hand to the engine, checked and brought into the shapes of the graphs."""
+"""Check the arrays that users pass, and convert them to the shapes that the graphs take."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from ancestral.errors import InvalidInput
 
 
 def events(x: ArrayLike, data: DataSpec) -> Integers:
-    """Events [n, *event_shape] or [n, t] of levels as sequences [n, t], by positions.
+    """Return events [n, *event_shape] or [n, t] of levels as sequences [n, t], by positions.
 
     Raises:
-        InvalidInput: another shape, another type than integers, a value that is no level.
+        InvalidInput: `x` has another shape, is not of integers, or has a value that is not a level.
     """
     array = integers("x", x)
     _check_events(array, data)
@@ -23,10 +23,10 @@ def events(x: ArrayLike, data: DataSpec) -> Integers:
 
 
 def real_events(x: ArrayLike, data: DataSpec) -> NDArray[Any]:
-    """Events [n, t] for a density: levels as int64, or real values in units of levels as float32.
+    """Return events [n, t] of a density: levels as int64, or reals in units of levels as float32.
 
     Raises:
-        InvalidInput: another shape, a value that is no level, or one that is not finite.
+        InvalidInput: `x` has another shape, or a value that is not a level or not finite.
     """
     array = array_of("x", x)
     if array.dtype.kind != "f":
@@ -36,10 +36,10 @@ def real_events(x: ArrayLike, data: DataSpec) -> NDArray[Any]:
 
 
 def real(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
-    """Finite numbers of a shape whose None may be any length from 1.
+    """Return finite numbers of a shape, in which None stands for any length from 1.
 
     Raises:
-        InvalidInput: they are not.
+        InvalidInput: `values` have another shape or type, or are not finite.
     """
     array = array_of(name, values)
     fits = array.ndim == len(shape) and all(
@@ -55,10 +55,10 @@ def real(name: str, values: ArrayLike, shape: tuple[int | None, ...]) -> NDArray
 
 
 def uniforms(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Numbers in (0, 1) of a shape, in float32 too.
+    """Return numbers of a shape that are in (0, 1), also after rounding to float32.
 
     Raises:
-        InvalidInput: they are not.
+        InvalidInput: `values` have another shape or type, or are outside (0, 1).
     """
     single = real(name, values, shape)
     wrong = first(~((single > 0) & (single < 1)))
@@ -70,10 +70,10 @@ def uniforms(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np
 
 
 def codes(values: ArrayLike, shape: tuple[int | None, ...], levels: int) -> Integers:
-    """Codes 0 .. levels - 1 [n, m].
+    """Return codes in 0 .. levels - 1, [n, m].
 
     Raises:
-        InvalidInput: they are not.
+        InvalidInput: `values` have another shape or type, or are out of range.
     """
     array = integers("z", values)
     if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
@@ -87,36 +87,37 @@ def codes(values: ArrayLike, shape: tuple[int | None, ...], levels: int) -> Inte
 def labels(
     values: ArrayLike | int | None, n: int, data: DataSpec, optional: bool
 ) -> Integers | None:
-    """A label for each of n events: one for all, or an array [n]; None without classes.
+    """Return a label for each of n events, [n]; None for a model without classes.
 
     Args:
-        values: what the user gave.
+        values: one label for all events, [n], or None.
         n: number of events.
         data: the space of events.
-        optional: whether the model knows "no label", which is then the label num_classes.
+        optional: whether the model also has p(x); "no label" is then the label num_classes.
 
     Raises:
-        InvalidInput: a label to an unconditional model, none to a conditional one, or a wrong one.
+        InvalidInput: a label for a model without classes, no label where one is required, or a
+            value that is not a class.
     """
     if data.num_classes is None:
         if values is not None:
-            raise InvalidInput("labels: the model has no classes; give none")
+            raise InvalidInput("labels: the model has no classes; leave labels out")
         return None
     if values is None:
         if optional:
             return np.broadcast_to(np.int64(data.num_classes), n)
         raise InvalidInput(
-            f"labels: the model is of p(x | y); give a label in 0 .. {data.num_classes - 1}, "
-            f"or one for each of the {n} events"
+            f"`labels` is required: the model is conditional, p(x | y); pass one label in "
+            f"0 .. {data.num_classes - 1}, or one for each of the {n} events"
         )
     return class_labels(values, n, data.num_classes)
 
 
 def class_labels(values: ArrayLike | int, n: int, num_classes: int) -> Integers:
-    """A class for each of n events: one for all, or an array [n].
+    """Return a class for each of n events, [n], from one for all or an array [n].
 
     Raises:
-        InvalidInput: another shape, another type than integers, a value that is no class.
+        InvalidInput: `values` have another shape or type, or are not classes.
     """
     array = integers("labels", values)
     if array.shape not in {(), (n,)}:
@@ -126,13 +127,14 @@ def class_labels(values: ArrayLike | int, n: int, num_classes: int) -> Integers:
 
 
 def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: int) -> Integers:
-    """Observed values by positions, [n, t] (perhaps a view of one event), -1 where one is free.
+    """Return observed values by positions, [n, t], -1 where free; perhaps a view of one event.
 
     A masked entry of a numpy masked array is free.
 
     Raises:
-        InvalidInput: another shape than one event, with or without an axis of events, or n of them;
-            a value that is neither a level nor -1; x_0 free where the model has no start symbol.
+        InvalidInput: `values` are not of the shape of one event (with or without an axis of
+            events) or of n events; a value is neither a level nor -1; or x_0 is free and the
+            model has no start symbol.
     """
     t = data.length
     if values is None:
@@ -143,7 +145,7 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
         one = array.shape in {whole, flat}
         if not one and array.shape not in {(m, *each) for m in (1, n) for each in (whole, flat)}:
             raise InvalidInput(
-                f"observed: expected one event {whole} or {n} of them {(n, *whole)}, "
+                f"observed: expected shape {whole} (one event) or {(n, *whole)} ({n} events), "
                 f"got shape {array.shape}"
             )
         check_range("observed", array, -1, data.levels - 1)
@@ -154,10 +156,10 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
 
 
 def ids(name: str, values: ArrayLike, levels: int) -> Integers:
-    """A sequence of values [n], by positions; it may be empty.
+    """Return a sequence of values, [n], by positions; it may be empty.
 
     Raises:
-        InvalidInput: not a sequence, not of integers, or a value outside 0 .. levels - 1.
+        InvalidInput: `values` are not a sequence of integers in 0 .. levels - 1.
     """
     array = integers(name, values)
     if array.ndim != 1:

@@ -1,4 +1,4 @@
-"""Latents along paths and over grids.
+"""Decode latents along paths and over grids.
 
 References:
     White (2016), Sampling generative networks, arXiv:1609.04468, section 2.1 (spherical).
@@ -20,29 +20,41 @@ from ancestral.errors import InvalidInput
 from ancestral.scalars import whole
 
 _PROBED = 256
-"""Samples by which the latent dimensions in use are found."""
+"""Number of samples from which `widest` finds the latent dimensions in use."""
 PATHS = ("linear", "spherical")
 _PARALLEL = 1e-6
-"""Below this angle, in radians, a great circle is a straight line."""
+"""Angle in radians; nearer than this to 0 or pi, a path is a straight line."""
 
 
 def interpolate(
     runner: LatentRunner, start: ArrayLike, end: ArrayLike, steps: int = 8, path: str = "linear"
 ) -> NDArray[np.float32]:
-    """E[x | z] along a path between the posterior means of events: [n, steps, *event_shape].
+    """Return E[x | z] along paths between the posterior means of pairs of events.
 
     Args:
-        runner: a bundle on a backend.
-        start: events where the paths begin, as in `encode`.
-        end: as many, where they end.
-        steps: points of each path, both ends among them.
-        path: "linear"; or "spherical", along the great circle, which keeps the length that
+        runner: the engine, of a model with real latents.
+        start: events where the paths begin, [n, *event_shape] or [n, t], as in `encode`.
+        end: events where the paths end, as many as in `start`.
+        steps: number of points of each path, both ends included, at least 2.
+        path: "linear", or "spherical", along the great circle, which keeps the length that
             latents of a standard normal prior have.
 
+    Returns:
+        Means in units of levels, [n, steps, *event_shape], float32.
+
     Raises:
-        InvalidInput: an argument is wrong, or the latents are codes.
+        InvalidInput: an argument is wrong, an output of the model is not finite, or the latents
+            are codes.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        White (2016), Sampling generative networks, arXiv:1609.04468, section 2.1 (spherical).
+
+    For example:
+
+        engine.interpolate(x[:1], x[1:2], steps=8, path="spherical")  # [1, 8, *event_shape]
     """
-    _refuse_codes(runner, "interpolate: there is nothing between two codes")
+    _refuse_codes(runner, "interpolate")
     steps = whole("steps", steps, 2)
     path = arguments.choice("path", path, PATHS)
     a, b = means(runner, start), means(runner, end)
@@ -56,21 +68,26 @@ def interpolate(
 def latent_grid(
     runner: LatentRunner, side: int = 10, dimensions: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
-    """E[x | z] over two latent dimensions at quantiles of N(0, 1), the others at 0.
+    """Return E[x | z] over two latent dimensions at quantiles of N(0, 1), the others at 0.
 
     Args:
-        runner: a bundle on a backend.
-        side: points of each dimension, at the quantiles (i + 1/2) / side.
-        dimensions: of the flattened latents; the two whose posterior means vary most over 256
-            samples of the model where None.
+        runner: the engine, of a model with real latents.
+        side: number of points of each dimension, at the quantiles (i + 1/2) / side.
+        dimensions: two indices into the flattened latent; None takes those of `widest`.
 
     Returns:
-        [side, side, *event_shape]; the first dimension runs down, the second to the right.
+        Means in units of levels, [side, side, *event_shape], float32; the first dimension runs
+        down, the second to the right.
 
     Raises:
-        InvalidInput: an argument is wrong, or the latents are codes.
+        InvalidInput: an argument is wrong, an output of the model is not finite, or the latents
+            are codes.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114, appendix A.
     """
-    _refuse_codes(runner, "latent_grid: there is nothing between two codes")
+    _refuse_codes(runner, "latent_grid")
     side, size = whole("side", side, 1), runner.latent_size
     budget.check_size("side", side, 4 * side * max(runner.data.length, size))
     chosen = widest(runner) if dimensions is None else dimensions
@@ -84,12 +101,19 @@ def latent_grid(
 
 
 def widest(runner: LatentRunner) -> tuple[int, int]:
-    """The two flattened latent dimensions whose posterior means vary most over samples.
+    """Return the two latent dimensions whose posterior means vary most over 256 samples.
+
+    Args:
+        runner: the engine, of a model with real latents.
+
+    Returns:
+        Two indices into the flattened latent, the one of largest variance first.
 
     Raises:
-        InvalidInput: the latents are codes.
+        InvalidInput: the latents are codes, or an output of the model is not finite.
+        BundleError: the weights have changed since the bundle was opened.
     """
-    _refuse_codes(runner, "widest: codes have no mean")
+    _refuse_codes(runner, "widest")
     varied = means(runner, sample(runner, _PROBED).x).reshape(_PROBED, -1).var(axis=0)
     order = np.argsort(-varied)
     return int(order[0]), int(order[min(1, len(order) - 1)])
@@ -101,16 +125,16 @@ def between(
     steps: int,
     path: str,
 ) -> Float[np.ndarray, "n s *l"]:
-    """Points from a to b, both among them.
+    """Return points from a to b, both ends included.
 
     Args:
-        a: where each path begins.
-        b: where it ends.
-        steps: points.
+        a: points where the paths begin, [n, *l].
+        b: points where they end, [n, *l].
+        steps: number of points of each path.
         path: "linear", or "spherical": direction along the great circle, length linear.
 
     Raises:
-        InvalidInput: the path leaves float32.
+        InvalidInput: a point is too large for float32.
     """
     at = np.linspace(0, 1, steps)[None, :, None]
     start, end = (each.reshape(len(each), 1, -1).astype(np.float64) for each in (a, b))
@@ -129,12 +153,12 @@ def between(
     return float32("path", points.reshape(len(a), steps, *a.shape[1:]))
 
 
-def _refuse_codes(runner: LatentRunner, message: str) -> None:
+def _refuse_codes(runner: LatentRunner, method: str) -> None:
     if runner.codes:
-        raise InvalidInput(message)
+        raise InvalidInput(f"{method}: expected a model with real latents, got one with codes")
 
 
 def _decoded(runner: LatentRunner, z: Array) -> NDArray[np.float32]:
-    """E[x | z] of latents [n, m, *l]: [n, m, *event_shape]."""
+    """Return E[x | z] of latents [n, m, *l]: [n, m, *event_shape]."""
     mean = decode(runner, z.reshape(-1, *runner.latent.shape))[1]
     return mean.reshape(*z.shape[:2], *runner.data.event_shape)

@@ -1,4 +1,4 @@
-"""Samples of a latent variable model: a latent from the prior, an event from the latent."""
+"""Samples of a latent variable model: a latent from the prior, then an event given the latent."""
 
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ from ancestral.step_tensors import X
 
 @dataclass(frozen=True, slots=True)
 class LatentSamples:
-    """Samples (z, x) of p(z) p(x | z), n of them; log p(x) itself is not known.
+    """n samples (z, x) of p(z) p(x | z). `bound` gives a lower bound on their log p(x).
 
     Attributes:
-        x: in levels, int64; where p(x | z) is a density, float32 in units of levels; or, where they
-            were asked for, the means E[x | z], float32. [n, *event_shape].
-        z: latents [n, *latent_shape], float32, or codes, int64.
-        log_prior: log p(z) in nats, [n], whatever the temperature it was drawn at.
+        x: events, [n, *event_shape]: levels, int64; or real values in units of levels, float32, if
+            p(x | z) is a density or if means E[x | z] were requested.
+        z: latents, [n, *latent_shape], float32; or codes, int64.
+        log_prior: log p(z) in nats, [n], under the prior itself, not at the temperature.
         log_likelihood: log p(x | z) in nats, [n]; None for means.
-        labels: [n], or None without classes.
+        labels: label of each sample, [n]; None without classes.
         first_index: sample index of the first.
     """
 
@@ -53,20 +53,36 @@ def sample(
     sampling: Sampling = UNFILTERED,
     mean: bool = False,
 ) -> LatentSamples:
-    """Draw n latents and an event from each; sample i depends on (seed, first_index + i) only.
+    """Draw n latents from the prior, and an event given each of them.
+
+    Sample i depends on (seed, first_index + i) only.
 
     Args:
-        runner: a bundle on a backend.
+        runner: the engine.
         n: number of samples.
-        labels: of a prior over codes with classes: one for all, or [n].
-        seed: 0 .. 2^64 - 1.
-        first_index: sample index of the first.
-        sampling: its temperature scales the noise of z, 0 leaves the prior's mean. Of a prior
-            over codes, temperature and filters are those of its values.
-        mean: take E[x | z] instead of drawing x.
+        labels: class of all samples, or of each, [n], for a prior over codes with classes;
+            required if the prior has only p(z | y).
+        seed: integer in 0 .. 2^64 - 1.
+        first_index: sample index of the first sample.
+        sampling: the temperature scales the noise of z; at 0, z is the mean of the prior, or of
+            the drawn component of a mixture. For a prior over codes, temperature and filters apply
+            to the draws of its values.
+        mean: return E[x | z] instead of drawing x.
+
+    Returns:
+        `LatentSamples`: events, [n, *event_shape], latents, [n, *latent_shape], log p(z) and
+        log p(x | z), in nats, [n].
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is wrong, or an output of the model is not finite.
+        NotADistribution: a log-probability of the prior over codes is NaN.
+        BundleError: the weights have changed since the bundle was opened, or a drawn value is not
+            a level.
+
+    For example:
+
+        s = engine.sample(64, seed=0)
+        s.x, s.z, s.log_prior + s.log_likelihood  # log p(x, z), nats [64]
     """
     n = whole("n", n, 1)
     budget.check_size("n", n, 8 * max(runner.data.length, runner.latent_size))
@@ -78,7 +94,7 @@ def sample(
         z, log_prior, label = drawn.x.reshape(n, -1), drawn.log_prob, drawn.labels
     else:
         if labels is not None:
-            raise InvalidInput("labels: the model has no classes; give none")
+            raise InvalidInput("labels: the model has no classes; leave labels out")
         z, log_prior = _from_prior(runner, noise, n, sampling)
     if mean:
         x = decode_latents(runner, z)[1]
@@ -101,11 +117,11 @@ def sample(
 def _from_prior(
     runner: LatentRunner, noise: Noise, n: int, sampling: Sampling
 ) -> tuple[Array, NDArray[np.float64]]:
-    """Latents [n, *l], and log p(z) of them in nats."""
+    """Return latents [n, *l], and their log p(z) in nats, [n]."""
     if sampling != Sampling(temperature=sampling.temperature):
         raise InvalidInput(
-            "sampling: top_k, top_p and min_p are of discrete values; these latents are real: "
-            "expected a temperature alone"
+            f"sampling: expected only a temperature, as the latents are real numbers, got "
+            f"{sampling}"
         )
     found = runner.parallel(
         "prior",

@@ -1,19 +1,19 @@
-"""Whole events by the parallel graphs: log p, and the values that uniforms draw.
+"""Log-probabilities of whole events and of texts, by the parallel graphs.
 
-The likelihood of a sequence that may be longer than the context is that of windows that slide over
-it. With T positions of context and a stride S, window k is of the ids x_kS .. x_(kS+T-1). The first
-one scores all of its ids, each later one its last S, which the windows before it have not reached:
+A sequence may be longer than the context: its likelihood is computed in windows that slide over it.
+With a context of T positions and a stride S, window k holds the ids x_kS .. x_(kS+T-1). The first
+window scores all of its ids, each later one its last S, which no earlier window has reached:
 
     i < T:   log p(x_i | x_0 .. x_(i-1))
     i >= T:  log p(x_i | x_kS .. x_(i-1)),   k = ceil((i - T + 1) / S)
 
-so each id is scored once, given at least T - S ids before it, or all there are. A model with a
-start symbol has it before the first id of every window, of a later one too, where the text does not
-begin: that is what its graph gives. A model without one has no probability for the very first id,
-which is not counted.
+Each id is scored once, given at least T - S ids before it, or all of them if there are fewer. A
+model with a start symbol has it before the first id of every window, also of later ones, because
+its graph always has it. A model without a start symbol gives the very first id no probability, so
+that id is not counted.
 
-The conditionals make a distribution over texts, so the sum is a log-probability: of these ids under
-the model that forgets what is outside of its window.
+The conditionals make a distribution over texts, so their sum is a log-probability: that of the ids
+under a model that forgets what is outside its window.
 
 References:
     Press, Smith, Lewis (2021), Shortformer: better language modeling using shorter inputs,
@@ -39,14 +39,29 @@ from ancestral.step_tensors import LOG_PROB, REDRAWN, X
 def log_prob_of(
     runner: Runner, x: Int64[np.ndarray, "n t"], label: NDArray[np.int64] | None
 ) -> Float32[np.ndarray, "n t"]:
-    """log p(x_t | x_<t, y) in nats; events and labels are as the graphs take them."""
+    """Return log p(x_t | x_<t, y), in nats; events and labels are as the graphs take them."""
     return runner.parallel(LOG_PROB, label, x=x)[LOG_PROB]
 
 
 def position_log_prob(
     runner: Runner, x: ArrayLike, labels: ArrayLike | int | None = None
 ) -> NDArray[np.float32]:
-    """log p(x_t | x_<t, y) in nats, by positions of the ordering, [n, t]; as `log_prob`."""
+    """Return log p(x_t | x_<t, y) of each value of each event.
+
+    Args:
+        runner: the engine.
+        x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+        labels: class of all events, or of each, [n]; required if the model has only p(x | y).
+
+    Returns:
+        Log-probabilities in nats, [n, t], by positions of the ordering, float32. For a model
+        without a start symbol, position 0 has 0.
+
+    Raises:
+        InvalidInput: an argument is wrong.
+        NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened.
+    """
     events = inputs.events(x, runner.data)
     found = log_prob_of(runner, events, runner.labels(labels, len(events)))
     step_loop.check(found, 0)
@@ -56,15 +71,26 @@ def position_log_prob(
 def log_prob(
     runner: Runner, x: ArrayLike, labels: ArrayLike | int | None = None
 ) -> NDArray[np.float64]:
-    """log p(x | y) of each event in nats, [n].
+    """Return log p(x | y) of each event.
 
     Args:
-        runner: a bundle on a backend.
-        x: integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
-        labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
+        runner: the engine.
+        x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+        labels: class of all events, or of each, [n]; required if the model has only p(x | y).
+
+    Returns:
+        Log-probabilities in nats, [n], float64. For a model without a start symbol they are given
+        the first value.
 
     Raises:
         InvalidInput: an argument is wrong.
+        NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened.
+
+    For example:
+
+        log_p = engine.log_prob(x, labels=3)
+        -log_p / (engine.data.length * np.log(2))  # bits/dim
     """
     return np.asarray(position_log_prob(runner, x, labels).sum(axis=1, dtype=np.float64))
 
@@ -72,12 +98,23 @@ def log_prob(
 def redraw(
     runner: Runner, x: ArrayLike, u: ArrayLike, labels: ArrayLike | int | None = None
 ) -> NDArray[np.int64]:
-    """The value that u [n, t] draws at each position, given x before it: [n, *event_shape].
+    """Return the value that a uniform draws at each position, given the values of x before it.
 
-    Where the model gives NaN, the values mean nothing: `log_prob` refuses such a model.
+    Draws are by inverse CDF, as in `sample`: a sample and its own uniforms give the sample again,
+    except at near ties. If the model gives NaN, the values mean nothing; `log_prob` raises then.
+
+    Args:
+        runner: the engine.
+        x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
+        u: uniforms in (0, 1), [n, t], by positions of the ordering.
+        labels: class of all events, or of each, [n]; required if the model has only p(x | y).
+
+    Returns:
+        Drawn values in levels, [n, *event_shape].
 
     Raises:
         InvalidInput: an argument is wrong.
+        BundleError: the weights have changed since the bundle was opened.
     """
     events = inputs.events(x, runner.data)
     drawn = inputs.uniforms("u", u, events.shape)
@@ -90,11 +127,12 @@ class TextLikelihood:
     """Log-probabilities of the ids of a text.
 
     Attributes:
-        log_prob: of each id, in nats, [n]; of the very first 0 where it is given.
-        seen: ids that each was conditioned on, the last so many before it, [n].
-        context: positions of a window.
-        stride: by which windows slide.
-        first_given: whether the very first id has no probability: log p(x_2 .. x_n | x_1).
+        log_prob: log-probability of each id, in nats, [n]; 0 for the first id if `first_given`.
+        seen: number of ids right before each one that it was conditioned on, [n].
+        context: number of positions of a window.
+        stride: number of ids by which windows slide.
+        first_given: whether the first id has no probability, so that the total is
+            log p(x_2 .. x_n | x_1).
     """
 
     log_prob: Float32[np.ndarray, " n"]
@@ -110,25 +148,28 @@ class TextLikelihood:
 
     @property
     def total(self) -> float:
-        """log p of all of them, in nats."""
+        """Sum of the log-probabilities, in nats."""
         return float(self.log_prob.sum(dtype=np.float64))
 
     @property
     def perplexity(self) -> float:
-        """exp(-log p / number of ids that are scored)."""
+        """exp(-total / scored); infinity if that exceeds float64."""
         mean = -self.total / self.scored
         return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
 
     def bits_per_byte(self, count: int) -> float:
-        """Of a text of so many bytes: -log2 p of these ids over the bytes.
+        """Return the bits per byte of the text: -log2 p of its ids, divided by its bytes.
 
-        An upper bound on the bits of the text itself, to which its other tokenisations add
-        probability; without those of the first id, where that is given.
+        An upper bound for the text itself, because its other tokenisations add probability. The
+        bits of the first id are not included if it is given.
+
+        Args:
+            count: number of bytes of the text, at least 1.
 
         Raises:
-            InvalidInput: no byte.
+            InvalidInput: `count` is less than 1.
         """
-        return -self.total / (math.log(2) * whole("bytes", count, 1, 2**63 - 1))
+        return -self.total / (math.log(2) * whole("count", count, 1, 2**63 - 1))
 
 
 def text_likelihood(
@@ -138,32 +179,48 @@ def text_likelihood(
     labels: int | None = None,
     progress: Progress | None = None,
 ) -> TextLikelihood:
-    """log p of each id of a sequence of any length, by windows that slide over it.
+    """Return log p of each id of a sequence of any length, by windows that slide over it.
 
     Args:
-        runner: a bundle of sequences on a backend.
-        ids: [n].
-        stride: by which windows slide; an id is given at least length - stride ids before it, or
-            all there are. Half the length where None.
-        labels: of the whole sequence, where the model has classes.
-        progress: called with how many ids of how many are done.
+        runner: the engine, of a model of sequences.
+        ids: ids of the text, [n].
+        stride: number of ids by which windows slide. Each id is conditioned on at least
+            length - stride ids before it, or on all of them if there are fewer. None means half
+            the length.
+        labels: class of the whole sequence; required if the model has only p(x | y).
+        progress: called as `progress(done, total)`, in ids.
+
+    Returns:
+        A `TextLikelihood`: log-probabilities in nats, [n], `total` in nats, `perplexity`, and
+        `bits_per_byte`.
 
     Raises:
-        InvalidInput: no ids, ids that are no values of the model, a stride that is out of range, or
-            a model of events that are no sequences.
+        InvalidInput: `ids` is empty or has values that the model does not have, `stride` is out of
+            range, or the model's events are not sequences.
         NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened.
+
+    References:
+        Press, Smith, Lewis (2021), Shortformer: better language modeling using shorter inputs,
+        arXiv:2012.15832, section 2.
+
+    For example:
+
+        ids = engine.tokenizer().encode(text)
+        found = engine.text_likelihood(ids, stride=256)
+        found.perplexity, found.bits_per_byte(len(text.encode()))
     """
     t, first = runner.data.length, runner.first_position
     if len(runner.data.event_shape) != 1 or runner.data.ordering != "raster":
         raise InvalidInput(
-            f"the model's events are {runner.data.event_shape}: expected one of sequences; "
-            f"`log_prob` takes whole events"
+            f"text_likelihood: expected a model of sequences, got events of shape "
+            f"{runner.data.event_shape}; use `log_prob` for whole events"
         )
     arguments.callback("progress", progress)
     x = inputs.ids("ids", ids, runner.data.levels)
     if len(x) <= first:
-        why = ": the model gives the first one no probability" if first else ""
-        raise InvalidInput(f"ids: expected {first + 1} or more, [n], got {len(x)}{why}")
+        why = ", as the model gives the first one no probability" if first else ""
+        raise InvalidInput(f"ids: expected at least {first + 1}{why}, got {len(x)}")
     stride = max(t // 2, 1) if stride is None else whole("stride", stride, 1, t - first)
     label = runner.labels(labels, 1)
     log_prob = np.zeros(len(x), np.float32)
@@ -188,7 +245,7 @@ def text_likelihood(
 
 
 def _chunks(n: int, t: int, stride: int) -> Iterator[range]:
-    """Where the windows begin, some at a time.
+    """Yield the positions where windows begin, `budget.WINDOWS` at a time.
 
     >>> [list(starts) for starts in _chunks(10, 4, 3)]
     [[0, 3, 6]]

@@ -1,7 +1,7 @@
-"""Time and memory of a bundle on a backend, beside the parity of the same run.
+"""Measure time and memory of a bundle on a backend, with the parity of the same run.
 
-Every backend is measured in a process of its own, so that its memory is its own, and after another
-process has loaded the bundle once: what a runtime keeps for the next load is there.
+A backend is measured in a separate process, so that only its memory is counted. Another process
+loads the bundle once before, so that what a runtime keeps for the next load is there.
 """
 
 import contextlib
@@ -31,21 +31,22 @@ from ancestral.scalars import whole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureRow:
-    """One backend at one batch size: what all bundles have.
+    """Measurements of one backend at one batch size that all kinds of bundles have.
 
     Attributes:
-        backend: its name.
-        device: where it ran.
-        threads: of the runtime; None is its own choice.
-        batch: rows of the loop, or events a call.
-        load_s: from the path to a graph that samples or encodes, in seconds; the second load, so
-            that the bundle's hashes are remembered.
-        samples_per_s: whole events drawn a second: noise, latents, copies and all positions.
-        peak_memory_mb: largest resident memory of the process through loading and sampling, less
-            what it held after its imports, in 10^6 bytes; a GPU's own memory is not in it. Batches
-            grow within one process, so that it is never less than at a smaller batch.
-        max_abs_nats: largest |delta log p| of an event, or |delta log w|, against the reference.
-        unexplained: drawn values that differ from the reference and are no near ties.
+        backend: name of the backend.
+        device: device that it ran on.
+        threads: number of threads of the runtime; None is the runtime's choice.
+        batch: rows of the loop, or events per call.
+        load_s: time from the path to a loaded graph that samples or encodes, in seconds. It is the
+            second load, so that the bundle's hashes are cached.
+        samples_per_s: whole events drawn per second, with noise, latents, copies and all positions.
+        peak_memory_mb: largest resident memory of the process during loading and sampling, less
+            the memory after its imports, in 10^6 bytes, without a GPU's memory. One process runs
+            the batches in rising order, so it is never less than at a smaller batch.
+        max_abs_nats: largest |delta log p| of an event, or |delta log w|, against the reference, in
+            nats.
+        unexplained: number of drawn values that differ from the reference and are not near ties.
         passed: whether every check of `verify` passed.
     """
 
@@ -61,20 +62,20 @@ class MeasureRow:
     passed: bool
 
     def to_json(self) -> dict[str, object]:
-        """All fields."""
+        """Return all fields."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMeasureRow(MeasureRow):
-    """An autoregressive bundle.
+    """Measurements of an autoregressive bundle.
 
     Attributes:
-        steps: how many single steps were timed, over all rounds.
-        step_ms_p50: median time of one position of the whole batch, in milliseconds.
-        step_ms_p95: 95th percentile.
-        step_ms_p99: 99th percentile.
-        log_prob_events_per_s: whole events evaluated a second.
+        steps: number of single steps that were timed, over all rounds.
+        step_ms_p50: median time of one step of the whole batch, in milliseconds.
+        step_ms_p95: 95th percentile of that time, in milliseconds.
+        step_ms_p99: 99th percentile of that time, in milliseconds.
+        log_prob_events_per_s: whole events evaluated per second.
     """
 
     steps: int
@@ -86,12 +87,12 @@ class StepMeasureRow(MeasureRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentMeasureRow(MeasureRow):
-    """A bundle with latents.
+    """Measurements of a bundle with latents.
 
     Attributes:
         encode_ms_p50: median time of encoding a batch, in milliseconds.
-        decode_ms_p50: of decoding a batch of latents to means.
-        bounds_per_s: events a second whose log p(x) is bounded with speeds.K latents of each:
+        decode_ms_p50: median time of decoding a batch of latents to means, in milliseconds.
+        bounds_per_s: events per second whose log p(x) is bounded with speeds.K latents each, with
             noise, encoder, log-weights and reduction.
     """
 
@@ -109,27 +110,36 @@ def measure_engine(
     threads: int | None = None,
     rounds: int = 3,
 ) -> Sequence[MeasureRow]:
-    """Measure a bundle on a backend: a row for each batch size, in rising order.
+    """Measure a bundle on a backend, at each batch size.
 
     Args:
-        path: the bundle's directory; an autoregressive one needs the graphs log_prob, logits,
+        path: directory of the bundle; an autoregressive one needs the graphs log_prob, logits,
             redraw and step.
-        backend: its name.
-        batches: numbers of rows, or of events.
-        device: cpu, cuda or cuda:N.
-        threads: of the runtime; its own choice where None.
-        rounds: passes over the positions, or calls, after a warm-up.
+        backend: name of the backend.
+        batches: batch sizes: rows of a loop, or events per call.
+        device: "cpu", "cuda" or "cuda:N".
+        threads: number of threads of the runtime; None lets the runtime choose.
+        rounds: number of passes over the positions, or of calls, after a warm-up.
+
+    Returns:
+        A row for each batch size, in rising order: a `StepMeasureRow`, or a `LatentMeasureRow` for
+        a bundle with latents.
 
     Raises:
-        BundleError: the bundle is not sound, or lacks a graph.
+        BundleError: the bundle is missing, damaged or inconsistent, or lacks a graph.
         BackendUnavailable: the backend cannot run here.
         InvalidInput: an argument is wrong.
-        MeasurementFailed: the measuring process broke down.
+        MeasurementFailed: the measuring process ended without a result.
+
+    For example:
+
+        [row] = measure_engine("demo/digits", "onnxruntime", batches=[64], threads=1)
+        row.step_ms_p50, row.passed
     """
     if backend not in BACKENDS:
         raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {backend!r}")
     if not batches:
-        raise InvalidInput("batches: expected at least one number of rows, got none")
+        raise InvalidInput("batches: at least one batch size is required")
     rows = tuple(sorted({whole("batch", batch, 1) for batch in batches}))
     rounds = whole("rounds", rounds, 1)
     kind = StepMeasureRow if Bundle.open(path).manifest.latent is None else LatentMeasureRow
@@ -140,7 +150,7 @@ def measure_engine(
 
 
 def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a process of its own; an error of ours is raised here again."""
+    """Return the rows of a measuring process; an error of ours in it is raised here again."""
     what = f"measuring {request['path']} on backend {request['backend']!r}"
     answer = in_process(what, "ancestral.engine.measure", json.dumps(request))
     if "error" in answer:
@@ -150,7 +160,7 @@ def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """The measuring process: a request as JSON in, rows or an error as JSON on the last line."""
+    """Run the measuring process: request in JSON, rows or an error in JSON on the last line."""
     answer: dict[str, object]
     try:
         answer = {"rows": _measure(**json.loads(sys.argv[1]))}
@@ -162,8 +172,8 @@ def main() -> None:
 def _measure(
     path: str, backend: str, batches: list[int], rounds: int, device: str, threads: int | None
 ) -> list[dict[str, Any]]:
-    """The fields of each row; without batches the bundle is only loaded."""
-    # A runtime that is missing is named by the engine's load.
+    """Return the fields of each row; without batches the bundle is only loaded."""
+    # If the runtime is missing, `load` below raises an error that names it.
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module(f"ancestral.engine.backends.{backend}")
     before = memory_now()

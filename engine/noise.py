@@ -1,4 +1,4 @@
-"""The noise of a batch: which samples it draws, and with which latents, priors and events."""
+"""Random numbers of a batch: for values, latents, priors and events given their latents."""
 
 import math
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from ancestral.step_tensors import U
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The uniforms of consecutive samples: sample i has those of (seed, first_index + i).
+    """The uniforms of consecutive samples: row i has those of (seed, first_index + i).
 
     Attributes:
-        seed: 0 .. 2^64 - 1.
+        seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first row.
-        stream: what they are for.
+        stream: what the numbers are for; streams are independent.
     """
 
     seed: int
@@ -28,7 +28,7 @@ class Noise:
     stream: Stream = Stream.X
 
     def uniforms(self, rows: int, positions: int) -> NDArray[np.float32]:
-        """Uniforms [rows, positions].
+        """Return uniforms in (0, 1), [rows, positions].
 
         Raises:
             InvalidInput: the seed or an index is out of range.
@@ -37,7 +37,7 @@ class Noise:
         return uniforms(self.seed, self.indices(rows), at, stream=self.stream)
 
     def check(self, rows: int) -> None:
-        """Refuse, before anything is drawn, what so many rows could not be drawn with.
+        """Check the seed and the indices of `rows` rows before anything is drawn.
 
         Raises:
             InvalidInput: the seed or an index is out of range.
@@ -45,22 +45,22 @@ class Noise:
         self.after(rows - 1).uniforms(1, 1)
 
     def after(self, rows: int) -> "Noise":
-        """The noise of what comes that many samples later."""
+        """Return the noise that begins `rows` samples later."""
         return replace(self, first_index=self.first_index + rows)
 
     def indices(self, rows: int) -> NDArray[np.int64]:
-        """The sample index of each row."""
+        """Return the sample index of each row, [rows]."""
         return np.arange(self.first_index, self.first_index + rows, dtype=np.int64)
 
 
 FIRST = np.zeros(1, np.int64)
-"""The particle of a sample, which has one."""
+"""Particle indices of a sample, which has a single particle, 0."""
 
 
 def latent_noise(
     latent: Latent, noise: Noise, n: int, particles: Int64[np.ndarray, " k"], stream: Stream
 ) -> Float32[np.ndarray, "n k *l"]:
-    """The standard normal noise of k latents of each of n samples."""
+    """Return the standard normal noise of k latents of each of n samples."""
     size = math.prod(latent.shape)
     drawn = normals(noise.seed, noise.indices(n), particles, size, stream=stream)
     return drawn.reshape(n, len(particles), *latent.shape)
@@ -69,7 +69,7 @@ def latent_noise(
 def prior_noise(
     latent: Latent, noise: Noise, n: int, particles: Int64[np.ndarray, " k"], stream: Stream
 ) -> dict[str, NDArray[Any]]:
-    """The inputs of the prior's graph for n x k latents as rows: those of a sample are together."""
+    """Return the noise inputs of the prior's graph for n x k rows, the k of a sample together."""
     drawn = latent_noise(latent, noise, n, particles, stream)
     given: dict[str, NDArray[Any]] = {"noise": drawn.reshape(-1, *latent.shape)}
     if latent.prior == "mixture":
@@ -80,7 +80,7 @@ def prior_noise(
 
 
 def event_noise(latent: Latent, noise: Noise, n: int, length: int) -> dict[str, NDArray[Any]]:
-    """The noise inputs of the graph that draws events of that length from their latents."""
+    """Return the noise inputs of the graph that draws events of `length` values from latents."""
     indices = noise.indices(n)
     if latent.continuous:
         drawn = normals(noise.seed, indices, FIRST, length, stream=Stream.X_GIVEN_Z)

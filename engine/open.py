@@ -1,4 +1,4 @@
-"""Engines: a bundle is checked, a backend opened, and the engine of its kind of model made."""
+"""`Engine.load` checks a bundle, opens a backend and returns the engine of its kind of model."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -29,15 +29,20 @@ E = TypeVar("E", bound="Engine")
 
 @dataclass(slots=True)
 class Engine(Runner, ABC):
-    """A bundle, loaded on a backend. Make one with `Engine.load`.
+    """A bundle loaded on a backend. Create one with `Engine.load`.
 
-    It is an AutoregressiveEngine or a LatentEngine, by what the bundle holds. Several threads may
-    call it at a time, and so may its own callbacks: each call gives what it would give by itself.
+    The bundle decides whether it is an `AutoregressiveEngine` or a `LatentEngine`. An engine is
+    thread-safe, and its callbacks may call it: no call changes the result of another.
+
+    Attributes:
+        bundle: the bundle; `bundle.path` is its directory.
+        backend: the runtime; `backend.name`, `backend.device` and `backend.dtype` describe it.
     """
 
     kind: ClassVar[str]
+    """Kind of the bundles that this class loads, as in their manifest."""
     advice: ClassVar[str]
-    """Where to turn with what such a bundle cannot do."""
+    """What such an engine offers, for the error of `load` when another kind was expected."""
 
     @final
     @classmethod
@@ -49,31 +54,45 @@ class Engine(Runner, ABC):
         threads: int | None = None,
         **options: Any,
     ) -> E:
-        """Check a bundle and open a backend; graphs are loaded when they are first needed.
+        """Check a bundle, open it on a backend and return its engine.
+
+        Each graph is loaded when it is first needed. `ancestral.load` is this method.
 
         Args:
-            path: the bundle's directory.
-            backend: torch, onnxruntime, triton, or tensorrt, which runs the plans that
-                `ancestral compile` made of the bundle.
-            device: cpu, cuda or cuda:N.
-            threads: of the runtime; its own choice where None.
-            options: what only some backends take. `model`, for torch and triton: a model of your
-                own class; a copy of it gets the weights. `dtype`, for triton: what it computes in,
-                float32, bfloat16 or float16; the bundle's type where None, as in all other
-                backends. `batch_invariant`, for triton: whether the bits of a row must not depend
-                on the batch that it is in; docs/kernels.md has what it costs.
+            path: directory of the bundle.
+            backend: "torch", "onnxruntime", "triton", or "tensorrt", which runs the plans that
+                `ancestral compile` made from the bundle.
+            device: "cpu", "cuda" or "cuda:N".
+            threads: number of threads of the runtime; None lets the runtime choose.
+            options: options that only some backends take.
+                `model` (torch, triton): an instance of your own model class; the engine puts the
+                bundle's weights into a copy of it.
+                `dtype` (triton): type to compute in, "float32", "bfloat16" or "float16"; None
+                means the bundle's type, which the other backends always use.
+                `batch_invariant` (triton): True to make the bits of a row independent of the
+                batch that it is in; docs/kernels.md gives the cost.
+
+        Returns:
+            An `AutoregressiveEngine` or a `LatentEngine`, by the kind of the bundle.
 
         Raises:
-            BundleError: the bundle is not sound; every problem is named.
-            BackendUnavailable: the backend cannot run here; nothing falls back to another.
-            InvalidInput: an argument is wrong, or the bundle is of another kind than this class.
+            BundleError: the bundle is missing, damaged or inconsistent; every problem is listed.
+            BackendUnavailable: the backend cannot run here. No other backend is tried.
+            InvalidInput: an argument is wrong, or the bundle is of another kind than the class
+                that `load` was called on.
+            PlanError: the folder of compiled plans (tensorrt) is not private to the user.
+
+        For example:
+
+            engine = Engine.load("demo/digits", backend="onnxruntime", threads=2)
+            engine.backend.device  # "cpu"
         """
         bundle = Bundle.open(path)
         found = bundle.manifest.kind
         chosen = AutoregressiveEngine if found == "autoregressive" else LatentEngine
         if not issubclass(chosen, cls):
             raise InvalidInput(
-                f"{path}: expected a bundle of kind {cls.kind}, got {found}: {chosen.advice}"
+                f"{path}: expected a bundle of kind {cls.kind}, got {found}; {chosen.advice}"
             )
         opened = open_backend(backend, bundle, device=device, threads=threads, options=options)
         return cast(E, chosen(bundle, opened))
@@ -85,36 +104,51 @@ class Engine(Runner, ABC):
             InvalidInput: always; the message says what to do instead.
         """
         raise InvalidInput(
-            f"engine: cannot be pickled or copied, for a runtime holds its weights: pass the path "
-            f"{str(self.bundle.path)!r} instead, and call Engine.load there"
+            f"engine: cannot be pickled or copied, because a runtime holds its weights; pass the "
+            f"path {str(self.bundle.path)!r} instead, and call Engine.load with it"
         )
 
     @final
     def verify(self) -> Report:
-        """Replay the bundle's known answers on this backend; every file is hashed anew.
+        """Rehash every file of the bundle, then compare this backend with float64 PyTorch.
+
+        The bundle stores the answers of float64 PyTorch on fixed events and noise. Every graph is
+        run on the same inputs: log-probabilities and distributions must be within the tolerance
+        of the backend and type, and drawn values must agree except at near ties.
+
+        Returns:
+            A `ParityReport`, or a `LatentParityReport` for a latent variable model. It has
+            `passed`, `failures` (in words), and `max_abs_nats` with its `limit_nats`: the largest
+            error of an event that the model samples, in nats.
 
         Raises:
-            BundleError: the bundle is no longer sound, or lacks a graph that is needed.
+            BundleError: a file has changed or is damaged, or a graph that is needed is missing.
+
+        For example:
+
+            report = engine.verify()
+            report.passed, report.max_abs_nats, report.limit_nats
         """
         Bundle.open(self.bundle.path, rehash=True)
         return self.compare()
 
     @abstractmethod
     def compare(self) -> Report:
-        """Replay the known answers."""
+        """Compare with the known answers as `verify` does, without rehashing the files."""
 
 
 @dataclass(slots=True)
 class AutoregressiveEngine(Engine):
-    """An autoregressive bundle, loaded on a backend. Make one with `Engine.load`.
+    """An autoregressive model loaded on a backend. Create one with `Engine.load`.
 
-    Each method is the function of a feature, whose first argument, `runner`, is the engine.
+    Each method is a function of one of the modules of this package; its first argument, `runner`,
+    is the engine itself.
     """
 
     kind: ClassVar[str] = "autoregressive"
     advice: ClassVar[str] = (
-        "an autoregressive model has log p(x) itself, by `log_prob`; it has sample, classify and "
-        "complete beside, and no latents"
+        "an autoregressive model has `log_prob`, which is exact, `sample`, `classify` and "
+        "`complete`, but no latents"
     )
     sample = samples.sample
     sample_batches = samples.sample_batches
@@ -130,15 +164,16 @@ class AutoregressiveEngine(Engine):
 
 @dataclass(slots=True)
 class LatentEngine(LatentRunner, Engine):
-    """A bundle of a latent variable model, loaded on a backend. Make one with `Engine.load`.
+    """A latent variable model loaded on a backend. Create one with `Engine.load`.
 
-    Each method is the function of a feature, whose first argument, `runner`, is the engine.
+    Each method is a function of one of the modules of this package; its first argument, `runner`,
+    is the engine itself.
     """
 
     kind: ClassVar[str] = "latent_variable"
     advice: ClassVar[str] = (
-        "log p(x) of a latent variable model is only bounded, by `bound`; it has encode, decode, "
-        "reconstruct, sample and interpolate beside"
+        "a latent variable model has `bound`, a lower bound on log p(x), instead of `log_prob`, "
+        "and `encode`, `decode`, `reconstruct`, `sample` and `interpolate`"
     )
     bound = bounds.bound
     log_weights = bounds.log_weights
@@ -154,7 +189,7 @@ class LatentEngine(LatentRunner, Engine):
 
     @property
     def prior(self) -> AutoregressiveEngine | None:
-        """The engine of the prior over codes, on the same backend; None without codes."""
+        """Engine of the prior over codes, on the same backend; None for real latents."""
         if self.latent.prior != "autoregressive":
             return None
         return self.once("prior", self._open_prior)

@@ -1,15 +1,16 @@
-"""Completions of an event whose values are observed anywhere: sequential Monte Carlo.
+"""Complete a partly observed event, by sequential Monte Carlo.
 
-A particle runs the model in its order: what is free it draws from p(x_t | x_<t), what is observed
-it takes, and its weight is multiplied by the probability of what it took. Before free values are
-drawn again, particles of little weight give way to copies of others where the weights have become
-uneven. The weights then stand for p(free | observed), their means for p(observed):
+A particle runs the model in its ordering. It draws each free value from p(x_t | x_<t), takes each
+observed value as it is, and multiplies its weight by the probability of the observed value. If the
+weights have become uneven, particles of low weight are replaced by copies of others before free
+values are drawn again. The weighted particles approximate p(free | observed), and the mean weights
+estimate p(observed):
 
     log Z = sum over the resamplings, and the end, of log mean_i w_i
 
-Z is an unbiased estimate of p(observed) whatever the number of particles; log Z is on average below
-log p(observed); all of it is exact only as the particles become many. Where the observed values
-come first in the ordering, every weight is the same, and it is exact with any number.
+Z is an unbiased estimate of p(observed) for any number of particles, and log Z is on average below
+log p(observed). The results are exact only in the limit of many particles. If the observed values
+come first in the ordering, all weights are equal, and the results are exact for any number.
 
 References:
     Doucet and Johansen (2011), A tutorial on particle filtering and smoothing: fifteen years later,
@@ -39,7 +40,7 @@ from ancestral.sampling import UNFILTERED
 from ancestral.scalars import whole
 
 UNEVEN = 0.5
-"""Resampled is where the effective sample size is below this share of the particles."""
+"""Particles are resampled if the effective sample size is below this fraction of their number."""
 
 Weights = Float64[np.ndarray, " n"]
 Rows = Int64[np.ndarray, " n"]
@@ -47,21 +48,21 @@ Rows = Int64[np.ndarray, " n"]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Weighted events that keep the observed values: together they stand for p(x | observed, y).
+    """Weighted events that keep the observed values and approximate p(x | observed, y).
 
     Attributes:
         x: values in levels, [n, *event_shape].
         log_prob: log p(x | y) of each whole event, in nats, [n].
-        log_weight: normalised log weights, in nats, [n]: the sum of f(x) exp(log_weight) estimates
-            the mean of f given what is observed. All are -inf where no particle found the observed
-            values possible.
+        log_weight: normalised log weights, in nats, [n]. The sum of f(x) exp(log_weight) estimates
+            the mean of f given the observed values. All are -inf if the observed values have
+            probability 0 for every particle.
         chosen: n indices, each as often as its weight says: x[chosen] are events of equal weight.
-        log_prob_observed: estimate of log p(observed | y), in nats; without a start symbol, of the
-            others given x_0.
-        ess: effective sample size of log_weight, 1 .. n (0 where all are -inf): how many draws from
-            p(x | observed, y) would vary as little.
-        resampled: how many times particles gave way to others.
-        exact: whether log_prob_observed is exact and x are independent draws.
+        log_prob_observed: estimate of log p(observed | y), in nats; for a model without a start
+            symbol, of the other observed values given x_0.
+        ess: effective sample size of `log_weight`, 1 .. n (0 if all are -inf): the number of
+            independent draws from p(x | observed, y) that would vary as little.
+        resampled: number of times that the particles were resampled.
+        exact: whether `log_prob_observed` is exact and `x` are independent draws.
     """
 
     x: NDArray[np.int64]
@@ -86,29 +87,51 @@ def complete(
     first_index: int = 0,
     progress: Progress | None = None,
 ) -> Completion:
-    """Complete one event given all that is observed of it, also what comes later.
+    """Complete one event given all of its observed values, also those that come later.
 
-    Where the observed values come first in the ordering, this is exact, and so is the
-    log-probability of them. Elsewhere it is sequential Monte Carlo at temperature 1, exact only
-    as the particles become many; `sample` would condition each value on what precedes it alone.
+    `sample` conditions a value only on the values before it; this method conditions on every
+    observed value. If the observed values come first in the ordering, the completions and
+    `log_prob_observed` are exact. Otherwise they come from sequential Monte Carlo at temperature 1,
+    which is exact only in the limit of many particles.
 
-    Particle i draws with the uniforms of sample index first_index + i, whichever particle it
-    copied; a resampling has the uniform of (seed, first_index) at the position that comes next.
-    Where the observed values come first, the uniforms are those of `sample`: to complete the
-    beginning of a sample with its own seed and index gives that sample again. Elsewhere they have a
-    stream of their own, and no value of a completion follows from a sample of the same seed.
+    Particle i draws with the uniforms of sample index first_index + i, also after it has copied
+    another particle. A resampling uses the uniform of (seed, first_index) at the next position. If
+    the observed values come first, the uniforms are those of `sample`: completing the beginning of
+    a sample with its own seed and index gives that sample again. Otherwise they come from a
+    separate stream, so that a completion shares no noise with a sample of the same seed.
 
     Args:
-        runner: a bundle on a backend.
-        observed: one event [*event_shape] or [t]; -1 is free.
-        particles: how many completions; all are in memory at a time.
-        labels: the label; needed where the model has classes and no p(x) of its own.
-        seed: 0 .. 2^64 - 1.
-        first_index: sample index of the first particle, whose noise it draws with.
-        progress: called with how many positions of how many are done.
+        runner: the engine.
+        observed: values of one event, [*event_shape] or [t]; -1 marks a free value.
+        particles: number of completions; all are in memory at a time.
+        labels: class of the event; required if the model has only p(x | y).
+        seed: integer in 0 .. 2^64 - 1.
+        first_index: sample index of the first particle.
+        progress: called as `progress(done, total)`, in positions of all particles.
+
+    Returns:
+        A `Completion`: events, [particles, *event_shape], their log-probabilities and normalised
+        log weights, in nats, [particles], and log p(observed), in nats.
 
     Raises:
         InvalidInput: an argument is wrong.
+        NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened, or a drawn value is not
+            a level.
+
+    References:
+        Doucet and Johansen (2011), A tutorial on particle filtering and smoothing, sections 3.4
+        and 3.5.
+        Naesseth, Lindsten, Schoen (2019), Elements of sequential Monte Carlo, arXiv:1903.04797,
+        chapter 2.
+
+    For example:
+
+        observed = x[0].copy()
+        observed[:, 4:] = -1  # the right half is free
+        found = engine.complete(observed, particles=256, labels=3)
+        found.x[found.chosen]  # 256 completions of equal weight
+        np.exp(found.log_weight) @ found.x.reshape(256, -1)  # the mean event, [t]
     """
     n = whole("particles", particles, 1)
     budget.check_size("particles", n, budget.bytes_of_row(runner.session("step").signature))
@@ -128,7 +151,7 @@ def complete(
 
 
 def effective_sample_size(log_weight: Weights) -> float:
-    """(sum w)^2 / sum w^2, from log weights in nats, normalised or not; 0 where all are -inf.
+    """Return (sum w)^2 / sum w^2 of log weights in nats, normalised or not; 0 if all are -inf.
 
     >>> effective_sample_size(np.log([0.5, 0.5, 1e-300]))
     2.0
@@ -136,23 +159,23 @@ def effective_sample_size(log_weight: Weights) -> float:
     total = np.logaddexp.reduce(log_weight)
     if total == -math.inf:
         return 0.0
-    # Of even weights it may round to more than there are.
+    # For even weights, rounding may give more than the number of particles.
     size = np.exp(2 * total - np.logaddexp.reduce(2 * log_weight))
     return float(min(size, len(log_weight)))
 
 
 def systematic(log_weight: Weights, u: float) -> Rows:
-    """The row that each of n copies, by one uniform: a row n times its weight, rounded up or down.
+    """Resample n rows systematically, by one uniform: return the row that each one copies, [n].
 
-    Copy i is of the first row where the cumulative weight reaches (i + u) / n. A row of weight 0 is
-    never copied.
+    A row is copied n times its normalised weight, rounded up or down. Copy i is of the first row at
+    which the cumulative weight reaches (i + u) / n. A row of weight 0 is never copied.
 
     >>> systematic(np.log([0.5, 0.25, 0.25, 1e-300]), 0.5)
     array([0, 0, 1, 2])
 
     Args:
-        log_weight: in nats, normalised or not, not all -inf.
-        u: in (0, 1).
+        log_weight: log weights in nats, [n], normalised or not, not all -inf.
+        u: uniform in (0, 1).
 
     References:
         Douc, Cappe, Moulines (2005), Comparison of resampling schemes for particle filtering,
@@ -164,7 +187,7 @@ def systematic(log_weight: Weights, u: float) -> Rows:
 
 
 def runs(given: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each run of observed values.
+    """Yield the start and the end of each run of observed values.
 
     >>> list(runs(np.array([3, -1, 0, 1, -1, 2])))
     [(0, 1), (2, 4), (5, 6)]
@@ -174,7 +197,7 @@ def runs(given: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, int]]:
 
 
 def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
-    """Weigh at the end of each run of observed values, and resample where free ones follow."""
+    """Weigh at the end of each run of observed values, and resample if free ones follow."""
     (particles, t), noise = draw.observed.shape, draw.noise
     weight = np.zeros(particles)
     past, resampled = 0.0, 0
@@ -211,7 +234,7 @@ def _filtered(runner: Runner, draw: Draw, tally: Tally) -> Completion:
 
 
 def _exact(runner: Runner, draw: Draw, progress: Progress | None) -> Completion:
-    """What is observed comes first: samples of the usual loop, all of the same weight."""
+    """Complete observed values that come first: samples of the usual loop, of equal weight."""
     samples = join(list(draw_batches(runner, draw, None, progress)))
     log_prob_observed = float(samples.log_prob[0] - samples.log_q[0])
     weight = np.full(len(samples), log_prob_observed)
@@ -226,7 +249,7 @@ def _exact(runner: Runner, draw: Draw, progress: Progress | None) -> Completion:
 
 
 def _weighed(log_weight: Weights, u: float) -> dict[str, Any]:
-    """What a completion says of log weights that are not normalised; u chooses rows."""
+    """Return the fields of a completion for unnormalised log weights; u chooses rows."""
     total = np.logaddexp.reduce(log_weight)
     possible = total > -math.inf
     return {

@@ -1,4 +1,4 @@
-"""A loaded bundle: its graphs as sessions, loops and parallel calls. All features are above it."""
+"""A loaded bundle, its graphs run as sessions, loops and parallel calls. Features build on it."""
 
 import math
 import threading
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Runner:
-    """A bundle on a backend. Thread-safe: each call gives what it would give by itself."""
+    """A bundle on a backend. Thread-safe: no call changes the result of another."""
 
     bundle: Bundle
     backend: Backend
@@ -40,16 +40,19 @@ class Runner:
 
     @property
     def data(self) -> DataSpec:
-        """The space of events."""
+        """The space of events: shape, levels, classes and ordering."""
         return self.bundle.manifest.data
 
     @property
     def first_position(self) -> int:
-        """The first position that the model gives a probability: 1 without a start symbol."""
+        """First position that has a probability: 0, or 1 for a model without a start symbol."""
         return self.bundle.manifest.first_position
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What belongs to a key, made once; no callback of a user may run meanwhile."""
+        """Return the object of a key, made on first use.
+
+        A lock is held while `make` runs, so it must not run a user's callback.
+        """
         if key not in self._made:
             with self._making:
                 if key not in self._made:
@@ -59,7 +62,7 @@ class Runner:
 
     @final
     def session(self, graph: str) -> Session:
-        """A graph of the bundle, loaded once.
+        """Return the session of a graph; it is loaded on first use.
 
         Raises:
             BundleError: there is no such graph, or files have changed since the bundle was opened.
@@ -69,9 +72,9 @@ class Runner:
 
     @final
     def check_files(self) -> None:
-        """Refuse to compute with weights that have changed: a runtime may have them mapped.
+        """Check that the weights file has not changed; a runtime may have mapped it into memory.
 
-        Each call asks when it begins, and again when it has computed.
+        Each call checks when it begins, and again when it has computed.
 
         Raises:
             BundleError: the weights have changed since the bundle was opened.
@@ -79,24 +82,34 @@ class Runner:
         self.bundle.check(self.bundle.manifest.weights)
 
     def tokenizer(self) -> Tokenizer:
-        """How text becomes values, made once; errors as of `Bundle.tokenizer`."""
+        """Return the tokenizer between text and ids, opened on first use.
+
+        Returns:
+            A tokenizer with `encode(text)`, a list of ids, and `decode(ids)`, a string.
+
+        Raises:
+            InvalidInput: the bundle has no tokenizer: its values are not text, or only ids.
+            BackendUnavailable: it needs the `tokenizers` package, which is not installed.
+            BundleError: its file has changed since the bundle was opened.
+        """
         return self.once("tokenizer", self.bundle.tokenizer)
 
     @contextmanager
     def binding(self, graph: str, rows: int) -> Iterator[Binding]:
-        """A loop of that many rows that no other call has; one is kept for the next call.
+        """Lend a binding of `rows` rows to one call; the last one returned is kept for reuse.
 
-        Calls that overlap, in several threads or because a callback makes one, never share a
-        binding: a call that finds none makes its own, and of those that end the last one is kept.
-        Taking and putting back are one operation of a deque each, so that there is no lock for
-        which a callback, a signal handler or a thread that a callback joins could wait.
+        Calls that overlap, in several threads or made by a callback, never share a binding: a call
+        that finds none makes its own. Taking and putting back are one operation of a deque each, so
+        there is no lock for which a callback, a signal handler or a thread that a callback joins
+        could wait.
 
-        Where an exception ends the block, the binding is dropped, for it may have stopped anywhere.
-        So it is where a log-probability in it is NaN, also one that the call discards: the caches
-        may hold NaN then, in slots that the next call masks, and a masked NaN is still NaN.
+        If an exception ends the block, the binding is dropped, because the loop may have stopped
+        anywhere. It is also dropped if a log-probability in it is NaN, even one that the call
+        discards: the caches may hold NaN in slots that the next call masks, and a masked NaN is
+        still NaN.
 
         Raises:
-            BundleError: the weights have changed since the bundle was opened, or did so meanwhile.
+            BundleError: the weights have changed since the bundle was opened.
         """
         session, key = self.session(graph), (graph, rows)
         binding = self._taken(key)
@@ -105,7 +118,7 @@ class Runner:
         try:
             yield binding
         except NotADistribution:
-            # Weights that change meanwhile may look like this.
+            # Weights that changed during the call may cause this error.
             self.check_files()
             raise
         if not np.isnan(step_loop.read_log_p(binding)).any():
@@ -113,7 +126,7 @@ class Runner:
         self.check_files()
 
     def _taken(self, key: Hashable) -> Binding | None:
-        """The binding that is kept; one of another key is dropped, so that its memory is free."""
+        """Take the kept binding if it has this key; another one is dropped to free its memory."""
         try:
             kept, binding = self._kept.pop()
         except IndexError:
@@ -121,19 +134,19 @@ class Runner:
         return binding if kept == key else None
 
     def labels(self, values: ArrayLike | int | None, n: int) -> NDArray[np.int64] | None:
-        """A user's labels as one for each of n events; None without classes.
+        """Return a user's labels as one for each of n events, [n]; None without classes.
 
         Raises:
-            InvalidInput: they are not labels of this model.
+            InvalidInput: they are missing where required, or are not labels of this model.
         """
         return inputs.labels(values, n, self.data, self.bundle.manifest.label_optional)
 
     def rows_of_call(self, graph: str, arrays: Mapping[str, Array]) -> int:
-        """How many rows of these arrays one call of a graph may have."""
+        """Return how many rows of these arrays one call of a graph may have."""
         return budget.parallel_rows(arrays[X].shape[1], self.data.levels)
 
     def parallel(self, graph: str, label: Array | None = None, **arrays: Array) -> dict[str, Array]:
-        """Run a graph in chunks of rows that bound memory."""
+        """Run a graph in chunks of rows, so that memory is bounded, and join the outputs."""
         session = self.session(graph)
         arrays |= step_loop.labelled(label)
         n = len(next(iter(arrays.values())))
@@ -152,33 +165,33 @@ class LatentRunner(Runner, ABC):
 
     @property
     def latent(self) -> Latent:
-        """What the latents are."""
+        """Shape, prior and posterior of the latents."""
         latent = self.bundle.manifest.latent
         assert latent is not None
         return latent
 
     @property
     def codes(self) -> bool:
-        """Whether latents are codes, which the encoder chooses."""
+        """Whether latents are codes: integers that the encoder chooses."""
         return self.latent.posterior == "codes"
 
     @property
     @abstractmethod
     def prior(self) -> Runner | None:
-        """The bundle of the prior over codes, on the same backend; None without codes."""
+        """The prior over codes, on the same backend; None for real latents."""
 
     @property
     def latent_size(self) -> int:
-        """Numbers of one latent."""
+        """Number of values of one latent."""
         return math.prod(self.latent.shape)
 
     @property
     def decoded_size(self) -> int:
-        """Numbers that the decoder makes of one latent."""
+        """Number of parameters of p(x | z) that the decoder outputs for one latent."""
         decode = self.bundle.manifest.graphs["decode"].signature
         return math.prod(decode.output("parameters").shape({"b": 1}))
 
     def rows_of_call(self, graph: str, arrays: Mapping[str, Array]) -> int:
-        """As of every runner; here a row may have k latents."""
+        """Return how many rows one call of a graph may have; a row may have k latents."""
         latents = arrays["noise"].shape[1] if graph == "log_weights" else 1
         return budget.fitting(budget.DECODED, latents * self.decoded_size)

@@ -22,10 +22,11 @@ class Samples:
 
     Attributes:
         x: values in levels, [n, *event_shape].
-        log_prob: log p(x | y) of the whole event under the model itself, in nats, [n].
-        log_q: log-probability of what was drawn (not of what was observed), under the distribution
-            that it was drawn from, in nats, [n].
-        labels: [n], or None without classes.
+        log_prob: log p(x | y) of the whole event under the model itself, in nats, [n]. For a model
+            without a start symbol, given the first value.
+        log_q: log-probability of the drawn values (not of the observed ones) under the distribution
+            that they were drawn from, with temperature and filters, in nats, [n].
+        labels: label of each sample, [n]; None for a model without classes.
         first_index: sample index of the first.
     """
 
@@ -41,12 +42,12 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What is drawn: n events, with checked arguments.
+    """n events to draw, with checked arguments.
 
     Attributes:
         observed: values by positions, [n, t] (perhaps a view of one event), -1 where free.
-        label: [n], as the graphs take it; None without classes.
-        noise: of the first sample.
+        label: label of each event, [n], as the graphs take it; None without classes.
+        noise: noise that begins at the first sample.
         sampling: temperature and filters.
     """
 
@@ -56,7 +57,7 @@ class Draw:
     sampling: Sampling
 
     def start(self, runner: Runner) -> step_loop.Start:
-        """What a loop over all of these rows begins with."""
+        """Return the inputs of a loop over all of these rows."""
         given = step_loop.filters(self.sampling, len(self.observed), runner.data.levels)
         given |= step_loop.labelled(self.label)
         signature = runner.session(step_loop.graph_of(self.sampling)).signature
@@ -64,7 +65,7 @@ class Draw:
         return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
 
     def part(self, start: int, rows: int) -> "Draw":
-        """Some consecutive events of them."""
+        """Return at most `rows` consecutive events."""
         some = slice(start, start + rows)
         label = None if self.label is None else np.array(self.label[some])
         return Draw(np.array(self.observed[some]), label, self.noise.after(start), self.sampling)
@@ -80,22 +81,38 @@ def sample(  # noqa: PLR0913 - what a user may choose
     observed: ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Samples:
-    """Draw n events; sample i depends on (seed, first_index + i) only.
+    """Draw n events from the model.
+
+    Sample i depends on (seed, first_index + i) only: not on the batch, the order, or what else is
+    drawn.
 
     Args:
-        runner: a bundle on a backend.
+        runner: the engine.
         n: number of samples.
-        labels: one for all, or [n]; needed where the model has classes and no p(x) of its own.
-        seed: 0 .. 2^64 - 1.
-        first_index: sample index of the first.
+        labels: class of all samples, or of each, [n]; required if the model has only p(x | y).
+        seed: integer in 0 .. 2^64 - 1.
+        first_index: sample index of the first sample, so that a later call can draw further ones.
         sampling: temperature and filters.
-        observed: values to force, one event, [*event_shape] or [1, *event_shape], or
-            [n, *event_shape]; -1 is free. What is drawn is conditioned on what precedes it in
-            the ordering; on all of it by `complete`.
-        progress: called with how many positions of how many are done.
+        observed: values to keep, of one event, [*event_shape] or [1, *event_shape], or of each,
+            [n, *event_shape]; -1 marks a free value. A value is drawn given only the values before
+            it in the ordering; `complete` conditions on all observed values.
+        progress: called as `progress(done, total)`, in positions of all samples.
+
+    Returns:
+        `Samples`: the values, [n, *event_shape], and their log-probabilities, in nats, [n].
 
     Raises:
         InvalidInput: an argument is wrong.
+        NotADistribution: a log-probability is NaN.
+        BundleError: the weights have changed since the bundle was opened, or a drawn value is not
+            a level.
+
+    For example:
+
+        s = engine.sample(64, labels=3, seed=0)
+        s.x, s.log_prob  # levels [64, *event_shape], nats [64]
+        engine.sample(64, labels=3, seed=0, first_index=64)  # the next 64
+        engine.sample(8, labels=3, sampling=Sampling(temperature=0.8, top_p=0.95))
     """
     budget.check_size("n", whole("n", n, 1), 8 * runner.data.length)
     batches = sample_batches(runner, n, labels, seed, first_index, sampling, observed, progress)
@@ -113,12 +130,32 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
     progress: Progress | None = None,
     batch: int | None = None,
 ) -> Iterator[Samples]:
-    """The same samples as `sample` draws, batch by batch as they finish.
+    """Draw the same samples as `sample`, and return each batch when it is finished.
 
-    Arguments as in `sample`; and `batch`, rows a batch, by memory where None.
+    Args:
+        runner: the engine.
+        n: number of samples, over all batches.
+        labels: as in `sample`.
+        seed: as in `sample`.
+        first_index: as in `sample`.
+        sampling: as in `sample`.
+        observed: as in `sample`.
+        progress: as in `sample`.
+        batch: rows of a batch; None chooses by memory. It does not change the samples.
+
+    Returns:
+        An iterator of `Samples`, whose rows are consecutive: values, [batch, *event_shape], and
+        log-probabilities, in nats, [batch]. The last batch may be smaller.
 
     Raises:
-        InvalidInput: an argument is wrong; at once, not at the first batch.
+        InvalidInput: an argument is wrong. Raised by this call, not by the first batch.
+        NotADistribution: a log-probability is NaN. Raised by the iterator.
+        BundleError: as in `sample`. Raised by the iterator.
+
+    For example:
+
+        for part in engine.sample_batches(10_000, labels=3, batch=256):
+            print(part.first_index, part.log_prob.mean())
     """
     n = whole("n", n, 1)
     draw = Draw(
@@ -133,16 +170,16 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
 def draw_batches(
     runner: Runner, draw: Draw, batch: object = None, progress: Progress | None = None
 ) -> Iterator[Samples]:
-    """Draw events, batch by batch as they finish.
+    """Draw events, and return each batch when it is finished.
 
     Args:
-        runner: a bundle on a backend.
-        draw: what is drawn.
-        batch: rows a batch; by memory where None.
-        progress: called with how many positions of how many are done.
+        runner: the engine.
+        draw: the events to draw.
+        batch: rows of a batch; None chooses by memory.
+        progress: called with the number of positions that are done, and the total.
 
     Raises:
-        InvalidInput: an argument is wrong; at once, not at the first batch.
+        InvalidInput: an argument is wrong. Raised by this call, not by the first batch.
     """
     arguments.callback("progress", progress)
     n, t = draw.observed.shape
@@ -169,11 +206,11 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
 
 
 def join(parts: list[Samples]) -> Samples:
-    """Batches of samples as one.
+    """Join batches of samples.
 
     Raises:
-        InvalidInput: there are no parts.
+        InvalidInput: `parts` is empty.
     """
     if not parts:
-        raise InvalidInput("samples: expected at least one batch, got none")
+        raise InvalidInput("samples: at least one batch is required")
     return concatenated(parts)

@@ -1,4 +1,4 @@
-"""The seam between the engine and a runtime: graphs that run, and loops that are bound once."""
+"""Protocols between the engine and a runtime: backend, session (a graph), binding (a loop)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -17,26 +17,26 @@ Array = NDArray[Any]
 
 @runtime_checkable
 class Binding(Protocol):
-    """All tensors of a carried graph, allocated once on the device."""
+    """All tensors of a graph that carries state from step to step, allocated once."""
 
     def write(self, name: str, array: Array, rows: slice | None = None) -> None:
         """Copy a host array into an input, or into some rows of it."""
 
     def read(self, name: str) -> Array:
-        """Copy of an input as it is now: a carried one holds what the last step left."""
+        """Return a host copy of an input; a carried one holds the result of the last step."""
 
     def draw_from(self, noise: Noise) -> None:
-        """Give the rows the uniforms of consecutive samples, as if they were written to u."""
+        """Use the uniforms of consecutive samples, as if they were written to input u."""
 
     def run(self, steps: int = 1, *, block: int = 1) -> None:
-        """Run the graph `steps` times, each over a block of positions; nothing returns to the host.
+        """Run the graph `steps` times, each over a block of positions, without host copies.
 
-        A block longer than 1 is for observed values and begins at the first position of every row;
-        rows go through it in turns, so that its logits take bounded memory.
+        A block longer than 1 is for observed values and begins at the first position of every row.
+        It is run for a few rows at a time, so that its logits take bounded memory.
         """
 
     def gather(self, rows: Array) -> None:
-        """Row i of every carried tensor becomes what row rows[i] was."""
+        """Replace row i of every carried tensor by its row rows[i]."""
 
 
 @runtime_checkable
@@ -45,55 +45,55 @@ class Session(Protocol):
 
     @property
     def signature(self) -> GraphSignature:
-        """What the graph takes and gives."""
+        """The graph's inputs, outputs and carried tensors."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once, host arrays in and out."""
+        """Run once on host arrays, and return the outputs by name."""
 
     def bind(self, sizes: Mapping[str, int]) -> Binding:
-        """Allocate every tensor at these sizes of the named axes; carried ones start initial."""
+        """Allocate every tensor at these sizes of the named axes, at its initial value."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A runtime on a device, with a bundle."""
+    """A runtime on a device, opened for a bundle."""
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """Name, as on the command line."""
 
     @property
     def device(self) -> str:
-        """cpu, or cuda with an index."""
+        """Device: "cpu", "cuda" or "cuda:N"."""
 
     @property
     def dtype(self) -> str:
-        """What it computes in."""
+        """Type that it computes in."""
 
     @property
     def room(self) -> Budget:
-        """What one batch may take where nobody says how many rows it has."""
+        """What one batch may take if the user does not give its rows."""
 
     def session(self, graph: str) -> Session:
         """Load a graph of the bundle."""
 
     def of(self, bundle: Bundle) -> "Backend":
-        """The same runtime, device and threads over another bundle."""
+        """Return a backend for another bundle with the same runtime, device and threads."""
 
 
 T = TypeVar("T")
 
 
 def turns(rows: int, most: int) -> Iterator[slice]:
-    """All rows in order, at most so many at a time."""
+    """Return slices that cover all rows in order, each of at most `most` rows."""
     return (slice(start, min(start + most, rows)) for start in range(0, rows, most))
 
 
 def tensor_of(tensors: Mapping[str, T], name: str) -> T:
-    """The tensor of that name.
+    """Return the tensor of that name.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is no such tensor.
     """
     if name not in tensors:
         raise InvalidInput(f"tensor: expected one of {sorted(tensors)}, got {name!r}")
@@ -101,10 +101,10 @@ def tensor_of(tensors: Mapping[str, T], name: str) -> T:
 
 
 def check_part(name: str, array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Check an array that is to be written into some rows of a tensor.
+    """Check an array before it is written into some rows of a tensor.
 
     Raises:
-        InvalidInput: it has another shape or type than these rows.
+        InvalidInput: its shape or type differs from that of the rows.
     """
     if array.shape != shape or array.dtype != dtype:
         raise InvalidInput(f"{name}: expected {dtype} {shape}, got {array.dtype} {array.shape}")

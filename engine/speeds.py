@@ -1,4 +1,4 @@
-"""Speeds of a loaded engine: single steps, whole samples, log-probabilities, latents, bounds."""
+"""Time a loaded engine: single steps, whole samples, log-probabilities, latents, bounds."""
 
 import math
 from functools import partial
@@ -15,16 +15,16 @@ from ancestral.engine.session import Binding
 from ancestral.engine.timing import interleaved, seconds
 
 ROUND_SECONDS = 10.0
-"""Steps of one round: where all positions would take longer, only some are timed."""
+"""Longest time of one round's steps; if all positions would take longer, only some are timed."""
 LEAST_STEPS = 64
-"""Positions that are timed however long they take."""
+"""Number of positions that are timed however long they take."""
 K = 64
-"""Latents of each event, where a bound is timed."""
+"""Number of latents of each event in a timed bound."""
 _WARM_UP, _LATENT_WARM_UP = 3, 2
 
 
 def step_speeds(engine: AutoregressiveEngine, batch: int, rounds: int) -> dict[str, Any]:
-    """Percentiles of a step's time, and samples a second: fields of a row."""
+    """Return the percentiles of a step's time, and samples per second, as fields of a row."""
     milliseconds, batch_s = time_steps(engine, batch, rounds)
     p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99)).tolist()
     return {
@@ -39,10 +39,10 @@ def step_speeds(engine: AutoregressiveEngine, batch: int, rounds: int) -> dict[s
 def time_steps(
     engine: AutoregressiveEngine, batch: int, rounds: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Milliseconds of single steps over `rounds` batches, and seconds of a whole batch of events.
+    """Return the milliseconds of single steps over `rounds` batches, and the seconds of a batch.
 
-    Where all positions take longer than ROUND_SECONDS, evenly spaced ones are timed: a position is
-    then set by hand, for the time of a step depends on where it is, not on what is in the cache.
+    If all positions take longer than ROUND_SECONDS, evenly spaced ones are timed, and the position
+    is set by hand: the time of a step depends on its position, not on the content of the cache.
     """
     first, t = engine.first_position, engine.data.length
     binding = engine.session("step").bind({"b": batch, "s": 1})
@@ -70,7 +70,7 @@ def time_steps(
 
 
 def _start(engine: AutoregressiveEngine, binding: Binding, batch: int) -> None:
-    """Write what a loop begins with: nothing is observed that may be drawn."""
+    """Write the inputs of a loop in which every value is drawn that can be."""
     first, t = engine.first_position, engine.data.length
     observed = np.full((batch, t), -1, np.int64)
     observed[:, :first] = 0
@@ -86,26 +86,26 @@ def _labels(classes: int | None, batch: int) -> NDArray[np.int64] | None:
 
 
 def _step(binding: Binding, on_device: bool) -> None:
-    """One step; a device may return before it is done, so that it is asked."""
+    """Run one step; a GPU may return before it is done, so a tensor is read to wait for it."""
     binding.run(1)
     if on_device:
         binding.read(names.POSITION)
 
 
 def log_prob_rate(engine: AutoregressiveEngine, batch: int, rounds: int) -> float:
-    """Events evaluated a second, by the median round; a slow one is not repeated."""
+    """Return the events evaluated per second, by the median call; a slow call is not repeated."""
     u = Noise(1, 0).uniforms(batch, engine.data.length)
     x = (u * engine.data.levels).astype(np.int64)
     evaluate = partial(engine.log_prob, x, labels=_labels(engine.data.num_classes, batch))
     taken: list[float] = []
-    # The first call allocates; it counts where there is time for no other.
+    # The first call allocates; it counts only if there is no time for another.
     while len(taken) <= rounds and sum(taken) < ROUND_SECONDS:
         taken.append(seconds(evaluate))
     return batch / float(np.median(taken[1:] or taken))
 
 
 def latent_speeds(engine: LatentEngine, batch: int, rounds: int) -> dict[str, Any]:
-    """Encoding, decoding, sampling and bounding a batch, by the median call of each."""
+    """Time encoding, decoding, sampling and bounding a batch, by the median call of each."""
     classes = None if engine.prior is None else engine.prior.data.num_classes
     label = _labels(classes, batch)
     drawn = engine.sample(batch, labels=label)

@@ -1,6 +1,6 @@
-"""The sampling loop: write once, prefill, then many steps a launch, then read once.
+"""The sampling loop: write the inputs, prefill, launch many steps at a time, read the results.
 
-Of the engine, only this file writes and reads the step graph's tensors by name.
+The features of the engine reach the step graph's tensors only through this file.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,23 +18,23 @@ from ancestral.signature import GraphSignature, Update
 
 STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
-_TOLD = 8
-"""Samples that an error names."""
+_REPORTED = 8
+"""Samples that an error lists at most."""
 
 OnSteps = Callable[[int], object]
-"""Called after each launch with the number of positions that it did."""
+"""Called after each launch with the number of positions that it completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a loop begins with.
+    """The inputs of a loop.
 
     Attributes:
-        observed: [b, t], -1 where free.
-        given: label [b], filters [b]: what else the graph is given; u [b, t] without noise.
-        first_position: where the model begins.
-        prefill: run what all rows observe as one block; only where the graph takes blocks.
-        noise: what the rows draw with.
+        observed: observed values, [b, t]; -1 where free.
+        given: other inputs of the graph: label [b], filters [b], and u [b, t] without `noise`.
+        first_position: first position that is run.
+        prefill: run the positions that all rows observe as one block; the graph must take blocks.
+        noise: noise that the rows draw with.
     """
 
     observed: NDArray[np.int64]
@@ -51,7 +51,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What a loop leaves: values [b, t]; log-probs of the drawn and of the model [b, t], nats."""
+    """What a loop leaves.
+
+    Attributes:
+        values: observed and drawn values, [b, t].
+        log_p: log-probability of each value under the model, in nats, [b, t].
+        log_q: log-probability under the distribution drawn from, in nats, [b, t].
+    """
 
     values: NDArray[np.int64]
     log_p: NDArray[np.float32]
@@ -62,8 +68,8 @@ def draw(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None)
     """Draw every free position of a batch, in order.
 
     Args:
-        binding: of a step graph, of as many rows.
-        start: what the loop begins with.
+        binding: binding of a step graph with as many rows as `start`.
+        start: inputs of the loop.
         on_steps: called after each launch.
     """
     done = begin(binding, start, on_steps)
@@ -72,10 +78,10 @@ def draw(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None)
 
 
 def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None) -> int:
-    """Write what a loop begins with, and run what all rows observe as one block.
+    """Write the inputs of a loop, and run the first positions that all rows observe as one block.
 
     Returns:
-        the next position of every row.
+        The next position, the same for every row.
     """
     observed, first = start.observed, start.first_position
     if start.noise is not None:
@@ -98,7 +104,7 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
 
 
 def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None) -> None:
-    """Run so many steps, in launches of a bounded number."""
+    """Run `steps` steps, in launches of at most STEPS_PER_LAUNCH."""
     while steps > 0:
         launch = min(STEPS_PER_LAUNCH, steps)
         binding.run(launch)
@@ -107,7 +113,7 @@ def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None
 
 
 def rewind(binding: Binding, position: NDArray[np.int64], observed: NDArray[np.int64]) -> None:
-    """Put each row at a position [b]; from there on, what it observes [b, t] counts."""
+    """Set the position of each row, [b], and what it observes from there on, [b, t]."""
     binding.write(names.OBSERVED, observed)
     binding.write(names.POSITION, position)
 
@@ -115,7 +121,7 @@ def rewind(binding: Binding, position: NDArray[np.int64], observed: NDArray[np.i
 def resume(
     binding: Binding, cache: Mapping[str, Array], position: int, past: NDArray[np.float32]
 ) -> None:
-    """Put all rows at a position, with the cache and the log p [b, t] that belong before it."""
+    """Set all rows to a position, with the cache and the log p [b, s] of earlier positions."""
     for name, array in cache.items():
         binding.write(name, array)
     binding.write(names.POSITION, np.full(len(past), position, np.int64))
@@ -125,7 +131,7 @@ def resume(
 
 
 def result(binding: Binding, start: Start) -> LoopResult:
-    """What the loop has left so far."""
+    """Return what the loop has left so far."""
     log_p = read_log_p(binding)
     log_q = np.where(start.observed >= 0, np.float32(0), log_p)
     return LoopResult(
@@ -134,66 +140,68 @@ def result(binding: Binding, start: Start) -> LoopResult:
 
 
 def read_values(binding: Binding) -> NDArray[np.int64]:
-    """Observed and drawn values, [b, t]."""
+    """Return observed and drawn values, [b, t]."""
     return binding.read(names.VALUES)
 
 
 def read_log_p(binding: Binding) -> NDArray[np.float32]:
-    """Log-probability of each value under the model, in nats, [b, t]."""
+    """Return the log-probability of each value under the model, in nats, [b, t]."""
     return binding.read(names.LOG_P)
 
 
 def check(log_p: NDArray[np.float32], first_index: int) -> None:
-    """Refuse what was drawn from no distribution.
+    """Check that no log-probability is NaN.
 
     Args:
-        log_p: of each position of consecutive samples, [b, t].
+        log_p: log-probabilities of consecutive samples, in nats, [b, t].
         first_index: sample index of the first.
 
     Raises:
-        NotADistribution: a log-probability is NaN; the samples are named.
+        NotADistribution: a log-probability is NaN; the message lists samples and positions.
     """
     rows, positions = np.nonzero(np.isnan(log_p))
     if len(rows):
         found = dict(zip(reversed(rows.tolist()), reversed(positions.tolist()), strict=True))
-        told = [f"{first_index + row} (position {found[row]})" for row in sorted(found)]
+        reported = [
+            f"sample {first_index + row}: logits are NaN or infinite at position {found[row]}"
+            for row in sorted(found)
+        ]
         raise NotADistribution(
-            f"logits: expected finite ones, or some that are, got none of sample "
-            f"{', '.join(told[:_TOLD])}{', ...' if len(told) > _TOLD else ''}: the "
-            f"weights may hold NaN, or activations overflow in this dtype"
+            f"{', '.join(reported[:_REPORTED])}{', ...' if len(reported) > _REPORTED else ''}; the "
+            f"weights may contain NaN, or activations may overflow in this dtype"
         )
 
 
 def check_values(values: NDArray[np.int64], levels: int) -> None:
-    """Refuse drawn values that are not levels: pictures and tokenizers look them up.
+    """Check that drawn values are levels; pictures and tokenizers look them up.
 
     Args:
-        values: of any shape.
-        levels: of the data.
+        values: drawn values, of any shape.
+        levels: number of levels of the data.
 
     Raises:
-        BundleError: one is not.
+        BundleError: a value is outside 0 .. levels - 1.
     """
     if values.size and not (values.min() >= 0 and values.max() < levels):
         wrong = values[(values < 0) | (values >= levels)][0]
         raise BundleError(
-            f"graph: expected drawn values in 0 .. {levels - 1}, got {wrong}: the bundle's graph "
-            f"does not do what its manifest says; export it again, or fetch it anew"
+            f"bundle: expected drawn values in 0 .. {levels - 1}, got {wrong}, so a graph does not "
+            f"match the manifest; export the bundle again or download it again"
         )
 
 
 def graph_of(sampling: Sampling) -> str:
-    """The name of the step graph that draws so."""
+    """Return the name of the step graph for these sampling settings."""
     return "step" if sampling.unfiltered else "step_filtered"
 
 
 def takes_blocks(signature: GraphSignature) -> bool:
-    """Whether a step graph does several positions at a time."""
+    """Return whether a step graph can run several positions in one call."""
     return any(spec.name == names.OFFSETS for spec in signature.inputs)
 
 
 def rewinds(signature: GraphSignature, t: int) -> bool:
-    """Whether rows may go back after a block: all of the cache is appended to t slots."""
+    """Return whether rows may go back after a block: the whole cache is appended to t slots."""
     cache = [pair for pair in signature.carried if pair.input not in names.STATE]
     return takes_blocks(signature) and all(
         pair.update is Update.APPEND and t in signature.input(pair.input).axes for pair in cache
@@ -201,16 +209,16 @@ def rewinds(signature: GraphSignature, t: int) -> bool:
 
 
 def labelled(label: Array | None) -> dict[str, Array]:
-    """The label of each row [b] as graphs are given it; nothing without classes."""
+    """Return the label input of a graph, [b]; an empty dict without classes."""
     return {} if label is None else {names.LABEL: np.ascontiguousarray(label)}
 
 
 def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
-    """The settings of a draw for each row; none where nothing is filtered."""
+    """Return the filter inputs of a step graph, [rows]; an empty dict if nothing is filtered."""
     return {} if sampling.unfiltered else filter_rows(sampling, rows, levels)
 
 
 def filter_rows(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
-    """What a filtered step is given, the same for each row."""
+    """Return the filter inputs of a filtered step graph, [rows], the same for each row."""
     settings = sampling.settings(levels).items()
     return {name: np.full(rows, value, names.tensor(name, "b").host) for name, value in settings}

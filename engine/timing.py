@@ -1,4 +1,4 @@
-"""Seconds of calls, memory of a process, and processes that measure one thing and end."""
+"""Time of calls, memory of a process, and processes that measure one thing and end."""
 
 import json
 import resource
@@ -13,11 +13,11 @@ from ancestral.errors import AncestralError
 
 
 class MeasurementFailed(AncestralError, RuntimeError):
-    """The process that measured ended without a result."""
+    """A measuring process ended without a result."""
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
+    """Return the seconds that one call takes."""
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
@@ -26,27 +26,27 @@ def seconds(action: Callable[[], object]) -> float:
 def interleaved(
     actions: Sequence[Callable[[], object]], rounds: int, warm_ups: int = 0
 ) -> list[tuple[float, ...]]:
-    """Seconds of each action in each round; the actions take turns, ours, theirs, ours, ...
+    """Return the seconds of each action in each round; the actions take turns within a round.
 
     Args:
-        actions: called in this order.
-        rounds: that are timed.
-        warm_ups: rounds before them that are not counted.
+        actions: actions, in the order in which they are called.
+        rounds: number of rounds that are timed.
+        warm_ups: number of rounds before them that are not.
     """
     timed = [[seconds(action) for action in actions] for _ in range(warm_ups + rounds)]
     return list(zip(*timed[warm_ups:], strict=True))
 
 
 def memory_now() -> int:
-    """Resident memory of this process in bytes; its peak where the system does not tell (macOS)."""
+    """Return the resident memory of this process in bytes; on macOS, its peak."""
     return _status("VmRSS") or _peak_by_rusage()
 
 
 def memory_peak() -> int:
-    """Largest resident memory that this process had, in bytes.
+    """Return the largest resident memory that this process had, in bytes.
 
-    Linux tells it for the program itself; getrusage's number begins with that of the process that
-    started it.
+    Linux reports it for the program itself; getrusage's number starts at that of the parent
+    process.
     """
     return _status("VmHWM") or _peak_by_rusage()
 
@@ -72,18 +72,18 @@ def in_process(
     environment: Mapping[str, str] | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
-    """The JSON object that a module prints on its last line, run in a process of its own.
+    """Run a module in a separate process, and return the JSON object of its last output line.
 
     Args:
         what: the measurement, for the error.
-        module: run by `python -P -m`: no module of the working folder is imported, which may be a
-            stranger's.
-        words: its arguments.
-        environment: of the process; this one's where None.
-        quiet: whether the standard error is kept for the error message, not shown.
+        module: module to run by `python -P -m`, so that no module of the working directory, which
+            may be a stranger's, is imported.
+        words: arguments of the module.
+        environment: environment of the process; None means this process's.
+        quiet: whether standard error is kept for the error message instead of shown.
 
     Raises:
-        MeasurementFailed: the process broke down or printed something else.
+        MeasurementFailed: the process failed or printed something else.
     """
     done = subprocess.run(
         [sys.executable, "-P", "-m", module, *words],
@@ -98,9 +98,9 @@ def in_process(
     except ValueError:
         answer = None
     if done.returncode or not isinstance(answer, dict):
-        said = (done.stderr or "").strip()[-2000:] or "nothing"
+        output = (done.stderr or "").strip()[-2000:] or "none"
         raise MeasurementFailed(
-            f"{what}: expected rows, but the process ended with status {done.returncode} (a "
-            f"negative one is a signal, -9 often means that memory ran out) and said: {said}"
+            f"{what}: the process ended with status {done.returncode} and no result (a negative "
+            f"status is a signal; -9 often means that memory ran out); standard error: {output}"
         )
     return answer

@@ -1,4 +1,4 @@
-"""Replay the known answers of a bundle on a backend, and measure the distance in nats."""
+"""Run the known inputs of a bundle on a backend, and measure the errors of its answers in nats."""
 
 from dataclasses import asdict, dataclass
 
@@ -17,15 +17,16 @@ from ancestral.units import bits_per_dim
 
 @dataclass(frozen=True, slots=True)
 class _Replay:
-    """What a backend answers.
+    """The answers of a backend.
 
     Attributes:
-        delta: of log p by the parallel graph, [n, t].
+        delta: log p of the parallel graph less the reference, in nats, [n, t].
         redrawn: values that u draws given the events, [n, t].
-        kl: KL(reference || backend) of each distribution that is kept, [k].
-        gap: how much less probable than the most probable value the backend's is, in nats, [k].
-        stepped: values that each graph of steps draws along u, [samples, t].
-        forced: log p along the steps of each graph and way, [n, t].
+        kl: KL(reference || backend) of each stored distribution, in nats, [k].
+        gap: reference log p of its own most probable value less that of the backend's, in nats,
+            [k].
+        stepped: values that each step graph draws from u, [samples, t].
+        forced: log p of the events along the steps, for each step graph and way, in nats, [n, t].
     """
 
     delta: Floats
@@ -39,13 +40,21 @@ class _Replay:
 def compare(runner: Runner) -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
-    Every graph of the bundle takes part: log_prob and logits in parallel; redraw at every position;
-    step and step_filtered (its filters off) free along the reference's own samples and forced along
-    all events; step over a block, and from the cache that prefill leaves. The events that the model
-    samples and those of noise are held to limits of their own.
+    `verify` does the same after rehashing the files. Every graph of the bundle takes part: log_prob
+    and logits in parallel; redraw at every position; step and step_filtered (its filters off)
+    drawing the reference's own samples again, and forced along all events; step over a block, and
+    from the cache that prefill leaves. The events that the model samples and the events of noise
+    have separate limits.
+
+    Args:
+        runner: the engine.
+
+    Returns:
+        A `ParityReport`, with errors in nats and bits/dim by the reference, for each kind of
+        events.
 
     Raises:
-        BundleError: the bundle lacks a graph or its answers, or has changed.
+        BundleError: a graph or the known answers are missing, or a file has changed.
     """
     answers = runner.bundle.known_answers()
     sampled, noise = comparison.halves(answers)
@@ -82,7 +91,7 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
 def _half(
     replay: _Replay, answers: dict[str, Array], events: Events, limits: Limits
 ) -> SequenceParity:
-    """How far the events of one kind are from the reference."""
+    """Return the errors on the events of one kind."""
     sampled = bool(answers["is_sample"][events].all())
     drawn, margin, reference = (answers[name][events] for name in ("drawn", "margin", LOG_PROB))
     draws = Draws.of(replay.redrawn[events], drawn, margin, limits.cdf)
@@ -106,9 +115,10 @@ def _half(
 
 
 def kl_divergence(p: Floats, q: Floats) -> Floats:
-    """KL(p || q) in nats over the last axis, from log-probabilities: sum p (log p - log q) - p + q.
+    """Return KL(p || q) in nats over the last axis, from log-probabilities.
 
-    Each term is >= 0, so that rounding cannot hide a difference.
+    It is the sum of p (log p - log q) - p + q. Each term is >= 0, so that rounding cannot hide a
+    difference.
     """
     mass = np.exp(p)
     with np.errstate(invalid="ignore"):
@@ -120,10 +130,12 @@ def kl_divergence(p: Floats, q: Floats) -> Floats:
 def _distributions(
     runner: Runner, answers: dict[str, Array], label: Array | None
 ) -> tuple[Floats, Floats]:
-    """KL(reference || backend) of each distribution [k], infinite where it is none.
+    """Compare the distributions of next values.
 
-    And by how much the backend's most probable value is less probable than the reference's, in
-    nats, [k].
+    Returns:
+        KL(reference || backend) in nats, [k], infinite where the backend's logits are not a
+        distribution; and by how much the backend's most probable value is less probable under the
+        reference than the reference's own, in nats, [k].
     """
     at, reference = answers["at"], answers["distribution"]
     divergence, gap = np.full(len(at), np.inf), np.zeros(len(at))
@@ -151,17 +163,17 @@ def _log_softmax(logits: Floats) -> Floats:
 def _steps(
     runner: Runner, graph: str, answers: dict[str, Array], sampled: Events
 ) -> tuple[Array, list[Array]]:
-    """Step along the uniforms, and along the events in each way that there is.
+    """Draw the samples step by step, and run all events in each way that the graph has.
 
     Returns:
-        values [samples, t] along the uniforms of the samples; and log p [n, t] of the events: step
-        by step; as a block; from a prefilled cache.
+        The values drawn from the uniforms of the samples, [samples, t]; and log p of the events in
+        nats, [n, t] each: step by step, as a block, and from a prefilled cache.
     """
     x, every = answers[X], np.arange(len(answers[X]))
     n, t = x.shape
     free = np.full_like(x[sampled], -1)
     free[:, : runner.first_position] = x[sampled, : runner.first_position]
-    # All events forced and the samples free are rows of one batch: half as many steps.
+    # All events, forced, and the samples, free, are rows of one batch: half as many steps.
     rows = np.append(every, every[sampled])
     binding = _stepped(runner, graph, answers, rows, np.concatenate([x, free]), prefill=False)
     values = step_loop.read_values(binding)[n:, :t]
@@ -189,9 +201,9 @@ def _stepped(
     *,
     prefill: bool,
 ) -> Binding:
-    """A loop that has done all positions of some of the known answers, by their indices."""
+    """Return a loop that has run all positions of the known answers with these indices."""
     t = observed.shape[1]
-    # The answers may be only of the first positions of events: the others are never reached.
+    # The answers may have only the first positions of events: the others are never reached.
     beyond = ((0, 0), (0, runner.data.length - t))
     given = {U: np.pad(answers[U][rows], beyond, constant_values=0.5)}
     given |= step_loop.labelled(answers[LABEL][rows] if LABEL in answers else None)
@@ -205,7 +217,7 @@ def _stepped(
 
 
 def _prefilled(runner: Runner, x: Array, label: Array | None) -> dict[str, Array]:
-    """The cache that prefill leaves after the first positions of events x [n, s], by name."""
+    """Return the cache, by name, that prefill leaves after the first positions x [n, s]."""
     session = runner.session("prefill")
     inputs = {X: x} | step_loop.labelled(label)
     for pair in session.signature.carried:
@@ -216,7 +228,7 @@ def _prefilled(runner: Runner, x: Array, label: Array | None) -> dict[str, Array
 
 
 def _follow(got: Array, expected: Array, margin: Array, limit: float) -> Draws:
-    """Compare each row up to its first difference: beyond it the past is another one."""
+    """Compare each row up to its first difference; beyond it the pasts are not the same."""
     draws = Draws()
     for row in range(len(got)):
         differs = np.flatnonzero(got[row] != expected[row])

@@ -1,4 +1,4 @@
-"""Replay the known answers of a latent variable model on a backend, and measure in nats."""
+"""Run the known inputs of a latent variable model on a backend, and measure errors in nats."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,12 +17,20 @@ _TERMS = ("log_likelihood", "log_prior", "log_posterior")
 
 
 def compare(runner: LatentRunner) -> LatentParityReport:
-    """Compare log-weights, decoded means and draws with float64 PyTorch, by every graph.
+    """Compare log-weights, decoded means and draws with float64 PyTorch.
 
-    The events that the model draws and those of noise are held to limits of their own.
+    `verify` does the same after rehashing the files. Every graph of the bundle takes part. The
+    events that the model draws and the events of noise have separate limits.
+
+    Args:
+        runner: the engine.
+
+    Returns:
+        A `LatentParityReport`, with errors in nats (of E[x | z], in levels) and bits/dim by the
+        reference, for each kind of events; `prior` is the report of the prior over codes.
 
     Raises:
-        BundleError: the bundle lacks a graph or its answers, or has changed.
+        BundleError: a graph or the known answers are missing, or a file has changed.
     """
     answers = runner.bundle.known_answers()
     sampled, noise = comparison.halves(answers)
@@ -60,15 +68,15 @@ def _half(
     limits: Limits,
     drawn: Sequence[Floats] = (),
 ) -> LatentEventsParity:
-    """How far the events of one kind are from the reference.
+    """Return the errors on the events of one kind.
 
     Args:
-        runner: over the bundle.
-        answers: of the bundle.
-        terms: of the log-weights of all events, by the backend.
-        events: which are meant.
-        limits: of these.
-        drawn: differences of what is drawn with them.
+        runner: the engine.
+        answers: known answers of the bundle.
+        terms: terms of the log-weights of all events, by the backend, in nats.
+        events: mask of the events of this kind.
+        limits: limits of this kind.
+        drawn: differences of the terms of what is drawn, in nats, to include.
     """
     exact = [answers[name].astype(np.float64)[events] for name in _TERMS if name in answers]
     each = [difference(got[events], wanted) for got, wanted in zip(terms, exact, strict=True)]
@@ -84,14 +92,16 @@ def _half(
 
 
 def _log_w(terms: list[Floats]) -> Floats:
-    """log p(x | z) + log p(z) - log q(z | x); of codes only the first."""
+    """Return log p(x | z) + log p(z) - log q(z | x), or only the first term for codes."""
     return terms[0] if len(terms) == 1 else terms[0] + terms[1] - terms[2]
 
 
 def _terms(runner: LatentRunner, answers: dict[str, Array]) -> tuple[list[Array], Array | None]:
-    """The terms [n, k] by encoder and log_weights; or log p(x | z) at the reference's codes.
+    """Compute the terms of the log-weights of all events.
 
-    And the codes that the encoder chooses, where there are codes.
+    Returns:
+        The three terms [n, k] by the encoder and log_weights, and None. For codes: log p(x | z) at
+        the reference's codes, and the codes that the encoder chooses.
     """
     x = answers[X]
     encoded = runner.parallel("encode", x=x)
@@ -104,7 +114,7 @@ def _terms(runner: LatentRunner, answers: dict[str, Array]) -> tuple[list[Array]
 
 
 def _parameters(got: Array, answers: dict[str, Array], limits: Limits) -> Draws:
-    """The numbers of p(x | z) that users are given, of a few latents."""
+    """Compare the parameters of p(x | z), which users get from `decode`, of a few latents."""
     expected = answers["parameters"]
     largest = max(1.0, float(np.abs(expected).max()))
     return Draws.real(got[: len(expected)] / largest, expected / largest, limits.parameters)
@@ -113,7 +123,11 @@ def _parameters(got: Array, answers: dict[str, Array], limits: Limits) -> Draws:
 def _draws(
     runner: LatentRunner, answers: dict[str, Array], limits: Limits
 ) -> tuple[list[Floats], Draws]:
-    """Differences of log p of what is drawn, by prior and draw; and the drawn values themselves."""
+    """Compare the draws of the graphs prior and draw.
+
+    Returns:
+        Differences of log p of the drawn values, in nats, and the comparison of the values.
+    """
     differences, latents = [], Draws()
     if "prior_noise" in answers:
         given = {"noise": answers["prior_noise"]}
@@ -131,7 +145,7 @@ def _draws(
         choices = Draws.real(got, expected, limits.drawn)
     else:
         choices = Draws.of(got, expected, _pixel_margin(runner, answers["margin"]), limits.cdf)
-        # Of the reference's own draw: a near tie is another event.
+        # Where a near tie makes another event, compare log p of the reference's own draw.
         z = answers["z"][:, None]
         again = runner.parallel("log_likelihood", x=expected, z=z)["log_likelihood"][:, 0]
         same = (got == expected).all(axis=1)
@@ -141,7 +155,7 @@ def _draws(
 
 
 def _pixel_margin(runner: LatentRunner, margin: Array) -> Array:
-    """The margin of a value or of an earlier channel of its pixel, which it may depend on."""
+    """Return the least margin of a value and the earlier channels of its pixel."""
     shape = runner.data.event_shape
     if len(shape) != 3:
         return margin

@@ -1,4 +1,4 @@
-"""Runtimes: a file for each, named as on the command line; only it imports that runtime."""
+"""Backends: one file per runtime, named as on the command line. Only it imports the runtime."""
 
 import pkgutil
 import re
@@ -48,12 +48,12 @@ def open_backend(
     threads: int | None,
     options: Mapping[str, object],
 ) -> Backend:
-    """The backend of that name over a bundle; the arguments are those of `Engine.load`.
+    """Open a backend for a bundle; arguments as in `Engine.load`.
 
     Raises:
-        InvalidInput: no such backend, device or number of threads; or an option that this backend
-            does not take.
-        BackendUnavailable: it cannot run here; the message says what to install.
+        InvalidInput: the backend, device or number of threads does not exist, or the backend does
+            not take an option.
+        BackendUnavailable: the backend cannot run here; the message says what to install.
     """
     threads = None if threads is None else check_threads(threads)
     if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
@@ -69,7 +69,7 @@ def open_backend(
 
 
 def probe(name: str) -> Found:
-    """What an installed backend finds on this machine; its runtime is imported."""
+    """Return what an installed backend finds on this machine; imports its runtime."""
     try:
         found: Found = pkgutil.resolve_name(f"{__name__}.{name}:probe")()
     except BackendUnavailable as error:
@@ -78,19 +78,19 @@ def probe(name: str) -> Found:
 
 
 def _options(entry: Entry, given: Mapping[str, object], stored: str) -> object:
-    """The options of a backend, checked.
+    """Return the checked options of a backend.
 
-    An option that only other backends take may say what this one does anyway.
+    An option that only other backends take is accepted if its value is what this one does anyway.
 
     Args:
-        entry: of the backend.
+        entry: entry of the backend.
         given: options by name.
         stored: type of the bundle.
 
     Raises:
-        InvalidInput: one is unknown, or of a wrong type.
+        InvalidInput: an option is unknown or has the wrong type.
     """
-    takes = f"takes {', '.join(entry.takes) or 'none'}"
+    takes = f"takes {', '.join(entry.takes) or 'no options'}"
     usual = {"model": (None,), "dtype": (None, stored), "batch_invariant": (False,)}
     taken = {}
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""A stream of a GPU, and graphs of work captured on it: many launches at the cost of one."""
+"""A CUDA stream, and CUDA graphs captured on it: many launches at the cost of one."""
 
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -9,32 +9,32 @@ import torch
 from torch import Tensor
 
 STEPS = 16
-"""Of a graph; what is left of a run is launched by graphs of one step. Even: two sets of buffers
-that take turns are then back where they were."""
+"""Steps of a graph; the rest of a run is launched by graphs of one step. The number is even, so
+that two sets of buffers that take turns are in their first order again after a graph."""
 
 
 def launches(steps: int) -> list[int]:
-    """The steps of each graph that is launched, in order."""
+    """Return the number of steps of each graph to launch, in order."""
     return [STEPS] * (steps // STEPS) + [1] * (steps % STEPS)
 
 
 class CudaGraphs:
-    """Graphs that share memory, for one runs at a time; each is captured when first asked for.
+    """CUDA graphs that share memory, as one runs at a time; each is captured on first use.
 
-    Inside a graph nothing is allocated by its library and nothing waits for the host. Other threads
-    may do meanwhile what a capture cannot hold, allocate say.
+    Inside a graph, no library allocates memory and nothing waits for the host. During a capture,
+    other threads may do what it cannot contain, for example allocate.
     """
 
     _capturing: ClassVar[AbstractContextManager[Any]] = threading.RLock()
     """One capture at a time in a process: PyTorch begins each with a synchronisation of the device,
-    which CUDA forbids while another is under way."""
+    which CUDA forbids during another capture."""
 
     def __init__(self, device: str, stream: torch.cuda.Stream | None = None) -> None:
-        """Capture nothing yet.
+        """Create an empty set of graphs.
 
         Args:
-            device: cuda with an index.
-            stream: that work is captured on; one of PyTorch's own where None.
+            device: "cuda:N".
+            stream: stream to capture on; None means one of PyTorch's own.
         """
         self._device, self._stream = device, stream
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
@@ -45,17 +45,17 @@ class CudaGraphs:
         work: Callable[[], None],
         warm_up: Callable[[], None] | None = None,
     ) -> None:
-        """Replay the graph of a work on the current stream.
+        """Replay the graph of a key on the current stream.
 
         Args:
-            key: of the work.
-            work: captured where there is no graph of that key yet.
-            warm_up: run before it is captured: it compiles and loads what a capture may not.
+            key: key of the work.
+            work: work to capture if there is no graph of this key yet.
+            warm_up: run before the capture, to compile and load what a capture may not.
         """
         if key not in self._graphs:
             with self._capturing, torch.cuda.device(self._device):
                 if warm_up is not None:
-                    _beside(warm_up)
+                    _in_side_stream(warm_up)
                 self._graphs[key] = self._captured(work)
         self._graphs[key].replay()
 
@@ -69,8 +69,8 @@ class CudaGraphs:
         return graph
 
 
-def _beside(work: Callable[[], None]) -> None:
-    """Do work in a stream of its own, between what was and what will be in the current one."""
+def _in_side_stream(work: Callable[[], None]) -> None:
+    """Run work in another stream, ordered between earlier and later work of the current one."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -79,16 +79,16 @@ def _beside(work: Callable[[], None]) -> None:
 
 
 class CudaLane:
-    """Where a backend works: one stream of a GPU, its memory, and graphs of what is done there.
+    """The stream of a GPU in which a backend works, with memory and CUDA graphs.
 
-    What a library and PyTorch enqueue in the stream is done in order.
+    Work that a library and PyTorch enqueue in the stream is done in order.
 
     Attributes:
-        device: as PyTorch names it.
+        device: name of the device in PyTorch.
     """
 
     def __init__(self, device: str) -> None:
-        """Make the stream; PyTorch begins to use the GPU."""
+        """Create the stream; PyTorch then begins to use the GPU."""
         self.device = device
         self._stream = torch.cuda.Stream(device)
         self._turn = threading.RLock()
@@ -101,22 +101,22 @@ class CudaLane:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within it, PyTorch works in this lane too, and no other thread does.
+        """Make PyTorch enqueue in this lane, for one thread at a time.
 
-        What is enqueued while another thread captures a graph of the lane would go into that graph.
+        Work enqueued while another thread captures a graph of the lane would go into that graph.
         """
         with self._turn, torch.cuda.stream(self._stream):
             yield
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Memory that nobody has written to; its address is a multiple of 256."""
+        """Return uninitialised memory; its address is a multiple of 256."""
         # PyTorch's allocator gives multiples of 512.
         return torch.empty(tuple(shape), dtype=dtype, device=self.device)
 
     def free(self) -> int:
-        """Bytes of the device that nobody has."""
+        """Return the free bytes of the device."""
         return torch.cuda.mem_get_info(self.device)[0]
 
     def graphs(self) -> CudaGraphs:
-        """None captured yet."""
+        """Return an empty set of CUDA graphs on this stream."""
         return CudaGraphs(self.device, self._stream)

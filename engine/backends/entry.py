@@ -1,4 +1,4 @@
-"""What is known of a backend before its runtime is imported: its entry in the table."""
+"""The entry of a backend in the table: what is known before its runtime is imported."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, get_args
@@ -14,8 +14,8 @@ class Found(NamedTuple):
     """What the probe of an installed backend finds on this machine.
 
     Attributes:
-        devices: on which it runs; empty where it cannot run.
-        remark: for people: what it needs, or what it runs.
+        devices: devices on which the backend runs; empty if it cannot run.
+        remark: text for people: what the backend needs, or what it runs.
     """
 
     devices: list[str]
@@ -24,16 +24,16 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """The options of a backend that has none."""
+    """Options of a backend that takes none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TorchOptions:
-    """The options of a backend that runs modules of PyTorch.
+    """Options of the backend that runs PyTorch modules.
 
     Attributes:
-        model: of a class of the user's own; a copy of it gets the bundle's weights.
-        dtype: what it computes in; the bundle's type where None, which it always is here.
+        model: model of the user's own class; a copy of it gets the bundle's weights.
+        dtype: always None here: the backend computes in the bundle's type.
     """
 
     model: Any = None
@@ -42,23 +42,23 @@ class TorchOptions:
 
 @dataclass(frozen=True, slots=True)
 class TritonOptions(TorchOptions):
-    """The options of the backend on our kernels.
+    """Options of the backend that runs our Triton kernels.
 
     Attributes:
-        dtype: of weights, caches and activations; the bundle's where None. Logits, their softmax
-            and all sums are float32.
-        batch_invariant: use our own matrix product for any number of rows: then the bits of a row
-            do not depend on the batch that it is in.
+        dtype: type of weights, caches and activations; None means the bundle's. Logits, their
+            softmax and all sums are float32.
+        batch_invariant: use our own matrix product for any number of rows, so that the bits of a
+            row do not depend on the batch that it is in.
     """
 
     dtype: str | None = None
     batch_invariant: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values of a wrong type.
+        """Check the values.
 
         Raises:
-            InvalidInput: one is.
+            InvalidInput: `dtype` is not a supported type, or `batch_invariant` is not a bool.
         """
         dtypes: list[object] = [None, *get_args(FloatDtype)]
         if not isinstance(self.dtype, str | None) or self.dtype not in dtypes:
@@ -68,19 +68,18 @@ class TritonOptions(TorchOptions):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A backend: `ancestral.engine.backends.<name>` is its module, which has a function `probe`.
+    """A backend. Its module is `ancestral.engine.backends.<name>`, which has a function `probe`.
 
-    The types of bundles that it computes in are those for which `ancestral.parity` has a tolerance
-    of its name.
+    It runs bundles of the types for which `ancestral.parity` has a tolerance for the backend.
 
     Attributes:
-        name: on the command line, and of its module.
-        opens: what its module opens it by, as in `open_backend`.
-        install: command that installs what it needs.
-        packages: that it needs; of each row one.
-        options: class of the options that it takes.
-        gpu_only: whether it runs on GPUs only.
-        compiled: whether it runs plans that `ancestral compile` made of a bundle.
+        name: name on the command line and of the module.
+        opens: name in the module of the class or method that opens the backend.
+        install: command that installs the required packages.
+        packages: required packages; one of each row is enough.
+        options: class of the backend's options.
+        gpu_only: whether the backend runs on GPUs only.
+        compiled: whether the backend runs plans that `ancestral compile` made of a bundle.
     """
 
     name: str
@@ -93,26 +92,26 @@ class Entry:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Names of the options that it takes."""
+        """Names of the options that the backend takes."""
         return tuple(each.name for each in fields(self.options) if each.init)
 
     def computes_in(self, dtype: str) -> bool:
-        """Whether it computes in a bundle's type: ONNX Runtime's CPU has no bfloat16 kernels."""
+        """Return whether it computes in a bundle's type; ONNX Runtime's CPU has no bfloat16."""
         return dtype in parity.dtypes(self.name)
 
     @property
     def missing(self) -> str | None:
-        """The package that it needs and that is not installed; None where all are."""
+        """A required package that is not installed; None if all are installed."""
         for packages in self.packages:
             if not any(is_there(package) for package in packages):
                 return " or ".join(packages)
         return None
 
     def check_installed(self) -> None:
-        """Check that the packages that it needs are installed.
+        """Check that the required packages are installed.
 
         Raises:
-            BackendUnavailable: one is not; the message says what to install.
+            BackendUnavailable: a package is missing; the message says what to install.
         """
         if self.missing is not None:
             raise BackendUnavailable(
@@ -121,10 +120,10 @@ class Entry:
 
 
 def check_release(name: str, oldest: tuple[int, int], got: str) -> None:
-    """Check the release of the package of a backend's name.
+    """Check the installed release of the package that has the backend's name.
 
     Raises:
-        BackendUnavailable: it is older than the oldest that works.
+        BackendUnavailable: it is older than the oldest release that works.
     """
     if tuple(int(part) for part in got.split(".")[:2]) < oldest:
         raise BackendUnavailable(

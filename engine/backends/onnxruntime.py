@@ -1,4 +1,4 @@
-"""ONNX Runtime: the bundle's graphs as they are, on the CPU or on CUDA."""
+"""ONNX Runtime backend: runs the bundle's graphs as they are, on the CPU or on CUDA."""
 
 import onnxruntime as ort
 
@@ -12,13 +12,13 @@ from ancestral.errors import BackendUnavailable
 _OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""By kind of device."""
+"""Execution provider for each kind of device."""
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime on the CPU; or on CUDA, tensors bound on the device, TF32 off.
+    """ONNX Runtime on the CPU; or on CUDA, with tensors bound on the device and TF32 off.
 
-    Of a float16 bundle it runs in float32 what has no kernel of float16 on the CPU.
+    On the CPU, operators of a float16 bundle that have no float16 kernel run in float32.
     """
 
     name = "onnxruntime"
@@ -27,25 +27,25 @@ class OnnxRuntimeBackend:
     def __init__(
         self, bundle: Bundle, *, device: str, threads: int | None, options: NoOptions
     ) -> None:
-        """Check that this runtime can do it.
+        """Check that the installed onnxruntime can run the bundle on the device.
 
         Raises:
-            BackendUnavailable: the installed onnxruntime is too old, or has no such device, or
-                none that computes in the bundle's type.
+            BackendUnavailable: the installed onnxruntime is too old, has no such device, or does
+                not compute in the bundle's type.
         """
         check_release(self.name, _OLDEST, ort.__version__)
         self.device, self.dtype = device, bundle.manifest.dtype
         if self.dtype not in parity.dtypes(self.name):
             raise BackendUnavailable(
                 f"{bundle.path}: expected a bundle of float32 or float16 for backend "
-                f"'onnxruntime', got one of {self.dtype}: take backend 'torch', 'triton' or "
-                f"'tensorrt', or export the model in float16"
+                f"'onnxruntime', got {self.dtype}; use backend 'torch', 'triton' or 'tensorrt', or "
+                f"export the model in float16"
             )
         self._bundle, self._threads, self._options = bundle, threads, options
         self._provider = _PROVIDERS[device.partition(":")[0]]
         if self._provider not in ort.get_available_providers():
             raise BackendUnavailable(
-                f"device {device!r} needs the {self._provider}, which this onnxruntime has not: "
+                f"device {device!r} needs an onnxruntime with the {self._provider}: "
                 f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
             )
 
@@ -61,14 +61,14 @@ class OnnxRuntimeBackend:
         name = self._bundle.graph_name(graph, form)
         file = self._bundle.file(name)
         options = ort.SessionOptions()
-        # What it would print itself, names of nodes among it, is in the errors that it raises.
+        # ONNX Runtime must not print: the errors that it raises have the same text.
         options.log_severity_level = 4
         if self._threads is not None:
             options.intra_op_num_threads = self._threads
         signature = self._bundle.manifest.graphs[graph].signature
         if not signature.carried:
-            # Each session has threads of its own, which spin for a while after a run: those of a
-            # graph that runs once in a while would take the cores from the next session's.
+            # The threads of a session spin for a while after a run; those of a graph that runs
+            # rarely would take the cores from the next session.
             options.add_session_config_entry("session.force_spinning_stop", "1")
         with self._bundle.reading(name, self._bundle.manifest.weights):
             try:
@@ -79,7 +79,7 @@ class OnnxRuntimeBackend:
                 raise in_words(str(file), "refuses it", error) from error
         if session.get_providers()[0] != self._provider:
             raise BackendUnavailable(
-                f"device {self.device!r} was asked for, but {session.get_providers()} would run"
+                f"device {self.device!r}: onnxruntime cannot use it, only {session.get_providers()}"
             )
         levels = self._bundle.manifest.data.levels
         return OnnxRuntimeSession(session, signature, self.device, levels, str(file))
@@ -97,7 +97,7 @@ class OnnxRuntimeBackend:
 
 
 def probe() -> Found:
-    """The kinds of devices of this onnxruntime.
+    """Return the kinds of devices of the installed onnxruntime.
 
     Raises:
         BackendUnavailable: it is too old.

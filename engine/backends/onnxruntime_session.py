@@ -1,8 +1,8 @@
 """One graph in ONNX Runtime: run once, or bound to a loop that appends to its caches in place.
 
-ONNX Runtime knows nothing of memory that an input and an output share, and reads in its own order:
-only what the signature calls an append is bound to one buffer, for its operator writes no slot that
-any node still reads. Each other carried pair has two buffers that take turns.
+ONNX Runtime does not know that an input and an output share memory, and reads in its own order.
+Only pairs that the signature calls an append share a buffer, because their operator writes no slot
+that another node still reads. Each other carried pair has two buffers that take turns.
 """
 
 import re
@@ -20,8 +20,8 @@ from ancestral.errors import AncestralError, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
 from ancestral.step_tensors import OFFSETS, U
 
-_SAID = 500
-"""Characters of ONNX Runtime's own words that an error repeats."""
+_LONGEST_REASON = 500
+"""Characters of ONNX Runtime's message that an error repeats."""
 _MEMORY = re.compile("bad_alloc|[Aa]llocat")
 
 
@@ -39,7 +39,7 @@ class OnnxRuntimeSession:
         """Compare the graph with its signature.
 
         Raises:
-            BundleError: its inputs or outputs have other names.
+            BundleError: the names of its inputs or outputs differ.
         """
         for side, values, specs in (
             ("inputs", self.session.get_inputs(), self.signature.inputs),
@@ -47,14 +47,16 @@ class OnnxRuntimeSession:
         ):
             got, expected = [value.name for value in values], [spec.name for spec in specs]
             if got != expected:
-                raise BundleError(f"{self.file}: expected {side} {expected}, got {got}")
+                raise BundleError(
+                    f"{self.file}: expected {side} {expected}, got {got}; export the model again"
+                )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once.
 
         Raises:
-            BundleError: ONNX Runtime cannot, or an output is not what the signature says.
-            InvalidInput: memory ends.
+            BundleError: ONNX Runtime fails, or an output does not match the signature.
+            InvalidInput: there is not enough memory.
         """
         names = [spec.name for spec in self.signature.outputs]
         try:
@@ -69,8 +71,8 @@ class OnnxRuntimeSession:
             if array.shape != expected or array.dtype != spec.host:
                 raise BundleError(
                     f"{self.file}: expected output {spec.name} to be {spec.dtype} "
-                    f"{list(expected)}, got {array.dtype} {list(array.shape)}: the graph does not "
-                    f"keep its signature"
+                    f"{list(expected)}, got {array.dtype} {list(array.shape)}; export the model "
+                    f"again"
                 )
         return dict(zip(names, found, strict=True))
 
@@ -78,7 +80,7 @@ class OnnxRuntimeSession:
         """Allocate the tensors of a loop.
 
         Raises:
-            InvalidInput: memory ends.
+            InvalidInput: there is not enough memory.
         """
         try:
             return OnnxRuntimeBinding(self, sizes)
@@ -89,10 +91,10 @@ class OnnxRuntimeSession:
 
 
 class OnnxRuntimeBinding:
-    """The tensors of a loop and the prepared bindings that take turns over them."""
+    """The tensors of a loop, and the prepared bindings that take turns over them."""
 
     def __init__(self, session: OnnxRuntimeSession, sizes: Mapping[str, int]) -> None:
-        """Allocate; carried tensors start at their initial values."""
+        """Allocate the tensors; carried ones start at their initial values."""
         self._owner, self._signature = session, session.signature
         self._rows = sizes["b"]
         self._turn = 0
@@ -104,7 +106,7 @@ class OnnxRuntimeBinding:
             for spec in self._signature.given
             if spec.name != OFFSETS
         }
-        # What is read in either turn.
+        # The inputs of each of the two turns.
         self._buffers = (given, dict(given))
         for pair in self._signature.carried:
             spec = self._signature.input(pair.input)
@@ -143,10 +145,10 @@ class OnnxRuntimeBinding:
         self._turn = (self._turn + steps) % 2
 
     def _run_block(self, steps: int, block: int) -> None:
-        """Rows in turns, and a long block piece by piece, so that logits take bounded memory."""
+        """Run few rows at a time, or a long block in pieces, so that logits take bounded memory."""
         most = min(self._rows, rows_in_block(block, self._owner.levels))
-        # Several rows go through whole blocks alone: GroupQueryAttention takes more than one
-        # position over a cache that is not empty of one row at a time.
+        # Several rows must take the block whole: over a cache that is not empty,
+        # GroupQueryAttention takes more than one position for a single row only.
         piece = block if most > 1 else positions_in_block(block, self._owner.levels)
         pieces = [part.stop - part.start for part in turns(block, piece)]
         for _ in range(steps):
@@ -179,8 +181,8 @@ class _Buffer:
         self, spec: TensorSpec, sizes: Mapping[str, int], device: str, initial: float = 0.0
     ) -> None:
         self._spec, self._shape = spec, spec.shape(sizes)
-        # Of zeros, memory is taken only where a loop writes.
-        # A value beyond float16, -1e9 say, becomes infinite.
+        # Zeros take memory only where a loop writes.
+        # A value beyond float16, for example -1e9, becomes infinite.
         with np.errstate(over="ignore"):
             shape, dtype = self._shape, spec.host
             host = np.full(shape, initial, dtype) if initial else np.zeros(shape, dtype)
@@ -207,7 +209,7 @@ class _Buffer:
         return self._value.numpy()  # type: ignore[no-any-return]
 
     def place(self, rows: slice) -> tuple[Any, ...]:
-        """Device, type, shape and address of some rows, which lie side by side."""
+        """Return device, type, shape and address of some rows, which are contiguous."""
         address = self._value.ctypes.data if self._place[0] == "cpu" else self._value.data_ptr()
         dtype, count = self._spec.host, rows.stop - rows.start
         stride = dtype.itemsize * int(np.prod(self._shape[1:]))
@@ -216,17 +218,16 @@ class _Buffer:
 
 
 def in_words(file: str, what: str, error: Exception) -> AncestralError:
-    """An error of ONNX Runtime, which is of none of our classes, or of numpy's memory.
+    """Return one of our errors for an error that ONNX Runtime or numpy raised.
 
     Args:
-        file: of the graph.
-        what: ONNX Runtime does.
-        error: that it raised.
+        file: file of the graph.
+        what: what ONNX Runtime did not do, for the message.
+        error: error that was raised.
     """
-    reason = " ".join(str(error).split())[:_SAID]
+    reason = " ".join(str(error).split())[:_LONGEST_REASON]
     if isinstance(error, MemoryError) or _MEMORY.search(reason):
         return InvalidInput(
-            f"{file}: expected tensors that fit in memory, got none ({reason}): take smaller "
-            f"batches"
+            f"{file}: not enough memory for the tensors ({reason}); use smaller batches"
         )
     return BundleError(f"{file}: ONNX Runtime {what}: {reason}")

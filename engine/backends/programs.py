@@ -1,4 +1,4 @@
-"""What the backends that run PyTorch run: the programs of a bundle's model, with its weights."""
+"""The programs of a bundle's model with its weights, for the backends that run PyTorch."""
 
 import copy
 
@@ -16,7 +16,7 @@ from ancestral.train.stored_model import bundled_model, read_weights
 
 
 def program_of(graph: str, bundle: Bundle, model: Model) -> tuple[Program, GraphSignature]:
-    """The program of a graph of the bundle, over its model; and the signature in the bundle.
+    """Return the program of a graph of the bundle over its model, and the bundle's signature.
 
     Raises:
         BundleError: the bundle has no such graph.
@@ -24,18 +24,18 @@ def program_of(graph: str, bundle: Bundle, model: Model) -> tuple[Program, Graph
     found = _program(graph, model) if graph in bundle.manifest.graphs else None
     if found is None:
         raise BundleError(
-            f"{bundle.path}: expected a graph {graph!r}, got {sorted(bundle.manifest.graphs)}: "
+            f"{bundle.path}: no graph {graph!r}, only {sorted(bundle.manifest.graphs)}; "
             f"export the model again with it"
         )
     return found.eval(), bundle.manifest.graphs[graph].signature
 
 
 def load_weights(bundle: Bundle, model: Model | None) -> Model:
-    """The bundle's model, or the user's own, with the bundle's weights, in float32.
+    """Return the bundle's model, or a copy of the user's, with the bundle's weights, in float32.
 
     Raises:
-        BundleError: the bundle is of a family that nobody knows here, or the weights do not fit.
-        InvalidInput: the user's model is of another kind, or of other events.
+        BundleError: the model family is unknown here, or the weights do not fit the model.
+        InvalidInput: the user's model is of another kind, or for other events.
     """
     family = bundle.manifest.components["model"].family
     if model is not None:
@@ -45,23 +45,23 @@ def load_weights(bundle: Bundle, model: Model | None) -> Model:
     if family in FAMILIES:
         return bundled_model(bundle)
     raise BundleError(
-        f"{bundle.path}: this ancestral has no model family {shown(family)}: "
-        f"give the model: Engine.load(..., backend='torch', model=...)"
+        f"{bundle.path}: this version of ancestral has no model family {shown(family)}; "
+        f"pass the model: Engine.load(..., backend='torch', model=...)"
     )
 
 
 def _program(graph: str, model: Model) -> Program | None:
-    """The program of that name, if the kind of model has one."""
+    """Return the program of that name; None if the kind of model has none."""
     if isinstance(model, AutoregressiveModel):
         return build(graph, model) if graph in GRAPH_NAMES else None
     return LatentProgram(model, graph) if graph in LATENT_GRAPH_NAMES else None
 
 
 def _check_own(model: Model, bundle: Bundle) -> None:
-    """Compare a user's model with what the bundle says.
+    """Check that a user's model matches the bundle.
 
     Raises:
-        InvalidInput: it is no such model, or one of other events, caches or configuration.
+        InvalidInput: its kind, events, caches or configuration differ.
     """
     manifest = bundle.manifest
     kind = AutoregressiveModel if manifest.latent is None else LatentVariableModel

@@ -1,4 +1,4 @@
-"""The tensors of a loop in PyTorch's memory: what the backends that keep them there share."""
+"""The tensors of a loop in PyTorch's memory, shared by the backends that keep them there."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,15 +16,15 @@ from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS, U
 
 _ALIGNED = 64
-"""Bytes that a tensor's memory is aligned to, as PyTorch's own is: bits may depend on it."""
+"""Alignment of a tensor's memory in bytes, as PyTorch's own: bits of a result may depend on it."""
 
 
 def initial_tensors(
     signature: GraphSignature, make: Callable[[TensorSpec, float], Tensor]
 ) -> dict[str, Tensor]:
-    """The inputs of a graph by name, carried ones at their initial values, others at 0.
+    """Return the inputs of a graph by name, carried ones at their initial values, others at 0.
 
-    The offsets of a block are not among them: they depend on the block.
+    The offsets of a block are left out, because they depend on the block.
     """
     initial = {pair.input: pair.initial for pair in signature.carried}
     return {
@@ -38,7 +38,7 @@ class TensorBinding(ABC):
     """The tensors of a loop by name; a subclass steps them."""
 
     fixed: ClassVar[bool] = True
-    """Whether a tensor stays at its address, where graphs of a GPU read it."""
+    """Whether a tensor keeps its address, from which CUDA graphs read it."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class TensorBinding(ABC):
         tensors: dict[str, Tensor],
         active: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """A loop over tensors.
+        """Create a loop over tensors.
 
         Args:
-            signature: of the graph.
-            tensors: its inputs by name, as they are now.
-            active: makes what is held while tensors are read or written.
+            signature: signature of the graph.
+            tensors: inputs of the graph by name, with their current values.
+            active: makes a context in which tensors are read and written.
         """
         self._signature, self._tensors, self._active = signature, tensors, active
 
@@ -85,9 +85,9 @@ class TensorBinding(ABC):
 
 
 def keep(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
-    """Write new values where old ones are, unless they are there already.
+    """Write new values into the memory of old ones, unless they are there already.
 
-    A new value may be a view of another old one: it is copied before that is overwritten.
+    A new value may be a view of another old tensor; it is copied before that is overwritten.
     """
     memory = {tensor.untyped_storage().data_ptr() for tensor in old.values()}
     moved = [
@@ -100,17 +100,17 @@ def keep(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
 
 
 def to_host(tensor: Tensor, spec: TensorSpec) -> Array:
-    """A copy of a tensor as the host holds it."""
+    """Return a copy of a tensor as a host array of its spec's type."""
     typed = tensor.to(getattr(torch, spec.dtype))
     held: Array = typed.to(getattr(torch, str(spec.host))).cpu().numpy().copy()
     return held
 
 
 def filled(shape: tuple[int, ...], value: float, dtype: torch.dtype, device: str) -> Tensor:
-    """A tensor of one value; of zeros on the host, memory is taken only where it is written.
+    """Return a tensor filled with one value; zeros on the host take memory only where written.
 
-    A loop that is shorter than its caches never touches most of them. A value beyond a type of 16
-    bits, -1e9 in float16 say, becomes infinite, as where a tensor is cast.
+    A loop that is shorter than its caches never touches most of them. A value beyond a 16-bit type,
+    for example -1e9 in float16, becomes infinite, as when a tensor is cast.
     """
     if value or device != "cpu":
         if dtype.is_floating_point:

@@ -1,6 +1,6 @@
-"""TensorRT: the bundle's graphs as `ancestral compile` made plans of them, many steps a launch.
+"""TensorRT backend: runs the plans that `ancestral compile` made, many steps per launch.
 
-Written once for the modules `tensorrt` and `tensorrt_rtx`. The GPU's memory, streams and graphs are
+It serves both modules, `tensorrt` and `tensorrt_rtx`. The GPU's memory, streams and CUDA graphs are
 PyTorch's (docs/decisions/0012-device-memory-by-torch.md).
 """
 
@@ -28,9 +28,9 @@ class GpuMemory(NamedTuple):
     """Bytes of a GPU that are in use.
 
     Attributes:
-        weights: of the engines.
-        scratch: in which their layers compute.
-        tensors: of the loops that are bound: what is given and carried.
+        weights: bytes of the engines' weights.
+        scratch: bytes of the memory in which their layers compute.
+        tensors: bytes of the given and carried tensors of bound loops.
     """
 
     weights: int
@@ -39,21 +39,21 @@ class GpuMemory(NamedTuple):
 
 
 class TensorRtBackend:
-    """Plans of a bundle on one GPU. Make one with `TensorRtBackend.open`."""
+    """Plans of a bundle on one GPU. Create one with `TensorRtBackend.open`."""
 
     name = "tensorrt"
 
     def __init__(
         self, bundle: Bundle, library: Library, target: str, lane: CudaLane, store: PlanStore
     ) -> None:
-        """A backend over parts that suit one another.
+        """Create a backend from parts that match.
 
         Args:
-            bundle: holds the graphs.
-            library: that runs their plans.
-            target: what the plans have to be compiled for, as in `PlanKey.targets`.
-            lane: where they run.
-            store: where they are.
+            bundle: bundle that holds the graphs.
+            library: library that runs their plans.
+            target: GPU that the plans must be compiled for, as in `PlanKey.targets`.
+            lane: lane in which they run.
+            store: store that holds them.
         """
         self.device, self.dtype = lane.device, bundle.manifest.dtype
         self._bundle, self._library, self._target = bundle, library, target
@@ -70,18 +70,18 @@ class TensorRtBackend:
         options: NoOptions | None = None,
         store: PlanStore | None = None,
     ) -> "TensorRtBackend":
-        """Find the GPU, and the module that serves it.
+        """Find the GPU and the module that serves it, and open the backend.
 
         Args:
-            bundle: holds the graphs.
-            device: cuda with an index.
-            threads: not used, as the GPU computes.
-            options: not used, as there are none.
-            store: of plans; the user's own where None.
+            bundle: bundle that holds the graphs.
+            device: "cuda" or "cuda:N".
+            threads: not used, because the GPU computes.
+            options: not used; the backend takes no options.
+            store: store of plans; None means the user's own.
 
         Raises:
             BackendUnavailable: there is no such GPU, or no module that serves it.
-            PlanError: the folder of plans is not the user's alone.
+            PlanError: the folder of plans is not private to the user.
         """
         gpu = gpu_of(device)
         store = PlanStore() if store is None else store
@@ -92,7 +92,7 @@ class TensorRtBackend:
 
     @property
     def room(self) -> Budget:
-        """Half of the GPU's free memory, and as many rows as the plans of open loops take."""
+        """Half of the GPU's free memory, and the rows that plans of loaded step graphs take."""
         most = [
             session.plans.most_rows()
             for session in tuple(self._sessions.values())
@@ -102,7 +102,7 @@ class TensorRtBackend:
 
     @property
     def memory(self) -> GpuMemory:
-        """Bytes of the GPU that plans and loops take."""
+        """Bytes of the GPU's memory that plans and loops take."""
         sessions = tuple(self._sessions.values())
         with self._lane.active():
             loaded = [plan for session in sessions for plan in session.plans.loaded.values()]
@@ -117,7 +117,7 @@ class TensorRtBackend:
 
         Raises:
             BundleError: the bundle has no such graph.
-            PlanError: no plan serves it here; the message says what makes one.
+            PlanError: no plan of the graph runs here; the message has the command that makes one.
         """
         bundle, library = self._bundle, self._library
         here = {"module": library.name, "version": library.version, "targets": (self._target,)}
@@ -133,15 +133,17 @@ class TensorRtBackend:
 
 
 def gpu_of(device: str) -> Gpu:
-    """The GPU of a device, as plans are compiled for it.
+    """Return the GPU of a device, as plans are compiled for it.
 
     Raises:
-        BackendUnavailable: there is none, or nothing that would run plans on it.
+        BackendUnavailable: there is no such GPU, or no TensorRT module is installed.
     """
     if device == "cpu":
-        raise BackendUnavailable("backend 'tensorrt' runs on a CUDA GPU: device 'cuda'")
+        raise BackendUnavailable("backend 'tensorrt' runs on a CUDA GPU; pass device 'cuda'")
     if not installed_modules():
-        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL}")
+        raise BackendUnavailable(
+            f"backend 'tensorrt' needs the tensorrt or tensorrt_rtx package: {INSTALL}"
+        )
     if not torch.cuda.is_available():
         raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
     index = torch.device(device).index or 0
@@ -159,10 +161,10 @@ def gpu_of(device: str) -> Gpu:
 
 
 def probe() -> Found:
-    """The GPUs where plans run; the modules and their releases are in the remark.
+    """Return the GPUs on which plans run; the remark has the modules and their releases.
 
     Raises:
-        BackendUnavailable: a module that is installed does not load.
+        BackendUnavailable: an installed module does not load.
     """
     libraries = [opened(name) for name in installed_modules()]
     count = torch.cuda.device_count()
@@ -174,11 +176,11 @@ def probe() -> Found:
     ]
     if devices:
         versions = ", ".join(f"{library.name} {library.version}" for library in libraries)
-        return Found(devices, f"{versions}: runs what `ancestral compile` makes")
+        return Found(devices, f"{versions}: runs plans that `ancestral compile` makes")
     served = "; ".join(
         f"{library.name} {library.version} serves "
         f"{', '.join(library.targets) or 'the GPU that it compiles on'}"
         for library in libraries
     )
-    here = ", ".join(targets) or "none"
-    return Found([], f"needs a GPU that it serves ({served}), got {here}: {INSTALL}")
+    here = ", ".join(targets) or "no GPU"
+    return Found([], f"needs a supported GPU ({served}), got {here}: {INSTALL}")

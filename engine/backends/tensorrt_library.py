@@ -1,7 +1,7 @@
-"""The TensorRT that is installed: which of the two modules, for which GPUs, how engines are run.
+"""The installed TensorRT: which of the two modules, for which GPUs, and how engines are run.
 
-The modules have no types of their own: they and their objects are Any. What one of them lacks is
-asked for with hasattr: a capability is found, never derived from a version.
+The modules have no types, so they and their objects are Any. What only one of them has is looked up
+with hasattr: a capability is never derived from a version.
 """
 
 import functools
@@ -16,15 +16,15 @@ from ancestral.plans.modules import INSTALL, Module, imported, installed_modules
 DATA_CENTER = frozenset({"sm_80", "sm_90", "sm_100", "sm_103"})
 """A100, H100 and H200, B200 and B300."""
 _REMEMBERED = 8
-"""Errors of the library that a message may repeat."""
+"""Number of the library's errors that a message may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A module of TensorRT, imported.
+    """An imported TensorRT module.
 
     Attributes:
-        name: of the module.
+        name: name of the module.
         api: the module.
     """
 
@@ -33,40 +33,40 @@ class Library:
 
     @property
     def version(self) -> str:
-        """Its release, in full."""
+        """Release of the module, in full."""
         return str(self.api.__version__)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The GPUs that it serves, sm_89 say; empty where it serves the GPU that it compiles on."""
+        """GPUs that it serves, for example sm_89; empty if it serves those that it compiles on."""
         return portable_targets(self.api)
 
     def serves(self, target: str) -> bool:
-        """Whether its plans run on such a GPU."""
+        """Return whether its plans run on a GPU of this target."""
         return not self.targets or target in self.targets
 
     @property
     def log(self) -> Any:
-        """The logger of the module: one for the process, as TensorRT wants it."""
+        """Logger of the module: one per process, as TensorRT requires."""
         return _log(self.api)
 
-    def told(self) -> str:
-        """What the module said last of errors; it is forgotten then."""
-        # Other threads may add to it meanwhile.
-        said = [self.log.errors.popleft() for _ in range(len(self.log.errors))]
-        return "; ".join(said) or "it gave no reason"
+    def taken_errors(self) -> str:
+        """Return the last errors that the module logged, and clear them."""
+        # Other threads may add errors meanwhile.
+        errors = [self.log.errors.popleft() for _ in range(len(self.log.errors))]
+        return "; ".join(errors) or "no reason given"
 
     def config(self, engine: Any, cache: Any, *, loop: bool) -> Any:
-        """How a context of an engine is made: its scratch memory is ours.
+        """Return the configuration of a context, which uses our scratch memory.
 
-        A module that compiles kernels at run time must not change them within a run: they are
-        compiled for the shape of a loop when that first runs, and for no shape in particular
-        elsewhere, where each call may have another. Graphs of a loop are captured by us: one of
-        ours holds many steps, one of the module's a single one.
+        A module that compiles kernels at run time must not change them within a run. For a loop
+        they are compiled for its shape when it first runs; elsewhere, where each call may have
+        another shape, for no particular shape. CUDA graphs of a loop are ours, because one of ours
+        holds many steps and one of the module's a single step.
 
         Args:
-            engine: of which it is.
-            cache: for kernels that are compiled, as `new_cache` makes it; None without such.
+            engine: engine of the context.
+            cache: cache of compiled kernels, as `new_cache` makes it, or None.
             loop: whether one shape is run very often.
         """
         config = engine.create_runtime_config()
@@ -85,41 +85,43 @@ class Library:
 
 
 def new_cache(engine: Any) -> Any:
-    """For kernels that are compiled at run time, so that contexts share them; else None."""
+    """Return a cache by which contexts share kernels compiled at run time; None if unsupported."""
     config = engine.create_runtime_config()
     return config.create_runtime_cache() if hasattr(config, "create_runtime_cache") else None
 
 
 def preferred(target: str, compiled: Collection[Module]) -> Library:
-    """The module that runs plans on a GPU.
+    """Return the module that runs plans on a GPU.
 
-    Of two that serve it, the one that plans were compiled with; then `tensorrt` in a data center,
-    and `tensorrt_rtx` elsewhere.
+    If two serve it, the one that plans were compiled with comes first, then `tensorrt` on
+    data-center GPUs and `tensorrt_rtx` on others.
 
     Args:
-        target: of the GPU.
-        compiled: modules that plans of the bundle are kept of.
+        target: target of the GPU.
+        compiled: modules for which plans of the bundle are stored.
 
     Raises:
-        BackendUnavailable: none is installed, or none that serves the GPU.
+        BackendUnavailable: no module is installed, or none serves the GPU.
     """
     installed = installed_modules()
     names = installed if target in DATA_CENTER else installed[::-1]
     if not names:
-        raise BackendUnavailable(f"backend 'tensorrt' needs TensorRT: {INSTALL}")
+        raise BackendUnavailable(
+            f"backend 'tensorrt' needs the tensorrt or tensorrt_rtx package: {INSTALL}"
+        )
     for name in sorted(names, key=lambda name: name not in compiled):
         library = opened(name)
         if library.serves(target):
             return library
     raise BackendUnavailable(
-        f"backend 'tensorrt': {library.name} {library.version} serves GPUs "
-        f"{', '.join(library.targets)}, and here is {target}: there `tensorrt` runs: "
+        f"backend 'tensorrt' needs the tensorrt package for a GPU {target} ({library.name} "
+        f"{library.version} serves {', '.join(library.targets)}): "
         f"pip install 'ancestral[tensorrt]'"
     )
 
 
 def opened(name: Module) -> Library:
-    """A module that is installed.
+    """Import an installed module.
 
     Raises:
         BackendUnavailable: it does not load.
@@ -128,13 +130,13 @@ def opened(name: Module) -> Library:
         return Library(name, imported(name))
     except (ImportError, OSError, AttributeError) as error:
         raise BackendUnavailable(
-            f"backend 'tensorrt': {name} is installed, but does not load ({error}): {INSTALL}"
+            f"backend 'tensorrt': {name} is installed but does not load ({error}): {INSTALL}"
         ) from error
 
 
 @functools.cache
 def _log(api: Any) -> Any:
-    """A logger that remembers the last errors."""
+    """Return a logger that keeps the last errors."""
 
     class Log(api.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

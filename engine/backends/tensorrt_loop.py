@@ -1,9 +1,9 @@
 """The decode loop on a plan: fixed addresses that take turns, and many steps in one CUDA graph.
 
-A library reads and writes in its own order, so that an input and an output share memory only where
-it says that it appends in place; each other carried pair has two buffers, which a step reads and
-writes the one into the other, and the next step the other way. Two contexts stand ready, one for
-each way: between two steps nothing is set.
+A library reads and writes in its own order, so an input and an output share memory only where the
+library reports that it appends in place. Each other carried pair has two buffers: a step reads the
+first and writes the second, and the next step the other way round. There is a context for each
+direction, so nothing is set between two steps.
 """
 
 import warnings
@@ -25,15 +25,15 @@ class TensorRtBinding(TensorBinding):
     """The tensors of a loop at fixed addresses, and the graphs that were captured over them."""
 
     def __init__(self, plans: GraphPlans, levels: int, sizes: Mapping[str, int]) -> None:
-        """Allocate, and run each way once; carried tensors start at their initial values.
+        """Allocate, and run each direction once; carried tensors start at their initial values.
 
         Args:
-            plans: of the graph.
-            levels: of the events.
-            sizes: of the graph's named axes.
+            plans: plans of the graph.
+            levels: number of levels of the events.
+            sizes: sizes of the graph's named axes.
 
         Raises:
-            PlanError: no plan takes as many rows.
+            PlanError: no plan takes so many rows.
         """
         self._plans, self._lane, self._levels, self._sizes = plans, plans.lane, levels, sizes
         plan, profile = plans.plan(sizes)
@@ -54,15 +54,15 @@ class TensorRtBinding(TensorBinding):
             self._graphs = self._lane.graphs()
         else:
             warnings.warn(
-                f"graph {plan.record.key.graph!r}: {plan.library.name} says that its steps cannot "
-                f"be captured in a CUDA graph: each is launched by itself, and takes longer",
+                f"graph {plan.record.key.graph!r}: {plan.library.name} reports that its steps "
+                f"cannot be captured in a CUDA graph; each is launched separately and takes longer",
                 RuntimeWarning,
                 stacklevel=3,
             )
 
     @property
     def bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors."""
         distinct = {
             each.data_ptr(): each
             for turn in (*self._buffers, self._offsets)
@@ -76,14 +76,14 @@ class TensorRtBinding(TensorBinding):
                 self._run_block(steps, block)
                 return
             if self._turn == 1 and steps >= STEPS:
-                # Graphs of many steps are captured from the first turn alone.
+                # Graphs of many steps are captured from the first turn only.
                 self._launch(1)
                 steps -= 1
             for count in launches(steps):
                 self._launch(count)
 
     def _launch(self, steps: int) -> None:
-        """So many steps, by one graph where they can be captured."""
+        """Run `steps` steps, by one graph if they can be captured."""
         turn = self._turn
 
         def work() -> None:
@@ -98,9 +98,9 @@ class TensorRtBinding(TensorBinding):
         self._tensors = self._buffers[self._turn]
 
     def _run_block(self, steps: int, block: int) -> None:
-        """Rows in turns, so that the logits of a block take bounded memory.
+        """Run a block for few rows at a time, so that its logits take bounded memory.
 
-        Copies of them: where a row begins is no address that the library takes.
+        The rows are copied, because the library may not accept the address where a row begins.
         """
         most = min(rows_in_block(block, self._levels), self._plans.most_rows(block))
         for _ in range(steps):
@@ -111,7 +111,7 @@ class TensorRtBinding(TensorBinding):
                     self._tensors[pair.input][rows].copy_(outputs[pair.output])
 
     def _copies(self, rows: slice, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-        """Every input of a block: of some rows."""
+        """Return a copy of every input of a block for some rows."""
         copies = {}
         for spec in self._signature.inputs:
             offsets = spec.name == OFFSETS
@@ -120,7 +120,7 @@ class TensorRtBinding(TensorBinding):
         return copies
 
     def _allocated(self, in_place: frozenset[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What a step reads in either turn; it writes carried tensors where the next one reads.
+        """Return the inputs of a step in each turn; it writes into those of the other turn.
 
         A carried tensor has two buffers that take turns, unless it is appended to in place.
         """
@@ -138,10 +138,10 @@ class TensorRtBinding(TensorBinding):
         return self._lane.empty(spec.shape(sizes), getattr(torch, spec.dtype))
 
     def _warm_up(self) -> None:
-        """Run each way once: until then a library allocates and compiles, which no capture may.
+        """Run each direction once: a first run allocates and compiles, which a capture may not.
 
-        Rows are at the end of an event: at the first position a model without a start symbol would
-        append before the first slot of its cache.
+        Rows are put at the end of an event; at the first position, a model without a start symbol
+        would append before the first slot of its cache.
         """
         self._tensors[POSITION].fill_(self._tensors[U].shape[1])
         for turn, context in enumerate(self._contexts):
@@ -151,13 +151,13 @@ class TensorRtBinding(TensorBinding):
         self._begin()
 
     def _begin(self) -> None:
-        """Carried tensors at their initial values, whatever was left there."""
+        """Reset carried tensors to their initial values."""
         for pair in self._signature.carried:
             for tensors in self._buffers:
                 tensors[pair.input].fill_(pair.initial)
 
     def _addresses(self, turn: int) -> dict[str, Tensor]:
-        """Inputs and outputs of a step in that turn."""
+        """Return the inputs and outputs of a step in a turn, by name."""
         written = self._buffers[1 - turn]
         outputs = {pair.output: written[pair.input] for pair in self._signature.carried}
         return self._buffers[turn] | self._offsets | outputs

@@ -1,4 +1,4 @@
-"""A plan on a GPU: its engine, the scratch memory that it computes in, and contexts over both."""
+"""A plan on a GPU: its engine, its scratch memory, and contexts over both."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,9 +15,9 @@ from ancestral.signature import GraphSignature, Update
 
 
 class LoadedPlan:
-    """A plan that was loaded, and is what its record says.
+    """A loaded plan that matches its record.
 
-    Its contexts compute in the same scratch memory: they run in one lane, one after another.
+    Its contexts share scratch memory, so they run in one lane, one after another.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class LoadedPlan:
         """Load the engine onto the GPU of the lane.
 
         Args:
-            library: that made the plan.
-            record: of the plan.
-            plan: its bytes, which the store has checked.
-            signature: of the graph that it was made of.
-            lane: where it runs.
+            library: library that made the plan.
+            record: record of the plan.
+            plan: bytes of the plan, which the store has checked.
+            signature: signature of the graph that it was made from.
+            lane: lane in which it runs.
 
         Raises:
-            PlanError: the library refuses it, or it takes or gives something else than its graph.
+            PlanError: the library does not load it, or its inputs or outputs differ from the graph.
         """
         self.record, self.signature, self.lane, self.library = record, signature, lane, library
         self._name = f"plan {record.key.digest[:12]} of graph {record.key.graph!r}"
@@ -48,7 +48,7 @@ class LoadedPlan:
             problems = list(_problems(self)) or list(_other_profiles(self))
             if problems:
                 raise PlanError(
-                    f"{self._name} is not what its graph is: {'; '.join(problems)}: "
+                    f"{self._name} does not match its graph: {'; '.join(problems)}; "
                     f"{removal(record.key.digest)} and compile it again"
                 )
             self.in_place = self._aliases()
@@ -59,52 +59,53 @@ class LoadedPlan:
         self.scratch_bytes = self._scratch.numel()
 
     def context(self, profile: int, *, loop: bool) -> "Context":
-        """A new way through the engine.
+        """Create an execution context.
 
         Args:
-            profile: whose sizes it will have.
+            profile: index of the profile that holds its sizes.
             loop: whether one shape is run very often.
 
         Raises:
-            PlanError: the library refuses.
+            PlanError: the library cannot create it.
         """
         config = self.library.config(self.engine, self._cache, loop=loop)
         context = self.engine.create_execution_context(config)
-        self.must(context is not None, "make a context of")
+        self.must(context is not None, "create a context of")
         context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
         self.must(
             context.set_optimization_profile_async(profile, self.lane.handle),
-            f"take profile {profile} of",
+            f"use profile {profile} of",
         )
         return Context(self, context)
 
     def must(self, done: bool, what: str) -> None:
-        """Raise what the library says where it did not do something.
+        """Check that the library did something; the error repeats the library's own errors.
 
         Raises:
-            PlanError: it did not.
+            PlanError: `done` is False.
         """
         if not done:
             library = self.library
             raise PlanError(
-                f"{library.name} {library.version} cannot {what} {self._name}: {library.told()}"
+                f"{library.name} {library.version} cannot {what} {self._name}: "
+                f"{library.taken_errors()}"
             )
 
     def _loaded(self, runtime: Any, plan: bytes) -> Any:
-        """The engine of the plan's bytes; host code in it is never allowed."""
+        """Return the engine of the plan's bytes; host code in it is never allowed."""
         if hasattr(runtime, "get_engine_validity"):
             verdict, *found = runtime.get_engine_validity(plan)
-            told = ", ".join(map(str, found))
-            self.must(verdict.name != "INVALID", f"serve this GPU (diagnostics: {told}) with")
+            notes = ", ".join(map(str, found))
+            self.must(verdict.name != "INVALID", f"serve this GPU (diagnostics: {notes}) with")
         engine = runtime.deserialize_cuda_engine(plan)
         self.must(engine is not None, "load")
         return engine
 
     def _aliases(self) -> frozenset[str]:
-        """Carried inputs that the library appends to where they are: it says so itself.
+        """Return the carried inputs that the library itself reports to append to in place.
 
         Raises:
-            PlanError: it would write what the loop still needs.
+            PlanError: it would overwrite what the loop still needs.
         """
         if not hasattr(self.engine, "get_aliased_input_tensor"):
             return frozenset(self.record.in_place)
@@ -117,25 +118,25 @@ class LoadedPlan:
             pair = fed.get(spec.name)
             if pair is None or pair.input != source or pair.update is not Update.APPEND:
                 raise PlanError(
-                    f"{self._name} writes output {spec.name!r} over input {source!r}, which is no "
-                    f"append: compile it again with another release of {self.library.name}"
+                    f"{self._name} writes output {spec.name!r} over input {source!r}, which is not "
+                    f"an append; compile it again with another release of {self.library.name}"
                 )
             found.add(source)
         return frozenset(found)
 
 
 class Context:
-    """One way through an engine: shapes, then addresses, then runs."""
+    """An execution context of an engine: set shapes, then addresses, then run."""
 
     def __init__(self, plan: LoadedPlan, context: Any) -> None:
-        """A context whose profile is chosen; see `LoadedPlan.context`."""
+        """Wrap a context whose profile is set; see `LoadedPlan.context`."""
         self._plan, self._context = plan, context
 
     def shape(self, sizes: Mapping[str, int]) -> None:
-        """Set the sizes of the named axes, which the profile holds.
+        """Set the sizes of the named axes, which must be within the profile.
 
         Raises:
-            PlanError: the library refuses them, or makes other shapes of them.
+            PlanError: the library refuses them, or the shapes of the outputs differ.
         """
         signature = self._plan.signature
         for spec in signature.inputs:
@@ -144,14 +145,14 @@ class Context:
                 self._context.set_input_shape(spec.name, shape), f"take {spec.name} {shape} in"
             )
         missing = self._context.infer_shapes()
-        self._plan.must(not missing, f"tell the shapes of {missing} in")
+        self._plan.must(not missing, f"infer the shapes of {missing} in")
         for spec in signature.outputs:
             got = lengths(self._context.get_tensor_shape(spec.name))
             if got != spec.shape(sizes):
-                raise PlanError(f"{spec.name}: expected {spec.shape(sizes)}, the plan makes {got}")
+                raise PlanError(f"{spec.name}: expected shape {spec.shape(sizes)}, got {got}")
 
     def bind(self, tensors: Mapping[str, Tensor]) -> None:
-        """Say where every input and output is; whoever calls keeps them there.
+        """Set the address of every input and output; the caller keeps the tensors alive.
 
         Raises:
             PlanError: the library refuses an address.
@@ -166,25 +167,25 @@ class Context:
         """Enqueue one run in the lane.
 
         Raises:
-            PlanError: the library refuses.
+            PlanError: the library cannot run it.
         """
         self._plan.must(self._context.execute_async_v3(self._plan.lane.handle), "run")
 
     @property
     def capturable(self) -> bool:
-        """Whether a run, as it would be now, can be captured in a CUDA graph."""
+        """Whether a run with the current shapes can be captured in a CUDA graph."""
         if not hasattr(self._context, "is_stream_capturable"):
             return True
         return bool(self._context.is_stream_capturable(self._plan.lane.handle))
 
 
 def lengths(shape: Any) -> tuple[int, ...]:
-    """A shape of the library's as a tuple."""
+    """Return a shape of the library as a tuple."""
     return tuple(int(shape[axis]) for axis in range(len(shape)))
 
 
 def _tensors(engine: Any, mode: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of each input or output of an engine, by name."""
+    """Return type and shape of each input or output of an engine, by name."""
     names = (engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
     return {
         name: (engine.get_tensor_dtype(name).name, lengths(engine.get_tensor_shape(name)))
@@ -194,17 +195,17 @@ def _tensors(engine: Any, mode: str) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _problems(plan: LoadedPlan) -> Iterator[str]:
-    """Where an engine is not what its graph is, or what its record says, in words."""
+    """Yield the differences between an engine and its graph, in words."""
     inputs, outputs = _tensors(plan.engine, "INPUT"), _tensors(plan.engine, "OUTPUT")
     yield from differences("input", inputs, plan.signature.inputs)
     yield from differences("output", outputs, plan.signature.outputs)
     for name in (*inputs, *outputs):
         if plan.engine.get_tensor_location(name).name != "DEVICE":
-            yield f"{name}: expected to be read on the GPU, got the host"
+            yield f"{name}: expected a tensor on the GPU, got one on the host"
 
 
 def _other_profiles(plan: LoadedPlan) -> Iterator[str]:
-    """Where the engine's profiles are not those of the record, in words."""
+    """Yield the differences between the engine's profiles and those of the record, in words."""
     engine, profiles = plan.engine, plan.record.key.profiles
     if engine.num_optimization_profiles != len(profiles):
         yield f"expected {len(profiles)} profiles, got {engine.num_optimization_profiles}"

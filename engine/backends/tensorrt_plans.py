@@ -1,4 +1,4 @@
-"""The plans of one graph on a GPU: which one runs, in which of its profiles."""
+"""The plans of one graph on a GPU: which one runs, with which of its profiles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ _ALL = 2**30
 
 @dataclass(frozen=True, slots=True)
 class GraphPlans:
-    """Plans are loaded when sizes that they serve are first run.
+    """The plans of a graph; each is loaded when sizes that it serves are first run.
 
     Attributes:
-        signature: of the graph.
-        choice: among its plans.
-        store: where they are.
-        library: that made them.
-        lane: where they run.
-        loaded: those that have run, by their digests.
+        signature: signature of the graph.
+        choice: choice among its plans.
+        store: store that holds them.
+        library: library that made them.
+        lane: lane in which they run.
+        loaded: loaded plans by their digests.
     """
 
     signature: GraphSignature
@@ -40,7 +40,7 @@ class GraphPlans:
     _contexts: dict[tuple[str, int], Context] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Load the plan that takes most at once.
+        """Load the plan of the largest sizes.
 
         Raises:
             PlanError: no plan serves this graph here.
@@ -49,21 +49,21 @@ class GraphPlans:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The named axes of the graph's inputs."""
+        """Named axes of the graph's inputs."""
         named = (a for spec in self.signature.inputs for a in spec.axes if isinstance(a, str))
         return tuple(dict.fromkeys(named))
 
     def plan(self, sizes: Mapping[str, int]) -> tuple[LoadedPlan, int]:
-        """The plan that runs at these sizes, loaded, and which of its profiles.
+        """Return the plan that runs at these sizes, loaded, and the index of its profile.
 
         Raises:
-            PlanError: there is none, or it does not load.
+            PlanError: no plan serves these sizes, or it does not load.
         """
         record, profile = self.choice.serving(sizes)
         return self._load(record), profile
 
     def most_rows(self, block: int = 1) -> int:
-        """Rows of a loop that a plan takes at once, at blocks of so many positions.
+        """Return how many rows of a loop a plan takes in one run, at blocks of `block` positions.
 
         Raises:
             PlanError: no plan takes such blocks.
@@ -72,12 +72,12 @@ class GraphPlans:
         return self.choice.pieces({"b": _ALL, **others}, ("b",))["b"]
 
     def execute(self, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> dict[str, Tensor]:
-        """Enqueue one run over tensors in the lane, which has to be active.
+        """Enqueue one run over tensors in the lane, which must be active, and return the outputs.
 
-        Caches that the library appends to in place are written where they are.
+        Caches that the library appends to are written in place.
 
         Raises:
-            PlanError: no plan serves these sizes, or the library refuses.
+            PlanError: no plan serves these sizes, or the library cannot run it.
         """
         plan, profile = self.plan(sizes)
         key = (plan.record.key.digest, profile)
@@ -99,7 +99,7 @@ class GraphPlans:
         return outputs
 
     def _load(self, record: PlanRecord) -> LoadedPlan:
-        """A plan on the GPU, loaded once."""
+        """Return a plan on the GPU, loaded on first use."""
         digest = record.key.digest
         with self.lane.active():
             if digest not in self.loaded:

@@ -1,4 +1,4 @@
-"""One graph of a bundle by its plans: run once, in pieces where need be, or bound to a loop."""
+"""One graph of a bundle by its plans: run once, in pieces if needed, or bound to a loop."""
 
 import weakref
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from ancestral.engine.backends.tensorrt_plans import GraphPlans
 from ancestral.engine.session import Array
 from ancestral.errors import InvalidInput
 
-_APART = ("b", "k")
-"""Axes along which a graph computes each index by itself: a run may be cut there."""
+_DIVISIBLE = ("b", "k")
+"""Axes along which each index is computed independently, so that a run may be cut there."""
 
 
 class TensorRtSession:
     """One graph on its plans."""
 
     def __init__(self, plans: GraphPlans, levels: int) -> None:
-        """A session that has not run.
+        """Create a session.
 
         Args:
-            plans: of the graph.
-            levels: of the events.
+            plans: plans of the graph.
+            levels: number of levels of the events.
         """
         self.signature, self.plans = plans.signature, plans
         self._levels = levels
@@ -32,15 +32,15 @@ class TensorRtSession:
 
     @property
     def tensors_bytes(self) -> int:
-        """Bytes of the GPU that its loops take."""
+        """Bytes of the GPU's memory that its loops take."""
         with self.plans.lane.active():
             return sum(binding.bytes for binding in self._bindings)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once; in pieces of rows, or of latents, where no plan takes all at once."""
+        """Run once; in pieces of rows, or of latents, if no plan takes all of them in one run."""
         sizes = self._sizes(inputs)
         outputs = self.signature.outputs
-        cut = [a for a in _APART if a in sizes and all(a in spec.axes for spec in outputs)]
+        cut = [a for a in _DIVISIBLE if a in sizes and all(a in spec.axes for spec in outputs)]
         most = self.plans.choice.pieces(sizes, cut)
         return self._pieces(inputs, sizes, [(axis, most[axis]) for axis in cut])
 
@@ -48,7 +48,7 @@ class TensorRtSession:
         """Allocate a loop.
 
         Raises:
-            PlanError: no plan takes as many rows.
+            PlanError: no plan takes so many rows.
         """
         named = {axis: sizes[axis] for axis in self.plans.axes}
         binding = TensorRtBinding(self.plans, self._levels, named)
@@ -62,7 +62,7 @@ class TensorRtSession:
         sizes: Mapping[str, int],
         cut: Sequence[tuple[str, int]],
     ) -> dict[str, Array]:
-        """Run in pieces along the first axis that is too long, of sizes that hardly differ."""
+        """Run in pieces of nearly equal size along the first axis that is too long."""
         long = next(((axis, most) for axis, most in cut if sizes[axis] > most), None)
         if long is None:
             return self._run(inputs, sizes)
@@ -86,23 +86,23 @@ class TensorRtSession:
         with lane.active():
             tensors = {}
             for spec in self.signature.inputs:
-                # The lane's own memory, for its addresses are what the library can read.
+                # The lane's own memory, because the library can read its addresses.
                 tensor = lane.empty(spec.shape(sizes), getattr(torch, spec.dtype))
                 tensors[spec.name] = tensor.copy_(torch.tensor(inputs[spec.name]))
             outputs = self.plans.execute(tensors, sizes)
             return {spec.name: to_host(outputs[spec.name], spec) for spec in self.signature.outputs}
 
     def _sizes(self, inputs: Mapping[str, Array]) -> dict[str, int]:
-        """Sizes of the named axes.
+        """Return the sizes of the named axes.
 
         Raises:
-            InvalidInput: an input is missing, of another type, or of a shape that does not fit.
+            InvalidInput: an input is missing, or has another type or a shape that does not fit.
         """
         sizes: dict[str, int] = {}
         for spec in self.signature.inputs:
             array = inputs.get(spec.name)
             if array is None or array.ndim != len(spec.axes) or array.dtype != spec.host:
-                got = "none" if array is None else f"{array.dtype} {array.shape}"
+                got = "no array" if array is None else f"{array.dtype} {array.shape}"
                 raise InvalidInput(f"{spec.name}: expected {spec.host} {spec.axes}, got {got}")
             for axis, size in zip(spec.axes, array.shape, strict=True):
                 if size != (sizes.setdefault(axis, size) if isinstance(axis, str) else axis):

@@ -1,4 +1,4 @@
-"""PyTorch: the reference. The same programs that are exported, run as they are."""
+"""PyTorch backend, the reference: runs the same programs that are exported."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -29,7 +29,7 @@ from ancestral.triton_kernels.operators import in_place
 
 
 class TorchBackend:
-    """PyTorch on the CPU or on CUDA, in the bundle's type; TF32 is off, for the whole process."""
+    """PyTorch on the CPU or on CUDA, in the bundle's type. Turns TF32 off for the whole process."""
 
     name = "torch"
 
@@ -44,14 +44,14 @@ class TorchBackend:
         """Build the model and load its weights from the bundle.
 
         Args:
-            bundle: holds the weights.
-            device: cpu, or cuda with an index.
-            threads: of the whole process, as PyTorch has it.
-            options: checked already.
+            bundle: bundle with the weights.
+            device: "cpu", "cuda" or "cuda:N".
+            threads: number of threads; in PyTorch they are those of the whole process.
+            options: checked options.
 
         Raises:
             BackendUnavailable: there is no such device, or it cannot run the model.
-            BundleError: the weights are not this model's.
+            BundleError: the weights do not fit the model.
         """
         self.check_device(device)
         if threads is not None:
@@ -65,10 +65,10 @@ class TorchBackend:
 
     @staticmethod
     def check_device(device: str) -> None:
-        """Refuse a device that this process does not have.
+        """Check that this process has the device.
 
         Raises:
-            BackendUnavailable: it is a GPU, and PyTorch sees none.
+            BackendUnavailable: the device is a GPU, and PyTorch sees no CUDA GPU.
         """
         if device != "cpu" and not torch.cuda.is_available():
             raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
@@ -78,7 +78,7 @@ class TorchBackend:
         return HOST_BUDGET
 
     def session(self, graph: str) -> "TorchSession":
-        """The program of a graph of the bundle.
+        """Return a session over the program of a graph.
 
         Raises:
             BundleError: the bundle has no such graph.
@@ -90,7 +90,7 @@ class TorchBackend:
         return type(self)(bundle, device=self.device, threads=self._threads, options=options)
 
     def _program(self, graph: str) -> tuple[Program, GraphSignature, str, torch.dtype]:
-        """What a session is made of."""
+        """Return the arguments of a session."""
         program, signature = program_of(graph, self._bundle, self._model)
         return program, signature, self.device, DTYPES[self.dtype]
 
@@ -100,10 +100,10 @@ class TorchSession:
     """One program over the model.
 
     Attributes:
-        program: run as it is.
-        signature: of the graph in the bundle, whose dtypes are what users see.
-        device: cuda with an index, or cpu.
-        dtype: of weights, activations and floating caches.
+        program: program of the graph.
+        signature: signature of the graph in the bundle; users see arrays of its types.
+        device: "cpu", "cuda" or "cuda:N".
+        dtype: type of weights, activations and floating-point caches.
     """
 
     program: Program
@@ -124,20 +124,20 @@ class TorchSession:
         return TorchBinding(self, sizes)
 
     def kernels(self) -> AbstractContextManager[object]:
-        """Within it, appends are in place where the model allows it."""
-        # A class of the user's own may read a cache that it appended to; ours does not.
+        """Return a context in which appends are in place if the model allows it."""
+        # A user's own model may read a cache after appending to it; our Transformer does not.
         return in_place() if type(self.program.model) is Transformer else nullcontext()
 
     def outputs(
         self, inputs: Mapping[str, Tensor], kernels: AbstractContextManager[object]
     ) -> dict[str, Tensor]:
-        """What the program makes of its inputs, by name."""
+        """Run the program, and return its outputs by name."""
         with torch.no_grad(), kernels:
             found = self.program(*(inputs[spec.name] for spec in self.signature.inputs))
         return dict(zip((spec.name for spec in self.signature.outputs), found, strict=True))
 
     def stored(self, spec: TensorSpec) -> torch.dtype:
-        """The dtype of an input on the device: that of the model for what it caches."""
+        """Return the dtype of an input on the device; caches have that of the model."""
         cached = isinstance(self.program, AutoregressiveProgram) and (
             spec.name in self.program.cache_names
         )
@@ -148,12 +148,12 @@ class TorchSession:
 
 
 class TorchBinding(TensorBinding):
-    """The tensors of a loop over a step program: a step may replace them by what it made."""
+    """The tensors of a loop over a step program; a step may replace them by its outputs."""
 
     fixed = False
 
     def __init__(self, session: TorchSession, sizes: Mapping[str, int]) -> None:
-        """Allocate; carried tensors start at their initial values."""
+        """Allocate the tensors; carried ones start at their initial values."""
         assert isinstance(session.program, AutoregressiveProgram)
         self._session, self._program = session, session.program
         self._rows = sizes["b"]
@@ -167,14 +167,14 @@ class TorchBinding(TensorBinding):
         levels = self._program.model.data.levels
         most = self._rows if block == 1 else rows_in_block(block, levels)
         if most < self._rows and not self.fixed:
-            # What a step made may be one memory for several tensors or rows: no place for parts.
+            # Outputs of a step may share memory between tensors or rows: parts need their own.
             self._tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
         for _ in range(steps):
             for rows in turns(self._rows, most):
                 self._step(rows, block)
 
     def _step(self, rows: slice, block: int) -> None:
-        """Run the program over some rows, whose tensors then have what it made."""
+        """Run the program over some rows, and store its outputs in their tensors."""
         inputs = {name: tensor[rows] for name, tensor in self._tensors.items()}
         if self._program.model.takes_blocks:
             inputs[OFFSETS] = torch.arange(block, device=self._session.device)
@@ -186,10 +186,10 @@ class TorchBinding(TensorBinding):
             self._tensors.update(new)
 
     def _kernels(self, rows: slice) -> AbstractContextManager[object]:
-        """Within it, these rows are run as in this backend."""
+        """Return the context in which this backend runs these rows."""
         return self._session.kernels()
 
 
 def probe() -> Found:
-    """The CPU, and the GPUs that PyTorch sees."""
+    """Return the CPU and the GPUs that PyTorch sees."""
     return Found(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])

@@ -1,12 +1,12 @@
-"""Triton: the torch modules on our own kernels, many steps a launch.
+"""Triton backend: runs the PyTorch modules on our own kernels, many steps per launch.
 
-Without a GPU, in a process that was started with TRITON_INTERPRET=1, the same code runs on the CPU
-with the kernels interpreted: slow, and a proof.
+Without a GPU, in a process started with TRITON_INTERPRET=1, the same code runs on the CPU with
+interpreted kernels: slow, but enough to test them.
 
-A step is some thirty kernels of one to a few microseconds each; to launch them one by one would
-take the host longer than the GPU needs to run them. A graph of STEPS steps is launched in 10 to 20
-microseconds, so that the launch is under 5% of the steps where one takes 25 microseconds or more.
-Inside a graph nothing is allocated and nothing waits for the host.
+A step is about thirty kernels of one to a few microseconds each; launching them one by one would
+take the host longer than the GPU needs to run them. A CUDA graph of STEPS steps is launched in 10
+to 20 microseconds, so the launch takes under 5% of the time if a step takes 25 microseconds or
+more. Inside a graph nothing is allocated and nothing waits for the host.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,44 +35,44 @@ _OLDEST = (3, 6)
 _CAPABILITY = (8, 0)
 """Compute capability of the oldest supported GPUs (Ampere)."""
 _MOST_ROWS = 4096
-"""Of a batch on a GPU."""
+"""Largest number of rows of a batch on a GPU."""
 
 
 class TritonBackend(TorchBackend):
-    """Our kernels on a CUDA GPU, or interpreted; TF32 is switched off, for the whole process."""
+    """Our kernels on a CUDA GPU, or interpreted. Turns TF32 off for the whole process."""
 
     name = "triton"
 
     @staticmethod
     def check_device(device: str) -> None:
-        """Refuse a machine that cannot run the kernels.
+        """Check that this machine can run the kernels on the device.
 
         Raises:
-            BackendUnavailable: with what is missing.
+            BackendUnavailable: it cannot; the message says what is missing.
         """
         check_release("triton", _OLDEST, triton.__version__)
         interpreted = bool(triton.knobs.runtime.interpret)
         if device == "cpu" and not interpreted:
             raise BackendUnavailable(
-                "backend 'triton' runs on a CUDA GPU: device 'cuda'. (On the CPU its kernels are "
-                "interpreted, slowly, in a process that is started with TRITON_INTERPRET=1.)"
+                "backend 'triton' runs on a CUDA GPU; pass device 'cuda' (on the CPU its kernels "
+                "are interpreted, slowly, in a process started with TRITON_INTERPRET=1)"
             )
         if device != "cpu" and interpreted:
             raise BackendUnavailable(
-                f"device {device!r}: TRITON_INTERPRET=1 interprets the kernels, on the CPU alone: "
-                f"unset it, or take device 'cpu'"
+                f"device {device!r}: TRITON_INTERPRET=1 interprets the kernels, on the CPU only; "
+                f"unset it, or pass device 'cpu'"
             )
         TorchBackend.check_device(device)
         if device != "cpu" and torch.cuda.get_device_capability(device) < _CAPABILITY:
             name = torch.cuda.get_device_name(device)
             raise BackendUnavailable(
                 f"device {device!r}: expected a GPU of compute capability 8.0 or newer (Ampere), "
-                f"got {name}: take backend 'torch' or 'onnxruntime'"
+                f"got {name}; use backend 'torch' or 'onnxruntime'"
             )
 
     @property
     def room(self) -> Budget:
-        """Half of the GPU's free memory: the other half is for logits and graphs."""
+        """Half of the GPU's free memory; the other half is for logits and CUDA graphs."""
         if self.device == "cpu":
             return HOST_BUDGET
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -88,7 +88,7 @@ class TritonSession(TorchSession):
     """One program over the model, on our kernels.
 
     Attributes:
-        batch_invariant: as the backend has it.
+        batch_invariant: whether the bits of a row must not depend on its batch.
     """
 
     batch_invariant: bool
@@ -98,7 +98,7 @@ class TritonSession(TorchSession):
 
     @contextmanager
     def kernels(self, seeds: Seeds | None = None) -> Iterator[None]:
-        """Within it, our kernels run; where there are seeds, they draw by them instead of by u."""
+        """Run our kernels within this context; with seeds, they draw from them instead of u."""
         kernels = Kernels(table(seeds, batch_invariant=self.batch_invariant))
         with turn(self.device), kernels:
             yield
@@ -110,7 +110,7 @@ class TritonBinding(TorchBinding):
     fixed = True
 
     def __init__(self, session: TritonSession, sizes: Mapping[str, int]) -> None:
-        """Allocate; carried tensors start at their initial values."""
+        """Allocate the tensors; carried ones start at their initial values."""
         super().__init__(session, sizes)
         self._seeds = Seeds(
             torch.zeros(3, dtype=torch.int64, device=session.device),
@@ -126,7 +126,7 @@ class TritonBinding(TorchBinding):
             self._seeded = False
 
     def draw_from(self, noise: Noise) -> None:
-        """By seeds, where the kernel that draws makes its uniforms; else by u."""
+        """Draw from seeds if the drawing kernel can make its own uniforms, otherwise from u."""
         model = self._program.model
         categorical = self._program.filters or isinstance(model.likelihood, Categorical)
         if not categorical or model.data.levels > LARGEST:
@@ -149,7 +149,7 @@ class TritonBinding(TorchBinding):
         return self._drawing_by(seeds)
 
     def _launch(self, steps: int) -> None:
-        """The graph of so many steps."""
+        """Launch the CUDA graph of `steps` steps."""
 
         def work() -> None:
             for _ in range(steps):
@@ -158,10 +158,10 @@ class TritonBinding(TorchBinding):
         self._graphs.launch((self._seeded, steps), work, self.idle_step)
 
     def idle_step(self) -> None:
-        """A step that changes nothing of what is drawn, whenever it is run.
+        """Run a step that does not change what is drawn, whenever it is run.
 
-        All rows are put at the end, where a step repeats itself: what it writes there, each row
-        writes again before it reads it. What has no slot for each position is put back after it.
+        All rows are put at the end of the event. What the step writes there, each row writes again
+        before it reads it. Tensors without a slot for each position are restored after the step.
         """
         model = self._program.model
         slots = {
@@ -178,7 +178,7 @@ class TritonBinding(TorchBinding):
 
 
 def probe() -> Found:
-    """The GPUs that PyTorch sees and the kernels serve.
+    """Return the GPUs that PyTorch sees and that can run the kernels.
 
     Raises:
         BackendUnavailable: Triton is too old.

@@ -113,9 +113,9 @@ def test_refused(cli: Cli, arguments: list[object], options: list[str], word: st
     ("observed", "word"),
     [
         (None, "--observed FILE"),
-        (np.zeros((2, 3, 4), np.int64), "observed: expected one event"),
+        (np.zeros((2, 3, 4), np.int64), "observed: expected shape"),
         (np.zeros((0, 3, 3), np.int64), "at least one event"),
-        (np.int64(3), "observed: expected one event"),
+        (np.int64(3), "observed: expected shape"),
         (np.full((3, 3), 3), "-1 .. 2, got 3"),
         (np.zeros((3, 3)), "expected integers"),
     ],

@@ -215,7 +215,7 @@ def test_doctor_of_kernels_without_a_gpu(cli: Cli) -> None:
         assert found["triton"]["reason"].startswith("needs a CUDA GPU of compute capability 8.0")
         assert found["tensorrt"]["runs"] is False
         if importlib.util.find_spec("tensorrt_rtx"):
-            told = r"needs a GPU that it serves \(.*tensorrt_rtx .* serves sm_75, .*\), got none"
+            told = r"needs a supported GPU \(.*tensorrt_rtx .* serves sm_75, .*\), got no GPU"
             assert re.match(told, found["tensorrt"]["reason"])
 
 

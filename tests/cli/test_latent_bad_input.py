@@ -41,7 +41,7 @@ def test_no_exact_probabilities(
         (["--particles", "4"], ["--particles", "a latent variable model"]),
         (["--batch", "4", "--particles", "4"], ["--particles and --batch"]),
         (["--label", "1"], ["the model has no classes"]),
-        (["--top-k", "2"], ["expected a temperature alone"]),
+        (["--top-k", "2"], ["expected only a temperature"]),
         (["--temperature", "-1"], ["temperature: expected a number in [0"]),
         (["-n", "0"], ["n: expected an integer"]),
         (["--seed", "-1"], ["seed"]),
@@ -76,12 +76,15 @@ def test_bounds(cli: Cli, vae: Path, tmp_path: Path, options: list[str], word: s
 
 def test_bounds_of_codes(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     bundle, file = bundles("codes"), saved(tmp_path, x=np.zeros((2, 4, 4), np.int64))
-    refused(cli("bound", bundle, file, "--proposal", "prior"), "codes are chosen by the encoder")
+    refused(
+        cli("bound", bundle, file, "--proposal", "prior"),
+        "expected 'posterior' for a model with codes",
+    )
     refused(cli("bound", bundle, file, "--label", 2), "0 .. 1, got 2")
     for command in ("interpolate", "latent-grid"):
         given = [file] if command == "interpolate" else []
         result = cli(command, bundle, *given, "-o", tmp_path / "out.png")
-        refused(result, "nothing between two codes")
+        refused(result, "with real latents, got one with codes")
     np.savez(tmp_path / "codes.npz", codes=np.full((1, 4), 4))
     refused(cli("decode", bundle, tmp_path / "codes.npz", "-o", tmp_path / "o.npz"), "got 4")
 

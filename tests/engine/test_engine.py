@@ -28,7 +28,7 @@ def tiny(load: Load) -> Engine:
         (lambda e: e.sample(0, labels=0), r"n: expected an integer in 1 \.\. \d+, got 0"),
         (lambda e: e.sample(-3, labels=0), r"n: expected an integer in 1 \.\. \d+, got -3"),
         (lambda e: e.sample(True, labels=0), "n: expected an integer, got True"),
-        (lambda e: e.sample(2), "labels: the model is of p"),
+        (lambda e: e.sample(2), "`labels` is required"),
         (lambda e: e.sample(2, labels=2), r"labels: expected values in 0 \.\. 1, got 2"),
         (lambda e: e.sample(2, labels=-1), r"labels: expected values in 0 \.\. 1, got -1"),
         (lambda e: e.sample(2, labels=[0, 1, 0]), r"labels: expected one label or \[2\], got"),
@@ -36,7 +36,10 @@ def tiny(load: Load) -> Engine:
         (lambda e: e.sample(2, labels=0, seed=-1), "seed: expected an integer"),
         (lambda e: e.sample(2, labels=0, first_index=-1), "first_index: expected an integer in 0"),
         (lambda e: e.sample(2, labels=0, first_index=2**32 - 1), "index: expected integers in 0"),
-        (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 2), int)), "observed: expected one"),
+        (
+            lambda e: e.sample(2, labels=0, observed=np.zeros((3, 2), int)),
+            "observed: expected shape",
+        ),
         (lambda e: e.sample(2, labels=0, observed=np.zeros((3, 3, 3), int)), "observed: expected"),
         (lambda e: e.sample(2, labels=0, observed=np.full((3, 3), 3)), "got 3 at index"),
         (lambda e: e.sample(2, labels=0, observed=np.full((3, 3), -2)), "got -2 at index"),
@@ -52,14 +55,14 @@ def tiny(load: Load) -> Engine:
         (lambda e: e.log_prob(X[:, :2], labels=0), r"x: expected events \[n, 3, 3\]"),
         (lambda e: e.log_prob(X[0], labels=0), r"x: expected events \[n, 3, 3\]"),
         (lambda e: e.log_prob(X[:0], labels=0), "with n >= 1"),
-        (lambda e: e.log_prob(X), "labels: the model is of p"),
+        (lambda e: e.log_prob(X), "`labels` is required"),
         (lambda e: e.redraw(X, np.ones((2, 9), np.float32), 0), r"in \(0, 1\)"),
         (
             lambda e: e.redraw(X, np.full((2, 8), 0.5, np.float32), 0),
             r"u: expected numbers of shape \[2, 9\]",
         ),
         (lambda e: list(e.sample_batches(2, labels=0, batch=0)), "batch: expected an integer in 1"),
-        (lambda e: join([]), "samples: expected at least one batch"),
+        (lambda e: join([]), "samples: at least one batch is required"),
     ],
 )
 def test_refused(tiny: Engine, call: Callable[[Engine], object], told: str) -> None:

@@ -89,7 +89,7 @@ def test_caches(load: Load, backend: str, dtype: str) -> None:
 
 
 def test_where_it_does_not_run(bundles: Bundles) -> None:
-    with pytest.raises(BackendUnavailable, match=r"'onnxruntime', got one of bfloat16: take"):
+    with pytest.raises(BackendUnavailable, match=r"'onnxruntime', got bfloat16; use"):
         Engine.load(bundles("table", "bfloat16"), backend="onnxruntime")
     with pytest.raises(InvalidInput, match="'torch' takes no such option; it takes model"):
         Engine.load(bundles("table", "float16"), backend="torch", dtype="float32")
@@ -110,7 +110,7 @@ def test_overflow(bundles: Bundles, tmp_path: Path) -> None:
         reports[dtype] = engine.verify()
         if dtype == "float16":
             assert isinstance(engine, AutoregressiveEngine)
-            with pytest.raises(NotADistribution, match="activations overflow in this dtype"):
+            with pytest.raises(NotADistribution, match="activations may overflow in this dtype"):
                 engine.sample(4, observed=np.full((4, 6), -1) + 2 * (np.arange(6) == 0))
     assert not reports["float16"].passed
     assert reports["bfloat16"].passed, reports["bfloat16"].failures

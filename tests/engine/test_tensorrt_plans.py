@@ -109,7 +109,7 @@ def test_a_plan_of_other_tensors(
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
     monkeypatch.setattr(simulated_plans, "simulated_plan", other)
     compiled(bundle, store, graphs=["step"])
-    with pytest.raises(PlanError, match=f"is not what its graph is: .*{told}"):
+    with pytest.raises(PlanError, match=f"does not match its graph: .*{told}"):
         backend(bundle, store).session("step")
 
 
@@ -126,7 +126,7 @@ def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_tensorrt(monkeypatch, None)
     assert installed_modules() == ("tensorrt_rtx",)
     assert preferred("sm_89", ()).name == "tensorrt_rtx"
-    told = r"serves GPUs sm_75, .* and here is sm_90: there `tensorrt` runs: pip install"
+    told = r"needs the tensorrt package for a GPU sm_90 \(.* serves sm_75, .*\): pip install"
     with pytest.raises(BackendUnavailable, match=told):
         preferred("sm_90", ())
     fake_tensorrt(monkeypatch, "tensorrt/__init__.py")
@@ -143,12 +143,12 @@ def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(BackendUnavailable, match="tensorrt is installed, but does not load"):
+    with pytest.raises(BackendUnavailable, match="tensorrt is installed but does not load"):
         opened("tensorrt")
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BackendUnavailable, match="runs on a CUDA GPU: device 'cuda'"):
+    with pytest.raises(BackendUnavailable, match="runs on a CUDA GPU; pass device 'cuda'"):
         gpu_of("cpu")
     if installed_modules() and not torch.cuda.is_available():
         with pytest.raises(BackendUnavailable, match="device 'cuda:1': PyTorch sees no CUDA GPU"):

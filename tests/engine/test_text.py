@@ -119,15 +119,15 @@ def test_the_first_is_given_without_a_start(load: Load) -> None:
 @pytest.mark.parametrize(
     ("toy", "ids", "stride", "words"),
     [
-        ("text", [], None, "expected 1 or more"),
-        ("startless", [1], None, "expected 2 or more.*no probability"),
+        ("text", [], None, "expected at least 1, got 0"),
+        ("startless", [1], None, "expected at least 2.*no probability"),
         ("text", [[1]], None, "got shape"),
         ("text", [0.5], None, "ids: expected integers, got float64"),
         ("text", [1, 293], None, r"0 \.\. 292, got 293 at index"),
         ("text", [1], 0, r"stride: expected an integer in 1 \.\. 24, got 0"),
         ("text", [1], CONTEXT + 1, "stride"),
         ("startless", [1, 2], 6, r"1 \.\. 5, got 6"),
-        ("tiny", [1], None, "expected one of sequences"),
+        ("tiny", [1], None, "expected a model of sequences"),
     ],
 )
 def test_refused(load: Load, toy: str, ids: list, stride: int | None, words: str) -> None:

@@ -247,7 +247,9 @@ def test_one_binding_is_kept(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_copies_are_refused(tiny: AutoregressiveEngine) -> None:
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(InvalidInput, match=r"pass the path '/.*, and call Engine\.load there"):
+        with pytest.raises(
+            InvalidInput, match=r"pass the path '/.*, and call Engine\.load with it"
+        ):
             attempt(tiny)
 
 

@@ -123,5 +123,5 @@ def test_answers_without_noise_are_refused(bundles: Bundles, tmp_path: Path) -> 
         answers["is_sample"][:] = True
 
     copy = edited(bundles("startless"), tmp_path, "known_answers.safetensors", only_samples)
-    with pytest.raises(BundleError, match="no sound reference"):
+    with pytest.raises(BundleError, match="no valid reference"):
         compared(copy)

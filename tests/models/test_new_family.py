@@ -109,7 +109,7 @@ def test_without_its_line_it_is_unknown(folder: Path) -> None:
     """The same files are refused, and the error says which families there are."""
     with pytest.raises(CheckpointError, match=r"family: expected one of .*'wavenet'.*, got 'bag'"):
         load_checkpoint(folder / "checkpoint")
-    with pytest.raises(BundleError, match="no model family 'bag': give the model"):
+    with pytest.raises(BundleError, match="no model family 'bag'; pass the model"):
         Engine.load(folder / "bundle", backend="torch")
     with pytest.raises(InvalidInput, match="config: expected that of one of"):
         build_model(BagConfig(), DATA)
