@@ -1,1 +1,1 @@
-"""Models to ONNX graphs and known answers, bound into a bundle."""
+"""Export models as bundles: ONNX graphs, weights and known answers."""

@@ -1,4 +1,4 @@
-"""Export a model: checked first, then written whole or not at all."""
+"""Export a model as a bundle: check the model, then write it completely or not at all."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.train.models.vqvae import VQVAE
 
 
-def export_bundle(  # noqa: PLR0913 - what a user may choose
+def export_bundle(  # noqa: PLR0913 - the options of an export
     model: Model,
     out: str | Path,
     *,
@@ -41,34 +41,42 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
-    """Export a model; the bundle appears whole or not at all.
+    """Export a model as a bundle, which is written completely or not at all.
 
-    Extras the model it takes about as much memory as the largest of its weights in float64.
+    The export needs memory for the model, and about as much again as its largest weight takes in
+    float64.
 
     Args:
-        model: of this project or of your own class; it is not changed, unless it is handed over.
-        out: the bundle's directory.
-        prior: of a model over codes: the autoregressive model of these codes.
-        label_prior: p(y) for y = 0 .. num_classes - 1, of an autoregressive model or such a prior;
-            even where it is not given.
-        graphs: which graphs of an autoregressive model to export; all that it can have where None.
-        dtype: of weights, activations and floating caches; the last projection, the softmax, sums
-            and draws are float32 in each. The known answers are of the weights as they are rounded.
-        files: further files that the bundle holds, by name: {"tokenizer.json": ...}.
-        own: whether the model is handed over: it is on the CPU, in evaluation and rounded
-            afterwards. Where it is not, its weights are shared as long as nothing changes them.
-        ignored_fields: of the config.json that the model was read from: a note that the bundle
-            keeps.
-        overwrite: replace a bundle that is there.
-        progress: told each thing that is about to be done.
+        model: a model of this project or of your own class. It is changed only if `own` is true.
+        out: directory of the new bundle.
+        prior: autoregressive model of the codes; required if `model.prior` is None, as for a
+            `VQVAE`, and refused otherwise.
+        label_prior: p(y) of the labels y, shape [num_classes], with sum 1. Default: uniform.
+            Unused without labels.
+        graphs: names of the graphs to export, of an autoregressive model or prior. Default: all
+            that it supports. All graphs of a latent variable model are exported.
+        dtype: type of weights, activations and floating-point caches. The last projection,
+            softmax, sums and draws are float32 in every type. The known answers are computed from
+            the rounded weights.
+        files: further files to store in the bundle, name to content: {"tokenizer.json": ...}.
+        own: whether the export may change `model`, which ends up on the CPU, in evaluation mode
+            and with rounded weights. Otherwise the model stays as it is, and the export shares its
+            memory except where it has to convert a weight.
+        ignored_fields: names of the fields of config.json that were ignored when the model was
+            read; the manifest records them.
+        overwrite: whether to replace an existing bundle.
+        progress: called with a short text before each stage, for example "graph step".
+
+    Returns:
+        Absolute path of the bundle.
 
     Raises:
-        InvalidInput: a further file has the name of another, or of a folder; names of ignored
-            fields are too long; there is something else at `out`; or an unknown graph or type is
-            asked for, or one that does not hold the weights.
-        ExportError: the model's conditionals see the future, or a graph could not be made or breaks
-            a rule.
-        OSError: the bundle could not be written; what was there before stays.
+        InvalidInput: a graph, `dtype`, prior, label prior or file name is not valid for this
+            model; the type cannot hold the weights; the names of the ignored fields are too long;
+            or `out` exists and may not be replaced.
+        ExportError: the model's conditionals depend on future values, or a graph could not be made
+            or breaks a rule.
+        OSError: the bundle could not be written; a bundle at `out` is unchanged.
     """
     out = Path(out).resolve()
     _check_arguments(model, prior, dtype, files)
@@ -92,11 +100,11 @@ def export_bundle(  # noqa: PLR0913 - what a user may choose
 def _check_arguments(
     model: Model, prior: AutoregressiveModel | None, dtype: str, files: Mapping[str, bytes]
 ) -> None:
-    """Refuse what no bundle is made of.
+    """Check all arguments that can be checked before the model is prepared.
 
     Raises:
-        InvalidInput: an unknown type, names of files, a prior, or data that do not suit the model.
-        ExportError: what a model declares is not what the contract says.
+        InvalidInput: the type is unknown, or file names, prior or data do not suit the model.
+        ExportError: the model's declarations break the contract.
     """
     dtypes = get_args(FloatDtype)
     if dtype not in dtypes:
@@ -116,11 +124,11 @@ def _prepared(
     own: bool,
     progress: Progress,
 ) -> tuple[Model, Sequence[str]]:
-    """A model that is ready for export and keeps its laws, and the names of its graphs.
+    """Return the model, ready for export and checked, and the names of its graphs.
 
     Raises:
-        InvalidInput: graphs that it cannot have, or events that are too short.
-        ExportError: it breaks a law, or holds what a bundle cannot.
+        InvalidInput: the model does not support a graph, or its events are too short.
+        ExportError: the model breaks its contract, or has a tensor that a bundle cannot hold.
     """
     if isinstance(model, AutoregressiveModel):
         chosen = _check_autoregressive(model, graphs)
@@ -135,33 +143,34 @@ def _prepared(
 
 
 def _check_files(files: Mapping[str, bytes]) -> None:
-    """Refuse further files that a bundle cannot hold.
+    """Check that a bundle can hold the further files.
 
     Raises:
-        InvalidInput: a name is a path, or is that of a file or a folder of every bundle.
+        InvalidInput: a name is a path, or every bundle has a file or folder of that name.
     """
     taken = {MANIFEST, KNOWN_ANSWERS, PRIOR, str(Path(WEIGHTS).parent)}
     for name in files:
         plain = is_plain(name) and "/" not in name and not name.startswith(".")
         if not plain or name.casefold() in taken:
             raise InvalidInput(
-                f"files: expected plain names, none of {sorted(taken)}, got {name!r}: a bundle "
-                f"holds further files beside its {MANIFEST}"
+                f"files: expected file names without a folder or a leading dot, other than "
+                f"{sorted(taken)}, got {name!r}"
             )
 
 
 def _check_autoregressive(
     model: AutoregressiveModel, graphs: Sequence[GraphName] | None
 ) -> Sequence[GraphName]:
-    """The graphs that are to be exported.
+    """Return the names of the graphs to export.
 
     Raises:
-        InvalidInput: events that are too short, or graphs that the model cannot have.
+        InvalidInput: the events are too short, or the model does not support a graph.
     """
     if model.data.length < 3:
         raise InvalidInput(
-            f"model: expected events of at least 3 values, got events "
-            f"{list(model.data.event_shape)}: shorter ones are trained and evaluated, not exported"
+            f"model: expected events of at least 3 values, got event shape "
+            f"{list(model.data.event_shape)}; shorter events can be trained and evaluated, but not "
+            f"exported"
         )
     graphs = graphs_of(model) if graphs is None else graphs
     unknown = sorted(set(graphs) - set(graphs_of(model)))
@@ -171,10 +180,10 @@ def _check_autoregressive(
 
 
 def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
-    """Whether a model has the prior that it needs, and none that it has no use for.
+    """Check that a prior is given if, and only if, the model needs one, and that it fits.
 
     Raises:
-        InvalidInput: it has not.
+        InvalidInput: the prior is missing, not needed, or a model of other events than the codes.
     """
     if not isinstance(model, AutoregressiveModel | LatentVariableModel):
         raise InvalidInput(
@@ -183,27 +192,30 @@ def _check_prior(model: Model, prior: AutoregressiveModel | None) -> None:
         )
     needs = isinstance(model, LatentVariableModel) and model.prior is None
     if needs != (prior is not None):
+        name = type(model).__name__
         raise InvalidInput(
-            f"prior: expected {'an autoregressive model of the codes' if needs else 'none'} for "
-            f"{type(model).__name__}, got {'none' if prior is None else type(prior).__name__}"
+            f"prior: {name} needs an autoregressive model of its codes; pass prior=..."
+            if prior is None
+            else f"prior: expected None for {name}, got {type(prior).__name__}"
         )
     if isinstance(model, VQVAE) and prior is not None:
         expected, got = model.code_data, prior.data
         if (expected.event_shape, expected.levels) != (got.event_shape, got.levels):
             raise InvalidInput(
-                f"prior: expected a model of codes {expected.event_shape} of {expected.levels} "
-                f"levels, got one of {got.event_shape} of {got.levels}"
+                f"prior: expected a model of the codes, event shape {expected.event_shape} with "
+                f"{expected.levels} levels, got {got.event_shape} with {got.levels}"
             )
 
 
 def _check_laws(model: AutoregressiveModel) -> None:
-    """Hold a model of one's own to its contract, and every model to causality.
+    """Check that a model is causal and, if it is of the user's own class, keeps its contract.
 
-    The families here are held to the contract by the tests. The log-probabilities of a model that
-    sees the future would be of nothing that can be sampled.
+    This project's families are checked against the contract by the tests. Causality is checked for
+    every model: log-probabilities that depend on future values belong to no distribution that can
+    be sampled.
 
     Raises:
-        ExportError: it breaks one of them.
+        ExportError: the model is not causal, or breaks the contract.
     """
     own = not is_house_model(model)
     if own:
@@ -211,8 +223,8 @@ def _check_laws(model: AutoregressiveModel) -> None:
     report = check_causality(model)
     if not report.passed:
         raise ExportError(
-            f"the model sees the future: {report.sentence}. Expected predict(x, label)[:, t] to be "
-            f"of x[:, :t] alone: shift what it is fed by one position, or mask what comes later"
+            f"the model sees the future: {report.sentence}. Expected predict(x, label)[:, t] to "
+            f"depend only on x[:, :t]; shift its input by one position, or mask later values"
         )
     if own:
         check_agreement(model)

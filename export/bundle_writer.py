@@ -1,4 +1,4 @@
-"""What a bundle holds, written into a folder: weights, graphs, known answers, the manifest last."""
+"""Write the files of a bundle: weights, graphs, known answers and, last, the manifest."""
 
 import hashlib
 import json
@@ -47,17 +47,17 @@ from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.precision import narrowed_tensors
 
 WEIGHTS = "graphs/weights.safetensors"
-"""Among the graphs: a runtime refuses external data outside the folder of the ONNX file."""
+"""In the folder of the graphs: runtimes refuse external data outside the ONNX file's folder."""
 KNOWN_ANSWERS = "known_answers.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a bundle holds that is not made of its model.
+    """Contents of a bundle that do not come from its model.
 
     Attributes:
-        files: further ones, by name.
-        ignored_fields: of the config.json that the model was read from.
+        files: content of further files, by name.
+        ignored_fields: names of the fields of config.json that were ignored.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -73,16 +73,16 @@ def write_bundle(
     progress: Progress,
     extras: Extras,
 ) -> None:
-    """Write the bundle of a model into a folder, which holds that of its prior, if any, already.
+    """Write the bundle of a model into a folder.
 
     Args:
-        model: in float32, its weights as the type holds them.
-        folder: of the bundle.
-        label_prior: p(y) of an autoregressive model with labels.
-        dtype: of the bundle.
-        graphs: of the model, in float32.
-        progress: called with each thing that is about to be done.
-        extras: further files, and what is noted of them.
+        model: model in float32, its weights rounded to `dtype`.
+        folder: folder of the bundle. If the model needs a prior, the prior's bundle is in it.
+        label_prior: p(y), shape [num_classes]; None without labels.
+        dtype: type of the bundle.
+        graphs: graphs of the model, in float32.
+        progress: called with a short text before each stage.
+        extras: further files, and the names of ignored fields.
 
     Raises:
         ExportError: a graph could not be made or breaks a rule.
@@ -101,7 +101,7 @@ def write_bundle(
 
 
 class _Writer:
-    """The files of a bundle, and what the manifest says of them."""
+    """Writes the files of a bundle and collects their manifest entries."""
 
     def __init__(self, folder: Path, model: Model, dtype: FloatDtype, progress: Progress) -> None:
         """Write the weights."""
@@ -121,22 +121,24 @@ class _Writer:
         self.write(WEIGHTS, weights.parts())
 
     def graph(self, name: str, signature: GraphSignature, forms: dict[Form, onnx_ir.Model]) -> None:
-        """Write a graph of float32 in its forms, in the type of the bundle.
+        """Convert the forms of a float32 graph to the type of the bundle, and write them.
 
         Raises:
-            ExportError: it breaks a rule.
+            ExportError: the graph breaks a rule.
         """
         names: dict[str, str] = {}
         signature = signature.with_dtype(self._caches, self.dtype)
         for form, graph in forms.items():
             if form == "onnxruntime" and self.dtype == "bfloat16":
-                # ONNX Runtime has no bfloat16 kernels on a CPU.
+                # ONNX Runtime 1.31 has no bfloat16 kernels on a CPU: it could not load this form.
                 continue
             if self.dtype != "float32":
                 narrow_graph(graph, signature, self.dtype, self._slots, self._numbers)
             problems = lint(graph, form, signature)
             if problems:
-                raise ExportError(f"graph {name} in form {form}:\n  " + "\n  ".join(problems))
+                raise ExportError(
+                    f"graph {name} in form {form} breaks a rule:\n  " + "\n  ".join(problems)
+                )
             point_into(graph.graph, self._slots, Path(WEIGHTS).name)
             if form == "onnxruntime":
                 multiply_in_place(graph.graph)
@@ -158,14 +160,14 @@ class _Writer:
         self.write(KNOWN_ANSWERS, tensors_file(tensors).parts())
 
     def manifest(self, label_prior: tuple[float, ...] | None, written_by: dict[str, str]) -> None:
-        """Write the manifest, of all files that were written.
+        """Write the manifest for all files written so far.
 
         Args:
-            label_prior: p(y).
-            written_by: versions of packages, and what the user had ignored.
+            label_prior: p(y), shape [num_classes], or None.
+            written_by: versions of packages, and the names of ignored fields.
 
         Raises:
-            ExportError: it would not be opened again.
+            ExportError: the manifest exceeds the limits for opening a bundle.
         """
         own = self.model if isinstance(self.model, AutoregressiveModel) else None
         model = Component(
@@ -196,16 +198,16 @@ class _Writer:
         try:
             parse(content, BOUNDS)
         except ValueError as error:
-            raise ExportError(f"{MANIFEST}: it would not be opened again: {error}") from error
+            raise ExportError(f"{MANIFEST}: could not be opened again: {error}") from error
         write_atomically(self.folder / MANIFEST, content)
 
     def adopt(self, name: str) -> None:
-        """Hash a file that is in the folder already."""
+        """Add a file that is already in the folder to the manifest."""
         file = self.folder / name
         self._files[name] = FileEntry(size=file.stat().st_size, sha256=sha256(file))
 
     def write(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
-        """Write a file part by part, and hash what is written."""
+        """Write a file part by part, and add it to the manifest."""
         digest, size = hashlib.sha256(), 0
 
         def write(file: BinaryIO) -> None:
@@ -219,7 +221,7 @@ class _Writer:
 
 
 def _latent(model: Model) -> Latent | None:
-    """What the manifest says of a latent variable model."""
+    """Return the manifest's description of the latents; None for an autoregressive model."""
     if isinstance(model, AutoregressiveModel):
         return None
     prior = model.prior
@@ -232,6 +234,7 @@ def _latent(model: Model) -> Latent | None:
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of Python, ancestral and the packages that write a bundle."""
     packages = ("torch", "onnx", "onnxscript", "safetensors", "numpy")
     return {
         "ancestral": ancestral.__version__,

@@ -1,4 +1,4 @@
-"""Program -> ONNX graph, in each of its forms, with the names and axes of its signature."""
+"""Export a program as an ONNX graph, in each form, with the names and axes of its signature."""
 
 import functools
 import logging
@@ -22,18 +22,25 @@ from ancestral.train.models.graphs import Program
 
 OPSET = 24
 _TRACED = {"b": 2, "k": 3, "s": 3, "t": 3}
-"""Sizes that a graph is traced with: 0 and 1 would be specialised away."""
+"""Sizes of the named axes while tracing. torch.export would treat 0 and 1 as fixed sizes."""
 _REFUSALS = (AssertionError, LookupError, RuntimeError, SpecViolationError, TypeError, ValueError)
-"""What torch.export raises: its own exceptions are RuntimeErrors, but for that of its verifier."""
+"""Exceptions of torch.export. Its own are RuntimeErrors, except SpecViolationError."""
 
 
 def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
-    """Trace a program once and translate it to its forms.
+    """Trace a program once, and translate it to its forms.
 
-    The portable form is always there; the others where they differ from it.
+    The portable form is always made; the other forms only if they differ from it.
+
+    Args:
+        program: program of a model on the CPU, in float32.
+
+    Returns:
+        Graph in each form.
 
     Raises:
-        ExportError: the exporter refused, or named or typed the graph unlike its signature.
+        ExportError: PyTorch cannot trace or translate the program, or the names or types of the
+            graph differ from the signature.
     """
     traced = _trace(program)
     _decompose_once(traced)
@@ -49,7 +56,7 @@ def export_graph(program: Program) -> dict[Form, onnx_ir.Model]:
 
 def _trace(program: Program) -> torch.export.ExportedProgram:
     specs = program.signature.inputs
-    # Nothing reads their numbers: memory that is never touched is not taken.
+    # Tracing never reads the numbers: memory that is never touched costs nothing.
     inputs = tuple(torch.empty(s.shape(_TRACED), dtype=getattr(torch, s.dtype)) for s in specs)
     sizes = {
         axis: torch.export.Dim(axis, min=1, max=size) for axis, size in program.longest.items()
@@ -70,9 +77,11 @@ def _trace(program: Program) -> torch.export.ExportedProgram:
 
 
 def _decompose_once(traced: torch.export.ExportedProgram) -> None:
-    """Let every form share one decomposition, which takes most of the time of a translation.
+    """Cache the traced program's decomposition, so that all forms share it.
 
-    The exporter decomposes whatever it is given by one table, the same for all our forms.
+    torch.onnx.export (torch 2.13) decomposes a traced program in every call, with the same table
+    each time, and that is most of its time. Without this function, exports with a cache take one
+    more decomposition per graph. It can go when torch.onnx.export accepts a decomposed program.
     """
     decompose = traced.run_decompositions
     done: list[torch.export.ExportedProgram] = []
@@ -86,14 +95,14 @@ def _decompose_once(traced: torch.export.ExportedProgram) -> None:
 
 
 def decomposed(program: Program) -> torch.export.ExportedProgram:
-    """A traced program as the exporter translates it: its nodes name the graph's values.
+    """Return the traced program that the exporter translates; its nodes name the graph's values.
 
     Raises:
-        ExportError: as in `export_graph`.
+        ExportError: PyTorch cannot trace or translate the program.
     """
     translated = _onnx_program(_trace(program), "portable", program)
     if translated.exported_program is None:
-        raise ExportError(f"{type(program).__name__}: the exporter kept no traced program")
+        raise ExportError(f"{type(program).__name__}: the exporter returned no traced program")
     return translated.exported_program
 
 
@@ -129,7 +138,7 @@ def _translate(traced: torch.export.ExportedProgram, form: Form, program: Progra
 
 
 class _Fixed(torch.nn.Module):
-    """A program whose inputs are one tuple, whatever names its forward gives them."""
+    """A program that takes its inputs as one tuple, whatever the parameters of its forward."""
 
     def __init__(self, program: Program) -> None:
         super().__init__()
@@ -140,7 +149,7 @@ class _Fixed(torch.nn.Module):
 
 
 def check_signature(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
-    """Compare the graph's inputs and outputs with the signature.
+    """Check that the graph's inputs and outputs are those of the signature.
 
     Raises:
         ExportError: a name or an element type differs.
@@ -156,7 +165,7 @@ def check_signature(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
 
 
 def _name_axes(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
-    """Call the axes by the signature's names, in every shape, instead of the tracer's symbols."""
+    """Replace the tracer's symbols by the signature's names of axes, in every shape."""
     names: dict[str, str | int] = {}
     for value, spec in zip(graph.inputs, signature.inputs, strict=True):
         for dim, axis in zip(value.shape or (), spec.axes, strict=True):
@@ -172,7 +181,7 @@ def _name_axes(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
 
 
 def _strip(model: onnx_ir.Model) -> None:
-    """Drop the exporter's notes: they hold source lines and paths of the exporting machine."""
+    """Drop the exporter's metadata: source lines and paths of the exporting machine."""
     for each in (model, model.graph, *model.graph):
         each.metadata_props.clear()
         each.doc_string = None
@@ -183,10 +192,12 @@ def _strip(model: onnx_ir.Model) -> None:
 
 @contextmanager
 def operators_read_once() -> Iterator[None]:
-    """Within it the exporter reads PyTorch's operators once, not at every export (0.7 s each).
+    """Cache the exporter's table of operators within this context.
 
-    Their table is the same for all; where this PyTorch keeps it elsewhere, nothing changes. Of
-    exports in several threads the first one has the scope.
+    torch.onnx.export (torch 2.13) builds this table anew in every call, which takes 0.7 s; the
+    table is always the same. The function that builds it is private: if a release of PyTorch has
+    it elsewhere, nothing is cached and exports are slower. If several threads export, the cache
+    ends with the first one. This context can go when PyTorch caches the table.
     """
     try:
         apis = import_module("torch.onnx._internal._lazy_import").onnxscript_apis
@@ -206,7 +217,7 @@ def operators_read_once() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's own notes (torchvision is absent, say) from the user."""
+    """Hide the exporter's warnings and log lines, for example that torchvision is missing."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,7 @@
-"""Reference answers of a model: float64 PyTorch on seeded inputs, and how far fp32 is from it."""
+"""Known answers of an autoregressive model: PyTorch float64 on seeded inputs, and float32's error.
+
+A bundle's known answers are what `verify` compares a backend with.
+"""
 
 import math
 from contextlib import nullcontext
@@ -19,34 +22,41 @@ from ancestral.triton_kernels.operators import in_place
 
 SEED = 20_260_101
 _NUMBERS = 2**21
-"""At most so many probabilities of next-value distributions are kept."""
+"""Most probabilities that are stored as whole next-value distributions."""
 _CHUNK = 2**24
-"""Logits computed at a time, of several events: each weight is widened once for all of these."""
+"""Most logits per call, for several events together: each weight is widened once per call."""
 _COMPARED = 2**19
-"""Logits compared at a time."""
+"""Logits that are compared at a time."""
 _LOGITS = 2**22
-"""Logits of one event; of a longer one the answers are of its first positions."""
+"""Most logits of one event; a longer event is cut to its first positions."""
 _WORK = 1e11
-"""Parameters x positions that the events of one kind may cost."""
+"""Most work for the samples, and for the noise: parameters times positions of all its events."""
 _FEWEST = 64
-"""Positions of an event, however large the model is."""
+"""Fewest positions that an event is cut to, however large the model is."""
 _POSITIONS = 4096
-"""Positions that the events of one kind may have together; long events are few."""
+"""Most positions of all samples together, and of all noise: long events are few."""
 
 
 def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
-    """Inputs and answers, for `verify` to compare a backend with.
+    """Compute the known answers of an autoregressive model.
 
-    Half of the events are samples that the model itself drew from the uniforms u; the others are
-    uniform noise, where log-probabilities are low and distributions strange. Of a model for which
-    whole events would take too long, or too much memory, they are the first t positions of events.
+    Half of the events are samples that the model draws from the uniforms u. The others are uniform
+    noise, with low log-probabilities and unusual distributions. If whole events would take too
+    long or too much memory, only their first t positions are used.
+
+    Args:
+        model: model on the CPU, in float32.
 
     Returns:
-        x [n, t], label [n], u [n, t], is_sample [n]; log_prob [n, t] in nats; at [k, 2] (event,
-        position) and distribution [k, v], log-probabilities; drawn [n, t] and margin [n, t], the
-        distance of u to the nearer edge of the drawn value's interval; and the errors of PyTorch
-        fp32 against all this: own_log_prob (an event, nats), own_kl (nats), own_cdf, and the same
-        of the samples and of the noise, own_log_prob_halves and so on, [2].
+        Arrays by name, for n events of t positions, k stored distributions and v levels:
+
+        - x [n, t], label [n] (if the model has labels), u [n, t], is_sample [n]: the inputs.
+        - log_prob [n, t], in nats.
+        - at [k, 2], (event, position), and distribution [k, v], log-probabilities in nats.
+        - drawn [n, t], the value that u draws, and margin [n, t], the distance of u to the nearer
+          edge of that value's interval.
+        - own_log_prob (nats per event), own_kl (nats) and own_cdf (probability): the largest error
+          of PyTorch float32; own_log_prob_halves [2] and so on: for the samples, and for the noise.
     """
     model.eval()
     x, u, label = _inputs(model)
@@ -90,7 +100,7 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
 
 
 def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[str, Tensor]:
-    """The largest errors of fp32: of all events, and of the samples and the noise by themselves."""
+    """Return float32's largest errors: of all events, and of samples and noise separately."""
     log_prob = difference(answers["fp32"], answers["log_prob"]).sum(1)
     sampled = is_sample[chosen.nonzero()[:, 0]]
     return {
@@ -101,7 +111,7 @@ def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[
 
 
 def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Events [n, t], uniforms [n, t], labels [n]: the first half is sampled from the uniforms."""
+    """Return events [n, t], uniforms [n, t] and labels [n]; the first half of x is sampled."""
     v = model.data.levels
     half, t = _size(model)
     indices = np.arange(2 * half, dtype=np.int64)
@@ -117,7 +127,7 @@ def _inputs(model: AutoregressiveModel) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def _size(model: AutoregressiveModel) -> tuple[int, int]:
-    """How many events of a kind, and how many positions of each, from the first on."""
+    """Return the number of samples (noise has as many), and the positions of an event."""
     t, v = model.data.length, model.data.levels
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if model.takes_prefixes:
@@ -126,7 +136,7 @@ def _size(model: AutoregressiveModel) -> tuple[int, int]:
 
 
 def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: Tensor) -> Tensor:
-    """Values [n, t] that u draws, step by step; x_0 is `first`'s where there is no start symbol."""
+    """Return the values [n, t] that u draws, step by step; without a start symbol x_0 is given."""
     program = Step(model, filters=False).eval()
     n, t = u.shape
     whole = model.data.length
@@ -142,7 +152,8 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
         torch.zeros(n, whole),
         *_cache(model, n, t).values(),
     ]
-    # A class of the user's own may read a cache that it appended to; ours does not.
+    # Appending in place is safe for our Transformer. A class of the user's own may read the old
+    # cache after appending to it.
     appends = in_place() if type(model) is Transformer else nullcontext()
     with torch.no_grad(), appends:
         for _ in range(model.first_position, t):
@@ -151,7 +162,7 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
 
 
 def _cache(model: AutoregressiveModel, n: int, t: int) -> dict[str, Tensor]:
-    """The cache of n rows that go t positions far: a Transformer's needs no more slots."""
+    """Return an empty cache of n rows for t positions; a Transformer's is cut to t slots."""
     if type(model) is not Transformer:
         return model.initial_cache(n)
     found = {}
@@ -163,7 +174,7 @@ def _cache(model: AutoregressiveModel, n: int, t: int) -> dict[str, Tensor]:
 
 
 def _positions(x: Tensor, model: AutoregressiveModel) -> Tensor:
-    """Which positions keep their whole distribution: [n, t] bool, drawn by seed."""
+    """Choose the positions whose whole distribution is stored: [n, t] bool, drawn by seed."""
     n, t = x.shape
     first = model.first_position
     count = min(n * (t - first), _NUMBERS // model.data.levels)
@@ -174,7 +185,11 @@ def _positions(x: Tensor, model: AutoregressiveModel) -> Tensor:
 
 
 def _room(n: int, t: int, count: int, v: int) -> dict[str, Tensor]:
-    """Where the answers go: small ones kept between large ones that go would hold their memory."""
+    """Allocate all answers in advance: v levels, `count` distributions.
+
+    glibc returns freed memory only above the highest live block (see `memory.freed`), so answers
+    allocated between large temporary tensors would keep the memory of those tensors.
+    """
     shapes: dict[str, tuple[int, ...]] = {"distribution": (count, v), "kl": (count,)}
     shapes |= dict.fromkeys(("log_prob", "margin", "cdf", "fp32"), (n, t))
     room = {name: torch.empty(shape, dtype=torch.float64) for name, shape in shapes.items()}
@@ -188,14 +203,14 @@ def _compare(
     event: int,
     answers: dict[str, Tensor],
 ) -> None:
-    """Write the answers of an event, and fp32's distance to them.
+    """Write the answers of one event, and float32's error, into the answers of all events.
 
     Args:
-        exact: float64 logits [t, v].
-        near: those of float32.
-        inputs: x, u, and where distributions are kept, of all events, [n, t].
-        event: which of them it is.
-        answers: of all events.
+        exact: float64 logits, [t, v].
+        near: float32 logits, [t, v].
+        inputs: x, u and the positions whose distribution is stored, of all events, each [n, t].
+        event: index of the event.
+        answers: answers of all events, which are changed in place.
     """
     x, u, chosen = inputs
     (t, v), kept = exact.shape, int(chosen[:event].sum())
@@ -212,7 +227,7 @@ def _compare(
 def _compare_positions(
     exact: Tensor, near: Tensor, x: Tensor, u: Tensor, chosen: Tensor
 ) -> dict[str, Tensor]:
-    """Answers of positions [t] of an event from float64 logits [t, v], and fp32's."""
+    """Return the answers of t positions of an event, from float64 and float32 logits [t, v]."""
     exact = exact.log_softmax(-1)
     edges = exact.exp().cumsum(-1)
     edges = edges / edges[..., -1:]

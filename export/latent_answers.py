@@ -1,4 +1,4 @@
-"""Reference answers of a latent variable model: float64 PyTorch on seeded inputs and noise."""
+"""Known answers of a latent variable model: PyTorch float64 on seeded inputs and noise."""
 
 import copy
 import math
@@ -18,31 +18,40 @@ from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.vqvae import VQVAE
 
 DRAWS = 8
-"""Latents of each event, at most."""
+"""Most latents of an event."""
 _NUMBERS = 2**22
-"""Numbers of the decoder's output that the events may make together."""
+"""Most numbers of the decoder's output, for all events together."""
 _AT_A_TIME = 2**20
-"""Numbers that are made at a time; a single latent's may be more."""
+"""Most numbers of the decoder's output per call, unless a single row has more."""
 _KEPT = 2
-"""Latents whose parameters of p(x | z) are kept."""
+"""Latents whose parameters of p(x | z) are stored."""
 
 
 def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]:
-    """Inputs and answers, for `verify` to compare a backend with.
+    """Compute the known answers of a latent variable model.
 
-    Half of the events are drawn by the model itself, from its prior or of random codes; the others
-    are uniform noise, which the encoder has never seen and the decoder thinks improbable.
+    Half of the events are drawn by the model, from its prior or from random codes. The others are
+    uniform noise, which the encoder was not trained on and the decoder finds improbable.
+
+    Args:
+        model: model on the CPU, in float32.
 
     Returns:
-        x [n, t] and is_sample [n]; log_likelihood [n, k] and, where the model has a prior of its
-        own, noise [n, k, *l], log_prior and log_posterior [n, k]; or codes [n, m] and code_margin
-        [n, m], how much nearer the chosen code is than the next; z [m, *l] and, from prior_noise
-        and prior_u, log_prior_z [m]; x_mean [m, t] of them, and parameters of the first; what
-        draw_noise [m, t] draws: drawn [m, t], its margin where it is discrete,
-        drawn_log_likelihood [m]. And the errors of
-        PyTorch fp32: own_log_weight, own_prior (nats), own_mean, own_drawn (levels), own_cdf,
-        own_distance, own_z, own_parameters (relative to the largest); own_log_weight_halves and
-        own_distance_halves, of the model's own events and of the noise, [2].
+        Arrays by name, for n events of t values, k latents of each, and m latents of shape l:
+
+        - x [n, t] and is_sample [n]; log_likelihood [n, k], in nats.
+        - with a Gaussian posterior: noise [n, k, *l], log_prior and log_posterior [n, k], in nats.
+        - with codes: codes [n, number of codes] and code_margin, of the same shape, the difference
+          in distance between the nearest code and the next.
+        - z [m, *l]; with a Gaussian posterior also prior_noise [m, *l], prior_u [m] for a mixture,
+          and log_prior_z [m], in nats.
+        - x_mean [m, t] in levels, and the parameters of p(x | z) of the first latents.
+        - draw_noise [m, t] and what it draws: drawn [m, t], margin [m, t] for discrete values, and
+          drawn_log_likelihood [m], in nats.
+        - the largest errors of PyTorch float32: own_log_weight and own_prior (nats), own_mean and
+          own_drawn (levels), own_cdf, own_distance, own_z, own_parameters (relative to the largest
+          parameter); own_log_weight_halves and own_distance_halves [2], for the model's own events
+          and for the noise.
     """
     single = model.eval()
     double = copy.deepcopy(model).double().eval()
@@ -54,12 +63,12 @@ def latent_answers(model: LatentVariableModel) -> dict[str, NDArray[np.generic]]
 
 
 def _count(model: LatentVariableModel) -> int:
-    """Events of each half."""
+    """Return the number of events the model draws; noise has as many."""
     return max(2, min(16, _NUMBERS // (math.prod(model.observation.shape) * DRAWS)))
 
 
 def _draws(model: LatentVariableModel) -> int:
-    """Latents of each event: fewer of large images."""
+    """Return the number of latents of an event, which is smaller for large events."""
     numbers = math.prod(model.observation.shape) * _count(model)
     return max(1, min(DRAWS, _NUMBERS // numbers))
 
@@ -67,7 +76,7 @@ def _draws(model: LatentVariableModel) -> int:
 def _in_rows(
     model: LatentVariableModel, k: int, compute: Callable[..., tuple[Tensor, ...]], *given: Tensor
 ) -> tuple[Tensor, ...]:
-    """compute(*given) in pieces of rows, k latents each, that bound memory."""
+    """Compute `compute(*given)` in pieces of rows with k latents each, to bound memory."""
     rows = max(1, _AT_A_TIME // (math.prod(model.observation.shape) * k))
     pieces = [
         compute(*(tensor[i : i + rows] for tensor in given)) for i in range(0, len(given[0]), rows)
@@ -78,7 +87,7 @@ def _in_rows(
 def _latents(
     single: LatentVariableModel, double: LatentVariableModel
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Latents [m, *l] as float32 or codes, and where they come from."""
+    """Return the answers of the prior, and latents z [m, *l]: float32, or int64 codes."""
     n = _count(single)
     indices, shape = np.arange(n, dtype=np.int64), single.latent_shape
     if isinstance(single.posterior, Codes):
@@ -109,7 +118,7 @@ def _latents(
 def _events(
     single: LatentVariableModel, double: LatentVariableModel, z: Tensor
 ) -> dict[str, Tensor]:
-    """Events, and the three terms of their log-weights through encoder and decoder."""
+    """Return events, and the three terms of their log-weights (or their codes), with errors."""
     n, t = len(z), single.data.length
     drawn = LatentProgram(double, "draw")(widened(z), _draw_noise(single, n).double())[0]
     u = torch.from_numpy(uniforms(SEED + 1, np.arange(n), np.arange(t, dtype=np.int64)))
@@ -140,7 +149,7 @@ def _events(
 def _coded(
     single: LatentVariableModel, double: LatentVariableModel, x: Tensor
 ) -> dict[str, Tensor]:
-    """The codes of events, and log p(x | z) at them."""
+    """Return the codes of events, the margins of these codes, and log p(x | z) in nats."""
     assert isinstance(single, VQVAE)
     assert isinstance(double, VQVAE)
     distances = double.distances(widened(x))
@@ -160,7 +169,7 @@ def _coded(
 def _decoded(
     single: LatentVariableModel, double: LatentVariableModel, z: Tensor
 ) -> dict[str, Tensor]:
-    """What latents decode to and draw; the drawn values' margins where they are discrete."""
+    """Return what latents decode to and draw, and the margins of discrete values."""
     noise = _draw_noise(single, len(z))
     (exact,) = _in_rows(single, 1, lambda some: (double.decode(some),), widened(z))
     (near,) = _in_rows(single, 1, lambda some: (single.decode(some),), z)
@@ -188,7 +197,7 @@ def _decoded(
 
 
 def _edges(logits: Tensor) -> Tensor:
-    """The cumulative distribution over levels, in float64."""
+    """Return the cumulative distribution over levels, in float64."""
     return logits.double().softmax(dim=-1).cumsum(dim=-1)
 
 
@@ -198,7 +207,7 @@ def _normals(n: int, particles: range | list[int], shape: tuple[int, ...], seed:
 
 
 def _draw_noise(model: LatentVariableModel, n: int) -> Tensor:
-    """Noise [n, t] of x given z: normal for a density, else uniform."""
+    """Return the noise [n, t] that draws x given z: normal for a density, otherwise uniform."""
     t, stream = model.data.length, Stream.X_GIVEN_Z
     if model.observation.continuous:
         return torch.from_numpy(normals(SEED, np.arange(n), np.array([0]), t, stream=stream)[:, 0])
@@ -206,11 +215,11 @@ def _draw_noise(model: LatentVariableModel, n: int) -> Tensor:
 
 
 def _own(name: str, *pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    """fp32's largest error, of all events and of each half of them, by names.
+    """Return float32's largest error, of all events and of each half.
 
     Args:
-        name: of the error.
-        pairs: near and exact, [n, ...] each: the model's own events come first.
+        name: name of the error.
+        pairs: float32 and float64 results, each [n, ...]; the model's own events come first.
     """
     error = torch.stack([difference(near, exact) for near, exact in pairs], dim=1)
     n = len(error) // 2

@@ -1,6 +1,7 @@
-"""What a graph must not hold: operators and attributes that a runtime drops or misreads in silence.
+"""Rules for graphs: no operator or attribute that a runtime ignores or misreads without an error.
 
-Each rule names what TensorRT's ONNX parser does with it; docs/tensorrt.md says how that was seen.
+Each message says what TensorRT's ONNX parser does (tensorrt_rtx 1.7.1); docs/tensorrt.md lists the
+rules with their reasons. A rule can go when TensorRT builds and runs such a graph correctly.
 """
 
 from collections.abc import Iterator
@@ -23,20 +24,26 @@ from ancestral.signature import GraphSignature, Update
 
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 _REFUSED = dict.fromkeys(("Multinomial", "Bernoulli", "Unique"), "") | {
-    "NonZero": ": a boolean mask as an index (x[mask]) and nonzero() make it; compute at all "
+    "NonZero": "; a boolean mask as an index (x[mask]) and nonzero() make it; compute at all "
     "positions and choose with torch.where"
 }
 _APPENDS = {"TensorScatter", "ScatterElements", "GroupQueryAttention"}
 _MAX_TOP_K = 3840
 _NONPAD_KV_SEQLEN = 6
-"""Index of that input of ONNX Attention; 4 and 5 are the past key and value."""
+"""Index of this input of ONNX Attention; inputs 4 and 5 are the past key and value."""
 
 
 def lint(model: onnx_ir.Model, form: Form, signature: GraphSignature) -> list[str]:
-    """Every rule that a graph breaks, with the node and the reason; empty for a sound one.
+    """Return a message for each rule that a graph breaks: the node and the reason.
 
-    The forms that TensorRT may read are held to all rules; a form of another runtime to those that
-    hold everywhere: noise is an input, and domains are that runtime's own.
+    All rules apply to the forms that TensorRT may read. The onnxruntime form has to keep fewer:
+    noise is an input, operators are standard or ONNX Runtime's own, and the rules for appends and
+    for 16 bits.
+
+    Args:
+        model: graph to check.
+        form: form of the graph.
+        signature: signature of the graph, in the type of the bundle.
     """
     found = [
         f"{node.name or node.op_type}: {problem}"
@@ -47,7 +54,10 @@ def lint(model: onnx_ir.Model, form: Form, signature: GraphSignature) -> list[st
 
 
 def _appends(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
-    """What is declared an append may share memory, so an append alone may make it."""
+    """Check that operators that only append make the outputs that are declared as appends.
+
+    Such an output may share the memory of its input.
+    """
     inputs = {value.name: value for value in graph.inputs}
     outputs = {value.name: value for value in graph.outputs}
     for pair in signature.carried:
@@ -56,23 +66,23 @@ def _appends(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
         node = outputs[pair.output].producer()
         if node is None or node.op_type not in _APPENDS or inputs[pair.input] not in node.inputs:
             yield (
-                f"{pair.output}: declared an append to {pair.input}, but made by "
-                f"{node.op_type if node is not None else 'nothing'}: declare it replaced, or "
-                f"append by cached_attention or append"
+                f"{pair.output}: declared as an append to {pair.input}, but made by "
+                f"{node.op_type if node is not None else 'no node'}; declare it as Update.REPLACE, "
+                f"or append with cached_attention or append"
             )
 
 
 def _sixteen_bits(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[str]:
-    """What must not be of 16 bits, and what must not be of two types at a time."""
+    """Check which tensors are in 16 bits, and that no node mixes types."""
     fed = {pair.output for pair in signature.carried}
     caches = {spec.name for spec in signature.outputs if spec.dtype in {"float16", "bfloat16"}}
     for name in sorted(caches - fed):
-        yield f"{name}: a result of 16 bits: log-probabilities and draws are float32"
+        yield f"{name}: a result in 16 bits; log-probabilities and draws must be float32"
     for name, value in graph.initializers.items():
         weight = name.startswith(PREFIX)
         tensor = None if weight or not _narrow(value) else value.const_value
         if tensor is not None and not np.isfinite(tensor.numpy().astype(np.float32)).all():
-            yield f"{name}: a constant that is infinite in {_name(value)}"
+            yield f"{name}: a constant is not finite in {_name(value)}"
     last = before_results(graph, caches, lambda value: is_rearrangement(value, _is_stored))
     for node in graph:
         for problem in _types(node, node in last):
@@ -80,22 +90,22 @@ def _sixteen_bits(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[s
 
 
 def _types(node: onnx_ir.Node, last: bool) -> Iterator[str]:
-    """The rules of 16 bits for one node."""
+    """Check the rules of 16-bit graphs for one node."""
     operands = node.inputs[: OPERANDS.get(node.op_type, len(node.inputs))]
     floats = [value for value in operands if is_float(value)]
     if node.op_type == "Cast":
         return
     kinds = sorted({_name(value) for value in floats})
     if len(kinds) > 1:
-        yield f"{node.op_type}: operands of {' and '.join(kinds)}: TensorRT refuses mixed types"
+        yield f"{node.op_type}: operands in {' and '.join(kinds)}; TensorRT refuses mixed types"
     narrow = [value for value in (*floats, *node.outputs) if _narrow(value)]
     if narrow and last:
         what = "the last projection" if node.op_type in PRODUCTS else f"{node.op_type} after it"
-        yield f"{what} is of {_name(narrow[0])}: it must be float32"
+        yield f"{what} is in {_name(narrow[0])}; it must be float32"
     elif narrow and node.op_type in WIDE:
-        yield f"{node.op_type} of {_name(narrow[0])}: it must be float32"
+        yield f"{node.op_type} is in {_name(narrow[0])}; it must be float32"
     if any(node.op_type in REFUSED[kind(value)] for value in narrow):
-        yield f"{node.op_type} of {_name(narrow[0])}: TensorRT cannot build it"
+        yield f"{node.op_type} is in {_name(narrow[0])}; TensorRT cannot build it"
 
 
 def _narrow(value: onnx_ir.Value) -> bool:
@@ -103,7 +113,7 @@ def _narrow(value: onnx_ir.Value) -> bool:
 
 
 def _is_stored(value: onnx_ir.Value) -> bool:
-    """Whether a value is a weight, in its own type or widened."""
+    """Whether a value is a weight, as stored or converted by a Cast."""
     node = value.producer()
     if node is not None and node.op_type == "Cast" and node.inputs[0] is not None:
         value = node.inputs[0]
@@ -123,7 +133,7 @@ def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[
             yield f"domain {node.domain!r} is not ONNX Runtime's"
         return
     if node.domain:
-        yield f"domain {node.domain!r}: this form holds standard operators alone"
+        yield f"domain {node.domain!r}: this form has standard operators only"
     match node.op_type:
         case "Attention":
             yield from _attention(node, form)
@@ -132,7 +142,7 @@ def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[
         case "TopK":
             k = node.inputs[1].const_value if node.inputs[1] is not None else None
             if k is None or int(k.numpy().max()) > _MAX_TOP_K:
-                yield f"TopK: TensorRT ends at k = {_MAX_TOP_K}"
+                yield f"TopK: TensorRT supports a constant k up to {_MAX_TOP_K}"
         case name if name in _REFUSED:
             yield f"{name}: TensorRT cannot build it{_REFUSED[name]}"
 
@@ -140,13 +150,13 @@ def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[
 def _attention(node: onnx_ir.Node, form: Form) -> Iterator[str]:
     inputs = list(node.inputs) + [None] * 7
     if inputs[_NONPAD_KV_SEQLEN] is not None:
-        yield "Attention: nonpad_kv_seqlen is dropped by TensorRT without a word"
+        yield "Attention: TensorRT ignores nonpad_kv_seqlen without an error, and reads the padding"
     if inputs[4] is not None or inputs[5] is not None or len(node.outputs) > 1:
-        yield "Attention: past and present are refused by TensorRT; scatter into the cache instead"
+        yield "Attention: TensorRT refuses past and present; scatter into the cache instead"
     if node.attributes.get_int("is_causal", 0) and _from_cache(inputs[1]):
-        yield "Attention: is_causal becomes upper-left in TensorRT, wrong over a cache"
+        yield "Attention: TensorRT aligns is_causal to the upper left, which is wrong over a cache"
     if node.attributes.get_float("softcap", 0.0) or "softmax_precision" in node.attributes:
-        yield "Attention: softcap and softmax_precision are refused by TensorRT"
+        yield "Attention: TensorRT refuses softcap and softmax_precision"
     marked = "TRT_decomposable" in node.attributes
     if marked != (form == "tensorrt"):
         yield f"Attention: TRT_decomposable is {'set' if marked else 'missing'} in form {form}"
@@ -160,12 +170,12 @@ def _from_cache(key: onnx_ir.Value | None) -> bool:
 def _tensor_scatter(node: onnx_ir.Node, graph: onnx_ir.Graph) -> Iterator[str]:
     cache = node.inputs[0]
     if cache is None or cache.shape is None or len(cache.shape) != 4:
-        yield "TensorScatter: TensorRT appends in place to 4-D caches alone"
+        yield "TensorScatter: TensorRT appends in place to 4-D caches only"
     elif not isinstance(cache.shape[2], int):
         yield "TensorScatter: the cache length must be fixed"
     if node.attributes.get_int("axis", -2) != -2:
         yield "TensorScatter: the axis must be -2"
     if node.attributes.get_string("mode", "linear") != "linear":
-        yield "TensorScatter: mode circular is refused by TensorRT"
+        yield "TensorScatter: TensorRT refuses mode circular"
     if cache not in graph.inputs or node.outputs[0] not in graph.outputs:
         yield "TensorScatter: the cache must go from a graph input to a graph output directly"

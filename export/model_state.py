@@ -1,4 +1,4 @@
-"""What a model keeps: its tensors, as a bundle can hold them, and nothing that a call changes."""
+"""Prepare a model for export; check that a bundle can hold it and that calls do not change it."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,17 @@ _HELD = frozenset({torch.float32, torch.int64, torch.int32, torch.bool})
 
 M = TypeVar("M", bound=Model)
 State = Mapping[str, tuple[Any, int]]
-"""Each tensor or number of a model by its name, with the version of the tensor."""
+"""Tensors and numbers of a model by name, each with the tensor's version (0 for a number)."""
 
 
 def ready(model: M, dtype: FloatDtype, own: bool) -> M:
-    """The model on the CPU, in evaluation, its weights as that type holds them in float32.
+    """Return the model on the CPU, in evaluation mode, in float32 with weights rounded to `dtype`.
 
-    A VAE's prior needs no encoder there.
+    A VAE is returned with its prior resolved, so that the prior no longer needs the encoder.
 
     Raises:
-        ExportError: it holds what a bundle cannot, or a part of it stays in training mode.
+        ExportError: the model has a tensor that a bundle cannot hold, or a part of it stays in
+            training mode.
     """
     _check_devices(model)
     found: Model = (model if own else _sharing(model)).cpu().eval()
@@ -40,10 +41,10 @@ def ready(model: M, dtype: FloatDtype, own: bool) -> M:
 
 
 def _sharing(model: M) -> M:
-    """A copy whose parameters and buffers are others over the same memory.
+    """Return a copy of the model whose parameters and buffers share the original's memory.
 
     Raises:
-        ExportError: it keeps a tensor that was computed from its parameters.
+        ExportError: the model keeps a tensor that was computed from its parameters.
     """
     memo: dict[int, object] = {}
     for parameter in model.parameters():
@@ -54,52 +55,53 @@ def _sharing(model: M) -> M:
         return copy.deepcopy(model, memo)
     except RuntimeError as error:
         raise ExportError(
-            f"{type(model).__name__} cannot be copied ({error}): it keeps a tensor that was "
-            f"computed from its parameters; compute it in each call, or detach it; "
-            f"nn.utils.parametrizations.weight_norm is a weight norm that can be copied"
+            f"{type(model).__name__} cannot be copied, because it keeps a tensor that was computed "
+            f"from its parameters ({error}); compute it in each call, or detach it. For a weight "
+            f"norm, use nn.utils.parametrizations.weight_norm"
         ) from error
 
 
 def _check_devices(model: nn.Module) -> None:
-    """Refuse a model with tensors that have no numbers.
+    """Check that all parameters and buffers have numbers.
 
     Raises:
-        ExportError: a parameter or a buffer is on the meta device, or has no shape yet.
+        ExportError: a parameter or a buffer is on the meta device, or lazy.
     """
     tensors = _tensors(model)
     empty = [name for name, tensor in tensors.items() if is_lazy(tensor) or tensor.is_meta]
     if empty:
         raise ExportError(
-            f"{type(model).__name__}: expected parameters and buffers that hold numbers, got "
-            f"{_some(empty)} on the meta device, or lazy: call to_empty(device='cpu') and load the "
-            f"weights; run a lazy module once"
+            f"{type(model).__name__}: expected parameters and buffers with numbers, got "
+            f"{_some(empty)} on the meta device or lazy; for the meta device call "
+            f"to_empty(device='cpu') and load the weights, for a lazy module run it once"
         )
 
 
 def check_ready(model: nn.Module) -> None:
-    """Refuse a model that a bundle cannot hold: called on the CPU, after `eval`.
+    """Check that a bundle can hold a model, which is on the CPU and after `eval()`.
 
     Raises:
-        ExportError: a tensor of another type, no parameter at all, or a part in training mode.
+        ExportError: a tensor has a type that a bundle does not have, the model has no parameters,
+            or a part of it is in training mode.
     """
     name = type(model).__name__
     for each, tensor in _tensors(model).items():
         if tensor.dtype not in _HELD:
             raise ExportError(
                 f"{name}: {each} is {str(tensor.dtype).removeprefix('torch.')}, but a bundle holds "
-                f"float32, int64, int32 and bool: {_conversion(tensor)}"
+                f"float32, int64, int32 and bool only; {_conversion(tensor)}"
             )
     if next(model.parameters(), None) is None:
         raise ExportError(
-            f"{name}: expected at least one parameter, got none: hold the numbers of the model in "
-            f"an nn.Parameter, whose type and device its cache has too"
+            f"{name}: the model has no parameters; store its numbers in an nn.Parameter, which "
+            f"also gives the cache its type and device"
         )
     training = [path or name for path, part in model.named_modules() if part.training]
     if training:
         raise ExportError(
             f"{name}: expected every part in evaluation mode after model.eval(), but "
-            f"{_some(training)} is still in training mode, where dropout and batch norms change "
-            f"the numbers: `train(mode)` of your own has to set the mode that it is given"
+            f"{_some(training)} is still in training mode, where dropout and batch norm change "
+            f"the results; an overridden train(mode) has to set the mode that it is called with"
         )
 
 
@@ -109,18 +111,20 @@ def check_pure(
     arguments: Callable[[], Mapping[str, Tensor]],
     run: Callable[[], Sequence[Tensor]],
 ) -> None:
-    """Refuse a method that changes the model or its arguments, or is random.
+    """Check that a method changes neither the model nor its arguments, and is deterministic.
+
+    The method is called twice, and only the second call is checked for changes of the model: the
+    first one may make a table and keep it.
 
     Args:
-        model: in evaluation mode.
-        method: its name.
-        arguments: what it is passed, as it is at that time, by names for people.
-        run: calls it with these: its results.
+        model: model in evaluation mode.
+        method: name of the method, for errors.
+        arguments: returns the current arguments, by the names that errors use.
+        run: calls the method with these arguments and returns its results.
 
     Raises:
-        ExportError: an argument is another after a call; or a tensor or a number of the model, or a
-            result, is another the second time. What the first call leaves (a table that is made
-            once, say) is not a change.
+        ExportError: a call changed an argument; or the second call changed a tensor or a number of
+            the model, or returned different results.
     """
     name = f"{type(model).__name__}.{method}"
     passed = {each: tensor.clone() for each, tensor in arguments().items()}
@@ -129,8 +133,8 @@ def check_pure(
     for each, before in passed.items():
         if each not in now or not torch.equal(before, now[each]):
             raise ExportError(
-                f"{name} writes into {each}, which is its argument and used again afterwards: make "
-                f"a new tensor (torch.where, torch.cat, {each}.clone())"
+                f"{name} writes into its argument {each}, which is used again afterwards; make a "
+                f"new tensor (torch.where, torch.cat, {each}.clone())"
             )
     state = _state(model)
     second = run()
@@ -142,17 +146,17 @@ def check_pure(
     ]
     if changed:
         raise ExportError(
-            f"{name} changes {_some(changed)} of the model, which a graph cannot do: what goes "
-            f"from step to step has to be an entry of cache_spec, which extend takes and returns; "
-            f"nothing else may change in evaluation mode"
+            f"{name} changes {_some(changed)} of the model, which a graph cannot do; make state "
+            f"that goes from step to step an entry of cache_spec, which extend takes and returns, "
+            f"and change nothing else in evaluation mode"
         )
-    # Bit for bit, but for NaN.
+    # All bits have to agree, except those of NaN.
     pairs = zip(first, second, strict=True)
     if not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs):
         raise ExportError(
-            f"{name} gave other numbers when it was called again with the same arguments: in "
-            f"evaluation mode it must draw nothing at random (nn.functional.dropout needs "
-            f"training=self.training; noise is an argument), and depend on no earlier call"
+            f"{name} gave different numbers when it was called again with the same arguments; in "
+            f"evaluation mode it must not draw random numbers (nn.functional.dropout needs "
+            f"training=self.training; noise is an argument) or depend on an earlier call"
         )
 
 
@@ -188,11 +192,11 @@ def _same(before: tuple[Any, int] | None, after: tuple[Any, int] | None) -> bool
 def _conversion(tensor: Tensor) -> str:
     if tensor.is_complex():
         return (
-            "hold the real and the imaginary part in two float32 tensors (torch.view_as_real), "
+            "store the real and the imaginary part in two float32 tensors (torch.view_as_real), "
             "and write out the products"
         )
     if tensor.is_floating_point():
-        return "call model.float() before"
+        return "call model.float() before the export"
     return "register it as .long() or .int()"
 
 

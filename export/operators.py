@@ -1,7 +1,6 @@
-"""How our operators become ONNX: one translation table for each form of a graph.
+"""Translate this project's operators to ONNX: one table for each form of a graph.
 
-The forms are told apart in `triton_kernels/onnx_nodes.py`; each operator's folder has its own
-translations.
+`triton_kernels/onnx_nodes.py` describes the forms; each operator's folder has its translations.
 """
 
 from collections.abc import Callable
@@ -19,9 +18,9 @@ _SKIP_NORMS = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 
 
 def translations(form: Form) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """The table of a form: torch operator -> function that writes ONNX nodes.
+    """Return the table of a form: torch operator -> function that writes ONNX nodes.
 
-    It is made for one export of one graph: translations may share what they compute.
+    A table serves one export of one graph, because translations may share nodes within a graph.
     """
     table: dict[Callable[..., Any], Callable[..., Any]] = {}
     for module in modules("onnx").values():
@@ -30,7 +29,7 @@ def translations(form: Form) -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def drop_unused_outputs(graph: onnx_ir.Graph) -> None:
-    """Leave out what no node reads of the skip norms, whose outputs but the first are optional."""
+    """Drop unused outputs of the skip norms, whose outputs are optional except the first."""
     for node in graph:
         if node.op_type in _SKIP_NORMS:
             for value in node.outputs[1:]:
@@ -39,10 +38,14 @@ def drop_unused_outputs(graph: onnx_ir.Graph) -> None:
 
 
 def mark_decomposable(graph: onnx_ir.Graph) -> bool:
-    """Let TensorRT build attention in fp32 (ONNX Runtime refuses a node that is marked so).
+    """Mark all attention nodes as decomposable, so that TensorRT can build them in float32.
+
+    TensorRT's parser (tensorrt_rtx 1.7.1) needs TRT_decomposable = 1 to build a float32 Attention
+    over more than one query; ONNX Runtime (1.31) refuses a node with that attribute. Hence the
+    tensorrt form, which can go when TensorRT builds such a node without the attribute.
 
     Returns:
-        whether there was a node to mark.
+        Whether the graph has an attention node.
     """
     nodes = [node for node in graph if node.op_type == "Attention"]
     for node in nodes:

@@ -1,4 +1,4 @@
-"""Where a bundle appears: whole or not at all, and in the place of nothing but another bundle."""
+"""Put a bundle in its place: completely or not at all, replacing nothing but another bundle."""
 
 import contextlib
 import os
@@ -24,17 +24,17 @@ from ancestral.files.temporary import (
 
 @contextmanager
 def placed(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A folder beside `out` to write a bundle into; it takes that name at the end.
+    """Yield a temporary folder next to `out` for a new bundle, and rename it to `out` at the end.
 
-    What killed processes left in the folder of `out` is removed before.
+    Temporary files that killed processes left next to `out` are removed first.
 
     Args:
-        out: where the bundle is to be.
-        overwrite: whether it may replace another bundle.
+        out: directory of the new bundle.
+        overwrite: whether the new bundle may replace another one.
 
     Raises:
-        InvalidInput: what appeared at `out` in the meantime may not be replaced; it stays.
-        OSError: it could not be written; what was there before stays.
+        InvalidInput: something that may not be replaced has appeared at `out`; it is unchanged.
+        OSError: the bundle could not be written; a bundle at `out` is unchanged.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     tidy(out.parent)
@@ -49,34 +49,42 @@ def placed(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def check_target(out: Path, overwrite: bool) -> None:
-    """Nothing but a bundle of ours is ever replaced.
+    """Check that a bundle may be written to a path: nothing but a bundle is ever replaced.
 
-    A bundle that was being replaced when a process was killed is first put back to its name.
+    If a process was killed while it replaced a bundle, the old bundle is first put back.
+
+    Args:
+        out: directory of the new bundle.
+        overwrite: whether the new bundle may replace another one.
 
     Raises:
-        InvalidInput: there is something at that path that may not be replaced.
+        InvalidInput: something at that path may not be replaced.
     """
     _put_back(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():
-        raise InvalidInput(f"{out}: expected a new path or a bundle, got something else there")
+        raise InvalidInput(f"{out}: exists and is not a bundle; choose another path")
     if not overwrite:
-        raise InvalidInput(f"{out}: there is a bundle already; pass --overwrite to replace it")
+        raise InvalidInput(
+            f"{out}: the bundle exists; pass --overwrite (overwrite=True in Python) to replace it"
+        )
     try:
         known = set(_files_of(out))
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
-            f"{out}: its {MANIFEST} is no bundle's, so nothing is replaced"
+            f"{out}: its {MANIFEST} is not a bundle's; choose another path"
         ) from error
     files = (file for file in out.rglob("*") if not file.is_dir())
     foreign = sorted(str(name) for file in files if str(name := file.relative_to(out)) not in known)
     if foreign:
-        raise InvalidInput(f"{out}: holds files that are no part of the bundle: {foreign}")
+        raise InvalidInput(
+            f"{out}: has files that are not part of the bundle: {foreign}; move them elsewhere"
+        )
 
 
 def _files_of(bundle: Path) -> Iterator[str]:
-    """The files that belong to a bundle and to its prior's, by their paths in it."""
+    """Yield the paths of the files of a bundle and of its prior, relative to the bundle."""
     values = read_values(bundle / MANIFEST)
     yield from (MANIFEST, *values["files"], values["weights"], values["known_answers"])
     if (bundle / PRIOR / MANIFEST).is_file():
@@ -84,11 +92,11 @@ def _files_of(bundle: Path) -> Iterator[str]:
 
 
 def _swap(work: Path, out: Path) -> None:
-    """Put the finished folder at its name; what was there has the name of the work then, or none.
+    """Rename the finished folder to `out`; an old bundle gets the name `work`, or is removed.
 
-    Where the system can exchange two names, there is a bundle at `out` at every moment. Elsewhere
-    the old one is renamed first: a process that is killed then leaves it under another name, from
-    which the next `check_target` puts it back.
+    If the system can exchange two names, there is a bundle at `out` at every moment. Otherwise the
+    old bundle is renamed first. If the process is killed then, the next `check_target` puts the old
+    bundle back.
     """
     if not out.exists():
         work.rename(out)
@@ -97,7 +105,7 @@ def _swap(work: Path, out: Path) -> None:
         return
     handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Locked, or another process would put it back.
+        # Without the lock, another process would put it back.
         lock(handle)
         old = temporary_name(out, "old")
         out.rename(old)
@@ -113,9 +121,9 @@ def _swap(work: Path, out: Path) -> None:
 
 
 def _put_back(out: Path) -> None:
-    """Undo, or end, a replacement whose process was killed between two renames.
+    """Undo or finish a replacement whose process was killed between two renames.
 
-    Where something that is not a bundle has the name since, the old bundle stays where it is.
+    If something other than a bundle is at `out` by now, the old bundle stays where it is.
     """
     for old in temporaries(out.parent, "old"):
         if target_of(old.name, "old") != out.name:

@@ -1,4 +1,4 @@
-"""Which programs are traced for the graphs of a model, and the graphs that are cut from them."""
+"""Trace the programs of a model, and cut its graphs from them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
@@ -17,21 +17,21 @@ from ancestral.train.models.latent_graphs import Every, latent_graphs_of
 from ancestral.train.models.latent_variable import LatentVariableModel
 
 Progress = Callable[[str], None]
-"""Told each thing that is about to be done."""
+"""Called with a short text before each stage of an export."""
 Graphs = Iterable[tuple[str, GraphSignature, dict[Form, onnx_ir.Model]]]
-"""Name, signature and forms of each, in float32."""
+"""Name, signature and forms of each graph, in float32."""
 
 
 def export_graphs(model: Model, names: Sequence[str], progress: Progress) -> Graphs:
-    """Graphs of a model; those that share a pass are cut from one trace, outputs and all.
+    """Yield the graphs of a model; graphs that share a pass are cut from one trace.
 
     Args:
-        model: of either kind.
-        names: of its graphs.
-        progress: called with each trace that is about to be made.
+        model: autoregressive or latent variable model.
+        names: names of the graphs.
+        progress: called with a short text before each trace.
 
     Raises:
-        ExportError: as in `export_graph`.
+        ExportError: PyTorch cannot trace or translate a program.
     """
     for program, parts in programs(model, names):
         progress(f"graph{'s' * (len(parts) > 1)} {', '.join(parts)}")
@@ -44,9 +44,9 @@ def export_graphs(model: Model, names: Sequence[str], progress: Progress) -> Gra
 
 
 def programs(model: Model, names: Sequence[str]) -> Iterator[tuple[Program, dict[str, Program]]]:
-    """The programs that are traced for some graphs, each with the programs of its graphs.
+    """Yield each program to trace, with the programs of the graphs that are cut from it, by name.
 
-    Graphs that share a pass have one, and values of these graphs are named after it.
+    Graphs that share a pass share a program, whose nodes name the values of all of them.
     """
     if isinstance(model, LatentVariableModel):
         every = Every(model, latent_graphs_of(model)).eval()
@@ -62,12 +62,12 @@ def programs(model: Model, names: Sequence[str]) -> Iterator[tuple[Program, dict
 
 
 def prefix_of(graph: str, program: Program) -> str:
-    """What comes before the names of a graph's tensors in the program that is traced for it."""
+    """Return the prefix that a graph's tensors have in the program that is traced for it."""
     return f"{graph}." if isinstance(program, Every) else ""
 
 
 def _keep(model: onnx_ir.Model, signature: GraphSignature, prefix: str) -> onnx_ir.Model:
-    """The part of a graph that leads to the signature's outputs, there named with a prefix."""
+    """Return the part of a graph that computes the signature's outputs, without their prefix."""
     part = model.clone()
     wanted = {prefix + spec.name for spec in signature.outputs}
     part.graph.outputs[:] = [value for value in part.graph.outputs if value.name in wanted]
@@ -88,10 +88,10 @@ def _keep(model: onnx_ir.Model, signature: GraphSignature, prefix: str) -> onnx_
 def _read_elsewhere(
     node: onnx_ir.Node, index: int, value: onnx_ir.Value, kept: list[onnx_ir.Value]
 ) -> None:
-    """Let a node that reads the size of one axis read it from an input that is kept.
+    """Make a node read the size of an axis from an input that is kept.
 
     Raises:
-        ExportError: it reads something else, or none has that axis.
+        ExportError: the node reads something else, or no input that is kept has the axis.
     """
     start, end = (node.attributes.get_int(name, -1) for name in ("start", "end"))
     shape = value.shape
@@ -103,4 +103,5 @@ def _read_elsewhere(
                     node.attributes["start"] = onnx_ir.AttrInt64("start", axis)
                     node.attributes["end"] = onnx_ir.AttrInt64("end", axis + 1)
                     return
-    raise ExportError(f"{node.name}: reads {value.name!r}, which is no input of {kept}")
+    names = [each.name for each in kept]
+    raise ExportError(f"{node.name}: reads input {value.name!r}; expected only inputs of {names}")

@@ -1,7 +1,7 @@
-"""A bundle in float32 becomes one of 16 bits: no model is traced, no checkpoint is needed.
+"""Convert a float32 bundle to 16 bits, without tracing a model and without its checkpoint.
 
-The graphs are cast as they stand in the bundle, the weights are rounded, and the known answers are
-made anew, from the model that the bundle describes with its weights rounded.
+The bundle's graphs are cast and its weights rounded. The known answers are computed again from the
+model that the bundle describes, with the rounded weights.
 """
 
 from pathlib import Path
@@ -35,26 +35,32 @@ def recast(
     overwrite: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
-    """Write a bundle in another type; it appears whole or not at all.
+    """Convert a float32 bundle to a 16-bit type, writing the new one completely or not at all.
+
+    The result has the same bytes as an export of the model with `dtype`.
 
     Args:
-        bundle: one in float32; it stays as it is.
-        out: the new bundle's directory.
-        dtype: float16 or bfloat16.
-        overwrite: replace a bundle that is there.
-        progress: told each thing that is about to be done.
+        bundle: directory of a float32 bundle; it is not changed.
+        out: directory of the new bundle.
+        dtype: "float16" or "bfloat16".
+        overwrite: whether to replace an existing bundle.
+        progress: called with a short text before each stage, for example "graph step".
+
+    Returns:
+        Absolute path of the new bundle.
 
     Raises:
-        BundleError: the bundle is not sound.
-        InvalidInput: it is not in float32, or of a user's own model; the type is another, or does
-            not hold the weights; or there is something else at `out`.
+        BundleError: `bundle` is missing, altered or damaged.
+        InvalidInput: `bundle` is not in float32, or its model is of a class of your own; `dtype`
+            is not a 16-bit type, or cannot hold the weights; or `out` exists and may not be
+            replaced.
         ExportError: a graph breaks a rule.
-        OSError: the bundle could not be written; what was there before stays.
+        OSError: the bundle could not be written; a bundle at `out` is unchanged.
     """
     out = Path(out).resolve()
     opened = Bundle.open(bundle)
     if dtype not in {"float16", "bfloat16"}:
-        raise InvalidInput(f"dtype: expected float16 or bfloat16 of a bundle, got {dtype!r}")
+        raise InvalidInput(f"dtype: expected float16 or bfloat16 for a bundle, got {dtype!r}")
     _check_source(opened)
     check_target(out, overwrite)
     with placed(out, overwrite=overwrite) as work, opened.reading(*opened.manifest.files):
@@ -63,27 +69,28 @@ def recast(
 
 
 def _check_source(bundle: Bundle) -> None:
-    """Refuse a bundle that another cannot be made from.
+    """Check that a bundle can be converted.
 
     Raises:
-        InvalidInput: it is one.
+        InvalidInput: the bundle is not in float32, or its model is of the user's own class.
     """
     manifest = bundle.manifest
     if manifest.dtype != "float32":
         raise InvalidInput(
-            f"{bundle.path}: expected a bundle in float32, got one in {manifest.dtype}, whose "
-            f"weights are rounded already: take the one that it was made from"
+            f"{bundle.path}: expected a float32 bundle, got {manifest.dtype}, whose weights are "
+            f"already rounded; use the float32 bundle that it was made from"
         )
     family = manifest.components["model"].family
     if family not in FAMILIES:
         raise InvalidInput(
             f"{bundle.path}: expected a family of {tuple(FAMILIES)}, got {family!r}, a model of "
-            f"your own, which a bundle cannot build: export_bundle(model, out, dtype=...)"
+            f"your own class, which cannot be built from a bundle; call export_bundle(model, out, "
+            f"dtype=...)"
         )
 
 
 def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) -> None:
-    """The bundle, and that of its prior before it."""
+    """Write the converted bundle, after that of its prior if it has one."""
     manifest = bundle.manifest
     if manifest.has_prior:
         progress("prior")
@@ -100,13 +107,13 @@ def _write(bundle: Bundle, work: Path, dtype: FloatDtype, progress: Progress) ->
 def _stored(
     bundle: Bundle, numbers: NDArray[np.float32], dtype: FloatDtype, progress: Progress
 ) -> Graphs:
-    """The graphs of a bundle, as they would be exported of the rounded model.
+    """Yield the graphs of a bundle as an export of the rounded model would make them.
 
     Args:
-        bundle: in float32.
-        numbers: of its small weights, before they were rounded.
-        dtype: of the new bundle.
-        progress: told each graph.
+        bundle: float32 bundle.
+        numbers: sorted numbers of its small weights, before rounding.
+        dtype: type of the new bundle.
+        progress: called with a short text before each graph.
     """
     for name, entry in bundle.manifest.graphs.items():
         progress(f"graph {name}")
@@ -120,7 +127,7 @@ def _stored(
 
 
 def _round_folded(graph: onnx_ir.Graph, numbers: NDArray[np.float32], dtype: FloatDtype) -> None:
-    """Round the constants that are rearranged weights."""
+    """Round the constants that hold only numbers of small weights."""
     for name, value in graph.initializers.items():
         tensor = value.const_value
         if tensor is None or name.startswith(PREFIX) or not is_rearranged(tensor.numpy(), numbers):

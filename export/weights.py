@@ -1,9 +1,11 @@
-"""The weights file: every distinct tensor once, and graphs that point into it.
+"""The weights file, which holds every distinct tensor once; graphs point into it.
 
-Tensors up to a kilobyte (biases, norms) are repeated inside the graphs, where runtimes want them.
+Tensors of up to 1 KiB (biases, norms) are also stored inside each graph, where runtimes expect
+them.
 
 A safetensors file is an 8-byte little-endian header length, a JSON header with the byte range of
-each tensor, then the data: so a tensor is ONNX external data at offset 8 + header + its start.
+each tensor, then the data. A tensor is therefore ONNX external data at offset 8 + header length +
+start of its range.
 """
 
 import json
@@ -23,13 +25,13 @@ from ancestral.train.models.precision import DTYPES, narrowed_tensors
 
 PREFIX = "program.model."
 SMALL = 1024
-"""A weight of up to so many bytes is repeated in each graph."""
+"""Largest weight that is stored inside each graph too, in bytes."""
 INLINE = 64 * 1024
-"""Constants up to so many bytes stay inside a graph."""
+"""Largest constant of a graph that is not a weight, in bytes."""
 _COUNTED = 2**23
-"""Integers up to so many bytes do too: one for each value, of a vocabulary say."""
+"""The same limit for int64, in bytes: a vocabulary, for example, has a number for each token."""
 _FOLDED = 2**16
-"""Elements of the largest weight that the exporter's optimiser looks into."""
+"""Largest weight that the exporter's optimiser reads, in elements."""
 _NAMES = {
     torch.int64: "I64",
     torch.float64: "F64",
@@ -39,11 +41,11 @@ _NAMES = {
     torch.float16: "F16",
     torch.bool: "BOOL",
 }
-"""Types by their names in a file of safetensors, in the order that its tensors have there."""
+"""Names of the types in a safetensors file, in the order in which it stores its tensors."""
 _ORDER = tuple(_NAMES)
 
 _FOREIGN = (
-    "it is a plain attribute, or a buffer with persistent=False: register it in __init__ with "
+    "it is a plain attribute, or a buffer with persistent=False; register it in __init__ with "
     "self.register_buffer(name, tensor)"
 )
 _FOLDED_WORDS = "the exporter folded a computation on a weight into a new tensor"
@@ -51,7 +53,7 @@ _FOLDED_WORDS = "the exporter folded a computation on a weight into a new tensor
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a tensor lies in the weights file, in bytes."""
+    """Type and shape of a tensor, and its offset and length in the weights file, in bytes."""
 
     dtype: onnx_ir.DataType
     shape: tuple[int, ...]
@@ -61,22 +63,22 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A weights file that is to be written, and where each name of the model lies in it.
+    """A weights file to be written, and the place of each tensor in it.
 
-    The model's tensors are not copied: each is read, and converted, when its turn comes.
+    The model's tensors are not copied: each is read and converted when it is written.
 
     Attributes:
-        slots: by the names of the model; two names of one tensor have one slot.
-        header: the first bytes of the file.
+        slots: place of each tensor, by its name in the model; two names of one tensor share a slot.
+        header: first bytes of the file: header length and JSON.
     """
 
     slots: Mapping[str, Slot]
     header: bytes
     _data: tuple[tuple[Tensor, torch.dtype], ...]
-    """The distinct tensors in the order of the file, and the types that they have there."""
+    """Distinct tensors in the order of the file, each with its type in the file."""
 
     def parts(self) -> Iterator[bytes | memoryview]:
-        """The content of the file: its header, and then a tensor at a time."""
+        """Yield the content of the file: its header, then one tensor at a time."""
         yield self.header
         for tensor, dtype in self._data:
             stored = tensor.detach().to("cpu", dtype).contiguous()
@@ -84,14 +86,19 @@ class WeightsFile:
 
 
 def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile:
-    """The parameters and buffers of a model; one that it shares under two names once.
+    """Lay out the parameters and buffers of a model; a tensor with two names is stored once.
 
     Args:
-        model: its floating tensors are of that type, or of float32 and hold what that type holds.
-        dtype: of the bundle: what is of 16 bits there is written so.
+        model: model whose floating-point tensors have the type `dtype`, or are float32 with
+            numbers that `dtype` represents exactly.
+        dtype: type of the bundle. Tensors that a bundle of this type stores in 16 bits are
+            converted as they are written.
+
+    Returns:
+        The file, still to be written, with a slot for each name of the model.
 
     Raises:
-        ExportError: a tensor of a type that a bundle does not hold.
+        ExportError: a tensor has a type that the bundle cannot hold.
     """
     state = model.state_dict(keep_vars=True)
     first: dict[int, str] = {}
@@ -108,7 +115,7 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
             expected = sorted(_NAMES[each] for each in allowed)
             raise ExportError(
                 f"{name}: expected one of {expected} in a {dtype} bundle, got "
-                f"{_NAMES.get(kind, str(kind))}: convert the model first, with .float() say"
+                f"{_NAMES.get(kind, str(kind))}; convert the model first, for example with .float()"
             )
     file = tensors_file(tensors, types)
     slots = {name: file.slots[stored] for name, stored in names.items()}
@@ -118,14 +125,17 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
 def tensors_file(
     tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype] | None = None
 ) -> WeightsFile:
-    """A safetensors file of tensors, each by itself.
+    """Lay out a safetensors file, with every tensor stored separately.
 
     Args:
-        tensors: by name.
-        types: that they have in the file; their own where None.
+        tensors: tensors by name.
+        types: type of each tensor in the file; None to keep their types.
+
+    Returns:
+        The file, still to be written.
     """
     types = {name: tensor.dtype for name, tensor in tensors.items()} if types is None else types
-    # As safetensors itself orders them: wide types first, so that all are aligned.
+    # The order that safetensors uses: wide types first, so that all tensors are aligned.
     names = sorted(tensors, key=lambda name: (_ORDER.index(types[name]), name))
     entries: dict[str, object] = {}
     slots: dict[str, Slot] = {}
@@ -144,22 +154,25 @@ def tensors_file(
 
 
 def small_numbers(weights: Iterable[Tensor]) -> NDArray[np.float32]:
-    """What the small ones hold, sorted: of these the exporter folds rearrangements."""
+    """Return the sorted distinct numbers of the weights that the exporter may rearrange.
+
+    The exporter folds a rearrangement (a transposition, a slice) of a small weight into a constant.
+    """
     small = [weight.detach() for weight in weights if weight.numel() <= _FOLDED]
     found = [weight.float().cpu().numpy().ravel() for weight in small]
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.float32)
 
 
 def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str) -> None:
-    """Replace the initializers of a graph by references to the weights file.
+    """Replace the large initializers of a graph by references to the weights file.
 
     Args:
-        graph: as the exporter made it; its weights are named after the program's.
-        weights: tensors of the file.
-        location: of the file, relative to where the graph will be.
+        graph: graph from the exporter, whose weights have the names of the program's weights.
+        weights: place of each tensor in the file, by its name in the model.
+        location: path of the weights file relative to the graph's file.
 
     Raises:
-        ExportError: the exporter made a large tensor that the file does not hold.
+        ExportError: the graph has a large tensor that is not in the file.
     """
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
@@ -168,12 +181,15 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             whole = tensor is not None and tensor.dtype == onnx_ir.DataType.INT64
             if tensor is not None and tensor.nbytes > (_COUNTED if whole else INLINE):
                 raise ExportError(
-                    f"initializer {name!r} ({tensor.nbytes} bytes, {tensor.shape}) is not a weight "
-                    f"of the model: {_FOREIGN if name.startswith(PREFIX) else _FOLDED_WORDS}"
+                    f"tensor {name.removeprefix(PREFIX)!r} ({tensor.nbytes} bytes, {tensor.shape}) "
+                    f"is not a weight of the model: "
+                    f"{_FOREIGN if name.startswith(PREFIX) else _FOLDED_WORDS}"
                 )
             continue
         if (slot.dtype, slot.shape) != (tensor.dtype, tuple(tensor.shape.numpy())):
-            raise ExportError(f"initializer {name!r}: expected {slot}, got {tensor}")
+            raise ExportError(
+                f"tensor {name.removeprefix(PREFIX)!r}: expected {slot}, got {tensor}"
+            )
         if slot.length <= SMALL:
             continue
         value.const_value = onnx_ir.ExternalTensor(
@@ -187,5 +203,5 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
 
 
 def to_bytes(model: onnx_ir.Model) -> bytes:
-    """The ONNX file of a model whose large tensors lie elsewhere."""
+    """Serialise a model as an ONNX file; external tensors stay in their own file."""
     return bytes(onnx_ir.to_proto(model).SerializeToString())

@@ -1,1 +1,1 @@
-"""How an export of a large model stays within memory."""
+"""Keep the memory of an export of a large model low."""

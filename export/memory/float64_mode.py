@@ -1,8 +1,11 @@
-"""A model of float32 computed in float64, with each weight widened where it is used.
+"""Compute a float32 model in float64, converting each weight where it is used.
 
-The numbers are those of `copy.deepcopy(model).double()`, without its memory. The weights are the
-same bits; results may differ in the last bits of float64: a BLAS may sum in another order where a
-matrix has fewer columns (large weights are multiplied piece by piece) or is elsewhere in memory.
+This replaces `copy.deepcopy(model).double()`, a copy that takes twice the memory of the float32
+model. No library is at fault; the mode can go when there is memory for that copy.
+
+Results may differ from those of such a copy in the last bits of float64: large weights are
+multiplied piece by piece, and a BLAS may sum in another order for a matrix with fewer columns or
+at another address.
 """
 
 import inspect
@@ -17,18 +20,18 @@ from torch.utils._pytree import tree_map
 from ancestral.triton_kernels.overridable import FunctionMode
 
 PIECE = 2**22
-"""Numbers of a weight that a product widens at a time."""
+"""Most numbers of a weight that a product converts to float64 at a time (32 MiB)."""
 
 
 class Float64Mode(FunctionMode):
-    """Within it the parameters and buffers of a model take part as if they were in float64."""
+    """Context in which a model's float32 parameters and buffers act as float64 tensors."""
 
     def __init__(self, model: nn.Module, piece: int = PIECE) -> None:
-        """Remember which tensors are meant.
+        """Record the model's tensors.
 
         Args:
-            model: in float32; it is not changed.
-            piece: numbers of a weight that a product widens at a time.
+            model: model in float32; it is not changed.
+            piece: most numbers of a weight that a product converts at a time.
         """
         super().__init__()
         own = chain(model.parameters(), model.buffers())
@@ -36,14 +39,15 @@ class Float64Mode(FunctionMode):
         self._piece = piece
 
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """Run a function of float32 weights as one of float64 weights."""
+        """Call a function with its float32 weights converted to float64."""
         inside = inspect.unwrap(func)
         if inside is not func:
-            # A function of PyTorch functions, such as our overridable ones: each in its turn.
+            # A wrapped function that calls PyTorch functions, such as our overridable operators:
+            # this mode handles each of those calls.
             with self:
                 return inside(*args, **named)
         if _selects(func):
-            # No number changes: so what is selected is widened, not all that is selected from.
+            # A selection changes no numbers: convert its result, not the whole weight.
             return self._result(func(*args, **named), args)
         if func in _PRODUCTS and not named and len(args) > 1 and self._is_large(args[1]):
             return self._product(func, *args)
@@ -54,7 +58,7 @@ class Float64Mode(FunctionMode):
         return value.double() if id(value) in self._own else value
 
     def _result(self, result: Any, args: tuple[Any, ...]) -> Any:
-        """What a selection gives, widened if one of the model's tensors was selected from."""
+        """Return the result of a selection, in float64 if it selects from a model's tensor."""
         if not any(id(value) in self._own for value in args):
             return result
         if isinstance(result, torch.dtype):
@@ -65,7 +69,7 @@ class Float64Mode(FunctionMode):
         return id(weight) in self._own and weight.ndim == 2 and weight.numel() > self._piece
 
     def _product(self, func: Callable[..., Any], x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-        """x W^T, or x W, for a piece of the results at a time."""
+        """Compute x W^T (linear) or x W (matmul), one piece of the result's columns at a time."""
         axis = 0 if func is torch.nn.functional.linear else 1
         columns = max(1, self._piece // weight.shape[1 - axis])
         y = x.new_empty((*x.shape[:-1], weight.shape[axis]), dtype=torch.float64)
@@ -87,5 +91,5 @@ _SELECTIONS = frozenset(
 
 
 def _selects(func: Callable[..., Any]) -> bool:
-    """Whether a function of a tensor gives its numbers, moved about; or says something of it."""
+    """Whether a function returns numbers of a tensor unchanged, or a property such as its size."""
     return func in _SELECTIONS or getattr(func, "__name__", "") == "__get__"

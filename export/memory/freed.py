@@ -1,14 +1,19 @@
-"""Memory that was freed, given back to the system."""
+"""Return freed memory to the system."""
 
 import contextlib
 import ctypes
 
 
 def give_back() -> None:
-    """Let the C library return what it keeps for later; one that cannot (not glibc) does nothing.
+    """Make glibc return the free pages of its heap; with another C library, do nothing.
 
-    Tensors of up to 32 MB come from a heap whose pages stay with the process after they are freed,
-    as long as anything lives above them.
+    This works around glibc's malloc (2.36): blocks of up to 32 MiB may come from the heap, and
+    free() returns only the pages above the heap's highest live block. Without this call between
+    the stages of an export, freed memory of one stage may stay with the process during the next.
+    It can go when the allocator returns free pages below a live block.
+
+    References:
+        malloc_trim(3), mallopt(3), M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,1 +1,1 @@
-"""A model class of the user's own, checked in PyTorch before it is traced."""
+"""Checks of a model of the user's own class, in PyTorch, before it is traced."""

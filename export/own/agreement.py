@@ -1,7 +1,7 @@
-"""Whether the two forms of a model of one's own are one distribution: `predict` and `extend`.
+"""Check that `predict` and `extend` of a user's model give the same distribution.
 
-Both are computed in float64, as the reference answers are, on a few positions. The limit is that of
-the table of tolerances, for the model's own error in float32.
+Both are computed in float64, like the known answers, on a few positions. The limit is that of the
+torch backend in the table of tolerances (`ancestral.parity`), from the model's own float32 error.
 """
 
 import math
@@ -17,22 +17,22 @@ from ancestral.parity import tolerance
 from ancestral.train.models.autoregressive import AutoregressiveModel
 
 _STEPS = 4
-"""Positions that are compared."""
+"""Number of positions that are compared."""
 _WIDE = (
-    "In float32 that works; here it is computed in float64, as the reference answers are: a tensor "
-    "that the method makes, or one that is a plain attribute, has to have the type of the weights: "
+    "In float32 that works; here it is computed in float64, like the known answers. A tensor that "
+    "the method makes, or that is a plain attribute, needs the type of the weights: "
     "torch.zeros(..., dtype=h.dtype), one_hot(x).to(weight.dtype), register_buffer(name, tensor)"
 )
 
 
 def check_agreement(model: AutoregressiveModel) -> None:
-    """Compare `extend`, step by step, by blocks and from a cache that was used, with `predict`.
+    """Check that `extend` agrees with `predict`: step by step, in blocks, and with a used cache.
 
     Args:
-        model: on the CPU, in evaluation mode; what it predicts does not see the future.
+        model: model on the CPU, in evaluation mode; its `predict` is causal.
 
     Raises:
-        ExportError: they differ, with the position; or the model cannot be computed in float64.
+        ExportError: the two differ at a position, or the model cannot be computed in float64.
     """
     with torch.no_grad():
         whole, limit = _expected(model)
@@ -44,7 +44,7 @@ def check_agreement(model: AutoregressiveModel) -> None:
 
 
 def _expected(model: AutoregressiveModel) -> tuple[Tensor, float]:
-    """Log-probabilities [2, t, v] in float64 of `predict`, and how far others may be from them."""
+    """Return the log-probabilities of `predict` in float64, [2, t, v], and the limit in nats."""
     x, label = example(model)
     if model.takes_prefixes:
         x = x[:, : min(model.data.length, model.first_position + _STEPS)]
@@ -55,9 +55,9 @@ def _expected(model: AutoregressiveModel) -> tuple[Tensor, float]:
     own = float(worst(near[:, model.first_position :], exact[:, model.first_position :]))
     if not math.isfinite(own):
         raise ExportError(
-            f"{type(model).__name__}.predict: in float32 a probability is 0 where float64 has a "
-            f"positive one, or the reverse: keep differences of logits below 80, or set "
-            f"impossible values to -inf in both"
+            f"{type(model).__name__}.predict: a probability is 0 in float32 and positive in "
+            f"float64, or the reverse; keep differences of logits below 80, or set the logits of "
+            f"impossible values to -inf"
         )
     return exact, allowed.factor * own + allowed.nats_per_position
 
@@ -71,15 +71,15 @@ def _check_prefix(model: AutoregressiveModel, whole: Tensor, limit: float) -> No
         off = float(worst(part[:, i], whole[:, i]))
         if not off <= limit:
             raise ExportError(
-                f"{type(model).__name__}.predict: expected predict(x[:, :{n}]) to be "
+                f"{type(model).__name__}.predict: expected predict(x[:, :{n}]) to equal "
                 f"predict(x)[:, :{n}], got log-probabilities that differ by {off:.3g} nats at "
-                f"position {i}: set `takes_prefixes = False` in the class if predict needs whole "
+                f"position {i}; set `takes_prefixes = False` in the class if predict needs whole "
                 f"events"
             )
 
 
 def _check_steps(model: AutoregressiveModel, whole: Tensor, limit: float) -> None:
-    """The first row goes on; the second begins afresh after two steps, in the cache that it has."""
+    """Compare step by step; after two steps, row 1 restarts at position 0 with its used cache."""
     x, label = example(model)
     first = model.first_position
     cache = _initial(model)
@@ -110,26 +110,26 @@ def _check_block(model: AutoregressiveModel, whole: Tensor, limit: float) -> Non
         off = float(worst(got[:, i], whole[:, first + i]))
         if not off <= limit:
             advice = (
-                f"one value at a time they agree, a block of s = {s} is wrong: set `takes_blocks = "
+                f"one value at a time agrees, but a block of s = {s} does not. Set `takes_blocks = "
                 f"False` in the class if extend takes one value at a time"
             )
             raise ExportError(_differs(model, first + i, off, advice))
 
 
 _SHIFT = (
-    "extend(tokens, position, ...) consumes x[position - 1], and its parameters are for "
-    "x[position]; at position 0 it consumes the start symbol, whatever tokens hold"
+    "extend(tokens, position, ...) consumes x[position - 1] and returns the parameters for "
+    "x[position]; at position 0 it consumes the start symbol and ignores tokens"
 )
 _AFRESH = (
-    "a row began again at position 0 with the cache that it had: there extend has to ignore what "
-    "tokens and cache hold in that row (torch.where(position == 0, ...)), for each row by itself"
+    "a row restarted at position 0 with a used cache. At position 0, extend has to ignore tokens "
+    "and cache, in each row separately (torch.where(position == 0, ...))"
 )
 
 
 def _differs(model: AutoregressiveModel, at: int, off: float, advice: str) -> str:
     return (
-        f"{type(model).__name__}.extend: expected the log-probabilities of predict, got others at "
-        f"position {at}, by {off:.3g} nats: {advice}"
+        f"{type(model).__name__}.extend: expected the log-probabilities of predict, got a "
+        f"difference of {off:.3g} nats at position {at}; {advice}"
     )
 
 

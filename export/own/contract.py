@@ -1,6 +1,6 @@
-"""The contract of an autoregressive model of one's own, tried on a few positions before export.
+"""Check the contract of a user's autoregressive model on a few positions before export.
 
-What is tried here is plain PyTorch: a refusal names the method, what it gave, and what to do.
+The checks run in plain PyTorch. An error names the method, what it returned, and what to do.
 """
 
 from collections.abc import Mapping
@@ -21,31 +21,32 @@ from ancestral.train.perturbation import random_events
 
 ROWS = 2
 PREFIX = 3
-"""Positions of a prefix, and of a block."""
+"""Positions of the prefix, and of the block, that are tried."""
 _PREDICT = (
-    "Expected predict(x [b, t] int64, label) to return [b, t, p]: values of x are 0 .. levels - 1, "
-    "and a start symbol, if the model has one, needs a number of its own; label is None where "
-    "data.num_classes is, else [b] int64"
+    "Expected predict(x [b, t] int64, label) to return [b, t, p]. Values of x are 0 .. levels - 1, "
+    "so a start symbol needs another number; label is [b] int64, or None if data.num_classes is "
+    "None"
 )
 _EXTEND = (
     "Expected extend(tokens [b, s] int64, position [b] int64, cache, label) to return parameters "
-    "[b, s, p] and the new cache, a dict of the entries of cache_spec and no others"
+    "[b, s, p] and the new cache, a dict with exactly the entries of cache_spec"
 )
 _WHOLE = (
-    "set `takes_prefixes = False` in the class if it needs whole events; or take the length from "
-    "x.shape[1] and cut masks and tables to it"
+    "set `takes_prefixes = False` in the class if predict needs whole events; or take the length "
+    "from x.shape[1] and cut masks and tables to it"
 )
 _ONE = (
-    "set `takes_blocks = False` in the class if extend consumes one value at a time; or handle any "
+    "set `takes_blocks = False` in the class if extend takes one value at a time; or handle any "
     "s = tokens.shape[1]"
 )
 
 
 def check_declared(model: Model) -> None:
-    """Refuse a model whose `data` or `cache_spec` are not what the contract says.
+    """Check a model's `data` and `cache_spec` against the contract.
 
     Raises:
-        ExportError: `data` is not a DataSpec, or an entry of the cache cannot be carried.
+        ExportError: `data` is not a DataSpec, or `cache_spec` has an entry that a step graph
+            cannot carry.
     """
     name = type(model).__name__
     if not isinstance(getattr(model, "data", None), DataSpec):
@@ -64,25 +65,25 @@ def check_declared(model: Model) -> None:
         where = f"{name}.cache_spec: {entry.name!r}"
         if entry.name in TAKEN or not entry.name.isidentifier() or names.count(entry.name) > 1:
             raise ExportError(
-                f"{where}: expected a name that no other tensor of a step has (not one of "
-                f"{sorted(TAKEN)}), a Python identifier, once"
+                f"{where}: expected a Python identifier that is used once and is not the name of "
+                f"another tensor of a step graph ({', '.join(sorted(TAKEN))})"
             )
         if entry.axes[:1] != ("b",) or any(isinstance(axis, str) for axis in entry.axes[1:]):
             raise ExportError(
-                f"{where}: expected the axes ('b', then fixed sizes): a row of the batch has its "
-                f"own part of the cache; got {entry.axes}"
+                f"{where}: expected the axis 'b' (a row of the batch) and then fixed sizes, got "
+                f"{entry.axes}"
             )
 
 
 def check_contract(model: AutoregressiveModel) -> None:
-    """Call `predict` and `extend` on a few positions, and look at what they return.
+    """Call `predict` and `extend` on a few positions, and check what they return.
 
     Args:
-        model: on the CPU, in evaluation mode.
+        model: model on the CPU, in evaluation mode.
 
     Raises:
-        ExportError: a method raised, or what it returned has another shape or type than the
-            contract says; it changes the model or what it is passed, or is random.
+        ExportError: a method raised, returned a shape or type that breaks the contract, changed
+            the model or its arguments, or is random.
     """
     with torch.no_grad():
         _check_predict(model)
@@ -92,17 +93,17 @@ def check_contract(model: AutoregressiveModel) -> None:
 
 
 def example(model: AutoregressiveModel) -> tuple[Tensor, Tensor | None]:
-    """Events [2, T] that differ at each position, as far as there are levels, and labels [2]."""
+    """Return two events [2, T], which differ at each position if levels allow, and labels [2]."""
     x = random_events(model.data.length, model.data.levels, seed=0)[:ROWS]
     classes = model.data.num_classes
     return x, None if classes is None else torch.arange(ROWS) % classes
 
 
 def predicted(model: AutoregressiveModel, x: Tensor, label: Tensor | None, advice: str) -> Tensor:
-    """What `predict` returns, of the right shape and type.
+    """Call `predict`, and check the shape and type of what it returns.
 
     Raises:
-        ExportError: it raised, or returned something else.
+        ExportError: `predict` raised, or returned another shape or type, or NaN.
     """
     result = call(model, "predict", (x, label), advice)
     _check_parameters(model, "predict", result, x.shape[1], advice)
@@ -115,16 +116,16 @@ def extended(
     given: tuple[Tensor, Tensor, dict[str, Tensor], Tensor | None],
     advice: str,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """What `extend` returns for tokens, position, cache and label, of the right shapes and types.
+    """Call `extend` with tokens, position, cache and label, and check what it returns.
 
     Raises:
-        ExportError: it raised, or returned something else.
+        ExportError: `extend` raised, or returned other shapes, types or cache entries, or NaN.
     """
     name = type(model).__name__
     result = call(model, "extend", given, advice)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
         raise ExportError(
-            f"{name}.extend: expected two things, the parameters and a dict, got "
+            f"{name}.extend: expected a tuple of the parameters and a dict, got "
             f"{described(result)}. {advice}"
         )
     parameters, cache = result
@@ -132,12 +133,12 @@ def extended(
     before = given[2]
     if set(cache) != set(before):
         raise ExportError(
-            f"{name}.extend: expected a cache of the entries of cache_spec, {sorted(before)}, got "
-            f"{sorted(cache)}. {advice}"
+            f"{name}.extend: expected a cache with the entries of cache_spec, {sorted(before)}, "
+            f"got {sorted(cache)}. {advice}"
         )
     for each, tensor in cache.items():
         where = f"{name}.extend: cache[{each!r}]"
-        check_result(where, tensor, before[each], advice, "{} as cache_spec declares it")
+        check_result(where, tensor, before[each], advice, "{} as declared in cache_spec")
     return parameters, dict(cache)
 
 
@@ -148,14 +149,14 @@ def _check_predict(model: AutoregressiveModel) -> None:
         try:
             predicted(model, part.clone(), label, _PREDICT)
         except ExportError as error:
-            # Its own fault is told where whole events do not work either.
+            # If whole events fail too, this call raises their error instead.
             predicted(model, x, label, _PREDICT)
             cause = error.__cause__
             reason = f"{first_line(cause)}{user_line(cause)}" if cause is not None else str(error)
             raise ExportError(
                 f"{type(model).__name__}.predict takes whole events of {model.data.length} "
-                f"positions, but not the first {part.shape[1]} of them: {_WHOLE}. There it fails: "
-                f"{reason}"
+                f"positions, but not the first {part.shape[1]} of them; {_WHOLE}. For the prefix "
+                f"it raised {reason}"
             ) from error
         x = part
     check_pure(model, "predict", lambda: {"x": x}, lambda: [predicted(model, x, label, _PREDICT)])
@@ -184,12 +185,12 @@ def _check_parameters(
     like = next(model.parameters())
     expected = like.new_empty((ROWS, t, model.likelihood.size))
     words = (
-        f"parameters {{}} of {type(model.likelihood).__name__}, p = {model.likelihood.size} "
-        f"numbers for each position"
+        f"parameters {{}} for {type(model.likelihood).__name__}, p = {model.likelihood.size} "
+        f"numbers per position"
     )
     check_result(f"{type(model).__name__}.{method}", result, expected, advice, words)
     if result[:, model.first_position :].isnan().any():
         raise ExportError(
-            f"{type(model).__name__}.{method}: expected numbers, got NaN: look for NaN in the "
-            f"weights, and for rows of attention in which nothing is visible"
+            f"{type(model).__name__}.{method}: expected numbers, got NaN; the weights may contain "
+            f"NaN, or a row of attention may have all its positions masked"
         )

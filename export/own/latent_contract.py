@@ -1,4 +1,4 @@
-"""The contract of a latent variable model of one's own, tried on two events before export."""
+"""Check the contract of a user's latent variable model on two events before export."""
 
 from functools import partial
 from typing import Any
@@ -19,28 +19,28 @@ from ancestral.train.perturbation import random_events
 
 ROWS = 2
 _ENCODE = (
-    "Expected encode(x) to return the tuple of parameters that `posterior` names: "
-    "self.posterior.from_features(h) makes it of h [b, posterior.features]; x [b, t] are levels as "
-    "int64, or float32 where p(x | z) is a density"
+    "Expected encode(x) to return the tuple of parameters that `posterior` declares, as "
+    "self.posterior.from_features(h) makes it from h [b, posterior.features]; x [b, t] are levels "
+    "as int64, or float32 if p(x | z) is a density"
 )
 _DECODE = (
     "Expected decode(z [b, *latent_shape]) to return [b, n, p], where (n, p) is observation.shape"
 )
 _WIDE = (
-    "In float32 that works; here it is computed in float64, as the reference answers are: compute "
-    "in the type of the weights (x.to(self.weight.dtype)), and hold constants as buffers"
+    "In float32 that works; here it is computed in float64, like the known answers. Compute in the "
+    "type of the weights (x.to(self.weight.dtype)), and store constants as buffers"
 )
 
 
 def check_latent_contract(model: LatentVariableModel) -> None:
-    """Call `encode` and `decode`, and look at what they return.
+    """Call `encode` and `decode` on two events, and check what they return.
 
     Args:
-        model: on the CPU, in evaluation mode.
+        model: model on the CPU, in evaluation mode.
 
     Raises:
-        ExportError: an attribute is missing; a method raised, or returned another shape or type
-            than the contract says; it changes the model or its argument, or is random.
+        ExportError: an attribute is missing; or a method raised, returned a shape or type that
+            breaks the contract, changed the model or its argument, or is random.
     """
     _check_attributes(model)
     x = random_events(model.data.length, model.data.levels, seed=0)[:ROWS]
@@ -69,15 +69,18 @@ def _run(model: LatentVariableModel, method: str, given: Tensor, advice: str) ->
         found = result
     check_result(f"{type(model).__name__}.{method}", found, expected, advice)
     if any(tensor.isnan().any() for tensor in found):
-        raise ExportError(f"{type(model).__name__}.{method}: expected numbers, got NaN")
+        raise ExportError(
+            f"{type(model).__name__}.{method}: expected numbers, got NaN; the weights may contain "
+            f"NaN"
+        )
     return tuple(found)
 
 
 def _check_attributes(model: LatentVariableModel) -> None:
     expected = {
-        "latent_shape": (tuple, "a tuple of sizes, (2,) say"),
+        "latent_shape": (tuple, "a tuple of sizes, for example (2,)"),
         "posterior": (Posterior, "Diagonal(latent_shape) or Full(dimensions)"),
-        "observation": (Observation, "Independent(likelihood, data.length), say"),
+        "observation": (Observation, "an observation, for example Independent(likelihood, T)"),
         "prior": (Prior, "StandardNormal() or a mixture"),
     }
     for name, (kind, words) in expected.items():
@@ -88,6 +91,6 @@ def _check_attributes(model: LatentVariableModel) -> None:
             )
     if model.data.num_classes is not None:
         raise ExportError(
-            f"{type(model).__name__}.data: expected events without classes, got num_classes = "
-            f"{model.data.num_classes}"
+            f"{type(model).__name__}.data: expected num_classes = None, got "
+            f"{model.data.num_classes}; a latent variable model has no labels"
         )

@@ -1,7 +1,7 @@
-"""The caller's own code: its methods called, and what is wrong with it in words.
+"""Call the methods of a user's model, and turn exceptions into errors that say what to do.
 
-What torch.export and torch.onnx refuse of it is caught by the types of their exceptions where they
-are raised; the original is the cause.
+Exceptions of torch.export and torch.onnx are recognised by their types; the original exception is
+the cause of the new error.
 """
 
 import linecache
@@ -30,41 +30,40 @@ RAISED = (
     TypeError,
     ValueError,
 )
-"""What a method that is wrong may raise; not memory, files, or an interrupt."""
+"""Exceptions that point to a fault in the user's method, unlike MemoryError or OSError."""
 _LIBRARIES = frozenset({"ancestral", "torch", "onnxscript", "onnx_ir", "onnx"})
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 _AXES = {
     "t": (
-        "predict needs events of one length: set `takes_prefixes = False` in the class; or take "
-        "the length from x.shape[1] without a loop over it, an `if`, or a table of fixed size"
+        "set `takes_prefixes = False` in the class if predict needs whole events; or take the "
+        "length from x.shape[1], without a loop over it, an `if`, or a table of fixed size"
     ),
     "s": (
-        "extend needs blocks of one length: set `takes_blocks = False` in the class, and it always "
-        "gets s = 1; or take the length from tokens.shape[1] without a loop or an `if`"
+        "set `takes_blocks = False` in the class if extend takes one value at a time; or take the "
+        "length from tokens.shape[1], without a loop or an `if`"
     ),
     "b": (
-        "rows must be computed together, however many there are: no loop over rows, no `if` on "
-        "their number, no fixed size of a batch; a state that is made for each row is made from "
-        "x.shape[0] or is an entry of cache_spec"
+        "compute all rows together: no loop over rows, no `if` on their number, no fixed batch "
+        "size; a state for each row is made from x.shape[0], or is an entry of cache_spec"
     ),
-    "k": "latents must be computed together, however many there are of an event",
+    "k": "compute all latents of an event together, however many there are",
 }
 _VALUES = (
-    "a graph does the same operations whatever the values are: choose with torch.where instead of "
-    "`if`, and do not read numbers out of tensors (.item(), .tolist(), int(), .numpy())"
+    "a graph does the same operations for all values: choose with torch.where instead of `if`, and "
+    "do not read numbers out of tensors (.item(), .tolist(), int(), .numpy())"
 )
 _RECURRENT = (
-    "nn.GRU, nn.LSTM and nn.RNN trace for one size only: use the operators `gru` and `lstm` of "
-    "ancestral.triton_kernels.recurrence, as ancestral.train.models.recurrent does"
+    "nn.GRU, nn.LSTM and nn.RNN are traced for one size only: use the operators `gru` and `lstm` "
+    "of ancestral.triton_kernels.recurrence, as ancestral.train.models.recurrent does"
 )
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 
 
 def user_line(error: BaseException | None) -> str:
-    """The deepest line of the caller's code that an exception, or its cause, went through.
+    """Find the deepest line of the user's code in the traceback of an exception or its causes.
 
     Returns:
-        " (line 12 of model.py, in predict: `if x.sum() > 0:`)", or "" where there is none.
+        " (line 12 of model.py, in predict: `if x.sum() > 0:`)", or "" if there is no such line.
     """
     while error is not None:
         found = ""
@@ -83,19 +82,22 @@ def user_line(error: BaseException | None) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's text that is not empty, with its type."""
+    """Return the type of an exception and the first line of its text that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def call(model: nn.Module, name: str, arguments: tuple[Any, ...], advice: str) -> Any:
-    """Call a method of the model.
+    """Call a method of a user's model.
 
     Args:
-        model: whose method it is.
-        name: of the method.
-        arguments: of the call; the error names their types and shapes.
-        advice: the end of the error's text: what was expected, and what to do.
+        model: model that has the method.
+        name: name of the method.
+        arguments: arguments of the call; an error gives their types and shapes.
+        advice: end of the error's text: what was expected, and what to do.
+
+    Returns:
+        Result of the method.
 
     Raises:
         ExportError: the method raised.
@@ -114,17 +116,17 @@ def call(model: nn.Module, name: str, arguments: tuple[Any, ...], advice: str) -
 
 
 def check_result(where: str, got: Any, expected: Any, advice: str, words: str = "{}") -> None:
-    """Refuse what a method returned in place of tensors of these types and shapes.
+    """Check the types and shapes of what a method returned.
 
     Args:
-        where: the method, and what of it.
-        got: what it returned.
-        expected: what it should be like.
-        advice: the end of the error's text.
-        words: what is expected; braces are where its type and shape go.
+        where: beginning of the error's text: the method, and the part of its result.
+        got: value that the method returned.
+        expected: value of the expected types and shapes.
+        advice: end of the error's text.
+        words: description of `expected`; braces stand for its types and shapes.
 
     Raises:
-        ExportError: it is of another type or shape.
+        ExportError: a type or shape differs.
     """
     if described(got) != described(expected):
         raise ExportError(
@@ -133,7 +135,7 @@ def check_result(where: str, got: Any, expected: Any, advice: str, words: str = 
 
 
 def described(value: Any) -> str:
-    """A value in an error: tensors by type and shape."""
+    """Describe a value for an error; a tensor by its type and shape."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, dict):
@@ -144,7 +146,7 @@ def described(value: Any) -> str:
 
 
 def refused_trace(program: Program, error: BaseException) -> ExportError:
-    """The error of a program that torch.export could not trace."""
+    """Return the error for a program that torch.export could not trace."""
     where = f"{_method(program)} cannot become a graph{user_line(error)}: "
     match error:
         case UserError() if error.error_type is UserErrorType.CONSTRAINT_VIOLATION:
@@ -152,35 +154,35 @@ def refused_trace(program: Program, error: BaseException) -> ExportError:
                 f"{_method(program)} cannot become a graph: {_sizes(program, error)}"
             )
         case GuardOnDataDependentSymNode() | DataDependentOutputException():
-            return ExportError(f"{where}an operation depends on values: {_VALUES}")
+            return ExportError(f"{where}an operation depends on values; {_VALUES}")
         case UnsupportedOperatorException():
             return ExportError(
-                f"{where}{error.func} has no fake kernel: register one that makes an empty result "
-                f"of the right shape and type (torch.library: register_fake)"
+                f"{where}{error.func} has no fake kernel; register one that returns an empty "
+                f"tensor of the right shape and type (torch.library.register_fake)"
             )
     reason = first_line(error).rstrip(".")
     return ExportError(f"{where}it runs, but torch.export refuses it ({reason}); {_VALUES}")
 
 
 def refused_translation(program: Program, error: BaseException) -> ExportError:
-    """The error of a traced program that torch.onnx could not translate."""
+    """Return the error for a traced program that torch.onnx could not translate."""
     cause = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
     missing = _OPERATOR.search(str(cause))
     if missing is None:
         return ExportError(
-            f"{_method(program)} cannot become an ONNX graph ({first_line(cause)}): write that "
+            f"{_method(program)} cannot become an ONNX graph ({first_line(cause)}); write that "
             f"part with other operators of PyTorch"
         )
     return ExportError(
         f"{_method(program)} cannot become an ONNX graph: ONNX has no form of the operator "
-        f"{missing.group(1)}: write it with other operators of PyTorch"
+        f"{missing.group(1)}; write it with other operators of PyTorch"
     )
 
 
 def _method(program: Program) -> str:
-    """The method of the model that a program is made of."""
+    """Return the name of the model's method that a program calls."""
     name = type(program.model).__name__
     match program:
         case Parallel():
@@ -192,7 +194,7 @@ def _method(program: Program) -> str:
 
 
 def _sizes(program: Program, error: BaseException) -> str:
-    """Which axes are bound to one size, and what to do about each."""
+    """Say which axes work for some sizes only, and what to do about each."""
     found = re.search(r"Constraints violated \(([^)]*)\)", str(error))
     axes = [axis.strip() for axis in found.group(1).split(",")] if found else []
     named = [axis for axis in axes if axis in _AXES]

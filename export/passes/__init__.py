@@ -1,1 +1,1 @@
-"""Passes over ONNX graphs."""
+"""Passes that change ONNX graphs for a runtime or a type."""

@@ -1,4 +1,4 @@
-"""The last projections of a graph: the last products with weights before its results."""
+"""Find the last projections of a graph: the last products with weights before its results."""
 
 from collections.abc import Callable, Collection
 from typing import TypeGuard
@@ -7,12 +7,12 @@ import onnx_ir
 from onnx_ir import DataType
 
 PRODUCTS = frozenset({"Gemm", "MatMul", "Einsum", "Conv", "ConvTranspose", "GRU", "LSTM", "RNN"})
-"""Products of which one may be the last projection."""
+"""Operators that can be a last projection."""
 _MOVES = frozenset(
     {"Transpose", "Reshape", "Unsqueeze", "Squeeze", "Slice", "Split", "Concat", "Expand"}
     | {"Gather", "GatherND", "GatherElements", "Identity", "Flatten"}
 )
-"""A rearranged weight is one."""
+"""Operators whose result is still a weight if their input is one."""
 _SIZES = frozenset({"Shape", "Size"})
 _FLOATING = frozenset({DataType.FLOAT, DataType.FLOAT16, DataType.BFLOAT16})
 
@@ -20,14 +20,14 @@ _FLOATING = frozenset({DataType.FLOAT, DataType.FLOAT16, DataType.BFLOAT16})
 def before_results(
     graph: onnx_ir.Graph, caches: Collection[str], is_weight: Callable[[onnx_ir.Value | None], bool]
 ) -> set[onnx_ir.Node]:
-    """The nodes between results and the last products with weights, these products too.
+    """Return the last products with weights before each result, and all nodes after them.
 
-    A look-up in a weight is none of them: nothing is lost by widening what it gives.
+    A look-up in a weight (Gather) is not a product: widening its result loses nothing.
 
     Args:
-        graph: in any type.
-        caches: outputs that are no results.
-        is_weight: whether a value is a weight, however moved about.
+        graph: graph in any type.
+        caches: names of the outputs that are caches, not results.
+        is_weight: whether a value is a weight, rearranged or not.
     """
     found: set[onnx_ir.Node] = set()
     ahead = [value.producer() for value in graph.outputs if value.name not in caches]
@@ -46,7 +46,7 @@ def before_results(
 def is_rearrangement(
     value: onnx_ir.Value | None, is_weight: Callable[[onnx_ir.Value], bool]
 ) -> bool:
-    """Whether a value is a weight, or a weight that is moved about or looked up in."""
+    """Whether a value is a weight, a rearrangement of weights or a look-up in one."""
     if value is None or is_weight(value):
         return value is not None
     node = value.producer()
@@ -60,11 +60,11 @@ def is_rearrangement(
 
 
 def is_float(value: onnx_ir.Value | None) -> TypeGuard[onnx_ir.Value]:
-    """Whether a value is of a floating type that a bundle may have."""
+    """Whether a value has a floating-point type that a bundle may have."""
     return value is not None and value.dtype in _FLOATING
 
 
 def kind(value: onnx_ir.Value) -> DataType:
-    """The type of a value that has one."""
+    """Return the type of a value, which must have one."""
     assert value.dtype is not None, value
     return value.dtype

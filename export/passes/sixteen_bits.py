@@ -1,16 +1,19 @@
-"""A graph in float32 becomes one of 16 bits: a type for each node, and casts where types change.
+"""Convert a float32 graph to 16 bits: choose a type for each node, and cast where types change.
 
-The rules are PyTorch's own promotion, with the lists that mixed precision adds to it:
+The rules are PyTorch's type promotion, with the operator lists of mixed precision:
 
-- a product (of matrices, or a convolution) or an attention with a 16-bit operand takes all its
-  operands in 16 bits; but the last product before a result, the last projection, is in float32, of
-  what it is given, with its weight widened;
-- sums, exponentials, logarithms, softmax and recurrent layers are float32;
-- an append has the type of its buffer;
-- any other node is float32 if one of its operands is, and else of 16 bits.
+- A product (of matrices, a convolution) or an attention with a 16-bit operand takes all its
+  operands in 16 bits. The last projection, the last product with a weight before a result, is in
+  float32 instead, with its weight widened.
+- Sums, exponentials, logarithms, softmax and recurrent layers are float32.
+- An append has the type of its buffer.
+- Any other node is float32 if one of its operands is, otherwise it is in 16 bits.
 
-A single constant number is of no type, as in PyTorch, unless 16 bits cannot hold it: then its node
-is float32. The signature says what inputs and results are.
+A constant with a single number takes the type of its node, as in PyTorch. If 16 bits cannot hold
+the number, the node is float32. The signature gives the types of inputs and results.
+
+torch.onnx.export (torch 2.13) cannot do this: a 16-bit graph takes another trace, of a 16-bit
+model (docs/decisions/0011). The pass can go when it can. Faults of runtimes: `WIDE`, `REFUSED`.
 
 References:
     Micikevicius et al. (2018), Mixed precision training, arXiv:1710.03740, section 3.
@@ -43,17 +46,27 @@ WIDE = frozenset(
     | {"ReduceL1", "ReduceL2", "ReduceSumSquare", "AveragePool", "GlobalAveragePool"}
     | {"GRU", "LSTM", "RNN"}
 )
-"""Sums, what turns a small error into a large one, and recurrent layers: of 16 bits these end a
-process in ONNX Runtime on a CPU, and TensorRT refuses a GRU of bfloat16."""
+"""Operators that stay in float32: sums, functions that magnify a small error, recurrent layers.
+
+Recurrent layers are listed because of two runtimes. ONNX Runtime (1.31, CPU, all optimisations on)
+dies of a segmentation fault when it loads a graph of a GRU model in float16, and TensorRT's parser
+(tensorrt_rtx 1.7.1) refuses a GRU in bfloat16. They can leave the list when both are mended.
+"""
 REFUSED: Mapping[DataType, frozenset[str]] = {
     DataType.BFLOAT16: frozenset({"ConvTranspose"}),
     DataType.FLOAT16: frozenset(),
 }
-"""What TensorRT does not build in that type."""
+"""Operators that TensorRT cannot build in a type, and that stay in float32 there.
+
+tensorrt_rtx 1.7.1 builds no transposed convolution in bfloat16, for any GPU: without this entry,
+`ancestral compile` fails. An entry can go when TensorRT builds its operator.
+"""
 APPENDS = frozenset({"TensorScatter", "ScatterElements", "ScatterND"})
+"""Operators that write into a buffer, and whose result has its type."""
 OPERANDS: Mapping[str, int] = {"Resize": 1}
-"""How many inputs have a node's type, where not all that are floating have."""
+"""Number of first inputs that have the node's type: Resize's scales, for example, stay float32."""
 _TYPED_OUTPUTS: Mapping[str, int] = {"LayerNormalization": 1}
+"""Number of first outputs that have the node's type: mean and deviation stay float32."""
 TYPES: Mapping[str, DataType] = {"float16": DataType.FLOAT16, "bfloat16": DataType.BFLOAT16}
 
 
@@ -64,31 +77,31 @@ def narrow(
     weights: Mapping[str, Slot],
     numbers: NDArray[np.float32],
 ) -> None:
-    """Let a graph compute in 16 bits, in place.
+    """Convert a graph to 16 bits, in place.
 
     Args:
-        model: a graph in float32, in any form.
-        signature: of the graph that it becomes.
-        dtype: float16 or bfloat16.
-        weights: of the bundle; those of 16 bits there are so in the graph.
-        numbers: that the small ones of these hold, sorted: a constant of such numbers alone is a
-            rearranged weight, which the exporter folded.
+        model: graph in float32, in any form.
+        signature: signature of the converted graph.
+        dtype: "float16" or "bfloat16".
+        weights: place of each weight in the bundle; the graph's weights get the same types.
+        numbers: sorted numbers of the small weights. A constant with only such numbers is taken
+            for a weight that the exporter rearranged and folded.
 
     Raises:
-        ExportError: a node with a graph of its own.
+        ExportError: a node has a subgraph.
     """
     _Narrowing(model.graph, TYPES[dtype], weights, numbers).run(signature)
     RemoveUnusedNodesPass()(model)
 
 
 def is_rearranged(constant: NDArray[np.generic], numbers: NDArray[np.float32]) -> bool:
-    """Whether a constant of a graph holds numbers of weights alone."""
+    """Whether a constant has more than one number, all of them numbers of small weights."""
     several = constant.dtype == np.float32 and constant.size > 1
     return several and bool(np.isin(constant, numbers).all())
 
 
 class _Narrowing:
-    """One graph on its way: what is of no type yet, and which casts there are."""
+    """Converts one graph; keeps its weights, its values without a type, and the casts made."""
 
     def __init__(
         self,
@@ -105,7 +118,7 @@ class _Narrowing:
             self._initializer(value, weights.get(name.removeprefix(PREFIX)), numbers)
 
     def run(self, signature: GraphSignature) -> None:
-        """Types and casts, node by node in order."""
+        """Set types and insert casts, node by node in order."""
         for value, spec in zip(self.graph.inputs, signature.inputs, strict=True):
             if spec.dtype in TYPES:
                 value.type = onnx_ir.TensorType(self.type)
@@ -113,7 +126,7 @@ class _Narrowing:
         ends = before_results(self.graph, caches, self._is_weight)
         for node in list(self.graph):
             if any(a.type == onnx_ir.AttributeType.GRAPH for a in node.attributes.values()):
-                raise ExportError(f"{node.name}: {node.op_type} holds a graph: 16 bits need none")
+                raise ExportError(f"{node.name}: {node.op_type} has a subgraph; export in float32")
             self._node(node, node in ends)
         for i, spec in enumerate(signature.outputs):
             self._output(i, self.type if spec.dtype in TYPES else DataType.FLOAT)
@@ -121,7 +134,7 @@ class _Narrowing:
     def _initializer(
         self, value: onnx_ir.Value, slot: Slot | None, numbers: NDArray[np.float32]
     ) -> None:
-        """A weight as it is in the file; a constant as its numbers say."""
+        """Give a weight its type in the file, and a constant a type by its numbers."""
         tensor = value.const_value
         if tensor is None or value.dtype != DataType.FLOAT:
             return
@@ -150,7 +163,7 @@ class _Narrowing:
             value.type = onnx_ir.TensorType(chosen)
 
     def _chosen(self, node: onnx_ir.Node, floats: list[onnx_ir.Value]) -> DataType:
-        """The type of a node that is at no end, by its kind and its operands' types."""
+        """Choose the type of a node before the last projections, by its operator and operands."""
         typed = [value.dtype for value in floats if value not in self._untyped]
         if node.op_type in APPENDS and floats[0] not in self._untyped:
             return kind(floats[0])
@@ -163,7 +176,7 @@ class _Narrowing:
         return DataType.FLOAT if DataType.FLOAT in typed else self.type
 
     def _fits(self, value: onnx_ir.Value) -> bool:
-        """Whether 16 bits hold a constant number, if it is one."""
+        """Whether a value is not a constant number, or one that 16 bits can hold."""
         if value not in self._untyped:
             return True
         tensor = onnx_ir.convenience.get_const_tensor(value)
@@ -175,7 +188,7 @@ class _Narrowing:
         return math.isfinite(kept) and kept != 0
 
     def _cast(self, value: onnx_ir.Value, to: DataType) -> onnx_ir.Value:
-        """The value in a type: itself, a constant of that type, or what a Cast node gives."""
+        """Return the value in a type: itself, a converted constant, or the output of a Cast."""
         if value.dtype == to:
             return value
         if (value, to) not in self._casts:
@@ -206,7 +219,7 @@ class _Narrowing:
         return made
 
     def _output(self, index: int, to: DataType) -> None:
-        """Give an output the type of the signature, under its name."""
+        """Give an output its type in the signature, and keep its name."""
         value = self.graph.outputs[index]
         if not is_float(value) or value.dtype == to:
             return
@@ -218,7 +231,7 @@ class _Narrowing:
 
 
 def _retype(value: onnx_ir.Value, to: DataType) -> None:
-    """An initializer in another type; a large one is converted when it is read, if ever."""
+    """Change the type of an initializer; a large one is converted only when it is read."""
     tensor, name = value.const_value, str(value.name)
     assert tensor is not None
     value.type = onnx_ir.TensorType(to)

@@ -1,10 +1,15 @@
-"""A table that is looked up and multiplied with, in memory once under ONNX Runtime.
+"""Keep a tied embedding table in memory once under ONNX Runtime.
 
-ONNX Runtime packs a copy of what a matrix product takes from a constant on the right, and keeps the
-original where something else reads it: GPT-2's tied table of 154 MB twice. Written as W x^T the
-product reads W as it is, as fast as a packed copy where x has eight rows or more. A single row goes
-another way, as x W^T from an initializer that is an input too: it could be overridden, so that it
-is no constant to pack, and for one row there is nothing to gain by packing (docs/decisions/0004).
+This works around ONNX Runtime (1.31, CPU), which packs a copy of the constant on the right of a
+matrix product, and also keeps the original if another node reads it. A tied table W, looked up by
+Gather and multiplied as x W^T, is then in memory twice: 154 MB more for GPT-2, a peak of 1.36 times
+weights and caches at batch 1 instead of 1.05.
+
+The pass writes the product as (W x^T)^T, which reads W unpacked and is as fast from 8 rows on; 2 to
+4 rows make a step 12 to 15% slower. A single row stays x W^T, but W becomes a graph input with a
+default: an input can be overridden, so ONNX Runtime does not pack it, and one row gains nothing
+from packing. The pass can go when ONNX Runtime shares one table between product and look-up
+(docs/decisions/0004, docs/decisions/0022).
 """
 
 import numpy as np
@@ -14,18 +19,18 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from ancestral.errors import ExportError
 
 LEAST = 2**25
-"""Size of the smallest table that is worth it, in bytes."""
+"""Smallest table that the pass changes, in bytes (32 MiB)."""
 
 
 def multiply_in_place(graph: onnx_ir.Graph, least: int = LEAST) -> None:
-    """Let products with a shared table read it where the look-up does.
+    """Make products with a tied table read it in place, without a packed copy.
 
     Args:
-        graph: in the form for ONNX Runtime.
-        least: size of the smallest table that is changed, in bytes.
+        graph: graph in the onnxruntime form, changed in place.
+        least: size of the smallest table to change, in bytes.
 
     Raises:
-        ExportError: a product is not x W^T alone.
+        ExportError: a product with the table is not plain x W^T.
     """
     for table in list(graph.initializers.values()):
         users = [node for node, _ in table.uses()]
@@ -41,7 +46,7 @@ def multiply_in_place(graph: onnx_ir.Graph, least: int = LEAST) -> None:
 
 
 def multiply_as_exported(model: onnx_ir.Model) -> None:
-    """Undo `multiply_in_place`: each choice by the number of rows is x W^T again."""
+    """Undo `multiply_in_place`: turn each choice by the number of rows back into x W^T."""
     graph = model.graph
     for choice in [node for node in graph if node.op_type == "If"]:
         (row,) = choice.attributes["then_branch"].as_graph()
@@ -57,12 +62,12 @@ def multiply_as_exported(model: onnx_ir.Model) -> None:
 
 
 def _replace(graph: onnx_ir.Graph, product: onnx_ir.Node, table: onnx_ir.Value) -> None:
-    """x W^T becomes a choice by the number of rows of x."""
+    """Replace x W^T by an If: one form for a single row of x, another for several."""
     x = product.inputs[0]
     plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
     got = {name: attribute.value for name, attribute in product.attributes.items()}
     if x is None or len(product.inputs) > 2 or plain | got != plain:
-        raise ExportError(f"{product.name}: expected x W^T of a tied table, got {product}")
+        raise ExportError(f"{product.name}: expected x W^T with a tied table, got {product}")
     name, output = product.name or "tied", product.outputs[0]
     rows = onnx_ir.node("Shape", [x], {"start": 0, "end": 1}, name=f"{name}.rows")
     one = onnx_ir.node("Constant", [], {"value": _ints(1)}, name=f"{name}.1")
@@ -79,7 +84,11 @@ def _replace(graph: onnx_ir.Graph, product: onnx_ir.Node, table: onnx_ir.Value) 
 
 
 def _rows(name: str, x: onnx_ir.Value, table: onnx_ir.Value) -> onnx_ir.Graph:
-    """(W x^T)^T; with a third axis between, or ONNX Runtime would turn it into x W^T again."""
+    """Return the branch for several rows, (W x^T)^T.
+
+    The transposition is over three axes. ONNX Runtime (1.31) fuses a transposition of two axes into
+    the product, which becomes x W^T again and packs W. The extra axis can go with the pass.
+    """
     axis = onnx_ir.node("Constant", [], {"value": _ints(1)}, name=f"{name}.axis")
     last = onnx_ir.node("Constant", [], {"value": _ints(2)}, name=f"{name}.last")
     product = onnx_ir.node("Gemm", [table, x], {"transB": 1}, name=f"{name}.product")
@@ -90,7 +99,7 @@ def _rows(name: str, x: onnx_ir.Value, table: onnx_ir.Value) -> onnx_ir.Graph:
 
 
 def _branch(name: str, nodes: list[onnx_ir.Node]) -> onnx_ir.Graph:
-    """A graph without inputs; the last node gives its output."""
+    """Return a graph without inputs, whose output is that of the last node."""
     for node in nodes:
         node.outputs[0].name = f"{node.name}.y"
     nodes[-1].outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)

@@ -1,1 +1,1 @@
-"""ONNX graphs to TensorRT plans, each built in a process of its own."""
+"""Compile ONNX graphs to TensorRT plans, each in a separate process."""

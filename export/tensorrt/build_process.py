@@ -1,4 +1,4 @@
-"""The process that builds one plan: started the same each time, watched, and ended with us."""
+"""Build one plan in a separate process, which always starts alike and ends with this one."""
 
 import contextlib
 import json
@@ -15,9 +15,9 @@ from ancestral.errors import ExportError
 from ancestral.export.tensorrt.builder import Request
 
 Progress = Callable[[Mapping[str, Any]], None]
-"""Told a document for each step: phase, the phase that it is within if it begins, step, of."""
+"""Called with a dict for each step: phase, step, of; and within, the outer phase, at the start."""
 _TAIL = 20
-"""Lines of the library's errors that a message repeats."""
+"""Lines of the library's errors that an error repeats."""
 _START = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -25,14 +25,20 @@ if sys.platform == "linux":
     library.prctl(1, signal.SIGKILL)
     library.personality(0x0040000)
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("the process that wanted the plan has ended")
+    sys.exit("the process that asked for the plan has ended")
 os.execv(sys.executable, [sys.executable, "-P", "-m", "ancestral.export.tensorrt.builder"])
 """
-"""Starts a build that ends with the process that wants the plan (PR_SET_PDEATHSIG of Linux's prctl,
-which an exec keeps; a parent that ended before is noticed), and with its memory at the same
-addresses each time (ADDR_NO_RANDOMIZE of Linux's personality, where a sandbox allows it)."""
+"""Program that starts a build. On Linux it uses two settings, which an exec keeps:
+
+- PR_SET_PDEATHSIG of prctl ends the build with its parent. A parent that ended earlier is noticed.
+- ADDR_NO_RANDOMIZE of personality gives the build the same addresses each time, if allowed.
+
+The second setting, `_environment` and the single thread of the builder work around TensorRT
+(tensorrt_rtx 1.7.1), which orders parts of a plan by addresses in memory. Without them, 7 of 8
+builds of one step graph differed. They can go when equal requests give equal bytes.
+"""
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
-"""Variables that a build may need."""
+"""Environment variables that a build may need."""
 
 
 def run(
@@ -41,19 +47,19 @@ def run(
     progress: Progress = lambda step: None,
     seconds: float = 3600.0,
 ) -> tuple[str, ...]:
-    """Compile in a process of its own, which may crash or hang without harm.
+    """Compile a graph in a separate process, so that a crash or a hang does no harm here.
 
     Args:
-        request: what.
-        folder: where the plan and the log go.
-        progress: told what the builder is at.
-        seconds: after which the build is given up.
+        request: graph to compile, and how.
+        folder: folder for the plan and the log.
+        progress: called for each step of the builder, see `Progress`.
+        seconds: time limit of the build, in seconds.
 
     Returns:
-        the caches that are appended in place.
+        Names of the caches that the plan appends to in place.
 
     Raises:
-        ExportError: no plan was made; the message says why, by the end of what the library said.
+        ExportError: no plan was made; the message has the end of the library's errors.
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -71,10 +77,10 @@ def run(
         timer.start()
         done: tuple[str, ...] | None = None
         try:
-            # The end of the block waits for the process, which is ended before where it failed.
+            # Leaving the block waits for the process, which is killed first if anything fails.
             with process, contextlib.ExitStack() as failed:
                 failed.callback(process.kill)
-                # A process that ended at once says why by its status and standard error.
+                # The exit status and standard error explain a process that ended immediately.
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(request.model_dump_json())
                     process.stdin.close()
@@ -91,20 +97,20 @@ def run(
             process.kill()
         if process.returncode != 0 or done is None:
             errors.seek(0)
-            told = "".join(f"\n  {line}" for line in errors.read().splitlines()[-_TAIL:])
+            tail = "".join(f"\n  {line}" for line in errors.read().splitlines()[-_TAIL:])
             how = _ending(process.returncode, seconds if late else None)
-            raise ExportError(f"{request.file}: {request.module} built no plan ({how}){told}")
+            raise ExportError(f"{request.file}: {request.module} built no plan ({how}){tail}")
         return done
 
 
 def _environment() -> dict[str, str]:
-    """What a build is started with: the same each time.
+    """Return the environment of a build, which is the same each time.
 
-    The builder orders some of what it writes by where it lies in memory, and that depends on all
-    that its process did before: on variables, names of files, the seed of Python's hashes.
+    The builder orders parts of a plan by addresses in memory (see `_START`). These depend on what
+    the process did before: on variables, file names and the seed of Python's hashes.
     """
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # It works in another folder, where paths that are relative lead elsewhere.
+    # The build runs in another folder, so relative paths have to be made absolute.
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     paths = [os.path.abspath(path) for path in given if path]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
@@ -112,5 +118,5 @@ def _environment() -> dict[str, str]:
 
 def _ending(status: int, seconds: float | None) -> str:
     if seconds is not None:
-        return f"given up after {seconds:g} s"
-    return f"it crashed, signal {-status}" if status < 0 else f"exit status {status}"
+        return f"stopped after {seconds:g} s, the time limit"
+    return f"crashed with signal {-status}" if status < 0 else f"exit status {status}"

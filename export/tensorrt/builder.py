@@ -1,10 +1,10 @@
-"""One ONNX graph to one TensorRT plan, in a process of its own: some failing builds abort it.
+"""Compile one ONNX graph to one TensorRT plan, as a program: some failing builds abort it.
 
     echo '<request in JSON>' | python -m ancestral.export.tensorrt.builder
 
-The request is a `Request`; the plan and the library's log go into the folder where this runs.
-Progress goes to standard output, a JSON document a line; what cannot be built ends the process with
-a status that is not 0 and a sentence as the last line of standard error.
+The request is a `Request`. The plan and the library's log are written into the current folder.
+Progress is printed to standard output, one JSON document per line. If the graph cannot be built,
+the exit status is not 0 and the last line of standard error says why.
 """
 
 import json
@@ -24,21 +24,21 @@ from ancestral.signature import GraphSignature, Update
 
 Tell = Callable[[dict[str, Any]], None]
 _IN_PLACE = "KV_CACHE_UPDATE"
-"""The layer that appends to a cache where it lies."""
+"""TensorRT's name of the layer that appends to a cache in place."""
 
 
 class Request(BaseModel):
-    """What is to be compiled.
+    """A graph to compile, and how.
 
     Attributes:
-        module: the library.
-        file: the ONNX file, with its weights beside it.
-        signature: what the graph takes and gives; the network must too.
-        profiles: sizes of the named axes.
-        targets: sm_80, say; those that the library takes by itself where empty.
-        memory: bytes that a layer may use as scratch; the library's own limit where 0.
-        plugin: compute capability, 10 times, of the GPU for which causal attention is our own
-            kernel; 0 where it is the library's.
+        module: TensorRT module: tensorrt or tensorrt_rtx.
+        file: ONNX file; its weights file is in the same folder.
+        signature: signature of the graph, which the network has to match.
+        profiles: least, best and largest size of each named axis, for each profile.
+        targets: GPUs, for example sm_80; empty for the library's default.
+        memory: scratch memory of a layer, in bytes; 0 for the library's own limit.
+        plugin: 10 times the compute capability of the GPU for which our plugin computes causal
+            attention; 0 without the plugin.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,23 +53,23 @@ class Request(BaseModel):
 
 
 def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
-    """Parse, check, build and write the plan.
+    """Parse a graph, check the network, build the plan and write it.
 
     Args:
-        trt: the module.
-        request: what.
-        tell: called with each step of the build.
+        trt: TensorRT module.
+        request: graph to compile, and how.
+        tell: called with each step of the build, see `build_process.Progress`.
 
     Returns:
-        the carried caches that the library appends to in place.
+        Names of the carried caches that the plan appends to in place.
 
     Raises:
-        ExportError: the graph cannot be built, or would not be what its signature says.
+        ExportError: the graph cannot be built, or the network differs from the signature.
     """
     with Path(LOG).open("w", buffering=1) as log:
         logger = _logger(trt, log)
         builder = trt.Builder(logger)
-        # With more the order of what is written would change from build to build.
+        # With more threads the bytes of the plan would change from build to build.
         builder.max_threads = 1
         network = _parsed(trt, builder, logger, request)
         inputs = _tensors(network.num_inputs, network.get_input)
@@ -79,7 +79,7 @@ def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
             *differences("output", outputs, request.signature.outputs),
         ]
         if problems:
-            raise ExportError("the network is not what the graph is: " + "; ".join(problems))
+            raise ExportError("the network differs from the graph: " + "; ".join(problems))
         in_place = _in_place(trt, network, request.signature)
         config = _config(trt, builder, request, tell)
         for profile in request.profiles:
@@ -89,13 +89,13 @@ def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
             raise ExportError("the builder returned no plan")
         unused = sorted(set(logger.unused))
         if unused:
-            raise ExportError(f"the parser dropped inputs: {'; '.join(unused)}")
+            raise ExportError(f"the parser ignored inputs: {'; '.join(unused)}")
         Path(PLAN).write_bytes(plan)
         return in_place
 
 
 def _logger(trt: Any, log: TextIO) -> Any:
-    """One logger for the process: everything to the log, errors to standard error too."""
+    """Return a logger that writes to the log, except verbose messages, and errors to stderr too."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -115,7 +115,11 @@ def _logger(trt: Any, log: TextIO) -> Any:
 
 
 def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
-    """The strongly typed network of the graph, in the form that is asked for."""
+    """Parse the graph, with our plugin if requested, into a strongly typed network.
+
+    Raises:
+        ExportError: TensorRT's parser refuses the graph.
+    """
     flags = 0
     if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -136,12 +140,12 @@ def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
 
 
 def _config(trt: Any, builder: Any, request: Request, tell: Tell) -> Any:
-    """TF32 off, progress told, the limits and the GPUs that were asked for."""
+    """Return the configuration of a build: TF32 off, limits and GPUs as requested."""
     config = builder.create_builder_config()
     if hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
-        # Without it a run may allocate, and could be no part of a CUDA graph.
+        # Without this flag a run may allocate memory, which is not possible in a CUDA graph.
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if request.memory:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.memory)
@@ -156,7 +160,7 @@ def _config(trt: Any, builder: Any, request: Request, tell: Tell) -> Any:
 
 
 def _monitor(trt: Any, tell: Tell) -> Any:
-    """Tells what the builder is at."""
+    """Return a monitor that reports the builder's steps."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -178,7 +182,7 @@ def _monitor(trt: Any, tell: Tell) -> Any:
 
 
 def _profile(builder: Any, network: Any, sizes: dict[str, Range]) -> Any:
-    """The sizes of every input; those of shape tensors are not among what our graphs take."""
+    """Return a profile with the sizes of every input. Our graphs have no shape tensors."""
     profile = builder.create_optimization_profile()
     for i in range(network.num_inputs):
         tensor = network.get_input(i)
@@ -193,18 +197,18 @@ def _profile(builder: Any, network: Any, sizes: dict[str, Range]) -> Any:
 
 
 def _tensors(count: int, get: Callable[[int], Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of each input or output of a network, by name."""
+    """Return the type and shape of each input or output of a network, by name."""
     tensors = [get(i) for i in range(count)]
     return {tensor.name: (tensor.dtype.name, tuple(tensor.shape)) for tensor in tensors}
 
 
 def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, ...]:
-    """The caches that the library appends to in place; the others are copied at every step.
+    """Return the names of the caches that the plan appends to in place.
 
-    Small rings are scattered into a copy (`export/operators.py` says why).
+    Small rings are scattered into a copy at every step (`triton_kernels/ring/onnx.py` says why).
 
     Raises:
-        ExportError: a cache [b, h, T, d] is neither appended to nor scattered into.
+        ExportError: a cache [b, h, T, d] is neither appended to in place nor scattered into.
     """
     layers = (network.get_layer(i) for i in range(network.num_layers))
     made = {
@@ -216,7 +220,7 @@ def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, .
     caches = [pair for pair in appended if len(signature.input(pair.input).axes) == 4]
     wrong = [pair.input for pair in caches if made[pair.output] not in (_IN_PLACE, "SCATTER")]
     if wrong and _IN_PLACE in trt.LayerType.__members__:
-        raise ExportError(f"caches {wrong} would be copied at every step, not appended in place")
+        raise ExportError(f"caches {wrong} would be copied at every step instead of appended to")
     return tuple(pair.input for pair in caches if made[pair.output] == _IN_PLACE)
 
 

@@ -1,4 +1,4 @@
-"""A bundle's graphs to TensorRT plans, which are kept: what was compiled before is not again."""
+"""Compile a bundle's graphs to TensorRT plans, and cache the plans."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from ancestral.plans.record import PlanRecord
 from ancestral.plans.store import PlanStore
 
 _NO_FLOAT32 = "sm_75"
-"""Turing, for which tensorrt_rtx refuses float32 products: it must be asked for."""
+"""Turing, which is compiled for only on request: tensorrt_rtx 1.7.1 refuses float32 products."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to compile.
+    """Options of a compilation.
 
     Attributes:
-        module: tensorrt or tensorrt_rtx; the first that is installed where None.
-        targets: sm_80, say; all that the module compiles for where empty.
+        module: "tensorrt" or "tensorrt_rtx"; None for the first that is installed.
+        targets: GPUs by compute capability, for example "sm_89". Empty: for `tensorrt_rtx` all
+            that it compiles for, except sm_75; for `tensorrt` the GPU of this machine.
         batch: least, best and largest number of rows.
-        latents: the same of the latents of an event.
-        prefix: shortest and longest block of observed positions; up to the event where None.
-        memory: bytes that a layer may use as scratch; the library's own limit where 0.
-        seconds: after which a build is given up; some graphs keep the builder busy for ever.
-        plugin: whether causal attention is our own kernel, where a graph has such attention; of
-            `tensorrt` alone.
+        latents: least, best and largest number of latents of an event.
+        prefix: shortest and longest block of observed positions; None for 1 up to the whole event.
+        memory: scratch memory of a layer, in bytes; 0 for the library's own limit.
+        seconds: time limit of a build, in seconds; some builds never end.
+        plugin: whether causal attention is computed by our plugin; with `tensorrt` only.
     """
 
     module: str | None = None
@@ -48,7 +48,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """A TensorRT that is installed here, and what it is asked for."""
+    """Compiles graphs with an installed TensorRT module.
+
+    Attributes:
+        options: options of the compilation.
+        module: TensorRT module that compiles.
+        version: version of the module.
+        targets: GPUs to compile for.
+        store: cache of compiled plans.
+    """
 
     options: Options
     module: modules.Module
@@ -58,28 +66,37 @@ class Compiler:
 
     @classmethod
     def open(cls, options: Options, store: PlanStore | None = None) -> "Compiler":
-        """Find the library, and check that it serves the GPUs that are asked for.
+        """Find the TensorRT module, and check that it can compile with the options.
+
+        Args:
+            options: options of the compilation.
+            store: cache of compiled plans; None for the one in the user's cache folder.
 
         Raises:
-            BackendUnavailable: no TensorRT is installed, or it serves no such GPU.
-            InvalidInput: a target that is no GPU's.
+            BackendUnavailable: TensorRT is not installed, cannot compile for a target, or does not
+                support the plugin.
+            InvalidInput: the module is unknown, or a target is not a compute capability.
         """
         module = installed(options.module)
         if options.plugin and module != "tensorrt":
             raise BackendUnavailable(
-                f"--plugin: {module} takes no kernels of ours; `tensorrt` does, on a data-center "
-                f"GPU: leave it out"
+                f"--plugin: {module} does not support plugins; leave the option out, or compile "
+                f"with `tensorrt` on a data-center GPU"
             )
         targets = _targets(options, module)
         store = PlanStore() if store is None else store
         return cls(options, module, str(modules.imported(module).__version__), targets, store)
 
     def key(self, bundle: Bundle, graph: str) -> PlanKey:
-        """What decides the plan of a graph of a bundle.
+        """Return the key of a graph's plan: everything that decides its bytes.
+
+        Args:
+            bundle: bundle with the graph.
+            graph: name of the graph.
 
         Raises:
-            BundleError: there is no such graph.
-            InvalidInput: sizes that the graph cannot have.
+            BundleError: the bundle has no such graph.
+            InvalidInput: a range of sizes is not valid for the graph.
         """
         options, file = self.options, bundle.graph_file(graph, FORM)
         signature, length = bundle.manifest.graphs[graph].signature, bundle.manifest.data.length
@@ -95,7 +112,12 @@ class Compiler:
         )
 
     def request(self, bundle: Bundle, key: PlanKey) -> Request:
-        """What is built for a key: a graph of that bundle."""
+        """Return the request that builds the plan of a key.
+
+        Args:
+            bundle: bundle with the graph.
+            key: key of the plan, from `key`.
+        """
         return Request(
             module=self.module,
             file=bundle.graph_file(key.graph, FORM).resolve(),
@@ -103,7 +125,7 @@ class Compiler:
             profiles=key.profiles,
             targets=self.targets if modules.portable_targets(modules.imported(self.module)) else (),
             memory=key.memory,
-            # 80 for sm_80 to sm_89, and so on.
+            # The kernels are compiled per major version: 80 for sm_80 to sm_89.
             plugin=int(gpus()[0].target.removeprefix("sm_")) // 10 * 10 if key.kernels else 0,
         )
 
@@ -114,21 +136,22 @@ class Compiler:
         progress: Progress = lambda step: None,
         waiting: Callable[[], None] = lambda: None,
     ) -> tuple[PlanRecord, bool]:
-        """The plan of a graph: the one that is kept, or one that is built now.
+        """Return the plan of a graph from the cache, or build it.
 
         Args:
-            bundle: holds the graph.
-            graph: its name.
-            progress: told what the builder is at.
-            waiting: told once, if another process builds the same plan.
+            bundle: bundle with the graph.
+            graph: name of the graph.
+            progress: called for each step of a build, see `build_process.Progress`.
+            waiting: called once if another process is building the same plan.
 
         Returns:
-            its record, and whether it was built now.
+            Record of the plan, and whether it was built now.
 
         Raises:
-            ExportError: the graph cannot be built; the message holds the end of the log.
-            BundleError: there is no such graph.
-            PlanError: the store cannot be trusted.
+            ExportError: the graph cannot be built; the message has the end of the library's errors.
+            BundleError: the bundle has no such graph.
+            InvalidInput: a range of sizes is not valid for the graph.
+            PlanError: the folder of plans is not private to the user.
         """
         key = self.key(bundle, graph)
         request = self.request(bundle, key)
@@ -141,7 +164,7 @@ class Compiler:
 
 
 def _kernels(file: Path) -> dict[str, str]:
-    """The hash of each of our kernels that a plan of a graph would hold."""
+    """Return the SHA-256 of each of our kernels that the graph's plan would contain, by name."""
     from ancestral.export.tensorrt.plugin_form import NAME, takes_plugin
     from ancestral.triton_kernels.masked_attention.dense import fingerprint
 
@@ -151,58 +174,66 @@ def _kernels(file: Path) -> dict[str, str]:
 
 
 def installed(module: str | None = None) -> modules.Module:
-    """The module that is to be used: the one asked for, or the first that is installed.
+    """Return the TensorRT module to use: `module`, or the first that is installed.
+
+    Args:
+        module: "tensorrt", "tensorrt_rtx" or None.
 
     Raises:
-        BackendUnavailable: it is not installed.
-        InvalidInput: it is not a module of TensorRT.
+        BackendUnavailable: the module, or any if None, is not installed.
+        InvalidInput: there is no TensorRT module of that name.
     """
     if module is not None and module not in modules.MODULES:
         raise InvalidInput(f"--module: expected one of {list(modules.MODULES)}, got {module!r}")
     for name in modules.installed_modules():
         if module in (None, name):
             return name
-    raise BackendUnavailable(f"compiling needs {module or 'TensorRT'}: {modules.INSTALL}")
+    raise BackendUnavailable(
+        f"compiling needs the {module or 'tensorrt or tensorrt_rtx'} package: {modules.INSTALL}"
+    )
 
 
 def _targets(options: Options, module: modules.Module) -> tuple[str, ...]:
-    """The GPUs to compile for.
+    """Return the GPUs to compile for.
 
     Raises:
-        BackendUnavailable: the module does not serve one, or there is no GPU to compile on.
-        InvalidInput: one is no GPU's.
+        BackendUnavailable: the module cannot compile for a target, or needs a GPU and finds none.
+        InvalidInput: a target is not a compute capability.
     """
     for target in options.targets:
         if not (target.startswith("sm_") and target[3:].isdecimal()):
-            raise InvalidInput(f"--target: expected a GPU's capability, sm_89 say, got {target!r}")
+            raise InvalidInput(
+                f"--target: expected a compute capability, for example sm_89, got {target!r}"
+            )
     known = modules.portable_targets(modules.imported(module))
     if not known:
         return _this_gpu(options, module)
     others = [target for target in options.targets if target not in known]
     if others:
         raise BackendUnavailable(
-            f"--target {others[0]}: {module} compiles for {', '.join(known)}: for another GPU, "
-            f"compile on that GPU, with `tensorrt`: pip install 'ancestral[tensorrt]'"
+            f"--target: {module} compiles for {', '.join(known)}, got {others[0]}; for another GPU "
+            f"compile on that GPU with `tensorrt`: pip install 'ancestral[tensorrt]'"
         )
     return options.targets or tuple(target for target in known if target != _NO_FLOAT32)
 
 
 def _this_gpu(options: Options, module: modules.Module) -> tuple[str, ...]:
-    """The GPU of this machine, which `tensorrt` compiles for and measures on.
+    """Return the GPU of this machine, the only one that `tensorrt` compiles for.
 
     Raises:
-        BackendUnavailable: there is none, or another one was asked for.
+        BackendUnavailable: this machine has no GPU, or a target is another GPU.
     """
     here = gpus()
     if not here:
         raise BackendUnavailable(
-            f"{module} compiles on the GPU that a plan is for, and nvidia-smi finds none here: "
-            f"compile there, or for a GeForce or RTX GPU by `tensorrt_rtx`, anywhere: "
-            f"pip install 'ancestral[tensorrt-rtx]'"
+            f"{module} compiles only on the GPU that a plan is for, and nvidia-smi finds no GPU "
+            f"here; compile there, or for a GeForce or RTX GPU use `tensorrt_rtx`, which needs no "
+            f"GPU: pip install 'ancestral[tensorrt-rtx]'"
         )
     if any(target != here[0].target for target in options.targets):
         raise BackendUnavailable(
-            f"--target {', '.join(options.targets)}: {module} compiles for the GPU that it runs "
-            f"on, here {here[0].name} ({here[0].target}): leave --target out, or compile there"
+            f"--target: {module} compiles only for the GPU of this machine, {here[0].name} "
+            f"({here[0].target}), got {', '.join(options.targets)}; leave the option out, or "
+            f"compile on the other GPU"
         )
     return (here[0].itself,)

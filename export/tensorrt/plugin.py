@@ -1,8 +1,8 @@
-"""Our kernels inside TensorRT's engines: plugins that are compiled ahead of time.
+"""Put our kernels into TensorRT engines, as plugins that are compiled ahead of time.
 
-The engine holds the kernel as PTX and launches it itself: neither Python nor Triton is needed where
-it runs. For `tensorrt`; `tensorrt_rtx` has no such plugins. In the process that builds, before it
-parses a graph in its plugin form:
+The engine holds the kernel as PTX and launches it itself, so it runs without Python and Triton.
+This works with `tensorrt`; `tensorrt_rtx` has no such plugins. The process that builds an engine
+registers the plugin before it parses a graph in plugin form:
 
     register(tensorrt, 90)
     parser.parse(plugin_form_of(file), str(file))
@@ -24,35 +24,36 @@ from ancestral.errors import BackendUnavailable
 from ancestral.export.tensorrt.plugin_form import NAME, NAMESPACE
 
 DTYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16}
-"""By TensorRT's names."""
+"""PyTorch's types by TensorRT's names."""
 
 _TYPES = "FP32|FP16|BF16"
-"""One of them, the same for every tensor."""
+"""Types of a tensor, as TensorRT spells alternatives; all tensors have the same one."""
 
 
 def register(trt: Any, target: int) -> None:
-    """Make masked attention known to TensorRT; once a process.
+    """Register masked attention with TensorRT; can be called once per process.
 
     Args:
-        trt: the module tensorrt.
-        target: compute capability of the GPU that the engine is for, 10 times: 80, 90, 100 or 120.
+        trt: module tensorrt.
+        target: 10 times the compute capability of the engine's GPU: 80, 90, 100 or 120.
 
     Raises:
-        BackendUnavailable: the module has no such plugins, or there is no Triton.
-        InvalidInput: kernels are not compiled for that GPU.
-        ValueError: it is registered already.
+        BackendUnavailable: the module has no such plugins, or Triton is not installed.
+        InvalidInput: kernels cannot be compiled for that GPU.
+        ValueError: the plugin is already registered.
     """
     if not hasattr(trt, "QuickPluginCreationRequest"):
         raise BackendUnavailable(
-            f"expected a tensorrt that takes plugins compiled ahead of time, got {trt.__name__} "
-            f"{trt.__version__}: pip install 'ancestral[tensorrt]', or compile without plugins"
+            f"--plugin: expected a tensorrt with plugins compiled ahead of time, got "
+            f"{trt.__name__} {trt.__version__}; leave the option out, or install another release: "
+            f"pip install 'ancestral[tensorrt]'"
         )
     plugin = importlib.import_module(f"{trt.__name__}.plugin")
     identity, tensor = f"{NAMESPACE}::{NAME}", plugin.TensorDesc
     kernel = _kernels(target)
 
     def describe(q: Any, k: Any, v: Any) -> Any:
-        """y: [b, t, h, d]."""
+        """Describe the output y, [b, t, h, d], for q [b, h, t, d]."""
         b, h, t, d = q.shape_expr
         return plugin.from_shape_expr((b, t, h, d), q.dtype)
 
@@ -60,7 +61,7 @@ def register(trt: Any, target: int) -> None:
         return [plugin.AutoTuneCombination(", ".join([_TYPES] * 4), "LINEAR")]
 
     def compiled(q: Any, k: Any, v: Any, outputs: Any, tactic: int) -> Any:
-        """The kernel, its launch, and the numbers that it is given between inputs and output."""
+        """Return the kernel, its launch, and the numbers it gets between inputs and output."""
         code, block = kernel(int(q.shape[3]), DTYPES[q.dtype.name])
         b, h, t, _ = q.shape_expr
         launch = plugin.KernelLaunchParams()
@@ -80,13 +81,17 @@ def register(trt: Any, target: int) -> None:
 
 
 def _kernels(target: int) -> Callable[[int, torch.dtype], Any]:
-    """The kernel of a head size and dtype, with its block of queries: each is compiled once."""
+    """Return a function of head size and type that compiles a kernel once, with its query block.
+
+    Raises:
+        BackendUnavailable: Triton is not installed.
+        InvalidInput: kernels cannot be compiled for that GPU.
+    """
     try:
         from ancestral.triton_kernels.masked_attention.dense import dense_variant
     except ImportError as error:
         raise BackendUnavailable(
-            "the plugin's kernels are compiled by the triton package, for Linux: "
-            "pip install 'ancestral[gpu]'"
+            "--plugin needs the triton package, which is for Linux: pip install 'ancestral[gpu]'"
         ) from error
     from ancestral.triton_kernels.tools.ptx import expect_target, ptx
 
@@ -101,7 +106,7 @@ def _kernels(target: int) -> Callable[[int, torch.dtype], Any]:
 
 
 def _typed(function: Callable[..., Any], types: dict[str, Any], answer: Any) -> Callable[..., Any]:
-    """Give a function the annotations that TensorRT reads, which are known when it is imported."""
+    """Give a function the annotations that TensorRT reads; their types come from its module."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, kind, annotation=each) for name, each in types.items()],

@@ -1,7 +1,7 @@
-"""Graphs whose causal attention is our own kernel, as a plugin of TensorRT.
+"""Replace causal attention in a graph by our kernel, as a TensorRT plugin.
 
-A form that no bundle holds: it is made of a graph in its portable or tensorrt form where that is
-compiled, for a library that takes plugins (`tensorrt_plugin.py`), and of no use elsewhere.
+No bundle contains this form. It is made from the portable or tensorrt form of a graph when the
+graph is compiled with the plugin (`plugin.py`).
 """
 
 from pathlib import Path
@@ -14,29 +14,29 @@ from ancestral.export.weights import to_bytes
 from ancestral.triton_kernels.masked_attention import WIDEST_DENSE
 
 NAMESPACE, NAME, VERSION = "ancestral", "masked_attention", "1"
-"""By which TensorRT finds the plugin of a node."""
+"""Namespace, name and version by which TensorRT finds the plugin of a node."""
 
 _HEADS_INNER = [0, 2, 1, 3]
 """The permutation from [b, h, t, d] to [b, t, h, d], and back."""
 _PLAIN = {"is_causal": 1, "TRT_decomposable": 1, "softcap": 0.0, "qk_matmul_output_mode": 0}
-"""What attributes may say, if they stand there."""
+"""Attributes of Attention that the plugin supports, each with its only supported value."""
 
 
 def plugin_form(model: onnx_ir.Model) -> onnx_ir.Model:
-    """A copy of a graph with a node of our plugin for each of causal attention over its own keys.
+    """Return a copy of a graph in which our plugin computes causal attention over its own keys.
 
-    Attention under a mask, over a cache, is left to TensorRT.
+    Attention with a mask, over a cache, is left to TensorRT.
 
     Raises:
-        ExportError: there is no such attention, or it has what the plugin has not.
+        ExportError: the graph has no causal attention, or one that the plugin does not support.
     """
     changed = model.clone()
     graph = changed.graph
     nodes = [node for node in graph if _is_causal(node)]
     if not nodes:
         raise ExportError(
-            "expected a graph with causal attention over its own keys (log_prob, logits or values "
-            "of a Transformer), got one without: compile it without the plugin"
+            "the graph has no causal attention over its own keys, as log_prob, logits and redraw "
+            "of a Transformer have; compile it without --plugin"
         )
     for node in nodes:
         _refuse_others(node)
@@ -46,12 +46,12 @@ def plugin_form(model: onnx_ir.Model) -> onnx_ir.Model:
 
 
 def plugin_form_of(file: Path) -> bytes:
-    """The ONNX file of a graph in this form; its weights lie where the given file has them.
+    """Return the ONNX file of a graph in plugin form, which refers to the weights of `file`.
 
-    A parser that reads these bytes is to be told the file's path, for them.
+    A parser that reads these bytes needs the path of `file` to find the weights.
 
     Raises:
-        ExportError: as `plugin_form`.
+        ExportError: the graph has no causal attention, or one that the plugin does not support.
     """
     return to_bytes(plugin_form(onnx_ir.load(file)))
 
@@ -70,7 +70,11 @@ def _is_causal(node: onnx_ir.Node) -> bool:
 
 
 def _refuse_others(node: onnx_ir.Node) -> None:
-    """Raise for attention that the plugin would compute otherwise."""
+    """Check that the plugin supports an attention node.
+
+    Raises:
+        ExportError: the plugin would compute something else than the node.
+    """
     attributes = {name: each.value for name, each in node.attributes.items()}
     attributes = {name: each for name, each in attributes.items() if _PLAIN.get(name) != each}
     inputs = [i for i, value in enumerate(node.inputs) if i > 2 and value is not None]
@@ -78,21 +82,22 @@ def _refuse_others(node: onnx_ir.Node) -> None:
     if attributes or inputs or outputs:
         raise ExportError(
             f"{node.name}: expected plain causal attention, got attributes {attributes}, "
-            f"inputs {inputs}, outputs {outputs}: compile the graph without the plugin"
+            f"inputs {inputs}, outputs {outputs}; compile the graph without --plugin"
         )
     shape = node.outputs[0].shape
     width = shape[3] if shape is not None and len(shape) == 4 else None
     if not isinstance(width, int) or not 1 <= width <= WIDEST_DENSE:
         raise ExportError(
-            f"{node.name}: expected heads of a fixed size, 1 .. {WIDEST_DENSE}, got shape {shape}: "
-            f"compile the graph without the plugin"
+            f"{node.name}: expected heads of a fixed size in 1 .. {WIDEST_DENSE}, got shape "
+            f"{shape}; compile the graph without --plugin"
         )
 
 
 def _replace(graph: onnx_ir.Graph, node: onnx_ir.Node) -> None:
-    """Put the plugin, which gives [b, t, h, d], where attention gives [b, h, t, d].
+    """Replace attention, with output [b, h, t, d], by the plugin, with output [b, t, h, d].
 
-    The transposition that models do next falls away; what reads attention otherwise reads one back.
+    Transpositions to [b, t, h, d] after the attention are removed. Other readers get the plugin's
+    output transposed back.
     """
     y = node.outputs[0]
     plugin = onnx_ir.Node(

@@ -1,4 +1,4 @@
-"""The sizes that a plan serves: a profile is a least, a best and a largest size of each axis."""
+"""Optimisation profiles of a plan: the least, best and largest size of each named axis."""
 
 from ancestral.errors import InvalidInput
 from ancestral.plans.key import Range
@@ -7,9 +7,9 @@ from ancestral.step_tensors import U
 
 Profile = dict[str, Range]
 BATCH: Range = (1, 16, 64)
-"""Of b, where nobody asks for another."""
+"""Default sizes of axis b, the rows of a batch."""
 LATENTS: Range = (1, 16, 64)
-"""Of k."""
+"""Default sizes of axis k, the latents of an event."""
 
 
 def profiles(
@@ -19,32 +19,34 @@ def profiles(
     latents: Range = LATENTS,
     prefix: tuple[int, int] | None = None,
 ) -> tuple[Profile, ...]:
-    """The profiles of a graph.
+    """Return the profiles of a graph.
 
-    A step graph that takes blocks gets two in one plan: one position at a time, and blocks of a
-    prefix; each is compiled at its own best sizes.
+    The plan of a step graph that takes blocks gets two profiles: one position at a time, and
+    blocks of a prefix. Each is compiled for its own best sizes.
 
     Args:
-        signature: of the graph; its named axes are b, k, s (a block, a prefix) and t (an event).
+        signature: signature of the graph, with named axes among b (rows), k (latents), s (positions
+            of a block or prefix) and t (positions of an event).
         length: positions of an event.
-        batch: sizes of b.
-        latents: sizes of k.
-        prefix: shortest and longest block; up to the whole event where None.
+        batch: least, best and largest size of b.
+        latents: least, best and largest size of k.
+        prefix: shortest and longest block, in positions; None for 1 up to the whole event.
 
     Raises:
-        InvalidInput: a range that is no range, or a prefix longer than an event.
+        InvalidInput: sizes of a range decrease or are less than 1, or a prefix is longer than an
+            event.
     """
     for name, sizes in (("--batch", batch), ("--latents", latents)):
         if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
             raise InvalidInput(
-                f"{name}: expected a least, a best and a largest size that do not fall, 1,16,64 "
-                f"say, got {','.join(map(str, sizes))}"
+                f"{name}: expected LEAST,BEST,MOST, 1 or more and not decreasing, for example "
+                f"1,16,64, got {','.join(map(str, sizes))}"
             )
     shortest, longest = (1, length) if prefix is None else prefix
     if not 1 <= shortest <= longest <= length:
         raise InvalidInput(
-            f"--prefix: expected positions in 1 .. {length}, the first not above the last, "
-            f"got {shortest}..{longest}"
+            f"--prefix: expected FIRST..LAST with 1 <= FIRST <= LAST <= {length}, got "
+            f"{shortest}..{longest}"
         )
     axes = {axis for spec in signature.inputs for axis in spec.axes if isinstance(axis, str)}
     known: dict[str, Range] = {

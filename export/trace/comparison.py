@@ -1,11 +1,12 @@
-"""Two arrays that should be one: how far apart, where, and how far they may be.
+"""Compare two arrays that should be equal: how far apart they are, where, and the limit.
 
-What is between the input and the answer has no unit, so a limit is relative: to the largest
-magnitude of the tensor, for rounding is relative to what was rounded, and that may have cancelled.
+Tensors inside a graph have no unit, so a limit is relative. It is relative to the largest magnitude
+of the tensor, not to each number: rounding is relative to numbers that may cancel afterwards.
 
-Each result is rounded to its type, and a sum is kept in float32: the relative error of a node is
-its type's epsilon, and float32's times the square root of the length of the sum, for errors of
-rounding add up like the steps of a random walk. So do the errors of several nodes.
+Each result is rounded to its type, and a sum is kept in float32. So the relative error of a node
+has two parts: the epsilon of its type, and float32's epsilon times the square root of the length of
+the sum, because rounding errors add up like the steps of a random walk. The errors of several nodes
+add up in the same way.
 """
 
 import math
@@ -24,23 +25,23 @@ Floats = NDArray[np.float64]
 Number = float | int | bool | str
 _SUMS = {"Add", "Sub", "Sum", "Mean", "ReduceSum", "ReduceMean", "CumSum"}
 _PROBABILITIES = {"Sigmoid", "Softmax"}
-"""Runtimes are as exact as 1 asks for: ONNX Runtime's sigmoid of -20 is 0."""
+"""Operators whose error is relative to 1: ONNX Runtime's sigmoid of -20, for example, is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Where two arrays differ by more than rounding.
+    """A difference of two arrays that is more than rounding.
 
     Attributes:
-        kind: value; or shape, or type (of numbers: floating, integer, boolean).
-        place: index of the element that is farthest off.
-        got: the element, or what the array is.
+        kind: "value", "shape" or "type" (floating, integer or boolean).
+        place: index of the element with the largest distance; empty for shape and type.
+        got: the element; for shape and type, the array's type and shape as text.
         expected: the same of the reference.
-        absolute: their distance; infinite where one is NaN or infinite, or the arrays are unlike.
-        relative: that over the largest magnitude of the tensor.
-        limit: of the distance.
-        count: of elements beyond it.
-        size: of elements.
+        absolute: distance of the two; infinite if one is NaN or infinite, or for shape and type.
+        relative: distance over the largest magnitude of the reference.
+        limit: limit of the distance.
+        count: number of elements beyond the limit.
+        size: number of elements.
     """
 
     kind: str
@@ -55,7 +56,7 @@ class Mismatch:
 
 
 class Comparison(NamedTuple):
-    """Where two arrays differ, None where they agree; and the largest distance over its limit."""
+    """The mismatch of two arrays, None if they agree, and their largest distance over its limit."""
 
     mismatch: Mismatch | None
     share: float
@@ -64,17 +65,19 @@ class Comparison(NamedTuple):
 def compare(got: Array, expected: Array, relative: float, *, largest: float = 0.0) -> Comparison:
     """Compare an array with the reference's.
 
+    Integers and booleans have to be equal. NaN and infinities agree only with themselves.
+
     Args:
-        got: of any type; NaN and infinities agree only with the same.
-        expected: integers and booleans agree exactly.
-        relative: limit of a distance, over the largest magnitude of both.
-        largest: magnitude of what the array was made from, where that counts too.
+        got: array of any type.
+        expected: array of the reference.
+        relative: limit of a distance, relative to the largest magnitude of both arrays.
+        largest: magnitude that the limit is relative to, if it is larger than that.
     """
     infinite, size = math.inf, got.size
     if got.shape != expected.shape or _kind(got) != _kind(expected):
         kind = "shape" if got.shape != expected.shape else "type"
-        said, other = (f"{array.dtype} {list(array.shape)}" for array in (got, expected))
-        mismatch = Mismatch(kind, (), said, other, infinite, infinite, 0.0, size, size)
+        ours, theirs = (f"{array.dtype} {list(array.shape)}" for array in (got, expected))
+        mismatch = Mismatch(kind, (), ours, theirs, infinite, infinite, 0.0, size, size)
         return Comparison(mismatch, infinite)
     near, exact = got.astype(np.float64), expected.astype(np.float64)
     distance, limit = _distance(near, exact), 0.0
@@ -100,18 +103,18 @@ def compared(
     values: Mapping[str, Array],
     variance: float | None = None,
 ) -> Comparison:
-    """Compare what a node made, with a limit by what it read.
+    """Compare a node's result with the reference; the limit depends on the node's inputs.
 
     Args:
-        got: what it made.
-        expected: what it should be near.
-        through: nodes in a row that made it, the last of them itself.
-        values: inputs and tensors of its graph.
-        variance: of the relative error; that of these nodes where None.
+        got: result of the node.
+        expected: result of the reference.
+        through: nodes in order that made the result, the node itself last.
+        values: inputs and tensors of the graph, by name.
+        variance: variance of the relative error; None for that of the nodes `through`.
     """
     if variance is None:
         variance = error_variance(through, values)
-    # Where large numbers cancel, what is left is as far off as they are.
+    # If large numbers cancel, the rest has their absolute error.
     sums = [node for node in through if node.op_type in _SUMS]
     summed = [name for node in sums for name in (*node.input, *node.output)]
     largest = largest_of(values[name] for name in summed if name in values)
@@ -122,7 +125,7 @@ def compared(
 
 
 def error_variance(nodes: Iterable[NodeProto], values: Mapping[str, Array]) -> float:
-    """Variance of the relative error that nodes add; moves of numbers and integers add none."""
+    """Return the variance of the relative error that nodes add; moves and integers add none."""
     total = 0.0
     for node in nodes:
         results = [values[name] for name in made(node) if name in values]
@@ -134,13 +137,13 @@ def error_variance(nodes: Iterable[NodeProto], values: Mapping[str, Array]) -> f
 
 
 def largest_of(arrays: Iterable[Array]) -> float:
-    """Largest finite magnitude of floating arrays."""
+    """Return the largest finite magnitude in the floating-point arrays; 0 without one."""
     wide = (array.astype(np.float64) for array in arrays if is_floating(array))
     return max((float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in wide), default=0.0)
 
 
 def is_floating(array: Array) -> bool:
-    """Whether it is of a floating type, bfloat16 too."""
+    """Whether an array has a floating-point type, bfloat16 included."""
     return _kind(array) == "floating"
 
 
@@ -149,12 +152,12 @@ def _kind(array: Array) -> str:
 
 
 def _epsilon(arrays: Iterable[Array]) -> float:
-    """Machine epsilon of the coarsest floating type."""
+    """Return the machine epsilon of the coarsest floating-point type."""
     return max((EPSILON[str(each.dtype)] for each in arrays if is_floating(each)), default=0.0)
 
 
 def _distance(near: Floats, exact: Floats) -> Floats:
-    """|near - exact|: 0 where both are the same, NaN too, and infinite where one is not finite."""
+    """Return |near - exact|: 0 for equal numbers or two NaN, infinite if only one is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.abs(near - exact)
         same = (near == exact) | (np.isnan(near) & np.isnan(exact))

@@ -1,4 +1,4 @@
-"""The first node at which a run parts from PyTorch or from another run, and whose fault it is."""
+"""Find the first node at which a run differs from PyTorch or another run, and which is wrong."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,21 +12,25 @@ from ancestral.export.trace.report import Difference, TraceReport
 from ancestral.export.trace.run import Trace
 from ancestral.export.trace.torch import TorchReference
 
-_UNKNOWN = "it cannot be told whose fault it is"
-_WRONG = "onnx.reference makes something else of the inputs of this run: the runtime is wrong"
-_RIGHT = "onnx.reference makes of the inputs of this run what it made"
+_UNKNOWN = "it is unknown which side is wrong"
+_WRONG = "onnx.reference gives a different result for the inputs of this run: the runtime is wrong"
+_RIGHT = "onnx.reference gives the same result as this run for its inputs"
 _NUMBERED = re.compile(r"val_\d+")
-"""What the exporter calls a value of none of the program's nodes: it counts anew in each form."""
+"""Names of values that belong to no node of the program: the exporter numbers them in each form."""
 
 
 def beside_torch(trace: Trace, torch: TorchReference) -> TraceReport:
-    """Compare each tensor with what PyTorch makes of the inputs that the runtime gave its node.
+    """Compare each tensor with PyTorch's, computed from the runtime's own inputs of the node.
 
-    Errors do not add up that way: a small fault deep in a graph is seen, and each of several.
+    Errors do not add up in this way, so that a small fault deep in a graph is found, and each of
+    several faults.
 
     Args:
-        trace: of any runtime but torch.
-        torch: over the bundle's model.
+        trace: trace of any runtime except torch.
+        torch: reference with the bundle's model.
+
+    Returns:
+        Report of the graph, with a verdict on the first difference.
 
     Raises:
         ExportError: the model cannot be traced.
@@ -39,7 +43,7 @@ def beside_torch(trace: Trace, torch: TorchReference) -> TraceReport:
             return expected
         got = trace.tensors[name]
         if got.size == expected.size == 1:
-            expected = expected.reshape(got.shape)  # PyTorch has plain numbers for sizes
+            expected = expected.reshape(got.shape)  # sizes are plain numbers in PyTorch
         through = graph.some(graph.lead_to(name, found.keys()))
         found[name] = compared(got, expected, through, values)
         return got if got.shape == expected.shape else expected
@@ -51,26 +55,33 @@ def beside_torch(trace: Trace, torch: TorchReference) -> TraceReport:
             through = graph.lead_to(name, found.keys())
             differences.append(Difference.at(graph, through, name, mismatch))
     if differences:
-        verdict = f"{_RIGHT}: the graph is not what the program says"
+        verdict = f"{_RIGHT}: the graph differs from the program"
         differences[0] = _judged(trace, differences[0].tensor, found, verdict)
     return _report(trace, found, differences)
 
 
 def beside_run(trace: Trace, other: Trace) -> TraceReport:
-    """Compare each tensor with another run's of the same graph on the same inputs.
+    """Compare each tensor with that of another run of the same graph on the same inputs.
 
-    Each goes its own way through the graph. Errors add up here, so the limit is wider; and a node
-    may magnify them, or choose otherwise at a near tie. Where both runs made of their own inputs
-    what ONNX says, that is not a fault of the node.
+    Each run computes every node from its own tensors. Errors add up, so the limit is wider. A node
+    may also magnify them, or choose differently at a near tie. A difference is excused if each run
+    computed from its own inputs what the ONNX standard says.
+
+    Args:
+        trace: run to judge.
+        other: run to compare with.
+
+    Returns:
+        Report of the graph, with a verdict on each difference.
 
     Raises:
-        InvalidInput: the inputs differ.
+        InvalidInput: the inputs of the two runs differ.
     """
     _check_inputs(trace, other)
     found = _compare_all(trace, other)
     differences, following, excused = [], [], []
     after: dict[str, bool] = {}
-    """Tensors that differ, or that may and cannot be compared; whether they are excused."""
+    """Whether each tensor that differs, or that may but cannot be compared, is excused."""
     for node in trace.graph.nodes:
         before = [after[name] for name in node.input if name in after]
         for name in made(node):
@@ -92,9 +103,9 @@ def beside_run(trace: Trace, other: Trace) -> TraceReport:
 def _of_one(
     trace: Trace, other: Trace, name: str, found: Mapping[str, Comparison], *, excused: bool
 ) -> Difference | None:
-    """A difference of a run from another, with whose fault it is; None where it is nobody's.
+    """Return a difference of two runs, with a verdict; None if neither run is wrong.
 
-    Where what was read differs, and is excused, so is what cannot be judged.
+    If the node's inputs differ and are excused, a difference that cannot be judged is excused too.
     """
     difference = _judged(trace, name, found, _RIGHT)
     if difference.mismatch.kind != "value":
@@ -104,21 +115,24 @@ def _of_one(
         if verdict == _RIGHT:
             return None
         unknown = verdict.startswith(_UNKNOWN)
-        verdict = verdict if unknown else f"{_RIGHT}, not so of the other"
+        verdict = verdict if unknown else f"{_RIGHT}; for the other run it does not"
         difference = replace(difference, verdict=verdict)
     return None if excused and difference.verdict.startswith(_UNKNOWN) else difference
 
 
 def _judged(trace: Trace, name: str, found: Mapping[str, Comparison], right: str) -> Difference:
-    """A difference, at the first node that did not do as ONNX says, if there is one.
+    """Judge a difference: find the first node whose result differs from the ONNX standard.
 
-    What the run does not show goes from node to node as the standard has it.
+    Tensors that the run does not have are computed by onnx.reference.
 
     Args:
-        trace: of the run that is judged.
-        name: of the tensor.
-        found: how far apart tensors are, this one among them.
-        right: the verdict where every node did as ONNX says.
+        trace: run to judge.
+        name: name of the tensor that differs.
+        found: comparisons of tensors by name, this one among them.
+        right: verdict if every node gives the standard's result.
+
+    Returns:
+        The difference at that node; if no node is wrong, at the node that made the tensor.
     """
     graph, mismatch = trace.graph, found[name].mismatch
     assert mismatch is not None
@@ -154,10 +168,10 @@ def _compare_all(trace: Trace, other: Trace) -> dict[str, Comparison]:
 
 
 def _check_inputs(trace: Trace, other: Trace) -> None:
-    """Compare what the two runs were given.
+    """Check that two runs have the same inputs.
 
     Raises:
-        InvalidInput: not the same.
+        InvalidInput: an input differs.
     """
     given, others = (
         {name: (array.dtype, array.shape, array.tobytes()) for name, array in each.inputs.items()}
@@ -166,8 +180,8 @@ def _check_inputs(trace: Trace, other: Trace) -> None:
     differ = sorted({name for name in {*given, *others} if given.get(name) != others.get(name)})
     if differ:
         raise InvalidInput(
-            f"graph {trace.graph.name}: expected two runs on the same inputs, but "
-            f"{', '.join(differ)} differs: make the second run with --against the first"
+            f"graph {trace.graph.name!r}: expected two runs on the same inputs, but they differ in "
+            f"{', '.join(differ)}; make the second run with --against the first"
         )
 
 
@@ -178,7 +192,7 @@ def _report(
     following: Iterable[str] = (),
     excused: Iterable[str] = (),
 ) -> TraceReport:
-    """All that was found of a graph."""
+    """Return the report of one graph."""
     agreeing = (each.share for each in found.values() if each.mismatch is None)
     return TraceReport(
         graph=trace.graph.name,
@@ -195,9 +209,9 @@ def _report(
 
 
 def _as_users_run_it(trace: Trace) -> Iterator[Difference]:
-    """Floating outputs that are others when the graph is run whole, not shown node by node.
+    """Yield the floating-point outputs that differ between the optimised graph and node by node.
 
-    What is drawn may fall to either side of a near tie; `verify` knows how near, and judges it.
+    Drawn values are left out: they may fall to either side of a near tie, which `verify` judges.
     """
     graph, values = trace.graph, trace.values
     variance = error_variance(graph.nodes, values)
@@ -207,8 +221,8 @@ def _as_users_run_it(trace: Trace) -> Iterator[Difference]:
             mismatch = compared(got, trace.tensors[name], made_by, values, variance).mismatch
             if mismatch is not None:
                 verdict = (
-                    "that is the whole graph as users run it; node by node the runtime gives what "
-                    "is expected: it optimises wrongly"
+                    "node by node the runtime gives the expected result, but not for the whole "
+                    "graph, which it optimises: an optimisation is wrong"
                 )
                 through = graph.lead_to(name, trace.tensors.keys())
                 yield Difference.at(graph, through, name, mismatch, verdict)

@@ -1,4 +1,4 @@
-"""A graph of a bundle in one form: its nodes in order, and the hashes of its files."""
+"""One form of a bundle's graph: its nodes in order, and the hashes of its files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,7 +16,7 @@ from ancestral.export.operators import Form
 Array = NDArray[Any]
 
 MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand", "Split", "Flatten"}
-"""Operators that compute nothing: what is wrong after one was wrong before it."""
+"""Operators that compute nothing: a wrong result of one has a wrong input."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Graph:
     """One graph of a bundle, in one form.
 
     Attributes:
-        name: in the bundle.
-        form: of the file.
-        file: its path; large weights lie in another file of the same folder.
-        model: its content, without them.
-        sha256: of the weights and of the graph's file in each form, by name: whose answers can be
-            compared with whose.
+        name: name in the bundle.
+        form: form of the file.
+        file: path of the file; large weights are in another file of the same folder.
+        model: content of the file, without large weights.
+        sha256: SHA-256 of the weights and of the graph's file in each form, by name. Only runs with
+            equal hashes can be compared.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Graph:
 
     @classmethod
     def read(cls, bundle: Bundle, name: str, form: Form) -> "Graph":
-        """Read a graph in a form, or the portable one where the two do not differ.
+        """Read a graph in a form, or in the portable one if the bundle lacks that form.
 
         Raises:
             BundleError: the bundle has no such graph.
@@ -58,16 +58,21 @@ class Graph:
 
     @cached_property
     def nodes(self) -> tuple[onnx.NodeProto, ...]:
-        """In topological order, as ONNX asks for."""
+        """The nodes in topological order, which ONNX requires."""
         return tuple(self.model.graph.node)
 
     @cached_property
     def made_by(self) -> dict[str, int]:
-        """The index of the node that makes each tensor, in order."""
+        """Index of the node that makes each tensor, in topological order."""
         return {name: i for i, node in enumerate(self.nodes) for name in made(node)}
 
     def lead_to(self, tensor: str, known: AbstractSet[str]) -> list[int]:
-        """The node of a tensor and those before it whose tensors all go unknown into it."""
+        """Return the indices of the node of a tensor, and of the nodes before it, back to `known`.
+
+        Args:
+            tensor: name of the tensor.
+            known: names of the tensors at which to stop.
+        """
         found: set[int] = set()
         waiting = [tensor]
         while waiting:
@@ -78,11 +83,11 @@ class Graph:
         return sorted(found)
 
     def some(self, indices: Iterable[int]) -> list[onnx.NodeProto]:
-        """The nodes of these indices."""
+        """Return the nodes at these indices."""
         return [self.nodes[i] for i in indices]
 
     def computing(self, through: Sequence[int]) -> int:
-        """The last of some nodes, or the one among them whose values it only moves."""
+        """Return the last of these nodes that computes, skipping nodes that only move values."""
         at = through[-1]
         while self.nodes[at].op_type in MOVES:
             before = self.made_by.get(self.nodes[at].input[0], -1)
@@ -93,5 +98,5 @@ class Graph:
 
 
 def made(node: onnx.NodeProto) -> list[str]:
-    """What a node makes, without optional outputs that are left out."""
+    """Return the names of a node's outputs, without optional outputs that it does not have."""
     return [name for name in node.output if name]

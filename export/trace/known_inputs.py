@@ -1,4 +1,4 @@
-"""What a graph is traced on: a few of the bundle's known events, in the middle of their steps."""
+"""The inputs on which a graph is traced: a few known events, in the middle of their steps."""
 
 from collections.abc import Mapping
 
@@ -19,22 +19,27 @@ from ancestral.train.models.latent_variable import LatentVariableModel
 
 _EVENTS = 3
 _LATENTS = 2
-"""Of each event."""
+"""Latents of each event."""
 _NUMBERS = 2**22
-"""Logits of the events together: longer events are cut where the graph takes shorter ones."""
+"""Most logits of all events together. Longer events are cut if the graph takes shorter ones."""
 _STEPS = 64
-"""Steps are traced so far from the start at most: PyTorch has to walk there."""
+"""Most steps from the first position to a traced one: PyTorch has to compute them all."""
 
 
 def known_inputs(bundle: Bundle, model: Model, graph: str) -> dict[str, Array]:
-    """Inputs of a graph by name; the same for the same bundle, but for rounding in PyTorch.
+    """Return the inputs of a graph by name, the same for the same bundle except for rounding.
 
-    Events are whole for a graph that reads whole ones. Those of a step graph are at different
-    positions, the first at its start; their past is what the known answers hold, and the cache what
-    PyTorch made of it. Every second row draws its next value, the others are forced to the known.
+    A graph of whole events gets whole events. A step graph gets rows at different positions, the
+    first at its start: their past is from the known answers, and their cache from PyTorch. Every
+    second row draws its next value, the others observe the known one.
+
+    Args:
+        bundle: bundle with the known answers.
+        model: model of the bundle.
+        graph: name of the graph.
 
     Raises:
-        BundleError: the known answers cannot be read, or the graph takes what they do not hold.
+        BundleError: the known answers cannot be read, or lack an input of the graph.
     """
     signature = bundle.manifest.graphs[graph].signature
     answers = bundle.known_answers()
@@ -44,7 +49,10 @@ def known_inputs(bundle: Bundle, model: Model, graph: str) -> dict[str, Array]:
         found = _latent(graph, model, answers)
     missing = [spec.name for spec in signature.inputs if spec.name not in found]
     if missing:
-        raise BundleError(f"{bundle.path}: no known inputs {missing} of graph {graph}")
+        raise BundleError(
+            f"{bundle.path}: the known answers have no inputs {missing} for graph {graph!r}; "
+            f"export the model again"
+        )
     return {
         spec.name: np.ascontiguousarray(found[spec.name], dtype=spec.dtype)
         for spec in signature.inputs
@@ -58,7 +66,7 @@ def _autoregressive(
     events = {
         name: answers[name][rows] for name in (names.X, names.U, names.LABEL) if name in answers
     }
-    # Known answers may be of the first positions of events alone.
+    # Known answers may have the first positions of events only.
     rest = ((0, 0), (0, model.data.length - events[names.X].shape[1]))
     events[names.X] = np.pad(events[names.X], rest)
     events[names.U] = np.pad(events[names.U], rest, constant_values=0.5)
@@ -74,7 +82,7 @@ def _autoregressive(
 
 
 def _far_from_ties(answers: Mapping[str, Array]) -> list[int]:
-    """The samples and the noisy event whose uniforms lie farthest from an edge."""
+    """Return the indices of the samples and the noise whose uniforms are farthest from an edge."""
     order = np.argsort(-answers["margin"].min(axis=1), kind="stable")
     samples = answers["is_sample"].astype(bool)[order]
     first, *others = order[samples][: _EVENTS - 1]
@@ -82,7 +90,7 @@ def _far_from_ties(answers: Mapping[str, Array]) -> list[int]:
 
 
 def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:
-    """Each row of a step graph at a place of its own, after steps that PyTorch did."""
+    """Return the inputs of a step graph with each row at another position, from PyTorch's steps."""
     model, (n, t) = program.model, events[names.X].shape
     first, levels = model.first_position, model.data.levels
     places = first + (min(_STEPS, t - 1 - first) * np.arange(n)) // max(1, n - 1)

@@ -1,6 +1,6 @@
-"""The ONNX standard as a runtime, and as the judge of single nodes: onnx.reference.
+"""The ONNX standard's evaluator, onnx.reference, as a runtime and as the judge of single nodes.
 
-It runs a node at a time, in NumPy: slow, and without operators of other domains.
+It runs one node at a time in NumPy. It is slow, and has only standard operators.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from ancestral.export.trace.run import Runtime, Trace
 
 
 def _trace(graph: Graph, inputs: Mapping[str, Array]) -> Trace:
-    """Every tensor that a node makes; there is no other way of running a graph.
+    """Run a graph node by node, and return every tensor.
 
     Raises:
-        InvalidInput: it cannot run a node; the message says which.
+        InvalidInput: the evaluator cannot run a node.
     """
     values = dict(inputs)
     for node in graph.nodes:
@@ -28,25 +28,32 @@ def _trace(graph: Graph, inputs: Mapping[str, Array]) -> Trace:
             values |= run_node(graph, node, values)
         except NotImplementedError as error:
             raise InvalidInput(
-                f"backend 'onnx': graph {graph.name}: {error}; trace it on onnxruntime or torch"
+                f"backend 'onnx': graph {graph.name!r}: {error}; trace it on onnxruntime or torch"
             ) from error
     outputs = {value.name: values[value.name] for value in graph.model.graph.output}
     return Trace(graph, inputs, {name: values[name] for name in graph.made_by}, outputs)
 
 
 ONNX_REFERENCE = Runtime(f"onnx {onnx.__version__} cpu", "portable", _trace)
-"""The evaluator of the onnx package, on portable graphs."""
+"""Runtime of the onnx package's evaluator, for portable graphs."""
 
 
 def run_node(graph: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) -> dict[str, Array]:
-    """What a node of a graph makes of these tensors; weights are read when they are needed.
+    """Run one node of a graph with onnx.reference.
+
+    Args:
+        graph: graph of the node; its weights are read when they are needed.
+        node: node to run.
+        values: tensors of the graph by name.
+
+    Returns:
+        The node's outputs by name.
 
     Raises:
-        NotImplementedError: the evaluator has no such operator, or not in this form; or a tensor
-            is not known.
+        NotImplementedError: the evaluator cannot run the node, or a tensor is missing.
     """
     if node.domain or any(each.HasField("g") for each in node.attribute):
-        raise NotImplementedError(f"onnx.reference has no {node.op_type} of {node.name}")
+        raise NotImplementedError(f"onnx.reference cannot run {node.op_type} {node.name}")
     feeds = {name: _value(graph, name, values) for name in node.input if name}
     outputs = made(node)
     proto = onnx.helper.make_graph(
@@ -68,7 +75,12 @@ def run_node(graph: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) ->
 
 
 class GatherElements(OpRun):
-    """As ONNX has it: the package's own wants indices as large as the data on every other axis."""
+    """GatherElements as the ONNX standard defines it.
+
+    This works around onnx 1.23.2, whose evaluator refuses indices that are shorter than the data
+    on another axis; without it, graphs with rings cannot be judged. It can go when onnx allows
+    such indices.
+    """
 
     op_domain = ""
 
@@ -84,7 +96,7 @@ def _value(graph: Graph, name: str, values: Mapping[str, Array]) -> Array:
     for tensor in graph.model.graph.initializer:
         if tensor.name == name:
             return np.asarray(onnx.numpy_helper.to_array(tensor, str(graph.file.parent)))
-    raise NotImplementedError(f"tensor {name} is not known")
+    raise NotImplementedError(f"tensor {name} is missing")
 
 
 def _typed(name: str, array: Array) -> Any:

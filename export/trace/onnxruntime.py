@@ -1,8 +1,8 @@
-"""ONNX Runtime as a source of a trace: a copy of the graph whose every tensor is an output.
+"""ONNX Runtime as a runtime for traces: it runs a copy of the graph with all tensors as outputs.
 
-Every tensor is asked for with ONNX Runtime's optimisations off: then each node of the file runs as
-it is and no name is lost. The outputs are asked for once more of the graph as users run it,
-optimised: what differs there and nowhere in between comes from an optimisation.
+The copy runs with ONNX Runtime's optimisations off, so that each node of the file runs unchanged
+and keeps its names. Then the graph runs again as users run it, with optimisations. If only its
+outputs differ, an optimisation is at fault.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from ancestral.export.trace.run import Runtime, Trace, to_array
 
 
 def onnxruntime(device: str = "cpu", threads: int | None = None) -> Runtime:
-    """ONNX Runtime on the CPU or on CUDA, TF32 off.
+    """Return ONNX Runtime as a runtime for traces, on the CPU or on CUDA with TF32 off.
 
     Args:
-        device: cpu, cuda or cuda:N.
-        threads: on the CPU; its own choice where None.
+        device: "cpu", "cuda" or "cuda:N".
+        threads: number of CPU threads; None for ONNX Runtime's own choice.
 
     Raises:
-        BackendUnavailable: this runtime has no such device.
+        BackendUnavailable: the installed onnxruntime does not support the device.
     """
     kind, _, index = device.partition(":")
     provider: tuple[str, dict[str, str]] = "CPUExecutionProvider", {}
@@ -36,7 +36,7 @@ def onnxruntime(device: str = "cpu", threads: int | None = None) -> Runtime:
         provider = "CUDAExecutionProvider", {"device_id": index or "0", "use_tf32": "0"}
     if provider[0] not in ort.get_available_providers():
         raise BackendUnavailable(
-            f"device {device!r} needs the {provider[0]}, which this onnxruntime has not: "
+            f"device {device!r} needs an onnxruntime with the {provider[0]}: "
             f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
         )
 
@@ -50,7 +50,8 @@ def onnxruntime(device: str = "cpu", threads: int | None = None) -> Runtime:
         tensors = _run(model, graph, inputs, plain, provider)
         return Trace(graph, inputs, tensors, _run(graph.model, graph, inputs, optimised, provider))
 
-    # GroupQueryAttention has no fp32 kernel on CUDA.
+    # The onnxruntime form has GroupQueryAttention, for which ONNX Runtime 1.31 has no float32
+    # kernel on CUDA: it could not load the graph there.
     form: Form = "onnxruntime" if kind == "cpu" else "portable"
     return Runtime(f"onnxruntime {ort.__version__} {device}", form, trace)
 
@@ -73,16 +74,16 @@ def _run(
     options: Any,
     provider: tuple[str, dict[str, str]],
 ) -> dict[str, Array]:
-    """Every output of a copy of a graph, by its name.
+    """Run a model and return its outputs by name.
 
     Raises:
-        BundleError: the runtime refuses it, or cannot run it.
+        BundleError: ONNX Runtime cannot load the model, or cannot run it.
     """
     what = "refuses it"
     try:
         content = model.SerializeToString()
         session = ort.InferenceSession(content, options, [provider], enable_fallback=0)
-        what = "cannot run it to its end"
+        what = "cannot run it"
         names = [value.name for value in session.get_outputs()]
         fed = {name: _value(array) for name, array in inputs.items()}
         results = session.run_with_ort_values(names, fed)
@@ -92,7 +93,7 @@ def _run(
 
 
 def _value(array: Array) -> Any:
-    """An array as ONNX Runtime takes it: NumPy itself has no bfloat16."""
+    """Return an array as an ONNX Runtime value. NumPy has no bfloat16: it is passed as uint16."""
     if array.dtype == ml_dtypes.bfloat16:
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
             array.view(np.uint16), onnx.TensorProto.BFLOAT16

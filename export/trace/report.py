@@ -1,4 +1,4 @@
-"""What a comparison of two runs of a graph found."""
+"""The results of comparing two runs of a graph."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,16 +9,17 @@ from ancestral.export.trace.graph import Graph
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A tensor that differs.
+    """A tensor that differs, and the node that computes it.
 
     Attributes:
-        index: of the node in topological order, from 0.
-        node: its name.
-        op_type: its operator, after a domain other than ONNX's own.
-        tensor: that was compared: what it made, or that in another shape.
-        mismatch: how far, and where.
-        through: nodes before it whose tensors the reference has not: the fault may be in them.
-        verdict: whose fault it is by the ONNX standard; empty where it was not asked.
+        index: index of the node in topological order, from 0.
+        node: name of the node.
+        op_type: operator of the node, after its domain unless that is ONNX's own.
+        tensor: name of the tensor compared: an output of the node, or the same values moved.
+        mismatch: how far apart the two are, and where.
+        through: names of the nodes before it whose tensors the reference lacks; the fault may be in
+            them.
+        verdict: which side is wrong by the ONNX standard; empty if it was not checked.
     """
 
     index: int
@@ -39,15 +40,15 @@ class Difference:
         verdict: str = "",
         index: int | None = None,
     ) -> "Difference":
-        """A difference at the node that computes the tensor, or at that of the index, or between.
+        """Return a difference at the node that computes a tensor, or at the node of `index`.
 
         Args:
-            graph: that was run.
+            graph: graph that was run.
             through: indices of the nodes that lead to the tensor.
-            tensor: that differs.
-            mismatch: how far, and where.
-            verdict: whose fault it is.
-            index: of the node that is wrong, where that is known.
+            tensor: name of the tensor that differs.
+            mismatch: how far apart the two are, and where.
+            verdict: which side is wrong.
+            index: index of the wrong node; None if it is unknown.
         """
         index = graph.computing(through) if index is None else index
         node = graph.nodes[index]
@@ -58,20 +59,20 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class TraceReport:
-    """A graph on a runtime, tensor by tensor beside the reference.
+    """A graph on a runtime, compared with the reference tensor by tensor.
 
     Attributes:
-        graph: its name.
-        form: that the runtime ran.
-        nodes: their number.
-        compared: tensors that both have.
-        differences: in topological order.
-        following: tensors that differ after one of these.
-        excused: tensors that differ because a node magnified rounding, or fell to the other side of
-            a near tie, on both sides as it should; and what follows from them.
-        unmatched: tensors of the graph that one of the two has not.
-        outputs: what differs between the graph as users run it and node by node, on one runtime.
-        largest_share: the largest error of a tensor that agrees, over its limit.
+        graph: name of the graph.
+        form: form that the runtime ran.
+        nodes: number of nodes.
+        compared: number of tensors that both sides have.
+        differences: differences in topological order.
+        following: names of the tensors that differ after one of these.
+        excused: names of the tensors that differ although both sides are right (a node magnified
+            rounding, or chose differently at a near tie), and of those that follow from them.
+        unmatched: names of the graph's tensors that one side lacks.
+        outputs: differences between the optimised graph and node by node, on the same runtime.
+        largest_share: largest error of a tensor that agrees, over its limit.
     """
 
     graph: str
@@ -87,38 +88,38 @@ class TraceReport:
 
     @property
     def first(self) -> Difference | None:
-        """The first difference, if any."""
+        """The first difference; None if there is none."""
         return next(iter(self.differences + self.outputs), None)
 
     @property
     def differing(self) -> int:
-        """Tensors that differ and are not excused."""
+        """Number of tensors that differ and are not excused."""
         return len(self.differences) + len(self.following)
 
     @property
     def agreed(self) -> int:
-        """Tensors that agree."""
+        """Number of tensors that agree."""
         return self.compared - self.differing - len(self.excused)
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared, and nothing differs but by rounding."""
+        """Whether tensors were compared, and none differs by more than rounding."""
         return self.first is None and self.compared > 0
 
     def to_json(self) -> dict[str, object]:
-        """All fields, with `passed`, `agreed`, `differing` and `first`."""
+        """Return all fields as JSON values, with `passed`, `agreed`, `differing` and `first`."""
         more = {name: getattr(self, name) for name in ("passed", "agreed", "differing")}
         return {**more, "first": self.first and asdict(self.first), **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """One run compared with another.
+    """The comparison of a run with another.
 
     Attributes:
-        run: what ran, for people.
-        reference: what it was compared with; empty where it was only saved.
-        reports: a graph each.
+        run: title of the runtime that ran.
+        reference: title of the reference; empty if the run was only saved.
+        reports: report of each graph.
     """
 
     run: str
@@ -127,5 +128,5 @@ class Traced:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing differs."""
+        """Whether all graphs passed."""
         return all(report.passed for report in self.reports)

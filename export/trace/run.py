@@ -1,7 +1,7 @@
-"""What one runtime made of graphs: every tensor, in memory or in a safetensors file.
+"""The tensors of graphs on one runtime, in memory or in a safetensors file.
 
-A file can be taken to another machine and compared there. Its metadata says which graph it is of
-(SHA-256 of the files) and who ran it. Nothing in it is unpickled.
+A file can be compared on another machine. Its metadata has the SHA-256 of the graph's files and
+the runtime's title. Reading a file unpickles nothing.
 """
 
 import json
@@ -29,13 +29,13 @@ _PARTS = ("inputs", "tensors", "outputs")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One graph on one runtime.
+    """The tensors of one graph on one runtime.
 
     Attributes:
-        graph: that was run.
-        inputs: what it was given.
-        tensors: what its nodes made, those that are known.
-        outputs: what it gave when run as users run it, optimised where the runtime does that.
+        graph: graph that was run.
+        inputs: inputs by name.
+        tensors: results of nodes by name, as far as the runtime has them.
+        outputs: outputs by name of the graph as users run it, optimised if the runtime optimises.
     """
 
     graph: Graph
@@ -45,19 +45,19 @@ class Trace:
 
     @property
     def values(self) -> dict[str, Array]:
-        """Inputs and tensors."""
+        """Inputs and tensors by name."""
         return {**self.inputs, **self.tensors}
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Something that runs a graph and shows what is inside.
+    """A runtime that runs a graph and returns the tensors inside.
 
     Attributes:
-        title: its name, version and device, for people.
-        form: of the graphs that it runs.
-        trace: runs a graph on inputs by name; raises InvalidInput where it cannot run the graph,
-            and BundleError where it refuses the graph.
+        title: name, version and device, for tables.
+        form: form of the graphs that it runs.
+        trace: function that runs a graph on inputs by name. Raises InvalidInput if the runtime
+            lacks an operator, and BundleError if it cannot load or run the graph.
     """
 
     title: str
@@ -67,11 +67,11 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Graphs on one runtime.
+    """The traces of graphs on one runtime.
 
     Attributes:
-        title: name, version and device of the runtime, for people.
-        traces: by graph.
+        title: name, version and device of the runtime, for tables.
+        traces: trace of each graph, by the graph's name.
     """
 
     title: str
@@ -79,10 +79,14 @@ class Run:
 
 
 def save_run(run: Run, file: Path) -> None:
-    """Write a run; the file appears whole or not at all.
+    """Write a run to a file, completely or not at all.
+
+    Args:
+        run: run to save.
+        file: safetensors file to write; an existing file is replaced.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the file could not be written.
     """
     tensors = {
         f"{name}/{part}/{each}": to_tensor(array).contiguous()
@@ -99,20 +103,27 @@ def save_run(run: Run, file: Path) -> None:
 
 
 def load_run(file: Path, bundle: Bundle) -> Run:
-    """Read a run of graphs of a bundle.
+    """Read a run of a bundle's graphs from a file.
+
+    Args:
+        file: file that `save_run` wrote.
+        bundle: bundle whose graphs were run.
 
     Raises:
-        InvalidInput: the file is not a run, or is one of another bundle.
+        BundleError: the bundle lacks a graph of the run.
+        InvalidInput: the file is not a run, or is a run of another bundle.
     """
     try:
         with safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {}).get("ancestral", "{}"))
             if about.get("format") != _FORMAT:
-                raise InvalidInput(f"{file}: its format is {about.get('format')!r}, not {_FORMAT}")
+                raise InvalidInput(
+                    f"{file}: expected format {_FORMAT!r}, got {about.get('format')!r}"
+                )
             found: dict[str, dict[str, dict[str, Array]]] = {
                 name: {part: {} for part in _PARTS} for name in about["traces"]
             }
-            for key in opened.keys():  # noqa: SIM118 - it is no mapping
+            for key in opened.keys():  # noqa: SIM118 - not a mapping
                 graph, part, name = key.split("/", 2)
                 found[graph][part][name] = to_array(opened.get_tensor(key))
         title = str(about["title"])
@@ -122,7 +133,7 @@ def load_run(file: Path, bundle: Bundle) -> Run:
         }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"{file}: expected a run that `ancestral verify --trace --save` wrote: {error}"
+            f"{file}: not a saved run ({error}); make one with `ancestral verify --trace --save`"
         ) from error
     traces = {
         name: Trace(_graph(bundle, name, *graph), **found[name]) for name, graph in graphs.items()
@@ -131,25 +142,25 @@ def load_run(file: Path, bundle: Bundle) -> Run:
 
 
 def _graph(bundle: Bundle, name: str, form: Form, sha256: Mapping[str, str]) -> Graph:
-    """The graph that was run.
+    """Return the graph of a saved run.
 
     Raises:
         BundleError: the bundle has no such graph.
-        InvalidInput: it is another, or the bundle has it in other forms only.
+        InvalidInput: the run is of another graph, or the bundle does not have its form.
     """
     graph = Graph.read(bundle, name, form)
     differ = sorted({each for each, _ in {*sha256.items()} ^ {*graph.sha256.items()}})
     if differ or graph.form != form:
         wrong = f"SHA-256 of {', '.join(differ)}" if differ else f"form {form!r}"
         raise InvalidInput(
-            f"graph {name}: expected a run of this bundle's, got one of another: the {wrong} "
-            f"differs"
+            f"graph {name!r}: the saved run is of another bundle, whose {wrong} differs; make the "
+            f"run again with this bundle"
         )
     return graph
 
 
 def to_array(value: Any) -> Array:
-    """A tensor or a number in NumPy, bfloat16 too."""
+    """Convert a tensor or a number to a NumPy array; bfloat16 becomes that of ml_dtypes."""
     if not isinstance(value, Tensor):
         return np.asarray(value)
     value = value.detach().cpu()
@@ -160,7 +171,7 @@ def to_array(value: Any) -> Array:
 
 
 def to_tensor(array: Array) -> Tensor:
-    """The other way round; nothing is shared."""
+    """Convert an array to a tensor, which shares no memory with it."""
     if array.dtype == ml_dtypes.bfloat16:
         return torch.tensor(array.view(np.uint16)).view(torch.bfloat16)
     return torch.tensor(array)

@@ -1,8 +1,8 @@
-"""PyTorch as the reference of a trace: a bundle's program, traced again, run node by node.
+"""PyTorch as the reference of a trace: a bundle's program is traced again and run node by node.
 
-The exporter names the values of an ONNX graph after the nodes of the traced program, so that the
-two are matched by name. The reference can follow another runtime: each node is then given what that
-runtime gave it, and what differs is the node's own doing.
+The exporter names the values of an ONNX graph after the nodes of the traced program, so the two
+are matched by name. The reference can follow another runtime: each node then gets the inputs that
+it had there, so that a difference comes from the node itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,46 +24,57 @@ from ancestral.train.models.graphs import Program
 from ancestral.train.stored_model import bundled_model
 
 Seen = Callable[[str, Array], Array]
-"""Told each tensor by its name in the graph; returns what the nodes after it are given."""
+"""Called with each tensor and its name in the graph; returns what the nodes after it get."""
 
 
 class TorchReference:
-    """A bundle's model on the CPU, in float32; `runtime` is it as a runtime of its own."""
+    """A bundle's model in PyTorch, on the CPU in float32.
+
+    Attributes:
+        model: model of the bundle.
+        runtime: the same model as a runtime, to be compared with another.
+    """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """Build the model.
 
         Args:
-            bundle: holds its weights.
-            threads: of the whole process, as PyTorch has it.
+            bundle: bundle with the model's weights.
+            threads: number of PyTorch's threads, for the whole process; None leaves it unchanged.
 
         Raises:
-            InvalidInput: it is of a class of the user's own.
-            BundleError: the weights do not fit.
+            InvalidInput: the model is of the user's own class.
+            BundleError: the weights do not fit the model.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         family = bundle.manifest.components["model"].family
         if family not in FAMILIES:
             raise InvalidInput(
-                f"{bundle.path}: expected a model of {tuple(FAMILIES)}, which can be built, got "
-                f"{family!r}: give a saved run as --against"
+                f"{bundle.path}: expected a family of {tuple(FAMILIES)}, got {family!r}, a model "
+                f"of your own class, which cannot be built from a bundle; pass a saved run with "
+                f"--against"
             )
         self.model = bundled_model(bundle)
         self.runtime = Runtime(f"torch {torch.__version__} cpu", "portable", self._trace)
         self._traced: dict[tuple[str, ...], ExportedProgram] = {}
 
     def _trace(self, graph: Graph, inputs: Mapping[str, Array]) -> Trace:
-        """The tensors of the traced program, and the outputs of the program as it is."""
+        """Return the tensors of the traced program, and the outputs of the untraced one."""
         tensors: dict[str, Array] = {}
         self.walk(graph, inputs, tensors.setdefault)
         ((_, parts),) = programs(self.model, [graph.name])
         return Trace(graph, inputs, tensors, run_program(parts[graph.name], inputs))
 
     def walk(self, graph: Graph, inputs: Mapping[str, Array], seen: Seen) -> None:
-        """Run the traced program, and tell each tensor that the graph has too.
+        """Run the traced program, and call `seen` for each tensor that the graph also has.
 
-        Graphs that share a pass are parts of one program, in which names begin with theirs.
+        Graphs that share a pass are parts of one program, where a graph's name may be a prefix.
+
+        Args:
+            graph: graph of the bundle.
+            inputs: inputs of the graph by name.
+            seen: called with each tensor; returns what the nodes after it get.
 
         Raises:
             ExportError: the model cannot be traced.
@@ -89,7 +100,7 @@ class TorchReference:
 
 
 class _Walk(fx.Interpreter):
-    """Runs a graph, and lets every tensor that has a name elsewhere be seen and replaced."""
+    """Runs a traced program, and calls `seen` for every tensor that the ONNX graph has too."""
 
     def __init__(
         self, module: fx.GraphModule, renamed: Mapping[str, str], graph: Graph, seen: Seen
@@ -102,7 +113,7 @@ class _Walk(fx.Interpreter):
         if n.op != "call_function":
             return value
         if isinstance(value, tuple | list):
-            # The exporter's names of outputs that the program does not use, or splits off.
+            # The exporter's names of the parts of a tuple: of unused outputs, and of a split.
             names = ([f"{n.name}__{i}", f"{n.name}_split_{i}"] for i in range(len(value)))
             return [self._shown(each, part) for each, part in zip(names, value, strict=True)]
         return self._shown([self._renamed.get(n.name, n.name)], value)
@@ -112,13 +123,13 @@ class _Walk(fx.Interpreter):
             if name in self._known:
                 replaced = self._seen(name, to_array(value))
                 if isinstance(value, Tensor):
-                    # In the same layout: a view may be taken of it.
+                    # Keep the layout: a later node may take a view.
                     value = torch.empty_like(value).copy_(to_tensor(replaced))
         return value
 
 
 def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What a program gives, by the names of its signature."""
+    """Run a program and return its outputs, by the names of its signature."""
     signature = program.signature
     given = [_as_given(inputs[spec.name], spec) for spec in signature.inputs]
     with torch.no_grad():
@@ -128,12 +139,12 @@ def run_program(program: Program, inputs: Mapping[str, Array]) -> dict[str, Arra
 
 
 def _as_given(array: Array, spec: TensorSpec) -> Tensor:
-    """An input of a program: the cache of a 16-bit bundle is float32 there."""
+    """Return an input of a program. A cache, 16 bits in a 16-bit bundle, is float32 there."""
     return to_tensor(array).to(getattr(torch, spec.dtype))
 
 
 def _filled(program: Program, inputs: Mapping[str, Array]) -> Iterator[Tensor]:
-    """The inputs of a whole program: those of one graph, and zeros of fitting sizes."""
+    """Yield the inputs of a whole program: those of one graph, and zeros for all others."""
     sizes: dict[Any, int] = {"b": 1, "k": 1}
     for spec in program.signature.inputs:
         if spec.name in inputs:

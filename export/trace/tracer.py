@@ -1,4 +1,4 @@
-"""Graphs of a bundle traced on runtimes, each compared with PyTorch or with another run."""
+"""Trace a bundle's graphs on a runtime, and compare them with PyTorch or with another run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,13 @@ from ancestral.export.trace.torch import TorchReference
 
 
 class Tracer:
-    """Traces graphs of one bundle."""
+    """Traces the graphs of one bundle, and compares their tensors.
+
+    Attributes:
+        bundle: bundle to trace.
+        runs: saved runs to compare with.
+        graphs: names of the graphs to trace.
+    """
 
     def __init__(
         self,
@@ -27,19 +33,20 @@ class Tracer:
         threads: int | None,
         say: Callable[[str], None],
     ) -> None:
-        """Open the bundle and the saved runs; build the model in PyTorch where there are none.
+        """Open the bundle and the saved runs; without saved runs, build the model in PyTorch.
 
         Args:
-            path: of the bundle.
-            graphs: their names; all that the bundle and the saved runs have where there are none.
-            against: files of runs.
-            threads: of the runtimes.
+            path: directory of the bundle.
+            graphs: names of the graphs to trace; empty for all that the bundle and the saved runs
+                have.
+            against: files of saved runs to compare with; empty to compare with PyTorch.
+            threads: number of CPU threads of the runtimes; None for their own choice.
             say: called with sentences for the user.
 
         Raises:
-            BundleError: the bundle is not sound, or has no such graph.
-            InvalidInput: a file is not a run of this bundle, or lacks a graph; or the model is of
-                a class of the user's own.
+            BundleError: the bundle is missing, altered or damaged, or has no such graph.
+            InvalidInput: a file is not a run of this bundle, or lacks a graph; or there is no saved
+                run and the model is of the user's own class.
         """
         self.bundle = Bundle.open(path, rehash=True)
         self.runs = [load_run(file, self.bundle) for file in against]
@@ -48,17 +55,35 @@ class Tracer:
         self._reference = self.runs[0] if self.runs else TorchReference(self.bundle, threads)
 
     def compare(self) -> Traced:
-        """The two saved runs."""
+        """Compare the first saved run with the second, graph by graph.
+
+        Returns:
+            Comparison of the two, with a report for each graph.
+
+        Raises:
+            InvalidInput: the inputs of the two runs differ.
+        """
         first, second = self.runs
         reports = [beside_run(first.traces[name], second.traces[name]) for name in self.graphs]
         return Traced(first.title, second.title, reports)
 
     def run(self, backend: str, device: str, save: Path | None) -> Traced:
-        """Run one backend; compare each graph before the next is run.
+        """Run the graphs on a backend, and compare each before the next is run.
+
+        Args:
+            backend: "onnxruntime", "onnx" or "torch".
+            device: "cpu"; or "cuda" or "cuda:N" with onnxruntime.
+            save: file to save the run to; None to save nothing.
+
+        Returns:
+            Comparison of the run, with a report for each graph; no reports if PyTorch runs and
+            there is no saved run.
 
         Raises:
-            BackendUnavailable: it has no such device here.
-            BundleError: the runtime refuses a graph.
+            BackendUnavailable: the backend does not support the device.
+            BundleError: the runtime cannot load or run a graph.
+            InvalidInput: the runtime lacks an operator, or the inputs of a saved run differ.
+            OSError: the run could not be saved.
         """
         runtime, reference = self._runtime(backend, device), self._reference
         title = reference.title if isinstance(reference, Run) else ""
@@ -96,22 +121,22 @@ class Tracer:
         return onnxruntime(device, self._threads)
 
     def _say_versions(self, here: str) -> None:
-        """Nodes are named by PyTorch's exporter, and another release may name them otherwise."""
+        """Warn if another release of PyTorch, which may name nodes otherwise, made the bundle."""
         exported = self.bundle.manifest.written_by.get("torch", "")
         if exported.split(".")[:2] != here.split(".")[:2]:
             self._say(
-                f"the bundle was exported by torch {exported}, this is {here}: where it names "
-                f"nodes otherwise, tensors are not matched, or wrongly; a saved run of that torch "
-                f"is safe"
+                f"the bundle was exported with torch {exported}, this is torch {here}, which may "
+                f"name nodes differently: tensors may be unmatched or matched wrongly; to avoid "
+                f"that, compare with a run saved under torch {exported}"
             )
 
 
 def _chosen(bundle: Bundle, wanted: Sequence[str], runs: Sequence[Run]) -> Sequence[str]:
-    """Names of the graphs.
+    """Return the names of the graphs to trace.
 
     Raises:
-        BundleError: the bundle has not one that was asked for.
-        InvalidInput: a saved run has not, or they have none in common.
+        BundleError: the bundle lacks a requested graph.
+        InvalidInput: a saved run lacks a requested graph, or bundle and runs share no graph.
     """
     for name in wanted:
         bundle.graph_file(name, "portable")
@@ -119,5 +144,5 @@ def _chosen(bundle: Bundle, wanted: Sequence[str], runs: Sequence[Run]) -> Seque
     names = list(dict.fromkeys(wanted)) or common
     if not names or not {*names} <= {*common}:
         expected, got = names or sorted(bundle.manifest.graphs), [sorted(r.traces) for r in runs]
-        raise InvalidInput(f"--against: expected graphs of {expected}, got {got}")
+        raise InvalidInput(f"--against: expected runs with graphs {expected}, got {got}")
     return names

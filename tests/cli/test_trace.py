@@ -140,6 +140,6 @@ def test_a_file_that_is_no_run(trace: Trace, tmp_path: Path) -> None:
 def test_a_run_of_another_bundle(cli: Cli, bundles: Bundles, run_file: Path) -> None:
     arguments = ["--trace", "--backend", "onnx", "--against", run_file]
     result = cli("verify", bundles("tiny"), *arguments)
-    refused(result, "graph prefill: expected a run of this bundle's", "the SHA-256 of")
+    refused(result, "graph 'prefill': the saved run is of another bundle", "SHA-256 of")
     assert "--save` wrote" not in result.err
     refused(cli("verify", bundles("gru"), *arguments, "--graph", "step"), "--against", "'step'")

@@ -51,17 +51,17 @@ def node(op_type: str, inputs: str, outputs: str = "out", **attributes: object) 
 SCATTER = node("TensorScatter", "cache k at", "next", axis=-2)
 SOUND = (SCATTER, node("Attention", "q next v mask"))
 PLANTED = {
-    "nonpad": (model(node("Attention", "q k v mask - - n")), "nonpad_kv_seqlen is dropped"),
-    "past": (model(node("Attention", "q k v mask cache cache")), "past and present are refused"),
-    "present": (model(node("Attention", "q k v", "out pk pv")), "past and present are refused"),
+    "nonpad": (model(node("Attention", "q k v mask - - n")), "ignores nonpad_kv_seqlen"),
+    "past": (model(node("Attention", "q k v mask cache cache")), "refuses past and present"),
+    "present": (model(node("Attention", "q k v", "out pk pv")), "refuses past and present"),
     "causal": (
         model(SCATTER, node("Attention", "q next v", is_causal=1), outputs=("out", "next")),
-        "is_causal becomes upper-left",
+        "aligns is_causal to the upper left",
     ),
     "softcap": (model(node("Attention", "q k v mask", softcap=5.0)), "softcap"),
     "precision": (model(node("Attention", "q k v mask", softmax_precision=1)), "softmax_precision"),
     "marked": (model(node("Attention", "q k v mask", TRT_decomposable=1)), "TRT_decomposable is s"),
-    "3-D": (model(SCATTER, cache=("b", 7, 8), outputs=("next",)), "4-D caches alone"),
+    "3-D": (model(SCATTER, cache=("b", 7, 8), outputs=("next",)), "4-D caches only"),
     "length": (model(SCATTER, cache=("b", 2, "t", 8), outputs=("next",)), "must be fixed"),
     "axis": (
         model(node("TensorScatter", "cache k at", "next", axis=2), outputs=("next",)),
@@ -75,11 +75,11 @@ PLANTED = {
         model(SCATTER, node("Identity", "next"), outputs=("out",)),
         "from a graph input to a graph output",
     ),
-    "top k": (model(node("TopK", "q k5000", "out i")), "TensorRT ends at k = 3840"),
+    "top k": (model(node("TopK", "q k5000", "out i")), "supports a constant k up to 3840"),
     "random": (model(node("RandomNormalLike", "q")), "noise inside a graph"),
     "multinomial": (model(node("Multinomial", "q")), "noise inside a graph"),
     "unique": (model(node("Unique", "q")), "TensorRT cannot build it"),
-    "domain": (model(node("Gelu", "q", domain="com.microsoft")), "standard operators alone"),
+    "domain": (model(node("Gelu", "q", domain="com.microsoft")), "standard operators only"),
 }
 
 
@@ -129,7 +129,7 @@ APPENDED = GraphSignature(
 def test_declared_append(nodes: tuple[onnx.NodeProto, ...], sound: bool, form: Form) -> None:
     """What shares memory is made by an append to it, and by nothing else."""
     problems = lint(model(*nodes, outputs=("next",)), form, APPENDED)
-    assert any("declared an append to cache" in each for each in problems) is not sound
+    assert any("declared as an append to cache" in each for each in problems) is not sound
 
 
 HALF, BF16 = TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -168,17 +168,17 @@ HEAD = node("MatMul", "c wide")
 PLANTED_IN_16_BITS = {
     "mixed types": (
         narrow_model(node("MatMul", "x narrow", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
-        "MatMul: operands of float and float16: TensorRT refuses mixed types",
+        "MatMul: operands in float and float16; TensorRT refuses mixed types",
     ),
     "mixed in a sum": (
         narrow_model(node("Add", "x h", "a"), HEAD, types={"a": FLOAT, "c": FLOAT}),
-        "Add: operands of float and float16",
+        "Add: operands in float and float16",
     ),
     "a last projection": (
         narrow_model(
             node("MatMul", "h narrow", "a"), node("Cast", "a", to=FLOAT), types={"a": HALF}
         ),
-        "the last projection is of float16: it must be float32",
+        "the last projection is in float16; it must be float32",
     ),
     "after the last projection": (
         narrow_model(
@@ -188,31 +188,31 @@ PLANTED_IN_16_BITS = {
             node("Cast", "d", to=FLOAT),
             types={"b": FLOAT, "a": HALF, "d": HALF},
         ),
-        "Sub after it is of float16",
+        "Sub after it is in float16",
     ),
     "a softmax": (
         narrow_model(node("Softmax", "h", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
-        "Softmax of float16: it must be float32",
+        "Softmax is in float16; it must be float32",
     ),
     "a recurrent layer": (
         narrow_model(
             node("GRU", "h narrow narrow", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}
         ),
-        "GRU of float16: it must be float32",
+        "GRU is in float16; it must be float32",
     ),
     "a transposed convolution": (
         narrow_model(
             node("ConvTranspose", "h kernel", "a"), WIDEN, HEAD, types={"a": BF16, "c": FLOAT}
         ),
-        "ConvTranspose of bfloat16: TensorRT cannot build it",
+        "ConvTranspose is in bfloat16; TensorRT cannot build it",
     ),
     "an infinite mask": (
         narrow_model(node("Add", "h mask", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
-        "mask: a constant that is infinite in float16",
+        "mask: a constant is not finite in float16",
     ),
     "a result": (
         narrow_model(node("Relu", "h"), types={"out": HALF}, result=HALF),
-        "out: a result of 16 bits",
+        "out: a result in 16 bits",
     ),
 }
 

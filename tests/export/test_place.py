@@ -137,7 +137,7 @@ def test_a_replaced_bundle_is_kept_until_there_is_another(tmp_path: Path) -> Non
     for folder, name in ((old, MANIFEST), (out, "notes")):
         folder.mkdir()
         (folder / name).write_text(manifest("old"))
-    with pytest.raises(InvalidInput, match="something else"):
+    with pytest.raises(InvalidInput, match="exists and is not a bundle"):
         check_target(out, overwrite=True)
     assert (old / MANIFEST).read_text() == manifest("old")
     (out / "notes").unlink()
@@ -163,7 +163,7 @@ def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite
             out.mkdir()
             (out / "notes").write_text("kept")
 
-    with pytest.raises(InvalidInput, match="something else"):
+    with pytest.raises(InvalidInput, match="exists and is not a bundle"):
         export()
     assert (out / "notes").read_text() == "kept"
     assert os.listdir(tmp_path) == ["digits"]
@@ -177,5 +177,5 @@ def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite
 def test_nothing_is_replaced_that_is_no_bundle(tmp_path: Path, text: str) -> None:
     """A manifest of another kind, one that is nested too deep also, keeps the folder as it is."""
     (tmp_path / MANIFEST).write_text(text, encoding="latin-1")
-    with pytest.raises(InvalidInput, match="is no bundle's, so nothing is replaced"):
+    with pytest.raises(InvalidInput, match="is not a bundle's; choose another path"):
         check_target(tmp_path, overwrite=True)

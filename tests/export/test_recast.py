@@ -96,8 +96,8 @@ def test_an_infinite_weight_stays(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "16 bits already": ("float16", "bfloat16", "expected a bundle in float32, got one in float16"),
-    "float32": ("float32", "float32", "expected float16 or bfloat16 of a bundle"),
+    "16 bits already": ("float16", "bfloat16", "expected a float32 bundle, got float16"),
+    "float32": ("float32", "float32", "expected float16 or bfloat16 for a bundle"),
 }
 
 
@@ -114,10 +114,10 @@ def test_foreign_folders(bundles: Bundles, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle"):
         recast(tmp_path, tmp_path / "out", "float16")
     own = copied(bundles("table"), tmp_path)
-    with pytest.raises(InvalidInput, match="there is a bundle already"):
+    with pytest.raises(InvalidInput, match="the bundle exists"):
         recast(bundles("table"), own, "float16")
     change_manifest(own, lambda manifest: manifest["components"]["model"].update(family="Mine"))
-    with pytest.raises(InvalidInput, match="got 'Mine', a model of your own"):
+    with pytest.raises(InvalidInput, match="got 'Mine', a model of your own class"):
         recast(own, tmp_path / "out", "float16")
 
 

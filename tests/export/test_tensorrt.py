@@ -186,7 +186,7 @@ def test_refused_graph(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_given_up(tiny_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"given up after 0.05 s"):
+    with pytest.raises(ExportError, match=r"stopped after 0.05 s, the time limit"):
         run(request(tiny_bundle, "step"), tmp_path, seconds=0.05)
 
 
@@ -284,16 +284,16 @@ def children(pid: int) -> list[int]:
 
 def test_targets() -> None:
     assert "sm_75" not in Compiler.open(Options(module="tensorrt_rtx")).targets
-    with pytest.raises(BackendUnavailable, match="sm_90: tensorrt_rtx compiles for sm_75, sm_80"):
+    with pytest.raises(BackendUnavailable, match=r"compiles for sm_75, sm_80.*got sm_90"):
         Compiler.open(Options(module="tensorrt_rtx", targets=("sm_90",)))
-    with pytest.raises(InvalidInput, match="expected a GPU's capability"):
+    with pytest.raises(InvalidInput, match="expected a compute capability"):
         Compiler.open(Options(module="tensorrt_rtx", targets=("ada",)))
 
 
 def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert installed("tensorrt_rtx") == "tensorrt_rtx"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match="compiling needs TensorRT: pip install"):
+    with pytest.raises(BackendUnavailable, match="compiling needs the tensorrt or "):
         installed()
 
 
@@ -303,5 +303,5 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     release = SimpleNamespace(__version__="11.4.0")
     monkeypatch.setattr("ancestral.plans.modules.imported", lambda module: release)
     monkeypatch.setattr("ancestral.export.tensorrt.compile.gpus", lambda: ())
-    with pytest.raises(BackendUnavailable, match="nvidia-smi finds none here"):
+    with pytest.raises(BackendUnavailable, match="nvidia-smi finds no GPU here"):
         Compiler.open(Options())

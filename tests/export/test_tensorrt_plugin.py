@@ -134,7 +134,7 @@ print(json.dumps({
 def test_refused_by_rtx() -> None:
     """It has no such plugins, which is said before a graph is parsed."""
     rtx = pytest.importorskip("tensorrt_rtx")
-    with pytest.raises(BackendUnavailable, match="expected a tensorrt that takes plugins"):
+    with pytest.raises(BackendUnavailable, match="expected a tensorrt with plugins"):
         register(rtx, TARGET)
 
 

@@ -86,5 +86,5 @@ def test_small_and_untied_tables_are_left(tmp_path: Path) -> None:
 def test_another_product_is_refused(tmp_path: Path) -> None:
     model = tied(100, 30, tmp_path)
     model.graph[1].attributes.add(onnx_ir.AttrFloat32("alpha", 2.0))
-    with pytest.raises(ExportError, match=r"head: expected x W\^T of a tied table"):
+    with pytest.raises(ExportError, match=r"head: expected x W\^T with a tied table"):
         multiply_in_place(model.graph, least=1)

@@ -153,7 +153,7 @@ def test_other_shape_is_refused() -> None:
 
 
 def test_other_type_is_refused() -> None:
-    with pytest.raises(ExportError, match=r"weight: expected one of .* got F64: convert"):
+    with pytest.raises(ExportError, match=r"weight: expected one of .* got F64; convert"):
         weights_file(torch.nn.Linear(4, 3).double())
 
 
