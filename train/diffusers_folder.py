@@ -83,7 +83,7 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
             f"{path}: _class_name: expected {CLASS!r}, got {shown(values.get('_class_name'))}; "
             f"only {CLASS} is supported, in a pipeline the subfolder vae"
         )
-    read = Fields(path, values, ignored, f"{CLASS}")
+    read = Fields(path, values, ignored, CLASS)
     # These fields change neither the network nor the meaning of its weights.
     read.ignore("sample_size", "force_upcast")
     # Two names of one function.
@@ -103,8 +103,10 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     except ValidationError as error:
         for each in error.errors(include_url=False):
             where = ".".join(map(str, each["loc"]))
-            said = f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
-            read.fail(said.removeprefix("Value error, "))
+            problem = (
+                f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
+            )
+            read.fail(problem.removeprefix("Value error, "))
         config = AutoencoderKLConfig()
     read.finish()
     return config
