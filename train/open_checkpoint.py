@@ -119,7 +119,7 @@ def _refuse(folder: Path, what: str, **given: object) -> None:
     """Raise if arguments were passed that do not apply to this kind of folder."""
     for name, value in given.items():
         if value is not None:
-            raise InvalidInput(f"{name}: expected {what}, got {folder}; leave {name} out")
+            raise InvalidInput(f"{name}: expected {what}, got {folder}; leave it out")
 
 
 def _own(folder: Path, length: int | None) -> OpenedCheckpoint:
@@ -151,7 +151,7 @@ def _shortened(model: Model, length: int | None) -> Model:
     if not isinstance(model, Transformer):
         raise InvalidInput(
             f"length: expected a Transformer, whose cache can be shortened, got a "
-            f"{type(model).__name__}; leave length out"
+            f"{type(model).__name__}; leave it out"
         )
     return model.shortened(length)
 

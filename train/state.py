@@ -37,8 +37,8 @@ class Batches:
 
     Attributes:
         x: values of all events, [n, t].
-        chance: probability that each value is 1, [n, t], if binary data are drawn anew at each use;
-            otherwise None.
+        chance: probability that each value is 1, [n, t], if binary data are drawn again at each
+            use; otherwise None.
         label: class of each event, [n]; None for data without labels.
         size: events per batch, at most all of them.
     """

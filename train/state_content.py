@@ -86,8 +86,8 @@ def check_content(content: Mapping[str, Any], state: TrainingState, config: Trai
     )
     _check(0 <= after <= len(order), "batches.next", f"an integer in 0 .. {len(order)}", after)
     for i, random in enumerate(content["random_cuda"]):
-        sound = isinstance(random, Tensor) and random.dtype == torch.uint8
-        _check(sound, f"random_cuda[{i}]", "a tensor of bytes", type(random).__name__)
+        valid = isinstance(random, Tensor) and random.dtype == torch.uint8
+        _check(valid, f"random_cuda[{i}]", "a tensor of bytes", type(random).__name__)
 
 
 def _check_names(name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
@@ -129,8 +129,8 @@ def _check_history(history: list[Any], step: int, config: TrainingConfig) -> Non
     if step == config.steps and step % every:
         steps.append(step)
     for i, values in enumerate(history):
-        sound = isinstance(values, tuple) and len(values) == len(names)
-        _check(sound, f"history[{i}]", f"{len(names)} values", type(values).__name__)
+        valid = isinstance(values, tuple) and len(values) == len(names)
+        _check(valid, f"history[{i}]", f"{len(names)} values", type(values).__name__)
         for name, value in zip(names, values, strict=True):
             expected = int if name in _WHOLE else float
             if type(value) is not expected and not (value is None and name in _OPTIONAL):

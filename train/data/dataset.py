@@ -53,8 +53,8 @@ class Part:
     Attributes:
         x: values, [n, t], flattened in the ordering of the DataSpec: row by row for images.
         label: class of each event, [n]; None for data without labels.
-        chance: probability that each value is 1, [n, t], if training draws binary data anew at each
-            use; x is then a single draw. Otherwise None.
+        chance: probability that each value is 1, [n, t], if training draws binary data again at
+            each use; x is then a single draw. Otherwise None.
     """
 
     x: Int64[np.ndarray, "n t"]
@@ -127,7 +127,7 @@ class Dataset:
     def binarised(self, seed: int = 0) -> "Dataset":
         """Return binary data: each value is 1 with probability level / (levels - 1).
 
-        Training draws anew at each use (dynamic binarisation). Validation and test are drawn once:
+        Training draws again at each use (dynamic binarisation). Validation and test are drawn once:
         the draw of an event depends on the seed and its index in the source
         (ancestral.binarisation).
 

@@ -126,7 +126,7 @@ def _event_shape(network: Network, length: int | None) -> Shape:
         if length not in (None, context):
             raise InvalidInput(
                 f"length: expected {context}, the number of positions of an image, got {length}; "
-                f"leave length out"
+                f"leave it out"
             )
         return network.image
     if length is None:
@@ -141,23 +141,23 @@ def _event_shape(network: Network, length: int | None) -> Shape:
     return (length,)
 
 
-def _start(network: Network, asked: int | Literal["auto"] | None, automatic: Tokens) -> Start:
+def _start(network: Network, requested: int | Literal["auto"] | None, automatic: Tokens) -> Start:
     """Return the start symbol: as requested, unless the model has its own."""
     own = network.config.start
     if own == "learned":
-        if asked != "auto":
+        if requested != "auto":
             raise InvalidInput(
-                f"start: expected 'auto' for a model with its own start symbol, got {asked}; leave "
-                f"start out"
+                f"start: expected 'auto' for a model with its own start symbol, got {requested}; "
+                f"leave it out"
             )
         return own
-    if asked == "auto":
+    if requested == "auto":
         return next(iter(automatic.ids), None)
-    if asked is not None and not 0 <= asked < network.levels:
+    if requested is not None and not 0 <= requested < network.levels:
         raise InvalidInput(
-            f"start: expected a token id in 0 .. {network.levels - 1}, or none, got {asked}"
+            f"start: expected a token id in 0 .. {network.levels - 1}, or none, got {requested}"
         )
-    return asked
+    return requested
 
 
 def _load(

@@ -26,13 +26,13 @@ def refuse_adapter(folder: Path) -> None:
         values = read_object(folder / ADAPTER, "the config of an adapter")
         base = values.get("base_model_name_or_path")
     named = f", made for {shown(base)}" if isinstance(base, str) and base else ""
-    beside = (folder / "config.json").is_file()
-    holds = "base weights and an adapter" if beside else "only an adapter"
+    has_base = (folder / "config.json").is_file()
+    holds = "base weights and an adapter" if has_base else "only an adapter"
     raise CheckpointError(
         f"{folder}: expected the weights of a whole model, got {holds} ({ADAPTER}{named}); the "
         f"adapter changes the model, so merge it with peft: PeftModel.from_pretrained(base, "
         f"{str(folder)!r}).merge_and_unload().save_pretrained(OUT), and export OUT"
-        + (f"; or move {ADAPTER} away to export the base weights" if beside else "")
+        + (f"; or move {ADAPTER} away to export the base weights" if has_base else "")
     )
 
 

@@ -157,9 +157,9 @@ def _load(path: Path) -> dict[str, Tensor]:
         raise
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
-        asked = f"one that needs {named[1]}" if named else "something else, or a truncated one"
+        got = f"one that needs {named[1]}" if named else "something else, or a truncated one"
         raise CheckpointError(
-            f"{path}: expected a pickle of tensors only, got {asked}; use a folder with "
+            f"{path}: expected a pickle of tensors only, got {got}; use a folder with "
             f"model.safetensors, or write one where you trust the file (pickles can run code)"
         ) from error
     except BROKEN as error:

@@ -1,8 +1,8 @@
 """The autoencoder of a latent diffusion model: diffusers' AutoencoderKL, used as a VAE.
 
 A value x of an event is real, in units of levels. Whole level i stands for [i, i + 1), and its
-centre i + 0.5 is diffusers' pixel i / 127.5 - 1. An AutoencoderKL has no likelihood of its own: p(x
-| z) is a Gaussian of fixed scale around the decoded pixels.
+centre i + 0.5 is diffusers' pixel i / 127.5 - 1. An AutoencoderKL has no likelihood of its own, so
+p(x | z) is a Gaussian of fixed scale around the decoded pixels.
 
 References:
     Rombach et al. (2022), High-resolution image synthesis with latent diffusion models,
@@ -36,7 +36,9 @@ _LOG_VARIANCE = (-30.0, 20.0)
 
 @final
 class AutoencoderKL(LatentVariableModel):
-    """diffusers' AutoencoderKL; z is [latent_channels, h / stride, w / stride], without scaling.
+    """diffusers' AutoencoderKL; z has shape [latent_channels, h / stride, w / stride].
+
+    z is as encoded: a diffusion model's scaling_factor and shift_factor are not applied.
 
     References:
         Rombach et al. (2022), arXiv:2112.10752, section 3.1.

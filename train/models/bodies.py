@@ -63,7 +63,7 @@ class ImageDecoder(nn.Module):
             image: shape of an event.
             config: configuration of the convolutions.
             groups: number n of values, or of pixels, of an event.
-            numbers: count p of numbers for each.
+            numbers: number p of outputs for each.
         """
         super().__init__()
         self.image, self.numbers = image, numbers

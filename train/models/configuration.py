@@ -34,7 +34,7 @@ _WORDS = {
 
 
 class ModelConfig:
-    """The configuration of a model, a frozen dataclass, stored as JSON in bundles."""
+    """A model's configuration: a frozen dataclass; bundles and checkpoints store it as JSON."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, DataclassField[Any]]]

@@ -60,7 +60,7 @@ class AutoregressiveProgram(Program):
 
     @property
     def longest(self) -> Mapping[str, int]:
-        """The largest size of each named axis; events and blocks end with the data's length."""
+        """The largest size of each named axis: for events and blocks, the length of the data."""
         return {"b": 2**20, "s": self.model.data.length, "t": self.model.data.length}
 
     def _split(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
@@ -71,9 +71,10 @@ class AutoregressiveProgram(Program):
 class Parallel(AutoregressiveProgram):
     """Outputs of one pass over whole events; any of three.
 
-    log_prob [b, t] is log p(x_t | x_<t) in nats. logits [b, t, v] are unnormalised, for p(x_t |
-    x_<t). redrawn [b, t] is the value that u [b, t] draws at each position given x before it: a
-    sample that was drawn with u is a fixed point (Song et al. 2020, arXiv:2002.03629, section 3).
+    log_prob [b, t] is log p(x_t | x_<t) in nats; logits [b, t, v] are those of p(x_t | x_<t), up to
+    a constant; redrawn [b, t] is the value that u [b, t] draws at each position given x before it.
+    A sample that was drawn with u is a fixed point of redrawn (Song et al. 2020, arXiv:2002.03629,
+    section 3).
     """
 
     def __init__(self, model: AutoregressiveModel, outputs: tuple[str, ...]) -> None:

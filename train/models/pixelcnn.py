@@ -3,8 +3,8 @@
 The vertical stack sees the rows above, and the horizontal stack sees the earlier values of the row.
 Together they see all earlier values, without a blind spot. No weights are masked: each kernel
 covers only the values that it may see. The channels of a pixel are neighbouring columns, so they
-are drawn one after another, each given the earlier ones; a kernel that is k pixels wide spans k x
-channels columns.
+are drawn one after another, each given the earlier ones; a kernel that is k pixels wide spans k
+columns per channel.
 
 A step computes one position of every layer. The horizontal stack is at the position that is drawn.
 Layer l of the vertical stack reads columns to its right, whose features would not exist yet. It

@@ -55,8 +55,8 @@ class TableConfig(AutoregressiveConfig):
     """The context that the next value depends on.
 
     Attributes:
-        neighbours: displacements of earlier values. (-1,) is the previous value of a sequence; (0,
-            -1) is the left and (-1, 0) the upper neighbour in an image.
+        neighbours: displacements of earlier values. (-1,) is the previous value of a sequence; in
+            an image (0, -1) is the left and (-1, 0) the upper neighbour.
         cells: number of equal ranges of levels that neighbours are binned into; None keeps all
             levels.
         per_position: whether each position has its own table.

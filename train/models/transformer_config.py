@@ -101,7 +101,7 @@ class TransformerConfig(SequenceConfig):
 
     @classmethod
     def pixels(cls) -> "TransformerConfig":
-        """Return a configuration for small images whose levels are amounts, without a size."""
+        """Return settings for small images whose levels are amounts; set the size likewise."""
         return cls(above=True, attention_dropout=0.0, smoothness=2.0)
 
     def problems(self) -> Iterator[str]:
@@ -109,7 +109,7 @@ class TransformerConfig(SequenceConfig):
         if self.tied and self.likelihood != "categorical":
             yield f"tied: expected the categorical likelihood, got {self.likelihood}"
         if self.heads % self.group_heads:
-            yield (f"heads: expected a multiple of kv_heads = {self.group_heads}, got {self.heads}")
+            yield f"heads: expected a multiple of kv_heads = {self.group_heads}, got {self.heads}"
         if self.head_width is None and self.width % self.heads:
             yield (
                 f"width: expected a multiple of heads = {self.heads}, unless head_width is given, "

@@ -157,9 +157,9 @@ class VQVAE(LatentVariableModel):
         sums = torch.zeros_like(self.sums).index_add_(0, index, flat)
         self.counts.lerp_(hits, rate)
         self.sums.lerp_(sums, rate)
-        anew = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
+        restarts = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
         dead = self.counts < _LEAST_COUNT
-        self.sums.copy_(torch.where(dead[:, None], anew, self.sums))
+        self.sums.copy_(torch.where(dead[:, None], restarts, self.sums))
         self.counts.copy_(torch.where(dead, 1.0, self.counts))
         self.codebook.copy_(self.sums / self.counts[:, None])
 
