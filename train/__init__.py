@@ -1,15 +1,17 @@
-"""PyTorch: models, their likelihoods, how they learn, how good they are, checkpoints.
+"""Models, likelihoods, training, evaluation and checkpoints, in PyTorch.
 
 The entry points:
 
     data.load_digits() | load_idx(folder) | load_npz(path) | load_text(path) -> Dataset
-    recipes.recipe(name) -> Recipe; fit.fitted(recipe, spec): what asks for images left out
-    resize.with_width(config, width), with_layers(config, layers): of any family that has them
-    training.train(recipe, data, out, *, seed=0, resume=False, device="cpu", progress=None)
+    recipes.recipe(name) -> Recipe
+    fit.fitted(recipe, spec) -> the recipe without the settings that need images, and notes
+    resize.with_width(config, width), with_layers(config, layers) -> a larger or smaller model
+    training.train(recipe, data, out, *, seed=0, resume=False, device="cpu", progress=...)
         -> TrainingResult(path, model, summary, history)
-    progress.training_bar(name, steps): a context manager; pass what it gives to `train` as progress
+    progress.training_bar(name, steps): a context manager that gives `train` its progress function
     checkpoint.save_checkpoint(path, model, ...); load_checkpoint(path) -> (model, Checkpoint)
+    open_checkpoint.open_checkpoint(path): the same, and folders of transformers and diffusers
     causality.check_causality(model) -> CausalityReport(leaks, positions, ...): .passed, .sentence
     evaluation.evaluate_model(model, part, log_prior) -> Estimates(marginal, conditional)
-    tables.independent_values(data), neighbour_table(data): baselines, log_prob(x, label)
+    evaluation.independent_values(data), neighbour_table(data): baselines, log_prob(x, label)
 """

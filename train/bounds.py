@@ -1,4 +1,4 @@
-"""Latents of the data in PyTorch: bounds, what training looks at and the reference; and codes."""
+"""Bounds, log-likelihoods and codes of data under latent variable models, in PyTorch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,19 +19,19 @@ from ancestral.train.models.posteriors import Codes
 from ancestral.train.models.vqvae import VQVAE
 
 _ROWS = 2**13
-"""Pairs of an event and a latent that go through the decoder at a time."""
+"""Number of pairs of an event and a latent per pass through the decoder."""
 _ENCODED = 1024
-"""Events whose codes are found at a time."""
+"""Number of events per pass through the encoder."""
 ACTIVE_VARIANCE = 0.01
-"""Of a posterior mean over the data, above which its latent dimension is in use."""
+"""Variance of a posterior mean over the data, above which its latent dimension is in use."""
 
 
 class Streams(NamedTuple):
-    """What the noise of a bound is drawn for.
+    """Random streams of a bound's noise.
 
     Attributes:
-        z: the latents from q(z | x).
-        dequantisation: what is added to levels where p(x | z) is a density.
+        z: stream of the latents from q(z | x).
+        dequantisation: stream of the noise added to levels if p(x | z) is a density.
     """
 
     z: Stream
@@ -39,9 +39,9 @@ class Streams(NamedTuple):
 
 
 TRAINING = Streams(Stream.TRAINING_Z_GIVEN_X, Stream.TRAINING_DEQUANTISATION)
-"""Streams of the bounds by which training chooses its weights."""
+"""Streams of the bounds on validation during training."""
 ENGINE = Streams(Stream.Z_GIVEN_X, Stream.DEQUANTISATION)
-"""Streams of `LatentEngine.bound`: with them both compute the same numbers."""
+"""Streams of `LatentEngine.bound`; with these, both compute the same numbers."""
 
 
 def bound(
@@ -53,24 +53,26 @@ def bound(
     streams: Streams = TRAINING,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Bound:
-    """The bound of each event [n, t] from k draws.
+    """Return the bound of each event from k draws.
 
-    Where p(x | z) is a density, events are x + u with u from the same seed.
+    If p(x | z) is a density, the events are x + u, with u drawn from the same seed.
 
     Args:
-        model: whose prior is its own.
-        x: events [n, t] of levels.
-        k: latents of each event.
-        seed: 0 .. 2^64 - 1.
+        model: model with its own prior, not a VQ-VAE.
+        x: levels of the events, [n, t].
+        k: number of latents per event.
+        seed: seed in 0 .. 2^64 - 1.
         first_index: sample index of the first event.
-        streams: what the noise is drawn for.
-        progress: told how many events of how many are done.
+        streams: random streams of the noise.
+        progress: function called with the number of finished events and their total.
 
     Raises:
-        InvalidInput: k < 1, or a model whose prior is another one.
+        InvalidInput: `k` is less than 1, or the model's prior is another model.
     """
     if k < 1 or isinstance(model.posterior, Codes):
-        raise InvalidInput(f"bound: expected k >= 1 and a prior of the model's own, got k = {k}")
+        raise InvalidInput(
+            f"k: expected an integer >= 1, and a model with its own prior, got k = {k}"
+        )
     rows = max(1, _ROWS // k)
     dimensions = int(np.prod(model.latent_shape))
     parts = []
@@ -102,7 +104,7 @@ def _events(
     seed: int,
     streams: Streams,
 ) -> Tensor:
-    """Events as the model takes them: levels, or levels with uniform noise added."""
+    """Return events as the model reads them: levels, or levels with uniform noise added."""
     events = torch.from_numpy(x)
     if not model.observation.continuous:
         return events
@@ -114,9 +116,9 @@ def _events(
 def log_likelihood(
     model: LatentVariableModel, x: NDArray[np.int64], streams: Streams = TRAINING
 ) -> NDArray[np.float64]:
-    """log p(x | z) in nats of events [n, t] at the z that a deterministic encoder chooses, [n].
+    """Return log p(x | z) of each event at the z of a deterministic encoder, [n], in nats.
 
-    Where p(x | z) is a density, events are x + u with u of seed 0.
+    If p(x | z) is a density, the events are x + u, with u drawn from seed 0.
     """
     parts = []
     with evaluating(model) as device:
@@ -129,14 +131,14 @@ def log_likelihood(
 
 
 def level_centres(model: LatentVariableModel, x: NDArray[np.int64]) -> Tensor:
-    """Events [n, t] as levels; where p(x | z) is a density, the middle of each level's interval."""
+    """Return events [n, t] as levels, or as the middles of their intervals for a density."""
     return torch.from_numpy(x) + (0.5 if model.observation.continuous else 0)
 
 
 def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
-    """Latent dimensions that the encoder uses; for codes, how many of them.
+    """Return the number of latent dimensions, or of codes, that the encoder uses.
 
-    A dimension is active where the variance over the events of its posterior mean is above 0.01.
+    A dimension is in use if the variance of its posterior mean over the events is above 0.01.
 
     References:
         Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
@@ -145,17 +147,17 @@ def active_units(model: LatentVariableModel, x: NDArray[np.int64]) -> int:
         chosen = model.encode(level_centres(model, x).to(device))[0]
     if isinstance(model.posterior, Codes):
         return len(chosen.unique())
-    # One event has no spread.
+    # A single event has no spread.
     spread = chosen.flatten(1).var(dim=0, correction=min(1, len(chosen) - 1))
     return int((spread > ACTIVE_VARIANCE).sum())
 
 
 def encoded(model: VQVAE, data: Dataset) -> Dataset:
-    """Every event as its codes, with its label, cut as the data are.
+    """Return the codes of every event, with its label, in the same split.
 
     Args:
-        model: its mode, training or not, is the same afterwards.
-        data: the events, with labels where the prior is to know them.
+        model: model whose training mode is restored afterwards.
+        data: the events, with labels if the prior is to be conditional on them.
     """
 
     def codes(part: Part) -> Part:

@@ -1,8 +1,9 @@
-"""Whether an output sees the future: that of position t may depend on x_0 .. x_(t-1) alone.
+"""Test whether an output sees the future: output t may depend only on x_0 .. x_(t-1).
 
-Two tests, for each sees what the other does not. Values are changed, one or all from a position on:
-no output up to there may change a bit. And derivatives of outputs by embeddings of their own value
-and of later ones must be exactly 0, which shows what is too small to change a bit.
+There are two tests, since each finds leaks that the other misses. First, one value, or all values
+from a position on, are changed: no output up to there may change a bit. Second, the derivatives of
+an output with respect to the embeddings of its own and later values must be exactly 0; this finds
+leaks that are too small to change a bit.
 """
 
 from collections.abc import Sequence
@@ -23,24 +24,25 @@ from ancestral.train.perturbation import CHANGES, Outputs, changed_pairs, random
 
 How = Literal["value", "derivative"]
 MOST = 64
-"""Positions that are tested in a long event."""
+"""Number of positions that are tested in a long event."""
 _FEWEST = 4
 _WORK = 2e11
-"""Multiplications that a test may cost about; fewer positions of a large model are tested."""
+"""Rough limit on the multiplications of a test; fewer positions of a large model are tested."""
 _SHORTEST = 64
 _OUTPUTS = 2**22
-"""Outputs of an event; of a longer one its first positions are tested."""
+"""Largest number of outputs of an event; only the first positions of a longer one are tested."""
 _NAMED = 4
-"""Positions, and inputs of each, that a sentence names."""
+"""Number of outputs, and of inputs for each, that a sentence lists."""
 
 
 class Leak(NamedTuple):
-    """An output that sees a value which it must not see.
+    """An output that depends on a value which it must not see.
 
     Attributes:
         output: position of the output.
-        input: position of the value, the same or a later one.
-        how: it changes with the value, or has a derivative by its embedding.
+        input: position of the value, at or after the output.
+        how: "value" if the output changes with the value, "derivative" if it has a nonzero
+            derivative with respect to an embedding of the value.
     """
 
     output: int
@@ -50,14 +52,15 @@ class Leak(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CausalityReport:
-    """Which outputs see which values of the future, as far as was tested.
+    """The outputs that were found to depend on their own value or a later one.
 
     Attributes:
-        leaks: by output, then input. Each is certain; where there are some, there may be others.
-        positions: those whose values were changed, and by which derivatives were taken.
-        length: positions of an event, as far as it was given.
-        embeddings: calls of nn.Embedding by which derivatives were taken; 0 where none could be,
-            and changed values were the whole test.
+        leaks: the leaks, ordered by output and input. Each one is certain; if there are any, there
+            may be more.
+        positions: positions whose values were changed, and whose outputs were differentiated.
+        length: number of positions that were given to the model.
+        embeddings: number of nn.Embedding calls through which derivatives were taken; 0 if there
+            were none, and only changed values were tested.
     """
 
     leaks: tuple[Leak, ...]
@@ -67,18 +70,18 @@ class CausalityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether no output was seen to see the future."""
+        """Whether no leak was found."""
         return not self.leaks
 
     @property
     def sentence(self) -> str:
-        """The result for people, which names the first positions that leak."""
+        """The result as a sentence, with the first positions that leak."""
         count = len(self.positions)
         where = f"{count} of {self.length}" if count < self.length else f"all {count}"
         tested = f"values were changed at {where} positions, and " + (
-            f"derivatives taken by {self.embeddings} embedding{'s'[: self.embeddings > 1]} of them"
+            f"derivatives taken through {self.embeddings} embedding{'s'[: self.embeddings > 1]}"
             if self.embeddings
-            else "no derivatives taken, for nothing goes from an nn.Embedding of them to an output"
+            else "no derivatives taken, because no nn.Embedding connects the values to an output"
         )
         if self.passed:
             return f"no output sees its own value or a later one: {tested}"
@@ -91,7 +94,7 @@ class CausalityReport:
         )
 
     def to_json(self) -> dict[str, object]:
-        """All fields, with `passed` and `sentence`."""
+        """Return all fields, with `passed` and `sentence`."""
         return {
             "passed": self.passed,
             "sentence": self.sentence,
@@ -103,7 +106,7 @@ class CausalityReport:
 
 
 def _in_words(leaks: Sequence[Leak]) -> str:
-    """What one output sees."""
+    """Return the inputs that one output depends on, as text."""
     inputs = sorted({leak.input for leak in leaks})
     more = len(inputs) - _NAMED
     named = ", ".join(str(s) for s in inputs[:_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -114,17 +117,18 @@ def _in_words(leaks: Sequence[Leak]) -> str:
 def check_causality(
     model: AutoregressiveModel, *, most: int | None = None, seed: int = 0
 ) -> CausalityReport:
-    """Test `predict` of a model, as it is but in evaluation mode.
+    """Test that `predict` of a model does not see the future, in evaluation mode.
 
     Args:
-        model: neither it nor the global random generator is changed.
-        most: positions to test; where None, as many as take seconds: 64, fewer of a large model.
-            Of long events of many levels they are among the first positions, which alone are given.
-        seed: of the events, and of the choice among more positions.
+        model: model to test. Neither it nor the global random generator is changed.
+        most: number of positions to test; None tests as many as take a few seconds: 64, or fewer
+            for a large model. For long events with many levels, only the first positions are given
+            to the model.
+        seed: seed of the events, and of the choice of positions.
 
     Raises:
-        InvalidInput: outputs of another shape than [b, t, p], random ones, or rows that depend on
-            each other; or fewer than one position is asked for.
+        InvalidInput: The outputs do not have shape [b, t, p], are random, or depend on other rows
+            of the batch; or `most` is less than 1.
     """
     classes, t = model.data.num_classes, model.data.length
     if model.takes_prefixes:
@@ -155,20 +159,22 @@ def check_outputs(
     """Test any function of events: x [b, t] int64 -> outputs [b, t, ...].
 
     Args:
-        outputs: of an event they must be the same bits each time, whatever the other rows are.
-        length: of the events, t.
-        levels: values are 0 .. levels - 1.
-        positions: to test; all where None.
-        module: what the function runs, for derivatives by its embeddings, and for the device; it is
-            in evaluation mode meanwhile. Where None, changed values are the whole test.
-        seed: of the events.
+        outputs: function to test. The outputs of an event must have the same bits each time,
+            whatever the other rows of the batch are.
+        length: number of positions t of the events.
+        levels: number of levels; values are 0 .. levels - 1.
+        positions: positions to test; None tests all.
+        module: module that the function runs. Derivatives are taken through its embeddings, on its
+            device, and it is in evaluation mode meanwhile. With None, only changed values are
+            tested.
+        seed: seed of the events.
 
     Raises:
-        InvalidInput: as in `check_causality`.
+        InvalidInput: As in `check_causality`.
     """
     positions = range(length) if positions is None else sorted(set(positions))
     if not positions or not 0 <= positions[0] <= positions[-1] < length:
-        raise InvalidInput(f"positions: expected some of 0 .. {length - 1}, got {positions}")
+        raise InvalidInput(f"positions: expected one or more of 0 .. {length - 1}, got {positions}")
     with evaluating(module) as device:
         events = random_events(length, levels, seed).to(device)
         changed = changed_pairs(outputs, events, positions, levels)
@@ -184,15 +190,18 @@ def check_outputs(
 def positions_to_test(
     data: DataSpec, most: int, seed: int, length: int | None = None
 ) -> tuple[int, ...]:
-    """The first two, the last, both sides of the edges of rows, and others by seed, in order.
+    """Choose positions: the first two, the last, both sides of row edges, and others by seed.
 
-    A row goes along all axes but the one that changes least often in the data's ordering.
+    A row extends along all axes except the one that changes least often in the data's ordering.
 
     Args:
-        data: the space of events.
-        most: so many positions.
-        seed: of the choice.
-        length: of the first positions of an event; of all where None.
+        data: space of the events.
+        most: number of positions to choose.
+        seed: seed of the choice.
+        length: number of first positions to choose from; None means all.
+
+    Returns:
+        The positions, in order.
 
     Raises:
         InvalidInput: `most` is less than 1.
@@ -207,7 +216,7 @@ def positions_to_test(
     edges = np.flatnonzero(moves[moves.sum(axis=1).argmin()]) if len(place) > 1 else np.arange(0)
     random = np.random.default_rng(seed)
     either = random.permutation(np.concatenate([edges, edges + 1]))
-    # Some inside of rows, however many rows there are.
+    # Leave room for positions inside rows, however many rows there are.
     either = either[: max(0, most - 3 - max(1, most // 16))]
     wanted = [0, t - 1, 1, *either.tolist(), *random.permutation(t).tolist()]
     return tuple(sorted(list(dict.fromkeys(wanted))[:most]))

@@ -1,4 +1,4 @@
-"""A trained model as a folder: weights.safetensors, split.safetensors and config.json."""
+"""Checkpoint folders of trained models: weights.safetensors, split.safetensors, config.json."""
 
 import contextlib
 import hashlib
@@ -37,15 +37,20 @@ from ancestral.train.stored_model import check_weights, skeleton
 
 WEIGHTS, SPLIT = "weights.safetensors", "split.safetensors"
 PRIOR = "prior"
-"""Folder, inside a checkpoint of a model over codes, of the checkpoint of its prior."""
+"""Subfolder with the checkpoint of the prior, in the checkpoint of a model over codes."""
 _LONGEST = 2**48
 _TRIES, _PAUSE = 5, 0.1
-"""How often, and after how many seconds, files that are being replaced are read again."""
+"""How often files that are being replaced are read again, and the seconds between two tries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a folder holds but the weights: config.json, and which events were used for what."""
+    """The content of a checkpoint folder except for the weights.
+
+    Attributes:
+        config: content of config.json.
+        split: the events of each part of the data; None if the checkpoint has no split.
+    """
 
     config: CheckpointConfig
     split: Split | None
@@ -60,22 +65,22 @@ def save_checkpoint(
     summary: Summary | None = None,
     log_prior: tuple[float, ...] | None = None,
 ) -> None:
-    """Write a checkpoint folder; an old one of that name stays whole where the disk fills.
+    """Write a checkpoint folder; an existing one is replaced as a whole, or kept if writing fails.
 
-    The three files are on disk before the first takes its name, config.json last: it holds the
-    hashes of the others, so that files of two checkpoints are never read as one. Where the process
-    is killed between two names, `load_checkpoint` finishes the change.
+    All files are on disk before the first is renamed. config.json is renamed last: it holds the
+    hashes of the others, so files of two checkpoints are never read as one. If the process is
+    killed between two renames, `load_checkpoint` completes them.
 
     Args:
-        path: of the folder.
-        model: its weights are saved as they are.
-        split: which events were used for what.
-        training: the training configuration.
-        summary: how training went.
-        log_prior: log p(y) of each class.
+        path: path of the folder.
+        model: model whose weights are saved.
+        split: the events of each part of the data.
+        training: training configuration.
+        summary: summary of the training run.
+        log_prior: log p(y) of each class, in nats.
 
     Raises:
-        OSError: it could not be written.
+        OSError: A file cannot be written.
     """
     folder = Path(path)
     tensors: dict[str, Tensor] = dict(model.state_dict())
@@ -99,14 +104,20 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
-    """The model, in evaluation mode on the CPU, and what stands beside its weights.
+    """Load the model and the configuration of a checkpoint folder.
 
-    Nothing is unpickled, and the global random generator is left alone. The header of the weights
-    is compared with the configuration before a model is built, or the weights are read.
+    Nothing is unpickled, and the global random generator is not used. The header of the weights is
+    compared with the configuration before the model is built and the weights are read.
+
+    Args:
+        path: path of a folder that `save_checkpoint` wrote.
+
+    Returns:
+        The model, in evaluation mode on the CPU, and the rest of the folder.
 
     Raises:
-        CheckpointError: a file is missing, truncated or altered, the folder is something else, or a
-            later version wrote it; or the configuration is not that of the weights.
+        CheckpointError: A file is missing, truncated or altered; the folder is not a checkpoint, or
+            a later version wrote it; or the weights do not fit the configuration.
     """
     folder = Path(path)
     for _ in range(_TRIES):
@@ -114,7 +125,7 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
         try:
             return _load(folder)
         except CheckpointError:
-            # Another process may be replacing the files, or have done so between two reads.
+            # Another process may be replacing the files, or may have done so between two reads.
             if _stamp(folder) == before and not any(temporaries(folder, "renames")):
                 raise
             time.sleep(_PAUSE)
@@ -122,20 +133,23 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
 
 
 def _load(folder: Path) -> tuple[Model, Checkpoint]:
-    """The checkpoint as it is now; errors as of `load_checkpoint`."""
+    """Load the checkpoint as it is now; the errors are those of `load_checkpoint`."""
     finish_renames(folder)
     config = read_config(folder)
     unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
     if unknown:
-        raise CheckpointError(f"{folder}: config.json names an unknown file {shown(unknown[0])}")
+        raise CheckpointError(
+            f"{folder / CONFIG}: lists the unknown file {shown(unknown[0])}; update ancestral, or "
+            f"train again"
+        )
     if WEIGHTS not in config.files:
-        raise CheckpointError(f"{folder}: config.json names no {WEIGHTS}; train again")
+        raise CheckpointError(f"{folder / CONFIG}: does not list {WEIGHTS}; train again")
     headers = SafetensorsFile(folder / WEIGHTS).headers
     try:
         model = skeleton(config_from_json(config.family, config.model), config.data, headers)
         check_weights(model, headers)
     except InvalidInput as error:
-        raise CheckpointError(f"{folder}: the model does not fit its config: {error}") from error
+        raise CheckpointError(f"{folder}: the weights do not fit config.json: {error}") from error
     contents = {}
     for name, expected in config.files.items():
         contents[name] = read_file(folder / name, WHAT, _LONGEST)
@@ -143,20 +157,20 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         if got != expected:
             raise CheckpointError(
                 f"{folder / name}: expected SHA-256 {cut(expected, 64)}, got {got}; the file was "
-                f"altered or cut short: train again, or resume the run that wrote it"
+                f"altered or truncated: train again, or resume the run that wrote it"
             )
     try:
         model.load_state_dict(safetensors.torch.load(contents[WEIGHTS]), assign=True)
         split = _read_split(contents[SPLIT]) if SPLIT in contents else None
     except (InvalidInput, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder}: the files do not fit the config: {cut(str(error))}"
+            f"{folder}: the files do not fit config.json: {cut(str(error))}"
         ) from error
     return model, Checkpoint(config, split)
 
 
 def _stamp(folder: Path) -> list[Fingerprint]:
-    """What changes where a checkpoint is replaced: the fingerprints of its files."""
+    """Return the fingerprints of the files, which change when a checkpoint is replaced."""
     found = []
     for name in (WEIGHTS, SPLIT, CONFIG):
         with contextlib.suppress(OSError):
@@ -165,15 +179,15 @@ def _stamp(folder: Path) -> list[Fingerprint]:
 
 
 def _read_split(data: bytes) -> Split:
-    """The indices of a file.
+    """Return the split in the content of split.safetensors.
 
     Raises:
-        InvalidInput: they are none.
-        SafetensorError: the file holds none.
+        InvalidInput: The arrays are not those of a split.
+        SafetensorError: The content is not safetensors.
     """
     indices = safetensors.torch.load(data)
     if indices.keys() != set(PARTS) or not all(
         each.dtype == torch.int64 and each.ndim == 1 for each in indices.values()
     ):
-        raise InvalidInput(f"{SPLIT}: expected whole numbers [n] by the names {PARTS}")
+        raise InvalidInput(f"{SPLIT}: expected int64 arrays of shape [n] with the names {PARTS}")
     return Split(*(indices[part].numpy() for part in PARTS))

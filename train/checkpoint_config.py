@@ -1,4 +1,4 @@
-"""config.json of a checkpoint: which model it is, how it was trained, hashes of the other files."""
+"""The config.json of a checkpoint: the model, how it was trained, and hashes of the other files."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ _LONGEST = 2**24
 
 
 class Summary(Record):
-    """How a training run went.
+    """Summary of a training run.
 
     Attributes:
-        recipe: its name.
-        seed: of the run.
-        steps: taken, fewer than planned where it stopped early.
-        best_step: whose weights are kept: best on validation.
-        validation_bits: bits/dim of p(x | y) on validation at that step.
-        train_bits: bits/dim of the training batches before that step, dropout and all.
-        seconds: of training, interruptions left out.
+        recipe: name of the recipe.
+        seed: seed of the run.
+        steps: number of steps taken; fewer than planned if the run stopped early.
+        best_step: step whose weights are saved, the best on validation.
+        validation_bits: bits/dim on validation at that step; see `Evaluation`.
+        train_bits: bits/dim of the training batches before that step, with dropout.
+        seconds: seconds of training, without interruptions.
     """
 
     recipe: str
@@ -48,16 +48,18 @@ class CheckpointConfig(Record):
     """The content of config.json.
 
     Attributes:
-        format: tells a checkpoint from other folders with a config.json.
-        version: of the format.
-        family: of the model: which class reads `model`.
-        model: the model's configuration.
-        data: the space of events.
-        training: the training configuration; None where the model was not trained here.
-        summary: how training went, likewise.
-        log_prior: log p(y) of each class in the training part; None where there are no labels.
-        versions: of the packages that wrote it.
-        files: SHA-256 of the other files.
+        format: name of the format, which distinguishes a checkpoint from other folders with a
+            config.json.
+        version: version of the format.
+        family: family of the model, which determines how `model` is read.
+        model: configuration of the model.
+        data: space of the events.
+        training: training configuration; None if the model was not trained by `train`.
+        summary: summary of the training run; None likewise.
+        log_prior: log p(y) of each class in the training part, in nats; None for data without
+            labels.
+        versions: versions of the packages that wrote the checkpoint, by name.
+        files: SHA-256 of the other files, by name.
     """
 
     format: Literal["ancestral checkpoint"] = "ancestral checkpoint"
@@ -72,42 +74,43 @@ class CheckpointConfig(Record):
     files: dict[str, str]
 
     def encoded(self) -> bytes:
-        """The content of config.json, with its own hash."""
+        """Return the content of config.json as bytes, with its own hash."""
         body = self.model_dump(mode="json")
         return json.dumps(body | {"sha256": _digest(body)}, indent=2).encode()
 
 
 def read_config(folder: Path) -> CheckpointConfig:
-    """The config.json of a checkpoint folder.
+    """Read the config.json of a checkpoint folder.
 
     Raises:
-        CheckpointError: it is missing, altered, or of another program or version.
+        CheckpointError: The file is missing or altered, or belongs to another program or version.
     """
     path = folder / CONFIG
     body = read_object(path, WHAT, _LONGEST)
     if body.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: expected the field format to be {FORMAT!r}; this is another program's config"
+            f"{path}: format: expected {FORMAT!r}, got {shown(body.get('format'))}; pass a folder "
+            f"that `ancestral train` wrote"
         )
     if body.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: expected format version {VERSION}, got {shown(body.get('version'))}; "
-            f"a later ancestral wrote it: update this one"
+            f"{path}: version: expected {VERSION}, got {shown(body.get('version'))}; update "
+            f"ancestral, a later version wrote this file"
         )
     expected = body.pop("sha256", None)
     if _digest(body) != expected:
         raise CheckpointError(
-            f"{path}: the file was altered (its SHA-256 does not fit); train again"
+            f"{path}: the file was altered (its SHA-256 does not match); train again"
         )
     try:
         return CheckpointConfig.model_validate(body)
     except ValidationError as error:
-        what = f"{path}: not the config of a checkpoint"
+        what = f"{path}: not the configuration of a checkpoint"
         raise CheckpointError(report(what, problems_of(error))) from error
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that write a checkpoint."""
+    """Return the versions of the packages that write a checkpoint."""
     packages = ("ancestral", "torch", "numpy", "safetensors")
     return {name: version(name) for name in packages} | {"python": platform.python_version()}
 

@@ -1,4 +1,4 @@
-"""What a training run does, and recipes: a model and how it is trained."""
+"""Recipes: a model, and how it is trained."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,24 +16,29 @@ from ancestral.train.models.configuration import (
 )
 
 Source = Literal["digits", "idx", "npz", "text"]
-"""Kinds of data."""
+"""The kind of data that a recipe is made for."""
 
 
 @configuration
 class ElboConfig:
-    """How a variational autoencoder's bound is trained; no reported bound depends on it.
+    """Settings of the bound that trains a variational autoencoder; reported bounds do not use them.
 
     Attributes:
-        samples: latents drawn of each event.
-        importance: whether several samples make the importance-weighted bound (IWAE), else the mean
-            of their ELBOs.
+        samples: latents drawn per event.
+        importance: whether several samples form the importance-weighted bound (IWAE). Otherwise the
+            mean of their ELBOs is used.
         beta: weight of the KL term.
-        warmup: steps over which that weight rises from 0.
-        free_bits: nats of each latent dimension, on average over a batch, below which its KL is not
-            pressed; of the ELBO alone.
+        warmup: steps over which the weight of the KL term rises from 0 to `beta`.
+        free_bits: KL per latent dimension, in nats and averaged over a batch, below which the KL
+            term is held constant. For the ELBO only.
 
     Raises:
-        InvalidInput: a value outside its range, or free bits beside the importance-weighted bound.
+        InvalidInput: A value is out of range, or `free_bits` is combined with the
+            importance-weighted bound.
+
+    References:
+        Burda et al. (2016), arXiv:1509.00519, section 3 (IWAE). Higgins et al. (2017), beta-VAE.
+        Kingma et al. (2016), arXiv:1606.04934, section 8 (free bits).
     """
 
     samples: Count = 1
@@ -45,39 +50,46 @@ class ElboConfig:
     def __post_init__(self) -> None:
         if self.free_bits and self.samples > 1 and self.importance:
             raise InvalidInput(
-                "free_bits: the importance-weighted bound has no KL term to floor: "
-                "expected importance False, or one sample"
+                f"free_bits: expected 0 with the importance-weighted bound, which has no KL term "
+                f"to floor, got {self.free_bits}; set importance to False or samples to 1"
             )
 
 
 @configuration
 class TrainingConfig:
-    """The budget is in steps, never in seconds: so that a resumed run equals an unbroken one.
+    """Budget and optimisation of a training run.
+
+    The budget is in steps, not in seconds, so that a resumed run equals an uninterrupted one.
 
     Attributes:
-        steps: updates of the weights.
-        batch_size: events an update.
-        learning_rate: peak of the schedule.
-        final_fraction: of the peak, at the last step.
-        warmup: steps of linear rise.
-        weight_decay: of AdamW, on matrices and tables.
-        beta_1: of AdamW, average of gradients.
-        beta_2: of AdamW, average of their squares.
+        steps: number of weight updates.
+        batch_size: events per step.
+        learning_rate: peak of the learning rate schedule.
+        final_fraction: learning rate at the last step, as a fraction of the peak.
+        warmup: steps over which the learning rate rises linearly.
+        weight_decay: weight decay of AdamW, on matrices and tables.
+        beta_1: decay of AdamW's average of the gradients.
+        beta_2: decay of AdamW's average of the squared gradients.
         clip: largest norm of the gradient.
-        average_decay: of the exponential average of the weights, which is what is kept; 0 is none.
-        evaluate_every: steps between two evaluations on validation and between two saved states.
-        patience: stop after so many evaluations without a better one; None never stops early.
-        shift: probability that a training image is moved by one pixel, in a random direction out of
-            eight, the free row or column filled with level 0.
-        noise: probability that a value is moved where the network reads it; the same value, where
-            the network is to predict it, stays as it is.
-        noise_levels: the farthest of these moves, all of which are alike.
-        label_dropout: probability that an event's label is withheld, of a model that knows "none".
-        autocast: bfloat16 products on a GPU, of autoregressive models; the CPU trains in float32.
-        elbo: for variational autoencoders.
+        average_decay: decay of the exponential average of the weights. The averaged weights are
+            evaluated and saved. 0 means no averaging.
+        evaluate_every: steps between two evaluations on validation. The state is saved at each.
+        patience: number of evaluations without improvement after which training stops; None never
+            stops early.
+        shift: probability that a training image is shifted by one pixel, in one of eight directions
+            at random. The free row or column is filled with level 0.
+        noise: probability that a value is perturbed where the network reads it. The value that the
+            network must predict is not perturbed.
+        noise_levels: largest perturbation in levels. All perturbations from `-noise_levels` to
+            `noise_levels` are equally likely.
+        label_dropout: probability that an event's label is withheld. The model must have
+            `label_optional`.
+        autocast: whether autoregressive models use bfloat16 autocast on a GPU. On the CPU, training
+            is in float32.
+        elbo: settings of the bound, for variational autoencoders.
 
     Raises:
-        InvalidInput: a value outside its range.
+        InvalidInput: A value is out of range.
     """
 
     steps: Count
@@ -102,14 +114,15 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What is trained, and how.
+    """A model and how it is trained.
 
     Attributes:
-        name: for people and for `--recipe`.
-        source: the kind of data that it was made for.
-        model: shape of the network.
+        name: name in reports and for `--recipe`.
+        source: kind of data that the recipe is made for.
+        model: configuration of the network.
         training: budget and optimisation.
-        prior: of a model over codes: how the autoregressive model of them is trained afterwards.
+        prior: recipe of the autoregressive prior, which is trained afterwards, for a model over
+            codes; None for other models.
     """
 
     name: str

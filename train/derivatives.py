@@ -1,9 +1,9 @@
-"""By which values an output has a derivative: through the embeddings that the values go into.
+"""Find the values that an output has a derivative with respect to, through their embeddings.
 
-Values are integers, so the derivative is taken by what nn.Embedding makes of them. Which entries of
-which call come from which values is found by trial: values are changed, and those entries come from
-them whose index changes. So a shift, an ordering, or a table over several values needs no
-explanation.
+Values are integers, so derivatives are taken with respect to the vectors that nn.Embedding returns.
+Which entries of which call come from which values is found by trial: values are changed, and the
+entries whose index changes come from them. This works for any shift, ordering or table over several
+values.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ancestral.train.perturbation import Outputs, last_seen
 
 _SEARCHES = 128
-"""Entries whose value is searched for, of those that an output has a derivative by."""
+"""Number of entries with a nonzero derivative whose value is searched for."""
 
 
 def derivative_pairs(
@@ -27,20 +27,20 @@ def derivative_pairs(
     positions: Sequence[int],
     seed: int,
 ) -> tuple[set[tuple[int, int]], int]:
-    """Where an output has a derivative by its own value or a later one that is not exactly 0.
+    """Return where an output has a nonzero derivative with respect to its own or a later value.
 
     Args:
-        outputs: what is tested.
-        module: whose embeddings are meant.
-        events: the first is where the derivative is taken; the second and third are what it is
-            changed into.
-        positions: whose outputs are tested.
-        seed: of the weights with which the numbers of an output are summed.
+        outputs: function to test.
+        module: module whose embeddings are used.
+        events: events, [n, t]. Derivatives are taken at the first; the second and third are what it
+            is changed into.
+        positions: positions of the outputs to test.
+        seed: seed of the weights with which the numbers of an output are summed.
 
     Returns:
-        pairs (output, input) of positions, NaN counted as not 0, not all where there are many; and
-        how many calls of embeddings with values the outputs have a derivative by: 0 where nothing
-        could be tested.
+        Pairs (output, input) of positions, not all of them if there are many; NaN counts as
+        nonzero. And the number of embedding calls through which outputs depend on values: 0 if
+        nothing could be tested.
     """
     sources = _Sources(outputs, module, events)
     pairs: set[tuple[int, int]] = set()
@@ -53,7 +53,7 @@ def derivative_pairs(
             if gradient is None or call not in later:
                 continue
             reached.add(call)
-            # NaN is not 0 either.
+            # NaN counts as nonzero.
             nonzero = (gradient != 0).flatten(0, -2).any(dim=-1).cpu()
             for entry in (nonzero & later[call]).nonzero():
                 value = sources.value(call, int(entry), position)
@@ -63,11 +63,11 @@ def derivative_pairs(
 
 
 class _Enough(BaseException):
-    """All indices are known: the rest of the pass is not needed. No model catches it."""
+    """Raised when all indices are known, to end the pass early; no model catches it."""
 
 
 class _Sources:
-    """Which entries of which calls of embeddings come from which values."""
+    """Which entries of which embedding calls come from which values."""
 
     def __init__(self, outputs: Outputs, module: nn.Module, events: Int64[Tensor, "n t"]) -> None:
         self._outputs, self._module = outputs, module
@@ -75,15 +75,15 @@ class _Sources:
         self.calls: int | None = None
         self._base = self._indices(events[:1])
         self.calls = 1 + max(self.changed(0), default=-1)
-        """Those up to the last that is given values; the others need not be run."""
+        """Number of calls up to the last one that reads values; later calls need not run."""
 
     def changed(self, start: int) -> dict[int, Bool[Tensor, " k"]]:
-        """The entries of each call, flattened, that change with the values from a position on."""
+        """Return the flattened entries of each call that change with the values from `start` on."""
         found: dict[int, Bool[Tensor, " k"]] = {}
         for other in self._events[1:]:
             x = self._events[:1].clone()
             x[0, start:] = other[start:]
-            # Where a pass has fewer calls, what is missing is not followed.
+            # If a pass has fewer calls, the missing ones are not followed.
             pairs = zip(self._base, self._indices(x), strict=False)
             for call, (before, after) in enumerate(pairs):
                 entries = (before != after).flatten().cpu()
@@ -92,15 +92,15 @@ class _Sources:
         return found
 
     def value(self, call: int, entry: int, start: int) -> int | None:
-        """Position, from `start` on, of a value that an entry comes from.
+        """Return the position, from `start` on, of a value that an entry comes from.
 
         Args:
-            call: of an embedding.
-            entry: one that changes with the values from the start on.
-            start: as in `changed`.
+            call: index of the embedding call.
+            entry: index of an entry that changes with the values from `start` on.
+            start: first position that is changed.
 
         Returns:
-            None where enough was searched for already.
+            The position; None after too many searches.
         """
         known = self._known.get((call, entry), -1)
         if known >= start:
@@ -116,7 +116,7 @@ class _Sources:
         return self._known[call, entry]
 
     def _indices(self, x: Int64[Tensor, "1 t"]) -> list[Tensor]:
-        """What the embeddings are given in a pass, which ends after those that are needed."""
+        """Return the indices that the embeddings read in a pass; it ends after the last needed."""
         indices: list[Tensor] = []
 
         def record(index: Tensor, vectors: Tensor) -> Tensor:
@@ -137,15 +137,16 @@ def _gradients(
     positions: Sequence[int],
     seed: int,
 ) -> Iterator[tuple[int, tuple[Tensor | None, ...]]]:
-    """The derivative of each output by what each call of an embedding gave; None where none is.
+    """Yield the derivatives of each output with respect to the vectors of each embedding call.
 
-    Nothing is yielded where the pass keeps no graph, or an operator in it has no derivative.
+    A derivative is None if there is none. Nothing is yielded if the pass keeps no graph, or if an
+    operator in it has no derivative.
     """
     leaves: list[Tensor] = []
 
     def make_leaf(index: Tensor, vectors: Tensor) -> Tensor:
         leaves.append(vectors.detach().requires_grad_())
-        return leaves[-1].clone()  # a leaf itself may not be changed in place
+        return leaves[-1].clone()  # a leaf must not be changed in place
 
     with _embedded(module, make_leaf):
         result = outputs(x)
@@ -158,14 +159,14 @@ def _gradients(
         try:
             taken = torch.autograd.grad(number, leaves, retain_graph=True, allow_unused=True)
         except RuntimeError:
-            # An operator of the user's own without a derivative: the report counts 0 embeddings.
+            # A custom operator without a derivative: the report then counts 0 embeddings.
             return
         yield position, taken
 
 
 @contextmanager
 def _embedded(module: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
-    """Pass each call of an nn.Embedding, its indices and its vectors, through a function."""
+    """Pass the indices and vectors of each nn.Embedding call through a function."""
 
     def hook(
         _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], vectors: Tensor

@@ -1,6 +1,6 @@
-"""A model folder of Hugging Face diffusers, read without it: config.json and safetensors.
+"""Read a model folder of Hugging Face diffusers without diffusers: config.json and safetensors.
 
-AutoencoderKL alone; nothing is unpickled, nothing is fetched.
+Only AutoencoderKL is supported. Nothing is unpickled or downloaded.
 """
 
 import json
@@ -42,22 +42,22 @@ def load_diffusers(
     pixel_scale: float = 1.0,
     ignored: Collection[str] = (),
 ) -> AutoencoderKL:
-    """The AutoencoderKL of a folder, float32, in evaluation mode on the CPU.
+    """Load the AutoencoderKL of a folder, in float32 and evaluation mode, on the CPU.
 
-    Old checkpoints name the maps of their attention query, key, value and proj_attn, and store them
-    as 1x1 convolutions: they are read as to_q, to_k, to_v and to_out.0.
+    Old checkpoints name the attention maps query, key, value and proj_attn, and store them as 1x1
+    convolutions. They are read as to_q, to_k, to_v and to_out.0.
 
     Args:
-        folder: with config.json and diffusion_pytorch_model.safetensors.
-        size: height and width of the images, or the side of square ones, in pixels.
+        folder: path of a folder with config.json and diffusion_pytorch_model.safetensors.
+        size: height and width of the images in pixels, or the side of square ones.
         pixel_scale: sigma of p(x | z), in pixel units [-1, 1].
-        ignored: fields of config.json, unknown here, that do not change what the model computes.
+        ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
-        CheckpointError: a file is missing, truncated or of another model; the fields and tensors
-            that do not fit are named.
-        InvalidInput: a size that the stride does not divide, or no pixel_scale; or a field to
-            ignore that is known, or not there.
+        CheckpointError: A file is missing, truncated or of another model; the message lists the
+            fields or tensors that do not fit.
+        InvalidInput: `size` is not a multiple of the model's stride, `pixel_scale` is not a finite
+            number above 0, or an ignored field is known or missing.
     """
     folder = Path(folder)
     config = replace(_config(folder / CONFIG, ignored), pixel_scale=pixel_scale)
@@ -80,11 +80,11 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     values = read_object(path, _WHAT)
     if values.get("_class_name") != CLASS:
         raise CheckpointError(
-            f"{path}: expected _class_name {CLASS!r}, got {shown(values.get('_class_name'))}; "
-            f"{CLASS} alone can be read"
+            f"{path}: _class_name: expected {CLASS!r}, got {shown(values.get('_class_name'))}; "
+            f"only {CLASS} is supported, in a pipeline the subfolder vae"
         )
-    read = Fields(path, values, ignored, f"an {CLASS}")
-    # They change neither the network nor what its weights mean.
+    read = Fields(path, values, ignored, CLASS)
+    # These fields change neither the network nor the meaning of its weights.
     read.ignore("sample_size", "force_upcast")
     # Two names of one function.
     read.only("act_fn", "silu", "swish")
@@ -103,8 +103,10 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     except ValidationError as error:
         for each in error.errors(include_url=False):
             where = ".".join(map(str, each["loc"]))
-            said = f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
-            read.fail(said.removeprefix("Value error, "))
+            problem = (
+                f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
+            )
+            read.fail(problem.removeprefix("Value error, "))
         config = AutoencoderKLConfig()
     read.finish()
     return config
@@ -126,29 +128,34 @@ def _weights_file(folder: Path) -> Path:
         return path
     found = sorted(file.name for file in folder.glob("diffusion_pytorch_model*"))
     raise CheckpointError(
-        f"{path}: expected the weights, got {found or 'none'}; a .bin file is a pickle, which may "
-        f"run code as it is read, and is never opened; a variant, or weights in parts, are not "
-        f"read: write them anew with diffusers' from_pretrained(...).save_pretrained(...)"
+        f"{path}: no such file, found {found or 'no other weights'}; .bin files are pickles and "
+        f"are never opened, variants and weights in parts are not supported; write the folder "
+        f"again with diffusers' from_pretrained(...).save_pretrained(...)"
     )
 
 
 def _weights(file: SafetensorsFile, expected: dict[str, Shape]) -> dict[str, Tensor]:
-    """All tensors as float32, by the model's names.
+    """Read all tensors as float32, by the model's names.
 
     Raises:
-        CheckpointError: the file cannot be read, or does not hold what is expected.
+        CheckpointError: The file cannot be read, or does not hold the expected tensors.
     """
     names = _present_names(file.headers)
     found = {names[old]: header for old, header in file.headers.items()}
     readable = {
-        # The maps of attention as 1x1 convolutions too.
+        # Attention maps may also be stored as 1x1 convolutions.
         name: (shape, (*shape, 1, 1)) if _LINEAR.fullmatch(name) else (shape,)
         for name, shape in expected.items()
     }
     problems = differences(found, readable)
     if problems:
-        raise CheckpointError(report(f"{file.path}: not the tensors of config.json", problems))
-    # Copies: what is only mapped would change with the file.
+        raise CheckpointError(
+            report(
+                f"{file.path}: the tensors do not fit config.json; download the folder again",
+                problems,
+            )
+        )
+    # Copies: a mapped tensor would change with the file.
     return {
         new: file.read(old).to(torch.float32, copy=True).view(expected[new])
         for old, new in names.items()
@@ -156,7 +163,7 @@ def _weights(file: SafetensorsFile, expected: dict[str, Shape]) -> dict[str, Ten
 
 
 def _present_names(names: Collection[str]) -> dict[str, str]:
-    """The present name of each tensor; where a file holds both, the old one stays as it is."""
+    """Return the current name of each tensor; an old name is kept if the file has both."""
     present = {}
     for name in names:
         match = _OLD_ATTENTION.fullmatch(name)

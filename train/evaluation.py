@@ -1,4 +1,4 @@
-"""How good a distribution is on held-out events, in nats and bits/dim; tables as baselines."""
+"""Evaluation on held-out events, in nats and bits/dim, and tables as baselines."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ CELLS = (2, 3, 4)
 """Numbers of cells that are tried for the values of neighbours."""
 STRENGTHS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
 _ROUNDS = 3
-"""Sweeps over the strengths, one at a time; they settle after two."""
+"""Sweeps over the strengths, one strength at a time; they settle after two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Estimate:
     """Mean negative log-likelihood of a part, and the Monte Carlo standard error of that mean.
 
     Attributes:
-        nats: of an event, summed over its dimensions.
-        nats_error: standard error: standard deviation over events / sqrt(count).
-        bits_per_dim: nats / (dims ln 2).
-        bits_per_dim_error: standard error of bits_per_dim.
+        nats: mean per event, summed over its dimensions, in nats.
+        nats_error: standard error in nats: standard deviation over events / sqrt(count).
+        bits_per_dim: mean in bits/dim: nats / (dims ln 2).
+        bits_per_dim_error: standard error in bits/dim.
         count: number of events.
     """
 
@@ -50,7 +50,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Estimates of p(x) and, where events have labels, of p(x | y)."""
+    """Estimates of the negative log-likelihood.
+
+    Attributes:
+        marginal: estimate of E[-log p(x)].
+        conditional: estimate of E[-log p(x | y)]; None for events without labels.
+    """
 
     marginal: Estimate
     conditional: Estimate | None
@@ -65,23 +70,25 @@ def evaluate(
     """Estimate E[-log p(x)] and E[-log p(x | y)] over the events of a part.
 
     The expectation of -log p over the data is the forward Kullback-Leibler divergence KL(data || p)
-    plus the entropy of the data, which no model changes: to minimise one is to minimise the other.
+    plus the entropy of the data, which no model changes: minimising one minimises the other.
 
     Args:
-        log_prob: of the model or of a baseline.
+        log_prob: log-probability under the model or a baseline.
         part: the events.
-        spec: the space of events.
-        label_log_prior: log p(y); None where there are no labels.
+        spec: space of the events.
+        label_log_prior: log p(y) of each class, [k], in nats; None for events without labels.
 
     Raises:
-        InvalidInput: the part is empty, or labels and prior do not fit together.
+        InvalidInput: The part is empty, or its events have labels and `label_log_prior` is None.
     """
     if len(part) == 0:
-        raise InvalidInput("evaluate: expected at least one event, got none")
+        raise InvalidInput("part: expected at least one event, got 0")
     if part.label is None:
         return Estimates(estimate(log_prob(part.x, None), spec), None)
     if label_log_prior is None:
-        raise InvalidInput("evaluate: the events have labels: give label_log_prior, log p(y)")
+        raise InvalidInput(
+            "label_log_prior: expected log p(y) of each class for events with labels, got None"
+        )
     joint = np.stack(
         [log_prob(part.x, np.full(len(part), y, np.int64)) for y in range(len(label_log_prior))],
         axis=1,
@@ -92,7 +99,7 @@ def evaluate(
 
 
 def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
-    """Mean and standard error of -log p over events; the error of a single event is infinite."""
+    """Return the mean and standard error of -log p; the error of a single event is infinite."""
     count = len(log_prob)
     nats = -float(log_prob.mean())
     error = float(log_prob.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
@@ -103,13 +110,13 @@ def estimate(log_prob: Float[np.ndarray, " n"], spec: DataSpec) -> Estimate:
 
 @contextmanager
 def evaluating(module: nn.Module | None) -> Iterator[torch.device]:
-    """Evaluation mode without gradients; afterwards each part is in its own mode again.
+    """Set a module to evaluation mode without gradients; restore the mode of each part afterwards.
 
     Args:
-        module: what is evaluated; nothing is changed where None.
+        module: module to evaluate; None changes nothing.
 
     Yields:
-        The device of the module's first tensor; the CPU where it has none.
+        The device of the module's first tensor; the CPU if it has none.
     """
     parts = [] if module is None else [(part, part.training) for part in module.modules()]
     tensors = [] if module is None else [*module.parameters(), *module.buffers()]
@@ -128,12 +135,12 @@ def model_log_prob(
     batch: int = 256,
     progress: Callable[[int], object] = lambda events: None,
 ) -> LogProb:
-    """log p(x | y) under a model, without dropout, in batches that bound memory.
+    """Return log p(x | y) under a model, as a function; it runs in batches, without dropout.
 
     Args:
-        model: its mode, training or not, is the same afterwards.
-        batch: number of events at once.
-        progress: told the number of events of each batch that is done.
+        model: model whose training mode is restored after each call.
+        batch: number of events per batch.
+        progress: function called with the number of events of each finished batch.
     """
 
     def log_prob(x: NDArray[np.int64], label: NDArray[np.int64] | None) -> NDArray[np.float64]:
@@ -150,7 +157,7 @@ def model_log_prob(
 
 
 def mean_bits(log_prob: LogProb, part: Part, event_shape: tuple[int, ...]) -> float:
-    """Mean bits/dim of p(x | y), or of p(x) where there are no labels: what training minimises."""
+    """Return the mean bits/dim of p(x | y), or of p(x) for events without labels."""
     return float(bits_per_dim(log_prob(part.x, part.label), event_shape).mean())
 
 
@@ -160,16 +167,17 @@ def evaluate_model(
     label_log_prior: NDArray[np.float64] | None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Estimates:
-    """`evaluate` of a model.
+    """Call `evaluate` for a model.
 
     Args:
-        model: of the events.
+        model: model of the events.
         part: the events.
-        label_log_prior: log p(y); None where there are no labels.
-        progress: told how many events of how many are done, each once for every class.
+        label_log_prior: log p(y) of each class, [k], in nats; None for events without labels.
+        progress: function called with the number of finished evaluations and their total; each
+            event counts once for every class.
 
     Raises:
-        InvalidInput: as `evaluate`.
+        InvalidInput: As in `evaluate`.
     """
     done, total = 0, len(part) * (1 if label_log_prior is None else len(label_log_prior))
 
@@ -182,10 +190,10 @@ def evaluate_model(
 
 
 def fit_table(config: TableConfig, data: Dataset) -> Table:
-    """The table of a configuration that predicts the validation part best.
+    """Fit a table to the training part, with the strengths that predict the validation part best.
 
     Raises:
-        InvalidInput: configuration and data do not fit together (see Table).
+        InvalidInput: The configuration does not fit the data (see `Table`).
     """
     table = Table(config, data.spec).eval()
     counts = table.counts(data.train.x, data.train.label)
@@ -195,7 +203,7 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
 
     @functools.cache
     def nats(strengths: tuple[float, ...]) -> float:
-        """Mean nats of a value of the validation part."""
+        """Return the mean nats of a value of the validation part."""
         return -float(np.log(table.estimate(counts, strengths)[(*held_out, x)]).mean())
 
     for _ in range(_ROUNDS):
@@ -210,21 +218,22 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
 
 
 def independent_values(data: Dataset) -> LogProb:
-    """p(x) = prod_i p_i(x_i): the value at each position by itself, labels unused."""
+    """Return the baseline p(x) = prod_i p_i(x_i): independent values; labels are not used."""
     log_prob = model_log_prob(fit_table(TableConfig(per_position=True), data.without_labels()))
     return lambda x, label: log_prob(x, None)
 
 
 def neighbour_table(data: Dataset) -> LogProb:
-    """p(x | y) = prod_i p_i(x_i | y, upper, left neighbour), in as many cells as suit validation.
+    """Return the baseline p(x | y) = prod_i p_i(x_i | y, upper, left neighbour).
 
-    Images of one row or column have only one of the two neighbours.
+    The number of cells is the one that predicts the validation part best. Images of one row or
+    column have only one of the two neighbours.
 
     Raises:
-        InvalidInput: the events are no images [height, width].
+        InvalidInput: The events are not images [height, width].
     """
     if len(data.spec.event_shape) != 2:
-        raise InvalidInput(f"expected events [height, width], got {data.spec.event_shape}")
+        raise InvalidInput(f"data: expected events [height, width], got {data.spec.event_shape}")
     offsets = fitted_neighbours(((-1, 0), (0, -1)), data.spec)
     fits = [
         model_log_prob(

@@ -1,4 +1,4 @@
-"""A recipe that fits its data: what it asks of images is left out where events are none."""
+"""Adapt a recipe to data: settings for images are left out for events that are not images."""
 
 from dataclasses import replace
 
@@ -14,50 +14,50 @@ LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
 
 
 def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
-    """A recipe with only those of its parts that mean something for these events.
+    """Return a recipe with only the settings that make sense for these events.
 
-    Sequences have no value above and are not moved by a pixel; a table's neighbours get the number
-    of axes of the events, and those that no position has are left out; values of a text are no
-    amounts, so that neighbouring ones are not alike and no noise is added to them.
+    Sequences have no value above, and are not shifted by a pixel. The neighbours of a table get as
+    many axes as the events have, and those that no position has are left out. The values of a text
+    are not amounts: neighbouring values are not made alike, and no noise is added.
 
     Args:
-        recipe: as it was written.
-        data: the space of events.
+        recipe: recipe as written.
+        data: space of the events.
 
     Returns:
-        The recipe, and for each part that was changed what was done, in a few words.
+        The recipe, and a short note for each setting that was changed.
     """
-    model, training, told = recipe.model, recipe.training, []
+    model, training, notes = recipe.model, recipe.training, []
     match model:
         case TableConfig():
             found = fitted_neighbours(model.neighbours, data)
             if found != model.neighbours:
                 model = replace(model, neighbours=found)
-                told.append(f"the neighbours are {', '.join(map(str, found)) or 'none'}")
+                notes.append(f"the neighbours are {', '.join(map(str, found)) or 'none'}")
         case TransformerConfig() | RecurrentConfig() | WaveNetConfig():
             if model.above and len(data.event_shape) == 1:
                 model = replace(model, above=False)
-                told.append("the value above is not read")
+                notes.append("the value above is not read")
     if isinstance(model, TransformerConfig) and model.smoothness and data.tokenizer is not None:
         model = replace(model, smoothness=0.0)
-        told.append("fresh embeddings of neighbouring values are not alike")
+        notes.append("new embeddings of neighbouring values are independent")
     if training.shift and len(data.event_shape) != 2:
         training = replace(training, shift=0.0)
-        told.append("events are not moved by a pixel")
+        notes.append("events are not shifted by a pixel")
     if data.tokenizer is not None and training.noise:
         training = replace(training, noise=0.0)
-        told.append("no noise is added to what is read")
-    return (replace(recipe, model=model, training=training) if told else recipe), told
+        notes.append("no noise is added to the values read")
+    return (replace(recipe, model=model, training=training) if notes else recipe), notes
 
 
 def fitted_neighbours(
     offsets: tuple[tuple[int, ...], ...], data: DataSpec
 ) -> tuple[tuple[int, ...], ...]:
-    """Displacements with as many axes as the events have, without those that no position has.
+    """Return displacements with as many axes as the events; drop those that no position has.
 
     Args:
-        offsets: displacements of earlier values, as in the configuration of a table.
-        data: the space of events.
+        offsets: displacements of earlier values, as in `TableConfig.neighbours`.
+        data: space of the events.
     """
     axes = len(data.event_shape)
     same = dict.fromkeys(found for each in offsets if (found := _offset(each, axes)) is not None)
@@ -66,9 +66,9 @@ def fitted_neighbours(
 
 
 def _offset(offset: tuple[int, ...], axes: int) -> tuple[int, ...] | None:
-    """A displacement along a number of axes; None where sequences have none like it.
+    """Return a displacement with the given number of axes; None if a sequence has no equivalent.
 
-    The last axis of a sequence is that of the columns of an image, whose channels come after it.
+    The axis of a sequence corresponds to the columns of an image. Channels come after the columns.
     """
     if len(offset) == axes:
         return offset

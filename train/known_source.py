@@ -1,7 +1,7 @@
-"""A source whose distribution is known: sequences of a Markov chain of order 2 over 5 symbols.
+"""A source with a known distribution: sequences of an order-2 Markov chain over 5 symbols.
 
-Whatever a model says about it can be held against the truth exactly: the space of events is small
-enough to be enumerated, so that both divergences are sums over all events, without sampling error.
+A model of it can be compared with the truth exactly. The space of events is small enough to
+enumerate, so both divergences are sums over all events, without sampling error.
 """
 
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from ancestral.train.models.table import Table, TableConfig
 
 SYMBOLS, LENGTH = 5, 7
 _CONCENTRATION = 0.4
-"""Of the Dirichlet distribution that the chain's rows are drawn from: uneven, none of them zero."""
+"""Concentration of the Dirichlet distribution of the chain's rows: uneven, without zeros."""
 
 
 @dataclass(frozen=True, slots=True)
 class Divergences:
-    """A model beside the source, in bits an event.
+    """A model compared with the source, in bits per event.
 
     Attributes:
-        entropy: H(source): what no model goes below.
+        entropy: H(source), the lower bound of the cross-entropy.
         cross_entropy: E_source[-log2 p_model].
-        excess: their difference, KL(source || model): what maximum likelihood makes small.
-        reverse: KL(model || source), which it does not look at.
-        own: E_model[-log2 p_model]: the model's own entropy. A model that wanders off when it reads
-            its own samples (exposure bias) shows in `foreign`, not here.
-        foreign: E_model[-log2 p_source]: what the source makes of the model's samples.
+        excess: their difference, KL(source || model), which maximum likelihood minimises.
+        reverse: KL(model || source), which maximum likelihood does not minimise.
+        own: E_model[-log2 p_model], the entropy of the model. A model that degrades when it reads
+            its own samples (exposure bias) shows it in `foreign`, not here.
+        foreign: E_model[-log2 p_source], the model's samples under the source.
     """
 
     entropy: float
@@ -44,7 +44,7 @@ class Divergences:
 
 
 def known_source(seed: int = 0) -> Table:
-    """The source: an order-2 table, its rows drawn from a Dirichlet distribution by the seed."""
+    """Return the source: an order-2 table whose rows are drawn from a Dirichlet distribution."""
     data = DataSpec(name="order-2 source", event_shape=(LENGTH,), levels=SYMBOLS)
     table = Table(TableConfig(neighbours=((-1,), (-2,))), data).eval()
     rows = np.random.default_rng(seed).dirichlet([_CONCENTRATION] * SYMBOLS, len(table.table))
@@ -55,7 +55,7 @@ def known_source(seed: int = 0) -> Table:
 
 
 def sample(source: Table, n: int, seed: int) -> NDArray[np.int64]:
-    """n events [n, t] of the source."""
+    """Draw n events [n, t] from the source."""
     rng = np.random.default_rng(seed)
     x = np.zeros((n, LENGTH), np.int64)
     for t in range(LENGTH):
@@ -66,7 +66,7 @@ def sample(source: Table, n: int, seed: int) -> NDArray[np.int64]:
 
 
 def source_data(n: int, seed: int = 0) -> Dataset:
-    """n events of the source in three parts: 80% training, 10% validation, 10% test."""
+    """Return n events of the source: 80% for training, 10% for validation, 10% for test."""
     source = known_source()
     part = max(1, n // 10)
     return cut(
@@ -75,11 +75,11 @@ def source_data(n: int, seed: int = 0) -> Dataset:
 
 
 def divergences(model: LogProb, source: Table | None = None) -> Divergences:
-    """Exact, by enumeration of all events.
+    """Compute the divergences exactly, by enumerating all events.
 
     Args:
-        model: log p(x) of events of the source's shape, in nats.
-        source: the one of seed 0 where None.
+        model: function that returns log p(x) of events of the source's shape, in nats.
+        source: the source; None means `known_source(0)`.
     """
     events = np.array(list(product(range(SYMBOLS), repeat=LENGTH)), dtype=np.int64)
     true = model_log_prob(known_source() if source is None else source, 4096)(events, None)

@@ -1,4 +1,4 @@
-"""The model of a folder, whoever wrote it: `ancestral train`, transformers or diffusers."""
+"""Open a checkpoint folder written by `ancestral train`, transformers or diffusers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,21 +19,21 @@ from ancestral.train.models.transformer import Transformer
 from ancestral.train.models.vqvae import VQVAE
 
 Kind = Literal["ancestral", "transformers", "diffusers"]
-_TRANSFORMERS = "a folder of Hugging Face transformers"
+_TRANSFORMERS = "a Hugging Face transformers folder"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedCheckpoint:
-    """A model, and what its folder says about it in addition to the weights.
+    """A model, and what its folder contains in addition to the weights.
 
     Attributes:
-        kind: which program wrote the folder.
-        model: float32, in evaluation mode on the CPU.
-        prior: autoregressive model of the codes of a VQ-VAE; None for other models.
-        label_prior: p(y) of each class in the training part; None where there are no labels.
-        files: contents of files that belong into a bundle, by name: a tokenizer's.
-        ignored_fields: unknown fields of config.json that the caller asked to ignore.
-        notes: what was read, in sentences for people.
+        kind: program that wrote the folder.
+        model: model in float32 and evaluation mode, on the CPU.
+        prior: autoregressive model of the codes, for a VQ-VAE; None for other models.
+        label_prior: p(y) of each class in the training part; None for data without labels.
+        files: contents of the files that belong in a bundle, by name, such as tokenizer.json.
+        ignored_fields: unknown fields of config.json that were ignored as requested.
+        notes: description of what was read, in sentences.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class OpenedCheckpoint:
 
 
 def kind_of(folder: str | Path) -> Kind:
-    """Which program wrote a folder: its config.json names a class, a type of model, or neither."""
+    """Return which program wrote a folder, from the fields of its config.json."""
     try:
         values = read_object(Path(folder) / CONFIG, "the config.json of a model")
     except CheckpointError:
@@ -65,30 +65,32 @@ def open_checkpoint(
     start: int | Literal["auto", "none"] = "auto",
     ignore_field: Sequence[str] = (),
 ) -> OpenedCheckpoint:
-    """Read the model of a checkpoint folder, after finding out which program wrote it.
+    """Read the model of a folder that `ancestral train`, transformers or diffusers wrote.
 
     Args:
-        path: folder with a config.json.
-        length: positions of an event; None is the folder's own.
-        size: height and width of images, or the side of square ones; only for diffusers, which
-            needs it.
-        pixel_scale: sigma of p(x | z), in pixel units [-1, 1]; only for diffusers. None is 1.
-        start: id of the token before each text, or "none"; only for transformers.
+        path: path of a folder with a config.json.
+        length: number of positions of an event; None keeps the folder's own.
+        size: height and width of images in pixels, or the side of square ones; required for
+            diffusers, and only for diffusers.
+        pixel_scale: sigma of p(x | z), in pixel units [-1, 1]; only for diffusers. None means 1.
+        start: id of the token before each text, "none", or "auto" for the folder's own; only for
+            transformers.
         ignore_field: names of unknown fields of config.json that do not change what the model
-            computes; not for folders of `ancestral train`.
+            computes; only for transformers and diffusers.
 
     Raises:
-        CheckpointError: the folder does not hold a model that can be read.
-        InvalidInput: an argument that does not fit such a folder, or is out of range.
+        CheckpointError: The folder has no config.json, its model is not supported, or a file is
+            missing or damaged.
+        InvalidInput: An argument is out of range, or does not apply to this kind of folder.
     """
     folder, names = Path(path), tuple(ignore_field)
     refuse_adapter(folder)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
-            f"{folder}: expected a folder with a {CONFIG}: what `ancestral train` wrote; a "
-            f"language or image model of Hugging Face transformers, with model.safetensors or "
-            f"pytorch_model.bin; or an AutoencoderKL of diffusers; got no such file"
-            + (f": {kind}" if (kind := foreign(folder)) else "")
+            f"{folder}: expected a folder with a {CONFIG}; pass a folder that `ancestral train` "
+            f"wrote, a language or image model of Hugging Face transformers (with "
+            f"model.safetensors or pytorch_model.bin), or an AutoencoderKL of diffusers"
+            + (f". {kind}" if (kind := foreign(folder)) else "")
         )
     kind = kind_of(folder)
     if kind != "diffusers":
@@ -102,39 +104,40 @@ def open_checkpoint(
         model, files = loaded.model, loaded.files
         return OpenedCheckpoint(kind, model, files=files, ignored_fields=names, notes=notes)
     if kind == "ancestral":
-        _refuse(folder, "a folder of transformers or diffusers", ignore_field=names or None)
+        _refuse(folder, "a transformers or diffusers folder", ignore_field=names or None)
         return _own(folder, length)
     if size is None:
         raise InvalidInput(
-            f"size: expected the side of the images in pixels, or HEIGHTxWIDTH, for {folder} is of "
-            f"diffusers and takes images of any size: --size 64, say"
+            f"size: required for {folder}, a diffusers model, which takes images of any size; pass "
+            f"the side in pixels, or HEIGHTxWIDTH: --size 64"
         )
     images = load_diffusers(folder, size, 1.0 if pixel_scale is None else pixel_scale, names)
     return OpenedCheckpoint(kind, _shortened(images, length), ignored_fields=names)
 
 
 def _refuse(folder: Path, what: str, **given: object) -> None:
-    """Refuse arguments that are not for such a folder."""
+    """Raise if arguments were passed that do not apply to this kind of folder."""
     for name, value in given.items():
         if value is not None:
-            raise InvalidInput(f"{name}: expected {what} beside it, got {folder}")
+            raise InvalidInput(f"{name}: expected {what}, got {folder}; leave it out")
 
 
 def _own(folder: Path, length: int | None) -> OpenedCheckpoint:
-    """A checkpoint that `ancestral train` wrote, with the prior over codes where it has one."""
+    """Load a checkpoint of `ancestral train`, for a VQ-VAE with its prior over codes."""
     model, saved = load_checkpoint(folder)
     prior = None
     if isinstance(model, VQVAE):
         place = folder / PRIOR
         if not (place / CONFIG).exists():
             raise CheckpointError(
-                f"{place}: expected the checkpoint of the prior over codes, got none: train it "
-                f"with the command that trained {folder} and --resume"
+                f"{place}: no checkpoint of the prior over codes; train it with the command that "
+                f"trained {folder} and --resume"
             )
         found, saved = load_checkpoint(place)
         if not isinstance(found, AutoregressiveModel):
             raise CheckpointError(
-                f"{place}: expected an autoregressive model of codes, got {type(found).__name__}"
+                f"{place}: expected an autoregressive model of the codes, got "
+                f"{type(found).__name__}; train it again"
             )
         prior = found
     logs = saved.config.log_prior
@@ -147,22 +150,22 @@ def _shortened(model: Model, length: int | None) -> Model:
         return model
     if not isinstance(model, Transformer):
         raise InvalidInput(
-            f"length: only a Transformer's cache can be made shorter, got a "
-            f"{type(model).__name__}: leave it out"
+            f"length: expected a Transformer, whose cache can be shortened, got a "
+            f"{type(model).__name__}; leave it out"
         )
     return model.shortened(length)
 
 
 def _description(loaded: Loaded) -> tuple[str, str]:
-    """What a folder of transformers holds, in two lines."""
+    """Describe a transformers folder in two lines."""
     model, length = loaded.model, loaded.model.data.length
     parameters = sum(each.numel() for each in model.parameters())
-    shorter = "" if length == loaded.context else f"; events of {length} (--length for others)"
+    shorter = "" if length == loaded.context else f"; events of {length} (--length changes this)"
     match model.config.start:
         case "learned":
             start = "the model's own symbol"
         case None:
-            start = "none: the first value is to be observed, and log p(x_2.. | x_1) is reported"
+            start = "none: the first value must be observed, and log p(x_2.. | x_1) is reported"
         case token:
             start = f"token {token}"
     files = ", ".join(loaded.files) or "none: values are ids"

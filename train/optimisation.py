@@ -1,4 +1,4 @@
-"""What each kind of model is trained to make small, in nats of an event, and how fast it is moved.
+"""The training objective of each kind of model, in nats per event, and its optimisation.
 
 References:
     Kingma and Welling (2014), arXiv:1312.6114 (the ELBO); Burda et al. (2016), arXiv:1509.00519
@@ -23,12 +23,13 @@ from ancestral.train.state import Batch
 
 
 def loss(model: Model, batch: Batch, config: TrainingConfig, step: int) -> Float[Tensor, ""]:
-    """The mean over events of what is minimised at step 0, 1, ...; noise is torch's own.
+    """Return the training objective at a step (from 0), in nats, averaged over the events.
 
-    A VQ-VAE's codebook follows the batch.
+    Noise is drawn from torch's global generator. A VQ-VAE's codebook is updated from the batch.
 
     Raises:
-        TypeError: a latent variable model of the user's own that has no objective here.
+        TypeError: The model is a latent variable model of your own, for which there is no
+            objective.
     """
     match model:
         case AutoregressiveModel():
@@ -38,11 +39,16 @@ def loss(model: Model, batch: Batch, config: TrainingConfig, step: int) -> Float
         case LatentVariableModel() if not isinstance(model.posterior, Codes):
             return _negative_bound(model, batch, config.elbo, step)
         case _:
-            raise TypeError(f"expected a model with an objective, got {type(model).__name__}")
+            raise TypeError(
+                f"model: expected an autoregressive model, a VAE or a VQ-VAE, got "
+                f"{type(model).__name__}"
+            )
 
 
 def kl_weight(config: ElboConfig, step: int) -> float:
-    """beta at step 0, 1, ...: it rises from 0 over the warm-up; no bound that is reported has it.
+    """Return the weight of the KL term at a step (from 0): it rises to beta over the warm-up.
+
+    Only the training objective uses this weight; reported bounds do not.
 
     >>> kl_weight(ElboConfig(beta=1.0, warmup=4), 1)
     0.5
@@ -51,7 +57,7 @@ def kl_weight(config: ElboConfig, step: int) -> float:
 
 
 def dequantised(model: LatentVariableModel, x: Tensor) -> Tensor:
-    """x + u, u ~ U[0, 1), where p(x | z) is a density; x itself elsewhere."""
+    """Return x + u, u ~ U[0, 1), if p(x | z) is a density; otherwise x itself."""
     if not model.observation.continuous:
         return x
     return x + torch.rand(x.shape, device=x.device)
@@ -70,7 +76,7 @@ def _negative_log_prob(
 def _negative_bound(
     model: LatentVariableModel, batch: Batch, config: ElboConfig, step: int
 ) -> Float[Tensor, ""]:
-    """-ELBO, or -IWAE where there are more samples; KL terms weighted and floored for training."""
+    """Return -ELBO, or -IWAE for several samples; its KL terms are weighted and floored."""
     assert not isinstance(model.posterior, Codes)
     beta = kl_weight(config, step)
     q = model.encode(dequantised(model, batch.read))
@@ -82,7 +88,7 @@ def _negative_bound(
         log_w = reconstruction + beta * (log_prior - log_posterior)
         return -(log_w.logsumexp(dim=1) - math.log(config.samples)).mean()
     if model.has_closed_kl:
-        # In closed form and by latent dimension: the mean over the batch, then the floor.
+        # In closed form, per latent dimension: first the mean over the batch, then the floor.
         kl = model.posterior.kl_to_standard(q).mean(dim=0).clamp_min(config.free_bits).sum()
     else:
         floor = config.free_bits * math.prod(model.latent_shape)
@@ -98,7 +104,7 @@ def _vq_loss(model: VQVAE, batch: Batch) -> Float[Tensor, ""]:
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """The rate of step 0, 1, ...: a linear warm-up, then a cosine down to a fraction of the peak.
+    """Return the learning rate at a step (from 0): a linear warm-up, then a cosine decay.
 
     References:
         Loshchilov and Hutter (2017), arXiv:1608.03983, section 3.
@@ -112,10 +118,10 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 
 def average_rate(config: TrainingConfig, step: int) -> float:
-    """How far the average moves toward the weights after step 0, 1, ...
+    """Return how far the average moves towards the weights after a step (from 0).
 
-    It is 1 - average_decay in the long run; before that the average is about one over the last
-    tenth of the steps, so that the random start is forgotten.
+    In the long run this is 1 - average_decay. Before that, the average covers about the last tenth
+    of the steps, so that the random initial weights are forgotten.
 
     References:
         Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging.
@@ -125,9 +131,9 @@ def average_rate(config: TrainingConfig, step: int) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, rate: float) -> None:
-    """average <- average + rate (model - average), for every parameter, in place.
+    """Update in place: average <- average + rate (model - average), for every parameter.
 
-    Buffers (a codebook, which is an average already) are copied.
+    Buffers are copied: a codebook is already an average.
     """
     for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
         slow.lerp_(fast, rate)

@@ -1,6 +1,6 @@
-"""Which outputs change with which values: by changing one, and all from a position on.
+"""Find which outputs change with which values: one value is changed, or all from a position on.
 
-Several values are tried at each place: what sees one of them may be blind for another.
+Several values are tried at each position, since a change between two of them may have no effect.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,20 +16,20 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 
 Outputs = Callable[[Tensor], Tensor]
-"""x [b, t] int64 -> outputs [b, t, ...]."""
+"""A function x [b, t] int64 -> outputs [b, t, ...]."""
 CHANGES = 3
-"""Values that each value is changed into, in as many events."""
+"""Number of changes tried for each value, each in an event of its own."""
 _NUMBERS = 2**25
-"""Outputs, or attention weights of 8 heads, that one pass may hold."""
+"""Largest number of outputs, or of attention weights of 8 heads, in one pass."""
 _ROWS = 64
 _LOCATED = 8
-"""Of what is seen only where many values change together, so often the place is searched."""
+"""Number of searches per test for the input of an output that changes only with many values."""
 
 
 def random_events(length: int, levels: int, seed: int) -> Int64[Tensor, "n t"]:
-    """Events whose values walk through the levels from each to the next; all levels, where few.
+    """Return events in which each value steps through the levels, through all if there are few.
 
-    So a function of one value that is not constant differs between two consecutive events.
+    A function of one value that is not constant therefore differs between two consecutive events.
     """
     random = np.random.default_rng(seed)
     strides = [step for step in range(1, levels) if gcd(step, levels) == 1] or [0]
@@ -41,23 +41,23 @@ def random_events(length: int, levels: int, seed: int) -> Int64[Tensor, "n t"]:
 def changed_pairs(
     outputs: Outputs, events: Int64[Tensor, "n t"], positions: Sequence[int], levels: int
 ) -> set[tuple[int, int]]:
-    """Where an output changes a bit with its own value or a later one.
+    """Return where an output changes a bit with its own value or a later one.
 
     Args:
-        outputs: what is tested.
-        events: each is changed into the next.
-        positions: at which, and from which on, values are changed.
-        levels: how many values there are.
+        outputs: function to test.
+        events: events, [n, t]; each is changed into the next.
+        positions: positions at which, and from which on, values are changed.
+        levels: number of levels.
 
     Returns:
-        pairs (output, input) of positions. Of what is seen only where values change together there
-        is one input for an output, and not for all where there are many.
+        Pairs (output, input) of positions. For an output that changes only if several values change
+        together, one input is returned, and only the first few such outputs are included.
 
     Raises:
-        InvalidInput: outputs of another shape, random ones, or rows that depend on each other.
+        InvalidInput: The outputs have another shape, are random, or depend on other rows.
     """
     t = events.shape[1]
-    # In few rows, for all of them hold the event itself twice.
+    # Few rows, since two more passes of as many rows compute the outputs to compare with.
     rows = min(_ROWS, -(-len(positions) // 4), _NUMBERS // (t * max(levels, 8 * t, 1024)))
     pairs: set[tuple[int, int]] = set()
     last: dict[int, int] = {}
@@ -76,12 +76,12 @@ def changed_pairs(
 
 
 def last_seen(sees: Callable[[int], bool], start: int, end: int) -> int:
-    """The position of a value that is seen, by halving.
+    """Return the last position whose value has an effect, by bisection.
 
     Args:
-        sees: whether a change of all values from a position on is seen.
-        start: from here on it is.
-        end: from here on it is not.
+        sees: whether changing all values from a position on has an effect.
+        start: position for which `sees` is true.
+        end: position for which `sees` is false.
     """
     while end - start > 1:
         middle = (start + end) // 2
@@ -89,24 +89,24 @@ def last_seen(sees: Callable[[int], bool], start: int, end: int) -> int:
             start = middle
         else:
             end = middle
-    # The change from here on is seen, that from the next position on is not.
+    # Changing the values from here on has an effect; from the next position on, it has none.
     return start
 
 
 class _Change:
-    """One event that becomes another, in passes of so many rows.
+    """An event that is changed into another one, in passes of a fixed number of rows.
 
-    Outputs are compared with those of the same row among as many: another row or another size may
-    be computed in another order.
+    Outputs are compared with those of the same row in a batch of the same size, since another row
+    or size may be computed in another order.
     """
 
     def __init__(
         self, outputs: Outputs, event: Int64[Tensor, " t"], other: Int64[Tensor, " t"], rows: int
     ) -> None:
-        """Compute the outputs of the event, and once more among other rows.
+        """Compute the outputs of the event, then once more in a batch with other rows.
 
         Raises:
-            InvalidInput: outputs of another shape, or other ones the second time.
+            InvalidInput: The outputs have another shape, or differ the second time.
         """
         self._outputs, self._other = outputs, other
         self._event = event.expand(rows, -1)
@@ -115,13 +115,13 @@ class _Change:
         x[0] = event
         if self._differs(x)[0].any():
             raise InvalidInput(
-                "outputs: expected those of an event to keep their bits, got others when it was "
-                "computed again beside other rows: in evaluation mode they must depend on nothing "
-                "random, on no earlier call and on no other row"
+                "outputs: expected the same bits for the same event, got others when it was "
+                "computed again with different rows; in evaluation mode they must depend on "
+                "nothing random, on no earlier call and on no other row"
             )
 
     def seen(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """Where a span of the event is the other's: its start, and each output there or before."""
+        """Change each span; yield its start with each output that changes at or before it."""
         rows = len(self._event)
         for i in range(0, len(spans), rows):
             part = spans[i : i + rows]
@@ -133,11 +133,11 @@ class _Change:
                 yield from ((start, int(output)) for output in differs[row, : start + 1].nonzero())
 
     def sees(self, output: int, cut: int) -> bool:
-        """Whether an output changes where all values from the cut on are the other's."""
+        """Return whether an output changes if all values from the cut on are changed."""
         return any(each == output for _, each in self.seen([(cut, len(self._other))]))
 
     def _differs(self, x: Int64[Tensor, "b t"]) -> Bool[Tensor, "b t"]:
-        """Where any bit of an output is another; NaN is like NaN."""
+        """Return where any bit of an output differs; NaN equals NaN."""
         got, expected = self._run(x), self._expected
         differs = (got != expected) & ~((got != got) & (expected != expected))
         return differs.reshape(*x.shape, -1).any(dim=2).cpu()
@@ -146,6 +146,7 @@ class _Change:
         result = self._outputs(x)
         if result.ndim < 2 or result.shape[:2] != x.shape:
             raise InvalidInput(
-                f"outputs: expected [b, t, ..] = {[*x.shape]} and more axes, got {[*result.shape]}"
+                f"outputs: expected shape [b, t, ...] with [b, t] = {[*x.shape]}, got "
+                f"{[*result.shape]}"
             )
         return result

@@ -1,4 +1,4 @@
-"""A training run shown: steps, bits/dim and terms of a bound, the time it will take, its curves."""
+"""The progress of a training run: its losses, the time it will take, and its curves."""
 
 import io
 import json
@@ -14,19 +14,22 @@ from ancestral.train.state import Evaluation
 from ancestral.units import fixed
 
 _STEPS, _ENOUGH_S, _SHORT_S = 5, 5.0, 60.0
-"""Steps that are timed, fewer if they take so long; a shorter run than the last needs no word."""
+"""`Pace` times this many steps, or this many seconds; it is silent about runs of under a minute."""
 
 
 @contextmanager
 def training_bar(
     name: str, steps: int, unit: str = "bits/dim"
 ) -> Iterator[Callable[[int, Evaluation | None], None]]:
-    """Show a run on standard error: pass what it gives to `train` as progress.
+    """Show the progress of a training run on standard error.
 
     Args:
-        name: of the run.
+        name: name of the run.
         steps: number of steps of the whole run.
-        unit: of the losses, as `ancestral.units.bits_unit` says it.
+        unit: unit of the losses, from `ancestral.units.bits_unit`.
+
+    Yields:
+        The function to pass to `train` as `progress`.
     """
     with progress_bar(name, keep=True) as show:
         yield lambda step, evaluation: show(
@@ -35,7 +38,7 @@ def training_bar(
 
 
 def described(evaluation: Evaluation, unit: str = "bits/dim") -> str:
-    """An evaluation in words: bits/dim; with latents, below it log p(x | z), KL, latents in use."""
+    """Return an evaluation as text; with latents, a second line has the terms of the bound."""
     train, validation = evaluation.train_bits, evaluation.validation_bits
     bits = f"{unit} train {fixed(train, 3)} validation {fixed(validation, 3)}"
     if evaluation.reconstruction is None:
@@ -46,30 +49,32 @@ def described(evaluation: Evaluation, unit: str = "bits/dim") -> str:
 
 
 class Pace:
-    """Says once, after the first few steps, how long all of them will take.
+    """Estimates the time that a run will take, once, after its first few steps.
 
-    The first step is not timed: it allocates memory and chooses algorithms. No result of a run
-    depends on the clock.
+    The first step is not timed, since it allocates memory and chooses algorithms. No result of a
+    run depends on the clock.
     """
 
     def __init__(self, steps: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin before the first step.
+        """Start before the first step.
 
         Args:
-            steps: of the whole run.
-            clock: seconds from any origin.
+            steps: number of steps of the whole run.
+            clock: function that returns seconds from any origin.
         """
         self._steps, self._clock = steps, clock
         self._first: tuple[int, float] | None = None
-        self._told = False
+        self._reported = False
 
     def __call__(self, step: int) -> float | None:
-        """Seconds that the steps to come will take, once and where it is worth a word; else None.
+        """Return the seconds that the remaining steps will take, once; otherwise None.
+
+        None is also returned if less than a minute is left.
 
         Args:
-            step: the number of steps taken.
+            step: number of steps taken.
         """
-        if self._told:
+        if self._reported:
             return None
         if self._first is None:
             self._first = step, self._clock()
@@ -77,13 +82,13 @@ class Pace:
         timed, seconds = step - self._first[0], self._clock() - self._first[1]
         if timed < 1 or (timed < _STEPS and seconds < _ENOUGH_S):
             return None
-        self._told = True
+        self._reported = True
         left = seconds / timed * (self._steps - step)
         return left if left >= _SHORT_S else None
 
 
 def in_words(seconds: float) -> str:
-    """A duration, roughly.
+    """Return a rough duration as text.
 
     >>> in_words(95), in_words(6000), in_words(180_000), in_words(900_000)
     ('2 minutes', '1.7 hours', '50 hours', '10 days')
@@ -100,11 +105,11 @@ def in_words(seconds: float) -> str:
 def write_curves(
     folder: Path, history: Sequence[Evaluation], title: str, unit: str = "bits/dim"
 ) -> None:
-    """Write history.json (one object an evaluation) and curves.png, its losses in that unit.
+    """Write history.json (one object per evaluation) and curves.png (the losses in `unit`).
 
     Raises:
         ImportError: matplotlib is not installed.
-        OSError: they could not be written.
+        OSError: A file cannot be written.
     """
     rows = json.dumps([asdict(each) for each in history], indent=1).encode()
     picture = _picture(history, title, unit)
@@ -112,7 +117,7 @@ def write_curves(
 
 
 def _picture(history: Sequence[Evaluation], title: str, unit: str) -> bytes:
-    """The losses; of a model with latents, -log p(x | z), KL and the latents in use below."""
+    """Plot the losses; with latents, also -log p(x | z), KL and the number of latents in use."""
     from matplotlib.figure import Figure
 
     latent = any(each.reconstruction is not None for each in history)

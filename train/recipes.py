@@ -1,4 +1,4 @@
-"""Recipes: a model and how it is trained, as constants and by name."""
+"""Recipes, as constants and by name."""
 
 from dataclasses import replace
 
@@ -18,13 +18,13 @@ _LEVELS = replace(TransformerConfig.pixels(), width=96, dropout=0.25)
 _BYTES = replace(
     TransformerConfig.llama(), width=128, hidden=352, dropout=0.1, attention_dropout=0.0
 )
-"""Transformer for text, in the form of Llama."""
+"""Transformer for text, with the components of Llama."""
 _SCALES = VAEConfig(body="conv", widths=(24, 48), latent=12, dropout=0.1)
-"""Variational autoencoder at two scales of an image."""
+"""Variational autoencoder for images, with two scales."""
 _CONVOLUTIONS = VAEConfig(
     body="conv", widths=(32, 64, 128), latent=40, dropout=0.1, likelihood="logistic_mixture"
 )
-"""Variational autoencoder at three scales of an image."""
+"""Variational autoencoder for images, with three scales."""
 _DOUBLING = tuple(2**i for i in range(10))
 """Dilations of a WaveNet."""
 _TINY_TRANSFORMER = TransformerConfig(width=16, layers=1, heads=2, above=True, dropout=0.1)
@@ -40,31 +40,31 @@ _SHORT = TrainingConfig(steps=400, noise=0.1, evaluate_every=100)
 _QUARTER_HOUR = TrainingConfig(
     steps=2500, batch_size=16, average_decay=0.995, evaluate_every=250, patience=4
 )
-"""Training on two CPU cores."""
+"""Training for two CPU cores."""
 _COUNT = TrainingConfig(steps=1)
-"""A table has a closed form."""
+"""Training of a table, which has a closed form."""
 
 
 def _variants(base: Recipe, **models: ModelConfig) -> list[Recipe]:
-    """The same data and training for other models, whose names follow the base's."""
+    """Return recipes for other models with the same data and training, named after the base."""
     return [
         replace(base, name=f"{base.name}-{name}", model=model) for name, model in models.items()
     ]
 
 
 def _over_codes(base: Recipe, model: VQVAEConfig, prior: Recipe) -> Recipe:
-    """The base's data and training for a VQ-VAE, whose codes get that prior."""
+    """Return a recipe for a VQ-VAE with the same data and training, and the prior of its codes."""
     name = f"{base.name}-vq"
     return replace(base, name=name, model=model, prior=replace(prior, name=f"{name}-prior"))
 
 
 DEMO = Recipe("demo", "digits", replace(_LEVELS, dropout=0.1), _SHORT)
-"""The digits in little more than a minute on two CPU cores."""
+"""Transformer on the digits; takes little more than a minute on two CPU cores."""
 
 DEMO_VAE = Recipe(
     "demo-vae", "digits", _SCALES, replace(_SHORT, elbo=ElboConfig(samples=2, warmup=100))
 )
-"""A variational autoencoder of the digits in a quarter of a minute."""
+"""Variational autoencoder on the digits; takes about 15 seconds on two CPU cores."""
 
 DIGITS = Recipe(
     "digits",
@@ -72,7 +72,7 @@ DIGITS = Recipe(
     _LEVELS,
     TrainingConfig(steps=2200, average_decay=0.995, noise=0.25, noise_levels=3, evaluate_every=200),
 )
-"""The digits, as good as this model becomes with 1,293 training images."""
+"""Transformer on the digits, tuned for their 1,293 training images."""
 _DIGITS_SHORTER = replace(DIGITS, training=replace(DIGITS.training, steps=1500))
 _DIGITS_LATENT = TrainingConfig(
     steps=2000, average_decay=0.99, shift=0.4, noise=0.15, evaluate_every=200
@@ -85,7 +85,7 @@ _DIGITS_VAE = replace(
 IMAGES_28 = Recipe(
     "images-28", "idx", TransformerConfig(width=128, layers=6, above=True, dropout=0.1), _LONG
 )
-"""MNIST and its like, for a GPU: not tuned."""
+"""Transformer on MNIST and similar images, for a GPU; not tuned."""
 
 TEXT = Recipe(
     "text",
@@ -93,7 +93,7 @@ TEXT = Recipe(
     replace(_BYTES, width=256, layers=6, heads=8, hidden=704, attention_dropout=None),
     replace(_LONG, steps=20_000, warmup=500, evaluate_every=500),
 )
-"""Bytes of a text in windows, for a GPU: not tuned."""
+"""Transformer on windows of the bytes of a text, for a GPU; not tuned."""
 
 TINY = Recipe(
     "tiny",
@@ -101,10 +101,10 @@ TINY = Recipe(
     _TINY_TRANSFORMER,
     TrainingConfig(steps=30, warmup=5, average_decay=0.9, evaluate_every=10),
 )
-"""A network that learns a little in a second: for tests."""
+"""Transformer that learns a little in a second, for tests."""
 
 SMALL_RECIPES = (
-    # 784 positions, so that most of a step is attention.
+    # With 784 positions, attention takes most of a step.
     Recipe(
         "images-28-small",
         "idx",
@@ -131,7 +131,7 @@ SMALL_RECIPES = (
         TrainingConfig(steps=1500, batch_size=16, evaluate_every=150, patience=4),
     ),
 )
-"""For two CPU cores: at most a quarter of an hour each, with the test part evaluated."""
+"""Recipes for two CPU cores: at most 15 minutes each, including evaluation on the test part."""
 
 RECIPES = (
     DEMO,
@@ -146,12 +146,12 @@ RECIPES = (
         pixelcnn=PixelCNNConfig(width=64, layers=5, first_kernel=7, hidden=128, dropout=0.2),
         mixture=replace(_LEVELS, likelihood="logistic_mixture", components=5),
     ),
-    # Counts given position, label and the cells of the upper and the left neighbour.
+    # Counts given position, label, and the cells of the upper and left neighbours.
     *_variants(
         replace(DIGITS, training=_COUNT),
         table=TableConfig(neighbours=((-1, 0), (0, -1)), cells=4, per_position=True),
     ),
-    # A VampPrior, trained on the importance-weighted bound of 4 samples.
+    # With a VampPrior, trained on the importance-weighted bound of 4 samples.
     *_variants(
         replace(DIGITS, training=_DIGITS_VAE),
         vae=replace(
@@ -217,10 +217,15 @@ MODELS = ("transformer", "gru", "lstm", "wavenet", "pixelcnn", "mixture", "table
 
 
 def recipe(name: str, model: str = "transformer") -> Recipe:
-    """The recipe of a Transformer by its name, or of another of MODELS; or any by its full name.
+    """Return a recipe by its full name, or by the name of its Transformer recipe and a model.
+
+    Args:
+        name: full name of a recipe, for example "digits-vae", if `model` is "transformer";
+            otherwise the first part of the name, for example "digits".
+        model: one of MODELS.
 
     Raises:
-        InvalidInput: no recipe has that name for that model.
+        InvalidInput: There is no such recipe.
     """
     full = name if model == "transformer" else f"{name}-{model}"
     recipes = {known.name: known for known in RECIPES}
@@ -230,7 +235,7 @@ def recipe(name: str, model: str = "transformer") -> Recipe:
 
 
 def for_two_cores(name: str) -> str | None:
-    """Name of the recipe for two CPU cores in place of one for a GPU; None for other recipes."""
+    """Return the recipe for two CPU cores that replaces one for a GPU; None for other recipes."""
     small = {recipe.name for recipe in SMALL_RECIPES}
     if name in small or name == "text-table":
         return None

@@ -1,4 +1,4 @@
-"""A model's configuration with another width or another number of layers."""
+"""Change the width or the number of layers of a model's configuration."""
 
 from dataclasses import replace
 
@@ -14,19 +14,19 @@ from ancestral.train.models.wavenet import WaveNetConfig
 
 
 def with_width(config: ModelConfig, width: int) -> ModelConfig:
-    """The same network with features of another width.
+    """Return the configuration with another width.
 
-    The width inside a Transformer's feed-forward part stays in proportion. For convolutions the
-    width is that of the first scale, for perceptrons that of the first hidden layer; the others
-    stay in proportion. Widths after the last layer (skip, hidden) stay as they are.
+    The inner width of a Transformer's feed-forward part stays in proportion. For convolutions, the
+    width is that of the first scale, and for perceptrons that of the first hidden layer; the other
+    widths stay in proportion. Widths after the last layer (skip, hidden) do not change.
 
     Args:
-        config: of the network.
-        width: of the features at each position.
+        config: configuration of the network.
+        width: number of features at each position.
 
     Raises:
-        InvalidInput: the width is out of range or no multiple of the number of heads, or the family
-            has none.
+        InvalidInput: The width is out of range or not a multiple of the number of heads, or the
+            family has no width.
     """
     _check("width", width, LARGEST_WIDTH)
     match config:
@@ -36,19 +36,23 @@ def with_width(config: ModelConfig, width: int) -> ModelConfig:
             first = config.widths[0]
             return replace(config, widths=tuple(max(1, w * width // first) for w in config.widths))
         case TableConfig() | AutoencoderKLConfig() | VAEConfig() | VQVAEConfig():
-            raise InvalidInput(f"width: {_name(config)} has no width: leave it out")
+            raise InvalidInput(f"width: {_name(config)} has no width; leave it out")
         case _:
             return replace(config, width=width)
 
 
 def with_layers(config: ModelConfig, layers: int) -> ModelConfig:
-    """The same network with another number of layers.
+    """Return the configuration with another number of layers.
 
-    The dilations of a WaveNet double from layer to layer: 1, 2, 4 and so on. A perceptron gets so
-    many hidden layers, each as wide as its first.
+    The dilations of a WaveNet double from layer to layer: 1, 2, 4 and so on. A perceptron gets this
+    many hidden layers, all as wide as its first.
+
+    Args:
+        config: configuration of the network.
+        layers: number of layers.
 
     Raises:
-        InvalidInput: the number is out of range, or the family has no layers to count.
+        InvalidInput: The number is out of range, or the family has no layers to count.
     """
     _check("layers", layers, MOST_LAYERS)
     match config:
@@ -59,11 +63,11 @@ def with_layers(config: ModelConfig, layers: int) -> ModelConfig:
             return replace(config, widths=config.widths[:1] * layers)
         case VAEConfig() | VQVAEConfig() | AutoencoderKLConfig():
             raise InvalidInput(
-                f"layers: {_name(config)} has scales, each of half the height and width, in place "
-                f"of layers: leave it out"
+                f"layers: {_name(config)} has scales instead of layers, each at half the height "
+                f"and width; leave it out"
             )
         case TableConfig():
-            raise InvalidInput(f"layers: {_name(config)} has no layers: leave it out")
+            raise InvalidInput(f"layers: {_name(config)} has no layers; leave it out")
         case TransformerConfig():
             return replace(config, layers=layers, windowed=None)
         case _:
@@ -75,8 +79,8 @@ def _wide_transformer(config: TransformerConfig, width: int) -> TransformerConfi
     if config.head_width is None and width % (pairs * config.heads):
         what = "pairs of features" if pairs == 2 else "features"
         raise InvalidInput(
-            f"width: expected a multiple of {pairs * config.heads}, {what} in each of "
-            f"{config.heads} attention heads, got {width}"
+            f"width: expected a multiple of {pairs * config.heads} ({config.heads} attention heads "
+            f"of {what}), got {width}"
         )
     hidden = None if config.hidden is None else max(1, config.hidden * width // config.width)
     return replace(config, width=width, hidden=hidden)
@@ -88,7 +92,7 @@ def _check(name: str, value: int, most: int, which: str = "") -> None:
 
 
 def _name(config: ModelConfig) -> str:
-    """A family in words."""
+    """Return the name of a family, for messages."""
     match config:
         case TableConfig():
             return "a table"

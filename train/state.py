@@ -1,4 +1,4 @@
-"""Everything that the rest of a training run depends on: weights, the optimiser, order of data."""
+"""The state of a training run: weights, optimiser, order of the data and history."""
 
 import copy
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from ancestral.train.models.families import Model, build_model
 
 
 class Batch(NamedTuple):
-    """What one step sees.
+    """The events of one step.
 
     Attributes:
-        read: values as the network reads them, to predict those after them: noise and all.
-        x: values that it is to predict.
-        label: class of each event, num_classes where it is withheld; None where there are none.
+        read: values that the network reads, with noise, [b, t].
+        x: values that the network must predict, [b, t].
+        label: class of each event, [b]; num_classes where it is withheld. None for data without
+            labels.
     """
 
     read: Int64[Tensor, "b t"]
@@ -32,35 +33,38 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Endless batches: a fresh permutation each epoch; a last one that is too short is left out.
+    """Endless batches, in a new random order each epoch; a shorter last batch is left out.
 
     Attributes:
-        x: values of all events.
-        chance: probability that each is 1, where binary data are drawn anew at each use.
-        label: their classes.
-        size: events a batch, at most all of them.
+        x: values of all events, [n, t].
+        chance: probability that each value is 1, [n, t], if binary data are drawn again at each
+            use; otherwise None.
+        label: class of each event, [n]; None for data without labels.
+        size: events per batch, at most all of them.
     """
 
     def __init__(self, part: Part, spec: DataSpec, config: TrainingConfig, seed: int) -> None:
-        """Begin the first epoch.
+        """Start the first epoch.
 
         Args:
             part: the events.
-            spec: their space.
-            config: its batch_size, shift, noise and label_dropout are used.
-            seed: of the order, the moves and the noise.
+            spec: space of the events.
+            config: training settings; batch_size, shift, noise and label_dropout are used.
+            seed: seed of the order, the shifts and the noise.
 
         Raises:
-            InvalidInput: images are to be moved where events are no images, or labels withheld
-                where there are none.
+            InvalidInput: `shift` is set and the events are not images in raster order, or
+                `label_dropout` is set and the events have no labels.
         """
         if config.shift and (len(spec.event_shape) != 2 or spec.ordering != RASTER):
             raise InvalidInput(
-                f"shift: expected events [height, width] in raster order, "
-                f"got {spec.event_shape} in order {spec.ordering}"
+                f"shift: expected 0, or events [height, width] in raster order, got "
+                f"{spec.event_shape} in order {spec.ordering}"
             )
         if config.label_dropout and spec.num_classes is None:
-            raise InvalidInput("label_dropout: the events have no labels")
+            raise InvalidInput(
+                f"label_dropout: expected 0 for events without labels, got {config.label_dropout}"
+            )
         self.x = torch.from_numpy(part.x)
         self.chance = None if part.chance is None else torch.from_numpy(part.chance)
         self.label = None if part.label is None else torch.from_numpy(part.label)
@@ -70,7 +74,7 @@ class Batches:
         self._order, self._next = self._permutation(), 0
 
     def draw(self) -> Batch:
-        """The next batch."""
+        """Return the next batch."""
         if self._next + self.size > len(self._order):
             self._order, self._next = self._permutation(), 0
         index = self._order[self._next : self._next + self.size]
@@ -91,7 +95,7 @@ class Batches:
         return Batch(read, x, label)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the batches to come depend on."""
+        """Return everything that the remaining batches depend on."""
         return {
             "generator": self._generator.get_state(),
             "order": self._order.clone(),
@@ -99,7 +103,7 @@ class Batches:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from where `state` was taken."""
         self._generator.set_state(state["generator"])
         self._order, self._next = state["order"], state["next"]
 
@@ -107,7 +111,7 @@ class Batches:
         return torch.randperm(len(self.x), generator=self._generator)
 
     def _moved(self, x: Int64[Tensor, "b t"]) -> Int64[Tensor, "b t"]:
-        """Some of the images, each by one of the eight moves to a neighbouring pixel."""
+        """Shift some of the images, each by one of the eight moves to a neighbouring pixel."""
         b, (height, width) = len(x), self._spec.event_shape
         moved = torch.rand(b, generator=self._generator) < self._config.shift
         move = torch.randint(8, (b,), generator=self._generator)
@@ -119,7 +123,7 @@ class Batches:
         return padded[torch.arange(b)[:, None, None], row, column].view(b, -1)
 
     def _noisy(self, x: Int64[Tensor, "b t"]) -> Int64[Tensor, "b t"]:
-        """Some of the values, each moved by at most noise_levels levels, within the range."""
+        """Change some of the values by at most noise_levels levels, within the range of levels."""
         reach = self._config.noise_levels
         noisy = torch.rand(x.shape, generator=self._generator) < self._config.noise
         move = torch.randint(-reach, reach + 1, x.shape, generator=self._generator)
@@ -128,17 +132,17 @@ class Batches:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good the averaged weights are on validation, at one step.
+    """Losses of the averaged weights on validation, at one step.
 
     Attributes:
-        step: steps taken.
-        seconds: of training up to here.
+        step: number of steps taken.
+        seconds: seconds of training up to this step.
         train_bits: mean bits/dim of the training batches since the last evaluation, with dropout.
-        validation_bits: bits/dim on validation, under the averaged weights: of p(x | y); of the
-            ELBO for a variational autoencoder; of p(x | z) alone for a VQ-VAE.
+        validation_bits: bits/dim on validation: of p(x | y) for an autoregressive model, of the
+            ELBO for a variational autoencoder, of p(x | z) only for a VQ-VAE.
         reconstruction: mean log p(x | z) on validation, in nats; None without latents.
-        kl: mean KL(q(z | x) || p(z)) there, in nats; None without one.
-        active: latent dimensions in use there, or codes; None without latents.
+        kl: mean KL(q(z | x) || p(z)) on validation, in nats; None without latents and for a VQ-VAE.
+        active: number of latent dimensions, or codes, in use on validation; None without latents.
     """
 
     step: int
@@ -152,19 +156,21 @@ class Evaluation:
 
 @dataclass(slots=True)
 class TrainingState:
-    """A run between two steps; torch's global generator, which dropout draws from, goes with it.
+    """The state of a run between two steps.
+
+    Dropout draws from torch's global generator, whose state is saved with this one.
 
     Attributes:
-        model: the weights that the optimiser moves.
-        average: their exponential average, evaluated and kept.
-        optimiser: with its moments.
-        batches: the order of the data.
-        step: steps taken.
-        seconds: of training so far.
-        loss: sum of the loss, in nats, since the last evaluation; a tensor, so that no step waits
-            for it.
-        history: the evaluations.
-        best: the averaged weights of the best evaluation.
+        model: model whose weights the optimiser updates.
+        average: exponential average of the weights, which is evaluated and saved.
+        optimiser: AdamW, with its moments.
+        batches: the training data and their order.
+        step: number of steps taken.
+        seconds: seconds of training so far.
+        loss: sum of the loss since the last evaluation, in nats; a tensor, so that no step waits
+            for the GPU.
+        history: evaluations so far.
+        best: averaged weights of the best evaluation.
     """
 
     model: Model
@@ -179,22 +185,25 @@ class TrainingState:
 
     @property
     def best_evaluation(self) -> Evaluation:
-        """The first of the lowest validation bits."""
+        """The evaluation with the lowest validation bits; the first one among equals."""
         return min(self.history, key=lambda each: each.validation_bits)
 
 
 def begin(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> TrainingState:
-    """The state before the first step; seeds torch's global generator.
+    """Return the state before the first step; seed torch's global generator.
 
     Raises:
-        InvalidInput: recipe and data do not fit together.
+        InvalidInput: The recipe does not fit the data.
     """
     torch.manual_seed(seed)
     model: Model = build_model(recipe.model, data.spec).to(device)
     config = recipe.training
     optional = isinstance(model, AutoregressiveModel) and model.label_optional
     if config.label_dropout and not optional:
-        raise InvalidInput("label_dropout: expected a model with label_optional")
+        raise InvalidInput(
+            f"label_dropout: expected 0 for a model without label_optional, got "
+            f"{config.label_dropout}"
+        )
     return TrainingState(
         model=model,
         average=copy.deepcopy(model).eval().requires_grad_(False),
@@ -209,7 +218,7 @@ def begin(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Tra
 
 
 def optimiser(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW whose decay acts on matrices and tables, not on biases, gains and other vectors.
+    """Return AdamW with weight decay on matrices and tables, not on biases and other vectors.
 
     References:
         Loshchilov and Hutter (2019), Decoupled weight decay regularization, arXiv:1711.05101.

@@ -1,4 +1,4 @@
-"""The file of a training state: how a run survives its process."""
+"""The file of a training state, from which an interrupted run continues."""
 
 import pickle
 import time
@@ -21,21 +21,21 @@ from ancestral.train.state_content import check_content, check_fields, content_o
 _KIND = "ancestral training state 1"
 """First line of the file."""
 _SHARE = 9.0
-"""Seconds of training, at least, for each second of writing states between evaluations."""
+"""Least number of seconds of training per second spent on saving, between evaluations."""
 _MOST_SHOWN = 8
-"""Differences between two runs that an error names."""
+"""Number of differences between two runs that an error lists."""
 
 
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
-    """Write the state whole or not at all.
+    """Write a training state to a file, atomically.
 
     Args:
-        path: of the file.
-        state: between two steps.
-        identity: of the run: plain values that a later `load_state` must name again.
+        path: path of the file.
+        state: state between two steps.
+        identity: plain values that identify the run; `load_state` needs the same ones.
 
     Raises:
-        OSError: it could not be written; the old file stays.
+        OSError: The file cannot be written; the old one is kept.
     """
     content = content_of(state, identity)
 
@@ -48,19 +48,19 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
 def load_state(
     path: Path, state: TrainingState, identity: dict[str, Any], config: TrainingConfig
 ) -> None:
-    """Bring a fresh state, and torch's global generator, to where `save_state` took them.
+    """Restore a fresh state, and torch's global generator, from a file.
 
-    Nothing in the file is executed, and nothing of it is used before all of it was checked.
+    Nothing in the file is executed, and everything is checked before anything is used.
 
     Args:
-        path: of the file.
-        state: fresh.
-        identity: as in `save_state`.
-        config: of the run, which says at which steps there were evaluations.
+        path: path of the file.
+        state: fresh state of the same run.
+        identity: the values passed to `save_state`.
+        config: training settings of the run, which determine the steps of the evaluations.
 
     Raises:
-        CheckpointError: the file cannot be read, also for want of memory, was altered, is of
-            another run, or holds what no run writes.
+        CheckpointError: The file cannot be read, memory is too small, or the file is damaged, of
+            another run, or not a training state.
     """
     try:
         content = _read(path, state.loss.device)
@@ -79,13 +79,12 @@ def load_state(
         raise
     except (OSError, MemoryError, torch.OutOfMemoryError) as error:
         raise CheckpointError(
-            f"{path}: the state of the run cannot be read: {_line(error)}; keep the file, and run "
-            f"again with more memory or once the disk answers"
+            f"{path}: cannot read the training state: {_line(error)}; keep the file, and try again "
+            f"with more memory or when the disk is available"
         ) from error
     except (pickle.UnpicklingError, *BROKEN) as error:
         raise CheckpointError(
-            f"{path}: expected the state of a training run, got: {_line(error)}; delete it to "
-            f"begin again"
+            f"{path}: not a valid training state: {_line(error)}; delete it to start again"
         ) from error
     state.step, state.seconds = content["step"], content["seconds"]
     state.loss = content["loss"].detach().clone()
@@ -94,18 +93,18 @@ def load_state(
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
-    """The content of the file, its hash checked before anything is unpacked."""
+    """Return the content of the file; its hash is checked before anything is unpacked."""
     with open_regular(path) as file:
         check_sealed(file, _KIND)
         # weights_only: tensors and plain values; nothing in the file is executed.
         content = torch.load(file, map_location=device, weights_only=True)
     if not isinstance(content, dict):
-        raise InvalidInput(f"a {type(content).__name__} instead of its fields")
+        raise InvalidInput(f"the content is a {type(content).__name__}, not a dict")
     return content
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, which may have many."""
+    """Return the first line of an error."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
@@ -115,27 +114,27 @@ def _check_identity(path: Path, expected: dict[str, Any], got: dict[str, Any]) -
         more = len(different) - _MOST_SHOWN
         words = [*different[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
         raise CheckpointError(
-            f"{path}: expected the state of the same run, got another one: {'; '.join(words)}; "
-            f"train into another folder, or begin again: --overwrite instead of --resume"
+            f"{path}: the state belongs to another run: {'; '.join(words)}; train into another "
+            f"folder, or start again with --overwrite instead of --resume"
         )
 
 
 def _differences(
     expected: dict[str, Any], got: dict[str, Any], place: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """The fields in which two runs differ, down to single values."""
+    """Yield the fields in which two runs differ, down to single values."""
     for name in sorted(expected.keys() | got.keys()):
         ours, theirs, where = expected.get(name), got.get(name), (*place, name)
         if isinstance(ours, dict) and isinstance(theirs, dict):
             yield from _differences(ours, theirs, where)
         elif ours != theirs:
-            yield f"{'.'.join(where)}: this run has {shown(ours)}, the file {shown(theirs)}"
+            yield f"{'.'.join(where)}: this run has {shown(ours)}, the file has {shown(theirs)}"
 
 
 class StateFile:
-    """The file of a run's state, written at evaluations and, between them, after some time.
+    """The file of a run's state, written at evaluations and, between them, at intervals.
 
-    What a run computes does not depend on when its state is written.
+    The result of a run does not depend on when its state is written.
     """
 
     def __init__(
@@ -145,13 +144,14 @@ class StateFile:
         every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is written yet.
+        """Start the clock; nothing is written yet.
 
         Args:
-            path: of the file.
-            identity: as in `save_state`.
-            every: seconds between two states; more where writing takes more than a tenth of them.
-            clock: gives the seconds.
+            path: path of the file.
+            identity: the values passed to `save_state`.
+            every: seconds between two saved states; longer if saving takes more than a tenth of the
+                time.
+            clock: function that returns the time in seconds.
         """
         self.path = path
         self._identity, self._every, self._clock = identity, every, clock
@@ -161,7 +161,7 @@ class StateFile:
         """Write the state now.
 
         Raises:
-            OSError: as `save_state`.
+            OSError: The file cannot be written.
         """
         begun = self._clock()
         save_state(self.path, state, self._identity)
@@ -171,5 +171,5 @@ class StateFile:
 
     @property
     def due(self) -> bool:
-        """Whether the time has passed."""
+        """Whether the next state is due."""
         return self._clock() >= self._due

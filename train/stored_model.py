@@ -1,8 +1,8 @@
-"""A model built from stored weights: without storage at first, no further than the weights reach.
+"""Build models from stored weights, checking the header of the weights first.
 
-A configuration is a few bytes of JSON which may ask for 2^31 layers. So the header of the weights
-is read first, and a model is refused as soon as it makes more or larger tensors than that header
-could fill. Nothing here knows the fields of a family: what is counted are the tensors made.
+A configuration is a few bytes of JSON, but may describe 2^31 layers. The header of the weights is
+therefore read first, and building stops as soon as the model has more tensors, or larger ones, than
+that header could fill. The check counts the tensors that are made, so it works for every family.
 """
 
 import math
@@ -25,16 +25,16 @@ from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.families import Model, build_model, config_from_json
 
 _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.randn})
-"""What makes the tensors that become parameters; each takes its shape."""
+"""Functions that make the tensors which become parameters; each takes the shape."""
 _SPARE_TENSORS, _SPARE_NUMBERS = 64, 2**16
-"""Beyond twice what the weights hold: a small mistake is then reported tensor by tensor."""
+"""Allowance beyond twice the stored size, so that small mismatches are reported by tensor."""
 _LONGEST_EVENT = 2**24
-"""Values of an event that a model without learned positions may have in any case."""
+"""Event length, in values, that is allowed for weights of any size."""
 M = TypeVar("M", bound=nn.Module)
 
 
 class _Budget(TorchFunctionMode):
-    """Within it only so many tensors are made, and none of more than so many numbers."""
+    """Limits the number of tensors made within it, and the size of each."""
 
     def __init__(self, headers: Mapping[str, Header]) -> None:
         super().__init__()
@@ -58,33 +58,36 @@ class _Budget(TorchFunctionMode):
         self.left -= 1
         if self.left < 0:
             raise InvalidInput(
-                f"the configuration asks for far more layers than the weights are for, which are "
-                f"{self.stored} tensors"
+                f"the configuration has far more layers than the weights, which have {self.stored} "
+                f"tensors"
             )
         if made.numel() > 2 * self.numbers + _SPARE_NUMBERS:
             raise InvalidInput(
-                f"the configuration asks for a tensor of shape {list(made.shape)}, and the weights "
-                f"hold {self.numbers} numbers in all"
+                f"the configuration needs a tensor of shape {list(made.shape)}, but the weights "
+                f"have only {self.numbers} numbers in all"
             )
 
 
 def skeleton(config: ModelConfig, data: DataSpec, headers: Mapping[str, Header]) -> Model:
-    """A model on the meta device, in evaluation mode: `load_state_dict(..., assign=True)` fills it.
+    """Build a model on the meta device; `load_state_dict(..., assign=True)` then fills it.
 
     Args:
-        config: of the model.
-        data: the space of events.
-        headers: of the weights, by name; shapes may differ from the model's a little.
+        config: configuration of the model.
+        data: space of the events.
+        headers: headers of the stored weights, by name; small differences in shape are allowed.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
-        InvalidInput: configuration and data do not fit together, or ask for a model that is far
-            larger than the weights.
+        InvalidInput: The configuration does not fit the data, or the model would be far larger than
+            the weights.
     """
     budget = _Budget(headers)
     if data.length > max(budget.numbers, _LONGEST_EVENT):
         raise InvalidInput(
-            f"expected events of at most {max(budget.numbers, _LONGEST_EVENT)} values beside "
-            f"weights of {budget.numbers} numbers, got {data.length}"
+            f"events: expected at most {max(budget.numbers, _LONGEST_EVENT)} values for weights of "
+            f"{budget.numbers} numbers, got {data.length}"
         )
     try:
         with torch.device("meta"), budget:
@@ -93,20 +96,20 @@ def skeleton(config: ModelConfig, data: DataSpec, headers: Mapping[str, Header])
         raise
     except (RuntimeError, ValueError) as error:
         raise InvalidInput(
-            f"the configuration asks for what PyTorch refuses: {cut(str(error))}"
+            f"PyTorch cannot build a model of this configuration: {cut(str(error))}"
         ) from error
 
 
 def check_weights(model: Model, headers: Mapping[str, Header], *, narrow: bool = False) -> None:
-    """Refuse weights that are not those of a model: missing, foreign, of other shapes or types.
+    """Check that stored weights are those of a model: names, shapes and types.
 
     Args:
-        model: on any device.
-        headers: of the weights, by name.
-        narrow: whether floats may be stored in any type of floats.
+        model: model on any device.
+        headers: headers of the stored weights, by name.
+        narrow: whether floats may be stored in any floating-point type.
 
     Raises:
-        InvalidInput: the first tensors that do not fit, and how many there are in all.
+        InvalidInput: Tensors do not fit; the message lists the first ones and the number of all.
     """
     state: dict[str, Tensor] = dict(model.state_dict())
     shapes = {name: (tuple(tensor.shape),) for name, tensor in state.items()}
@@ -116,17 +119,17 @@ def check_weights(model: Model, headers: Mapping[str, Header], *, narrow: bool =
     }
     problems = differences(headers, shapes, types)
     if problems:
-        raise InvalidInput(report("the tensors are not those of the configuration", problems))
+        raise InvalidInput(report("the tensors do not fit the configuration", problems))
 
 
 def bundled_model(bundle: Bundle) -> Model:
-    """The model that a bundle describes, with its weights, in float32, in evaluation mode.
+    """Load the model of a bundle, in float32 and evaluation mode.
 
     The header of the weights is compared with the configuration before the model is built.
 
     Raises:
-        BundleError: a family of a user's own, a configuration that this version does not have, or
-            weights that do not fit it.
+        BundleError: The model is of a custom family, this version cannot read its configuration, or
+            the weights do not fit it.
     """
     component = bundle.manifest.components["model"]
     with bundle.reading(bundle.manifest.weights):
@@ -138,7 +141,7 @@ def bundled_model(bundle: Bundle) -> Model:
             state = {}
             for name in file.headers:
                 stored = file.read(name)
-                # Copies: what is only mapped would change with the file.
+                # Copies: a mapped tensor would change with the file.
                 kind = torch.float32 if stored.is_floating_point() else stored.dtype
                 state[name] = stored.to(kind, copy=True)
             model.load_state_dict(state, assign=True)
@@ -150,13 +153,13 @@ def bundled_model(bundle: Bundle) -> Model:
 
 
 def read_weights(model: M, bundle: Bundle) -> M:
-    """A user's own model with the bundle's weights, in float32, whatever type they have there.
+    """Load a bundle's weights into a custom model, converted to float32.
 
     Raises:
-        BundleError: they do not fit the model.
+        BundleError: The weights do not fit the model.
     """
     try:
-        # A tensor that the model shares under two names is in the file once.
+        # A tensor that the model shares under two names is stored once.
         with bundle.reading(bundle.manifest.weights):
             load_model(model, bundle.weights_file)
     except (RuntimeError, SafetensorError, OSError) as error:

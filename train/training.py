@@ -1,4 +1,4 @@
-"""Teacher forcing: raise the log-probability of each value given the true values before it."""
+"""Training by teacher forcing: each value is predicted from the true values before it."""
 
 import time
 from collections.abc import Callable
@@ -28,23 +28,23 @@ from ancestral.units import bits_per_dim, bits_unit
 
 STATE = "state.pt"
 SAVE_EVERY = 60.0
-"""Seconds between two states that are written between evaluations."""
+"""Seconds between two saved states, between evaluations."""
 _DRAWS = 8
-"""Importance samples of a bound on validation."""
+"""Importance samples per validation bound."""
 
 Progress = Callable[[int, Evaluation | None], None]
-"""Called after each step with the number of steps taken and the evaluation, if there was one."""
+"""Called after each step with the number of steps taken and the evaluation, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """A finished run.
+    """The result of a finished training run.
 
     Attributes:
         path: folder of the checkpoint.
-        model: the averaged weights of the best evaluation, in evaluation mode.
-        summary: as in the checkpoint.
-        history: the evaluations.
+        model: model with the averaged weights of the best evaluation, in evaluation mode.
+        summary: summary of the run, as stored in the checkpoint.
+        history: all evaluations, in order; empty for a table.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class TrainingResult:
     history: tuple[Evaluation, ...]
 
 
-def train(  # noqa: PLR0913 - what a user may choose
+def train(  # noqa: PLR0913 - the options of a training run
     recipe: Recipe,
     data: Dataset,
     out: str | Path,
@@ -66,28 +66,31 @@ def train(  # noqa: PLR0913 - what a user may choose
 ) -> TrainingResult:
     """Train a model and write its checkpoint, history.json, curves.png and state.pt.
 
-    state.pt is written at every evaluation, and every minute between two. A run that was killed at
-    any moment goes on from there with `resume` and ends, on the CPU with the same number of
-    threads, in the same bits as an unbroken one, whenever states were written. Without a state.pt,
-    `resume` begins at step 0. Torch's global generator is seeded, and put back afterwards.
+    state.pt is written at every evaluation, and every minute between evaluations. A run that was
+    interrupted at any moment continues from it with `resume`. On the CPU with the same number of
+    threads, the result has the same bits as an uninterrupted run, whenever states were written.
+    Without a state.pt, `resume` starts at step 0. A table is counted in one pass: there is no
+    history, curve or state.
+
+    Torch's global generator is seeded, and restored afterwards.
 
     Args:
-        recipe: what to train and how.
-        data: its training part is fitted, its validation part decides which weights are kept; the
-            test part is not looked at.
+        recipe: model and training settings.
+        data: data set. The weights are fitted to its training part, and its validation part decides
+            which weights are kept. The test part is not used.
         out: folder of the checkpoint.
-        seed: of the weights, of the order of the data and of dropout.
-        resume: go on with the run that stands in the folder.
-        device: "cpu", "cuda" or "cuda:1", say.
-        progress: called after each step; what it raises ends the run, and the state is written
-            before where that is a KeyboardInterrupt.
-        save_every: seconds between two states between evaluations; 0 writes one at each step.
+        seed: seed of the weights, of the order of the data and of dropout.
+        resume: whether to continue the run whose state is in the folder.
+        device: "cpu", "cuda" or for example "cuda:1".
+        progress: function called after each step. An exception from it ends the run; after a
+            KeyboardInterrupt the state is saved first.
+        save_every: seconds between two saved states, between evaluations; 0 saves at every step.
 
     Raises:
-        InvalidInput: the device is not there, or recipe and data do not fit together.
-        CheckpointError: the state to go on with is damaged, or of another run.
-        TrainingError: the gradient is not finite.
-        OSError: a file could not be written.
+        InvalidInput: The device is not available, or the recipe does not fit the data.
+        CheckpointError: The saved state is damaged, or belongs to another run.
+        TrainingError: The gradient is not finite.
+        OSError: A file cannot be written.
     """
     if isinstance(recipe.model, TableConfig):
         return _count(recipe, recipe.model, data, Path(out), seed)
@@ -109,7 +112,7 @@ def train(  # noqa: PLR0913 - what a user may choose
 def _count(
     recipe: Recipe, config: TableConfig, data: Dataset, out: Path, seed: int
 ) -> TrainingResult:
-    """A table has a closed form: no steps, no curves, and nothing to resume."""
+    """Fit a table, which has a closed form: there are no steps, no curves and nothing to resume."""
     begun = time.monotonic()
     table = fit_table(config, data)
     train_bits, validation_bits = (
@@ -130,7 +133,7 @@ def _saved(
     best: Evaluation,
     last: Evaluation,
 ) -> Summary:
-    """Write the checkpoint of a run with its best and its last evaluation."""
+    """Write the checkpoint of a run, with its best and its last evaluation in the summary."""
     prior = data.label_log_prior()
     summary = Summary(
         recipe=recipe.name,
@@ -155,7 +158,7 @@ def _saved(
 def _run(
     state: TrainingState, recipe: Recipe, data: Dataset, file: StateFile, progress: Progress
 ) -> None:
-    """Steps, evaluations and saved states until the budget or the patience ends."""
+    """Train, evaluate and save states until the budget or the patience is used up."""
     config = recipe.training
     before, start = state.seconds, time.monotonic()
     while state.step < config.steps and not _exhausted(state, config.patience):
@@ -174,7 +177,7 @@ def _run(
 
 
 def _step(state: TrainingState, recipe: Recipe) -> None:
-    """One update of the weights and of their average."""
+    """Update the weights and their average once."""
     config, device = recipe.training, state.loss.device
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(config, state.step)
@@ -184,14 +187,14 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
     batch = Batch(read, x, None if label is None else label.to(device))
     objective = loss(state.model, batch, config, state.step)
     state.optimiser.zero_grad(set_to_none=True)
-    # The mean over values, not over events: a clip and a rate then suit events of any length.
+    # The mean over values, not over events: the clip and the rate then suit events of any length.
     (objective / state.model.data.length).backward()
     try:
         clip_grad_norm_(state.model.parameters(), config.clip, error_if_nonfinite=True)
     except RuntimeError as error:
         raise TrainingError(
-            f"step {state.step + 1}: expected finite gradients, got infinity or NaN: training has "
-            f"diverged; lower the learning rate, or look for absurd values in the data"
+            f"step {state.step + 1}: gradients are infinite or NaN, training has diverged; lower "
+            f"the learning rate, or check the data for extreme values"
         ) from error
     state.optimiser.step()
     update_average(state.average, state.model, average_rate(config, state.step))
@@ -200,7 +203,7 @@ def _step(state: TrainingState, recipe: Recipe) -> None:
 
 
 def _evaluate(state: TrainingState, data: Dataset) -> Evaluation:
-    """Evaluate the averaged weights on validation; keep them where they are the best so far."""
+    """Evaluate the averaged weights on validation; keep them if they are the best so far."""
     shape = data.spec.event_shape
     since = state.step - (state.history[-1].step if state.history else 0)
     train_bits = float(bits_per_dim(-state.loss.item() / since, shape))
@@ -214,7 +217,7 @@ def _evaluate(state: TrainingState, data: Dataset) -> Evaluation:
 
 
 def _on_validation(model: Model, data: Dataset) -> dict[str, Any]:
-    """Fields of an evaluation: what is minimised, in bits/dim, and of which parts."""
+    """Return the validation fields of an evaluation: the loss in bits/dim, and its terms."""
     shape, part = data.spec.event_shape, data.validation
     match model:
         case AutoregressiveModel():
@@ -231,7 +234,7 @@ def _on_validation(model: Model, data: Dataset) -> dict[str, Any]:
 
 
 def _exhausted(state: TrainingState, patience: int | None) -> bool:
-    """Whether the last `patience` evaluations brought nothing better."""
+    """Return whether the last `patience` evaluations brought no improvement."""
     if patience is None or not state.history:
         return False
     return len(state.history) - 1 - state.history.index(state.best_evaluation) >= patience
@@ -243,5 +246,7 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidInput(f"device: {name!r} was asked for, but PyTorch finds no CUDA GPU here")
+        raise InvalidInput(
+            f"device: expected 'cpu', got {name!r}; PyTorch finds no CUDA GPU on this machine"
+        )
     return device

@@ -56,7 +56,7 @@ def test_what_is_told(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]
     assert result.out == ""
     lines = result.err.splitlines()
     assert lines[:2] == [
-        "mistral: 680 parameters, 11 levels, context 5000; events of 4096 (--length for others)",
+        "mistral: 680 parameters, 11 levels, context 5000; events of 4096 (--length changes this)",
         "start: token 1; tokenizer: vocab.txt",
     ]
     (call,) = exports
@@ -68,7 +68,7 @@ def test_what_is_told(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]
 def test_options(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]) -> None:
     command = ["export", folder, "-o", tmp_path / "b", "--no-verify"]
     result = cli(*command, "--length", 8, "--start", "none")
-    assert "start: none: the first value is to be observed, and log p(x_2.. | x_1)" in result.err
+    assert "start: none: the first value must be observed, and log p(x_2.. | x_1)" in result.err
     assert cli(*command, "--length", 5000, "--start", "7").code == 0
     first, second = (call["model"] for call in exports)
     assert (first.data.length, first.config.start) == (8, None)
@@ -82,8 +82,8 @@ def test_options(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]) -> 
         (["--start", "first"], "--start: expected a token id, or none, got 'first'"),
         (["--start", "-1"], "--start: expected a token id"),
         (["--length", "5001"], "length: expected 1 .. 5000, the model's context"),
-        (["--size", "8"], "--size: expected a diffusers folder beside it"),
-        (["--pixel-scale", "1"], "--pixel-scale: expected a diffusers folder beside it"),
+        (["--size", "8"], "--size: expected a diffusers folder"),
+        (["--pixel-scale", "1"], "--pixel-scale: expected a diffusers folder"),
     ],
 )
 def test_refused(
@@ -94,7 +94,10 @@ def test_refused(
 
 
 def test_a_folder_that_is_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
-    words = ("expected a folder with a config.json: what `ancestral train` wrote", "transformers")
+    words = (
+        "expected a folder with a config.json; pass a folder that `ancestral train` wrote",
+        "transformers",
+    )
     refused(cli("export", tmp_path, "-o", tmp_path / "b"), *words)
     refused(cli("export", tmp_path / "none", "-o", tmp_path / "b"), *words)
 
@@ -115,7 +118,7 @@ def test_ignored_fields_and_notes(
     assert result.code == 0, result.err
     (call,) = exports
     assert call["ignored_fields"] == ("my_note", "stage")
-    refused(cli(*command, "--ignore-field", "hidden_size"), "got one that ancestral knows")
+    refused(cli(*command, "--ignore-field", "hidden_size"), "the field is known")
     (folder / "config.json").write_text(json.dumps(VALUES | {"bos_token_id": 50256}))
     result = cli(*command)
     assert "no start token: bos_token_id 50256 is beyond the vocabulary of 11" in result.err

@@ -81,7 +81,7 @@ def test_a_prior_goes_along_with_its_labels(
     command = ["export", vq, "-o", tmp_path / "bundle", "--no-verify"]
     refused(cli(*command), "prior over codes", "--resume")
     save_checkpoint(vq / PRIOR, make_latent("codes"))
-    refused(cli(*command), "expected an autoregressive model of codes, got VQVAE")
+    refused(cli(*command), "expected an autoregressive model of the codes, got VQVAE")
     prior = make_prior("codes")
     assert prior is not None
     save_checkpoint(vq / PRIOR, prior, log_prior=(float(np.log(0.3)), float(np.log(0.7))))
@@ -106,7 +106,7 @@ def test_a_diffusers_folder(cli: Cli, diffusers: Path, tmp_path: Path, exports: 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ([], "--size: expected the side of the images in pixels"),
+        ([], "--size: required for"),
         (["--size", "big"], "--size: expected a side like 64, or 48x64, got 'big'"),
         (["--size", "8x"], "got '8x'"),
         (["--size", "8x8x8"], "got '8x8x8'"),

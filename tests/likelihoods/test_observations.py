@@ -34,7 +34,7 @@ def test_bernoulli(logit: float) -> None:
 
 
 def test_bernoulli_is_for_two_levels() -> None:
-    with pytest.raises(InvalidInput, match="expected data of 2 levels, got 17: binarise"):
+    with pytest.raises(InvalidInput, match="expected data of 2 levels, got 17; binarise"):
         Bernoulli(17)
 
 
@@ -67,7 +67,7 @@ def test_gaussian_has_a_floor() -> None:
     assert torch.isclose(
         peak, -torch.tensor(0.01 * 2 * np.sqrt(2 * np.pi)).log().float(), atol=1e-4
     )
-    with pytest.raises(InvalidInput, match="least_scale > 0"):
+    with pytest.raises(InvalidInput, match="least_scale: expected a finite number > 0"):
         Gaussian(levels=2, least_scale=0.0)
 
 
@@ -139,7 +139,7 @@ def test_expected_level() -> None:
 
 def test_a_density_has_no_levels() -> None:
     target = Independent(Gaussian(4, 0.1), 2)
-    with pytest.raises(InvalidInput, match="a density has none"):
+    with pytest.raises(InvalidInput, match="got a density, which has no logits"):
         target.logits(torch.zeros(2, 2), torch.zeros(2))
 
 

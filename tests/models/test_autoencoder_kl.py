@@ -355,7 +355,7 @@ def test_traced_with_a_dynamic_batch(small: AutoencoderKL) -> None:
         ({"event_shape": (1, 8, 4)}, r"events \[3, height, width\], got \(1, 8, 4\)"),
         ({"event_shape": (8, 4, 3)}, "put the channels first"),
         ({"event_shape": (8, 4)}, "put the channels first"),
-        ({"event_shape": (3, 8, 5)}, r"that 2 divides \(2 stages\), got 8 x 5"),
+        ({"event_shape": (3, 8, 5)}, r"divisible by 2 \(2 stages\), got 8 x 5"),
     ],
 )
 def test_other_data_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -375,7 +375,7 @@ def test_a_config_is_refused_with_every_problem() -> None:
     with pytest.raises(InvalidInput) as refused:
         AutoencoderKLConfig(**wrong, **channels)
     assert all(f"{name}: expected " in str(refused.value) for name in wrong)
-    assert "widths that norm_num_groups divides, got (12, 32) and 8" in str(refused.value)
+    assert "multiples of norm_num_groups = 8, got (12, 32)" in str(refused.value)
     assert "expected both 1 or both 3, got 4 and 3" in str(refused.value)
     for widths in ((), (8, 0), (8,) * 17):
         with pytest.raises(InvalidInput, match="widths in 1"):

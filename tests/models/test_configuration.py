@@ -50,8 +50,8 @@ def test_refused(values: dict[str, Any], told: str) -> None:
 def test_problems_between_fields_are_told_together() -> None:
     """All problems between sound fields, also of a configuration that others are made of."""
     told = (
-        r"^TransformerConfig: expected heads to be a multiple of kv_heads, got 4 and 3; "
-        r"windowed: expected a window too, got only \(0,\)$"
+        r"^TransformerConfig: heads: expected a multiple of kv_heads = 3, got 4; "
+        r"windowed: expected None without a window, got \(0,\)$"
     )
     with pytest.raises(InvalidInput, match=told):
         TransformerConfig(kv_heads=3, windowed=(0,))

@@ -78,7 +78,9 @@ def test_too_narrow_for_a_pixelcnn() -> None:
     """The vertical stack runs ahead by what it sees to the right."""
     data = DataSpec(name="images", event_shape=(5, 4), levels=3)
     PixelCNN(PixelCNNConfig(width=4, layers=3, first_kernel=3), data)
-    with pytest.raises(InvalidInput, match=r"look 4 pixels to the right .* fewer than the 4"):
+    with pytest.raises(
+        InvalidInput, match=r"fewer than 4 pixels, the width of a row, to the right, got 4"
+    ):
         PixelCNN(PixelCNNConfig(width=4, layers=4, first_kernel=3), data)
     with pytest.raises(InvalidInput, match=r"expected images .* in raster order"):
         PixelCNN(PixelCNNConfig(), data.model_copy(update={"ordering": "column"}))
@@ -133,7 +135,9 @@ def test_no_label_is_a_label() -> None:
     x = torch.zeros(3, 9, dtype=torch.int64)
     predicted = model.predict(x, torch.arange(3))
     assert not torch.equal(predicted[0], predicted[2])
-    with pytest.raises(InvalidInput, match="label_optional: the data has no labels"):
+    with pytest.raises(
+        InvalidInput, match="label_optional: expected False for data without labels"
+    ):
         build_model(RecurrentConfig(label_optional=True), IMAGES)
 
 

@@ -111,5 +111,5 @@ def test_without_its_line_it_is_unknown(folder: Path) -> None:
         load_checkpoint(folder / "checkpoint")
     with pytest.raises(BundleError, match="no model family 'bag'; pass the model"):
         Engine.load(folder / "bundle", backend="torch")
-    with pytest.raises(InvalidInput, match="config: expected that of one of"):
+    with pytest.raises(InvalidInput, match="config: expected the configuration of one of"):
         build_model(BagConfig(), DATA)

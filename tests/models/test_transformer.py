@@ -191,18 +191,24 @@ def test_every_input_matters() -> None:
     [
         ({"width": 0}, "width: expected a number >= 1"),
         ({"layers": -1}, "layers: expected a number >= 1"),
-        ({"heads": 4, "kv_heads": 3}, "heads to be a multiple of kv_heads, got 4 and 3"),
-        ({"width": 10, "heads": 4}, "width to be a multiple of heads"),
-        ({"heads": 4, "head_width": 3, "positions": "rotary"}, "rotary needs an even head_width"),
+        ({"heads": 4, "kv_heads": 3}, "heads: expected a multiple of kv_heads = 3, got 4"),
+        ({"width": 10, "heads": 4}, "width: expected a multiple of heads = 4"),
+        (
+            {"heads": 4, "head_width": 3, "positions": "rotary"},
+            "rotary_width: expected an even number",
+        ),
         ({"dropout": 1.0}, "dropout: expected a number < 1, got 1.0"),
         ({"attention_dropout": -0.1}, "attention_dropout: expected a number >= 0"),
         ({"smoothness": float("inf")}, "smoothness: expected a finite number, got inf"),
-        ({"rotary_width": 2}, "are of rotary positions, got learned ones"),
-        ({"rotary_width": 18, "positions": "rotary"}, "at most that, got 16 and 18"),
+        ({"rotary_width": 2}, "expected positions 'rotary', got 'learned'"),
+        (
+            {"rotary_width": 18, "positions": "rotary"},
+            "an even number in 2 .. 16, the width of a head, got 18",
+        ),
         ({"rotary_scaling": (2.0, 4.0), "positions": "rotary"}, "rotary_scaling: expected"),
         ({"rotary_scaling": (8.0, 4.0, 1.0, 32.0), "positions": "rotary"}, "low < high"),
         ({"window": 0}, "window: expected a number >= 1"),
-        ({"windowed": (0,)}, "expected a window too"),
+        ({"windowed": (0,)}, "expected None without a window"),
         ({"window": 3, "windowed": (0, 4)}, r"expected layers 0 \.\. 3, got \(0, 4\)"),
     ],
 )
@@ -217,5 +223,5 @@ def test_model_refused() -> None:
     with pytest.raises(InvalidInput, match="start: expected a level below 3, got 3"):
         Transformer(TransformerConfig(**SMALL, start=3), SEQUENCES)
     model = Transformer(TransformerConfig(**SMALL), IMAGES)
-    with pytest.raises(InvalidInput, match="label: expected one of 2 classes, got none"):
+    with pytest.raises(InvalidInput, match="label: expected one of 2 classes, got None"):
         model.logits(torch.zeros(1, 6, dtype=torch.int64), None)

@@ -265,13 +265,15 @@ def test_rows_that_see_each_other_are_refused() -> None:
 
 @pytest.mark.parametrize("outputs", [lambda x: causal(x)[:, 1:], lambda x: x[0].float()])
 def test_other_shapes_are_refused(outputs: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(InvalidInput, match=r"outputs: expected \[b, t, ..\] = \[2, 7\] and more"):
+    with pytest.raises(
+        InvalidInput, match=r"outputs: expected shape \[b, t, ...\] with \[b, t\] = \[2, 7\]"
+    ):
         check_outputs(outputs, LENGTH, LEVELS)
 
 
 @pytest.mark.parametrize("positions", [(), (-1,), (LENGTH,)])
 def test_positions_outside_are_refused(positions: tuple[int, ...]) -> None:
-    with pytest.raises(InvalidInput, match=r"positions: expected some of 0 .. 6"):
+    with pytest.raises(InvalidInput, match=r"positions: expected one or more of 0 .. 6"):
         check_outputs(causal, LENGTH, LEVELS, positions)
     with pytest.raises(InvalidInput, match="positions: expected an integer >= 1, got 0"):
         check_causality(make("tiny"), most=0)
@@ -331,19 +333,19 @@ def test_sentence() -> None:
     passed = check_causality(make("gru"))
     assert passed.sentence == (
         "no output sees its own value or a later one: values were changed at all 6 positions, and "
-        "derivatives taken by 1 embedding of them"
+        "derivatives taken through 1 embedding"
     )
     assert check_causality(make("lstm"), most=4).sentence.endswith(
-        "changed at 4 of 9 positions, and derivatives taken by 2 embeddings of them"
+        "changed at 4 of 9 positions, and derivatives taken through 2 embeddings"
     )
     assert check_causality(make("table")).sentence.endswith(
-        "no derivatives taken, for nothing goes from an nn.Embedding of them to an output"
+        "no derivatives taken, because no nn.Embedding connects the values to an output"
     )
     failed = check_causality(leaky(make("tiny"), range(2), range(4, 5)))
     assert failed.sentence == (
         "2 of 9 outputs see their own value or a later one: output 0 sees x at 4 (value); output 1 "
         "sees x at 4 (value); values were changed at all 9 positions, and no derivatives taken, "
-        "for nothing goes from an nn.Embedding of them to an output"
+        "because no nn.Embedding connects the values to an output"
     )
     many = check_causality(faulty_model("order swapped", "tiny"))
     assert "output 0 sees x at 1, 2, 3, 4 and 4 more (value, derivative); output 1" in many.sentence

@@ -112,9 +112,12 @@ def test_truncated_and_missing_files_are_refused(saved: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"architectures": ["GPT2LMHeadModel"]}, "another program's config"),
+        (
+            {"architectures": ["GPT2LMHeadModel"]},
+            "format: expected 'ancestral checkpoint', got None",
+        ),
         (["a", "list"], "expected a JSON object, got list"),
-        ({"format": "ancestral checkpoint", "version": 2}, "expected format version 1, got 2"),
+        ({"format": "ancestral checkpoint", "version": 2}, "version: expected 1, got 2"),
     ],
     ids=["foreign", "list", "future"],
 )

@@ -107,5 +107,5 @@ def test_evaluate_refuses_an_empty_part_and_a_missing_prior() -> None:
     y = np.zeros(len(EVENTS), np.int64)
     with pytest.raises(InvalidInput, match="at least one event"):
         evaluate(model_log_prob(toy()), Part(EVENTS[:0], y[:0]), SPEC, np.zeros(2))
-    with pytest.raises(InvalidInput, match="give label_log_prior"):
+    with pytest.raises(InvalidInput, match="label_log_prior: expected"):
         evaluate(model_log_prob(toy()), Part(EVENTS, y), SPEC, None)

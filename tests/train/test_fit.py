@@ -73,7 +73,7 @@ def test_what_asks_for_images_is_left_out_for_a_text() -> None:
     digits_vae = recipe("digits-vae")
     chosen, told = fitted(digits_vae, KINDS["sequences"])
     assert (chosen.training.shift, chosen.training.noise) == (0.0, digits_vae.training.noise)
-    assert told == ["events are not moved by a pixel"]
+    assert told == ["events are not shifted by a pixel"]
 
 
 @pytest.mark.parametrize("name", ["tiny", "demo", "images-28", "digits-vae"])

@@ -43,11 +43,11 @@ def test_a_checkpoint_of_our_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 8}, "size: expected a diffusers folder beside it"),
+        ({"size": 8}, "size: expected a diffusers folder"),
         ({"pixel_scale": 1.0}, "pixel_scale: expected a diffusers folder"),
-        ({"start": 3}, "start: expected a folder of Hugging Face transformers"),
-        ({"start": "none"}, "start: expected a folder of Hugging Face transformers"),
-        ({"ignore_field": ["x"]}, "ignore_field: expected a folder of transformers or diffusers"),
+        ({"start": 3}, "start: expected a Hugging Face transformers folder"),
+        ({"start": "none"}, "start: expected a Hugging Face transformers folder"),
+        ({"ignore_field": ["x"]}, "ignore_field: expected a transformers or diffusers folder"),
         ({"length": 10**6}, "length"),
     ],
 )
@@ -61,5 +61,5 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"expected a folder with a config\.json"):
         open_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
-    with pytest.raises(InvalidInput, match="size: expected the side of the images in pixels"):
+    with pytest.raises(InvalidInput, match="size: required for"):
         open_checkpoint(tmp_path)

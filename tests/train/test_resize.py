@@ -49,8 +49,12 @@ def test_layers(before: ModelConfig, after: ModelConfig) -> None:
 @pytest.mark.parametrize(
     ("config", "width", "word"),
     [
-        (TransformerConfig(heads=4), 30, "a multiple of 4, features in each of 4 attention heads"),
-        (TransformerConfig(heads=4, positions="rotary"), 12, "a multiple of 8, pairs of features"),
+        (TransformerConfig(heads=4), 30, r"a multiple of 4 \(4 attention heads of features\)"),
+        (
+            TransformerConfig(heads=4, positions="rotary"),
+            12,
+            r"a multiple of 8 \(4 attention heads of pairs of features\)",
+        ),
         (RecurrentConfig(), 0, "an integer in 1 .. 16384, got 0"),
         (RecurrentConfig(), 10**9, "an integer in 1 .. 16384"),
         (TableConfig(), 8, "a table has no width"),

@@ -169,7 +169,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def refused(tmp_path: Path, content: object, words: str = "got: ") -> None:
+def refused(tmp_path: Path, content: object, words: str = "not a valid training state: ") -> None:
     write_state(tmp_path / STATE, content)
     with pytest.raises(CheckpointError, match=words) as caught:
         train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
@@ -186,7 +186,7 @@ def test_any_flipped_bit_is_refused(broken: Path, tmp_path: Path) -> None:
         data = bytearray(whole)
         data[place] ^= 1 << draw.randrange(8)
         (tmp_path / STATE).write_bytes(data)
-        with pytest.raises(CheckpointError, match="delete it to begin again"):
+        with pytest.raises(CheckpointError, match="delete it to start again"):
             train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
 
 
@@ -230,7 +230,7 @@ def test_a_state_is_read_without_a_copy_of_its_file(
     write_state(tmp_path / STATE, content | {"best": {"weight": torch.zeros(size // 4)}})
     tracemalloc.start()
     try:
-        with pytest.raises(CheckpointError, match="another one: note"):
+        with pytest.raises(CheckpointError, match="another run: note"):
             train(SHORT, DATA_WITH_LABELS, tmp_path, resume=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -285,7 +285,10 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "entry of a tensor": (entry(kl=torch.zeros(9)), r"history\[0\].kl: expected float"),
     "model without a tensor": (lambda content: content["model"].pop(WEIGHT), "model: missing"),
-    "model with another": (put("model", "x", value=torch.zeros(1)), "model: missing or unknown: x"),
+    "model with another": (
+        put("model", "x", value=torch.zeros(1)),
+        "model: missing or unknown names: x",
+    ),
     "model of another shape": (put("model", WEIGHT, value=torch.zeros(7)), f"model.{WEIGHT}"),
     "model of another type": (put("model", WEIGHT, value=torch.zeros(3).half()), "float16"),
     "model of NaN": (put("model", WEIGHT, value=torch.full((3,), torch.nan)), "finite values"),
@@ -328,7 +331,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "moments missing": (
         lambda content: content["optimiser"]["state"][0].pop("exp_avg"),
-        "missing or unknown: exp_avg",
+        "missing or unknown names: exp_avg",
     ),
     "order repeated": (
         lambda content: content["batches"]["order"].fill_(0),
@@ -343,16 +346,19 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "generator of zeros": (
         lambda content: content["batches"]["generator"].zero_(),
-        "expected the state of a training run",
+        "not a valid training state",
     ),
     "random short": (put("random", value=torch.zeros(7, dtype=torch.uint8)), "random: expected"),
     "random floats": (put("random", value=torch.zeros(5056)), "random: expected torch.uint8"),
-    "random of zeros": (lambda content: content["random"].zero_(), "expected the state of a"),
+    "random of zeros": (lambda content: content["random"].zero_(), "not a valid training state"),
     "random_cuda of text": (put("random_cuda", value=["x"]), r"random_cuda\[0\]: expected"),
-    "identity missing": (lambda content: content.pop("identity"), "missing or unknown: identity"),
+    "identity missing": (
+        lambda content: content.pop("identity"),
+        "missing or unknown names: identity",
+    ),
     "identity of a list": (put("identity", value=[]), "identity: expected dict, got list"),
-    "identity by numbers": (put("identity", value={1: 2, "a": 3}), "got: "),
-    "unknown field": (put("note", value="mine"), "missing or unknown: note"),
+    "identity by numbers": (put("identity", value={1: 2, "a": 3}), "not a valid"),
+    "unknown field": (put("note", value="mine"), "missing or unknown names: note"),
 }
 
 
@@ -422,9 +428,9 @@ def test_fuzz_of_contents(broken: Path, tmp_path: Path, count: int) -> None:
 
 def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
     longer = replace(SHORT, training=replace(SHORT.training, steps=99))
-    with pytest.raises(CheckpointError, match="expected the state of the same run") as caught:
+    with pytest.raises(CheckpointError, match="the state belongs to another run") as caught:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
-    words = f": training.steps: this run has 99, the file {STEPS}; train into another folder"
+    words = f": training.steps: this run has 99, the file has {STEPS}; train into another folder"
     assert words in str(caught.value), "the values that differ, and no others"
     with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
         train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)

@@ -1,4 +1,4 @@
-"""Data sets, one file a source, each cut in three parts by indices that are kept."""
+"""Data sets, one module per source, each split into three parts by stored indices."""
 
 from ancestral.train.data.dataset import Dataset, Part, Split
 from ancestral.train.data.digits import load_digits

@@ -1,4 +1,4 @@
-"""A data set cut in three parts, with the indices of the cut kept."""
+"""Data sets in three parts, with the indices of each part."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,15 +18,15 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which events are for training, for choosing (validation) and for reporting (test).
+    """The events for training, for model choice (validation) and for reporting (test).
 
     Attributes:
-        train: indices into the source, in its own order; no index stands in two parts.
-        validation: likewise.
-        test: likewise.
+        train: indices of the training events in the source, [n]; no index is in two parts.
+        validation: indices of the validation events, [m].
+        test: indices of the test events, [k].
 
     Raises:
-        InvalidInput: a part is empty, an index is negative, or stands in the split twice.
+        InvalidInput: A part is empty, or an index is negative or repeated.
     """
 
     train: Int64[np.ndarray, " n"]
@@ -41,18 +41,20 @@ class Split:
                 f"{len(self.validation)} for validation and {len(self.test)} for test"
             )
         if int(together.min()) < 0 or len(np.unique(together)) != len(together):
-            raise InvalidInput("split: expected distinct indices >= 0, got one that is not")
+            raise InvalidInput(
+                "split: expected distinct indices >= 0, got a negative or repeated one"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Events of one part of the split, in the order of its indices.
+    """The events of one part of a split, in the order of its indices.
 
     Attributes:
-        x: values, flattened in the ordering of the DataSpec: rows first for images.
-        label: class of each event; None where there are none.
-        chance: probability that each value is 1, where training draws binary data anew at each use
-            and x is but one draw; None elsewhere.
+        x: values, [n, t], flattened in the ordering of the DataSpec: row by row for images.
+        label: class of each event, [n]; None for data without labels.
+        chance: probability that each value is 1, [n, t], if training draws binary data again at
+            each use; x is then a single draw. Otherwise None.
     """
 
     x: Int64[np.ndarray, "n t"]
@@ -63,21 +65,21 @@ class Part:
         return len(self.x)
 
     def taken(self, index: NDArray[np.int64] | slice) -> "Part":
-        """Some of the events, in the order of the index."""
+        """Return some of the events, in the order of the index."""
         label = None if self.label is None else self.label[index]
         return Part(self.x[index], label, None if self.chance is None else self.chance[index])
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Events, what they are, and how they are cut.
+    """A data set: its events, their space and their split.
 
     Attributes:
-        spec: the space of events.
-        split: which event of the source stands in which part.
-        train: what weights are fitted to.
-        validation: what choices are made on.
-        test: what is reported.
+        spec: space of the events.
+        split: indices of the events of each part, in the source.
+        train: events that weights are fitted to.
+        validation: events that models and settings are chosen on.
+        test: events that reported numbers are computed on.
     """
 
     spec: DataSpec
@@ -87,23 +89,29 @@ class Dataset:
     test: Part
 
     def changed(self, change: Callable[[Part], Part], **spec: object) -> "Dataset":
-        """Another data set of the same split.
+        """Return a data set with the same split and changed parts.
 
         Args:
-            change: makes each of its parts.
-            **spec: fields in which its spec differs.
+            change: function applied to each part.
+            **spec: new values of fields of the spec.
         """
         parts = map(change, (self.train, self.validation, self.test))
         return Dataset(self.spec.model_copy(update=spec), self.split, *parts)
 
     def ordered(self, ordering: Ordering) -> "Dataset":
-        """The same events, their values in another order.
+        """Return the same events with their values in another order.
+
+        Args:
+            ordering: new order of the positions.
 
         Raises:
-            InvalidInput: no such ordering of these events, or these are not in raster order.
+            InvalidInput: The ordering does not suit these events, or the events are not in raster
+                order.
         """
         if self.spec.ordering != RASTER:
-            raise InvalidInput(f"ordering: the events are in order {self.spec.ordering} already")
+            raise InvalidInput(
+                f"ordering: expected events in raster order, got order {self.spec.ordering}"
+            )
         order = permutation(ordering, self.spec.event_shape)
 
         def reordered(part: Part) -> Part:
@@ -113,17 +121,21 @@ class Dataset:
         return self.changed(reordered, ordering=ordering)
 
     def without_labels(self) -> "Dataset":
-        """The same events, of which nothing is told: for models of p(x)."""
+        """Return the same events without labels, for models of p(x)."""
         return self.changed(lambda part: replace(part, label=None), num_classes=None)
 
     def binarised(self, seed: int = 0) -> "Dataset":
-        """Binary data: a value is 1 with probability level / (levels - 1).
+        """Return binary data: each value is 1 with probability level / (levels - 1).
 
-        Training draws anew at each use (dynamic binarisation); validation and test are drawn once,
-        each event by the seed and its index in the source (ancestral.binarisation).
+        Training draws again at each use (dynamic binarisation). Validation and test are drawn once:
+        the draw of an event depends on the seed and its index in the source
+        (ancestral.binarisation).
+
+        Args:
+            seed: seed of the draws.
 
         Raises:
-            InvalidInput: the data are binary already.
+            InvalidInput: The data are binary already.
         """
         parts = []
         for name in PARTS:
@@ -136,7 +148,7 @@ class Dataset:
         return Dataset(spec, self.split, *parts)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the spec and of every value and label of the three parts."""
+        """Return the SHA-256 of the spec and of all values and labels of the three parts."""
         digest = hashlib.sha256(self.spec.model_dump_json().encode())
         for part in (self.train, self.validation, self.test):
             for values in (part.x, part.chance, part.label):
@@ -145,9 +157,9 @@ class Dataset:
         return digest.hexdigest()
 
     def label_log_prior(self) -> NDArray[np.float64] | None:
-        """log p(y) [k], the frequencies of the training labels with one count added to each class.
+        """Return log p(y) of each class, [k], in nats; None for data without labels.
 
-        None where there are no labels.
+        p(y) is the frequency among the training labels, with one count added to each class.
         """
         if self.train.label is None or self.spec.num_classes is None:
             return None
@@ -158,16 +170,16 @@ class Dataset:
 def cut(
     spec: DataSpec, x: NDArray[np.int64], label: NDArray[np.int64] | None, split: Split
 ) -> Dataset:
-    """The data set of these events under a split.
+    """Split events into a data set.
 
     Args:
-        spec: the space of events.
-        x: values, [n, t].
-        label: classes, [n]; None where there are none.
-        split: which event is in which part.
+        spec: space of the events.
+        x: values of all events, [n, t].
+        label: class of each event, [n]; None for data without labels.
+        split: indices of the events of each part.
 
     Raises:
-        InvalidInput: values, labels or indices outside their range, or of the wrong shape.
+        InvalidInput: Values, labels or indices are out of range or have the wrong shape.
     """
     if x.ndim != 2 or x.shape[1] != spec.length:
         raise InvalidInput(f"x: expected shape [n, {spec.length}], got {list(x.shape)}")
@@ -184,37 +196,37 @@ def cut(
         index = getattr(split, name)
         if int(index.max()) >= len(x):
             raise InvalidInput(
-                f"split.{name}: expected indices below {len(x)}, the number of events, "
-                f"got {int(index.max())}; use the data that the split was made for"
+                f"split.{name}: expected indices below {len(x)}, the number of events, got "
+                f"{int(index.max())}; use the data that the split was made for"
             )
         parts.append(Part(x, label).taken(index))
     return Dataset(spec, split, *parts)
 
 
 def random_split(n: int, *, test: int, validation: int, seed: int = 0) -> Split:
-    """Cut n events by a permutation: first the test part, then validation, the rest for training.
+    """Split n events by a random permutation: first test, then validation, then training.
 
     Args:
         n: number of events.
         test: number of test events, the first of numpy.random.default_rng(seed).permutation(n).
         validation: number of validation events, the next ones.
-        seed: of the permutation.
+        seed: seed of the permutation.
 
     Raises:
-        InvalidInput: a part would be empty.
+        InvalidInput: A part would be empty.
     """
     order = np.random.default_rng(seed).permutation(n).astype(np.int64)
     return Split(order[test + validation :], order[test : test + validation], order[:test])
 
 
 def fractional_split(n: int, seed: int = 0) -> Split:
-    """A fifth for test, a tenth for validation, by `random_split`.
+    """Split n events by `random_split`: a fifth for test, a tenth for validation.
 
     Raises:
-        InvalidInput: there are fewer than three events.
+        InvalidInput: `n` is less than 3.
     """
     if n < 3:
-        raise InvalidInput(f"data: expected at least 3 events, one a part, got {n}")
+        raise InvalidInput(f"data: expected at least 3 events, one for each part, got {n}")
     return random_split(n, test=max(1, n // 5), validation=max(1, n // 10), seed=seed)
 
 

@@ -15,16 +15,17 @@ COUNT, TEST, VALIDATION = 1797, 360, 144
 
 
 def load_digits(split: Split | None = None) -> Dataset:
-    """The digits, cut by numpy.random.default_rng(0).permutation(1797).
+    """Load the digits, split by numpy.random.default_rng(0).permutation(1797).
 
-    Its first 360 indices are the test part, the next 144 validation, the last 1,293 training.
+    The first 360 indices are the test part, the next 144 validation, the last 1,293 training.
+    Events have shape [8, 8], values 0 .. 16 and labels 0 .. 9.
 
     Args:
-        split: another cut, that of a checkpoint say.
+        split: another split, for example that of a checkpoint.
 
     Raises:
         ImportError: scikit-learn is not installed.
-        InvalidInput: the split is not one of 1,797 events.
+        InvalidInput: `split` has indices above 1,796.
     """
     from sklearn import datasets
 

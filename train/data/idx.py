@@ -1,4 +1,4 @@
-"""MNIST's own files, and any of their form: images and labels in IDX, plain or .gz.
+"""MNIST and other images with labels in its file format, IDX, plain or .gz.
 
 References:
     LeCun, Cortes, Burges, The MNIST database of handwritten digits: the file formats.
@@ -32,20 +32,21 @@ def load_idx(
     validation: int | None = None,
     split: Split | None = None,
 ) -> Dataset:
-    """The four files of MNIST: train-... and t10k-..., images-idx3-ubyte and labels-idx1-ubyte.
+    """Load the four files of MNIST: {train, t10k}-{images-idx3, labels-idx1}-ubyte.
 
-    Events are numbered through both files, training first. The t10k files are the test part;
-    validation is the first indices of numpy.random.default_rng(0).permutation(n_train).
+    Events are numbered through both files, training first. The t10k files are the test part. The
+    validation part is the first indices of numpy.random.default_rng(0).permutation(n_train).
 
     Args:
-        folder: that holds them, each plain or .gz.
-        levels: grey values g in 0 .. 255 become floor(g levels / 256).
-        validation: number of training events that are held back to choose on; None is a twelfth
-            of them, but at most 5,000, as is usual for MNIST.
-        split: another cut, that of a checkpoint say.
+        folder: folder of the files, each plain or .gz.
+        levels: number of levels, 2 .. 256; a grey value g in 0 .. 255 becomes floor(g levels /
+            256).
+        validation: number of training events held back for validation; None means a twelfth of
+            them, at most 5,000, as is usual for MNIST.
+        split: another split, for example that of a checkpoint.
 
     Raises:
-        InvalidInput: a file is missing, truncated, of another form, or does not fit the others.
+        InvalidInput: A file is missing, truncated, not IDX, or does not fit the others.
     """
     if not 2 <= levels <= 256:
         raise InvalidInput(f"levels: expected 2 .. 256, got {levels}")
@@ -86,17 +87,16 @@ def load_idx(
 def read_idx(
     path: str | Path, *, axes: int, limit: int = LARGEST_ARRAY
 ) -> UInt8[np.ndarray, "..."]:
-    """An IDX file of unsigned bytes: 0, 0, 8, number of axes, big-endian sizes, then the data.
+    """Read an IDX file of unsigned bytes: 0, 0, 8, number of axes, big-endian sizes, then the data.
 
     Args:
-        path: of the file; one that begins as .gz does is decompressed, no further than its header
-            says.
-        axes: how many the file must have.
-        limit: bytes that the array may have at most.
+        path: path of the file; a .gz file is decompressed, up to the size in its header.
+        axes: number of axes that the array must have.
+        limit: largest size of the array, in bytes.
 
     Raises:
-        InvalidInput: the file is not a regular one, cannot be read, is truncated, too long or too
-            large, or is no such IDX file.
+        InvalidInput: The file is not a regular file, cannot be read, is truncated, too long or too
+            large, or is not an IDX file with these axes.
     """
     path = Path(path)
     try:
@@ -111,13 +111,13 @@ def read_idx(
     except InvalidInput:
         raise
     except (OSError, EOFError, MemoryError, zlib.error) as error:
-        raise InvalidInput(f"{path}: expected an IDX file, got: {error}") from error
+        raise InvalidInput(f"{path}: cannot be read as an IDX file: {error}") from error
 
 
 def _read(
     stream: Stream, path: Path, axes: int, limit: int, size: int | None, packed: int = 0
 ) -> UInt8[np.ndarray, "..."]:
-    """The array of an IDX stream of `size` bytes, or of one that unpacks from `packed` bytes."""
+    """Read an array from an IDX stream of `size` bytes, or compressed to `packed` bytes."""
     start = stream.read(FIRST_BYTES)
     magic = bytes([0, 0, _UNSIGNED_BYTE, axes])
     if start[:4] != magic:
@@ -135,7 +135,7 @@ def _read(
     if length > limit:
         raise InvalidInput(
             f"{path}: expected at most {size_text(limit)}, got a header of shape {shape}, "
-            f"{size_text(length)}; in Python, `limit` of read_idx is the bound"
+            f"{size_text(length)}; in Python, pass a larger `limit` to read_idx"
         )
     if size is None:
         check_unpacked(str(path), packed, length)
@@ -156,15 +156,17 @@ def _read(
 
 def _wrong_size(path: Path, shape: tuple[int, ...], wanted: int, got: str) -> InvalidInput:
     return InvalidInput(
-        f"{path}: expected {wanted} bytes for shape {shape}, got {got}; "
-        f"the file is truncated or not the one that its header describes"
+        f"{path}: expected {wanted} bytes for shape {shape}, got {got}; the file is truncated or "
+        f"has another file's header"
     )
 
 
 def _find(folder: Path, name: str) -> Path:
-    # train-images.idx3-ubyte is how some archives spell train-images-idx3-ubyte.
+    # Some archives spell train-images-idx3-ubyte as train-images.idx3-ubyte.
     dotted = name.replace("-idx", ".idx")
     for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise InvalidInput(f"{folder}: expected a file {name} or {name}.gz, found neither")
+    raise InvalidInput(
+        f"{folder}: no file {name} or {name}.gz; pass the folder with the four IDX files"
+    )

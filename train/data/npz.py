@@ -1,6 +1,6 @@
-"""Arrays of one's own: an .npz file with x [n, ...] and, where there are labels, y [n].
+"""Custom arrays: an .npz file with x [n, ...] and, for data with labels, y [n].
 
-Arrays train, validation and test, where the file has them, are the indices of the three parts.
+If the file has arrays train, validation and test, they are the indices of the three parts.
 """
 
 from collections.abc import Mapping
@@ -24,18 +24,18 @@ def load_npz(
     split: Split | None = None,
     limit: int = LARGEST_ARRAY,
 ) -> Dataset:
-    """Events of any shape from the arrays x and y, integers from 0 on.
+    """Load events of any shape from the arrays x and y of integers >= 0.
 
     Args:
-        path: of the .npz file; nothing in it is unpickled, and no other array is read.
-        levels: number of values; None is one more than the largest in x.
-        num_classes: number of classes; None is one more than the largest in y.
-        split: which event is in which part; None cuts as the file's own indices say, or by
-            `fractional_split` where it has none.
-        limit: bytes that an array in the file may have at most.
+        path: path of the .npz file; nothing in it is unpickled, and no other array is read.
+        levels: number of levels; None means one more than the largest value in x.
+        num_classes: number of classes; None means one more than the largest value in y.
+        split: split of the events; None uses the indices in the file, or `fractional_split` if it
+            has none.
+        limit: largest size of an array in the file, in bytes.
 
     Raises:
-        InvalidInput: the file or an array is missing, damaged, of the wrong type or shape, too
+        InvalidInput: The file or an array is missing, damaged, of the wrong type or shape, too
             large, or out of range.
     """
     path = Path(path)
@@ -43,19 +43,22 @@ def load_npz(
     if not arrays.named:
         raise InvalidInput(
             f"{path}: expected an .npz with an array x of events, got an .npy, one array without a "
-            f"name: save it by numpy.savez('{path.stem}.npz', x=...)"
+            f"name; save it with numpy.savez('{path.stem}.npz', x=...)"
         )
     if "x" not in arrays:
         raise InvalidInput(
-            f"{path}: expected an array x of events, got arrays {shown(sorted(arrays))}: save it "
-            f"by numpy.savez('{path.name}', x=...)"
+            f"{path}: expected an array x of events, got arrays {shown(sorted(arrays))}; save it "
+            f"with numpy.savez('{path.name}', x=...)"
         )
     x = _integers(path, "x", arrays["x"])
     if x.ndim < 2:
         raise InvalidInput(f"{path}: expected x of shape [n, ...], got {list(x.shape)}")
     label = _integers(path, "y", arrays["y"]) if "y" in arrays else None
     if label is None and num_classes is not None:
-        raise InvalidInput(f"{path}: num_classes is {num_classes}, but there is no array y")
+        raise InvalidInput(
+            f"{path}: no array y for num_classes {num_classes}; save the labels as y, or leave "
+            f"num_classes out"
+        )
     if label is not None and num_classes is None:
         num_classes = int(label.max()) + 1
     with explained(path):
@@ -71,18 +74,21 @@ def load_npz(
 
 
 def _own_split(path: Path, arrays: Mapping[str, NDArray[np.generic]], n: int) -> Split:
-    """The split that the file has, or that of n events where it has none."""
+    """Return the split that the file has; otherwise `fractional_split`."""
     found = [name for name in PARTS if name in arrays]
     if not found:
         return fractional_split(n)
     if len(found) < len(PARTS):
         raise InvalidInput(
-            f"{path}: expected the indices of all parts, {', '.join(PARTS)}, or of none, "
-            f"got {', '.join(found)}"
+            f"{path}: expected the indices of all parts, {', '.join(PARTS)}, or of no part, got "
+            f"{', '.join(found)}"
         )
     parts = [_integers(path, name, arrays[name]) for name in PARTS]
     if any(part.ndim != 1 for part in parts):
-        raise InvalidInput(f"{path}: expected {', '.join(PARTS)} of shape [n]")
+        raise InvalidInput(
+            f"{path}: expected {', '.join(PARTS)} of shape [n], got shapes "
+            f"{[list(part.shape) for part in parts]}"
+        )
     try:
         return Split(*parts)
     except InvalidInput as error:

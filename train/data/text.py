@@ -1,4 +1,4 @@
-"""The bytes of a file, cut in windows."""
+"""Text as bytes: a file cut into windows."""
 
 from pathlib import Path
 
@@ -17,20 +17,20 @@ def load_text(
     split: Split | None = None,
     limit: int = LARGEST_FILE,
 ) -> Dataset:
-    """Windows of `length` bytes, side by side; a last one that is too short is left out.
+    """Load the bytes of a file, in consecutive windows; a shorter last window is left out.
 
-    The cut is along the file, so that no part sees the neighbourhood of another: the first 90% of
-    the windows are for training, 5% for validation, the last 5% for test, at least one each.
+    The file is split along its length, so the parts do not overlap: the first 90% of the windows
+    are for training, 5% for validation, the last 5% for test, with at least one window each.
 
     Args:
-        path: of the file, in whatever encoding: a value is a byte.
-        length: of a window, in bytes.
-        split: another cut, that of a checkpoint say.
-        limit: bytes that the file may have at most; training takes ten times as many.
+        path: path of the file, in any encoding; each value is a byte.
+        length: length of a window, in bytes.
+        split: another split, for example that of a checkpoint.
+        limit: largest size of the file, in bytes; training needs ten times as much memory.
 
     Raises:
-        InvalidInput: the file is not a regular one, cannot be read, is larger, or holds fewer than
-            three windows.
+        InvalidInput: The file is not a regular file, cannot be read, is too large, or holds fewer
+            than three windows.
     """
     path = Path(path)
     if length < 1:
@@ -38,12 +38,12 @@ def load_text(
     try:
         values = np.frombuffer(read_bounded(path, limit), np.uint8)
     except OSError as error:
-        raise InvalidInput(f"{path}: expected a file of text, got: {error}") from error
+        raise InvalidInput(f"{path}: cannot be read: {error}") from error
     n = len(values) // length
     if n < 3:
         raise InvalidInput(
-            f"{path}: expected at least 3 windows of {length} bytes, got {len(values)} bytes; "
-            f"give a longer file or a smaller length"
+            f"{path}: expected at least 3 windows of {length} bytes, got {len(values)} bytes; pass "
+            f"a longer file or a smaller length"
         )
     if split is None:
         held = max(1, n // 20)

@@ -1,4 +1,4 @@
-"""Checkpoint folders of Hugging Face transformers: GPT-2, ImageGPT, Llama and its kin, GPT-NeoX."""
+"""Checkpoint folders of Hugging Face transformers: GPT-2, ImageGPT, Llama-like models, GPT-NeoX."""
 
 from ancestral.train.hugging_face.folder import Loaded, load_hugging_face
 from ancestral.train.hugging_face.foreign import foreign, refuse_adapter

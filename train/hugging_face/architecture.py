@@ -1,4 +1,4 @@
-"""What a kind of checkpoint is: which configuration its fields are, which tensors its weights."""
+"""How a kind of checkpoint is read: its configuration fields and the names of its tensors."""
 
 import re
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What a config.json says.
+    """The network that a config.json describes.
 
     Attributes:
-        config: of the Transformer; its start is "learned" where the checkpoint has a symbol of its
-            own, else none as yet.
-        levels: number of values of a position.
+        config: configuration of the Transformer; `start` is "learned" if the checkpoint has its own
+            start symbol, and otherwise not yet set.
+        levels: number of values at each position.
         context: number of positions.
-        image: height and width of events that are images.
-        query_factors: what each layer's queries are multiplied by; () is 1.
+        image: height and width of events that are images; None for other events.
+        query_factors: factor of the queries of each layer; () means 1.
     """
 
     config: TransformerConfig
@@ -31,29 +31,30 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A kind of checkpoint: its names of tensors are without the prefix and the ending.
+    """A kind of checkpoint; names of tensors are given without the prefix and the ending.
 
     Attributes:
-        read: reads the fields of its config.json; a CheckpointError with all that is wrong.
-        prefix: of names; a folder of the body alone has none.
-        ignored: names, without the prefix, of tensors that hold no weights.
-        embedding: name of the tokens' vectors.
+        read: function that reads the fields of a config.json; its CheckpointError lists all
+            problems.
+        prefix: prefix of the names; folders with only the body of the model have none.
+        ignored: pattern of the names, without prefix, of tensors that hold no weights.
+        embedding: name of the token embedding.
         norm: name of the last norm.
-        layer: name of a block, before its number.
-        attention_norm: name of the norm before attention, within a block, as are the following.
-        qkv: names of the maps to queries, keys and values; one name where one map makes all.
+        layer: name of the blocks, before their number.
+        attention_norm: name of the norm before attention, within a block; so are the names below.
+        qkv: names of the maps to queries, keys and values; a single name if one map makes all.
         out: name of the map after attention.
         feed_norm: name of the norm before the feed-forward part.
-        up: names of the maps into the feed-forward part, a gate's first.
-        down: name of the map out of it.
+        up: names of the maps into the feed-forward part, that of a gate first.
+        down: name of the map out of the feed-forward part.
         head_norms: names of the norms of queries and of keys, for networks that have them.
-        position: name of the positions' vectors; None where positions are rotary.
+        position: name of the position embedding; None for rotary positions.
         transposed: whether maps are stored [out, in].
-        by_head: whether the one map's features are q, k and v of one head after the other.
-        heads: full names of the output map, the usual one first; where it is the embedding it may
-            be stored too.
-        bos: id of the start token where config.json has none.
-        eos: id of the token that ends a text where config.json has none.
+        by_head: whether the features of a single qkv map are q, k and v of one head after another.
+        heads: full names of the output map, the usual one first. A tied output map may be stored
+            too.
+        bos: id of the start token if config.json has none.
+        eos: id of the token that ends a text if config.json has none.
     """
 
     read: Callable[[Fields], Network]
@@ -77,14 +78,14 @@ class Architecture:
     eos: int | None = None
 
     def entries(self, network: Network, length: int, prefix: str, head: str) -> list[Entry]:
-        """Every tensor of a Transformer over so many positions.
+        """Return the entries of all tensors of a Transformer.
 
-        A network with a start symbol of its own has it as the last row of the embedding.
+        A network with its own start symbol stores it as the last row of the embedding.
 
         Args:
-            network: as config.json describes it.
-            length: positions of an event.
-            prefix: of the folder's names, but for the output map's.
+            network: network that config.json describes.
+            length: number of positions of an event.
+            prefix: prefix of the names in the folder, except for the output map.
             head: name of the output map.
         """
         config, v, d = network.config, network.levels, network.config.width
@@ -106,13 +107,13 @@ class Architecture:
 def _block(
     layout: Architecture, config: TransformerConfig, ours: str, theirs: str, factor: float
 ) -> list[Entry]:
-    """The tensors of one block; its queries are multiplied by the factor."""
+    """Return the entries of one block; its queries are multiplied by the factor."""
     d, inner = config.width, config.inner
     queries, groups = config.heads * config.head_size, config.group_heads * config.head_size
     entries: list[Entry] = []
 
     def add(part: Biased, name: str, maps: tuple[str, ...], features: int, *outs: int) -> None:
-        """One of our maps, from `features` to `outs`, made of as many of theirs, or of one."""
+        """Add a map from `features` to `outs`, made of as many stored maps or of one."""
         outs = outs if len(maps) > 1 else (sum(outs),)
         by_head = layout.by_head and part == "qkv"
         for each in ("weight", "bias") if config.has_bias(part) else ("weight",):

@@ -1,4 +1,4 @@
-"""The fields of a config.json, each read once; what is wrong, or was not read, is told at once."""
+"""Reader for the fields of a config.json, which reports all problems and unread fields together."""
 
 import sys
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from ancestral.excerpts import cut, report
 
 T = TypeVar("T")
 MOST, MOST_LAYERS = 2**31 - 1, 10_000
-"""Numbers beyond which a config.json is no model's."""
+"""Limits on the integers, and on the number of layers, in a config.json."""
 _WORDS = """
     architectures model_type name_or_path transformers_version tokenizer_class task_specific_params
     dtype torch_dtype use_bfloat16 torchscript attn_implementation attention_implementation
@@ -28,10 +28,12 @@ _WORDS = """
     unsloth_version unsloth_fixed model_name transformers.js_config
 """
 _METADATA = frozenset(_WORDS.split())
-"""Fields of any model that change neither the network nor what its weights mean: where it comes
-from, how it was made, what it is told when it is trained or asked for text. The last line is what
-tools other than transformers note: Unsloth its version, that it mended a tokenizer, and the name of
-the model; Transformers.js how its own files are loaded."""
+"""Fields of any model that change neither the network nor the meaning of its weights.
+
+They hold origin, versions, and settings of training and generation. The last line has fields of
+other tools: Unsloth's version, its note of a mended tokenizer, and the model's name; and how
+Transformers.js loads its own files.
+"""
 _MATTERING = """
     rope_theta rope_scaling rope_parameters partial_rotary_factor rotary_pct rotary_emb_base
     rotary_dim alibi position_embedding_type sliding_window layer_types window_size
@@ -43,7 +45,7 @@ _MATTERING = """
     quantization quantization_config compression_config multi_query parallel_attn
 """
 _MATTERS = frozenset(_MATTERING.split())
-"""Fields of models in general that change what is computed: unknown or not, none is ignored."""
+"""Fields that change what some models compute; they are never ignored, even if unknown here."""
 _BY_VALUE: Mapping[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False,),
     "add_cross_attention": (False,),
@@ -51,26 +53,26 @@ _BY_VALUE: Mapping[str, tuple[Any, ...]] = {
     "pruned_heads": ({}, None),
     "quantization_config": (None,),
 }
-"""Fields of any model of which one value is read."""
+"""Fields of any model for which only these values are supported."""
 
 
 class Fields:
-    """Reads fields; what is left out has transformers' default, null is a value."""
+    """Reads fields; a missing field has the default of transformers, and null is a value."""
 
     def __init__(
         self,
         path: Path,
         values: Mapping[str, Any],
         ignored: Collection[str] = (),
-        what: str = "a model",
+        what: str = "model",
     ) -> None:
-        """Begin with nothing read.
+        """Start with nothing read.
 
         Args:
-            path: of the file, for messages.
-            values: of the file.
-            ignored: unknown fields that the user says change nothing.
-            what: what the file describes, for messages.
+            path: path of the file, for messages.
+            values: content of the file.
+            ignored: unknown fields that do not change the model, as stated by the user.
+            what: kind of model that the file describes, for messages.
         """
         self.path = path
         self._ignored, self._what = ignored, what
@@ -79,41 +81,41 @@ class Fields:
         self._problems: list[str] = []
 
     def fail(self, problem: str) -> None:
-        """Note something that is wrong."""
+        """Record a problem."""
         self._problems.append(problem)
 
     def raw(self, name: str, default: Any = None) -> Any:
-        """A value as it stands, whatever it is."""
+        """Return a value unchecked."""
         self._read.add(name)
         return self._values.get(name, default)
 
     def whole(self, name: str, default: int, least: int = 1, most: int = MOST) -> int:
-        """A whole number of at least and at most so much; the default where it is wrong."""
+        """Return an integer in `least` .. `most`; the default if it is wrong."""
         value = self.raw(name, default)
         if type(value) is int and least <= value <= most:
             return value
         end = f" and <= {most}" if type(value) is int and value > most else ""
-        self.fail(f"{name}: expected a whole number >= {least}{end}, got {shown(value)}")
+        self.fail(f"{name}: expected an integer >= {least}{end}, got {shown(value)}")
         return default
 
     def whole_or_none(self, name: str, default: int | None = None) -> int | None:
-        """A whole number of at least 1, or null."""
+        """Return an integer of at least 1, or None for null."""
         value = self.raw(name, default)
         return None if value is None else self.whole(name, value if type(value) is int else 1)
 
     def number(self, name: str, default: float) -> float:
-        """A finite number above 0; the default where it is wrong."""
+        """Return a finite number above 0; the default if it is wrong."""
         return self.positive(name, self.raw(name, default), default)
 
     def positive(self, name: str, value: Any, default: float) -> float:
-        """A value of this name as a finite number above 0; the default where it is wrong."""
+        """Return a value of this name as a finite number above 0; the default if it is wrong."""
         if type(value) in (int, float) and 0 < value <= sys.float_info.max:
             return float(value)
         self.fail(f"{name}: expected a number > 0, got {shown(value)}")
         return default
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false; the default where it is wrong."""
+        """Return true or false; the default if it is wrong."""
         value = self.raw(name, default)
         if isinstance(value, bool):
             return value
@@ -121,7 +123,7 @@ class Fields:
         return default
 
     def choice(self, name: str, default: str, choices: Mapping[str, T]) -> T:
-        """What a word stands for; that of the default where it is none."""
+        """Return what a word stands for in `choices`; that of the default if it is wrong."""
         value = self.raw(name, default)
         if isinstance(value, str) and value in choices:
             return choices[value]
@@ -129,29 +131,30 @@ class Fields:
         return choices[default]
 
     def only(self, name: str, *allowed: Any) -> None:
-        """Refuse another value than these."""
+        """Check that a field has one of the allowed values."""
         value = self.raw(name, allowed[0])
-        # 0 is no false: JSON tells them apart.
+        # JSON distinguishes 0 from false.
         if not any(value == each and type(value) is type(each) for each in allowed):
             expected = " or ".join(shown(each) for each in allowed)
             self.fail(f"{name}: expected {expected}, got {shown(value)}")
 
     def skip_general(self) -> None:
-        """Account for the fields that any model of transformers may have."""
+        """Read the fields that any model of transformers may have."""
         self.ignore(*_METADATA)
         for name, allowed in _BY_VALUE.items():
             self.only(name, *allowed)
 
     def ignore(self, *names: str) -> None:
-        """Fields that change neither the network nor what its weights mean."""
+        """Mark fields as read that change neither the network nor the meaning of its weights."""
         self._read.update(names)
 
     def finish(self) -> None:
-        """Refuse what was noted, and what was not read.
+        """Raise if a problem was recorded, or a field was not read.
 
         Raises:
-            CheckpointError: every problem, with the way past unknown fields.
-            InvalidInput: a field that is to be ignored is read, or is not there.
+            CheckpointError: There are problems; the message lists them, and how to ignore unknown
+                fields.
+            InvalidInput: A field to ignore is known or missing.
         """
         unknown = {
             name for name in self._values if name not in self._read and not name.startswith("_")
@@ -160,11 +163,11 @@ class Fields:
             self._check_ignored(name, unknown)
         left = sorted(unknown - {*self._ignored})
         self._problems += [
-            f"{name}: an unknown field, with the value {shown(self._values[name])}" for name in left
+            f"{name}: unknown field, value {shown(self._values[name])}" for name in left
         ]
         if not self._problems:
             return
-        text = report(f"{self.path}: not {self._what} that can be read", self._problems)
+        text = report(f"{self.path}: this {self._what} is not supported", self._problems)
         harmless = [name for name in left if name not in _MATTERS]
         if harmless:
             options = cut(" ".join(f"--ignore-field {name}" for name in harmless), 120)
@@ -173,17 +176,17 @@ class Fields:
         raise CheckpointError(text)
 
     def _check_ignored(self, name: str, unknown: Collection[str]) -> None:
-        """Refuse to ignore a field that is read, or that the file does not have."""
-        option = f"--ignore-field {name}: expected"
+        """Check that a field to ignore is in the file and unknown."""
+        option = f"--ignore-field {name}:"
         if name not in self._values:
-            raise InvalidInput(f"{option} a field of {self.path}, which has none of that name")
+            raise InvalidInput(f"{option} no such field in {self.path.name}")
         if name in _MATTERS:
             raise InvalidInput(
-                f"{option} a field that does not change what the model computes, got one that "
-                f"does: this model cannot be read"
+                f"{option} the field changes what the model computes, so it cannot be ignored; the "
+                f"model is not supported"
             )
         if name not in unknown:
             raise InvalidInput(
-                f"{option} an unknown field, got one that ancestral knows: it is read, checked or "
-                f"known to change nothing; leave the option out"
+                f"{option} the field is known: it is read, checked or known to change nothing; "
+                f"leave the option out"
             )

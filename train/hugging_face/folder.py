@@ -1,7 +1,7 @@
-"""A checkpoint folder of Hugging Face transformers, read without it.
+"""Read a checkpoint folder of Hugging Face transformers without transformers.
 
-config.json, model.safetensors or pytorch_model.bin, in parts or whole, and the tokenizer's files.
-No code of a folder is run, nothing is fetched.
+The files are config.json, model.safetensors or pytorch_model.bin, each whole or in parts, and those
+of the tokenizer. No code of a folder is run, and nothing is downloaded.
 """
 
 from collections.abc import Collection, Mapping
@@ -36,22 +36,22 @@ from ancestral.train.models.transformer import Transformer
 
 CONFIG = "config.json"
 LONGEST = 4096
-"""Positions of an event where none are asked for and the context is longer: caches are as long."""
+"""Default limit on the positions of an event, since caches are as long as events."""
 MOST_POSITIONS = 2**20
-"""Positions of an event that may be asked for."""
+"""Largest number of positions of an event."""
 _WHAT = "the config.json of a checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read.
+    """A model that was read from a folder.
 
     Attributes:
-        model: float32, in evaluation mode on the CPU.
-        files: that belong in a bundle of it, by name: a tokenizer's.
-        context: positions that it was made for; its events may have fewer.
-        kind: model_type of its config.json.
-        notes: what the folder lacks or names in vain, and what to do about it.
+        model: model in float32 and evaluation mode, on the CPU.
+        files: contents of the files that belong in a bundle, by name, such as tokenizer.json.
+        context: number of positions that the model was made for; its events may have fewer.
+        kind: model_type of config.json.
+        notes: what the folder lacks or could not be used, and what to do about it.
     """
 
     model: Transformer
@@ -68,24 +68,25 @@ def load_hugging_face(
     start: int | Literal["auto"] | None = "auto",
     ignored: Collection[str] = (),
 ) -> Loaded:
-    """The model of a folder, each tensor of it accounted for.
+    """Load the model of a folder; every tensor must be accounted for.
 
-    Held in memory are the model and one tensor more.
+    Memory holds the model and one more tensor at a time.
 
     Args:
-        folder: with config.json and weights.
-        length: positions of an event; the model's context where None, but at most 4096.
-        start: id of the token that stands before each text; None where there is none: x_0 must
-            then be observed, and what is told is log p(x_2.. | x_1). "auto" is the bos_token_id of
-            config.json, or none where that is none, beyond the vocabulary, or a token that the
-            tokenizer does without.
-        ignored: fields of config.json, unknown here, that do not change what the model computes.
+        folder: path of a folder with config.json and weights.
+        length: number of positions of an event; None means the model's context, but at most 4096.
+        start: id of the token before each text. With None there is no such token: x_0 must be
+            observed, and log p(x_2.. | x_1) is reported. "auto" means the bos_token_id of
+            config.json; None if it is missing or beyond the vocabulary, or if the tokenizer has no
+            start token.
+        ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
-        CheckpointError: an architecture, a field, a tensor or a tokenizer that does not fit, all
-            fields or all tensors at once; a file that is missing, cut short or altered; a pickle
-            that asks for more than tensors; code that the model would need.
-        InvalidInput: a length or a start that the model cannot have.
+        CheckpointError: The architecture, a field, a tensor or the tokenizer is not supported or
+            does not fit (the message lists all such fields, or tensors); a file is missing,
+            truncated or altered; a pickle has more than tensors; or the model needs code of its
+            own.
+        InvalidInput: `length` or `start` does not suit the model.
     """
     folder = Path(folder)
     refuse_adapter(folder)
@@ -119,57 +120,59 @@ def load_hugging_face(
 
 
 def _event_shape(network: Network, length: int | None) -> Shape:
-    """Of a sequence of so many positions, or of an image."""
+    """Return the shape of a sequence of this length, or of an image."""
     context = network.context
     if network.image is not None:
         if length not in (None, context):
             raise InvalidInput(
-                f"length: expected none, for images keep their {context} positions, got {length}"
+                f"length: expected {context}, the number of positions of an image, got {length}; "
+                f"leave it out"
             )
         return network.image
     if length is None:
         return (min(context, LONGEST),)
     if length > MOST_POSITIONS:
         raise InvalidInput(
-            f"length: expected at most {MOST_POSITIONS} positions, for caches are as long, "
-            f"got {length}"
+            f"length: expected at most {MOST_POSITIONS} positions, since caches are as long, got "
+            f"{length}"
         )
     if not 1 <= length <= context:
         raise InvalidInput(f"length: expected 1 .. {context}, the model's context, got {length}")
     return (length,)
 
 
-def _start(network: Network, asked: int | Literal["auto"] | None, automatic: Tokens) -> Start:
-    """What stands before each event: as asked, but for a model with a symbol of its own."""
+def _start(network: Network, requested: int | Literal["auto"] | None, automatic: Tokens) -> Start:
+    """Return the start symbol: as requested, unless the model has its own."""
     own = network.config.start
     if own == "learned":
-        if asked != "auto":
+        if requested != "auto":
             raise InvalidInput(
-                f"start: expected none given, for the model has its own, got {asked}"
+                f"start: expected 'auto' for a model with its own start symbol, got {requested}; "
+                f"leave it out"
             )
         return own
-    if asked == "auto":
+    if requested == "auto":
         return next(iter(automatic.ids), None)
-    if asked is not None and not 0 <= asked < network.levels:
+    if requested is not None and not 0 <= requested < network.levels:
         raise InvalidInput(
-            f"start: expected a token id in 0 .. {network.levels - 1}, or none, got {asked}"
+            f"start: expected a token id in 0 .. {network.levels - 1}, or none, got {requested}"
         )
-    return asked
+    return requested
 
 
 def _load(
     tensors: Tensors, architecture: Architecture, network: Network, data: DataSpec
 ) -> Transformer:
-    """The model with the folder's weights.
+    """Build the model with the folder's weights.
 
     Raises:
-        CheckpointError: tensors that do not fit, all at once.
+        CheckpointError: Tensors do not fit; the message lists them.
     """
     if network.config.layers > len(tensors.headers):
         raise CheckpointError(
-            f"{tensors.source.with_name(CONFIG)}: expected no more layers than "
-            f"{tensors.source.name} has tensors, which is {len(tensors.headers)}, "
-            f"got {network.config.layers}; fetch the folder anew"
+            f"{tensors.source.with_name(CONFIG)}: {network.config.layers} layers, but "
+            f"{tensors.source.name} has only {len(tensors.headers)} tensors; download the folder "
+            f"again"
         )
     prefix, heads = architecture.prefix, architecture.heads
     if not any(name.startswith(prefix) for name in tensors.headers):
@@ -183,29 +186,35 @@ def _load(
         if not architecture.ignored.fullmatch(name.removeprefix(prefix))
     }
     untied = []
-    # An output map may be stored beside the embedding that it is.
+    # A tied output map may be stored as well as the embedding.
     if network.config.tied and head in found and embedding in found:
         del found[head]
         if not torch.equal(tensors.read(embedding), tensors.read(head)):
             untied.append(
-                f"{head}: expected {embedding}, for tie_word_embeddings is true, got other numbers"
+                f"{head}: expected the numbers of {embedding}, since tie_word_embeddings is true, "
+                f"got others"
             )
     expected = {name: (shape,) for entry in entries for name, shape in entry.stored.items()}
     problems = differences(found, expected) + untied
     if problems:
-        raise CheckpointError(report(f"{tensors.source}: not the tensors of {CONFIG}", problems))
+        raise CheckpointError(
+            report(
+                f"{tensors.source}: the tensors do not fit {CONFIG}; download the folder again",
+                problems,
+            )
+        )
     with torch.device("meta"):
         model = Transformer(network.config, data)
     state = _assembled(tensors, entries)
     if network.config.positions == "rotary":
-        # Which no file holds.
+        # No file stores these tables.
         state |= tables(data.length, network.config)
     model.load_state_dict(state, assign=True)
     return model.eval()
 
 
 def _assembled(tensors: Tensors, entries: list[Entry]) -> dict[str, Tensor]:
-    """Our tensors by their names; a folder's are let go of after their last use."""
+    """Assemble our tensors, by name; each stored tensor is released after its last use."""
     last = {name: entry.ours for entry in entries for name in entry.stored}
     for name in tensors.headers.keys() - last.keys():
         tensors.forget(name)

@@ -23,11 +23,11 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_accurate": "gelu_tanh",
     "quick_gelu": "gelu_quick",
 }
-"""Names in transformers of the functions of a feed-forward part without gates; some are one."""
+"""Feed-forward activations without gates, by transformers' names; some names mean the same."""
 
 
 def read_gpt2(fields: Fields) -> Network:
-    """The fields of a GPT-2."""
+    """Read the fields of a GPT-2."""
     fields.ignore("summary_type", "summary_use_proj", "summary_activation", "n_ctx")
     fields.ignore("summary_first_dropout", "summary_proj_to_labels")
     levels = fields.whole("vocab_size", 50_257)
@@ -43,8 +43,8 @@ def read_gpt2(fields: Fields) -> Network:
 def read_body(
     fields: Fields, *, width: int, layers: int, heads: int, activation: str
 ) -> dict[str, Any]:
-    """Of a TransformerConfig: what GPT-2 and ImageGPT share, with other defaults."""
-    # Reordered and wide attention is other arithmetic for the same numbers.
+    """Read the fields that GPT-2 and ImageGPT share, with the defaults of one of them."""
+    # `reorder_and_upcast_attn` changes only the arithmetic, not the function.
     fields.ignore("reorder_and_upcast_attn", "resid_pdrop", "embd_pdrop", "attn_pdrop")
     shape: dict[str, Any] = {
         "width": fields.whole("n_embd", width),
@@ -60,7 +60,7 @@ def read_body(
 
 
 def query_factors(fields: Fields, shape: dict[str, Any]) -> tuple[float, ...]:
-    """What each layer's queries are multiplied by, beside 1 / sqrt(head width)."""
+    """Return the factor of each layer's queries, in addition to 1 / sqrt(head width)."""
     scaled = fields.flag("scale_attn_weights", True)
     by_layer = fields.flag("scale_attn_by_inverse_layer_idx", False)
     if scaled and not by_layer:
@@ -83,7 +83,7 @@ GPT2 = Architecture(
     down="mlp.c_proj",
     transposed=False,
     prefix="transformer.",
-    # The causal mask, and the number behind it, that older versions stored with the weights.
+    # The causal mask and its fill value, which older versions stored with the weights.
     ignored=re.compile(r"h\.\d+\.attn\.(bias|masked_bias)"),
     bos=50_256,
     eos=50_256,

@@ -1,4 +1,4 @@
-"""GPT-NeoX and Pythia: q, k and v of each head in turn, partial rotary positions, parallel parts.
+"""GPT-NeoX and Pythia: q, k and v stored by head, partial rotary positions, parallel parts.
 
 References:
     Black et al. (2022), GPT-NeoX-20B, arXiv:2204.06745; Biderman et al. (2023), Pythia,
@@ -16,7 +16,7 @@ from ancestral.train.models.transformer_config import Biased, TransformerConfig
 
 
 def read_gpt_neox(fields: Fields) -> Network:
-    """The fields of a GPT-NeoX."""
+    """Read the fields of a GPT-NeoX."""
     fields.ignore("attention_dropout", "hidden_dropout")
     fields.ignore("attention_probs_dropout_prob", "hidden_dropout_prob")
     levels = fields.whole("vocab_size", 50_432)
@@ -39,8 +39,8 @@ def read_gpt_neox(fields: Fields) -> Network:
     rotated = int(width // heads * part)
     if rotated % 2 or not 0 < part <= 1:
         fields.fail(
-            f"rotary_pct: expected an even number of the {width // heads} features of a head, "
-            f"got {part}, which is {rotated}"
+            f"rotary_pct: expected an even number of the {width // heads} features of a head, got "
+            f"{part}, which gives {rotated}"
         )
     fields.finish()
     config = TransformerConfig(

@@ -1,7 +1,7 @@
 """ImageGPT: a GPT-2 over the colours of pixels, with a start token, RMSNorm and another GELU.
 
-Its vocabulary is the colours and, last, the start token, which no position can be: levels are the
-colours alone. Its LayerNorm subtracts no mean, which is RMSNorm.
+The vocabulary has the colours and, last, the start token. No position can be the start token, so
+the levels are the colours only. Its LayerNorm does not subtract the mean, which makes it RMSNorm.
 
 References:
     Chen et al. (2020), Generative pretraining from pixels.
@@ -22,11 +22,11 @@ PREPROCESSOR = "preprocessor_config.json"
 
 
 def read_imagegpt(fields: Fields) -> Network:
-    """The fields of an ImageGPT."""
+    """Read the fields of an ImageGPT."""
     levels = fields.whole("vocab_size", 513, least=2) - 1
     context = fields.whole("n_positions", 1024)
     shape = read_body(fields, width=512, layers=24, heads=8, activation="quick_gelu")
-    # The embedding has a row more than the output map.
+    # The embedding has one row more than the output map, so the two cannot be tied.
     fields.only("tie_word_embeddings", False)
     factors = query_factors(fields, shape)
     fields.finish()
@@ -37,10 +37,10 @@ def read_imagegpt(fields: Fields) -> Network:
 
 
 def read_palette(folder: Path, levels: int) -> tuple[tuple[int, int, int], ...] | None:
-    """The colour of each level, red, green and blue in 0 .. 255; None where the folder has none.
+    """Return red, green and blue of each level, in 0 .. 255; None if there is no palette.
 
     Raises:
-        CheckpointError: the clusters are no colours, or not one a level.
+        CheckpointError: The clusters are not colours, or not one for each level.
     """
     path = folder / PREPROCESSOR
     if not path.is_file():
@@ -54,8 +54,8 @@ def read_palette(folder: Path, levels: int) -> tuple[tuple[int, int, int], ...] 
         or not all(map(_is_colour, clusters))
     ):
         raise CheckpointError(
-            f"{path}: expected the field clusters to be {levels} colours of three numbers in "
-            f"-1 .. 1, one a level of config.json; fetch the folder anew"
+            f"{path}: clusters: expected {levels} colours of three numbers in -1 .. 1, one for "
+            f"each level of config.json; download the folder again"
         )
     return tuple((_byte(red), _byte(green), _byte(blue)) for red, green, blue in clusters)
 
@@ -69,9 +69,9 @@ def _is_colour(value: object) -> bool:
 
 
 def _byte(value: float) -> int:
-    """Of a colour in -1 .. 1, as transformers' image processor scales them."""
+    """Return a colour in -1 .. 1 as a byte, scaled as in transformers' image processor."""
     return round((value + 1) * 127.5)
 
 
 IMAGEGPT = replace(GPT2, read=read_imagegpt, bos=None, eos=None)
-"""Its start token is the last row of the embedding."""
+"""The start token is the last row of the embedding."""

@@ -1,4 +1,4 @@
-"""A JSON object of a model's folder, of bounded size and depth."""
+"""Reader for the JSON objects in a model's folder, with limits on size and depth."""
 
 from pathlib import Path
 from typing import Any
@@ -12,49 +12,50 @@ _LONGEST = 2**20
 
 
 def read_object(path: Path, what: str, longest: int = _LONGEST) -> dict[str, Any]:
-    """The fields of a JSON file.
+    """Read the fields of a JSON file.
 
     Args:
-        path: of the file.
-        what: it is, for messages: "the config.json of a model", say.
-        longest: bytes that it may have.
+        path: path of the file.
+        what: what the file is, for messages, for example "the config.json of a model".
+        longest: largest size of the file, in bytes.
 
     Raises:
-        CheckpointError: there is no such file, or it does not hold a JSON object.
+        CheckpointError: The file does not exist, or does not hold a JSON object.
     """
     text = read_file(path, what, longest)
     try:
         values = parse(text, Bounds.of_size(len(text)))
     except ValueError as error:
         raise CheckpointError(
-            f"{path}: expected JSON, got: {cut(str(error))}; fetch the folder anew"
+            f"{path}: not valid JSON: {cut(str(error))}; download the folder again"
         ) from error
     if not isinstance(values, dict):
         raise CheckpointError(
-            f"{path}: expected a JSON object, got {type(values).__name__}; fetch the folder anew"
+            f"{path}: expected a JSON object, got {type(values).__name__}; download the folder "
+            f"again"
         )
     return values
 
 
 def read_file(path: Path, what: str, longest: int) -> bytes:
-    """The content of a file, not of a pipe, a device or a folder.
+    """Read a regular file, not a pipe, a device or a folder.
 
     Args:
-        path: of the file.
-        what: it is, for messages.
-        longest: bytes that it may have; more are not read.
+        path: path of the file.
+        what: what the file is, for messages.
+        longest: largest size of the file, in bytes; a larger one is not read.
 
     Raises:
-        CheckpointError: it is none, or longer.
+        CheckpointError: The file cannot be read, or is too large.
     """
     try:
         return read_bounded(path, longest)
     except InvalidInput as error:
-        raise CheckpointError(f"{error}; this is not {what}: fetch the folder anew") from error
+        raise CheckpointError(f"{error}; this is not {what}: download the folder again") from error
     except OSError as error:
         raise CheckpointError(
-            f"{path}: expected {what}, got: {error.strerror}; "
-            f"a model is the folder that save_pretrained or `ancestral train` writes"
+            f"{path}: cannot read {what}: {error.strerror}; pass a folder that save_pretrained or "
+            f"`ancestral train` wrote"
         ) from error
     except MemoryError as error:
-        raise CheckpointError(f"{path}: expected {what}, got one beyond all memory") from error
+        raise CheckpointError(f"{path}: {what} does not fit in memory") from error

@@ -1,4 +1,4 @@
-"""The kinds of checkpoints that can be read, by the model_type of their config.json."""
+"""The supported kinds of checkpoints, by the model_type of their config.json."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,26 +24,29 @@ KNOWN: Mapping[str, Architecture] = {
 def read_config(
     path: Path, values: Mapping[str, Any], ignored: Collection[str] = ()
 ) -> tuple[Architecture, Network]:
-    """The kind of checkpoint that a config.json says, and the network.
+    """Return the architecture and the network that a config.json describes.
 
     Args:
-        path: of the file, for messages.
-        values: its fields.
-        ignored: unknown fields that the user says change nothing.
+        path: path of the file, for messages.
+        values: fields of the file.
+        ignored: unknown fields that do not change the model, as stated by the user.
 
     Raises:
-        CheckpointError: another kind, or code of its own; fields that ask for what a Transformer
-            has not, all at once; or a field to ignore that is known, or not there.
+        CheckpointError: The model_type is not supported or needs code of its own; fields are not
+            supported (the message lists them all); or a field to ignore is known or missing.
     """
-    known = f"those that can: {', '.join(KNOWN)}"
+    known = (
+        f"supported model types: {', '.join(KNOWN)}; other models can be exported from Python "
+        f"(docs/own-model.md)"
+    )
     if "auto_map" in values:
         raise CheckpointError(
-            f"{path}: expected a model that needs no code of its own, got the field auto_map, "
-            f"which names Python files of the folder: they are never run; {known}"
+            f"{path}: the field auto_map names Python files of the folder, which are never run; "
+            f"{known}"
         )
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in KNOWN:
-        raise CheckpointError(f"{path}: model_type {shown(kind)} cannot be read; {known}")
+        raise CheckpointError(f"{path}: model_type {shown(kind)} is not supported; {known}")
     try:
         fields = Fields(path, values, ignored)
         fields.skip_general()

@@ -22,14 +22,14 @@ _DEFAULTS: dict[Kind, dict[str, int]] = {
     "qwen2": {"vocab": 151_936, "inner": 22_016, "context": 32_768, "groups": 32},
     "qwen3": {"vocab": 151_936, "inner": 22_016, "context": 32_768, "groups": 32, "head": 128},
 }
-"""What transformers takes where config.json leaves a field out."""
+"""Defaults of transformers for fields that config.json leaves out."""
 _STARTED = ("llama", "mistral")
-"""Kinds with tokens 1 and 2 at the ends of a text, where config.json says nothing."""
+"""Kinds whose start and end tokens are 1 and 2 if config.json has none."""
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
 
 def llama_like(kind: Kind) -> Architecture:
-    """Llama, or one of those that differ from it in a few places."""
+    """Return the architecture of Llama, or of a kind that differs from it in a few places."""
     return Architecture(
         read=lambda fields: _read(fields, kind),
         embedding="embed_tokens",
@@ -50,7 +50,7 @@ def llama_like(kind: Kind) -> Architecture:
 
 
 def _read(fields: Fields, kind: Kind) -> Network:
-    """The fields of one."""
+    """Read the fields of a Llama-like model."""
     fields.ignore("attention_dropout", "max_sequence_length")
     fields.only("hidden_act", "silu", "swish")
     defaults = _DEFAULTS[kind]
@@ -60,10 +60,10 @@ def _read(fields: Fields, kind: Kind) -> Network:
     biased = _biased(fields, kind)
     rotary, part = read_rope(fields)
     if part != 1.0:
-        fields.fail(f"partial_rotary_factor: expected 1.0 of {kind}, got {part}")
+        fields.fail(f"partial_rotary_factor: expected 1.0 for {kind}, got {part}")
     window, windowed = None, None
     if kind == "mistral":
-        # One of all layers, or none; layer types, where stored, must say the same.
+        # All layers have the window, or none; layer_types, if stored, must agree.
         window = fields.whole_or_none("sliding_window", 4096)
         kinds = _FULL if window is None else _SLIDING
         fields.only("layer_types", None, [kinds] * shape["layers"])
@@ -89,7 +89,7 @@ def _read(fields: Fields, kind: Kind) -> Network:
 
 
 def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
-    """Of a TransformerConfig: the sizes."""
+    """Read the sizes of a TransformerConfig."""
     shape: dict[str, Any] = {
         "width": fields.whole("hidden_size", 4096),
         "layers": fields.whole("num_hidden_layers", 32, most=MOST_LAYERS),
@@ -112,7 +112,7 @@ def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
 
 
 def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
-    """The maps that have a bias."""
+    """Return which maps have a bias."""
     if kind == "qwen2":
         return ("qkv",)
     if kind == "mistral":
@@ -124,9 +124,10 @@ def _biased(fields: Fields, kind: Kind) -> tuple[Biased, ...]:
 
 
 def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, ...] | None]:
-    """Qwen's: the window, and the layers that have it.
+    """Return the window of a Qwen model, and the layers that have it.
 
-    With use_sliding_window those from max_window_layers on; or as layer_types names them.
+    With use_sliding_window these are the layers from max_window_layers on, or those that
+    layer_types names.
     """
     used = fields.flag("use_sliding_window", False)
     size = fields.whole_or_none("sliding_window", 4096)
@@ -141,7 +142,8 @@ def _layer_windows(fields: Fields, layers: int) -> tuple[int | None, tuple[int, 
             or not all(each in (_SLIDING, _FULL) for each in types)
         ):
             fields.fail(
-                f"layer_types: expected {layers} of {[_FULL, _SLIDING]}, got {shown(types)}"
+                f"layer_types: expected a list of {layers} of {[_FULL, _SLIDING]}, got "
+                f"{shown(types)}"
             )
             return None, None
         windowed = tuple(layer for layer, kind in enumerate(types) if kind == _SLIDING)

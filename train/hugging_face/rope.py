@@ -1,7 +1,7 @@
-"""Rotary positions as a config.json has them, in the spelling of transformers 4 or 5.
+"""Rotary positions in a config.json, in the format of transformers 4 or 5.
 
-4: rope_theta beside rope_scaling, which has the type where it is not the plain one. 5: all of it in
-rope_parameters.
+Version 4 has rope_theta and, for scaled positions, rope_scaling with the type. Version 5 has all
+fields in rope_parameters.
 """
 
 from typing import Any
@@ -17,16 +17,16 @@ _NAMES, _BASE = ("rope_theta", "partial_rotary_factor"), 10_000.0
 def read_rope(
     fields: Fields, names: tuple[str, str] = _NAMES, part: float = 1.0
 ) -> tuple[dict[str, Any], float]:
-    """The rotary fields of a TransformerConfig, and the part of a head that turns.
+    """Read the rotary fields of a TransformerConfig, and the rotated fraction of a head.
 
-    What is wrong is noted.
+    Problems are recorded in `fields`.
 
     Args:
-        fields: of a config.json.
-        names: of the base and of that part, outside rope_parameters. Where they are other ones,
-            the usual names may only repeat what these say: without them they are refused, for
-            transformers reads neither.
-        part: that is rotated where no field says so.
+        fields: fields of a config.json.
+        names: names, outside rope_parameters, of the base and of the rotated fraction. If they are
+            not the usual names, transformers does not read the usual ones, which must then be
+            missing or have the same values.
+        part: rotated fraction if no field has it.
     """
     inner = _inner(fields)
     values = [
@@ -35,27 +35,27 @@ def read_rope(
     ]
     if names != _NAMES:
         for usual, name, value in zip(_NAMES, names, values, strict=True):
-            said = fields.raw(usual)
-            if said is not None and said != value:
-                expected = f"{value}, as {name} or its default is"
-                fields.fail(f"{usual}: expected {expected}, got {shown(said)}")
+            repeated = fields.raw(usual)
+            if repeated is not None and repeated != value:
+                expected = f"{value}, the value of {name} or its default"
+                fields.fail(f"{usual}: expected {expected}, got {shown(repeated)}")
     base, part = values
     kind = inner.pop("rope_type", None)
     old_kind = inner.pop("type", None)
     if kind is not None and old_kind is not None and kind != old_kind:
-        fields.fail(f"rope_type: expected one, got {shown(kind)} and {shown(old_kind)}")
+        fields.fail(
+            f"rope_type: expected the same as type, got {shown(kind)} and {shown(old_kind)}"
+        )
     kind = kind or old_kind or "default"
     if not isinstance(kind, str) or kind not in _TYPES:
         fields.fail(f"rope_type: expected one of {list(_TYPES)}, got {shown(kind)}")
         return {"positions": "rotary", "rotary_base": base}, part
     needed = {"default": (), "linear": ("factor",), "llama3": _LLAMA3}[kind]
     scaling = tuple(fields.positive(name, inner.pop(name, None), 1.0) for name in needed)
-    # Of the other types: noted by some, read by none.
+    # Some files have this field for other types too, where it has no effect.
     inner.pop("original_max_position_embeddings", None)
     for name, value in inner.items():
-        fields.fail(
-            f"{name}: no parameter of rotary positions of type {kind!r}, got {shown(value)}"
-        )
+        fields.fail(f"{name}: not a parameter of rope_type {kind!r}, got {shown(value)}")
     if len(scaling) == 4 and scaling[1] >= scaling[2]:
         fields.fail(
             f"high_freq_factor: expected more than low_freq_factor, got {scaling[2]} and "
@@ -65,7 +65,7 @@ def read_rope(
 
 
 def _inner(fields: Fields) -> dict[str, Any]:
-    """A copy of rope_parameters, or of the older rope_scaling."""
+    """Return a copy of rope_parameters, or of the older rope_scaling."""
     found = {}
     for name in ("rope_parameters", "rope_scaling"):
         value = fields.raw(name)
@@ -75,12 +75,12 @@ def _inner(fields: Fields) -> dict[str, Any]:
             fields.fail(f"{name}: expected an object or null, got {shown(value)}")
     values = list(found.values())
     if len(values) == 2 and values[0] != values[1]:
-        fields.fail("rope_scaling: expected what rope_parameters says, or neither")
+        fields.fail("rope_scaling: expected the same as rope_parameters, got other values")
     return values[0] if values else {}
 
 
 def _agreed(fields: Fields, inner: dict[str, Any], name: str, outer: str, default: float) -> float:
-    """A number that may be said in several places."""
+    """Return a number that several fields may have; they must agree."""
     given = {outer: fields.raw(outer), f"rope_parameters.{name}": inner.pop(name, None)}
     values = {
         each: fields.positive(each, value, default)

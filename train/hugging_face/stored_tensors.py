@@ -1,4 +1,4 @@
-"""Tensors of a folder: their headers, which of them do not fit, and what ours are made of."""
+"""Stored tensors: their headers, which of them do not fit, and how ours are made of them."""
 
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 Shape = tuple[int, ...]
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-"""Types that weights may be stored in, as safetensors names them."""
+"""Floating-point types of stored weights, by safetensors' names."""
 DTYPES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
@@ -19,16 +19,16 @@ DTYPES = {
     torch.int64: "I64",
     torch.bool: "BOOL",
 }
-"""Their names of PyTorch's types."""
+"""Names of PyTorch's types in safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of a tensor before it is read.
+    """The shape and type of a stored tensor.
 
     Attributes:
-        shape: as stored.
-        dtype: as safetensors names it.
+        shape: shape as stored.
+        dtype: type, by safetensors' name.
     """
 
     shape: Shape
@@ -40,17 +40,17 @@ def differences(
     expected: Mapping[str, tuple[Shape, ...]],
     types: Mapping[str, Collection[str]] | None = None,
 ) -> list[str]:
-    """Every tensor that is missing, foreign, of another shape, or of another type.
+    """Return a line for every tensor that is missing, unexpected, or of another shape or type.
 
     Args:
-        found: of the folder.
-        expected: the shapes that each may have; the first is the one that errors name.
-        types: that each may have; floats where None.
+        found: headers of the stored tensors, by name.
+        expected: allowed shapes of each tensor, by name; messages show the first.
+        types: allowed types of each tensor, by name; None allows any floating-point type.
     """
     missing = sorted(expected.keys() - found.keys())
     foreign = sorted(found.keys() - expected.keys())
     problems = [f"{name}: missing, of shape {list(expected[name][0])}" for name in missing]
-    problems += [f"{name}: foreign, of shape {list(found[name].shape)}" for name in foreign]
+    problems += [f"{name}: unexpected, of shape {list(found[name].shape)}" for name in foreign]
     for name in sorted(found.keys() & expected.keys()):
         header, shapes = found[name], expected[name]
         if header.shape not in shapes:
@@ -64,17 +64,17 @@ def differences(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of our tensors, and what it is made of: columns side by side, in float32.
+    """One of our tensors, and the stored tensors whose columns form it, in float32.
 
     Attributes:
-        ours: its name in the state dict of a Transformer.
-        stored: names of the folder and the shapes that config.json gives them, in the order of the
-            columns; of one dimension: of the features.
-        transposed: whether they are stored [out, in].
-        rows: only these rows (first, last + 1).
-        heads: of a fused map whose features are q, k and v of one head after the other: the number
-            of heads; they become those of all q, all k, all v.
-        scaled: a number of features, the first ones, and what they are multiplied by.
+        ours: name in the state dict of a Transformer.
+        stored: shapes of the stored tensors according to config.json, by name, in the order of
+            their columns; a tensor with one dimension has only features.
+        transposed: whether the stored maps are [out, in].
+        rows: rows to use (first, last + 1); None uses all.
+        heads: number of heads of a fused map whose features are q, k and v of one head after
+            another; they are reordered to all q, all k, all v. None for other tensors.
+        scaled: number of leading features to multiply, and their factor; None for no factor.
     """
 
     ours: str
@@ -95,9 +95,9 @@ class Entry:
 
 
 def assemble(entry: Entry, read: Callable[[str], Tensor]) -> Tensor:
-    """One of our tensors, out of a folder's; one of those is held at a time.
+    """Assemble one of our tensors; one stored tensor is held in memory at a time.
 
-    16-bit floats are widened to float32, which is exact.
+    16-bit floats are converted to float32, which is exact.
     """
     made = torch.empty(entry.shape)
     last, at = made.ndim - 1, 0
@@ -115,7 +115,7 @@ def assemble(entry: Entry, read: Callable[[str], Tensor]) -> Tensor:
 
 
 def _arranged(entry: Entry, stored: Tensor) -> Tensor:
-    """A view of a stored tensor in our order; the features may be several dimensions."""
+    """Return a view of a stored tensor in our order; the features may be several dimensions."""
     if entry.transposed and stored.ndim == 2:
         stored = stored.T
     if entry.rows is not None:

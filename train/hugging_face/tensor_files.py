@@ -1,6 +1,6 @@
-"""The tensors of a file, read one at a time: safetensors, or a pickle that torch.save wrote.
+"""Files of tensors, read one tensor at a time: safetensors, or a pickle written by torch.save.
 
-A pickle is read without running it, by torch's weights_only loader: it makes tensors and plain
+A pickle is read without running it, by torch's weights_only loader. It makes tensors and plain
 containers, and stops at the first name of anything else.
 
 References:
@@ -24,7 +24,7 @@ from ancestral.excerpts import cut
 from ancestral.train.hugging_face.stored_tensors import DTYPES, Header
 
 _LONGEST_HEADER = 2**24
-"""Bytes: some 150,000 tensors."""
+"""Largest size of a header in bytes; enough for about 150,000 tensors."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 BROKEN = (
     RuntimeError,
@@ -39,22 +39,22 @@ BROKEN = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What torch.load raises on files that were cut short or are something else."""
+"""Errors of torch.load for files that are truncated or of another kind."""
 
 
 class SafetensorsFile:
-    """One file; it is opened anew for each tensor, so that no mapped pages pile up."""
+    """A safetensors file, opened again for each tensor, so that mapped pages are released."""
 
     def __init__(self, path: Path) -> None:
         """Read the header.
 
         Raises:
-            CheckpointError: the file is missing, cut short or altered.
+            CheckpointError: The file is missing, truncated or altered.
         """
         self.path = path
         try:
             found = read_header(path, _LONGEST_HEADER)
-            # The library knows more: that there is nothing between the tensors, say.
+            # The library checks more, for example that there are no gaps between tensors.
             with safe_open(path, framework="pt"):
                 pass
         except InvalidInput as error:
@@ -64,10 +64,10 @@ class SafetensorsFile:
         self.headers = {name: Header(each.shape, each.dtype) for name, each in found.items()}
 
     def read(self, name: str) -> Tensor:
-        """A tensor as it is stored, mapped from the file: valid while the file does not change.
+        """Return a tensor as stored, mapped from the file: valid while the file does not change.
 
         Raises:
-            CheckpointError: the file was altered meanwhile.
+            CheckpointError: The file was altered since its header was read.
         """
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -77,24 +77,27 @@ class SafetensorsFile:
         return tensor
 
     def forget(self, name: str) -> None:
-        """A tensor is needed no more; nothing is held of it."""
+        """Do nothing: no memory is held for a tensor."""
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{path}: expected safetensors, got: {cut(str(error))}; the file was cut short or altered: "
-        f"fetch it anew"
+        f"{path}: cannot be read as safetensors: {cut(str(error))}; if the file was truncated or "
+        f"altered, download it again"
     )
 
 
 class PickledFile:
-    """One file; opened anew for each tensor; in the form before torch 1.6 it is held whole."""
+    """A file of torch.save, opened again for each tensor.
+
+    Files from before torch 1.6 cannot be mapped, and are held in memory as a whole.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the names and shapes.
 
         Raises:
-            CheckpointError: the file is missing, cut short, or asks for more than tensors.
+            CheckpointError: The file is missing or truncated, or has more than tensors.
         """
         self.path = path
         tensors = _load(path)
@@ -105,76 +108,79 @@ class PickledFile:
         self._whole = None if zipfile.is_zipfile(path) else tensors
 
     def read(self, name: str) -> Tensor:
-        """A tensor as it is stored, mapped from the file: valid while the file does not change.
+        """Return a tensor as stored, mapped from the file: valid while the file does not change.
 
         Raises:
-            CheckpointError: the file was altered meanwhile.
+            CheckpointError: The file was altered since its names were read.
         """
         tensors = _load(self.path) if self._whole is None else self._whole
         if name not in tensors:
-            raise CheckpointError(f"{self.path}: was altered while it was read: fetch it anew")
+            raise CheckpointError(
+                f"{self.path}: the file was altered while it was read; download it again"
+            )
         return tensors[name]
 
     def forget(self, name: str) -> None:
-        """A tensor is needed no more: where the file is held whole, its memory is given back."""
+        """Release the memory of a tensor, if the file is held as a whole."""
         if self._whole is not None:
             self._whole.pop(name, None)
 
 
 def _refuse_compressed(path: Path) -> None:
-    """Refuse an archive that is larger than its file: torch.save compresses nothing.
+    """Refuse a compressed archive; torch.save never compresses.
 
     Raises:
-        CheckpointError: a record of it is.
-        OSError: it cannot be read, nor (RuntimeError, BadZipFile) understood.
+        CheckpointError: The unpacked archive is larger than its file.
+        OSError: The file cannot be read; RuntimeError or BadZipFile if it is not an archive.
     """
     with zipfile.ZipFile(path) as archive:
         size = sum(each.file_size for each in archive.infolist())
     if size > path.stat().st_size:
         raise CheckpointError(
-            f"{path}: expected what torch.save writes, got an archive of {size} bytes in a file of "
-            f"{path.stat().st_size}, which torch.save would not have compressed: fetch it anew"
+            f"{path}: expected a file of torch.save, which is never compressed, got an archive of "
+            f"{size} bytes in a file of {path.stat().st_size}; download it again"
         )
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, mapped where its form allows it."""
+    """Load all tensors of a file, mapped if its format allows it."""
     try:
         mapped = zipfile.is_zipfile(path)
         if mapped:
             _refuse_compressed(path)
         with warnings.catch_warnings():
-            # Of protocols that it may not read whole: it does, or raises.
+            # The loader warns about pickle protocols that it may not support; it reads them or
+            # raises.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
-        asked = f"one that asks for {named[1]}" if named else "another, or a part of one"
+        got = f"one that needs {named[1]}" if named else "something else, or a truncated one"
         raise CheckpointError(
-            f"{path}: expected a pickle of tensors alone, got {asked}; what may run code is not "
-            f"read: take a folder with model.safetensors, or write one where you trust the file"
+            f"{path}: expected a pickle of tensors only, got {got}; use a folder with "
+            f"model.safetensors, or write one where you trust the file (pickles can run code)"
         ) from error
     except BROKEN as error:
         raise CheckpointError(
-            f"{path}: expected what torch.save writes, got: "
-            f"{cut(repr(str(error).splitlines()[:1]))}; the file was cut short or altered: "
-            f"fetch it anew"
+            f"{path}: cannot be read as a file of torch.save: "
+            f"{cut(repr(str(error).splitlines()[:1]))}; if the file was truncated or altered, "
+            f"download it again"
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(each, Tensor) and _is_stored_whole(each)
         for name, each in content.items()
     ):
         raise CheckpointError(
-            f"{path}: expected tensors by their names, got {type(content).__name__} of other "
-            f"things; a state dict alone can be read"
+            f"{path}: expected a state dict, tensors by name, got a {type(content).__name__} of "
+            f"other things; save only model.state_dict()"
         )
     return content
 
 
 def _is_stored_whole(tensor: Tensor) -> bool:
-    """Whether a tensor is dense, and has no more numbers than its storage: none is repeated."""
+    """Return whether a tensor is dense and not larger than its storage: no number is repeated."""
     return (
         tensor.layout is torch.strided
         and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -1,4 +1,4 @@
-"""What a folder says of text: its tokenizer, the token that starts one, those that end one."""
+"""What a folder specifies about text: its tokenizer, start token and stop tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ancestral.train.hugging_face.json_object import read_file, read_object
 _TOKENIZER_CONFIG, _GENERATION_CONFIG = "tokenizer_config.json", "generation_config.json"
 _LONGEST, _LONGEST_TOKENIZER = 2**26, 2**28
 _KINDS: tuple[TokenizerKind, ...] = ("tokenizers", "words")
-"""In the order in which they are looked for."""
+"""Kinds of tokenizers, in the order in which their files are looked for."""
 _UNREAD = (
     ("tokenizer.model",),
     ("spiece.model",),
@@ -22,16 +22,16 @@ _UNREAD = (
     ("vocab.json",),
     ("vocab.txt",),
 )
-"""Files of tokenizers that transformers opens, and from which it can write a tokenizer.json."""
+"""Tokenizer files that are not read, but from which transformers can write a tokenizer.json."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids that a folder names.
+    """Token ids that a folder specifies.
 
     Attributes:
-        ids: those that the vocabulary has.
-        reason: why there are none, or fewer than the folder names; empty otherwise.
+        ids: ids that are in the vocabulary.
+        reason: why there are no ids, or fewer than the folder specifies; empty otherwise.
     """
 
     ids: tuple[int, ...]
@@ -39,12 +39,12 @@ class Tokens:
 
 
 def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dict[str, bytes]]:
-    """The kind of a folder's tokenizer and its file by its name; None where there is none.
+    """Return the kind of a folder's tokenizer, and its file by name; (None, {}) if there is none.
 
-    A vocab.txt of pieces of words (WordPiece) is none: alone it does not say how words are cut.
+    A vocab.txt of word pieces (WordPiece) is not used, since it does not say how words are split.
 
     Raises:
-        CheckpointError: the file is not sound, or has ids beyond the vocabulary.
+        CheckpointError: The file is not a valid tokenizer, or has ids beyond the vocabulary.
     """
     for kind in _KINDS:
         path = folder / TOKENIZER_FILES[kind]
@@ -62,14 +62,13 @@ def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dic
 
 
 def unread_tokenizer(folder: Path) -> str:
-    """What a folder without a tokenizer that can be read has instead; empty where it has none."""
+    """Return a note about tokenizer files that are not supported; empty if there are none."""
     for names in _UNREAD:
         if all((folder / name).is_file() for name in names):
             return (
-                f"values are ids: the folder has {' and '.join(names)}, which are not read; "
-                f"AutoTokenizer.from_pretrained({str(folder)!r}, use_fast=True)"
-                f".save_pretrained({str(folder)!r}) of transformers writes the tokenizer.json "
-                f"that is"
+                f"values are ids: the folder has {' and '.join(names)}, which cannot be read; "
+                f"write a tokenizer.json with AutoTokenizer.from_pretrained({str(folder)!r}, "
+                f"use_fast=True).save_pretrained({str(folder)!r}) of transformers"
             )
     return ""
 
@@ -77,21 +76,21 @@ def unread_tokenizer(folder: Path) -> str:
 def start_token(
     folder: Path, values: Mapping[str, Any], default: int | None, levels: int
 ) -> Tokens:
-    """The token that starts a text: bos_token_id, where the vocabulary and the tokenizer have it.
+    """Return the start token: bos_token_id, if the vocabulary and the tokenizer have it.
 
     Args:
-        folder: of the checkpoint.
-        values: of its config.json.
-        default: where config.json says nothing.
-        levels: of the vocabulary.
+        folder: path of the checkpoint.
+        values: fields of its config.json.
+        default: id if config.json has no such field.
+        levels: size of the vocabulary.
 
     Raises:
-        CheckpointError: the tokenizer's settings are no JSON object, or the id is none.
+        CheckpointError: tokenizer_config.json is not a JSON object, or the id is not an integer.
     """
     settings = folder / _TOKENIZER_CONFIG
     if settings.is_file():
-        told = read_object(settings, "the settings of a tokenizer", _LONGEST)
-        if "bos_token" in told and told["bos_token"] is None:
+        config = read_object(settings, "the settings of a tokenizer", _LONGEST)
+        if "bos_token" in config and config["bos_token"] is None:
             return Tokens((), f"{_TOKENIZER_CONFIG} has bos_token null")
     token = values.get("bos_token_id", default)
     return _tokens(folder / "config.json", "bos_token_id", token, levels)
@@ -100,44 +99,44 @@ def start_token(
 def stop_tokens(
     folder: Path, values: Mapping[str, Any], default: int | None, levels: int
 ) -> Tokens:
-    """The tokens that end a text: eos_token_id of generation_config.json, else of config.json.
+    """Return the stop tokens: eos_token_id of generation_config.json, otherwise of config.json.
 
-    Ids beyond the vocabulary are left out: no position can be one.
+    Ids beyond the vocabulary are left out, since no position can have them.
 
     Raises:
-        CheckpointError: a file is no JSON object, or the ids are none.
+        CheckpointError: A file is not a JSON object, or an id is not an integer.
     """
-    path, told = folder / "config.json", values.get("eos_token_id", default)
+    path, ids = folder / "config.json", values.get("eos_token_id", default)
     generation = folder / _GENERATION_CONFIG
     if generation.is_file():
         settings = read_object(generation, "the settings of text generation", _LONGEST)
         if settings.get("eos_token_id") is not None:
-            path, told = generation, settings["eos_token_id"]
-    return _tokens(path, "eos_token_id", told, levels)
+            path, ids = generation, settings["eos_token_id"]
+    return _tokens(path, "eos_token_id", ids, levels)
 
 
 def text_notes(start: Tokens | None, stop: Tokens) -> list[str]:
-    """Why a text has no start or no end, or fewer ends than the folder names.
+    """Return notes on why a text has no start or stop token, or fewer than the folder specifies.
 
     Args:
-        start: as the folder names it; None where the user chose.
-        stop: as the folder names them.
+        start: start token of the folder; None if the user chose one.
+        stop: stop tokens of the folder.
     """
     notes = []
     if start is not None and not start.ids:
-        notes.append(f"no start token: {start.reason}: --start ID chooses one")
+        notes.append(f"no start token: {start.reason}; pass --start ID to choose one")
     if stop.reason:
         none = "" if stop.ids else "no stop token: "
-        ask = "" if stop.ids else ": --stop when sampling"
+        ask = "" if stop.ids else "; pass --stop when sampling"
         notes.append(f"{none}{stop.reason}{ask}")
     return notes
 
 
-def _tokens(path: Path, name: str, told: Any, levels: int) -> Tokens:
-    """One id, several, or none, each once, those that the vocabulary has."""
-    ids = told if isinstance(told, list) else [] if told is None else [told]
+def _tokens(path: Path, name: str, value: Any, levels: int) -> Tokens:
+    """Return the distinct ids of a field, which may be one id, a list or null."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(each) is int for each in ids):
-        raise CheckpointError(f"{path}: {name}: expected token ids, got {shown(told)}")
+        raise CheckpointError(f"{path}: {name}: expected token ids, got {shown(value)}")
     distinct = tuple(dict.fromkeys(ids))
     kept = tuple(each for each in distinct if 0 <= each < levels)
     if not ids:

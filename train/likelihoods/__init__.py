@@ -1,1 +1,1 @@
-"""p(x_i | parameters): log-probabilities and draws, one home for each likelihood."""
+"""Likelihoods p(x | parameters): log-probabilities and draws, one module per likelihood."""

@@ -18,14 +18,17 @@ from ancestral.train.likelihoods.logistic_mixture import LogisticMixture
 @final
 @dataclass(frozen=True, slots=True)
 class ChannelMixture:
-    """p(x | z) over images: pixels independent given z, the channels of one drawn in turn.
+    """p(x | z) over images: pixels are independent given z, and channels are drawn one by one.
 
     Attributes:
-        mixture: of one channel.
-        pixels: of an image.
-        channels: of a pixel.
-        channels_last: whether an event is [height, width, channels], else [channels, height,
-            width].
+        mixture: logistic mixture of one channel.
+        pixels: number of pixels of an image.
+        channels: number of channels of a pixel.
+        channels_last: whether an event is [height, width, channels]; otherwise it is [channels,
+            height, width].
+
+    References:
+        Salimans et al. (2017), PixelCNN++, arXiv:1701.05517, section 2.2.
     """
 
     mixture: LogisticMixture
@@ -37,10 +40,12 @@ class ChannelMixture:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Number of pixels, and of parameters per pixel."""
         pairs = self.channels * (self.channels - 1) // 2
         return self.pixels, self.mixture.components * (1 + 2 * self.channels + pairs)
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Tensor) -> Float[Tensor, "*b"]:
+        """Return log p(x | z) in nats, summed over the event."""
         pixels = self._by_pixel(x)
         walk = self._walk(parameters, lambda c, _: pixels[..., c])
         each = [self.mixture.log_prob(given, value) for given, value in walk]
@@ -49,6 +54,7 @@ class ChannelMixture:
     def logits(
         self, parameters: Float[Tensor, "*b n p"], x: Int64[Tensor, "*b t"]
     ) -> Float[Tensor, "*b t v"]:
+        """Return the log-probabilities of all levels, given the earlier channels of each pixel."""
         pixels = self._by_pixel(x)
         walk = self._walk(parameters, lambda c, _: pixels[..., c])
         each = [self.mixture.logits(given) for given, _ in walk]
@@ -59,15 +65,16 @@ class ChannelMixture:
     def draw(
         self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]
     ) -> Int64[Tensor, "*b t"]:
+        """Return the event that uniforms in (0, 1) draw."""
         u = self._by_pixel(noise)
         walk = self._walk(parameters, lambda c, given: self.mixture.draw(given, u[..., c]))
         return self._by_event(torch.stack([x for _, x in walk], dim=-1))
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
-        """The mean of each component, channel by channel, weighted.
+        """Return E[x | z] in units of levels: a weighted mean over components, channel by channel.
 
-        A later channel is taken at the means of the earlier ones, on which its own depends linearly
-        but for the open ends of the first and the last level.
+        A later channel is evaluated at the means of the earlier ones. Its own mean depends on them
+        linearly, except at the open ends of the first and the last level.
         """
         parts, weight = self._begin(parameters)
         levels = torch.arange(self.mixture.levels, device=parameters.device)
@@ -75,7 +82,7 @@ class ChannelMixture:
         for c in range(self.channels):
             earlier = [mean * (2 / (self.mixture.levels - 1)) - 1 for mean in means]
             given = self._conditional(parts, torch.zeros_like(weight), earlier, c)
-            # Even weights, whose log is taken out again.
+            # Equal weights 1/K, which the factor K below cancels.
             mass = self.mixture.component_log_prob(given[..., None, :], levels).exp()
             means.append((mass * levels.to(mass.dtype)[:, None]).sum(dim=-2) * weight.shape[-1])
         whole = [(weight.softmax(dim=-1) * mean).sum(dim=-1) for mean in means]
@@ -84,10 +91,10 @@ class ChannelMixture:
     def _walk(
         self, parameters: Float[Tensor, "*b n p"], choose: Callable[[int, Tensor], Tensor]
     ) -> Iterator[tuple[Float[Tensor, "*b n q"], Int64[Tensor, "*c n"]]]:
-        """Parameters of each channel given those before it, and the values that are chosen there.
+        """Yield the parameters of each channel given the earlier ones, and the chosen values.
 
-        What a channel was changes how probable each component is, and moves the later means. Batch
-        axes of the values broadcast.
+        The value of a channel changes the probabilities of the components and shifts the means of
+        later channels. Batch axes of the values broadcast.
         """
         parts, weight = self._begin(parameters)
         earlier: list[Tensor] = []
@@ -100,14 +107,14 @@ class ChannelMixture:
                 earlier.append(self._scaled(x, parts))
 
     def _begin(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """K numbers of each kind [.., n, kinds, K], and the logits of the weights."""
+        """Return the parameters as [.., n, kinds, K], and the logits of the weights."""
         parts = parameters.unflatten(-1, (-1, self.mixture.components))
         return parts, parts[..., 0, :]
 
     def _conditional(
         self, parts: Tensor, weight: Tensor, earlier: list[Tensor], c: int
     ) -> Float[Tensor, "*b q"]:
-        """Parameters of channel c: weights, means along tanh-bounded slopes, log scales."""
+        """Return the weights, means (with tanh-bounded slopes) and log scales of channel c."""
         mean = parts[..., 1 + c, :]
         first = 1 + 2 * self.channels + c * (c - 1) // 2
         for i, value in enumerate(earlier):
@@ -115,15 +122,15 @@ class ChannelMixture:
         return torch.cat([weight, mean, parts[..., 1 + self.channels + c, :]], dim=-1)
 
     def _scaled(self, x: Int64[Tensor, "*b n"], like: Tensor) -> Float[Tensor, "*b n 1"]:
-        """Levels in [-1, 1], in the dtype of the parameters."""
+        """Scale levels to [-1, 1], in the dtype of the parameters."""
         return (x.to(like.dtype) * (2 / (self.mixture.levels - 1)) - 1)[..., None]
 
     def _by_pixel(self, x: Tensor) -> Tensor:
-        """[.., t] -> [.., n, channels]."""
+        """Reshape [.., t] -> [.., n, channels]."""
         if self.channels_last:
             return x.unflatten(-1, (self.pixels, self.channels))
         return x.unflatten(-1, (self.channels, self.pixels)).transpose(-1, -2)
 
     def _by_event(self, pixels: Tensor) -> Tensor:
-        """[.., n, channels] -> [.., t]."""
+        """Reshape [.., n, channels] -> [.., t]."""
         return (pixels if self.channels_last else pixels.transpose(-1, -2)).flatten(-2)

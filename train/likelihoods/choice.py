@@ -1,4 +1,4 @@
-"""Which likelihood a model has, by the name that its configuration gives."""
+"""The choice of a likelihood by its name in a configuration."""
 
 from typing import Literal
 
@@ -10,10 +10,15 @@ LikelihoodName = Literal["categorical", "logistic_mixture", "bernoulli"]
 
 
 def choose(name: LikelihoodName, levels: int, components: int) -> Likelihood:
-    """The likelihood of that name over so many levels.
+    """Return the likelihood of this name.
+
+    Args:
+        name: name of the likelihood.
+        levels: number of levels.
+        components: number of components of a logistic mixture.
 
     Raises:
-        InvalidInput: it is not one over so many levels.
+        InvalidInput: The likelihood does not support this number of levels.
     """
     match name:
         case "categorical":

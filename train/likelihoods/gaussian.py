@@ -1,8 +1,8 @@
-"""The Gaussian likelihood, a density: of real data, or of levels with uniform noise added.
+"""The Gaussian likelihood, a density of real data, or of levels with uniform noise added.
 
-On discrete data it is a density of x + u, u ~ U[0, 1), whose mean log-density is a lower bound on
-the mean log-probability: E_u log p(x + u) <= log of the integral of p over the cell [x, x + 1).
-The network speaks of y = x / v in [0, 1), so that log p(x) = log N(y; mean, scale) - log v.
+On discrete data it is a density of x + u, u ~ U[0, 1). Its mean log-density is a lower bound on the
+mean log-probability: E_u log p(x + u) <= log of the integral of p over the cell [x, x + 1). The
+network predicts y = x / v in [0, 1), so log p(x) = log N(y; mean, scale) - log v.
 
 References:
     Theis, van den Oord, Bethge (2016), A note on the evaluation of generative models,
@@ -31,8 +31,15 @@ class Gaussian:
     """A density over x in units of levels; parameters [.., 2]: mean and log scale of y = x / v.
 
     Attributes:
-        levels: v; real data are in units of which v make 1.
-        least_scale: floor of the scale of y. Without one, a density of discrete data has no bound.
+        levels: number of levels v; real data are in units of which v make 1.
+        least_scale: smallest scale of y, above 0. Without it, a density of discrete data is
+            unbounded.
+
+    Raises:
+        InvalidInput: `least_scale` is not a finite number above 0.
+
+    References:
+        Theis, van den Oord, Bethge (2016), arXiv:1511.01844, section 3.1.
     """
 
     levels: int
@@ -41,21 +48,21 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         if not 0 < self.least_scale < math.inf:
-            raise InvalidInput(f"gaussian: expected least_scale > 0, got {self.least_scale}")
+            raise InvalidInput(f"least_scale: expected a finite number > 0, got {self.least_scale}")
 
     def log_prob(self, parameters: MeanAndScale, x: Tensor) -> Reals:
-        """log density of x, in nats, with respect to x itself; x broadcasts."""
+        """Return the log density of x, in nats, with respect to x itself; x broadcasts."""
         mean, log_scale = self._split(parameters)
         deviation = (x / self.levels - mean) * (-log_scale).exp()
         return -0.5 * deviation * deviation - log_scale - (HALF_LOG_2PI + math.log(self.levels))
 
     def draw(self, parameters: MeanAndScale, noise: Reals) -> Reals:
-        """x that a standard normal number draws."""
+        """Return the x that a standard normal number draws."""
         mean, log_scale = self._split(parameters)
         return (mean + log_scale.exp() * noise) * self.levels
 
     def mean(self, parameters: MeanAndScale) -> Reals:
-        """E[x], in units of levels."""
+        """Return E[x], in units of levels."""
         return self._split(parameters)[0] * self.levels
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""p(x | z) of whole events, given what a decoder predicts for them."""
+"""p(x | z) of whole events, given the parameters that a decoder predicts."""
 
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
@@ -18,74 +18,88 @@ Values = Tensor
 
 @runtime_checkable
 class Observation(Protocol):
-    """A distribution over events [t], given parameters [n, p]: n groups of values, p numbers each.
+    """A distribution over events [t], given parameters [n, p]: p numbers for each of n groups.
 
     Log-probabilities are at least float32.
     """
 
     @property
     def continuous(self) -> bool:
-        """Whether it is a density over real values, drawn from normal noise; else by uniforms."""
+        """Whether it is a density, drawn from normal noise; levels are drawn from uniforms."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Groups n and numbers of each p."""
+        """Number of groups n, and of parameters p for each."""
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b"]:
-        """log p(x [*b, t]) in nats, summed over the event; batch axes of x may be 1."""
+        """Return log p(x [*b, t]) in nats, summed over the event; batch axes of x may be 1."""
 
     def logits(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b t v"]:
-        """Log-probabilities of all levels of each value, given the values of x it depends on.
+        """Return the log-probabilities of all levels, given the values of x that each depends on.
 
         Raises:
-            InvalidInput: it is a density.
+            InvalidInput: The distribution is a density.
         """
 
     def draw(self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]) -> Values:
-        """The event that uniforms in (0, 1), or normal numbers, draw."""
+        """Return the event that uniforms in (0, 1), or standard normal numbers, draw."""
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
-        """E[x | z] in units of levels."""
+        """Return E[x | z] in units of levels."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Independent:
-    """Every value by itself, given z: n = t."""
+    """p(x | z) with independent values given z: one group per value, n = t.
+
+    Attributes:
+        likelihood: likelihood of each value.
+        length: number of values t of an event.
+    """
 
     likelihood: Likelihood | Gaussian
     length: int
 
     @property
     def continuous(self) -> bool:
+        """Whether the likelihood is a density."""
         return isinstance(self.likelihood, Gaussian)
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Number of values, and of parameters per value."""
         return self.length, self.likelihood.size
 
     def log_prob(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b"]:
+        """Return log p(x | z) in nats, summed over the event."""
         if isinstance(self.likelihood, Categorical):
-            # Its look-up does not broadcast; all others do, without copies of x.
+            # Its lookup does not broadcast. All others do, without copying x.
             x = x.expand(parameters.shape[:-1])
         return self.likelihood.log_prob(parameters, x).sum(dim=-1)
 
     def logits(self, parameters: Float[Tensor, "*b n p"], x: Values) -> Float[Tensor, "*b t v"]:
+        """Return the log-probabilities of all levels of each value; not for a density."""
         if isinstance(self.likelihood, Gaussian):
-            raise InvalidInput("logits: a density has none")
+            raise InvalidInput(
+                "likelihood: expected a distribution over levels, got a density, which has no "
+                "logits"
+            )
         return self.likelihood.logits(parameters)
 
     def draw(self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]) -> Values:
+        """Return the event that uniforms in (0, 1), or standard normal numbers, draw."""
         return self.likelihood.draw(parameters, noise)
 
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
+        """Return E[x | z] in units of levels."""
         if isinstance(self.likelihood, Gaussian | Bernoulli):
             return self.likelihood.mean(parameters)
         return expected_level(self.likelihood.logits(parameters))
 
 
 def expected_level(logits: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:
-    """The mean of a distribution over levels 0 .. v - 1, given its log-probabilities."""
+    """Return the mean of a distribution over levels 0 .. v - 1, given its log-probabilities."""
     wide = widened(logits)
     levels = torch.arange(logits.shape[-1], device=logits.device).to(wide.dtype)
     return (wide.softmax(dim=-1) * levels).sum(dim=-1)

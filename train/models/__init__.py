@@ -1,1 +1,1 @@
-"""Models, and the programs that are exported from them."""
+"""Model families, and the programs that are exported from them."""

@@ -1,8 +1,8 @@
-"""The autoencoder of a latent diffusion model: diffusers' AutoencoderKL, read as a VAE.
+"""The autoencoder of a latent diffusion model: diffusers' AutoencoderKL, used as a VAE.
 
-A value x of an event is real, in units of levels: whole level i stands for [i, i + 1), and its
-centre i + 0.5 is diffusers' pixel i / 127.5 - 1. An AutoencoderKL has no likelihood of its own: a
-Gaussian of one scale stands around the pixels that it decodes.
+A value x of an event is real, in units of levels. Whole level i stands for [i, i + 1), and its
+centre i + 0.5 is diffusers' pixel i / 127.5 - 1. An AutoencoderKL has no likelihood of its own, so
+p(x | z) is a Gaussian of fixed scale around the decoded pixels.
 
 References:
     Rombach et al. (2022), High-resolution image synthesis with latent diffusion models,
@@ -30,22 +30,33 @@ from ancestral.train.models.priors import Prior, StandardNormal
 
 LEVELS = 256
 _HALF = 127.5
-"""Levels that span 1 in pixel units, where 0 .. 255 become -1 .. 1."""
+"""Levels per pixel unit: 0 .. 255 become -1 .. 1."""
 _LOG_VARIANCE = (-30.0, 20.0)
 
 
 @final
 class AutoencoderKL(LatentVariableModel):
-    """z [latent_channels, h / stride, w / stride], as encoded: unscaled and unshifted."""
+    """diffusers' AutoencoderKL; z has shape [latent_channels, h / stride, w / stride].
+
+    z is as encoded: a diffusion model's scaling_factor and shift_factor are not applied.
+
+    References:
+        Rombach et al. (2022), arXiv:2112.10752, section 3.1.
+    """
 
     posterior: Diagonal
 
     def __init__(self, config: AutoencoderKLConfig, data: DataSpec) -> None:
-        """Fresh weights.
+        """Draw fresh weights from torch's global generator.
+
+        Args:
+            config: shape of the network.
+            data: space of the events: images [channels, height, width] of 256 levels, without
+                labels.
 
         Raises:
-            InvalidInput: the data are no images of 256 levels, channels first, that the stride
-                divides.
+            InvalidInput: The data are not such images, or the stride does not divide height and
+                width.
         """
         super().__init__()
         height, width = image_size(config, data)
@@ -84,10 +95,11 @@ class AutoencoderKL(LatentVariableModel):
 
 
 def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
-    """Height and width of the images.
+    """Return the height and width of the images.
 
     Raises:
-        InvalidInput: the data are no images of 256 levels, channels first, that the stride divides.
+        InvalidInput: The data are not images of 256 levels with channels first, or the stride does
+            not divide their height and width.
     """
     if (data.levels, data.num_classes, data.ordering) != (LEVELS, None, RASTER):
         raise InvalidInput(
@@ -102,7 +114,7 @@ def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
     height, width = data.event_shape[1:]
     if height % config.stride or width % config.stride:
         raise InvalidInput(
-            f"AutoencoderKL: expected a height and a width that {config.stride} divides "
+            f"AutoencoderKL: expected a height and a width divisible by {config.stride} "
             f"({len(config.block_out_channels)} stages), got {height} x {width}; crop or pad"
         )
     return height, width

@@ -1,6 +1,7 @@
-"""The convolutional encoder and decoder of a latent diffusion model, in diffusers' names.
+"""The convolutional encoder and decoder of a latent diffusion model.
 
-Attributes are named as in the state dicts of diffusers' AutoencoderKL: weights load by name.
+Attributes are named as in the state dicts of diffusers' AutoencoderKL, so that weights load by
+name.
 
 References:
     Rombach et al. (2022), High-resolution image synthesis with latent diffusion models,
@@ -18,11 +19,11 @@ from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.layers import CastingConv2d, CastingLinear, WideConv2d
 
 _EPSILON = 1e-6
-"""Of every group norm; PyTorch's own default is ten times that."""
+"""Epsilon of every group norm; PyTorch's default is ten times larger."""
 
 
 class Encoder(nn.Sequential):
-    """Planes of an image [b, c, h, w] -> planes at the last stage's size [b, d, i, j]."""
+    """Map an image [b, c, h, w] to features at the last stage's size, [b, d, i, j]."""
 
     def __init__(self, config: AutoencoderKLConfig) -> None:
         widths, count = config.block_out_channels, config.layers_per_block
@@ -39,7 +40,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """Planes at the last stage's size [b, d, i, j] -> planes of an image [b, c, h, w]."""
+    """Map features at the last stage's size, [b, d, i, j], to an image [b, c, h, w]."""
 
     def __init__(self, config: AutoencoderKLConfig) -> None:
         widths, count = config.block_out_channels[::-1], config.layers_per_block + 1
@@ -56,7 +57,7 @@ class Decoder(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """x + conv2(silu(norm2(conv1(silu(norm1(x)))))), with a 1x1 map of x where widths differ."""
+    """x + conv2(silu(norm2(conv1(silu(norm1(x)))))); x goes through a 1x1 map if widths differ."""
 
     def __init__(self, width: int, out: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + out(softmax(q k^T / sqrt(c)) v): one head, every site sees every site."""
+    """x + out(softmax(q k^T / sqrt(c)) v), with one head over all pixels."""
 
     def __init__(self, width: int, config: AutoencoderKLConfig) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class Attention(nn.Module):
 
 
 class Halve(nn.Module):
-    """Half the height and width; zeros stand below and to the right alone."""
+    """Halve the height and width; zeros are padded only below and to the right."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class Halve(nn.Module):
 
 
 class Double(nn.Module):
-    """Twice the height and width: each value four times, and a convolution."""
+    """Double the height and width: nearest-neighbour upsampling and a convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ def _stages(
     name: str,
     resize: type[Halve | Double],
 ) -> nn.Sequential:
-    """Stages of so many residual blocks, each but the last with a change of size, of that name."""
+    """Stages of `layers` residual blocks; each but the last ends with a resize called `name`."""
     made = nn.Sequential()
     for i, (width, out) in enumerate(pairwise((widths[0], *widths))):
         blocks = [Residual(out if j else width, out, config) for j in range(layers)]
@@ -131,7 +132,7 @@ def _stages(
 
 
 class _Middle(nn.Module):
-    """A residual block, attention or none, and a residual block."""
+    """A residual block, optional attention, and a residual block."""
 
     def __init__(self, width: int, config: AutoencoderKLConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The shape of a latent diffusion model's autoencoder, in diffusers' words."""
+"""The configuration of a latent diffusion model's autoencoder, with diffusers' names."""
 
 import math
 from collections.abc import Iterator
@@ -6,26 +6,32 @@ from collections.abc import Iterator
 from ancestral.train.models.configuration import LatentConfig, configuration
 
 _MOST, MOST_STAGES = 4096, 16
-"""Bounds of what is built: a broken file may ask for anything."""
+"""Limits on widths and stages, since a damaged file may hold any number."""
 
 
 @configuration
 class AutoencoderKLConfig(LatentConfig):
-    """Shape of the network, in diffusers' words and with its defaults.
+    """Configuration of an AutoencoderKL, with diffusers' names and defaults.
 
     Attributes:
-        in_channels: of an image: 1 or 3.
-        out_channels: the same number.
-        block_out_channels: channels of each stage; each next one has half the height and width.
-        layers_per_block: residual blocks of an encoder's stage; a decoder's has one more.
-        latent_channels: of z.
-        norm_num_groups: of every group norm; divides the channels of each stage.
-        mid_block_add_attention: whether the smallest size attends.
-        use_quant_conv: whether a 1x1 convolution makes the posterior's numbers.
+        in_channels: channels of an image, 1 or 3.
+        out_channels: channels of a decoded image, equal to in_channels.
+        block_out_channels: channels of each stage; each stage has half the height and width of the
+            one before.
+        layers_per_block: residual blocks in each stage of the encoder; the decoder has one more.
+        latent_channels: channels of z.
+        norm_num_groups: groups of every group norm; must divide the channels of each stage.
+        mid_block_add_attention: whether the middle block, at the smallest size, has attention.
+        use_quant_conv: whether a 1x1 convolution makes the parameters of the posterior.
         use_post_quant_conv: whether a 1x1 convolution reads z.
-        scaling_factor: by which a diffusion model multiplies z. A fact, not applied here.
-        shift_factor: which it subtracts before that. A fact, not applied here.
-        pixel_scale: sigma of p(x | z), in pixel units [-1, 1]: whoever imports chooses it.
+        scaling_factor: factor by which a diffusion model multiplies z; recorded, not applied here.
+        shift_factor: number that a diffusion model subtracts from z before that; recorded, not
+            applied here.
+        pixel_scale: sigma of p(x | z), in pixel units [-1, 1]; not part of diffusers'
+            configuration.
+
+    Raises:
+        InvalidInput: A value is out of range.
     """
 
     in_channels: int = 3
@@ -43,11 +49,11 @@ class AutoencoderKLConfig(LatentConfig):
 
     @property
     def stride(self) -> int:
-        """How much smaller z is than the image, along each side."""
+        """Factor by which z is smaller than the image, along each side."""
         return int(2 ** (len(self.block_out_channels) - 1))
 
     def problems(self) -> Iterator[str]:
-        """Every value outside its range."""
+        """Yield a line for each value that is out of range."""
         for name in ("layers_per_block", "latent_channels", "norm_num_groups"):
             if not 1 <= getattr(self, name) <= _MOST:
                 yield f"{name}: expected 1 .. {_MOST}, got {getattr(self, name)}"
@@ -59,8 +65,8 @@ class AutoencoderKLConfig(LatentConfig):
             )
         if groups < 1 or any(width % groups for width in widths):
             yield (
-                f"block_out_channels: expected widths that norm_num_groups divides, got {widths} "
-                f"and {groups}"
+                f"block_out_channels: expected multiples of norm_num_groups = {groups}, got "
+                f"{widths}"
             )
         if self.in_channels not in (1, 3) or self.out_channels != self.in_channels:
             yield (

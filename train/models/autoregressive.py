@@ -1,4 +1,4 @@
-"""The contract of an autoregressive model: p(x | y) = prod_t p(x_t | x_<t, y)."""
+"""The interface of an autoregressive model: p(x | y) = prod_t p(x_t | x_<t, y)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ Cache = Mapping[str, Tensor]
 Events = Int64[Tensor, "b t"]
 """Values of whole events, or of their first t positions."""
 Tokens = Int64[Tensor, "b s"]
-"""Values that are consumed."""
+"""Values that a block of s positions consumes."""
 Positions = Int64[Tensor, " b"]
-"""A position of each row."""
+"""A position for each row."""
 Label = Int64[Tensor, " b"] | None
-"""A class of each row, where the model is one of p(x | y)."""
+"""A class for each row, for a model of p(x | y); None for a model of p(x)."""
 Extended = tuple[Float[Tensor, "b s p"], dict[str, Tensor]]
 """Parameters of the likelihood at the positions of a block, and the new cache."""
 Features = Float[Tensor, "b s d"]
@@ -29,18 +29,19 @@ Features = Float[Tensor, "b s d"]
 
 
 class AutoregressiveModel(nn.Module, ABC):
-    """A distribution over events of discrete values, one conditional at a time.
+    """A distribution over events of discrete values, as a product of conditionals.
 
-    Subclasses are final and give `predict` (parallel), `extend` (cached) and `cache_spec`. All
-    state is an argument and a return value. Positions are those of the data's ordering.
+    Subclasses are final and define `predict` (parallel), `extend` (cached) and `cache_spec`. All
+    state is passed as arguments and returned. Positions follow the ordering of the data.
 
     Attributes:
-        data: the space of events; its length is the number of positions T.
-        first_position: 0 where the model has a start symbol; 1 where it has none, and then x_0
-            must be observed and contributes log-prob 0 by definition.
-        label_optional: whether the label num_classes stands for "no label": p(x) itself.
-        takes_blocks: whether `extend` takes s > 1; else a prefix is consumed step by step.
-        takes_prefixes: whether `predict` takes t < T; else whole events alone.
+        data: space of the events; its length is the number of positions T.
+        first_position: 0 for a model with a start symbol. 1 for a model without one: x_0 must then
+            be observed, and its log-probability is 0 by definition.
+        label_optional: whether the label num_classes means "no label", so that p(x) is modelled
+            too.
+        takes_blocks: whether `extend` accepts s > 1; otherwise a prefix is consumed step by step.
+        takes_prefixes: whether `predict` accepts t < T; otherwise only whole events.
     """
 
     data: DataSpec
@@ -51,56 +52,68 @@ class AutoregressiveModel(nn.Module, ABC):
 
     @property
     def likelihood(self) -> Likelihood:
-        """p(x_t | what the network predicts for position t)."""
+        """p(x_t | parameters), where the network predicts the parameters for position t."""
         return Categorical(self.data.levels)
 
     @property
     @abstractmethod
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """Everything that is carried from step to step."""
+        """The tensors that are carried from step to step."""
 
     @abstractmethod
     def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
-        """Parameters of all conditionals: [:, i] is for p(x_i | x_<i), the shift is inside.
+        """Return the parameters of all conditionals: [:, i] is for p(x_i | x_<i, y).
 
-        For the categorical likelihood they are logits. Where first_position is 1, [:, 0] is zero
-        and means nothing.
+        For the categorical likelihood the parameters are logits. If first_position is 1, [:, 0] is
+        zero and has no meaning.
+
+        Args:
+            x: values, [b, t]; the model shifts them itself.
+            label: class of each event, [b]; None for data without labels.
         """
 
     @abstractmethod
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """Consume x_(p-1) .. x_(p+s-2) at position p of each row; [:, i] is for p(x_(p+i) | ..).
+        """Consume a block at position p of each row; result [:, i] is for p(x_(p+i) | x_<(p+i), y).
 
-        At position 0 the first consumed is the start symbol, whatever tokens[:, 0] holds.
+        Args:
+            tokens: x_(p-1) .. x_(p+s-2), [b, s]. At position 0 the start symbol is consumed instead
+                of tokens[:, 0].
+            position: position p of each row, [b].
+            cache: tensors of `cache_spec`, by name.
+            label: class of each event, [b]; None for data without labels.
+
+        Returns:
+            The parameters [b, s, p], and the new cache.
         """
 
     @final
     def logits(self, x: Events, label: Label) -> Float[Tensor, "b t v"]:
-        """Log-probabilities of all levels at each position, up to a constant."""
+        """Return the log-probabilities of all levels at each position, up to a constant."""
         return self.likelihood.logits(self.predict(x, label))
 
     @final
     def position_log_prob(self, x: Events, label: Label) -> Float[Tensor, "b t"]:
-        """log p(x_t | x_<t, y) of each position, in nats."""
+        """Return log p(x_t | x_<t, y) of each position, in nats."""
         return self.log_prob_given(self.predict(x, label), x)
 
     @final
     def log_prob_given(self, parameters: Float[Tensor, "b t p"], x: Events) -> Float[Tensor, "b t"]:
-        """log p(x_t | x_<t) from parameters that were predicted before, in nats."""
+        """Return log p(x_t | x_<t, y) of each position from predicted parameters, in nats."""
         log_prob = self.likelihood.log_prob(parameters, x)
         if self.first_position == 0:
             return log_prob
-        # By `where`: a slice of t - 1 positions would bind an exported graph to t > 2.
+        # torch.where, because a slice of t - 1 positions would restrict an exported graph to t > 2.
         return torch.where(torch.arange(x.shape[1], device=x.device) == 0, 0.0, log_prob)
 
     @final
     def log_prob(self, x: Events, label: Label) -> Float[Tensor, " b"]:
-        """log p(x | y) in nats, summed over the event."""
+        """Return log p(x | y) in nats, summed over the event."""
         return self.position_log_prob(x, label).sum(dim=1)
 
     @final
     def initial_cache(self, b: int) -> dict[str, Tensor]:
-        """The cache of b rows before the first step, in the model's dtype and on its device."""
+        """Return the cache of b rows before the first step, in the model's dtype, on its device."""
         like, cache = next(self.parameters()), {}
         for entry in self.cache_spec:
             dtype = like.dtype if entry.dtype == "float32" else getattr(torch, entry.dtype)

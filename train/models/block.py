@@ -1,17 +1,15 @@
-"""A Transformer block: norm, attention, norm, feed-forward, on a residual stream.
+"""A Transformer block: norm, attention, norm and feed-forward part on a residual stream.
 
-Where positions are rotary, features of queries and keys are turned by angles that grow with the
-slot.
+With rotary positions, features of queries and keys are rotated by angles proportional to the slot.
 
 References:
     Ba et al. (2016), arXiv:1607.06450 (LayerNorm); Zhang and Sennrich (2019), arXiv:1910.07467
     (RMSNorm); Shazeer (2020), arXiv:2002.05202 (SwiGLU). Dehghani et al. (2023), arXiv:2302.05442,
     section 2 (normalised queries and keys). Black et al. (2022), GPT-NeoX-20B, arXiv:2204.06745,
-    section 2.1 (parallel attention and feed-forward).
-    Su et al. (2021), RoFormer, arXiv:2104.09864, section 3.2. Chen et al. (2023), Extending context
-    window of large language models via position interpolation, arXiv:2306.15595 (linear scaling).
-    Dubey et al. (2024), The Llama 3 herd of models, arXiv:2407.21783 (scaling by frequency, as the
-    models of Llama 3.1 and later have it).
+    section 2.1 (parallel attention and feed-forward). Su et al. (2021), RoFormer, arXiv:2104.09864,
+    section 3.2. Chen et al. (2023), Extending context window of large language models via position
+    interpolation, arXiv:2306.15595 (linear scaling). Dubey et al. (2024), The Llama 3 herd of
+    models, arXiv:2407.21783 (scaling by frequency, as in Llama 3.1 and later).
 """
 
 import math
@@ -28,9 +26,9 @@ from ancestral.triton_kernels.residual_norm import norm, residual_norm
 
 
 def tables(length: int, config: TransformerConfig) -> dict[str, Float[Tensor, "t half"]]:
-    """Cosines and sines of each slot's angle at each frequency, by the names that they have.
+    """Return the cosine and sine of each slot's angle at each frequency, by name.
 
-    Angles are float64; what is made of them is rounded once.
+    Angles are computed in float64 and rounded once.
     """
     slots = torch.arange(length, dtype=torch.float64)
     angles = slots[:, None] * frequencies(config)
@@ -38,7 +36,7 @@ def tables(length: int, config: TransformerConfig) -> dict[str, Float[Tensor, "t
 
 
 def frequencies(config: TransformerConfig) -> Float[Tensor, " half"]:
-    """base^(-2i/w) for the w features that are turned, scaled as configured; radians a slot."""
+    """Return base^(-2i/w), scaled as configured, of the w rotated features, in radians per slot."""
     width = config.rotated
     plain = config.rotary_base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     if not config.rotary_scaling:
@@ -47,7 +45,7 @@ def frequencies(config: TransformerConfig) -> Float[Tensor, " half"]:
     if not by_turns:
         return plain / factor
     low, high, trained = by_turns
-    # Turns within the length that the model was trained on: few ones are slowed down.
+    # Turns within the length that the model was trained on; frequencies with few turns are divided.
     turns = plain * trained / (2 * math.pi)
     kept = ((turns - low) / (high - low)).clamp(0, 1)
     return plain * (kept + (1 - kept) / factor)
@@ -58,9 +56,9 @@ def rotate(
     cosine: Float[Tensor, "#b s half"],
     sine: Float[Tensor, "#b s half"],
 ) -> Float[Tensor, "b s h d"]:
-    """Turn the pairs (x_i, x_(i + w/2)) of the first w features by the angles of their slots.
+    """Rotate the pairs (x_i, x_(i + w/2)) of the first w features by the angles of their slots.
 
-    In the type of the cosines, which may be wider than x.
+    This is computed in the dtype of the cosines, which may be wider than that of x.
     """
     width = 2 * cosine.shape[-1]
     cosine, sine = cosine[:, :, None], sine[:, :, None]
@@ -72,7 +70,7 @@ def rotate(
 
 
 class Norm(nn.Module):
-    """LayerNorm or RMSNorm over the last axis; of each head's features always RMSNorm."""
+    """LayerNorm or RMSNorm over the last axis; for the features of heads always RMSNorm."""
 
     def __init__(self, config: TransformerConfig, *, of_heads: bool = False) -> None:
         super().__init__()
@@ -85,7 +83,7 @@ class Norm(nn.Module):
     def forward(
         self, h: Float[Tensor, "b s *h d"], y: Features | None
     ) -> tuple[Float[Tensor, "b s *h d"], Float[Tensor, "b s *h d"]]:
-        """h with y added (none at the start of the network), and its norm."""
+        """Return h + y (h if y is None), and its norm."""
         if y is None:
             return h, norm(h, self.weight, self.bias, self.epsilon, self.rms)
         return residual_norm(h, y, self.weight, self.bias, self.epsilon, self.rms)
@@ -117,13 +115,13 @@ class Block(nn.Module):
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
         rotary: tuple[Tensor, Tensor] | None,
     ) -> tuple[Features, Features]:
-        """The residual stream, and a branch that the next norm adds to it, twice.
+        """Return the residual stream, and a branch that the next norm adds to it.
 
         Args:
-            h: residual stream.
-            y: the branch of the block before, not yet added; none at the start.
-            attend: mixes positions; all else is per position.
-            rotary: cosines and sines of the slots, [b, s, w/2] each.
+            h: residual stream, [b, s, d].
+            y: branch of the previous block, not yet added; None at the start.
+            attend: function that mixes positions; everything else is per position.
+            rotary: cosines and sines of the slots, [b, s, w/2] each; None without rotary positions.
         """
         c = self.config
         h, normed = self.attention_norm(h, y)
@@ -140,7 +138,7 @@ class Block(nn.Module):
         normalise: Norm | None,
         rotary: tuple[Tensor, Tensor] | None,
     ) -> Float[Tensor, "b s hd"]:
-        """Queries or keys, each head normalised and rotated where the model does so."""
+        """Return queries or keys, with each head normalised and rotated if the model does so."""
         if normalise is None and rotary is None:
             return x
         heads = x.unflatten(-1, (-1, self.config.head_size))

@@ -1,6 +1,7 @@
-"""What encoders and decoders are made of: perceptrons, and residual convolutions at several scales.
+"""Bodies of encoders and decoders: perceptrons, and residual convolutions at several scales.
 
-A body maps an event, scaled to [-1, 1], to features, and features to numbers for each value.
+An encoder's body maps an event, scaled to [-1, 1], to features. A decoder's body maps features to
+numbers for each value.
 """
 
 import math
@@ -31,12 +32,12 @@ class Residual(nn.Module):
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """Groups of at least 4 channels, at most 8 of them; one where no such number divides them."""
+    """Return a group norm of at most 8 groups, with at least 4 channels each, or of one group."""
     return nn.GroupNorm(math.gcd(8, max(1, width // 4), width), width)
 
 
 class ImageEncoder(nn.Module):
-    """Values of an event -> features at the last scale."""
+    """Map the values of an event to features at the last scale."""
 
     def __init__(self, image: ImageShape, config: DecoderConfig) -> None:
         super().__init__()
@@ -53,16 +54,16 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Features at the last scale -> numbers [b, n, p], of values of an event or of its pixels."""
+    """Map features at the last scale to numbers [b, n, p] for each value, or pixel, of an event."""
 
     def __init__(self, image: ImageShape, config: DecoderConfig, groups: int, numbers: int) -> None:
-        """Fresh weights.
+        """Draw fresh weights from torch's global generator.
 
         Args:
             image: shape of an event.
-            config: of the convolutions.
-            groups: n: as many as an event has values, or pixels.
-            numbers: p.
+            config: configuration of the convolutions.
+            groups: number n of values, or of pixels, of an event.
+            numbers: number p of outputs for each.
         """
         super().__init__()
         self.image, self.numbers = image, numbers
@@ -102,7 +103,7 @@ def _doubled(width: int, out: int, upsample: str) -> list[nn.Module]:
 def perceptron(
     widths: tuple[int, ...], activation: type[nn.Module], dropout: float
 ) -> nn.Sequential:
-    """Linear maps with an activation after each but the last, which is wide."""
+    """Return linear maps with an activation after each but the last, which is a wide map."""
     layers: list[nn.Module] = []
     for i, (width, out) in enumerate(pairwise(widths)):
         if i == len(widths) - 2:
@@ -113,9 +114,9 @@ def perceptron(
 
 
 def scaled(x: Tensor, levels: int, like: Tensor) -> Float[Tensor, "b t"]:
-    """Values of events in [-1, 1]: levels 0 .. v - 1, or real values in [0, v), by their dtype.
+    """Scale values of events to [-1, 1]: integer levels 0 .. v - 1, or real values in [0, v).
 
-    At least in float32, whatever type the weights have.
+    The result is at least in float32, whatever the dtype of the weights.
     """
     wide = x.to(torch.promote_types(like.dtype, torch.float32))
     return wide * (2 / levels) - 1 if x.is_floating_point() else wide * (2 / (levels - 1)) - 1

@@ -1,4 +1,4 @@
-"""Configurations of models: frozen dataclasses whose values pydantic checks, strictly."""
+"""Configurations of models: frozen dataclasses, strictly validated by pydantic."""
 
 from collections.abc import Iterable
 from dataclasses import Field as DataclassField
@@ -15,7 +15,7 @@ from ancestral.excerpts import cut
 C = TypeVar("C")
 
 LARGEST = 2**31 - 1
-"""Whole numbers of a configuration are at most so large: products of two of them fit in 64 bits."""
+"""Largest integer in a configuration, so that a product of two fits in 64 bits."""
 Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -30,11 +30,11 @@ _WORDS = {
     "greater than": "a number >",
     "less than": "a number <",
 }
-"""What pydantic says, and what is said here."""
+"""Replacements in pydantic's messages."""
 
 
 class ModelConfig:
-    """The shape of a model: a frozen dataclass, whose JSON is in manifests and checkpoints."""
+    """A model's configuration: a frozen dataclass; bundles and checkpoints store it as JSON."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, DataclassField[Any]]]
@@ -45,27 +45,27 @@ class ModelConfig:
             raise InvalidInput("; ".join(problems))
 
     def problems(self) -> Iterable[str]:
-        """What is wrong between fields, each of which has a sound value."""
+        """Return problems between fields; each field by itself has a valid value."""
         return ()
 
 
 class AutoregressiveConfig(ModelConfig):
-    """The shape of an autoregressive model."""
+    """The configuration of an autoregressive model."""
 
     __slots__ = ()
 
 
 class LatentConfig(ModelConfig):
-    """The shape of a latent variable model."""
+    """The configuration of a latent variable model."""
 
     __slots__ = ()
 
 
 @dataclass_transform(frozen_default=True)
 def configuration(cls: type[C]) -> type[C]:
-    """Make a class of annotated fields a configuration, which refuses unsound values.
+    """Make a class with annotated fields a frozen dataclass that checks its values.
 
-    What is wrong reaches the caller as InvalidInput, with the name of the class and of each field.
+    A wrong value raises InvalidInput, with the name of the class and of each field.
     """
     rules = ConfigDict(extra="forbid", strict=True)
     made: Any = dataclass(frozen=True, slots=True, config=rules)(cls)
@@ -83,7 +83,7 @@ def configuration(cls: type[C]) -> type[C]:
 
 
 def refusal(what: str, error: ValidationError) -> InvalidInput:
-    """Every problem that pydantic found in a configuration, each with its field, in one line."""
+    """Return the problems that pydantic found as one InvalidInput, with the name of each field."""
     problems = []
     for each in error.errors(include_url=False):
         reason = each["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""A decoder: its shape, its numbers as parameters of p(x | z), and where a fresh one begins."""
+"""Decoders: their configuration, and the parameters of p(x | z) that their outputs become."""
 
 import math
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ from ancestral.train.models.configuration import (
 )
 
 _MOST_SCALES = 32
-"""Scales of which the stride is written out in a message."""
+"""Largest number of scales whose stride is written as a number in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageShape:
-    """Height, width and channels of an event, and where the channels stand.
+    """Height, width and channels of an event, and the position of the channels.
 
     >>> ImageShape.of((3, 32, 32))
     ImageShape(height=32, width=32, channels=3, channels_last=False)
@@ -44,10 +44,10 @@ class ImageShape:
 
     @classmethod
     def of(cls, event_shape: tuple[int, ...]) -> "ImageShape":
-        """The image that an event is: [h, w], or with 1 or 3 channels first or last.
+        """Return the image shape of an event: [h, w], or with 1 or 3 channels first or last.
 
         Raises:
-            InvalidInput: it is none.
+            InvalidInput: The event is not an image.
         """
         if len(event_shape) == 2:
             return cls(*event_shape, channels=1, channels_last=True)
@@ -62,14 +62,14 @@ class ImageShape:
         )
 
     def planes(self, x: Float[Tensor, "b t"]) -> Float[Tensor, "b c h w"]:
-        """Values of events as planes."""
+        """Reshape the values of events to planes."""
         if self.channels_last:
             shape = (self.height, self.width, self.channels)
             return x.unflatten(1, shape).permute(0, 3, 1, 2)
         return x.unflatten(1, (self.channels, self.height, self.width))
 
     def values(self, planes: Float[Tensor, "b q h w"], each: int) -> Float[Tensor, "b t p"]:
-        """Planes, p = each for each channel, as numbers of the values of an event."""
+        """Reshape planes, with p = each per channel, to numbers for the values of an event."""
         split = planes.unflatten(1, (self.channels, each))
         order = (0, 3, 4, 1, 2) if self.channels_last else (0, 1, 3, 4, 2)
         return split.permute(order).flatten(1, 3)
@@ -77,20 +77,23 @@ class ImageShape:
 
 @configuration
 class DecoderConfig(LatentConfig):
-    """Which p(x | z) a decoder has, and the convolutions of a body that has them.
+    """Configuration of p(x | z), and of the convolutions of a decoder that has them.
 
     Attributes:
-        likelihood: of a value.
-        components: of a logistic mixture.
-        scale: of a Gaussian: fixed at `scale_value`, one that is learned for all, or one for each
-            pixel.
-        scale_value: where a Gaussian's scale begins, or stays; the levels together span 1.
-        least_scale: floor of a Gaussian's scale.
-        widths: channels of each scale, the first at full size, each next at half of it.
+        likelihood: likelihood of a value.
+        components: number of components of a logistic mixture.
+        scale: scale of a Gaussian: fixed at `scale_value`, learned and common to all values, or
+            predicted for each pixel.
+        scale_value: fixed or initial scale of a Gaussian; all levels together span 1.
+        least_scale: smallest scale of a Gaussian, likewise.
+        widths: channels of each scale; the first is at full size, each next one at half.
         blocks: residual blocks at each scale.
-        upsample: how a decoder doubles: a transposed convolution, or nearest neighbours and a
-            convolution.
-        dropout: in hidden layers and blocks.
+        upsample: how a decoder doubles the size: by a transposed convolution, or by
+            nearest-neighbour upsampling and a convolution.
+        dropout: dropout rate in hidden layers and blocks.
+
+    Raises:
+        InvalidInput: A value is out of range, or fields contradict each other.
     """
 
     likelihood: Literal["bernoulli", "categorical", "logistic_mixture", "gaussian"] = "categorical"
@@ -104,39 +107,39 @@ class DecoderConfig(LatentConfig):
     dropout: Rate = 0.0
 
     def problems(self) -> Iterator[str]:
-        """What is wrong between fields."""
+        """Yield a line for each contradiction between fields."""
         if self.least_scale > self.scale_value:
             yield (
-                f"expected least_scale <= scale_value, got {self.least_scale} and "
-                f"{self.scale_value}"
+                f"least_scale: expected at most scale_value = {self.scale_value}, got "
+                f"{self.least_scale}"
             )
 
     @property
     def stride(self) -> int:
-        """How much smaller the features are than the image."""
+        """Factor by which the features are smaller than the image, along each side."""
         return int(2 ** (len(self.widths) - 1))
 
     def grid(self, image: ImageShape) -> tuple[int, int]:
-        """Height and width of the features.
+        """Return the height and width of the features.
 
         Raises:
-            InvalidInput: the stride does not divide the image.
+            InvalidInput: The stride does not divide the height and width of the image.
         """
         if image.height % self.stride or image.width % self.stride:
             scales = len(self.widths)
             stride = str(self.stride) if scales <= _MOST_SCALES else f"2^{scales - 1}"
             raise InvalidInput(
-                f"convolutions: expected a height and a width that {stride} divides "
+                f"convolutions: expected a height and a width divisible by {stride} "
                 f"({len(self.widths)} scales), got {image.height} x {image.width}"
             )
         return image.height // self.stride, image.width // self.stride
 
 
 def observation(config: DecoderConfig, data: DataSpec) -> Observation:
-    """p(x | z) over these events.
+    """Return p(x | z) over these events.
 
     Raises:
-        InvalidInput: the data have levels that the likelihood has not.
+        InvalidInput: The likelihood does not support the levels or the shape of the data.
     """
     if config.likelihood == "gaussian":
         return Independent(Gaussian(data.levels, config.least_scale), data.length)
@@ -149,7 +152,7 @@ def observation(config: DecoderConfig, data: DataSpec) -> Observation:
 
 
 class DecoderOutput(nn.Module):
-    """Numbers [b, n, network] -> parameters [b, n, p]: a shift, and a Gaussian's common scale."""
+    """Maps outputs [b, n, w] of a decoder to parameters [b, n, p] by a shift and a common scale."""
 
     def __init__(self, config: DecoderConfig, target: Observation) -> None:
         super().__init__()
@@ -164,7 +167,7 @@ class DecoderOutput(nn.Module):
             self.register_buffer("log_scale", scale)
 
     def forward(self, numbers: Float[Tensor, "b n w"]) -> Float[Tensor, "b n p"]:
-        """Parameters of p(x | z)."""
+        """Return the parameters of p(x | z)."""
         shifted = numbers + self.shift
         if not self.common:
             return shifted
@@ -172,7 +175,7 @@ class DecoderOutput(nn.Module):
 
 
 def _start(config: DecoderConfig, target: Observation) -> Tensor:
-    """Parameters of a fresh decoder where its numbers are 0: broad, and alike for all values."""
+    """Return the parameters for outputs of 0: broad, and the same for all values."""
     if config.likelihood == "logistic_mixture":
         channels = target.channels if isinstance(target, ChannelMixture) else 1
         return fresh_mixture(config.components, channels)

@@ -1,6 +1,7 @@
-"""The model families by name: how a manifest, a checkpoint or a recipe finds its class again.
+"""The model families by name, as manifests, checkpoints and recipes refer to them.
 
-A family is a file, which has a model and its configuration (NameConfig), and a line in `FAMILIES`.
+A family is a module with a model `Name` and its configuration `NameConfig`, and a line in
+`FAMILIES`.
 """
 
 import json
@@ -27,14 +28,14 @@ Model = AutoregressiveModel | LatentVariableModel
 
 
 class Family(NamedTuple):
-    """A configuration and the model that is built of it and of a space of events."""
+    """The configuration of a family, and the class of its models."""
 
     config: type[ModelConfig]
     model: Callable[[Any, DataSpec], Model]
 
 
 def _family(name: str, model: str) -> Family:
-    """The family of a file: a model of that name, and its configuration."""
+    """Import the family of a module: the model of this name, and its configuration."""
     module = import_module(f"{__package__}.{name}")
     return Family(getattr(module, f"{model}Config"), getattr(module, model))
 
@@ -61,47 +62,55 @@ def build_model(config: LatentConfig, data: DataSpec) -> LatentVariableModel: ..
 @overload
 def build_model(config: ModelConfig, data: DataSpec) -> Model: ...
 def build_model(config: ModelConfig, data: DataSpec) -> Model:
-    """A model with fresh weights, of the family that the configuration is of.
+    """Build a model with fresh weights, of the family of its configuration.
+
+    Args:
+        config: configuration of the model.
+        data: space of the events.
 
     Raises:
-        InvalidInput: configuration and data do not fit together, or it is of no family.
+        InvalidInput: The configuration does not fit the data, or is not of a known family.
     """
     for family in FAMILIES.values():
         if type(config) is family.config:
             return family.model(config, data)
-    raise InvalidInput(f"config: expected that of one of {tuple(FAMILIES)}, got {shown(config)}")
+    raise InvalidInput(
+        f"config: expected the configuration of one of {tuple(FAMILIES)}, got {shown(config)}"
+    )
 
 
 def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
-    """The configuration of a manifest or a checkpoint.
+    """Return the configuration that a manifest or a checkpoint stores.
 
-    Types are strict: true is not an integer, and "3" is not one either.
+    Types are strict: neither true nor "3" is an integer.
 
     Raises:
-        InvalidInput: an unknown family, or a field that is unknown, ill-typed or out of range.
+        InvalidInput: The family is unknown, or a field is unknown, of the wrong type or out of
+            range.
     """
     if family not in FAMILIES:
         raise InvalidInput(f"family: expected one of {tuple(FAMILIES)}, got {shown(family)}")
     try:
-        # As JSON: strict Python values would have tuples, which JSON has not.
+        # As JSON, because strict validation of Python values needs tuples, which JSON does not
+        # have.
         return TypeAdapter(FAMILIES[family].config).validate_json(json.dumps(dict(values)))
     except ValidationError as error:
         raise refusal(f"{family} config", error) from error
 
 
 def is_house_model(model: Model) -> bool:
-    """Whether a model's class is one of these, and not a subclass or one of the user's own."""
+    """Return whether a model is of one of these families, not of a subclass or a custom class."""
     return any(type(model) is family.model for family in FAMILIES.values())
 
 
 def family_of(model: Model) -> str:
-    """The name of a model's family; of a class that is not one of these, the name of the class."""
+    """Return the name of a model's family; for a custom class, the name of the class."""
     names = (name for name, family in FAMILIES.items() if type(model) is family.model)
     return next(names, type(model).__qualname__)
 
 
 def model_config(model: Model) -> dict[str, Any]:
-    """The configuration of a model as JSON has it: its dataclass `config`, or nothing."""
+    """Return the configuration of a model as JSON values; empty if it has no dataclass `config`."""
     config = getattr(model, "config", None)
     if not is_dataclass(config) or isinstance(config, type):
         return {}

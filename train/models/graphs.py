@@ -1,7 +1,7 @@
-"""The programs of an autoregressive model: what is exported, and what the torch backend runs.
+"""The programs of an autoregressive model, which are exported, and run by the torch backend.
 
 A program is a module with a signature; its forward takes and returns tensors in that order. `step`
-and `step_filtered` do a whole sampling step, so that nothing returns to the host between two steps.
+and `step_filtered` do a whole sampling step, so that nothing returns to the host between steps.
 """
 
 from abc import ABC, abstractmethod
@@ -24,14 +24,14 @@ from ancestral.triton_kernels.sample_token.filters import Filters
 
 
 class Program(nn.Module, ABC):
-    """A function of tensors over a model's weights; forward takes and returns them in order."""
+    """A function of tensors over a model's weights."""
 
     model: nn.Module
 
     @property
     @abstractmethod
     def signature(self) -> GraphSignature:
-        """Names, types and axes of what forward takes and returns, in order."""
+        """Names, types and axes of the inputs and outputs of forward, in order."""
 
     @property
     @abstractmethod
@@ -42,11 +42,11 @@ class Program(nn.Module, ABC):
 GraphName = Literal["log_prob", "logits", "redraw", "prefill", "step", "step_filtered"]
 GRAPH_NAMES: tuple[GraphName, ...] = get_args(GraphName)
 PARALLEL: tuple[GraphName, ...] = ("log_prob", "logits", "redraw")
-"""Graphs that share one pass over whole events."""
+"""Graphs that are computed by one pass over whole events."""
 
 
 class AutoregressiveProgram(Program):
-    """What all of them share."""
+    """Base class of the programs of an autoregressive model."""
 
     def __init__(self, model: AutoregressiveModel) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class AutoregressiveProgram(Program):
 
     @property
     def longest(self) -> Mapping[str, int]:
-        """Events and blocks are at most as long as an event of the data."""
+        """The largest size of each named axis: for events and blocks, the length of the data."""
         return {"b": 2**20, "s": self.model.data.length, "t": self.model.data.length}
 
     def _split(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
@@ -69,11 +69,12 @@ class AutoregressiveProgram(Program):
 
 @final
 class Parallel(AutoregressiveProgram):
-    """Everything that one pass over whole events gives: any of three outputs.
+    """Outputs of one pass over whole events; any of three.
 
-    log_prob [b, t], log p(x_t | x_<t) in nats; logits [b, t, v], unnormalised, the shift inside;
-    redrawn [b, t], what u [b, t] draws at each position given x before it: a sample that u drew is
-    a fixed point (Song et al. 2020, arXiv:2002.03629, section 3).
+    log_prob [b, t] is log p(x_t | x_<t) in nats; logits [b, t, v] are those of p(x_t | x_<t), up to
+    a constant; redrawn [b, t] is the value that u [b, t] draws at each position given x before it.
+    A sample that was drawn with u is a fixed point of redrawn (Song et al. 2020, arXiv:2002.03629,
+    section 3).
     """
 
     def __init__(self, model: AutoregressiveModel, outputs: tuple[str, ...]) -> None:
@@ -82,7 +83,7 @@ class Parallel(AutoregressiveProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        """x, u where values are drawn, label -> the outputs."""
+        """x, u if values are drawn, label -> the outputs."""
         t = "t" if self.model.takes_prefixes else self.model.data.length
         u = (tensor(names.U, "b", t),) if names.REDRAWN in self.outputs else ()
         vocabulary = {names.LOGITS: (self.model.data.levels,)}
@@ -92,7 +93,7 @@ class Parallel(AutoregressiveProgram):
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """One pass; where there is no start symbol, x_0 has log-prob 0 and is not drawn."""
+        """Run one pass; without a start symbol, x_0 has log-probability 0 and is not drawn."""
         draws = names.REDRAWN in self.outputs
         u, rest = (rest[0], rest[1:]) if draws else (None, rest)
         likelihood = self.model.likelihood
@@ -103,7 +104,8 @@ class Parallel(AutoregressiveProgram):
         if u is not None:
             redrawn = likelihood.draw(parameters, u)
             if self.model.first_position:
-                # By `where`: a slice of t - 1 positions would bind the exported graph to t > 2.
+                # torch.where, because a slice of t - 1 positions would restrict the exported graph
+                # to t > 2.
                 first = torch.arange(x.shape[1], device=x.device) == 0
                 redrawn = torch.where(first, x, redrawn)
             results[names.REDRAWN] = redrawn
@@ -112,7 +114,7 @@ class Parallel(AutoregressiveProgram):
 
 @final
 class Prefill(AutoregressiveProgram):
-    """x_0 .. x_(s-1) and a fresh cache -> the cache with which a step at position s goes on."""
+    """Fill a fresh cache from x_0 .. x_(s-1), so that sampling continues at position s."""
 
     @property
     def signature(self) -> GraphSignature:
@@ -124,9 +126,9 @@ class Prefill(AutoregressiveProgram):
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """Consume the start symbol and x_0 .. x_(s-2); no head is computed.
+        """Consume the start symbol and x_0 .. x_(s-2), without computing outputs.
 
-        Without a start symbol x_(s-1) is consumed too; the step writes the same slot once more.
+        Without a start symbol x_(s-1) is consumed too; the step then writes the same slot again.
         """
         label, cache = self._split(rest)
         first = self.model.first_position
@@ -139,11 +141,11 @@ class Prefill(AutoregressiveProgram):
 
 @final
 class Step(AutoregressiveProgram):
-    """One sampling step; or a block of s of them, all observed but perhaps the last.
+    """One sampling step, or a block of s steps of which all but the last must be observed.
 
-    The next value is drawn by inverse CDF from u at its position; an observed value (>= 0) wins.
-    Positions are per row and end at T, where a row is finished and a step changes nothing: appends
-    repeat themselves, and what would be replaced is kept.
+    The next value is drawn by inverse CDF from u at its position; an observed value (>= 0) replaces
+    it. Positions are per row and end at T. A step does not change a finished row: appended slots
+    are written again with the same values, and replaced states are kept.
     """
 
     def __init__(self, model: AutoregressiveModel, *, filters: bool) -> None:
@@ -153,9 +155,9 @@ class Step(AutoregressiveProgram):
 
     @property
     def signature(self) -> GraphSignature:
-        """offsets, u, observed, label, filters; position, values, log-probs, cache.
+        """offsets, u, observed, label, filters, carried tensors -> the new carried tensors.
 
-        offsets are 0 .. s - 1, where the model takes blocks.
+        position, values, log-probs and the cache are carried; offsets are 0 .. s - 1, for blocks.
         """
         t = self.model.data.length
         offsets = [tensor(names.OFFSETS, "s")] if self.model.takes_blocks else []
@@ -176,7 +178,7 @@ class Step(AutoregressiveProgram):
         )
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Consume the value before each position of the block, draw or take the one at it."""
+        """Consume the value before each position of the block; draw or take the value at it."""
         offsets = None
         if self.model.takes_blocks:
             offsets, tensors = tensors[0], tensors[1:]
@@ -191,7 +193,7 @@ class Step(AutoregressiveProgram):
         if self.keeps:
             finished = position >= self.model.data.length
             for name in self.keeps:
-                # What is replaced goes on only in rows that have not finished.
+                # Replaced states change only in rows that are not finished.
                 rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
                 new[name] = torch.where(rows, named[name], new[name])
         likelihood = self.model.likelihood
@@ -211,13 +213,13 @@ def _carried(tensor: TensorSpec, update: Update, initial: float = 0.0) -> Carrie
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
-    """The graphs that a model can have: prefill only where it takes blocks and has a cache."""
+    """Return the graphs of a model: prefill needs a cache and a model that takes blocks."""
     prefills = model.takes_blocks and len(model.cache_spec) > 0
     return tuple(name for name in GRAPH_NAMES if name != "prefill" or prefills)
 
 
 def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
-    """The program of that name over a model."""
+    """Return the program of this name over a model."""
     match name:
         case "prefill":
             return Prefill(model)

@@ -1,7 +1,7 @@
-"""What a network reads at each position before positions are mixed, and networks that do so.
+"""The embeddings that a sequence network reads, and the base class of such networks.
 
-The value drawn before (or the start symbol), the position, the label, and for images the value
-above: a sum of learned vectors, each from a table of its own.
+At each position the network reads a sum of learned vectors: of the previous value (or the start
+symbol), the position, the label and, for images, the value above.
 """
 
 from typing import Literal
@@ -21,11 +21,11 @@ from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.embed import Tables, embed, slots_from
 
 Start = Literal["learned"] | int | None
-"""A learned symbol, the id of a token, or none: then x_0 must be observed."""
+"""A learned symbol, the id of a token, or None: x_0 must then be observed."""
 
 
 class Inputs(nn.Module):
-    """Embeddings of what is consumed; slot n predicts position n, or n + 1 without a start."""
+    """Embeddings of consumed values; slot n predicts position n (n + 1 without a start symbol)."""
 
     source: Tensor
 
@@ -35,14 +35,14 @@ class Inputs(nn.Module):
         """Draw fresh tables from torch's global generator.
 
         Args:
-            config: of the network.
-            data: the space of events.
-            positions: whether each position has a vector.
-            start: what is consumed first.
+            config: configuration of the network.
+            data: space of the events.
+            positions: whether each position has a learned vector.
+            start: symbol that is consumed first.
 
         Raises:
-            InvalidInput: the value above is asked of events that are no images, the start token is
-                no level, or a label is optional where there is none.
+            InvalidInput: `above` is set for events that are not images, the start token is not a
+                level, or `label_optional` is set for data without labels.
         """
         super().__init__()
         if config.above and len(data.event_shape) == 1:
@@ -50,7 +50,7 @@ class Inputs(nn.Module):
         if isinstance(start, int) and not 0 <= start < data.levels:
             raise InvalidInput(f"start: expected a level below {data.levels}, got {start}")
         if config.label_optional and data.num_classes is None:
-            raise InvalidInput("label_optional: the data has no labels")
+            raise InvalidInput("label_optional: expected False for data without labels, got True")
         self.data, self.start_token = data, start
         self.first_position = 1 if start is None else 0
         width, scale = config.width, config.width**-0.5
@@ -61,12 +61,12 @@ class Inputs(nn.Module):
         self.above = embedding(data.levels + 1, width, scale) if config.above else None
         self.position = embedding(data.length, width, scale) if positions else None
         if config.above:
-            # Before the places are looked for, so that too many are refused before they are.
+            # A placeholder first, so that an event that is too long is refused before the search.
             self.register_buffer("source", torch.zeros(data.length))
             self.register_buffer("source", self._source())
 
     def _source(self) -> Int64[Tensor, " n"]:
-        """Slot that consumed the value above what each slot predicts; -1 where there is none."""
+        """Return the slot that consumed the value above each predicted one; -1 if there is none."""
         shape, first = self.data.event_shape, self.first_position
         offset = (-1, *([0] * (len(shape) - 1)))
         found = neighbours(self.data.order, shape, [offset])[first:, 0]
@@ -76,7 +76,7 @@ class Inputs(nn.Module):
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """The consumed tokens, where the value above is fed."""
+        """The consumed tokens, if the value above is read."""
         if self.above is None:
             return ()
         return (consumed_entry(self.data),)
@@ -88,16 +88,17 @@ class Inputs(nn.Module):
         slots: Int64[Tensor, "#b s"],
         label: Label,
     ) -> Features:
-        """The sum of the vectors.
+        """Return the sum of the vectors.
 
         Args:
-            tokens: consumed at the slots.
-            consumed: consumed at slots 0 .. n - 1; slot 0 holds nothing where the start is learned.
-            slots: of the tokens.
-            label: class of each event.
+            tokens: values consumed at the slots, [b, s].
+            consumed: values consumed at slots 0 .. n - 1, [b, n]; slot 0 is unused for a learned
+                start.
+            slots: slots of the tokens, [b, s] or [1, s].
+            label: class of each event, [b]; None for data without labels.
 
         Raises:
-            InvalidInput: no label to a model of p(x | y).
+            InvalidInput: The data have labels and `label` is None.
         """
         tables = Tables(
             token=self.token,
@@ -111,7 +112,7 @@ class Inputs(nn.Module):
         return embed(tokens, consumed, slots, checked_label(label, self.data), tables)
 
     def parallel(self, x: Events, label: Label) -> Float[Tensor, "b t d"]:
-        """At all slots of an event."""
+        """Return the features at all slots of an event."""
         tokens = x if self.first_position else shifted(x)
         slots = torch.arange(x.shape[1], device=x.device)[None]
         return self(tokens, tokens, slots, label)
@@ -119,13 +120,13 @@ class Inputs(nn.Module):
     def extend(
         self, tokens: Tokens, first: Positions, cache: dict[str, Tensor], label: Label
     ) -> Features:
-        """At the slots from `first` on; what is consumed is appended to the cache, in place.
+        """Return the features at the slots from `first` on; add the tokens to the cache, in place.
 
         Args:
-            tokens: consumed at these slots.
-            first: slot of the first token of each row.
-            cache: the entries of cache_spec among others; they are replaced by the new ones.
-            label: class of each event.
+            tokens: values consumed at these slots, [b, s].
+            first: slot of the first token of each row, [b].
+            cache: dict with the entries of cache_spec, which are replaced by the new ones.
+            label: class of each event, [b]; None for data without labels.
         """
         slots = slots_from(first, tokens)
         consumed = tokens
@@ -135,7 +136,7 @@ class Inputs(nn.Module):
 
 
 class SequenceNetwork(ConfiguredNetwork):
-    """A network that reads what `Inputs` embeds."""
+    """A network that reads the features of `Inputs`."""
 
     def __init__(
         self, config: SequenceConfig, data: DataSpec, *, positions: bool, start: Start = "learned"
@@ -143,7 +144,7 @@ class SequenceNetwork(ConfiguredNetwork):
         """Draw fresh embeddings from torch's global generator.
 
         Raises:
-            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+            InvalidInput: The configuration does not fit the data (see `Inputs`).
         """
         super().__init__(config, data)
         self.inputs = Inputs(config, data, positions=positions, start=start)
@@ -151,22 +152,22 @@ class SequenceNetwork(ConfiguredNetwork):
 
 
 def shifted(x: Events) -> Events:
-    """What is consumed along an event where there is a start symbol: each value a place later."""
+    """Return the values that are consumed after a start symbol: x shifted by one position."""
     return torch.nn.functional.pad(x, (1, 0))[:, :-1]
 
 
 def consumed_entry(data: DataSpec) -> CacheEntry:
-    """The cache of all tokens that were consumed."""
+    """Return the cache entry of all consumed tokens."""
     axes = ("b", data.length)
     return CacheEntry(name="consumed", dtype="int64", axes=axes, update=Update.APPEND, axis=-1)
 
 
 def checked_label(label: Label, data: DataSpec) -> Label:
-    """The label that a model of these data reads: none where they have no classes.
+    """Return the label that a model of these data reads; None for data without classes.
 
     Raises:
-        InvalidInput: no label to a model of p(x | y).
+        InvalidInput: The data have labels and `label` is None.
     """
     if data.num_classes is not None and label is None:
-        raise InvalidInput(f"label: expected one of {data.num_classes} classes, got none")
+        raise InvalidInput(f"label: expected one of {data.num_classes} classes, got None")
     return None if data.num_classes is None else label

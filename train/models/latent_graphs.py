@@ -1,4 +1,4 @@
-"""The programs of a latent variable model. None draws: noise is an input of each that needs it."""
+"""The programs of a latent variable model; noise is an input of each one that needs it."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,7 +15,7 @@ Forward = Callable[..., tuple[Tensor, ...]]
 
 
 def _encode(model: LatentVariableModel, x: Tensor) -> tuple[Tensor, ...]:
-    """x -> parameters of q(z | x); and KL(q || p) in nats where it has a closed form."""
+    """x -> parameters of q(z | x), and KL(q || p) in nats if it has a closed form."""
     q, posterior = model.encode(x), model.posterior
     if isinstance(posterior, Codes) or not model.has_closed_kl:
         return q
@@ -29,14 +29,14 @@ def _decode(model: LatentVariableModel, z: Tensor) -> tuple[Tensor, ...]:
 
 
 def _draw(model: LatentVariableModel, z: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
-    """z, and uniform or normal noise for each value -> x ~ p(x | z), log p(x | z) in nats."""
+    """z, uniform or normal noise for each value -> x ~ p(x | z), log p(x | z) in nats."""
     parameters = model.decode(z)
     x = model.observation.draw(parameters, noise)
     return x, model.observation.log_prob(parameters, x)
 
 
 def _prior(model: LatentVariableModel, noise: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-    """Noise, a uniform where the prior is a mixture, and a temperature -> z, log p(z) in nats."""
+    """Noise, a uniform if the prior is a mixture, a temperature -> z, log p(z) in nats."""
     *u, temperature = rest
     prior = model.prior
     assert prior is not None
@@ -45,12 +45,12 @@ def _prior(model: LatentVariableModel, noise: Tensor, *rest: Tensor) -> tuple[Te
 
 
 def _log_likelihood(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
-    """Events, and k latents of each -> log p(x | z) in nats."""
+    """Events, k latents of each -> log p(x | z) in nats."""
     return (model.log_likelihood(x, z),)
 
 
 def _log_weights(model: LatentVariableModel, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-    """Events, parameters of q and noise -> log p(x | z), log p(z), log q(z | x) in nats."""
+    """Events, parameters of q, noise -> log p(x | z), log p(z), log q(z | x) in nats."""
     *q, noise = rest
     return model.log_weights(x, tuple(q), noise)
 
@@ -100,12 +100,12 @@ class LatentProgram(Program):
 
 
 class Every(Program):
-    """All graphs of a model in one pass: names are `graph.name`. It is traced once, then cut."""
+    """All graphs of a model in one pass, with names `graph.name`; traced once, then cut."""
 
     def __init__(self, model: LatentVariableModel, names: tuple[LatentGraphName, ...]) -> None:
         super().__init__()
         self.model: LatentVariableModel = model
-        # A plain mapping: as submodules they would name the model's weights anew.
+        # A plain dict: as submodules they would change the names of the model's weights.
         self.parts = {name: LatentProgram(model, name) for name in names}
 
     @property
@@ -132,6 +132,6 @@ class Every(Program):
 
 
 def latent_graphs_of(model: LatentVariableModel) -> tuple[LatentGraphName, ...]:
-    """The graphs that a model can have: without a prior of its own, none that needs one."""
+    """Return the graphs of a model; those that need a prior exist only if the model has its own."""
     needs = {"prior", "log_weights"} if model.prior is None else set()
     return tuple(name for name in LATENT_GRAPH_NAMES if name not in needs)

@@ -1,7 +1,8 @@
-"""Maps that networks are made of, and dropout.
+"""Linear maps, convolutions, embeddings and dropout.
 
-Latents, noise and real events are float32, whatever type the weights have. A casting map takes them
-in the type of its weights. A wide map, the last before probabilities, widens its weights instead.
+Latents, noise and real events are float32, whatever the dtype of the weights. A casting map
+converts them to the dtype of its weights. A wide map, the last one before probabilities, converts
+its weights to float32 instead.
 """
 
 import torch
@@ -14,20 +15,20 @@ from ancestral.triton_kernels.linear import Activation, linear
 
 
 def embedding(rows: int, width: int, scale: float) -> nn.Embedding:
-    """A learned vector for each of so many things."""
+    """Return an embedding with normally distributed vectors."""
     made = nn.Embedding(rows, width)
     nn.init.normal_(made.weight, std=scale)
     return made
 
 
 def gated(x: Float[Tensor, "*b dd"]) -> Float[Tensor, "*b d"]:
-    """tanh of one half times sigmoid of the other."""
+    """Return the tanh of one half times the sigmoid of the other."""
     value, gate = x.chunk(2, dim=-1)
     return value.tanh() * gate.sigmoid()
 
 
 class Linear(nn.Module):
-    """x W + b with W stored [d_in, d_out], as the exported graphs read it."""
+    """x W + b with W stored as [d_in, d_out], as in the exported graphs."""
 
     def __init__(
         self, d_in: int, d_out: int, *, bias: bool = True, scale: float = 1.0, wide: bool = False
@@ -40,12 +41,12 @@ class Linear(nn.Module):
     def forward(
         self, x: Float[Tensor, "*b i"], activation: Activation = "none"
     ) -> Float[Tensor, "*b o"]:
-        """Apply the map to the last axis, and the activation to its result."""
+        """Apply the map to the last axis, then the activation."""
         return linear(x, self.weight, self.bias, activation, wide=self.wide)
 
 
 class LastProjection(Linear):
-    """From features to the parameters of a likelihood, at least in float32."""
+    """Maps features to the parameters of a likelihood, at least in float32."""
 
     def __init__(self, width: int, likelihood: Likelihood, *, bias: bool = True) -> None:
         super().__init__(width, likelihood.size, bias=bias, wide=True)
@@ -56,7 +57,7 @@ class LastProjection(Linear):
 
 
 class CastingLinear(nn.Linear):
-    """x W^T + b in the type of the weights."""
+    """x W^T + b in the dtype of the weights."""
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
         return super().forward(x.to(self.weight.dtype))
@@ -70,30 +71,30 @@ class WideLinear(nn.Linear):
 
 
 class CastingConv2d(nn.Conv2d):
-    """A convolution of planes in the type of the weights."""
+    """A 2D convolution in the dtype of the weights."""
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         return super().forward(x.to(self.weight.dtype))
 
 
 class WideConv2d(nn.Conv2d):
-    """A convolution of planes, at least in float32."""
+    """A 2D convolution, at least in float32."""
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         return self._conv_forward(widened(x), widened(self.weight), widened(self.bias))
 
 
 def dropout(x: Float[Tensor, "*s"], rate: float, training: bool) -> Float[Tensor, "*s"]:
-    """Zero each value with probability `rate`, scale the others so that the mean stays.
+    """Zero each value with probability `rate`, and scale the others so that the mean is unchanged.
 
-    One random byte a value, several times cheaper on a CPU than Bernoulli draws: rates are rounded
-    to a multiple of 1/256. The bytes come from torch's global generator of the device, in which a
-    seed and a saved state bring them back.
+    Each value uses one random byte, which on a CPU is several times faster than Bernoulli draws;
+    the rate is rounded to a multiple of 1/256. The bytes come from torch's global generator of the
+    device, so a seed or a saved state reproduces them.
 
     Args:
-        x: any shape.
-        rate: in [0, 1).
-        training: otherwise x is returned as it is.
+        x: tensor of any shape.
+        rate: dropout rate, in [0, 1).
+        training: whether to drop values; otherwise x is returned as it is.
 
     References:
         Srivastava et al. (2014), Dropout: a simple way to prevent neural networks from overfitting.
@@ -101,7 +102,7 @@ def dropout(x: Float[Tensor, "*s"], rate: float, training: bool) -> Float[Tensor
     dropped = min(round(rate * 256), 255)
     if not training or dropped == 0:
         return x
-    # Eight bytes of a 64-bit draw are eight decisions.
+    # A 64-bit draw gives eight bytes, for eight values.
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
     words.random_(-(2**63), 2**63 - 1)
     kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped

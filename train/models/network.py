@@ -1,4 +1,4 @@
-"""What the networks share that predict the parameters of a likelihood from earlier values."""
+"""Common parts of networks that predict the parameters of a likelihood from earlier values."""
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry, Update
@@ -10,14 +10,18 @@ from ancestral.train.models.configuration import AutoregressiveConfig, Count, Ra
 
 @configuration
 class NetworkConfig(AutoregressiveConfig):
-    """Common part of a network's shape.
+    """Configuration common to all networks.
 
     Attributes:
-        width: of the features at each position.
-        dropout: rate on the features between layers, in training.
-        likelihood: categorical, or logistic_mixture for levels that are amounts.
-        components: of the mixture.
+        width: number of features at each position.
+        dropout: dropout rate of the features between layers.
+        likelihood: "categorical", "bernoulli" for 2 levels, or "logistic_mixture" for levels that
+            are amounts.
+        components: number of components of the mixture.
         label_optional: whether there is a vector for "no label", so that p(x) is modelled too.
+
+    Raises:
+        InvalidInput: A value is out of range.
     """
 
     width: Count = 64
@@ -29,17 +33,19 @@ class NetworkConfig(AutoregressiveConfig):
 
 @configuration
 class SequenceConfig(NetworkConfig):
-    """Shape of a network that reads one value after another.
+    """Configuration common to networks that read one value after another.
+
+    The attributes of `NetworkConfig` apply too.
 
     Attributes:
-        above: whether images feed the value above together with the previous one.
+        above: whether, for images, the value above is read together with the previous one.
     """
 
     above: bool = False
 
 
 class ConfiguredNetwork(AutoregressiveModel):
-    """A network of a configuration, over the positions of an event."""
+    """Base class of networks with a configuration."""
 
     def __init__(self, config: NetworkConfig, data: DataSpec) -> None:
         super().__init__()
@@ -49,11 +55,11 @@ class ConfiguredNetwork(AutoregressiveModel):
 
     @property
     def likelihood(self) -> Likelihood:
-        """As configured."""
+        """The likelihood that the configuration names."""
         return self._likelihood
 
 
 def ring_entry(name: str, length: int, width: int) -> CacheEntry:
-    """The cache of features at the last positions, in a ring."""
+    """Return the cache entry of the features at the last positions, in a ring buffer."""
     axes = ("b", 1, length, width)
     return CacheEntry(name=name, dtype="float32", axes=axes, update=Update.APPEND)

@@ -1,8 +1,8 @@
-"""A convolution over some neighbours on a grid, for a whole image and for one position.
+"""A convolution over some neighbours on a grid, for whole images and for single positions.
 
-The kernel covers a rectangle of displacements; outside of the grid there are zeros. Its weights are
-one matrix, [neighbours x d_in, d_out]: for a position it is multiplied with the neighbours side by
-side, for an image it is read as the kernel of a convolution.
+The kernel covers a rectangle of displacements; outside the grid there are zeros. Its weights are
+one matrix, [neighbours x d_in, d_out]. For a position it is multiplied with the concatenated
+neighbours; for an image it is reshaped to the kernel of a convolution.
 """
 
 import torch
@@ -19,15 +19,15 @@ class PatchConvolution(nn.Module):
         """Draw fresh weights from torch's global generator.
 
         Args:
-            d_in: features of a neighbour.
-            d_out: features of the result.
-            rows: displacements in rows, none of them below: at most 0.
+            d_in: number of features of a neighbour.
+            d_out: number of features of the result.
+            rows: displacements in rows; at most 0, so never below.
             columns: displacements in columns.
-            width: of the grid, in columns.
+            width: number of columns of the grid.
         """
         super().__init__()
         self.rows, self.columns = rows, columns
-        # Before the lists, so that a kernel beyond all weights is refused before they are made.
+        # Made before the lists, so that a kernel larger than all weights is refused first.
         features = len(rows) * len(columns) * d_in
         self.weight = nn.Parameter(torch.randn(features, d_out) * features**-0.5)
         self.offsets = [r * width + c for r in rows for c in columns]
@@ -36,11 +36,11 @@ class PatchConvolution(nn.Module):
         self.register_buffer("inside", (column >= 0) & (column < width))
 
     def parallel(self, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h w o"]:
-        """At all positions of a grid."""
+        """Apply the convolution at all positions of a grid."""
         left, right = -min(self.columns), max(self.columns)
         above = -min(self.rows)
         rows, columns = x.shape[1:3]
-        # A side whose displacements end before 0 is cut instead of padded.
+        # A side whose displacements end before 0 is cropped instead of padded.
         padded = nn.functional.pad(x, (0, 0, left, max(right, 0), above, 0))
         padded = padded[:, : rows + above + max(self.rows), : columns + left + right]
         kernel = self.weight.view(len(self.rows), len(self.columns), -1, self.weight.shape[1])
@@ -50,12 +50,12 @@ class PatchConvolution(nn.Module):
     def at(
         self, neighbours: Float[Tensor, "b n i"], column: Int64[Tensor, "b 1"]
     ) -> Float[Tensor, "b 1 o"]:
-        """At one position of each row of the batch.
+        """Apply the convolution at one position of each row of the batch.
 
         Args:
-            neighbours: features of each, in the order of `offsets`; beyond the left and right
-                edge of the grid they may be anything finite.
-            column: of the position.
+            neighbours: features of the neighbours, in the order of `offsets`; those beyond the left
+                and right edge of the grid may have any finite values.
+            column: column of the position.
         """
         inside = self.inside[column[:, 0]][..., None]
         return torch.where(inside, neighbours, 0.0).flatten(1)[:, None] @ self.weight + self.bias

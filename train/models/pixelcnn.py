@@ -1,15 +1,16 @@
-"""Gated PixelCNN: masked convolutions in two dimensions, in a vertical and a horizontal stack.
+"""Gated PixelCNN: causal convolutions in two dimensions, in a vertical and a horizontal stack.
 
-The vertical stack sees the rows above, the horizontal stack the values before in the row; together
-they see all that was drawn before, with no blind spot. No weight is ever masked: each kernel covers
-just the values that it may see. The channels of a pixel are columns of their own, one beside the
-other, so that they are drawn in turn, each given those before; a kernel that is k pixels wide spans
-k times as many columns.
+The vertical stack sees the rows above, and the horizontal stack sees the earlier values of the row.
+Together they see all earlier values, without a blind spot. No weights are masked: each kernel
+covers only the values that it may see. The channels of a pixel are neighbouring columns, so they
+are drawn one after another, each given the earlier ones; a kernel that is k pixels wide spans k
+columns per channel.
 
 A step computes one position of every layer. The horizontal stack is at the position that is drawn.
-Layer l of the vertical stack would look right, at columns whose own features are not yet there: so
-it runs ahead, by as many columns as all later layers reach to the right. It can, for it depends on
-the rows above alone (docs/decisions/0006). Features of the first row are zero: nothing is above.
+Layer l of the vertical stack reads columns to its right, whose features would not exist yet. It
+therefore runs ahead, by as many columns as all later layers reach to the right. This is possible
+because it depends only on the rows above (docs/decisions/0006). Features of the first row are zero,
+since there are no rows above.
 
 References:
     van den Oord et al. (2016), Conditional image generation with PixelCNN decoders,
@@ -40,14 +41,17 @@ Kernel = Annotated[int, Field(ge=3, le=LARGEST)]
 
 @configuration
 class PixelCNNConfig(NetworkConfig):
-    """Shape of the network.
+    """Configuration of a PixelCNN; the attributes of `NetworkConfig` apply too.
 
     Attributes:
         positions: whether each position has a learned vector.
-        layers: number of them.
-        first_kernel: pixels that the first layer spans in height and width; odd.
-        kernel: likewise for the other layers.
+        layers: number of layers.
+        first_kernel: height and width of the first layer's kernel, in pixels; odd, at least 3.
+        kernel: height and width of the other layers' kernels, in pixels; odd, at least 3.
         hidden: width of the hidden layer before the output.
+
+    Raises:
+        InvalidInput: A value is out of range, or a kernel is even.
     """
 
     positions: bool = True
@@ -57,14 +61,14 @@ class PixelCNNConfig(NetworkConfig):
     hidden: Count = 128
 
     def problems(self) -> Iterator[str]:
-        """Kernels that are even."""
+        """Yield a line for each kernel that is even."""
         for name, size in (("first_kernel", self.first_kernel), ("kernel", self.kernel)):
             if size % 2 == 0:
                 yield f"{name}: expected an odd number, got {size}"
 
 
 class _Given(nn.Module):
-    """What label and channel add before a gate."""
+    """Adds vectors of the label and the channel before a gate."""
 
     def __init__(self, width: int, classes: int, channels: int) -> None:
         super().__init__()
@@ -75,7 +79,7 @@ class _Given(nn.Module):
     def forward(
         self, x: Float[Tensor, "b s d"], label: Label, sites: Int64[Tensor, "#b s"]
     ) -> Float[Tensor, "b s d"]:
-        """x with that added; no more than a sum of table rows."""
+        """Return x with these vectors added, without any other operation."""
         if self.label is not None and label is not None:
             x = x + self.label(label)[:, None]
         return x if self.channel is None else x + self.channel(sites % self.channels)
@@ -103,14 +107,18 @@ class _Layer(nn.Module):
     def mixed(
         self, h: Float[Tensor, "*b dd"], residual: Float[Tensor, "*b d"] | None
     ) -> Float[Tensor, "*b d"]:
-        """The horizontal features after the gate."""
+        """Return the horizontal features after the gate."""
         h = self.out(gated(h))
         return h if residual is None else residual + h
 
 
 @final
 class PixelCNN(ConfiguredNetwork):
-    """Gated PixelCNN over images [height, width] or [height, width, channels], in raster order."""
+    """Gated PixelCNN over images [height, width] or [height, width, channels], in raster order.
+
+    References:
+        van den Oord et al. (2016), arXiv:1606.05328, sections 2.1 and 2.2.
+    """
 
     takes_blocks = False
     takes_prefixes = False
@@ -119,9 +127,13 @@ class PixelCNN(ConfiguredNetwork):
     def __init__(self, config: PixelCNNConfig, data: DataSpec) -> None:
         """Draw fresh weights from torch's global generator.
 
+        Args:
+            config: shape of the network.
+            data: space of the events.
+
         Raises:
-            InvalidInput: events are no images in raster order, or so narrow that the vertical
-                stack cannot run ahead.
+            InvalidInput: The events are not images in raster order, or too narrow for the vertical
+                stack to run ahead.
         """
         super().__init__(config, data)
         if len(data.event_shape) not in {2, 3} or data.ordering != "raster":
@@ -133,8 +145,8 @@ class PixelCNN(ConfiguredNetwork):
         right = config.first_kernel // 2 + (config.layers - 1) * (config.kernel // 2)
         if right >= width:
             raise InvalidInput(
-                f"pixelcnn: the layers look {right} pixels to the right in all; expected fewer "
-                f"than the {width} of a row: use fewer layers or smaller kernels"
+                f"pixelcnn: expected layers that reach fewer than {width} pixels, the width of a "
+                f"row, to the right, got {right}; use fewer layers or smaller kernels"
             )
         self.config = config
         self.rows, self.columns = height, width * channels
@@ -152,7 +164,7 @@ class PixelCNN(ConfiguredNetwork):
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """Rings: of the values; of each layer's features; of what links the stacks."""
+        """Ring buffers of values, of each layer's features, and of the links between the stacks."""
         d, layers = self.config.width, self.config.layers
         lengths = {"pixels": (1 - min(self._value_offsets()), d)}
         for i in range(layers - 1):
@@ -163,14 +175,14 @@ class PixelCNN(ConfiguredNetwork):
         return tuple(ring_entry(name, *size) for name, size in lengths.items())
 
     def _vertical_offsets(self, layer: int) -> list[int]:
-        """Where a layer of the vertical stack reads the one before, from what that wrote last."""
+        """Return where a vertical layer reads the one before, relative to what that wrote last."""
         read = self.layers[layer]
         return [offset - read.right for offset in read.vertical.offsets]
 
     def _value_offsets(self) -> list[int]:
-        """Where the first layer of both stacks reads values, from the one written last.
+        """Return where both stacks' first layer reads values, relative to the last one written.
 
-        The value before position p is written at p, so that the value of site n stands at n + 1.
+        The value before position p is written at p, so the value of site n is at n + 1.
         """
         first = self.layers[0]
         ahead = self.ahead[0] + 1
@@ -178,7 +190,7 @@ class PixelCNN(ConfiguredNetwork):
         return vertical + [offset + 1 for offset in first.horizontal.offsets]
 
     def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
-        """One pass of convolutions over whole images."""
+        """Predict all positions by convolutions over whole images."""
         label = checked_label(label, self.data)
         sites = torch.arange(self.data.length, device=x.device)[None]
         h = v = self._embed(x, sites)
@@ -192,7 +204,7 @@ class PixelCNN(ConfiguredNetwork):
         return self._output(h)
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """One position of every layer, the vertical stack ahead of the horizontal one."""
+        """Compute one position of every layer, the vertical stack ahead of the horizontal one."""
         new, label = dict(cache), checked_label(label, self.data)
 
         def keep(name: str, value: Tensor, offsets: list[int]) -> Tensor:
@@ -225,7 +237,7 @@ class PixelCNN(ConfiguredNetwork):
     def _embed(
         self, x: Int64[Tensor, "b s"], sites: Int64[Tensor, "#b s"]
     ) -> Float[Tensor, "b s d"]:
-        """Vectors of values at their sites."""
+        """Return the vectors of values at their sites."""
         e = self.token(x)
         return e if self.position is None else e + self.position(sites)
 

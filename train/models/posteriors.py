@@ -1,8 +1,8 @@
-"""q(z | x): what an encoder's parameters mean, how noise becomes z, and the closed KL.
+"""Families of posteriors q(z | x): their parameters, how noise becomes z, and the closed KL.
 
 Noise is standard normal and an argument: z is a differentiable function of it (the
-reparameterisation of Kingma and Welling 2014, arXiv:1312.6114, section 2.4). log q(z | x) is taken
-of the noise, not of z: no scale is divided by.
+reparameterisation of Kingma and Welling 2014, arXiv:1312.6114, section 2.4). log q(z | x) is
+computed from the noise, not from z, so that nothing is divided by a scale.
 """
 
 import math
@@ -17,9 +17,9 @@ from ancestral.train.likelihoods.gaussian import HALF_LOG_2PI
 
 Parameters = tuple[Tensor, ...]
 Latents = Float[Tensor, "b k *l"]
-"""k latents of each datum, or the standard normal noise that makes them."""
+"""k latents of each event, or the standard normal noise that makes them."""
 PerLatent = Float[Tensor, "b k"]
-"""A number for each of k latents of each datum: log p or log q in nats, say."""
+"""One number for each of k latents of each event, for example log p in nats."""
 
 
 @runtime_checkable
@@ -28,30 +28,30 @@ class Posterior(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters, in order."""
+        """Names of the parameters, in order."""
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the parameters of one datum."""
+        """Shapes of the parameters of one event."""
 
     @property
     def features(self) -> int:
-        """How many numbers an encoder makes for `from_features`."""
+        """Number of features that an encoder makes for `from_features`."""
 
     def from_features(self, h: Float[Tensor, "b f"]) -> Parameters:
-        """Parameters from an encoder's numbers."""
+        """Return the parameters from an encoder's features."""
 
     def draw(self, q: Parameters, noise: Latents) -> tuple[Latents, PerLatent]:
-        """z, and log q(z | x) in nats."""
+        """Return z, and log q(z | x) in nats."""
 
     def kl_to_standard(self, q: Parameters) -> Float[Tensor, "b ..."]:
-        """KL(q || N(0, I)) in nats: of each latent dimension, or in all where they are tied."""
+        """Return KL(q || N(0, I)) in nats, per latent dimension, or in total if they depend."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Diagonal:
-    """Independent latent dimensions: mean and log_scale [b, *l]."""
+    """Independent latent dimensions, with mean and log_scale [b, *l]."""
 
     latent_shape: tuple[int, ...]
 
@@ -76,7 +76,7 @@ class Diagonal:
 
     def kl_to_standard(self, q: Parameters) -> Float[Tensor, "b ..."]:
         mean, log_scale = q
-        # expm1: near q = p the terms of 1/2 (m^2 + s^2 - 1) - log s are nearly equal.
+        # expm1, because near q = p the terms of 1/2 (m^2 + s^2 - 1) - log s nearly cancel.
         excess = (2 * log_scale).expm1()
         return (0.5 * (mean * mean + excess) - log_scale).flatten(1)
 
@@ -84,7 +84,7 @@ class Diagonal:
 @final
 @dataclass(frozen=True, slots=True)
 class Full:
-    """Any covariance L L^T: mean [b, d] and factor L [b, d, d], lower, its diagonal positive."""
+    """Any covariance L L^T, with mean [b, d] and L [b, d, d], lower with a positive diagonal."""
 
     dimensions: int
 
@@ -124,7 +124,7 @@ class Full:
 @final
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """All mass on one point: codes [b, m], which an encoder chooses; there is no noise."""
+    """Deterministic codes [b, m], chosen by an encoder without noise."""
 
     latent_shape: tuple[int, ...]
 
@@ -136,6 +136,6 @@ class Codes:
 
 
 def standard_log_prob(z: Latents) -> PerLatent:
-    """log N(z; 0, I) in nats."""
+    """Return log N(z; 0, I) in nats."""
     flat = z.flatten(2)
     return -0.5 * (flat * flat).sum(dim=-1) - HALF_LOG_2PI * flat.shape[-1]

@@ -1,8 +1,8 @@
 """Which tensors a 16-bit model stores in 16 bits.
 
-All floating parameters and buffers are, but for a few that are small and enter angles, distances or
-log-probabilities as they are: the numbers of a prior and of an observation's head, the cosines of
-rotary positions, a codebook.
+These are all floating-point parameters and buffers, except for small ones that enter angles,
+distances or log-probabilities directly: the parameters of a prior and of an observation's head, the
+cosines and sines of rotary positions, and a codebook.
 """
 
 from collections.abc import Iterator
@@ -24,33 +24,33 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @torch.no_grad()
 def narrow(model: M, dtype: torch.dtype) -> M:
-    """Convert in place what is of 16 bits where anything is; all else stays as it is.
+    """Convert to `dtype`, in place, the tensors that a 16-bit model stores in 16 bits.
 
     Raises:
-        InvalidInput: a finite number is infinite in that type.
+        InvalidInput: A finite number becomes infinite.
     """
     for name, tensor in narrowed_tensors(model):
         converted = tensor.to(dtype)
         if not converted.isfinite().equal(tensor.isfinite()):
             raise InvalidInput(
                 f"{name}: expected numbers up to {torch.finfo(dtype).max:g} for {dtype}, got "
-                f"{float(tensor.abs().amax()):g}: take bfloat16"
+                f"{float(tensor.abs().amax()):g}; use bfloat16"
             )
         tensor.data = converted
     return model
 
 
 def round_in_place(model: M, dtype: torch.dtype) -> M:
-    """Round a model of float32 to the numbers that a model in that type has.
+    """Round a float32 model, in place, to the numbers that it has when stored as `dtype`.
 
     Raises:
-        InvalidInput: as in `narrow`.
+        InvalidInput: As in `narrow`.
     """
     return narrow(model, dtype).float()
 
 
 def narrowed_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What `narrow` converts, by name; a shared tensor once."""
+    """Yield the tensors that `narrow` converts, with their names; a shared tensor once."""
     seen: set[int] = set()
     for path, module in model.named_modules():
         if isinstance(module, DecoderOutput | MixturePrior):

@@ -1,4 +1,4 @@
-"""p(z): standard normal, a mixture of Gaussians, and the VampPrior.
+"""Priors p(z): the standard normal, a mixture of Gaussians, and the VampPrior.
 
 References:
     Tomczak and Welling (2018), VAE with a VampPrior, arXiv:1705.07120.
@@ -22,15 +22,15 @@ class Prior(Protocol):
 
     @property
     def chooses(self) -> bool:
-        """Whether a draw takes a uniform beside the normal noise, for the component."""
+        """Whether a draw needs a uniform for the component, in addition to the normal noise."""
 
     def log_prob(self, z: Latents) -> PerLatent:
-        """log p(z) in nats."""
+        """Return log p(z) in nats."""
 
     def draw(
         self, noise: Latents, u: PerLatent | None, temperature: Float[Tensor, " b"]
     ) -> Latents:
-        """z; the temperature scales the noise, 0 leaves a mean."""
+        """Return z; the temperature scales the noise, and 0 gives a mean."""
 
 
 @final
@@ -78,7 +78,7 @@ class Mixture:
 
 @final
 class MixturePrior(nn.Module):
-    """Weights, means and scales that are learned."""
+    """A mixture with learned weights, means and scales."""
 
     def __init__(self, components: int, latent: int) -> None:
         super().__init__()
@@ -87,18 +87,18 @@ class MixturePrior(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(components, latent))
 
     def forward(self) -> Mixture:
-        """The mixture as it is now."""
+        """Return the mixture with the current weights."""
         return Mixture(self.logits, self.mean, self.log_scale)
 
 
 @final
 class PseudoInputs(nn.Module):
-    """Learned events whose posteriors, evenly weighted, are the prior."""
+    """The VampPrior's learned events; the prior is the equal mixture of their posteriors."""
 
     def __init__(self, components: int, length: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(0.5 * torch.randn(components, length))
 
     def forward(self) -> Float[Tensor, "m t"]:
-        """Values in (-1, 1), as an encoder reads them."""
+        """Return values in (-1, 1), as an encoder reads them."""
         return self.weight.tanh()

@@ -1,4 +1,4 @@
-"""Recurrent networks: GRU and LSTM layers, one on the other.
+"""Recurrent networks: stacked GRU or LSTM layers.
 
 References:
     Cho et al. (2014), arXiv:1406.1078 (GRU); Hochreiter and Schmidhuber (1997), Long short-term
@@ -28,12 +28,15 @@ _GATES = {"gru": 3, "lstm": 4}
 
 @configuration
 class RecurrentConfig(SequenceConfig):
-    """Shape of the network.
+    """Configuration of a recurrent network; the attributes of `SequenceConfig` apply too.
 
     Attributes:
         positions: whether each position has a learned vector.
-        cell: gru or lstm.
-        layers: number of them.
+        cell: "gru" or "lstm".
+        layers: number of layers.
+
+    Raises:
+        InvalidInput: A value is out of range.
     """
 
     positions: bool = True
@@ -55,20 +58,29 @@ class _Layer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b s d"], *state: Float[Tensor, "b d"]
     ) -> tuple[Tensor, ...]:
-        """States after each position [b, s, d], then what is carried on, [b, d] each."""
+        """Return the output at each position [b, s, d], then the carried states, [b, d] each."""
         operator: Callable[..., tuple[Tensor, ...]] = gru if self.cell == "gru" else lstm
         return operator(x, *state, self.w, self.r, self.bias)
 
 
 @final
 class Recurrent(SequenceNetwork):
-    """Stacked recurrent layers: a step costs the same at every position."""
+    """Stacked GRU or LSTM layers; a step costs the same at every position.
+
+    References:
+        Cho et al. (2014), arXiv:1406.1078 (GRU); Hochreiter and Schmidhuber (1997), Long short-term
+        memory.
+    """
 
     def __init__(self, config: RecurrentConfig, data: DataSpec) -> None:
         """Draw fresh weights from torch's global generator.
 
+        Args:
+            config: shape of the network.
+            data: space of the events.
+
         Raises:
-            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+            InvalidInput: The configuration does not fit the data (see `Inputs`).
         """
         super().__init__(config, data, positions=config.positions)
         self.config = config
@@ -77,7 +89,7 @@ class Recurrent(SequenceNetwork):
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """The state of every layer, replaced at each step."""
+        """The states of every layer, replaced at each step."""
         states = tuple(
             CacheEntry(name=name, dtype="float32", axes=("b", self.config.width))
             for i in range(self.config.layers)
@@ -89,7 +101,7 @@ class Recurrent(SequenceNetwork):
         return tuple(f"{state}_{layer}" for state in _STATES[self.config.cell])
 
     def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
-        """One pass over the event from zero states."""
+        """Predict all positions in one pass over the event, from zero states."""
         h = self.inputs.parallel(x, label)
         zero = torch.zeros_like(h[:, 0])
         for i, layer in enumerate(self.layers):
@@ -98,7 +110,7 @@ class Recurrent(SequenceNetwork):
         return self.head(dropout(h, self.config.dropout, self.training))
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """Go on from the states; a row at position 0 from zeros, whatever its states hold."""
+        """Continue from the cached states; a row at position 0 starts from zeros."""
         new = dict(cache)
         h = self.inputs.extend(tokens, position, new, label)
         fresh = (position == 0)[:, None]

@@ -1,13 +1,13 @@
-"""Tables: p(x_t | some values before it), counted, smoothed by backing off to fewer of them.
+"""Tables of p(x_t | some earlier values): counts, smoothed by backing off to shorter contexts.
 
-The exact reference among the models, and the honest baseline: nothing is learned but counts. With
-c the counts of the values after a context and q the distribution given the shorter context, the one
-without its last part, the estimate is the mean of a Dirichlet posterior,
+Tables are the exact reference among the models, and the baseline: nothing is learned but counts.
+With c the counts of the values after a context, and q the distribution given the context without
+its last part, the estimate is the mean of a Dirichlet posterior,
 
     p = (c + s q) / (sum c + s)
 
-down to q = 1/v. The last named neighbour is the first to go, then the others, then the label, then
-the position.
+down to q = 1/v. The last neighbour is dropped first, then the others, then the label, then the
+position.
 
 References:
     MacKay and Peto (1995), A hierarchical Dirichlet language model, Natural Language Engineering 1.
@@ -42,7 +42,7 @@ from ancestral.train.models.inputs import checked_label, consumed_entry, shifted
 from ancestral.triton_kernels.append import append
 
 _LARGEST, _MOST_AXES = 2**28, 64
-"""Numbers that a table may hold, and axes: each neighbour at least doubles the numbers."""
+"""Largest numbers of entries and of axes of a table; a neighbour at least doubles the entries."""
 
 
 Counts = Float[np.ndarray, "*contexts v"]
@@ -52,14 +52,18 @@ Displacement = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
 
 @configuration
 class TableConfig(AutoregressiveConfig):
-    """What the next value depends on.
+    """The context that the next value depends on.
 
     Attributes:
-        neighbours: displacements of earlier values: (-1,) is the one before in a sequence, (0, -1)
-            the left and (-1, 0) the upper one in an image.
-        cells: neighbours are told apart by so many equal ranges of levels; None tells all levels.
-        per_position: whether each position has a table of its own.
+        neighbours: displacements of earlier values. (-1,) is the previous value of a sequence; in
+            an image (0, -1) is the left and (-1, 0) the upper neighbour.
+        cells: number of equal ranges of levels that neighbours are binned into; None keeps all
+            levels.
+        per_position: whether each position has its own table.
         label_optional: whether there is a table for "no label".
+
+    Raises:
+        InvalidInput: A value is out of range.
     """
 
     neighbours: tuple[tuple[Displacement, ...], ...] = ()
@@ -70,16 +74,24 @@ class TableConfig(AutoregressiveConfig):
 
 @final
 class Table(AutoregressiveModel):
-    """log p(value | context) for every context, as one table of logits."""
+    """A table of log p(value | context), as logits, for every context.
+
+    References:
+        MacKay and Peto (1995), A hierarchical Dirichlet language model.
+    """
 
     place: Tensor
 
     def __init__(self, config: TableConfig, data: DataSpec) -> None:
-        """The uniform distribution, until `smooth` is given counts.
+        """Make the uniform distribution; `smooth` then sets the probabilities.
+
+        Args:
+            config: neighbours and other parts of the context.
+            data: space of the events.
 
         Raises:
-            InvalidInput: a neighbour has another number of axes than the events, is never drawn
-                before, or the table would be too large.
+            InvalidInput: A neighbour has another number of axes than the events or is never drawn
+                before the value, or the table would be too large.
         """
         super().__init__()
         self.config, self.data = config, data
@@ -93,12 +105,12 @@ class Table(AutoregressiveModel):
         contexts = math.prod(self.shape) if len(self.shape) <= _MOST_AXES else _LARGEST
         if contexts * data.levels > _LARGEST or len(self.shape) > _MOST_AXES:
             raise InvalidInput(
-                f"table: {contexts} contexts or more of {data.levels} levels are more than "
-                f"{_LARGEST} numbers: use fewer neighbours or cells"
+                f"table: {contexts} or more contexts of {data.levels} levels needed, {_LARGEST} "
+                f"numbers available; use fewer neighbours or cells"
             )
         uniform = torch.full((contexts, data.levels), -float(np.log(data.levels)))
         self.table = nn.Parameter(uniform, requires_grad=False)
-        # Before the neighbours are looked for, so that too many are refused before they are.
+        # A placeholder first, so that an event that is too long is refused before the search.
         self.register_buffer("place", torch.zeros(data.length, len(config.neighbours)))
         found = np.zeros((data.length, 0), np.int64)
         if config.neighbours:
@@ -109,23 +121,23 @@ class Table(AutoregressiveModel):
                 f"{shown(config.neighbours)} in order {shown(data.ordering)}"
             )
         self._found = found
-        # Slot n consumed the value at position n - 1; -1 is no slot.
+        # Slot n consumed the value at position n - 1; -1 means no slot.
         place = np.where(found < 0, -1, found + 1)
         self.register_buffer("place", torch.tensor(place.tolist()).view(place.shape))
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """The consumed values, where there are neighbours."""
+        """The consumed values, if there are neighbours."""
         if not self.config.neighbours:
             return ()
         return (consumed_entry(self.data),)
 
     def predict(self, x: Events, label: Label) -> Float[Tensor, "b t v"]:
-        """Look up every position."""
+        """Look up the logits of every position."""
         return self._look_up(shifted(x), torch.arange(x.shape[1], device=x.device)[None], label)
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """Look up the positions of the block."""
+        """Look up the logits of the positions of the block."""
         new, consumed = dict(cache), tokens
         if self.config.neighbours:
             consumed = new["consumed"] = append(cache["consumed"], position, tokens)
@@ -135,7 +147,7 @@ class Table(AutoregressiveModel):
     def _look_up(
         self, consumed: Int64[Tensor, "b n"], at: Int64[Tensor, "#b s"], label: Label
     ) -> Float[Tensor, "b s v"]:
-        """Logits given what stands in the slots before."""
+        """Return the logits given the consumed values."""
         label = checked_label(label, self.data)
         context = at if self.config.per_position else torch.zeros_like(at)
         given = torch.zeros_like(consumed[:, :1]) if label is None else label[:, None]
@@ -148,7 +160,7 @@ class Table(AutoregressiveModel):
         return nn.functional.embedding(context, self.table)
 
     def counts(self, x: Int64[np.ndarray, "n t"], label: Int64[np.ndarray, " n"] | None) -> Counts:
-        """How often each value follows each context: one axis for each part of the context."""
+        """Return how often each value follows each context; each part of a context has an axis."""
         found = np.zeros(
             (self.shape[0], self.data.num_classes or 1, *self.shape[2:], self.data.levels)
         )
@@ -157,20 +169,20 @@ class Table(AutoregressiveModel):
 
     @torch.no_grad()
     def smooth(self, counts: Counts, strengths: tuple[float, ...]) -> None:
-        """Become the posterior mean of these counts.
+        """Set the table to the posterior mean of these counts.
 
         Args:
-            counts: of `counts`.
-            strengths: s of each backing off: to 1/v; to the position alone, where there are labels;
-                then to what is left without each neighbour, in their order.
+            counts: counts from `counts`.
+            strengths: strength s of each back-off: to 1/v; with labels, to the position only; then
+                to the context without each neighbour, in their order.
 
         Raises:
-            InvalidInput: another number of strengths, or one that is not positive.
+            InvalidInput: The number of strengths is wrong, or one is not positive.
         """
         self.table.copy_(torch.from_numpy(np.log(self.estimate(counts, strengths))).flatten(0, -2))
 
     def estimate(self, counts: Counts, strengths: tuple[float, ...]) -> Float[np.ndarray, "*all v"]:
-        """p(value | context) with the axes of `shape`; arguments and errors as in `smooth`."""
+        """Return p(value | context) with the axes of `shape`; arguments are those of `smooth`."""
         labelled = self.data.num_classes is not None
         steps = 1 + labelled + len(self.config.neighbours)
         if len(strengths) != steps or not all(0 < each < math.inf for each in strengths):
@@ -184,7 +196,7 @@ class Table(AutoregressiveModel):
     def contexts(
         self, x: Int64[np.ndarray, "n t"], label: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], ...]:
-        """Index of each position's context along each axis of the shape: [n, t] each."""
+        """Return the index of each position's context along each axis of the shape, [n, t] each."""
         n, t = x.shape
         cells = np.append(x * self.cells // self.data.levels, np.full((n, 1), self.cells), axis=1)
         place = np.arange(t) if self.config.per_position else np.zeros(t, np.int64)
@@ -197,7 +209,7 @@ class Table(AutoregressiveModel):
 
 
 def _backed_off(counts: Counts, strengths: tuple[float, ...]) -> Counts:
-    """Probabilities given whole contexts: each axis backs off to those before it."""
+    """Return the probabilities given whole contexts; each axis backs off to those before it."""
     estimate: NDArray[np.float64] = np.array(1 / counts.shape[-1])
     for axis, strength in enumerate(strengths, start=1):
         kept = counts.sum(axis=tuple(range(axis, counts.ndim - 1)))

@@ -3,11 +3,11 @@
 References:
     Radford et al. (2019), Language models are unsupervised multitask learners (GPT-2): learned
     positions, LayerNorm before each part, GELU. Touvron et al. (2023), arXiv:2302.13971 (Llama):
-    rotary positions (arXiv:2104.09864), RMSNorm (arXiv:1910.07467), SwiGLU (arXiv:2002.05202).
-    Chen et al. (2020), Generative pretraining from pixels: images as sequences. Jiang et al.
-    (2023), Mistral 7B, arXiv:2310.06825: windows. Black et al. (2022), arXiv:2204.06745 (GPT-NeoX):
-    parallel parts, some features rotary. Yang et al. (2025), Qwen3, arXiv:2505.09388: normalised
-    heads.
+    rotary positions (arXiv:2104.09864), RMSNorm (arXiv:1910.07467), SwiGLU (arXiv:2002.05202). Chen
+    et al. (2020), Generative pretraining from pixels: images as sequences. Jiang et al. (2023),
+    Mistral 7B, arXiv:2310.06825: windows. Black et al. (2022), arXiv:2204.06745 (GPT-NeoX):
+    parallel attention and feed-forward part, partial rotary positions. Yang et al. (2025), Qwen3,
+    arXiv:2505.09388: normalised heads.
 """
 
 import copy
@@ -32,12 +32,17 @@ from ancestral.triton_kernels.linear import linear
 from ancestral.triton_kernels.masked_attention import windowed_attention
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, q [b, s, h d], k [b, s, g d], v [b, s, g d]) -> y [b, s, h d]."""
+"""A function (layer, q [b, s, h d], k [b, s, g d], v [b, s, g d]) -> y [b, s, h d]."""
 
 
 @final
 class Transformer(SequenceNetwork):
-    """Decoder-only Transformer over the positions of an event, in the order of the DataSpec."""
+    """A decoder-only Transformer over the positions of an event, in the order of the DataSpec.
+
+    References:
+        Radford et al. (2019), Language models are unsupervised multitask learners. Touvron et al.
+        (2023), arXiv:2302.13971, section 2.2.
+    """
 
     cosine: Tensor
     sine: Tensor
@@ -45,8 +50,12 @@ class Transformer(SequenceNetwork):
     def __init__(self, config: TransformerConfig, data: DataSpec) -> None:
         """Draw fresh weights from torch's global generator.
 
+        Args:
+            config: shape of the network.
+            data: space of the events.
+
         Raises:
-            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+            InvalidInput: The configuration does not fit the data (see `Inputs`).
         """
         learned = config.positions == "learned"
         super().__init__(config, data, positions=learned, start=config.start)
@@ -68,7 +77,7 @@ class Transformer(SequenceNetwork):
         """Make fresh weights a Gaussian process of the level: covariance exp(-(i - j)^2 / 2l^2)."""
         level = torch.arange(self.data.levels, dtype=torch.float64)
         covariance = (-0.5 * ((level[:, None] - level) / length).square()).exp()
-        # The diagonal keeps the factor finite in float64.
+        # Added to the diagonal so that the factorisation succeeds in float64.
         covariance = covariance + 1e-6 * torch.eye(self.data.levels, dtype=torch.float64)
         factor = torch.linalg.cholesky(covariance).float()
         self.inputs.token.weight.copy_(factor @ self.inputs.token.weight)
@@ -78,15 +87,18 @@ class Transformer(SequenceNetwork):
             self.head.weight.copy_(self.head.weight @ factor.T)
 
     def shortened(self, length: int) -> "Transformer":
-        """The same weights over sequences of at most that many positions: a shorter cache.
+        """Return the same weights over shorter sequences, with a shorter cache.
+
+        Args:
+            length: largest number of positions.
 
         Raises:
-            InvalidInput: events are no sequences, or the length is not in 1 .. their own.
+            InvalidInput: The events are not sequences, or `length` is not in 1 .. their length.
         """
         if len(self.data.event_shape) != 1 or not 1 <= length <= self.data.length:
             raise InvalidInput(
-                f"length: expected 1 .. {self.data.length} for sequences (images keep theirs), "
-                f"got {length} for events {self.data.event_shape}"
+                f"length: expected 1 .. {self.data.length} for sequences (images keep their "
+                f"length), got {length} for events {self.data.event_shape}"
             )
         short = copy.deepcopy(self)
         short.data = self.data.model_copy(update={"event_shape": (length,)})
@@ -100,7 +112,7 @@ class Transformer(SequenceNetwork):
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """Keys and values of every layer; the consumed tokens where the upper neighbour is fed."""
+        """Keys and values of every layer; also the consumed tokens if the value above is read."""
         c, t = self.config, self.data.length
         axes = ("b", c.group_heads, t, c.head_size)
         entries = [
@@ -111,7 +123,7 @@ class Transformer(SequenceNetwork):
         return (*entries, *self.inputs.cache_spec)
 
     def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
-        """All conditionals of an event at once, by causal attention without a cache."""
+        """Predict all positions in one pass, by causal attention without a cache."""
         slots = torch.arange(x.shape[1], device=x.device)[None]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -133,7 +145,7 @@ class Transformer(SequenceNetwork):
         return torch.nn.functional.pad(predicted, (0, 0, 1, 0))[:, :-1]
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """Append the block to the cache; where there is no start symbol, positions begin at 1."""
+        """Append the block to the cache; without a start symbol, positions start at 1."""
         first = position - 1 if self.first_position else position
         slots = slots_from(first, tokens)
         new = dict(cache)
@@ -151,7 +163,7 @@ class Transformer(SequenceNetwork):
     def _network(
         self, h: Float[Tensor, "b s d"], slots: Int64[Tensor, "#b s"], attend: Attend
     ) -> Float[Tensor, "b s p"]:
-        """Mix what is embedded at each slot, and predict the next value."""
+        """Run the blocks on the embedded slots, and predict the next values."""
         h, y = dropout(h, self.config.dropout, self.training), None
         rotary = None
         if self.config.positions == "rotary":

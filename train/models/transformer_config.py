@@ -1,4 +1,4 @@
-"""The shape of a Transformer: its configuration, checked."""
+"""The configuration of a Transformer."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -14,40 +14,49 @@ from ancestral.train.models.configuration import (
 from ancestral.train.models.network import SequenceConfig
 
 Biased = Literal["qkv", "out", "feed", "head", "norm"]
-"""Maps that may have a bias; norm is LayerNorm."""
+"""Maps that may have a bias; "norm" is LayerNorm."""
 
 
 @configuration
 class TransformerConfig(SequenceConfig):
-    """Shape of the network; what it models is in the DataSpec.
+    """Configuration of a Transformer; the attributes of `SequenceConfig` apply too.
 
     Attributes:
         layers: number of blocks.
         heads: number of query heads.
-        kv_heads: number of key/value heads (grouped-query attention); None is heads.
-        head_width: of one head; None is width / heads.
-        hidden: width inside the feed-forward part; None is 4 width.
-        positions: learned, added to the input; or rotary, applied to queries and keys.
-        rotary_base: of the rotary frequencies.
-        rotary_width: features of a head that are rotated, the first ones; None is all.
-        rotary_scaling: of the frequencies: none; (factor,), by which all are divided; or Llama 3's
-            (factor, low, high, trained length): those that turn fewer than `low` times within that
-            length are divided, those that turn more than `high` times are not.
-        window: slots that a query sees, its own included; None is all up to its own.
-        windowed: the layers that have the window; None is all.
-        norm: LayerNorm or RMSNorm, before each part and at the end.
-        norm_epsilon: added to the variance.
-        activation: of the feed-forward part; gelu_tanh is GPT-2's approximation, gelu_quick
-            ImageGPT's.
-        bias: whether linear maps and LayerNorm have biases; or which of them.
-        head_norms: whether each head's queries and keys are normalised, by RMSNorm.
-        parallel: whether attention and feed-forward part read the same residual stream, side by
-            side; else the one after the other.
-        tied: whether the output map is the token embedding, transposed.
+        kv_heads: number of key/value heads (grouped-query attention); None means heads.
+        head_width: number of features of one head; None means width / heads.
+        hidden: width inside the feed-forward part; None means 4 x width.
+        positions: "learned", added to the input, or "rotary", applied to queries and keys.
+        rotary_base: base of the rotary frequencies.
+        rotary_width: number of features of a head that are rotated, the first ones; None means all.
+        rotary_scaling: scaling of the rotary frequencies. () means none. (factor,) divides all of
+            them. (factor, low, high, trained length) is Llama 3's: frequencies with fewer than
+            `low` turns within the trained length are divided, those with more than `high` turns are
+            not.
+        window: number of slots that a query sees, including its own; None means all earlier slots.
+        windowed: layers that have the window; None means all.
+        norm: "layer" (LayerNorm) or "rms" (RMSNorm), before each part and at the end.
+        norm_epsilon: number added to the variance in norms.
+        activation: activation of the feed-forward part; gelu_tanh is GPT-2's approximation,
+            gelu_quick is ImageGPT's.
+        bias: whether linear maps and LayerNorm have biases, or the names of those that do.
+        head_norms: whether the queries and keys of each head are normalised, by RMSNorm.
+        parallel: whether attention and the feed-forward part read the same residual stream;
+            otherwise they run one after the other.
+        tied: whether the output map is the transposed token embedding.
         start: "learned", the id of a start token, or None: x_0 must then be observed.
-        attention_dropout: rate on attention weights, in training; None is dropout.
-        smoothness: number of levels over which the fresh embeddings and outputs of neighbouring
-            levels are alike, for levels that are amounts; 0 draws each level by itself.
+        attention_dropout: dropout rate of attention weights; None means dropout.
+        smoothness: number of levels over which fresh embeddings and outputs of neighbouring levels
+            are similar, for levels that are amounts; 0 draws each level independently.
+
+    Raises:
+        InvalidInput: A value is out of range, or fields contradict each other.
+
+    References:
+        See `Transformer`. Chen et al. (2023), arXiv:2306.15595 (linear scaling). Dubey et al.
+        (2024), arXiv:2407.21783 (Llama 3's scaling). Dehghani et al. (2023), arXiv:2302.05442,
+        section 2 (normalised queries and keys).
     """
 
     layers: Count = 4
@@ -74,7 +83,7 @@ class TransformerConfig(SequenceConfig):
 
     @classmethod
     def gpt2(cls) -> "TransformerConfig":
-        """The smallest GPT-2, for sequences of up to 1,024 values of 50,257 tokens."""
+        """Return the smallest GPT-2, for sequences of up to 1,024 of 50,257 tokens."""
         return cls(
             width=768,
             layers=12,
@@ -87,39 +96,36 @@ class TransformerConfig(SequenceConfig):
 
     @classmethod
     def llama(cls) -> "TransformerConfig":
-        """The parts of a Llama; `dataclasses.replace` gives it a size."""
+        """Return the components of Llama; set the size with `dataclasses.replace`."""
         return cls(positions="rotary", norm="rms", activation="swiglu", bias=False)
 
     @classmethod
     def pixels(cls) -> "TransformerConfig":
-        """For small images whose levels are amounts; `dataclasses.replace` gives it a size."""
+        """Return settings for small images whose levels are amounts; set the size likewise."""
         return cls(above=True, attention_dropout=0.0, smoothness=2.0)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong between fields."""
+        """Yield a line for each contradiction between fields."""
         if self.tied and self.likelihood != "categorical":
             yield f"tied: expected the categorical likelihood, got {self.likelihood}"
         if self.heads % self.group_heads:
-            yield (
-                f"expected heads to be a multiple of kv_heads, got {self.heads} and "
-                f"{self.group_heads}"
-            )
+            yield f"heads: expected a multiple of kv_heads = {self.group_heads}, got {self.heads}"
         if self.head_width is None and self.width % self.heads:
             yield (
-                f"expected width to be a multiple of heads (or head_width to be given), "
-                f"got {self.width} and {self.heads}"
+                f"width: expected a multiple of heads = {self.heads}, unless head_width is given, "
+                f"got {self.width}"
             )
         scaling = self.rotary_scaling
         if self.positions != "rotary":
             if self.rotary_width is not None or scaling:
                 yield (
-                    f"rotary_width and rotary_scaling are of rotary positions, got "
-                    f"{self.positions} ones"
+                    f"rotary_width, rotary_scaling: expected positions 'rotary', got "
+                    f"{self.positions!r}; leave them out"
                 )
         elif self.rotated % 2 or not 2 <= self.rotated <= self.head_size:
             yield (
-                f"rotary needs an even head_width, and a rotary_width that is even and at most "
-                f"that, got {self.head_size} and {self.rotary_width}"
+                f"rotary_width: expected an even number in 2 .. {self.head_size}, the width of a "
+                f"head, got {self.rotated}"
             )
         elif len(scaling) not in (0, 1, 4) or (len(scaling) == 4 and scaling[1] >= scaling[2]):
             yield (
@@ -127,23 +133,23 @@ class TransformerConfig(SequenceConfig):
                 f"low < high, got {scaling}"
             )
         if self.window is None and self.windowed is not None:
-            yield f"windowed: expected a window too, got only {self.windowed}"
+            yield f"windowed: expected None without a window, got {self.windowed}"
         if any(layer >= self.layers for layer in self.windowed or ()):
             yield f"windowed: expected layers 0 .. {self.layers - 1}, got {self.windowed}"
 
     def has_bias(self, part: Biased) -> bool:
-        """Whether a map has a bias."""
+        """Return whether a map has a bias."""
         return self.bias if isinstance(self.bias, bool) else part in self.bias
 
     def layer_window(self, layer: int, length: int) -> int | None:
-        """Slots that a query of a layer sees, of so many in all; None where it is all."""
+        """Return the number of slots, of `length`, that a layer's query sees; None means all."""
         if self.window is None or self.window >= length:
             return None
         return self.window if self.windowed is None or layer in self.windowed else None
 
     @property
     def rotated(self) -> int:
-        """Features of a head that are rotated."""
+        """Number of features of a head that are rotated."""
         return self.head_size if self.rotary_width is None else self.rotary_width
 
     @property
@@ -153,12 +159,12 @@ class TransformerConfig(SequenceConfig):
 
     @property
     def attention_rate(self) -> float:
-        """Rate of dropout on attention weights."""
+        """Dropout rate of attention weights."""
         return self.dropout if self.attention_dropout is None else self.attention_dropout
 
     @property
     def head_size(self) -> int:
-        """Width of one head."""
+        """Number of features of one head."""
         return self.width // self.heads if self.head_width is None else self.head_width
 
     @property

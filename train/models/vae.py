@@ -1,4 +1,4 @@
-"""Variational autoencoders: perceptrons or convolutions around a vector of latents.
+"""Variational autoencoders with a vector of latents, of perceptrons or convolutions.
 
 References:
     Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114.
@@ -30,17 +30,24 @@ _ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 @configuration
 class VAEConfig(DecoderConfig):
-    """Shape of the network, and p(x | z).
+    """Configuration of a VAE, and of its p(x | z); the attributes of `DecoderConfig` apply too.
 
     Attributes:
-        body: mlp or conv.
-        widths: mlp: hidden layers of the encoder, the decoder has them in reverse; none leaves
-            linear maps. conv: channels of each scale.
-        latent: dimensions of z.
-        activation: of an mlp; convolutions have SiLU.
-        posterior: diagonal, or full covariance.
-        prior: standard normal, mixture of Gaussians, or VampPrior.
-        prior_components: of the last two.
+        body: "mlp" (perceptrons) or "conv" (convolutions).
+        widths: for mlp, widths of the encoder's hidden layers, which the decoder has in reverse
+            order; () makes both linear. For conv, channels of each scale.
+        latent: number of dimensions of z.
+        activation: activation of an mlp; convolutions use SiLU.
+        posterior: "diagonal" or "full" covariance.
+        prior: "standard" (normal), "mixture" (of Gaussians) or "vamp" (VampPrior).
+        prior_components: number of components of a mixture or a VampPrior.
+
+    Raises:
+        InvalidInput: A value is out of range, or fields contradict each other.
+
+    References:
+        Kingma and Welling (2014), arXiv:1312.6114. Tomczak and Welling (2018), arXiv:1705.07120
+        (VampPrior).
     """
 
     widths: tuple[Count, ...] = (400,)
@@ -52,30 +59,38 @@ class VAEConfig(DecoderConfig):
     prior_components: Count = 64
 
     def problems(self) -> Iterator[str]:
-        """What is wrong between fields."""
+        """Yield a line for each contradiction between fields."""
         yield from DecoderConfig.problems(self)
         if self.body == "conv" and not self.widths:
-            yield "widths: expected at least one scale, got none"
+            yield "widths: expected at least one scale, got ()"
         if self.prior == "vamp" and self.posterior == "full":
             yield (
-                "prior: expected a diagonal posterior with a VampPrior, which is a mixture of "
-                "posteriors, got a full covariance"
+                "posterior: expected 'diagonal' with the prior 'vamp', which is a mixture of "
+                "posteriors, got 'full'"
             )
 
 
 @final
 class VAE(LatentVariableModel):
-    """z is a vector [d]."""
+    """A variational autoencoder; z is a vector [d].
+
+    References:
+        Kingma and Welling (2014), arXiv:1312.6114.
+    """
 
     def __init__(self, config: VAEConfig, data: DataSpec) -> None:
-        """Fresh weights.
+        """Draw fresh weights from torch's global generator.
+
+        Args:
+            config: shape of the network, and p(x | z).
+            data: space of the events, without labels.
 
         Raises:
-            InvalidInput: the data have labels, or do not suit the body or the likelihood.
+            InvalidInput: The data have labels, or do not suit the body or the likelihood.
         """
         super().__init__()
         if data.num_classes is not None:
-            raise InvalidInput("VAE: expected data without labels: Dataset.without_labels")
+            raise InvalidInput("VAE: expected data without labels; use Dataset.without_labels()")
         if data.levels < 2:
             raise InvalidInput(f"VAE: expected data of at least 2 levels, got {data.levels}")
         self.config, self.data = config, data
@@ -120,7 +135,7 @@ class VAE(LatentVariableModel):
 
     @property
     def prior(self) -> Prior:
-        """The VampPrior encodes its pseudo-inputs at each call."""
+        """The prior; a VampPrior encodes its pseudo-inputs at each call."""
         match self.config.prior:
             case "standard":
                 return StandardNormal()
@@ -140,9 +155,10 @@ class VAE(LatentVariableModel):
 
     @torch.no_grad()
     def resolved(self) -> "VAE":
-        """The same distribution with a prior that no encoder is needed for: a mixture.
+        """Return the same distribution with a prior that does not need the encoder.
 
-        A VampPrior's components are the posteriors of its pseudo-inputs, taken here once.
+        The components of a VampPrior are the posteriors of its pseudo-inputs. They become a
+        mixture.
         """
         if self.config.prior != "vamp":
             return self

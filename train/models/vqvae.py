@@ -1,8 +1,7 @@
-"""A VQ-VAE: an image becomes a grid of codes, each the nearest of a learned codebook.
+"""A VQ-VAE: an image becomes a grid of codes, each the nearest one of a learned codebook.
 
-The encoder is deterministic, so that with any prior p(z) over codes
-log p(x) >= log p(x | z) + log p(z) at z = encode(x); the prior is an autoregressive model that is
-trained afterwards and stands beside this one.
+The encoder is deterministic, so for any prior p(z) over codes log p(x) >= log p(x | z) + log p(z)
+at z = encode(x). The prior is a separate autoregressive model, which is trained afterwards.
 
 References:
     van den Oord, Vinyals, Kavukcuoglu (2017), Neural discrete representation learning,
@@ -28,19 +27,25 @@ from ancestral.train.models.layers import CastingConv2d, WideConv2d
 from ancestral.train.models.posteriors import Codes, Parameters
 
 _LEAST_COUNT = 0.03
-"""A code that fewer values a step go to, as a moving average, is dead."""
+"""Moving average of assignments per step below which a code is dead."""
 
 
 @configuration
 class VQVAEConfig(DecoderConfig):
-    """Shape of the network, and p(x | z).
+    """Configuration of a VQ-VAE, and of its p(x | z); the attributes of `DecoderConfig` apply too.
 
     Attributes:
-        widths: channels of each scale; codes stand on the grid of the last.
-        codes: size of the codebook.
-        code_width: of a code.
-        commitment: weight of the distance of the encoder's outputs to their codes.
-        decay: of the moving averages that the codebook is made of.
+        widths: channels of each scale; the codes form a grid of the last scale's size.
+        codes: number of codes.
+        code_width: number of features of a code.
+        commitment: weight of the distance between the encoder's outputs and their codes.
+        decay: decay of the moving averages that form the codebook.
+
+    Raises:
+        InvalidInput: A value is out of range, or fields contradict each other.
+
+    References:
+        van den Oord et al. (2017), arXiv:1711.00937, section 3 and appendix A.1.
     """
 
     widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
@@ -51,13 +56,13 @@ class VQVAEConfig(DecoderConfig):
 
 
 class Quantised(NamedTuple):
-    """Parameters of p(x | z) with gradients for encoder and decoder, and how far codes are.
+    """Parameters of p(x | z), with gradients for encoder and decoder, and the distances to codes.
 
     Attributes:
-        parameters: of p(x | z), [b, n, p].
+        parameters: parameters of p(x | z), [b, n, p].
         distance: squared distance of the encoder's outputs to their codes, summed, [b].
-        features: the encoder's outputs, [b, m, w].
-        codes: the nearest codes, [b, m].
+        features: outputs of the encoder, [b, m, w].
+        codes: nearest codes, [b, m].
     """
 
     parameters: Tensor
@@ -68,21 +73,32 @@ class Quantised(NamedTuple):
 
 @final
 class VQVAE(LatentVariableModel):
-    """z is a grid of codes, flattened row after row: [m] in 0 .. codes - 1."""
+    """A VQ-VAE over images; z is a grid of codes, flattened row by row: [m] in 0 .. codes - 1.
+
+    References:
+        van den Oord et al. (2017), arXiv:1711.00937, section 3.
+    """
 
     codebook: Tensor
     counts: Tensor
     sums: Tensor
 
     def __init__(self, config: VQVAEConfig, data: DataSpec) -> None:
-        """Fresh weights.
+        """Draw fresh weights from torch's global generator.
+
+        Args:
+            config: shape of the network, and p(x | z).
+            data: space of the events: images without labels.
 
         Raises:
-            InvalidInput: the data have labels, are no images, or do not suit the likelihood.
+            InvalidInput: The data have labels, are not images, or do not suit the likelihood.
         """
         super().__init__()
         if data.num_classes is not None:
-            raise InvalidInput("VQVAE: expected data without labels: labels are for the prior")
+            raise InvalidInput(
+                "VQVAE: expected data without labels, which only the prior reads; use "
+                "Dataset.without_labels()"
+            )
         image = ImageShape.of(data.event_shape)
         self.config, self.data = config, data
         self.grid = config.grid(image)
@@ -101,7 +117,7 @@ class VQVAE(LatentVariableModel):
 
     @property
     def prior(self) -> None:
-        """It stands beside this model, an autoregressive one over `code_data`."""
+        """None: the prior is a separate autoregressive model over `code_data`."""
         return None
 
     @property
@@ -118,11 +134,11 @@ class VQVAE(LatentVariableModel):
         return self._decode(self.codebook[z])
 
     def distances(self, x: Tensor) -> Float[Tensor, "b m c"]:
-        """Squared distances of the encoder's outputs to all codes, less what is common to them."""
+        """Return squared distances of the encoder's outputs to all codes, up to a constant each."""
         return self._distances(self._features(x))
 
     def quantise(self, read: Tensor) -> Quantised:
-        """A pass for training: gradients go through the choice of codes as if it were none."""
+        """Quantise for training; gradients pass the choice of codes as if it were the identity."""
         features = self._features(read)
         codes = self._distances(features).argmin(dim=-1)
         chosen = self.codebook[codes]
@@ -132,7 +148,7 @@ class VQVAE(LatentVariableModel):
 
     @torch.no_grad()
     def follow(self, features: Float[Tensor, "b m w"], codes: Int64[Tensor, "b m"]) -> None:
-        """Move the codebook toward what was assigned to it; a dead code starts anew at a feature.
+        """Move codes towards their assigned features; a dead code restarts at a random feature.
 
         Draws from torch's global generator.
         """
@@ -141,9 +157,9 @@ class VQVAE(LatentVariableModel):
         sums = torch.zeros_like(self.sums).index_add_(0, index, flat)
         self.counts.lerp_(hits, rate)
         self.sums.lerp_(sums, rate)
-        anew = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
+        restarts = flat[torch.randint(len(flat), (len(self.counts),), device=flat.device)]
         dead = self.counts < _LEAST_COUNT
-        self.sums.copy_(torch.where(dead[:, None], anew, self.sums))
+        self.sums.copy_(torch.where(dead[:, None], restarts, self.sums))
         self.counts.copy_(torch.where(dead, 1.0, self.counts))
         self.codebook.copy_(self.sums / self.counts[:, None])
 

@@ -1,7 +1,7 @@
 """WaveNet: dilated causal convolutions in one dimension, gated, with residual and skip paths.
 
-Each layer sees its input at this position and `dilation` positions before. Sampling keeps a ring of
-each layer's last inputs, so that a step costs the same however far the network sees.
+Each layer sees its input at the current position and `dilation` positions earlier. Sampling keeps a
+ring buffer of each layer's last inputs, so a step costs the same for any receptive field.
 
 References:
     van den Oord et al. (2016), WaveNet, arXiv:1609.03499, sections 2.1 to 2.5.
@@ -25,17 +25,20 @@ from ancestral.train.models.network import SequenceConfig, ring_entry
 from ancestral.triton_kernels.ring import ring
 
 Dilation = Annotated[int, Field(ge=1, le=2**20)]
-"""In positions: a layer's ring of inputs is as long."""
+"""Dilation of a layer in positions; its ring of inputs is one longer."""
 
 
 @configuration
 class WaveNetConfig(SequenceConfig):
-    """Shape of the network.
+    """Configuration of a WaveNet; the attributes of `SequenceConfig` apply too.
 
     Attributes:
         positions: whether each position has a learned vector.
-        dilations: of the layers; the receptive field is 1 + their sum.
+        dilations: dilation of each layer, in positions; the receptive field is 1 + their sum.
         skip: width of the skip path and of the hidden layer after it.
+
+    Raises:
+        InvalidInput: A value is out of range.
     """
 
     positions: bool = True
@@ -44,7 +47,7 @@ class WaveNetConfig(SequenceConfig):
 
 
 class _Layer(nn.Module):
-    """Gate what is seen now and a dilation ago; add to the residual path, give to the skip path."""
+    """Gates the current and the dilated input; feeds the residual and the skip path."""
 
     def __init__(self, width: int, skip: int, classes: int, depth: int) -> None:
         super().__init__()
@@ -56,12 +59,12 @@ class _Layer(nn.Module):
     def forward(
         self, h: Float[Tensor, "b s d"], past: Float[Tensor, "b s d"], label: Label
     ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s e"]]:
-        """The residual path, and what the skip path receives.
+        """Return the residual path, and the layer's part of the skip path.
 
         Args:
-            h: input of the layer.
-            past: its input a dilation before.
-            label: class of each event.
+            h: input of the layer, [b, s, d].
+            past: input of the layer `dilation` positions earlier, [b, s, d].
+            label: class of each event, [b]; None for data without labels.
         """
         mixed = self.gates(torch.cat([past, h], dim=-1))
         if self.label is not None and label is not None:
@@ -72,15 +75,23 @@ class _Layer(nn.Module):
 
 @final
 class WaveNet(SequenceNetwork):
-    """Dilated causal convolutions over the positions of an event."""
+    """Dilated causal convolutions over the positions of an event.
+
+    References:
+        van den Oord et al. (2016), WaveNet, arXiv:1609.03499, sections 2.1 to 2.5.
+    """
 
     takes_blocks = False
 
     def __init__(self, config: WaveNetConfig, data: DataSpec) -> None:
         """Draw fresh weights from torch's global generator.
 
+        Args:
+            config: shape of the network.
+            data: space of the events.
+
         Raises:
-            InvalidInput: the configuration asks of the data what they have not (see Inputs).
+            InvalidInput: The configuration does not fit the data (see `Inputs`).
         """
         super().__init__(config, data, positions=config.positions)
         self.config = config
@@ -93,7 +104,7 @@ class WaveNet(SequenceNetwork):
 
     @property
     def cache_spec(self) -> tuple[CacheEntry, ...]:
-        """A ring of each layer's inputs, as long as its dilation and one."""
+        """A ring of each layer's inputs, of length dilation + 1."""
         rings = tuple(
             ring_entry(f"ring_{i}", dilation + 1, self.config.width)
             for i, dilation in enumerate(self.config.dilations)
@@ -101,7 +112,7 @@ class WaveNet(SequenceNetwork):
         return (*rings, *self.inputs.cache_spec)
 
     def predict(self, x: Events, label: Label) -> Float[Tensor, "b t p"]:
-        """One pass over the event; before its first position there are zeros."""
+        """Predict all positions in one pass; before the first position there are zeros."""
         h, skips = self.inputs.parallel(x, label), []
         t = h.shape[1]
         for layer, dilation in zip(self.layers, self.config.dilations, strict=True):
@@ -112,7 +123,7 @@ class WaveNet(SequenceNetwork):
         return self._output(skips)
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
-        """One position: each layer's input goes into its ring, and comes out a dilation later."""
+        """Compute one position; rings hold each layer's input of `dilation` positions ago."""
         new = dict(cache)
         h, skips = self.inputs.extend(tokens, position, new, label), []
         for i, (layer, dilation) in enumerate(zip(self.layers, self.config.dilations, strict=True)):

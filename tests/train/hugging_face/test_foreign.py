@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def test_an_adapter_beside_base_weights(folder: Path, base: Any) -> None:
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
     message = refusal(folder)
-    assert "got base weights and an adapter beside them (adapter_config.json" in message
+    assert "got base weights and an adapter (adapter_config.json" in message
     assert ("made for 'org/base'" in message) == (base == "org/base")
     assert ".merge_and_unload().save_pretrained(OUT)" in message
     assert "or move adapter_config.json away" in message
@@ -36,7 +36,7 @@ def test_an_adapter_only(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name).write_text("")
     message = refusal(tmp_path)
-    assert "got an adapter only" in message
+    assert "got only an adapter" in message
     assert "merge_and_unload" in message
     assert "move" not in message
 
@@ -45,11 +45,11 @@ def test_an_adapter_only(tmp_path: Path, names: tuple[str, ...]) -> None:
     ("names", "words"),
     [
         (["model-Q4_K_M.gguf"], ("GGUF file of llama.cpp", "gguf_file='model-Q4_K_M.gguf'")),
-        (["tf_model.h5"], ("TensorFlow, in HDF5", "from_tf=True")),
-        (["flax_model.msgpack"], ("a file of Flax", "from_flax=True")),
+        (["tf_model.h5"], ("TensorFlow file, in HDF5", "from_tf=True")),
+        (["flax_model.msgpack"], ("a Flax file", "from_flax=True")),
         (["consolidated.00.pth", "params.json"], ("Meta", "convert_llama_weights_to_hf")),
         (["consolidated.safetensors", "params.json"], ("Meta or Mistral",)),
-        (["model.pth"], ("a pickle of PyTorch", "export_bundle (docs/own-model.md)")),
+        (["model.pth"], ("a PyTorch pickle", "export_bundle (docs/own-model.md)")),
         (["model.onnx"], ("an ONNX graph",)),
     ],
 )
@@ -72,7 +72,7 @@ def test_nothing_known(folder: Path) -> None:
     assert foreign(folder / "nothing") is None
     said = foreign(folder / SINGLE)
     assert said is not None
-    assert "give the folder that has its config.json too" in said
+    assert "pass the folder that also has its config.json" in said
 
 
 def test_fields_that_are_ignored(folder: Path) -> None:
@@ -80,12 +80,12 @@ def test_fields_that_are_ignored(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(values))
     lines = refusal(folder).splitlines()
     assert lines[1:] == [
-        "  - my_note: an unknown field, with the value 'x'",
-        "  - stage: an unknown field, with the value {'a': 1}",
+        "  - my_note: unknown field, value 'x'",
+        "  - stage: unknown field, value {'a': 1}",
         "pass --ignore-field my_note --ignore-field stage if they do not change what the model "
         "computes",
     ]
-    with pytest.raises(CheckpointError, match=r"stage: an unknown field.*\npass --ignore-field s"):
+    with pytest.raises(CheckpointError, match=r"stage: unknown field.*\npass --ignore-field s"):
         load_hugging_face(folder, ignored=["my_note"])
     model = load_hugging_face(folder, ignored=["stage", "my_note"]).model
     assert model.config.width == GPT2["n_embd"]
@@ -94,11 +94,11 @@ def test_fields_that_are_ignored(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("n_embd", "got one that ancestral knows"),
-        ("unsloth_version", "got one that ancestral knows"),
-        ("quantization_config", "got one that does: this model cannot be read"),
-        ("num_experts", "got one that does: this model cannot be read"),
-        ("nothing", "which has none of that name"),
+        ("n_embd", "the field is known"),
+        ("unsloth_version", "the field is known"),
+        ("quantization_config", "cannot be ignored; the model is not supported"),
+        ("num_experts", "cannot be ignored; the model is not supported"),
+        ("nothing", "no such field in config.json"),
     ],
 )
 def test_fields_that_are_not_ignored(folder: Path, name: str, words: str) -> None:
@@ -107,15 +107,17 @@ def test_fields_that_are_not_ignored(folder: Path, name: str, words: str) -> Non
     with pytest.raises(CheckpointError, match=words):
         load_hugging_face(folder, ignored=["num_experts"] if name == "num_experts" else [name])
     message = refusal(folder)
-    assert "num_experts: an unknown field" in message
+    assert "num_experts: unknown field" in message
     assert "--ignore-field" not in message
 
 
 def test_notes(folder: Path) -> None:
     """Why a text has no start or no end, and which tokenizer lies there unread."""
     assert load_hugging_face(folder).notes == (
-        "no start token: bos_token_id 50256 is beyond the vocabulary of 11: --start ID chooses one",
-        "no stop token: eos_token_id 50256 is beyond the vocabulary of 11: --stop when sampling",
+        "no start token: bos_token_id 50256 is beyond the vocabulary of 11; pass --start ID to "
+        "choose one",
+        "no stop token: eos_token_id 50256 is beyond the vocabulary of 11; pass --stop when "
+        "sampling",
     )
     assert load_hugging_face(folder, start=3).notes == (load_hugging_face(folder).notes[1],)
     (folder / "tokenizer_config.json").write_text('{"bos_token": null}')
@@ -124,7 +126,8 @@ def test_notes(folder: Path) -> None:
         (folder / name).write_text("{}")
     start, stop, tokenizer = load_hugging_face(folder).notes
     assert (
-        start == "no start token: tokenizer_config.json has bos_token null: --start ID chooses one"
+        start
+        == "no start token: tokenizer_config.json has bos_token null; pass --start ID to choose one"
     )
     assert stop == "eos_token_ids 99, 98 are beyond the vocabulary of 11"
     assert tokenizer.startswith("values are ids: the folder has vocab.json and merges.txt, which")
@@ -137,4 +140,4 @@ def test_notes(folder: Path) -> None:
     for name in ("tokenizer_config.json", "generation_config.json", "tokenizer.model"):
         (folder / name).unlink()
     stop, _ = load_hugging_face(folder).notes
-    assert stop == "no stop token: config.json has no eos_token_id: --stop when sampling"
+    assert stop == "no stop token: config.json has no eos_token_id; pass --stop when sampling"

@@ -119,6 +119,6 @@ def test_colours(pair: Pairs, tmp_path: Path) -> None:
     assert data.palette[:2] == ((0, 128, 255), (191, 64, 128))
     for wrong in (clusters[1:], [*clusters[1:], [0.0, 0.0, 1.5]], "red", [[0.0, 0.0]] * 17):
         path.write_text(json.dumps({"clusters": wrong}))
-        assert "clusters to be 17 colours of three numbers in -1 .. 1" in refusal(folder)
+        assert "clusters: expected 17 colours of three numbers in -1 .. 1" in refusal(folder)
     path.write_text("{}")
     assert load_hugging_face(folder).model.data.palette is None
