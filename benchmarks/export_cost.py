@@ -3,8 +3,8 @@
     python -m benchmarks.export_cost W2 checkpoint     append rows to results/CASE.jsonl
     python -m benchmarks.export_cost W2 --print DIR     print one JSON line, append no row
 
-CPU time, not wall-clock time, because other processes that take cores away do not change it. They
-do take caches and memory bandwidth: on a busy machine the CPU time is up to half more.
+Unlike wall-clock time, CPU time does not change when other processes take cores away. They also
+take caches and memory bandwidth: on a busy machine the CPU time is up to half more.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory BUNDLE ROWS PREFIX THREADS        print one JSON line
 
-The first load hashes the bundle and may fill a cache, so it has a row of its own. The later loads
-use a cache folder that only these processes share.
+The first load hashes the bundle and may fill a cache, so it has a row of its own. All loads use a
+cache folder that only these processes share.
 """
 
 import hashlib

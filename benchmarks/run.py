@@ -194,7 +194,7 @@ def main(words: list[str] | None = None) -> int:
     options = _options(words)
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
     if recorder.load_average > recorder.machine.cores / 2:
-        print(f"load average {recorder.load_average}: other programs are busy", file=sys.stderr)
+        print(f"load average {recorder.load_average}: other programs run too", file=sys.stderr)
     rows: list[CaseRow] = []
     try:
         for case in [CASES[name] for name in options.cases]:
@@ -210,7 +210,9 @@ def main(words: list[str] | None = None) -> int:
 
 def _options(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {[*CASES]}; default: W1 W2")
+    parser.add_argument(
+        "cases", nargs="*", metavar="case", help=f"any of {[*CASES]}; default: W1 W2"
+    )
     parser.add_argument(
         "--batch", type=int, nargs="+", help="batch sizes; default: those of the case"
     )

@@ -149,7 +149,7 @@ def main() -> None:
         print(table(latest(options.results)), end="")
         return
     if not options.recipes or options.folder is None or not set(options.recipes) <= set(names):
-        parser.error(f"expected --folder and recipes from {', '.join(names)}")
+        parser.error(f"RECIPE, --folder: expected a folder and any of {', '.join(names)}")
     torch.set_num_threads(options.threads)
     for name in options.recipes:
         print(append_record(run(recipe(name), options.folder), options.results), flush=True)

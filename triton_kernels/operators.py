@@ -61,9 +61,9 @@ def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table
 def in_place() -> Kernels:
     """Return a mode that runs the references, with `cached_attention` writing into its caches.
 
-    It is for a loop that owns its caches. The results have the same bits as the references'. Each
-    step saves the copies of its caches, and torch.library's overhead of 50 microseconds per call.
-    A program that runs in this mode must not read the caches that it passed in.
+    It is for a loop that owns its caches. The results have the same bits as the references'. The
+    mode avoids copying the caches in each step, and torch.library's overhead of 50 microseconds per
+    call. A program that runs in it must not read the caches that it passed in.
     """
     return Kernels(
         {

@@ -120,5 +120,5 @@ kernels in different threads would use each other's index."""
 
 
 def turn(device: str) -> AbstractContextManager[Any]:
-    """Return the context in which kernels run: on the CPU, one thread at a time may hold it."""
+    """Return the context for running kernels; on the CPU it admits one thread at a time."""
     return _TURN if device == "cpu" else nullcontext()

@@ -122,7 +122,7 @@ def finish() -> None:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return the seconds of an action including its work on the device, which is idle before."""
+    """Return the seconds of an action including its work on the device, which is idle at first."""
     finish()
     begin = time.perf_counter()
     action()

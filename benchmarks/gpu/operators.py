@@ -102,7 +102,7 @@ def compare(
             if others.error is not None:
                 built.run()
                 details[name]["baseline_error"] = others.error(built.outputs)
-        except Exception as error:  # noqa: BLE001 - a baseline's error is reported, and ours is measured
+        except Exception as error:  # noqa: BLE001 - a baseline's error is reported
             yield Skipped(f"{bench.part}, {sizes.name}, {name}", sentence(error))
             continue
         sides.append(Side(name, built.run, built.calls, prepare))

@@ -50,7 +50,7 @@ class Work:
         return (COPY, moved) if moved >= computed else (arithmetic, computed)
 
     def counted(self, ceiling: str | None) -> tuple[float, str]:
-        """Return the bytes or operations that a ceiling bounds; if unknown, the bytes unless 0."""
+        """Return bytes or operations, as the ceiling bounds; without a ceiling, bytes unless 0."""
         bytes_count = self.bytes > 0 if ceiling is None else ceiling == COPY
         return (self.bytes, "B/s") if bytes_count else (self.operations, "op/s")
 

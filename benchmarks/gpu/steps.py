@@ -70,7 +70,7 @@ def _time(
             program = program or compiled(decode, bench.device, mode="reduce-overhead")
             baseline = StaticLoop(loops.model(dtype), rows, program, fused=ATTENTIONS[name])
             details[name] = _checked(loops, baseline, parity.limit)
-        except Exception as error:  # noqa: BLE001 - a baseline's error is reported, and ours is measured
+        except Exception as error:  # noqa: BLE001 - a baseline's error is reported
             yield Skipped(what, sentence(error))
             continue
         baselines[name] = baseline

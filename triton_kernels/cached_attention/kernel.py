@@ -28,7 +28,7 @@ from ancestral.triton_kernels.overridable import Settings, Table
 
 LARGEST_HEAD = 256
 _UNSPLIT = 1024
-"""Caches of up to this many slots are not split: the second launch would cost more."""
+"""Up to this many slots a cache is not split: a second launch costs more than it saves."""
 _SPLIT = 512
 _MERGED = 16
 """Splits merged at a time."""
@@ -298,7 +298,7 @@ def launch(
             f"of the cache's {g} heads, got {tuple(q.shape)} with a cache {tuple(k_cache.shape)}"
         )
     if s > length:
-        raise InvalidInput(f"q: expected at most {length} positions, as the cache has, got {s}")
+        raise InvalidInput(f"q: expected at most {length} positions, the cache's length, got {s}")
     expect("q", q, (b, s, heads * d), FLOATS, q.device, strided=True)
     for name, tensor in (("k", k), ("v", v)):
         expect(name, tensor, (b, s, g * d), q.dtype, q.device, strided=True)

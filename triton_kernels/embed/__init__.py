@@ -1,4 +1,4 @@
-"""The start of a sampling step: which value a row consumes, and the embedding of that value.
+"""The start of a sampling step: which value a row consumes, and the vector that enters the model.
 
     n = min(position, T - 1)        token = values[n - 1]         (at n = 0 any value)
     h = E[token] + P[slot] + L[label] + A[value above]

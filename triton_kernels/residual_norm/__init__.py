@@ -35,7 +35,7 @@ def residual_norm_reference(
         x: residual stream, [b, s, d].
         y: branch, [b, s, d].
         weight: [d].
-        bias: [d], or None; unused with `rms`.
+        bias: [d], or None; always None with `rms`.
         epsilon: number added to the variance, or to the mean square.
         rms: whether to use RMSNorm instead of LayerNorm.
     """

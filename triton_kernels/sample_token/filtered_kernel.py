@@ -1,6 +1,6 @@
 """The draw of a step with filters: temperature, then top-k, top-p and min-p, by bisection.
 
-The thresholds have the bits of the reference's if the sums have. One round does two halvings: it
+The thresholds equal the reference's bit for bit if the sums do. One round does two halvings: it
 sums the mass above three values. A sum in fixed order does not grow when terms are left out, so the
 three comparisons give the results of both halvings. A short row stays in registers; a long row is
 read again in each round, from the cache.

@@ -50,7 +50,7 @@ def collect(kernels: Mapping[str, str]) -> dict[str, list[Variant]]:
 
 
 def compile_variant(variant: Variant, target: int) -> Compiled:
-    """Return what the machine code of a variant, compiled for a target, uses of a GPU.
+    """Compile a variant for a target, and return what its machine code uses of a GPU.
 
     Raises:
         BackendUnavailable: Triton is not installed.
