@@ -1,1 +1,1 @@
-"""What is measured, on which machine, and how it is reported."""
+"""Benchmarks: what is measured, on which machine, and how it is reported."""

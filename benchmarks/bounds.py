@@ -1,11 +1,11 @@
-"""Log-weights, bounds and decoding of a variational autoencoder, beside PyTorch eager.
+"""Log-weights, bounds and decoding of a variational autoencoder, compared with PyTorch eager.
 
-    python -m benchmarks.bounds                     rows to results/vae-mlp.jsonl
+    python -m benchmarks.bounds                     append rows to results/vae-mlp.jsonl
     python -m benchmarks.bounds --results DIR --rounds 2
 
-Both sides have the same weights, events and noise, and their log-weights are compared before a row
-is written; rounds alternate between them. The floor is the time of the decoder's two matrix
-products alone, in PyTorch. The last line is a JSON summary; exit status 1: parity failed.
+Both sides use the same weights, events and noise. Their log-weights are compared before a row is
+written, and rounds alternate between them. The floor is the time of only the decoder's two matrix
+products, in PyTorch. The last line is a JSON summary. Exit status 1: parity failed.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from benchmarks.rows import RESULTS, Bound, CaseRow, Rounds
 
 BATCH, K = 64, 64
 LEAST_RATIO = 1.5
-"""Of PyTorch eager's time over ours, for log-weights."""
+"""Target for the log-weights: PyTorch eager's time over ours."""
 EAGER = "PyTorch eager"
 
 
 MLP = Case(
     "vae-mlp",
-    "VAE of perceptrons 784-400-20-400-784, Bernoulli; 64 events, k = 64 latents of each",
+    "VAE with MLPs 784-400-20-400-784, Bernoulli; 64 events, k = 64 latents per event",
     {"widths": (400,), "latent": 20, "likelihood": "bernoulli"},
     "vae",
     levels=2,
@@ -47,7 +47,7 @@ MLP = Case(
 
 
 class Engines:
-    """A model in PyTorch and on the engine, with the events and the noise of both."""
+    """A model in PyTorch and on the engine, with the events and the noise that both use."""
 
     def __init__(self, case: Case, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -61,7 +61,7 @@ class Engines:
         self.noise = rng.standard_normal((BATCH, K, made.config.latent)).astype(np.float32)
 
     def log_weights(self) -> list[np.ndarray]:
-        """Encoder, then the three terms of 64 x 64 pairs, in the pieces that `bound` takes."""
+        """Run the encoder, then the three terms of 64 x 64 pairs, in pieces as in `bound`."""
         rows = fitting(fitting(CACHED, self.engine.decoded_size), K)
         encoded = self.engine.encode(self.x)
         session = self.engine.session("log_weights")
@@ -73,18 +73,18 @@ class Engines:
         return [np.concatenate([part[name] for part in parts]) for name in parts[0]]
 
     def eager_log_weights(self, noise: Tensor) -> list[np.ndarray]:
-        """The same in PyTorch, all pairs at once."""
+        """Compute the same in PyTorch, all pairs in one call."""
         x = torch.from_numpy(self.x)
         return [term.numpy() for term in self.model.log_weights(x, self.model.encode(x), noise)]
 
     def eager_bound(self) -> None:
-        """As `LatentEngine.bound`, with PyTorch's own noise."""
+        """Compute the bound as `LatentEngine.bound` does, with PyTorch's own noise."""
         reduction = Reduction(BATCH)
         reduction.add(*self.eager_log_weights(torch.randn(self.noise.shape)))
         reduction.bound(None)
 
     def floor(self) -> None:
-        """The decoder's matrix products of 64 x 64 latents, nothing else."""
+        """Run only the decoder's matrix products of 64 x 64 latents."""
         hidden = torch.empty(BATCH * K, self.model.config.widths[-1])
         inputs = (torch.from_numpy(self.noise).flatten(0, 1), hidden)
         for layer, into in zip(self.model.decoder.layers[::2], inputs, strict=True):
@@ -94,9 +94,9 @@ class Engines:
 def rounds_of(
     ours: Callable[[], object], other: Callable[[], object], rounds: int
 ) -> tuple[Rounds, Rounds]:
-    """Milliseconds of each side, in turn, after two runs of each that are not counted.
+    """Return the milliseconds of each side in alternating rounds, after two uncounted runs of each.
 
-    Each timed run follows one that is not: that lets the other side's threads fall asleep, and its
+    An uncounted run precedes each timed run, so that the other side's threads go to sleep and its
     own wake up.
     """
     _, mine, _, theirs = interleaved([ours, ours, other, other], rounds, warm_ups=1)
@@ -105,7 +105,7 @@ def rounds_of(
 
 @torch.no_grad()
 def measure(case: Case, recorder: Recorder, folder: Path) -> list[CaseRow]:
-    """A row for each quantity; the bundle is written to the folder."""
+    """Measure a case, with a row for each quantity; the bundle is written to the folder."""
     both = Engines(case, folder, recorder.threads)
     model, engine, z = both.model, both.engine, both.noise[:, 0]
     eager = partial(both.eager_log_weights, torch.from_numpy(both.noise))

@@ -1,8 +1,9 @@
-"""What is measured: models of given shapes with random weights, exported once and kept.
+"""The models that are measured: given shapes, random weights, exported once and kept.
 
-    python -m benchmarks.cases W1 W2        exports them, and the baseline's graphs
+    python -m benchmarks.cases W1 W2        export these cases, and the baseline's graphs
 
-A folder is named after the code that exported it: where that changes, the case is exported again.
+The folder name contains a hash of the exporting code: if that code changes, the case is exported
+again.
 """
 
 import argparse
@@ -37,7 +38,7 @@ _SOURCES = (
     "train/models/*.py",
     "triton_kernels/**/*.py",
 )
-"""What decides how an exported case looks."""
+"""The code that determines an exported case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,18 @@ class Case:
     """A model, and how it is sampled.
 
     Attributes:
-        name: on the command line and in the rows.
-        about: in words.
-        config: fields of its configuration.
-        family: of the model.
-        event_shape: of one event.
+        name: name on the command line and in the rows.
+        about: description.
+        config: fields of the model's configuration.
+        family: family of the model.
+        event_shape: shape of one event.
         levels: number of values.
-        prefix: positions that are given.
-        batches: numbers of rows.
-        shares: the case whose weights these are, where only the event is longer.
-        plain: whether the baseline's graph is exported too: a Transformer's alone. The others are
-            compared with the whole network at every position.
-        published: how many times faster others found cached sampling, in words; none without.
+        prefix: number of given positions.
+        batches: batch sizes.
+        shares: the case that this case shares its weights with; only the event is longer.
+        plain: whether to export the baseline's graph too, for Transformers only. The other
+            families are compared with running the whole network at every position.
+        published: speedup of cached sampling that others published, in words, or "".
     """
 
     name: str
@@ -73,14 +74,14 @@ class Case:
 
     @property
     def length(self) -> int:
-        """Positions of an event."""
+        """Number of positions of an event."""
         return math.prod(self.event_shape)
 
     @property
     def large_vocabulary(self) -> bool:
-        """Whether the limits on memory and loading apply, and 8 rows have to be faster than plain.
+        """Whether there are 50,000 values or more.
 
-        That is from 50,000 values on.
+        Then the limits on memory and loading apply, and 8 rows must be faster than the plain loop.
         """
         return self.levels >= 50_000
 
@@ -102,7 +103,7 @@ _ABOUT = {
     "gru": "GRU: 2 layers, width 256, 256 values, 784 positions",
     "lstm": "LSTM: 2 layers, width 256, 256 values, 784 positions",
     "table": "a table over the upper and the left value, 16 cells each, 784 positions",
-    "tiny": "1 layer, width 16, 5 values, 12 positions: a rehearsal, no result",
+    "tiny": "1 layer, width 16, 5 values, 12 positions: a rehearsal, not a result",
     "tiny-long": "tiny with a cache 8 times longer",
 }
 _PUBLISHED = {
@@ -134,9 +135,9 @@ CASES = {case.name: case for case in _ALL}
 
 
 def model(case: Case) -> "Model":
-    """The model of a case, in evaluation: weights of seed 0.
+    """Return the model of a case in evaluation mode, with the weights of seed 0.
 
-    Where it shares another case's weights, the position table alone is longer.
+    If it shares another case's weights, only its position table is longer.
     """
     import torch
 
@@ -156,17 +157,17 @@ def model(case: Case) -> "Model":
 
 
 def bundle(case: Case) -> Path:
-    """The case's bundle; exported by another process where it is missing."""
+    """Return the path of the case's bundle; another process exports it if it is missing."""
     return _ready(case) / "bundle"
 
 
 def plain_graph(case: Case) -> Path:
-    """The baseline's ONNX file; exported by another process where it is missing."""
+    """Return the path of the baseline's graph; another process exports it if it is missing."""
     return _ready(case) / "plain" / "model.onnx"
 
 
 def _ready(case: Case) -> Path:
-    # Another process, so that the one that measures holds no PyTorch.
+    # In another process, so that the one that measures does not import PyTorch.
     folder = bundle_folder(case)
     if not folder.is_dir():
         command = [sys.executable, "-m", "benchmarks.cases", case.name, "--key", _key(case.name)]
@@ -175,13 +176,13 @@ def _ready(case: Case) -> Path:
 
 
 def bundle_folder(case: Case) -> Path:
-    """Where a case is exported to: another folder when the case or the exporting code changes."""
+    """Return the folder of a case, whose name changes with the case and the exporting code."""
     return BUNDLES / f"{case.name}-{_key(case.name)}"
 
 
 @functools.cache
 def _key(name: str) -> str:
-    """Of a case and of the code that exports it, as a process finds it first: 12 hex digits."""
+    """Return 12 hex digits that hash the case and the exporting code, read once per process."""
     case = CASES[name]
     shape = [case.family, case.config, case.event_shape, case.levels, case.shares, case.plain]
     digest = hashlib.sha256(json.dumps(shape).encode())
@@ -191,7 +192,7 @@ def _key(name: str) -> str:
 
 
 def export(case: Case, folder: Path) -> None:
-    """Export a case; what older code exported of it is removed."""
+    """Export a case, and remove what older code exported."""
     from ancestral.export.bundle import export_bundle
     from ancestral.train.models.transformer import Transformer
     from benchmarks.plain_graph import export_plain
@@ -212,10 +213,10 @@ def export(case: Case, folder: Path) -> None:
 
 
 def main() -> None:
-    """Export the cases that are named."""
+    """Export the cases on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", default=["W1", "W2", "W2-long"], metavar="case")
-    parser.add_argument("--key", help="of the folder; that of the present code by default")
+    parser.add_argument("--key", help="hash in the folder's name; default: of the current code")
     options = parser.parse_args()
     for case in [CASES[name] for name in options.cases]:
         folder = BUNDLES / f"{case.name}-{options.key}" if options.key else bundle_folder(case)

@@ -1,9 +1,9 @@
-"""Memory and time of an export, and of sampling what it exported, at GPT-2 small's shape.
+"""Memory and time of an export, and of sampling from the exported bundle, at GPT-2 small's shape.
 
-    python -m benchmarks.checkpoint     appends rows to results/checkpoint.jsonl
+    python -m benchmarks.checkpoint     append rows to results/checkpoint.jsonl
 
-An export is handed its model. Its peak is told twice: less what a process holds that only imports,
-and in all.
+The export owns its model. Its peak memory is reported both in total and minus the memory of a
+process that only imports.
 """
 
 import argparse
@@ -21,7 +21,7 @@ MOST = Bound("", "<=", 2.2, "times the model, less imports")
 
 
 def rows(threads: int) -> None:
-    """Export, verify, sample; rows of each."""
+    """Export, verify and sample, with rows for each."""
     with tempfile.TemporaryDirectory() as work:
         cost, path = measured("checkpoint", Path(work)), Path(work) / "checkpoint"
         parity, peak = cost.parity, cost.export_peak_mb

@@ -1,4 +1,4 @@
-"""The timed loops: ours, the baseline's, the first steps of an event, the host's share."""
+"""The timed loops: ours, the baseline's, the first steps of an event, and the host's share."""
 
 import dataclasses
 import time
@@ -20,12 +20,12 @@ from benchmarks.plain_loop import PlainLoop
 from benchmarks.rows import Rounds
 
 WARM_UPS = 1
-"""Whole passes of each loop before the rounds."""
+"""Number of whole passes of each loop before the rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What both loops start from: the values before `prefix` and the uniforms of all positions."""
+    """What both loops start from: the values before `prefix`, and the uniforms of all positions."""
 
     values: NDArray[np.int64]
     u: NDArray[np.float32]
@@ -33,7 +33,7 @@ class Given:
 
     @classmethod
     def of(cls, case: Case, rows: int) -> "Given":
-        """Uniform values before the prefix, by seed."""
+        """Draw uniform values before the prefix, from a fixed seed."""
         u = Noise(0, 0).uniforms(rows, case.length)
         values = (Noise(1, 0).uniforms(rows, case.length) * case.levels).astype(np.int64)
         values[:, case.prefix :] = -1
@@ -42,7 +42,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass over the events: seconds of the prefill (0 without prefix) and of all steps."""
+    """One pass over the events: seconds of the prefill (0 without a prefix) and of all steps."""
 
     prefill_s: float
     decode_s: float
@@ -51,7 +51,7 @@ class Pass:
 
 
 def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
-    """One pass of the engine's own loop; the clock is read where it reports to the host."""
+    """Run one pass of the engine's own loop; the clock is read where it reports to the host."""
     stamps = [time.perf_counter()]
     drawn = step_loop.draw(
         binding,
@@ -68,7 +68,7 @@ def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
 
 
 def plain(baseline: PlainLoop, given: Given, *, with_log_p: bool = False) -> Pass:
-    """One pass of the baseline; log-probabilities only where they are asked for."""
+    """Run one pass of the baseline; log-probabilities are computed on request only."""
     values = given.values.copy()
     log_p = np.zeros(values.shape, np.float32) if with_log_p else None
     begin = time.perf_counter()
@@ -80,19 +80,22 @@ def plain(baseline: PlainLoop, given: Given, *, with_log_p: bool = False) -> Pas
 
 
 def in_turns(actions: Sequence[Callable[[], Pass]], rounds: int) -> list[list[Pass]]:
-    """The passes of each action, which take turns, after WARM_UPS of each that do not count."""
+    """Return the passes of each action, run in alternation after WARM_UPS uncounted passes."""
     turns = [[action() for action in actions] for _ in range(WARM_UPS + rounds)]
     return [list(passes) for passes in zip(*turns[WARM_UPS:], strict=True)]
 
 
 def step_ms(passes: Sequence[Pass], given: Given) -> Rounds:
-    """Milliseconds of a step in each pass: its decoding over the number of steps."""
+    """Return the milliseconds per step in each pass: decoding time over the number of steps."""
     decoded = given.u.shape[1] - given.prefix
     return tuple(each.decode_s * 1e3 / decoded for each in passes)
 
 
 def distance(engine: Engine, drawn: Pass, first: int) -> float:
-    """Largest |log p as drawn - log p by the parallel graph| of an event, from `first` on, nats."""
+    """Return the largest error of an event's log p as drawn, from position `first` on, in nats.
+
+    The error is measured against the parallel graph.
+    """
     assert drawn.log_p is not None
     exact = engine.position_log_prob(drawn.values)[:, first:]
     found = drawn.log_p[:, first:]
@@ -100,27 +103,27 @@ def distance(engine: Engine, drawn: Pass, first: int) -> float:
 
 
 def first_steps(engine: Engine, binding: Binding, rows: int, positions: int) -> Pass:
-    """The first steps of an event, in the launches of the engine's loop."""
+    """Run the first steps of an event, in launches as in the engine's loop."""
     length = engine.data.length
     free, u = np.full((rows, length), -1), Noise(0, 0).uniforms(rows, length)
     step_loop.begin(binding, step_loop.Start(free, {names.U: u}, prefill=False))
     taken = seconds(lambda: step_loop.advance(binding, positions))
-    # The end of the event is the only place where two lengths differ: all of it is before that.
+    # Events of two lengths differ only at their end, and all of these steps come before it.
     found = (binding.read(name)[:, :positions] for name in (names.VALUES, names.LOG_P))
     return Pass(0.0, taken, *found)
 
 
 def host_between_steps(engine: Engine, rounds: int) -> Rounds:
-    """Milliseconds of host work between two steps of a batch of one, an upper bound.
+    """Return the milliseconds of host work between two steps at batch 1, an upper bound.
 
-    The engine's own loop runs a graph with the same inputs and outputs as the step graph, by name,
-    type and number, whose every axis has length 1 and whose nodes copy inputs to outputs. What is
-    left of a step is what the host does for it: Python, the binding's call, ONNX Runtime's checking
-    of feeds and fetches, and the copies, which are counted as the host's too.
+    The engine's own loop runs a graph with the same inputs and outputs as the step graph (names,
+    types and number), but every axis has length 1 and the nodes only copy inputs to outputs. The
+    time of such a step is the host's work: Python, the binding's call, ONNX Runtime's checks of
+    feeds and fetches, and also the copies.
     """
     step = engine.session("step")
     signature = _tiny(step.signature)
-    # Like the engine's sessions but for the graph.
+    # The same as the engine's session, except for the graph.
     session: Any = dataclasses.replace(
         step,  # type: ignore[type-var]
         session=_identity_session(signature, step),
@@ -142,7 +145,7 @@ def _tiny(signature: GraphSignature) -> GraphSignature:
 
 
 def _identity_session(signature: GraphSignature, like: Any) -> Any:
-    """An InferenceSession of Identity nodes from each carried input to its output."""
+    """Return an InferenceSession with an Identity node from each carried input to its output."""
     import onnx
     import onnxruntime as ort
 

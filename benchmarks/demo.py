@@ -1,9 +1,9 @@
-"""The whole way on real data: train, export, verify, sample and bench the handwritten digits.
+"""The whole workflow on real data: train, export, verify, sample and bench handwritten digits.
 
     python -m benchmarks.demo
 
-It leaves demo/digits, a bundle, and demo/digits.png, samples beside real digits; then
-demo/digits-vae, a variational autoencoder's bundle, with demo/latent-grid.png and
+It writes the bundle demo/digits and demo/digits.png, with samples next to real digits; then the
+bundle of a variational autoencoder, demo/digits-vae, with demo/latent-grid.png and
 demo/reconstructions.png. It downloads nothing: scikit-learn ships the images.
 """
 
@@ -44,16 +44,16 @@ LATENT_GRID, RECONSTRUCTIONS = FOLDER / "latent-grid.png", FOLDER / "reconstruct
 STAGES = 7
 SEED = 0
 DRAWN, REAL = 10, 4
-"""Samples, and real digits beside them, of each class."""
+"""Samples of each class, and real digits shown next to them."""
 DRAWS, SIDE, SHOWN = 100, 10, 16
-"""Latents of each bound, tiles of a side of the grid, digits that are reconstructed."""
+"""Latents per bound, tiles per side of the grid, number of reconstructed digits."""
 BATCHES = (1, 16, 64)
 THREADS = 1
-"""A second one gains little on a network this small, and costs much where the cores are shared."""
+"""A second thread gains little on so small a network, and costs much if the cores are shared."""
 
 
 def main() -> None:
-    """Run the stages; each tells what it begins and what it found."""
+    """Run the stages; each prints what it does and its results."""
     start = time.monotonic()
     torch.set_num_threads(THREADS)
     FOLDER.mkdir(exist_ok=True)
@@ -71,17 +71,17 @@ def main() -> None:
     rows = measure(BUNDLE, backends, BATCHES, threads=THREADS, rounds=1)
     show(speed_table(rows))
     if not all(row.passed for row in rows):
-        raise ParityError("a backend that passed before failed while it was measured")
+        raise ParityError("a backend that had passed verification failed it when it was timed")
     run_latent(data)
     print(f"\nDone in {time.monotonic() - start:.0f} s.")
     print(f"checkpoint  {CHECKPOINT}")
     print(f"bundle      {BUNDLE}")
     print(f"picture     {PICTURE}")
-    print(f"with latents: {VAE_BUNDLE}, {LATENT_GRID}, {RECONSTRUCTIONS}")
+    print(f"VAE         {VAE_BUNDLE}, {LATENT_GRID}, {RECONSTRUCTIONS}")
 
 
 def trained(recipe: Recipe, data: Dataset, out: Path) -> Model:
-    """Train with a bar, or with a line for each look where there is no terminal."""
+    """Train with a progress bar, or with a line per evaluation if there is no terminal."""
     with training_bar(recipe.name, recipe.training.steps) as bar:
 
         def progress(step: int, look: Evaluation | None) -> None:
@@ -90,7 +90,7 @@ def trained(recipe: Recipe, data: Dataset, out: Path) -> Model:
                 print(f"  step {step}: validation {look.validation_bits:.3f} bits/dim", flush=True)
 
         result = train(recipe, data, out, seed=SEED, progress=progress)
-    print(f"  {result.summary.seconds:.0f} s; weights of step {result.summary.best_step} are kept")
+    print(f"  {result.summary.seconds:.0f} s; kept the weights of step {result.summary.best_step}")
     return result.model
 
 
@@ -109,7 +109,7 @@ def verified(bundle: Path, backends: Sequence[str]) -> None:
     """Show the parity of each backend.
 
     Raises:
-        ParityError: one does not keep the probabilities.
+        ParityError: a backend does not keep the probabilities.
     """
     reports = parity_reports(bundle, backends, threads=THREADS)
     show(*parity_tables(reports)[:1])
@@ -119,7 +119,7 @@ def verified(bundle: Path, backends: Sequence[str]) -> None:
 
 
 def _draw(data: Dataset) -> None:
-    """A row for each digit: samples to the left, real test digits to the right."""
+    """Draw a row for each digit: samples on the left, real test digits on the right."""
     begin(4, f"drawing {DRAWN} samples of each digit on onnxruntime, seed {SEED}")
     start = time.monotonic()
     classes, shape = data.spec.num_classes or 1, data.spec.event_shape
@@ -136,13 +136,13 @@ def _draw(data: Dataset) -> None:
 
 
 def run_latent(data: Dataset) -> None:
-    """A variational autoencoder the same way, and what its latents show."""
+    """Do the same with a variational autoencoder, and draw its latents."""
     recipe, events = DEMO_VAE, data.without_labels()
-    begin(6, f"a variational autoencoder, recipe '{recipe.name}', {recipe.training.steps} steps")
+    begin(6, f"training a VAE, recipe '{recipe.name}', {recipe.training.steps} steps")
     model = trained(recipe, events, VAE_CHECKPOINT)
     export_bundle(model, VAE_BUNDLE, overwrite=True)
     verified(VAE_BUNDLE, installed_backends())
-    begin(7, "bounds, a grid of latents, reconstructions on onnxruntime")
+    begin(7, "computing bounds, a latent grid and reconstructions on onnxruntime")
     engine = LatentEngine.load(VAE_BUNDLE, threads=THREADS)
     found = engine.bound(events.test.x, k=DRAWS, seed=SEED)
     for name, nats in (("ELBO", found.elbo), (f"IWAE of {DRAWS} latents", found.iwae)):
@@ -159,7 +159,7 @@ def run_latent(data: Dataset) -> None:
 
 
 def begin(number: int, what: str) -> None:
-    """Tell which stage begins."""
+    """Print which stage begins."""
     print(f"\n[{number}/{STAGES}] {what}", flush=True)
 
 

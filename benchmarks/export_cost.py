@@ -1,10 +1,10 @@
-"""Processor time of an export with its verification, stage by stage: user and system, all threads.
+"""CPU time of an export and its verification, stage by stage: user and system, all threads.
 
-    python -m benchmarks.export_cost W2 checkpoint     appends rows to results/CASE.jsonl
-    python -m benchmarks.export_cost W2 --print DIR     one JSON line, no row
+    python -m benchmarks.export_cost W2 checkpoint     append rows to results/CASE.jsonl
+    python -m benchmarks.export_cost W2 --print DIR     print one JSON line, append no row
 
-Processor time, not seconds on a clock: other processes take cores away from it, not from its sum.
-(They take caches and memory bandwidth: a busy machine shows up to half more.)
+Unlike wall-clock time, CPU time does not change when other processes take cores away. They also
+take caches and memory bandwidth: on a busy machine the CPU time is up to half more.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.rows import RESULTS, Bound, parsed
 
 CHECKPOINT = Case(
     "checkpoint",
-    "GPT-2 small's shape with its whole context: 1,024 positions; 960 are given",
+    "GPT-2 small's shape with its full context: 1,024 positions, 960 of them given",
     GPT2 | {"start": None},
     event_shape=(1024,),
     levels=50_257,
@@ -41,7 +41,7 @@ MEASURED: Mapping[str, tuple[Case, float]] = {
     "checkpoint": (CHECKPOINT, 120.0),
     "tiny": (CASES["tiny"], 60.0),
 }
-"""Cases, and what all stages together may take, in seconds."""
+"""The cases, and the limit of CPU seconds for all their stages together."""
 BACKENDS = ("onnxruntime", "torch")
 
 
@@ -50,13 +50,13 @@ class Cost:
     """One export and its verification, in one process.
 
     Attributes:
-        stages: processor time of each in seconds, in order.
-        seconds: of the export on a clock.
-        size_mb: of the model, in 10^6 bytes.
-        imports_mb: resident memory before there is a model.
-        export_peak_mb: largest resident memory until all was exported.
-        peak_mb: largest until all was verified.
-        parity: on the last backend, or on the first that failed.
+        stages: CPU seconds of each stage, in order.
+        seconds: wall-clock seconds of the export.
+        size_mb: size of the model, in 10^6 bytes.
+        imports_mb: resident memory before the model is made.
+        export_peak_mb: peak resident memory until the export ends.
+        peak_mb: peak resident memory until the verification ends.
+        parity: parity on the last backend, or on the first that failed.
     """
 
     stages: dict[str, float]
@@ -71,7 +71,7 @@ class Cost:
 def measure(case: Case, folder: Path) -> Cost:
     """Export and verify in this process, as `ancestral export` does.
 
-    Nothing that needs memory may have run in it before.
+    Nothing that needs much memory may have run in this process before.
     """
     marks = [("imports", 0.0)]
 
@@ -103,13 +103,13 @@ def measure(case: Case, folder: Path) -> Cost:
 
 
 def measured(name: str, folder: Path) -> Cost:
-    """Measure a case in a process of its own, which leaves a bundle of its name in the folder."""
+    """Measure a case in its own process, which writes a bundle of that name to the folder."""
     words = ("benchmarks.export_cost", name, "--print", str(folder))
     return parsed(Cost, in_process(name, *words, environment=environment(), quiet=False))
 
 
 def append_rows(name: str, results: Path = RESULTS) -> None:
-    """Measure a case in a process of its own, and append its rows."""
+    """Measure a case in its own process, and append its rows."""
     case, most = MEASURED[name]
     with tempfile.TemporaryDirectory() as work:
         cost = measured(name, Path(work))
@@ -129,10 +129,10 @@ def append_rows(name: str, results: Path = RESULTS) -> None:
 
 
 def main() -> None:
-    """Measure, or be the process that is measured."""
+    """Measure the cases or, with --print, be the process that is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="+", choices=MEASURED)
-    about = "measure in this process and write no row; the bundles go to this folder"
+    about = "measure in this process, write the bundles to this folder, append no row"
     parser.add_argument("--print", type=Path, metavar="FOLDER", help=about)
     options = parser.parse_args()
     for name in options.cases:

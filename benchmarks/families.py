@@ -1,11 +1,11 @@
-"""Every family on the digits: p(x) on the test part, and how sure the differences are.
+"""Every family on the digits: p(x) on the test part, and the errors of the differences.
 
     python -m benchmarks.quality --recipe digits-gru --seeds 0 --checkpoints runs     each family
     python -m benchmarks.families runs/digits-0 runs/digits-gru-0 ...                 the table
     python -m benchmarks.families runs/digits-gru-0 --pictures docs                   its samples
 
-All models are asked about the same 360 images, so that a difference has a standard error of its
-own, that of the mean of paired differences: far smaller than the errors of the two means.
+All models are evaluated on the same 360 images, so the standard error of a difference is that of
+the mean of paired differences, which is far smaller than the errors of the two means.
 """
 
 import argparse
@@ -37,14 +37,14 @@ class Family:
     """One model on the test part.
 
     Attributes:
-        name: of its recipe.
-        parameters: number of them; None for a baseline.
+        name: name of the recipe.
+        parameters: number of parameters; None for a baseline.
         bits: bits/dim of p(x) = sum_y p(x | y) p(y).
-        bits_error: standard error of that mean over events.
-        difference: its bits less those of the first model that was named.
+        bits_error: standard error of `bits` over events.
+        difference: `bits` minus that of the first model on the command line.
         difference_error: standard error of the mean of the paired differences.
-        accuracy: share of events whose label is the most probable one by Bayes' rule; None without.
-        accuracy_error: its standard error.
+        accuracy: fraction of events whose label is the most probable one by Bayes' rule.
+        accuracy_error: standard error of `accuracy`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Family:
 
 
 def joint(log_prob: LogProb, data: Dataset) -> NDArray[np.float64]:
-    """log p(x, y) of each test event and class, [n, k], in nats."""
+    """Return log p(x, y) of each test event and class, [n, k], in nats."""
     prior = data.label_log_prior()
     assert prior is not None
     x = data.test.x
@@ -67,7 +67,7 @@ def joint(log_prob: LogProb, data: Dataset) -> NDArray[np.float64]:
 
 
 def compare(models: dict[str, tuple[LogProb, int | None]], data: Dataset) -> list[Family]:
-    """Each model beside the first."""
+    """Evaluate each model, and compare it with the first."""
     label = data.test.label
     assert label is not None
     scale = 1 / (data.spec.length * np.log(2))
@@ -91,9 +91,9 @@ def _mean(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def table(rows: list[Family]) -> str:
-    """In Markdown, the best first."""
+    """Return the table in Markdown, the best model first."""
     lines = [
-        "| model | parameters | bits/dim of p(x) | less the first | accuracy by Bayes' rule |",
+        "| model | parameters | bits/dim of p(x) | minus the first | accuracy by Bayes' rule |",
         "|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: row.bits):
@@ -126,10 +126,10 @@ def picture(opened: OpenedCheckpoint, file: Path) -> None:
 
 
 def main() -> None:
-    """Print the table and append its rows; or draw pictures."""
+    """Print the table and append its rows, or draw pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoints", type=Path, nargs="+")
-    parser.add_argument("--pictures", type=Path, help="a folder: draw samples instead")
+    parser.add_argument("--pictures", type=Path, help="folder for samples, instead of the table")
     parser.add_argument("--output", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,11 +1,12 @@
-"""Models of a source of known entropy: extra bits are a divergence, and it has a direction.
+"""Models of a source with known entropy: the extra bits are a KL divergence, in one direction.
 
     python -m benchmarks.known_source
 
-counts tables and trains a GRU on events of an order-2 chain over 5 symbols, and prints for each,
-in bits an event: the cross-entropy; what it is above the source's entropy, which is exactly
-KL(source || model); KL(model || source); and what the source makes of the model's own samples,
-beside what it makes of its own (exposure bias). All sums are over all events: nothing is estimated.
+It fits tables and trains a GRU on events of an order-2 chain over 5 symbols. For each model it
+prints, in bits per event: the cross-entropy; its excess over the source's entropy, which is exactly
+KL(source || model); KL(model || source); and the cross-entropy of the model's own samples under the
+source, next to that of the source's own samples (exposure bias). All sums are over all events:
+nothing is estimated.
 """
 
 import argparse
@@ -34,7 +35,7 @@ _CONFIG = RecurrentConfig(width=48, layers=1)
 
 
 def measured(events: int, steps: int) -> dict[str, Divergences]:
-    """Each model's numbers, by its name."""
+    """Return the divergences of each model, by name."""
     data = source_data(events)
     models: dict[str, LogProb] = {"the source itself": model_log_prob(known_source(), 4096)}
     for order in (0, 1, 2, 3):
@@ -49,7 +50,7 @@ def measured(events: int, steps: int) -> dict[str, Divergences]:
 
 
 def main() -> None:
-    """Print the table, and one JSON line last."""
+    """Print the table, then one JSON line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=600)
@@ -60,7 +61,7 @@ def main() -> None:
     cells = [
         (name, *(f"{getattr(each, field):.4f}" for field in _SHOWN)) for name, each in found.items()
     ]
-    title = f"bits an event, {options.events} events of the source, sums over all events"
+    title = f"bits per event, {options.events} training events, exact sums over all events"
     show(table(title, ("", *_SHOWN.values()), cells))
     print(json.dumps({name: asdict(each) for name, each in found.items()}))
 

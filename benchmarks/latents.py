@@ -1,10 +1,10 @@
-"""How good the models with latents are: bounds on log p(x) of the digits' test part.
+"""Quality of the models with latents: bounds on log p(x) of the digits' test part.
 
     python -m benchmarks.latents vae vq --folder runs
 
-trains each, exports it, and bounds log p(x) of the 360 test images on ONNX Runtime, as a user
-would; one row a model goes to results/digits-latents.jsonl. Nothing is chosen on the test part.
-bits/dim of a bound are an upper bound on those of the model.
+It trains and exports each model, bounds log p(x) of the 360 test images on ONNX Runtime as a user
+would, and appends one row per model to results/digits-latents.jsonl. Nothing is chosen on the test
+part. The bits/dim of a bound are an upper bound on those of the model.
 """
 
 import argparse
@@ -31,12 +31,13 @@ SEED, K = 0, 1000
 
 
 def measure(chosen: Recipe, data: Dataset, folder: Path) -> ModelRow:
-    """Train, or go on with what is in the folder; export, verify and bound.
+    """Train, or resume from the folder; then export, verify and bound.
 
-    Its numbers: seed; k, the latents of each event; the estimates of the importance-weighted bound
-    on the test part, or log p(x | z) + log p(z), and of the ELBO; the means of log p(x | z) and of
-    log q(z | x) - log p(z); events of an effective sample size below 10; the bound where z is drawn
-    from the prior, None for codes; parity; how each training went, as in the checkpoints.
+    The numbers of the row: seed; k, the latents per event; estimates on the test part of the
+    importance-weighted bound, or of log p(x | z) + log p(z), and of the ELBO; the means of
+    log p(x | z) and of log q(z | x) - log p(z); the number of events with an effective sample size
+    below 10; the bound with z drawn from the prior, None for codes; parity; the summary of each
+    training, as in the checkpoints.
     """
     path = folder / chosen.name
     train_stages(chosen, data, path, Run(SEED, resume=True, device="cpu", evaluate=False))
@@ -71,11 +72,11 @@ def measure(chosen: Recipe, data: Dataset, folder: Path) -> ModelRow:
 
 
 def main() -> None:
-    """Measure the models that are named."""
+    """Measure the models on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", choices=["vae", "vq"])
     parser.add_argument("--recipe", default="digits", help="digits, or tiny for a rehearsal")
-    parser.add_argument("--folder", type=Path, required=True, help="of checkpoints and bundles")
+    parser.add_argument("--folder", type=Path, required=True, help="for checkpoints and bundles")
     parser.add_argument("--results", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Where a number was measured: processor, memory, system, versions; never the machine's name."""
+"""The machine of a measurement: processor, memory, system, versions; never its host name."""
 
 import os
 import platform
@@ -16,16 +16,16 @@ _INSTRUCTIONS = ("avx2", "avx512f", "amx_tile", "asimd", "sve")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine as it matters to speed.
+    """The properties of a machine that matter to speed.
 
     Attributes:
         processor: model name.
-        cores: that this process may use.
-        instructions: vector instruction sets, of those that the runtimes have kernels for.
-        memory_gb: of the machine, in 10^9 bytes.
+        cores: number of cores that this process may use.
+        instructions: vector instruction sets for which the runtimes have kernels.
+        memory_gb: memory of the machine, in 10^9 bytes.
         gpu: name of the first GPU, or None.
         system: operating system and architecture.
-        versions: of Python, of the packages that are installed, and of a GPU's driver.
+        versions: versions of Python, of installed packages, and of the GPU's driver.
     """
 
     processor: str
@@ -38,7 +38,7 @@ class Machine:
 
     @property
     def line(self) -> str:
-        """GPU, driver and versions in one line."""
+        """The GPU, its driver and the versions, in one line."""
         names = ("driver", "torch", "cuda", "triton", "python")
         driver, torch, cuda, triton, python = (self.versions.get(each, "none") for each in names)
         gpu = f"{self.gpu}, driver {driver}" if self.gpu else "no CUDA GPU"
@@ -46,12 +46,12 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """Processor, cores and GPU in a few words: rows of one name are compared."""
+        """The processor, cores and GPU in a few words; rows with the same name are comparable."""
         return f"{self.processor}, {self.cores} cores" + (f", {self.gpu}" if self.gpu else "")
 
 
 def this_machine() -> Machine:
-    """The machine that runs this."""
+    """Return the machine that runs this process."""
     affinity = getattr(os, "sched_getaffinity", None)
     flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
     gpu, _, driver = _printed("nvidia-smi", *_GPU_QUERY).partition("\n")[0].rpartition(", ")
@@ -67,7 +67,7 @@ def this_machine() -> Machine:
 
 
 def machine_of_torch() -> Machine:
-    """The machine that runs this, and the first GPU that PyTorch sees."""
+    """Return the machine that runs this process, with the first GPU that PyTorch sees."""
     import torch
 
     machine = this_machine()
@@ -80,7 +80,7 @@ _GPU_QUERY = ("--query-gpu=name,driver_version", "--format=csv,noheader")
 
 
 def commit() -> str:
-    """The commit of the checkout, "+" behind it where files differ; "unknown" without git."""
+    """Return the commit of the checkout, with "+" if files differ; "unknown" without git."""
     git = ("git", "-C", str(CHECKOUT))
     head = _printed(*git, "rev-parse", "--short=12", "HEAD")
     changed = _printed(*git, "status", "--porcelain", "--untracked-files=no")
@@ -88,13 +88,13 @@ def commit() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a process that imports from this checkout, and more variables."""
+    """Return the environment of a process that imports from this checkout, plus more variables."""
     paths = [str(CHECKOUT / "src"), str(CHECKOUT), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
 
 
 def _printed(*command: str) -> str:
-    """What a command prints; nothing where it fails, or there is none of that name."""
+    """Return what a command prints; "" if it fails or does not exist."""
     if shutil.which(command[0]) is None:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
@@ -102,7 +102,7 @@ def _printed(*command: str) -> str:
 
 
 def _cpuinfo(field: str) -> str | None:
-    """First value of a field of /proc/cpuinfo; None where there is none (macOS)."""
+    """Return the first value of a field of /proc/cpuinfo; None if it is missing (macOS)."""
     file = Path("/proc/cpuinfo")
     for line in file.read_text().splitlines() if file.exists() else []:
         name, _, value = line.partition(":")

@@ -1,9 +1,9 @@
 """Load time and peak memory of sampling, in a process that does nothing else.
 
-    python -m benchmarks.memory BUNDLE ROWS PREFIX THREADS        prints one JSON line
+    python -m benchmarks.memory BUNDLE ROWS PREFIX THREADS        print one JSON line
 
-The first load hashes the bundle and may leave something for the next; so a row is made of later
-loads, with a cache folder that only these processes have.
+The first load hashes the bundle and may fill a cache, so it has a row of its own. All loads use a
+cache folder that only these processes share.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ LOAD_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One process.
+    """The measurements of one process.
 
     Attributes:
-        load_s: from the path to a loaded graph that samples, in seconds, hashing included.
-        hashing_s: of it, computing SHA-256.
-        peak_mb: largest until all was drawn, less that after imports, in 10^6 bytes.
-        sample_nats: largest |log p along the steps - log p by the parallel graph|, read afterwards.
+        load_s: seconds from the path to a loaded graph that samples, including hashing.
+        hashing_s: seconds of it that computed SHA-256.
+        peak_mb: peak memory until all is drawn, minus that after imports, in 10^6 bytes.
+        sample_nats: largest |log p along the steps - log p of the parallel graph|, computed last.
     """
 
     load_s: float
@@ -52,22 +52,22 @@ class Load:
 
     @property
     def own_s(self) -> float:
-        """Seconds without hashing."""
+        """Seconds of the load without hashing."""
         return self.load_s - self.hashing_s
 
 
 def measured(
     case: Case, path: Path, recorder: Recorder, batch: int, verified: Parity, loads: int
 ) -> list[CaseRow]:
-    """First load, later loads, and the peak while sampling, each in a process of its own.
+    """Measure the first load, later loads, and the peak while sampling, each in its own process.
 
     Args:
-        case: of the rows.
-        path: its bundle.
-        recorder: of the rows.
-        batch: rows of the loop.
+        case: case of the rows.
+        path: bundle of the case.
+        recorder: recorder of the rows.
+        batch: batch size of the loop.
         verified: parity of the bundle.
-        loads: processes that load, after the first.
+        loads: number of processes that load the bundle after the first.
     """
     words = [str(path), *map(str, (batch, case.prefix, recorder.threads))]
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ def measured(
         add(
             ("load", "s"),
             rounds=tuple(each.own_s for each in later),
-            bound=Bound("", "<", LOAD_SECONDS, "s beside hashing") if large else None,
+            bound=Bound("", "<", LOAD_SECONDS, "s without hashing") if large else None,
             peak_memory_mb=peak,
         ),
         add(
@@ -105,7 +105,7 @@ def measured(
 
 
 def needed_mb(bundle: Bundle, rows: int) -> float:
-    """Weights and caches, in 10^6 bytes: what no loop can do without."""
+    """Return the size of weights and caches, which every loop needs, in 10^6 bytes."""
     signature = bundle.manifest.graphs["step"].signature
     caches = sum(
         int(np.prod(spec.shape({"b": rows, "s": 1}))) * np.dtype(spec.dtype).itemsize
@@ -116,7 +116,7 @@ def needed_mb(bundle: Bundle, rows: int) -> float:
 
 
 def measure(path: Path, rows: int, prefix: int, threads: int) -> Load:
-    """Load and sample in this process; nothing that needs memory may have run in it before."""
+    """Load and sample in this process, in which nothing that needs memory may have run before."""
     importlib.import_module("ancestral.engine.backends.onnxruntime")
     digest, hashing = hashlib.file_digest, 0.0
 

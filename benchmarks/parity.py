@@ -1,4 +1,4 @@
-"""How far a measured run was from the reference: no speed is reported without it."""
+"""Parity of a measured run with the reference; no speed is reported without it."""
 
 import math
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ from ancestral.parity import ParityReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """How far the measured run was from the reference.
+    """The differences between a measured run and the reference.
 
     Attributes:
-        verified: whether every check of `Engine.verify` passed; None where there is no bundle.
-        max_abs_nats: largest |delta log p| of an event; None where no events were compared.
-        limit_nats: what any difference of log p may be at most.
-        near_ties: drawn values that differ from the reference at the edge of their interval.
-        unexplained: drawn values that differ elsewhere.
-        sample_nats: largest |log p of what the loop drew - log p by the parallel graph|; None
-            where the row timed no loop.
-        baseline_nats: the same of what the baseline drew; None without a baseline.
+        verified: whether every check of `Engine.verify` passed; None without a bundle.
+        max_abs_nats: largest |delta log p| of an event; None if no events were compared.
+        limit_nats: limit of each difference of log p.
+        near_ties: number of drawn values that differ from the reference in a near tie.
+        unexplained: number of drawn values that differ otherwise.
+        sample_nats: largest |log p of the loop's samples - log p of the parallel graph|; None if
+            the row timed no loop.
+        baseline_nats: the same for the baseline's samples; None without a baseline.
         reference: what the events, or a kernel's results, were compared with.
-        relative: largest difference of a kernel's result over the largest exact value of its row.
-        limit_relative: what that may be at most.
+        relative: largest error of a kernel's result, relative to the largest exact value of its
+            row.
+        limit_relative: limit of `relative`.
     """
 
     verified: bool | None = None
@@ -39,7 +40,7 @@ class Parity:
 
     @classmethod
     def of(cls, report: ParityReport | LatentParityReport) -> Self:
-        """What `Engine.verify` found."""
+        """Return the parity in a report of `Engine.verify`."""
         return cls(
             verified=report.passed,
             max_abs_nats=report.max_abs_nats,
@@ -50,18 +51,18 @@ class Parity:
 
     @property
     def unit(self) -> str:
-        """Unit of the differences and of their limit: nats, or "relative" for a kernel's result."""
+        """The unit of the differences and the limit: nats, or "relative" for a kernel's result."""
         return "nats" if self.relative is None else "relative"
 
     @property
     def limit(self) -> float:
-        """What each difference may be at most; NaN without one, which no difference passes."""
+        """The limit of each difference; NaN without one, which every difference fails."""
         limit = self.limit_nats if self.relative is None else self.limit_relative
         return math.nan if limit is None else limit
 
     @property
     def differences(self) -> dict[str, float]:
-        """All that were measured, by what was compared."""
+        """The measured differences, by what was compared."""
         found = {
             self.reference: self.max_abs_nats if self.relative is None else self.relative,
             "log p of our samples": self.sample_nats,
@@ -71,12 +72,12 @@ class Parity:
 
     @property
     def words(self) -> str:
-        """The largest difference, and what it may be."""
+        """The largest difference and its limit, as text."""
         return f"{max(self.differences.values()):.1e} of {self.limit:.1e}"
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Each check that failed, in words; NaN fails."""
+        """The checks that failed, one text each; NaN fails."""
         found = ["Engine.verify failed"] if self.verified is False else []
         found += [f"{self.unexplained} unexplained draws"] if self.unexplained else []
         found += [

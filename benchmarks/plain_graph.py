@@ -1,8 +1,7 @@
-"""The baseline's graph: tokens in, logits out, caches in place by GroupQueryAttention.
+"""The baseline's graph: tokens in, logits out, with caches in place by GroupQueryAttention.
 
-It is what a competent user would export for a loop of their own: nothing in it but the network.
-Positions and lengths come from the host, which knows them; the start symbol is a token; a block
-gives logits at its last position alone.
+It is what a competent user would export for their own loop: only the network. Positions and lengths
+come from the host, the start symbol is a token, and a block gives logits only at its last position.
 """
 
 import logging
@@ -18,21 +17,21 @@ from ancestral.triton_kernels.residual_norm.onnx import translations
 
 
 class PlainModel(nn.Module):
-    """A Transformer over its caches, written for ONNX Runtime alone."""
+    """A Transformer over its caches, for ONNX Runtime only."""
 
     def __init__(self, model: Transformer) -> None:
-        """Borrow the weights of a model without labels and upper neighbour.
+        """Share the weights of a model that has neither labels nor the value above as an input.
 
         Raises:
-            InvalidInput: the model is of another kind.
+            InvalidInput: the model has labels, the value above, or an unsupported start.
         """
         super().__init__()
         config = model.config
         if model.inputs.label is not None or model.inputs.above is not None:
-            raise InvalidInput("plain: expected a model without labels and upper neighbour")
+            raise InvalidInput("model: expected a model without labels and value above")
         if config.start is None or (config.start == "learned" and config.tied):
             raise InvalidInput(
-                "plain: expected a start token, or a learned start and untied output"
+                "model: expected a start token, or a learned start with an untied output"
             )
         self.model = model
         table = model.inputs.token.weight.detach()
@@ -45,11 +44,11 @@ class PlainModel(nn.Module):
     def forward(
         self, tokens: Tensor, slots: Tensor, seqlens: Tensor, total: Tensor, cache: list[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Logits [b, v] after the last token, and the caches.
+        """Return the logits [b, v] after the last token, and the caches.
 
         Args:
-            tokens: consumed, [b, s]; the start token at slot 0.
-            slots: where they stand, [b, s].
+            tokens: tokens consumed, [b, s]; the start token at slot 0.
+            slots: slot of each token, [b, s].
             seqlens: last valid slot of each row, [b] int32.
             total: length after this call, an int32 scalar.
             cache: k and v of each layer, [b, g, T, d].
@@ -90,10 +89,10 @@ class PlainModel(nn.Module):
 
 
 def export_plain(model: Transformer, file: Path) -> None:
-    """Write the graph and its weights beside it; cache shapes and the start token are noted in it.
+    """Write the graph and its weights; its metadata has the start token.
 
     Raises:
-        InvalidInput: the model is of a kind that the baseline does not serve.
+        InvalidInput: the baseline does not support the model.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     config, t = model.config, model.data.length
@@ -106,7 +105,7 @@ def export_plain(model: Transformer, file: Path) -> None:
     rows = {0: torch.export.Dim("b", min=1, max=2**20)}
     blocks = rows | {1: torch.export.Dim("s", min=1, max=t)}
     names = [f"{part}_{i}" for i in range(config.layers) for part in "kv"]
-    # The exporter's own notes are no concern of a benchmark's reader.
+    # The exporter's own messages are of no use here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -115,7 +114,7 @@ def export_plain(model: Transformer, file: Path) -> None:
             (tokens, slots, seqlens, total, cache),
             dynamo=True,
             opset_version=24,
-            # An addition and a norm, which ONNX Runtime fuses or not, as it does for anyone.
+            # An addition and a norm, which ONNX Runtime may fuse as in any user's graph.
             custom_translation_table={**translations("portable")},
             dynamic_shapes=(blocks, blocks, rows, {}, [rows] * len(cache)),
             input_names=["tokens", "slots", "seqlens", "total", *names],
@@ -123,7 +122,7 @@ def export_plain(model: Transformer, file: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    # The token that stands for the start: the model's own, or one past the levels.
+    # The start token: the model's own, or one past the levels.
     start = config.start if isinstance(config.start, int) else model.data.levels
     program.model.metadata_props["start_token"] = str(start)
     program.save(str(file), external_data=True)

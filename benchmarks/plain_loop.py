@@ -1,9 +1,9 @@
 """The baseline: a per-step loop as a competent user of ONNX Runtime writes it.
 
-One graph, bound once: tokens, positions and lengths go in from buffers that are updated in place,
-caches are appended in place, logits come to a buffer of the host; there numpy draws the next value
-by inverse CDF. Log-probabilities are computed on request alone: a loop of this kind has none, so in
-the timed rounds it does less than the engine.
+One graph is bound once. Tokens, positions and lengths are in buffers that are updated in place,
+caches are appended in place, and logits go to a buffer on the host, where numpy draws the next
+value by inverse CDF. Log-probabilities are computed only on request: such a loop normally has none,
+so in the timed rounds it does less than the engine.
 """
 
 from pathlib import Path
@@ -14,19 +14,19 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 SEARCH_FROM = 2048
-"""Values from which a binary search for each row is faster than one comparison of all."""
+"""Number of values from which a binary search per row is faster than one comparison of all."""
 
 
 class PlainLoop:
-    """The graph in one session, with its buffers for a number of rows."""
+    """The graph in one session, with buffers for one batch size."""
 
     def __init__(self, file: Path, rows: int, threads: int | None = None) -> None:
-        """Load and bind.
+        """Load the graph and bind its buffers.
 
         Args:
-            file: written by `export_plain`.
-            rows: of the batch.
-            threads: of ONNX Runtime; its own choice where None.
+            file: graph written by `export_plain`.
+            rows: batch size.
+            threads: threads of ONNX Runtime; None for its own choice.
         """
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -48,7 +48,7 @@ class PlainLoop:
         self.tokens, self.slots, self._step = self._bind(1)
 
     def _bind(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Any]:
-        """Tokens, slots and a binding for a block of positions."""
+        """Return tokens, slots and a binding for a block of positions."""
         tokens = np.zeros((self.rows, block), np.int64)
         slots = np.zeros((self.rows, block), np.int64)
         binding = self.session.io_binding()
@@ -82,10 +82,10 @@ class PlainLoop:
         """Draw the positions from `first` on, into values [b, T].
 
         Args:
-            values: holds what precedes `first`.
+            values: [b, T], with the values before `first`.
             u: uniforms [b, T].
-            first: position; what precedes it was prefilled.
-            log_p: where to put log-probabilities [b, T] of what was drawn, in nats.
+            first: first position to draw; the positions before it are prefilled.
+            log_p: output for log-probabilities [b, T] of the drawn values, in nats.
         """
         tokens, slots, seqlens, total = self.tokens, self.slots, self.seqlens, self.total
         run, binding = self.session.run_with_iobinding, self._step
@@ -102,7 +102,7 @@ class PlainLoop:
                 log_p[:, t] = self._log_p(drawn)
 
     def _draw(self, u: NDArray[np.float32]) -> Any:
-        """The first value whose cumulative weight reaches u times the total, for each row."""
+        """Return the first value of each row whose cumulative weight reaches u times the total."""
         logits, w, c = self.logits, self._weights, self._cumulative
         if self.rows == 1:
             row, weights, sums = logits[0], w[0], c[0]

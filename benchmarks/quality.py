@@ -1,9 +1,9 @@
-"""How good the trained models are: test bits/dim of p(x) and p(x | y), beside the baselines.
+"""Quality of the trained models: test bits/dim of p(x) and p(x | y), next to the baselines.
 
     python -m benchmarks.quality --recipe digits --seeds 0 1 2
 
-trains each seed and appends one row a run to results/digits-quality.jsonl. Nothing is chosen on the
-test part: the recipe was tuned, and the weights of a run are picked, on validation.
+It trains each seed and appends one row per run to results/digits-quality.jsonl. Nothing is chosen
+on the test part: the recipe is tuned, and the weights of a run are chosen, on validation.
 """
 
 import argparse
@@ -32,14 +32,14 @@ FILE = RESULTS / "digits-quality.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """How good one trained model is.
+    """The quality of one trained model.
 
     Attributes:
-        recipe: its name.
-        numbers: what was found, by name; a value may be a record, such as an `Estimate`.
-        machine: where.
-        commit: of the code.
-        date: when the row was made.
+        recipe: name of the recipe.
+        numbers: results by name; a value may be a record, such as an `Estimate`.
+        machine: machine of the run.
+        commit: commit of the code.
+        date: UTC time at which the row was made.
     """
 
     recipe: str
@@ -50,11 +50,11 @@ class ModelRow:
 
 
 def run(chosen: Recipe, seed: int, folder: Path) -> ModelRow:
-    """Train one seed, read its checkpoint back, and evaluate on the split that it names.
+    """Train one seed, read its checkpoint back, and evaluate it on the checkpoint's split.
 
-    Its numbers: the summary of the training, as in the checkpoint; PyTorch's threads; the estimates
-    of the kept weights on validation, whose conditional they were chosen by, and on the test part;
-    those of the baselines on the test part.
+    The numbers of the row: the summary of the training, as in the checkpoint; PyTorch's threads;
+    the estimates of the kept weights on validation, where they were chosen by p(x | y), and on the
+    test part; the estimates of the baselines on the test part.
     """
     with training_bar(f"{chosen.name}, seed {seed}", chosen.training.steps) as bar:
         result = train(chosen, load_digits(), folder, seed=seed, progress=bar)
@@ -72,14 +72,14 @@ def run(chosen: Recipe, seed: int, folder: Path) -> ModelRow:
 
 
 def main() -> None:
-    """Train and evaluate; print a line a run."""
+    """Train and evaluate, and print one line per run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [known.name for known in RECIPES if known.source == "digits"]
     parser.add_argument("--recipe", default="digits", choices=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=FILE)
-    parser.add_argument("--checkpoints", type=Path, help="keep them here; none are kept by default")
+    parser.add_argument("--checkpoints", type=Path, help="folder to keep them in; default: none")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     chosen = recipe(options.recipe)

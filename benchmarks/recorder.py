@@ -1,4 +1,4 @@
-"""What the rows of one run share, and how they are written and printed."""
+"""Recording of one run: what its rows share, and how they are written and printed."""
 
 import os
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Recorder:
     """What all rows of one run share.
 
     Attributes:
-        machine: where.
-        commit: of the checkout.
-        date: of the run's begin.
-        load_average: of the machine then.
-        threads: of the runtimes.
-        rounds: of each quantity.
-        results: folder of the files.
+        machine: machine of the run.
+        commit: commit of the checkout.
+        date: UTC time at which the run began.
+        load_average: load average of the machine at that time.
+        threads: threads of the runtimes.
+        rounds: number of rounds of each quantity.
+        results: folder of the result files.
     """
 
     machine: Machine
@@ -35,7 +35,7 @@ class Recorder:
 
     @classmethod
     def begin(cls, threads: int, rounds: int = 1, results: Path = RESULTS) -> Self:
-        """A run that begins now, here."""
+        """Return the recorder of a run that begins now on this machine."""
         load = round(os.getloadavg()[0], 2)
         return cls(this_machine(), commit(), now(), load, threads, rounds, results)
 
@@ -53,14 +53,14 @@ class Recorder:
         """Write a row, and print it.
 
         Args:
-            case: what was measured.
-            quantity: its name and unit.
-            batch: rows of the loop.
-            rounds: in the unit.
-            parity: of the same run.
+            case: case that was measured.
+            quantity: name and unit of the quantity.
+            batch: batch size of the loop.
+            rounds: measurements, in the unit.
+            parity: parity of the same run.
             baseline: name of the baseline, and its rounds.
-            bound: of the ratio, or of the median where there is none.
-            more: further fields; the ratio is that of the paired rounds if none is given.
+            bound: target for the ratio, or for the median if there is no ratio.
+            more: further fields; without `ratio`, it is computed from the paired rounds.
 
         Raises:
             ParityError: the probabilities are wrong; nothing is written.
@@ -83,15 +83,15 @@ class Recorder:
             **fields,
         )
         append(row, self.results / f"{case.name}.jsonl")
-        print(said(row), flush=True)
+        print(line(row), flush=True)
         return row
 
 
-def said(row: CaseRow) -> str:
-    """A row as a line for people."""
+def line(row: CaseRow) -> str:
+    """Return a row as a readable line."""
     met = {True: "met", False: "MISSED", None: ""}[row.met]
-    beside = f"  {row.beside}" if row.baseline else ""
+    baseline = f"  {row.baseline_text}" if row.baseline else ""
     ratio = "" if row.ratio is None else f"  ratio {row.ratio:.3f}"
     target = "" if row.target is None else f" ({row.target}: {met})"
     spread = f"{row.p50:.4g} {row.unit} [{row.p20:.4g}, {row.p80:.4g}]"
-    return f"{row.title}: {spread}{beside}{ratio}{target}"
+    return f"{row.title}: {spread}{baseline}{ratio}{target}"

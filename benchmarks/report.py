@@ -1,9 +1,9 @@
-"""Turn the rows into tables, between markers of a Markdown file.
+"""Turn the rows into tables, between the markers of a Markdown file.
 
     python -m benchmarks.report                       docs/benchmarks.md
-    python -m benchmarks.report README.md --check     exit status 1 where the file is out of date
+    python -m benchmarks.report README.md --check     exit status 1 if the file is out of date
 
-The file holds the lines `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`; what stands
+The file contains the lines `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`; the text
 between them is replaced. A table shows the latest row of each case, quantity, batch and machine.
 """
 
@@ -23,13 +23,13 @@ _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
 _HEAD = (
-    "| quantity | batch | ours, p50 (p20 to p80) | beside | ratio | target | parity, nats |",
+    "| quantity | batch | ours, p50 (p20 to p80) | baseline | ratio | target | parity, nats |",
     "|---|---|---|---|---|---|---|",
 )
 
 
 def latest(rows: Sequence[CaseRow]) -> list[CaseRow]:
-    """The last row of each case, quantity, batch, machine and number of threads, in that order."""
+    """Return the last row of each case, quantity, batch, machine and number of threads."""
     kept: dict[tuple[object, ...], CaseRow] = {}
     for row in rows:
         key = (row.case, row.quantity, row.batch, row.machine.name, row.threads)
@@ -40,7 +40,7 @@ def latest(rows: Sequence[CaseRow]) -> list[CaseRow]:
 
 
 def render(rows: Sequence[CaseRow]) -> str:
-    """A table for each machine and case, in Markdown."""
+    """Return one Markdown table per machine and case."""
     groups: dict[tuple[str, int, str], list[CaseRow]] = {}
     for row in latest(rows):
         groups.setdefault((row.machine.name, row.threads, row.case), []).append(row)
@@ -59,7 +59,7 @@ def render(rows: Sequence[CaseRow]) -> str:
 
 
 def _published(case: str) -> str:
-    """What others found, for whom "whole network" stands in the table."""
+    """Return the published speedup over the whole network, for the line above a table."""
     found = CASES[case].published if case in CASES else ""
     return f" Published: {found}." if found else ""
 
@@ -72,7 +72,7 @@ def _line(row: CaseRow) -> str:
         row.quantity,
         str(row.batch),
         f"{number(row.p50)} {row.unit}{spread}",
-        row.beside,
+        row.baseline_text,
         ratio,
         target,
         row.parity.words,
@@ -89,28 +89,28 @@ def _versions(rows: Sequence[CaseRow]) -> str:
 
 
 def replaced(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
-    """A text with the table between its markers.
+    """Return a text with the table between its markers.
 
     Raises:
-        ValueError: the markers are not there once each, in order.
+        ValueError: the markers do not occur once each, in order.
     """
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed or begin in after or end in after:
-        raise ValueError(f"expected the lines {begin} and {end}, once each and in this order")
+        raise ValueError(f"expected the lines {begin} and {end}, once each, in this order")
     return f"{before}{begin}\n\n{table}\n{end}{after}"
 
 
 def main(words: list[str] | None = None) -> int:
-    """Write the tables, or compare them; the exit status."""
+    """Write the tables, or compare them, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, default=CHECKOUT / "docs/benchmarks.md")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--check", action="store_true", help="only compare, change nothing")
     options = parser.parse_args(words)
     rows = [row for name in _ABOUT for row in read(CaseRow, options.results / f"{name}.jsonl")]
     if not rows:
-        print(f"{options.results}: no rows: python -m benchmarks.run", file=sys.stderr)
+        print(f"{options.results}: no rows; run: python -m benchmarks.run", file=sys.stderr)
         return 2
     try:
         old = options.file.read_text()
@@ -121,7 +121,7 @@ def main(words: list[str] | None = None) -> int:
     if new == old:
         return 0
     if options.check:
-        print(f"{options.file}: out of date: python -m benchmarks.report", file=sys.stderr)
+        print(f"{options.file}: out of date; run: python -m benchmarks.report", file=sys.stderr)
         return 1
     write_atomically(options.file, new.encode())
     return 0

@@ -21,22 +21,23 @@ Rounds = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measured quantity: what every row has.
+    """One measured quantity, with the fields that every row has.
 
     Attributes:
-        case: its name, or sizes in words.
-        unit: of rounds, p20, p50 and p80.
-        rounds: every round, in the order in which they ran.
+        case: name of the case, or its sizes in words.
+        unit: unit of rounds, p20, p50 and p80.
+        rounds: all rounds, in the order in which they ran.
         p20: 20th percentile of the rounds.
-        p50: their median.
-        p80: 80th percentile.
-        baseline: what the rounds are compared with; None where they stand alone.
-        baseline_rounds: every round of it; round i ran beside rounds[i].
-        ratio: what the target speaks of: the median over rounds of baseline / ours for speeds.
-        parity: of the same run.
-        machine: where.
-        commit: of the repository, "+" behind it where the checkout differed from it.
-        date: of the run, UTC.
+        p50: median of the rounds.
+        p80: 80th percentile of the rounds.
+        baseline: name of the baseline; None without one.
+        baseline_rounds: all rounds of the baseline; round i ran next to rounds[i].
+        ratio: number that the target limits; for speeds, the median over rounds of
+            baseline / ours.
+        parity: parity of the same run.
+        machine: machine of the run.
+        commit: commit of the repository, followed by "+" if the checkout differed from it.
+        date: UTC time of the run.
     """
 
     case: str
@@ -59,15 +60,15 @@ class Row:
         return self.case
 
     @property
-    def beside(self) -> str:
-        """The baseline and its median; empty where there is no baseline."""
+    def baseline_text(self) -> str:
+        """The baseline and its median; "" without a baseline."""
         if self.baseline is None:
             return ""
         return f"{self.baseline} {number(float(np.median(self.baseline_rounds)))}"
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """All that have to be finite."""
+        """All numbers that have to be finite."""
         return (*self.rounds, *self.baseline_rounds)
 
 
@@ -76,17 +77,17 @@ class CaseRow(Row):
     """One quantity of a case at one batch size, on a CPU.
 
     Attributes:
-        quantity: what was measured; prefill, decode, build and load are rows of their own.
-        batch: rows of the loop.
-        threads: of the runtime.
-        warm_ups: runs before the rounds that are not counted.
-        target: the ratio's bound, in words; None where there is none.
+        quantity: what was measured; prefill, decode, build and load have separate rows.
+        batch: batch size of the loop.
+        threads: threads of the runtime.
+        warm_ups: number of uncounted runs before the rounds.
+        target: target of the ratio, in words; None without a target.
         met: whether the target is met.
-        peak_memory_mb: largest resident memory less that after imports, in 10^6 bytes; None where
-            the row's process did not measure it.
-        load_average: running processes over the minute before the run; a busy machine is no place
-            to measure.
-        note: anything that a reader needs to know.
+        peak_memory_mb: peak resident memory minus that after imports, in 10^6 bytes; None if the
+            row's process did not measure it.
+        load_average: average number of running processes in the minute before the run; times from
+            a busy machine are too long.
+        note: anything else that a reader needs to know.
     """
 
     quantity: str
@@ -107,13 +108,13 @@ class CaseRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a number is to reach.
+    """A target for a number.
 
     Attributes:
-        number: which, in words.
-        sign: what it is to be.
-        value: than which.
-        unit: of the value, in words.
+        number: the number, in words.
+        sign: required relation to `value`.
+        value: value of the target.
+        unit: unit of the value, in words.
     """
 
     number: str
@@ -123,11 +124,11 @@ class Bound:
 
     @property
     def words(self) -> str:
-        """As rows and tables have it: "plain / ours >= 0.95"."""
+        """The target as rows and tables show it: "plain / ours >= 0.95"."""
         return f"{self.number} {self.sign} {self.value:g} {self.unit}".strip()
 
     def met(self, number: float) -> bool:
-        """Whether a number reaches it; NaN does not."""
+        """Return whether a number meets the target; NaN does not."""
         return _SIGNS[self.sign](number, self.value)
 
 
@@ -140,7 +141,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 def timed(rounds: Rounds, baseline: tuple[str, Rounds] | None = None) -> dict[str, Any]:
-    """The fields of a row that rounds give, and the rounds of a baseline by its name."""
+    """Return the fields of a row that follow from its rounds and from those of a baseline."""
     name, others = baseline or (None, ())
     return {
         "rounds": rounds,
@@ -152,12 +153,12 @@ def timed(rounds: Rounds, baseline: tuple[str, Rounds] | None = None) -> dict[st
 
 
 def paired_ratio(rounds: Rounds, baseline: Rounds) -> float:
-    """Median over the rounds of baseline / ours: a drift of the machine is in both."""
+    """Return the median over rounds of baseline / ours; a drift of the machine affects both."""
     return float(np.median([b / a for a, b in zip(rounds, baseline, strict=True)]))
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -165,12 +166,12 @@ def append(row: Row, file: Path) -> None:
     """Append a row to a file.
 
     Raises:
-        ParityError: the run did not keep the probabilities; no speed is reported of such a run.
+        ParityError: the run did not keep the probabilities, so that its speed is not reported.
         ValueError: a number is not finite.
     """
     if row.parity.failures:
         raise ParityError(
-            f"{row.title}: no row is written, for the probabilities of this run are wrong: "
+            f"{row.title}: no row is written, because the probabilities of this run are wrong: "
             + "; ".join(row.parity.failures)
         )
     if not all(map(math.isfinite, row.numbers)):
@@ -179,7 +180,7 @@ def append(row: Row, file: Path) -> None:
 
 
 def number(value: float | None) -> str:
-    """Three digits, without an exponent.
+    """Format a number with three digits, without an exponent.
 
     >>> number(0.01234), number(1234.5), number(None)
     ('0.0123', '1234', '')
@@ -193,10 +194,10 @@ T = TypeVar("T")
 
 
 def parsed(kind: type[T], values: object) -> T:
-    """A record of its JSON: its fields may be records and tuples again.
+    """Return a record from its JSON values; its fields may be records and tuples too.
 
     Raises:
-        ValueError: it has other fields.
+        ValueError: the values have other fields.
     """
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     needed = {
@@ -219,7 +220,7 @@ def _made(hint: Any, value: Any) -> Any:
 
 
 def append_record(record: Any, file: Path) -> str:
-    """Append a record of any kind, a dataclass, as a line of JSON; the line."""
+    """Append a record, any dataclass, as a line of JSON, and return the line."""
     line = json.dumps(asdict(record))
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lines:
@@ -228,6 +229,6 @@ def append_record(record: Any, file: Path) -> str:
 
 
 def read(kind: type[T], file: Path) -> list[T]:
-    """All records of a file, in the order in which they were written; none without a file."""
+    """Return all records of a file, in the order of writing; an empty list without a file."""
     lines = file.read_text().splitlines() if file.exists() else []
     return [parsed(kind, json.loads(line)) for line in lines if line.strip()]

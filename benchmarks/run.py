@@ -1,11 +1,11 @@
 """Measure the cases and append a row for each quantity.
 
-    python -m benchmarks.run                        W1 and W2, everything
+    python -m benchmarks.run                        everything for W1 and W2
     python -m benchmarks.run W2 --batch 1 --only decode host
-    python -m benchmarks.run tiny --results DIR     a rehearsal in seconds
+    python -m benchmarks.run tiny --results DIR     a rehearsal, in seconds
 
-Exit status 1: a run did not keep the probabilities, and no row was written of it. The last line is
-a JSON summary.
+Exit status 1: a run did not keep the probabilities, and its row was not written. The last line is a
+JSON summary.
 """
 
 import argparse
@@ -33,17 +33,17 @@ from benchmarks.rows import RESULTS, Bound, CaseRow, paired_ratio
 PARTS = ("decode", "host", "cache", "memory")
 PLAIN = "plain loop"
 LEAST_RATIO = 0.95
-"""Of the plain loop's time over ours, everywhere."""
+"""Target for every case: the plain loop's time over ours."""
 HOST_SHARE = 0.05
 CACHE_SLOWDOWN = 1.10
 WHOLE = "whole network"
 LEAST_TIMES_FASTER = {1: 20, 16: 60}
-"""Than the whole network at each position of 28 x 28, by the number of rows."""
+"""Target by batch size: the whole network's time per position of 28 x 28 over a step's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A case on its engine, which is verified, and what its rows go to."""
+    """A case on its verified engine, with the recorder of its rows."""
 
     case: Case
     engine: Engine
@@ -55,7 +55,7 @@ class Subject:
         """Load a case, and replay its known answers.
 
         Raises:
-            ParityError: a check failed: nothing of this case is timed.
+            ParityError: a check failed; nothing of this case is timed.
         """
         engine = Engine.load(bundle(case), backend="onnxruntime", threads=recorder.threads)
         report = engine.verify()
@@ -64,22 +64,22 @@ class Subject:
         return cls(case, engine, Parity.of(report), recorder)
 
     def loop(self, given: Given) -> Callable[[], Pass]:
-        """The engine's own loop over the events that are given, bound once."""
+        """Return the engine's own loop over the given events, bound once."""
         binding = self.engine.session("step").bind({"b": len(given.u), "s": 1})
         return partial(decode.ours, self.engine, binding, given)
 
     def parity_of(self, drawn: Pass) -> Parity:
-        """That of the case, and of what a loop drew."""
+        """Return the parity of the case and of the values that a loop drew."""
         return replace(self.parity, sample_nats=decode.distance(self.engine, drawn, 0))
 
 
 def measure(
     case: Case, recorder: Recorder, batches: tuple[int, ...], parts: Collection[str], loads: int
 ) -> Iterator[CaseRow]:
-    """All parts of a case; the engine that is timed is the one that is verified.
+    """Measure all parts of a case, on the same engine that is verified.
 
     Raises:
-        ParityError: the probabilities are wrong; rows before that one are written.
+        ParityError: the probabilities are wrong; earlier rows are already written.
     """
     subject = Subject.load(case, recorder)
     if "decode" in parts:
@@ -96,11 +96,11 @@ def measure(
 
 
 def measure_decode(subject: Subject, batch: int) -> Iterator[CaseRow]:
-    """Steps and prefill, compared with the baseline's.
+    """Measure steps and prefill, and compare them with the baseline's.
 
-    A step is a decode pass over its number of steps: 64 of them at W1, positions 16 to 79, and 784
-    at W2. Both loops draw the same positions with the same uniforms, weights, threads and ONNX
-    Runtime options; the engine also computes log-probabilities, the baseline does not.
+    The time of a step is that of a decode pass over its number of steps: 64 for W1 (positions 16 to
+    79), 784 for W2. Both loops draw the same positions with the same uniforms, weights, threads and
+    ONNX Runtime options. The engine also computes log-probabilities; the baseline does not.
     """
     case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, batch)
     baseline = PlainLoop(plain_graph(case), batch, recorder.threads)
@@ -125,7 +125,7 @@ def measure_decode(subject: Subject, batch: int) -> Iterator[CaseRow]:
 
 
 def measure_cached(subject: Subject, batch: int) -> Iterator[CaseRow]:
-    """Steps with their caches beside the whole network, which a loop without would run at each."""
+    """Compare cached steps with the whole network, which a loop without caches runs each step."""
     case, given = subject.case, Given.of(subject.case, batch)
     step = subject.loop(given)
     x = step().values
@@ -147,7 +147,7 @@ def measure_cached(subject: Subject, batch: int) -> Iterator[CaseRow]:
 
 
 def measure_host(subject: Subject) -> CaseRow:
-    """The host's work between two steps, as a share of a step of one row."""
+    """Measure the host's work between two steps, as a fraction of a step at batch 1."""
     case, recorder, given = subject.case, subject.recorder, Given.of(subject.case, 1)
     (passes,) = in_turns([subject.loop(given)], recorder.rounds)
     steps, host = step_ms(passes, given), decode.host_between_steps(subject.engine, recorder.rounds)
@@ -165,7 +165,7 @@ def measure_host(subject: Subject) -> CaseRow:
 
 
 def measure_cache(subject: Subject, batches: tuple[int, ...]) -> Iterator[CaseRow]:
-    """A step over the same positions, of all of the event, with a cache 8 times longer."""
+    """Compare steps over all positions of the event with those of a cache 8 times longer."""
     case, recorder = subject.case, subject.recorder
     longer, positions = CASES[f"{case.name}-long"], case.length
     long = Engine.load(bundle(longer), backend="onnxruntime", threads=recorder.threads)
@@ -190,11 +190,11 @@ def measure_cache(subject: Subject, batches: tuple[int, ...]) -> Iterator[CaseRo
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure what the command line names; the exit status."""
+    """Measure the cases on the command line, and return the exit status."""
     options = _options(words)
     recorder = Recorder.begin(options.threads, options.rounds, options.results)
     if recorder.load_average > recorder.machine.cores / 2:
-        print(f"load average {recorder.load_average}: other programs run here", file=sys.stderr)
+        print(f"load average {recorder.load_average}: other programs run too", file=sys.stderr)
     rows: list[CaseRow] = []
     try:
         for case in [CASES[name] for name in options.cases]:
@@ -210,8 +210,12 @@ def main(words: list[str] | None = None) -> int:
 
 def _options(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {list(CASES)}; W1 W2")
-    parser.add_argument("--batch", type=int, nargs="+", help="rows; those of the case by default")
+    parser.add_argument(
+        "cases", nargs="*", metavar="case", help=f"any of {[*CASES]}; default: W1 W2"
+    )
+    parser.add_argument(
+        "--batch", type=int, nargs="+", help="batch sizes; default: those of the case"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--loads", type=int, default=3, help="processes that load, after the first")
@@ -221,9 +225,9 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     options.cases = options.cases or ["W1", "W2"]
     unknown = sorted(set(options.cases) - set(CASES))
     if unknown:
-        parser.error(f"cases: expected some of {list(CASES)}, got {unknown}")
+        parser.error(f"cases: expected any of {list(CASES)}, got {unknown}")
     if min(options.rounds, options.loads, options.threads, *(options.batch or [1])) < 1:
-        parser.error("rounds, loads, threads and batch: expected numbers >= 1")
+        parser.error("--rounds, --loads, --threads, --batch: expected numbers of at least 1")
     return options
 
 

@@ -1,10 +1,10 @@
-"""What 16 bits cost in nats: a model's own modules in bfloat16 and float16, beside float64.
+"""The cost of 16 bits in nats: a model's modules in bfloat16 and float16, compared with float64.
 
-    python -m benchmarks.sixteen_bits            the toys of the tests
+    python -m benchmarks.sixteen_bits            the toy models of the tests
     python -m benchmarks.sixteen_bits BUNDLE     a bundle's model
 
-In PyTorch on the CPU: an error of the type, whoever computes. The tolerances of 16 bits in
-ancestral.parity are twice the worst of the toys.
+It runs PyTorch on the CPU: the error is that of the dtype, whatever the backend. The 16-bit
+tolerances in ancestral.parity are twice the worst error of the toy models.
 """
 
 import argparse
@@ -26,7 +26,7 @@ DTYPES = (torch.bfloat16, torch.float16)
 
 
 def errors(model: AutoregressiveModel, dtype: torch.dtype) -> tuple[int, float, float, float]:
-    """Positions; largest error of an event in nats a position, of a KL, and of a cumulative sum."""
+    """Return the positions, and the largest error in nats/position, in KL and in the CDF."""
     answers = known_answers(model)
     x = torch.as_tensor(answers["x"])
     label = torch.as_tensor(answers["label"]) if "label" in answers else None
@@ -42,19 +42,19 @@ def errors(model: AutoregressiveModel, dtype: torch.dtype) -> tuple[int, float, 
 
 
 def models(bundles: list[Path]) -> Iterator[tuple[str, AutoregressiveModel]]:
-    """The bundles' models, or the toys."""
+    """Yield the bundles' models, or the toy models."""
     if not bundles:
         yield from ((name, make(name)) for name in TOYS)
     for path in bundles:
         model = load_weights(Bundle.open(path), None).eval()
         if not isinstance(model, AutoregressiveModel):
-            raise SystemExit(f"{path}: expected an autoregressive bundle")
+            raise SystemExit(f"{path}: expected the bundle of an autoregressive model")
         yield path.name, model
 
 
 def main() -> None:
-    """Print a line for each model and type."""
-    parser = argparse.ArgumentParser(description="What 16 bits cost in nats.")
+    """Print a line for each model and dtype."""
+    parser = argparse.ArgumentParser(description="The cost of 16 bits in nats.")
     parser.add_argument("bundles", nargs="*", type=Path, metavar="BUNDLE")
     print(f"{'model':<12} {'type':<10} {'T':>5} {'nats/position':>14} {'KL':>9} {'cdf':>9}")
     for name, model in models(parser.parse_args().bundles):

@@ -1,10 +1,10 @@
-"""How good the recipes for two cores are, and what they cost: one row a recipe.
+"""Quality and cost of the recipes for two cores: one row per recipe.
 
     python -m benchmarks.small images-28-small-vae text-small --folder runs
 
-makes the data (`benchmarks.small_data`), trains, evaluates the test part, and appends a row to
-results/small.jsonl. Nothing is chosen on the test part. The cost is CPU time, that of all threads:
-it does not depend on what else the machine does. `--table` prints all rows in Markdown.
+It makes the data (`benchmarks.small_data`), trains, evaluates the test part, and appends a row to
+results/small.jsonl. Nothing is chosen on the test part. The cost is the CPU time of all threads,
+which does not depend on other load of the machine. `--table` prints all rows in Markdown.
 """
 
 import argparse
@@ -37,13 +37,12 @@ SEED, DRAWS = 0, 100
 def run(chosen: Recipe, folder: Path) -> ModelRow:
     """Train and evaluate a recipe on its data.
 
-    Its numbers: what the data are made from, and the SHA-256 of their file; seed; steps that were
-    taken, and the one whose averaged weights are kept; number of parameters; CPU time in seconds of
-    the training and of the evaluation, all threads, and seconds on the clock, where the machine may
-    have been busy; PyTorch's threads; test bits/dim of p(x), for text bits/byte, with the standard
-    error over the events: of a VAE those of the bound from k latents of each event, which p(x) has
-    at most, and of the ELBO, both None for the others; bits of other distributions on the same
-    events, by name.
+    The numbers of the row: the source of the data, and the SHA-256 of its file; seed; number of
+    steps, and the step whose averaged weights are kept; number of parameters; CPU seconds of
+    training and of evaluation, over all threads, and wall-clock seconds, which other load of the
+    machine may increase; PyTorch's threads; test bits/dim of p(x) (text: bits/byte) with the
+    standard error over events, for a VAE the upper bound from k latents per event; the bits of the
+    ELBO and k, both None for other models; the bits of the baselines on the same events, by name.
     """
     code = commit()
     path, data, name = _data(chosen, folder)
@@ -83,7 +82,7 @@ def _data(chosen: Recipe, folder: Path) -> tuple[Path, Dataset, str]:
 
 
 def measured(model: Model, data: Dataset) -> tuple[Estimate | None, Estimate]:
-    """A VAE's ELBO, None for other models; and log p(x) of the test part, or the bound on it."""
+    """Return the ELBO of a VAE (else None), and log p(x) of the test part or its lower bound."""
     if isinstance(model, AutoregressiveModel):
         return None, evaluate_model(model, data.test, data.label_log_prior()).marginal
     found = bound(model, data.test.x, DRAWS, streams=ENGINE)
@@ -91,14 +90,14 @@ def measured(model: Model, data: Dataset) -> tuple[Estimate | None, Estimate]:
 
 
 def to_beat(data: Dataset) -> dict[str, float]:
-    """Bits of what a model must beat, on the test part."""
+    """Return the bits that a model must beat on the test part, by baseline."""
     text = data.spec.tokenizer is not None
     found = {name: each.marginal.bits_per_dim for name, each in baselines(data).items()}
     return found | ({"xz, given the training part": compressed(data)} if text else {})
 
 
 def compressed(data: Dataset) -> float:
-    """Bits/byte that xz needs for the test part more than for what comes before it."""
+    """Return the bits/byte that xz adds for the test part after compressing the other parts."""
     before, rest = (
         b"".join(part.x.astype("u1").tobytes() for part in parts)
         for parts in ((data.train, data.validation), (data.test,))
@@ -111,13 +110,13 @@ def compressed(data: Dataset) -> float:
 
 
 def latest(file: Path = FILE) -> list[ModelRow]:
-    """The latest row of each recipe, in the order of the recipes."""
+    """Return the latest row of each recipe, in the order of the recipes."""
     found = {row.recipe: row for row in read(ModelRow, file)}
     return [found[each.name] for each in SMALL_RECIPES if each.name in found]
 
 
 def table(rows: list[ModelRow]) -> str:
-    """The rows in Markdown, with what they are compared with."""
+    """Return the rows and their baselines as a Markdown table."""
     lines = [
         "| recipe | bits/dim (text: bits/byte) | baselines | CPU time: training + test | steps |",
         "|---|---|---|---|---|",
@@ -137,11 +136,11 @@ def table(rows: list[ModelRow]) -> str:
 
 
 def main() -> None:
-    """Append a row a recipe, or print the table."""
+    """Append one row per recipe, or print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     names = [each.name for each in SMALL_RECIPES]
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help=", ".join(names))
-    parser.add_argument("--folder", type=Path, help="of the data and the checkpoints")
+    parser.add_argument("--folder", type=Path, help="folder for the data and the checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=FILE)
     parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
@@ -150,7 +149,7 @@ def main() -> None:
         print(table(latest(options.results)), end="")
         return
     if not options.recipes or options.folder is None or not set(options.recipes) <= set(names):
-        parser.error(f"expected --folder and recipes of {', '.join(names)}")
+        parser.error(f"RECIPE, --folder: expected a folder and any of {', '.join(names)}")
     torch.set_num_threads(options.threads)
     for name in options.recipes:
         print(append_record(run(recipe(name), options.folder), options.results), flush=True)

@@ -1,14 +1,14 @@
-"""Data for the recipes for two cores, from what is installed; the same bytes on each machine.
+"""Data for the recipes for two cores, from installed packages; the same bytes on every machine.
 
     python -m benchmarks.small_data FOLDER
 
-writes digits-28.npz and docstrings.txt:
+It writes digits-28.npz and docstrings.txt:
 
-- scikit-learn's digits, enlarged from 8 x 8 to 28 x 28 pixels by bilinear interpolation in whole
-  numbers, with their 17 levels, and cut as the digits are;
-- the docstrings of Python's standard library in the order of its files, each paragraph once: the
-  test part is not to repeat the training part. They differ from one release of Python to the
-  next: a number belongs to one SHA-256.
+- scikit-learn's digits, enlarged from 8 x 8 to 28 x 28 pixels by bilinear interpolation in
+  integers, with the same 17 levels and the same split;
+- the docstrings of Python's standard library in the order of its files, each paragraph once, so
+  that the test part does not repeat the training part. They differ between releases of Python, so
+  a result belongs to one SHA-256.
 """
 
 import argparse
@@ -32,12 +32,12 @@ _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2
 
 
 def enlarged(images: Int64[np.ndarray, "n h h"], side: int = SIDE) -> Int64[np.ndarray, "n s s"]:
-    """Square images of another size, by bilinear interpolation between the centres of pixels.
+    """Resize square images by bilinear interpolation between the centres of pixels.
 
-    Beyond the outermost centres the nearest one is taken. A half is rounded up.
+    Outside the outermost centres the nearest pixel is used. Halves are rounded up.
 
     Args:
-        images: levels of any range.
+        images: integer levels, of any range.
         side: height and width of the result, in pixels.
     """
     old = images.shape[1]
@@ -54,7 +54,7 @@ def enlarged(images: Int64[np.ndarray, "n h h"], side: int = SIDE) -> Int64[np.n
 
 
 def write_digits(folder: Path) -> Path:
-    """The enlarged digits: x [1797, 28, 28], y, and the indices of the three parts."""
+    """Write the enlarged digits: x [1797, 28, 28], y, and the indices of the three parts."""
     from sklearn import datasets
 
     bunch, split = datasets.load_digits(), load_digits().split
@@ -73,11 +73,11 @@ def write_digits(folder: Path) -> Path:
 
 
 def write_text(folder: Path, root: Path | None = None) -> Path:
-    """The paragraphs of all docstrings, one after another, in UTF-8.
+    """Write the paragraphs of all docstrings, one after another, in UTF-8.
 
     Args:
-        folder: where the file is written.
-        root: of the Python files; None is the standard library.
+        folder: folder of the written file.
+        root: folder of the Python files; None for the standard library.
     """
     path, root = folder / TEXT, root or Path(sysconfig.get_paths()["stdlib"])
     paragraphs = (each for text in _docstrings(root) for each in text.split("\n\n"))
@@ -86,7 +86,7 @@ def write_text(folder: Path, root: Path | None = None) -> Path:
 
 
 def _docstrings(root: Path) -> Iterator[str]:
-    """Docstrings of modules, classes and functions, file by file."""
+    """Yield the docstrings of modules, classes and functions, file by file."""
     for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
         if not _LEFT_OUT.isdisjoint(path.relative_to(root).parts):
             continue

@@ -1,1 +1,1 @@
-"""Our operators: reference and registration with torch.library."""
+"""Our operators: PyTorch references, torch.library registrations, Triton kernels, ONNX forms."""

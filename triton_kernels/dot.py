@@ -1,4 +1,4 @@
-"""The matrix product of our kernels: exact in fp32, accumulated in fp32."""
+"""The matrix product of our kernels: without TF32, accumulated in fp32."""
 
 from typing import no_type_check
 
@@ -6,13 +6,13 @@ import triton
 import triton.language as tl
 
 _WIDENED = tl.constexpr(bool(triton.knobs.runtime.interpret))
-"""Triton's interpreter multiplies the bits of bfloat16 as if they were integers."""
+"""Whether to widen operands: Triton's interpreter would multiply bfloat16 bits as integers."""
 
 
 @triton.jit
 @no_type_check
 def dot(a, b, sum):
-    """sum + a b, without TF32: [m, n] in fp32 of [m, k] and [k, n]."""
+    """Return sum + a b without TF32: [m, n] in fp32, from [m, k] and [k, n]."""
     if _WIDENED:
         a = a.to(tl.float32)
         b = b.to(tl.float32)

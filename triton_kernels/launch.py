@@ -1,4 +1,4 @@
-"""What launchers share: checks of the tensors that a kernel reads, and the variants of kernels."""
+"""Shared code of the launchers: checks of the tensors that a kernel reads, and kernel variants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from ancestral.errors import InvalidInput
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-"""The types that our kernels compute with."""
+"""The floating-point types that our kernels support."""
 
 
 def expect(
@@ -22,18 +22,18 @@ def expect(
     *,
     strided: bool = False,
 ) -> None:
-    """Refuse a tensor that a kernel would misread.
+    """Check a tensor that a kernel will read.
 
     Args:
-        name: of the argument, for the message.
-        tensor: what was given.
-        shape: what it must be.
-        dtypes: one of which it must have.
-        device: where it must be.
-        strided: whether only its last axis must be contiguous.
+        name: name of the argument, for the message.
+        tensor: the argument.
+        shape: expected shape.
+        dtypes: allowed dtypes.
+        device: expected device.
+        strided: whether only the last axis has to be contiguous.
 
     Raises:
-        InvalidInput: it is another.
+        InvalidInput: the shape, the dtype, the device or the strides differ.
     """
     allowed = dtypes if isinstance(dtypes, tuple) else (dtypes,)
     if tuple(tensor.shape) != shape or tensor.dtype not in allowed or tensor.device != device:
@@ -45,22 +45,22 @@ def expect(
     if not (tensor.is_contiguous() or (strided and last_is_contiguous)):
         raise InvalidInput(
             f"{name}: expected {'a contiguous last axis' if strided else 'contiguous memory'}, "
-            f"got strides {tensor.stride()}: call .contiguous() first"
+            f"got strides {tensor.stride()}; call .contiguous() first"
         )
 
 
 def runs_kernels(device: torch.device) -> None:
-    """Refuse tensors that no kernel can reach.
+    """Check that kernels can run on a device.
 
     Raises:
-        InvalidInput: they are on the CPU, and Triton does not interpret.
+        InvalidInput: it is not a CUDA GPU, and Triton does not interpret in this process.
     """
     import triton
 
     if device.type != "cuda" and not triton.knobs.runtime.interpret:
         raise InvalidInput(
-            f"device: expected cuda, got {device}: Triton kernels run on a CUDA GPU, or on the CPU "
-            f"in a process that was started with TRITON_INTERPRET=1, where they are interpreted"
+            f"device: expected cuda, got {device}; move the tensors to a CUDA GPU, or start the "
+            f"process with TRITON_INTERPRET=1 to interpret Triton kernels on the CPU"
         )
 
 
@@ -73,7 +73,7 @@ TYPES: Mapping[torch.dtype, str] = {
     torch.bfloat16: "bf16",
     torch.float16: "fp16",
 }
-"""Triton's names."""
+"""Triton's name for each dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ class Variant:
 
     Attributes:
         name: kernel, dtype and sizes.
-        function: of @triton.jit.
-        arguments: each run-time argument's Triton type in order: *fp32, i32, ...
-        constants: each tl.constexpr argument.
-        warps: of a program.
-        stages: of software pipelining.
-        divisible: run-time numbers that are multiples of 16; addresses always are.
-        wanted: what must stand in the machine code, by the prefix of an instruction: LDG.E.128,
-            HMMA (or HGMMA, either by "HMMA|HGMMA"), ...
+        function: the @triton.jit function.
+        arguments: Triton type of each run-time argument, in order: *fp32, i32, ...
+        constants: value of each tl.constexpr argument.
+        warps: warps per program.
+        stages: stages of software pipelining.
+        divisible: run-time integers that are multiples of 16; addresses always are.
+        wanted: prefixes of instructions that the machine code must contain: LDG.E.128, ...;
+            "HMMA|HGMMA" means either one.
     """
 
     name: str
@@ -103,6 +103,6 @@ class Variant:
 
     @property
     def aligned(self) -> tuple[str, ...]:
-        """The run-time arguments that are multiples of 16: all addresses, and some numbers."""
+        """The run-time arguments that are multiples of 16: all addresses, and `divisible`."""
         addresses = [name for name, type_ in self.arguments.items() if type_.startswith("*")]
         return *addresses, *self.divisible

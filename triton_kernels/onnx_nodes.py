@@ -1,9 +1,9 @@
-"""What the ONNX forms of our operators share: constants, and ONNX Runtime's own operators.
+"""Shared code of our operators' ONNX forms: constants, and ONNX Runtime's own operators.
 
-portable      standard operators only, in the shapes that every runtime reads rightly
-onnxruntime   GroupQueryAttention, which appends by itself and reads only the valid length;
-              small buffers appended in place too
-tensorrt      the portable form with attention marked decomposable, which fp32 needs there
+portable      standard operators only, in shapes that every runtime handles correctly
+onnxruntime   GroupQueryAttention, which appends to the cache itself and reads only the valid
+              length; small buffers are appended in place too
+tensorrt      the portable form with attention marked decomposable, as TensorRT requires for fp32
 """
 
 from collections.abc import Callable, Mapping
@@ -17,41 +17,42 @@ Form = Literal["portable", "onnxruntime", "tensorrt"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]
 """torch operator -> function that writes ONNX nodes."""
-Value = Any  # a symbolic ONNX value while a graph is being made
+Value = Any  # a symbolic ONNX value while a graph is being built
 
 INT, FLOAT = OpSchema.AttrType.INT, OpSchema.AttrType.FLOAT
 _SINGLE, _OPTIONAL = OpSchema.FormalParameterOption.Single, OpSchema.FormalParameterOption.Optional
 
 
 def ints(*values: int) -> Value:
-    """A constant with one axis."""
+    """Return a 1-D int64 constant."""
     return op.Constant(value_ints=list(values))
 
 
 def number(value: float) -> Value:
-    """A constant float32 without axes."""
+    """Return a scalar float32 constant."""
     return op.Constant(value_float=value)
 
 
 def integer(value: int) -> Value:
-    """A constant int64 without axes."""
+    """Return a scalar int64 constant."""
     return op.Constant(value_int=value)
 
 
 def positions(position: Value, block: Value) -> Value:
-    """position .. position + s - 1 of each row, [b, s], for a block [b, s, ...]."""
+    """Return position .. position + s - 1 of each row, [b, s], for a block [b, s, ...]."""
     steps = op.Range(integer(0), op.Squeeze(op.Shape(block, start=1, end=2)), integer(1))
     return op.Add(op.Unsqueeze(position, ints(1)), steps)
 
 
 def contributed(name: str, types: Mapping[str, str], outputs: int, **attributes: Any) -> Op:
-    """An operator of ONNX Runtime's own domain, of which the onnx package has no schema.
+    """Return an operator of ONNX Runtime's own domain, which has no schema in the onnx package.
 
     Args:
-        name: of the operator.
-        types: of its inputs, in order: T (activations and caches) or M (int32 lengths).
-        outputs: their number.
-        attributes: type of each.
+        name: name of the operator.
+        types: type of each input, in order: T (activations and caches) or M (int32 lengths), with
+            a "?" if the input is optional.
+        outputs: number of outputs.
+        attributes: type of each attribute.
     """
     parameter = OpSchema.FormalParameter
     schema = OpSchema(

@@ -1,11 +1,12 @@
-"""The list of our operators, and what is gathered from their folders.
+"""The list of our operators, and functions that collect the parts in their folders.
 
     __init__.py   the maths, the reference in plain PyTorch, the registration with torch.library
-    kernel.py     `overrides`: what runs instead of what; `variants`: what is compiled ahead of time
+    kernel.py     `overrides`: the functions that kernels replace; `variants`: the kernels that are
+                  compiled ahead of time
     onnx.py       `translations`: the ONNX nodes of each form of a graph
 
-Not every operator has a kernel, and not every one has ONNX forms of its own. A new operator is a
-folder and a name in this list.
+Some operators have no kernel, and some have no ONNX forms. To add an operator, add its folder and
+its name in this list.
 """
 
 from collections.abc import Callable
@@ -35,16 +36,16 @@ OPERATORS = (
 
 
 def modules(part: Literal["kernel", "onnx"]) -> dict[str, str]:
-    """The modules with one part of an operator, by the names of those that have it."""
+    """Return the modules of one part, by operator name, for the operators that have the part."""
     every = {name: f"{__package__}.{name}.{part}" for name in OPERATORS}
     return {name: module for name, module in every.items() if find_spec(module)}
 
 
 def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table:
-    """What runs instead of what where our kernels run, for `Kernels`.
+    """Return the functions that our kernels replace, as a table for `Kernels`.
 
-    Operators that give a cache back write it in place: whoever uses the table owns what it passes
-    in.
+    Operators that return a cache write it in place, so the caller must own the caches that it
+    passes.
 
     Args:
         seeds: as in `Settings`.
@@ -58,13 +59,11 @@ def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table
 
 
 def in_place() -> Kernels:
-    """Within it operators are their references, and `cached_attention` writes into its caches.
+    """Return a mode that runs the references, with `cached_attention` writing into its caches.
 
-    For a loop that owns its caches.
-
-    The bits are the references'. What is saved is the copy of each cache in each step, and what
-    torch.library does around an operator, 50 microseconds a call. The program that runs within must
-    not read the caches that it passed in.
+    It is for a loop that owns its caches. The results have the same bits as the references'. The
+    mode avoids copying the caches in each step, and torch.library's overhead of 50 microseconds per
+    call. A program that runs in it must not read the caches that it passed in.
     """
     return Kernels(
         {

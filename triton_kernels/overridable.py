@@ -1,9 +1,9 @@
-"""Functions of a model that something else may run: `overridable`, and the mode that does.
+"""Functions of a model that can be replaced, and the mode that replaces them.
 
-A model calls `linear(x, weight)` and does not know whether PyTorch or a kernel of ours runs. Within
-`Kernels` what its table names runs instead: our operators, functions marked `overridable`, and
-PyTorch's own functions. It is PyTorch's own mechanism for this, torch.overrides, so that nothing
-global is changed and nothing is paid for where no mode is on.
+A model calls `linear(x, weight)` and does not know whether PyTorch or one of our kernels runs. In
+the mode `Kernels`, the functions in its table are replaced: our operators, functions marked
+`overridable`, and PyTorch's own functions. The mechanism is torch.overrides: it changes nothing
+global, and costs nothing while no mode is active.
 """
 
 import functools
@@ -24,26 +24,27 @@ Table = Mapping[Callable[..., Any], Callable[..., Any]]
 
 
 class Seeds(NamedTuple):
-    """What the noise of each row is a function of, on the device.
+    """The values, on the device, from which each row's noise is computed.
 
     Attributes:
-        key: the low and the high 32 bits of the seed (`ancestral.philox.seed_key`) and the stream,
+        key: low and high 32 bits of the seed (`ancestral.philox.seed_key`) and the stream,
             [3] int64.
         index: sample index of each row, [b] int64, in 0 .. 2^32 - 1.
     """
 
     key: Tensor
-    # The method of tuples that it hides is of no use here.
+    # This hides tuple.index, which is not used here.
     index: Tensor  # type: ignore[assignment]
 
 
 class Settings(NamedTuple):
-    """How kernels run within a scope.
+    """How kernels run.
 
     Attributes:
-        seeds: what the uniforms of a step are made of in the kernel; None to read them from u.
-        batch_invariant: use our matrix product for any number of rows, so that the bits of a row
-            do not depend on the batch that it is in.
+        seeds: values from which the kernel computes the uniforms of a step; None to read them
+            from u.
+        batch_invariant: whether to use our matrix product for any number of rows, so that the bits
+            of a row do not depend on its batch.
     """
 
     seeds: Seeds | None
@@ -51,9 +52,9 @@ class Settings(NamedTuple):
 
 
 def overridable(reference: Callable[P, R]) -> Callable[P, R]:
-    """The function itself, but for modes, which are asked first; its first argument is a tensor.
+    """Let an active mode replace a function, whose first argument must be a tensor.
 
-    An export traces the function itself.
+    Without a mode, and while exporting, the function itself runs.
     """
 
     @functools.wraps(reference)
@@ -69,13 +70,13 @@ def overridable(reference: Callable[P, R]) -> Callable[P, R]:
 def operator(
     name: str, reference: Callable[..., Any], schema: str, fake: Callable[..., Any]
 ) -> CustomOpDef:
-    """An operator of torch.library, which stays one node of a graph.
+    """Register an operator with torch.library, so that it stays one node of a graph.
 
     Args:
-        name: of the operator, in our namespace.
-        reference: its maths in plain PyTorch, which runs on every device.
-        schema: arguments and results, in the language of torch.library.
-        fake: results of the shapes and types that the reference gives, with nothing in them.
+        name: name of the operator in our namespace.
+        reference: the maths in plain PyTorch, for every device.
+        schema: arguments and results, in torch.library's schema language.
+        fake: function that returns empty results with the reference's shapes and dtypes.
     """
     made = torch.library.custom_op(f"ancestral::{name}", reference, mutates_args=(), schema=schema)
     assert isinstance(made, CustomOpDef)
@@ -84,11 +85,11 @@ def operator(
 
 
 class FunctionMode(TorchFunctionMode, ABC):
-    """Within it `run` decides what functions of tensors do."""
+    """A mode whose `run` decides what functions of tensors do."""
 
     @abstractmethod
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """What a function of tensors gives."""
+        """Return the result of a function of tensors."""
 
     @final
     def __torch_function__(
@@ -102,22 +103,22 @@ class FunctionMode(TorchFunctionMode, ABC):
 
 
 class Kernels(FunctionMode):
-    """Within it, the functions of a table are run by what the table says."""
+    """A mode that replaces the functions in a table."""
 
     def __init__(self, table: Table) -> None:
         super().__init__()
         self._table = table
 
     def run(self, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """Run the entry of the table, or the function itself."""
+        """Run the table's entry for the function, or the function itself."""
         return self._table.get(func, func)(*args, **named)
 
 
 _TURN: Final[AbstractContextManager[Any]] = threading.RLock()
-"""The interpreter patches triton.language and keeps the index in the grid in objects of its module:
-two kernels at a time would take each other's."""
+"""Triton's interpreter patches triton.language and keeps the grid index in its own module: two
+kernels in different threads would use each other's index."""
 
 
 def turn(device: str) -> AbstractContextManager[Any]:
-    """Held while kernels run on a device: other threads wait on the CPU, nobody on a GPU."""
+    """Return the context for running kernels; on the CPU it admits one thread at a time."""
     return _TURN if device == "cpu" else nullcontext()

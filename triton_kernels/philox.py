@@ -1,4 +1,4 @@
-"""Philox4x32-10 on the device: the bits of `ancestral.philox`, made where a kernel needs them.
+"""Philox4x32-10 on the device: the bits of `ancestral.philox`, computed inside a kernel.
 
 References:
     Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3, section 3.3.
@@ -13,19 +13,19 @@ import triton.language as tl
 @triton.jit
 @no_type_check
 def to_uniform(bits):
-    """Midpoints of the 2^23 equal cells of (0, 1), exact in fp32."""
+    """Map 32 random bits to midpoints of the 2^23 equal cells of (0, 1), exact in fp32."""
     return ((bits >> 9).to(tl.float32) + 0.5) * 1.1920928955078125e-07
 
 
 @triton.jit
 @no_type_check
 def uniform(key, index, position):
-    """The uniform of a sample index at a position, or at many: particle 0.
+    """Return the uniform of a sample index at one or more positions, for particle 0.
 
     Args:
-        key: pointer to the two words of the seed and to the stream, int64.
-        index: of the sample, int64.
-        position: integers.
+        key: pointer to the two words of the seed and the stream, int64.
+        index: index of the sample, int64.
+        position: one or more positions, integers.
     """
     at = position.to(tl.uint32)
     zero = at ^ at

@@ -1,1 +1,1 @@
-"""Proof and measurement of our kernels on a CUDA GPU: `make gpu`. See docs/benchmarks.md."""
+"""Test and measure our kernels on a CUDA GPU: `make gpu`. See docs/benchmarks.md."""

@@ -1,12 +1,12 @@
-"""Prove and measure our kernels on a CUDA GPU.
+"""Test and measure our kernels on a CUDA GPU.
 
-    make gpu                                            everything, in 8 minutes at most
-    python -m benchmarks.gpu --parts steps --out DIR    one part; rows and the log to DIR too
-    python -m benchmarks.gpu --rehearse                 tiny sizes on the CPU: no results
+    make gpu                                            everything, in at most 8 minutes
+    python -m benchmarks.gpu --parts steps --out DIR    one part; rows and log go to DIR too
+    python -m benchmarks.gpu --rehearse                 tiny sizes on the CPU, not results
 
-Tests first, then each part in a process of its own, which reports no speed of what it does not find
-exact. Rows go to benchmarks/results/gpu-PART.jsonl. Exit status 1: a test or a comparison failed,
-and of that no row was written; 2: there is no PyTorch.
+The tests run first, then each part in its own process. A part reports a speed only if the result is
+exact. Rows are appended to benchmarks/results/gpu-PART.jsonl. Exit status 1: a test or a comparison
+failed, and its row was not written; 2: PyTorch is not installed.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Attention of one query a row over a full cache, beside PyTorch's and FlexAttention.
+"""Attention of one query per row over a full cache, compared with SDPA and FlexAttention.
 
-Ours appends the new key and value beside; theirs are given the cache as ours leaves it, and append
-nothing. All attend to every slot, so that theirs need no mask.
+Our kernel also appends the new key and value. The others get the cache as our kernel leaves it, and
+append nothing. All attend to every slot, so that the others need no mask.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,17 +16,17 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.cached_attention import cached_attention_reference
 from benchmarks.gpu.clock import Captured, compiled, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.operators import LONG, Others, compare, parity, worst
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
 LEAST_SHARE = 0.85
-"""Of the bandwidth of a copy, at 64 rows of 8,192 slots."""
+"""Target at 64 rows of 8,192 slots: fraction of the bandwidth of a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Sizes of a cell: rows, slots, query heads, key/value heads, head width."""
+    """Sizes of a cell: rows, slots, query heads, key/value heads, head size, dtype."""
 
     batch: int
     length: int
@@ -37,7 +37,7 @@ class Sizes:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The sizes as text."""
         return (
             f"{self.batch} x {self.length:,} slots, {self.heads}/{self.group_heads} heads of "
             f"{self.d}"
@@ -45,11 +45,11 @@ class Sizes:
 
     @property
     def work(self) -> Work:
-        """Every key and value is read once; the queries, results and new ones are few."""
+        """Every key and value is read once; queries, results and new keys and values are few."""
         cached = 2 * self.batch * self.group_heads * self.length * self.d
-        beside = 2 * self.batch * (self.heads + 2 * self.group_heads) * self.d
+        others = 2 * self.batch * (self.heads + 2 * self.group_heads) * self.d
         operations = 4.0 * self.batch * self.heads * self.length * self.d
-        return Work((cached + beside) * self.dtype.itemsize, operations, self.dtype)
+        return Work((cached + others) * self.dtype.itemsize, operations, self.dtype)
 
 
 GRID = (
@@ -65,7 +65,7 @@ GRID = (
     Sizes(64, 2048, dtype=torch.float32),
     Sizes(64, 2048, heads=12, group_heads=12, d=64),
 )
-"""In order of importance: time may run out."""
+"""In order of importance, since time may run out."""
 TINY = (
     Sizes(2, 16, 4, 2, 16),
     Sizes(2, 16, 2, 2, 16, torch.float32),
@@ -73,7 +73,7 @@ TINY = (
 
 
 class Inputs(NamedTuple):
-    """Of one call: q [b, 1, h d], k and v [b, 1, g d], the caches [b, g, T, d], position [b]."""
+    """Inputs of a call: q [b, 1, h d], k, v [b, 1, g d], caches [b, g, T, d], position [b]."""
 
     q: Tensor
     k: Tensor
@@ -84,7 +84,7 @@ class Inputs(NamedTuple):
 
     @classmethod
     def drawn(cls, sizes: Sizes, device: torch.device) -> "Inputs":
-        """Normal numbers, from PyTorch's generator."""
+        """Draw normal numbers from PyTorch's generator."""
         b, d, g = sizes.batch, sizes.d, sizes.group_heads
 
         def normal(*shape: int) -> Tensor:
@@ -102,7 +102,7 @@ class Inputs(NamedTuple):
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """One for each of the sizes."""
+    """Return one cell per entry of the grid."""
     return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
@@ -113,7 +113,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     count = sets_of(int(sizes.work.bytes), bench.device)
     turns = rotated([Inputs.drawn(sizes, bench.device) for _ in range(count)], bench.device)
     ours = Captured([partial(launch, *each) for each in turns], bench.device)
-    # From here on the caches hold the new keys and values, which theirs are to see.
+    # From here on the caches contain the new keys and values, which the others must see.
     found = parity(_pairs(turns, rerun_poisoned(ours)), sizes.dtype, LONG)
     longest = (sizes.batch, sizes.length) == (64, 8192)
     flex = compiled(flex_attention, bench.device)
@@ -126,17 +126,17 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         least_ratio=1.0 if sizes.dtype == torch.bfloat16 else None,
         least_share=LEAST_SHARE if longest else None,
     )
-    yield from beside(sizes, turns, ours, found, others, bench)
+    yield from compare(sizes, turns, ours, found, others, bench)
 
 
 def _attend(attention: Callable[..., Tensor], each: Inputs) -> Tensor:
-    """The result [b, h, 1, d] of a baseline."""
+    """Return the result [b, h, 1, d] of a baseline."""
     grouped = each.query.shape[1] != each.k_cache.shape[1]
     return attention(each.query, each.k_cache, each.v_cache, enable_gqa=grouped)
 
 
 def _pairs(turns: list[Inputs], outputs: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each row of the first and the last call, and the same in float64; by heads."""
+    """Yield each row of the first and last call with its float64 reference, split by heads."""
     for call in {0, len(outputs) - 1}:
         each, d = turns[call], turns[call].k_cache.shape[3]
         for row in range(len(each.q)):

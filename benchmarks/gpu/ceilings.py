@@ -1,7 +1,7 @@
-"""What this GPU can do: bytes of a copy, operations of large matrix products.
+"""The ceilings of this GPU: bytes/s of a copy, operations/s of large matrix products.
 
-Measured with random numbers: on zeros a product can be faster. TF32 is off, so that a product in
-float32 is bound by its fused multiply-adds.
+They are measured with random numbers, since a product of zeros can be faster. TF32 is off, so that
+a float32 product is bound by its fused multiply-adds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,20 @@ from benchmarks.gpu.part import COPY, OURS, Bench, Cell, Work, name_of
 from benchmarks.gpu.rows import GpuRow
 
 COPIED = 2**32
-"""Bytes."""
+"""Bytes that the copy reads."""
 SIDE = 8192
-"""Of the matrices."""
+"""Rows and columns of the matrices."""
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """The copy, and a product in each dtype."""
+    """Return a cell for the copy, and one for a product in each dtype."""
     dtypes = (torch.float32, torch.bfloat16)
     products = [Cell(f"product, {name_of(dtype)}", partial(_product, dtype)) for dtype in dtypes]
     return [Cell(COPY, _copy), *products]
 
 
 def of(rows: list[GpuRow]) -> Mapping[str, float]:
-    """The ceilings that rows of this part found."""
+    """Return the ceilings in the rows of this part."""
     return {row.case: row.rate for row in rows if row.part == "ceilings" and row.rate is not None}
 
 

@@ -1,7 +1,7 @@
-"""The tests that need a GPU, in a process of their own, and what they found.
+"""The tests that need a GPU, run in their own process, and their outcomes.
 
-In that process this module is a plugin of pytest that writes each outcome as it comes, so that a
-run that is cut short tells them too:
+In that process this module is a pytest plugin that writes each outcome immediately, so that the
+outcomes of a run that is cut short are kept:
 
     python -m pytest -p benchmarks.gpu.checks --records FILE
 """
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 KERNEL_TESTS = "tests/triton_kernels/kernels/"
 REHEARSED = f"{KERNEL_TESTS}test_residual_norm.py"
-"""Of all checks, in a rehearsal."""
+"""The only tests in a rehearsal."""
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 _OURS = {"ancestral", "benchmarks", "tests"}
 
 
 def command(records: Path, *, rehearsal: bool) -> list[str]:
-    """What runs them.
+    """Return the command that runs the tests.
 
-    The kernels come first, and options of pyproject.toml that need a package which is not installed
-    are left out. Warnings are no errors: these are the versions of somebody else's machine.
+    The kernels come first. Options of pyproject.toml that need a missing package are left out.
+    Warnings are not errors, since the user's package versions may differ from ours.
     """
     hook = find_spec("jaxtyping") and find_spec("beartype")
     workers = max(1, (os.cpu_count() or 1) * 3 // 4)
@@ -51,13 +51,13 @@ def command(records: Path, *, rehearsal: bool) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the tests found.
+    """The outcome of the tests.
 
     Attributes:
-        passed: how many.
-        failed: each that failed, and its last words.
-        skipped: what was left out, and why.
-        finished: whether all of them ran.
+        passed: number of tests that passed.
+        failed: each test that failed, and the last line of its error.
+        skipped: each test that was skipped, and why.
+        finished: whether all tests ran.
     """
 
     passed: int
@@ -67,7 +67,7 @@ class Outcome:
 
     @classmethod
     def read(cls, records: Path) -> Outcome:
-        """From what `Watch` wrote."""
+        """Read the file that `Watch` wrote."""
         passed, failed, skipped, finished = set[str](), dict[str, str](), dict[str, str](), False
         for values in map(json.loads, whole_lines(records)):
             test, why = values.get("test", ""), values.get("why", "")
@@ -87,9 +87,9 @@ class Outcome:
         )
 
     def against(self, part: str) -> str | None:
-        """Why a part may report no speed; None where nothing speaks against it.
+        """Return why a part may not report a speed, or None if it may.
 
-        Whole steps run on everything; the part of an operator on that operator alone.
+        The part "steps" depends on all tests; the part of an operator only on its own tests.
         """
         wrong = [
             test
@@ -100,13 +100,13 @@ class Outcome:
 
 
 def _lacks(why: str) -> str | None:
-    """The package of somebody else's that an import did not find."""
+    """Return the third-party package that an import did not find, or None."""
     found = _MISSING.search(why)
     return found[1] if found and found[1] not in _OURS else None
 
 
 class Watch:
-    """Writes a line of JSON for each test and each module that cannot be imported."""
+    """Write a line of JSON for each test and each module that cannot be imported."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -116,22 +116,22 @@ class Watch:
             lines.write(json.dumps(values) + "\n")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A test has one outcome: of its call, or of what failed or skipped before or after."""
+        """Write a test's outcome: of its call, or of a setup or teardown that did not pass."""
         if report.when == "call" or report.outcome != "passed":
             self._write(test=report.nodeid, outcome=report.outcome, why=_why(report))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A module that was not imported."""
+        """Write a module that cannot be imported."""
         if report.outcome == "failed":
             self._write(test=report.nodeid, outcome="uncollected", why=str(report.longrepr))
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """All tests ran."""
+        """Write that all tests ran."""
         self._write(finished=int(exitstatus))
 
 
 def _why(report: pytest.TestReport) -> str:
-    """The reason of a skip, or the first line of an error."""
+    """Return the reason of a skip, or the first line of an error."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     lines = str(report.longrepr or "").strip().splitlines() or [""]
@@ -139,11 +139,11 @@ def _why(report: pytest.TestReport) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The file."""
+    """Add the option for the file of records."""
     parser.addoption("--records", type=Path, required=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch in the main process only: xdist passes it what its workers report."""
+    """Watch only in the main process, to which xdist passes the reports of its workers."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(Watch(config.getoption("--records")))

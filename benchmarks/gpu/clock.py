@@ -1,8 +1,7 @@
-"""Time on a device: sides in turns, many calls in one CUDA graph, nothing left in the L2 cache.
+"""Timing on a device: alternating sides, many calls in one CUDA graph, a flushed L2 cache.
 
-A kernel of a few microseconds is over before the host has launched the next; in a graph it runs as
-it does in the decode loop. On a CPU, which is for rehearsals, calls are made one by one and timed
-by the host's clock.
+A kernel of a few microseconds ends before the host has launched the next one; in a graph it runs as
+in the decode loop. On a CPU, for rehearsals, calls run one by one and the host's clock times them.
 """
 
 import math
@@ -19,29 +18,29 @@ from benchmarks.rows import Rounds
 
 T = TypeVar("T")
 MOST_SETS = 64
-"""Sets of inputs that take turns."""
+"""Largest number of input sets to alternate between."""
 LEAST_CALLS = 8
-"""Of a graph."""
+"""Smallest number of calls in a graph."""
 _FLUSH_BYTES = 2**29
-"""Written before each round: more than any L2 cache, and long enough for the host to be ahead."""
+"""Bytes written before each round: more than any L2 cache; meanwhile the host runs ahead."""
 _MOST_ROUNDS = 50
 _WARM_UP_MS = 8.0
-"""Of each side, before the rounds."""
+"""Milliseconds of warm-up of each side, before the rounds."""
 
 
 def nothing() -> None:
-    """No preparation."""
+    """Prepare nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What takes its turn in each round.
+    """One of the alternatives that are timed in each round.
 
     Attributes:
-        name: for the rows.
-        run: the calls.
-        calls: how many they are.
-        prepare: what comes before them and is not timed.
+        name: name in the rows.
+        run: function that makes the calls.
+        calls: number of calls that `run` makes.
+        prepare: function that runs before the calls and is not timed.
     """
 
     name: str
@@ -51,24 +50,24 @@ class Side:
 
 
 class Clock:
-    """Of one device."""
+    """A clock for one device."""
 
     def __init__(self, device: torch.device, measure_ms: float = 40.0, least: int = 5) -> None:
-        """Allocate what is written to empty the cache.
+        """Allocate the buffer that flushes the cache.
 
         Args:
             device: cuda, or cpu for a rehearsal.
-            measure_ms: of each side, in all rounds.
-            least: rounds, however long they take.
+            measure_ms: milliseconds to measure each side, over all rounds.
+            least: smallest number of rounds, however long they take.
         """
         self.device, self._measure_ms, self._least = device, measure_ms, least
         size = 0 if device.type == "cpu" else _FLUSH_BYTES
         self._flush = torch.empty(size, dtype=torch.int8, device=device)
 
     def interleaved(self, sides: Sequence[Side]) -> dict[str, Rounds]:
-        """Milliseconds a call in each round, by name; the sides take turns: ours, theirs, ours, ...
+        """Return milliseconds per call in each round, by name; the sides alternate in each round.
 
-        Sides of one name are stretches of the same work: a round is the mean of theirs.
+        Sides with the same name are parts of the same work: a round is the mean over them.
         """
         if self.device.type == "cpu":
             return on_host(sides, rounds=2)
@@ -80,7 +79,7 @@ class Clock:
         return _by_name(sides, turns)
 
     def _warmed(self, side: Side) -> float:
-        """Milliseconds of one run, after some."""
+        """Warm up a side, and return the milliseconds of its last run."""
         spent, runs = 0.0, 0
         while not runs or spent < _WARM_UP_MS:
             begin, end = self._marked(side)
@@ -100,7 +99,7 @@ class Clock:
 
 
 def on_host(sides: Sequence[Side], rounds: int) -> dict[str, Rounds]:
-    """The same by the host's clock, until every stream of the GPU is done."""
+    """Measure the same with the host's clock, until every stream of the GPU is done."""
 
     def once(side: Side) -> float:
         side.prepare()
@@ -110,20 +109,20 @@ def on_host(sides: Sequence[Side], rounds: int) -> dict[str, Rounds]:
 
 
 def _by_name(sides: Sequence[Side], turns: Sequence[Sequence[float]]) -> dict[str, Rounds]:
-    """Milliseconds a call by name, of turns that have those of all the calls of each side."""
+    """Return milliseconds per call by name, from the times of all calls of each side."""
     calls = np.array(turns) / [side.calls for side in sides]
     names = np.array([side.name for side in sides])
     return {name: tuple(calls[:, names == name].mean(axis=1).tolist()) for name in names.tolist()}
 
 
 def finish() -> None:
-    """Wait until every stream of the GPU is done, where there is one."""
+    """Wait until every stream of the GPU is done, if there is a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Seconds of an action, until what it left to the device is done; nothing is left before it."""
+    """Return the seconds of an action including its work on the device, which is idle at first."""
     finish()
     begin = time.perf_counter()
     action()
@@ -132,9 +131,9 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def compiled(function: Callable[..., T], device: torch.device, **settings: Any) -> Callable[..., T]:
-    """The function by torch.compile at fixed sizes; on a CPU traced, and run as it is.
+    """Compile a function with torch.compile for fixed sizes; on a CPU only trace it.
 
-    What was compiled before is forgotten, so that no limit of recompilations is reached.
+    Earlier compilations are discarded, so that no limit of recompilations is reached.
     """
     torch.compiler.reset()
     if device.type == "cpu":
@@ -144,7 +143,7 @@ def compiled(function: Callable[..., T], device: torch.device, **settings: Any) 
 
 
 def sets_of(size: int, device: torch.device) -> int:
-    """How many sets of inputs of so many bytes are needed, so that none is found in the cache."""
+    """Return how many input sets of `size` bytes are needed so that none stays in the cache."""
     if device.type == "cpu":
         return 2
     cache = torch.cuda.get_device_properties(device).L2_cache_size
@@ -152,22 +151,22 @@ def sets_of(size: int, device: torch.device) -> int:
 
 
 def rotated(sets: Sequence[T], device: torch.device) -> list[T]:
-    """The sets in turn, as often as a graph needs calls."""
+    """Return the sets, repeated in turn for as many calls as a graph needs."""
     calls = len(sets) if device.type == "cpu" else max(LEAST_CALLS, len(sets))
     return [sets[i % len(sets)] for i in range(calls)]
 
 
 class Captured(Generic[T]):
-    """Calls in one CUDA graph, and what they gave, at fixed addresses.
+    """Calls in one CUDA graph, and their outputs at fixed addresses.
 
     Attributes:
-        calls: how many.
-        outputs: of each.
-        build_s: seconds that it took to warm up, with all that compiles then, and to capture.
+        calls: number of calls.
+        outputs: output of each call.
+        build_s: seconds for the warm-up, including compilation, and the capture.
     """
 
     def __init__(self, calls: Sequence[Callable[[], T]], device: torch.device) -> None:
-        """Warm up, so that whatever compiles has compiled, and capture."""
+        """Warm up, so that everything is compiled, and capture."""
         begin, self.calls = time.perf_counter(), len(calls)
         self._calls = calls
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -191,7 +190,7 @@ class Captured(Generic[T]):
         torch.cuda.synchronize()
 
     def run(self) -> None:
-        """Make the calls again; their outputs have new values at the same addresses on a GPU."""
+        """Repeat the calls; on a GPU their outputs get new values at the same addresses."""
         if self._graph is None:
             self.outputs = [call() for call in self._calls]
         else:
@@ -199,7 +198,7 @@ class Captured(Generic[T]):
 
 
 def rerun_poisoned(captured: Captured[Tensor]) -> list[Tensor]:
-    """The outputs of a run that found NaN where it was to write."""
+    """Fill the outputs with NaN, run again, and return the outputs."""
     for output in captured.outputs:
         output.fill_(torch.nan)
     captured.run()

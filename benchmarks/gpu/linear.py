@@ -1,4 +1,4 @@
-"""Our batch-invariant matrix product at GPT-2's sizes, beside cuBLAS: what invariance costs."""
+"""Cost of batch invariance: our matrix product at GPT-2's sizes, compared with cuBLAS."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from ancestral.triton_kernels.linear import linear
 from benchmarks.gpu.clock import Captured, rerun_poisoned, rotated, sets_of
-from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.operators import LONG, Others, compare, parity, worst
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
-"""x, the weight, and a bias where the weight is not tied."""
+"""x, the weight, and a bias if the weight is not tied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of a cell: rows, inputs, results, dtype; whether the weight has a row for each result."""
+    """Sizes of a cell: rows, inputs, results, dtype; whether the weight has a row per result."""
 
     batch: int
     i: int
@@ -29,12 +29,12 @@ class Sizes:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The sizes as text."""
         return f"{self.batch} x {self.i:,} to {self.o:,}{', tied' if self.transposed else ''}"
 
     @property
     def work(self) -> Work:
-        """The weight, inputs and results; a multiplication and an addition for each weight."""
+        """Bytes of weight, inputs and results; a multiplication and an addition per weight."""
         size = self.dtype.itemsize
         result = 4 if self.transposed else size
         moved = self.i * self.o * size + self.batch * (self.i * size + self.o * result)
@@ -42,7 +42,7 @@ class Sizes:
 
 
 MAPS = ((768, 2304), (768, 3072), (3072, 768), (768, 50_257))
-"""GPT-2 small's; the last is the token embedding, which gives logits in float32 without a bias."""
+"""GPT-2 small's maps; the last is the token embedding: float32 logits, no bias."""
 GRID = tuple(
     Sizes(batch, i, o, dtype, o == 50_257)
     for batch in (1, 64, 16, 256)
@@ -53,7 +53,7 @@ TINY = (Sizes(2, 16, 32, torch.float32), Sizes(2, 16, 24, torch.bfloat16, True))
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """One for each of the sizes."""
+    """Return one cell per entry of the grid."""
     return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
@@ -66,11 +66,11 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
     ours = Captured([partial(launch, *each, "none", tied, tied) for each in turns], bench.device)
     found = parity(_pairs(sizes, turns, rerun_poisoned(ours)), sizes.dtype, LONG)
     others = Others({"cuBLAS": _cublas}, error=lambda found: worst(_pairs(sizes, turns, found)))
-    yield from beside(sizes, turns, ours, found, others, bench)
+    yield from compare(sizes, turns, ours, found, others, bench)
 
 
 def _drawn(sizes: Sizes, device: torch.device) -> Inputs:
-    """x, the weight, and a bias where the weight is not tied."""
+    """Draw x, the weight, and a bias if the weight is not tied."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, device=device, dtype=sizes.dtype)
@@ -81,7 +81,7 @@ def _drawn(sizes: Sizes, device: torch.device) -> Inputs:
 
 
 def _cublas(inputs: Inputs) -> Tensor:
-    """The same by torch; of a tied weight, which has no bias, the logits stay in its dtype."""
+    """Compute the same with PyTorch; the logits of a tied weight stay in its dtype."""
     x, weight, bias = inputs
     return torch.mm(x, weight.T) if bias is None else torch.addmm(bias, x, weight)
 
@@ -89,7 +89,7 @@ def _cublas(inputs: Inputs) -> Tensor:
 def _pairs(
     sizes: Sizes, turns: list[Inputs], outputs: list[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first and the last call, and the same in float64."""
+    """Yield the results of the first and last call with their float64 references."""
     for call in {0, len(outputs) - 1}:
         x, weight, bias = turns[call]
         wide = None if bias is None else bias.double()

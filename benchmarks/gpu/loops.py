@@ -1,4 +1,4 @@
-"""Our loops of a model: built, verified once, and held against float64 where they are timed."""
+"""Our loops of a model: built, verified once, and compared with float64 where they are timed."""
 
 import copy
 from dataclasses import dataclass, field
@@ -27,18 +27,18 @@ from benchmarks.gpu.part import name_of
 from benchmarks.parity import Parity
 
 COMPARED = 16
-"""Rows that are held against float64, evenly spread over the batch."""
+"""Number of rows that are compared with float64, evenly spread over the batch."""
 
 
 @dataclass(slots=True)
 class Loops:
-    """Of one model on one device; each is made when it is first asked for.
+    """The loops of one model on one device; each is built when it is first needed.
 
     Attributes:
         stepped: the model and its sizes.
-        device: where it runs.
-        bundles: where its bundle is, if it was exported.
-        compile_seconds: what the next compiled baseline is taken to need.
+        device: device of the loops.
+        bundles: folder of the bundles, in which the model's may be missing.
+        compile_seconds: estimated seconds to compile the next baseline.
     """
 
     stepped: Stepped
@@ -50,29 +50,29 @@ class Loops:
 
     @property
     def bundle(self) -> Path | None:
-        """The folder of the bundle; None where there is none."""
+        """The folder of the bundle; None if it is missing."""
         folder = self.bundles / self.stepped.name
         return folder if (folder / MANIFEST).is_file() else None
 
     def model(self, dtype: torch.dtype) -> Transformer:
-        """The model on the device, in evaluation."""
+        """Return the model on the device, in evaluation mode."""
         if dtype not in self._models:
             self._models[dtype] = made(self.stepped).to(self.device, dtype).eval()
         return self._models[dtype]
 
     def session(self, graph: GraphName, dtype: torch.dtype, invariant: bool) -> Session:
-        """A graph of the model on our kernels."""
+        """Return a session of one graph of the model on our kernels."""
         program = build(graph, self.model(dtype)).eval()
         return TritonSession(program, program.signature, str(self.device), dtype, invariant)
 
     def bind(self, rows: int, dtype: torch.dtype, *, invariant: bool = False) -> TritonBinding:
-        """A loop of so many rows."""
+        """Return a loop for a batch size."""
         bound = self.session("step", dtype, invariant).bind({"b": rows, "s": 1})
         assert isinstance(bound, TritonBinding)
         return bound
 
     def verified(self, dtype: torch.dtype) -> tuple[bool | None, int]:
-        """Whether `Engine.verify` passed, and its unexplained draws; None, 0 without a bundle."""
+        """Return whether `Engine.verify` passed (None: no bundle), and its unexplained draws."""
         if dtype not in self._verified:
             if self.bundle is None:
                 return None, 0
@@ -80,10 +80,10 @@ class Loops:
                 self.bundle, backend="triton", device=str(self.device), dtype=name_of(dtype)
             )
             report = engine.verify()
-            told = f"{report.max_abs_nats:.2e} of {report.limit_nats:.2e} nats"
+            reported = f"{report.max_abs_nats:.2e} of {report.limit_nats:.2e} nats"
             failures = f", FAILED: {'; '.join(report.failures)}" if report.failures else ""
             name = f"{self.stepped.name}, {name_of(dtype)}"
-            print(f"{name}: Engine.verify: {told}{failures}", flush=True)
+            print(f"{name}: Engine.verify: {reported}{failures}", flush=True)
             self._verified[dtype] = (report.passed, report.unexplained)
         return self._verified[dtype]
 
@@ -93,10 +93,10 @@ class Loops:
         return draw(binding, Start(free, prefill=False, noise=Noise(0, 0)))
 
     def parity(self, drawn: LoopResult, dtype: torch.dtype) -> Parity:
-        """Of what a loop drew: log p along the steps and by the parallel graph, beside float64.
+        """Compare log p of drawn events, along the steps and of the parallel graph, with float64.
 
-        The limit is that of the table in ancestral.parity, by the error that PyTorch's own float32
-        makes on the same events.
+        The limit is that of the table in ancestral.parity; it depends on the error of PyTorch's own
+        float32 on the same events.
         """
         chosen = np.unique(np.linspace(0, len(drawn.values) - 1, COMPARED).astype(np.int64))
         x, along = drawn.values[chosen], drawn.log_p[chosen]
@@ -118,7 +118,7 @@ class Loops:
         )
 
     def reference(self, x: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
-        """log p [n, t] in float64, and how far PyTorch's own float32 is from it in nats."""
+        """Return log p [n, t] in float64, and the error of PyTorch's own float32 in nats."""
         single = self.model(torch.float32)
         double = copy.deepcopy(single).double()
         events = torch.from_numpy(x).to(self.device)
@@ -132,20 +132,20 @@ class Loops:
 
 
 def worst_nats(log_p: NDArray[np.floating], exact: NDArray[np.float64]) -> float:
-    """Largest difference of an event or of one of its positions; NaN is infinite."""
+    """Return the largest difference of an event or of a position in nats; infinite for NaN."""
     delta = log_p.astype(np.float64) - exact
     worst = max(np.abs(delta).max(), np.abs(delta.sum(axis=1)).max())
     return float(worst) if np.isfinite(worst) else np.inf
 
 
 def stretch(name: str, binding: Binding, rows: int, start: int, steps: int) -> Side:
-    """Steps of a loop from one position of all rows, which is written before they are timed."""
+    """Return a side: steps from one position of all rows, which is written before the timing."""
     rewind = partial(binding.write, POSITION, np.full(rows, start, np.int64))
     return Side(name, partial(binding.run, steps), steps, rewind)
 
 
 def windows(length: int, count: int, steps: int) -> list[int]:
-    """First positions of so many stretches, each in the middle of its part of an event.
+    """Return the first positions of `count` stretches, each in the middle of its part of an event.
 
     >>> windows(1024, 2, 64)
     [224, 736]

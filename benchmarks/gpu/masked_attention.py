@@ -1,4 +1,4 @@
-"""Causal attention of whole sequences, beside FlashAttention and PyTorch's exact form."""
+"""Causal attention of whole sequences, compared with FlashAttention and exact SDPA."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ancestral.triton_kernels.masked_attention import masked_attention_reference
 from benchmarks.gpu.clock import Captured, rerun_poisoned
-from benchmarks.gpu.operators import LONG, Others, beside, parity, worst
+from benchmarks.gpu.operators import LONG, Others, compare, parity, worst
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 
 LEAST_OF_FLASH, LEAST_OF_MATH = 0.8, 1.5
 CALLS = 2
-"""Of a graph: inputs are larger than any cache, and a call is long."""
+"""Calls in a graph; few, since inputs are larger than any cache and a call is long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of a cell: positions, head width, dtype, rows, heads."""
+    """Sizes of a cell: positions, head size, dtype, rows, heads."""
 
     t: int
     d: int
@@ -32,12 +32,12 @@ class Sizes:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The sizes as text."""
         return f"{self.batch} x {self.t:,} positions, {self.heads} heads of {self.d}"
 
     @property
     def work(self) -> Work:
-        """Two products over the positions up to each one's own; q, k, v, y."""
+        """Bytes of q, k, v and y; two products over the positions up to each query's own."""
         size = self.batch * self.heads * self.t * self.d
         return Work(4 * size * self.dtype.itemsize, 2.0 * size * (self.t + 1), self.dtype)
 
@@ -54,7 +54,7 @@ TINY = (Sizes(16, 16, torch.bfloat16, 2, 2), Sizes(16, 16, torch.float32, 2, 2))
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """One for each of the sizes."""
+    """Return one cell per entry of the grid."""
     return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
@@ -79,13 +79,13 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         error=lambda outputs: worst(_pairs(q, k, v, outputs[:1])),
         least_ratio=LEAST_OF_MATH if exact else LEAST_OF_FLASH,
     )
-    yield from beside(sizes, turns, ours, found, others, bench)
+    yield from compare(sizes, turns, ours, found, others, bench)
 
 
 def _pairs(
     q: Tensor, k: Tensor, v: Tensor, outputs: list[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every head of the last output, and the same in float64."""
+    """Yield every head of the last output with its float64 reference."""
     for row in range(q.shape[0]):
         for head in range(q.shape[1]):
             one = (slice(row, row + 1), slice(head, head + 1))

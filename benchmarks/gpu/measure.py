@@ -1,10 +1,9 @@
-"""Measure a part, in a process of its own: what breaks it leaves the others whole.
+"""Measure a part in its own process, so that a crash does not affect the other parts.
 
     python -m benchmarks.gpu.measure ceilings --records FILE --seconds 20 --bundles DIR
 
-Started by `python -m benchmarks.gpu`. What it finds goes to the records, a line of JSON each; what
-it says in a sentence to the standard output; tracebacks and the words of compilers to the standard
-error.
+`python -m benchmarks.gpu` starts it. Results go to the records, one line of JSON each, and as
+sentences to the standard output; tracebacks and compiler messages go to the standard error.
 """
 
 import argparse
@@ -23,14 +22,14 @@ from benchmarks.gpu.rows import Failed, GpuRow, Result, Skipped, record
 
 
 def results(cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
-    """Yield the results of all cells in turn; a speed without parity becomes a failure.
+    """Yield the results of all cells; a speed without parity becomes a failure.
 
-    What a cell breaks of itself leaves the next ones whole.
+    An error in a cell does not affect the next cells.
     """
     for cell in cells:
         what = f"{bench.part}, {cell.name}"
         if bench.left <= 0:
-            yield Skipped(what, "time")
+            yield Skipped(what, "the time is over")
             continue
         try:
             for result in cell.measure(bench):
@@ -42,7 +41,7 @@ def results(cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
             traceback.print_exc()
             yield Failed(what, sentence(error))
             if not usable(bench.device):
-                why = "the GPU's context is broken: what was left is not measured"
+                why = "the GPU's context is broken; the remaining cells are not measured"
                 yield Failed(bench.part, why)
                 return
         if bench.device.type == "cuda":
@@ -51,7 +50,7 @@ def results(cells: Iterable[Cell], bench: Bench) -> Iterator[Result]:
 
 
 def usable(device: torch.device) -> bool:
-    """Whether the device still answers: after some errors a process has lost it."""
+    """Return whether the device still works; some errors break it for the process."""
     if device.type == "cpu":
         return True
     try:
@@ -63,7 +62,7 @@ def usable(device: torch.device) -> bool:
 
 
 def main() -> None:
-    """Measure a part."""
+    """Measure the part on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--records", type=Path, required=True)

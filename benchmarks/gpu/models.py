@@ -1,9 +1,10 @@
-"""The models that are stepped, with random weights; and their bundles, exported beside the checks.
+"""The models whose steps are timed, with random weights, and their bundles.
 
     python -m benchmarks.gpu.models image gpt2 --folder DIR
 
-A bundle is for `Engine.verify`: its known answers come from float64 on the CPU. What is timed needs
-none: the loop on our kernels is made of the same model, with the same weights.
+The bundles are exported while the checks run. They are for `Engine.verify`, whose known answers
+come from float64 on the CPU. The timed loops do not need them: they are built from the same model,
+with the same weights.
 """
 
 import argparse
@@ -19,17 +20,17 @@ from benchmarks.cases import CASES, Case
 from benchmarks.gpu.part import Work
 
 WIDE = 3.0
-"""Times the last norm: distributions are far from uniform, so that a fault in them is seen."""
+"""Factor on the last norm: makes distributions far from uniform, so that errors show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """A model of the steps.
+    """A model whose steps are timed.
 
     Attributes:
-        case: its configuration and events.
-        windows: stretches of steps that are timed, evenly spread over an event.
-        exported: positions of the events of its bundle; None is all.
+        case: configuration and events of the model.
+        windows: number of timed stretches of steps, evenly spread over an event.
+        exported: number of positions of the bundle's events; None for all.
     """
 
     case: Case
@@ -38,7 +39,7 @@ class Stepped:
 
     @property
     def name(self) -> str:
-        """Of its bundle."""
+        """The name of the model's bundle."""
         return self.case.name
 
 
@@ -51,14 +52,15 @@ GPT2 = Stepped(
 )
 """GPT-2 small's shape: 12 layers, width 768, 1,024 positions of 50,257 values.
 
-Its bundle has the same weights over fewer positions: known answers of all take a CPU too long.
+Its bundle has the same weights over fewer positions, since a CPU takes too long to compute known
+answers for all of them.
 """
 TINY = Stepped(replace(CASES["tiny"], name="tiny", event_shape=(4,), prefix=0), 1)
 STEPPED: Mapping[str, Stepped] = {each.name: each for each in (IMAGE, GPT2, TINY)}
 
 
 def made(stepped: Stepped) -> Transformer:
-    """The model, always with the same weights, on the CPU."""
+    """Return the model on the CPU, always with the same weights."""
     model = cases.model(stepped.case)
     assert isinstance(model, Transformer)
     with torch.no_grad():
@@ -67,9 +69,9 @@ def made(stepped: Stepped) -> Transformer:
 
 
 def step_work(model: Transformer, rows: int, position: float, dtype: torch.dtype) -> Work:
-    """What a step at a position has to do: each weight is read once, and each cache up to there.
+    """Return the least work of a step: read each weight once, and each cache up to `position`.
 
-    Of the tables that are looked up, a row is read for each row of the batch.
+    From an embedding table, one row is read for each row of the batch.
     """
     c, inputs = model.config, model.inputs
     tables = [inputs.position, inputs.start, *([] if c.tied else [inputs.token])]
@@ -82,13 +84,13 @@ def step_work(model: Transformer, rows: int, position: float, dtype: torch.dtype
 
 
 def cache_numbers(model: Transformer, rows: int) -> int:
-    """Of the caches of so many rows."""
+    """Return the number of elements in the caches for a batch size."""
     c = model.config
     return 2 * c.layers * rows * c.group_heads * model.data.length * c.head_size
 
 
 def export(stepped: Stepped, folder: Path) -> None:
-    """Write the bundle, unless it is there."""
+    """Write the bundle, unless it exists."""
     from ancestral.export.bundle import export_bundle
 
     out = folder / stepped.name
@@ -103,7 +105,7 @@ def export(stepped: Stepped, folder: Path) -> None:
 
 
 def main() -> None:
-    """Export the bundles that are named."""
+    """Export the bundles on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", choices=list(STEPPED))
     parser.add_argument("--folder", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Compare one of our operators with others on the same inputs: capture, check, time in turns."""
+"""Compare our operators with others on the same inputs: capture, check, time in alternation."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from benchmarks.parity import Parity
 from tests.triton_kernels.kernels.compare import TOLERANCE
 
 LONG = 2.0
-"""Factor on the tolerance for sums over some thousand terms."""
+"""Factor on the tolerance for sums over several thousand terms."""
 
 
 def relative_error(got: Tensor, exact: Tensor) -> float:
-    """Largest difference over the largest exact value of its row, the last axis; NaN is infinite.
+    """Return the largest error relative to the largest exact value of its row; infinite for NaN.
 
     >>> relative_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]).double())
     0.5
@@ -31,25 +31,25 @@ def relative_error(got: Tensor, exact: Tensor) -> float:
 
 
 def worst(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The largest relative error of results, compared with float64."""
+    """Return the largest relative error of results compared with float64."""
     return max(relative_error(got, exact) for got, exact in pairs)
 
 
 def parity(
     pairs: Iterable[tuple[Tensor, Tensor]], dtype: torch.dtype, factor: float = 1.0
 ) -> Parity:
-    """How exact a result is.
+    """Return the parity of results.
 
     Args:
-        pairs: what a kernel gave, and the same in float64; perhaps pieces of one result.
-        dtype: decides the tolerance.
-        factor: of the tolerance, for a sum over many terms.
+        pairs: results of a kernel, whole or in pieces, each with its float64 reference.
+        dtype: dtype that determines the tolerance.
+        factor: factor on the tolerance, for sums over many terms.
     """
     return relative(worst(pairs), dtype, factor)
 
 
 def relative(error: float, dtype: torch.dtype, factor: float = 1.0) -> Parity:
-    """The parity of a relative error."""
+    """Return the parity of a relative error."""
     limit = factor * TOLERANCE[dtype]
     return Parity(reference="PyTorch in float64", relative=error, limit_relative=limit)
 
@@ -59,13 +59,13 @@ I = TypeVar("I")
 
 @dataclass(frozen=True, slots=True)
 class Others(Generic[I]):
-    """What an operator is compared with.
+    """The baselines of an operator.
 
     Attributes:
-        calls: each baseline, by name: what one call of it computes of an input.
-        error: how far the results of the calls are from exact; None where that is not known.
-        least_ratio: a target of each baseline's time over ours.
-        least_share: a target of ours, of the ceiling.
+        calls: function of one input, by the name of the baseline.
+        error: function that returns the error of the calls' results; None if it is not known.
+        least_ratio: target for each baseline's time over ours.
+        least_share: target for our fraction of the ceiling.
     """
 
     calls: Mapping[str, Callable[[I], object]]
@@ -74,7 +74,7 @@ class Others(Generic[I]):
     least_share: float | None = None
 
 
-def beside(
+def compare(
     sizes: Sizes,
     turns: Sequence[I],
     ours: Captured[object],
@@ -83,16 +83,16 @@ def beside(
     bench: Bench,
     prepare: Callable[[], None] = nothing,
 ) -> Iterator[GpuRow | Skipped]:
-    """A row for each of the others; one that breaks is skipped, and ours is measured.
+    """Yield a row for each baseline; a baseline that fails is skipped, and ours is measured.
 
     Args:
-        sizes: of the cell.
-        turns: the input of each call.
-        ours: calls of ours on them.
-        parity: of what these gave.
-        others: what takes turns with them.
-        bench: what the part is given.
-        prepare: what comes before the calls of a side, and is not timed.
+        sizes: sizes of the cell.
+        turns: input of each call.
+        ours: our calls on these inputs.
+        parity: parity of our results.
+        others: the baselines.
+        bench: settings of the part.
+        prepare: function that runs before the calls of a side, and is not timed.
     """
     sides, details = [Side(OURS, ours.run, ours.calls, prepare)], {OURS: {"build_s": ours.build_s}}
     for name, call in others.calls.items():
@@ -102,7 +102,7 @@ def beside(
             if others.error is not None:
                 built.run()
                 details[name]["baseline_error"] = others.error(built.outputs)
-        except Exception as error:  # noqa: BLE001 - theirs: it is reported, and ours is measured
+        except Exception as error:  # noqa: BLE001 - a baseline's error is reported
             yield Skipped(f"{bench.part}, {sizes.name}, {name}", sentence(error))
             continue
         sides.append(Side(name, built.run, built.calls, prepare))

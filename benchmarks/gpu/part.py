@@ -1,4 +1,4 @@
-"""A part of the measurement: what its cells are given, and what they give."""
+"""A part of the measurement: the settings and the results of its cells."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from benchmarks.parity import Parity
 from benchmarks.rows import Rounds, now, timed
 
 COPY = "copy"
-"""Bandwidth of a copy on the device, bytes read plus bytes written, in bytes a second."""
+"""Bandwidth of a copy on the device, bytes read plus bytes written, in B/s."""
 Ceilings = Mapping[str, float]
-"""COPY, and for each dtype by name the operations a second of a large matrix product."""
+"""The bandwidth under COPY, and by dtype name the operations/s of a large matrix product."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What has to be done, at the least.
+    """The least work of a computation.
 
     Attributes:
-        bytes: of device memory, each input read once and each output written once.
-        operations: additions and multiplications of floating-point numbers.
-        dtype: that they are done in.
+        bytes: bytes of device memory, with each input read once and each output written once.
+        operations: number of floating-point additions and multiplications.
+        dtype: dtype of the operations.
     """
 
     bytes: float
@@ -37,7 +37,7 @@ class Work:
     dtype: torch.dtype
 
     def floor_ms(self, ceilings: Ceilings) -> tuple[str, float] | None:
-        """What bounds the time and the milliseconds that it leaves; None where it is unknown.
+        """Return the ceiling that bounds the time, and the least milliseconds; None if unknown.
 
         >>> Work(8e6, 1e9, torch.float32).floor_ms({"copy": 4e12, "float32": 5e13})
         ('float32', 0.02)
@@ -50,13 +50,13 @@ class Work:
         return (COPY, moved) if moved >= computed else (arithmetic, computed)
 
     def counted(self, ceiling: str | None) -> tuple[float, str]:
-        """Bytes or operations, whichever that ceiling is of; where it is unknown, what there is."""
+        """Return bytes or operations, as the ceiling bounds; without a ceiling, bytes unless 0."""
         bytes_count = self.bytes > 0 if ceiling is None else ceiling == COPY
         return (self.bytes, "B/s") if bytes_count else (self.operations, "op/s")
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """float32, bfloat16, ..."""
+    """Return the name of a dtype: float32, bfloat16, ..."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -69,35 +69,35 @@ PARTS: Mapping[str, int] = {
     "steps": 30,
     "tensorrt": 12,
 }
-"""Each a module of this package with a function `cells`; its share of the time, relative."""
+"""Relative share of the time of each part, a module of this package with a function `cells`."""
 CHECKS = "checks"
 NEEDED: Mapping[str, str] = {
-    "onnx": "Engine.verify of the models that are stepped, and plans",
-    "onnxscript": "Engine.verify of the models that are stepped, and plans",
-    "triton": "every part but the ceilings and tensorrt",
+    "onnx": "Engine.verify of the timed models, and TensorRT plans",
+    "onnxscript": "Engine.verify of the timed models, and TensorRT plans",
+    "triton": "every part except ceilings and tensorrt",
     "pytest": "the checks",
-    "hypothesis": "the checks that draw their sizes at random",
-    "xdist": "checks in several processes",
-    "beartype": "types and shapes within the checks",
+    "hypothesis": "the checks that draw random sizes",
+    "xdist": "parallel checks",
+    "beartype": "checks of types and shapes",
 }
-"""Packages beside PyTorch, by the name that is imported, and what there is not without them."""
+"""Packages besides PyTorch, by import name, and what is skipped without them."""
 OURS = "ours"
 
 
 def missing() -> Iterator[tuple[str, str]]:
-    """What there is not for want of a package, and why."""
+    """Yield what is skipped because a package is missing, and why."""
     for name, what in NEEDED.items():
         if not has(name):
             yield what, f"{name} is not installed"
 
 
 def has(*packages: str) -> bool:
-    """Whether all of them can be imported."""
+    """Return whether all packages are installed."""
     return all(find_spec(package) is not None for package in packages)
 
 
 def able(part: str) -> bool:
-    """Whether there are the packages that a part needs."""
+    """Return whether the packages that a part needs are installed."""
     if part == CHECKS:
         return has("pytest")
     return part in {"ceilings", "tensorrt"} or has("triton")
@@ -105,16 +105,16 @@ def able(part: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What the cells of a part are given.
+    """The settings that the cells of a part share.
 
     Attributes:
-        part: of the rows.
-        device: where everything runs.
-        ceilings: as measured before; empty where they were not.
-        until: when the part has to be over, by time.monotonic.
+        part: name of the part.
+        device: device of all computations.
+        ceilings: ceilings measured before; empty if they were not.
+        until: end of the part's time, by time.monotonic.
         bundles: folder of exported models.
-        machine: of the rows.
-        commit: of the rows.
+        machine: machine in the rows.
+        commit: commit in the rows.
     """
 
     part: str
@@ -127,16 +127,16 @@ class Bench:
 
     @property
     def rehearsal(self) -> bool:
-        """Whether kernels are interpreted on tiny sizes, and nothing is a result."""
+        """Whether kernels are interpreted on tiny sizes, so that the numbers are not results."""
         return self.device.type == "cpu"
 
     @property
     def left(self) -> float:
-        """Seconds of the part."""
+        """Seconds left for the part."""
         return self.until - time.monotonic()
 
     def clock(self, measure_ms: float = 40.0, least: int = 5) -> Clock:
-        """Of the device."""
+        """Return a clock for the device."""
         return Clock(self.device, measure_ms, least)
 
     def rows(  # noqa: PLR0913 - a row's own fields
@@ -153,19 +153,19 @@ class Bench:
         targets: Sequence[Target] = (),
         details: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[GpuRow]:
-        """A row for each baseline; a single row where there is no baseline.
+        """Yield a row for each baseline, or a single row if there is no baseline.
 
         Args:
             case: the sizes in words.
-            dtype: that was computed in.
-            rounds: of OURS and of each baseline, by name.
-            parity: of the same run.
-            unit: of the rounds.
-            work: what was done in that time, at the least.
-            least_ratio: of baseline / ours.
-            least_share: of the ceiling.
-            targets: that are met or not, whatever the rounds are.
-            details: further numbers of ours, and of each baseline.
+            dtype: dtype of the computation.
+            rounds: rounds of OURS and of each baseline, by name.
+            parity: parity of the same run.
+            unit: unit of the rounds.
+            work: least work done in that time.
+            least_ratio: target for baseline / ours.
+            least_share: target for the fraction of the ceiling.
+            targets: further targets, which do not depend on the rounds.
+            details: further numbers of OURS and of each baseline, by name.
         """
         ours, details = rounds[OURS], details or {}
         for name in [each for each in rounds if each != OURS] or [None]:
@@ -194,7 +194,7 @@ class Bench:
             )
 
     def _limits(self, work: Work | None, p50: float) -> dict[str, Any]:
-        """The fields of a row that tell how near to the limit a time is."""
+        """Return the fields of a row that compare its time with the ceiling."""
         if work is None:
             return dict.fromkeys(("rate", "rate_unit", "ceiling", "share"))
         ceiling, least = work.floor_ms(self.ceilings) or (None, None)
@@ -205,11 +205,11 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A few rows that are measured together.
+    """Rows that are measured together.
 
     Attributes:
-        name: in words.
-        measure: the rows, and what was skipped of them.
+        name: the cell in words.
+        measure: function that yields the rows, and what was skipped.
     """
 
     name: str
@@ -217,7 +217,7 @@ class Cell:
 
 
 class Sizes(Protocol):
-    """Sizes of an operator's cell in words, its dtype, and what has to be done at the least."""
+    """Sizes of an operator's cell: their text, the dtype, and the least work."""
 
     name: str
     dtype: torch.dtype
@@ -227,11 +227,11 @@ class Sizes(Protocol):
 def cells_of(
     grid: Sequence[Sizes], measure: Callable[[Any, Bench], Iterable[GpuRow | Skipped]]
 ) -> list[Cell]:
-    """A cell for each of the sizes."""
+    """Return a cell for each entry of a grid."""
     return [Cell(f"{each.name}, {name_of(each.dtype)}", partial(measure, each)) for each in grid]
 
 
 def sentence(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Return the type of an error and the first line of its message."""
     first = str(error).strip().partition("\n")[0][:300]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

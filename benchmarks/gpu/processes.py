@@ -1,4 +1,4 @@
-"""Processes that have a limited time; their words go to the screen or the log."""
+"""Processes with a time limit; their output goes to the screen or the log."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from typing import TextIO
 from benchmarks import machine
 
 LAST_LINES = 5
-"""Lines of a process that failed, which are repeated where its failure is reported."""
+"""Number of last lines of a failed process that are repeated in the report of its failure."""
 
 
 class Log:
-    """The screen, and a file that has more."""
+    """Output to the screen, and to a file that contains more."""
 
     def __init__(self, file: Path) -> None:
-        """Begin the file anew."""
+        """Create the file, or empty it."""
         file.parent.mkdir(parents=True, exist_ok=True)
         self.path = file
         self.file: TextIO = file.open("w", buffering=1)
@@ -30,21 +30,21 @@ class Log:
         self.file.close()
 
     def say(self, line: str) -> None:
-        """A line for both."""
+        """Write a line to the screen and the file."""
         print(line, flush=True)
         self.write(line)
 
     def write(self, line: str) -> None:
-        """A line for the file alone."""
+        """Write a line only to the file."""
         self.file.write(line + "\n")
 
     def size(self) -> int:
-        """Bytes of the file so far."""
+        """Return the size of the file so far, in bytes."""
         self.file.flush()
         return self.path.stat().st_size
 
     def last_lines(self, start: int) -> str:
-        """The last lines after a place in the file, joined; empty where there are none."""
+        """Return the last lines after a byte offset in the file, joined; "" if there are none."""
         lines = self.path.read_bytes()[start:].decode(errors="replace").splitlines()
         return " | ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:])
 
@@ -54,15 +54,15 @@ class Exit:
     """How a process ended.
 
     Attributes:
-        status: its exit status, negative for a signal; None where it ran beyond its time.
-        last_lines: what it wrote last.
+        status: exit status, negative for a signal; None if the process exceeded its time.
+        last_lines: last lines that the process wrote.
     """
 
     status: int | None
     last_lines: str = ""
 
     def __str__(self) -> str:
-        """The end of a sentence that begins with "its process"."""
+        """Return the end of a sentence that begins with "its process"."""
         how = f"ended with status {self.status}"
         if self.status is None:
             how = "was ended because its time was over"
@@ -77,7 +77,7 @@ _SIGNALS = {each.value: each.name for each in signal.Signals}
 def start(
     command: Sequence[str], log: Log, environment: Mapping[str, str], *, screen: bool = False
 ) -> subprocess.Popen[str]:
-    """A process of its own group, in the checkout; its words go to the log."""
+    """Start a process in its own group, in the checkout; its output goes to the log."""
     return subprocess.Popen(
         command,
         cwd=machine.CHECKOUT,
@@ -101,11 +101,11 @@ def run(
     """Run a process to its end, or until its time is over.
 
     Args:
-        command: its words.
-        log: has what it says on the standard error.
-        environment: all of it.
-        seconds: that it may take.
-        screen: whether what it says on the standard output is for the screen too.
+        command: command line.
+        log: log that gets the process's output.
+        environment: whole environment of the process.
+        seconds: time limit.
+        screen: whether the standard output goes to the screen too.
     """
     begin = log.size()
     process = start(command, log, environment, screen=screen)
@@ -124,7 +124,7 @@ def run(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a process and those that it started."""
+    """Kill a process and the processes that it started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -136,16 +136,16 @@ def _forward(process: subprocess.Popen[str], log: Log) -> None:
 
 
 def whole_lines(file: Path) -> list[str]:
-    """What a process wrote that may have been ended within a line; none without a file."""
+    """Return the whole lines of a file whose process may have been killed; none without a file."""
     text = file.read_text() if file.exists() else ""
     return text[: text.rfind("\n") + 1].splitlines()
 
 
 def environment(*, rehearsal: bool) -> dict[str, str]:
-    """The environment of a process: this one's, with the checkout to import from.
+    """Return the environment of a process: the current one, importing from the checkout.
 
-    Kernels are interpreted in a rehearsal only. The variables of pytest are left out: a run that
-    inherits PYTEST_XDIST_WORKER takes itself for a worker and records nothing.
+    Kernels are interpreted only in a rehearsal. The variables of pytest are left out: a run that
+    inherits PYTEST_XDIST_WORKER would act as a worker and record nothing.
     """
     kept = {
         name: value

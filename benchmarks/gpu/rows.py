@@ -1,4 +1,4 @@
-"""What a part finds: rows, what it skipped, what failed; as lines of JSON and in words."""
+"""Results of a part: rows, skips and failures, as lines of JSON and as text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from benchmarks.rows import Row, number, parsed
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row is to reach, in words, and whether it does."""
+    """A target of a row, in words, and whether the row meets it."""
 
     words: str
     met: bool
@@ -20,15 +20,15 @@ class GpuRow(Row):
     """One quantity compared with one baseline, on a GPU.
 
     Attributes:
-        part: of the measurement; names the file.
-        dtype: that it was computed in.
-        rate: bytes or operations a second of ours; None where they were not counted.
+        part: part of the measurement, which also names the file.
+        dtype: dtype of the computation.
+        rate: our bytes/s or operations/s; None if they were not counted.
         rate_unit: B/s or op/s.
-        ceiling: what bounds it: "copy", or the dtype of a matrix product.
-        share: the least time by that ceiling over the median.
-        rehearsal: whether kernels were interpreted: then no number of the row is a result.
-        targets: what is to be reached.
-        details: further numbers by name, with their unit in it.
+        ceiling: ceiling that bounds the rate: "copy", or the dtype of a matrix product.
+        share: least time by that ceiling over the median.
+        rehearsal: whether kernels were interpreted, so that no number of the row is a result.
+        targets: targets of the row.
+        details: further numbers, by a name that contains their unit.
     """
 
     part: str
@@ -48,35 +48,35 @@ class GpuRow(Row):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """All that have to be finite."""
+        """All numbers that have to be finite."""
         return (*self.rounds, *self.baseline_rounds, *self.details.values())
 
     def __str__(self) -> str:
-        beside = "" if self.ratio is None else f", {self.ratio:.2f} x {self.baseline}"
+        ratio = "" if self.ratio is None else f", {self.ratio:.2f} x {self.baseline}"
         share = "" if self.share is None else f", {self.share:.0%} of {self.ceiling}"
         built = self.details.get("baseline_build_s", self.details.get("build_s", 0.0))
         mark = "  (rehearsal)" if self.rehearsal else ""
         return (
             f"{self.title}: {self.p50:.4g} {self.unit} [{self.p20:.4g}, {self.p80:.4g}]"
-            f"{beside}{share}, error {self.parity.words}, built in {built:.1f} s{mark}"
+            f"{ratio}{share}, error {self.parity.words}, built in {built:.1f} s{mark}"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Notice:
     what: str
     why: str
 
 
-class Skipped(_Told):
-    """What was not measured, and why; the others go on."""
+class Skipped(_Notice):
+    """Something that was not measured, and why; the run continues."""
 
     def __str__(self) -> str:
         return f"skipped: {self.what}, because {self.why}"
 
 
-class Failed(_Told):
-    """What went wrong: the run ends with exit status 1."""
+class Failed(_Notice):
+    """Something that failed: the run ends with exit status 1."""
 
     def __str__(self) -> str:
         return f"FAILED: {self.what}: {self.why}"
@@ -87,23 +87,23 @@ _KINDS = {kind.__name__: kind for kind in (GpuRow, Skipped, Failed)}
 
 
 def record(result: Result) -> str:
-    """A line of JSON."""
+    """Return a result as a line of JSON."""
     return json.dumps({type(result).__name__: asdict(result)})
 
 
 def recorded(line: str) -> Result:
-    """A result from its line."""
+    """Return the result in a line of JSON."""
     ((kind, values),) = json.loads(line).items()
     found: Result = parsed(_KINDS[kind], values)
     return found
 
 
-_HEADS = ("part", "case", "dtype", "ours", "rate", "beside", "ratio", "share", "target", "met")
+_HEADS = ("part", "case", "dtype", "ours", "rate", "baseline", "ratio", "share", "target", "met")
 _RATES = {"B/s": (1e9, "GB/s"), "op/s": (1e12, "TFLOP/s")}
 
 
 def table(rows: Sequence[GpuRow]) -> list[str]:
-    """Its lines; a row for each target."""
+    """Return the lines of a table, with a line for each target of a row."""
     lines = [_HEADS]
     for row in rows:
         for target in row.targets or (None,):
@@ -123,7 +123,7 @@ def _cells(row: GpuRow) -> tuple[str, ...]:
         row.dtype,
         f"{number(row.p50)} {row.unit}",
         "" if row.rate is None else f"{number(row.rate / scale)} {unit}",
-        row.beside,
+        row.baseline_text,
         number(row.ratio),
         "" if row.share is None else f"{row.share:.0%} of {row.ceiling}",
     )

@@ -1,4 +1,4 @@
-"""The whole run: the machine, the checks, the parts in turn, the rows, the table."""
+"""The whole run: the machine, the checks, the parts one by one, the rows, the table."""
 
 import argparse
 import json
@@ -22,32 +22,32 @@ from benchmarks.machine import machine_of_torch
 from benchmarks.rows import RESULTS, append
 
 SHARES = {CHECKS: 42, **PARTS}
-"""Of the time, relative; what one leaves the others have."""
+"""Relative shares of the time; what one part does not use, the later ones get."""
 MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
 GRACE = 8.0
-"""Seconds for a part to end by itself before it is ended."""
+"""Seconds that a part has to finish before it is killed."""
 WAIT_SHARE = 0.2
-"""Of the time that is left, to wait for bundles."""
+"""Fraction of the remaining time to wait for bundles."""
 _VERIFIED = {"steps", "tensorrt"}
-"""Parts that need bundles."""
+"""The parts that need bundles."""
 BUNDLES = ("image", "gpt2")
 _RAN = {0, 1, 5}
-"""Exit statuses of pytest after which all tests ran: passed, some failed, there was none."""
+"""Exit statuses of pytest after a complete run: all passed, some failed, no tests."""
 OUT = Path(__file__).resolve().parent / ".out"
 
 
 @dataclass(slots=True)
 class Run:
-    """What a run knows so far.
+    """The settings and the results of a run.
 
     Attributes:
-        rehearsal: whether nothing is a result.
-        parts: what is to be done, CHECKS among it.
-        until: when all has to be over, by time.monotonic.
-        folder: for bundles, which a later run finds.
-        work: for what only this run needs.
+        rehearsal: whether the numbers are not results.
+        parts: parts to run, including CHECKS.
+        until: end of the run's time, by time.monotonic.
+        folder: folder for bundles, which a later run reuses.
+        work: folder for temporary files of this run.
         outs: folders for the rows.
-        log: the screen, and a file.
+        log: output to the screen and to a file.
     """
 
     rehearsal: bool
@@ -63,14 +63,14 @@ class Run:
     checks: Outcome | None = None
 
     def against(self, part: str) -> str | None:
-        """Why a part may report no speed, by the checks."""
+        """Return why, by the checks, a part may not report a speed, or None if it may."""
         return None if self.checks is None else self.checks.against(part)
 
-    def note(self, result: Result, *, told: bool = False) -> None:
-        """Keep a result; write its row where it is exact and its operator's tests passed."""
+    def note(self, result: Result, *, printed: bool = False) -> None:
+        """Keep a result; write its row if it is exact and its operator's tests passed."""
         if isinstance(result, GpuRow) and self.against(result.part) is not None:
             return
-        if not told:
+        if not printed:
             self.log.say(str(result))
         if isinstance(result, Skipped):
             self.skipped += 1
@@ -90,17 +90,17 @@ class Run:
 
     @property
     def left(self) -> float:
-        """Seconds of the run."""
+        """Seconds left for the run."""
         return max(0.0, self.until - time.monotonic())
 
     def seconds(self, part: str) -> float:
-        """A part's share of what is left."""
+        """Return a part's share of the remaining seconds."""
         rest = self.parts[self.parts.index(part) :]
         return self.left * SHARES[part] / sum(SHARES[each] for each in rest)
 
 
 def check(run: Run) -> None:
-    """Run the tests; what failed speaks against a part."""
+    """Run the tests; a failure keeps its part from reporting a speed."""
     records, limit = run.work / "checks.jsonl", run.seconds(CHECKS)
     begin = time.monotonic()
     one_thread = environment(rehearsal=run.rehearsal) | {"OMP_NUM_THREADS": "1"}
@@ -113,9 +113,9 @@ def check(run: Run) -> None:
     for why in dict.fromkeys(reasons):
         run.note(Skipped(f"{reasons.count(why)} tests", why))
     if ended.status is None:
-        run.note(Failed(CHECKS, f"not over after {limit:.0f} s: --minutes gives them more"))
+        run.note(Failed(CHECKS, f"not finished after {limit:.0f} s; raise --minutes"))
     elif not outcome.finished or ended.status not in _RAN:
-        run.note(Failed(CHECKS, f"their process {ended}: see {run.log.path}"))
+        run.note(Failed(CHECKS, f"their process {ended}; see {run.log.path}"))
     elif not outcome.passed and not outcome.failed:
         run.note(Failed(CHECKS, "no test ran"))
     run.log.say(
@@ -125,7 +125,7 @@ def check(run: Run) -> None:
 
 
 def measure(run: Run, part: str) -> None:
-    """Run a part in a process of its own, and keep what it found."""
+    """Run a part in its own process, and keep its results."""
     records, seconds = run.work / f"{part}.jsonl", run.seconds(part)
     words = ["--records", str(records), "--seconds", str(max(seconds - GRACE, 1.0))]
     words += ["--bundles", str(run.folder), "--ceilings", json.dumps(dict(ceilings.of(run.rows)))]
@@ -136,18 +136,18 @@ def measure(run: Run, part: str) -> None:
         started, run.log, environment(rehearsal=run.rehearsal), seconds + GRACE, screen=True
     )
     for each in processes.whole_lines(records):
-        run.note(recorded(each), told=True)
+        run.note(recorded(each), printed=True)
     if ended.status is None:
-        run.note(Skipped(f"{part}: what is not above", f"time: {seconds:.0f} s were its share"))
+        run.note(Skipped(f"{part}: the rest", f"its share of {seconds:.0f} s is over"))
     elif ended.status:
-        run.note(Failed(part, f"its process {ended}: see {run.log.path}"))
+        run.note(Failed(part, f"its process {ended}; see {run.log.path}"))
     if run.against(part) is not None:
         run.note(Failed(part, f"no row is written: {run.against(part)}"))
     run.log.say(f"{part}: {time.monotonic() - begin:.0f} s")
 
 
 def export(run: Run) -> subprocess.Popen[str] | None:
-    """Begin to export what `Engine.verify` needs, on processor cores that the checks leave."""
+    """Start the export of what `Engine.verify` needs, on CPU cores that the checks do not use."""
     if run.rehearsal or not _VERIFIED & set(run.parts) or not has("onnx", "onnxscript"):
         return None
     cores = str(max(1, (os.cpu_count() or 1) // 4))
@@ -157,7 +157,7 @@ def export(run: Run) -> subprocess.Popen[str] | None:
 
 
 def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
-    """Wait a while for the bundles, then end the export; what there is not is said."""
+    """Wait a while for the bundles, then end the export, and report missing bundles."""
     lacks, status = "it has no bundle", 0
     if exporting is not None:
         try:
@@ -166,16 +166,16 @@ def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
             processes.end(exporting)
             lacks = "its bundle was not exported in time"
     if status:
-        why = f"the process that exports {processes.Exit(status)}: see {run.log.path}"
+        why = f"the process that exports {processes.Exit(status)}; see {run.log.path}"
         run.note(Failed("export", why))
     for name in ("tiny",) if run.rehearsal else BUNDLES:
         if not (run.folder / name).exists():
-            advice = f"python -m benchmarks.gpu.models {name} --folder DIR, then --folder DIR"
+            advice = f"python -m benchmarks.gpu.models {name} --folder DIR, then pass --folder DIR"
             run.note(Skipped(f"Engine.verify of {name}", f"{lacks}: {advice}"))
 
 
 def go(run: Run) -> int:
-    """Everything in turn; the exit status."""
+    """Run everything, and return the exit status."""
     exporting, waited = export(run), False
     try:
         for part in filter(able, run.parts):
@@ -190,10 +190,10 @@ def go(run: Run) -> int:
         if exporting is not None:
             processes.end(exporting)
     mark = "a rehearsal, no results: " if run.rehearsal else ""
-    where = ", ".join(map(str, run.outs)) or "nowhere"
+    where = ", ".join(map(str, run.outs)) or "no folder"
     run.log.say(
-        f"{mark}{len(run.rows)} rows to {where}; {run.skipped} skipped, {len(run.failed)} failed; "
-        f"log: {run.log.path}"
+        f"{mark}{len(run.rows)} rows, written to {where}; {run.skipped} skipped, "
+        f"{len(run.failed)} failed; log: {run.log.path}"
     )
     for failed in run.failed:
         run.log.say(str(failed))
@@ -205,7 +205,7 @@ def go(run: Run) -> int:
 
 
 def main(about: str, words: list[str] | None = None) -> int:
-    """Do what the command line asks for; the exit status."""
+    """Run the command, and return the exit status."""
     options = _options(about, words)
     if options.out is None:
         write_atomically(OUT / ".gitignore", b"*\n")
@@ -215,12 +215,12 @@ def main(about: str, words: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, log: Log, work: Path) -> Run:
-    """What is to be done; the machine and what it lacks are said."""
+    """Return the run of the options; print the machine and the missing packages."""
     machine = machine_of_torch()
     rehearsal = options.rehearse or machine.gpu is None
     log.say(machine.line)
     if rehearsal and not options.rehearse:
-        log.say(str(Skipped("all but a rehearsal on the CPU", "PyTorch sees no CUDA GPU")))
+        log.say(str(Skipped("all except a rehearsal on the CPU", "PyTorch sees no CUDA GPU")))
     for what, why in missing():
         log.say(str(Skipped(what, why)))
     minutes = options.minutes or (REHEARSAL_MINUTES if rehearsal else MINUTES)
@@ -243,13 +243,13 @@ def _options(about: str, words: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     every = (CHECKS, *PARTS)
-    told = f"of {', '.join(every)}; the ceilings are always measured"
+    parts = f"any of {', '.join(every)}; the ceilings are always measured"
     parser.add_argument(
-        "--parts", nargs="+", choices=every, default=every, metavar="PART", help=told
+        "--parts", nargs="+", choices=every, default=every, metavar="PART", help=parts
     )
-    parser.add_argument("--minutes", type=float, help=f"that all may take; {MINUTES:g} by default")
-    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU")
-    parser.add_argument("--out", type=Path, help="a folder for the rows and the log too")
-    parser.add_argument("--folder", type=Path, help="for bundles, which a later run then finds")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="a folder for the rows")
+    parser.add_argument("--minutes", type=float, help=f"time limit; default: {MINUTES:g}")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, no results")
+    parser.add_argument("--out", type=Path, help="another folder for rows and log")
+    parser.add_argument("--folder", type=Path, help="folder for bundles, reused by later runs")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the rows")
     return parser.parse_args(words)

@@ -1,8 +1,8 @@
-"""The end of a step, from logits to a recorded value, beside two ways of doing it in PyTorch.
+"""The end of a step, from logits to a recorded value, compared with two versions in PyTorch.
 
-"softmax and race" is PyTorch's sampling without a wait for the host: the largest of p / e with e
-exponential is a draw from p. It records nothing. "compiled" is our reference, by torch.compile, and
-does all of it.
+"softmax and race" is PyTorch's sampling that does not wait for the host: the index of the largest
+p / e, with e exponential, is a draw from p. It records nothing. "compiled" is our reference with
+torch.compile, and does everything.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ from ancestral.parity import tolerance
 from ancestral.triton_kernels.sample_token import Drawn
 from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
 from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
-from benchmarks.gpu.operators import Others, beside, relative, relative_error
+from benchmarks.gpu.operators import Others, compare, relative, relative_error
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of
 from benchmarks.gpu.rows import GpuRow, Skipped
 from benchmarks.parity import Parity
 
 LENGTH, START = 16, 3
-"""Positions of an event, and where the rows are."""
+"""Positions of an event, and the position of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Sizes:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The sizes as text."""
         return f"{self.batch} x {self.v:,} values"
 
     @property
     def work(self) -> Work:
-        """Logits are read once; what is written is little."""
+        """Logits are read once; little is written."""
         return Work(4 * self.batch * (self.v + 16), 0, self.dtype)
 
 
@@ -50,7 +50,7 @@ TINY = (Sizes(2, 16),)
 
 
 class Step(NamedTuple):
-    """One position of every row: logits [b, v], uniforms and observed values [b, T], the state."""
+    """Inputs of one position: logits [b, v], uniforms and observed values [b, T], the state."""
 
     logits: Tensor
     u: Tensor
@@ -59,7 +59,7 @@ class Step(NamedTuple):
 
     @classmethod
     def drawn(cls, sizes: Sizes, device: torch.device) -> "Step":
-        """Logits of size 2, and a state that is NaN and -1."""
+        """Draw logits with standard deviation 2; the state is filled with NaN and -1."""
         b = sizes.batch
         state = Drawn(
             torch.full((b,), START, device=device),
@@ -73,7 +73,7 @@ class Step(NamedTuple):
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """One for each of the sizes."""
+    """Return one cell per entry of the grid."""
     return cells_of(TINY if bench.rehearsal else GRID, _cell)
 
 
@@ -96,11 +96,11 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         each.state.log_p.fill_(torch.nan)
     ours.run()
     others = Others({"softmax and race": _race, "compiled": _reference(bench)})
-    yield from beside(sizes, turns, ours, exactness(steps[-1]), others, bench, rewind)
+    yield from compare(sizes, turns, ours, exactness(steps[-1]), others, bench, rewind)
 
 
 def exactness(step: Step) -> Parity:
-    """Of what was drawn: log p, and values that are not where u falls, both in float64."""
+    """Check the draws in float64: log p, and values whose interval does not contain u."""
     value, log_p = step.state.values[:, START], step.state.log_p[:, START]
     p = step.logits.double().log_softmax(-1)
     inside = ((value >= 0) & (value < p.shape[1])).all()

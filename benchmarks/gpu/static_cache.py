@@ -1,10 +1,10 @@
-"""The baseline of the steps: a decode loop in plain PyTorch, as gpt-fast has it, by torch.compile.
+"""The baseline of the steps: a decode loop in plain PyTorch as in gpt-fast, with torch.compile.
 
-A module with static caches that are written at the position and read whole under a mask; one
-compiled function of the network and the draw, in CUDA graphs by mode "reduce-overhead"; Python goes
-from step to step. All rows are at one position, and a draw is the largest of p / e with e
-exponential: both are less work than ours, which has a position for each row and noise that is a
-function of the seed and the sample.
+A module has static caches, which are written at the position and read whole under a mask. The
+network and the draw are one compiled function, in CUDA graphs by mode "reduce-overhead", and Python
+runs the steps. All rows are at one position, and a draw is the index of the largest p / e with e
+exponential. Both are less work than in our loop, in which each row has its own position and the
+noise is a function of the seed and the sample.
 
 References:
     gpt-fast (2023), the decode loop of its generate.py.
@@ -23,12 +23,12 @@ from ancestral.train.models.transformer import Transformer
 
 M = TypeVar("M", bound=nn.Module)
 ATTENTIONS: Mapping[str, bool] = {"compiled loop": False, "compiled loop, fused attention": True}
-"""Whether attention is PyTorch's fused one, or written out. As gpt-fast found, the compiler makes
-kernels of its own of what is written out, which may be faster for one query a row."""
+"""Whether attention is PyTorch's fused one, or written out. As gpt-fast found, the compiler's own
+kernels for the written-out form may be faster for one query per row."""
 
 
 class StaticLayer(nn.Module):
-    """A block with a cache of its own, [b, h, T, d]."""
+    """A block with its own caches, [b, h, T, d]."""
 
     k_cache: Tensor
     v_cache: Tensor
@@ -45,7 +45,7 @@ class StaticLayer(nn.Module):
             self.register_buffer(name, like.new_zeros(rows, c.heads, length, c.head_size))
 
     def forward(self, h: Tensor, position: Tensor, mask: Tensor) -> Tensor:
-        """The stream [b, 1, d] after the block, whose keys and values are at the position."""
+        """Return the stream [b, 1, d] after the block; keys and values go to `position`."""
         heads = (len(h), 1, self.heads, self.d)
         q, k, v = self.qkv(self.attention_norm(h)).chunk(3, dim=-1)
         q, k, v = (part.view(heads).transpose(1, 2) for part in (q, k, v))
@@ -62,7 +62,7 @@ class StaticLayer(nn.Module):
 
 
 class StaticTransformer(nn.Module):
-    """The network for so many rows, with the weights of a model in its dtype and on its device."""
+    """The network for one batch size, with a model's weights in its dtype and on its device."""
 
     mask: Tensor
 
@@ -70,18 +70,18 @@ class StaticTransformer(nn.Module):
         """Copy the weights.
 
         Args:
-            model: whose they are.
-            rows: of the batch.
-            fused: of ATTENTIONS.
+            model: model to copy from.
+            rows: batch size.
+            fused: as in ATTENTIONS.
 
         Raises:
-            InvalidInput: the model has what this baseline has not.
+            InvalidInput: the model is not like GPT-2.
         """
         super().__init__()
         c, inputs, length = model.config, model.inputs, model.data.length
         plain = (c.positions, c.norm, c.bias, c.above) == ("learned", "layer", True, False)
         if not plain or c.heads != c.group_heads or c.activation == "swiglu" or inputs.label:
-            raise InvalidInput(f"config: expected GPT-2's kind of Transformer, got {c}")
+            raise InvalidInput(f"config: expected a Transformer like GPT-2, got {c}")
         assert inputs.position is not None
         token = inputs.token.weight
         start = token[c.start : c.start + 1] if isinstance(c.start, int) else None
@@ -102,7 +102,7 @@ class StaticTransformer(nn.Module):
         self.register_buffer("mask", causal)
 
     def forward(self, token: Tensor, position: Tensor) -> Tensor:
-        """Logits [b, v] after a token [b] at a position [1]."""
+        """Return the logits [b, v] after a token [b] at a position [1]."""
         h = (self.token(token) + self.position(position))[:, None]
         mask = self.mask[None, None, position]
         for layer in self.layers:
@@ -111,7 +111,7 @@ class StaticTransformer(nn.Module):
 
 
 def decode(model: StaticTransformer, token: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """The next value of each row and its log-probability in nats, both [b]."""
+    """Return the next value of each row and its log-probability in nats, both [b]."""
     log_p = model(token, position).float().log_softmax(dim=-1)
     race = log_p.exp() / torch.empty_like(log_p).exponential_(1)
     value = race.argmax(dim=-1)
@@ -119,7 +119,7 @@ def decode(model: StaticTransformer, token: Tensor, position: Tensor) -> tuple[T
 
 
 class StaticLoop:
-    """Steps from Python."""
+    """A decode loop whose steps Python runs."""
 
     def __init__(
         self,
@@ -129,13 +129,13 @@ class StaticLoop:
         *,
         fused: bool,
     ) -> None:
-        """Allocate.
+        """Allocate the module and its caches.
 
         Args:
-            model: in evaluation, in the dtype and on the device of the loop.
-            rows: of the batch.
-            compiled: `decode` by torch.compile.
-            fused: of ATTENTIONS.
+            model: model in evaluation mode, in the dtype and on the device of the loop.
+            rows: batch size.
+            compiled: `decode` compiled with torch.compile.
+            fused: as in ATTENTIONS.
         """
         self._model, self._decode = StaticTransformer(model, rows, fused=fused).eval(), compiled
         self._device = model.inputs.token.weight.device
@@ -143,7 +143,7 @@ class StaticLoop:
         self._rows = rows
 
     def run(self, start: int, steps: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Values and log-probabilities [b] of positions start .. start + steps - 1."""
+        """Return values and log-probabilities [b] of positions start .. start + steps - 1."""
         token = torch.full((self._rows,), self._model.start, device=self._device)
         if start:
             token.fill_(0)
@@ -162,7 +162,7 @@ class StaticLoop:
 
 
 def _linear(layer: nn.Module) -> nn.Linear:
-    """A map with W stored [d_in, d_out], as PyTorch's own."""
+    """Return PyTorch's layer for a map whose W is stored [d_in, d_out]."""
     made = nn.Linear(*layer.weight.shape, bias=layer.bias is not None, device="meta")
     return _filled(made, layer.weight.T.contiguous(), layer.bias)
 
@@ -173,7 +173,7 @@ def _norm(norm: nn.Module) -> nn.LayerNorm:
 
 
 def _filled(made: M, weight: Tensor, bias: Tensor | None) -> M:
-    """A module with these weights."""
+    """Set the weights of a module, and return it."""
     for name, values in (("weight", weight), ("bias", bias)):
         if values is not None:
             setattr(made, name, nn.Parameter(values.detach(), requires_grad=False))

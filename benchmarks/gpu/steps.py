@@ -1,6 +1,6 @@
-"""Whole sampling steps: our loop in CUDA graphs, beside compiled loops that Python steps.
+"""Whole sampling steps: our loop in CUDA graphs, compared with compiled loops run by Python.
 
-All have the same weights and take turns over the same stretches of an event.
+All have the same weights, and alternate over the same stretches of an event.
 """
 
 import time
@@ -22,17 +22,17 @@ from benchmarks.gpu.static_cache import ATTENTIONS, StaticLoop, decode
 from benchmarks.parity import Parity
 
 LEAST_RATIO = 2.0
-"""Of a compiled loop's time over ours, at width 128."""
+"""Target at width 128: a compiled loop's time over ours."""
 LATER_CELL_SECONDS = 4.0
-"""Kept for ours of each cell that is still to come."""
+"""Seconds reserved for our loop in each later cell."""
 CHECKED = 128
-"""Positions that a compiled loop draws to show that it is of the same model."""
+"""Positions that a compiled loop draws, to check that it has the same model."""
 BOTH = (torch.float32, torch.bfloat16)
 Details = dict[str, float]
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Batches in both dtypes, in order of importance; batch invariance, and what it costs."""
+    """Return cells for batches in both dtypes, by importance; batch invariance, and its cost."""
     if bench.rehearsal:
         tiny = Loops(TINY, bench.device, bench.bundles)
         found = [_timed(tiny, 2, dtype, 0) for dtype in BOTH]
@@ -64,13 +64,13 @@ def _time(
         what = f"{bench.part}, {loops.stepped.name}, {rows:,} rows, {name_of(dtype)}, {name}"
         needed = loops.compile_seconds + later * LATER_CELL_SECONDS
         if bench.left < needed:
-            yield Skipped(what, f"time: {bench.left:.0f} s are left, {needed:.0f} s are needed")
+            yield Skipped(what, f"{needed:.0f} s are needed, {bench.left:.0f} s are left")
             continue
         try:
             program = program or compiled(decode, bench.device, mode="reduce-overhead")
             baseline = StaticLoop(loops.model(dtype), rows, program, fused=ATTENTIONS[name])
             details[name] = _checked(loops, baseline, parity.limit)
-        except Exception as error:  # noqa: BLE001 - theirs: it is told, and ours is measured
+        except Exception as error:  # noqa: BLE001 - a baseline's error is reported
             yield Skipped(what, sentence(error))
             continue
         baselines[name] = baseline
@@ -105,10 +105,10 @@ def _time(
 def _ours(
     loops: Loops, rows: int, dtype: torch.dtype, bench: Bench
 ) -> tuple[TritonBinding, Parity, Details]:
-    """Our loop, after whole events; how exact those were, and the memory that they took.
+    """Return our loop after whole events, their parity, and the time and memory that they took.
 
     Raises:
-        ParityError: they were not; nothing is timed.
+        ParityError: the events are not exact; nothing is timed.
     """
     model = loops.model(dtype)
     before = 0
@@ -130,15 +130,15 @@ def _ours(
 
 
 def _checked(loops: Loops, baseline: StaticLoop, limit: float) -> Details:
-    """Compile a baseline, and draw with it: log p of that has to be its model's.
+    """Compile a baseline, draw with it, and check that log p of the draws is the model's.
 
     Args:
-        loops: of the model.
-        baseline: not yet run.
-        limit: how far log p may be from exact, in nats; as ours.
+        loops: loops of the model.
+        baseline: baseline that has not run yet.
+        limit: limit of the error of log p in nats, the same as ours.
 
     Raises:
-        ParityError: it is of another model.
+        ParityError: log p differs by more than the limit.
     """
     from torch._dynamo.utils import counters
 
@@ -157,7 +157,7 @@ def _checked(loops: Loops, baseline: StaticLoop, limit: float) -> Details:
 
 
 def host_share(side: Side) -> float:
-    """Seconds that the host needs to launch a side over those until the device is done."""
+    """Return the fraction of a side's time that the host needs to launch it."""
     side.prepare()
     finish()
     begin = time.perf_counter()
@@ -168,25 +168,25 @@ def host_share(side: Side) -> float:
 
 
 BATCH_SECONDS = 15.0
-"""For all batch sizes together."""
+"""Seconds for all batch sizes together."""
 _STRIDE = 29
-"""Odd: batch sizes come in an order that is spread over all, where time runs out."""
+"""Odd, so that the order of batch sizes is spread over all of them, if time runs out."""
 
 
 def equal(loops: Loops, batches: tuple[int, ...]) -> Cell:
-    """Whether the bits of a row are the same in every batch."""
+    """Return the cell that checks that a row has the same bits in every batch."""
     name = f"{loops.stepped.name}, rows in batches of {batches[0]} .. {batches[-1]}"
     return Cell(name, partial(_equal, loops, batches))
 
 
 def invariance(loops: Loops, rows: int) -> Cell:
-    """What it costs."""
+    """Return the cell that measures the cost of batch invariance."""
     name = f"{loops.stepped.name}, {rows:,} rows, batch_invariant"
     return Cell(name, partial(_invariance, loops, rows, name))
 
 
 def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[GpuRow | Skipped]:
-    """Compare values and log p of each row with the same row of the largest batch."""
+    """Compare values and log p of each row with the same row in the largest batch."""
     largest, until = max(batches), time.monotonic() + BATCH_SECONDS
     whole = loops.pass_over(loops.bind(largest, torch.float32, invariant=True), largest)
     parity = loops.parity(whole, torch.float32)
@@ -194,7 +194,7 @@ def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[Gpu
     for batch in sorted(batches, key=lambda b: b * _STRIDE % 64):
         if time.monotonic() > until and not bench.rehearsal:
             what = f"{bench.part}, {loops.stepped.name}, {len(batches) - tried} batch sizes"
-            yield Skipped(what, f"time: {BATCH_SECONDS:.0f} s for all")
+            yield Skipped(what, f"the {BATCH_SECONDS:.0f} s for all of them are over")
             break
         part = loops.pass_over(loops.bind(batch, torch.float32, invariant=True), batch)
         alike = (part.values == whole.values[:batch]) & (part.log_p == whole.log_p[:batch])
@@ -211,7 +211,7 @@ def _equal(loops: Loops, batches: tuple[int, ...], bench: Bench) -> Iterator[Gpu
 
 
 def _invariance(loops: Loops, rows: int, name: str, bench: Bench) -> Iterator[GpuRow]:
-    """Our matrix product everywhere, compared with cuBLAS where there are many rows."""
+    """Compare our matrix product for any number of rows with cuBLAS for many rows."""
     dtype, length = torch.float32, loops.stepped.case.length
     own, other = (loops.bind(rows, dtype, invariant=invariant) for invariant in (True, False))
     parity = loops.parity(loops.pass_over(own, rows), dtype)

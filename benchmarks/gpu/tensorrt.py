@@ -1,7 +1,7 @@
-"""Whole sampling steps by TensorRT, beside the other backends on the same bundle.
+"""Whole sampling steps with TensorRT, compared with the other backends on the same bundle.
 
-The bundle is compiled here, for this GPU. Backends have streams of their own, so that the host's
-clock times them, over many steps, until the GPU is done.
+The bundle is compiled here, for this GPU. Each backend has its own stream, so the host's clock
+times them over many steps, until the GPU is done.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,12 +30,12 @@ from benchmarks.parity import Parity
 OTHERS = ("triton", "torch", "onnxruntime")
 ROUNDS = 10
 _COMPARED = 64
-"""Rows at most that are drawn by PyTorch too."""
+"""Largest number of rows that PyTorch draws too."""
 _BATCH = (1, 64, 1024)
 
 
 def cells(bench: Bench) -> list[Cell]:
-    """Batches of the image model; or why there are none."""
+    """Return a cell per batch size of the image model, or one that reports why it is skipped."""
     stepped = TINY if bench.rehearsal else IMAGE
     why = unable(stepped, bench)
     if why is not None:
@@ -47,15 +47,15 @@ def cells(bench: Bench) -> list[Cell]:
 
 
 def unable(stepped: Stepped, bench: Bench) -> str | None:
-    """Why no plan of a model's bundle can be made and run here; None where one can."""
+    """Return why a plan of a model's bundle cannot be made and run here; None if it can."""
     if bench.rehearsal:
-        return "a plan runs on a GPU alone"
+        return "a plan runs only on a GPU"
     try:
         preferred(gpu_of(str(bench.device)).target, ())
     except BackendUnavailable as error:
         return str(error)
     if not (bench.bundles / stepped.name / MANIFEST).is_file():
-        return f"there is no bundle of {stepped.name}"
+        return f"the bundle of {stepped.name} is missing"
     return None
 
 
@@ -76,7 +76,7 @@ def _measured(stepped: Stepped, rows: int, bench: Bench) -> Iterator[GpuRow | Sk
         try:
             others[name] = AutoregressiveEngine.load(path, backend=name, device=device)
         except AncestralError as error:
-            yield Skipped(f"{bench.part}, {rows:,} rows, beside {name}", sentence(error))
+            yield Skipped(f"{bench.part}, {rows:,} rows, backend {name}", sentence(error))
     details = {"build_s": sum(record.seconds for record in made)}
     yield from compared(engine, others, rows, bench, details)
 
@@ -88,14 +88,14 @@ def compared(
     bench: Bench,
     details: Mapping[str, float],
 ) -> Iterator[GpuRow]:
-    """A row for each other backend: steps of so many rows, which took turns.
+    """Yield a row for each other backend, with steps of one batch size in alternation.
 
     Args:
-        engine: of plans.
-        others: the same bundle on other backends, by their names.
-        rows: of a batch.
-        bench: what the part is given.
-        details: of the rows, beside those that are found here.
+        engine: engine that runs plans.
+        others: engines of the same bundle on other backends, by backend name.
+        rows: batch size.
+        bench: settings of the part.
+        details: further numbers for the rows.
     """
     parity = Parity.of(engine.verify())
     found = dict(details)
@@ -122,13 +122,13 @@ def compared(
 
 
 def _unlike(engine: AutoregressiveEngine, other: AutoregressiveEngine, rows: int) -> float:
-    """How many samples of one seed differ: near ties, for `verify` explains each difference."""
+    """Return how many samples of a seed differ, by near ties: `verify` explains each difference."""
     drawn = (one.sample(rows, seed=0).x.reshape(rows, -1) for one in (engine, other))
     return float(sum((a != b).any(axis=1).sum() for a, b in pairwise(drawn)))
 
 
 def _side(name: str, engine: AutoregressiveEngine, rows: int, steps: int) -> Side:
-    """Steps of a loop in which nothing is observed, in the middle of its events."""
+    """Return a side: steps in the middle of an event, with nothing observed."""
     binding, length = engine.session("step").bind({"b": rows, "s": 1}), engine.data.length
     binding.write(OBSERVED, np.full((rows, length), -1, np.int64))
     return stretch(name, binding, rows, (length - steps) // 2, steps)

@@ -163,8 +163,8 @@ def test_what_breaks_a_cell_leaves_the_others(
     assert "Traceback" in capsys.readouterr().err
     late = list(results(cells, replace(bench, until=time.monotonic())))
     assert [str(each) for each in late] == [
-        "skipped: linear, broken, because time",
-        "skipped: linear, whole, because time",
+        "skipped: linear, broken, because the time is over",
+        "skipped: linear, whole, because the time is over",
     ]
 
 

@@ -66,7 +66,7 @@ def test_compiled_loop_is_of_the_same_model(settings: dict[str, Any], name: str)
 
 def test_compiled_loop_refuses_other_models() -> None:
     for settings in ({"positions": "rotary"}, {"kv_heads": 1}, {"activation": "swiglu"}):
-        with pytest.raises(InvalidInput, match="GPT-2's kind"):
+        with pytest.raises(InvalidInput, match="a Transformer like GPT-2"):
             StaticTransformer(small(**settings), 2, fused=False)
 
 
@@ -159,7 +159,7 @@ def test_a_whole_rehearsal(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped: tensorrt, because a plan runs on a GPU alone" in done.stdout
+    assert "skipped: tensorrt, because a plan runs only on a GPU" in done.stdout
     for part in [each for each in BASELINES if each != "steps"]:
         rows = read(GpuRow, tmp_path / f"gpu-{part}.jsonl")
         assert rows

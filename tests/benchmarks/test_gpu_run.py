@@ -155,7 +155,7 @@ def test_a_failed_comparison_ends_with_1(fake: Any, bench: Bench, tmp_path: Path
     ("tested", "said_so"),
     [
         ([{"test": f"{KERNEL}linear.py::test_a", "outcome": "failed", "why": "off"}], "1 of its"),
-        ([{"test": f"{KERNEL}embed.py::test_a", "outcome": "passed"}], "ended with status 0: see"),
+        ([{"test": f"{KERNEL}embed.py::test_a", "outcome": "passed"}], "ended with status 0; see"),
         ([{"finished": 5}], "no test ran"),
     ],
     ids=["failed", "cut short", "none"],
@@ -233,7 +233,7 @@ def test_checks_whose_process_ended(
     words = ["--out", str(tmp_path), "--parts", "checks", "--minutes", minutes]
     assert run.main("about", words) == 1
     printed = capsys.readouterr().out
-    late = "FAILED: checks: not over after 2 s: --minutes gives them more"
+    late = "FAILED: checks: not finished after 2 s; raise --minutes"
     dead = f"FAILED: checks: their process {said}"
     assert (late in printed, dead in printed) == (status is None, status is not None)
 
@@ -250,7 +250,7 @@ def test_an_export_that_broke(
         whole = run._run(options, log, tmp_path)
         run.exported(whole, processes.start([sys.executable, "-S", "-c", SAYS + code], log, {}))
     printed = capsys.readouterr().out
-    assert f"FAILED: export: the process that exports {processes.Exit(status)}: see" in printed
+    assert f"FAILED: export: the process that exports {processes.Exit(status)}; see" in printed
     assert "in time" not in printed
 
 
@@ -259,4 +259,4 @@ def test_machine_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert replace(MACHINE, gpu=None).line.startswith("no CUDA GPU; ")
     assert machine_of_torch().versions["torch"] == torch.__version__
     monkeypatch.setattr(parts, "find_spec", lambda name: None if name == "xdist" else name)
-    assert list(parts.missing()) == [("checks in several processes", "xdist is not installed")]
+    assert list(parts.missing()) == [("parallel checks", "xdist is not installed")]

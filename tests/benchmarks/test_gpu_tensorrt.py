@@ -53,4 +53,4 @@ def test_no_speed_of_a_wrong_loop(
 def test_it_says_why_not(tmp_path: Path) -> None:
     bench = rehearsing(tmp_path, "tensorrt")
     (skipped,) = results(tensorrt.cells(bench), bench)
-    assert skipped == Skipped("tensorrt", "a plan runs on a GPU alone")
+    assert skipped == Skipped("tensorrt", "a plan runs only on a GPU")

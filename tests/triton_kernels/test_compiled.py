@@ -176,7 +176,7 @@ def test_refused_where_triton_interprets(
     assert main([]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert re.fullmatch(r"expected a process .* got TRITON_INTERPRET .*: unset it\n", said.err)
+    assert re.fullmatch(r"TRITON_INTERPRET is set, .*: unset TRITON_INTERPRET\n", said.err)
 
 
 def test_refused_without_triton(

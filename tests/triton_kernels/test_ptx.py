@@ -36,7 +36,7 @@ def test_taken_off(hidden: str) -> None:
 @pytest.mark.parametrize("name", ["kernel_param_3", "kernel_param_4"])
 def test_scratch_that_is_read(name: str) -> None:
     reading = BODY.replace("kernel_param_33", name)
-    with pytest.raises(InvalidInput, match=rf"reads {name}, which is none of its 3 arguments"):
+    with pytest.raises(InvalidInput, match=rf"reads {name}, which is not one of its 3 arguments"):
         without_scratch(HEAD + OWN + HIDDEN + reading, TYPES)
 
 

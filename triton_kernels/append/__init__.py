@@ -1,6 +1,6 @@
 """Write a block of values into a buffer, at each row's own position.
 
-buffer'[r, position[r] + i] = block[r, i]        all other slots are kept
+buffer'[r, position[r] + i] = block[r, i]        all other slots are unchanged
 """
 
 import torch
@@ -13,7 +13,7 @@ from ancestral.triton_kernels.overridable import operator
 def append_reference(
     buffer: Shaped[Tensor, "b T"], position: Int64[Tensor, " b"], block: Shaped[Tensor, "b s"]
 ) -> Shaped[Tensor, "b T"]:
-    """The buffer with slots position .. position + s - 1 of each row written.
+    """Return the buffer with slots position .. position + s - 1 of each row written.
 
     Args:
         buffer: [b, T], any dtype.
@@ -30,4 +30,4 @@ append = operator(
     "(Tensor buffer, Tensor position, Tensor block) -> Tensor",
     lambda buffer, *_: torch.empty_like(buffer),
 )
-"""`append_reference` as an operator, which the other forms are compared with."""
+"""`append_reference` as an operator; its other forms are compared with the reference."""

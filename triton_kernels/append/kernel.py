@@ -1,4 +1,4 @@
-"""A block of values into a buffer: a program a row."""
+"""Append a block of values to a buffer: one program per row."""
 
 from typing import no_type_check
 
@@ -29,10 +29,10 @@ def _kernel(buffer, position, values, stride, T, s, BLOCK: tl.constexpr):
 
 
 def launch(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
-    """The operator in place: the buffer itself. A row whose block does not fit is left as it is.
+    """Run the operator in place and return the buffer; a row whose block does not fit is unchanged.
 
     Raises:
-        InvalidInput: tensors that do not belong together.
+        InvalidInput: shapes, dtypes or devices do not match.
     """
     runs_kernels(buffer.device)
     (b, length), s = buffer.shape, block.shape[-1]
@@ -48,12 +48,12 @@ def launch(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
 
 
 def overrides(_: Settings) -> Table:
-    """The operator, in place."""
+    """Return the kernel of the operator, which works in place."""
     return {append._opoverload: launch}
 
 
 def variants() -> list[Variant]:
-    """One value of a row of tokens, and of log-probabilities."""
+    """Return the kernels for one value per row: tokens, and log-probabilities."""
     return [
         Variant(
             name=f"append {dtype}",

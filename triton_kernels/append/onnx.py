@@ -7,15 +7,15 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, posit
 
 
 def translations(form: Form) -> Translations:
-    """The operator in a form."""
+    """Return the ONNX nodes of the operator in one form."""
     return {append._opoverload: _in_place if form == "onnxruntime" else _scattered}
 
 
 def _in_place(buffer: Value, position: Value, block: Value) -> Value:
-    """TensorScatter, which ONNX Runtime does in place where both buffers are one memory."""
+    """TensorScatter, which ONNX Runtime runs in place if input and output share their memory."""
     return op.TensorScatter(buffer, block, position, axis=1)
 
 
 def _scattered(buffer: Value, position: Value, block: Value) -> Value:
-    """ScatterElements at position .. position + s - 1 (TensorRT scatters 4-D tensors only)."""
+    """ScatterElements at position .. position + s - 1; TensorRT's TensorScatter is 4-D only."""
     return op.ScatterElements(buffer, positions(position, block), block, axis=1)

@@ -1,11 +1,11 @@
-"""Attention of a block of queries against a cache that the block is first appended to.
+"""Attention of a block over a cache, after the block's keys and values are appended to it.
 
 With q_i the query of row r at slot n = position[r] + i, and K, V the caches after the append,
 
     y_i = sum_{n - window < j <= n} softmax_j(q_i . K_j / sqrt(d)) V_j
 
-so that slots beyond a row's own position are never read into a result. Grouped queries: query head
-i reads key/value head i // (h / g).
+so slots after a query's own never affect its result. Grouped queries: query head i reads key/value
+head i // (h / g).
 
 References:
     Vaswani et al. (2017), Attention is all you need, arXiv:1706.03762, section 3.2.
@@ -20,7 +20,7 @@ from torch import Tensor
 from ancestral.triton_kernels.overridable import operator
 
 
-def cached_attention_reference(  # noqa: PLR0913 - the operator, and where it writes
+def cached_attention_reference(  # noqa: PLR0913 - the operator's arguments, and in_place
     q: Float[Tensor, "b s hd"],
     k: Float[Tensor, "b s gd"],
     v: Float[Tensor, "b s gd"],
@@ -34,14 +34,14 @@ def cached_attention_reference(  # noqa: PLR0913 - the operator, and where it wr
     """Append k and v at each row's position, then attend over the slots up to each query's own.
 
     Args:
-        q: queries, heads side by side, [b, s, h d].
+        q: queries, heads concatenated, [b, s, h d].
         k: keys, [b, s, g d].
         v: values, [b, s, g d].
-        k_cache: [b, g, T, d]; slots from the position on may hold anything finite.
+        k_cache: [b, g, T, d]; slots from `position` on may hold any finite values.
         v_cache: [b, g, T, d].
         position: slot of the first query of each row, [b] int64; position + s <= T.
-        window: how many slots a query sees, its own included; None is all up to its own.
-        in_place: whether the caches themselves are written.
+        window: number of slots that a query sees, including its own; None for all up to its own.
+        in_place: whether to write into the caches instead of copies.
 
     Returns:
         y [b, s, h d], and both caches with slots position .. position + s - 1 written.
@@ -72,4 +72,4 @@ cached_attention = operator(
     "int? window=None) -> (Tensor, Tensor, Tensor)",
     lambda q, k, v, *rest: (q.new_empty(q.shape), *map(torch.empty_like, rest[:2])),
 )
-"""`cached_attention_reference` as an operator, which the other forms are compared with."""
+"""`cached_attention_reference` as an operator; its other forms are compared with the reference."""

@@ -1,4 +1,4 @@
-"""A block of keys and values written into the cache, at each row's own slots."""
+"""Write a block of keys and values into the cache, at each row's own slots."""
 
 from typing import no_type_check
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant
 
 _NUMBERS = 4096
-"""Of a program: slots times width."""
+"""Elements per program: slots times width."""
 
 
 @triton.jit
@@ -34,14 +34,14 @@ def _write(
 
 
 def write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tensor) -> None:
-    """Slots position .. position + s - 1 of each row; none of a row whose block does not fit.
+    """Write slots position .. position + s - 1 of each row; skip rows whose block does not fit.
 
     Args:
         k: keys [b, s, g d], the last axis contiguous.
         v: values, as k.
-        k_cache: [b, g, T, d], written.
+        k_cache: [b, g, T, d], written in place.
         v_cache: as k_cache.
-        position: [b] int64.
+        position: first slot of each row, [b] int64.
     """
     b, g, length, d = k_cache.shape
     width = triton.next_power_of_2(d)
@@ -54,7 +54,7 @@ def write(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, position: Tens
 
 
 def variants() -> list[Variant]:
-    """A block of GPT-2 small's."""
+    """Return the kernels for a block of GPT-2 small."""
     return [_variant(12, 64, dtype) for dtype in FLOATS]
 
 

@@ -1,10 +1,10 @@
-"""Attention of one query a row against its cache, split over the cache, the append fused in.
+"""Attention of one query per row over its cache, split along the cache, with a fused append.
 
-A program has one key/value head of one row and one split of the cache; the query heads of the
-group share its loads. The new key and value are not read back: the program whose split holds the
-row's slot puts them beside the old ones, and writes them to the cache. Splits are merged by a
-second kernel where there is more than one (flash-decoding). How a cache is split follows from its
-length alone, so that the bits of a row do not depend on the batch that it is in.
+A program handles one key/value head of one row and one split of the cache; the query heads of the
+group share its loads. The new key and value are not read back: the program whose split contains
+the row's slot puts them next to the old ones, and writes them to the cache. If there is more than
+one split, a second kernel merges them (flash-decoding). The splits depend only on the length of the
+cache, so the bits of a row do not depend on its batch.
 
 References:
     Dao, Haziza, Massa, Sizov (2023), Flash-decoding for long-context inference.
@@ -28,10 +28,10 @@ from ancestral.triton_kernels.overridable import Settings, Table
 
 LARGEST_HEAD = 256
 _UNSPLIT = 1024
-"""Caches up to so many slots are not split: a second launch would cost more than it saves."""
+"""Up to this many slots a cache is not split: a second launch costs more than it saves."""
 _SPLIT = 512
 _MERGED = 16
-"""Splits that are merged at a time."""
+"""Splits merged at a time."""
 _LOG2_E = math.log2(math.e)
 
 
@@ -41,7 +41,7 @@ def _load(
     cache, new, first, n, dim,
     D: tl.constexpr, SLOTS: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
-    """Keys or values [SLOTS, WIDTH] of a tile; at the edge of what is old, with the new one."""
+    """Load the keys or values [SLOTS, WIDTH] of a tile; at the EDGE, put the new one at slot n."""
     slot = first + tl.arange(0, SLOTS)
     at = cache + slot[:, None].to(tl.int64) * D + dim[None, :]
     inside = (dim < D)[None, :]
@@ -58,11 +58,11 @@ def _tile(
     DOT: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr, WINDOW: tl.constexpr,
     EDGE: tl.constexpr,
 ):  # fmt: skip
-    """Statistics and result after one more tile of the cache.
+    """Return the statistics and the result after one more tile of the cache.
 
-    By matrix products they are [ROWS] and [ROWS, WIDTH]. Else each of SLOTS lanes has a softmax of
-    its own, so that no sum crosses warps inside the loop: [ROWS, SLOTS] and [ROWS, SLOTS, WIDTH],
-    without the first axis where there is one row.
+    With matrix products (DOT) they are [ROWS] and [ROWS, WIDTH]. Otherwise each of SLOTS lanes has
+    its own softmax, so that no sum crosses warps inside the loop: [ROWS, SLOTS] and
+    [ROWS, SLOTS, WIDTH], without the first axis if ROWS is 1.
     """
     slot = first + tl.arange(0, SLOTS)
     seen = slot <= n
@@ -116,11 +116,11 @@ def _attend(
     chunk = tl.program_id(0) % chunks
     split = tl.program_id(1)
     where = tl.load(position + row)
-    # A row beyond its cache: nothing is read or written but its result, which is NaN.
+    # A row whose position is outside its cache only writes its result, which is NaN.
     sound = (where >= 0) & (where < T)
     n = where.to(tl.int32)
     begin = split * SPLIT
-    # The first slot that is seen.
+    # The first visible slot.
     low = tl.maximum(n - WINDOW + 1, 0) if WINDOW > 0 else 0
     dim = tl.arange(0, WIDTH)
     in_head = dim < D
@@ -158,7 +158,7 @@ def _attend(
                 lane_result = tl.zeros([ROWS, SLOTS, WIDTH], tl.float32)
         end = tl.minimum(begin + SPLIT, n)
         whole = begin + (end - begin) // SLOTS * SLOTS
-        # Tiles before the window are left out: begin is a multiple of SLOTS.
+        # Tiles before the window are skipped; begin is a multiple of SLOTS.
         start = tl.maximum(begin, low // SLOTS * SLOTS)
         for first in range(start, whole, SLOTS):
             keys = _load(k_cache, new_k, first, n, dim, D, SLOTS, False)
@@ -211,7 +211,7 @@ def _merge(
     dim = tl.arange(0, WIDTH)
     in_head = dim < D
     used = tl.where(sound, n // SPLIT + 1, 0).to(tl.int32)
-    # The first split that sees anything.
+    # The first split with a visible slot.
     begin = 0
     if WINDOW > 0:
         begin = (tl.maximum(n - WINDOW + 1, 0) // SPLIT).to(tl.int32)
@@ -243,14 +243,14 @@ def _merge(
 def configuration(
     heads: int, group: int, d: int, length: int, dtype: torch.dtype
 ) -> tuple[dict[str, int], int, int]:
-    """Constants, warps and stages of `_attend`; nothing of them depends on the batch.
+    """Return the constants, warps and stages of `_attend`; none depends on the batch size.
 
     Args:
-        heads: query heads.
-        group: query heads a key/value head; DOT multiplies them as matrices, ROWS at a time.
-        d: width of a head.
-        length: slots of the cache, of which a program has SPLIT and reads SLOTS at a time.
-        dtype: of the cache.
+        heads: number of query heads.
+        group: query heads per key/value head; DOT multiplies them as matrices, ROWS at a time.
+        d: head size.
+        length: slots of the cache; a program handles SPLIT of them, SLOTS at a time.
+        dtype: dtype of the cache.
     """
     width = max(16, triton.next_power_of_2(d))
     split = length if length <= _UNSPLIT else _SPLIT
@@ -265,7 +265,7 @@ def configuration(
 
 
 def _merging(constants: dict[str, int]) -> dict[str, int]:
-    """Constants of `_merge`, in addition to those of `_attend`."""
+    """Return the constants of `_merge`: those shared with `_attend`, and SPLITS."""
     shared = {name: constants[name] for name in ("HEADS", "D", "SPLIT", "WINDOW", "WIDTH")}
     return shared | {"SPLITS": _MERGED}
 
@@ -279,26 +279,26 @@ def launch(
     position: Tensor,
     window: int | None = None,
 ) -> Tensor:
-    """The operator in place: y [b, s, h d]; the caches have the block at its slots.
+    """Run the operator in place and return y [b, s, h d]; the block is written into the caches.
 
-    A row whose block would pass its cache changes nothing and is NaN: only the device knows where
-    rows are. Blocks of one position run in one pass over the cache; longer ones are written, and
-    then attend by `masked_attention`.
+    A row whose block does not fit its cache writes nothing, and its result is NaN: positions are
+    known only on the device. A block of one position takes one pass over the cache; a longer block
+    is written first, and then attends through `masked_attention`.
 
     Raises:
-        InvalidInput: tensors that do not belong together, a head wider than 256, or a window of
-            no slot.
+        InvalidInput: shapes, dtypes or devices do not match, the head size is above 256, the block
+            is longer than the cache, or `window` is less than 1.
     """
     runs_kernels(q.device)
     b, s, g, length, d = *q.shape[:2], *k_cache.shape[1:]
     heads = q.shape[2] // max(d, 1)
     if not 1 <= d <= LARGEST_HEAD or heads * d != q.shape[2] or g < 1 or heads % g or heads < 1:
         raise InvalidInput(
-            f"q: expected [b, s, h d] of heads 1 .. {LARGEST_HEAD} wide, h a multiple of the "
-            f"cache's {g}, got {tuple(q.shape)} and a cache {tuple(k_cache.shape)}"
+            f"q: expected [b, s, h d] with a head size d of 1 .. {LARGEST_HEAD}, and h a multiple "
+            f"of the cache's {g} heads, got {tuple(q.shape)} with a cache {tuple(k_cache.shape)}"
         )
     if s > length:
-        raise InvalidInput(f"q: expected at most the cache's {length} positions, got {s}")
+        raise InvalidInput(f"q: expected at most {length} positions, the cache's length, got {s}")
     expect("q", q, (b, s, heads * d), FLOATS, q.device, strided=True)
     for name, tensor in (("k", k), ("v", v)):
         expect(name, tensor, (b, s, g * d), q.dtype, q.device, strided=True)
@@ -306,7 +306,7 @@ def launch(
         expect(name, tensor, (b, g, length, d), q.dtype, q.device)
     expect("position", position, (b,), torch.int64, q.device)
     if window is not None and window < 1:
-        raise InvalidInput(f"window: expected at least one slot, got {window}")
+        raise InvalidInput(f"window: expected at least 1, got {window}")
     if b * s == 0:
         return q.new_empty(b, s, heads * d)
     if s > 1:
@@ -350,7 +350,7 @@ def _launch_step(
 
 
 def overrides(_: Settings) -> Table:
-    """The operator, in place."""
+    """Return the kernel of the operator, which works in place."""
     return {cached_attention._opoverload: _with_caches}
 
 
@@ -361,7 +361,7 @@ def _with_caches(
 
 
 def variants() -> list[Variant]:
-    """One step of the image model, of GPT-2 small, and of grouped heads over a long cache."""
+    """Return kernels for the image model, GPT-2 small, and grouped heads over a long cache."""
     found = block.variants()
     for heads, group, d, length, window in (
         (4, 1, 32, 784, 0),

@@ -16,12 +16,12 @@ from ancestral.triton_kernels.onnx_nodes import (
 )
 
 _Lengths = dict[tuple[int, str], tuple[Value, Value]]
-"""What GroupQueryAttention reads of a position and a block's size."""
+"""The length inputs of GroupQueryAttention, by the position's id and the block's size."""
 _INT32 = onnx_ir.DataType.INT32
 _WHOLE = -1
 """GroupQueryAttention's value for "no window"."""
 _HEAD_MULTIPLE = 8
-"""GroupQueryAttention takes heads of such widths only."""
+"""GroupQueryAttention requires head sizes that are multiples of this."""
 _GROUP_QUERY_ATTENTION = contributed(
     "GroupQueryAttention",
     dict.fromkeys(("query", "key", "value", "past_key", "past_value"), "T")
@@ -34,7 +34,7 @@ _GROUP_QUERY_ATTENTION = contributed(
 
 
 def translations(form: Form) -> Translations:
-    """The operator in a form, for one export of one graph."""
+    """Return the ONNX nodes of the operator in one form, for one export of one graph."""
     lengths: _Lengths = {}
 
     def attend(
@@ -76,9 +76,9 @@ def _portable(
 def _grouped(
     given: tuple[Value, ...], position: Value, window: int | None, lengths: _Lengths
 ) -> tuple[Value, Value, Value]:
-    """GroupQueryAttention; the lengths that it reads are made once a graph, not once a layer.
+    """GroupQueryAttention; its length inputs are computed once per graph, not once per layer.
 
-    seqlens_k is the last valid slot of each row; the total is the largest length.
+    seqlens_k is the last valid slot of each row; total_sequence_length is the largest length.
     """
     q, _, _, k_cache, _ = given
     group, width = int(k_cache.shape[1]), int(k_cache.shape[3])

@@ -1,10 +1,10 @@
-"""The beginning of a sampling step: which value a row consumes, and the vector that it enters as.
+"""The start of a sampling step: which value a row consumes, and the vector that enters the model.
 
     n = min(position, T - 1)        token = values[n - 1]         (at n = 0 any value)
     h = E[token] + P[slot] + L[label] + A[value above]
 
-where slot 0 has the start symbol in place of E[token], a sum has the terms that the model has, and
-A's last row stands for "nothing above".
+Slot 0 uses the start symbol instead of E[token]. The sum has only the terms that the model has. The
+last row of A means "no value above".
 """
 
 from typing import NamedTuple
@@ -17,18 +17,18 @@ from ancestral.triton_kernels.overridable import overridable
 
 
 class Tables(NamedTuple):
-    """The vectors of a model; None is a term that it has not.
+    """The embedding tables of a model; None for a term that the model does not have.
 
-    Modules, since the derivatives that prove causality are taken at what they return.
+    They are modules, since the derivatives that prove causality are taken at their outputs.
 
     Attributes:
         token: [v, d].
         start: [1, d], consumed at slot 0.
-        start_token: or the token that is.
+        start_token: token consumed at slot 0, instead of `start`.
         position: [T, d].
         label: [c, d].
         above: [v + 1, d].
-        source: slot that consumed the value above what each slot predicts, -1 for none, [T].
+        source: slot that consumed the value above the one that each slot predicts, or -1, [T].
     """
 
     token: nn.Embedding
@@ -44,12 +44,12 @@ class Tables(NamedTuple):
 def consume(
     values: Int64[Tensor, "b T"], position: Int64[Tensor, " b"], offsets: Int64[Tensor, " s"] | None
 ) -> tuple[Int64[Tensor, " b"], Int64[Tensor, "b s"], Int64[Tensor, "b s"]]:
-    """Where a block begins, its positions, and the values that it consumes.
+    """Return where a block begins, its positions, and the values that it consumes.
 
     Args:
-        values: of each position.
-        position: next of each row; T where the row has ended: it repeats its last.
-        offsets: 0 .. s - 1, or None for a block of one.
+        values: value at each position.
+        position: next position of each row; T if the row has ended, and then it repeats its last.
+        offsets: 0 .. s - 1, or None for a block of one position.
     """
     start = position.clamp_max(values.shape[1] - 1)
     at = start[:, None] if offsets is None else start[:, None] + offsets
@@ -58,7 +58,7 @@ def consume(
 
 @overridable
 def slots_from(first: Int64[Tensor, " b"], tokens: Int64[Tensor, "b s"]) -> Int64[Tensor, "b s"]:
-    """The slots of a block of tokens whose rows begin at `first`."""
+    """Return the slots of a block of tokens whose rows begin at `first`."""
     return first[:, None] + torch.arange(tokens.shape[1], device=first.device)
 
 
@@ -70,14 +70,14 @@ def embed(
     label: Int64[Tensor, " b"] | None,
     tables: Tables,
 ) -> Float[Tensor, "b s d"]:
-    """The sum of the vectors of a block.
+    """Return the sum of the embeddings of a block.
 
     Args:
-        tokens: consumed at the slots.
-        consumed: consumed at slots 0 .. n - 1.
-        slots: of the tokens.
-        label: class of each event, where there are vectors of labels.
-        tables: the vectors.
+        tokens: tokens consumed at the slots.
+        consumed: values consumed at slots 0 .. n - 1.
+        slots: slot of each token.
+        label: class of each event, if the model has label embeddings.
+        tables: embedding tables.
     """
     if tables.start_token is not None:
         tokens = torch.where(slots == 0, tables.start_token, tokens)

@@ -1,4 +1,4 @@
-"""The beginning of a step in two kernels: what is consumed, and the sum of its vectors."""
+"""The start of a step in two kernels: the value consumed, and the sum of its embeddings."""
 
 from typing import no_type_check
 
@@ -13,7 +13,7 @@ from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs
 from ancestral.triton_kernels.overridable import Settings, Table
 
 _BLOCK = 128
-"""Numbers of a vector that a program has."""
+"""Elements of a vector per program."""
 
 
 @triton.jit
@@ -28,7 +28,7 @@ def _consume(values, position, start, tokens, T):
 @triton.jit
 @no_type_check
 def _row(table, index, rows, at, d):
-    """One row of a table; NaN where there is none of that index."""
+    """Load one row of a table; NaN if the index is out of range."""
     inside = (at < d) & (index >= 0) & (index < rows)
     return tl.load(table + index * d + at, mask=inside, other=float("nan")).to(tl.float32)
 
@@ -48,7 +48,7 @@ def _embed(
     if START_TOKEN:
         value = tl.where(slot == 0, start_token, value)
     if START:
-        # What slot 0 holds is no value: the start is read in its place.
+        # The token at slot 0 may be any number: the start symbol replaces it.
         value = tl.where(slot == 0, 0, value)
         first = tl.load(start + at, mask=at < d, other=0.0).to(tl.float32)
         total = tl.where(slot == 0, first, _row(token, value, v, at, d))
@@ -67,10 +67,10 @@ def _embed(
 
 
 def launch_consume(values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`consume` of one position a row: start [b], and it and its token, [b, 1] each.
+    """Run `consume` for one position per row: return start [b], slots [b, 1] and tokens [b, 1].
 
     Raises:
-        InvalidInput: tensors that do not belong together.
+        InvalidInput: shapes, dtypes or devices do not match.
     """
     runs_kernels(values.device)
     b, length = values.shape
@@ -85,10 +85,11 @@ def launch_consume(values: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Te
 def launch(
     tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
 ) -> Tensor:
-    """`embed` of one position a row, [b, 1, d]; the vector of what is in no table is NaN.
+    """Run `embed` for one position per row, [b, 1, d]; an index outside its table gives NaN.
 
     Raises:
-        InvalidInput: tensors that do not belong together, or a label missing or beside the point.
+        InvalidInput: shapes, dtypes or devices do not match, or `label` or `source` comes without
+            its table, or a table without it.
     """
     runs_kernels(tokens.device)
     _check(tokens, consumed, slots, label, tables)
@@ -123,7 +124,7 @@ def _check(
     if (label is None) != (tables.label is None) or (tables.above is None) != (
         tables.source is None
     ):
-        raise InvalidInput("label, source: expected each where its table is, got one without")
+        raise InvalidInput("label, source: expected each with its table, got one without the other")
     for name, table, rows in (
         ("start", tables.start, 1),
         ("position", tables.position, None),
@@ -141,7 +142,7 @@ def _check(
 
 
 def overrides(_: Settings) -> Table:
-    """One slot a row by the kernels; whole events and blocks by the references."""
+    """Return the kernels for one slot per row; whole events and blocks run the references."""
     return {consume: _consume_one, embed: _embed_one, slots_from: _slots_of_one}
 
 
@@ -165,7 +166,7 @@ def _embed_one(
 
 
 def variants() -> list[Variant]:
-    """The image model's, with labels and the value above."""
+    """Return the kernels of the image model, with labels and the value above."""
     consumed = Variant(
         name="embed consume",
         function=_consume,

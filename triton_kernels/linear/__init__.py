@@ -1,10 +1,9 @@
-"""An affine map, and what is applied to each of its results.
+"""An affine map, followed by an activation.
 
     y = act(x W + b)                            W [i, o], or stored transposed, [o, i]
-    y = silu(g) * v,    [g, v] = x W + b        swiglu: two halves of o columns
+    y = silu(g) * v,    [g, v] = x W + b        swiglu: two halves of the o columns
 
-An export traces the function as the plain operations that it is made of, and a mode may have a
-kernel run it (`overridable`).
+An export traces the function as plain operations; a mode may run a kernel instead (`overridable`).
 
 References:
     Hendrycks and Gimpel (2016), Gaussian error linear units, arXiv:1606.08415 (gelu, its tanh and
@@ -34,15 +33,15 @@ def linear(
     transposed: bool = False,
     wide: bool = False,
 ) -> Float[Tensor, "*b width"]:
-    """The map of the last axis, and its activation.
+    """Map the last axis, and apply the activation.
 
     Args:
-        x: what is mapped.
-        weight: [i, o], or [o, i] where it is transposed.
+        x: input.
+        weight: [i, o], or [o, i] if `transposed`.
         bias: [o], or None.
-        activation: of the results; swiglu leaves o / 2 of them, gelu_tanh is GPT-2's approximation.
-        transposed: whether the weight has a row for each result, as a token embedding has.
-        wide: whether 16-bit factors give a result in float32.
+        activation: swiglu returns o / 2 results; gelu_tanh is GPT-2's approximation.
+        transposed: whether the weight has one row per result, as a token embedding has.
+        wide: whether 16-bit inputs give a float32 result.
     """
     if wide and x.dtype.itemsize == 2:
         x, weight = x.float(), weight.float()
@@ -51,7 +50,7 @@ def linear(
 
 
 def _rows(x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"]) -> Float[Tensor, "*b o"]:
-    """x W^T over rows in one axis: an exported graph reads the weight as it is stored."""
+    """Return x W^T with rows in one axis, so that an exported graph reads the weight as stored."""
     if x.ndim <= 2:
         return torch.nn.functional.linear(x, weight)
     rows = torch.nn.functional.linear(x.flatten(0, -2), weight)
@@ -59,7 +58,7 @@ def _rows(x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"]) -> Float[Tenso
 
 
 def activated(y: Float[Tensor, "*b o"], activation: Activation) -> Float[Tensor, "*b width"]:
-    """The activation of what a map gives."""
+    """Apply an activation to the results of a map."""
     match activation:
         case "none":
             return y

@@ -1,15 +1,16 @@
-"""The map in one kernel: a program a tile of rows and columns, over the whole of the reduction.
+"""The map in one kernel: one program per tile of rows and columns, over the whole reduction.
 
-With few rows and narrow tiles one chain of sums over i would take longer than reading the weight:
-it is cut into parts that are summed side by side, and added in a fixed order at the end.
+With few rows and narrow tiles, one chain of sums over i would take longer than reading the weight.
+The reduction is therefore split into parts, which are summed in parallel and added in a fixed order
+at the end.
 
     16 bits             four products on the tensor cores
     fp32                one product with an axis of parts, which the warps share
-    fp32, transposed    a part a lane: x and the weight both lie along i, and tiles of a product
-                        would be read from shared memory with bank conflicts
+    fp32, transposed    one part per lane: x and the weight are both contiguous along i, and reading
+                        tiles of a product from shared memory would cause bank conflicts
 
-Tiles follow from the sizes, the dtype and the order of the weight, and never from the number of
-rows, so that the bits of a row do not depend on the batch that it is in.
+Tiles depend on the sizes, the dtype and the order of the weight, never on the number of rows, so
+the bits of a row do not depend on its batch.
 """
 
 from functools import partial
@@ -27,19 +28,19 @@ from ancestral.triton_kernels.linear import ACTIVATIONS, Activation, linear
 from ancestral.triton_kernels.overridable import Settings, Table
 
 FEW_ROWS = 64
-"""Above so many rows a product is bound by arithmetic, where PyTorch's own library is at home."""
+"""Above this many rows a product is compute-bound, and PyTorch's own library runs it."""
 
 
 class Tiles(NamedTuple):
-    """How the work is cut into programs.
+    """How the work is divided into programs.
 
     Attributes:
-        rows: of x.
-        columns: of the weight; with swiglu half of them are gates, and half are their values.
-        parts: of the reduction, summed side by side.
-        part: how many terms of each are loaded at a time.
-        warps: of a program.
-        stages: of the loop over the reduction: what is loaded ahead, and what is summed.
+        rows: rows of x per program.
+        columns: columns of the weight per program; with swiglu half are gates, half are values.
+        parts: parts of the reduction that are summed in parallel.
+        part: terms of each part that are loaded at a time.
+        warps: warps per program.
+        stages: pipeline stages of the loop over the reduction: the loads ahead, and the sum.
     """
 
     rows: int
@@ -50,7 +51,7 @@ class Tiles(NamedTuple):
     stages: int
 
 
-# rows is no constant of the code, not even where there is one: all batches run the same.
+# Triton would specialise the code for rows == 1: all batch sizes must run the same code.
 @triton.jit(do_not_specialize=["rows"])
 @no_type_check
 def _kernel(
@@ -60,7 +61,7 @@ def _kernel(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, RESULTS: tl.constexpr,
     PARTS: tl.constexpr, PART: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    # Programs that share columns of the weight are neighbours, so that they run together.
+    # Programs that share columns of the weight are adjacent, so that they run together.
     tiles = tl.cdiv(rows, ROWS)
     row = (tl.program_id(0) % tiles) * ROWS + tl.arange(0, ROWS)
     first = (tl.program_id(0) // tiles) * RESULTS
@@ -108,7 +109,7 @@ def _by_products(
     x_row, weight_column, inside_x, inside_weight, i, step,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PART: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """By four products at a time, each of which waits for its own sums alone."""
+    """Sum by four products at a time, each of which waits only for its own partial sum."""
     k = tl.arange(0, PART)
     a_at = x_row[:, None] + k[None, :]
     b_at = weight_column[None, :] + k[:, None] * step
@@ -143,7 +144,7 @@ def _by_batched_product(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """By a product with an axis of parts, of which the warps have some each."""
+    """Sum by one batched product; its batch axis holds the parts, divided among the warps."""
     k = tl.arange(0, PARTS)[:, None] * PART + tl.arange(0, PART)[None, :]
     a_at = x_row[None, :, None] + k[:, None, :]
     b_at = weight_column[None, None, :] + k[:, :, None] * step
@@ -164,7 +165,7 @@ def _by_lanes(
     x_row, weight_column, inside_x, inside_weight, i,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """By sums of each lane of a warp: lane n has the terms n, n + PARTS, n + 2 PARTS, ..."""
+    """Sum in each lane of a warp: lane n has the terms n, n + PARTS, n + 2 PARTS, ..."""
     k = tl.arange(0, PARTS)
     a_at = x_row[:, None] + k[None, :]
     b_at = weight_column[:, None] + k[None, :]
@@ -182,9 +183,9 @@ def _by_lanes(
 @triton.jit
 @no_type_check
 def _added(sums, ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr):
-    """The sum of up to 32 parts, the last axis: neighbours first.
+    """Return the sum of up to 32 parts, the last axis, neighbours first.
 
-    Triton brings them into one thread for the first split, which is less than shuffles for each.
+    Triton moves them into one thread for the first split, which costs less than shuffles for each.
     """
     for level in tl.static_range(5):
         if PARTS >> level > 1:
@@ -196,11 +197,11 @@ def _added(sums, ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr)
 @triton.jit
 @no_type_check
 def _activated(y, ACTIVATION: tl.constexpr):
-    """As the reference has it, of fp32; nothing overflows, and a NaN stays one."""
+    """Apply an activation in fp32, as the reference does; nothing overflows, and NaN stays NaN."""
     if ACTIVATION == "gelu":
         y = 0.5 * y * (1.0 + tl.math.erf(y * 0.7071067811865476))
     elif ACTIVATION == "gelu_tanh":
-        # (1 + tanh u) / 2 is the sigmoid of 2 u, which is 0 or 1 long before 16.
+        # (1 + tanh u) / 2 is the sigmoid of 2 u, which is 0 or 1 well before |y| = 16.
         near = tl.where(tl.abs(y) < 16.0, y, tl.where(y < 0.0, -16.0, 16.0))
         y = y * _sigmoid(1.5957691216057308 * (near + 0.044715 * near * near * near))
     elif ACTIVATION == "gelu_quick":
@@ -224,7 +225,7 @@ def _sigmoid(y):
 @triton.jit
 @no_type_check
 def _tanh(y):
-    """By the exponential; below 1/4, where that cancels, by the series up to y^9."""
+    """Return tanh y by the exponential; for |y| < 1/4, where that cancels, by the series to y^9."""
     t = tl.exp(-2.0 * tl.abs(y))
     far = (1.0 - t) / (1.0 + t)
     near = tl.where(tl.abs(y) < 0.25, y, 0.0)
@@ -237,7 +238,7 @@ def _tanh(y):
 
 
 def configuration(i: int, o: int, transposed: bool, dtype: torch.dtype) -> Tiles:
-    """Tiles for a weight of i x o: narrow ones where few would leave a GPU idle."""
+    """Return the tiles for an i x o weight: narrow if wide ones would be too few to fill a GPU."""
     if dtype != torch.float32:
         columns, most = (16, 64) if o <= 1024 else (32, 64) if o <= 4096 else (64, 32)
         part = min(max(triton.next_power_of_2(triton.cdiv(i, 4)), 16), most)
@@ -259,24 +260,24 @@ def launch(
     transposed: bool = False,
     wide: bool = False,
 ) -> Tensor:
-    """The function, as its reference has it, of x and weight of one dtype; the sums are fp32.
+    """Run `linear` for x and weight of one dtype; the sums are in fp32.
 
     Args:
-        x: [*b, i]; rows may lie apart, the last axis is contiguous.
+        x: [*b, i]; the last axis is contiguous, rows may have any stride.
         weight: [i, o] or [o, i].
-        bias: [o] of that dtype, or of float32.
+        bias: [o] in x's dtype or in float32.
         activation: as in `linear`.
         transposed: as in `linear`.
         wide: as in `linear`.
 
     Raises:
-        InvalidInput: tensors that do not belong together, no width, an odd width to be halved, or
-            an activation that there is not.
+        InvalidInput: shapes, dtypes or devices do not match, an axis has size 0, the width is odd
+            with swiglu, or the activation is unknown.
     """
     runs_kernels(x.device)
     if x.ndim < 1 or weight.ndim != 2 or not x.shape[-1] or not weight.numel():
         raise InvalidInput(
-            f"linear: expected x [*b, i] and a weight of two axes, none of size 0, "
+            f"x, weight: expected x [*b, i] and a 2-D weight, without axes of size 0, "
             f"got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
     i, o = x.shape[-1], weight.shape[0 if transposed else 1]
@@ -307,7 +308,7 @@ def launch(
 def _constants(
     tiles: Tiles, activation: Activation, bias: bool, transposed: bool
 ) -> dict[str, Any]:
-    """What is compiled into the kernel."""
+    """Return the compile-time constants of the kernel."""
     results = tiles.columns // 2 if activation == "swiglu" else tiles.columns
     return {
         "ACTIVATION": activation, "BIAS": bias, "TRANSPOSED": transposed,
@@ -317,7 +318,7 @@ def _constants(
 
 
 def overrides(settings: Settings) -> Table:
-    """The function, where its rows are few or it is to be batch invariant."""
+    """Return the kernel of `linear`, for few rows or where the batch must not change the bits."""
     return {linear: partial(_linear, settings.batch_invariant)}
 
 
@@ -330,7 +331,7 @@ def _linear(
 
 
 def variants() -> list[Variant]:
-    """The maps of the image model, of GPT-2, and of a Llama of 32 heads of 128."""
+    """Return kernels for the image model, GPT-2, and a Llama with 32 heads of size 128."""
     maps: list[tuple[int, int, Activation, bool]] = [
         (128, 384, "none", False),
         (128, 512, "gelu", False),
@@ -350,7 +351,7 @@ def _variant(
     tiles = configuration(i, o, transposed, dtype)
     halved, pointers = activation == "swiglu", ("x", "weight", "bias", "out")
     width = o // 2 if halved else o
-    # What is transposed is a tied head: its logits are fp32, and it has no bias.
+    # A transposed weight is a tied head: its logits are fp32, and it has no bias.
     kinds = dict.fromkeys(pointers, f"*{TYPES[dtype]}")
     kinds["out"] = "*fp32" if transposed else kinds["out"]
     sizes = {"i": i, "width": width, "stride": i}

@@ -7,14 +7,15 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, ints
 
 
 def translations(_: Form) -> Translations:
-    """PyTorch's operator, the same in every form."""
+    """Return the ONNX nodes of PyTorch's operator, the same in every form."""
     return {torch.ops.aten.linear.default: _linear}
 
 
 def _linear(x: Value, weight: Value, bias: Value = None) -> Value:
-    """Gemm of x with its rows in one axis: it reads the weight [d_out, d_in] as it is stored.
+    """Gemm of x with its rows in one axis; it reads the weight [d_out, d_in] as stored.
 
-    The exporter's own way, MatMul with a transposed weight, is folded into a second weight.
+    The exporter's own translation, MatMul with a transposed weight, gets folded into a second
+    copy of the weight.
     """
     d_out, d_in = (int(size) for size in weight.shape)
     flat = x if len(x.shape) == 2 else op.Reshape(x, ints(-1, d_in))

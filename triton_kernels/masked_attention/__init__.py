@@ -1,6 +1,6 @@
-"""Attention of a block of queries over the slots up to each query's own, or a window of them.
+"""Attention of a block of queries, each over the slots up to its own or over a window of them.
 
-With query i of row r at slot n = start[r] + i, and the queries' head size d,
+With query i of row r at slot n = start[r] + i,
 
     y_i = sum_{n - window < j <= n} softmax_j(scale q_i . k_j) v_j
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from ancestral.triton_kernels.overridable import overridable
 
 WIDEST_DENSE = 128
-"""Head size up to which dense.py has a kernel for launchers that are not ours."""
+"""Largest head size of the kernel in dense.py, which other launchers run."""
 
 
 def masked_attention_reference(
@@ -32,20 +32,20 @@ def masked_attention_reference(
     window: int | None,
     scale: float | None,
 ) -> Float[Tensor, "b h s d"]:
-    """Attend, each query to the slots up to its own.
+    """Attend, each query over the slots up to its own.
 
     Args:
-        q: queries, [b, h, s, d], any strides but for a contiguous last axis.
+        q: queries, [b, h, s, d]; the last axis is contiguous, others have any stride.
         k: keys, [b, g, T, d], likewise; T >= s.
         v: values, [b, g, T, d], likewise.
-        start: slot of the first query of each row, [b] int64; None is 0 for all.
-        window: how many slots a query sees, its own included; None is all up to its own.
-        scale: of the scores, positive; None is 1 / sqrt(d).
+        start: slot of the first query of each row, [b] int64; None for 0.
+        window: number of slots that a query sees, including its own; None for all up to its own.
+        scale: factor on the scores, positive; None for 1 / sqrt(d).
 
     Returns:
-        y [b, h, s, d], stored as [b, s, h, d], so that y.transpose(1, 2).flatten(2) is free. All
-        NaN for a row with start < 0 or start + s > T. Slots that no query of a row sees may hold
-        anything, NaN too; NaN that one query sees in v may reach others of its row.
+        y [b, h, s, d], stored as [b, s, h, d], so that y.transpose(1, 2).flatten(2) is free. A
+        row with start < 0 or start + s > T is all NaN. Slots that no query of a row sees may hold
+        anything, even NaN; a NaN in v that one query sees may reach other queries of its row.
     """
     (b, h, s, d), (g, slots) = q.shape, k.shape[1:3]
     wide = torch.promote_types(q.dtype, torch.float32)
@@ -72,16 +72,16 @@ def windowed_attention(
     window: int,
     dropout: float = 0.0,
 ) -> Float[Tensor, "b h t d"]:
-    """Attention along whole events, each query over the `window` slots up to its own.
+    """Attend over whole events, each query over the `window` slots up to its own.
 
-    For models: it has a derivative, and an export traces it as PyTorch's own attention with a mask.
+    For models: it is differentiable, and an export traces it as PyTorch's attention with a mask.
 
     Args:
         q: queries.
         k: keys.
         v: values.
-        window: how many slots a query sees, its own included.
-        dropout: rate on the weights.
+        window: number of slots that a query sees, including its own.
+        dropout: dropout rate of the attention weights.
     """
     slot = torch.arange(q.shape[2], device=q.device)
     visible = (slot <= slot[:, None]) & (slot > slot[:, None] - window)

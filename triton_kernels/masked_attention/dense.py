@@ -1,8 +1,8 @@
-"""Causal attention of dense tensors, for a launcher that passes addresses and whole numbers alone.
+"""Causal attention of dense tensors, for a launcher that passes only addresses and integers.
 
-The work is that of kernel.py. The arguments come in the order in which TensorRT passes those of a
-plugin's kernel: inputs, numbers, outputs. Strides follow from the sizes; the scale, 1 / sqrt(d), is
-no whole number and so a constant of the compiled code.
+The computation is that of kernel.py. The arguments are in the order in which TensorRT passes them
+to a plugin's kernel: inputs, numbers, outputs. Strides follow from the sizes. The scale,
+1 / sqrt(d), is not an integer, so it is a constant of the compiled code.
 
 References:
     NVIDIA, TensorRT Python API, tensorrt.plugin.aot_impl: a kernel's arguments.
@@ -20,16 +20,16 @@ from ancestral.triton_kernels.launch import TYPES, Variant
 from ancestral.triton_kernels.masked_attention import WIDEST_DENSE, kernel
 
 NUMBERS = ("rows", "heads", "groups", "s", "unit")
-"""Between the inputs and the output: b, h, g, s of q [b, h, s, d] and k [b, g, s, d], and a 1."""
+"""Arguments between inputs and output: b, h, g, s of q [b, h, s, d] and k [b, g, s, d], and a 1."""
 
 
 def _entry(specialization: Any) -> str:
-    """Name of the compiled kernel: those of one engine have different ones."""
+    """Return the name of the compiled kernel; the kernels of one engine need different names."""
     kind = specialization.signature["q"].removeprefix("*")
     return f"masked_attention_{kind}_d{specialization.constants['HEAD']}"
 
 
-# no_type_check: jaxtyping's import hook must leave what Triton compiles alone.
+# no_type_check: jaxtyping's import hook must not wrap functions that Triton compiles.
 @triton.jit(do_not_specialize=list(NUMBERS), repr=_entry)
 @no_type_check
 def _dense_kernel(
@@ -48,13 +48,13 @@ def _dense_kernel(
 
 
 def dense_variant(d: int, dtype: torch.dtype) -> Variant:
-    """The kernel for heads of one size, whatever the batch, the heads and the length.
+    """Return the kernel for one head size, for any batch size, number of heads and length.
 
-    It gives y [b, s, h, d] of q [b, h, s, d], k and v [b, g, s, d], all dense. A program takes
-    BLOCK_M queries of a head: b h ceil(s / BLOCK_M) programs in one axis.
+    It computes y [b, s, h, d] from q [b, h, s, d], k and v [b, g, s, d], all dense. A program
+    handles BLOCK_M queries of a head: b h ceil(s / BLOCK_M) programs on one axis.
 
     Raises:
-        InvalidInput: a dtype that kernels do not have, or heads wider than `WIDEST_DENSE`.
+        InvalidInput: the kernels do not support `dtype`, or `d` is above `WIDEST_DENSE`.
     """
     if dtype not in TYPES:
         raise InvalidInput(f"dtype: expected one of {list(TYPES)}, got {dtype}")
@@ -78,15 +78,15 @@ def dense_variant(d: int, dtype: torch.dtype) -> Variant:
 
 
 def fingerprint() -> str:
-    """Changes with the source of the kernel and the release of Triton that compiles it."""
+    """Return a string that changes with the kernel's source and with the release of Triton."""
     return f"{triton.__version__} {_dense_kernel.cache_key}"
 
 
 def _configuration(d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
-    """Block of queries, block of slots, warps and stages.
+    """Return the block of queries, the block of slots, the warps and the stages.
 
-    The largest blocks within 48 KiB of shared memory, which any launcher may ask for; more needs a
-    call that not every launcher makes.
+    The largest blocks within 48 KiB of shared memory, which any launcher may request; more requires
+    a call that not every launcher makes.
     """
     if dtype == torch.float32:
         return (64, 32, 8, 2) if d <= 64 else (32, 16, 8, 2)

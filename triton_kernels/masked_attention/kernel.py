@@ -1,8 +1,8 @@
-"""Masked attention in one kernel: a program a block of queries, which passes over the slots once.
+"""Masked attention in one kernel: one program per block of queries, in one pass over the slots.
 
-The softmax is kept running (its maximum, its sum, and the weighted values so far). Blocks of slots
-that every query sees are taken without a mask; those at the diagonal and at the lower edge of the
-window with one; others not at all.
+The softmax is computed online (running maximum, running sum, and weighted values so far). Blocks of
+slots that every query sees need no mask; blocks at the diagonal and at the lower edge of the window
+use one; all other blocks are skipped.
 
 References:
     Milakov and Gimelshein (2018), Online normalizer calculation for softmax, arXiv:1805.02867.
@@ -24,16 +24,16 @@ from ancestral.triton_kernels.masked_attention import windowed_attention
 from ancestral.triton_kernels.overridable import Settings, Table
 
 LARGEST = 256
-"""Head size of which a block of queries fits a program's registers."""
+"""Largest head size for which a block of queries fits a program's registers."""
 
 LONGEST = 2**30
-"""Slots that are counted in 32 bits, with room for a block beyond the last."""
+"""Largest number of slots that 32 bits can count, with room for one more block."""
 
 L2_BYTES = 32 * 2**20
-"""Keys and values that are kept near: two thirds of an H200's 50 MB of L2 cache."""
+"""Bytes of keys and values to keep in the L2 cache: two thirds of an H200's 50 MB."""
 
 
-# no_type_check: jaxtyping's import hook must leave what Triton compiles alone.
+# no_type_check: jaxtyping's import hook must not wrap functions that Triton compiles.
 @triton.jit
 @no_type_check
 def _rows(x, slot, low, high, MASKED: tl.constexpr, HEAD: tl.constexpr, BLOCK_D: tl.constexpr):
@@ -76,7 +76,7 @@ def _attend(
         kept = tl.exp2(peak - new)
         peak = new
         weight = weight * kept + tl.sum(share, AXIS)
-        # Before the operands of the product are read: they fill the registers.
+        # Scale before loading the operands of the product, which fill the registers.
         total = total * kept[:, None]
         values = _rows(v_at, slot, low, high, MASKED, HEAD, BLOCK_D)
         share = share.to(values.dtype)
@@ -88,7 +88,7 @@ def _attend(
     return total, weight, peak
 
 
-# One compilation for any sizes.
+# Compiled once for all sizes.
 @triton.jit(do_not_specialize=["window", "s", "slots", "rows", "heads", "group", "section", "unit"])
 @no_type_check
 def _kernel(
@@ -97,8 +97,8 @@ def _kernel(
     START: tl.constexpr, WINDOW: tl.constexpr, AXIS: tl.constexpr, HEAD: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    # A section of heads, whose keys and values fit the L2 cache, at a time; in it the last queries,
-    # which see most, first.
+    # Programs run one section of heads at a time, whose keys and values fit the L2 cache. In a
+    # section the last queries come first, since they see the most slots.
     blocks = tl.cdiv(s, BLOCK_M)
     before = tl.program_id(0) // (section * blocks) * section
     inner = tl.program_id(0) - before * blocks
@@ -113,8 +113,8 @@ def _kernel(
     k += row * k_row + head // group * k_head
     v += row * v_row + head // group * v_head
     if AXIS == 0:
-        # A stride that the compiler does not know to be 1 keeps the queries' axis the inner one in
-        # shared memory, where threads side by side then read without bank conflicts.
+        # The compiler does not know that the stride `unit` is 1, so it keeps the queries' axis
+        # innermost in shared memory, where adjacent threads then read without bank conflicts.
         q_at = query[None, :].to(tl.int64) * q_step + column[:, None] * unit
         inside = (query < s)[None, :] & (column < HEAD)[:, None]
     else:
@@ -138,7 +138,7 @@ def _kernel(
 
     total = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     weight = tl.zeros([BLOCK_M], tl.float32)
-    # Finite, so that a block of which a query sees nothing leaves 0, not NaN.
+    # Finite, so that a block in which a query sees no slot gives 0, not NaN.
     peak = tl.full([BLOCK_M], -3.4028234e38, tl.float32)
     begin = 0
     if WINDOW:
@@ -174,7 +174,7 @@ def _kernel(
 
 
 def constants(d: int, dtype: torch.dtype, block_m: int, block_n: int) -> dict[str, object]:
-    """What is compiled into a kernel for heads of size d; slots are on AXIS of the scores."""
+    """Return the compile-time constants for head size d; AXIS is the slots' axis of the scores."""
     return {
         "AXIS": 0 if dtype == torch.float32 else 1, "HEAD": d,
         "BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_D": max(16, triton.next_power_of_2(d)),
@@ -182,15 +182,15 @@ def constants(d: int, dtype: torch.dtype, block_m: int, block_n: int) -> dict[st
 
 
 def wanted(dtype: torch.dtype) -> tuple[str, ...]:
-    """The instructions that a kernel of a dtype must have."""
+    """Return the instructions that a kernel for a dtype must contain."""
     return ("LDGSTS.E.BYPASS",) + (() if dtype == torch.float32 else ("HGMMA|HMMA",))
 
 
 def configuration(s: int, d: int, dtype: torch.dtype) -> tuple[int, int, int, int]:
-    """Block of queries, block of slots, warps and stages.
+    """Return the block of queries, the block of slots, the warps and the stages.
 
-    Chosen so that nothing spills, and that multiprocessors of an H200 hold two or three programs
-    where the head is small: one takes its softmax while another multiplies.
+    They are chosen so that nothing spills and, for small heads, a multiprocessor of an H200 holds
+    two or three programs: one computes its softmax while another multiplies.
     """
     wide = triton.next_power_of_2(d)
     if dtype == torch.float32:
@@ -210,20 +210,21 @@ def launch(
     window: int | None,
     scale: float | None,
 ) -> Tensor:
-    """The operator, as its reference has it.
+    """Run the operator; the arguments and the result are those of `masked_attention_reference`.
 
     Raises:
-        InvalidInput: tensors that do not belong together, more queries than slots, a head size
-            above 256, more than 2^30 slots, or a window or scale that is not positive.
+        InvalidInput: shapes, dtypes or devices do not match, there are more queries than slots or
+            more than 2^30 slots, the head size is above 256, or `window` or `scale` is out of
+            range.
     """
     runs_kernels(q.device)
     _check(q, k, v, start)
     (b, h, s, d), (g, slots) = q.shape, k.shape[1:3]
     scale = d**-0.5 if scale is None else scale
     if not _is_scale(scale):
-        raise InvalidInput(f"scale: expected a positive number, 1e-30 .. 1e30, got {scale}")
+        raise InvalidInput(f"scale: expected a number in 1e-30 .. 1e30, got {scale}")
     if window is not None and window < 1:
-        raise InvalidInput(f"window: expected at least 1, the query's own slot, got {window}")
+        raise InvalidInput(f"window: expected at least 1, got {window}")
     y = q.new_empty(b, s, h, d)
     if y.numel():
         block_m, block_n, warps, stages = configuration(s, d, q.dtype)
@@ -240,13 +241,13 @@ def launch(
 
 
 def overrides(_: Settings) -> Table:
-    """Attention over windows, and PyTorch's own."""
+    """Return the kernel for windowed attention and for PyTorch's attention."""
     attention = torch.nn.functional.scaled_dot_product_attention
     return {windowed_attention: _windowed, attention: scaled_dot_product}
 
 
 def _windowed(q: Tensor, k: Tensor, v: Tensor, window: int, dropout: float = 0.0) -> Tensor:
-    """`windowed_attention` by our kernel, but with dropout or a derivative."""
+    """Run `windowed_attention` by our kernel, except with dropout, gradients or other dtypes."""
     if dropout or _is_differentiated(q, k, v) or q.dtype not in FLOATS:
         return windowed_attention(q, k, v, window, dropout)
     return launch(q, k, v, None, window, None)
@@ -262,10 +263,10 @@ def scaled_dot_product(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """torch.nn.functional.scaled_dot_product_attention, by our kernel where that is the same.
+    """Run torch.nn.functional.scaled_dot_product_attention by our kernel where both agree.
 
-    It is for causal attention of as many queries as keys, without mask, dropout or gradient. All
-    else is PyTorch's, float64 too.
+    The kernel does causal attention of as many queries as keys, without mask, dropout or gradient.
+    PyTorch does everything else, including float64.
     """
     b, h, t, d = query.shape if query.ndim == 4 else (0, 0, 0, 0)
     g = key.shape[1] if key.ndim == 4 else 0
@@ -286,7 +287,7 @@ def scaled_dot_product(
 
 
 def variants() -> list[Variant]:
-    """Heads of the image model, of GPT-2 and of Llama: prefill, log-probabilities, windows."""
+    """Return kernels for the image model, GPT-2 and Llama: prefill, log-probabilities, windows."""
     prefill = [
         _variant(1024, d, dtype, start=True, window=False)
         for d in (32, 64, 128)
@@ -305,12 +306,12 @@ def _is_differentiated(*tensors: Tensor) -> bool:
 
 
 def _is_scale(scale: float) -> bool:
-    """Whether it orders the scores as they are, and is a number in fp32."""
+    """Return whether a scale keeps the order of the scores and is a finite number in fp32."""
     return 1e-30 <= scale <= 1e30
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> None:
-    """Refuse tensors that the kernel would misread."""
+    """Check the tensors that the kernel will read."""
     for name, tensor in (("q", q), ("k", k)):
         if tensor.ndim != 4:
             raise InvalidInput(f"{name}: expected 4 axes, got shape {tuple(tensor.shape)}")
@@ -320,7 +321,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> None:
     if g < 1 or h % g:
         raise InvalidInput(f"k: expected a number of heads that divides {h}, got {g}")
     if not s <= slots <= LONGEST:
-        raise InvalidInput(f"k: expected {s} (one a query) .. {LONGEST} slots, got {slots}")
+        raise InvalidInput(f"k: expected {s} (one per query) .. {LONGEST} slots, got {slots}")
     expect("q", q, (b, h, s, d), FLOATS, q.device, strided=True)
     expect("k", k, (b, g, slots, d), q.dtype, q.device, strided=True)
     expect("v", v, (b, g, slots, d), q.dtype, q.device, strided=True)

@@ -1,4 +1,4 @@
-"""PyTorch's attention in ONNX: that of whole events, which `masked_attention` runs elsewhere."""
+"""PyTorch's attention over whole events in ONNX; elsewhere `masked_attention` runs it."""
 
 import torch
 from onnxscript.onnx_opset import opset24 as op
@@ -7,7 +7,7 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, ints
 
 
 def translations(_: Form) -> Translations:
-    """PyTorch's operator, the same in every form."""
+    """Return the ONNX nodes of PyTorch's operator, the same in every form."""
     return {torch.ops.aten.scaled_dot_product_attention.default: _causal_attention}
 
 
@@ -21,15 +21,15 @@ def _causal_attention(  # noqa: PLR0913 - the arguments of the torch operator
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Value:
-    """Attention over equally many queries and keys: up to each query's own, or as a mask has it.
+    """Attention over as many queries as keys: causal, or with a mask.
 
     Raises:
-        ValueError: another attention than a model's parallel form asks for.
+        ValueError: the arguments are not those of a model's parallel form.
     """
     if (attn_mask is None) != is_causal or dropout_p or scale is not None:
         raise ValueError(
-            "scaled_dot_product_attention is exported with is_causal=True or with a mask of two "
-            "axes, without dropout and without a scale: multiply q by it before"
+            "scaled_dot_product_attention: expected either is_causal=True or a 2-D mask, without "
+            "dropout or scale; multiply q by the scale instead"
         )
     if attn_mask is None:
         y, *_ = op.Attention(query, key, value, is_causal=1)

@@ -7,12 +7,12 @@ from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, ints,
 
 
 def translations(_: Form) -> Translations:
-    """The operator, the same in every form."""
+    """Return the ONNX nodes of the operator, the same in every form."""
     return {mass_threshold._opoverload: _unrolled}
 
 
 def _unrolled(z: Value, w: Value, mass: Value, inclusive: bool) -> Value:
-    """The bisection unrolled: no loop, no sort, seven nodes a halving."""
+    """The bisection unrolled: no loop, no sort, seven nodes per halving."""
     compare = op.GreaterOrEqual if inclusive else op.Greater
     zero, last = number(0.0), ints(-1)
     low = number(LOWEST)

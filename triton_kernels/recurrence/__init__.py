@@ -5,9 +5,9 @@
     LSTM    i, o, f = sig(W x + R h + b)   g = tanh(Wg x + Rg h + bg)
             c' = f * c + i * g                             h' = o * tanh(c')
 
-Weights are stored as ONNX reads them, so that an exported graph points at them: gates in the order
-z, r, n and i, o, f, g, biases of input and of recurrence one after the other. PyTorch's own kernels
-have other orders, and are given rearranged copies.
+Weights are stored as ONNX reads them, so that an exported graph refers to them directly: gates in
+the order z, r, n and i, o, f, g, input biases before recurrent biases. PyTorch's own kernels use
+other orders, and get rearranged copies.
 
 References:
     Cho et al. (2014), arXiv:1406.1078, section 2.3 (GRU; here the reset gate comes after the
@@ -25,7 +25,7 @@ from torch import Tensor
 from ancestral.triton_kernels.overridable import operator
 
 _TORCH_GRU, _TORCH_LSTM = (1, 0, 2), (0, 2, 3, 1)
-"""Which of our gates stand where in PyTorch's order: r, z, n and i, f, g, o."""
+"""Indices of our gates in PyTorch's order: r, z, n and i, f, g, o."""
 
 
 def gru_reference(
@@ -35,7 +35,7 @@ def gru_reference(
     r: Float[Tensor, "1 gates d"],
     bias: Float[Tensor, "1 biases"],
 ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"]]:
-    """One GRU layer, by PyTorch's own.
+    """Run one GRU layer with PyTorch's own function.
 
     Args:
         x: inputs, [b, s, i].
@@ -60,7 +60,7 @@ def lstm_reference(
     r: Float[Tensor, "1 gates d"],
     bias: Float[Tensor, "1 biases"],
 ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-    """One LSTM layer, by PyTorch's own.
+    """Run one LSTM layer with PyTorch's own function.
 
     Args:
         x: inputs, [b, s, i].
@@ -79,7 +79,7 @@ def lstm_reference(
 
 
 def _rearranged(w: Tensor, r: Tensor, bias: Tensor, order: tuple[int, ...]) -> list[Tensor]:
-    """Weights and both biases with the gates in PyTorch's order."""
+    """Return the weights and both biases with the gates in PyTorch's order."""
     d = r.shape[2]
     input_bias, recurrent_bias = bias[0].chunk(2)
     return [
@@ -89,7 +89,7 @@ def _rearranged(w: Tensor, r: Tensor, bias: Tensor, order: tuple[int, ...]) -> l
 
 
 def _results(x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-    """What a layer gives, with nothing in it."""
+    """Return empty tensors of the shapes that a layer returns."""
     return x.new_empty(*x.shape[:2], states[0].shape[1]), *map(torch.empty_like, states)
 
 
@@ -99,14 +99,14 @@ gru = operator(
     "(Tensor x, Tensor h, Tensor w, Tensor r, Tensor bias) -> (Tensor, Tensor)",
     lambda x, h, *_: _results(x, h),
 )
-"""`gru_reference` as an operator, which the other forms are compared with."""
+"""`gru_reference` as an operator; its other forms are compared with the reference."""
 lstm = operator(
     "lstm",
     lstm_reference,
     "(Tensor x, Tensor h, Tensor c, Tensor w, Tensor r, Tensor bias) -> (Tensor, Tensor, Tensor)",
     lambda x, h, c, *_: _results(x, h, c),
 )
-"""`lstm_reference` as an operator, which the other forms are compared with."""
+"""`lstm_reference` as an operator; its other forms are compared with the reference."""
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -114,7 +114,7 @@ def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
 
 
 def _derivative(reference: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """PyTorch's own derivative, of the layer run once more."""
+    """Return the backward function: it runs the layer again and takes PyTorch's derivative."""
 
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         saved = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]

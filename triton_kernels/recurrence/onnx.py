@@ -1,4 +1,4 @@
-"""`gru` and `lstm` in ONNX, which has the positions first."""
+"""`gru` and `lstm` in ONNX, where positions are the first axis."""
 
 from onnxscript.onnx_opset import opset24 as op
 
@@ -7,7 +7,7 @@ from ancestral.triton_kernels.recurrence import gru, lstm
 
 
 def translations(_: Form) -> Translations:
-    """Both operators, the same in every form."""
+    """Return the ONNX nodes of both operators, the same in every form."""
     return {gru._opoverload: _gru, lstm._opoverload: _lstm}
 
 
@@ -27,7 +27,7 @@ def _lstm(
 
 
 def _given(x: Value, h: Value, w: Value, r: Value, bias: Value) -> tuple[Value, ...]:
-    """The inputs of a layer of ONNX, without lengths of sequences."""
+    """Return the inputs of an ONNX layer, without sequence lengths."""
     return op.Transpose(x, perm=[1, 0, 2]), w, r, bias, None, op.Unsqueeze(h, ints(0))
 
 

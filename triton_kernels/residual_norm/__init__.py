@@ -3,8 +3,8 @@
     h = x + y        n = (h - mean h) / sqrt(var h + eps) * weight + bias        (LayerNorm)
                      n = h / sqrt(mean h^2 + eps) * weight                       (RMSNorm)
 
-One operator, because every runtime has a fused form of it, and a small model's step is mostly the
-cost of its many small nodes.
+It is one operator because every runtime has a fused form of it, and the overhead of many small
+nodes dominates a small model's step.
 
 References:
     Ba et al. (2016), Layer normalization, arXiv:1607.06450.
@@ -29,15 +29,15 @@ def residual_norm_reference(
     epsilon: float,
     rms: bool,
 ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b s d"]]:
-    """The sum x + y and its norm over the last axis, both like x.
+    """Return the sum x + y and its norm over the last axis, both with x's shape and dtype.
 
     Args:
         x: residual stream, [b, s, d].
         y: branch, [b, s, d].
         weight: [d].
-        bias: [d], or None; none with rms.
-        epsilon: added to the variance, or to the mean square.
-        rms: RMSNorm instead of LayerNorm.
+        bias: [d], or None; always None with `rms`.
+        epsilon: number added to the variance, or to the mean square.
+        rms: whether to use RMSNorm instead of LayerNorm.
     """
     h = x + y
     return h, norm(h, weight, bias, epsilon, rms)
@@ -50,7 +50,7 @@ def norm(
     epsilon: float,
     rms: bool,
 ) -> Float[Tensor, "*b d"]:
-    """LayerNorm or RMSNorm of the last axis."""
+    """Apply LayerNorm or RMSNorm to the last axis."""
     if rms:
         return rms_norm(h, weight.shape, weight, epsilon)
     return layer_norm(h, weight.shape, weight, bias, epsilon)
@@ -63,7 +63,7 @@ residual_norm = operator(
     "-> (Tensor, Tensor)",
     lambda x, *_: (torch.empty_like(x), torch.empty_like(x)),
 )
-"""`residual_norm_reference` as an operator, which the other forms are compared with."""
+"""`residual_norm_reference` as an operator; its other forms are compared with the reference."""
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -73,7 +73,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, grad_h: Tensor, grad_n: Tensor) -> tuple[Tensor | None, ...]:
-    """The norm's own derivative at the saved sum, which reaches both addends."""
+    """Differentiate the norm at the saved sum; both addends get the gradient."""
     saved = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors if tensor is not None]
     with torch.enable_grad():
         h, weight, *bias = saved

@@ -1,4 +1,4 @@
-"""Residual and norm in one kernel: a program a row, which stays in registers."""
+"""Residual and norm in one kernel: one program per row, which stays in registers."""
 
 from typing import no_type_check
 
@@ -13,10 +13,10 @@ from ancestral.triton_kernels.overridable import Settings, Table
 from ancestral.triton_kernels.residual_norm import residual_norm
 
 LARGEST = 16_384
-"""Width of a row that fits a program's registers."""
+"""Largest width of a row that fits a program's registers."""
 
 
-# no_type_check: jaxtyping's import hook must leave what Triton compiles alone.
+# no_type_check: jaxtyping's import hook must not wrap functions that Triton compiles.
 @triton.jit
 @no_type_check
 def _kernel(
@@ -29,7 +29,7 @@ def _kernel(
     inside = at < d
     a = tl.load(x + row * d + at, mask=inside, other=0.0)
     b = tl.load(y + row * d + at, mask=inside, other=0.0)
-    # The sum is rounded as the residual stream is stored, then all else is fp32.
+    # The sum is rounded to the residual stream's dtype; everything after it is in fp32.
     h = (a.to(tl.float32) + b.to(tl.float32)).to(h_out.dtype.element_ty)
     tl.store(h_out + row * d + at, h, mask=inside)
     h = h.to(tl.float32)
@@ -44,7 +44,7 @@ def _kernel(
 
 
 def configuration(d: int) -> tuple[int, int]:
-    """Block and warps for rows of width d."""
+    """Return the block and the warps for rows of width d."""
     block = max(32, triton.next_power_of_2(d))
     return block, min(max(block // 256, 1), 8)
 
@@ -52,10 +52,10 @@ def configuration(d: int) -> tuple[int, int]:
 def launch(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, rms: bool
 ) -> tuple[Tensor, Tensor]:
-    """The operator, as its reference has it.
+    """Run the operator; the arguments and results are those of `residual_norm_reference`.
 
     Raises:
-        InvalidInput: tensors that do not belong together, no width, or one above 16,384.
+        InvalidInput: shapes, dtypes or devices do not match, or the width is not in 1 .. 16,384.
     """
     runs_kernels(x.device)
     d = x.shape[-1]
@@ -78,12 +78,12 @@ def launch(
 
 
 def overrides(_: Settings) -> Table:
-    """The operator."""
+    """Return the kernel of the operator."""
     return {residual_norm._opoverload: launch}
 
 
 def variants() -> list[Variant]:
-    """LayerNorm at the widths of the image model and of GPT-2, RMSNorm at Llama's."""
+    """Return LayerNorm at the widths of the image model and GPT-2, and RMSNorm at Llama's."""
     return [_variant(d, dtype, rms) for d, rms in ((128, False), (768, False), (4096, True))
             for dtype in FLOATS]  # fmt: skip
 

@@ -11,7 +11,7 @@ _SKIP_RMS_NORM = contributed("SkipSimplifiedLayerNormalization", _NORMED, 4, eps
 
 
 def translations(form: Form) -> Translations:
-    """The operator in a form."""
+    """Return the ONNX nodes of the operator in one form."""
     return {residual_norm._opoverload: _fused if form == "onnxruntime" else _standard}
 
 
@@ -29,7 +29,7 @@ def _standard(
 def _fused(
     x: Value, y: Value, weight: Value, bias: Value | None, epsilon: float, rms: bool
 ) -> tuple[Value, Value]:
-    """SkipLayerNormalization or SkipSimplifiedLayerNormalization, the sum as their last output."""
+    """SkipLayerNormalization or SkipSimplifiedLayerNormalization; their last output is the sum."""
     if rms:
         normed, _, _, h = _SKIP_RMS_NORM(x, y, weight, epsilon=epsilon)
     else:

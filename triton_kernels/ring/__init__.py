@@ -1,12 +1,11 @@
-"""A delay line: keep the last R vectors of each row, and read some of them back.
+"""A delay line: keep the last R vectors of each row, and read some of them.
 
     ring'[r, position[r] mod R] = value[r]
     taps[r, i] = ring'[r, (position[r] + offset_i) mod R],    0 where position[r] + offset_i < 0
 
-with offsets in -(R - 1) .. 0: slot n mod R holds the vector of position n. A row that begins again
-at position 0 reads nothing that an earlier event left, whatever the slots hold. All reads are of
-the ring as it is after the write, so that it may be updated in place. A step costs the same for any
-R.
+with offsets in -(R - 1) .. 0. Slot n mod R holds the vector of position n. A row that begins again
+at position 0 never reads vectors of an earlier event, whatever the slots hold. All reads come after
+the write, so the ring may be updated in place. The cost of a step does not depend on R.
 
 References:
     Paine et al. (2016), Fast WaveNet generation algorithm, arXiv:1611.09482.
@@ -29,16 +28,16 @@ def ring_reference(
     position: Int64[Tensor, " b"],
     offsets: Sequence[int],
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b 1 R d"]]:
-    """Write a vector at each row's position, and read those at some offsets from it.
+    """Write a vector at each row's position, and read the vectors at some offsets from it.
 
     Args:
-        buffer: [b, 1, R, d]; slots that were not written may hold anything finite.
-        value: [b, 1, d].
-        position: [b] int64.
-        offsets: n of them, in -(R - 1) .. 0.
+        buffer: ring, [b, 1, R, d]; slots that were not written may hold any finite values.
+        value: new vector, [b, 1, d].
+        position: position of each row, [b] int64.
+        offsets: n offsets in -(R - 1) .. 0.
 
     Returns:
-        taps [b, n, d], and the buffer with one slot written.
+        taps [b, n, d], and the buffer with one slot per row written.
     """
     length, rows = buffer.shape[2], torch.arange(len(buffer), device=buffer.device)
     written = buffer.clone()
@@ -57,4 +56,4 @@ ring = operator(
         torch.empty_like(buffer),
     ),
 )
-"""`ring_reference` as an operator, which the other forms are compared with."""
+"""`ring_reference` as an operator; its other forms are compared with the reference."""

@@ -1,4 +1,4 @@
-"""A ring's write and its reads in one kernel: a program a row, the new vector in registers."""
+"""A ring's write and reads in one kernel: one program per row and block of features."""
 
 from collections.abc import Sequence
 from typing import no_type_check
@@ -28,7 +28,7 @@ def _kernel(
     ring = buffer + row * R * d
     tl.store(ring + n % R * d + at, new, mask=inside)
     for i in tl.static_range(TAPS):
-        # No other offset in -(R - 1) .. 0 has the slot that was just written.
+        # Only offset 0 reads the slot that was just written; its vector is still in registers.
         if OFFSETS[i] == 0:
             tap = new
         else:
@@ -40,10 +40,10 @@ def _kernel(
 def launch(
     buffer: Tensor, value: Tensor, position: Tensor, offsets: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """The operator in place: taps [b, n, d], and the buffer itself.
+    """Run the operator in place: return the taps [b, n, d] and the buffer itself.
 
     Raises:
-        InvalidInput: tensors that do not belong together, or an offset outside the ring.
+        InvalidInput: shapes, dtypes or devices do not match, or an offset is outside the ring.
     """
     runs_kernels(buffer.device)
     b, _, length, d = buffer.shape
@@ -63,17 +63,17 @@ def launch(
 
 
 def configuration(d: int) -> int:
-    """Numbers of a vector that a program has."""
+    """Return the number of features per program."""
     return min(triton.next_power_of_2(d), 128)
 
 
 def overrides(_: Settings) -> Table:
-    """The operator, in place."""
+    """Return the kernel of the operator, which works in place."""
     return {ring._opoverload: launch}
 
 
 def variants() -> list[Variant]:
-    """A dilation of WaveNet, and the neighbourhood of a PixelCNN layer."""
+    """Return kernels for one dilation of WaveNet, and the neighbourhood of a PixelCNN layer."""
     pointers = ("buffer", "value", "position", "taps")
     return [
         Variant(

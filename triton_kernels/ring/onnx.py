@@ -9,7 +9,7 @@ from ancestral.triton_kernels.ring import ring
 
 
 def translations(form: Form) -> Translations:
-    """The operator in a form."""
+    """Return the ONNX nodes of the operator in one form."""
     write = _in_place if form == "onnxruntime" else _scattered
 
     def translated(
@@ -25,19 +25,19 @@ def translations(form: Form) -> Translations:
 def _scattered(buffer: Value, block: Value, slot: Value) -> Value:
     """ScatterElements at position mod R.
 
-    Several TensorScatters of small rings in one graph end tensorrt_rtx's builder without a word.
+    tensorrt_rtx's builder crashes on a graph with several TensorScatter nodes of small rings.
     """
     slot = op.Expand(op.Unsqueeze(slot, ints(1, 2, 3)), op.Shape(block))
     return op.ScatterElements(buffer, slot, block, axis=2)
 
 
 def _in_place(buffer: Value, block: Value, slot: Value) -> Value:
-    """TensorScatter at position mod R, which ONNX Runtime does in place."""
+    """TensorScatter at position mod R, which ONNX Runtime runs in place."""
     return op.TensorScatter(buffer, block, slot, axis=-2)
 
 
 def _slots(buffer: Value, position: Value, offsets: Sequence[int]) -> tuple[Value, Value]:
-    """Slot that is written, [b]; element that is read at each tap and feature, [b, 1, n, d]."""
+    """Return the slot written, [b], and the index read at each tap and feature, [b, 1, n, d]."""
     length, width = integer(int(buffer.shape[2])), int(buffer.shape[3])
     at = op.Unsqueeze(op.Add(op.Unsqueeze(position, ints(1)), ints(*offsets)), ints(1, 3))
     index = op.Expand(op.Mod(at, length), ints(1, 1, 1, width))

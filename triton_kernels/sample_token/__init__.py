@@ -1,4 +1,4 @@
-"""The end of a sampling step: from the logits of a position to its value and their log-probability.
+"""The end of a sampling step: from the logits of a position to its value and log-probability.
 
 With l the logits of row r at its position n, and u the uniform of that position,
 
@@ -7,8 +7,8 @@ With l the logits of row r at its position n, and u the uniform of that position
     value = observed[r, n], where it is >= 0;  else the first i with C_i >= u C_last,
             C the cumulative sum of exp z'
 
-and value, log p, log q (0 where observed) are written at n; the row's position is then n + 1. A row
-at position T has ended: nothing of it changes.
+Value, log p and log q (0 where observed) are written at n, and the row's position becomes n + 1. A
+row at position T has ended and does not change.
 
 References:
     Devroye (1986), Non-uniform random variate generation, section III.2 (inversion).
@@ -31,7 +31,7 @@ from ancestral.triton_kernels.sample_token.inverse_cdf import (
 
 
 class Drawn(NamedTuple):
-    """What a loop has drawn so far, and where each row is."""
+    """What a loop has drawn so far, and the position of each row."""
 
     position: Int64[Tensor, " b"]
     values: Int64[Tensor, "b T"]
@@ -52,14 +52,14 @@ def sample_token(
     """Draw or take the values of a block of positions, and record them.
 
     Args:
-        logits: of each position of the block.
-        at: its positions; the first is the row's own, or T - 1 where the row has ended.
-        u: uniforms in (0, 1) of every position.
-        observed: values that win, -1 where free.
-        state: values and log-probabilities in nats so far; log_q where there are filters.
-        filters: what the draw is filtered by, or None.
-        repeats: whether logits of a row that has ended are again those of its last position, so
-            that the row would not change anyway.
+        logits: logits of each position of the block.
+        at: positions of the block; the first is the row's own, or T - 1 if the row has ended.
+        u: uniforms in (0, 1), one per position.
+        observed: values to take instead of drawing, -1 where free.
+        state: values and log-probabilities in nats so far; with filters, log_q too.
+        filters: filters of the draw, or None.
+        repeats: whether the logits of a row that has ended repeat those of its last position, so
+            that writing them again does not change the row.
 
     Returns:
         the state after the block.
@@ -84,13 +84,13 @@ def record(
     new: tuple[Int64[Tensor, "b s"], Float[Tensor, "b s"], Float[Tensor, "b s"] | None],
     repeats: bool,
 ) -> Drawn:
-    """The state with value, log p and log q written at a block of positions.
+    """Return the state with value, log p and log q written at a block of positions.
 
     Args:
-        state: so far.
+        state: the state so far.
         at: positions, as in `sample_token`.
-        new: value, log p and log q of each.
-        repeats: as there.
+        new: value, log p and log q of each position.
+        repeats: as in `sample_token`.
     """
     last, start = state.values.shape[1] - 1, at[:, 0]
     ended = (state.position > last)[:, None]

@@ -1,4 +1,4 @@
-"""What the kernels of a draw share: its noise, its inversion, and what it leaves behind."""
+"""Shared code of the kernels that draw: noise, inversion, and recording of the result."""
 
 from typing import no_type_check
 
@@ -8,32 +8,32 @@ import triton.language as tl
 from ancestral.triton_kernels import philox
 
 SHORT = 8_192
-"""Logits of a row that stays in the registers of one program."""
+"""Largest number of logits in a row that stays in the registers of one program."""
 TILE = 2_048
-"""Logits of a longer one that each of many programs sums."""
+"""Logits of a longer row that each of its programs sums."""
 BEYOND = tl.constexpr(2**20)
-"""An index above all."""
+"""A number above every index."""
 _TILE = tl.constexpr(TILE)
 
 
 @triton.jit
 @no_type_check
 def grid(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Indices 0 .. ROWS x COLUMNS - 1, row by row."""
+    """Return indices 0 .. ROWS x COLUMNS - 1, row by row."""
     return tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
 
 
 @triton.jit
 @no_type_check
 def load(logits, at, v):
-    """Logits in fp32, -inf beyond the last."""
+    """Load logits in fp32, -inf beyond the last."""
     return tl.load(logits + at, mask=at < v, other=-float("inf")).to(tl.float32)
 
 
 @triton.jit
 @no_type_check
 def uniform(noise, index, row, n, T, SEEDED: tl.constexpr):
-    """u of a row at its position: of the table, or made of the key and the row's sample index."""
+    """Return a row's u: read from the table, or computed from the key and the sample index."""
     if SEEDED:
         return philox.uniform(noise, tl.load(index + row), n)
     else:
@@ -43,15 +43,16 @@ def uniform(noise, index, row, n, T, SEEDED: tl.constexpr):
 @triton.jit
 @no_type_check
 def first_at(w, at, target):
-    """Of `at` [r, c], row by row, the first where the sum of w so far reaches the target.
+    """Return the first of `at` [r, c], row by row, where the running sum of w reaches the target.
 
-    Only where w > 0: the last such where rounding keeps every sum below the target, and 0 where
-    there is none. A parallel sum need not rise to the last bit, so every index is looked at.
+    Only indices with w > 0 count. The result is the last of them if rounding keeps every sum below
+    the target, and 0 if w is 0 everywhere. A parallel sum may fall in its last bits, so every index
+    is compared.
     """
     sums = tl.sum(w, axis=1)
     before = tl.cumsum(sums, axis=0) - sums
     reached = before[:, None] + tl.cumsum(w, axis=1) >= target
-    # One minimum finds both: what falls short is ordered backwards, beyond all that reaches.
+    # One minimum finds both: indices that fall short come in reverse order after all others.
     order = tl.where(w > 0, tl.where(reached, at, 2 * BEYOND - at), 2 * BEYOND)
     least = tl.min(order)
     return tl.where(least < BEYOND, least, 2 * BEYOND - least)
@@ -60,7 +61,7 @@ def first_at(w, at, target):
 @triton.jit
 @no_type_check
 def merge(tops, sums, row, v, TILES: tl.constexpr):
-    """Of a row that is summed in tiles: its maximum, and each tile's sum of exp(l - max)."""
+    """Return the maximum of a row summed in tiles, and each tile's sum of exp(l - max)."""
     tile, tiles = grid(1, TILES), tl.cdiv(v, _TILE)
     at, inside = row * tiles + tile, tile < tiles
     top = tl.load(tops + at, mask=inside, other=-float("inf"))
@@ -71,7 +72,7 @@ def merge(tops, sums, row, v, TILES: tl.constexpr):
 @triton.jit
 @no_type_check
 def descend(masses, target, TILES: tl.constexpr):
-    """The tile of [1, TILES] that holds the target, and what of the target is left in it."""
+    """Return the tile of [1, TILES] that contains the target, and the rest of the target in it."""
     tile = grid(1, TILES)
     held = first_at(masses, tile, target)
     return held, target - tl.sum(tl.where(tile < held, masses, 0.0))
@@ -80,10 +81,10 @@ def descend(masses, target, TILES: tl.constexpr):
 @triton.jit
 @no_type_check
 def record(logits, v, top, total, position, values, log_ps, row, n, T, value):
-    """Write a value and its log p at n, and take the row to n + 1; 0 and NaN for none of the v."""
+    """Write a value and its log p at n (0 and NaN for a value >= v), and move the row to n + 1."""
     l = tl.load(logits + value, mask=value < v, other=float("nan")).to(tl.float32)
     tl.store(values + row * T + n, tl.where(value < v, value, 0))
     tl.store(log_ps + row * T + n, l - top - tl.log(total))
-    # Every warp has read the position before one writes it.
+    # Every warp must have read the position before one writes it.
     tl.debug_barrier()
     tl.store(position + row, n + 1)

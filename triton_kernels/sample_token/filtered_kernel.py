@@ -1,9 +1,9 @@
 """The draw of a step with filters: temperature, then top-k, top-p and min-p, by bisection.
 
-The thresholds are those of the reference, to the bit where the sums are. Two halvings are one
-round, which sums what lies above three values: sums in one fixed order do not rise when terms are
-left out, so the three answers are those of the two halvings. A short row stays in registers; a long
-one is read again in each round, from the cache.
+The thresholds equal the reference's bit for bit if the sums do. One round does two halvings: it
+sums the mass above three values. A sum in fixed order does not grow when terms are left out, so the
+three comparisons give the results of both halvings. A short row stays in registers; a long row is
+read again in each round, from the cache.
 """
 
 from typing import no_type_check
@@ -21,7 +21,7 @@ _ROUNDS = tl.constexpr(BISECTIONS // 2)
 @triton.jit
 @no_type_check
 def _cooled(logits, at, v, top, temperature):
-    """Logits less their maximum over a temperature above 0.
+    """Return logits minus their maximum, divided by a temperature above 0.
 
     They need no clamp: no threshold is below LOWEST, where exp z is 0.
     """
@@ -34,9 +34,10 @@ def _cooled(logits, at, v, top, temperature):
 @triton.jit
 @no_type_check
 def _above(z, least, low, step, COUNT: tl.constexpr):
-    """Mass above low + step / 2, low + step and low + 3 step / 2, and the last again, [c, 2, 2].
+    """Return the mass above low + step / 2, low + step and low + 3 step / 2 (twice), [c, 2, 2].
 
-    What equals a threshold is counted (COUNT); of masses exp z, where z >= least, it is not.
+    With COUNT the mass is the number of values, including those equal to the threshold. Otherwise
+    it is the sum of exp z over z >= least, without values equal to the threshold.
     """
     middle = low + step
     below, beyond = low + 0.5 * step, middle + 0.5 * step
@@ -49,7 +50,7 @@ def _above(z, least, low, step, COUNT: tl.constexpr):
         a = tl.where(z > below, w, 0.0)
         b = tl.where(z > middle, w, 0.0)
         c = tl.where(z > beyond, w, 0.0)
-    # Side by side, so that the warps of a program meet once.
+    # Joined, so that the warps of a program synchronise once.
     return tl.sum(tl.join(tl.join(a, b), tl.join(c, c)), axis=0)
 
 
@@ -59,7 +60,7 @@ def _masses(
     z, logits, v, top, temperature, least, low, step,
     COUNT: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """The same of a whole row, [2, 2]: of z where it is HELD, else the rest is read again."""
+    """Return `_above` of a whole row, [2, 2]: of z if it is HELD, else the rest is read again."""
     above = _above(z, least, low, step, COUNT)
     if not HELD:
         at = draw.grid(ROWS, COLUMNS)
@@ -75,17 +76,17 @@ def _threshold(
     logits, v, top, temperature, least, part,
     COUNT: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """The largest threshold with a mass above it: of top-k (COUNT), or of top-p after it.
+    """Return the largest threshold with enough mass above it: of top-k (COUNT), or of top-p.
 
-    The mass is `part`: k, or a part of what z >= least leaves, where least is the threshold of
-    top-k. The whole row is [ROWS, COLUMNS] where it is HELD.
+    `part` is k for top-k. For top-p, which comes after top-k, it is a fraction of the mass of
+    z >= least, where least is the threshold of top-k. If HELD, [ROWS, COLUMNS] is the whole row.
     """
     z = _cooled(logits, draw.grid(ROWS, COLUMNS), v, top, temperature)
     low = tl.full([], _LOWEST, tl.float32)
     step = tl.full([], -0.5 * _LOWEST, tl.float32)
     mass = part
     if not COUNT:
-        # What is not above 2 LOWEST has no mass.
+        # Values not above 2 LOWEST have no mass.
         whole = _masses(
             z, logits, v, top, temperature, least, 2 * low, 0.0, COUNT, HELD, ROWS, COLUMNS
         )
@@ -108,7 +109,7 @@ def bounds(
     logits, row, v, top, temperature, top_k, top_p, min_p,
     HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Where a value stays: z >= the first, and z > the second."""
+    """Return two bounds: a value stays if z >= the first and z > the second."""
     least = tl.full([], _LOWEST, tl.float32)
     above = tl.full([], -float("inf"), tl.float32)
     k, p, m = tl.load(top_k + row), tl.load(top_p + row), tl.load(min_p + row)
@@ -126,7 +127,7 @@ def bounds(
 @triton.jit
 @no_type_check
 def _kept(z, least, above):
-    """exp z of what stays."""
+    """Return exp z of the values that stay, 0 for the others."""
     return tl.where((z >= least) & (z > above), tl.exp(z), 0.0)
 
 
@@ -136,7 +137,7 @@ def drawn(
     logits, u, v, top, temperature, least, above,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    """The value that u draws of what stays, and log q of it."""
+    """Return the value that u draws from those that stay, and its log q."""
     at = draw.grid(ROWS, COLUMNS)
     masses = tl.full([1, BLOCKS], 0.0, tl.float32)
     for block in range(tl.cdiv(v, ROWS * COLUMNS)):
@@ -153,7 +154,7 @@ def drawn(
 @triton.jit
 @no_type_check
 def first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The first value of the highest logit."""
+    """Return the first value with the highest logit."""
     first = tl.full([ROWS, COLUMNS], draw.BEYOND, tl.int32)
     for start in range(0, v, ROWS * COLUMNS):
         at = start + draw.grid(ROWS, COLUMNS)

@@ -1,8 +1,8 @@
-"""Which values stay: temperature, then top-k, top-p and min-p, as thresholds found by bisection.
+"""Filters of a draw: temperature, then top-k, top-p and min-p, as thresholds found by bisection.
 
-Every filter keeps an upper set of the logits, z_i >= threshold, so a threshold is all that it
-finds: no sort, the same few operations in PyTorch and ONNX, and values of equal probability stay
-together. Each is applied to the renormalised result of the one before.
+Every filter keeps an upper set of the logits, z_i >= threshold, so it only has to find a threshold:
+no sort, the same few operations in PyTorch and ONNX, and values of equal probability stay together.
+Each filter is applied to the renormalised result of the one before.
 
 References:
     Fan et al. (2018), arXiv:1805.04833 (top-k); Holtzman et al. (2019), arXiv:1904.09751 (top-p);
@@ -19,7 +19,7 @@ from ancestral.triton_kernels.mass_threshold import LOWEST, mass_threshold
 
 
 class Filters(NamedTuple):
-    """One row of settings for each row of the batch."""
+    """Settings of the filters, one per row of the batch."""
 
     temperature: Float[Tensor, " b"]
     top_k: Int64[Tensor, " b"]
@@ -28,20 +28,11 @@ class Filters(NamedTuple):
 
 
 def filtered(shifted: Float[Tensor, "b s v"], filters: Filters) -> Float[Tensor, "b s v"]:
-    """Shifted logits z of the filtered distribution, -inf where a value is dropped.
-
-    Every filter keeps an upper set of the logits, z_i >= threshold, so a threshold is all that it
-    finds, by bisection: no sort, the same few operations in PyTorch and ONNX, and values of equal
-    probability stay together. Temperature, top-k, top-p and min-p are each applied to the
-    renormalised result of the one before.
+    """Return shifted logits z of the filtered distribution, -inf where a value is dropped.
 
     Args:
-        shifted: logits less their maximum.
-        filters: temperature 0 leaves the first value of highest probability alone.
-
-    References:
-        Fan et al. (2018), arXiv:1805.04833 (top-k); Holtzman et al. (2019), arXiv:1904.09751
-        (top-p); Nguyen et al. (2024), arXiv:2407.01082 (min-p).
+        shifted: logits minus their maximum.
+        filters: settings; temperature 0 keeps only the first value of highest probability.
     """
     z = _cooled(shifted, filters.temperature[:, None, None])
     w = z.exp()
@@ -60,9 +51,10 @@ def filtered(shifted: Float[Tensor, "b s v"], filters: Filters) -> Float[Tensor,
 
 
 def _any_nucleus(top_p: Float[Tensor, " b"]) -> bool:
-    """Whether a threshold of top-p is to be found: without one it would not be used.
+    """Return whether top-p needs a threshold.
 
-    A graph that is traced is for any p; and to ask would make a GPU wait.
+    Always True in a traced graph, which must work for any p, and on a GPU, which would have to wait
+    for the answer.
     """
     if torch.compiler.is_exporting() or top_p.device.type != "cpu":
         return True
@@ -72,7 +64,7 @@ def _any_nucleus(top_p: Float[Tensor, " b"]) -> bool:
 def _cooled(
     shifted: Float[Tensor, "b s v"], temperature: Float[Tensor, "b 1 1"]
 ) -> Float[Tensor, "b s v"]:
-    """Logits over the temperature; at temperature 0 all weight is on the first maximum."""
+    """Divide logits by the temperature; at 0 all weight is on the first maximum."""
     first = shifted.argmax(dim=-1, keepdim=True)
     index = torch.arange(shifted.shape[-1], device=shifted.device)
     greedy = torch.where(index == first, 0.0, LOWEST).to(shifted.dtype)

@@ -1,9 +1,9 @@
-"""A draw from logits: a deterministic function of them and of one uniform u.
+"""A draw from logits: a deterministic function of the logits and one uniform u.
 
 With w = exp(l - max l) and C its cumulative sum, the value is the first i with C_i >= u C_last,
-never one of w_i = 0. Over many values C is summed in blocks of about sqrt(v), which keeps its
+never one with w_i = 0. For many values C is summed in blocks of about sqrt(v), which keeps its
 rounding near that of a sum of sqrt(v) terms (Higham, Accuracy and Stability of Numerical
-Algorithms, 2002, section 4.2), and only the block that holds the value is summed value by value.
+Algorithms, 2002, section 4.2); only the block that contains the value is summed value by value.
 """
 
 import math
@@ -13,13 +13,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 FLAT = 256
-"""Up to so many values one running sum is exact enough; beyond, it is taken in blocks."""
+"""Up to this many values one running sum is accurate enough; above, C is summed in blocks."""
 
 
 def draw_or_take(
     logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], forced: Int64[Tensor, "*b"]
 ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """The forced value, or a drawn one where it is negative; and log p of it, in nats."""
+    """Return the forced value, or a drawn one where it is negative, and its log p in nats."""
     shifted, w = unnormalised(logits)
     drawn, total = inverse_cdf(w, u)
     value = torch.where(forced >= 0, forced, drawn)
@@ -29,7 +29,7 @@ def draw_or_take(
 def unnormalised(
     logits: Float[Tensor, "*b v"],
 ) -> tuple[Float[Tensor, "*b v"], Float[Tensor, "*b v"]]:
-    """Shifted logits l - max l, at least in float32, and their exponentials w."""
+    """Return shifted logits l - max l, at least in float32, and their exponentials w."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     shifted = wide - wide.amax(dim=-1, keepdim=True)
     return shifted, shifted.exp()
@@ -38,11 +38,7 @@ def unnormalised(
 def inverse_cdf(
     w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"]
 ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """First i with C_i >= u C_last for the cumulative sum C of w, and C_last; never one of w_i = 0.
-
-    Over many values C is summed in blocks of about sqrt(v), which keeps its rounding near that of a
-    sum of sqrt(v) terms (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section
-    4.2), and only the block that holds the value is summed value by value.
+    """Return the first i with C_i >= u C_last, for C the cumulative sum of w, and C_last.
 
     Args:
         w: unnormalised probabilities, not all zero.
@@ -63,6 +59,6 @@ def inverse_cdf(
     block = (ends < target).sum(dim=-1, keepdim=True)
     before = torch.nn.functional.pad(ends, (1, 0)).gather(-1, block)
     inside = blocks.gather(-2, block[..., None].expand(*block.shape, size))[..., 0, :].cumsum(-1)
-    # The block's sum and its running sum may round apart: never look beyond the last of w > 0.
+    # The block's sum and its running sum may round differently: stop at the last w > 0.
     rest = torch.minimum(target - before, inside[..., -1:])
     return block[..., 0] * size + (inside < rest).sum(dim=-1), total

@@ -1,11 +1,11 @@
-"""The end of a sampling step as kernels: the logits of a row are read at most twice.
+"""The end of a sampling step as kernels; without filters they read a row's logits at most twice.
 
-A short row stays in the registers of one program. A long one is read in tiles by many programs,
-which leave the maximum and the sum of each; then one program a row finds the tile that holds
-u C_last, and reads that tile again. All sums are in an order that follows from v alone.
+A short row stays in the registers of one program. A long row is read in tiles by many programs,
+which store the maximum and the sum of each tile; then one program per row finds the tile that
+contains u C_last, and reads that tile again. The order of all sums depends only on v.
 
-A row without probabilities (a logit is NaN or +inf, or all are -inf) gets value 0 and log p and
-log q NaN; an observed value that is none of the v becomes 0 with log p NaN.
+A row without probabilities (a logit is NaN or +inf, or all are -inf) gets value 0, and log p and
+log q are NaN. An observed value that is not below v becomes 0 with log p NaN.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, 
 from ancestral.triton_kernels.sample_token.filters import Filters
 
 LARGEST = 262_144
-"""So many values a position may have."""
+"""Largest number of values v of a position."""
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -40,7 +40,7 @@ def _tiles(
         return
     l = draw.load(logits + row * stride, tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS), v)
     top = tl.max(l)
-    # A tile of -inf alone has the sum 0.
+    # A tile with only -inf has the sum 0.
     w = tl.exp(l - tl.where(top == -float("inf"), 0.0, top))
     at = row * tl.num_programs(1) + tile
     tl.store(tops + at, top)
@@ -56,7 +56,7 @@ def _step(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     TILES: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
-    """The end of a step of one row, whose logits are HELD in registers or summed in tiles."""
+    """Run the end of a step for one row; its logits are HELD in registers or summed in tiles."""
     row = tl.program_id(0).to(tl.int64)
     logits += row * stride
     if HELD:
@@ -103,20 +103,20 @@ def _step(
 
 
 def configuration(v: int, itemsize: int, filtered: bool) -> tuple[dict[str, object], int]:
-    """Constants and warps of `_step`, for rows of v logits of so many bytes.
+    """Return the constants and warps of `_step` for rows of v logits of `itemsize` bytes each.
 
-    To draw, a program reads [ROWS, COLUMNS] at a time, of which a filtered row has BLOCKS; to
-    bisect, [HIGH, WIDE].
+    To draw, a program reads [ROWS, COLUMNS] at a time; a filtered row has BLOCKS of them. To
+    bisect, it reads [HIGH, WIDE] at a time.
     """
     held = v <= draw.SHORT
     long = draw.SHORT if filtered else draw.TILE
     block = max(32, triton.next_power_of_2(v)) if held else long
     warps = 16 if filtered and not held else min(max(block // 512, 1), 8)
-    # To bisect, a thread holds its columns of every row: they are summed before threads meet.
+    # To bisect, a thread sums the same columns of every row before threads synchronise.
     columns, wide = min(block, 128), min(block, 512 * warps // itemsize)
     return {
         "FILTERED": filtered, "HELD": held, "ROWS": block // columns, "COLUMNS": columns,
-        # Eight numbers a thread at a time, where the row is read again.
+        # Eight numbers per thread at a time, if the row is read again.
         "HIGH": block // wide if held else itemsize // 2, "WIDE": wide,
         "TILES": triton.next_power_of_2(triton.cdiv(v, draw.TILE)),
         "BLOCKS": triton.next_power_of_2(triton.cdiv(v, block)),
@@ -124,7 +124,7 @@ def configuration(v: int, itemsize: int, filtered: bool) -> tuple[dict[str, obje
 
 
 _TILE: Mapping[str, int] = {"ROWS": draw.TILE // 128, "COLUMNS": 128}
-"""How `_tiles` reads one, with four warps."""
+"""Shape in which `_tiles` reads a tile, with four warps."""
 
 
 def launch(
@@ -134,21 +134,21 @@ def launch(
     state: Drawn,
     filters: Filters | None,
 ) -> Drawn:
-    """The operator for blocks of one position; the state is written where it is.
+    """Run the operator for blocks of one position; the state is written in place.
 
     Args:
         logits: [b, v], v up to 262,144; the last axis contiguous.
-        noise: uniforms of every position, [b, T], or what they are made of.
-        observed: values that win, -1 where free, [b, T].
-        state: position, values, log p and, with filters, log q. A row that is not at 0 .. T - 1
-            keeps what it has.
-        filters: what the draw is filtered by, or None.
+        noise: uniforms of every position, [b, T], or the `Seeds` to compute them from.
+        observed: values to take instead of drawing, -1 where free, [b, T].
+        state: position, values, log p and, with filters, log q. A row whose position is not in
+            0 .. T - 1 is unchanged.
+        filters: filters of the draw, or None.
 
     Returns:
         the state.
 
     Raises:
-        InvalidInput: tensors that do not belong together, no values, or more than 262,144.
+        InvalidInput: shapes, dtypes or devices do not match, or v is not in 1 .. 262,144.
     """
     _check(logits, noise, observed, state, filters)
     (b, v), length = logits.shape, observed.shape[1]
@@ -156,11 +156,11 @@ def launch(
         return state
     made = (noise.key, noise.index) if isinstance(noise, Seeds) else (noise, observed)
     sizes = (logits.stride(0), length, v)
-    # Where there are no filters and no tiles, what stands in their place is not read.
+    # Without filters or tiles, the tensors passed in their place are not read.
     floats = state.log_p
     tops = sums = floats
     if v > draw.SHORT:
-        # Each of its own: half of one would be aligned for some numbers of rows only.
+        # Two tensors: the second half of one would not be aligned for every number of rows.
         tops = torch.empty(b, triton.cdiv(v, draw.TILE), device=logits.device)
         sums = torch.empty_like(tops)
         _tiles[tops.shape](logits, state.position, tops, sums, *sizes, **_TILE, num_warps=4)
@@ -184,12 +184,12 @@ def _check(
     runs_kernels(device)
     if logits.ndim != 2 or not 1 <= logits.shape[1] <= LARGEST:
         raise InvalidInput(
-            f"logits: expected [b, v] of 1 .. {LARGEST} values, got {tuple(logits.shape)}"
+            f"logits: expected [b, v] with v in 1 .. {LARGEST}, got {tuple(logits.shape)}"
         )
     b = logits.shape[0]
     expect("logits", logits, tuple(logits.shape), FLOATS, device, strided=True)
     if observed.ndim != 2 or not observed.shape[1]:
-        raise InvalidInput(f"observed: expected [b, T] positions, got {tuple(observed.shape)}")
+        raise InvalidInput(f"observed: expected [b, T] with T >= 1, got {tuple(observed.shape)}")
     table = (b, observed.shape[1])
     expect("observed", observed, table, torch.int64, device)
     if isinstance(noise, Seeds):
@@ -202,7 +202,7 @@ def _check(
     expect("log_p", state.log_p, table, torch.float32, device)
     if (filters is None) != (state.log_q is None):
         given = ("log_q", "no filters") if filters is None else ("filters", "no log_q")
-        raise InvalidInput(f"expected filters and log_q, or neither, got {' and '.join(given)}")
+        raise InvalidInput(f"filters, log_q: expected both or neither, got {' and '.join(given)}")
     if filters is not None and state.log_q is not None:
         expect("log_q", state.log_q, table, torch.float32, device)
         for name, setting in filters._asdict().items():
@@ -211,7 +211,7 @@ def _check(
 
 
 def overrides(settings: Settings) -> Table:
-    """One position by the kernel; blocks, whose values are observed, by the reference."""
+    """Return the kernel for one position; blocks, whose values are observed, run the reference."""
     return {sample_token: partial(_sample_one, settings.seeds)}
 
 
@@ -231,7 +231,7 @@ def _sample_one(
 
 
 def variants() -> list[Variant]:
-    """Images of 17 and of 256 levels, GPT-2's values, and the most that there may be."""
+    """Return kernels for images of 17 and 256 levels, GPT-2's vocabulary, and the largest v."""
     sizes = (17, 256, draw.SHORT, 50_257, LARGEST)
     found = []
     for v in sizes:
@@ -255,7 +255,7 @@ def _variant(
     constants: Mapping[str, object],
     warps: int,
 ) -> Variant:
-    """A kernel over contiguous rows of v logits, which makes the noise."""
+    """Return a kernel over contiguous rows of v logits that computes its own noise."""
     types = {
         "logits": f"*{TYPES[dtype]}",
         **dict.fromkeys(("noise", "index", "observed", "position", "values", "top_k"), "*i64"),

@@ -1,1 +1,1 @@
-"""What is seen of a kernel without a GPU: registers, spills, SASS, PTX."""
+"""Inspect compiled kernels without a GPU: registers, spills, SASS, PTX."""

@@ -1,12 +1,12 @@
-"""Compile every kernel ahead of time, for four kinds of GPU and without one.
+"""Compile every kernel ahead of time for four kinds of GPU; no GPU is needed.
 
-    python -m ancestral.triton_kernels.tools.compile                       everything, some minutes
+    python -m ancestral.triton_kernels.tools.compile                       everything, in minutes
     python -m ancestral.triton_kernels.tools.compile --target 90 --operator linear ring
     python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
-Exit status 1: on sm_90 a kernel spills registers, takes more shared memory than a program has, or
-lacks an instruction that it should have; files are written all the same. Exit status 2: the
-command could not be followed.
+Exit status 1: on sm_90 a kernel spills registers, uses more shared memory than a program may have,
+or lacks an instruction that it should contain; files are still written. Exit status 2: an option is
+invalid, Triton cannot compile here, or a file cannot be written.
 """
 
 import argparse
@@ -26,23 +26,23 @@ from ancestral.triton_kernels.operators import modules
 from ancestral.triton_kernels.tools.machine_code import HEADER, Compiled, markdown, read
 
 TARGETS: Mapping[int, int] = {80: 166_912, 90: 232_448, 100: 232_448, 120: 101_376}
-"""Compute capabilities, 10 times: A100, H100 and H200, B200, RTX 50; the bytes of shared memory
-that a program may have there (CUDA C++ Programming Guide, table of compute capabilities)."""
+"""Bytes of shared memory that a program may have, by compute capability times 10: A100, H100 and
+H200, B200, RTX 50 (CUDA C++ Programming Guide, table of compute capabilities)."""
 
 _PROGRAM = "python -m ancestral.triton_kernels.tools.compile"
 
 CHECKED = 90
-"""Where nothing may spill, and where the machine code is read."""
+"""The target on which nothing may spill and whose machine code is read."""
 
 
 def collect(kernels: Mapping[str, str]) -> dict[str, list[Variant]]:
-    """The variants of each operator.
+    """Return the variants of each operator.
 
     Args:
-        kernels: the module that has its kernels, by the name of each operator.
+        kernels: module with the operator's kernels, by operator name.
 
     Raises:
-        BackendUnavailable: there is no Triton.
+        BackendUnavailable: Triton is not installed.
         InvalidInput: Triton interprets in this process.
     """
     _triton()
@@ -50,11 +50,11 @@ def collect(kernels: Mapping[str, str]) -> dict[str, list[Variant]]:
 
 
 def compile_variant(variant: Variant, target: int) -> Compiled:
-    """What the machine code takes that Triton would make of a variant on a GPU of that kind.
+    """Compile a variant for a target, and return what its machine code uses of a GPU.
 
     Raises:
-        BackendUnavailable: there is no Triton.
-        InvalidInput: Triton interprets in this process, or the variant is not of its function.
+        BackendUnavailable: Triton is not installed.
+        InvalidInput: Triton interprets in this process, or the variant does not fit its function.
     """
     kernel = build(variant, target)
     code, shared = kernel.kernel, kernel.metadata.shared
@@ -62,18 +62,18 @@ def compile_variant(variant: Variant, target: int) -> Compiled:
 
 
 def build(variant: Variant, target: int, **others: object) -> Any:
-    """Triton's compiled kernel: its code in every stage, and what a launch needs to know.
+    """Compile a variant: return Triton's kernel, with its code at every stage and launch metadata.
 
-    Triton's cache is left alone: what is compiled is compiled anew.
+    Triton's cache is not used: every call compiles.
 
     Args:
-        variant: what is compiled.
-        target: compute capability, 10 times.
-        others: options of Triton's compiler, beside the variant's.
+        variant: kernel to compile.
+        target: compute capability times 10.
+        others: options of Triton's compiler, in addition to the variant's.
 
     Raises:
-        BackendUnavailable: there is no Triton.
-        InvalidInput: Triton interprets in this process, or the variant is not of its function.
+        BackendUnavailable: Triton is not installed.
+        InvalidInput: Triton interprets in this process, or the variant does not fit its function.
     """
     triton = _triton()
     from triton.backends.compiler import GPUTarget
@@ -92,17 +92,17 @@ def build(variant: Variant, target: int, **others: object) -> Any:
 def specialization(
     variant: Variant,
 ) -> tuple[dict[str, str], dict[tuple[int], object], dict[tuple[int], list[list[object]]]]:
-    """Signature, constants and attributes, as a launch with such arguments makes them.
+    """Return the signature, constants and attributes that a launch with such arguments has.
 
     Raises:
-        InvalidInput: the variant does not name each parameter of its function once.
+        InvalidInput: the variant does not name each parameter of its function exactly once.
     """
     names = variant.function.arg_names
     given = [*variant.arguments, *variant.constants]
     if sorted(given) != sorted(names) or not set(variant.divisible) <= set(variant.arguments):
         raise InvalidInput(
-            f"{variant.name}: expected arguments and constants {names}, each once, and what is "
-            f"divisible among the arguments, got {given} and {list(variant.divisible)}"
+            f"{variant.name}: expected the arguments and constants {names}, each once, and "
+            f"`divisible` among the arguments, got {given} and {list(variant.divisible)}"
         )
     signature = {name: variant.arguments.get(name, "constexpr") for name in names}
     constants = {(names.index(name),): value for name, value in variant.constants.items()}
@@ -113,19 +113,19 @@ def specialization(
 
 
 def problems(variant: Variant, compiled: Compiled) -> list[str]:
-    """What must not be, a sentence each; none but on sm_90."""
+    """Return the problems of a compiled variant, one sentence each; only sm_90 is checked."""
     if compiled.target != CHECKED:
         return []
     found, where, most = [], f"{variant.name}, sm_{CHECKED}", TARGETS[CHECKED]
     if compiled.spilled:
         found.append(
-            f"{where}: expected no spills, got {compiled.spilled} bytes a thread beside "
-            f"{compiled.registers} registers: take smaller blocks, or more warps"
+            f"{where}: expected no spills, got {compiled.spilled} bytes per thread with "
+            f"{compiled.registers} registers; use smaller blocks or more warps"
         )
     if compiled.shared > most:
         found.append(
-            f"{where}: expected at most {most} bytes of shared memory, got {compiled.shared}: "
-            f"take smaller blocks, or fewer stages"
+            f"{where}: expected at most {most} bytes of shared memory, got {compiled.shared}; "
+            f"use smaller blocks or fewer stages"
         )
     for wanted in variant.wanted:
         names = tuple(wanted.split("|"))
@@ -134,13 +134,13 @@ def problems(variant: Variant, compiled: Compiled) -> list[str]:
             others = [each for each in compiled.instructions if each.startswith(alike)]
             found.append(
                 f"{where}: expected {' or '.join(names)} in the machine code, got "
-                f"{', '.join(others) or 'nothing like it'}"
+                f"{', '.join(others) or 'nothing similar'}"
             )
     return found
 
 
 def main(arguments: Sequence[str] | None = None, kernels: Mapping[str, str] | None = None) -> int:
-    """The command; its exit status."""
+    """Run the command and return its exit status."""
     kernels = modules("kernel") if kernels is None else kernels
     options = _options(arguments, [*kernels])
     try:
@@ -177,30 +177,32 @@ def _options(arguments: Sequence[str] | None, operators: list[str]) -> argparse.
     parser = argparse.ArgumentParser(prog=_PROGRAM, allow_abbrev=False)
     add = parser.add_argument
     add("--target", nargs="+", type=int, choices=[*TARGETS], default=[*TARGETS], metavar="N",
-        help=f"of sm_N: {', '.join(map(str, TARGETS))}; all of them")  # fmt: skip
+        help=f"compile for sm_N: {', '.join(map(str, TARGETS))}; default: all")  # fmt: skip
     add("--operator", nargs="+", choices=operators, default=operators, metavar="NAME",
-        help=f"{', '.join(operators)}; all of them")  # fmt: skip
-    add("--table", type=Path, metavar="FILE", help="Markdown of every operator and target")
-    add("--json", type=Path, metavar="FILE", help="numbers and instructions")
+        help=f"{', '.join(operators)}; default: all")  # fmt: skip
+    add("--table", type=Path, metavar="FILE", help="write a Markdown table of everything")
+    add("--json", type=Path, metavar="FILE", help="write numbers and instructions as JSON")
     options = parser.parse_args(arguments)
     options.target = sorted({*options.target})
     if options.table and (options.target, {*options.operator}) != ([*TARGETS], {*operators}):
-        parser.error("--table: expected every operator and target, got some: leave out the others")
+        parser.error(
+            "--table: expected every operator and target, got some; omit --target and --operator"
+        )
     return options
 
 
 def _triton() -> Any:
-    """Triton, where it compiles."""
+    """Import Triton, and check that it compiles in this process."""
     try:
         import triton
     except ImportError as error:
         raise BackendUnavailable(
-            "kernels are compiled by the triton package, for Linux: pip install 'ancestral[gpu]'"
+            "compiling kernels needs the triton package (Linux): pip install 'ancestral[gpu]'"
         ) from error
     if triton.knobs.runtime.interpret:
         raise InvalidInput(
-            "expected a process in which Triton compiles, got TRITON_INTERPRET in the environment, "
-            "by which it interprets: unset it"
+            "TRITON_INTERPRET is set, so that Triton interprets kernels and cannot compile them: "
+            "unset TRITON_INTERPRET"
         )
     return triton
 

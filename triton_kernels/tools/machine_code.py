@@ -1,4 +1,4 @@
-"""What a compiled kernel takes of a GPU, read with the tools of Triton's wheel, and as a table."""
+"""What a compiled kernel uses of a GPU, read with the tools in Triton's wheel, and as a table."""
 
 import re
 import subprocess
@@ -12,9 +12,9 @@ from ancestral.triton_kernels.launch import Variant
 
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)")
-"""An address, a predicate, and the name with its modifiers."""
+"""Matches an address, an optional predicate, and the name with its modifiers."""
 _RESERVED = 1024
-"""Bytes of shared memory that CUDA keeps of each program that has some, from sm_90 on."""
+"""Bytes of shared memory that CUDA reserves in each program that has some, from sm_90 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Compiled:
     """A variant of a kernel, compiled for one target.
 
     Attributes:
-        name: of the variant.
-        target: compute capability, 10 times.
-        registers: of a thread, 32 bits each.
-        spilled: bytes of a thread in local memory and on its stack; 0 where registers suffice.
-        shared: bytes of shared memory that a program asks for.
-        instructions: how often each stands in the machine code, by its full name, LDG.E.128 say;
-            empty where it was not read.
+        name: name of the variant.
+        target: compute capability times 10.
+        registers: registers per thread, 32 bits each.
+        spilled: bytes per thread in local memory and on the stack; 0 if the registers suffice.
+        shared: bytes of shared memory per program.
+        instructions: count of each instruction in the machine code, by full name, for example
+            LDG.E.128; empty if the machine code was not read.
     """
 
     name: str
@@ -40,24 +40,24 @@ class Compiled:
 
 
 def read(name: str, target: int, cubin: bytes, at_launch: int, *, disassembled: bool) -> Compiled:
-    """What the kernel of a cubin takes, the functions that it calls included.
+    """Return what the kernel in a cubin uses, including the functions that it calls.
 
     Args:
-        name: of the variant.
-        target: that it was compiled for.
-        cubin: what Triton's compiler gave.
-        at_launch: bytes of shared memory that are asked for when the kernel is launched.
-        disassembled: whether to read its instructions too, which takes half a second.
+        name: name of the variant.
+        target: target of the cubin.
+        cubin: output of Triton's compiler.
+        at_launch: bytes of shared memory that are requested when the kernel is launched.
+        disassembled: whether to read the instructions too, which takes half a second.
 
     Raises:
-        RuntimeError: cuobjdump told nothing of it.
+        RuntimeError: cuobjdump's output does not contain the numbers.
     """
     import triton
 
-    told = _run([triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage"], cubin)
-    found = [tuple(map(int, each)) for each in _USAGE.findall(told)]
+    text = _run([triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage"], cubin)
+    found = [tuple(map(int, each)) for each in _USAGE.findall(text)]
     if not found:
-        raise RuntimeError(f"cuobjdump: expected a line of REG, STACK, SHARED, LOCAL, got {told!r}")
+        raise RuntimeError(f"cuobjdump: expected a line of REG, STACK, SHARED, LOCAL, got {text!r}")
     registers, stack, shared, local = map(max, zip(*found, strict=True))
     if b".nv.shared.reserved" in cubin and shared >= _RESERVED:
         shared -= _RESERVED
@@ -68,7 +68,7 @@ def read(name: str, target: int, cubin: bytes, at_launch: int, *, disassembled: 
 def _instructions(cubin: bytes) -> dict[str, int]:
     import triton
 
-    # Without the analysis of data flow, which takes longer and is not of use here.
+    # The data-flow analysis takes longer, and is not used here.
     text = _run([triton.knobs.nvidia.nvdisasm.path, "--no-dataflow", "--print-code"], cubin)
     return dict(sorted(Counter(_INSTRUCTION.findall(text)).items()))
 
@@ -87,14 +87,14 @@ _NOTABLE = re.compile(r"[A-Z]*MMA\b|(LDG|STG|LDGSTS)\b.*\.128\b|UTMA(LDG|STG)\b"
 HEADER = """\
 # Compiled kernels
 
-Made by `make kernels-table` with Triton {version}. Every kernel in its default configurations,
-compiled ahead of time for four kinds of GPU, without one; the numbers follow from the kernels and
-from the compilers that this Triton brings.
+Made by `make kernels-table` with Triton {version}: every kernel in its default configurations,
+compiled ahead of time for four kinds of GPU, without a GPU. The numbers depend only on the kernels
+and on the compilers in this release of Triton.
 
-A cell: registers of a thread / bytes that a thread spills / bytes of shared memory of a program,
-with the bytes that a program may have there in brackets where those are fewer. On sm_90 nothing may
-spill; the last column has the instructions for tensor cores, and the loads and stores of 16 bytes,
-that stand in its machine code, and how often.
+A cell: registers per thread / bytes spilled per thread / bytes of shared memory per program, with
+the bytes available to a program in brackets where those are fewer. On sm_90 nothing may spill; the
+last column counts the tensor-core instructions, and the 16-byte loads and stores, in its machine
+code.
 
 """
 
@@ -104,11 +104,11 @@ def markdown(
     compiled: Mapping[str, Sequence[Compiled]],
     limits: Mapping[int, int],
 ) -> str:
-    """A section an operator, a row a variant.
+    """Return the tables, with one section per operator and one row per variant.
 
     Args:
-        variants: of each operator.
-        compiled: by the name of the variant, for every target of `limits`.
+        variants: variants of each operator.
+        compiled: compiled kernels by the name of the variant, for every target of `limits`.
         limits: bytes of shared memory that a program may have, by target.
     """
     lines = []
@@ -121,13 +121,13 @@ def markdown(
 
 
 def cell(compiled: Compiled, limit: int) -> str:
-    """Registers, bytes spilled, bytes shared."""
+    """Return the text of a cell: registers, bytes spilled, bytes shared."""
     over = f" ({limit})" if compiled.shared > limit else ""
     return f"{compiled.registers} / {compiled.spilled} / {compiled.shared}{over}"
 
 
 def notable(compiled: Compiled) -> str:
-    """Instructions for tensor cores and wide loads, with their number."""
+    """Return the tensor-core instructions and wide loads, with their counts."""
     some = {name: n for name, n in compiled.instructions.items() if _NOTABLE.match(name)}
     return ", ".join(f"{name} x{n}" for name, n in some.items())
 

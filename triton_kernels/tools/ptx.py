@@ -1,8 +1,8 @@
-"""A kernel as PTX, for a launcher that knows nothing of Triton.
+"""A kernel as PTX, for launchers other than Triton.
 
-Triton gives every kernel two more parameters than its function has: addresses of memory that some
-kernels need as scratch. One that needs none never reads them; here they are taken off, so that a
-launcher passes what the function's signature names, and nothing else.
+Triton gives every kernel two more parameters than its function has: addresses of scratch memory,
+which only some kernels read. They are removed from the other kernels, so that a launcher passes
+only the parameters of the function.
 
 References:
     NVIDIA, Parallel Thread Execution ISA, sections 5.1.6 (parameters) and 11.1 (.version).
@@ -17,7 +17,7 @@ from ancestral.triton_kernels.launch import Variant
 from ancestral.triton_kernels.tools.compile import build
 
 ISA: Mapping[int, int] = {80: 80, 90: 80, 100: 86, 120: 87}
-"""The first release of PTX, 10 times, that has all of a target: the driver may be that old."""
+"""The first PTX release, times 10, that supports a target; the driver may be that old."""
 
 _ENTRY = re.compile(r"\.visible \.entry (\w+)\(\n(.*?)\n\)\n", re.DOTALL)
 _PARAMETER = re.compile(r"\t\.param \.(\w+) .*?(\w+)")
@@ -29,11 +29,11 @@ class Ptx:
     """A compiled kernel and how it is launched.
 
     Attributes:
-        text: the program.
+        text: PTX source.
         entry: name of the kernel in it.
-        parameters: type of each, in order: u64 is an address.
-        threads: of a program.
-        shared: bytes of shared memory that a program asks for when it is launched.
+        parameters: type of each parameter, in order; addresses are u64.
+        threads: threads per program.
+        shared: bytes of shared memory per program to request at launch.
     """
 
     text: str
@@ -44,21 +44,21 @@ class Ptx:
 
 
 def ptx(variant: Variant, target: int) -> Ptx:
-    """Compile a variant for GPUs of a compute capability, 10 times.
+    """Compile a variant for GPUs of a compute capability, times 10.
 
     The text is the same on every machine.
 
     Raises:
-        BackendUnavailable: there is no Triton.
-        InvalidInput: a target that kernels are not compiled for, a kernel that needs scratch
-            memory, or Triton interprets in this process.
-        RuntimeError: the text is not what Triton is known to write.
+        BackendUnavailable: Triton is not installed.
+        InvalidInput: kernels are not compiled for the target, the kernel needs scratch memory, or
+            Triton interprets in this process.
+        RuntimeError: Triton's PTX has an unknown form.
     """
     expect_target(target)
     import triton
 
     with triton.knobs.compilation.scope():
-        # Lines name the source file, by its path on this machine.
+        # Line information contains the path of the source file on this machine.
         triton.knobs.compilation.disable_line_info = True
         kernel = build(variant, target, ptx_version=ISA[target])
     text, entry, parameters = without_scratch(kernel.asm["ptx"], [*variant.arguments.values()])
@@ -66,31 +66,31 @@ def ptx(variant: Variant, target: int) -> Ptx:
 
 
 def expect_target(target: int) -> None:
-    """Refuse a GPU that programs are not written for.
+    """Check that kernels are compiled to PTX for a target.
 
     Raises:
-        InvalidInput: it is none of `ISA`.
+        InvalidInput: `target` is not in `ISA`.
     """
     if target not in ISA:
         raise InvalidInput(
-            f"target: expected one of {[*ISA]}, got {target}: every GPU from sm_80 on takes code "
-            f"for 80"
+            f"target: expected one of {[*ISA]}, got {target}; use 80, which runs on every GPU from "
+            f"sm_80 on"
         )
 
 
 def without_scratch(text: str, types: list[str]) -> tuple[str, str, tuple[str, ...]]:
-    """Take the parameters off that are not among the kernel's own.
+    """Remove the parameters that are not the kernel's own.
 
     Args:
-        text: the program, as Triton wrote it.
+        text: PTX source, as Triton writes it.
         types: Triton's type of each argument.
 
     Returns:
-        the program, the name of its kernel, and the PTX type of each parameter.
+        the PTX source, the name of its kernel, and the PTX type of each parameter.
 
     Raises:
-        InvalidInput: the kernel reads a parameter that would be taken off.
-        RuntimeError: the text is not what Triton is known to write.
+        InvalidInput: the kernel reads a parameter that would be removed.
+        RuntimeError: the text has an unknown form.
     """
     heads = list(_ENTRY.finditer(text))
     if len(heads) != 1:
@@ -106,7 +106,7 @@ def without_scratch(text: str, types: list[str]) -> tuple[str, str, tuple[str, .
         if each and re.search(rf"\b{each[2]}\b", body):
             raise InvalidInput(
                 f"{head[1]}: expected a kernel that needs no scratch memory, got one that reads "
-                f"{each[2]}, which is none of its {len(own)} arguments: only Triton can launch it"
+                f"{each[2]}, which is not one of its {len(own)} arguments; launch it with Triton"
             )
     kept = ",\n".join(lines[: len(own)])
     return text[: head.start(2)] + kept + text[head.end(2) :], head[1], tuple(own)

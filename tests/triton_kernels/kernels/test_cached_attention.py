@@ -242,7 +242,7 @@ def test_nothing(device: torch.device) -> None:
                 *(torch.zeros(2, 1, 4, 257, device=q.device),) * 2,
                 p,
             ),
-            "heads 1 .. 256",
+            "head size d of 1 .. 256",
         ),
     ],
     ids=["width", "dtype", "strided", "half", "transposed", "int32", "device", "empty", "widest"],

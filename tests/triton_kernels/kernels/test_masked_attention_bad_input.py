@@ -38,7 +38,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "no kv heads": (lambda a: {"k": a["k"][:, :0]}, "k: expected a number of heads"),
     "no head size": (lambda a: {"q": a["q"][..., :0]}, "q: expected a head size of 1 .. 256"),
     "head size 257": (lambda a: {"q": torch.zeros(2, 4, 5, 257)}, "q: expected a head size"),
-    "slots": (lambda a: {n: a[n][:, :, :4] for n in "kv"}, "k: expected 5 .one a query. .."),
+    "slots": (lambda a: {n: a[n][:, :, :4] for n in "kv"}, "k: expected 5 .one per query. .."),
     "last axis": (lambda a: {"q": a["q"].mT.contiguous().mT}, "q: expected a contiguous last"),
     "last axis of v": (lambda a: {"v": a["v"].mT.contiguous().mT}, "v: expected a contiguous last"),
     "device": (lambda a: {"k": a["k"].to("meta")}, "k: expected .* on"),
@@ -46,10 +46,10 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "start of another batch": (lambda a: {"start": a["start"][:1]}, r"start: expected \(2,\)"),
     "no window": (lambda a: {"window": 0}, "window: expected at least 1"),
     "window below 0": (lambda a: {"window": -3}, "window: expected at least 1"),
-    "scale 0": (lambda a: {"scale": 0.0}, "scale: expected a positive"),
-    "scale NaN": (lambda a: {"scale": math.nan}, "scale: expected a positive"),
-    "scale infinite": (lambda a: {"scale": math.inf}, "scale: expected a positive"),
-    "scale too small": (lambda a: {"scale": 1e-40}, "scale: expected a positive"),
+    "scale 0": (lambda a: {"scale": 0.0}, "scale: expected a number"),
+    "scale NaN": (lambda a: {"scale": math.nan}, "scale: expected a number"),
+    "scale infinite": (lambda a: {"scale": math.inf}, "scale: expected a number"),
+    "scale too small": (lambda a: {"scale": 1e-40}, "scale: expected a number"),
 }
 
 
