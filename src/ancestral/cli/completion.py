@@ -111,7 +111,7 @@ def write_completions(
     noise: Noise,
     data: DataSpec,
 ) -> None:
-    """Write completions: to an .npz with their weights, to other files resampled by weight.
+    """Write completions: to an .npz with their weights, to other files drawn by weight.
 
     The arrays x, log_prob, log_weight, chosen and labels are [events, particles, ...];
     log_prob_observed, ess, resampled, exact and first_index are [events]. If the file of observed
@@ -149,7 +149,7 @@ def write_completions(
 def _say(parts: Sequence[Completion], engine: AutoregressiveEngine, how: str, out: str) -> None:
     """Report the estimate of each event, its quality, and what was written."""
     weighted = Path(out).suffix.lower() == ".npz"
-    tail = f"{'' if weighted else '; resampled by weight'}{arrow(out)}"
+    tail = f"{'' if weighted else '; drawn by weight'}{arrow(out)}"
     one, n = parts[0], len(parts[0])
     if len(parts) == 1:
         say(f"{_estimate(one)} ({_kind(one)})")

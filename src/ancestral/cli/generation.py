@@ -136,14 +136,14 @@ def _stop(text: str, tokenizer: Tokenizer | None) -> int:
     return ids[0]
 
 
-def _streams(asked: bool | None, out: str, rows: int) -> bool:
-    if asked is None:
+def _streams(wanted: bool | None, out: str, rows: int) -> bool:
+    if wanted is None:
         return out == "-" and rows == 1 and sys.stdout.isatty()
-    if asked and (out != "-" or rows != 1):
+    if wanted and (out != "-" or rows != 1):
         raise InvalidInput(
             f"--stream: expected one continuation, to standard output, got {rows} to {out}"
         )
-    return asked
+    return wanted
 
 
 def _streamed(

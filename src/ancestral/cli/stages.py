@@ -138,4 +138,4 @@ def _expected(recipe: Recipe, seconds: float, device: str) -> str:
     cpu = device == "cpu"
     line = f"{recipe.name}: about {in_words(seconds)} on {'this CPU' if cpu else device}"
     small = for_two_cores(recipe.name) if cpu else None
-    return line if small is None else f"{line}; this recipe is for a GPU, {small} is for two cores"
+    return line if small is None else f"{line}; it is made for a GPU, use {small} on two cores"

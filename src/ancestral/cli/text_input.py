@@ -59,7 +59,7 @@ def without_mark(text: str, place: str) -> str:
     """Return the text without a byte order mark at its start; a message says if one is dropped."""
     if not text.startswith(BYTE_ORDER_MARK):
         return text
-    say(f"{place}: the text begins with a byte order mark (U+FEFF), which is ignored")
+    say(f"{place}: the text begins with a byte order mark (U+FEFF); it is left out")
     return text.removeprefix(BYTE_ORDER_MARK)
 
 
@@ -105,7 +105,7 @@ def _lost(name: str, found: Sequence[Coverage], places: Sequence[int]) -> str:
     more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
     where = f"{name}s {numbers}{more}" if len(places) > 1 else " ".join([name, *map(str, places)])
     read_as = found[0].read_as
-    lost = "are dropped" if read_as is None else f"are read as {read_as}"
+    lost = "are left out" if read_as is None else f"are read as {read_as}"
     return (
         f"{where}: {unknown:,} of {total:,} {found[0].unit} are not in the vocabulary and "
         f"{lost}{_examples(examples[:_NAMED])}"
