@@ -206,7 +206,7 @@ def test_full_disk(
     out = tmp_path / name
     out.write_bytes(OLD)
     monkeypatch.setattr("os.fsync", full)
-    refused(cli("sample", tiny_bundle, "-n", 2, "-o", out), "space on the disk", "whole")
+    refused(cli("sample", tiny_bundle, "-n", 2, "-o", out), "the disk is full", "intact")
     assert out.read_bytes() == OLD
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
@@ -300,9 +300,9 @@ def test_what_is_read_is_kept(
     (tmp_path / "folder").mkdir()
     given = [option, file] if option else [file]
     for out in (file, tmp_path / "folder" / ".." / name):
-        refused(cli(command, tiny_bundle, *given, "-o", out), "--out", "is the file that is read")
+        refused(cli(command, tiny_bundle, *given, "-o", out), "--out", "is an input of the command")
     inside = tiny_bundle / "new.npz"
-    refused(cli(command, tiny_bundle, *given, "-o", inside), "--out", "which is read")
+    refused(cli(command, tiny_bundle, *given, "-o", inside), "--out", "an input of the command")
     assert file.read_bytes() == OLD
     assert not inside.exists()
 
@@ -310,7 +310,7 @@ def test_what_is_read_is_kept(
 def test_a_manifest_is_kept(cli: Cli, tiny_bundle: Path) -> None:
     manifest = tiny_bundle / "manifest.json"
     before = manifest.read_bytes()
-    refused(cli("verify", tiny_bundle, "-o", manifest), "which is read")
+    refused(cli("verify", tiny_bundle, "-o", manifest), "an input of the command")
     refused(cli("export", tiny_bundle, "-o", tiny_bundle, "--overwrite"), "that is read")
     assert manifest.read_bytes() == before
 
@@ -320,7 +320,7 @@ def test_folder_that_cannot_be_made(cli: Cli, tmp_path: Path, command: str) -> N
     """Before minutes of work."""
     (tmp_path / "file").write_bytes(OLD)
     given = [tmp_path / "run"] if command == "export" else ["--recipe", "tiny"]
-    refused(cli(command, *given, "-o", tmp_path / "file" / "new"), "--out", "can be written to")
+    refused(cli(command, *given, "-o", tmp_path / "file" / "new"), "--out", "writable folder")
 
 
 def test_bundle_of_links(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_whole_numbers_as_floats(cli: Cli, tiny_bundle: Path, tmp_path: Path) ->
     refused(cli("log-prob", tiny_bundle, tmp_path / "x.npy", "--label", 0), ".astype(int)")
     np.save(tmp_path / "x.npy", np.full((3, 3), np.nan))
     result = cli("sample", tiny_bundle, "--observed", tmp_path / "x.npy")
-    refused(result, "-1 where a value is free")
+    refused(result, "-1 for values that are not observed")
 
 
 def test_paths_that_are_not_utf8(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:

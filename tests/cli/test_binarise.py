@@ -40,7 +40,7 @@ def test_bound(cli: Cli, bundle: Path, file: Path, bits: np.ndarray, tmp_path: P
     options = ["-k", 4, "--threads", 1, "-o", out]
     result = cli("bound", bundle, file, "--binarise", *options)
     assert result.code == 0, result.err
-    assert f"{file}: 9 events of levels 0 .. 4 were binarised" in result.err
+    assert f"{file}: 9 events with levels 0 .. 4 were binarised" in result.err
     expected = LatentEngine.load(bundle, threads=1).bound(bits, 4)
     np.testing.assert_array_equal(np.load(out)["elbo"], expected.elbo)
     part = saved(tmp_path, x=np.minimum(X, 3))
@@ -85,7 +85,7 @@ def test_the_way_out_is_said(
     cli: Cli, bundle: Path, file: Path, tmp_path: Path, command: str
 ) -> None:
     result = cli(command, bundle, file, "-o", tmp_path / "out.npz", "--threads", 1)
-    refused(result, f"{file}: x: ", "values up to 4, the model has 2 levels: pass --binarise")
+    refused(result, f"{file}: x: ", "values up to 4, the model has 2 levels; pass --binarise")
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_refused(
 
 
 def test_for_models_of_bits(cli: Cli, bundle: Path, tiny_bundle: Path, file: Path) -> None:
-    refused(cli("bound", bundle, file, "--levels", 5), "--levels: expected --binarise with it")
+    refused(cli("bound", bundle, file, "--levels", 5), "--levels: only used with --binarise")
     for command in ("log-prob", "classify"):
         result = cli(command, tiny_bundle, file, "--binarise")
-        refused(result, "--binarise: expected a model of 2 levels, got one of 3")
+        refused(result, "--binarise: expected a model with 2 levels, got one with 3")
     result = cli("log-prob", tiny_bundle, "--ids", file, "--binarise")
-    refused(result, "--binarise: expected FILE with events")
+    refused(result, "--binarise: only used with FILE (events)")
 
 
 def test_the_figure_of_training(cli: Cli, images: Path, tmp_path: Path) -> None:

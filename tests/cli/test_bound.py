@@ -71,7 +71,7 @@ def test_bounds_of_a_density(
     result = cli("bound", bundles("linear"), events, "-k", 16, "--threads", 1)
     assert result.code == 0, result.err
     assert f"{words}" in result.err
-    assert "a density's bound, not to be compared with exact bits/dim" in result.err
+    assert "do not compare it with exact bits/dim" in result.err
     rows = np.loadtxt(io.StringIO(result.out))
     np.testing.assert_allclose(
         rows[:, 1], LatentEngine.load(bundles("linear")).bound(x, 16).iwae, atol=1e-3

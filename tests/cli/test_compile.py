@@ -30,7 +30,7 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
     assert "log_prob: compiled in" in first.err
     assert "b=1:2:4 t=1:9:9" in first.out
     second = cli(*asked, "--json")
-    assert "log_prob: compiled before" in second.err
+    assert "log_prob: already compiled" in second.err
     (plan,) = json.loads(second.out)["plans"]
     assert (plan["key"]["graph"], plan["new"], plan["key"]["targets"]) == (
         "log_prob",
@@ -58,15 +58,15 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--graph", "stp"], ["--graph: expected some of", "stp"]),
-        (["--batch", "4,2,8"], ["--batch", "not decreasing"]),
-        (["--batch", "1,2"], ["--batch: expected LEAST,BEST,MOST"]),
+        (["--graph", "stp"], ["--graph: expected one of", "stp"]),
+        (["--batch", "4,2,8"], ["--batch", "do not fall"]),
+        (["--batch", "1,2"], ["--batch: expected MIN,OPT,MAX"]),
         (["--batch", "0,2,8"], ["--batch"]),
-        (["--latents", "many"], ["--latents: expected LEAST,BEST,MOST"]),
-        (["--prefix", "1-5"], ["--prefix: expected FIRST..LAST"]),
-        (["--prefix", "3..99"], ["--prefix: expected FIRST..LAST with 1 <= FIRST <= LAST <= 9"]),
-        (["--target", "sm_90"], ["--target: ", "got sm_90", "pip install 'ancestral[tensorrt]'"]),
-        (["--target", "hopper"], ["--target: expected a compute capability"]),
+        (["--latents", "many"], ["--latents: expected MIN,OPT,MAX"]),
+        (["--prefix", "1-5"], ["--prefix: expected MIN..MAX"]),
+        (["--prefix", "3..99"], ["--prefix: expected positions in 1 .. 9"]),
+        (["--target", "sm_90"], ["--target sm_90", "pip install 'ancestral[tensorrt]'"]),
+        (["--target", "hopper"], ["--target: expected a GPU's capability"]),
         (["--module", "tensorflow"], ["--module: expected one of"]),
         (["--plugin"], ["--plugin: tensorrt_rtx does not support plugins"]),
         (["--memory", "-1"], ["--memory"]),

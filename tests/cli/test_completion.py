@@ -53,7 +53,7 @@ def test_npz(cli: Cli, arguments: list[object], tmp_path: Path, expected: Comple
     assert (int(got["seed"]), int(got["first_index"]), bool(got["exact"])) == (3, 2, False)
     assert got["labels"].tolist() == [1] * 8
     assert estimate(result.err) == pytest.approx(expected.log_prob_observed, abs=1e-4)
-    assert "exact only as they become many" in result.err
+    assert "exact in the limit of many particles" in result.err
     assert f"effective sample size {expected.ess:.1f} of 8" in result.err
     assert f"resampled {expected.resampled} times" in result.err
 
@@ -83,7 +83,7 @@ def test_exact(cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine) -> N
     assert result.code == 0, result.err
     nats = engine.position_log_prob(np.maximum(FIRST, 0)[None], 0)[0, :4].sum()
     assert estimate(result.err) == pytest.approx(nats, abs=1e-4)
-    assert "(exact: what is observed comes first in the ordering)" in result.err
+    assert "(exact: the observed values come first in the ordering)" in result.err
     assert bool(np.load(tmp_path / "out.npz")["exact"]) is True
 
 
@@ -92,9 +92,9 @@ def test_exact(cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine) -> N
     [
         (["--temperature", "0.9"], "temperature=0.9"),
         (["--top-k", "2"], "top_k=2"),
-        (["--top-p", "0.9"], "without filters"),
-        (["--min-p", "0.1"], "without filters"),
-        (["-n", "64"], "as many completions as --particles"),
+        (["--top-p", "0.9"], "no filters"),
+        (["--min-p", "0.1"], "no filters"),
+        (["-n", "64"], "not used with --particles"),
         (["--batch", "4"], "--batch"),
         (["--particles", "0"], "particles: expected an integer in 1"),
         (["--label", "2"], "0 .. 1, got 2"),
@@ -210,7 +210,7 @@ def test_label_is_needed(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     """Labels do not take turns over events that were observed."""
     np.save(tmp_path / "observed.npy", ANYWHERE)
     options = ["--observed", tmp_path / "observed.npy", "--particles", 4]
-    refused(cli("sample", tiny_bundle, *options), "give --label with a label in 0 .. 1", "with y")
+    refused(cli("sample", tiny_bundle, *options), "pass a label in 0 .. 1", "with y")
 
 
 @pytest.mark.parametrize(
@@ -279,4 +279,4 @@ def test_without_particles(
 
 
 def test_another_number_than_events(cli: Cli, tiny_bundle: Path, several: Path) -> None:
-    refused(cli("sample", tiny_bundle, "--observed", several, "-n", 4), "3 events", "-n 3 or no -n")
+    refused(cli("sample", tiny_bundle, "--observed", several, "-n", 4), "-n: expected 3")

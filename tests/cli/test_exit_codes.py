@@ -86,7 +86,7 @@ def test_memory_that_ends(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("ancestral.engine.step_loop.draw", ends)
     result = cli("sample", tiny_bundle, "-n", 1)
     assert result.code == 2
-    assert result.err.startswith("ancestral: expected enough memory, got none")
+    assert result.err.startswith("ancestral: out of memory")
 
 
 def test_interrupt_keeps_what_is_finished(

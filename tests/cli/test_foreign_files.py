@@ -91,4 +91,4 @@ def test_targets(cli: Cli, tiny_bundle: Path, tmp_path: Path, command: str) -> N
         first, *rest = name.split()
         with bounded():
             result = cli(first, tiny_bundle, *rest, "-o", file)
-        refused(result, "expected the name of a file, got a pipe or a device", str(file))
+        refused(result, "expected a file name, got a pipe or a device", str(file))

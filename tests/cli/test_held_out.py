@@ -68,7 +68,7 @@ def test_fewer_events_where_all_would_take_too_long(
         return
     assert len(some.test) == expected
     assert some.test.label is not None
-    assert f"on {expected} of its {count} events, drawn at random" in said
+    assert f"evaluating {expected} of the {count} test events, drawn at random" in said
     rows = {tuple(x) for x in data.test.x.tolist()}
     assert all(tuple(x) in rows for x in some.test.x.tolist())
     again = affordable_events(model, data, seconds, clock)

@@ -1,45 +1,128 @@
-"""`--help`: every command in its group, with a sentence and an example that parses."""
+"""`--help`: a sentence, options in groups, and examples that run, in 80 columns."""
 
+import inspect
+import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ancestral.cli.main import _COMMANDS
+from ancestral.cli.commands import COMMANDS, EXAMPLES
+from ancestral.cli.help_page import GROUPS
+from ancestral.cli.main import run
+from tests import test_doc_commands as doc
+from tests.doc_commands import Line, substituted
+from tests.text_toys import SENTENCES
 
 from .conftest import Cli
 
-EXAMPLES = {
-    command.__name__.replace("_", "-"): example
-    for commands in _COMMANDS.values()
-    for command, example in commands.items()
+WIDTH = 80
+BY_NAME = {
+    command.__name__.replace("_", "-"): (command, examples)
+    for commands in COMMANDS.values()
+    for command, examples in commands.items()
 }
+NOT_RUN = ("ancestral compile", "ancestral plans --remove")
+"""Examples that need TensorRT, or would remove the user's plans."""
 
 
-def test_commands(cli: Cli) -> None:
+@pytest.fixture(autouse=True)
+def width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+
+
+def examples_in(text: str) -> list[str]:
+    """The lines of a help after the heading of its examples."""
+    _, _, rest = text.partition("\n Examples:\n")
+    return [line.strip() for line in rest.splitlines() if line.strip()]
+
+
+def panels_in(text: str) -> list[str]:
+    """The headings of the groups in a help, in order."""
+    return re.findall(r"^╭─ (.*?) ─+╮$", text, flags=re.MULTILINE)
+
+
+def test_every_command_is_listed_on_one_line(cli: Cli) -> None:
     result = cli("--help")
     assert result.code == 0
-    for name in (*EXAMPLES, *_COMMANDS, "130"):
-        assert name in result.out
+    assert panels_in(result.out) == ["Options", *COMMANDS]
+    for name, (command, _) in BY_NAME.items():
+        first = (inspect.getdoc(command) or "").partition("\n")[0]
+        assert re.search(rf"^│ {name} +{re.escape(first)} +│$", result.out, flags=re.MULTILINE)
+    assert "130" in result.out
 
 
-@pytest.mark.parametrize("command", EXAMPLES)
-def test_help_of_a_command(cli: Cli, command: str) -> None:
+def test_examples_of_the_program(cli: Cli) -> None:
+    assert examples_in(cli("--help").out) == list(EXAMPLES)
+    for example in EXAMPLES:
+        doc.parse(shlex.split(example)[1:])
+
+
+@pytest.mark.parametrize("command", BY_NAME)
+def test_first_sentence(cli: Cli, command: str) -> None:
+    """A paragraph of its own, at the top, that ends with a full stop."""
+    function, _ = BY_NAME[command]
+    first = (inspect.getdoc(function) or "").split("\n\n")[0]
+    assert re.fullmatch(r"[A-Z][^\n]*\.", first)
     result = cli(command, "--help")
     assert result.code == 0
-    assert "Example: ancestral" in result.out
+    assert [line.strip() for line in result.out.splitlines() if line.strip()][1] == first
 
 
-@pytest.mark.parametrize("command", EXAMPLES)
-def test_examples_name_options_that_exist(cli: Cli, command: str) -> None:
-    """With --help at the end an example is parsed, but not run; an unknown option exits 2."""
-    program, *arguments = shlex.split(EXAMPLES[command])
-    assert program == "ancestral"
-    assert arguments[0] == command
+@pytest.mark.parametrize("command", ["", *BY_NAME])
+def test_fits_the_terminal(cli: Cli, command: str) -> None:
+    text = cli(*command.split(), "--help").out
+    assert [line for line in text.splitlines() if len(line) > WIDTH] == []
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("command", BY_NAME)
+def test_options_are_in_groups(cli: Cli, command: str) -> None:
+    """The groups have the same names and the same order in every command."""
     text = cli(command, "--help").out
-    for option in (each for each in arguments if each.startswith("-")):
-        assert option in text
+    panels = [name for name in panels_in(text) if name != "Arguments"]
+    assert panels == [name for name in GROUPS if name in panels]
+    assert panels[-1] == "Help"
+    assert "<" not in text.replace("<path>", "")
+
+
+@pytest.mark.parametrize("command", BY_NAME)
+def test_options_are_described(command: str) -> None:
+    """In sentences, each with what it takes."""
+    parameters: list[Any] = doc.COMMANDS[command].params
+    for each in parameters:
+        assert re.fullmatch(r"[A-Z.a-z].*\.", each.help, flags=re.DOTALL), each.opts
+        assert "  " not in each.help
+
+
+@pytest.mark.parametrize("command", BY_NAME)
+def test_examples_parse(cli: Cli, command: str) -> None:
+    examples = examples_in(cli(command, "--help").out)
+    assert examples == list(BY_NAME[command][1])
+    assert 2 <= len(examples) <= 4
+    for example in examples:
+        program, *arguments = shlex.split(example)
+        assert (program, arguments[0]) == ("ancestral", command)
+        doc.parse(arguments)
 
 
 def test_no_arguments_shows_help(cli: Cli) -> None:
     result = cli()
     assert "Usage" in result.out + result.err
+
+
+@pytest.mark.slow
+def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the help, in one folder with the files of README.md."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "book.txt").write_text("\n".join(SENTENCES) * 30)
+    doc.write_gpt2(tmp_path / "gpt2-folder")
+    doc.write_autoencoder(tmp_path / "autoencoder-folder")
+    for block in doc.section_python("On the command line"):
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    lines = [each for _, examples in BY_NAME.values() for each in examples]
+    lines.insert(lines.index("ancestral info bundle"), "ancestral export run3 -o vae-bundle")
+    for text in lines:
+        if not text.startswith(NOT_RUN):
+            assert run(substituted(Line("README.md", 0, text))) == 0, text

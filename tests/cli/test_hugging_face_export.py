@@ -79,7 +79,7 @@ def test_options(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]) -> 
     ("options", "words"),
     [
         (["--start", "11"], "start: expected a token id in 0 .. 10, or none, got 11"),
-        (["--start", "first"], "--start: expected a token id, or none, got 'first'"),
+        (["--start", "first"], "--start: expected a token id or none, got 'first'"),
         (["--start", "-1"], "--start: expected a token id"),
         (["--length", "5001"], "length: expected 1 .. 5000, the model's context"),
         (["--size", "8"], "--size: expected a diffusers folder"),

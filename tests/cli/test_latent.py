@@ -50,7 +50,7 @@ def test_samples_of_codes(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     out, bundle = tmp_path / "out.npz", bundles("codes")
     result = cli("sample", bundle, "-n", 5, "--first-index", 1, "--threads", 1, "-o", out)
     assert result.code == 0, result.err
-    assert "labels 0 .. 1 in turn" in result.err
+    assert "labels 0 .. 1 in a cycle" in result.err
     got = np.load(out)
     assert got["labels"].tolist() == [1, 0, 1, 0, 1]
     expected = LatentEngine.load(bundle).sample(5, got["labels"], first_index=1)

@@ -65,8 +65,8 @@ def test_means_of_an_autoregressive_model(cli: Cli, tiny_bundle: Path) -> None:
         (["--seed", "-1"], "seed"),
         (["--proposal", "mode"], "'mode' is not one of"),
         (["--label", "1"], "the model has no classes"),
-        (["--labelled"], "--labelled: expected y or labels"),
-        (["--labelled", "--label", "1"], "got both"),
+        (["--labelled"], "--labelled: expected an array y or labels"),
+        (["--labelled", "--label", "1"], "not used with --label"),
         (["-o", "bound.txt"], ".npz"),
     ],
 )
@@ -114,7 +114,7 @@ def test_events_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> None
     refused(cli("bound", bundle, saved(tmp_path, x=x)), "got inf at index (1, 2)")
     refused(cli("bound", bundle, saved(tmp_path, x=LEVELS + 4)), "0 .. 3, got 4")
     result = cli("reconstruct", bundle, saved(tmp_path, x=LEVELS), "-o", tmp_path / "out.png")
-    refused(result, "no images", ".npz")
+    refused(result, "are not images", ".npz")
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_latents(cli: Cli, vae: Path, tmp_path: Path, z: np.ndarray, word: str) 
         ("interpolate", ["--steps", "1"], "steps: expected an integer in 2 .."),
         ("interpolate", ["--path", "curved"], "'curved' is not one of"),
         ("latent-grid", ["--side", "0"], "side: expected an integer in 1 .."),
-        ("latent-grid", ["--dimensions", "0"], "two whole numbers"),
-        ("latent-grid", ["--dimensions", "0,-1"], "two whole numbers"),
+        ("latent-grid", ["--dimensions", "0"], "two integers"),
+        ("latent-grid", ["--dimensions", "0,-1"], "two integers"),
         ("latent-grid", ["--dimensions", "0,2"], "dimensions: expected values in 0 .. 1"),
         ("decode", ["-o", "out.txt"], ".png or .npz"),
         ("encode", ["-o", "out.png"], ".npz"),
@@ -159,7 +159,7 @@ def test_options(
 
 def test_one_event_has_no_partner(cli: Cli, vae: Path, tmp_path: Path) -> None:
     file = saved(tmp_path, x=X[:1])
-    refused(cli("interpolate", vae, file, "-o", tmp_path / "out.png"), "a pair, got 1")
+    refused(cli("interpolate", vae, file, "-o", tmp_path / "out.png"), "at least 2 events, got 1")
 
 
 def test_outputs_are_needed(cli: Cli, vae: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_labels_take_turns_by_sample_index(cli: Cli, tiny_bundle: Path, tmp_path
     assert cli("sample", tiny_bundle, "-n", 4, "-o", tmp_path / "a.npz").code == 0
     options = ["-n", 3, "--first-index", 1, "-o", tmp_path / "b.npz"]
     result = cli("sample", tiny_bundle, *options)
-    assert "labels 0 .. 1 in turn" in result.err
+    assert "labels 0 .. 1 in a cycle" in result.err
     a, b = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
     assert a["labels"].tolist() == [0, 1, 0, 1]
     for name in ("x", "labels", "log_prob"):
@@ -105,7 +105,7 @@ def test_no_picture_of_sequences(cli: Cli, tiny_bundle: Path, tmp_path: Path) ->
     change_manifest(bundle, lambda values: values["data"].update(event_shape=[9]))
     result = cli("sample", bundle, "-n", 1, "-o", tmp_path / "out.png")
     assert result.code == 2
-    assert "no images" in result.err
+    assert "are not images" in result.err
 
 
 def test_log_prob_reads_what_sample_wrote(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_nobody_reads(arguments: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("redirections", "code", "word"),
     [
-        (">/dev/full", 2, b"expected space on the disk"),
+        (">/dev/full", 2, b"the disk is full"),
         (">&-", 0, b""),
         (">&- 2>&- <&-", 0, b""),
         ("2>&-", 0, b""),
@@ -130,7 +130,7 @@ def test_interrupt_that_is_noted() -> None:
     """The first Ctrl-C lets a step end, in a command of a terminal too; the second does not."""
     result = python(HANDLED.replace("WHERE", "noted"))
     assert (result.returncode, result.stdout) == (130, b"False\nTrue\n")
-    assert result.stderr == b"stopping after this step; press Ctrl-C again to stop at once\n"
+    assert result.stderr == b"stopping after this step; press Ctrl-C again to stop immediately\n"
 
 
 STEP = """

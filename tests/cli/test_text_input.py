@@ -88,7 +88,7 @@ def test_characters_that_vanish_are_counted(cli: Cli, letters: Path, tmp_path: P
     result = cli("log-prob", letters, "--text", tmp_path / "text.txt")
     assert result.code == 0, result.err
     assert "1 of 7 characters are not in the vocabulary and are left out: 'd'" in result.err
-    assert "they do not give this text back" in result.out
+    assert "do not decode to this text" in result.out
     assert cli("sample", letters, "--prompt", "abc").err.count("\n") == 1
 
 
@@ -101,7 +101,7 @@ def test_unknown_words_are_counted(cli: Cli, words: Path, tmp_path: Path) -> Non
     (tmp_path / "text.txt").write_text("the dog sat")
     result = cli("log-prob", words, "--text", tmp_path / "text.txt")
     assert "1 of 3 words are not in the vocabulary and are read as <unk>: 'dog'" in result.err
-    refused(cli("sample", words, "--prompt", "dog fox"), "prompt: ", "2 words of which it has none")
+    refused(cli("sample", words, "--prompt", "dog fox"), "prompt: ", "none of the 2 words")
 
 
 def test_nothing_known_is_refused(cli: Cli, letters: Path, tmp_path: Path) -> None:
@@ -169,11 +169,11 @@ def test_marks_of_prompts_and_texts(cli: Cli, bundle: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("the cat\n".encode("utf-16"), "got UTF-16 by its first bytes: convert the file"),
-        (b"\xfe\xff" + "the cat\n".encode("utf-16-be"), "got UTF-16 by its first bytes"),
-        ("the cat\n".encode("utf-16-le"), "got 8 characters of 16 that are NUL, as in UTF-16"),
-        ("日本\n".encode("utf-16"), "got UTF-16"),
-        ("the cat\n".encode("utf-32"), "got UTF-16"),
+        ("the cat\n".encode("utf-16"), "not UTF-8 but UTF-16, by its first bytes; convert it"),
+        (b"\xfe\xff" + "the cat\n".encode("utf-16-be"), "not UTF-8 but UTF-16, by its first bytes"),
+        ("the cat\n".encode("utf-16-le"), "probably UTF-16: 8 of 16 characters are NUL"),
+        ("日本\n".encode("utf-16"), "not UTF-8 but UTF-16"),
+        ("the cat\n".encode("utf-32"), "not UTF-8 but UTF-16"),
         (b"caf\xe9\n", "can't decode byte 0xe9 in position 3"),
         (MARK + b"caf\xe9\n", "can't decode byte 0xe9 in position 6"),
     ],
@@ -181,7 +181,7 @@ def test_marks_of_prompts_and_texts(cli: Cli, bundle: Path, tmp_path: Path) -> N
 def test_other_encodings(tmp_path: Path, content: bytes, sentence: str) -> None:
     file = tmp_path / "prompts.txt"
     file.write_bytes(content)
-    with pytest.raises(InvalidInput, match=f"^--prompts: expected UTF-8 in .*{sentence}"):
+    with pytest.raises(InvalidInput, match=f"^--prompts .*: not UTF-8.*{sentence}"):
         read_lines(file, "--prompts")
 
 
@@ -192,7 +192,7 @@ def test_files_that_are_no_text(
     """One sentence; a file that is empty, but for a mark, too."""
     name, option = command
     file = tmp_path / "text.txt"
-    for content, words in (("the".encode("utf-16"), "got UTF-16"), (MARK, "got none")):
+    for content, words in (("the".encode("utf-16"), "not UTF-8 but UTF-16"), (MARK, "empty")):
         file.write_bytes(content)
         result = cli(name, bundle, option, file)
         refused(result, option, str(file), words)

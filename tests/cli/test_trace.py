@@ -108,7 +108,7 @@ def test_runs_without_a_tensor_in_common(
         (["--backend", "triton"], ["triton", "onnxruntime", "onnx"]),
         (["--backend", "torch"], ["torch", "--save", "--against"]),
         (["--backend", "onnx", "--backend", "onnxruntime", "--save", "x.safetensors"], ["--save"]),
-        (["--backend", "onnx", "--device", "cuda"], ["onnx", "cpu only"]),
+        (["--backend", "onnx", "--device", "cuda"], ["--device: expected cpu", "onnx"]),
         (["--device", "tpu"], ["tpu"]),
         (["--device", "cuda"], ["cuda", "pip install"]),
         (["--threads", "0"], ["--threads"]),

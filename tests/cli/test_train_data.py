@@ -80,7 +80,7 @@ def test_how_long_it_will_take_and_what_is_quicker(
     result = cli("train", "--recipe", "text", *small, "--steps", 8, "-o", tmp_path / "run")
     assert result.code == 0, result.err
     # Step 1 is not timed, step 2 takes 30 s, 6 are left.
-    line = "text: about 3 minutes on this CPU: it was made for a GPU, text-small for two cores"
+    line = "text: about 3 minutes on this CPU; it is made for a GPU, use text-small on two cores"
     assert line in re.sub(r"\s+", " ", result.err)
     result = cli("train", "--recipe", "text-small", *small, "--steps", 8, "-o", tmp_path / "small")
     assert "text-small: about 3 minutes on this CPU\n" in result.err

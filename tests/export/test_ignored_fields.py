@@ -20,6 +20,6 @@ def test_ignored_fields(tiny_bundle: Path, tmp_path: Path) -> None:
         document = describe(opened)
         assert document["ignored_fields"] == ["my_note", "stage"]
         assert "ignored fields" not in document["written_by"]
-        assert "my_note, stage: fields of the config.json" in invoke("info", bundle).out
+        assert "my_note, stage: fields of the model's config.json" in invoke("info", bundle).out
     assert describe(Bundle.open(tiny_bundle))["ignored_fields"] == []
     assert "ignored" not in invoke("info", tiny_bundle).out

@@ -134,7 +134,7 @@ def test_on_the_command_line(
     assert run(["info", out]) == 0
     assert "autoregressive, bfloat16, format 1" in capsys.readouterr().out
     assert run(["export", source, "--size", "8", "--dtype", "float16", "-o", out]) != 0
-    assert "--size: expected a checkpoint" in capsys.readouterr().err
+    assert "--size: only used with a checkpoint" in capsys.readouterr().err
     assert run(["verify", out, "--backend", "onnxruntime"]) != 0
     assert "expected a bundle of float32 or float16" in capsys.readouterr().err
 

@@ -1,1 +1,1 @@
-"""The command line: a file for each command; what is heavy is imported inside the command."""
+"""The command line: one file per command; a command imports heavy packages when it runs."""

@@ -1,14 +1,15 @@
-"""`ancestral bench`: how fast backends are, each beside its parity."""
+"""`ancestral bench`: the speed of backends, with the parity of the same run."""
 
 import json as json_module
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ancestral.cli.installed import backends_for
-from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads
+from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads, output_option
 from ancestral.cli.output import check_target, json_text, put, say, show, table
 from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
@@ -33,28 +34,34 @@ _COLUMNS = {
     "peak_memory_mb": ("peak MB", ".0f"),
     "max_abs_nats": ("max nats", ".1e"),
 }
-"""Head and format of a column for each field, where a row has it."""
+"""Heading and format of the column of each field; fields that a row lacks are left out."""
+_sampling = partial(typer.Option, rich_help_panel="Sampling")
 
 
 def bench(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     backend: Backends = None,
     batch: Annotated[
-        str, typer.Option(metavar="B,B,...", help="Batch sizes to measure.")
+        str, _sampling(metavar="N,N,...", help="Batch sizes to measure, in samples.")
     ] = "1,16,64",
-    rounds: Annotated[int, typer.Option(help="Times that each batch is sampled.")] = 3,
+    rounds: Annotated[
+        int, _sampling(metavar="N", help="Number of times that each batch is sampled.")
+    ] = 3,
     device: Device = "cpu",
     threads: Threads = None,
     json: Json = False,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FILE.jsonl", help="Append the rows to it."),
+        output_option(
+            "-o", "--out", metavar="FILE.jsonl", help="Append the results to a file, as JSON lines."
+        ),
     ] = None,
 ) -> None:
-    """Time every backend that is installed at each batch size; exit 1 where parity fails.
+    """Measure the speed and memory of backends.
 
-    A step is one position of the whole batch; of a latent variable model encoder, decoder, samples
-    and bounds are timed. Peak memory is that of a process of its own.
+    A step (ms/step) is one position of the whole batch. For a latent variable model the encoder,
+    the decoder, samples and bounds are timed. Peak memory is measured in a separate process. Each
+    row shows the parity of the same run; the exit code is 1 if it fails.
     """
     batches = batch_sizes(batch)
     if rounds < 1:
@@ -72,7 +79,7 @@ def bench(  # noqa: PLR0913 - the options of a command
     else:
         show(speed_table(rows))
     if not passed:
-        say("a backend fails parity: `ancestral verify` says where; its speed means nothing")
+        say("a backend fails parity, so its speed means nothing; `ancestral verify` shows details")
         raise typer.Exit(1)
 
 
@@ -85,7 +92,7 @@ def measure(
     threads: int | None = None,
     rounds: int = 3,
 ) -> list["MeasureRow"]:
-    """Rows of each backend in turn, told on standard error."""
+    """Return the rows of each backend, measured in order, with a message about each."""
     from ancestral.engine.measure import measure_engine
 
     rows: list[MeasureRow] = []
@@ -96,7 +103,7 @@ def measure(
 
 
 def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
-    """Speed of each backend and batch, with its parity in the last columns."""
+    """Return a table of the speed of each backend and batch, with parity in the last columns."""
     values = [row.to_json() for row in rows]
     columns = {field: each for field, each in _COLUMNS.items() if field in values[0]}
     cells = [
@@ -113,7 +120,7 @@ def speed_table(rows: Sequence["MeasureRow"]) -> "Table":
 
 
 def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
-    """Add a JSON object a line; the rows that were there stay, whatever happens."""
+    """Append one JSON object per line; existing rows are kept, even if writing fails."""
     from ancestral.files.atomic import write_atomically
     from ancestral.files.input_file import read_bounded
 
@@ -123,15 +130,17 @@ def append_rows(out: Path, rows: Sequence["MeasureRow"]) -> None:
 
 
 def batch_sizes(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them.
+    """Return the integers of a comma-separated list.
 
     >>> batch_sizes("1,16,64")
     (1, 16, 64)
 
     Raises:
-        InvalidInput: something else.
+        InvalidInput: an entry is not an integer in 1 .. 2^31 - 1.
     """
     sizes = tuple(decimal(part) or 0 for part in text.split(","))
     if not all(1 <= size < 2**31 for size in sizes):
-        raise InvalidInput(f"--batch: expected whole numbers >= 1 like 1,16,64, got {quoted(text)}")
+        raise InvalidInput(
+            f"--batch: expected integers >= 1, for example 1,16,64, got {quoted(text)}"
+        )
     return sizes

@@ -1,7 +1,8 @@
 """`ancestral bound`: lower bounds on the log-probability of events."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,8 +10,7 @@ from ancestral.cli import options
 from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
 
-if TYPE_CHECKING:
-    pass
+_sampling = partial(typer.Option, rich_help_panel="Sampling")
 
 
 def bound(  # noqa: PLR0913 - the options of a command
@@ -20,21 +20,34 @@ def bound(  # noqa: PLR0913 - the options of a command
         typer.Argument(
             metavar="FILE",
             help=".npz with events x and, for --labelled, labels y (or labels); or .npy with "
-            "events. What `ancestral sample` writes is read too.",
+            "events. Also accepts files written by `ancestral sample`.",
         ),
     ],
-    k: Annotated[int, typer.Option("-k", help="Latents of each event.")] = 64,
-    seed: Annotated[int, typer.Option(help="The latents of event i are of (seed, i) alone.")] = 0,
+    k: Annotated[int, _sampling("-k", metavar="K", help="Number of latents per event.")] = 64,
+    seed: Annotated[
+        int,
+        _sampling(
+            metavar="N",
+            help="Seed of the noise. The latents of event i depend only on the seed and on i.",
+        ),
+    ] = 0,
     proposal: Annotated[
         Literal["posterior", "prior"],
-        typer.Option(help="What latents are drawn from: q(z | x), or p(z), naive Monte Carlo."),
+        _sampling(
+            metavar="NAME",
+            help="Draw latents from q(z | x) (posterior) or p(z) (prior: naive Monte Carlo).",
+        ),
     ] = "posterior",
     label: Annotated[
         int | None,
-        typer.Option(help="Bound log p(x | y) of this label; of a prior over codes with classes."),
+        options.input_option(
+            metavar="N",
+            help="Bound log p(x | y) for this label, with a prior over codes that has classes.",
+        ),
     ] = None,
     labelled: Annotated[
-        bool, typer.Option("--labelled", help="Bound log p(x | y) of the labels in the file.")
+        bool,
+        options.input_option("--labelled", help="Bound log p(x | y) for the labels in the file."),
     ] = False,
     out: Annotated[
         Path | None, options.npz_option(help="Write elbo, iwae and their terms, in nats.")
@@ -46,10 +59,12 @@ def bound(  # noqa: PLR0913 - the options of a command
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Print ELBO, IWAE, its standard error and effective sample size of each event, in nats.
+    """Compute lower bounds (ELBO, IWAE) on log p(x) of events.
 
-    Both are lower bounds on log p(x), the sum over all classes unless labels are asked for; IWAE
-    rises with k. A summary is said beside. Codes have one bound, log p(x | z) + log p(z).
+    Prints ELBO, IWAE and its standard error (nats) and the effective sample size of each event, and
+    a summary on standard error. IWAE rises with -k. The bounds are on log p(x), summed over all
+    classes, unless --label or --labelled is given. A model with codes has one bound,
+    log p(x | z) + log p(z).
     """
     from ancestral.arrays import shown
     from ancestral.cli.events import Events, labels_in
@@ -61,11 +76,11 @@ def bound(  # noqa: PLR0913 - the options of a command
     check_target(out, (".npz",), keep=(bundle, file))
     events = Events.read(file, binarise, levels)
     if labelled and label is not None:
-        raise InvalidInput("--labelled: expected the labels of the file or --label, got both")
+        raise InvalidInput("--labelled: not used with --label; leave out one of them")
     labels: Any = labels_in(events.arrays) if labelled else label
     if labelled and labels is None:
-        there = shown(sorted(events.arrays))
-        raise InvalidInput(f"--labelled: expected y or labels in {file}, got {there}")
+        names = shown(sorted(events.arrays))
+        raise InvalidInput(f"--labelled: expected an array y or labels in {file}, got {names}")
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     x = events.of_model(engine.data)
     with progress_bar("bounding") as progress:

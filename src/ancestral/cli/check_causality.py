@@ -1,4 +1,4 @@
-"""`ancestral check-causality`: whether the conditionals of a checkpoint see the future."""
+"""`ancestral check-causality`: check that a model's predictions do not see later values."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,20 +14,27 @@ from ancestral.errors import InvalidInput
 
 def check_causality(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Folder of a model, as for `export`.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="Folder of a checkpoint, as for `ancestral export`."
+        ),
     ],
     positions: Annotated[
         int | None,
         typer.Option(
-            help="Positions to test at most. Default: 64, fewer of a large model.",
+            rich_help_panel="Checks",
+            metavar="N",
+            help="Maximum number of positions to test. Default: 64, fewer for a large model.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change values, and take derivatives by them: what was predicted up to there must not notice.
+    """Check that predictions do not depend on later values.
 
-    Exit 1 where it does. `ancestral export` runs the same test, and refuses such a model.
+    Changes values, and takes derivatives with respect to them; predictions up to that position must
+    not change. The exit code is 1 if they do. `ancestral export` runs the same test and refuses
+    such a model.
     """
     require("check-causality", ("torch",), "train")
     from ancestral.train.causality import check_causality as check
@@ -37,7 +44,7 @@ def check_causality(
     if not isinstance(model, AutoregressiveModel):
         raise InvalidInput(
             f"{checkpoint}: expected an autoregressive model, got a {type(model).__name__}, which "
-            f"predicts no value from those before it; the prior of a VQ-VAE stands in its folder "
+            f"does not predict values from earlier ones; the prior of a VQ-VAE is in its subfolder "
             f"prior"
         )
     report = check(model, most=positions)

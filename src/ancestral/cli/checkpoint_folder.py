@@ -1,4 +1,4 @@
-"""Checkpoint folders as a command line names them, with the options that go with them."""
+"""Checkpoint folders named on the command line, with their options."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointOptions:
-    """Options of a checkpoint folder, as written; None leaves the choice to the folder.
+    """Options of a checkpoint folder, as typed; None for the default of the checkpoint.
 
     Attributes:
         length: positions of an event.
-        size: of images: 64, or 48x64.
+        size: pixels of the images: "64", or "48x64" for height 48 and width 64.
         pixel_scale: sigma of p(x | z).
         start: id of the token before each text, or "none".
-        ignore_field: unknown fields of a config.json that change nothing.
+        ignore_field: unknown fields of config.json that do not change what the model computes.
     """
 
     length: int | None = None
@@ -32,22 +32,24 @@ class CheckpointOptions:
     ignore_field: tuple[str, ...] | None = None
 
     def refuse(self, folder: Path) -> None:
-        """Refuse all of them for a folder that is not a checkpoint.
+        """Check that no option is given, for a folder that is not a checkpoint.
 
         Raises:
-            InvalidInput: one was given.
+            InvalidInput: an option was given.
         """
         for field in fields(self):
             if getattr(self, field.name) is not None:
                 option = _option(field.name)
-                raise InvalidInput(f"{option}: expected a checkpoint beside it, got {folder}")
+                raise InvalidInput(
+                    f"{option}: only used with a checkpoint, got the bundle {folder}; leave it out"
+                )
 
     def open(self, folder: Path) -> "OpenedCheckpoint":
-        """The checkpoint of a folder; says what was read.
+        """Open the checkpoint of a folder, and print the notes about what was read.
 
         Raises:
-            CheckpointError: as `open_checkpoint`.
-            InvalidInput: as `open_checkpoint`, about the option.
+            CheckpointError: as in `open_checkpoint`.
+            InvalidInput: as in `open_checkpoint`, with the name of the option.
         """
         from ancestral.train.open_checkpoint import open_checkpoint
 
@@ -81,12 +83,12 @@ def _start(written: str | None) -> int | Literal["auto", "none"]:
         return "none"
     number = decimal(written)
     if number is None:
-        raise InvalidInput(f"--start: expected a token id, or none, got {quoted(written)}")
+        raise InvalidInput(f"--start: expected a token id or none, got {quoted(written)}")
     return number
 
 
 def _sides(written: str | None) -> tuple[int, int] | None:
-    """Height and width, from a side or HEIGHTxWIDTH."""
+    """Return height and width, given a side or HEIGHTxWIDTH."""
     if written is None:
         return None
     sides = [decimal(part) for part in written.lower().split("x")]

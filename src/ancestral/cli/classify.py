@@ -1,4 +1,4 @@
-"""`ancestral classify`: the classes of events by Bayes' rule."""
+"""`ancestral classify`: classify events by Bayes' rule."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ def classify(  # noqa: PLR0913 - the options of a command
         Path,
         typer.Argument(
             metavar="EVENTS",
-            help=".npz with events x and, where they are known, their true classes y (or labels); "
+            help=".npz with events x and, if they are known, their true classes y (or labels); "
             "or .npy with events.",
         ),
     ],
@@ -34,10 +34,11 @@ def classify(  # noqa: PLR0913 - the options of a command
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Find the most probable class of each event, by Bayes' rule.
+    """Find the most probable class of each event.
 
-    p(y | x) is p(x | y) p(y) / p(x), with p(y) of the training data. With the true classes,
-    accuracy, log loss and calibration are told; without, the classes are printed, one a line.
+    Uses Bayes' rule, p(y | x) = p(x | y) p(y) / p(x), with p(y) of the training data. Prints the
+    classes, one per line, or writes them with -o. If the file has the true classes, prints
+    accuracy, log loss and calibration instead.
     """
     from ancestral.cli.events import Events, labels_in
     from ancestral.engine import AutoregressiveEngine

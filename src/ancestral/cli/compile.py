@@ -1,11 +1,12 @@
-"""`ancestral compile`: a bundle's graphs to TensorRT plans, which are kept."""
+"""`ancestral compile`: compile a bundle's graphs to TensorRT plans, and keep the plans."""
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ancestral.cli.options import BundlePath, Json
+from ancestral.cli.options import BundlePath, Json, input_option
 from ancestral.cli.output import json_text, put, say, show, table
 from ancestral.cli.plans import HEADS, row
 from ancestral.decimals import decimals
@@ -17,42 +18,46 @@ if TYPE_CHECKING:
     from ancestral.export.tensorrt.compile import Compiler
     from ancestral.plans.record import PlanRecord
 
+_plans = partial(typer.Option, rich_help_panel="Plans")
+
 
 def compile(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     target: Annotated[
         list[str] | None,
-        typer.Option(
+        _plans(
             metavar="SM",
-            help="A GPU's compute capability, sm_89 say; may be repeated. Default: every GPU that "
-            "the library compiles for in float32; of `tensorrt`, the GPU that is here.",
+            help="Compute capability of a GPU, for example sm_89; may be repeated. Default: all "
+            "GPUs that tensorrt_rtx supports in float32; with tensorrt, the GPU of this machine.",
         ),
     ] = None,
     batch: Annotated[
-        str, typer.Option(metavar="LEAST,BEST,MOST", help="Rows of a batch.")
+        str, _plans(metavar="MIN,OPT,MAX", help="Smallest, typical and largest batch, in rows.")
     ] = "1,16,64",
     prefix: Annotated[
         str | None,
-        typer.Option(
-            metavar="FIRST..LAST",
-            help="Observed positions that are run as one block, of an autoregressive model. "
-            "Default: up to the whole event.",
+        _plans(
+            metavar="MIN..MAX",
+            help="Range of the number of observed positions that run as one block; autoregressive "
+            "models only. Default: up to the whole event.",
             show_default=False,
         ),
     ] = None,
     latents: Annotated[
         str,
-        typer.Option(
-            metavar="LEAST,BEST,MOST", help="Latents of an event, of a model that has them."
+        _plans(
+            metavar="MIN,OPT,MAX",
+            help="Smallest, typical and largest number of latents per event; latent variable "
+            "models only.",
         ),
     ] = "1,16,64",
     graph: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A graph; may be repeated. Default: all."),
+        input_option(metavar="NAME", help="Graph to compile; may be repeated. Default: all."),
     ] = None,
     module: Annotated[
         str | None,
-        typer.Option(
+        _plans(
             metavar="NAME",
             help="tensorrt or tensorrt_rtx. Default: the first that is installed.",
             show_default=False,
@@ -60,24 +65,26 @@ def compile(  # noqa: PLR0913 - the options of a command
     ] = None,
     memory: Annotated[
         float,
-        typer.Option(
-            metavar="GIB", help="Scratch memory of a layer at most; 0: the library's own."
+        _plans(
+            metavar="GIB",
+            help="Maximum scratch memory of a layer, in GiB; 0 for the library's default.",
         ),
     ] = 0.0,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="After which the build of a graph is given up.")
+        float, _plans(metavar="SECONDS", help="Time limit for compiling one graph, in seconds.")
     ] = 3600.0,
     plugin: Annotated[
         bool,
-        typer.Option("--plugin", help="Causal attention by our own kernel; with `tensorrt` alone."),
+        _plans("--plugin", help="Use our own kernel for causal attention; tensorrt only."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compile a bundle's graphs with TensorRT, each in a process of its own; plans are kept.
+    """Compile a bundle to TensorRT plans.
 
-    TF32 is off and types are those of the graphs. A graph that would drop an input, change a type
-    or copy its cache is refused. No GPU is needed for tensorrt_rtx; `tensorrt` compiles on the GPU
-    that the plan is for. A plan is for this machine's user: bundles are what is handed on.
+    Each graph is compiled in its own process, with TF32 off and in the types of the graph. A graph
+    is refused if its plan would drop an input, change a type or copy its cache. tensorrt_rtx needs
+    no GPU; tensorrt compiles on the GPU that the plan is for. Plans are kept for this user on this
+    machine; to share a model, share its bundle.
     """
     from ancestral.bundles.bundle import Bundle
     from ancestral.export.tensorrt.compile import Compiler, Options
@@ -106,63 +113,65 @@ def compile(  # noqa: PLR0913 - the options of a command
         show(table("Plans", HEADS, [row(record) for record, _ in made]))
 
 
-def graphs_of(bundle: "Bundle", asked: list[str] | None) -> tuple[str, ...]:
-    """The graphs that are asked for, or all.
+def graphs_of(bundle: "Bundle", names: list[str] | None) -> tuple[str, ...]:
+    """Return the graphs with these names, or all if `names` is None.
 
     Raises:
         InvalidInput: the bundle has no such graph.
     """
-    there = tuple(bundle.manifest.graphs)
-    unknown = sorted(set(asked or ()) - set(there))
+    graphs = tuple(bundle.manifest.graphs)
+    unknown = sorted(set(names or ()) - set(graphs))
     if unknown:
-        raise InvalidInput(f"--graph: expected some of {list(there)}, got {unknown}")
-    return there if asked is None else tuple(name for name in there if name in asked)
+        raise InvalidInput(
+            f"--graph: expected one of {', '.join(graphs)}, got {', '.join(unknown)}"
+        )
+    return graphs if names is None else tuple(name for name in graphs if name in names)
 
 
 def triple(option: str, text: str) -> tuple[int, int, int]:
-    """Least, best and largest size from text: 1,16,64; or one size alone.
+    """Return the smallest, typical and largest size in a text like "1,16,64"; or one size, thrice.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: the text does not have 1 or 3 integers.
     """
-    numbers = decimals(option, text, "LEAST,BEST,MOST, 1,16,64 say", (1, 3))
+    numbers = decimals(option, text, "MIN,OPT,MAX, for example 1,16,64", (1, 3))
     return numbers[0], numbers[len(numbers) // 2], numbers[-1]
 
 
 def span(option: str, text: str) -> tuple[int, int]:
-    """First and last of a range from text: 1..512; or one length alone.
+    """Return both ends of a range in a text like "1..512"; or one length, twice.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: the text does not have 1 or 2 integers.
     """
-    numbers = decimals(option, text, "FIRST..LAST, 1..512 say", (1, 2), "..")
+    numbers = decimals(option, text, "MIN..MAX, for example 1..512", (1, 2), "..")
     return numbers[0], numbers[-1]
 
 
 def number(option: str, value: float, least: float = 0.0) -> float:
-    """A finite number, least or more.
+    """Return the value after checking that it is finite and at least `least`.
 
     Raises:
         InvalidInput: it is not.
     """
     if not least <= value < math.inf:
-        raise InvalidInput(f"{option}: expected a number, {least:g} or more, got {value}")
+        raise InvalidInput(f"{option}: expected a number >= {least:g}, got {value}")
     return value
 
 
 def _compile(compiler: "Compiler", bundle: "Bundle", graph: str) -> tuple["PlanRecord", bool]:
-    """Compile one graph, and say what comes of it."""
+    """Compile one graph, and report the result."""
     missed = compiler.store.missed(compiler.key(bundle, graph))
     with progress_bar(graph) as show:
         record, new = compiler.compile(
             bundle,
             graph,
             lambda step: show(step["step"], step["of"], step["phase"]),
-            lambda: say(f"{graph}: another process is compiling it; waiting"),
+            lambda: say(f"{graph}: waiting for another process that is compiling it"),
         )
     if new:
         changed = f" ({missed})" if missed else ""
         say(f"{graph}: compiled in {record.seconds:.1f} s{changed}")
     else:
-        say(f"{graph}: compiled before, {record.key.digest[:12]}")
+        say(f"{graph}: already compiled, plan {record.key.digest[:12]}")
     return record, new

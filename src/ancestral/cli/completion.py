@@ -1,4 +1,4 @@
-"""`ancestral sample --particles`: completions of events given all that is observed of each."""
+"""`ancestral sample --particles`: complete partly observed events by sequential Monte Carlo."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,22 +26,22 @@ _OF_EVENT = ("log_prob_observed", "ess", "resampled", "exact")
 def sample_completions(
     engine: AutoregressiveEngine, file: Path | None, particles: int, draw: Draw
 ) -> None:
-    """Complete each event of a file, one after another; write the completions and say how good.
+    """Complete each event of a file in order; write the completions and report their quality.
 
     Args:
         engine: a bundle on a backend.
-        file: with observed values.
-        particles: the completions of each event.
-        draw: how and where to. Event i of the file draws with the indices from
-            first_index + i * particles, so that no two events share noise.
+        file: a file of observed values.
+        particles: number of completions of each event.
+        draw: the noise and the output. Event i of the file has the noise of the indices from
+            first_index + i * particles, so no two events share noise.
 
     Raises:
         InvalidInput: an argument is wrong; nothing was drawn.
         OSError: the file could not be written.
-        typer.Exit: 130 where Ctrl-C ended it; the events that were finished are written.
+        typer.Exit: with code 130 after Ctrl-C; finished events are written.
     """
     file = _checked(file, draw)
-    particles = whole("particles", particles, 1)
+    particles = whole("--particles", particles, 1)
     observed = read_observed(file, draw.label, engine)
     check_labelled(file, observed.labels, engine)
     events = len(observed.events)
@@ -55,32 +55,33 @@ def sample_completions(
         source = f"{observed.source}, " if observed.source else ""
         _say(parts, engine, f"{source}seed {noise.seed}", draw.out)
     if interrupted:
-        written = " and written" if parts else ", nothing is written"
+        written = " and written" if parts else ", nothing was written"
         say(f"interrupted: {len(parts)} of {events} events were finished{written}")
         raise typer.Exit(130)
 
 
 def _checked(file: Path | None, draw: Draw) -> Path:
-    """The file of observed values; options that do not go with particles are refused.
+    """Return the file of observed values, after checking the options.
 
     Raises:
-        InvalidInput: nothing is observed, or an option asks for something else.
+        InvalidInput: there is no file, or an option cannot be combined with --particles.
     """
     if file is None:
-        raise InvalidInput("--particles: expected --observed FILE beside it, got none")
+        raise InvalidInput("`--observed` is required with --particles; add --observed FILE")
     if draw.n is not None:
         raise InvalidInput(
-            f"-n: each event has as many completions as --particles, got -n {draw.n} too: leave it "
-            f"out"
+            f"-n: not used with --particles, which sets the number of completions of each event, "
+            f"got {draw.n}; leave it out"
         )
     if not draw.sampling.unfiltered:
         raise InvalidInput(
-            f"--particles: weights are those of the model itself, at temperature 1 without "
-            f"filters; got {draw.sampling}: leave the temperature and the filters out"
+            f"--particles: expected temperature 1 and no filters, because the weights are those of "
+            f"the model itself, got {draw.sampling}; leave the temperature and the filters out"
         )
     if draw.batch is not None:
         raise InvalidInput(
-            f"--batch: particles run all together, got --batch {draw.batch}: leave it"
+            f"--batch: not used with --particles, which run in one batch, got {draw.batch}; leave "
+            f"it out"
         )
     return file
 
@@ -110,22 +111,23 @@ def write_completions(
     noise: Noise,
     data: DataSpec,
 ) -> None:
-    """Write completions: to an .npz with their weights, elsewhere drawn by weight.
+    """Write completions: to an .npz with their weights, to other files drawn by weight.
 
-    Particles have x, log_prob, log_weight, chosen and labels: [events, particles, ...]. An event
-    has log_prob_observed, ess, resampled, exact and first_index: [events]. Where the file of
-    observed values has no axis of events, these have none either. A picture has a row for each
-    event where there are several, else it is about square.
+    The arrays x, log_prob, log_weight, chosen and labels are [events, particles, ...];
+    log_prob_observed, ess, resampled, exact and first_index are [events]. If the file of observed
+    values has no axis of events, these arrays have none either. A picture has one row per event if
+    there are several events, else it is about square.
 
     Args:
-        out: a file whose suffix says its form, or - for text on standard output.
-        parts: of each event, in order, at least one; all have the same number of particles.
-        observed: what the events were completed from; there may be more of them.
+        out: a file, whose suffix gives its format, or "-" for text on standard output.
+        parts: the completions of each event, in order; at least one, all with the same number of
+            particles.
+        observed: the observed values; it may have more events than `parts`.
         noise: the seed, and the sample index of the first particle of the first event.
         data: the space of events.
 
     Raises:
-        OSError: it could not be written; an old file of that name is whole.
+        OSError: the file could not be written; an old file of that name is intact.
     """
     events, particles = len(parts), len(parts[0])
     first = noise.first_index + particles * np.arange(events)
@@ -145,7 +147,7 @@ def write_completions(
 
 
 def _say(parts: Sequence[Completion], engine: AutoregressiveEngine, how: str, out: str) -> None:
-    """Say the estimate of each event, how good it is, and what was written."""
+    """Report the estimate of each event, its quality, and what was written."""
     weighted = Path(out).suffix.lower() == ".npz"
     tail = f"{'' if weighted else '; drawn by weight'}{arrow(out)}"
     one, n = parts[0], len(parts[0])
@@ -171,5 +173,5 @@ def _quality(completion: Completion) -> str:
 
 
 def _kind(completion: Completion) -> str:
-    exact = "exact: what is observed comes first in the ordering"
-    return exact if completion.exact else "an estimate by particles, exact only as they become many"
+    exact = "exact: the observed values come first in the ordering"
+    return exact if completion.exact else "an estimate, exact in the limit of many particles"

@@ -1,4 +1,4 @@
-"""`ancestral doctor`: what is installed, which backends run here, and why not."""
+"""`ancestral doctor`: what is installed, which backends run here, and why others do not."""
 
 import json
 import os
@@ -38,12 +38,17 @@ import json, sys
 from ancestral.engine.backends import probe
 print(json.dumps(probe(sys.argv[1])._asdict()))
 """
-"""Run in a process of its own: a runtime that crashes when it is loaded is a finding, no end."""
+"""Code of a separate process, so that a runtime that crashes on loading is a finding."""
 _SECONDS = 120
+"""Time limit of the probe of a backend, in seconds."""
 
 
 def doctor(json: Json = False) -> None:
-    """Show what is installed, which backends run here, and what to install for the others."""
+    """Show which backends run on this machine.
+
+    Lists the installed packages, the GPUs and the backends, with what to do for each backend that
+    does not run.
+    """
     document = diagnose()
     if json:
         put(json_text(document))
@@ -64,7 +69,7 @@ def doctor(json: Json = False) -> None:
 
 
 def diagnose() -> dict[str, Any]:
-    """The findings in plain values: the JSON of `doctor`."""
+    """Return the findings as plain values: the JSON of `doctor`."""
     from ancestral.engine.backends import BACKENDS
 
     return {
@@ -78,22 +83,22 @@ def diagnose() -> dict[str, Any]:
 
 
 def _backend(entry: "Entry") -> dict[str, Any]:
-    """Whether a backend runs, on which devices, and otherwise what to do."""
+    """Return whether a backend runs, on which devices, and otherwise what to do."""
     verdict: dict[str, Any] = {"name": entry.name, "runs": False, "devices": [], "reason": ""}
     if entry.missing is not None:
         return verdict | {"reason": f"not installed: {entry.install}"}
     code, text = _probe(_PROBE, entry.name)
     if code:
-        return verdict | {"reason": f"installed, but does not load ({text}): {entry.install}"}
+        return verdict | {"reason": f"installed but does not load ({text}): {entry.install}"}
     found = json.loads(text)
     devices, reason = found["devices"], found["remark"]
     return verdict | {"runs": bool(devices), "devices": devices, "reason": reason}
 
 
 def _probe(code: str, *words: str) -> tuple[int, str]:
-    """Run code in a new process: its exit status, and the last line it printed.
+    """Run code in a new process; return its exit status and the last line that it printed.
 
-    By -P no module of the working folder is imported; it may be a stranger's.
+    -P keeps Python from importing modules of the working folder, which may be untrusted.
     """
     try:
         result = subprocess.run(
@@ -117,6 +122,6 @@ def _version(name: str) -> str | None:
 
 
 def _cpus() -> int:
-    """Those that this process may use."""
+    """Return the number of CPUs that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

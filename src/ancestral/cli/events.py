@@ -1,4 +1,4 @@
-"""Events that users pass to commands, and values of events that are forced (`--observed`)."""
+"""Events that users pass to commands, and observed values of events (`--observed`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ from ancestral.files.array_file import ArrayFile
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The events of a file, as they are in it; make them with `Events.read`.
+    """The events of a file, unchanged; created by `Events.read`.
 
     Attributes:
         arrays: the file.
         x: the events; event i has index i.
-        binarise: whether they are to be made binary.
-        levels: that the file's values have; one more than the largest of them where None, as in
-            training.
+        binarise: whether to make them binary.
+        levels: number of levels of the file's values; None for one more than the largest value, as
+            in training.
     """
 
     arrays: ArrayFile
@@ -38,25 +38,27 @@ class Events:
         """Read a file with events.
 
         Raises:
-            InvalidInput: the file cannot be read, or levels without binarise, or fewer than 3.
+            InvalidInput: the file cannot be read, `levels` is given without `binarise`, or `levels`
+                is less than 3.
         """
         if levels is not None and not binarise:
-            raise InvalidInput("--levels: expected --binarise with it: leave it out")
+            raise InvalidInput("--levels: only used with --binarise; leave it out")
         if levels is not None and levels < 3:
             raise InvalidInput(f"--levels: expected an integer >= 3, got {levels}")
         arrays = ArrayFile.open(path)
         return cls(arrays, arrays.pick("x"), binarise, levels)
 
     def of_model(self, data: DataSpec, first: int | None = None) -> NDArray[Any]:
-        """The events as a model takes them.
+        """Return the events as a model takes them.
 
         Args:
             data: the space of the model's events.
-            first: how many of them are needed; all where None.
+            first: number of events to return; None for all.
 
         Raises:
-            InvalidInput: the model is not of 2 levels, or the events are not levels, or are binary
-                already; or they are levels of more, and binarising was not asked for.
+            InvalidInput: with `binarise`, if the model does not have 2 levels, or the events are
+                not integer levels or are binary already; without it, if the model has 2 levels and
+                the events have more.
         """
         x, file = self.x, self.arrays.path
         needed = x[:first] if x.ndim else x
@@ -65,7 +67,8 @@ class Events:
             return needed
         if data.levels != 2:
             raise InvalidInput(
-                f"--binarise: expected a model of 2 levels, got one of {data.levels}: leave it out"
+                f"--binarise: expected a model with 2 levels, got one with {data.levels}; leave it "
+                f"out"
             )
         values = integers(f"{file}: x", x)
         if values.ndim < 2 or not values.size:
@@ -74,39 +77,39 @@ class Events:
         if levels < 3:
             raise InvalidInput(
                 f"--binarise: expected more than 2 levels in {file}, got values up to "
-                f"{values.max()}: leave it out, or say by --levels how many there are"
+                f"{values.max()}; leave it out, or give the number of levels with --levels"
             )
         check_range(f"{file}: x", values, 0, levels - 1)
         values = values[:first]
         bits = binarised(values.reshape(len(values), -1), levels, np.arange(len(values)))
         say(
-            f"{file}: {len(values)} events of levels 0 .. {levels - 1} were binarised, event i as "
-            f"training binarises the one of index i"
+            f"{file}: {len(values)} events with levels 0 .. {levels - 1} were binarised; event i "
+            f"has the noise of index i, as in training"
         )
         return bits.reshape(values.shape)
 
 
 def labels_in(arrays: ArrayFile) -> NDArray[Any] | None:
-    """The labels in a file: its array y, or else labels; None where it has neither."""
+    """Return the labels in a file: its array `y`, else `labels`; None if it has neither."""
     return arrays.get("y", arrays.get("labels"))
 
 
 def check_labelled(path: Path, labels: object, engine: AutoregressiveEngine) -> None:
-    """Refuse events without labels where the model needs them.
+    """Check that events have labels if the model needs them.
 
     Args:
         path: the file of the events.
-        labels: theirs; None where neither the command line nor the file has any.
-        engine: with the model.
+        labels: their labels; None if neither the command line nor the file has any.
+        engine: the engine with the model.
 
     Raises:
-        InvalidInput: there are none.
+        InvalidInput: the model needs labels and there are none.
     """
     classes, optional = engine.data.num_classes, engine.bundle.manifest.label_optional
     if classes is not None and labels is None and not optional:
         raise InvalidInput(
-            f"--label: the model is of p(x | y), and {path} has no labels: give --label with a "
-            f"label in 0 .. {classes - 1}, or an .npz with y, a label for each event"
+            f"`--label` is required: the model is conditional, p(x | y), and {path} has no labels; "
+            f"pass a label in 0 .. {classes - 1}, or an .npz with y, one label per event"
         )
 
 
@@ -116,11 +119,11 @@ class Observed:
 
     Attributes:
         path: the file.
-        events: [n, *event_shape] in levels; -1 is free.
+        events: levels, [n, *event_shape]; -1 marks a value that is not observed.
         axis: whether the array in the file has an axis of events.
-        labels: [n]; None where neither the command line nor the file has labels, or the model has
-            no classes.
-        source: how labels are said, "label 3" or "labels of half.npz"; empty without labels.
+        labels: [n]; None if neither the command line nor the file has labels, or the model has no
+            classes.
+        source: the labels in a message, "label 3" or "labels of half.npz"; empty without labels.
     """
 
     path: Path
@@ -130,22 +133,22 @@ class Observed:
     source: str
 
     def samples(self, n: int | None, of_one: int) -> int:
-        """The number of samples: one of each event, or several of the only event.
+        """Return the number of samples: one of each event, or several of a single event.
 
         Args:
-            n: the number that was asked for, or None.
-            of_one: the number where there is only one event.
+            n: the requested number, or None.
+            of_one: the number if there is only one event.
 
         Raises:
-            InvalidInput: another number was asked for than the file has events.
+            InvalidInput: `n` differs from the number of events, and there are several events.
         """
         there = len(self.events)
         if there == 1:
             return of_one
         if n not in {None, there}:
             raise InvalidInput(
-                f"-n: {self.path} has {there} events, and a sample is drawn for each: expected "
-                f"-n {there} or no -n, got -n {n}"
+                f"-n: expected {there}, one sample for each event of {self.path}, got {n}; leave "
+                f"it out"
             )
         return there
 
@@ -154,9 +157,9 @@ def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -
     """Read and check a file of observed values, before anything is drawn.
 
     Args:
-        path: .npy with events, or .npz with `observed` (or x) and perhaps y (or labels).
+        path: .npy with events, or .npz with `observed` (or `x`) and optionally `y` (or `labels`).
         label: the label of all events, instead of those in the file.
-        engine: whose events they are.
+        engine: the engine whose events they are.
 
     Raises:
         InvalidInput: the file cannot be read, or an array in it is wrong.
@@ -166,8 +169,8 @@ def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -
     array = arrays.pick("observed", "x")
     if array.dtype.kind == "f":
         raise InvalidInput(
-            f"{path}: observed: expected integers, got {array.dtype}: cast them, with -1 "
-            f"where a value is free"
+            f"{path}: observed: expected integers, got {array.dtype}; convert them, with -1 for "
+            f"values that are not observed"
         )
     axis = array.shape not in {data.event_shape, (data.length,)}
     n = len(array) if axis and array.ndim else 1
@@ -181,19 +184,19 @@ def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -
         raise InvalidInput(f"{path}: {error}") from error
     if label is None:
         return Observed(path, events, axis, labels, "" if found is None else f"labels of {path}")
-    # Where the model has no classes the engine refuses it.
+    # If the model has no classes, the engine refuses the label.
     labels = inputs.labels(label, n, data, manifest.label_optional)
     return Observed(path, events, axis, labels, f"label {label}")
 
 
 def _check_binary(file: Path, x: NDArray[Any], data: DataSpec) -> None:
-    """Refuse levels for a model of bits, with the way out."""
+    """Check that events for a model with 2 levels are binary; the error suggests --binarise."""
     if data.levels != 2 or x.dtype.kind not in "iu" or not x.size or int(x.max()) < 2:
         return
     try:
         check_range("x", integers("x", x), 0, 1)
     except InvalidInput as error:
         raise InvalidInput(
-            f"{file}: {error}: it has values up to {x.max()}, the model has 2 levels: pass "
+            f"{file}: {error}: the file has values up to {x.max()}, the model has 2 levels; pass "
             f"--binarise if the model was trained with `ancestral train --binarise`"
         ) from error

@@ -1,4 +1,4 @@
-"""`ancestral export`: a trained checkpoint becomes a bundle, and is verified."""
+"""`ancestral export`: convert a checkpoint to a bundle, and verify it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ import typer
 
 from ancestral.cli.checkpoint_folder import CheckpointOptions
 from ancestral.cli.installed import backends_for, require
-from ancestral.cli.options import Threads
+from ancestral.cli.options import backend_option, input_option, output_option
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.cli.present.parity_table import parity_tables
 from ancestral.cli.verify import parity_reports, report_failures
@@ -20,72 +20,86 @@ def export(  # noqa: PLR0913 - the options of a command
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="Folder that `ancestral train` wrote; that of a Hugging Face language or image "
-            "model (GPT-2, ImageGPT, Llama, Mistral, Qwen2, Qwen3, GPT-NeoX), or of a diffusers "
-            "AutoencoderKL; or a bundle in float32, which becomes one of 16 bits.",
+            help="Folder written by `ancestral train`; or of a Hugging Face language or image "
+            "model (GPT-2, ImageGPT, Llama, Mistral, Qwen2, Qwen3, GPT-NeoX); or of a diffusers "
+            "AutoencoderKL; or a float32 bundle, to convert it to 16 bits.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="BUNDLE", help="Folder of the bundle.")
+        Path, output_option("-o", "--out", metavar="BUNDLE", help="Folder for the bundle.")
     ],
     length: Annotated[
         int | None,
-        typer.Option(
-            help="Positions of an event, and so of the cache, for sequences shorter than the "
-            "model was trained on. Default, of a Hugging Face model: its context, at most 4096.",
+        input_option(
+            metavar="N",
+            help="Positions of an event, and of the cache, for shorter sequences than in training. "
+            "Default for Hugging Face models: the context, at most 4096.",
         ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(
-            help="Of a Hugging Face model: the id of the token before each text, or none. Default: "
-            "bos_token_id, where the tokenizer has it.",
+        input_option(
             metavar="ID|none",
+            help="Hugging Face models: id of the token before each text, or none. Default: "
+            "bos_token_id, if the tokenizer has it.",
         ),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
-            help="Pixels of the images, of a diffusers model: a side, or HEIGHTxWIDTH.",
+        input_option(
             metavar="SIDE",
+            help="diffusers models: pixels of the images, as a side or HEIGHTxWIDTH.",
         ),
     ] = None,
     pixel_scale: Annotated[
         float | None,
-        typer.Option(
-            help="Of a diffusers model: sigma of the Gaussian p(x | z), where levels span [-1, 1]. "
-            "Default: 1.",
+        input_option(
             metavar="SIGMA",
+            help="diffusers models: sigma of p(x | z), a Gaussian, with levels scaled to [-1, 1]. "
+            "Default: 1.",
         ),
     ] = None,
     ignore_field: Annotated[
         list[str] | None,
-        typer.Option(
+        input_option(
             "--ignore-field",
-            help="Of a Hugging Face or diffusers model: a field of config.json that is unknown "
-            "here and does not change what the model computes. May be given several times; the "
-            "bundle keeps the names.",
             metavar="NAME",
+            help="Hugging Face and diffusers models: an unknown field of config.json that does not "
+            "change what the model computes; may be repeated. The bundle records the names.",
         ),
     ] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],
-        typer.Option(
-            help="Of weights, activations and caches; the last projection, the softmax, sums and "
-            "draws are float32 in each."
+        output_option(
+            metavar="NAME",
+            help="Type of weights, activations and caches: float32, bfloat16 or float16. The last "
+            "projection, softmax, sums and draws are always float32.",
         ),
     ] = "float32",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
+        bool, output_option("--overwrite", help="Replace an existing bundle.")
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Verify on every backend installed here.")
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            rich_help_panel="Checks",
+            help="Verify the bundle on every installed backend.",
+        ),
     ] = True,
-    threads: Threads = None,
+    threads: Annotated[
+        int | None,
+        backend_option(
+            metavar="N",
+            help="CPU threads of the verification, at most 4 per core. Default: 1.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Export a checkpoint to ONNX graphs with known answers, and verify; exit 1 if that fails.
+    """Export a checkpoint to a bundle of ONNX graphs.
 
-    The prior over codes of a VQ-VAE goes along.
+    The bundle also has known answers from float64 PyTorch, and is verified against them on every
+    installed backend; the exit code is 1 if that fails. A VQ-VAE is exported with its prior.
     """
     require("export", ("torch", "onnx", "onnxscript"), "export")
     from ancestral.bundles.manifest import MANIFEST
@@ -93,13 +107,13 @@ def export(  # noqa: PLR0913 - the options of a command
     from ancestral.export.recast import recast
     from ancestral.scalars import check_threads
 
-    # An export takes minutes: what is wrong with its options is said before it.
+    # An export takes minutes, so its options are checked first.
     threads = 1 if threads is None else check_threads(threads, "--threads")
     check_place(out)
     check_utf8(out, "--out")
     check_utf8(checkpoint, "CHECKPOINT")
     if out.exists() and out.resolve() == checkpoint.resolve():
-        raise InvalidInput(f"--out: {out} is the folder that is read: give another name")
+        raise InvalidInput(f"--out: {out} is the folder of the input; give another name")
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     options = CheckpointOptions(length, size, pixel_scale, start, ignored)
     with stages("exporting") as at:
@@ -129,10 +143,13 @@ def export(  # noqa: PLR0913 - the options of a command
     if not verify:
         return
     names = backends_for(out)
-    say(f"verifying on {' and '.join(names)}: the known answers are replayed")
-    # Steps of a few small rows gain little by more threads, which wait for each other busily.
+    say(f"verifying on {' and '.join(names)}: comparing with the known answers")
+    # Steps on a few small rows gain little from more threads, which spin while they wait.
     reports = parity_reports(out, names, threads=threads)
     show(*parity_tables(reports))
     if not report_failures(reports):
-        say(f"{out} does not keep the probabilities of {checkpoint}: do not use it there")
+        say(
+            f"{out} does not keep the probabilities of {checkpoint}; do not use it on a backend "
+            f"that fails"
+        )
         raise typer.Exit(1)

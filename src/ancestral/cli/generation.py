@@ -23,15 +23,16 @@ from ancestral.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What was asked to be continued.
+    """The prompts to continue, and the options that go with them.
 
     Attributes:
-        texts: one by one.
-        file: of a prompt a line, or None.
-        ids: whole numbers with blanks between them.
-        max_new: tokens to draw at most.
-        stop: texts of one token, or ids; none are the bundle's own.
-        stream: whether tokens are shown as they come; None where it suits.
+        texts: the prompts given as text.
+        file: a file with one prompt per line, or None.
+        ids: the prompts given as ids: integers separated by spaces.
+        max_new: maximum number of tokens to draw.
+        stop: stop tokens, as ids or as texts of one token; if empty, the bundle's own.
+        stream: whether tokens are shown as they are drawn; None for yes if there is one
+            continuation, printed on a terminal.
     """
 
     texts: Sequence[str] = ()
@@ -43,10 +44,10 @@ class Prompts:
 
     @property
     def given(self) -> bool:
-        """Whether there is any prompt.
+        """Whether there is a prompt.
 
         Raises:
-            InvalidInput: there is none, but options that are for prompts.
+            InvalidInput: an option for prompts is given without a prompt.
         """
         if self.texts or self.ids or self.file is not None:
             return True
@@ -54,24 +55,24 @@ class Prompts:
         lonely = [name for name, value in options.items() if value is not None]
         if lonely:
             raise InvalidInput(
-                f"{' and '.join(lonely)}: expected a prompt beside it: --prompt, --prompts or "
+                f"{' and '.join(lonely)}: only used with a prompt; add --prompt, --prompts or "
                 f"--prompt-ids"
             )
         return False
 
 
 def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -> None:
-    """Continue every prompt n times; write, and tell on standard error.
+    """Continue every prompt n times; write the continuations and report them.
 
     Raises:
-        InvalidInput: a prompt that is none, or more than one to stream.
-        typer.Exit: 130 after Ctrl-C.
+        InvalidInput: a prompt or an option is wrong, or more than one continuation is streamed.
+        typer.Exit: with code 130 after Ctrl-C.
     """
     tokenizer = None if engine.data.tokenizer is None else engine.tokenizer()
     each = _ids(prompts, tokenizer)
     n = draw.count(engine.data, 1, len(each))
     ids = [prompt for prompt in each for _ in range(n // len(each))]
-    labels, said = draw.labels(n, engine.data)
+    labels, description = draw.labels(n, engine.data)
     streams = _streams(prompts.stream, draw.out, n)
     stops = tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
     request = Request(
@@ -88,55 +89,61 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
         write_generated(draw.out, rows, draw.seed, labels, tokenizer)
     if rows:
         indices = (rows[0].index, rows[-1].index)
-        draw.say(f"{len(rows)} continuations", said, indices, engine, _numbers(rows, engine))
+        numbers = _numbers(rows, engine)
+        draw.say(f"{len(rows)} continuations", description, indices, engine, numbers)
     if interrupted:
         say(f"interrupted: {len(rows)} of {n} continuations were finished")
         raise typer.Exit(130)
 
 
 def _ids(prompts: Prompts, tokenizer: Tokenizer | None) -> list[list[int]]:
-    """The prompts as ids, in the order: --prompt, the lines of --prompts, --prompt-ids."""
+    """Return the prompts as ids: first --prompt, then the lines of --prompts, then --prompt-ids."""
     texts = [without_mark(text, "--prompt") for text in prompts.texts]
     if prompts.file is not None:
         texts += read_lines(prompts.file, "--prompts")
     if texts and tokenizer is None:
         raise InvalidInput(
-            "--prompt: the bundle has no tokenizer: expected ids, by --prompt-ids '1 2 3'"
+            "--prompt: the bundle has no tokenizer; pass ids instead, for example --prompt-ids "
+            "'1 2 3'"
         )
     found = [] if tokenizer is None else encode_texts(tokenizer, texts, "prompt")
-    form = "whole numbers with blanks between them, '1 2 3' say"
+    form = "integers separated by spaces, for example '1 2 3'"
     found += [decimals("--prompt-ids", text, form, separator=None) for text in prompts.ids]
     if not found:
-        raise InvalidInput(f"--prompts: expected a prompt a line, got none in {prompts.file}")
+        raise InvalidInput(
+            f"--prompts {prompts.file}: the file is empty; write one prompt per line"
+        )
     return found
 
 
 def _stop(text: str, tokenizer: Tokenizer | None) -> int:
-    """The id of a stop token, given as a number or as its text."""
+    """Return the id of a stop token, given as an id or as its text."""
     number = decimal(text)
     if number is not None:
         return number
     if tokenizer is None:
-        raise InvalidInput(f"--stop: the bundle has no tokenizer: expected an id, got {text!r}")
+        raise InvalidInput(
+            f"--stop: expected a token id, because the bundle has no tokenizer, got {text!r}"
+        )
     ids, lost = tokenizer.encode_with_coverage(text)
     wrong = ""
     if lost.unknown:
         wrong = f": {lost.unknown} of its {lost.total} {lost.unit} are not in the vocabulary"
     elif len(ids) != 1:
-        wrong = f", which is {len(ids)}: {' '.join(map(str, ids))}"
+        wrong = f", which is {len(ids)} tokens: {' '.join(map(str, ids))}"
     if wrong:
-        raise InvalidInput(f"--stop: expected an id, or text of one token, got {text!r}{wrong}")
+        raise InvalidInput(f"--stop: expected a token id or one token, got {text!r}{wrong}")
     return ids[0]
 
 
-def _streams(asked: bool | None, out: str, rows: int) -> bool:
-    if asked is None:
+def _streams(wanted: bool | None, out: str, rows: int) -> bool:
+    if wanted is None:
         return out == "-" and rows == 1 and sys.stdout.isatty()
-    if asked and (out != "-" or rows != 1):
+    if wanted and (out != "-" or rows != 1):
         raise InvalidInput(
             f"--stream: expected one continuation, to standard output, got {rows} to {out}"
         )
-    return asked
+    return wanted
 
 
 def _streamed(
@@ -145,7 +152,7 @@ def _streamed(
     request: Request,
     tokenizer: Tokenizer | None,
 ) -> tuple[list[list[Generated]], bool]:
-    """Show one continuation as it comes."""
+    """Draw one continuation and print its tokens as they are drawn."""
     shown = TokenText(tokenizer, engine.data.stop if request.stop is None else request.stop)
 
     def show(index: int, tokens: Any) -> None:
@@ -159,10 +166,14 @@ def _streamed(
 
 
 def _numbers(rows: Sequence[Generated], engine: AutoregressiveEngine) -> str:
-    """How probable prompts and continuations are, and why these ended."""
+    """Return how probable the prompts and continuations are, and why the continuations ended."""
     drawn = sum(len(row.tokens) for row in rows)
     nats = sum(float(row.log_p.sum()) for row in rows)
-    ends = {"stop": "at a stop token", "max_new": "at --max-new", "context": "at the context's end"}
+    ends = {
+        "stop": "at a stop token",
+        "max_new": "at --max-new",
+        "context": "at the end of the context",
+    }
     reasons = [
         f"{count} {words}"
         for end, words in ends.items()
@@ -170,8 +181,8 @@ def _numbers(rows: Sequence[Generated], engine: AutoregressiveEngine) -> str:
     ]
     name = "log p(x_2.. | x_1)" if engine.bundle.manifest.first_position else "log p"
     prompt = float(sum(row.prompt_log_p.sum() for row in rows)) / len(rows)
-    mean = f"{nats / drawn:.3f} nats a token" if drawn else "none"
+    mean = f", mean log p {nats / drawn:.3f} nats/token" if drawn else ""
     return (
-        f"mean {name} of a prompt {prompt:.2f} nats; {drawn} tokens drawn, mean log p {mean}; "
+        f"mean {name} of a prompt {prompt:.2f} nats; {drawn} tokens drawn{mean}; "
         f"ended: {', '.join(reasons)}"
     )

@@ -1,4 +1,4 @@
-"""How much of the test part `train` evaluates: all of it, unless that would take too long."""
+"""The test events that `train` evaluates: all of them, unless that would take too long."""
 
 import time
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel
 
 SECONDS = 600.0
-"""Time that an evaluation may take, the baselines left out."""
+"""Time limit of an evaluation, in seconds, without the baselines."""
 _TRIED = 256
-"""Events that are timed at most, beforehand."""
+"""Maximum number of events that are timed beforehand."""
 _TRIAL = 0.02
-"""Part of that time after which a trial is long enough."""
+"""Fraction of the time limit after which a trial is long enough."""
 
 Clock = Callable[[], float]
 
@@ -30,7 +30,7 @@ def affordable_events(
     seconds: float = SECONDS,
     clock: Clock = time.monotonic,
 ) -> Dataset:
-    """The data, with as many test events, drawn at random, as a model can evaluate in the time."""
+    """Return the data with as many test events, drawn at random, as fit in the time limit."""
     log_prob, test = model_log_prob(model), data.test
     one = _seconds_of_an_event(
         lambda n: log_prob(test.x[:n], None if test.label is None else test.label[:n]),
@@ -48,16 +48,16 @@ def affordable_draws(
     seconds: float = SECONDS,
     clock: Clock = time.monotonic,
 ) -> tuple[Dataset, int]:
-    """The data, and how many latents of each test event a model can evaluate in the time.
+    """Return the data and the number of latents per test event that fit in the time limit.
 
-    Where one of each is still too much, there are fewer test events, drawn at random.
+    If even one latent per event takes too long, there are fewer test events, drawn at random.
 
     Args:
-        model: with a prior of its own.
-        data: its test part is evaluated.
-        k: latents of each event that were asked for.
-        seconds: that an evaluation may take.
-        clock: gives the seconds.
+        model: a model with a prior of its own.
+        data: the data whose test part is evaluated.
+        k: requested number of latents per event.
+        seconds: time limit of the evaluation.
+        clock: returns the time in seconds.
     """
     x = data.test.x
     one = _seconds_of_an_event(
@@ -66,8 +66,8 @@ def affordable_draws(
     fit = min(k, max(1, int(k * seconds / max(one * len(x), 1e-9))))
     if fit < k:
         say(
-            f"the test part is evaluated with k = {fit} latents of each event: {k} would take "
-            f"{duration(one * len(x))}; `ancestral bound -k {k}` of the bundle has no limit of time"
+            f"evaluating the test part with k = {fit} latents per event: {k} would take "
+            f"{duration(one * len(x))}; `ancestral bound -k {k}` on the bundle has no time limit"
         )
     return _fewer(data, one * fit / k, seconds), fit
 
@@ -75,7 +75,7 @@ def affordable_draws(
 def _seconds_of_an_event(
     work: Callable[[int], object], count: int, seconds: float, clock: Clock
 ) -> float:
-    """Time some events, twice as many each time, until that is long enough to count on."""
+    """Return seconds per event: time 1, 2, 4, ... events until the trial is long enough."""
     events = 1
     while True:
         events = min(events, count)
@@ -88,19 +88,19 @@ def _seconds_of_an_event(
 
 
 def _fewer(data: Dataset, one: float, seconds: float) -> Dataset:
-    """As many test events as fit into the time, given the seconds of one."""
+    """Return the data with as many test events as fit in the time limit; each takes `one` s."""
     count = len(data.test)
     fit = max(1, int(seconds / max(one, 1e-9)))
     if fit >= count:
         return data
     say(
-        f"the test part is evaluated on {fit} of its {count} events, drawn at random: all would "
-        f"take {duration(one * count)}"
+        f"evaluating {fit} of the {count} test events, drawn at random: all would take "
+        f"{duration(one * count)}"
     )
     return replace(data, test=drawn(data.test, fit))
 
 
 def drawn(part: Part, count: int) -> Part:
-    """Some events, the same ones each time, of any part that has as many."""
+    """Return `count` random events of a part; parts of equal length get the same indices."""
     index = np.sort(np.random.default_rng(0).permutation(len(part))[:count])
     return part.taken(index)

@@ -1,4 +1,4 @@
-"""`ancestral info`: what a bundle holds."""
+"""`ancestral info`: show what a bundle contains."""
 
 import math
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 def info(
     bundle: options.BundlePath,
     check: Annotated[
-        bool, typer.Option("--check", help="Hash every file, whatever was hashed before.")
+        bool,
+        typer.Option(
+            "--check",
+            rich_help_panel="Checks",
+            help="Compute the hash of every file again, even if it was checked before.",
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Show what a bundle holds: model, data, graphs, latents or memory of a sample, files."""
+    """Show what a bundle contains.
+
+    Shows the model, the data, the latents or the cache memory of a sample, the graphs and the
+    files.
+    """
     from ancestral.bundles.bundle import Bundle
 
     opened = Bundle.open(bundle, rehash=check)
@@ -28,11 +37,11 @@ def info(
     if json:
         put(json_text(document))
         return
-    _show(document, "every file hashed, none altered" if check else "sound")
+    _show(document, "every file hashed, none altered" if check else "intact")
 
 
 def describe(bundle: "Bundle") -> dict[str, Any]:
-    """A bundle in plain values: the JSON of `info`; that of a prior inside it is nested."""
+    """Return a bundle as plain values, the JSON of `info`; its prior, if any, is nested."""
     from ancestral.bundles.manifest import ignored_fields, versions
 
     manifest = bundle.manifest
@@ -69,7 +78,7 @@ def describe(bundle: "Bundle") -> dict[str, Any]:
 
 
 def _start(manifest: "Manifest") -> int | str | None:
-    """What a model is fed first: the id of a token, "learned", or None: x_0 must be observed."""
+    """Return the first input of the model: a token id, "learned", or None if x_0 must be given."""
     if manifest.kind != "autoregressive" or manifest.first_position:
         return None
     start = manifest.components["model"].config.get("start")
@@ -77,9 +86,9 @@ def _start(manifest: "Manifest") -> int | str | None:
 
 
 def _cache_bytes(manifest: "Manifest") -> tuple[int, float]:
-    """Bytes of the model's cache for one row, and of what one position appends to it.
+    """Return the bytes of the model's cache for one row, and the bytes that a position appends.
 
-    Both are 0 where the bundle has no step graph.
+    Both are 0 if the bundle has no step graph.
     """
     from ancestral.signature import BYTES, Update
     from ancestral.step_tensors import STATE
@@ -112,7 +121,7 @@ def _show(document: dict[str, Any], state: str) -> None:
     ]
     if document["ignored_fields"]:
         names = ", ".join(document["ignored_fields"])
-        lines.append(("ignored", f"{names}: fields of the config.json that it was made from"))
+        lines.append(("ignored", f"{names}: fields of the model's config.json"))
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         put(f"{name:<{width}}  {value}")
@@ -126,25 +135,25 @@ def _show(document: dict[str, Any], state: str) -> None:
         table("Files", ("file", "bytes", "SHA-256 begins"), files),
     )
     if document["unlisted"]:
-        put("Files that the manifest does not list (they are not part of the bundle):")
+        put("Files that are not part of the bundle (the manifest does not list them):")
         for name in document["unlisted"]:
             put(f"  {' '.join(name.splitlines())}")
         put("")
     if prior is not None:
-        put("The prior over codes, a bundle of its own inside this one\n")
+        put("The prior over codes, a bundle inside this one\n")
         _show(prior, state)
 
 
 def _labels(document: dict[str, Any]) -> str:
-    """Those of the model, or of its prior."""
+    """Return the labels of the model, or of its prior."""
     if document["prior"] is not None:
-        return f"{_labels(document['prior'])}, of the prior"
+        return f"{_labels(document['prior'])} (of the prior)"
     classes = document["data"]["num_classes"]
     return "none" if classes is None else f"0 .. {classes - 1}"
 
 
 def _text(data: dict[str, Any], off: list[str]) -> str:
-    """The tokenizer, what ends a text, and the settings of the tokenizer that are not used."""
+    """Return the tokenizer, its stop tokens, and the tokenizer settings that are not used."""
     if data["tokenizer"] is None:
         return "no"
     stop = " and ".join(map(str, data.get("stop", ())))
@@ -154,7 +163,7 @@ def _text(data: dict[str, Any], off: list[str]) -> str:
 
 
 def _of_kind(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """An autoregressive model's positions and cache, or the latents of a latent variable model."""
+    """Return the lines about positions and cache, or about latents of a latent variable model."""
     latent = document["latent"]
     if latent is not None:
         over = "a density of real x" if latent["continuous"] else "over levels"
@@ -162,12 +171,12 @@ def _of_kind(document: dict[str, Any]) -> list[tuple[str, str]]:
         return [("latents", f"{z}; p(x | z) {over}")]
     row, position = document["cache_bytes_per_row"], document["cache_bytes_per_position"]
     begins = {
-        None: "no start symbol: x_0 must be given, and log p is log p(x_2.. | x_1)",
+        None: "no start symbol: the first value must be given, and log p is log p(x_2.. | x_1)",
         "learned": "a learned start symbol",
     }
     return [
         ("context", f"{document['context']:,} positions"),
         ("vocabulary", f"{document['vocabulary']:,} values"),
         ("start", begins.get(document["start"], f"token {document['start']}")),
-        ("cache", f"{row:,} bytes a sample, {position:,.0f} a position"),
+        ("cache", f"{row:,} bytes/sample, {position:,.0f} bytes/position"),
     ]

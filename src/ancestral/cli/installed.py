@@ -1,4 +1,4 @@
-"""What is installed: which backends may run, and what to install for a command."""
+"""Installed packages: which backends can run, and what to install for a command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from ancestral.plans.modules import is_there
 
 
 def require(command: str, packages: Sequence[str], extra: str) -> None:
-    """Check that the packages of a command are here.
+    """Check that the packages of a command are installed.
 
     Raises:
-        BackendUnavailable: with what to install.
+        BackendUnavailable: a package is missing; the error says what to install.
     """
     missing = [name for name in packages if not is_there(name)]
     if missing:
@@ -21,10 +21,10 @@ def require(command: str, packages: Sequence[str], extra: str) -> None:
 
 
 def installed_backends(device: str = "cpu") -> tuple[str, ...]:
-    """The backends whose packages are installed; on the CPU, those that need no GPU.
+    """Return the backends whose packages are installed; on the CPU, those that need no GPU.
 
     Raises:
-        BackendUnavailable: none is.
+        BackendUnavailable: no backend is installed.
     """
     from ancestral.engine.backends import BACKENDS
 
@@ -33,17 +33,17 @@ def installed_backends(device: str = "cpu") -> tuple[str, ...]:
     found = tuple(entry.name for entry in fit if entry.missing is None)
     if not found:
         ways = "; ".join(f"{entry.name}: {entry.install}" for entry in entries)
-        raise BackendUnavailable(f"no backend is installed here; install one of them. {ways}")
+        raise BackendUnavailable(f"no backend is installed; install one of these. {ways}")
     return found
 
 
 def backends_for(bundle: Path, device: str = "cpu") -> tuple[str, ...]:
-    """The installed backends that compute in a bundle's type; tensorrt where it has plans here.
+    """Return the installed backends that compute in a bundle's type; tensorrt only with plans.
 
     Raises:
-        BundleError: the bundle is not sound.
-        BackendUnavailable: there is none.
-        PlanError: the folder of plans is not the user's alone.
+        BundleError: the bundle is damaged.
+        BackendUnavailable: there is no such backend.
+        PlanError: the folder of plans is not private to this user.
     """
     from ancestral.bundles.bundle import Bundle
     from ancestral.engine.backends import BACKENDS
@@ -61,6 +61,6 @@ def backends_for(bundle: Path, device: str = "cpu") -> tuple[str, ...]:
     if not found:
         ways = "; ".join(f"{entry.name}: {entry.install}" for entry in fit)
         raise BackendUnavailable(
-            f"{bundle}: no backend is installed here that computes in {dtype}. {ways}"
+            f"{bundle}: no installed backend computes in {dtype}; install one of these. {ways}"
         )
     return found

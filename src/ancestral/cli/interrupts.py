@@ -1,4 +1,4 @@
-"""Ctrl-C: it counts where a library swallows it, and what was finished before it is kept."""
+"""Ctrl-C: it works even where a library swallows it, and finished work is kept."""
 
 import contextlib
 import signal
@@ -13,15 +13,15 @@ from ancestral.cli.output import say
 T = TypeVar("T")
 
 _AGAIN = 0.02
-"""Seconds after which an interrupt that was swallowed is raised once more."""
+"""Seconds after which a swallowed interrupt is raised again."""
 
 
 class Interrupts:
-    """The handling of Ctrl-C while a command runs; made by `main`, once in a process.
+    """Handler of Ctrl-C while a command runs; `main` makes one per process.
 
-    Python raises KeyboardInterrupt wherever the main thread is. Where that is a callback of the
-    garbage collector, the exception is printed and dropped; where it is the beginning of a library
-    in C, it becomes an ImportError. Both end the command as Ctrl-C does.
+    Python raises KeyboardInterrupt wherever the main thread is. Inside a callback of the garbage
+    collector the exception is printed and dropped; while a C extension is being imported it becomes
+    an ImportError. With this handler both end the command, as Ctrl-C does anywhere else.
 
     Attributes:
         seen: whether Ctrl-C was pressed.
@@ -31,7 +31,7 @@ class Interrupts:
         self.seen = False
 
     def install(self) -> None:
-        """Take the place of Python's own handler; a signal that is ignored (nohup) stays so."""
+        """Replace Python's own handler; an ignored signal (nohup) stays ignored."""
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._interrupt)
             sys.unraisablehook = self._unraisable
@@ -44,7 +44,7 @@ class Interrupts:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             sys.__unraisablehook__(dropped)
             return
-        # Not from here: what is raised here is dropped too.
+        # An exception raised in this hook would be dropped too.
         main = threading.main_thread().ident
         assert main is not None
         again = threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT))
@@ -53,7 +53,7 @@ class Interrupts:
 
 
 def finished(batches: Iterator[T]) -> tuple[list[T], bool]:
-    """The batches that were finished, and whether Ctrl-C came before the last."""
+    """Return the batches that were finished, and whether Ctrl-C came before the last one."""
     parts: list[T] = []
     try:
         for part in batches:
@@ -65,14 +65,14 @@ def finished(batches: Iterator[T]) -> tuple[list[T], bool]:
 
 @contextlib.contextmanager
 def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
-    """Let work end where it suits it: the first Ctrl-C is noted only, a second one interrupts.
+    """Record the first Ctrl-C, so that work can stop at a suitable point; a second one interrupts.
 
     Args:
-        words: said at the first one.
+        words: the message printed at the first Ctrl-C.
 
     Yields:
-        whether there was one. Where neither Python nor `Interrupts` handles Ctrl-C (outside the
-        main thread, in the background of a shell) nothing changes.
+        A function that returns whether Ctrl-C was pressed. If neither Python nor `Interrupts`
+        handles Ctrl-C (outside the main thread, in the background of a shell), nothing changes.
     """
     noted = threading.Event()
     before = signal.getsignal(signal.SIGINT)
@@ -86,7 +86,7 @@ def noted_interrupt(words: str) -> Iterator[Callable[[], bool]]:
         if noted.is_set():
             before(number, frame)
         noted.set()
-        say(f"{words}; press Ctrl-C again to stop at once")
+        say(f"{words}; press Ctrl-C again to stop immediately")
 
     signal.signal(signal.SIGINT, note)
     try:

@@ -1,5 +1,6 @@
 """`ancestral reconstruct`, `interpolate` and `latent-grid`: pictures of latents."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
@@ -8,13 +9,18 @@ from ancestral.cli import options
 from ancestral.decimals import decimals
 from ancestral.errors import InvalidInput
 
+_latents = partial(typer.Option, rich_help_panel="Latents")
+
 
 def reconstruct(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     file: options.EventsFile,
     out: options.MeansFile,
     n: Annotated[
-        int, typer.Option("-n", help="Events of a picture at most; an .npz holds all.")
+        int,
+        options.output_option(
+            "-n", metavar="N", help="Maximum number of events in a picture; an .npz has all."
+        ),
     ] = 16,
     binarise: options.Binarise = False,
     levels: options.Levels = None,
@@ -22,9 +28,10 @@ def reconstruct(  # noqa: PLR0913 - the options of a command
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Write E[x | z] at the mean of q(z | x), or at the codes, of each event.
+    """Encode events, decode them, and write the reconstructions.
 
-    A picture shows the events in its upper row, below each its reconstruction.
+    A reconstruction is E[x | z] at the mean of q(z | x), or at the codes, of the event. A picture
+    shows the events in the upper row and their reconstructions below.
     """
     from ancestral.cli.events import Events
     from ancestral.cli.present import events_file
@@ -43,16 +50,22 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     file: options.EventsFile,
     out: options.MeansFile,
-    steps: Annotated[int, typer.Option(help="Points of a path, both ends among them.")] = 8,
+    steps: Annotated[
+        int, _latents(metavar="N", help="Number of points of a path, including both ends.")
+    ] = 8,
     path: Annotated[
         Literal["linear", "spherical"],
-        typer.Option(
-            help="spherical: along the great circle, at the lengths of latents of a standard "
-            "normal prior."
+        _latents(
+            metavar="NAME",
+            help="linear, or spherical: along the great circle, at lengths that latents of a "
+            "standard normal prior have.",
         ),
     ] = "linear",
     n: Annotated[
-        int, typer.Option("-n", help="Pairs of a picture at most; an .npz holds all.")
+        int,
+        options.output_option(
+            "-n", metavar="N", help="Maximum number of pairs in a picture; an .npz has all."
+        ),
     ] = 16,
     binarise: options.Binarise = False,
     levels: options.Levels = None,
@@ -60,9 +73,10 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Write E[x | z] along a path between events: 0 and 1, 2 and 3, and so on.
+    """Interpolate between pairs of events in latent space.
 
-    A picture has a row for each pair. The latents of the ends are the means of q(z | x).
+    The pairs are events 0 and 1, 2 and 3, and so on. Writes E[x | z] along a path between the means
+    of q(z | x) of both events. A picture has one row per pair.
     """
     from ancestral.cli.events import Events
     from ancestral.cli.present import events_file
@@ -75,26 +89,29 @@ def interpolate(  # noqa: PLR0913 - the options of a command
     x = check(events.of_model(engine.data), engine.data)
     count = len(x)
     if count < 2:
-        raise InvalidInput(f"{file}: expected at least 2 events, a pair, got {count}")
+        raise InvalidInput(f"{file}: expected at least 2 events, got {count}")
     pairs = min(count // 2, most or count)
     mean = engine.interpolate(x[0 : 2 * pairs : 2], x[1 : 2 * pairs : 2], steps, path)
-    alone = f"; event {count - 1} has no partner" if count % 2 else ""
+    unpaired = f"; event {count - 1} has no partner" if count % 2 else ""
     drawn = events_file.of_all(pairs, count // 2, "pairs")
-    told = f"{drawn}, {steps} points each, {path}{alone}"
-    events_file.write_means(out, {"x_mean": mean}, steps, engine, told)
+    summary = f"{drawn}, {steps} points each, {path}{unpaired}"
+    events_file.write_means(out, {"x_mean": mean}, steps, engine, summary)
 
 
 def latent_grid(
     bundle: options.BundlePath,
     out: options.MeansFile,
     side: Annotated[
-        int, typer.Option(help="Points of each dimension, at even quantiles of N(0, 1).")
+        int,
+        _latents(
+            metavar="N", help="Points in each dimension, at even quantiles of a standard normal."
+        ),
     ] = 10,
     dimensions: Annotated[
         str | None,
-        typer.Option(
+        _latents(
             metavar="I,J",
-            help="The dimensions, of the flattened latents, that run down and to the right. "
+            help="Dimensions of the flattened latents that vary downwards and to the right. "
             "Default: the two whose posterior means vary most over samples of the model.",
         ),
     ] = None,
@@ -102,18 +119,22 @@ def latent_grid(
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Write E[x | z] over two latent dimensions, the others at 0."""
+    """Decode a grid over two latent dimensions.
+
+    Writes E[x | z] at the points of the grid, with the other dimensions at 0.
+    """
     from ancestral.cli.present.events_file import check_means_file, load_for_means, write_means
 
     chosen = None
     if dimensions is not None:
-        down, right = decimals("--dimensions", dimensions, "two whole numbers like 0,3", (2,))
+        form = "two integers, for example 0,3"
+        down, right = decimals("--dimensions", dimensions, form, (2,))
         chosen = (down, right)
     check_means_file(out, bundle)
     engine = load_for_means(bundle, out, backend, device, threads)
     if chosen is None and not engine.codes:
         chosen = engine.widest()
     mean = engine.latent_grid(side, chosen)
-    told = "" if chosen is None else f"{chosen[0]} and {chosen[1]}"
-    points = f"{side} x {side} points of the dimensions {told}"
+    names = "" if chosen is None else f"{chosen[0]} and {chosen[1]}"
+    points = f"{side} x {side} points of the dimensions {names}"
     write_means(out, {"x_mean": mean}, side, engine, points)

@@ -1,4 +1,4 @@
-"""`ancestral encode` and `decode`: events to latents and back."""
+"""`ancestral encode` and `ancestral decode`: events to latents, and latents to events."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +15,8 @@ def encode(  # noqa: PLR0913 - the options of a command
     out: Annotated[
         Path,
         options.npz_option(
-            help="mean and log_scale, or factor, of q(z | x), with kl where KL(q || p) has a "
-            "closed form; or codes."
+            help="Write mean and log_scale (or factor) of q(z | x), and kl if KL(q || p) has a "
+            "closed form; or write codes."
         ),
     ],
     binarise: options.Binarise = False,
@@ -25,9 +25,10 @@ def encode(  # noqa: PLR0913 - the options of a command
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Write the parameters of q(z | x) of each event, or its codes; `ancestral decode` reads them.
+    """Encode events to latents or codes.
 
-    Where p(x | z) is a density, a level stands for the middle of its interval.
+    Writes the parameters of q(z | x) of each event, or its codes; `ancestral decode` reads them. If
+    p(x | z) is a density, a level is encoded as the middle of its interval.
     """
     from ancestral.cli.events import Events
     from ancestral.engine import LatentEngine
@@ -49,8 +50,8 @@ def decode(
         Path,
         typer.Argument(
             metavar="FILE",
-            help=".npz with latents z, or mean, or codes; or .npy with latents. What `ancestral "
-            "encode` and `ancestral sample` write is read.",
+            help=".npz with latents z, mean or codes; or .npy with latents. Accepts files written "
+            "by `ancestral encode` and `ancestral sample`.",
         ),
     ],
     out: options.MeansFile,
@@ -58,7 +59,10 @@ def decode(
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Write E[x | z] of latents; an .npz holds the parameters of p(x | z) too."""
+    """Decode latents or codes to events.
+
+    Writes the means E[x | z]; an .npz also has the parameters of p(x | z).
+    """
     from ancestral.cli.present.events_file import check_means_file, load_for_means, write_means
     from ancestral.files.array_file import ArrayFile
 

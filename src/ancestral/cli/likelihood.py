@@ -1,4 +1,4 @@
-"""How probable events are, and texts of any length: what `ancestral log-prob` prints."""
+"""Log-probabilities of events, and of texts of any length: what `ancestral log-prob` prints."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from ancestral.units import bits_per_dim, bits_unit, fixed
 def events_log_prob(
     engine: AutoregressiveEngine, events: Events, label: int | None, out: Path | None
 ) -> None:
-    """Print or write log p of each event, and say their mean.
+    """Print or write log p of each event, and report the mean.
 
     Args:
         engine: a bundle on a backend.
-        events: of a file.
-        label: of all events, instead of those in the file.
-        out: an .npz, or None.
+        events: the events of a file.
+        label: label of all events, instead of those in the file.
+        out: an .npz to write, or None to print.
 
     Raises:
         InvalidInput: an event or a label is wrong, or labels are missing.
@@ -57,18 +57,18 @@ def text_log_prob(
     label: int | None,
     out: Path | None,
 ) -> None:
-    """Score a sequence, print its log-likelihood, and write that of each id.
+    """Score a sequence: print its log-likelihood, and write that of each id.
 
     Args:
         engine: a bundle on a backend.
-        text: a file of UTF-8.
-        ids: an .npy or .npz of ids; one of the two is given.
-        stride: by which windows slide; half the context where None.
-        label: of the sequence.
-        out: an .npz, or None.
+        text: a UTF-8 file, or None if `ids` is given.
+        ids: an .npy or .npz of ids, or None if `text` is given.
+        stride: positions by which the windows slide; None for half the context.
+        label: label of the sequence.
+        out: an .npz to write, or None.
 
     Raises:
-        InvalidInput: the file is empty or no UTF-8, or the bundle has no tokenizer.
+        InvalidInput: the file is empty or not UTF-8, or the bundle has no tokenizer.
     """
     if ids is not None:
         sequence, size, whole = ArrayFile.open(ids).pick("ids", "x"), None, True
@@ -85,54 +85,54 @@ def text_log_prob(
         put(f"{name:<12}{value}")
     if size is not None and whole:
         say(
-            "bits/byte is of the canonical tokenisation: an upper bound on the text's own, to "
-            "which other tokenisations add probability"
+            "bits/byte uses the canonical tokenisation: an upper bound, because other "
+            "tokenisations of the same text add probability"
         )
     if out is not None:
         say(f"-> {out}")
 
 
 def _lines(found: TextLikelihood, size: int | None, whole: bool) -> list[tuple[str, str]]:
-    """The lines of the summary, by name.
+    """Return the lines of the summary as (name, value).
 
     Args:
-        found: of a sequence.
-        size: bytes of its text, where it is one.
-        whole: whether the ids give that text back; else they stand for other texts too, and say
-            nothing of its own probability.
+        found: the likelihood of a sequence.
+        size: bytes of its text; None if the sequence was given as ids.
+        whole: whether decoding the ids gives the text back. If not, other texts have the same ids,
+            and the numbers are not a bound on the probability of this text.
     """
     given = " given the first token, which has no probability" if found.first_given else ""
     name = "log p(x_2.. | x_1)" if found.first_given else "log p"
     t, stride = found.context, found.stride
     least = "all before it" if len(found.log_prob) <= t else f"{t - stride} before it, or all"
-    told = [
+    lines = [
         ("tokens", f"{found.scored:,}{given}"),
-        ("context", f"{t:,} positions; each token is given at least {least}"),
+        ("context", f"{t:,} positions; each token is conditioned on at least {least}"),
         ("stride", f"{stride:,}"),
         ("nats", f"{fixed(found.total, 4)} = {name}"),
         ("nats/token", fixed(found.total / found.scored, 6)),
         ("perplexity", f"{found.perplexity:.4f}"),
     ]
     if size is not None:
-        less = ", and the bits of the first token" if found.first_given else ""
+        rest = " once the bits of the first token are added" if found.first_given else ""
         meaning = (
-            f"at most{less}" if whole else "of the tokens alone: they do not give this text back"
+            f"an upper bound{rest}"
+            if whole
+            else "of the tokens only, which do not decode to this text"
         )
         bits = fixed(found.bits_per_byte(size), 6)
-        told.append(("bits/byte", f"{bits} of {size:,} bytes, {meaning}"))
-    return told
+        lines.append(("bits/byte", f"{bits} of {size:,} bytes, {meaning}"))
+    return lines
 
 
 def _encoded(engine: AutoregressiveEngine, file: Path) -> tuple[NDArray[Any], int | None, bool]:
-    """The ids of a text, its bytes, and whether the ids give it back."""
+    """Return the ids of a text, its size in bytes, and whether the ids decode to the text."""
     if engine.data.tokenizer is None:
         raise InvalidInput(
-            f"--text: {engine.bundle.path} has no tokenizer: expected ids, by --ids FILE.npy"
+            f"--text: {engine.bundle.path} has no tokenizer; pass ids instead: --ids FILE.npy"
         )
     text, tokenizer = read_text(file, "--text"), engine.tokenizer()
     (ids,) = encode_texts(tokenizer, [text], f"--text {file}")
     if not ids:
-        raise InvalidInput(
-            f"--text: expected a text, got none: {file} is empty, or has blanks only"
-        )
+        raise InvalidInput(f"--text {file}: no tokens; the file is empty or contains only spaces")
     return np.array(ids, np.int64), len(text.encode()), tokenizer.decode(ids) == text

@@ -1,6 +1,5 @@
 """`ancestral log-prob`: log-probabilities of events, texts and ids."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,6 @@ from ancestral.cli import options
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 
-_sequence = partial(typer.Option, rich_help_panel="Sequences of any length")
-
 
 def log_prob(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
@@ -20,33 +17,44 @@ def log_prob(  # noqa: PLR0913 - the options of a command
         typer.Argument(
             metavar="FILE",
             help=".npz with events x and, for a conditional model, labels y (or labels); "
-            "or .npy with events. What `ancestral sample` writes is read too.",
+            "or .npy with events. Also accepts files written by `ancestral sample`.",
             show_default=False,
         ),
     ] = None,
     label: Annotated[
-        int | None, typer.Option(help="Label of all events, instead of those in the file.")
+        int | None,
+        options.input_option(
+            metavar="N", help="Label of all events, instead of the labels in the file."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         options.npz_option(
-            help="Write log_prob, in nats, to it; of a sequence that of each token, with ids and "
-            "seen, the number of tokens that it is given."
+            help="Write log_prob, in nats. For a sequence: log_prob of each token, ids, and seen, "
+            "the number of tokens before it that condition it."
         ),
     ] = None,
     text: Annotated[
         Path | None,
-        _sequence(metavar="FILE", help="A text in UTF-8, of any length, instead of events."),
+        options.input_option(
+            metavar="FILE", help="UTF-8 text of any length to score, instead of events."
+        ),
     ] = None,
     ids: Annotated[
         Path | None,
-        _sequence(metavar="FILE", help=".npy or .npz (ids) with a sequence of ids, of any length."),
+        options.input_option(
+            metavar="FILE",
+            help=".npy or .npz (ids) with a sequence of ids of any length to score, instead of "
+            "events.",
+        ),
     ] = None,
     stride: Annotated[
         int | None,
-        _sequence(
-            help="Slide windows of T positions by so many: each token is scored once, given at "
-            "least T - stride tokens before it, or all there are. Default: T / 2."
+        options.input_option(
+            metavar="N",
+            help="Positions by which windows slide over a text or ids. In a context of T positions "
+            "each token is scored once, given at least the T - N tokens before it, or all of "
+            "them. Default: T / 2.",
         ),
     ] = None,
     binarise: options.Binarise = False,
@@ -57,9 +65,11 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     dtype: options.Dtype = None,
     batch_invariant: options.BatchInvariant = False,
 ) -> None:
-    """Print log p of each event in nats, their mean, and bits/dim with its standard error.
+    """Compute the log-probability of events or of a text.
 
-    Of a text: nats, perplexity, and bits/byte of its canonical tokenisation, an upper bound.
+    For events, prints log p of each in nats, the mean, and bits/dim with its standard error. For a
+    text or ids, prints nats, perplexity and bits/byte; bits/byte are of the canonical tokenisation,
+    an upper bound.
     """
     from ancestral.cli.events import Events
     from ancestral.cli.likelihood import events_log_prob, text_log_prob
@@ -69,20 +79,19 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     given = sum(each is not None for each in (file, text, ids))
     if given != 1:
         raise InvalidInput(
-            f"log-prob: expected one of FILE (events), --text FILE or --ids FILE, got {given} of "
-            f"them"
+            f"FILE: expected one of FILE (events), --text FILE and --ids FILE, got {given} of them"
         )
     if file is not None and stride is not None:
-        raise InvalidInput("--stride: of --text or --ids; whole events have no windows")
+        raise InvalidInput("--stride: only used with --text or --ids; leave it out")
     if file is None and (binarise or levels is not None):
         option = "--binarise" if binarise else "--levels"
-        raise InvalidInput(f"{option}: expected FILE with events: text and ids have no grey")
+        raise InvalidInput(f"{option}: only used with FILE (events); leave it out")
     events = None if file is None else Events.read(file, binarise, levels)
     engine = options.load(bundle, backend, device, threads, dtype, batch_invariant)
     if not isinstance(engine, AutoregressiveEngine):
         raise InvalidInput(
-            f"{bundle}: log p(x) of a latent variable model is not known, only bounded: expected "
-            f"an autoregressive bundle, or run `ancestral bound` on it"
+            f"{bundle}: log p(x) of a latent variable model can only be bounded; use `ancestral "
+            f"bound`, or pass an autoregressive bundle"
         )
     if events is None:
         text_log_prob(engine, text, ids, stride, label, out)

@@ -1,4 +1,4 @@
-"""`ancestral`: the commands, and the one place that turns errors into exit codes."""
+"""`ancestral`: its commands, and the one place that turns errors into exit codes."""
 
 import contextlib
 import errno
@@ -11,55 +11,15 @@ from typing import Annotated
 import typer
 
 from ancestral import __version__
-from ancestral.cli.bench import bench
-from ancestral.cli.bound import bound
-from ancestral.cli.check_causality import check_causality
-from ancestral.cli.classify import classify
-from ancestral.cli.compile import compile
-from ancestral.cli.doctor import doctor
-from ancestral.cli.export import export
-from ancestral.cli.info import info
+from ancestral.cli.commands import COMMANDS, EXAMPLES
+from ancestral.cli.help_page import CommandPage, ProgramPage, with_examples
 from ancestral.cli.interrupts import Interrupts
-from ancestral.cli.latent_pictures import interpolate, latent_grid, reconstruct
-from ancestral.cli.latents import decode, encode
-from ancestral.cli.log_prob import log_prob
 from ancestral.cli.output import put, say
-from ancestral.cli.plans import plans
-from ancestral.cli.sample import sample
 from ancestral.cli.streams import flush_streams, is_broken_pipe, open_streams
-from ancestral.cli.train import train
-from ancestral.cli.verify import verify
 from ancestral.errors import AncestralError, ParityError
 
 DONE, CHECK_FAILED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
-_WHOLE = "files that were there before are whole"
-
-_COMMANDS: dict[str, dict[Callable[..., None], str]] = {
-    "Make a bundle": {
-        train: "ancestral train --recipe digits -o runs/digits",
-        export: "ancestral export runs/digits -o bundles/digits",
-        compile: "ancestral compile bundles/digits --batch 1,16,64",
-        plans: "ancestral plans",
-    },
-    "Use it": {
-        sample: "ancestral sample bundles/digits -n 64 --label 3 --seed 0 -o threes.png",
-        log_prob: "ancestral log-prob bundles/digits events.npz -o log_prob.npz",
-        classify: "ancestral classify bundles/digits events.npz -o classes.npz",
-        bound: "ancestral bound bundles/vae events.npz -k 64 -o bound.npz",
-        encode: "ancestral encode bundles/vae events.npz -o latents.npz",
-        decode: "ancestral decode bundles/vae latents.npz -o means.png",
-        reconstruct: "ancestral reconstruct bundles/vae events.npz -n 16 -o pairs.png",
-        interpolate: "ancestral interpolate bundles/vae events.npz --steps 8 -o between.png",
-        latent_grid: "ancestral latent-grid bundles/vae --side 10 --dimensions 0,1 -o grid.png",
-    },
-    "Check it": {
-        check_causality: "ancestral check-causality runs/digits",
-        info: "ancestral info bundles/digits",
-        verify: "ancestral verify bundles/digits --json",
-        bench: "ancestral bench bundles/digits --batch 1,16,64",
-        doctor: "ancestral doctor",
-    },
-}
+_INTACT = "existing files are intact"
 
 
 def main() -> None:
@@ -72,7 +32,7 @@ def main() -> None:
         error = flush_streams()
     except KeyboardInterrupt:
         code, error = INTERRUPTED, None
-    # What is left to do is nothing that a user waits for: Ctrl-C ends it without a word.
+    # Only cleanup is left: from here Ctrl-C ends the process silently.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if error is not None and code == DONE:
         code = _code_of(error)
@@ -84,18 +44,18 @@ def run(arguments: Sequence[str], interrupts: Interrupts | None = None) -> int:
     """Run one command line.
 
     Args:
-        arguments: what follows the name of the program.
-        interrupts: of the process; None where its caller handles Ctrl-C.
+        arguments: the command line without the name of the program.
+        interrupts: the process's handler of Ctrl-C; None if the caller handles Ctrl-C.
 
     Returns:
-        0 done, 1 a check failed, 2 bad input, 3 an internal error, 130 interrupted, 141 where
-        nobody reads the output any more, as of a program that is ended by SIGPIPE.
+        The exit code: 0 done, 1 a check failed, 2 bad input, 3 internal error, 130 interrupted,
+        141 the reader of the output has gone (as after SIGPIPE).
     """
     return guarded(lambda: application()(args=list(arguments), prog_name="ancestral"), interrupts)
 
 
 def guarded(action: Callable[[], object], interrupts: Interrupts | None = None) -> int:
-    """Do something, say on standard error what stopped it, and return the exit code of that."""
+    """Run an action, report on standard error what stopped it, and return the exit code."""
     try:
         try:
             action()
@@ -104,19 +64,19 @@ def guarded(action: Callable[[], object], interrupts: Interrupts | None = None) 
                 raise KeyboardInterrupt from error
             raise
     except SystemExit as end:
-        # Typer exits with 1 where a pipe is broken.
+        # Typer exits with code 1 if a pipe is broken.
         if is_broken_pipe(end.__context__):
             return BROKEN_PIPE
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last stop: each has its exit code
+    except Exception as error:  # noqa: BLE001 - every error becomes an exit code here
         return _code_of(error)
     return DONE
 
 
 def _code_of(error: Exception) -> int:
-    """Say what an error means, and return its exit code; a fault of ours is shown whole."""
+    """Report an error and return its exit code; an internal error is reported with traceback."""
     code, sentence = BAD_INPUT, str(error)
     match error:
         case ParityError():
@@ -127,51 +87,51 @@ def _code_of(error: Exception) -> int:
             return BROKEN_PIPE
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             sentence = (
-                f"expected space on the disk, got none while writing ({error.strerror}): free some "
-                f"and run again; {_WHOLE}"
+                f"the disk is full ({error.strerror}); free some space and run again; {_INTACT}"
             )
         case OSError():
-            sentence = f"{error}; {_WHOLE}"
+            sentence = f"{error}; {_INTACT}"
         case MemoryError():
             sentence = (
-                "expected enough memory, got none: take smaller batches, fewer events or a smaller "
-                f"model; {_WHOLE}"
+                f"out of memory; use smaller batches, fewer events or a smaller model; {_INTACT}"
             )
         case _:
             code = INTERNAL_ERROR
             sentence = (
-                f"internal error ({type(error).__name__}): this is a fault of ancestral; please "
-                f"report it with the lines above and those of `ancestral doctor`"
+                f"internal error ({type(error).__name__}): this is a bug in ancestral; please "
+                f"report it with the lines above and the output of `ancestral doctor`"
             )
             with contextlib.suppress(OSError):
                 say("".join(traceback.format_exception(error)))
-    # Where standard error cannot be written to, the exit code says it.
+    # If standard error cannot be written to, only the exit code reports the error.
     with contextlib.suppress(OSError):
         say(f"ancestral: {sentence}")
     return code
 
 
 def application() -> typer.Typer:
-    """The commands, in groups."""
+    """Return the command line application, with its commands in groups."""
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
+        cls=with_examples(ProgramPage, EXAMPLES),
         epilog="Exit codes: 0 done, 1 a check failed, 2 bad input, 3 internal error, "
-        "130 interrupted, 141 output that nobody reads.",
+        "130 interrupted, 141 broken pipe.",
     )
     app.callback()(_ancestral)
-    for group, commands in _COMMANDS.items():
-        for command, example in commands.items():
+    for group, commands in COMMANDS.items():
+        for command, examples in commands.items():
             name = command.__name__.replace("_", "-")
-            app.command(name, rich_help_panel=group, epilog=f"Example: {example}")(command)
+            page = with_examples(CommandPage, examples)
+            app.command(name, rich_help_panel=group, cls=page)(command)
     return app
 
 
-def _print_version(asked: bool | None) -> None:
-    if asked:
+def _print_version(wanted: bool | None) -> None:
+    if wanted:
         put(__version__)
         raise typer.Exit
 
@@ -184,9 +144,8 @@ def _ancestral(
         ),
     ] = None,
 ) -> None:
-    """A likelihood model keeps its probabilities, from PyTorch to every backend that samples it.
+    """Train likelihood models and run them with the same probabilities on every backend.
 
-    train and export make a bundle, compile makes TensorRT plans of it; sample, log-prob and
-    classify use it, or, where it has latents, sample, bound, encode and decode; verify proves that
-    a backend keeps its log-probabilities and samples.
+    `ancestral export` turns a PyTorch checkpoint into a bundle, which the other commands read.
+    `ancestral verify` checks that a backend keeps its log-probabilities and its samples.
     """

@@ -9,83 +9,89 @@ import typer
 if TYPE_CHECKING:
     from ancestral.engine import Engine
 
-where_option = partial(typer.Option, rich_help_panel="Where it runs")
-npz_option = partial(typer.Option, "-o", "--out", metavar="FILE.npz")
+input_option = partial(typer.Option, rich_help_panel="Input")
+output_option = partial(typer.Option, rich_help_panel="Output")
+backend_option = partial(typer.Option, rich_help_panel="Backend")
+npz_option = partial(output_option, "-o", "--out", metavar="FILE.npz")
 
 BundlePath = Annotated[
-    Path, typer.Argument(metavar="BUNDLE", help="Folder that `ancestral export` wrote.")
+    Path, typer.Argument(metavar="BUNDLE", help="Bundle folder written by `ancestral export`.")
 ]
 Backend = Annotated[
     str,
-    where_option(
-        help="Runtime: torch, onnxruntime, triton, or tensorrt (after `ancestral compile`).",
+    backend_option(
         metavar="NAME",
+        help="torch, onnxruntime, triton or tensorrt (after `ancestral compile`).",
     ),
 ]
 Backends = Annotated[
     list[str] | None,
-    where_option(
+    backend_option(
         "--backend",
         metavar="NAME",
-        help="A runtime: torch, onnxruntime, triton or tensorrt; may be repeated. Default: all "
-        "that are installed (with --device cuda triton too, and tensorrt where the bundle was "
-        "compiled).",
+        help="torch, onnxruntime, triton or tensorrt; may be repeated. Default: every installed "
+        "backend that can run the bundle on the device; tensorrt only if the bundle is compiled.",
     ),
 ]
-Device = Annotated[str, where_option(help="cpu, cuda or cuda:N. Nothing falls back to another.")]
+Device = Annotated[
+    str,
+    backend_option(
+        metavar="DEVICE", help="cpu, cuda or cuda:N. There is no fallback to another device."
+    ),
+]
 Threads = Annotated[
     int | None,
-    where_option(
-        help="CPU threads of the runtime, at most 4 times the cores. Default: its own choice."
+    backend_option(
+        metavar="N", help="CPU threads, at most 4 per core. Default: chosen by the backend."
     ),
 ]
 Dtype = Annotated[
     str | None,
-    where_option(
+    backend_option(
         metavar="NAME",
-        help="What backend triton computes in: float32, bfloat16 or float16. Default: the bundle's "
-        "type, as all other backends.",
+        help="Type in which triton computes: float32, bfloat16 or float16. Default: the bundle's "
+        "type, which all other backends use.",
     ),
 ]
 BatchInvariant = Annotated[
     bool,
-    where_option(
+    backend_option(
         "--batch-invariant",
-        help="Backend triton: the same bits for a row in any batch, by our own matrix product.",
+        help="Give a row the same bits in any batch, with our own matrix product; triton only.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Json = Annotated[bool, output_option("--json", help="Print one JSON document and nothing else.")]
 EventsFile = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help=".npz with events x, or .npy with events; what `ancestral sample` writes is read too.",
+        help=".npz with events x, or .npy with events. Also accepts files written by "
+        "`ancestral sample`.",
     ),
 ]
 Binarise = Annotated[
     bool,
-    typer.Option(
+    input_option(
         "--binarise",
-        help="Make each value 0 or 1, the latter with probability level / (levels - 1), event i as "
-        "`ancestral train --binarise` does with the event of index i of validation and test: for "
-        "a model that was trained so.",
+        help="Make each value 0 or 1, and 1 with probability level / (levels - 1), as "
+        "`ancestral train --binarise` does for validation and test. For models trained that way.",
     ),
 ]
 Levels = Annotated[
     int | None,
-    typer.Option(
-        help="Number of levels in the file, for --binarise. Default: one more than its largest "
-        "value, as in training."
+    input_option(
+        metavar="N",
+        help="Number of levels in the file, for --binarise. Default: its largest value + 1.",
     ),
 ]
 MeansFile = Annotated[
     Path,
-    typer.Option(
+    output_option(
         "-o",
         "--out",
         metavar="FILE",
-        help=".png: a picture, in which means keep their greys. .npz: x_mean, E[x | z] in units of "
-        "levels.",
+        help=".png: a picture that keeps the greys of the means. .npz: x_mean, E[x | z] in units "
+        "of levels.",
     ),
 ]
 
@@ -98,7 +104,7 @@ def load(
     dtype: str | None,
     batch_invariant: bool = False,
 ) -> "Engine":
-    """A bundle on a backend, with those options of the backend that were given."""
+    """Load a bundle on a backend, passing only the options that were given."""
     from ancestral.engine import Engine
 
     every: dict[str, Any] = {"dtype": dtype, "batch_invariant": batch_invariant or None}

@@ -1,7 +1,7 @@
-"""What commands print: results on standard output, and messages on standard error.
+"""What commands print: results on standard output, messages on standard error.
 
-Names, errors and generated text may come from files of a stranger. What a terminal would take for a
-command (an escape sequence, a change of direction) is shown as the code of its character.
+Names, errors and generated text may come from untrusted files. Characters that a terminal would
+interpret (escape sequences, changes of text direction) are shown as their codes.
 """
 
 import json
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from ancestral.engine import Engine
 
 _CONTROLS = (
-    *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),  # C0 but tab and newline, delete, C1
-    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),  # directions, lines
+    # C0 except tab and newline, DEL, C1
+    *(*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)),
+    # marks of text direction, line and paragraph separators
+    *(0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
 )
 _CODES = {i: f"\\x{i:02x}" if i < 0x100 else f"\\u{i:04x}" for i in _CONTROLS}
 _WIDTH = 160
-"""Columns of a table where standard output is no terminal."""
+"""Width of a table, in columns, when standard output is not a terminal."""
 
 
 def visible(text: str) -> str:
-    r"""The text with each control character but tab and newline as its code.
+    r"""Return the text with control characters, except tab and newline, shown as their codes.
 
     >>> visible("\x1b[31mred\u202e"), visible("two\n\tlines")
     ('\\x1b[31mred\\u202e', 'two\n\tlines')
@@ -40,7 +42,7 @@ def visible(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""A text without lone surrogates, which are no characters: they become escapes.
+    r"""Return the text with lone surrogates, which are not valid characters, as escapes.
 
     >>> printable("a" + chr(0xDCFF))
     'a\\\\udcff'
@@ -49,17 +51,17 @@ def printable(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """A line for people, on standard error."""
+    """Print a message on standard error."""
     typer.echo(visible(line), err=True)
 
 
 def put(line: object) -> None:
-    """A line of a result, on standard output."""
+    """Print a line of the result on standard output."""
     typer.echo(visible(str(line)))
 
 
 def put_text(text: str | bytes) -> None:
-    """Generated text on standard output: as it is in a file or a pipe, `visible` on a terminal."""
+    """Write generated text to standard output: through `visible` if it is a terminal."""
     data = text if isinstance(text, bytes) else text.encode()
     if sys.stdout.isatty():
         data = visible(data.decode(errors="replace")).encode()
@@ -68,10 +70,10 @@ def put_text(text: str | bytes) -> None:
 
 
 def write_text(out: str | Path, text: bytes) -> None:
-    """Write text to a file, or as by `put_text` where the file is -.
+    """Write text to a file, or with `put_text` if the file is "-".
 
     Raises:
-        OSError: it could not be written; an old file of that name is whole.
+        OSError: the file could not be written; an old file of that name is intact.
     """
     from ancestral.files.atomic import write_atomically
 
@@ -82,17 +84,17 @@ def write_text(out: str | Path, text: bytes) -> None:
 
 
 def place(engine: "Engine") -> str:
-    """Where an engine runs, for a message: "onnxruntime on cpu"."""
+    """Return where an engine runs, for a message: "onnxruntime on cpu"."""
     return f"{engine.backend.name} on {engine.backend.device}"
 
 
 def arrow(out: str | Path | None) -> str:
-    """The end of a message that names the file that was written, if there is one."""
+    """Return the end of a message: the file that was written, or nothing for standard output."""
     return "" if out in (None, "-") else f" -> {out}"
 
 
 def json_text(document: object) -> str:
-    """JSON of plain values; infinities and NaN, which JSON has not, become null.
+    """Return plain values as JSON; infinities and NaN, which JSON lacks, become null.
 
     Bytes of a path that are not UTF-8 become escapes, as on standard error.
     """
@@ -100,12 +102,12 @@ def json_text(document: object) -> str:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
-    """A table whose first column is words and whose others are numbers."""
+    """Return a table whose first column is text and whose other columns are numbers."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    # As Text: what stands in square brackets, of a file's name say, is no markup.
+    # As Text, because Rich reads square brackets in a string as markup.
     result = Table(
         title=Text(visible(title), style="table.title"),
         title_justify="left",
@@ -136,17 +138,17 @@ def check_target(
     option: str = "--out",
     keep: Iterable[Path | None] = (),
 ) -> None:
-    """Refuse a file that could not or must not be written, before the work that it is for.
+    """Check, before the work starts, that an output file can be written.
 
     Args:
-        out: the file; None where nothing is written.
-        suffixes: those that suit.
-        option: that names it.
-        keep: files that the command reads, and folders of bundles; None stands for none.
+        out: the file; None if nothing is written.
+        suffixes: the allowed suffixes.
+        option: the option that names the file.
+        keep: files and bundle folders that the command reads; None entries are skipped.
 
     Raises:
-        InvalidInput: another suffix, a folder of that name, no right to write there, or a file that
-            is read, or that would be in a folder that is read.
+        InvalidInput: `out` has another suffix, is a folder, is in a folder that is not writable, is
+            one of the files in `keep`, or is inside a folder in `keep`.
     """
     if out is None:
         return
@@ -156,42 +158,42 @@ def check_target(
         )
     if out.exists() and not out.is_file():
         kind = "a folder" if out.is_dir() else "a pipe or a device"
-        raise InvalidInput(f"{option}: expected the name of a file, got {kind}: {out}")
+        raise InvalidInput(f"{option}: expected a file name, got {kind}: {out}")
     target = os.path.realpath(out)
     for each in filter(None, keep):
         read = os.path.realpath(each)
         if target == read:
-            raise InvalidInput(f"{option}: {out} is the file that is read: give another name")
+            raise InvalidInput(f"{option}: {out} is an input of the command; give another name")
         if os.path.isdir(read) and Path(target).is_relative_to(read):
             raise InvalidInput(
-                f"{option}: {out} is inside {each}, which is read: give another place"
+                f"{option}: {out} is inside {each}, an input of the command; give another folder"
             )
     check_place(out, option)
 
 
 def check_utf8(path: Path, option: str) -> None:
-    """Refuse a folder whose name the libraries that write weights cannot take.
+    """Check that a path is UTF-8; the libraries that write weights cannot use any other.
 
     Raises:
-        InvalidInput: it is not UTF-8.
+        InvalidInput: the path is not UTF-8.
     """
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"{option}: expected a path in UTF-8, got {str(path)!a}: rename the folder"
+            f"{option}: expected a path in UTF-8, got {str(path)!a}; rename the folder"
         ) from error
 
 
 def check_place(out: Path, option: str = "--out") -> None:
-    """Refuse a path where nothing can be made, before the work that it is for.
+    """Check, before the work starts, that a file or folder can be created at a path.
 
     Raises:
-        InvalidInput: a file is where a folder would be, or there is no right to write there.
+        InvalidInput: one of its parents is a file, or the folder is not writable.
     """
     folder = next(folder for folder in out.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InvalidInput(f"{option}: expected a folder that can be written to, got {folder}")
+        raise InvalidInput(f"{option}: expected a writable folder, got {folder}")
 
 
 def _plain(value: Any) -> Any:

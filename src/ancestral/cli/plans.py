@@ -1,4 +1,4 @@
-"""`ancestral plans`: the TensorRT plans that are kept."""
+"""`ancestral plans`: list and remove the TensorRT plans that were compiled."""
 
 import re
 from datetime import UTC, datetime
@@ -21,16 +21,18 @@ def plans(
     remove: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel="Plans",
             metavar="PLAN",
-            help="Remove the plans whose name begins so; all: every one.",
+            help="Remove the plans whose name begins with PLAN, or every plan with all.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the TensorRT plans that `ancestral compile` keeps; exit 1 where one is damaged.
+    """List or remove compiled TensorRT plans.
 
-    The oldest are removed by themselves where all together take more than 32 GiB.
+    Plans are made by `ancestral compile`. When all of them take more than 32 GiB, those that were
+    not used for the longest time are removed. The exit code is 1 if a plan is damaged.
     """
     from ancestral.plans.store import PlanStore
 
@@ -38,7 +40,10 @@ def plans(
     if remove is not None:
         removed = store.remove("" if remove == "all" else _prefix(remove))
         if not removed and remove != "all":
-            raise InvalidInput(f"--remove: expected a plan's name, got {remove!r}: see its list")
+            raise InvalidInput(
+                f"--remove: no plan has a name that begins with {remove}; list them with "
+                f"`ancestral plans`"
+            )
         say(f"removed {len(removed)} plans from {store.folder}")
         return
     records, problems = store.records()
@@ -56,7 +61,7 @@ def plans(
 
 
 def row(record: "PlanRecord") -> tuple[str, ...]:
-    """A plan in a table."""
+    """Return the cells of a plan in a table."""
     from ancestral.plans.key import sizes_text
 
     key = record.key
@@ -71,14 +76,14 @@ def row(record: "PlanRecord") -> tuple[str, ...]:
 
 
 def _prefix(text: str) -> str:
-    """The beginning of a plan's name.
+    """Return the text after checking that it can begin a plan's name.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not 4 or more hexadecimal digits.
     """
     if not re.fullmatch("[0-9a-f]{4,}", text):
         raise InvalidInput(
-            f"--remove: expected 4 or more of the hexadecimal digits of a plan's name, or all, "
+            f"--remove: expected the first 4 or more hexadecimal digits of a plan's name, or all, "
             f"got {text!r}"
         )
     return text

@@ -1,4 +1,4 @@
-"""`ancestral sample`: samples of a bundle, with their log-probabilities."""
+"""`ancestral sample`: draw samples from a bundle, with their log-probabilities."""
 
 from functools import partial
 from pathlib import Path
@@ -10,87 +10,99 @@ from ancestral.cli import options
 from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 
-_filter = partial(typer.Option, rich_help_panel="Filters, in this order")
-_prompt = partial(typer.Option, rich_help_panel="Text that goes on from prompts")
+_prompt = partial(typer.Option, rich_help_panel="Prompts")
+_sampling = partial(typer.Option, rich_help_panel="Sampling")
 
 
 def sample(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     n: Annotated[
         int | None,
-        typer.Option(
-            "-n", help="Number of samples; of each prompt. Default: 64, or 1 of each prompt."
+        _sampling(
+            "-n",
+            metavar="N",
+            help="Number of samples, or of samples per prompt. Default: 64, or 1 per prompt.",
         ),
     ] = None,
     label: Annotated[
         int | None,
-        typer.Option(
-            help="Label of all samples. Without it, on a conditional model, those of the file of "
-            "--observed count, or sample i has label i mod C: the C labels take turns."
+        options.input_option(
+            metavar="N",
+            help="Label of all samples. Default for a conditional model: the labels in the "
+            "--observed file, else sample i has label i mod C, C being the number of labels.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Sample i depends on (seed, i) alone.")] = 0,
-    first_index: Annotated[int, typer.Option(help="Index i of the first sample.")] = 0,
+    seed: Annotated[
+        int,
+        _sampling(
+            metavar="N", help="Seed of the noise. Sample i depends only on the seed and on i."
+        ),
+    ] = 0,
+    first_index: Annotated[int, _sampling(metavar="N", help="Index i of the first sample.")] = 0,
     out: Annotated[
         str,
-        typer.Option(
+        options.output_option(
             "-o",
             "--out",
             metavar="FILE",
-            help=".png: a grid of images. .npz: x, log_prob, log_q, labels, seed, first_index. "
-            ".txt or - (standard output): text, or levels, an event a line. Of a latent variable "
-            "model an .npz has x, z, log_prior, log_likelihood, labels, seed, first_index.",
+            help=".png: a grid of images. .npz: x, log_prob, log_q, labels, seed, first_index "
+            "(latent variable models: x, z, log_prior, log_likelihood, labels, seed, "
+            "first_index). .txt or - (standard output): text, or levels, one event per line.",
         ),
     ] = "-",
     observed: Annotated[
         Path | None,
-        typer.Option(
+        options.input_option(
             metavar="FILE",
-            help=".npy or .npz (observed, perhaps labels y) with values to force; -1 is free. One "
-            "event is for all samples; of several each has one sample. What is drawn is "
-            "conditioned on what precedes it, or see --particles.",
+            help=".npy or .npz (observed, optionally labels y) with fixed values; -1 marks values "
+            "to draw. A single event is used for all samples; of several, each gets one sample. "
+            "Values are conditioned on the fixed values before them; --particles uses all of them.",
         ),
     ] = None,
     particles: Annotated[
         int | None,
-        typer.Option(
-            help="Condition on all that is observed of an event, also on what comes later: so "
-            "many completions of each event by sequential Monte Carlo, and an estimate of "
-            "log p(observed). An .npz has x, log_weight and more, [events, particles, ...] where "
-            "the file has an axis of events; elsewhere they are drawn by weight, a picture with a "
-            "row for each event. Event i has the noise of the indices from first-index + "
-            "i * particles."
+        _sampling(
+            metavar="N",
+            help="Draw N completions of each --observed event by sequential Monte Carlo, given all "
+            "its fixed values, and estimate log p(observed). An .npz has them with weights "
+            "(x, log_weight and more), [events, N, ...] if the file has an axis of events. Other "
+            "files have draws by weight; a picture has one row per event. Event i uses the indices "
+            "from --first-index + i * N.",
         ),
     ] = None,
     mean: Annotated[
         bool,
-        typer.Option(
-            "--mean", help="E[x | z] instead of a draw of x; of latent variable models alone."
-        ),
+        _sampling("--mean", help="Write E[x | z] instead of draws; latent variable models only."),
     ] = False,
     prompt: Annotated[
         list[str] | None,
         _prompt(
             metavar="TEXT",
-            help="Text to go on from; may be repeated. Prompts of any lengths share a batch.",
+            help="Text to continue; may be repeated. Prompts of any lengths share a batch.",
         ),
     ] = None,
     prompts: Annotated[
-        Path | None, _prompt(metavar="FILE", help="A prompt a line, in UTF-8.")
+        Path | None, _prompt(metavar="FILE", help="UTF-8 file with one prompt per line.")
     ] = None,
     prompt_ids: Annotated[
         list[str] | None,
-        _prompt(metavar='"I I ..."', help="Ids to go on from, of any bundle; may be repeated."),
+        _prompt(
+            metavar="IDS",
+            help='Ids to continue, for example "1 2 3"; may be repeated. Works with any bundle.',
+        ),
     ] = None,
     max_new: Annotated[
         int | None,
-        _prompt(help="Tokens to draw at most. Default: up to the end of the context."),
+        _prompt(
+            metavar="N",
+            help="Maximum number of tokens to draw. Default: up to the end of the context.",
+        ),
     ] = None,
     stop: Annotated[
         list[str] | None,
         _prompt(
             metavar="TEXT|ID",
-            help="End after this token, instead of the bundle's own stop tokens; digits are an "
+            help="Stop after this token instead of the bundle's stop tokens; digits are read as an "
             "id. May be repeated.",
         ),
     ] = None,
@@ -98,19 +110,27 @@ def sample(  # noqa: PLR0913 - the options of a command
         bool | None,
         _prompt(
             "--stream/--no-stream",
-            help="Show text as it comes. Default: of one prompt on a terminal.",
+            help="Print text as it is drawn. Default: on for a single continuation on a terminal.",
         ),
     ] = None,
     temperature: Annotated[
         float,
-        _filter(
-            help="Divides the logits; 0 is greedy. Of real latents, times their noise: 0 is the "
-            "prior's mean."
+        _sampling(
+            metavar="T",
+            help="Divide the logits by T; 0 is greedy. Real latents: scale their noise by T; 0 is "
+            "the mean of the prior.",
         ),
     ] = 1.0,
-    top_k: Annotated[int | None, _filter(help="Keep the k most probable values.")] = None,
-    top_p: Annotated[float, _filter(help="Keep the first values of mass p.")] = 1.0,
-    min_p: Annotated[float, _filter(help="Keep values above this times the largest.")] = 0.0,
+    top_k: Annotated[
+        int | None, _sampling(metavar="K", help="Keep the K most probable values.")
+    ] = None,
+    top_p: Annotated[
+        float, _sampling(metavar="P", help="Keep the most probable values with total mass P.")
+    ] = 1.0,
+    min_p: Annotated[
+        float,
+        _sampling(metavar="P", help="Keep values with at least P times the largest probability."),
+    ] = 0.0,
     backend: options.Backend = "onnxruntime",
     device: options.Device = "cpu",
     threads: options.Threads = None,
@@ -118,15 +138,17 @@ def sample(  # noqa: PLR0913 - the options of a command
     batch_invariant: options.BatchInvariant = False,
     batch: Annotated[
         int | None,
-        options.where_option(
-            help="Samples at a time. Default: what memory allows, at most 256 on a CPU."
+        options.backend_option(
+            metavar="N",
+            help="Samples in a batch. Default: as many as fit in memory, at most 256 on a CPU.",
         ),
     ] = None,
 ) -> None:
-    """Draw samples; the same seed gives the same samples, whatever the batch or the backend.
+    """Draw samples from a bundle, with their log-probabilities.
 
-    Ctrl-C ends early: finished batches of an autoregressive model are written, and the exit code is
-    130.
+    The same seed gives the same samples in any batch and on any backend. Filters are applied in the
+    order temperature, top-k, top-p, min-p. After Ctrl-C, finished batches of an autoregressive
+    model are written, and the exit code is 130.
     """
     from ancestral.cli.completion import sample_completions
     from ancestral.cli.generation import Prompts, sample_prompts
@@ -136,23 +158,26 @@ def sample(  # noqa: PLR0913 - the options of a command
 
     sampling = Sampling(temperature, top_k, top_p, min_p)
     draw = Draw(n, label, seed, first_index, sampling, batch, out)
-    asked = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
-    if asked.given:
+    request = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
+    if request.given:
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
     if out != "-":
-        suffixes = (".npz", ".txt") if asked.given else (".npz", ".png", ".txt")
+        suffixes = (".npz", ".txt") if request.given else (".npz", ".png", ".txt")
         check_target(Path(out), suffixes, keep=(bundle, observed, prompts))
     engine = options.load(bundle, backend, device, threads, dtype, batch_invariant)
     check_picture(out, engine.data, ".npz or .txt")
     if isinstance(engine, LatentEngine):
-        if asked.given:
-            raise InvalidInput(f"--prompt: {bundle} is a latent variable model: it has no prompts")
+        if request.given:
+            raise InvalidInput(
+                f"--prompt: {bundle} is a latent variable model, which takes no prompts; leave it "
+                f"out"
+            )
         _refuse("a latent variable model", observed=observed, particles=particles, batch=batch)
         sample_latent(engine, draw, mean)
         return
     assert isinstance(engine, AutoregressiveEngine)
-    if asked.given:
-        sample_prompts(engine, asked, draw)
+    if request.given:
+        sample_prompts(engine, request, draw)
         return
     _refuse("an autoregressive model", mean=mean or None)
     if particles is None:
@@ -162,11 +187,15 @@ def sample(  # noqa: PLR0913 - the options of a command
 
 
 def _refuse(kind: str, **given: object) -> None:
-    """Refuse the options that do not go with what there is.
+    """Check that none of these options is given.
+
+    Args:
+        kind: what they cannot be combined with.
+        given: the options by name; None for those that were not given.
 
     Raises:
-        InvalidInput: one of them was given; the error has their names.
+        InvalidInput: an option was given.
     """
     names = [f"--{name}" for name, value in given.items() if value is not None]
     if names:
-        raise InvalidInput(f"{' and '.join(names)}: no option for {kind}: leave it out")
+        raise InvalidInput(f"{' and '.join(names)}: not used with {kind}; leave it out")

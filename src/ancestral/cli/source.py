@@ -1,4 +1,4 @@
-"""The data that a command line names: digits, idx:FOLDER, npz:FILE, text:FILE."""
+"""The data sets of `--data`: digits, idx:FOLDER, npz:FILE, text:FILE."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +14,11 @@ def load_source(source: str, recipe: str) -> "Dataset":
     """Load a data set.
 
     Args:
-        source: its kind and, but for digits, its path.
-        recipe: that it is for, named where the path is missing.
+        source: the kind of data and, except for digits, its path.
+        recipe: name of the recipe, for the error if the path is missing.
 
     Raises:
-        InvalidInput: an unknown kind, no path, or files that cannot be read.
+        InvalidInput: the kind is unknown, the path is missing, or a file cannot be read.
     """
     from ancestral.cli.output import printable
     from ancestral.train.data import load_digits, load_idx, load_npz, load_text
@@ -37,9 +37,7 @@ def load_source(source: str, recipe: str) -> "Dataset":
         )
     if not path:
         what = "FOLDER" if kind == "idx" else "FILE"
-        raise InvalidInput(
-            f"--data: expected a path to the data of recipe {recipe!r}: --data {kind}:{what}"
-        )
+        raise InvalidInput(f"`--data` is required for recipe {recipe!r}; pass --data {kind}:{what}")
     data = loaders[kind](path)
-    # The name comes from a path: JSON must be able to hold it.
+    # The name comes from a path, and JSON cannot hold lone surrogates.
     return replace(data, spec=data.spec.model_copy(update={"name": printable(data.spec.name)}))

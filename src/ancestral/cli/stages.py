@@ -1,4 +1,4 @@
-"""The stages of a training run: a model and, of a model over codes, then its prior."""
+"""The stages of a training run: a model and, if the model has codes, then its prior."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,13 +30,13 @@ from ancestral.units import bits_unit
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the stages have in common.
+    """Options of all stages.
 
     Attributes:
-        seed: of the weights, of the order of the data and of dropout.
-        resume: go on with what stands in the folder.
+        seed: seed of the weights, of the order of the data and of dropout.
+        resume: whether to continue the run in the folder.
         device: cpu, cuda or cuda:N.
-        evaluate: whether the test part is evaluated at the end.
+        evaluate: whether to evaluate the test part at the end.
     """
 
     seed: int
@@ -46,17 +46,20 @@ class Run:
 
 
 def train_stages(recipe: Recipe, data: Dataset, out: Path, run: Run) -> Table | None:
-    """Train a model, and its prior where the recipe has one; the table of its test part, if asked.
+    """Train a model, and its prior if the recipe has one; return the table of its test part.
 
     Args:
-        recipe: a latent variable model is trained without the labels; its prior has them.
-        data: with labels, where there are any.
-        out: folder of the checkpoint; that of the prior stands inside.
-        run: as of both stages.
+        recipe: the recipe; a latent variable model is trained without labels, its prior with them.
+        data: the data, with labels if there are any.
+        out: folder of the checkpoint; the prior's checkpoint is inside it.
+        run: options of both stages.
+
+    Returns:
+        The table, or None without `run.evaluate`.
 
     Raises:
-        InvalidInput: as `ancestral.train.training.train`, and so the others.
-        CheckpointError: the run to go on with is damaged, or another one.
+        InvalidInput: as in `ancestral.train.training.train`.
+        CheckpointError: the run to resume is damaged, or has other settings.
     """
     latent = isinstance(recipe.model, LatentConfig)
     forget = out / PRIOR if recipe.prior is not None and not run.resume else None
@@ -70,7 +73,7 @@ def train_stages(recipe: Recipe, data: Dataset, out: Path, run: Run) -> Table | 
     if not run.evaluate:
         return None
     with progress_bar("evaluating the test part") as progress:
-        # As much of it as time allows.
+        # As much of the test part as fits in the time limit.
         if isinstance(model, VQVAE) and isinstance(prior, AutoregressiveModel):
             test = affordable_events(prior, codes).test
             if len(test) < len(codes.test):
@@ -83,9 +86,9 @@ def train_stages(recipe: Recipe, data: Dataset, out: Path, run: Run) -> Table | 
 
 
 def _stage(recipe: Recipe, data: Dataset, out: Path, run: Run, forget: Path | None = None) -> Model:
-    """Train one model; where its first step shows that it is replaced, forget the old one's prior.
+    """Train one model; at its first step, remove the prior of the model that it replaces.
 
-    Beside a new model an old one's prior would be taken for its own.
+    An old prior in the folder of a new model would be taken for the new model's prior.
     """
     recipe, changes = fitted(recipe, data.spec)
     for change in changes:
@@ -97,7 +100,7 @@ def _stage(recipe: Recipe, data: Dataset, out: Path, run: Run, forget: Path | No
     bar = training_bar(f"{recipe.name}, seed {run.seed}", recipe.training.steps, unit)
     with (
         bar as show,
-        noted_interrupt("stopping after this step, with its state saved") as interrupted,
+        noted_interrupt("stopping after this step and saving the state") as interrupted,
     ):
 
         def progress(step: int, evaluation: Evaluation | None) -> None:
@@ -120,7 +123,7 @@ def _stage(recipe: Recipe, data: Dataset, out: Path, run: Run, forget: Path | No
             device=run.device,
             progress=progress,
         )
-        # Where a run was finished before, or needs no steps, nothing was shown.
+        # A run that was finished already, or needs no steps, has shown nothing yet.
         show(result.summary.steps, result.history[-1] if result.history else None)
     summary = result.summary
     say(
@@ -131,8 +134,8 @@ def _stage(recipe: Recipe, data: Dataset, out: Path, run: Run, forget: Path | No
 
 
 def _expected(recipe: Recipe, seconds: float, device: str) -> str:
-    """How long the steps to come will take, and what is quicker on a CPU."""
+    """Return how long the remaining steps will take, and a faster recipe if there is one."""
     cpu = device == "cpu"
     line = f"{recipe.name}: about {in_words(seconds)} on {'this CPU' if cpu else device}"
     small = for_two_cores(recipe.name) if cpu else None
-    return line if small is None else f"{line}: it was made for a GPU, {small} for two cores"
+    return line if small is None else f"{line}; it is made for a GPU, use {small} on two cores"

@@ -1,4 +1,4 @@
-"""The console script: what happens before the commands are imported, which takes a while."""
+"""The console script: it runs before the commands are imported, which takes a moment."""
 
 import signal
 
@@ -6,8 +6,7 @@ import signal
 def start() -> None:
     """Import the commands and run one.
 
-    While they are imported Ctrl-C ends the process at once, as it ends a program that does not
-    handle it, and no traceback is shown.
+    While they are imported, Ctrl-C ends the process immediately and without a traceback.
     """
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:

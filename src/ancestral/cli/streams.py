@@ -1,4 +1,4 @@
-"""Standard streams of any kind: closed ones, full ones, pipes that nobody reads any more."""
+"""Standard streams that are closed, full, or pipes whose reader has gone."""
 
 import contextlib
 import errno
@@ -10,18 +10,18 @@ from typing import TextIO
 
 
 def open_streams() -> None:
-    """Give the process three standard streams that can be written to, whatever it began with.
+    """Make sure that the process has three standard streams and can write to stdout and stderr.
 
-    A closed one (`>&-`), or one that is open for reading only, becomes the null device: the number
-    of a closed one would otherwise be that of the next file that is opened, and what is printed
-    would end up in it. Characters that a stream cannot encode, of a path that is not UTF-8 say, are
-    written as escapes.
+    A stream that is closed (`>&-`) or read-only is replaced by the null device. Otherwise the next
+    file that is opened would get the descriptor of a closed stream, and printed text would end up
+    in that file. Characters that a stream cannot encode, for example in a path that is not UTF-8,
+    are written as escapes.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # open() returns the lowest free descriptor, which is this one.
             os.open(os.devnull, os.O_RDWR)
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None or not _is_writable(number):
@@ -31,10 +31,9 @@ def open_streams() -> None:
 
 
 def flush_streams() -> OSError | None:
-    """Flush both streams; the error where one of them could not be written to.
+    """Flush stdout and stderr; return the error if one of them cannot be written to.
 
-    What is left in such a stream is dropped, so that the interpreter does not meet it again when it
-    ends.
+    The rest of such a stream is discarded, so that the interpreter does not fail on it at exit.
     """
     found: OSError | None = None
     for stream in (sys.stdout, sys.stderr):
@@ -48,7 +47,7 @@ def flush_streams() -> OSError | None:
 
 
 def is_broken_pipe(error: BaseException | None) -> bool:
-    """Whether nobody reads what was to be written."""
+    """Return whether the error says that the reader of a pipe has gone."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
@@ -57,7 +56,7 @@ def _is_writable(number: int) -> bool:
 
 
 def _drop(stream: TextIO) -> None:
-    """Send what a stream holds, and what still comes, to the null device."""
+    """Redirect a stream to the null device, including what it has buffered."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, stream.fileno())

@@ -1,4 +1,4 @@
-"""Text that a user passes to a command: read from a file, encoded, and what is lost by it said."""
+"""Text that a user passes to a command: it is read and encoded, and what is lost is reported."""
 
 import re
 from collections.abc import Sequence
@@ -11,52 +11,52 @@ from ancestral.text.coverage import Coverage
 from ancestral.text.tokenizer import BYTE_ORDER_MARK, Tokenizer
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_CONVERT = "convert the file, by iconv -f UTF-16 -t UTF-8 say"
+_CONVERT = "convert it, for example with iconv -f UTF-16 -t UTF-8"
 _NAMED = 5
-"""Texts that a line on standard error names by their numbers."""
+"""Number of texts that one message lists by index."""
 
 
 def read_text(path: Path, option: str) -> str:
-    """The text of a file of UTF-8; a byte order mark before it is dropped, and said.
+    """Return the text of a UTF-8 file; a byte order mark is dropped, and a message says so.
 
     Raises:
-        InvalidInput: the file is not a regular one, is larger than LARGEST_FILE, cannot be read,
+        InvalidInput: the file is not a regular file, is larger than LARGEST_FILE, cannot be read,
             or is not UTF-8.
     """
     try:
         content = read_bounded(path)
     except InvalidInput as error:
-        raise InvalidInput(f"{option}: {error}") from error
+        raise InvalidInput(f"{option} {error}") from error
     except OSError as error:
-        raise InvalidInput(f"{option}: expected a text file, got {error}") from error
+        raise InvalidInput(f"{option} {path}: {error.strerror or error}") from error
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        got = f"{error}: was it written in another encoding?"
+        got = f"not UTF-8 ({error}); convert it from its encoding, for example with iconv"
         if content.startswith(_UTF_16):
-            got = f"UTF-16 by its first bytes: {_CONVERT}"
-        raise InvalidInput(f"{option}: expected UTF-8 in {path}, got {got}") from error
-    # Every second byte of Latin text in UTF-16 is 0, which is a character of UTF-8 too.
+            got = f"not UTF-8 but UTF-16, by its first bytes; {_CONVERT}"
+        raise InvalidInput(f"{option} {path}: {got}") from error
+    # In UTF-16 every second byte of Latin text is 0, and NUL is valid UTF-8.
     if 3 * text.count("\0") > len(text):
         raise InvalidInput(
-            f"{option}: expected UTF-8 in {path}, got {text.count(chr(0)):,} characters of "
-            f"{len(text):,} that are NUL, as in UTF-16: {_CONVERT}"
+            f"{option} {path}: not UTF-8 but probably UTF-16: {text.count(chr(0)):,} of "
+            f"{len(text):,} characters are NUL; {_CONVERT}"
         )
     return without_mark(text, f"{option} {path}")
 
 
 def read_lines(path: Path, option: str) -> list[str]:
-    """The lines of such a file, which end as on Unix, on Windows or on old Macs.
+    r"""Return the lines of a UTF-8 file; a line ends with \n, \r\n or \r.
 
     Raises:
-        InvalidInput: as by `read_text`.
+        InvalidInput: as in `read_text`.
     """
     lines = re.split(r"\r\n|\n|\r", read_text(path, option))
     return lines if lines[-1] else lines[:-1]
 
 
 def without_mark(text: str, place: str) -> str:
-    """A text without the byte order mark before it; that it is dropped is said."""
+    """Return the text without a byte order mark at its start; a message says if one is dropped."""
     if not text.startswith(BYTE_ORDER_MARK):
         return text
     say(f"{place}: the text begins with a byte order mark (U+FEFF); it is left out")
@@ -64,15 +64,15 @@ def without_mark(text: str, place: str) -> str:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], name: str) -> list[list[int]]:
-    """The ids of texts; how much of them the vocabulary lacks is said.
+    """Return the ids of texts; a message says how much of them is not in the vocabulary.
 
     Args:
-        tokenizer: of the bundle.
-        texts: which are numbered from 0 where there are several.
-        name: what one of them is called.
+        tokenizer: the bundle's tokenizer.
+        texts: the texts; messages number them from 0 if there are several.
+        name: what messages call one of them.
 
     Raises:
-        InvalidInput: nothing of a text is in the vocabulary, or it is not Unicode text.
+        InvalidInput: no part of a text is in the vocabulary, or it is not valid Unicode.
     """
     names = [f"{name} {i}" if len(texts) > 1 else name for i in range(len(texts))]
     found = [_encoded(tokenizer, *each) for each in zip(texts, names, strict=True)]
@@ -89,15 +89,15 @@ def _encoded(tokenizer: Tokenizer, text: str, place: str) -> tuple[list[int], Co
         raise InvalidInput(f"{place}: {error}") from error
     if found.nothing:
         raise InvalidInput(
-            f"{place}: expected text that the vocabulary knows, got {found.total} {found.unit} of "
-            f"which it has none{_examples(found.examples)}: is it text of another language or "
-            f"script than the model's?"
+            f"{place}: none of the {found.total} {found.unit} is in the model's vocabulary"
+            f"{_examples(found.examples)}; check that the text is in a language and script that "
+            f"the model was trained on"
         )
     return ids, found
 
 
 def _lost(name: str, found: Sequence[Coverage], places: Sequence[int]) -> str:
-    """One line that says how much of the texts is unknown."""
+    """Return one line that says how much of the texts is unknown."""
     unknown = sum(each.unknown for each in found)
     total = sum(each.total for each in found)
     examples = list(dict.fromkeys(text for each in found for text in each.examples))

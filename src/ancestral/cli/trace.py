@@ -1,4 +1,4 @@
-"""`ancestral verify --trace`: the first node of a graph at which a runtime parts from PyTorch."""
+"""`ancestral verify --trace`: find the first node of a graph that differs from PyTorch."""
 
 import re
 from collections.abc import Sequence
@@ -27,18 +27,19 @@ def traces(
     """Trace a bundle's graphs.
 
     Args:
-        path: of the bundle.
-        backends: names; onnxruntime where there are none.
-        graphs: names; all where there are none.
-        save: where the run goes.
-        against: saved runs: one to compare with instead of PyTorch, or two to compare.
-        device: where the backend runs.
-        threads: of the runtimes.
+        path: folder of the bundle.
+        backends: names of the backends; onnxruntime if empty.
+        graphs: names of the graphs; all if empty.
+        save: file for the traced run, or None.
+        against: saved runs: one to compare with instead of PyTorch, or two to compare with each
+            other.
+        device: device of the backends.
+        threads: number of threads of the runtimes.
 
     Raises:
-        InvalidInput: options that do not go together, a backend that cannot be traced, or a saved
-            run that is none or of another graph.
-        BundleError: the bundle is not sound or has no such graph.
+        InvalidInput: options cannot be combined, a backend cannot be traced, or a saved run is not
+            valid or is of another graph.
+        BundleError: the bundle is damaged or has no such graph.
         BackendUnavailable: a package is missing.
     """
     require("verify --trace", ("torch", "onnx", "onnxscript"), "export")
@@ -48,7 +49,7 @@ def traces(
         raise InvalidInput(f"--against: expected one or two files, got {len(against)}")
     if len(against) == 2 and (backends or save):
         raise InvalidInput(
-            "--against: two saved runs are compared without running anything: leave out --backend "
+            "--against: two saved runs are compared without running a backend; leave out --backend "
             "and --save, or give one file"
         )
     if save is not None:
@@ -69,31 +70,31 @@ def traces(
 
 
 def _check_runtimes(backends: Sequence[str], device: str, *, compared: bool) -> None:
-    """Refuse backends that cannot show what is inside a graph, or not on that device.
+    """Check that the backends can be traced on a device.
 
     Args:
-        backends: names.
-        device: where they are to run.
-        compared: whether a run is saved, or compared with another one.
+        backends: names of the backends.
+        device: device of the backends.
+        compared: whether a run is saved, or compared with a saved one.
 
     Raises:
-        InvalidInput: which.
+        InvalidInput: a backend cannot be traced, or not on this device.
         BackendUnavailable: ONNX Runtime is not installed.
     """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+        raise InvalidInput(f"--device: expected cpu, cuda or cuda:N, got {device!r}")
     for name in backends:
         if name not in TRACED:
             raise InvalidInput(
-                f"backend: expected one of {list(TRACED)} with --trace, got {name!r}: it cannot "
-                f"show what is inside a graph"
+                f"--backend: expected one of {', '.join(TRACED)} with --trace, got {name!r}, which "
+                f"cannot show the tensors inside a graph"
             )
         if name != "onnxruntime" and device != "cpu":
-            raise InvalidInput(f"device: {name!r} is traced on the cpu only, got {device!r}")
+            raise InvalidInput(f"--device: expected cpu to trace {name}, got {device!r}")
         if name == "torch" and not compared:
             raise InvalidInput(
-                "--backend torch is what others are compared with: give --save FILE, or --against "
-                "FILE"
+                "--backend: torch is the reference of a trace; name another backend, or add --save "
+                "FILE or --against FILE"
             )
         if name == "onnxruntime":
             require("verify --trace --backend onnxruntime", ("onnxruntime",), "cpu")

@@ -1,12 +1,14 @@
-"""`ancestral train`: a recipe on data, and how good the result is on held-out events."""
+"""`ancestral train`: train a recipe on data, and evaluate the model on held-out events."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ancestral.cli.installed import require
+from ancestral.cli.options import backend_option, input_option, output_option
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.errors import InvalidInput
 
@@ -14,104 +16,118 @@ if TYPE_CHECKING:
     from ancestral.train.config import Recipe
 
 
-def _number(help_text: str) -> Any:
-    """An option with a number in place of the recipe's."""
-    return typer.Option(help=help_text, max=2**31 - 1, show_default=False)
+_model = partial(typer.Option, rich_help_panel="Model")
+_training = partial(typer.Option, rich_help_panel="Training")
 
 
 def train(  # noqa: PLR0913 - the options of a command
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder of the checkpoint.")
+        Path, output_option("-o", "--out", metavar="FOLDER", help="Folder for the checkpoint.")
     ],
     recipe: Annotated[
         str,
-        typer.Option(
-            help="demo, digits, images-28-small, text-small or tiny; for a GPU images-28 or text. "
-            "--model chooses the variant, as does a full name: digits-vae, images-28-small-vae, "
-            "digits-gru and so on.",
+        _model(
             metavar="NAME",
+            help="demo, digits, images-28-small, text-small or tiny; images-28 or text for a GPU. "
+            "A full name, for example digits-vae or images-28-small-vae, includes the model.",
         ),
     ] = "digits",
     model: Annotated[
         str,
-        typer.Option(
-            help="transformer, gru, lstm, wavenet, pixelcnn, table; mixture: a Transformer with a "
-            "logistic mixture; vae: a variational autoencoder; vq: a VQ-VAE, then a Transformer "
-            "over its codes, in the folder prior of the checkpoint.",
+        _model(
             metavar="FAMILY",
+            help="transformer, gru, lstm, wavenet, pixelcnn, table, mixture (Transformer with a "
+            "logistic mixture), vae, or vq (VQ-VAE with a Transformer over its codes, saved in "
+            "the subfolder prior).",
         ),
     ] = "transformer",
     ordering: Annotated[
         str,
-        typer.Option(
-            help="raster, column or random:SEED; of autoregressive models.", metavar="ORDER"
+        _model(
+            metavar="ORDER",
+            help="Order of the values: raster, column or random:SEED. Autoregressive models only.",
         ),
     ] = "raster",
     label_dropout: Annotated[
         float,
-        typer.Option(
-            help="Withhold so many of the labels, for one model of p(x) and of p(x | y).",
+        _training(
             metavar="RATE",
+            help="Fraction of the labels to withhold, so that one model learns both p(x) and "
+            "p(x | y).",
         ),
     ] = 0.0,
     data: Annotated[
         str | None,
-        typer.Option(
+        input_option(
             metavar="SOURCE",
-            help="digits, idx:FOLDER (MNIST's files), npz:FILE (x, and y where there are labels) "
-            "or text:FILE. Default: the recipe's own.",
+            help="digits, idx:FOLDER (MNIST's files), npz:FILE (x, and optionally labels y) or "
+            "text:FILE. Default: the recipe's own, if it has one.",
             show_default=False,
         ),
     ] = None,
     binarise: Annotated[
         bool,
-        typer.Option(
+        input_option(
             "--binarise",
-            help="Make each value 0 or 1, the latter with probability level / (levels - 1): drawn "
-            "anew at each training step, once for the other parts. p(x | z) is then Bernoulli.",
+            help="Make each value 0 or 1, and 1 with probability level / (levels - 1): drawn "
+            "again at each training step, once for validation and test. p(x | z) is then "
+            "Bernoulli.",
         ),
     ] = False,
-    steps: Annotated[int | None, _number("Instead of the recipe's; of a prior's too.")] = None,
+    steps: Annotated[
+        int | None,
+        _training(metavar="N", help="Number of steps, also of a prior. Default: the recipe's."),
+    ] = None,
     width: Annotated[
         int | None,
-        _number(
-            "Width of the features, instead of the recipe's; of convolutions at the first scale. "
-            "A prior keeps its own."
+        _model(
+            metavar="N",
+            help="Width of the features; of convolutions, at the first scale. A prior keeps its "
+            "own. Default: the recipe's.",
         ),
     ] = None,
     layers: Annotated[
-        int | None, _number("Number of layers, instead of the recipe's. A prior keeps its own.")
+        int | None,
+        _model(
+            metavar="N",
+            help="Number of layers. A prior keeps its own. Default: the recipe's.",
+        ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Of weights, order of the data and dropout.", min=0, max=2**63 - 1)
+        int,
+        _training(metavar="N", help="Seed of the weights, the order of the data and dropout."),
     ] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that stands in the folder.")
+        bool, _training("--resume", help="Continue the run in the --out folder.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that stands in the folder.")
+        bool, output_option("--overwrite", help="Replace the run in the --out folder.")
     ] = False,
     evaluate: Annotated[
         bool,
         typer.Option(
             "--evaluate/--no-evaluate",
-            help="Evaluate the test part at the end, beside baselines; at most about 10 minutes.",
+            rich_help_panel="Checks",
+            help="Evaluate the test part at the end, with baselines; at most about 10 minutes.",
         ),
     ] = True,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, backend_option(metavar="DEVICE", help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[
         int | None,
-        typer.Option(
-            help="CPU threads of PyTorch; a resumed run needs the same number to end in the same "
-            "bits.",
+        backend_option(
+            metavar="N",
+            help="CPU threads of PyTorch. A resumed run needs the same number to end in the same "
+            "bits. Default: PyTorch's own.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Train a model, save its checkpoint, and evaluate it on the test part beside baselines.
+    """Train a model on images, text or other data.
 
-    Of a latent variable model log p(x) is only bounded: the table says what is a bound.
+    Saves a checkpoint and prints how good the model is on the test part, next to baselines. For a
+    latent variable model log p(x) is only bounded; the table says which numbers are bounds.
     """
+    _check_numbers(seed, steps=steps, width=width, layers=layers)
     require("train", ("torch", "sklearn", "matplotlib"), "train")
     import torch
 
@@ -127,7 +143,7 @@ def train(  # noqa: PLR0913 - the options of a command
         torch.set_num_threads(check_threads(threads, "--threads"))
     events = load_source(chosen.source if data is None else data, chosen.name)
     if binarise and events.spec.tokenizer is not None:
-        raise InvalidInput("--binarise: expected images or other magnitudes, got text: leave it")
+        raise InvalidInput("--binarise: expected images or other amounts, got text; leave it out")
     if binarise:
         events = events.binarised()
     if ordering != "raster":
@@ -135,12 +151,25 @@ def train(  # noqa: PLR0913 - the options of a command
     try:
         results = train_stages(chosen, events, out, Run(seed, resume, device, evaluate))
     except KeyboardInterrupt:
-        again = f"run again with --resume to go on from the state in {out}"
+        again = f"the state is saved in {out}; continue with --resume"
         saved = (out / STATE).exists()
         say(f"interrupted: {again if saved else f'no state was saved in {out} yet'}")
         raise
     if results is not None:
         show(results)
+
+
+def _check_numbers(seed: int, **sizes: int | None) -> None:
+    """Check the seed, and the numbers that replace the recipe's.
+
+    Raises:
+        InvalidInput: the seed is not in 0 .. 2^63 - 1, or another number is 2^31 or more.
+    """
+    if not 0 <= seed < 2**63:
+        raise InvalidInput(f"--seed: expected an integer in 0 .. 2^63 - 1, got {seed}")
+    for name, value in sizes.items():
+        if value is not None and value >= 2**31:
+            raise InvalidInput(f"--{name}: expected an integer less than 2^31, got {value}")
 
 
 def _recipe(name: str, model: str) -> "Recipe":
@@ -152,7 +181,7 @@ def _recipe(name: str, model: str) -> "Recipe":
 
 
 def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
-    """A recipe whose training, and its prior's, takes so many steps."""
+    """Return the recipe with this number of training steps, also for its prior."""
     if steps is None:
         return chosen
     prior = None if chosen.prior is None else _with_steps(chosen.prior, steps)
@@ -176,7 +205,7 @@ def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe
 
 
 def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering: str) -> "Recipe":
-    """A recipe for events that are binarised, lose labels, or are drawn in another order."""
+    """Return the recipe for events that are binarised, without some labels, or reordered."""
     from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
     from ancestral.train.models.configuration import LatentConfig
 
@@ -188,13 +217,13 @@ def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering
         return replace(chosen, model=replace(model, label_optional=True), training=training)
     if label_dropout:
         raise InvalidInput(
-            f"--label-dropout: {chosen.name} is a latent variable model, which sees no labels; "
-            f"those of a prior over codes are never withheld: leave it out"
+            f"--label-dropout: {chosen.name} is a latent variable model, which does not use "
+            f"labels, and a prior over codes always has them; leave it out"
         )
     if ordering != "raster":
         raise InvalidInput(
-            f"--ordering: {chosen.name} is a latent variable model, which draws all values of an "
-            f"event at once, and codes row after row: expected raster, got {ordering!r}"
+            f"--ordering: expected raster, because {chosen.name} is a latent variable model, which "
+            f"draws all values of an event together and codes row by row, got {ordering!r}"
         )
     if not binarise or isinstance(model, AutoencoderKLConfig):
         return chosen
@@ -202,7 +231,7 @@ def _for_events(chosen: "Recipe", binarise: bool, label_dropout: float, ordering
 
 
 def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
-    """A run that stands in the folder is lost only where that was asked for."""
+    """Check that the folder can be used, and that it has no run unless `allowed`."""
     from ancestral.train.checkpoint import PRIOR
 
     if out.exists() and not out.is_dir():
@@ -215,6 +244,6 @@ def _check_folder(out: Path, chosen: "Recipe", allowed: bool) -> None:
     there = [name for name in names if (out / name).exists()]
     if there and not allowed:
         raise InvalidInput(
-            f"--out: {out} holds {' and '.join(there)} of another run: pass --resume to go on with "
-            f"it, --overwrite to replace it, or another folder"
+            f"--out: {out} has {' and '.join(there)} of another run; pass --resume to continue it, "
+            f"--overwrite to replace it, or another folder"
         )

@@ -1,4 +1,4 @@
-"""`ancestral verify`: the proof that a backend keeps the probabilities of the bundle."""
+"""`ancestral verify`: check that a backend keeps the probabilities of a bundle."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ from ancestral.progress import stages
 if TYPE_CHECKING:
     from rich.table import Table
 
-_trace = partial(typer.Option, rich_help_panel="Find the first difference")
+_trace = partial(typer.Option, rich_help_panel="Trace")
 
 
 def verify(  # noqa: PLR0913 - the options of a command
@@ -32,52 +32,59 @@ def verify(  # noqa: PLR0913 - the options of a command
     dtype: options.Dtype = None,
     json: options.Json = False,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE.json", help="Write the JSON too.")
+        Path | None,
+        options.output_option(
+            "-o", "--out", metavar="FILE.json", help="Also write the JSON document to a file."
+        ),
     ] = None,
     trace: Annotated[
         bool,
         _trace(
             "--trace",
-            help="Compare every tensor inside the graphs with PyTorch's instead, and name the "
+            help="Compare every tensor inside the graphs with PyTorch instead, and report the "
             "first node that differs. Backends: onnxruntime (default), onnx, torch.",
         ),
     ] = False,
     graph: Annotated[
         list[str] | None,
-        _trace(metavar="NAME", help="A graph; may be repeated. Default: all."),
+        _trace(metavar="NAME", help="Graph to trace; may be repeated. Default: all."),
     ] = None,
     save: Annotated[
         Path | None,
         _trace(
-            metavar="FILE.safetensors",
-            help="Write all tensors, to compare them on another machine.",
+            metavar="FILE",
+            help="Save all tensors to a .safetensors file, to compare them on another machine.",
         ),
     ] = None,
     against: Annotated[
         list[Path] | None,
         _trace(
-            metavar="FILE.safetensors",
-            help="A saved run to compare with instead of PyTorch, on the same inputs. Given twice, "
-            "the two are compared and nothing is run.",
+            metavar="FILE",
+            help="Compare with a saved run, on the same inputs, instead of with PyTorch. If given "
+            "twice, the two runs are compared and no backend is run.",
         ),
     ] = None,
 ) -> None:
-    """Replay the bundle's float64 PyTorch answers on backends; exit 1 where one differs.
+    """Check that backends keep the bundle's log-probabilities.
 
-    Compared are log p of events in nats, next-value distributions, and the values that the same
-    uniforms draw; of latent variable models the log-weights of latents, E[x | z], and the draws. A
-    drawn value may differ only at a near tie; unexplained must be 0.
+    Compares each backend with answers that float64 PyTorch gave at export: log p of events in nats,
+    next-value distributions, and the values drawn from the same uniforms; for a latent variable
+    model E[x | z], the log-weights of latents, and the draws. A drawn value may differ only at a
+    near tie, so "unexplained" must be 0. The exit code is 1 if a backend fails.
     """
     check_target(out, (".json",), keep=(bundle, *(against or ())))
     if trace:
         if dtype is not None:
-            raise InvalidInput(f"--dtype: a trace has the types of the graphs, got {dtype!r}")
+            raise InvalidInput(
+                f"--dtype: not used with --trace, which uses the types of the graphs, got "
+                f"{dtype!r}; leave it out"
+            )
         found = traces(bundle, backend or (), graph or (), save, against or (), device, threads)
         _print(trace_document(bundle, found), trace_tables(found), json, out)
         passed = say_first(found)
     else:
         if graph or save or against:
-            raise InvalidInput("--graph, --save and --against are options of --trace: add it")
+            raise InvalidInput("--graph, --save, --against: only used with --trace; add --trace")
         names = backend or backends_for(bundle, device)
         reports = parity_reports(bundle, names, device, threads, dtype)
         _print(parity_document(bundle, reports), parity_tables(reports), json, out)
@@ -93,7 +100,7 @@ def parity_reports(
     threads: int | None = None,
     dtype: str | None = None,
 ) -> list[Report]:
-    """Verify on each backend."""
+    """Verify a bundle on each backend."""
     reports: list[Report] = []
     with stages(f"verifying {bundle}") as at:
         for name in dict.fromkeys(backends):
@@ -103,7 +110,7 @@ def parity_reports(
 
 
 def parity_document(bundle: Path, reports: Sequence[Report]) -> dict[str, Any]:
-    """One JSON document: whether all passed, the worst numbers, and each report."""
+    """Return one JSON document: whether all passed, the worst values, and each report."""
     latent = isinstance(reports[0], LatentParityReport)
     worst = {
         name: max((getattr(report, name) for report in reports), key=_badness)
@@ -118,7 +125,7 @@ def parity_document(bundle: Path, reports: Sequence[Report]) -> dict[str, Any]:
 
 
 def report_failures(reports: Sequence[Report]) -> bool:
-    """Say what failed where; whether all passed."""
+    """Report each failure; return whether all backends passed."""
     for report in reports:
         for failure in report.failures:
             say(f"{report.backend} on {report.device} fails: {failure}")
@@ -126,7 +133,7 @@ def report_failures(reports: Sequence[Report]) -> bool:
 
 
 def _print(document: object, tables: "Iterable[Table]", json: bool, out: Path | None) -> None:
-    """The document or the tables on standard output; the document in a file too."""
+    """Print the document or the tables; write the document to `out` if it is given."""
     from ancestral.files.atomic import write_atomically
 
     text = json_text(document)

@@ -1,4 +1,4 @@
-"""The summary of bounds: means over events, with what they are bounds on."""
+"""The summary of bounds: means over events, and the quantity that they bound."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> "Mean":
-        """The error of a single event is infinite."""
+        """Return the mean of the values; the standard error of a single value is infinite."""
         n = len(values)
         with np.errstate(invalid="ignore"):
             error = float(values.std(ddof=1)) / n**0.5 if n > 1 else float("inf")
@@ -41,11 +41,11 @@ class BoundSummary:
 
     Attributes:
         found: the bounds.
-        engine: that computed them.
-        seed: of the noise.
-        proposal: posterior or prior.
+        engine: the engine that computed them.
+        seed: seed of the noise.
+        proposal: "posterior" or "prior".
         labelled: whether they are bounds on p(x | y).
-        real: whether the events are real values, not levels.
+        real: whether the events are real values instead of levels.
     """
 
     found: Bound
@@ -57,28 +57,28 @@ class BoundSummary:
 
     @property
     def subject(self) -> str:
-        """What it is that is bounded."""
+        """The quantity that is bounded."""
         if not self.engine.latent.continuous:
             return "log p(x | y)" if self.labelled else "log p(x)"
         return "the log-density of x" if self.real else "the log-density of x + u"
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the .npz, in nats, [n]; and k."""
+        """Return the arrays of the .npz: values of the events in nats, [n], and k."""
         names = _OF_EVENTS if self.found.kl_closed is None else (*_OF_EVENTS, "kl_closed")
         return {name: np.asarray(getattr(self.found, name)) for name in (*names, "k")}
 
     def lines(self) -> list[str]:
-        """Lines for people: means +- standard error over events."""
+        """Return lines for people: means +- standard error over events."""
         found = self.found
         seed = f"seed {self.seed}, proposal {self.proposal}"
-        how = "all draws alike" if self.engine.codes else seed
+        how = "all draws equal" if self.engine.codes else seed
         lines = [
             f"{len(found)} events, k = {found.k}, {how}, {place(self.engine)}: lower bounds on "
             f"{self.subject}, mean +- standard error over events"
         ]
         if self.engine.latent.continuous:
             event = "x" if self.real else "x + u, u ~ U[0, 1)"
-            lines.append(f"of {event}: a density's bound, not to be compared with exact bits/dim")
+            lines.append(f"the density is of {event}: do not compare it with exact bits/dim")
         if self.engine.codes:
             return [
                 *lines,
@@ -96,12 +96,15 @@ class BoundSummary:
             closed = "" if exact is None else f", in closed form {Mean.of(exact)}"
             lines.append(f"  KL(q(z | x) || p(z)) {Mean.of(found.kl)} nats{closed}")
         bad = int(found.unreliable.sum())
-        advice = ": their standard errors mean little; raise -k" if bad else ""
-        lines.append(f"{bad} of {len(found)} events have an ess below {LEAST_ESS:g}{advice}")
+        advice = ": their standard errors are unreliable; increase -k" if bad else ""
+        lines.append(
+            f"{bad} of {len(found)} events have an effective sample size (ess) below "
+            f"{LEAST_ESS:g}{advice}"
+        )
         return lines
 
     def document(self) -> dict[str, Any]:
-        """The JSON: means in nats and bits/dim, and the numbers of each event."""
+        """Return the JSON document: means in nats and bits/dim, and the values of each event."""
         arrays = self.arrays()
         terms = [name for name in arrays if name in _MEANS]
         bits = {name: self._bits(arrays[name]) for name in ("elbo", "iwae")}

@@ -17,10 +17,10 @@ from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.units import bits_unit
 
 DRAWS = 100
-"""Latents of each event."""
+"""Number of latents of each event."""
 _BOUND = "lower bound"
 _MARK = "lower bounds are on log p(x), <= marks an upper bound"
-_DENSITY = "a density's bounds, of x + u with u ~ U[0, 1), not to be compared with exact bits/dim"
+_DENSITY = "bounds on the density of x + u, u ~ U[0, 1): do not compare them with exact bits/dim"
 
 Nats = NDArray[np.float64]
 
@@ -31,13 +31,13 @@ def bound_table(
     k: int = DRAWS,
     progress: Progress = lambda done, total: None,
 ) -> Table:
-    """ELBO and IWAE of the test part, with standard errors over its events.
+    """Return a table of ELBO and IWAE on the test part, with standard errors over its events.
 
     Args:
-        model: with a prior of its own.
-        data: with the labels that a baseline may use.
-        k: latents of each event.
-        progress: told how many events of how many are done.
+        model: a model with a prior of its own.
+        data: the data; baselines may use its labels.
+        k: number of latents of each event.
+        progress: called with the number of events done and their total.
     """
     found = bound(model, data.test.x, k, streams=ENGINE, progress=progress)
     rows = {
@@ -57,15 +57,15 @@ def code_table(
     label_log_prior: Nats | None,
     progress: Progress = lambda done, total: None,
 ) -> Table:
-    """log p(x | z) + log p(z) of the test part at the codes z that the encoder chooses.
+    """Return a table of log p(x | z) + log p(z) on the test part, z being the encoder's codes.
 
     Args:
-        model: over codes.
-        prior: of the codes.
-        data: with the labels that a baseline may use.
-        codes: of the test part.
-        label_log_prior: log p(y); None where the prior has no classes.
-        progress: told how many classes of how many are done.
+        model: a model with codes.
+        prior: the prior of the codes.
+        data: the data; baselines may use its labels.
+        codes: the codes of the test part.
+        label_log_prior: log p(y), [classes]; None if the prior has no classes.
+        progress: called with the number of classes done and their total.
     """
     reconstruction = log_likelihood(model, data.test.x, ENGINE)
     log_prior = marginal(prior, codes, label_log_prior, progress)
@@ -83,13 +83,13 @@ def marginal(
     label_log_prior: Nats | None,
     progress: Progress = lambda done, total: None,
 ) -> Nats:
-    """log p(x) in nats of each event, the sum over the classes by Bayes' rule, [n].
+    """Return log p(x) of each event in nats, [n]: p(x | y) p(y) summed over the classes.
 
     Args:
-        model: of p(x | y), or of p(x).
+        model: a model of p(x | y), or of p(x).
         part: the events.
-        label_log_prior: log p(y); None where the model has no classes.
-        progress: told how many classes of how many are done.
+        label_log_prior: log p(y), [classes]; None if the model has no classes.
+        progress: called with the number of classes done and their total.
     """
     log_prob = model_log_prob(model)
     if label_log_prior is None:
@@ -102,7 +102,7 @@ def marginal(
 
 
 def _bounds_table(rows: dict[str, Nats], model: LatentVariableModel, data: Dataset) -> Table:
-    """Bounds and their terms; below them log p(x) of baselines, unless the bound is a density's."""
+    """Return a table of bounds and their terms, with log p(x) of baselines unless x is real."""
     density = model.observation.continuous
     found = {name: estimate(nats, data.spec) for name, nats in rows.items()}
     if not density:

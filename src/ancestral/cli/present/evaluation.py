@@ -1,4 +1,4 @@
-"""How good a trained model is on held-out events, beside baselines: the table of `train`."""
+"""How good a trained model is on held-out events, with baselines: the table of `train`."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.units import bits_unit, fixed
 
 _LARGEST = 2**24
-"""Numbers that the table of a baseline may hold; a larger one is left out."""
+"""Maximum number of entries in the table of a baseline; larger baselines are left out."""
 
 Progress = Callable[[int, int], object]
 
@@ -29,7 +29,7 @@ def evaluation_table(
     data: Dataset,
     progress: Progress = lambda done, total: None,
 ) -> Table:
-    """Bits and nats on the test part, with standard errors over its events."""
+    """Return a table of bits and nats on the test part, with standard errors over its events."""
     results = {
         "model": evaluate_model(model, data.test, data.label_log_prior(), progress),
         **baselines(data),
@@ -52,7 +52,7 @@ def evaluation_table(
 
 
 def baselines(data: Dataset) -> dict[str, Estimates]:
-    """By name, those that suit the data and fit in memory."""
+    """Return the results of the baselines that suit the data and fit in memory, by name."""
     spec, tables = data.spec, {}
     numbers = spec.length * spec.levels
     if numbers <= _LARGEST:
@@ -65,22 +65,22 @@ def baselines(data: Dataset) -> dict[str, Estimates]:
 
 
 def values_name(data: Dataset) -> str:
-    """What the values of an event are: bytes, pixels, or any other values."""
+    """Return what the values of an event are called: bytes, pixels, or values."""
     if data.spec.tokenizer == "bytes":
         return "bytes"
     return "values" if len(data.spec.event_shape) == 1 else "pixels"
 
 
 def bits_cell(each: Estimate) -> str:
-    """Bits per dimension, with the standard error."""
+    """Return bits per dimension with their standard error."""
     return f"{fixed(each.bits_per_dim, 4)} +- {fixed(each.bits_per_dim_error, 4)}"
 
 
 def nats_cell(each: Estimate, sign: int = 1) -> str:
-    """Nats of an event, with the standard error.
+    """Return nats per event with their standard error.
 
     Args:
-        each: of -log p.
-        sign: -1 for log p.
+        each: the estimate of -log p.
+        sign: 1 for -log p, -1 for log p.
     """
     return f"{fixed(sign * each.nats, 3)} +- {fixed(each.nats_error, 3)}"

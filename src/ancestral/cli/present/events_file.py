@@ -1,4 +1,4 @@
-"""The files that events, and means E[x | z], are written to: pictures, arrays, text."""
+"""Files of events and of means E[x | z]: pictures, arrays, text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Events of equal weight, for people.
+    """Events of equal weight, for a picture or text.
 
     Attributes:
         x: levels, or real values in units of levels, [n, *event_shape].
-        heads: the line before each text where there are several.
-        intervals: whether level i stands for the real values [i, i + 1), else for the number i.
-        means: whether they are means, whose greys a picture keeps; else it shows whole levels.
-        columns: tiles in a row of a picture; about square where None.
-        above: events that a picture shows before them, in whole levels.
+        heads: the line above each text, if there are several texts.
+        intervals: whether level i means the real values [i, i + 1); else it means the number i.
+        means: whether x are means; a picture then keeps their greys instead of rounding to levels.
+        columns: tiles in a row of a picture; None for an about square picture.
+        above: events that a picture shows before x, rounded to levels.
     """
 
     x: Array
@@ -41,26 +41,27 @@ class Shown:
 
 
 def check_picture(out: str | Path, data: DataSpec, others: str) -> None:
-    """Refuse a picture of events that are not images.
+    """Check that events are images if the output file is a picture.
 
     Raises:
-        InvalidInput: it is one; the error names the other suffixes.
+        InvalidInput: they are not images; the error names the other suffixes.
     """
     if is_picture(out) and not is_image(data.event_shape):
         raise InvalidInput(
-            f"--out: events {data.event_shape} are no images: expected {others}, got {out}"
+            f"--out: expected {others}, because events of shape {data.event_shape} are not images, "
+            f"got {out}"
         )
 
 
 def is_picture(out: str | Path) -> bool:
-    """Whether a file of that name is a picture."""
+    """Return whether a file of that name is a picture."""
     return Path(out).suffix.lower() == ".png"
 
 
 def shown_samples(
     x: Array, log_prob: Array, indices: Iterable[int], columns: int | None = None
 ) -> Shown:
-    """Events whose log p is known, in nats [n], with their sample indices [n]."""
+    """Return events with their log p in nats, [n], and sample indices, [n], as headings."""
     each = zip(indices, log_prob, strict=True)
     return Shown(x, [f"sample {i}: log p {nats:.2f} nats" for i, nats in each], columns=columns)
 
@@ -68,16 +69,16 @@ def shown_samples(
 def write_events(
     out: str | Path, arrays: Mapping[str, Array], shown: Shown, data: DataSpec
 ) -> None:
-    """Write events in the form that a file's suffix says.
+    """Write events in the format of the file's suffix.
 
     Args:
-        out: a file, or - for text on standard output.
-        arrays: of an .npz, by name.
-        shown: of any other form.
+        out: a file, or "-" for text on standard output.
+        arrays: the arrays of an .npz, by name.
+        shown: the events for any other format.
         data: the space of events.
 
     Raises:
-        OSError: it could not be written; an old file of that name is whole.
+        OSError: the file could not be written; an old file of that name is intact.
     """
     if is_picture(out):
         pixels = grid(tiles_of(shown, data), data.levels, shown.columns, data.palette)
@@ -89,18 +90,18 @@ def write_events(
 
 
 def check_means_file(out: Path, *read: Path, n: int = 1) -> int | None:
-    """Refuse, before the work that it is for, a file that means could not be written to.
+    """Check, before the work starts, that means can be written to a file.
 
     Args:
         out: the file.
-        read: the bundle, and the file that is read.
-        n: events, or pairs of them, of a picture at most.
+        read: the bundle and the input file.
+        n: maximum number of events, or pairs of events, in a picture.
 
     Returns:
-        n for a picture; None for an .npz, which holds all.
+        n for a picture; None for an .npz, which holds all events.
 
     Raises:
-        InvalidInput: an unknown suffix, a place that cannot be written to, or n below 1.
+        InvalidInput: the suffix is unknown, the file cannot be written, or n is less than 1.
     """
     if n < 1:
         raise InvalidInput(f"-n: expected an integer >= 1, got {n}")
@@ -111,10 +112,11 @@ def check_means_file(out: Path, *read: Path, n: int = 1) -> int | None:
 def load_for_means(
     bundle: Path, out: Path, backend: str, device: str, threads: int | None
 ) -> LatentEngine:
-    """Load a latent variable model whose means the file suits.
+    """Load a latent variable model whose means can be written to the file.
 
     Raises:
-        InvalidInput: the bundle is of another kind, or the file is a picture of no images.
+        InvalidInput: the bundle is of another kind, or the file is a picture and events are not
+            images.
     """
     engine = LatentEngine.load(bundle, backend=backend, device=device, threads=threads)
     check_picture(out, engine.data, ".npz")
@@ -122,7 +124,7 @@ def load_for_means(
 
 
 def of_all(drawn: int, there: int, what: str) -> str:
-    """How many are in a picture, and the way to more: "16 of 20 events (-n 20 draws all)".
+    """Return how many events were drawn and how to draw all: "16 of 20 events (-n 20 draws all)".
 
     >>> of_all(16, 20, "events"), of_all(20, 20, "events")
     ('16 of 20 events (-n 20 draws all)', '20 events')
@@ -139,18 +141,18 @@ def write_means(
     what: str,
     events: Array | None = None,
 ) -> None:
-    """Write arrays, or a picture, and say what was written.
+    """Write arrays or a picture, and report what was written.
 
     Args:
-        out: its suffix says which.
-        arrays: by name; the picture is of x_mean, [..., *event_shape], in units of levels.
-        columns: tiles in a row of it; about square where None.
-        engine: whose events they are.
-        what: how the message names the means.
-        events: drawn before the means: levels, or real values in units of levels.
+        out: the file; its suffix gives the format.
+        arrays: arrays by name; the picture shows x_mean, [..., *event_shape], in units of levels.
+        columns: tiles in a row of the picture; None for an about square picture.
+        engine: the engine whose events they are.
+        what: description of the means for the message.
+        events: events to show before the means: levels, or real values in units of levels.
 
     Raises:
-        OSError: it could not be written; an old file of that name is whole.
+        OSError: the file could not be written; an old file of that name is intact.
     """
     shown = Shown(
         arrays["x_mean"].reshape(-1, *engine.data.event_shape),
@@ -164,7 +166,7 @@ def write_means(
 
 
 def tiles_of(shown: Shown, data: DataSpec) -> Array:
-    """What `grid` draws: levels, or the greys of means; between two colours there is no grey."""
+    """Return the tiles for `grid`: levels, or the greys of means unless the data has a palette."""
     draw = greys if shown.means and data.palette is None else to_levels
     tiles = draw(shown.x, data.levels, intervals=shown.intervals)
     if shown.above is None:
@@ -173,7 +175,7 @@ def tiles_of(shown: Shown, data: DataSpec) -> Array:
 
 
 def _text(shown: Shown, data: DataSpec) -> bytes:
-    """The bytes of texts, each under a line that names it; or levels, an event a line."""
+    """Return the bytes of texts, each under a heading; or levels, one event per line."""
     events = shown.x.reshape(len(shown.x), -1)
     whole = events.dtype.kind in "iu"
     if data.tokenizer != "bytes" or not whole:

@@ -1,4 +1,4 @@
-"""What continuations are shown and written as: text, ids, arrays."""
+"""Continuations as text, ids or arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ from ancestral.text.tokenizer import TextStream, Tokenizer
 
 
 class TokenText:
-    """The text of tokens as they come; their ids where there is no tokenizer.
+    """The text of tokens as they are drawn; their ids if there is no tokenizer.
 
-    A stop token of what was drawn is not shown: it ends the text and is no part of it.
+    A stop token that was drawn is not shown: it ends the text and is not part of it.
     """
 
     def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[int]) -> None:
@@ -25,7 +25,7 @@ class TokenText:
         self._begun = False
 
     def push(self, ids: Sequence[int], *, prompt: bool = False) -> str:
-        """What is shown now that these ids have come."""
+        """Add ids and return the text that can be shown now."""
         kept = [i for i in ids if prompt or i not in self._stop]
         if self._stream is not None:
             return self._stream.push(kept)
@@ -34,7 +34,7 @@ class TokenText:
         return gap + " ".join(map(str, kept))
 
     def finish(self) -> str:
-        """What was held back."""
+        """Return the text that was held back."""
         return "" if self._stream is None else self._stream.finish()
 
 
@@ -45,17 +45,17 @@ def write_generated(
     labels: int | NDArray[Any] | None,
     tokenizer: Tokenizer | None,
 ) -> None:
-    """Write continuations; a file appears whole or not at all.
+    """Write continuations.
 
     Args:
-        out: a file whose suffix says its form, or - for text on standard output.
-        rows: at least one.
-        seed: that they were drawn with.
-        labels: one for all, or at least as many as rows; None without classes.
-        tokenizer: of the bundle; ids are written where it has none.
+        out: a file, whose suffix gives its format, or "-" for text on standard output.
+        rows: the continuations; at least one.
+        seed: seed of their noise.
+        labels: one label for all rows, or at least one per row; None without classes.
+        tokenizer: the bundle's tokenizer; without one, ids are written.
 
     Raises:
-        OSError: it could not be written; an old file of that name is whole.
+        OSError: the file could not be written; an old file of that name is intact.
     """
     if Path(out).suffix.lower() != ".npz":
         write_text(out, _text(rows, tokenizer).encode())
@@ -68,10 +68,11 @@ def write_generated(
 
 
 def arrays_of(rows: Sequence[Generated], seed: int) -> dict[str, NDArray[Any]]:
-    """Continuations as arrays, padded on the right.
+    """Return continuations as arrays, padded on the right.
 
-    x: prompts and what was drawn, [n, w], -1 beyond. log_p, log_q: [n, w], nats, 0 beyond; log_q of
-    a prompt is 0. prompt_length, length: [n]. ended: [n], words. seed, first_index.
+    x: ids of prompts and drawn tokens, [n, w], padded with -1. log_p, log_q: nats, [n, w], padded
+    with 0; log_q of a prompt is 0. prompt_length, length: [n]. ended: strings, [n]. seed and
+    first_index are scalars.
     """
     length = np.array([len(row.prompt) + len(row.tokens) for row in rows], np.int64)
     x = np.full((len(rows), length.max()), -1, np.int64)
@@ -94,7 +95,7 @@ def arrays_of(rows: Sequence[Generated], seed: int) -> dict[str, NDArray[Any]]:
 
 
 def _text(rows: Sequence[Generated], tokenizer: Tokenizer | None) -> str:
-    """Ids, a row a line; or texts, each under a line that names it where there are several."""
+    """Return ids, one row per line; or texts, each under a heading if there are several."""
     texts = [f"{_row_text(row, tokenizer)}\n" for row in rows]
     if tokenizer is None or len(rows) == 1:
         return "".join(texts)

@@ -19,11 +19,11 @@ _WORST = {
     "autoregressive": (*_NATS, "max_kl", "argmax_flips", "near_ties", "unexplained"),
     "latent_variable": (*_NATS, "max_abs_term_nats", "max_abs_mean", "near_ties", "unexplained"),
 }
-"""What the JSON of several backends repeats at its top, the worst of them, by kind of model."""
+"""Fields whose worst value over the backends is at the top of the JSON, by kind of model."""
 
 
 Row = tuple[str, str, str]
-"""What a row is called, the attribute of a report that it shows, and the form of the number."""
+"""Name of a row, the attribute of a report that it shows, and the format of the number."""
 
 
 _CONDITIONALS = {
@@ -37,9 +37,9 @@ _TERMS = {"max of any single term": "max_abs_term_nats"}
 
 
 def parity_tables(reports: Sequence[Report]) -> list["Table"]:
-    """A row for each quantity, a column for each backend; all reports are of one bundle.
+    """Return tables with a row per quantity and a column per backend; reports are of one bundle.
 
-    A second table is that of the prior over codes, where the bundle has one.
+    If the bundle has a prior over codes, a second table is about the prior.
     """
     latent = [report for report in reports if isinstance(report, LatentParityReport)]
     if not latent:
@@ -61,7 +61,7 @@ def _autoregressive(title: str, reports: Sequence[ParityReport]) -> "Table":
 
 
 def _latent(reports: Sequence[LatentParityReport]) -> "Table":
-    """The table of latent models; log w of codes is log p(x | z) only, which has no other term."""
+    """Return the table of a latent model; with codes, log w is log p(x | z) and has no terms."""
     one = reports[0]
     codes = one.prior is not None
     what, bits = ("log p(x | z)",) * 2 if codes else ("log w", "bound (at most)")
@@ -76,7 +76,7 @@ def _latent(reports: Sequence[LatentParityReport]) -> "Table":
 
 
 def _events(one: Report, what: str, bits: str, terms: dict[str, str]) -> list[Row]:
-    """Differences of log-probabilities of the events of either kind."""
+    """Return the rows of differences in log-probability, for sampled events and for noise."""
     rows: list[Row] = []
     for kind, name in (("sampled", "sampled events"), ("noise", "events of noise")):
         count = getattr(one, kind).events

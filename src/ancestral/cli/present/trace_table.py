@@ -1,4 +1,4 @@
-"""The tables and the sentence of `verify --trace`."""
+"""Tables and messages of `verify --trace`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from ancestral.export.trace.report import Difference, Traced, TraceReport
 
-_TOLD = 8
-"""Names that a sentence gives."""
+_NAMED = 8
+"""Maximum number of names in a message."""
 
 
 def trace_document(path: Path, found: "Sequence[Traced]") -> dict[str, Any]:
-    """One JSON document: whether all agree, and each report."""
+    """Return one JSON document: whether all runs agree, and each report."""
     return {
         "bundle": str(path),
         "passed": all(each.passed for each in found),
@@ -33,7 +33,7 @@ def trace_document(path: Path, found: "Sequence[Traced]") -> dict[str, Any]:
 
 
 def trace_tables(found: "Sequence[Traced]") -> "Iterator[Table]":
-    """For people: a graph a row."""
+    """Return tables with a row per graph."""
     heads = ("graph", "nodes", "tensors agree", "differ", "excused", "unmatched", "of the limit")
     for each in found:
         if each.reports:
@@ -41,23 +41,26 @@ def trace_tables(found: "Sequence[Traced]") -> "Iterator[Table]":
             for r in each.reports:
                 counts = (r.nodes, r.agreed, r.differing, len(r.excused), len(r.unmatched))
                 rows.append((f"{r.graph} ({r.form})", *map(str, counts), f"{r.largest_share:.0%}"))
-            yield table(f"{each.run} beside {each.reference}", heads, rows)
+            yield table(f"{each.run} compared with {each.reference}", heads, rows)
 
 
 def say_first(found: "Sequence[Traced]") -> bool:
-    """Say of each graph where it differs first; whether all agree."""
+    """Report the first difference of each graph; return whether all agree."""
     for each in found:
         for report in each.reports:
             about = f"{each.run}, graph {report.graph}"
             if report.first is not None:
                 say(f"{about}: {_sentence(report, report.first)}")
             elif not report.passed:
-                say(f"{about}: no tensor could be matched: were the names made by another torch?")
+                say(
+                    f"{about}: no tensor could be matched; the names may come from another version "
+                    f"of PyTorch"
+                )
     return all(each.passed for each in found)
 
 
 def _sentence(report: "TraceReport", first: "Difference") -> str:
-    """Where, what, how far, and who is wrong."""
+    """Return where the first difference is, its size, and which side is wrong."""
     m = first.mismatch
     where = (
         f"node {first.index} of {report.nodes}, {first.node} ({first.op_type}), differs first: "
@@ -74,8 +77,8 @@ def _sentence(report: "TraceReport", first: "Difference") -> str:
         what = f" is {m.got}, expected {m.expected}"
     through = ""
     if first.through:
-        more = ", ..." if len(first.through) > _TOLD else ""
-        through = f"; or one of these, unmatched: {', '.join(first.through[:_TOLD])}{more}"
+        more = ", ..." if len(first.through) > _NAMED else ""
+        through = f"; or one of these, unmatched: {', '.join(first.through[:_NAMED])}{more}"
     others = report.differing - 1
     after = f". {others} other tensors differ" if others > 0 else ""
     verdict = f". {first.verdict[0].upper()}{first.verdict[1:]}" if first.verdict else ""
