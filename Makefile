@@ -29,8 +29,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-install checks gpu bench kernels-table \
-  clean
+.PHONY: help install demo test test-all test-old-cpu test-install checks docs docs-links gpu bench \
+  kernels-table clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time takes some minutes of downloads"
 	@$(PIP) torch
-	@$(PIP) -e '.[train,export,cpu,text,dev]'
+	@$(PIP) -e '.[train,export,cpu,text,dev,docs]'
 	@touch $@
 
 install: $(STAMP) ## .venv with everything that the demo and the tests need
@@ -77,6 +77,14 @@ test-all: checks ## every check, the slow tests too, with coverage (those for a 
 # has no such switch.
 test-old-cpu: $(STAMP) ## the tests that compute, as on a processor with SSE 4.2 only
 	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+
+# The site needs no network: only the links to other sites do.
+docs: $(STAMP) ## build the site into build/docs; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
+	@echo "the first page is build/docs/index.html"
+
+docs-links: $(STAMP) ## follow the links of the docs to other sites; needs a network
+	$(BIN)/sphinx-build -q -b linkcheck -d build/doctrees docs build/links
 
 # What these hold in the environment is meant for other programs: they come from make's own arguments.
 PYTHONS :=
