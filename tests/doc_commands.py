@@ -58,26 +58,31 @@ class Run:
 
 
 RUNS = {
-    "README.md": Run(
-        ("autoencoder-folder", "book.txt", "demo", "gpt2-folder"),
-        {
-            "--recipe digits": "--recipe tiny --steps 20",
-            "text-small": "text-small --steps 2",
-            "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
-            "-k 1000": "-k 20",
-            "k=1000": "k=20",
-            "--size 64": "--size 8x4",
-            # Filters of a model that has hardly learned have ties, which a trace reports.
-            "--trace": "--trace --graph step",
-        },
-    ),
+    "README.md": Run(("demo",), {"k=100": "k=20"}),
+    "docs/backends.md": Run(("demo",)),
     "docs/checkpoints.md": Run(("book.txt", "gpt2"), {"--stride 256": "--stride 16"}),
     "docs/files.md": Run(
         ("data.npz",), {"--recipe digits": "--recipe tiny --steps 20", "-k 1000": "-k 20"}
     ),
     "docs/gallery.md": Run(("demo",)),
+    "docs/getting-started.md": Run(
+        ("demo",),
+        {
+            "--recipe digits": "--recipe tiny --steps 20",
+            "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
+        },
+    ),
+    "docs/images.md": Run(
+        ("autoencoder-folder", "demo"),
+        {
+            "--recipe digits": "--recipe tiny --steps 20",
+            "-k 100": "-k 20",
+            "--size 64": "--size 8x4",
+        },
+    ),
     "docs/security.md": Run(("bundle",)),
-    "docs/tensorrt.md": Run(("BUNDLE",)),
+    "docs/tensorrt.md": Run(),
+    "docs/text.md": Run(("book.txt", "gpt2-folder"), {"text-small": "text-small --steps 2"}),
     "docs/training.md": Run(
         ("book.txt", "mnist"),
         {
@@ -86,6 +91,8 @@ RUNS = {
             "text-small": "text-small --steps 2",
         },
     ),
+    # Filters of a model that has hardly learned have ties, which a trace reports.
+    "docs/verify.md": Run(("demo",), {"--trace": "--trace --graph step"}),
 }
 """The pages that a test runs."""
 

@@ -20,7 +20,7 @@ def make(name: str, folder: Path, tiny_bundle: Path) -> None:
             write_autoencoder(folder / name)
         case "book.txt":
             (folder / name).write_text("\n".join(SENTENCES) * 30)
-        case "bundle" | "BUNDLE":
+        case "bundle":
             (folder / name).symlink_to(tiny_bundle)
         case "data.npz":
             x = np.random.default_rng(0).integers(0, 17, (40, 8, 8))
