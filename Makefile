@@ -28,8 +28,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-old-cpu test-install checks gpu bench kernels-table \
-  clean
+.PHONY: help install demo test test-all test-old-cpu test-install checks docs docs-links gpu bench \
+  kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt
 	       "apt-get install python3-venv" >&2; exit 1; }
 	@echo "installing into $(VENV); the first time downloads for some minutes"
 	@$(PIP) torch
-	@$(PIP) -e '.[train,export,cpu,text,dev]'
+	@$(PIP) -e '.[train,export,cpu,text,dev,docs]'
 	@touch $@
 
 install: $(STAMP) ## create .venv with everything that the demo and the tests need
@@ -79,6 +79,14 @@ test-all: checks ## run every check and all tests, with coverage (GPU tests: mak
 # Runtime has no such switch.
 test-old-cpu: $(STAMP) ## run the tests that compute, as on a processor with only SSE 4.2
 	$(OLD_CPU) $(PYTEST) -m "not slow and not gpu and not kernels" $(COMPUTING)
+
+# The site needs no network: only the links to other sites do.
+docs: $(STAMP) ## build the site into build/docs; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
+	@echo "the first page is build/docs/index.html"
+
+docs-links: $(STAMP) ## follow the links of the docs to other sites; needs a network
+	$(BIN)/sphinx-build -q -b linkcheck -d build/doctrees docs build/links
 
 # Set only by make's arguments: environment variables of these names are for other programs.
 PYTHONS :=

@@ -47,7 +47,7 @@ def render(rows: Sequence[CaseRow]) -> str:
     parts = []
     for (machine, threads, case), group in groups.items():
         parts += [
-            f"### {case}: {_ABOUT.get(case, '')}",
+            f"## {case}: {_ABOUT.get(case, '')}",
             "",
             f"{machine}, {threads} threads; {_versions(group)}.{_published(case)}",
             "",

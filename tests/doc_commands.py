@@ -1,9 +1,8 @@
-"""The command lines of README.md and of the pages in docs, and how a test runs them."""
+"""The command lines and the Python of README.md and the pages in docs, and how a test runs them."""
 
 import re
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +25,7 @@ EXEMPT = {
     "docker": "needs Docker and an image",
     "gpg": "needs a key",
     "make": "runs the checks, or takes longer than all of them",
+    "python -m benchmarks.gallery": "runs in tests/benchmarks/test_gallery.py",
     "pip": "installs packages; `make test-install` does so",
     "ancestral export ./mine -o text": "is refused, and the page shows the refusal",
     "ancestral compile": "needs TensorRT: tests/cli/test_compile.py runs it on a simulated library",
@@ -35,27 +35,66 @@ EXEMPT = {
 }
 """Lines, or what they begin with, that no test runs, and why."""
 
-SUBSTITUTIONS = {
-    "README.md": {
-        "--recipe digits": "--recipe tiny --steps 20",
-        "text-small": "text-small --steps 2",
-        "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
-        "-k 1000": "-k 20",
-        "--size 64": "--size 8x4",
-        # Filters of a model that has hardly learned have ties, which a trace reports.
-        "--trace": "--trace --graph step",
-    },
-    "docs/checkpoints.md": {"--stride 256": "--stride 16"},
-    "docs/files.md": {"--recipe digits": "--recipe tiny --steps 20", "-k 1000": "-k 20"},
-    "docs/security.md": {},
-    "docs/tensorrt.md": {},
-    "docs/training.md": {
-        "--recipe digits": "--recipe tiny --steps 20",
-        "images-28-small": "images-28-small --steps 2 --width 8 --layers 2",
-        "text-small": "text-small --steps 2",
-    },
+EXEMPT_PYTHON = {
+    'backend="triton", device="cuda"': "needs a GPU",
 }
-"""Pages whose lines a test runs, and what it runs instead of some text, for speed."""
+"""What is in a block of Python that no test runs, and why."""
+
+OWN = "docs/own-"
+"""Pages whose blocks tests/test_own_model.py and tests/test_own_pages.py run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a test runs a page.
+
+    Attributes:
+        given: files and folders that the page takes as given; tests/doc_folders.py makes them.
+        instead: what a test runs instead of some text, for speed.
+    """
+
+    given: tuple[str, ...] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
+
+
+RUNS = {
+    "README.md": Run(("demo",), {"k=100": "k=20"}),
+    "docs/backends.md": Run(("demo",)),
+    "docs/checkpoints.md": Run(("book.txt", "gpt2"), {"--stride 256": "--stride 16"}),
+    "docs/files.md": Run(
+        ("data.npz",), {"--recipe digits": "--recipe tiny --steps 20", "-k 1000": "-k 20"}
+    ),
+    "docs/gallery.md": Run(("demo",)),
+    "docs/getting-started.md": Run(
+        ("demo",),
+        {
+            "--recipe digits": "--recipe tiny --steps 20",
+            "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
+        },
+    ),
+    "docs/images.md": Run(
+        ("autoencoder-folder", "demo"),
+        {
+            "--recipe digits": "--recipe tiny --steps 20",
+            "-k 100": "-k 20",
+            "--size 64": "--size 8x4",
+        },
+    ),
+    "docs/security.md": Run(("bundle",)),
+    "docs/tensorrt.md": Run(),
+    "docs/text.md": Run(("book.txt", "gpt2-folder"), {"text-small": "text-small --steps 2"}),
+    "docs/training.md": Run(
+        ("book.txt", "mnist"),
+        {
+            "--recipe digits": "--recipe tiny --steps 20",
+            "images-28-small": "images-28-small --steps 2 --width 8 --layers 2",
+            "text-small": "text-small --steps 2",
+        },
+    ),
+    # Filters of a model that has hardly learned have ties, which a trace reports.
+    "docs/verify.md": Run(("demo",), {"--trace": "--trace --graph step"}),
+}
+"""The pages that a test runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +121,31 @@ class Line:
         return f"{self.page}:{self.number}: {self.text}"
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        page: path of the page from the root.
+        number: line of the fence, from 1.
+        language: what follows the fence, perhaps nothing.
+        text: lines between the fences.
+    """
+
+    page: str
+    number: int
+    language: str
+    text: str
+
+    @property
+    def exempt(self) -> str | None:
+        """The entry of EXEMPT_PYTHON that exempts the block, if there is one."""
+        return next((each for each in EXEMPT_PYTHON if each in self.text), None)
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.number}: a block of {self.language or 'no language'}"
+
+
 def pages() -> list[str]:
     """README.md and the pages directly in docs."""
     return ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -94,15 +158,39 @@ def lines(page: str) -> list[Line]:
 
 def in_text(page: str, text: str) -> Iterator[Line]:
     """The command lines of the text of a page."""
-    fence: str | None = None
+    return (step for step in steps(page, text) if isinstance(step, Line))
+
+
+def blocks(page: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    every = steps(page, (ROOT / page).read_text())
+    return [step for step in every if isinstance(step, Block)]
+
+
+def steps(page: str, text: str) -> Iterator[Line | Block]:
+    """The command lines and the fenced blocks of the text of a page, in order."""
+    fence: int | None = None
+    language, inside, begun = "", [], ""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("```"):
-            fence = line[3:].strip() if fence is None else None
+            if fence is None:
+                fence, language, inside = number, line.strip("`").strip(), []
+            else:
+                yield Block(page, fence, language, "".join(f"{each}\n" for each in inside))
+                fence = None
             continue
-        code = line if fence is not None else line[4:] if line.startswith("    ") else ""
-        if fence == "python":
+        if fence is not None:
+            inside.append(line)
+        elif not line.startswith("    "):
             continue
-        for part in _without_comment(code.removeprefix("$ ")).split(";"):
+        if fence is not None and language == "python":
+            continue
+        code = begun + (line if fence is not None else line[4:]).strip().removeprefix("$ ")
+        begun = ""
+        if code.endswith(" \\"):
+            begun = code.removesuffix("\\")
+            continue
+        for part in _without_comment(code).split(";"):
             command = part.strip()
             if command.split(" ")[0] in PROGRAMS:
                 yield Line(page, number, command)
@@ -113,12 +201,11 @@ def mentions(page: str) -> list[str]:
     return re.findall(r"`(ancestral [a-z][^`]*)`", (ROOT / page).read_text())
 
 
-def substituted(line: Line) -> list[str]:
-    """The arguments of a line of ancestral, as a test runs it."""
-    text = line.text
-    for old, new in SUBSTITUTIONS[line.page].items():
+def substituted(page: str, text: str) -> str:
+    """Part of a page, as a test runs it."""
+    for old, new in RUNS[page].instead.items():
         text = text.replace(old, new)
-    return shlex.split(text)[1:]
+    return text
 
 
 def _without_comment(code: str) -> str:

@@ -1,31 +1,37 @@
-"""Every command line of README.md and docs/*.md: its options exist, and it runs.
+"""Every command line and every block of Python of README.md and docs/*.md: it parses, and it runs.
 
-A line that is neither run nor exempt (tests/doc_commands.py) turns these tests red.
+A line or a block that is neither run nor exempt (tests/doc_commands.py) turns these tests red.
 """
 
+import ast
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 import typer.main
 
 from ancestral.cli.main import application, run
 from tests.doc_commands import (
     EXEMPT,
+    EXEMPT_PYTHON,
+    OWN,
     ROOT,
-    SUBSTITUTIONS,
+    RUNS,
+    Block,
     Line,
+    blocks,
     in_text,
     lines,
     mentions,
     pages,
+    steps,
     substituted,
 )
-from tests.text_toys import SENTENCES, tokenizer_json
-from tests.train.test_data import write_mnist
+from tests.doc_folders import make
 
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(application()))["commands"]
 
@@ -44,6 +50,10 @@ def parse(arguments: list[str]) -> None:
 
 def of_ancestral(page: str) -> list[Line]:
     return [line for line in lines(page) if line.text.startswith("ancestral ")]
+
+
+def of_python(page: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language == "python"]
 
 
 @pytest.mark.parametrize("page", pages())
@@ -74,91 +84,114 @@ def test_mentions_name_options_that_exist(page: str) -> None:
 def test_every_line_is_run_or_exempt() -> None:
     for page in pages():
         for line in lines(page):
-            runs = page in SUBSTITUTIONS and line.text.startswith("ancestral ")
+            runs = page in RUNS and line.text.startswith("ancestral ")
             assert line.exempt or runs, f"{line}: neither run nor exempt: tests/doc_commands.py"
+
+
+def test_every_block_is_run_or_exempt() -> None:
+    for page in pages():
+        for block in of_python(page):
+            runs = page in RUNS or page.startswith(OWN)
+            assert block.exempt or runs, f"{block}: neither run nor exempt: tests/doc_commands.py"
+
+
+def is_python(text: str) -> bool:
+    """Whether a text is Python that does something: it assigns, imports or calls."""
+    try:
+        found = ast.walk(ast.parse(text))
+    except SyntaxError:
+        return False
+    return any(isinstance(node, ast.Assign | ast.Import | ast.ImportFrom) for node in found)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_python_is_marked(page: str) -> None:
+    """A block of Python without its language would not be run."""
+    unmarked = [
+        str(each) for each in blocks(page) if each.language != "python" and is_python(each.text)
+    ]
+    assert unmarked == []
+
+
+def test_unmarked_python_is_found() -> None:
+    assert is_python("engine = Engine.load('bundle')\n")
+    assert not is_python("gpt2: 124,439,808 parameters\n")
 
 
 def test_no_entry_is_stale() -> None:
     every = [line for page in pages() for line in lines(page)]
     assert set(EXEMPT) == {line.exempt for line in every if line.exempt}
-    for page, table in SUBSTITUTIONS.items():
-        text = "\n".join(line.text for line in of_ancestral(page) if not line.exempt)
-        assert text, f"{page}: no line is run"
-        assert [old for old in table if old not in text] == [], page
+    python = [block for page in pages() for block in of_python(page)]
+    assert set(EXEMPT_PYTHON) == {block.exempt for block in python if block.exempt}
+    for page, how in RUNS.items():
+        parts = [*of_ancestral(page), *of_python(page)]
+        text = "\n".join(part.text for part in parts if not part.exempt)
+        assert text, f"{page}: nothing is run"
+        assert [old for old in how.instead if old not in text] == [], page
+        # What is given is used, and what a page makes is not given.
+        assert [name for name in how.given if name not in text] == [], page
 
 
-def test_lines_are_found() -> None:
-    """Indented, fenced, several in a line, without comments; not Python, not other text."""
+def test_steps_are_found() -> None:
+    """Indented, fenced, several in a line, over two lines, without comments; no other text."""
     text = (
         "    ancestral info a; ancestral doctor   # both\n    some output\n\n```\n$ make b\n```\n"
-        "```python\nmake = 1\n```\nancestral is a program\n"
+        "```python\nmake = 1\n```\n```console\n$ ancestral verify \\\n    c  # d\n```\n"
+        "ancestral is a program\n"
     )
-    assert [line.text for line in in_text("page", text)] == [
+    found = list(steps("page", text))
+    assert [step.text for step in found if isinstance(step, Line)] == [
         "ancestral info a",
         "ancestral doctor",
         "make b",
+        "ancestral verify c",
     ]
-    assert len(of_ancestral("README.md")) > 20
+    (block,) = (step for step in found if isinstance(step, Block) and step.language == "python")
+    assert (block.number, block.text) == (7, "make = 1\n")
+    assert found.index(block) == 4
+    assert sum(len(of_ancestral(page)) for page in pages()) > 60
+    assert sum(len(of_python(page)) for page in pages()) > 20
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Callable[[str], Path]:
+    """A file or folder that pages take as given, made when it is first needed."""
+    folder = tmp_path_factory.mktemp("given")
+
+    def path(name: str) -> Path:
+        if not (folder / name).exists():
+            make(name, folder, tiny_bundle)
+        return folder / name
+
+    return path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", SUBSTITUTIONS)
-def test_lines_run(
-    page: str, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", RUNS)
+def test_page_runs(
+    page: str, tmp_path: Path, given: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In order, in one folder, as a reader would; each ends with 0."""
+    """In order, in one folder, as a reader would; each command ends with 0."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    (tmp_path / "book.txt").write_text("\n".join(SENTENCES) * 30)
-    match page:
-        case "README.md":
-            write_gpt2(tmp_path / "gpt2-folder")
-            write_autoencoder(tmp_path / "autoencoder-folder")
-            for block in section_python("On the command line"):
-                exec(compile(block, page, "exec"), {"__name__": "readme"})
-        case "docs/checkpoints.md":
-            write_gpt2(tmp_path / "gpt2")
-        case "docs/files.md":
-            x = np.random.default_rng(0).integers(0, 17, (40, 8, 8))
-            np.savez(tmp_path / "data.npz", x=x)
-        case "docs/security.md":
-            (tmp_path / "bundle").symlink_to(tiny_bundle)
-        case "docs/training.md":
-            (tmp_path / "mnist").mkdir()
-            write_mnist(tmp_path / "mnist", packed=True, shape=(8, 8))
-        case "docs/tensorrt.md":
-            (tmp_path / "BUNDLE").symlink_to(tiny_bundle)
-        case _:
-            raise AssertionError(f"{page}: nothing makes the folders that its lines take")
-    for line in of_ancestral(page):
-        if line.exempt is None:
-            assert run(substituted(line)) == 0, line
-
-
-def section_python(title: str) -> list[str]:
-    """The blocks of Python in a section of README.md."""
-    text = (ROOT / "README.md").read_text()
-    section = re.split(r"^## ", text.split(f"## {title}\n")[1], flags=re.MULTILINE)[0]
-    found = re.findall(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
-    assert found
-    return found
-
-
-def write_gpt2(folder: Path) -> None:
-    """A small GPT-2 as transformers writes it, with the tokenizer of the toy that reads text."""
-    from tests.train.hugging_face import oracle
-
-    sizes = {"vocab_size": 293, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
-    oracle.write(oracle.make("gpt2", **sizes), folder)
-    (folder / "tokenizer.json").write_bytes(tokenizer_json())
-
-
-def write_autoencoder(folder: Path) -> None:
-    """A small AutoencoderKL as diffusers writes it."""
-    from ancestral.dataspec import DataSpec
-    from ancestral.train.models.autoencoder_kl import AutoencoderKL
-    from tests.train.test_diffusers_folder import SHAPE, SIZE, write
-
-    folder.mkdir()
-    data = DataSpec(name="images", event_shape=(3, *SIZE), levels=256)
-    write(folder, dict(AutoencoderKL(SHAPE, data).state_dict()))
+    for name in RUNS[page].given:
+        (tmp_path / name).symlink_to(given(name))
+    printed: list[str] = []
+    names = {
+        "__name__": "page",
+        "print": lambda *values: printed.append(" ".join(map(str, values))),
+    }
+    with torch.random.fork_rng(devices=[]):
+        for step in steps(page, (ROOT / page).read_text()):
+            text = substituted(page, step.text)
+            if step.exempt is not None:
+                continue
+            if isinstance(step, Line):
+                assert run(shlex.split(text)[1:]) == 0, step
+            elif step.language == "python":
+                # The lines of a traceback are those of the page.
+                exec(compile("\n" * step.number + text, page, "exec"), names)
+    said = "".join(block.text for block in of_python(page) if block.exempt is None)
+    for truth in ("True", "False"):
+        comments = re.findall(rf"^print\(.*\)  # {truth}\b", said, flags=re.MULTILINE)
+        assert printed.count(truth) == len(comments), printed

@@ -36,11 +36,13 @@ SMALL = Options(module="tensorrt_rtx", targets=("sm_80",), batch=(1, 2, 8), late
 """One GPU, small batches: what the tests compile for."""
 _HEAD = """# Graphs that become plans
 
-Compiled by tensorrt_rtx {version} for sm_80, without a GPU, from the toys of the tests: written by
-`python -m tests.export.plan_table`, compared with by `make test`, which compiles every graph of
-one model of each kind of cache in float32 and of one in float16; `make test-all` compiles all, and
-diffusion, whose export takes a minute. Two profiles: one position at a
-time, blocks of a prefix, in one plan. In place: caches that the library appends to without a copy.
+Compiled by tensorrt_rtx {version} for sm_80, without a GPU, from the small models of the tests.
+`python -m tests.export.plan_table` writes this table, and the tests compare it with what they see.
+`make test` compiles every graph of one model of each kind of cache in float32, and of one model in
+float16. `make test-all` compiles all, also diffusion, whose export takes a minute.
+
+"2 profiles": one plan serves single positions and blocks of a prefix. "4 in place": so many caches
+are appended to by the library without a copy.
 
 | model | family | graph | float32 | float16 | bfloat16 |
 |---|---|---|---|---|---|

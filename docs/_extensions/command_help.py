@@ -1,0 +1,44 @@
+"""The reference of the command line, made from the help of the commands."""
+
+import re
+from collections.abc import Iterator
+
+import typer
+import typer.main
+from sphinx.application import Sphinx
+from typer.cli import get_docs_for_click
+
+from ancestral.cli.main import application
+
+PAGE = "reference/cli"
+EXAMPLE = re.compile("^Example: (.*)$", flags=re.MULTILINE)
+
+
+def markdown() -> Iterator[str]:
+    """Yield a section of Markdown for each command, as `typer utils docs` writes it."""
+    group = typer.main.get_command(application())
+    with group.make_context("ancestral", [], resilient_parsing=True) as context:
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            text = get_docs_for_click(
+                obj=command, ctx=context, indent=1, name=name, call_prefix="ancestral"
+            )
+            yield EXAMPLE.sub(r"Example: `\1`", text)
+
+
+def append(app: Sphinx, page: str, source: list[str]) -> None:
+    """Append the sections to the page."""
+    if page == PAGE:
+        source[0] += "\n" + "\n".join(markdown())
+
+
+def always(app: Sphinx, *changes: object) -> list[str]:
+    """Return the page: Sphinx does not see when the help of a command changes."""
+    return [PAGE]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.connect("env-get-outdated", always)
+    app.connect("source-read", append)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,110 @@
+"""The site builds without a warning, and its reference has what the other pages use."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+
+import ancestral
+from ancestral import engine
+from tests.doc_commands import ROOT, blocks, pages
+
+REFERENCE = ROOT / "docs" / "reference" / "python"
+DIRECTIVE = re.compile(r"^\.\. auto(?:class|exception|function):: ([\w.]+)", flags=re.MULTILINE)
+
+
+def documented() -> list[str]:
+    """The full names of what the Python reference documents."""
+    pages = sorted(REFERENCE.glob("*.md"))
+    return [name for page in pages for name in DIRECTIVE.findall(page.read_text())]
+
+
+def used() -> set[str]:
+    """The full names that the blocks of Python import from ancestral, and its own attributes."""
+    found = set()
+    for page in pages():
+        for block in blocks(page):
+            if block.language == "python":
+                found |= set(imported(block.text))
+    return found
+
+
+def imported(text: str) -> list[str]:
+    """Names that a text of Python takes from ancestral."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ancestral"):
+            found += [f"{node.module}.{each.name}" for each in node.names]
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found += [f"ancestral.{node.attr}"] * (node.value.id == "ancestral")
+    return found
+
+
+def test_reference_has_what_is_public_and_used() -> None:
+    public = {f"ancestral.{name}" for name in ancestral._PLACES}
+    public |= {f"ancestral.engine.{name}" for name in engine.__all__}
+    names = public | used()
+    assert len(names) > 40
+    # An operator is documented by its reference in PyTorch.
+    there = documented()
+    objects = [resolve_name(name) for name in there]
+    missing = [
+        name
+        for name in sorted(names)
+        if f"{name}_reference" not in there
+        and not any(each == resolve_name(name) for each in objects)
+    ]
+    assert missing == []
+
+
+def test_reference_documents_nothing_twice() -> None:
+    names = documented()
+    assert len(names) == len(set(names))
+
+
+def test_uses_are_found() -> None:
+    text = (
+        "from ancestral.engine import Engine, Nothing\nimport ancestral\nancestral.load('bundle')\n"
+    )
+    assert imported(text) == [
+        "ancestral.engine.Engine",
+        "ancestral.engine.Nothing",
+        "ancestral.load",
+    ]
+
+
+def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", *options]
+    return subprocess.run(
+        [*command, "-d", str(folder / "doctrees"), "docs", str(folder / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_builds_without_warnings(tmp_path: Path) -> None:
+    result = build(tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    site = tmp_path / "site"
+    commands = (site / "reference" / "cli.html").read_text()
+    assert 'id="ancestral-sample"' in commands
+    assert "--particles" in commands
+    assert (
+        'id="ancestral.engine.AutoregressiveEngine.sample"'
+        in (site / "reference" / "python" / "engine.html").read_text()
+    )
+
+
+@pytest.mark.slow
+def test_a_warning_fails_the_build(tmp_path: Path) -> None:
+    """The planted fault: a page that the table of contents names is left out."""
+    result = build(tmp_path, "-D", "exclude_patterns=_extensions,gallery.md")
+    assert result.returncode != 0
+    assert "gallery" in result.stderr
