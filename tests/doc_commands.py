@@ -36,24 +36,28 @@ EXEMPT = {
 """Lines, or what they begin with, that no test runs, and why."""
 
 SUBSTITUTIONS = {
-    "README.md": {
-        "--recipe digits": "--recipe tiny --steps 20",
-        "text-small": "text-small --steps 2",
-        "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
-        "-k 1000": "-k 20",
-        "--size 64": "--size 8x4",
-        # Filters of a model that has hardly learned have ties, which a trace reports.
-        "--trace": "--trace --graph step",
-    },
+    "docs/backends.md": {},
     "docs/checkpoints.md": {"--stride 256": "--stride 16"},
     "docs/files.md": {"--recipe digits": "--recipe tiny --steps 20", "-k 1000": "-k 20"},
+    "docs/getting-started.md": {
+        "--recipe digits": "--recipe tiny --steps 20",
+        "ancestral bench bundle": "ancestral bench bundle --rounds 1 --batch 2",
+    },
+    "docs/images.md": {
+        "--recipe digits": "--recipe tiny --steps 20",
+        "-k 100": "-k 20",
+        "--size 64": "--size 8x4",
+    },
     "docs/security.md": {},
     "docs/tensorrt.md": {},
+    "docs/text.md": {"text-small": "text-small --steps 2"},
     "docs/training.md": {
         "--recipe digits": "--recipe tiny --steps 20",
         "images-28-small": "images-28-small --steps 2 --width 8 --layers 2",
         "text-small": "text-small --steps 2",
     },
+    # Filters of a model that has hardly learned have ties, which a trace reports.
+    "docs/verify.md": {"--trace": "--trace --graph step"},
 }
 """Pages whose lines a test runs, and what it runs instead of some text, for speed."""
 
@@ -106,6 +110,13 @@ def in_text(page: str, text: str) -> Iterator[Line]:
             command = part.strip()
             if command.split(" ")[0] in PROGRAMS:
                 yield Line(page, number, command)
+
+
+def python_blocks(page: str) -> list[tuple[int, str]]:
+    """The Python blocks of a page, each with the number of the line before it."""
+    text = (ROOT / page).read_text()
+    found = re.finditer(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, each.start()) + 1, each[1]) for each in found]
 
 
 def mentions(page: str) -> list[str]:

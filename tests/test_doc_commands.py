@@ -1,10 +1,12 @@
 """Every command line of README.md and docs/*.md: its options exist, and it runs.
 
-A line that is neither run nor exempt (tests/doc_commands.py) turns these tests red.
+A line that is neither run nor exempt (tests/doc_commands.py) turns these tests red. The Python
+blocks of a page run too, between its command lines.
 """
 
 import re
 import shlex
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,21 @@ from tests.doc_commands import (
     lines,
     mentions,
     pages,
+    python_blocks,
     substituted,
 )
 from tests.text_toys import SENTENCES, tokenizer_json
 from tests.train.test_data import write_mnist
 
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(application()))["commands"]
+DEMO = {
+    "README.md",
+    "docs/backends.md",
+    "docs/getting-started.md",
+    "docs/images.md",
+    "docs/verify.md",
+}
+"""Pages whose lines take the bundles that `make demo` leaves."""
 
 
 def parse(arguments: list[str]) -> None:
@@ -98,50 +109,73 @@ def test_lines_are_found() -> None:
         "ancestral doctor",
         "make b",
     ]
-    assert len(of_ancestral("README.md")) > 20
+    assert sum(len(of_ancestral(page)) for page in pages()) > 60
+
+
+def steps(page: str) -> list[Line | str]:
+    """The command lines that run and the Python blocks of a page, in its order."""
+    commands = [(line.number, line) for line in of_ancestral(page) if line.exempt is None]
+    every: list[tuple[int, Line | str]] = [*commands, *python_blocks(page)]
+    return [step for _, step in sorted(every, key=itemgetter(0))]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundles that `make demo` leaves, of models that hardly learned."""
+    folder = tmp_path_factory.mktemp("demo")
+    for name, model in (("digits", "transformer"), ("digits-vae", "vae")):
+        run_of, out = str(folder / f"run-{name}"), str(folder / name)
+        tiny = ["--recipe", "tiny", "--steps", "20", "--no-evaluate"]
+        assert run(["train", *tiny, "--model", model, "-o", run_of]) == 0
+        assert run(["export", run_of, "--no-verify", "-o", out]) == 0
+    return folder
+
+
+def prepare(page: str, folder: Path, tiny_bundle: Path) -> None:
+    """Make the files that the lines of a page take, but for those of the demo."""
+    (folder / "book.txt").write_text("\n".join(SENTENCES) * 30)
+    match page:
+        case "docs/images.md":
+            write_autoencoder(folder / "autoencoder-folder")
+        case "docs/text.md":
+            write_gpt2(folder / "gpt2-folder")
+        case "docs/checkpoints.md":
+            write_gpt2(folder / "gpt2")
+        case "docs/files.md":
+            x = np.random.default_rng(0).integers(0, 17, (40, 8, 8))
+            np.savez(folder / "data.npz", x=x)
+        case "docs/security.md":
+            (folder / "bundle").symlink_to(tiny_bundle)
+        case "docs/training.md":
+            (folder / "mnist").mkdir()
+            write_mnist(folder / "mnist", packed=True, shape=(8, 8))
+        case "docs/tensorrt.md":
+            (folder / "BUNDLE").symlink_to(tiny_bundle)
+        case _:
+            assert page in DEMO, f"{page}: nothing makes the folders that its lines take"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", SUBSTITUTIONS)
+@pytest.mark.parametrize("page", ["README.md", *SUBSTITUTIONS])
 def test_lines_run(
-    page: str, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In order, in one folder, as a reader would; each ends with 0."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    (tmp_path / "book.txt").write_text("\n".join(SENTENCES) * 30)
-    match page:
-        case "README.md":
-            write_gpt2(tmp_path / "gpt2-folder")
-            write_autoencoder(tmp_path / "autoencoder-folder")
-            for block in section_python("On the command line"):
-                exec(compile(block, page, "exec"), {"__name__": "readme"})
-        case "docs/checkpoints.md":
-            write_gpt2(tmp_path / "gpt2")
-        case "docs/files.md":
-            x = np.random.default_rng(0).integers(0, 17, (40, 8, 8))
-            np.savez(tmp_path / "data.npz", x=x)
-        case "docs/security.md":
-            (tmp_path / "bundle").symlink_to(tiny_bundle)
-        case "docs/training.md":
-            (tmp_path / "mnist").mkdir()
-            write_mnist(tmp_path / "mnist", packed=True, shape=(8, 8))
-        case "docs/tensorrt.md":
-            (tmp_path / "BUNDLE").symlink_to(tiny_bundle)
-        case _:
-            raise AssertionError(f"{page}: nothing makes the folders that its lines take")
-    for line in of_ancestral(page):
-        if line.exempt is None:
-            assert run(substituted(line)) == 0, line
-
-
-def section_python(title: str) -> list[str]:
-    """The blocks of Python in a section of README.md."""
-    text = (ROOT / "README.md").read_text()
-    section = re.split(r"^## ", text.split(f"## {title}\n")[1], flags=re.MULTILINE)[0]
-    found = re.findall(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
-    assert found
-    return found
+    if page in DEMO:
+        (tmp_path / "demo").symlink_to(request.getfixturevalue("demo"))
+    prepare(page, tmp_path, tiny_bundle)
+    names: dict[str, Any] = {"__name__": "page"}
+    for step in steps(page):
+        if isinstance(step, Line):
+            assert run(substituted(step)) == 0, step
+        else:
+            exec(compile(step, page, "exec"), names)
 
 
 def write_gpt2(folder: Path) -> None:
