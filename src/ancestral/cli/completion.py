@@ -111,7 +111,7 @@ def write_completions(
     noise: Noise,
     data: DataSpec,
 ) -> None:
-    """Write completions: to an .npz with their weights, to other files drawn by weight.
+    """Write completions: all of them with weights to an .npz, draws by weight to other files.
 
     The arrays x, log_prob, log_weight, chosen and labels are [events, particles, ...];
     log_prob_observed, ess, resampled, exact and first_index are [events]. If the file of observed

@@ -132,7 +132,7 @@ def _stop(text: str, tokenizer: Tokenizer | None) -> int:
     elif len(ids) != 1:
         wrong = f", which is {len(ids)} tokens: {' '.join(map(str, ids))}"
     if wrong:
-        raise InvalidInput(f"--stop: expected a token id or one token, got {text!r}{wrong}")
+        raise InvalidInput(f"--stop: expected an id or the text of one token, got {text!r}{wrong}")
     return ids[0]
 
 

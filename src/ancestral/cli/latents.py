@@ -15,7 +15,7 @@ def encode(  # noqa: PLR0913 - the options of a command
     out: Annotated[
         Path,
         options.npz_option(
-            help="Write mean and log_scale (or factor) of q(z | x), and kl if KL(q || p) has a "
+            help="Write q(z | x): mean and log_scale (or factor), and kl if KL(q || p) has a "
             "closed form; or write codes."
         ),
     ],

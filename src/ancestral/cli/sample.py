@@ -88,7 +88,7 @@ def sample(  # noqa: PLR0913 - the options of a command
         list[str] | None,
         _prompt(
             metavar="IDS",
-            help='Ids to continue, for example "1 2 3"; may be repeated. Works with any bundle.',
+            help='Ids to continue ("1 2 3"); may be repeated. Works with any bundle.',
         ),
     ] = None,
     max_new: Annotated[

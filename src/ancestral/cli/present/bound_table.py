@@ -102,7 +102,7 @@ def marginal(
 
 
 def _bounds_table(rows: dict[str, Nats], model: LatentVariableModel, data: Dataset) -> Table:
-    """Return a table of bounds and their terms, with log p(x) of baselines unless x is real."""
+    """Return a table of bounds and their terms, and of baselines unless x has a density."""
     density = model.observation.continuous
     found = {name: estimate(nats, data.spec) for name, nats in rows.items()}
     if not density:
