@@ -63,6 +63,7 @@ checks: $(STAMP) ## check format, lint, types, layers and dead code, without the
 	$(BIN)/mypy
 	@$(BIN)/lint-imports
 	$(BIN)/vulture
+	$(BIN)/python -m tests.prose
 
 test: checks ## run every check: `make checks`, then all tests except the slow ones
 	$(PYTEST) -m "not slow and not gpu and not kernels" $(CALLED:%=--ignore=%)

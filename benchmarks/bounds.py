@@ -123,7 +123,7 @@ def measure(case: Case, recorder: Recorder, folder: Path) -> list[CaseRow]:
             EAGER,
             None,
         ),
-        (f"floor of log weights, k = {K}", both.log_weights, both.floor, "GEMM alone", None),
+        (f"floor of log weights, k = {K}", both.log_weights, both.floor, "only the GEMM", None),
     ):
         mine, theirs = rounds_of(ours, other, recorder.rounds)
         baseline = (name, theirs)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ancestral.arrays import shown
 
 _OPENING = (b",", b"[", b"{")
-"""Characters of which one precedes each value of a document except the first."""
+"""Each value of a document except the first follows one of these characters."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """A surrogate as JSON writes it; usually two of them form one character."""
 

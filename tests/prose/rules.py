@@ -60,7 +60,7 @@ RULES = (
         "The table is in parity.py.",
     ),
     Rule(
-        r"\b(is|are|was|be|got) none\b",
+        r"(?<!there )\b(is|are|was|be|got) (?-i:none)\b",
         "is missing, does not exist, is None; name what is required",
         "--out: expected a file, got none",
         "--out is required",
@@ -72,13 +72,13 @@ RULES = (
         "A string is not a number.",
     ),
     Rule(
-        r"\bof which\b",
+        r"\bof which (\d+|one|two|three|some|most|all|none|nothing|only|the)\b",
         "a sentence of its own",
         "100 samples, of which 3 are near ties.",
         "100 samples; 3 of them are near ties.",
     ),
     Rule(
-        r"\bas there\b",
+        r"\bas there\b(?! (is|are)|$)",
         "as in the function that is meant, by its name",
         "seed: as there.",
         "seed: as in `sample`.",
@@ -90,13 +90,13 @@ RULES = (
         "The row is discarded.",
     ),
     Rule(
-        r"(, say\b|\bsay[,;)])",
+        r"(, say\b(?! (why|how|what|which|so|that))|\bsay[,;)])",
         "for example",
         "a batch of 8, say",
         "for example a batch of 8",
     ),
     Rule(
-        r"\b(?<!let )(?<!leave )(?<!left )(?<!stand-)alone\b",
+        r"\b(?<!let )(?<!leave )(?<!left )(?<!stand-)(?-i:alone)\b",
         "only",
         "The first row alone is drawn.",
         "Only the first row is drawn.",

@@ -141,7 +141,7 @@ class Prefill(AutoregressiveProgram):
 
 @final
 class Step(AutoregressiveProgram):
-    """One sampling step, or a block of s steps of which all but the last must be observed.
+    """One sampling step, or a block of s steps; all but the last must be observed.
 
     The next value is drawn by inverse CDF from u at its position; an observed value (>= 0) replaces
     it. Positions are per row and end at T. A step does not change a finished row: appended slots
