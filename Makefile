@@ -70,9 +70,10 @@ test: checks ## run every check: `make checks`, then all tests except the slow o
 	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
-# Coverage traces every line, which doubles the time, so only this target measures it.
+# Annotations and coverage cost as much again as the tests themselves: the slow tests run without.
 test-all: checks ## run every check and all tests, with coverage (GPU tests: make gpu)
-	$(PYTEST) -m "not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "slow and not gpu and not kernels"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 
