@@ -108,7 +108,9 @@ def test_nothing_known_is_refused(cli: Cli, letters: Path, tmp_path: Path) -> No
     """Before anything is drawn, by the number of the prompt."""
     refused(cli("sample", letters, "--prompt", "日 本"), "prompt: ", "none of the 3 characters")
     options = ("--prompt", "abc", "--prompt", "xyz")
-    refused(cli("sample", letters, *options), "prompt 1: ", "got 3 characters", "'x', 'y', 'z'")
+    refused(
+        cli("sample", letters, *options), "prompt 1: ", "none of the 3 characters", "'x', 'y', 'z'"
+    )
     (tmp_path / "text.txt").write_text("日本")
     refused(cli("log-prob", letters, "--text", tmp_path / "text.txt"), "--text", "2 characters")
     refused(cli("sample", letters, "--prompt", "a", "--stop", "日"), "--stop", "1 of its 1 char")
