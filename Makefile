@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
   $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Every call compares shapes and types with the annotations, which doubles the time of the tests:
-# `test` does so where models, likelihoods and operators are called singly, `test-all` everywhere.
+# `test` does so where models, likelihoods and operators are called singly, `test-all` in every
+# test that is not slow.
 ANNOTATED := --jaxtyping-packages=ancestral,beartype.beartype
 CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.py \
   tests/triton_kernels/test_linear.py tests/triton_kernels/test_recurrence.py
