@@ -20,12 +20,11 @@ extensions = [
     "root_pages",
 ]
 exclude_patterns = ["_extensions"]
-# They would make one dash of the two of `--option`.
+# Smart quotes would turn the two dashes of `--option` into one.
 smartquotes = False
 
 # Markdown: the anchors of headings are those of GitHub, so that links work in both places.
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
 # A block without a language is output, or a command line.
 highlight_language = "none"
 copybutton_prompt_text = "$ "

@@ -4,8 +4,10 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import resolve_name
+from types import ModuleType
 
 import pytest
 
@@ -75,6 +77,52 @@ def test_uses_are_found() -> None:
         "ancestral.engine.Nothing",
         "ancestral.load",
     ]
+
+
+def extension(name: str) -> ModuleType:
+    """Import a module of docs/_extensions."""
+    spec = spec_from_file_location(name, ROOT / "docs" / "_extensions" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_docstrings_are_plain_text() -> None:
+    """Sphinx's markup is escaped in text, and kept in code, formulas and doctests."""
+    lines = [
+        "The b*c of |x| and name_, `*args`.",
+        "",
+        "    y = a * b",
+        "",
+        ">>> 2 * 3",
+        "6",
+        "",
+        "Args:",
+        "    x: of *shape.",
+    ]
+    assert list(extension("plain_docstrings").plain(lines)) == [
+        r"The b\*c of \|x\| and name\_, `*args`.",
+        "",
+        "::",
+        "",
+        "    y = a * b",
+        "",
+        ">>> 2 * 3",
+        "6",
+        "",
+        "Args:",
+        r"    x: of \*shape.",
+    ]
+
+
+def test_every_command_is_in_the_reference() -> None:
+    sections = list(extension("command_help").markdown())
+    names = [re.match(r"## `ancestral ([a-z-]+)`\n", section) for section in sections]
+    assert all(names)
+    assert len(sections) >= 18
+    assert all("\nExample: `ancestral " in section for section in sections)
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

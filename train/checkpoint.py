@@ -156,8 +156,8 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         got = hashlib.sha256(contents[name]).hexdigest()
         if got != expected:
             raise CheckpointError(
-                f"{folder / name}: expected SHA-256 {cut(expected, 64)}, got {got}; the file was "
-                f"altered or truncated: train again, or resume the run that wrote it"
+                f"{folder / name}: altered or truncated, expected SHA-256 {cut(expected, 64)}, got "
+                f"{got}; train again, or resume the run that wrote it"
             )
     try:
         model.load_state_dict(safetensors.torch.load(contents[WEIGHTS]), assign=True)

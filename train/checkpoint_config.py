@@ -95,7 +95,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     if body.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: version: expected {VERSION}, got {shown(body.get('version'))}; update "
-            f"ancestral, a later version wrote this file"
+            f"ancestral if a later version wrote this file"
         )
     expected = body.pop("sha256", None)
     if _digest(body) != expected:

@@ -1,7 +1,7 @@
-"""Pages of the repository's root and its other folders, which the site includes in docs/project.
+"""Links to and from the Markdown files outside of docs, which the site includes in docs/project.
 
-Their relative links, and the links of other pages to them, are those that work on GitHub: each is
-resolved in the folder of the file, and led to the page of the site that shows the file.
+Their relative links, and the links of other pages to them, are those that work on GitHub. Each is
+resolved in the folder of its file and changed to the page of the site that shows the target.
 """
 
 import re
@@ -26,8 +26,8 @@ def included() -> dict[str, Path]:
     return found
 
 
-def lead(app: Sphinx, doctree: nodes.document) -> None:
-    """Lead the links of a page that are paths outside of its own folder to pages of the site."""
+def resolve(app: Sphinx, doctree: nodes.document) -> None:
+    """Change the relative links of a page to the pages of the site that show their targets."""
     files = included()
     pages = {file: page for page, file in files.items()} | {DOCS.parent / "README.md": "index"}
     name = app.env.docname
@@ -47,5 +47,5 @@ def lead(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
-    app.connect("doctree-read", lead)
+    app.connect("doctree-read", resolve)
     return {"parallel_read_safe": True}

@@ -63,7 +63,7 @@ def readable(name: str) -> Iterator[None]:
     except _UNREADABLE as error:
         raise InvalidInput(
             f"{name}: expected an array of numbers, got a value that numpy cannot read ({error}); "
-            f"a torch tensor must be dense, detached, on the CPU and not bfloat16"
+            f"a torch tensor must be dense, detached, on the CPU, and cast from bfloat16 to float32"
         ) from error
 
 

@@ -127,7 +127,7 @@ class Reduction:
             ess = np.where(self._sum > 0, self._sum**2 / self._sum_of_squares, 0.0)
             stderr_iwae = np.sqrt(np.maximum(1 / ess - 1 / k, 0.0))
             variance = self._squares / (k - 1) if k > 1 else np.full(len(elbo), np.inf)
-        # The mean of log w never exceeds the log of the mean, except by rounding in equal weights.
+        # The mean of log w never exceeds the log of the mean; rounding may, if weights are equal.
         return Bound(
             elbo=elbo.copy(),
             iwae=np.maximum(iwae, elbo),

@@ -82,7 +82,7 @@ class DataSpec(Record):
 
     @property
     def tokenizer_file(self) -> str | None:
-        """Name of the tokenizer's file in a bundle; `None` if it needs none."""
+        """Name of the tokenizer's file in a bundle; `None` if it needs no file."""
         return None if self.tokenizer is None else TOKENIZER_FILES.get(self.tokenizer)
 
     @property

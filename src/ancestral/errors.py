@@ -11,7 +11,7 @@
     ├── ParityError (AssertionError)         a backend's probabilities differ from the reference
     └── BackendUnavailable (ImportError)     a backend cannot run on this machine
 
-Each of them is also a subclass of the builtin in parentheses, so either can be caught.
+Each class below the root is also a subclass of the builtin in parentheses; either can be caught.
 
 Messages say what is wrong and what to do about it. The same kind of fault has the same form:
 

@@ -53,8 +53,8 @@ class ProgressLines:
         """Update the progress, and write a line if it is due.
 
         Args:
-            done: number of steps done.
-            total: number of all steps; 0 if it is not known.
+            done: amount of work done so far.
+            total: amount of all work; 0 if it is not known.
             words: text at the end of the lines from now on; `None` keeps the last one.
         """
         with self._lock:

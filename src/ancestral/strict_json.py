@@ -1,7 +1,7 @@
 """Parse JSON from a stranger within bounds, and refuse content on which JSON readers disagree.
 
-Python's parser accepts NaN and Infinity, lone surrogates, and duplicate keys, of which it takes the
-last; other readers take the first, or refuse the document. Exported manifests have none of them.
+Python's parser accepts NaN, Infinity and lone surrogates, and takes the last of duplicate keys;
+other readers take the first, or refuse the document. Exported manifests contain none of these.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ancestral.arrays import shown
 
 _OPENING = (b",", b"[", b"{")
-"""Each value of a document except the first follows one of these characters."""
+"""Characters that can precede a value; every value of a document except the first has one."""
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """A surrogate as JSON writes it; usually two of them form one character."""
 

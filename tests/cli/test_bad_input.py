@@ -139,7 +139,7 @@ def test_target_is_refused_before_sampling(
         ({"x": np.full((2, 3, 3), -1), "y": np.zeros(2, np.int64)}, "got -1"),
         ({"x": np.zeros((2, 3, 3), np.int64), "y": np.full(2, 2)}, "0 .. 1, got 2"),
         ({"x": np.zeros((2, 3, 3), np.int64), "y": np.zeros(3, np.int64)}, "labels"),
-        ({"x": np.zeros((2, 3, 3), np.int64)}, "give --label"),
+        ({"x": np.zeros((2, 3, 3), np.int64)}, "`--label` is required"),
         ({"a": np.zeros(1), "b": np.zeros(1)}, "expected an array x"),
         ({"x": np.array([{}], object)}, "got Python objects"),
     ],
@@ -311,7 +311,7 @@ def test_manifest_is_not_overwritten(cli: Cli, tiny_bundle: Path) -> None:
     manifest = tiny_bundle / "manifest.json"
     before = manifest.read_bytes()
     refused(cli("verify", tiny_bundle, "-o", manifest), "an input of the command")
-    refused(cli("export", tiny_bundle, "-o", tiny_bundle, "--overwrite"), "that is read")
+    refused(cli("export", tiny_bundle, "-o", tiny_bundle, "--overwrite"), "an input of")
     assert manifest.read_bytes() == before
 
 

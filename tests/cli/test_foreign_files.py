@@ -75,7 +75,7 @@ def test_data(cli: Cli, tmp_path: Path, source: str) -> None:
         command = ["train", "--recipe", "tiny", "--data", f"{source}:{file}"]
         with bounded():
             result = cli(*command, "-o", tmp_path / "run")
-        refused(result, str(file), "expected a")
+        refused(result, str(file), "no file" if source == "idx" else "expected a")
     assert not (tmp_path / "run").exists()
 
 

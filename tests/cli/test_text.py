@@ -104,7 +104,7 @@ def test_ids_without_a_tokenizer(cli: Cli, bundles: Bundles) -> None:
     assert [len(line) for line in lines] == [5, 3]
     assert lines[0][:3] == ["1", "2", "3"]
     refused(cli("sample", llama, "--prompt", "text"), "no tokenizer", "--prompt-ids")
-    refused(cli("sample", llama, "--prompt-ids", "1", "--stop", "x"), "no tokenizer", "an id")
+    refused(cli("sample", llama, "--prompt-ids", "1", "--stop", "x"), "no tokenizer", "token id")
 
 
 def test_labels_and_no_start(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_wrong_arguments_are_refused(
 
 
 def test_missing_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="no file manifest"):
         measure_engine(tmp_path, "onnxruntime", [1])
 
 

@@ -207,8 +207,8 @@ def test_nan_is_not_a_class(load: Load, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"path": None}, "expected the path of a bundle"),
-        ({"path": 3}, "expected the path of a bundle"),
+        ({"path": None}, "expected the directory of a bundle"),
+        ({"path": 3}, "expected the directory of a bundle"),
         ({"backend": ["torch"]}, "backend: expected one of"),
         ({"backend": np.array(["torch", "torch"])}, "backend: expected one of"),
         ({"backend": None}, "backend: expected one of"),

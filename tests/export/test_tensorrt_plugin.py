@@ -141,7 +141,7 @@ def test_refused_by_rtx() -> None:
 @needs_bindings
 @pytest.mark.parametrize("target", [75, 86])
 def test_target(found: dict[str, Any], target: int) -> None:
-    assert f"got {target}: every GPU from sm_80 on takes code for 80" in found[str(target)]
+    assert f"got {target}; use 80, which runs on every GPU from sm_80 on" in found[str(target)]
 
 
 def parameters(ptx: str, target: int, entry: str, folder: Path) -> list[int]:

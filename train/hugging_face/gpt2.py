@@ -55,7 +55,9 @@ def read_body(
         "norm_epsilon": fields.number("layer_norm_epsilon", 1e-5),
     }
     if shape["width"] % shape["heads"]:
-        fields.fail(f"n_head: expected a divisor of n_embd {shape['width']}, got {shape['heads']}")
+        fields.fail(
+            f"n_head: expected a divisor of n_embd = {shape['width']}, got {shape['heads']}"
+        )
     return shape
 
 

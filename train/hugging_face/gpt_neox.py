@@ -35,7 +35,9 @@ def read_gpt_neox(fields: Fields) -> Network:
     attention: tuple[Biased, ...] = ("qkv", "out") if fields.flag("attention_bias", True) else ()
     rotary, part = read_rope(fields, ("rotary_emb_base", "rotary_pct"), 0.25)
     if width % heads:
-        fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
+        fields.fail(
+            f"num_attention_heads: expected a divisor of hidden_size = {width}, got {heads}"
+        )
     rotated = int(width // heads * part)
     if rotated % 2 or not 0 < part <= 1:
         fields.fail(

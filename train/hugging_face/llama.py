@@ -103,11 +103,16 @@ def _shape(fields: Fields, defaults: dict[str, int]) -> dict[str, Any]:
     width, heads = shape["width"], shape["heads"]
     if shape["head_width"] is None:
         if width % heads:
-            fields.fail(f"num_attention_heads: expected a divisor of {width}, got {heads}")
+            fields.fail(
+                f"num_attention_heads: expected a divisor of hidden_size = {width}, got {heads}"
+            )
         shape["head_width"] = max(width // heads, 1)
     groups = shape["kv_heads"]
     if groups and heads % groups:
-        fields.fail(f"num_key_value_heads: expected a divisor of {heads}, got {groups}")
+        fields.fail(
+            f"num_key_value_heads: expected a divisor of num_attention_heads = {heads}, got "
+            f"{groups}"
+        )
     return shape
 
 

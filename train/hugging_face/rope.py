@@ -58,8 +58,7 @@ def read_rope(
         fields.fail(f"{name}: not a parameter of rope_type {kind!r}, got {shown(value)}")
     if len(scaling) == 4 and scaling[1] >= scaling[2]:
         fields.fail(
-            f"high_freq_factor: expected more than low_freq_factor, got {scaling[2]} and "
-            f"{scaling[1]}"
+            f"high_freq_factor: expected more than low_freq_factor = {scaling[1]}, got {scaling[2]}"
         )
     return {"positions": "rotary", "rotary_base": base, "rotary_scaling": scaling}, part
 

@@ -161,8 +161,10 @@ def _slots_of_one(first: Tensor, tokens: Tensor) -> Tensor:
 def _embed_one(
     tokens: Tensor, consumed: Tensor, slots: Tensor, label: Tensor | None, tables: Tables
 ) -> Tensor:
-    run = launch if slots.shape == tokens.shape == (len(tokens), 1) else embed
-    return run(tokens, consumed, slots, label, tables)
+    if slots.shape == tokens.shape == (len(tokens), 1):
+        # A prefix of two values has one token, which is a column of the prefix.
+        return launch(tokens.contiguous(), consumed.contiguous(), slots, label, tables)
+    return embed(tokens, consumed, slots, label, tables)
 
 
 def variants() -> list[Variant]:

@@ -87,9 +87,9 @@ _NOTABLE = re.compile(r"[A-Z]*MMA\b|(LDG|STG|LDGSTS)\b.*\.128\b|UTMA(LDG|STG)\b"
 HEADER = """\
 # Compiled kernels
 
-Made by `make kernels-table` with Triton {version}: every kernel in its default configurations,
-compiled ahead of time for four kinds of GPU, without a GPU. The numbers depend only on the kernels
-and on the compilers in this release of Triton.
+Made by `make kernels-table` with Triton {version}. It compiles every kernel in its default
+configurations ahead of time for four kinds of GPU, without a GPU. The numbers depend only on the
+kernels and on the compilers in this release of Triton.
 
 A cell: registers per thread / bytes spilled per thread / bytes of shared memory per program, with
 the bytes available to a program in brackets where those are fewer. On sm_90 nothing may spill; the

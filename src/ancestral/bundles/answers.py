@@ -14,7 +14,7 @@ _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
 """Kind of a dtype, by the first letter of its name in safetensors."""
 _WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
 CHECKED = ("x", "at", "drawn", "label", "codes", "u")
-"""Small arrays whose values are compared with the manifest when a bundle is opened."""
+"""Arrays whose values are compared with the manifest when a bundle is opened, if they are small."""
 
 Shapes = Mapping[str, tuple[str | int, ...]]
 """Kind of the dtype (f, i or b) and axes of each array. An axis is a length, or a name that has the

@@ -89,7 +89,7 @@ class Manifest(Record):
         dtype: dtype of weights, activations and the cache; log-probabilities are always float32.
         data: space of events.
         label_prior: p(y) in the training data, or `None` without labels.
-        label_optional: whether the label num_classes means "no label", for which it models p(x).
+        label_optional: whether the label num_classes means "no label", and p(x) is modelled too.
         first_position: 1 if x_0 must be observed (no start symbol), otherwise 0.
         latent: properties of a latent variable model, otherwise `None`.
         components: models by name; the graphs are those of `model`.

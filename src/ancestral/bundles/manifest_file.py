@@ -63,8 +63,8 @@ def read_values(file: Path) -> Any:
         raise BundleError(f"{file}: cannot be read: {error}") from error
     except ValueError as error:
         raise BundleError(
-            f"{file}: not the JSON of a manifest ({error}); the bundle is truncated or altered: "
-            f"export it again or download it again"
+            f"{file}: truncated or altered, not the JSON of a manifest ({error}); export the "
+            f"bundle again or download it again"
         ) from error
 
 

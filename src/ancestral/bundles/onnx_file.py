@@ -14,7 +14,7 @@ from ancestral.limits import GRAPH_DEPTH, GRAPHS_MESSAGES
 from ancestral.signature import Dtype, TensorSpec
 
 IN_MEMORY = "_ORT_MEM_ADDR_"
-"""Part of a file name for which ONNX Runtime takes the offset for an address in memory."""
+"""In a file named `*/_ORT_MEM_ADDR_/*`, ONNX Runtime takes an offset for an address in memory."""
 _DTYPES: Mapping[int, Dtype] = {
     1: "float32",
     6: "int32",

@@ -113,7 +113,7 @@ def export(  # noqa: PLR0913 - the options of a command
     check_utf8(out, "--out")
     check_utf8(checkpoint, "CHECKPOINT")
     if out.exists() and out.resolve() == checkpoint.resolve():
-        raise InvalidInput(f"--out: {out} is the folder of the input; give another name")
+        raise InvalidInput(f"--out: {out} is an input of the command; give another name")
     ignored = tuple(dict.fromkeys(ignore_field)) if ignore_field else None
     options = CheckpointOptions(length, size, pixel_scale, start, ignored)
     with stages("exporting") as at:

@@ -41,8 +41,13 @@ def plans(
         removed = store.remove("" if remove == "all" else _prefix(remove))
         if not removed and remove != "all":
             raise InvalidInput(
-                f"--remove: no plan has a name that begins with {remove}; list them with "
-                f"`ancestral plans`"
+<<<<<<< HEAD
+                f"--remove: expected the beginning of a plan's name, got {remove!r}; "
+                f"list the plans with `ancestral plans`"
+=======
+                f"--remove: expected the beginning of a plan's name, got {remove!r}; list "
+                f"the plans with `ancestral plans`"
+>>>>>>> w-cli
             )
         say(f"removed {len(removed)} plans from {store.folder}")
         return

@@ -60,7 +60,7 @@ def kind_of(start: bytes) -> str:
 
 
 def _is_text(start: bytes) -> bool:
-    """Return whether bytes are UTF-8 without control characters; the last one may be cut off."""
+    """Return whether bytes are UTF-8 text, in which the last character may be incomplete."""
     for cut in range(4):
         with suppress(UnicodeDecodeError):
             text = start[: len(start) - cut].decode("utf-8")

@@ -65,7 +65,7 @@ def rename_together(names: Mapping[Path, Path]) -> None:
 
 
 def finish_renames(folder: Path) -> None:
-    """Finish the renames of killed processes; leave alone those of running ones."""
+    """Finish the renames of killed processes, but not those of running ones."""
     for journal in temporaries(folder, "renames"):
         with abandoned(journal) as found, contextlib.suppress(OSError, ValueError):
             if found:

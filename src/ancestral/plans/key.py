@@ -50,8 +50,8 @@ class PlanKey(BaseModel):
         version: full version of that library.
         targets: GPUs of the plan, such as "sm_80"; for `tensorrt`, name, capability and driver of
             one GPU.
-        profiles: sizes of the named axes that the plan supports; one profile is active at a time.
-            Empty in a key that states what a run needs.
+        profiles: sizes of the named axes that the plan supports, with one profile active at a time;
+            empty in a key that states what a run needs.
         memory: bytes that a layer may use as scratch; 0 lets the library decide.
         lowering: LOWERING of the ancestral that compiled the plan.
         kernels: hash of each of ancestral's kernels in the plan, by name.
@@ -107,7 +107,7 @@ class PlanKey(BaseModel):
         }
 
     def refusals(self, other: "PlanKey") -> dict[str, str]:
-        """Return a sentence for each part because of which a plan cannot run what needs this key.
+        """Return a sentence for each part that keeps a plan from running what needs this key.
 
         Plans with other sizes or build settings, or for additional GPUs, are not refused.
         """

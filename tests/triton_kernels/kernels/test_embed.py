@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.embed import Tables, consume, embed
 from ancestral.triton_kernels.launch import FLOATS
+from ancestral.triton_kernels.overridable import Settings
 from tests.triton_kernels.kernels.compare import assert_near, far
 
 pytestmark = pytest.mark.kernels
@@ -92,6 +93,20 @@ def test_exact(device: torch.device, name: str, d: int, dtype: torch.dtype) -> N
         assert far(got, embed(sound.roll(1, 0), consumed, slots, label, wide)), "another token"
         if case.position or case.above:
             assert far(got, embed(sound, consumed, (slots - 1).clamp_min(0), label, wide)), "slot"
+
+
+def test_token_that_is_a_column(device: torch.device) -> None:
+    """The only token of a prefix of two is a column of the prefix, which is not contiguous."""
+    from ancestral.triton_kernels.embed.kernel import overrides
+
+    given = tables(CASES["none"], 24, torch.float32, device)
+    tokens, _, slots, _ = inputs(device, CASES["none"])
+    column = torch.stack([tokens, tokens], dim=1)[:, 0]
+    assert not column.is_contiguous()
+    got = overrides(Settings(None, batch_invariant=False))[embed](
+        column, column, slots, None, given
+    )
+    assert_near(got, embed(tokens, tokens, slots, None, widened(given)), "column")
 
 
 def test_consume(device: torch.device) -> None:

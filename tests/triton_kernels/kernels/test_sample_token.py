@@ -254,8 +254,8 @@ def test_no_rows(device: torch.device) -> None:
     [
         (lambda l, u, o, s, f: (l.double(), u, o, s, None), "logits: expected"),
         (lambda l, u, o, s, f: (l[:, None], u, o, s, None), r"logits: expected \[b, v\]"),
-        (lambda l, u, o, s, f: (l[:, :0], u, o, s, None), "logits: expected .* of 1 .. 262144"),
-        (lambda l, u, o, s, f: (l.new_zeros(2, 262_145), u, o, s, None), "1 .. 262144 values"),
+        (lambda l, u, o, s, f: (l[:, :0], u, o, s, None), "logits: expected .* v in 1 .. 262144"),
+        (lambda l, u, o, s, f: (l.new_zeros(2, 262_145), u, o, s, None), "v in 1 .. 262144"),
         (lambda l, u, o, s, f: (l[:, ::2], u, o, s, None), "logits: expected a contiguous last"),
         (lambda l, u, o, s, f: (l, u[:1], o, s, None), "noise: expected"),
         (lambda l, u, o, s, f: (l, u.double(), o, s, None), "noise: expected"),
