@@ -13,7 +13,7 @@ PAGE = "reference/cli"
 
 
 def markdown() -> Iterator[str]:
-    """Yield a section of Markdown for each command, as `typer utils docs` writes it, and examples."""
+    """Yield a section of Markdown for each command: what `typer utils docs` writes, and examples."""
     group = typer.main.get_command(application())
     with group.make_context("ancestral", [], resilient_parsing=True) as context:
         for name in group.list_commands(context):
