@@ -13,7 +13,7 @@ PAGE = "reference/cli"
 
 
 def markdown() -> Iterator[str]:
-    """Yield a section of Markdown for each command: what `typer utils docs` writes, and examples."""
+    """Yield the Markdown of each command: what `typer utils docs` writes, then examples."""
     group = typer.main.get_command(application())
     with group.make_context("ancestral", [], resilient_parsing=True) as context:
         for name in group.list_commands(context):
