@@ -1,9 +1,11 @@
-"""Draw a value with filters: temperature, then top-k, top-p and min-p, found by bisection.  If the
-sums equal the reference's, the thresholds do too, bit for bit. One round does two halvings of the
-interval: it sums the mass above three values. The terms are not negative and their order is fixed,
-so a sum does not grow when terms are left out, and the three comparisons give the results of both
-halvings. A short row stays in registers; a long row is read again in each round, from the L2 cache
-of the GPU. """
+"""Draw a value with filters: temperature, then top-k, top-p and min-p, found by bisection.
+
+If the sums equal the reference's, the thresholds do too, bit for bit. One round does two halvings
+of the interval: it sums the mass above three values. The terms are not negative and their order is
+fixed, so a sum does not grow when terms are left out, and the three comparisons give the results of
+both halvings. A short row stays in registers; a long row is read again in each round, from the L2
+cache of the GPU.
+"""
 
 from typing import no_type_check
 
