@@ -30,7 +30,7 @@ def reconstruct(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Encode events, decode them, and write the reconstructions.
 
-    A reconstruction is E[x | z] at the mean of q(z | x), or at the codes, of the event. A picture
+    A reconstruction is E[x | z], where z is the mean of q(z | x), or the event's codes. A picture
     shows the events in the upper row and their reconstructions below.
     """
     from ancestral.cli.events import Events
