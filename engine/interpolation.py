@@ -43,7 +43,7 @@ def interpolate(
         Means in units of levels, [n, steps, *event_shape], float32.
 
     Raises:
-        InvalidInput: an argument is wrong, an output of the model is not finite, or the latents
+        InvalidInput: an argument is invalid, an output of the model is not finite, or the latents
             are codes.
         BundleError: the weights have changed since the bundle was opened.
 
@@ -80,7 +80,7 @@ def latent_grid(
         down, the second to the right.
 
     Raises:
-        InvalidInput: an argument is wrong, an output of the model is not finite, or the latents
+        InvalidInput: an argument is invalid, an output of the model is not finite, or the latents
             are codes.
         BundleError: the weights have changed since the bundle was opened.
 

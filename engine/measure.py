@@ -128,7 +128,7 @@ def measure_engine(
     Raises:
         BundleError: the bundle is missing, damaged or inconsistent, or lacks a graph.
         BackendUnavailable: the backend cannot run here.
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         MeasurementFailed: the measuring process ended without a result.
 
     For example:

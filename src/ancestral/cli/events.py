@@ -163,7 +163,7 @@ def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -
         engine: the engine that will draw the other values.
 
     Raises:
-        InvalidInput: the file cannot be read, or an array in it is wrong.
+        InvalidInput: the file cannot be read, or an array in it is invalid.
     """
     arrays = ArrayFile.open(path)
     data, manifest = engine.data, engine.bundle.manifest
