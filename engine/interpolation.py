@@ -36,8 +36,8 @@ def interpolate(
         start: events where the paths begin, [n, *event_shape] or [n, t], as in `encode`.
         end: events where the paths end, as many as in `start`.
         steps: number of points of each path, both ends included, at least 2.
-        path: "linear", or "spherical", along the great circle, which keeps the length that
-            latents of a standard normal prior have.
+        path: "linear", or "spherical": the direction follows the great circle, and the length
+            changes linearly.
 
     Returns:
         Means in units of levels, [n, steps, *event_shape], float32.
