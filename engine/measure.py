@@ -1,7 +1,7 @@
 """Measure time and memory of a bundle on a backend, with the parity of the same run.
 
 A backend is measured in a separate process, so that only its memory is counted. Another process
-loads the bundle once before, so that what a runtime keeps for the next load is there.
+loads the bundle once before, so that the caches that a runtime keeps for the next load exist.
 """
 
 import contextlib
