@@ -84,7 +84,7 @@ class Events:
         bits = binarised(values.reshape(len(values), -1), levels, np.arange(len(values)))
         say(
             f"{file}: {len(values)} events with levels 0 .. {levels - 1} were binarised; event i "
-            f"has the noise of index i, as in training"
+            f"uses noise i, as in validation and test"
         )
         return bits.reshape(values.shape)
 

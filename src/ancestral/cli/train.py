@@ -70,8 +70,8 @@ def train(  # noqa: PLR0913 - the options of a command
         input_option(
             "--binarise",
             help="Replace each value by 1 with probability level / (levels - 1), else by 0: drawn "
-            "again at each training step, once for validation and test. The p(x | z) of a VAE is "
-            "then Bernoulli.",
+            "again at each training step, once for validation and test. A latent variable model "
+            "then has a Bernoulli p(x | z).",
         ),
     ] = False,
     steps: Annotated[
