@@ -86,7 +86,7 @@ def in_turns(actions: Sequence[Callable[[], Pass]], rounds: int) -> list[list[Pa
 
 
 def step_ms(passes: Sequence[Pass], given: Given) -> Rounds:
-    """Return the milliseconds per step in each pass: decoding time over the number of steps."""
+    """Return the milliseconds per step in each pass: decoding time / number of steps."""
     decoded = given.u.shape[1] - given.prefix
     return tuple(each.decode_s * 1e3 / decoded for each in passes)
 

@@ -63,7 +63,7 @@ def bound(  # noqa: PLR0913 - what a user may choose
         effective sample size `ess`, [n] each.
 
     Raises:
-        InvalidInput: an argument is wrong, or a term of an event's bound is not finite.
+        InvalidInput: an argument is invalid, or a term of an event's bound is not finite.
         NotADistribution: a log-probability of the prior over codes is NaN.
         BundleError: the weights have changed since the bundle was opened.
 
@@ -107,10 +107,10 @@ def log_weights(
 
     Returns:
         A dict of "log_likelihood", "log_prior" and "log_posterior", in nats, [n, k] each, float32.
-        log w is the sum of the first two less the third.
+        log w is the sum of the first two minus the third.
 
     Raises:
-        InvalidInput: an argument is wrong, a term is not finite, or the latents are codes.
+        InvalidInput: an argument is invalid, a term is not finite, or the latents are codes.
         BundleError: the weights have changed since the bundle was opened.
 
     References:

@@ -24,7 +24,7 @@ class Classification:
         log_posterior: log p(y | x) in nats, normalised over the classes, [n, k].
         log_joint: log p(x, y) = log p(x | y) + log p(y) in nats, [n, k]; its logsumexp over the
             classes is log p(x).
-        label: most probable class of each event, [n]; the lowest of equals.
+        label: most probable class of each event, [n]; the lowest index in a tie.
     """
 
     log_posterior: NDArray[np.float64]
@@ -36,10 +36,11 @@ class Classification:
 
 
 def classify(runner: Runner, x: ArrayLike) -> Classification:
-    """Return p(y | x) of each event by Bayes' rule, with p(y) of the training data.
+    """Return p(y | x) of each event by Bayes' rule, with the p(y) of the bundle.
 
-    Every event is evaluated under every class. "No label", which some models take in addition to
-    their classes, is not one of them.
+    `export_bundle` stores p(y): `ancestral export` writes the class frequencies of the training
+    data; the default is uniform. Every event is evaluated under every class. "No label", which some
+    models accept in addition to their classes, is not a class here.
 
     Args:
         runner: the engine.
@@ -50,8 +51,8 @@ def classify(runner: Runner, x: ArrayLike) -> Classification:
         class, [n].
 
     Raises:
-        InvalidInput: `x` is wrong, the model has no classes, or an event has probability 0 under
-            every class.
+        InvalidInput: `x` has the wrong shape or a value out of range, the model has no classes, or
+            an event has probability 0 under every class.
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
 

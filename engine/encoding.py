@@ -52,7 +52,7 @@ def encode(runner: LatentRunner, x: ArrayLike) -> dict[str, Array]:
         closed form.
 
     Raises:
-        InvalidInput: an argument is wrong, or an output of the encoder is not finite.
+        InvalidInput: an argument is invalid, or an output of the encoder is not finite.
         BundleError: the weights have changed since the bundle was opened.
 
     References:
@@ -78,7 +78,7 @@ def decode(runner: LatentRunner, z: ArrayLike) -> tuple[NDArray[np.float32], NDA
         and E[x | z], [n, *event_shape], in units of levels. Both are float32.
 
     Raises:
-        InvalidInput: `z` is wrong, or an output of the decoder is not finite.
+        InvalidInput: `z` is invalid, or an output of the decoder is not finite.
         BundleError: the weights have changed since the bundle was opened.
 
     For example:

@@ -2,12 +2,12 @@
 
 Prompts are left-aligned and padded on the right. If the cache has a slot for each position, one
 block runs the longest prompt, with padding in the other rows. Each row is then put back to the end
-of its own prompt; slots beyond it are written again by a step before they are read. If the state
-is replaced instead (a recurrent model), the positions that all rows observe are run as a block, and
+of its own prompt; a step overwrites the slots beyond it before they are read. If the state is
+replaced instead (a recurrent model), the positions that all rows observe are run as a block, and
 the rest of the longer prompts step by step.
 
-The noise of a row depends on (seed, index, position) only. A row therefore has the values and
-log-probabilities that it would have in a batch of its own, within the tolerance of the backend.
+The noise of a row depends on (seed, index, position) only. A row therefore has the same values and
+log-probabilities as in a batch of one, within the tolerance of the backend.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,7 +127,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
         drawn ids, in nats.
 
     Raises:
-        InvalidInput: an argument is wrong, for example a prompt is longer than the context, or an
+        InvalidInput: an argument is invalid, for example a prompt is longer than the context, or an
             id is not a value of the model.
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
@@ -156,7 +156,7 @@ def generate_batches(
         request: the other arguments.
 
     Raises:
-        InvalidInput: an argument is wrong. Raised by this call, not by the first batch.
+        InvalidInput: an argument is invalid. Raised by this call, not by the first batch.
     """
     checked = _prompts(arguments.members("prompts", prompts, ordered=True), runner)
     n, levels = len(checked), runner.data.levels

@@ -36,14 +36,14 @@ def interpolate(
         start: events where the paths begin, [n, *event_shape] or [n, t], as in `encode`.
         end: events where the paths end, as many as in `start`.
         steps: number of points of each path, both ends included, at least 2.
-        path: "linear", or "spherical", along the great circle, which keeps the length that
-            latents of a standard normal prior have.
+        path: "linear", or "spherical": the direction follows the great circle, and the length
+            changes linearly.
 
     Returns:
         Means in units of levels, [n, steps, *event_shape], float32.
 
     Raises:
-        InvalidInput: an argument is wrong, an output of the model is not finite, or the latents
+        InvalidInput: an argument is invalid, an output of the model is not finite, or the latents
             are codes.
         BundleError: the weights have changed since the bundle was opened.
 
@@ -80,7 +80,7 @@ def latent_grid(
         down, the second to the right.
 
     Raises:
-        InvalidInput: an argument is wrong, an output of the model is not finite, or the latents
+        InvalidInput: an argument is invalid, an output of the model is not finite, or the latents
             are codes.
         BundleError: the weights have changed since the bundle was opened.
 

@@ -74,7 +74,7 @@ def sample(
         log p(x | z), in nats, [n].
 
     Raises:
-        InvalidInput: an argument is wrong, or an output of the model is not finite.
+        InvalidInput: an argument is invalid, or an output of the model is not finite.
         NotADistribution: a log-probability of the prior over codes is NaN.
         BundleError: the weights have changed since the bundle was opened, or a drawn value is not
             a level.

@@ -58,7 +58,7 @@ def position_log_prob(
         without a start symbol, position 0 has 0.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
     """
@@ -83,7 +83,7 @@ def log_prob(
         the first value.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
 
@@ -113,7 +113,7 @@ def redraw(
         Drawn values in levels, [n, *event_shape].
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         BundleError: the weights have changed since the bundle was opened.
     """
     events = inputs.events(x, runner.data)

@@ -1,7 +1,7 @@
 """Measure time and memory of a bundle on a backend, with the parity of the same run.
 
 A backend is measured in a separate process, so that only its memory is counted. Another process
-loads the bundle once before, so that what a runtime keeps for the next load is there.
+loads the bundle once before, so that the caches that a runtime keeps for the next load exist.
 """
 
 import contextlib
@@ -128,7 +128,7 @@ def measure_engine(
     Raises:
         BundleError: the bundle is missing, damaged or inconsistent, or lacks a graph.
         BackendUnavailable: the backend cannot run here.
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         MeasurementFailed: the measuring process ended without a result.
 
     For example:

@@ -1,4 +1,4 @@
-"""Random numbers of a batch: for values, latents, priors and events given their latents."""
+"""Random numbers of a batch: for values, latents, draws from the prior and from p(x | z)."""
 
 import math
 from dataclasses import dataclass, replace
@@ -54,7 +54,7 @@ class Noise:
 
 
 FIRST = np.zeros(1, np.int64)
-"""Particle indices of a sample, which has a single particle, 0."""
+"""Particle index 0, [1]: for draws with a single particle per sample."""
 
 
 def latent_noise(
@@ -69,7 +69,7 @@ def latent_noise(
 def prior_noise(
     latent: Latent, noise: Noise, n: int, particles: Int64[np.ndarray, " k"], stream: Stream
 ) -> dict[str, NDArray[Any]]:
-    """Return the noise inputs of the prior's graph for n x k rows, the k of a sample together."""
+    """Return the noise inputs of the prior's graph, for n * k rows: k adjacent ones per sample."""
     drawn = latent_noise(latent, noise, n, particles, stream)
     given: dict[str, NDArray[Any]] = {"noise": drawn.reshape(-1, *latent.shape)}
     if latent.prior == "mixture":

@@ -1,4 +1,4 @@
-"""`Engine.load` checks a bundle, opens a backend and returns the engine of its kind of model."""
+"""`Engine.load` checks a bundle, opens a backend and returns the engine for its kind of model."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Engine(Runner, ABC):
     kind: ClassVar[str]
     """Kind of the bundles that this class loads, as in their manifest."""
     advice: ClassVar[str]
-    """What such an engine offers, for the error of `load` when another kind was expected."""
+    """What this kind of engine offers, for the error of `load` if another kind was expected."""
 
     @final
     @classmethod
@@ -78,8 +78,8 @@ class Engine(Runner, ABC):
         Raises:
             BundleError: the bundle is missing, damaged or inconsistent; every problem is listed.
             BackendUnavailable: the backend cannot run here. No other backend is tried.
-            InvalidInput: an argument is wrong, or the bundle is of another kind than the class
-                that `load` was called on.
+            InvalidInput: an argument is unknown or out of range, or the bundle is not of the kind
+                of the class that `load` was called on.
             PlanError: the folder of compiled plans (tensorrt) is not private to the user.
 
         For example:
@@ -118,8 +118,8 @@ class Engine(Runner, ABC):
 
         Returns:
             A `ParityReport`, or a `LatentParityReport` for a latent variable model. It has
-            `passed`, `failures` (in words), and `max_abs_nats` with its `limit_nats`: the largest
-            error of an event that the model samples, in nats.
+            `passed`, `failures` (one message per failed check), and `max_abs_nats` with its
+            `limit_nats`: the largest error over the events that the model sampled, in nats.
 
         Raises:
             BundleError: a file has changed or is damaged, or a graph that is needed is missing.

@@ -1,8 +1,8 @@
 """Complete a partly observed event, by sequential Monte Carlo.
 
-A particle runs the model in its ordering. It draws each free value from p(x_t | x_<t), takes each
-observed value as it is, and multiplies its weight by the probability of the observed value. If the
-weights have become uneven, particles of low weight are replaced by copies of others before free
+A particle runs the model in its ordering. It draws each unobserved value from p(x_t | x_<t), takes
+each observed value as it is, and multiplies its weight by the probability of the observed value. If
+the weights have become uneven, particles of low weight are replaced by copies of others before free
 values are drawn again. The weighted particles approximate p(free | observed), and the mean weights
 estimate p(observed):
 
@@ -102,7 +102,7 @@ def complete(
 
     Args:
         runner: the engine.
-        observed: values of one event, [*event_shape] or [t]; -1 marks a free value.
+        observed: values of one event, [*event_shape] or [t]; -1 marks a value to draw.
         particles: number of completions; all are in memory at a time.
         labels: class of the event; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
@@ -114,7 +114,7 @@ def complete(
         log weights, in nats, [particles], and log p(observed), in nats.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened, or a drawn value is not
             a level.

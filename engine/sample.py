@@ -94,15 +94,15 @@ def sample(  # noqa: PLR0913 - what a user may choose
         first_index: sample index of the first sample, so that a later call can draw further ones.
         sampling: temperature and filters.
         observed: values to keep, of one event, [*event_shape] or [1, *event_shape], or of each,
-            [n, *event_shape]; -1 marks a free value. A value is drawn given only the values before
-            it in the ordering; `complete` conditions on all observed values.
+            [n, *event_shape]; -1 marks a value to draw. A value is drawn given only the values
+            before it in the ordering; `complete` conditions on all observed values.
         progress: called as `progress(done, total)`, in positions of all samples.
 
     Returns:
         `Samples`: the values, [n, *event_shape], and their log-probabilities, in nats, [n].
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened, or a drawn value is not
             a level.
@@ -148,7 +148,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         log-probabilities, in nats, [batch]. The last batch may be smaller.
 
     Raises:
-        InvalidInput: an argument is wrong. Raised by this call, not by the first batch.
+        InvalidInput: an argument is invalid. Raised by this call, not by the first batch.
         NotADistribution: a log-probability is NaN. Raised by the iterator.
         BundleError: as in `sample`. Raised by the iterator.
 
@@ -179,7 +179,7 @@ def draw_batches(
         progress: called with the number of positions that are done, and the total.
 
     Raises:
-        InvalidInput: an argument is wrong. Raised by this call, not by the first batch.
+        InvalidInput: an argument is invalid. Raised by this call, not by the first batch.
     """
     arguments.callback("progress", progress)
     n, t = draw.observed.shape

@@ -65,7 +65,7 @@ class LoopResult:
 
 
 def draw(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None) -> LoopResult:
-    """Draw every free position of a batch, in order.
+    """Draw every unobserved position of a batch, in order.
 
     Args:
         binding: binding of a step graph with as many rows as `start`.
@@ -113,7 +113,7 @@ def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None
 
 
 def rewind(binding: Binding, position: NDArray[np.int64], observed: NDArray[np.int64]) -> None:
-    """Set the position of each row, [b], and what it observes from there on, [b, t]."""
+    """Set the position of each row, [b], and the values that it observes after it, [b, t]."""
     binding.write(names.OBSERVED, observed)
     binding.write(names.POSITION, position)
 

@@ -20,11 +20,11 @@ class _Replay:
     """The answers of a backend.
 
     Attributes:
-        delta: log p of the parallel graph less the reference, in nats, [n, t].
+        delta: log p of the parallel graph minus the reference, in nats, [n, t].
         redrawn: values that u draws given the events, [n, t].
         kl: KL(reference || backend) of each stored distribution, in nats, [k].
-        gap: reference log p of its own most probable value less that of the backend's, in nats,
-            [k].
+        gap: log p, by the reference, of the reference's most probable value minus that of the
+            backend's, in nats, [k].
         stepped: values that each step graph draws from u, [samples, t].
         forced: log p of the events along the steps, for each step graph and way, in nats, [n, t].
     """

@@ -29,9 +29,9 @@ SMALL = 1024
 INLINE = 64 * 1024
 """Largest constant of a graph that is not a weight, in bytes."""
 _COUNTED = 2**23
-"""The same limit for int64, in bytes: a vocabulary, for example, has a number for each token."""
+"""The same limit for int64 constants, in bytes: a vocabulary may need a number per token."""
 _FOLDED = 2**16
-"""Largest weight that the exporter's optimiser reads, in elements."""
+"""Largest weight that the exporter's optimiser folds into constants, in elements."""
 _NAMES = {
     torch.int64: "I64",
     torch.float64: "F64",
@@ -95,7 +95,7 @@ def weights_file(model: nn.Module, dtype: FloatDtype = "float32") -> WeightsFile
             converted as they are written.
 
     Returns:
-        The file, still to be written, with a slot for each name of the model.
+        The file, still to be written, with a slot for each name in the model's state_dict.
 
     Raises:
         ExportError: a tensor has a type that the bundle cannot hold.
@@ -167,7 +167,7 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
     """Replace the large initializers of a graph by references to the weights file.
 
     Args:
-        graph: graph from the exporter, whose weights have the names of the program's weights.
+        graph: graph from the exporter, whose weights are named as in the exported program.
         weights: place of each tensor in the file, by its name in the model.
         location: path of the weights file relative to the graph's file.
 

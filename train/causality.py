@@ -1,9 +1,9 @@
 """Test whether an output sees the future: output t may depend only on x_0 .. x_(t-1).
 
-There are two tests, since each finds leaks that the other misses. First, one value, or all values
-from a position on, are changed: no output up to there may change a bit. Second, the derivatives of
-an output with respect to the embeddings of its own and later values must be exactly 0; this finds
-leaks that are too small to change a bit.
+There are two tests, since each finds leaks that the other misses. The first changes one value, or
+all values from a position on: no output up to that position may change a bit. In the second, the
+derivatives of an output with respect to the embeddings of its own and later values must be exactly
+0; this finds leaks that are too small to change a bit.
 """
 
 from collections.abc import Sequence

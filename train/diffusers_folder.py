@@ -1,4 +1,4 @@
-"""Read a model folder of Hugging Face diffusers without diffusers: config.json and safetensors.
+"""Read config.json and the safetensors of a Hugging Face diffusers model, without diffusers.
 
 Only AutoencoderKL is supported. Nothing is unpickled or downloaded.
 """
@@ -54,10 +54,10 @@ def load_diffusers(
         ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
-        CheckpointError: A file is missing, truncated or of another model; the message lists the
-            fields or tensors that do not fit.
+        CheckpointError: A file is missing, truncated or from another kind of model; the message
+            lists the fields or tensors that do not fit.
         InvalidInput: `size` is not a multiple of the model's stride, `pixel_scale` is not a finite
-            number above 0, or an ignored field is known or missing.
+            number above 0, or a field in `ignored` is not in config.json or cannot be ignored.
     """
     folder = Path(folder)
     config = replace(_config(folder / CONFIG, ignored), pixel_scale=pixel_scale)
@@ -86,7 +86,7 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     read = Fields(path, values, ignored, CLASS)
     # These fields change neither the network nor the meaning of its weights.
     read.ignore("sample_size", "force_upcast")
-    # Two names of one function.
+    # silu and swish are two names of one function.
     read.only("act_fn", "silu", "swish")
     read.only("latents_mean", None)
     read.only("latents_std", None)
@@ -155,7 +155,7 @@ def _weights(file: SafetensorsFile, expected: dict[str, Shape]) -> dict[str, Ten
                 problems,
             )
         )
-    # Copies: a mapped tensor would change with the file.
+    # The tensors are copied: a mapped tensor would change with the file.
     return {
         new: file.read(old).to(torch.float32, copy=True).view(expected[new])
         for old, new in names.items()

@@ -1,4 +1,4 @@
-"""Adapt a recipe to data: settings for images are left out for events that are not images."""
+"""Adapt a recipe to data: drop the settings for images if the events are not images."""
 
 from dataclasses import replace
 
@@ -16,9 +16,10 @@ LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
 def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
     """Return a recipe with only the settings that make sense for these events.
 
-    Sequences have no value above, and are not shifted by a pixel. The neighbours of a table get as
-    many axes as the events have, and those that no position has are left out. The values of a text
-    are not amounts: neighbouring values are not made alike, and no noise is added.
+    In a sequence no value is above another, and nothing is shifted by a pixel. The neighbours of a
+    table get as many axes as the events, and a neighbour that lies outside the event at every
+    position is dropped. The values of a text are token ids, not amounts: their embeddings start
+    independent, and no noise is added to them.
 
     Args:
         recipe: recipe as written.
@@ -53,7 +54,7 @@ def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
 def fitted_neighbours(
     offsets: tuple[tuple[int, ...], ...], data: DataSpec
 ) -> tuple[tuple[int, ...], ...]:
-    """Return displacements with as many axes as the events; drop those that no position has.
+    """Return displacements with as many axes as the events; drop those that always lead outside.
 
     Args:
         offsets: displacements of earlier values, as in `TableConfig.neighbours`.
@@ -66,7 +67,7 @@ def fitted_neighbours(
 
 
 def _offset(offset: tuple[int, ...], axes: int) -> tuple[int, ...] | None:
-    """Return a displacement with the given number of axes; None if a sequence has no equivalent.
+    """Return a displacement with the given number of axes; None if a sequence has no match.
 
     The axis of a sequence corresponds to the columns of an image. Channels come after the columns.
     """

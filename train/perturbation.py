@@ -18,7 +18,7 @@ from ancestral.errors import InvalidInput
 Outputs = Callable[[Tensor], Tensor]
 """A function x [b, t] int64 -> outputs [b, t, ...]."""
 CHANGES = 3
-"""Number of changes tried for each value, each in an event of its own."""
+"""Number of changes tried for each value, each in a separate event."""
 _NUMBERS = 2**25
 """Largest number of outputs, or of attention weights of 8 heads, in one pass."""
 _ROWS = 64

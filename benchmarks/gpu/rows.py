@@ -25,7 +25,7 @@ class GpuRow(Row):
         rate: our bytes/s or operations/s; None if they were not counted.
         rate_unit: B/s or op/s.
         ceiling: ceiling that bounds the rate: "copy", or the dtype of a matrix product.
-        share: least time by that ceiling over the median.
+        share: least time by that ceiling divided by the median.
         rehearsal: whether kernels were interpreted, so that no number of the row is a result.
         targets: targets of the row.
         details: further numbers, by a name that contains their unit.

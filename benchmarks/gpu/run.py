@@ -1,4 +1,4 @@
-"""The whole run: the machine, the checks, the parts one by one, the rows, the table."""
+"""Run `make gpu`: print the machine, run the checks and the parts, write the rows and the table."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ from benchmarks.machine import machine_of_torch
 from benchmarks.rows import RESULTS, append
 
 SHARES = {CHECKS: 42, **PARTS}
-"""Relative shares of the time; what one part does not use, the later ones get."""
+"""Relative share of the time for each part; time that a part does not use goes to later parts."""
 MINUTES, REHEARSAL_MINUTES = 8.0, 30.0
 GRACE = 8.0
 """Seconds that a part has to finish before it is killed."""
@@ -41,13 +41,17 @@ class Run:
     """The settings and the results of a run.
 
     Attributes:
-        rehearsal: whether the numbers are not results.
+        rehearsal: whether this is a rehearsal on a CPU, whose numbers are not results.
         parts: parts to run, including CHECKS.
-        until: end of the run's time, by time.monotonic.
+        until: time at which the run must end, in seconds of `time.monotonic`.
         folder: folder for bundles, which a later run reuses.
         work: folder for temporary files of this run.
         outs: folders for the rows.
         log: output to the screen and to a file.
+        rows: rows that were written.
+        failed: failures so far.
+        skipped: number of skipped items.
+        checks: outcome of the tests; None before they run.
     """
 
     rehearsal: bool
@@ -63,11 +67,11 @@ class Run:
     checks: Outcome | None = None
 
     def against(self, part: str) -> str | None:
-        """Return why, by the checks, a part may not report a speed, or None if it may."""
+        """Return why the checks forbid a part to report a speed; None if they allow it."""
         return None if self.checks is None else self.checks.against(part)
 
     def note(self, result: Result, *, printed: bool = False) -> None:
-        """Keep a result; write its row if it is exact and its operator's tests passed."""
+        """Keep a result; write its row if its parity holds and its operator's tests passed."""
         if isinstance(result, GpuRow) and self.against(result.part) is not None:
             return
         if not printed:
@@ -147,7 +151,7 @@ def measure(run: Run, part: str) -> None:
 
 
 def export(run: Run) -> subprocess.Popen[str] | None:
-    """Start the export of what `Engine.verify` needs, on CPU cores that the checks do not use."""
+    """Start exporting the bundles that `Engine.verify` needs, with a quarter of the CPU cores."""
     if run.rehearsal or not _VERIFIED & set(run.parts) or not has("onnx", "onnxscript"):
         return None
     cores = str(max(1, (os.cpu_count() or 1) // 4))
@@ -157,7 +161,7 @@ def export(run: Run) -> subprocess.Popen[str] | None:
 
 
 def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
-    """Wait a while for the bundles, then end the export, and report missing bundles."""
+    """Wait at most WAIT_SHARE of the remaining time for the bundles, and report missing ones."""
     lacks, status = "it has no bundle", 0
     if exporting is not None:
         try:
@@ -166,7 +170,7 @@ def exported(run: Run, exporting: subprocess.Popen[str] | None) -> None:
             processes.end(exporting)
             lacks = "its bundle was not exported in time"
     if status:
-        why = f"the process that exports {processes.Exit(status)}; see {run.log.path}"
+        why = f"the export process {processes.Exit(status)}; see {run.log.path}"
         run.note(Failed("export", why))
     for name in ("tiny",) if run.rehearsal else BUNDLES:
         if not (run.folder / name).exists():
@@ -215,7 +219,7 @@ def main(about: str, words: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, log: Log, work: Path) -> Run:
-    """Return the run of the options; print the machine and the missing packages."""
+    """Create a run from the options; print the machine and the missing packages."""
     machine = machine_of_torch()
     rehearsal = options.rehearse or machine.gpu is None
     log.say(machine.line)

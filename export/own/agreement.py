@@ -1,7 +1,8 @@
 """Check that `predict` and `extend` of a user's model give the same distribution.
 
 Both are computed in float64, like the known answers, on a few positions. The limit is that of the
-torch backend in the table of tolerances (`ancestral.parity`), from the model's own float32 error.
+torch backend in the table of tolerances (`ancestral.parity`), computed from the model's own float32
+error.
 """
 
 import math
@@ -29,7 +30,7 @@ def check_agreement(model: AutoregressiveModel) -> None:
     """Check that `extend` agrees with `predict`: step by step, in blocks, and with a used cache.
 
     Args:
-        model: model on the CPU, in evaluation mode; its `predict` is causal.
+        model: model on the CPU, in evaluation mode, whose `predict` is known to be causal.
 
     Raises:
         ExportError: the two differ at a position, or the model cannot be computed in float64.
@@ -79,7 +80,7 @@ def _check_prefix(model: AutoregressiveModel, whole: Tensor, limit: float) -> No
 
 
 def _check_steps(model: AutoregressiveModel, whole: Tensor, limit: float) -> None:
-    """Compare step by step; after two steps, row 1 restarts at position 0 with its used cache."""
+    """Compare step by step; after two steps, row 1 starts again and keeps its used cache."""
     x, label = example(model)
     first = model.first_position
     cache = _initial(model)

@@ -49,8 +49,8 @@ WIDE = frozenset(
 """Operators that stay in float32: sums, functions that magnify a small error, recurrent layers.
 
 Recurrent layers are listed because of two runtimes. ONNX Runtime (1.31, CPU, all optimisations on)
-dies of a segmentation fault when it loads a graph of a GRU model in float16, and TensorRT's parser
-(tensorrt_rtx 1.7.1) refuses a GRU in bfloat16. They can leave the list when both are mended.
+crashes with a segmentation fault when it loads a graph of a GRU model in float16, and TensorRT's
+parser (tensorrt_rtx 1.7.1) refuses a GRU in bfloat16. They can leave the list when both are mended.
 """
 REFUSED: Mapping[DataType, frozenset[str]] = {
     DataType.BFLOAT16: frozenset({"ConvTranspose"}),

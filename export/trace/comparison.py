@@ -36,9 +36,9 @@ class Mismatch:
         kind: "value", "shape" or "type" (floating, integer or boolean).
         place: index of the element with the largest distance; empty for shape and type.
         got: the element; for shape and type, the array's type and shape as text.
-        expected: the same of the reference.
+        expected: the same for the reference.
         absolute: distance of the two; infinite if one is NaN or infinite, or for shape and type.
-        relative: distance over the largest magnitude of the reference.
+        relative: distance divided by the largest magnitude of the reference.
         limit: limit of the distance.
         count: number of elements beyond the limit.
         size: number of elements.

@@ -39,7 +39,7 @@ def decimals(
         text: numbers with the separator between them.
         form: description of the expected text, for errors.
         counts: allowed numbers of parts; `None` allows any.
-        separator: text between the numbers; `None` means blanks.
+        separator: text between the numbers; `None` means whitespace.
 
     Raises:
         InvalidInput: a part is not a whole number, or the number of parts is not allowed.

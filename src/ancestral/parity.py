@@ -109,7 +109,7 @@ class EventsParity(ABC):
             variable model, largest |delta log w| of an event and one of its latents, where the
             backend computes encoder, latent and all terms; for codes, log p(x | z) only.
         mean_abs_nats: mean of the same |delta|.
-        mean_signed_nats: mean delta (backend less reference).
+        mean_signed_nats: mean delta (backend minus reference).
         worst_index: index of the event of the largest difference, among all known answers.
         limit_nats: limit of max_abs_nats.
         own_nats: largest error of PyTorch in float32 on these events.
@@ -228,7 +228,7 @@ class Report(ABC):
 
     @property
     def mean_signed_nats(self) -> float:
-        """Mean delta of the sampled events (backend less reference)."""
+        """Mean delta of the sampled events (backend minus reference)."""
         return self.sampled.mean_signed_nats
 
     @property

@@ -74,7 +74,7 @@ class ProgressLines:
         """Write a line now."""
         with self._lock:
             self._last = self._clock()
-            # If standard error is closed, the work goes on without lines.
+            # If standard error is closed, the work continues without progress lines.
             with contextlib.suppress(OSError, ValueError):
                 self._write(self._line(self._last))
 

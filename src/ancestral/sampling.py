@@ -8,7 +8,7 @@ from ancestral.scalars import real, whole
 from ancestral.signature import Dtype
 
 HOTTEST = 1e6
-"""Highest temperature: far below it, every distribution is already uniform to rounding."""
+"""Highest temperature allowed: it makes a difference of 10 between logits a factor of 1.00001."""
 
 
 SETTINGS: Mapping[str, Dtype] = {
@@ -17,7 +17,7 @@ SETTINGS: Mapping[str, Dtype] = {
     "top_p": "float32",
     "min_p": "float32",
 }
-"""Inputs of a filtered step for each row, with their dtypes."""
+"""Inputs of a step with filters, one number per row, with their dtypes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Sampling:
 
     Attributes:
         temperature: divisor of the logits; 0 takes the most probable value (lowest index in a tie).
-        top_k: keep i with #{p_j > p_i} < top_k; `None` is off.
-        top_p: keep i with sum{p_j > p_i} < top_p (nucleus, arXiv:1904.09751); 1 is off.
+        top_k: keep i with #{j: p_j > p_i} < top_k; `None` is off.
+        top_p: keep i if the p_j > p_i sum to less than top_p (nucleus, arXiv:1904.09751); 1 is off.
         min_p: keep i with p_i >= min_p * max p (arXiv:2407.01082); 0 is off.
 
     A filter keeps or drops all values of the same probability together.
@@ -56,7 +56,10 @@ class Sampling:
             raise InvalidInput(f"min_p: expected a number in [0, 1], got {self.min_p}")
 
     def settings(self, levels: int) -> dict[str, float]:
-        """Return the inputs of a filtered step for one row; filters that are off are v, 1 and 0."""
+        """Return the inputs of a step with filters, for one row.
+
+        A filter that is off has top_k = levels, top_p = 1 or min_p = 0.
+        """
         top_k = levels if self.top_k is None else min(self.top_k, levels)
         return {name: getattr(self, name) for name in SETTINGS} | {"top_k": top_k}
 

@@ -250,7 +250,7 @@ def test_an_export_that_broke(
         whole = run._run(options, log, tmp_path)
         run.exported(whole, processes.start([sys.executable, "-S", "-c", SAYS + code], log, {}))
     printed = capsys.readouterr().out
-    assert f"FAILED: export: the process that exports {processes.Exit(status)}; see" in printed
+    assert f"FAILED: export: the export process {processes.Exit(status)}; see" in printed
     assert "in time" not in printed
 
 

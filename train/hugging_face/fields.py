@@ -154,7 +154,7 @@ class Fields:
         Raises:
             CheckpointError: There are problems; the message lists them, and how to ignore unknown
                 fields.
-            InvalidInput: A field to ignore is known or missing.
+            InvalidInput: A field to ignore is not in the file or cannot be ignored.
         """
         unknown = {
             name for name in self._values if name not in self._read and not name.startswith("_")
@@ -176,7 +176,7 @@ class Fields:
         raise CheckpointError(text)
 
     def _check_ignored(self, name: str, unknown: Collection[str]) -> None:
-        """Check that a field to ignore is in the file and unknown."""
+        """Check that a field to ignore is in the file, and that it can be ignored."""
         option = f"--ignore-field {name}:"
         if name not in self._values:
             raise InvalidInput(f"{option} no such field in {self.path.name}")

@@ -14,7 +14,7 @@ from ancestral.train.hugging_face.tensor_files import PickledFile, SafetensorsFi
 
 _SAFETENSORS, _PICKLE = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
-# In the order in which transformers looks for them.
+# transformers looks for the files in this order.
 _FILES = (_SAFETENSORS, _SAFETENSORS + _INDEX, _PICKLE, _PICKLE + _INDEX)
 _ENDINGS = ("safetensors", "bin", "index.json", "pt", "pth", "h5", "msgpack", "gguf")
 _LONGEST_INDEX = 2**26
@@ -38,7 +38,7 @@ class Tensors:
         self.headers: dict[str, Header] = {name: each.headers[name] for name, each in files.items()}
 
     def read(self, name: str) -> Tensor:
-        """Return a tensor as stored; it is mapped from the file, so copy what is kept.
+        """Return a tensor as stored; it is mapped from the file, so copy it to keep it.
 
         Raises:
             CheckpointError: The file was altered since its header was read.
@@ -55,7 +55,7 @@ def open_tensors(folder: Path) -> Tensors:
 
     Raises:
         CheckpointError: There is no file of weights; a file is missing or truncated, or does not
-            fit the index; or a pickle has more than tensors.
+            fit the index; or a pickle contains anything but tensors.
     """
     path = _weights_file(folder)
     if not path.name.endswith(_INDEX):
@@ -136,7 +136,7 @@ def _open_parts(index: Path) -> Tensors:
 
 
 def _is_part(name: str, ending: str) -> bool:
-    """Return whether a name is that of a file in the folder itself."""
+    """Return whether a name can be that of a part: a file in the folder, with this ending."""
     plain = not set(name) & {"/", "\\", "\0"}
     # The name may hold lone surrogates; the limit applies to its length on disk.
     length = len(name.encode("utf-8", "surrogatepass"))

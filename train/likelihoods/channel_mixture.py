@@ -65,7 +65,7 @@ class ChannelMixture:
     def draw(
         self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]
     ) -> Int64[Tensor, "*b t"]:
-        """Return the event that uniforms in (0, 1) draw."""
+        """Draw an event with uniforms in (0, 1)."""
         u = self._by_pixel(noise)
         walk = self._walk(parameters, lambda c, given: self.mixture.draw(given, u[..., c]))
         return self._by_event(torch.stack([x for _, x in walk], dim=-1))
@@ -73,8 +73,9 @@ class ChannelMixture:
     def mean(self, parameters: Float[Tensor, "*b n p"]) -> Float[Tensor, "*b t"]:
         """Return E[x | z] in units of levels: a weighted mean over components, channel by channel.
 
-        A later channel is evaluated at the means of the earlier ones. Its own mean depends on them
-        linearly, except at the open ends of the first and the last level.
+        A later channel is evaluated at the means of the earlier channels. This is exact where its
+        mean depends on them linearly: everywhere except at the open ends of the first and the last
+        level.
         """
         parts, weight = self._begin(parameters)
         levels = torch.arange(self.mixture.levels, device=parameters.device)
@@ -82,7 +83,7 @@ class ChannelMixture:
         for c in range(self.channels):
             earlier = [mean * (2 / (self.mixture.levels - 1)) - 1 for mean in means]
             given = self._conditional(parts, torch.zeros_like(weight), earlier, c)
-            # Equal weights 1/K, which the factor K below cancels.
+            # The zeros give each component the weight 1/K, which the factor K below cancels.
             mass = self.mixture.component_log_prob(given[..., None, :], levels).exp()
             means.append((mass * levels.to(mass.dtype)[:, None]).sum(dim=-2) * weight.shape[-1])
         whole = [(weight.softmax(dim=-1) * mean).sum(dim=-1) for mean in means]
@@ -94,7 +95,7 @@ class ChannelMixture:
         """Yield the parameters of each channel given the earlier ones, and the chosen values.
 
         The value of a channel changes the probabilities of the components and shifts the means of
-        later channels. Batch axes of the values broadcast.
+        later channels. The values' batch axes may broadcast with those of the parameters.
         """
         parts, weight = self._begin(parameters)
         earlier: list[Tensor] = []
@@ -107,7 +108,10 @@ class ChannelMixture:
                 earlier.append(self._scaled(x, parts))
 
     def _begin(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the parameters as [.., n, kinds, K], and the logits of the weights."""
+        """Return the parameters as [.., n, kinds, K], and the logits of the weights, [.., n, K].
+
+        The kinds are: the weight, a mean and a log scale per channel, a slope per pair of channels.
+        """
         parts = parameters.unflatten(-1, (-1, self.mixture.components))
         return parts, parts[..., 0, :]
 

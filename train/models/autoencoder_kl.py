@@ -1,8 +1,8 @@
 """The autoencoder of a latent diffusion model: diffusers' AutoencoderKL, used as a VAE.
 
 A value x of an event is real, in units of levels. Whole level i stands for [i, i + 1), and its
-centre i + 0.5 is diffusers' pixel i / 127.5 - 1. An AutoencoderKL has no likelihood of its own, so
-p(x | z) is a Gaussian of fixed scale around the decoded pixels.
+centre i + 0.5 is diffusers' pixel i / 127.5 - 1. An AutoencoderKL defines no likelihood, so p(x |
+z) is a Gaussian of fixed scale around the decoded pixels.
 
 References:
     Rombach et al. (2022), High-resolution image synthesis with latent diffusion models,

@@ -1,4 +1,4 @@
-"""Variational autoencoders with a vector of latents, of perceptrons or convolutions.
+"""Variational autoencoders of perceptrons or convolutions; z is a vector.
 
 References:
     Kingma and Welling (2014), Auto-encoding variational Bayes, arXiv:1312.6114.
@@ -79,7 +79,7 @@ class VAE(LatentVariableModel):
     """
 
     def __init__(self, config: VAEConfig, data: DataSpec) -> None:
-        """Draw fresh weights from torch's global generator.
+        """Initialise the weights at random, with torch's global generator.
 
         Args:
             config: shape of the network, and p(x | z).
@@ -155,10 +155,10 @@ class VAE(LatentVariableModel):
 
     @torch.no_grad()
     def resolved(self) -> "VAE":
-        """Return the same distribution with a prior that does not need the encoder.
+        """Return a model of the same distribution whose prior does not need the encoder.
 
-        The components of a VampPrior are the posteriors of its pseudo-inputs. They become a
-        mixture.
+        A VampPrior becomes the mixture of the posteriors of its pseudo-inputs. A model with another
+        prior is returned as it is.
         """
         if self.config.prior != "vamp":
             return self

@@ -3,12 +3,13 @@
     y = act(x W + b)                            W [i, o], or stored transposed, [o, i]
     y = silu(g) * v,    [g, v] = x W + b        swiglu: two halves of the o columns
 
-An export traces the function as plain operations; a mode may run a kernel instead (`overridable`).
+An export traces the function as plain PyTorch operations. The mode `Kernels` runs a kernel instead
+(`overridable`).
 
 References:
-    Hendrycks and Gimpel (2016), Gaussian error linear units, arXiv:1606.08415 (gelu, its tanh and
-    quick forms in section 2, silu in section 2). Shazeer (2020), GLU variants improve Transformer,
-    arXiv:2002.05202 (swiglu).
+    Hendrycks and Gimpel (2016), Gaussian error linear units, arXiv:1606.08415, section 2 (gelu, its
+    tanh and quick forms, silu). Shazeer (2020), GLU variants improve Transformer, arXiv:2002.05202
+    (swiglu).
 """
 
 from typing import Literal, get_args
@@ -33,14 +34,15 @@ def linear(
     transposed: bool = False,
     wide: bool = False,
 ) -> Float[Tensor, "*b width"]:
-    """Map the last axis, and apply the activation.
+    """Return act(x W + b): map the last axis, and apply the activation.
 
     Args:
-        x: input.
+        x: input, [*b, i].
         weight: [i, o], or [o, i] if `transposed`.
         bias: [o], or None.
-        activation: swiglu returns o / 2 results; gelu_tanh is GPT-2's approximation.
-        transposed: whether the weight has one row per result, as a token embedding has.
+        activation: name of the activation. swiglu returns o / 2 features; gelu_tanh is GPT-2's
+            approximation.
+        transposed: whether the weight has one row per output feature, as a token embedding has.
         wide: whether 16-bit inputs give a float32 result.
     """
     if wide and x.dtype.itemsize == 2:
@@ -50,7 +52,7 @@ def linear(
 
 
 def _rows(x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"]) -> Float[Tensor, "*b o"]:
-    """Return x W^T with rows in one axis, so that an exported graph reads the weight as stored."""
+    """Return x W^T; its one batch axis lets an exported graph read the weight as stored."""
     if x.ndim <= 2:
         return torch.nn.functional.linear(x, weight)
     rows = torch.nn.functional.linear(x.flatten(0, -2), weight)
@@ -58,7 +60,7 @@ def _rows(x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"]) -> Float[Tenso
 
 
 def activated(y: Float[Tensor, "*b o"], activation: Activation) -> Float[Tensor, "*b width"]:
-    """Apply an activation to the results of a map."""
+    """Apply an activation; swiglu halves the last axis."""
     match activation:
         case "none":
             return y

@@ -1,9 +1,10 @@
-"""The draw of a step with filters: temperature, then top-k, top-p and min-p, by bisection.
+"""Draw a value with filters: temperature, then top-k, top-p and min-p, found by bisection.
 
-The thresholds equal the reference's bit for bit if the sums do. One round does two halvings: it
-sums the mass above three values. A sum in fixed order does not grow when terms are left out, so the
-three comparisons give the results of both halvings. A short row stays in registers; a long row is
-read again in each round, from the cache.
+If the sums equal the reference's, the thresholds do too, bit for bit. One round does two halvings
+of the interval: it sums the mass above three values. The terms are not negative and their order is
+fixed, so a sum does not grow when terms are left out, and the three comparisons give the results of
+both halvings. A short row stays in registers; a long row is read again in each round, from the L2
+cache of the GPU.
 """
 
 from typing import no_type_check
@@ -23,7 +24,7 @@ _ROUNDS = tl.constexpr(BISECTIONS // 2)
 def _cooled(logits, at, v, top, temperature):
     """Return logits minus their maximum, divided by a temperature above 0.
 
-    They need no clamp: no threshold is below LOWEST, where exp z is 0.
+    The result needs no clamp: no threshold is below LOWEST, where exp z is 0.
     """
     z = draw.load(logits, at, v) - top
     if temperature != 1.0:
@@ -36,8 +37,9 @@ def _cooled(logits, at, v, top, temperature):
 def _above(z, least, low, step, COUNT: tl.constexpr):
     """Return the mass above low + step / 2, low + step and low + 3 step / 2 (twice), [c, 2, 2].
 
-    With COUNT the mass is the number of values, including those equal to the threshold. Otherwise
-    it is the sum of exp z over z >= least, without values equal to the threshold.
+    If COUNT, the mass is the number of values, including those equal to the threshold. Otherwise
+    it is the sum of exp z over z >= least, without values equal to the threshold. The third value
+    is there twice because `tl.join` takes pairs.
     """
     middle = low + step
     below, beyond = low + 0.5 * step, middle + 0.5 * step
@@ -50,7 +52,7 @@ def _above(z, least, low, step, COUNT: tl.constexpr):
         a = tl.where(z > below, w, 0.0)
         b = tl.where(z > middle, w, 0.0)
         c = tl.where(z > beyond, w, 0.0)
-    # Joined, so that the warps of a program synchronise once.
+    # One sum over the joined tensors, so that the warps of a program synchronise once.
     return tl.sum(tl.join(tl.join(a, b), tl.join(c, c)), axis=0)
 
 
@@ -60,7 +62,11 @@ def _masses(
     z, logits, v, top, temperature, least, low, step,
     COUNT: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Return `_above` of a whole row, [2, 2]: of z if it is HELD, else the rest is read again."""
+    """Return `_above` summed over a row, [2, 2].
+
+    z is the first block of the row. If HELD, it is the whole row; otherwise the other blocks are
+    read again.
+    """
     above = _above(z, least, low, step, COUNT)
     if not HELD:
         at = draw.grid(ROWS, COLUMNS)
@@ -76,7 +82,7 @@ def _threshold(
     logits, v, top, temperature, least, part,
     COUNT: tl.constexpr, HELD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Return the largest threshold with enough mass above it: of top-k (COUNT), or of top-p.
+    """Return the largest threshold with enough mass above it: for top-k if COUNT, else for top-p.
 
     `part` is k for top-k. For top-p, which comes after top-k, it is a fraction of the mass of
     z >= least, where least is the threshold of top-k. If HELD, [ROWS, COLUMNS] is the whole row.
@@ -86,7 +92,7 @@ def _threshold(
     step = tl.full([], -0.5 * _LOWEST, tl.float32)
     mass = part
     if not COUNT:
-        # Values not above 2 LOWEST have no mass.
+        # exp z is 0 up to 2 LOWEST, so the mass above it is the whole mass.
         whole = _masses(
             z, logits, v, top, temperature, least, 2 * low, 0.0, COUNT, HELD, ROWS, COLUMNS
         )

@@ -97,7 +97,7 @@ class Bundle:
         return self.path / name
 
     def check(self, *names: str) -> None:
-        """Check that files have not changed, as `file` does; takes some microseconds per file.
+        """Check that files have not changed, as `file` does; takes a few microseconds per file.
 
         Raises:
             BundleError: a file has changed or no longer exists.

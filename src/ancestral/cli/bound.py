@@ -42,7 +42,7 @@ def bound(  # noqa: PLR0913 - the options of a command
         int | None,
         options.input_option(
             metavar="N",
-            help="Bound log p(x | y) for this label, with a prior over codes that has classes.",
+            help="Bound log p(x | y) for this label; only for a prior over codes with classes.",
         ),
     ] = None,
     labelled: Annotated[

@@ -32,9 +32,9 @@ def check_causality(
 ) -> None:
     """Check that predictions do not depend on later values.
 
-    Changes values, and takes derivatives with respect to them; predictions up to that position must
-    not change. The exit code is 1 if they do. `ancestral export` runs the same test and refuses
-    such a model.
+    Changes the values from a position on, and takes derivatives with respect to them: the
+    predictions up to that position must not change. The exit code is 1 if they do.
+    `ancestral export` runs the same test, and refuses a model that fails it.
     """
     require("check-causality", ("torch",), "train")
     from ancestral.train.causality import check_causality as check

@@ -36,7 +36,7 @@ def sample_completions(
             first_index + i * particles, so no two events share noise.
 
     Raises:
-        InvalidInput: an argument is wrong; nothing was drawn.
+        InvalidInput: an argument is invalid; nothing was drawn.
         OSError: the file could not be written.
         typer.Exit: with code 130 after Ctrl-C; finished events are written.
     """

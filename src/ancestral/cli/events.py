@@ -22,10 +22,10 @@ class Events:
 
     Attributes:
         arrays: the file.
-        x: the events; event i has index i.
+        x: the events, as stored; event i is binarised with noise i.
         binarise: whether to make them binary.
-        levels: number of levels of the file's values; None for one more than the largest value, as
-            in training.
+        levels: number of levels of the file's values; None means one more than the largest value,
+            as in training.
     """
 
     arrays: ArrayFile
@@ -84,7 +84,7 @@ class Events:
         bits = binarised(values.reshape(len(values), -1), levels, np.arange(len(values)))
         say(
             f"{file}: {len(values)} events with levels 0 .. {levels - 1} were binarised; event i "
-            f"has the noise of index i, as in training"
+            f"uses noise i, as in validation and test"
         )
         return bits.reshape(values.shape)
 
@@ -99,7 +99,7 @@ def check_labelled(path: Path, labels: object, engine: AutoregressiveEngine) -> 
 
     Args:
         path: the file of the events.
-        labels: their labels; None if neither the command line nor the file has any.
+        labels: labels of the events; None if neither the command line nor the file has any.
         engine: the engine with the model.
 
     Raises:
@@ -115,7 +115,7 @@ def check_labelled(path: Path, labels: object, engine: AutoregressiveEngine) -> 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Observed values, checked, and the label of each event.
+    """Observed values of events, and their labels; checked.
 
     Attributes:
         path: the file.
@@ -123,7 +123,8 @@ class Observed:
         axis: whether the array in the file has an axis of events.
         labels: [n]; None if neither the command line nor the file has labels, or the model has no
             classes.
-        source: the labels in a message, "label 3" or "labels of half.npz"; empty without labels.
+        source: where the labels are from, for messages: "label 3" or "labels of half.npz"; empty
+            without labels.
     """
 
     path: Path
@@ -136,7 +137,7 @@ class Observed:
         """Return the number of samples: one of each event, or several of a single event.
 
         Args:
-            n: the requested number, or None.
+            n: number given with -n; None if it was not given.
             of_one: the number if there is only one event.
 
         Raises:
@@ -159,10 +160,10 @@ def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -
     Args:
         path: .npy with events, or .npz with `observed` (or `x`) and optionally `y` (or `labels`).
         label: the label of all events, instead of those in the file.
-        engine: the engine whose events they are.
+        engine: the engine that will draw the other values.
 
     Raises:
-        InvalidInput: the file cannot be read, or an array in it is wrong.
+        InvalidInput: the file cannot be read, or an array in it is invalid.
     """
     arrays = ArrayFile.open(path)
     data, manifest = engine.data, engine.bundle.manifest
@@ -184,7 +185,7 @@ def read_observed(path: Path, label: int | None, engine: AutoregressiveEngine) -
         raise InvalidInput(f"{path}: {error}") from error
     if label is None:
         return Observed(path, events, axis, labels, "" if found is None else f"labels of {path}")
-    # If the model has no classes, the engine refuses the label.
+    # If the model has no classes, this refuses the label.
     labels = inputs.labels(label, n, data, manifest.label_optional)
     return Observed(path, events, axis, labels, f"label {label}")
 

@@ -65,7 +65,7 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
     """Continue every prompt n times; write the continuations and report them.
 
     Raises:
-        InvalidInput: a prompt or an option is wrong, or more than one continuation is streamed.
+        InvalidInput: a prompt or an option is invalid, or more than one continuation is streamed.
         typer.Exit: with code 130 after Ctrl-C.
     """
     tokenizer = None if engine.data.tokenizer is None else engine.tokenizer()

@@ -53,7 +53,7 @@ def affordable_draws(
     If even one latent per event takes too long, there are fewer test events, drawn at random.
 
     Args:
-        model: a model with a prior of its own.
+        model: a latent variable model that contains its prior.
         data: the data whose test part is evaluated.
         k: requested number of latents per event.
         seconds: time limit of the evaluation.

@@ -21,7 +21,7 @@ def require(command: str, packages: Sequence[str], extra: str) -> None:
 
 
 def installed_backends(device: str = "cpu") -> tuple[str, ...]:
-    """Return the backends whose packages are installed; on the CPU, those that need no GPU.
+    """Return the backends whose packages are installed; on the CPU, only those that need no GPU.
 
     Raises:
         BackendUnavailable: no backend is installed.
@@ -38,11 +38,11 @@ def installed_backends(device: str = "cpu") -> tuple[str, ...]:
 
 
 def backends_for(bundle: Path, device: str = "cpu") -> tuple[str, ...]:
-    """Return the installed backends that compute in a bundle's type; tensorrt only with plans.
+    """Return the installed backends that compute in a bundle's type; tensorrt only if compiled.
 
     Raises:
         BundleError: the bundle is damaged.
-        BackendUnavailable: there is no such backend.
+        BackendUnavailable: no installed backend computes in the bundle's type.
         PlanError: the folder of plans is not private to this user.
     """
     from ancestral.bundles.bundle import Bundle

@@ -30,7 +30,7 @@ def reconstruct(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Encode events, decode them, and write the reconstructions.
 
-    A reconstruction is E[x | z] at the mean of q(z | x), or at the codes, of the event. A picture
+    A reconstruction is E[x | z], where z is the mean of q(z | x), or the event's codes. A picture
     shows the events in the upper row and their reconstructions below.
     """
     from ancestral.cli.events import Events
@@ -57,8 +57,8 @@ def interpolate(  # noqa: PLR0913 - the options of a command
         Literal["linear", "spherical"],
         _latents(
             metavar="NAME",
-            help="linear, or spherical: along the great circle, at lengths that latents of a "
-            "standard normal prior have.",
+            help="linear, or spherical: the direction follows the great circle, and the length "
+            "changes linearly.",
         ),
     ] = "linear",
     n: Annotated[
@@ -104,7 +104,8 @@ def latent_grid(
     side: Annotated[
         int,
         _latents(
-            metavar="N", help="Points in each dimension, at even quantiles of a standard normal."
+            metavar="N",
+            help="Points in each dimension, at evenly spaced quantiles of a standard normal.",
         ),
     ] = 10,
     dimensions: Annotated[

@@ -29,7 +29,7 @@ def events_log_prob(
         out: an .npz to write, or None to print.
 
     Raises:
-        InvalidInput: an event or a label is wrong, or labels are missing.
+        InvalidInput: an event or a label is invalid, or labels are missing.
     """
     labels: Any = label
     if label is None and engine.data.num_classes is not None:

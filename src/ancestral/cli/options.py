@@ -73,7 +73,7 @@ Binarise = Annotated[
     bool,
     input_option(
         "--binarise",
-        help="Make each value 0 or 1, and 1 with probability level / (levels - 1), as "
+        help="Replace each value by 1 with probability level / (levels - 1), else by 0, as "
         "`ancestral train --binarise` does for validation and test. For models trained that way.",
     ),
 ]

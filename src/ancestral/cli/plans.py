@@ -23,7 +23,7 @@ def plans(
         typer.Option(
             rich_help_panel="Plans",
             metavar="PLAN",
-            help="Remove the plans whose name begins with PLAN, or every plan with all.",
+            help="Remove the plans whose name begins with PLAN; all removes every plan.",
             show_default=False,
         ),
     ] = None,
@@ -31,8 +31,8 @@ def plans(
 ) -> None:
     """List or remove compiled TensorRT plans.
 
-    Plans are made by `ancestral compile`. When all of them take more than 32 GiB, those that were
-    not used for the longest time are removed. The exit code is 1 if a plan is damaged.
+    `ancestral compile` makes plans. When they take more than 32 GiB together, it removes the least
+    recently used ones. The exit code is 1 if a plan is damaged.
     """
     from ancestral.plans.store import PlanStore
 

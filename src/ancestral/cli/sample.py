@@ -55,8 +55,9 @@ def sample(  # noqa: PLR0913 - the options of a command
         options.input_option(
             metavar="FILE",
             help=".npy or .npz (observed, optionally labels y) with fixed values; -1 marks values "
-            "to draw. A single event is used for all samples; of several, each gets one sample. "
-            "Values are conditioned on the fixed values before them; --particles uses all of them.",
+            "to draw. A file with one event gives all samples; a file with several gives one "
+            "sample of each. Drawn values are conditioned on the fixed values before them; with "
+            "--particles, on all fixed values.",
         ),
     ] = None,
     particles: Annotated[
@@ -64,10 +65,10 @@ def sample(  # noqa: PLR0913 - the options of a command
         _sampling(
             metavar="N",
             help="Draw N completions of each --observed event by sequential Monte Carlo, given all "
-            "its fixed values, and estimate log p(observed). An .npz has them with weights "
-            "(x, log_weight and more), [events, N, ...] if the file has an axis of events. Other "
-            "files have draws by weight; a picture has one row per event. Event i uses the indices "
-            "from --first-index + i * N.",
+            "its fixed values, and estimate log p(observed). An .npz holds all completions and "
+            "their weights (x, log_weight and more), [events, N, ...] if the --observed file has "
+            "an axis of events. Other files hold N completions drawn by weight; a picture has one "
+            "row per event. Event i uses the indices from --first-index + i * N.",
         ),
     ] = None,
     mean: Annotated[

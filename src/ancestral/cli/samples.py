@@ -93,7 +93,7 @@ def sample_events(engine: AutoregressiveEngine, file: Path | None, draw: Draw) -
         draw: the number of samples, the noise and the output.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         OSError: the file could not be written.
         typer.Exit: with code 130 after Ctrl-C.
     """
@@ -147,7 +147,7 @@ def sample_latent(engine: LatentEngine, draw: Draw, mean: bool) -> None:
         mean: whether x is E[x | z] instead of a draw.
 
     Raises:
-        InvalidInput: an argument is wrong.
+        InvalidInput: an argument is invalid.
         OSError: the file could not be written.
     """
     n = draw.count(engine.data)

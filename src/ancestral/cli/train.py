@@ -69,21 +69,24 @@ def train(  # noqa: PLR0913 - the options of a command
         bool,
         input_option(
             "--binarise",
-            help="Make each value 0 or 1, and 1 with probability level / (levels - 1): drawn "
-            "again at each training step, once for validation and test. p(x | z) is then "
-            "Bernoulli.",
+            help="Replace each value by 1 with probability level / (levels - 1), else by 0: drawn "
+            "again at each training step, once for validation and test. A latent variable model "
+            "then has a Bernoulli p(x | z).",
         ),
     ] = False,
     steps: Annotated[
         int | None,
-        _training(metavar="N", help="Number of steps, also of a prior. Default: the recipe's."),
+        _training(
+            metavar="N",
+            help="Number of training steps; a prior gets as many. Default: the recipe's.",
+        ),
     ] = None,
     width: Annotated[
         int | None,
         _model(
             metavar="N",
-            help="Width of the features; of convolutions, at the first scale. A prior keeps its "
-            "own. Default: the recipe's.",
+            help="Number of features at each position; for convolutions, at the first scale. A "
+            "prior keeps its own. Default: the recipe's.",
         ),
     ] = None,
     layers: Annotated[
@@ -108,7 +111,8 @@ def train(  # noqa: PLR0913 - the options of a command
         typer.Option(
             "--evaluate/--no-evaluate",
             rich_help_panel="Checks",
-            help="Evaluate the test part at the end, with baselines; at most about 10 minutes.",
+            help="Evaluate the model and baselines on the test part at the end; takes at most "
+            "about 10 minutes.",
         ),
     ] = True,
     device: Annotated[str, backend_option(metavar="DEVICE", help="cpu, cuda or cuda:N.")] = "cpu",
@@ -116,7 +120,7 @@ def train(  # noqa: PLR0913 - the options of a command
         int | None,
         backend_option(
             metavar="N",
-            help="CPU threads of PyTorch. A resumed run needs the same number to end in the same "
+            help="CPU threads of PyTorch. A resumed run needs the same number to give the same "
             "bits. Default: PyTorch's own.",
             show_default=False,
         ),

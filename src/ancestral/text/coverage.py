@@ -15,10 +15,10 @@ class Coverage:
     """Part of a text that the vocabulary covers.
 
     Attributes:
-        unknown: number of characters or words without an id of their own.
-        total: number of characters (including blanks) or words in the text.
+        unknown: number of characters or words that have no id.
+        total: number of characters (including whitespace) or words in the text.
         unit: unit that is counted.
-        nothing: whether something is unknown and only blanks are known.
+        nothing: whether something is unknown and only whitespace is known.
         examples: some unknown characters or words, each once.
         read_as: token that replaces unknown ones; `None` if they are dropped.
     """
@@ -80,7 +80,7 @@ class Symbols:
     def has(self, character: str) -> bool:
         """Return whether the vocabulary has every symbol of a character.
 
-        A tokenizer may put a blank before each text, so the symbols of a character are those that a
+        A tokenizer may put a space before each text, so the symbols of a character are those that a
         second one adds. A character that the tokenizer removes on purpose has no symbols.
         """
         if character not in self._known:

@@ -117,7 +117,7 @@ class Library(Tokenizer):
         if type(self._library.model).__name__ in {"WordLevel", "WordPiece"}:
             total = len(set(encoding.word_ids) - {None})
             return of_words(total, (text[a:b] for a, b in lost), self._unknown)
-        # The token of a blank that is put before a text has the place of the first character.
+        # The token of a space that is put before a text has the place of the first character.
         last = {place: i for i, (a, b) in spans for place in range(a, b)}
         places = sorted(place for place in within(lost) if last[place] == unknown)
         return of_characters(text, (text[place] for place in places), self._unknown)

@@ -45,9 +45,9 @@ class Tokenizer(ABC):
         """Return the text of ids, including special tokens; ids without a token are left out."""
 
     def begins_anew(self, ids: Sequence[int]) -> bool:
-        """Return whether these ids decode the same after others, except for leading blanks.
+        """Return whether these ids decode the same after others, except for leading spaces.
 
-        A decoder may treat the first token or the first blanks of a text specially. If these ids
+        A decoder may treat the first token or the first spaces of a text specially. If these ids
         give any text, the ids after them are decoded correctly without the ids before them.
         """
         return bool(self.decode(ids))
@@ -108,7 +108,7 @@ class Bytes(Tokenizer):
 
 @final
 class Words(Tokenizer):
-    r"""Tokenizer whose values are words of a table; blanks separate the words of a text.
+    r"""Tokenizer whose values are words of a table; whitespace separates the words of a text.
 
     >>> table = Words("a\nrose\nis\n")
     >>> table.encode("a rose  is"), table.decode([1, 2, 1])
@@ -166,7 +166,7 @@ class TextStream:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         # The text of the ids before `_returned` has been returned. Decoding starts at `_first`, the
-        # start of a part that is decoded as in the middle of the text, except for leading blanks.
+        # start of a part that is decoded as in the middle of the text, except for leading spaces.
         self._first = self._returned = 0
 
     def push(self, ids: Sequence[int]) -> str:

@@ -34,7 +34,7 @@ def bound_table(
     """Return a table of ELBO and IWAE on the test part, with standard errors over its events.
 
     Args:
-        model: a model with a prior of its own.
+        model: a latent variable model that contains its prior.
         data: the data; baselines may use its labels.
         k: number of latents of each event.
         progress: called with the number of events done and their total.
