@@ -101,6 +101,6 @@ def test_info(cli: Cli, exported: Runs) -> None:
         file.stat().st_size for file in files if file != bundle / "manifest.json"
     )
     text = cli("info", bundle).out
-    for word in ("z [4], q(z | x) codes, p(z) autoregressive", "0 .. 1, of the prior"):
+    for word in ("z [4], q(z | x) codes, p(z) autoregressive", "0 .. 1 (of the prior)"):
         assert word in text
     assert f"in {len(files) - 1} files" in text

@@ -127,7 +127,7 @@ def test_a_finished_run_resumes_to_its_end(cli: Cli, latent_runs: Runs, images: 
 def test_both_stages_are_resumed(cli: Cli, latent_runs: Runs, images: Path, tmp_path: Path) -> None:
     """A run interrupted in its first stage, then in its second, ends as an unbroken run does."""
     out, command = tmp_path / "run", training(images, "vq", tmp_path / "run")
-    for stop, words in ((2, "no state was saved"), (STEPS + 2, "run again with --resume")):
+    for stop, words in ((2, "no state was saved"), (STEPS + 2, "continue with --resume")):
         with pytest.MonkeyPatch.context() as patch:
             StopAt(stop, patch)
             result = cli(*command, "--resume")
@@ -173,7 +173,7 @@ def test_binary_data(cli: Cli, images: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--ordering", "column"], "--ordering: tiny-"),
+        (["--ordering", "column"], "--ordering: expected raster, because tiny-"),
         (["--label-dropout", "0.1"], "--label-dropout: tiny-"),
         (["--steps", "0"], "steps"),
     ],
@@ -194,7 +194,7 @@ def test_table_of_a_density_has_no_exact_rows(images: Path) -> None:
     with console.capture() as capture:
         console.print(bound_table(model, events, k=2))
     text = capture.get()
-    for word in ("a density's bounds, of x + u", "not to be compared with exact bits/dim"):
+    for word in ("bounds on the density of x + u", "do not compare them with exact bits/dim"):
         assert word in text
     assert "table" not in text
     assert "pixels" not in text
