@@ -51,11 +51,16 @@ def read_file(path: Path, what: str, longest: int) -> bytes:
     try:
         return read_bounded(path, longest)
     except InvalidInput as error:
-        raise CheckpointError(f"{error}; this is not {what}: download the folder again") from error
+        reason = str(error).removeprefix(f"{path}: ")
+        raise CheckpointError(
+            f"{path}: not {what} ({reason}); download the folder again"
+        ) from error
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot read {what}: {error.strerror}; pass a folder that save_pretrained or "
-            f"`ancestral train` wrote"
+            f"{path}: {what} cannot be read ({error.strerror or error}); pass a folder that "
+            f"save_pretrained or `ancestral train` wrote"
         ) from error
     except MemoryError as error:
-        raise CheckpointError(f"{path}: {what} does not fit in memory") from error
+        raise CheckpointError(
+            f"{path}: does not fit in memory; free some memory and run again"
+        ) from error

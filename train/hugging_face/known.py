@@ -36,7 +36,7 @@ def read_config(
             supported (the message lists them all); or a field to ignore is known or missing.
     """
     known = (
-        f"supported model types: {', '.join(KNOWN)}; other models can be exported from Python "
+        f"use a model of type {', '.join(KNOWN)}, or export the model from Python "
         f"(docs/own-model.md)"
     )
     if "auto_map" in values:
