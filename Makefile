@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
   $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Every call compares shapes and types with the annotations, which doubles the time of the tests:
-# `test` does so where models, likelihoods and operators are called singly, `test-all` everywhere.
+# `test` does so where models, likelihoods and operators are called singly, `test-all` in every
+# test that is not slow.
 ANNOTATED := --jaxtyping-packages=ancestral,beartype.beartype
 CALLED := tests/models tests/likelihoods tests/test_philox.py tests/test_bound.py \
   tests/triton_kernels/test_linear.py tests/triton_kernels/test_recurrence.py
@@ -70,9 +71,10 @@ test: checks ## run every check: `make checks`, then all tests except the slow o
 	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) $(CALLED)
 	$(INTERPRETED) -m "kernels and not slow" $(KERNELS)
 
-# Coverage traces every line, which doubles the time, so only this target measures it.
+# Annotations and coverage cost as much again as the tests themselves: the slow tests run without.
 test-all: checks ## run every check and all tests, with coverage (GPU tests: make gpu)
-	$(PYTEST) -m "not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "not slow and not gpu and not kernels" $(ANNOTATED) --cov --cov-report=term
+	$(PYTEST) -m "slow and not gpu and not kernels"
 	$(INTERPRETED) -m kernels
 	@$(MAKE) --no-print-directory test-old-cpu
 

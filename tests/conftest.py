@@ -1,4 +1,4 @@
-"""What all tests share: bundles of the toys, exported once, and the time per file."""
+"""Fixtures for all tests: bundles of the toys, exported once; and a summary of time per file."""
 
 import fcntl
 import functools
@@ -48,16 +48,16 @@ DEAREST = (
     "test_own_model.py",
     "train/test_causality.py",
 )
-"""Files that take longest, and begin: one that came last would leave a process without work."""
+"""The slowest files, which run first: one that ran last would leave a process without work."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """Mark as slow what runs a toy of `SECOND`, and put the files of `DEAREST` first.
+    """Mark tests that run a toy of `SECOND` as slow, and put the files of `DEAREST` first.
 
-    Where kernels are interpreted, tests of thousands of events are left out.
+    If kernels are interpreted, tests of thousands of events are left out.
     """
     if INTERPRETED:
         many = [item for item in items if item.get_closest_marker("many")]
@@ -74,13 +74,13 @@ def pytest_collection_modifyitems(
 
 
 def device_of(backend: str) -> str:
-    """Where a backend runs in the tests: Triton on a GPU, or interpreted; the others on the CPU."""
+    """Return a backend's device in tests: a GPU for Triton unless interpreted, else the CPU."""
     return "cuda" if backend == "triton" and not INTERPRETED else "cpu"
 
 
 @pytest.fixture(autouse=True, scope="session")
 def interpreted() -> Iterator[None]:
-    """Where kernels are interpreted: quicker, and bundles with few known answers."""
+    """If kernels are interpreted, speed them up, and store few known answers in bundles."""
     if not INTERPRETED:
         yield
         return
@@ -93,7 +93,7 @@ def interpreted() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the hashes that tests remember out of the user's cache."""
+    """Keep the remembered hashes of tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -101,7 +101,7 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def called_by_users() -> Iterator[None]:
-    """Without the checks of annotations, which only tests have."""
+    """Disable the checks of annotations, which only tests have."""
     before = jaxtyping_config.jaxtyping_disable
     jaxtyping_config.update("jaxtyping_disable", True)
     yield
@@ -110,10 +110,10 @@ def called_by_users() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The bundle of a toy, by name; exported when it is first asked for. Not to be changed.
+    """Return a function that exports a toy on first use. Tests must not change the bundle.
 
-    With a type of 16 bits that of float32 is recast. Processes that share the tests share the
-    bundles: whichever comes first exports.
+    A bundle with a 16-bit type is recast from float32. Processes that share the tests also share
+    the bundles: the first one exports.
     """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -139,7 +139,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder / name
 
     if "PYTEST_XDIST_WORKER" in os.environ:
-        # Each process begins elsewhere and leaves what another is at: nobody waits for long.
+        # Processes start at opposite ends and skip bundles in progress, so none waits for long.
         if INTERPRETED:
             return bundle
         worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
@@ -151,7 +151,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(autouse=True, scope="session")
 def operators_read_once() -> Iterator[None]:
-    """Let the exporter make its table of PyTorch's operators once, not at every export."""
+    """Let the exporter create its table of PyTorch's operators once, not at every export."""
     from ancestral.export import graphs
 
     with graphs.operators_read_once():
@@ -160,10 +160,10 @@ def operators_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def rules_tried_where_they_fit() -> Iterator[None]:
-    """Let the exporter try each rule of its rewriter at nodes of the rule's operator only.
+    """Let the exporter try each rule of its rewriter only at nodes of the rule's operator.
 
-    It tries every rule at every node, which takes a sixth of an export; the graphs are the same
-    (tests/export/test_rewriter.py). An onnxscript that has other classes is left as it is.
+    By default it tries every rule at every node, which takes a sixth of an export; the graphs are
+    the same (tests/export/test_rewriter.py). An onnxscript with other classes is not changed.
     """
     try:
         from onnxscript.rewriter._basics import MatchResult
@@ -188,13 +188,13 @@ def rules_tried_where_they_fit() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(bundles: Callable[[str], Path]) -> Path:
-    """The bundle of the toy `tiny`, with every graph. Not to be changed."""
+    """Return the bundle of the toy `tiny`, with every graph. Tests must not change it."""
     return bundles("tiny")
 
 
 @pytest.fixture(scope="session")
 def load(bundles: Callable[..., Path]) -> Load:
-    """A toy on a backend, by their names, and in a type; each is loaded once."""
+    """Return a function that loads a toy on a backend, in a type; each is loaded once."""
     engines: dict[tuple[str, str, str], Engine] = {}
 
     def engine(toy: str, backend: str, dtype: str = "float32") -> Engine:
@@ -212,7 +212,7 @@ def load(bundles: Callable[..., Path]) -> Load:
 
 
 def autoregressive(load: Load, toy: str, backend: str) -> AutoregressiveEngine:
-    """A toy that is autoregressive, on a backend."""
+    """Load an autoregressive toy on a backend."""
     engine = load(toy, backend)
     assert isinstance(engine, AutoregressiveEngine)
     return engine

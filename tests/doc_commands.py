@@ -1,4 +1,4 @@
-"""The command lines and the Python of README.md and the pages in docs, and how a test runs them."""
+"""Command lines and Python blocks of README.md and the pages in docs, and how tests run them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ PROGRAMS = (
     "podman",
     "gpg",
 )
-"""What a line begins with that is a command line."""
+"""The first words of command lines."""
 
 EXEMPT = {
     "docker": "needs Docker and an image",
@@ -33,12 +33,12 @@ EXEMPT = {
     "ancestral verify bundle --backend triton --device cuda --dtype bfloat16": "needs a GPU",
     "ancestral verify BUNDLE --backend tensorrt --device cuda": "needs a GPU and TensorRT",
 }
-"""Lines, or what they begin with, that no test runs, and why."""
+"""Lines, or their first words, that no test runs, with the reason."""
 
 EXEMPT_PYTHON = {
     'backend="triton", device="cuda"': "needs a GPU",
 }
-"""What is in a block of Python that no test runs, and why."""
+"""Text of Python blocks that no test runs, with the reason."""
 
 OWN = "docs/own-"
 """Pages whose blocks tests/test_own_model.py and tests/test_own_pages.py run."""
@@ -49,8 +49,8 @@ class Run:
     """How a test runs a page.
 
     Attributes:
-        given: files and folders that the page takes as given; tests/doc_folders.py makes them.
-        instead: what a test runs instead of some text, for speed.
+        given: files and folders that the page assumes; tests/doc_folders.py creates them.
+        instead: replacements of text in the page, for speed.
     """
 
     given: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Line:
 
     Attributes:
         page: path of the page from the root.
-        number: of the line in the page, from 1.
+        number: number of the line in the page, from 1.
         text: the command, without the comment after it.
     """
 
@@ -113,7 +113,7 @@ class Line:
 
     @property
     def exempt(self) -> str | None:
-        """What of EXEMPT it is, if anything."""
+        """The entry of EXEMPT that exempts the line, or None."""
         found = [each for each in EXEMPT if f"{self.text} ".startswith(f"{each} ")]
         return found[0] if found else None
 
@@ -128,7 +128,7 @@ class Block:
     Attributes:
         page: path of the page from the root.
         number: line of the fence, from 1.
-        language: what follows the fence, perhaps nothing.
+        language: text after the fence, or "".
         text: lines between the fences.
     """
 
@@ -139,7 +139,7 @@ class Block:
 
     @property
     def exempt(self) -> str | None:
-        """The entry of EXEMPT_PYTHON that exempts the block, if there is one."""
+        """The entry of EXEMPT_PYTHON that exempts the block, or None."""
         return next((each for each in EXEMPT_PYTHON if each in self.text), None)
 
     def __str__(self) -> str:
@@ -147,28 +147,28 @@ class Block:
 
 
 def pages() -> list[str]:
-    """README.md and the pages directly in docs."""
+    """Return README.md and the pages directly in docs."""
     return ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 
 
 def lines(page: str) -> list[Line]:
-    """The command lines of a page: in indented blocks, and in fenced ones but those of Python."""
+    """Return the command lines in a page's indented blocks, and in fenced blocks except Python."""
     return list(in_text(page, (ROOT / page).read_text()))
 
 
 def in_text(page: str, text: str) -> Iterator[Line]:
-    """The command lines of the text of a page."""
+    """Return the command lines in the text of a page."""
     return (step for step in steps(page, text) if isinstance(step, Line))
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page."""
+    """Return the fenced blocks of a page."""
     every = steps(page, (ROOT / page).read_text())
     return [step for step in every if isinstance(step, Block)]
 
 
 def steps(page: str, text: str) -> Iterator[Line | Block]:
-    """The command lines and the fenced blocks of the text of a page, in order."""
+    """Yield the command lines and the fenced blocks in the text of a page, in order."""
     fence: int | None = None
     language, inside, begun = "", [], ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -197,12 +197,12 @@ def steps(page: str, text: str) -> Iterator[Line | Block]:
 
 
 def mentions(page: str) -> list[str]:
-    """Commands of ancestral in the sentences of a page, between backticks."""
+    """Return the commands of ancestral between backticks in a page."""
     return re.findall(r"`(ancestral [a-z][^`]*)`", (ROOT / page).read_text())
 
 
 def substituted(page: str, text: str) -> str:
-    """Part of a page, as a test runs it."""
+    """Return text of a page with the replacements of its `RUNS` entry."""
     for old, new in RUNS[page].instead.items():
         text = text.replace(old, new)
     return text

@@ -1,4 +1,4 @@
-"""Small versions of the files and folders that the pages of the docs take as given."""
+"""Small versions of the files and folders that the pages of the docs assume."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from tests.train.test_data import write_mnist
 
 
 def make(name: str, folder: Path, tiny_bundle: Path) -> None:
-    """Make one of them in a folder.
+    """Create a file or folder by its name.
 
     Raises:
-        KeyError: nothing makes a file or folder of that name.
+        KeyError: there is no file or folder of this name.
     """
     match name:
         case "autoencoder-folder":
@@ -37,7 +37,7 @@ def make(name: str, folder: Path, tiny_bundle: Path) -> None:
 
 
 def write_gpt2(folder: Path) -> None:
-    """A small GPT-2 as transformers writes it, with the tokenizer of the toy that reads text."""
+    """Write a small GPT-2 as transformers does, with the tokenizer of the text toy."""
     from tests.train.hugging_face import oracle
 
     sizes = {"vocab_size": 293, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
@@ -46,7 +46,7 @@ def write_gpt2(folder: Path) -> None:
 
 
 def write_autoencoder(folder: Path) -> None:
-    """A small AutoencoderKL as diffusers writes it."""
+    """Write a small AutoencoderKL as diffusers does."""
     from ancestral.dataspec import DataSpec
     from ancestral.train.models.autoencoder_kl import AutoencoderKL
     from tests.train.test_diffusers_folder import SHAPE, SIZE, write
@@ -57,7 +57,7 @@ def write_autoencoder(folder: Path) -> None:
 
 
 def write_demo(folder: Path) -> None:
-    """The bundles of `make demo`, of models that are small and have hardly learned."""
+    """Write the bundles of `make demo`, with small models that have hardly learned."""
     for model, name in (("transformer", "digits"), ("vae", "digits-vae")):
         checkpoint = folder / f"{name}-checkpoint"
         words = f"train --recipe tiny --model {model} --steps 20 --no-evaluate -o {checkpoint}"

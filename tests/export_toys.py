@@ -1,4 +1,4 @@
-"""The bundle of a toy, by its name."""
+"""Export of toys by name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Commands in child processes of little memory and little time, and how each of them ended."""
+"""Commands in child processes with limits on memory and time, and their exit status and output."""
 
 import json
 import subprocess
@@ -35,18 +35,18 @@ for line in sys.stdin:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a command ended: its exit status, negative for a signal, and all that it printed."""
+    """The end of a command: its exit status, negative for a signal, and all its output."""
 
     status: int
     output: str
 
 
 def run_guarded(commands: Sequence[Sequence[str | Path]], folder: Path) -> list[Ending]:
-    """Run commands of `ancestral` one after another, each in a child of its own.
+    """Run commands of `ancestral` in sequence, each in a child process.
 
     Args:
-        commands: the words of each.
-        folder: where their output is kept.
+        commands: words of each command.
+        folder: folder for their output.
     """
     files = [folder / f"{i}.output" for i in range(len(commands))]
     lines = [

@@ -1,4 +1,4 @@
-"""Files that are passed for arrays and are none, or are made to harm who reads them."""
+"""Files that are not arrays but are passed as such, and files built to harm their reader."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ def npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
 
 
 def headed(header: str, data: bytes = b"", version: int = 1) -> bytes:
-    """An .npy of this header."""
+    """Return an .npy with this header."""
     text = header.encode()
     length = struct.pack("<H" if version == 1 else "<I", len(text))
     return b"\x93NUMPY" + bytes([version, 0]) + length + text + data
@@ -46,12 +46,12 @@ def replaced(content: bytes, *changes: tuple[int, bytes]) -> bytes:
 
 
 def entry_changed(content: bytes, local: int, central: int, data: bytes) -> bytes:
-    """An archive of one entry, in which a field of both its headers is another one."""
+    """Return an archive of one entry with a field changed in both headers."""
     return replaced(content, (local, data), (content.rindex(b"PK\x01\x02") + central, data))
 
 
 def bomb(size: int) -> bytes:
-    """Zeros, packed to a thousandth."""
+    """Return an archive of zeros, packed to a thousandth of their size."""
     file = io.BytesIO()
     with (
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
@@ -93,7 +93,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         _WHOLE[:-30],
         "damaged archive (File is not a zip file); copy or download it again",
     ),
-    "less than it says": (
+    "fewer bytes than declared": (
         entry_changed(
             zipped(_SHORT, zipfile.ZIP_DEFLATED), 22, 24, struct.pack("<I", len(_SHORT) + 4032)
         ),
@@ -106,10 +106,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "bzip2": (zipped(npy(X), zipfile.ZIP_BZIP2), "compression method 12"),
     "unknown method": (entry_changed(_WHOLE, 8, 10, b"\x61\0"), "compression method 97"),
     "encrypted": (entry_changed(_WHOLE, 6, 8, b"\x01\0"), "encrypted; decrypt the file"),
-    "of the future": (entry_changed(_WHOLE, 4, 6, b"\xff"), "zip file version"),
+    "future version": (entry_changed(_WHOLE, 4, 6, b"\xff"), "zip file version"),
     "34 GB": (shaped(f"({2**32},)"), "at most 4 GiB"),
     "34 GB in an archive": (zipped(shaped(f"({2**32},)")), "at most 4 GiB"),
-    "shape beyond all": (shaped(f"({2**62}, {2**62})"), "more than 8 EiB"),
+    "shape beyond 8 EiB": (shaped(f"({2**62}, {2**62})"), "more than 8 EiB"),
     "shape of thousands of digits": (shaped(f"({'9' * 4000},)"), "expected a shape"),
     "shape of many digits": (shaped(f"({'9' * 4400},)"), "expected the header"),
     "no values, absurd axes": (shaped(f"(0, {2**62}, {2**62})", data=b""), "fits in memory"),
@@ -162,11 +162,11 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         "unknown kind of file that begins with the bytes de ad be ef",
     ),
 }
-"""By name: the content, and words of the refusal."""
+"""By name: the content, and part of the error message."""
 
 ODD: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "a device": lambda path: path.symlink_to("/dev/zero"),
     "a folder": Path.mkdir,
 }
-"""What is no regular file: how it is called, and how it is made."""
+"""Functions that create a file that is not a regular file, by its name in error messages."""

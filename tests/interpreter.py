@@ -1,8 +1,8 @@
-"""Triton's interpreter, made quick enough for tests.
+"""A faster interpreter of Triton, for tests.
 
-It replaces the functions of triton.language by others before it runs a kernel, and does so again
-at every call of a function inside the kernel, which takes most of the time of a small one. Here
-that is done once a launch.
+The interpreter replaces the functions of triton.language before it runs a kernel, and again at
+every call of a function inside the kernel, which takes most of the time of a small kernel. Here it
+replaces them once per launch.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ import pytest
 
 
 class _Nothing:
-    """What there is to undo where nothing was replaced."""
+    """Restores nothing, as nothing was replaced."""
 
     def restore(self) -> None:
         return
 
 
 class _Replaced:
-    """What was replaced for a launch."""
+    """Restores the functions that were replaced for a launch."""
 
     def __init__(self, scope: Any, done: set[frozenset[int]]) -> None:
         self._scope, self._done = scope, done
@@ -34,7 +34,7 @@ class _Replaced:
 
 @contextmanager
 def quick_interpreter() -> Iterator[None]:
-    """Within it, kernels that are interpreted replace triton.language once a launch."""
+    """Let interpreted kernels replace triton.language once per launch."""
     import triton.language as tl
     from triton.runtime import interpreter
 
@@ -50,7 +50,7 @@ def quick_interpreter() -> Iterator[None]:
         done.add(seen)
         return _Replaced(replace(function), done)
 
-    # NumPy warns where a GPU's arithmetic goes on with an infinity or NaN.
+    # NumPy warns about infinities and NaN; a GPU continues with them.
     with np.errstate(all="ignore"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(interpreter, "_patch_lang", once)
         yield

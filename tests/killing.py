@@ -1,13 +1,13 @@
-"""Run commands of `ancestral` that kill themselves (SIGKILL) at the k-th change of a folder.
+"""Run commands of `ancestral` that kill themselves (SIGKILL) at the k-th change to a folder.
 
     python -m tests.killing FOLDER K COMMAND...     one command
-    python -m tests.killing FOLDER                  one after another, from JSON lines
+    python -m tests.killing FOLDER                  a sequence of commands, from JSON lines
 
 Changes are counted by Python's audit events and by calls of fsync: files opened for writing,
-renamed, removed and locked, folders made and removed. K = 0 kills nothing. In the second form each
-line of standard input is {"k": K, "command": [...], "room": BYTES or null}; each command runs in a
+renamed, removed and locked, folders created and removed. K = 0 never kills. In the second form each
+line of standard input is {"k": K, "command": [...], "room": BYTES or null}. Each command runs in a
 fork, so that the packages are imported once, and is answered by a line
-{"status": ..., "points": ..., "said": ...}. With room no file can become larger than that.
+{"status": ..., "points": ..., "printed": ...}. `room` limits the size of every file, in bytes.
 """
 
 import json
@@ -39,7 +39,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Points:
-    """Counts the changes of a folder in this process, and ends it at one of them."""
+    """Counts this process's changes to a folder, and kills the process at the k-th."""
 
     def __init__(self, folder: str, k: int) -> None:
         self.folder, self.k, self.count = folder, k, 0
@@ -67,21 +67,21 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended.
+    """The end of a command.
 
     Attributes:
-        status: its exit code; -9 where it was killed.
-        points: at which it could have been killed; 0 where it was.
-        said: standard output and standard error.
+        status: exit code; -9 if the command was killed.
+        points: number of changes, at each of which it could be killed; 0 if it was killed.
+        printed: standard output and standard error.
     """
 
     status: int
     points: int
-    said: str
+    printed: str
 
 
 class Killer:
-    """Runs commands one after another; a context manager."""
+    """Runs commands in sequence; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -119,12 +119,12 @@ class Killer:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Variables of a command whose cache is in the folder too."""
+    """Return environment variables that put the cache of commands in the folder."""
     return os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
 
-def run_alone(folder: Path, k: int, command: Sequence[object]) -> Ended:
-    """One command in a process of its own, from its start."""
+def run_separately(folder: Path, k: int, command: Sequence[object]) -> Ended:
+    """Run a command in a new process."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.killing", str(folder), str(k), *map(str, command)],
         env=environment(folder),
@@ -150,24 +150,28 @@ def _serve(folder: str) -> None:
 
     del matplotlib, onnxruntime, onnxscript, torch, ancestral
     for line in sys.stdin:
-        asked = json.loads(line)
-        with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as counted:
+        request = json.loads(line)
+        with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as counted:
             child = os.fork()
             if child == 0:
                 for handle in (0, 1, 2):
-                    os.dup2(said.fileno(), handle)
-                points = Points(folder, asked["k"])
-                if asked["room"] is not None:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (asked["room"],) * 2)
-                code = run(asked["command"])
+                    os.dup2(printed.fileno(), handle)
+                points = Points(folder, request["k"])
+                if request["room"] is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (request["room"],) * 2)
+                code = run(request["command"])
                 counted.write(str(points.count))
                 counted.flush()
                 sys.stdout.flush()
                 os._exit(code)
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             counted.seek(0)
-            said.seek(0)
-            ended = {"status": status, "points": int(counted.read() or 0), "said": said.read()}
+            printed.seek(0)
+            ended = {
+                "status": status,
+                "points": int(counted.read() or 0),
+                "printed": printed.read(),
+            }
         print(json.dumps(ended), flush=True)
 
 

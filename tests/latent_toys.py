@@ -1,4 +1,4 @@
-"""Tiny latent variable models, initialised wide; what they give can be enumerated or integrated."""
+"""Tiny latent variable models, initialised wide, to be enumerated or integrated exactly."""
 
 import numpy as np
 import torch
@@ -19,16 +19,16 @@ LATENT_TOYS = ("bernoulli", "linear", "convolved", "colours", "codes")
 posterior. convolved: full covariance, a mixture prior. colours: a VampPrior over coloured images.
 codes: a VQ-VAE of 2 x 2 codes with a Transformer of two classes as its prior."""
 PRIOR_GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step", "step_filtered")
-"""Of the prior over codes."""
+"""Graphs of the prior over codes."""
 LARGE_TOYS = ("mixture", "diffusion")
-"""Whose export takes a minute. mixture: colours whose channels are drawn in turn. diffusion: the
-autoencoder of a latent diffusion model, with attention."""
+"""Toys whose export takes a minute. mixture: like colours, with channels that depend on earlier
+ones. diffusion: the autoencoder of a latent diffusion model, with attention."""
 NOISY_LINEAR = 0.3
-"""Scale of x given z of the linear toy, in units of y = x / levels."""
+"""Scale of x given z in the linear toy, in units of y = x / levels."""
 
 
 def make_latent(name: str) -> LatentVariableModel:
-    """The toy of that name, always with the same weights."""
+    """Return a toy by name, always with the same weights."""
     torch.manual_seed(11)
     model = _fresh(name)
     with torch.no_grad():
@@ -45,7 +45,7 @@ def make_latent(name: str) -> LatentVariableModel:
 
 
 def make_prior(name: str) -> AutoregressiveModel | None:
-    """The prior over codes of a toy that needs one."""
+    """Return the prior over codes of a toy, or None if it has no codes."""
     model = make_latent(name)
     if not isinstance(model, VQVAE):
         return None
@@ -131,7 +131,7 @@ def _make_exact(model: LatentVariableModel) -> None:
 
 
 def linear_parts(model: LatentVariableModel) -> tuple[np.ndarray, np.ndarray, float]:
-    """W [t, d], b [t] and the scale of y = W z + b + scale noise, in float64."""
+    """Return W [t, d], b [t] and the scale of y = W z + b + scale noise, in float64."""
     assert isinstance(model, VAE)
     linear = model.decoder.layers[0]
     w = linear.weight.detach().double().numpy()

@@ -1,4 +1,4 @@
-"""Bounds on memory and time, for files that are made to harm a reader."""
+"""Limits on memory and time, for tests of files that are built to harm their reader."""
 
 import os
 import resource
@@ -10,21 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-"""Where `tests` can be imported from."""
+"""Folder from which `tests` can be imported."""
 MEMORY = 200 * 2**20
-"""Bytes of address space that a child may take beside what it has when the limits are set."""
+"""Bytes of address space that a child may add after the limits are set."""
 CPU_SECONDS = 10
-"""Of processor time that it may take."""
+"""Seconds of processor time that a child may take."""
 SECONDS = 120
-"""After these a child, or a call, counts as hanging."""
+"""Seconds after which a child, or a call, counts as hanging."""
 
 
 def limit(memory: int = MEMORY, seconds: int | None = CPU_SECONDS) -> None:
-    """Bound this process from now on.
+    """Limit this process from now on.
 
     Args:
-        memory: bytes of address space above what it has now.
-        seconds: of processor time in all; no bound where None.
+        memory: bytes of address space that the process may add.
+        seconds: total seconds of processor time; None means no limit.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     size = pages * resource.getpagesize() + memory
@@ -34,13 +34,13 @@ def limit(memory: int = MEMORY, seconds: int | None = CPU_SECONDS) -> None:
 
 
 def run_limited(imports: str, code: str, *arguments: object, extra: int = MEMORY) -> str:
-    """What a program prints; it must end without an error.
+    """Run a program with limits, check that it ends without an error, and return its output.
 
     Args:
-        imports: run before the limits are set.
-        code: run under them; it finds the arguments in sys.argv[1:].
-        arguments: of the program.
-        extra: bytes of address space that the code may have more than there are after the imports.
+        imports: code that runs before the limits are set.
+        code: code that runs after that; it has the arguments in sys.argv[1:].
+        arguments: arguments of the program.
+        extra: bytes of address space that the code may add after the imports.
     """
     program = f"import sys\nfrom tests.limited import limit\n{imports}\nlimit({extra})\n{code}"
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -59,10 +59,10 @@ def run_limited(imports: str, code: str, *arguments: object, extra: int = MEMORY
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """What waits for ever, for the writer of a pipe say, fails, and the tests go on."""
+    """Fail if the body takes too long, for example because it waits for the writer of a pipe."""
 
     def hangs(*_: object) -> None:
-        raise AssertionError(f"nothing came back in {SECONDS} s")
+        raise AssertionError(f"the call did not return in {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, hangs)
     signal.alarm(SECONDS)

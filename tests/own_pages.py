@@ -1,4 +1,4 @@
-"""The pages about models of one's own: their Python blocks, run in order as a reader would."""
+"""The pages about users' own models: their Python blocks, run in order as a reader would."""
 
 import re
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The blocks of a language, in order."""
+    """Return the fenced blocks of a language, in order."""
     text = (DOCS / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def said(page: str) -> list[str]:
-    """What the comments after `print` say that it prints."""
+def expected_output(page: str) -> list[str]:
+    """Return the output that the comments after calls of `print` give."""
     text = "\n".join(blocks(page, "python"))
     return re.findall(r"^print\(.*\)  # ([^:\n]*).*$", text, flags=re.MULTILINE)
 
 
 @contextmanager
 def run(page: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """The names that the blocks leave, and `printed`: the lines; in the folder that they ran in."""
+    """Run a page's blocks in a folder; yield their global names, and the lines as `printed`."""
     printed: list[str] = []
     names: dict[str, Any] = {
         "__name__": "own_model",

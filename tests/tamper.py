@@ -1,4 +1,4 @@
-"""Bundles with a planted fault: a copy, changed on purpose, and signed anew where that is asked."""
+"""Bundles with a planted fault: copies with a change, and with hashes that are valid or not."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ Edit = Callable[[onnx.GraphProto], None]
 
 
 def copied(bundle: Path, folder: Path) -> Path:
-    """A copy of a bundle that may be changed."""
+    """Return a copy of a bundle that may be changed."""
     return Path(shutil.copytree(bundle, folder / "copy", dirs_exist_ok=True))
 
 
 def edited(bundle: Path, folder: Path, edit: Edit, graphs: str = "*") -> Path:
-    """A copy whose graphs of matching names were edited; its hashes are true."""
+    """Return a copy with edits to the graphs of matching names; its hashes are valid."""
     copy = copied(bundle, folder)
     files = sorted((copy / "graphs").glob(f"{graphs}.onnx"))
     assert files, f"no graph matches {graphs}"
@@ -38,7 +38,7 @@ def edited(bundle: Path, folder: Path, edit: Edit, graphs: str = "*") -> Path:
 
 
 def sign(bundle: Path) -> None:
-    """Make sizes and hashes of the manifest true again."""
+    """Set the sizes and hashes in the manifest to those of the files."""
 
     def true_hashes(manifest: dict[str, Any]) -> None:
         for name in manifest["files"]:
@@ -50,7 +50,7 @@ def sign(bundle: Path) -> None:
 
 
 def add_file(bundle: Path, name: str, content: bytes, **data: Any) -> None:
-    """Add a file to a bundle of the newest format, and to its data what they say of it."""
+    """Add a file to a bundle, of the newest format, and fields about it to the manifest's data."""
     (bundle / name).write_bytes(content)
 
     def enter(manifest: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def add_file(bundle: Path, name: str, content: bytes, **data: Any) -> None:
 
 
 def change_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest's JSON in place, and seal it anew."""
+    """Change the manifest's JSON in place, and update its seal."""
     file = bundle / "manifest.json"
     manifest = json.loads(file.read_bytes())
     change(manifest)
@@ -72,7 +72,7 @@ def change_manifest(bundle: Path, change: Callable[[dict[str, Any]], object]) ->
 
 
 def set_attribute(op_type: str, name: str, value: Any) -> Edit:
-    """Give an attribute of every node of a type (or of one that ends so) another value."""
+    """Return an edit that sets an attribute of every node whose type ends with `op_type`."""
 
     def edit(graph: onnx.GraphProto) -> None:
         for node in graph.node:
@@ -85,7 +85,7 @@ def set_attribute(op_type: str, name: str, value: Any) -> Edit:
 
 
 def scale_weights(file: Path, factor: float = 1.05) -> None:
-    """Multiply all weights of a safetensors file of float32, in place: the same size and inode."""
+    """Multiply all weights in a float32 safetensors file in place: its size and inode stay."""
     with file.open("r+b") as opened:
         start = 8 + int.from_bytes(opened.read(8), "little")
         opened.seek(start)

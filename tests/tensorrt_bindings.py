@@ -1,11 +1,11 @@
-"""The real Python bindings of TensorRT where its libraries are not: what they make of our plugin.
+"""The real Python bindings of TensorRT without its libraries, to test our plugin with them.
 
 TensorRT's libraries are gigabytes and some machines cannot have them; the bindings are a megabyte.
-They load with the libraries of tensorrt_rtx, which export the same functions. The registry of
-plugins and the ONNX parser then are those, the module tensorrt.plugin is the real one, and sizes,
-which TensorRT works out in C++, are worked out here. Nothing is built, nothing runs on a GPU.
+They load with the libraries of tensorrt_rtx, which export the same functions. The plugin registry
+and the ONNX parser are then those of tensorrt_rtx, and the module tensorrt.plugin is the real one.
+Sizes, which TensorRT computes in C++, are computed here. Nothing is built or runs on a GPU.
 
-    answer(folder, request)  asks a process of its own, `python -m tests.tensorrt_bindings`
+    answer(folder, request)  runs a separate process, `python -m tests.tensorrt_bindings`
 """
 
 import importlib
@@ -25,14 +25,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = {"nvinfer": "libtensorrt_rtx.so.*", "nvonnxparser": "libtensorrt_onnxparser_rtx.so.*"}
-"""By what the bindings ask for: what tensorrt_rtx calls it."""
+"""File names in tensorrt_rtx, by the library that the bindings load."""
 LACKING = "int initLibNvInferPlugins(void *logger, char const *name) { return 1; }"
-"""In C: the function of NVIDIA's own plugins, which tensorrt_rtx does not have."""
+"""C code of the function for NVIDIA's own plugins, which tensorrt_rtx does not have."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes of one call: q [b, h, t, d], k and v [b, g, t, d]; the type by TensorRT's name."""
+    """Sizes of a call: q [b, h, t, d], k and v [b, g, t, d]; `dtype` is TensorRT's name."""
 
     b: int
     h: int
@@ -48,7 +48,7 @@ class Case:
 
 
 def missing() -> str:
-    """What these tests need and is not here."""
+    """Return the names of required packages and programs that are not installed."""
     found: dict[str, object] = {
         "tensorrt-cu13-bindings": find_spec("tensorrt_bindings"),
         "tensorrt-rtx-cu13": find_spec("tensorrt_rtx_libs"),
@@ -62,7 +62,7 @@ needs_bindings = pytest.mark.skipif(bool(missing()), reason=f"not installed: {mi
 
 
 def libraries(folder: Path) -> Path:
-    """A folder with the libraries that the bindings ask for, under the names that they ask for."""
+    """Fill a folder with libraries under the names that the bindings load; return the folder."""
     release = version("tensorrt-cu13-bindings").split(".")[0]
     spec = find_spec("tensorrt_rtx_libs")
     assert spec is not None
@@ -77,7 +77,7 @@ def libraries(folder: Path) -> Path:
 
 
 def answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """What the bindings make of our plugin, in a process where Triton compiles."""
+    """Run our plugin with the bindings, in a process where Triton compiles; return the results."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRITON")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.tensorrt_bindings"],
@@ -90,7 +90,7 @@ def answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def loaded() -> Any:
-    """The bindings, as the module tensorrt that their plugin module imports."""
+    """Import the bindings as the module tensorrt, which their plugin module imports."""
     sys.setdlopenflags(os.RTLD_LAZY)
     trt = importlib.import_module("tensorrt_bindings")
     sys.modules["tensorrt"] = trt
@@ -98,7 +98,7 @@ def loaded() -> Any:
 
 
 class Host:
-    """What TensorRT does with a plugin while it builds, as far as Python can tell."""
+    """Calls a plugin as TensorRT does during a build, as far as Python sees it."""
 
     def __init__(self, trt: Any) -> None:
         self.trt = trt
@@ -114,7 +114,7 @@ class Host:
                 host.log.append(message)
 
         class Size(trt.IDimensionExpr):  # type: ignore[misc]
-            """A size that is known; the class has no constructor for Python."""
+            """A constant size; the class has no constructor in Python."""
 
             value: int
 
@@ -125,7 +125,7 @@ class Host:
                 return self.value
 
         self.logger, self.size_type = Log(), Size
-        # The last step of the module gives expressions to C++: here they are read instead.
+        # The module's last step passes expressions to C++; here they are read instead.
         importlib.import_module("tensorrt_bindings.plugin._tensor").SymExprImpl = self.read
 
     @staticmethod
@@ -146,10 +146,10 @@ class Host:
                 return self.constant(a * b)
             case "CEIL_DIV":
                 return self.constant(-(-a // b))
-        raise AssertionError(f"{operation}: not among what our plugin asks for")
+        raise AssertionError(f"{operation}: our plugin does not use this operation")
 
     def made(self, case: Case) -> Any:
-        """The plugin, made by the creator that the registry has of it, in a real network."""
+        """Return the plugin, created by its registered creator in a real network."""
         trt = self.trt
         builder = trt.Builder(self.logger)
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -170,7 +170,7 @@ class Host:
         return whole
 
     def launch(self, case: Case) -> dict[str, Any]:
-        """What a layer of the plugin is built into, in the order in which TensorRT asks."""
+        """Return the launch and kernel of a plugin layer, with calls in TensorRT's order."""
         plugin = self.made(case)
         dtype = self.trt.DataType.__members__[case.dtype]
         types = plugin.get_output_data_types([dtype] * 3, [4] * 3)
@@ -195,7 +195,7 @@ class Host:
         }
 
     def parsed(self, file: Path, content: bytes) -> list[str]:
-        """The parser's log of a graph."""
+        """Return the parser's log for a graph."""
         self.log.clear()
         builder = self.trt.Builder(self.logger)
         network = builder.create_network(
@@ -206,11 +206,11 @@ class Host:
 
 
 class Recorded:
-    """Takes what it is given."""
+    """Keeps all attributes that are set."""
 
 
 class Numbers(dict[int, tuple[str, int]]):
-    """The arguments between inputs and outputs, by their place."""
+    """The arguments between inputs and outputs, by position."""
 
     nbSymExprs = 0  # noqa: N815 - TensorRT's name
 

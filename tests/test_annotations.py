@@ -1,7 +1,7 @@
-"""Every array in a jaxtyping annotation is a class, which is what jaxtyping accepts everywhere.
+"""Every array type in a jaxtyping annotation is a class, as jaxtyping accepts classes everywhere.
 
-`Float[NDArray[np.float32], "..."]` raises when the module is imported under Python 3.12 or newer
-with numpy 2.5 or newer, where NDArray is an alias and not a class.
+With Python 3.12 or newer and numpy 2.5 or newer, NDArray is an alias and not a class, and
+`Float[NDArray[np.float32], "..."]` raises at import.
 """
 
 import ast
@@ -16,7 +16,7 @@ CLASSES = {"Tensor", "np.ndarray"}
 
 
 def wrong_annotations(source: str) -> Iterator[str]:
-    """The annotations of jaxtyping in a module whose array type is not one of `CLASSES`."""
+    """Yield a module's jaxtyping annotations whose array type is not one of `CLASSES`."""
     tree = ast.parse(source)
     shaped = {
         name.asname or name.name
@@ -33,7 +33,7 @@ def wrong_annotations(source: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def sources() -> dict[Path, str]:
-    """The text of each module that names jaxtyping; links are not followed."""
+    """Return the text of each module that mentions jaxtyping; links are not followed."""
     files = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
     texts = {file.relative_to(ROOT): file.read_text() for file in files if file != Path(__file__)}
     return {file: text for file, text in texts.items() if "jaxtyping" in text}
@@ -46,7 +46,7 @@ def test_array_types_are_classes(sources: dict[Path, str]) -> None:
 
 
 def test_jaxtyping_is_imported_by_names(sources: dict[Path, str]) -> None:
-    """The walk knows annotations by the names that `from jaxtyping import` brings."""
+    """Modules use `from jaxtyping import`, as the walk finds annotations by these names."""
     assert [file for file, text in sources.items() if "import jaxtyping" in text] == []
 
 
@@ -54,13 +54,13 @@ def test_jaxtyping_is_imported_by_names(sources: dict[Path, str]) -> None:
     "annotation",
     ['Float[NDArray[np.float32], "b"]', 'Float[Floats, "b"]', 'list[Float[NDArray, "b"] | None]'],
 )
-def test_an_alias_is_found(annotation: str) -> None:
-    """The planted fault: NDArray itself, and a name that may stand for it."""
+def test_alias_is_found(annotation: str) -> None:
+    """The planted fault: NDArray itself, and another name for it."""
     source = f"from jaxtyping import Float\n\ndef f(x: {annotation}) -> None: ...\n"
     assert len(list(wrong_annotations(source))) == 1
 
 
-def test_a_class_is_not_found() -> None:
+def test_class_is_not_found() -> None:
     source = (
         'from jaxtyping import Float\n\nx: Float[np.ndarray, "b"]\ny: list[NDArray[np.int64]]\n'
     )

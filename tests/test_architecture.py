@@ -1,4 +1,4 @@
-"""What import-linter cannot see: which names are installed, and what an import really loads."""
+"""What import-linter cannot check: which names are installed, and what an import loads."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 BARE_NAMES = ("engine", "export", "train", "triton_kernels")
 
-# Stands first among the finders and refuses every module of the named packages.
+# The first of the finders; it refuses every module of the named packages.
 BLOCK = """
 import sys
 
@@ -35,7 +35,7 @@ def run(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 def import_without(module: str, blocked: set[str], directory: Path) -> str:
-    """The closing line of the error that the import ends with; empty where it works."""
+    """Return the last line of the error of an import, or "" if it works."""
     result = run(BLOCK.format(names=blocked, module=module), directory)
     return result.stderr.strip().rpartition("\n")[2] if result.returncode else ""
 
@@ -63,6 +63,6 @@ def test_imports_without_torch_and_onnx(module: str, tmp_path: Path) -> None:
     assert import_without(module, {"torch", "onnx", "onnxscript"}, tmp_path) == ""
 
 
-def test_block_is_felt(tmp_path: Path) -> None:
-    """The planted fault of the tests above: a module that does import torch is refused."""
+def test_block_has_an_effect(tmp_path: Path) -> None:
+    """The planted fault of the tests above: a module that imports torch is refused."""
     assert "blocked: torch" in import_without("torch", {"torch"}, tmp_path)

@@ -1,4 +1,4 @@
-"""Binary data: the bits of an event are those that training gives it."""
+"""Binary data: an event has the bits that training gives it."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_by_definition() -> None:
 
 
 def test_as_in_training() -> None:
-    """Of the whole source at once, the same bits as of each part by itself."""
+    """Binarising all events in one call gives the bits of the separate parts in training."""
     bits, parts = binarised(X, 17, np.arange(len(X))), data().binarised()
     for name in ("train", "validation", "test"):
         np.testing.assert_array_equal(

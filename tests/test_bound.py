@@ -1,4 +1,4 @@
-"""Bounds as a stream: any cut of the same log-weights gives the same, and what the fields mean."""
+"""Bounds from a stream of log-weights: any cut gives the same bound; the fields are as defined."""
 
 from itertools import pairwise
 
@@ -31,16 +31,16 @@ def terms(seed: int, scale: float, k: int = 40) -> Terms:
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.floats(0.0, 200.0), st.lists(st.integers(0, 40), max_size=6))
 def test_any_cut(seed: int, scale: float, cuts: list[int]) -> None:
-    """To 1e-9, however the draws come: memory holds sums alone."""
+    """Draws added in any pieces give the same bound, to 1e-9."""
     whole, cut = reduced(terms(seed, scale), []), reduced(terms(seed, scale), cuts)
     for name in ("elbo", "iwae", "reconstruction", "kl", "stderr_elbo", "stderr_iwae", "ess"):
-        got, wanted = getattr(cut, name), getattr(whole, name)
-        assert np.allclose(got, wanted, rtol=1e-9, atol=1e-9), name
+        got, expected = getattr(cut, name), getattr(whole, name)
+        assert np.allclose(got, expected, rtol=1e-9, atol=1e-9), name
     assert cut.k == 40
 
 
 def test_fields() -> None:
-    """As they are defined, in plain float64."""
+    """Every field equals its definition, computed in float64."""
     l, p, q = terms(1, 3.0)
     log_w = l + p - q
     bound = reduced((l, p, q), [7, 20])
@@ -56,7 +56,7 @@ def test_fields() -> None:
 
 
 def test_one_draw() -> None:
-    """Both bounds are its log-weight; nothing is known of their spread."""
+    """With one draw, both bounds are its log-weight, and the standard error is infinite."""
     bound = reduced(terms(2, 1.0, k=1), [])
     assert np.array_equal(bound.elbo, bound.iwae)
     assert np.isinf(bound.stderr_elbo).all()
@@ -64,7 +64,7 @@ def test_one_draw() -> None:
 
 
 def test_impossible_and_broken_draws() -> None:
-    """A weight of 0 counts as one; NaN is not hidden."""
+    """A weight of 0 counts as a draw, and NaN stays NaN."""
     l = np.array([[-np.inf, -1.0], [-np.inf, -np.inf], [np.nan, 0.0]])
     zero = np.zeros_like(l)
     bound = reduced((l, zero, zero), [1])

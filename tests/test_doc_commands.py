@@ -1,6 +1,6 @@
-"""Every command line and every block of Python of README.md and docs/*.md: it parses, and it runs.
+"""Every command line and every Python block of README.md and docs/*.md parses and runs.
 
-A line or a block that is neither run nor exempt (tests/doc_commands.py) turns these tests red.
+A line or a block that is neither run nor exempt (tests/doc_commands.py) fails these tests.
 """
 
 import ast
@@ -37,10 +37,10 @@ COMMANDS: dict[str, Any] = vars(typer.main.get_command(application()))["commands
 
 
 def parse(arguments: list[str]) -> None:
-    """Parse a command line of ancestral, and run nothing.
+    """Parse a command line of ancestral without running it.
 
     Raises:
-        typer.TyperException: an option or a command that does not exist, or a wrong value.
+        typer.TyperException: an option does not exist, or a value is wrong.
     """
     name, *rest = arguments
     assert name in COMMANDS, f"no command {name!r}"
@@ -65,8 +65,8 @@ def test_lines_parse(page: str) -> None:
             raise AssertionError(f"{line}: {error}") from error
 
 
-def test_a_wrong_line_does_not_parse() -> None:
-    (line,) = in_text("page", "    ancestral info bundle --chekc    # an option that is none\n")
+def test_wrong_line_does_not_parse() -> None:
+    (line,) = in_text("page", "    ancestral info bundle --chekc    # no such option\n")
     with pytest.raises(Exception, match="--chekc"):
         parse(shlex.split(line.text)[1:])
 
@@ -96,7 +96,7 @@ def test_every_block_is_run_or_exempt() -> None:
 
 
 def is_python(text: str) -> bool:
-    """Whether a text is Python that does something: it assigns, imports or calls."""
+    """Whether a text is Python with an assignment or an import."""
     try:
         found = ast.walk(ast.parse(text))
     except SyntaxError:
@@ -128,12 +128,15 @@ def test_no_entry_is_stale() -> None:
         text = "\n".join(part.text for part in parts if not part.exempt)
         assert text, f"{page}: nothing is run"
         assert [old for old in how.instead if old not in text] == [], page
-        # What is given is used, and what a page makes is not given.
+        # Everything given is used, and is not created by the page.
         assert [name for name in how.given if name not in text] == [], page
 
 
 def test_steps_are_found() -> None:
-    """Indented, fenced, several in a line, over two lines, without comments; no other text."""
+    """Commands are found in indented and fenced blocks, several per line or over two lines.
+
+    Comments and other text are left out.
+    """
     text = (
         "    ancestral info a; ancestral doctor   # both\n    some output\n\n```\n$ make b\n```\n"
         "```python\nmake = 1\n```\n```console\n$ ancestral verify \\\n    c  # d\n```\n"
@@ -155,7 +158,7 @@ def test_steps_are_found() -> None:
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Callable[[str], Path]:
-    """A file or folder that pages take as given, made when it is first needed."""
+    """Return a function that creates a file or folder that pages assume, on first use."""
     folder = tmp_path_factory.mktemp("given")
 
     def path(name: str) -> Path:
@@ -171,7 +174,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Callab
 def test_page_runs(
     page: str, tmp_path: Path, given: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In order, in one folder, as a reader would; each command ends with 0."""
+    """A page's commands and blocks run in order in one folder, and each command exits with 0."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     for name in RUNS[page].given:
@@ -189,9 +192,9 @@ def test_page_runs(
             if isinstance(step, Line):
                 assert run(shlex.split(text)[1:]) == 0, step
             elif step.language == "python":
-                # The lines of a traceback are those of the page.
+                # Blank lines give a traceback the line numbers of the page.
                 exec(compile("\n" * step.number + text, page, "exec"), names)
-    said = "".join(block.text for block in of_python(page) if block.exempt is None)
+    python = "".join(block.text for block in of_python(page) if block.exempt is None)
     for truth in ("True", "False"):
-        comments = re.findall(rf"^print\(.*\)  # {truth}\b", said, flags=re.MULTILINE)
+        comments = re.findall(rf"^print\(.*\)  # {truth}\b", python, flags=re.MULTILINE)
         assert printed.count(truth) == len(comments), printed

@@ -1,4 +1,4 @@
-"""No circle among the modules of the product, whatever hides it: TYPE_CHECKING, or a function."""
+"""The product's modules have no import cycles, even with imports in functions or for types."""
 
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 
 
 def edges(*packages: str) -> dict[str, set[str]]:
-    """What each module of some packages imports of them, wherever the statement is."""
+    """Return each module's imports within some packages, wherever the statement is."""
     graph = grimp.build_graph(*packages, cache_dir=None)
     return {each: graph.find_modules_directly_imported_by(each) for each in graph.modules}
 
 
-def circle(imports: dict[str, set[str]]) -> list[str]:
-    """Modules of which each imports the one before it, the first again at the end; or none."""
+def cycle(imports: dict[str, set[str]]) -> list[str]:
+    """Return a cycle of imports, with its first module again at the end, or an empty list."""
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
@@ -22,11 +22,11 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_circle() -> None:
+def test_no_cycle() -> None:
     imports = edges("ancestral", "benchmarks")
     assert len(imports) > 300
-    assert "ancestral.signature" in imports["ancestral.engine.session"], "links are followed"
-    assert circle(imports) == []
+    assert "ancestral.signature" in imports["ancestral.engine.session"], "links are not followed"
+    assert cycle(imports) == []
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_no_circle() -> None:
     ],
     ids=["for the type checker", "in a function", "relative"],
 )
-def test_planted_circle(
+def test_planted_cycle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "toy").mkdir()
     for name, text in {"__init__": "", "a": one, "b": other, "c": "import toy.a\n"}.items():
         (tmp_path / "toy" / f"{name}.py").write_text(text)
-    assert set(circle(edges("toy"))) == {"toy.a", "toy.b"}
+    assert set(cycle(edges("toy"))) == {"toy.a", "toy.b"}
     (tmp_path / "toy" / "b.py").write_text("import json\n")
-    assert circle(edges("toy")) == []
+    assert cycle(edges("toy")) == []

@@ -1,4 +1,4 @@
-"""The bounds under which hostile files are read do bound."""
+"""The limits of tests that read hostile files have an effect."""
 
 from tests.limited import CPU_SECONDS, run_limited
 
@@ -11,10 +11,10 @@ print(resource.getrlimit(resource.RLIMIT_CPU)[0])
 """
 
 
-def test_a_child_is_bounded() -> None:
-    """In memory beside what it has, and in processor time."""
-    for size, said in ((2**26, str(2**26)), (2**28, "no memory")):
+def test_limits_of_a_child() -> None:
+    """A child has limits on the memory that it may add, and on processor time."""
+    for size, printed in ((2**26, str(2**26)), (2**28, "no memory")):
         assert run_limited("import resource", TAKE, size).split("\n")[:2] == [
-            said,
+            printed,
             f"{CPU_SECONDS}",
         ]

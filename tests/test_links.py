@@ -1,4 +1,4 @@
-"""Relative links of the Markdown pages lead to files, and their anchors to headings."""
+"""Relative links in Markdown pages lead to files, and their anchors to headings."""
 
 import re
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ PAGES = sorted(
         ROOT / "tests" / "laws" / "README.md",
     ]
 )
-# As GitHub reads a page, and as MyST does when it builds the site: anchors by GitHub's rules.
+# A parser with the anchors of GitHub, and of MyST, which builds the site.
 MARKDOWN = MarkdownIt("gfm-like", {"linkify": False}).use(anchors_plugin, max_level=6)
 TARGETS = {"a": "href", "img": "src"}
 
 
 class Attributes(HTMLParser):
-    """Where the links and images of HTML lead, and the anchors that it has."""
+    """Targets of links and images in HTML, and its anchors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -42,35 +42,35 @@ class Attributes(HTMLParser):
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """The tokens of a page, those inside of a line too."""
+    """Yield the tokens of a page, including those within lines."""
     for token in MARKDOWN.parse(text):
         yield token
         yield from token.children or ()
 
 
 def html(text: str) -> Attributes:
-    """What a page has in HTML."""
+    """Return the links and anchors in the HTML of a page."""
     return Attributes(
         "".join(each.content for each in tokens(text) if each.type.startswith("html"))
     )
 
 
 def links(text: str) -> list[str]:
-    """Where the links and images of a page lead, without those to other sites."""
+    """Return the targets of links and images in a page, without other sites."""
     found = [str(each.attrGet("href") or each.attrGet("src") or "") for each in tokens(text)]
     found = [link for link in [*found, *html(text).links] if link]
     return [link for link in found if not re.match(r"[a-z]+:", link)]
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that the headings of a page make, and those in HTML."""
+    """Return the anchors of a page, from its headings and its HTML."""
     text = page.read_text()
     headings = {str(each.attrGet("id")) for each in tokens(text) if each.type == "heading_open"}
     return headings | html(text).anchors
 
 
 def broken(page: Path) -> Iterator[str]:
-    """The links of a page that lead nowhere."""
+    """Yield the broken links of a page."""
     for link in links(page.read_text()):
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
@@ -79,7 +79,7 @@ def broken(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_are_not_broken(page: Path) -> None:
     assert list(broken(page)) == []
 
 
@@ -89,8 +89,8 @@ def test_pages_have_links() -> None:
     assert sum(len(links(page.read_text())) for page in PAGES) > 50
 
 
-def test_a_broken_link_is_found(tmp_path: Path) -> None:
-    """The planted faults: missing pages and pictures, a heading, a second one of its name."""
+def test_broken_link_is_found(tmp_path: Path) -> None:
+    """The planted faults: missing pages and pictures, a heading, a repeated heading."""
     (tmp_path / "there.md").write_text(
         "# A `heading`, for example\n\n## Twice\n\n## Twice\n\n<a id='own'></a>\n\n"
         "```\n# In code\n```\n"

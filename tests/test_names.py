@@ -1,4 +1,4 @@
-"""`import ancestral`: a few names, each imported when it is first used."""
+"""`import ancestral` offers a few names, each imported on first use."""
 
 import ast
 import doctest
@@ -20,7 +20,7 @@ NAMES = {"Sampling", "export_bundle", "load"} | ERRORS
 
 
 def loaded(code: str) -> list[str]:
-    """Those of the heavy packages that code leaves loaded, in a new process."""
+    """Return the heavy packages that are loaded after code has run in a new process."""
     tail = f"print([name for name in {HEAVY!r} if name in sys.modules])"
     command = [sys.executable, "-P", "-c", f"import sys\n{code}\n{tail}"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -33,28 +33,28 @@ def test_each_name_is_the_object_of_its_module() -> None:
     assert {name: getattr(ancestral, name) for name in NAMES} == expected
 
 
-def test_tab_completion_finds_them() -> None:
+def test_tab_completion_finds_the_names() -> None:
     assert {name for name in dir(ancestral) if not name.startswith("_")} >= NAMES
     assert "__version__" in dir(ancestral)
     assert not {"Any", "Path", "resolve_name"} & set(dir(ancestral))
 
 
 @pytest.mark.parametrize("name", ["nothing", "Sample", "__wrapped__"])
-def test_another_name_is_refused(name: str) -> None:
+def test_unknown_name_is_refused(name: str) -> None:
     assert not hasattr(ancestral, name)
     with pytest.raises(AttributeError, match=f"module 'ancestral' has no attribute '{name}'"):
         getattr(ancestral, name)
 
 
-def test_the_import_loads_nothing_heavy() -> None:
+def test_import_loads_nothing_heavy() -> None:
     assert loaded("import ancestral; dir(ancestral); ancestral.InvalidInput") == []
-    # The planted faults: what a name needs is loaded when it is used, and seen.
+    # The planted faults: names load their packages on use, and this is detected.
     assert "numpy" in loaded("import ancestral; ancestral.Sampling")
     assert "onnx" in loaded("import ancestral; ancestral.export_bundle")
 
 
-def test_types_are_of_the_same_names() -> None:
-    """The stub that type checkers read, and the table of what there is."""
+def test_types_have_the_same_names() -> None:
+    """The stub for type checkers and the table of names have the same names."""
     stub = ast.parse(Path(ancestral.__file__).with_suffix(".pyi").read_text())
     named = {
         each.asname for node in stub.body if isinstance(node, ast.ImportFrom) for each in node.names

@@ -1,4 +1,4 @@
-"""Orderings are permutations, and neighbours are those that were drawn before."""
+"""Orderings are permutations, and neighbours are sites that were drawn before."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def test_column() -> None:
     assert permutation("column", (2, 2, 2)).tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
 
 
-def test_random_is_of_the_seed() -> None:
-    """The same on every machine: these are Philox's."""
+def test_random_depends_on_the_seed() -> None:
+    """A random ordering, from Philox, is the same on every machine."""
     one, other = (permutation(f"random:{seed}", (4, 4)) for seed in (3, 4))
     assert not np.array_equal(one, other)
     assert one.tolist() == permutation("random:3", (16,)).tolist()
@@ -44,7 +44,7 @@ def test_random_is_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ordering", "told"),
+    ("ordering", "message"),
     [
         ((0, 1, 2), "got 3 sites"),
         ((0, 1, 1, 2, 3, 5), r"expected each site of 0 .. 5 once, got sites without \[4\]"),
@@ -55,10 +55,10 @@ def test_random_is_of_the_seed() -> None:
         ("raster:1", "got 'raster:1'"),
     ],
 )
-def test_refused(ordering: Ordering, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_refused(ordering: Ordering, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         permutation(ordering, (2, 3))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         DataSpec(name="x", event_shape=(2, 3), levels=2, ordering=ordering)
 
 
@@ -69,7 +69,7 @@ def test_column_of_a_sequence() -> None:
 
 @given(shape=st.sampled_from([(3, 4), (4, 3)]), ordering=NAMES)
 def test_neighbours_precede(shape: tuple[int, int], ordering: str) -> None:
-    """Each is at its displacement, inside the image, and drawn before; -1 only where none is."""
+    """A neighbour is at its displacement, in the image, and drawn before; -1 if there is none."""
     order = permutation(ordering, shape)
     offsets = [(-1, 0), (0, 1), (1, -1)]
     found = neighbours(order, shape, offsets)

@@ -1,4 +1,4 @@
-"""docs/own-model.md: its blocks run in order, print what they say, and keep the probabilities."""
+"""docs/own-model.md: blocks run in order, print the output in their comments, and pass verify."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.own_pages import blocks, run, said
+from tests.own_pages import blocks, expected_output, run
 
 PAGE = "own-model.md"
 
@@ -18,9 +18,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         yield names
 
 
-def test_prints_what_it_says(ran: dict[str, Any]) -> None:
-    assert len(said(PAGE)) >= 6
-    assert ran["printed"] == said(PAGE)
+def test_prints_the_output_in_comments(ran: dict[str, Any]) -> None:
+    assert len(expected_output(PAGE)) >= 6
+    assert ran["printed"] == expected_output(PAGE)
 
 
 @pytest.mark.parametrize("name", ["engine", "reference"])
@@ -35,7 +35,7 @@ def test_samples_agree(ran: dict[str, Any]) -> None:
     assert samples.x.shape == (100, 12)
     assert np.array_equal(samples.x, same.x)
     moves = np.diff(samples.x, axis=1) % 5
-    assert (moves <= 1).mean() > 0.95, "what it learned is drawn"
+    assert (moves <= 1).mean() > 0.95, "samples do not follow the data"
 
 
 def test_quotes_the_refusal(ran: dict[str, Any]) -> None:
@@ -43,8 +43,8 @@ def test_quotes_the_refusal(ran: dict[str, Any]) -> None:
     assert not Path("never").exists()
 
 
-def test_a_matrix_of_nn_linear_is_large(ran: dict[str, Any]) -> None:
-    """Large enough that a second one, transposed, would have been refused."""
+def test_matrix_of_nn_linear_is_large(ran: dict[str, Any]) -> None:
+    """The weight is so large that a second, transposed copy of it would be refused."""
     from ancestral.export.weights import INLINE
 
     weight = ran["model"].hidden.weight

@@ -1,4 +1,4 @@
-"""docs/own-*.md: the blocks of each page run in order and print what they say."""
+"""docs/own-*.md: the blocks of each page run in order and print the output in their comments."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.own_pages import DOCS, run, said
+from tests.own_pages import DOCS, expected_output, run
 
 slow = pytest.mark.slow
 PAGES = (
@@ -18,10 +18,10 @@ PAGES = (
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_prints_what_it_says(page: str, tmp_path: Path) -> None:
+def test_prints_the_output_in_comments(page: str, tmp_path: Path) -> None:
     with run(page, tmp_path) as names:
-        assert len(said(page)) >= 3
-        assert names["printed"] == said(page)
+        assert len(expected_output(page)) >= 3
+        assert names["printed"] == expected_output(page)
         assert names["engine"].backend.name == "onnxruntime"
         _CHECKS[page](names)
 
@@ -32,11 +32,11 @@ def test_every_page_is_run() -> None:
 
 
 def _masks(names: dict[str, Any]) -> None:
-    """The refusal names the flag, the line's method, and has the exception of PyTorch as cause."""
+    """Check that probabilities sum to 1, and that the refusal names the method."""
     engine, data = names["engine"], names["data"]
     every = np.array([[int(bit) for bit in f"{i:09b}"] for i in range(2**data.length)])
     total = np.exp(engine.log_prob(every)).sum()
-    assert abs(total - 1) < 1e-4, "the masks make it a distribution"
+    assert abs(total - 1) < 1e-4, "probabilities do not sum to 1"
     assert "in predict" in names["refusal"]
     assert not Path("never").exists()
 
@@ -47,7 +47,7 @@ def _vae(names: dict[str, Any]) -> None:
 
 def _cache(names: dict[str, Any]) -> None:
     x = names["samples"].x
-    assert (x[:, 6:9] == x[:, 3:6]).mean() > 0.8, "it learned to repeat"
+    assert (x[:, 6:9] == x[:, 3:6]).mean() > 0.8, "samples do not repeat"
 
 
 def _text(names: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Each way to install ancestral brings every module, and a checkout without links says so."""
+"""Each way to install ancestral has every module; a checkout without links says what to do."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.wheel import FOLDERS, ROOT, build, copy_project
 
 
 def modules_of_tree(root: Path) -> set[str]:
-    """Every file that an installation must hold, by its name there."""
+    """Return the names that every file of the tree must have in an installation."""
     core = (root / "src" / "ancestral").rglob("*")
     folders = (file for folder in FOLDERS for file in (root / folder).rglob("*"))
     names = {f"ancestral/{file.relative_to(root / 'src' / 'ancestral')}" for file in _code(core)}
@@ -68,7 +68,7 @@ def test_wheel_from_sdist_holds_every_module(project: Path, tmp_path: Path) -> N
     assert modules_of_wheel(wheel) == modules_of_tree(ROOT)
 
 
-def test_wheel_without_a_link_is_noticed(project: Path, tmp_path: Path) -> None:
+def test_wheel_without_a_link_is_found(project: Path, tmp_path: Path) -> None:
     """The planted fault of the two tests above."""
     (project / "src" / "ancestral" / "engine").unlink()
     wheel = build("wheel", project, tmp_path / "wheel")
@@ -78,7 +78,7 @@ def test_wheel_without_a_link_is_noticed(project: Path, tmp_path: Path) -> None:
 
 
 def test_checkout_without_links_says_what_to_do(project: Path) -> None:
-    """Git writes a link as a file that holds its target where core.symlinks is false."""
+    """If git wrote links as files with their targets (core.symlinks false), the error helps."""
     for folder in FOLDERS:
         link = project / "src" / "ancestral" / folder
         target = link.readlink()

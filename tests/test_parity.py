@@ -1,4 +1,4 @@
-"""The report: what fails a check, NaN above all; and the one table."""
+"""The parity report: values that fail a check, NaN above all; and the table of tolerances."""
 
 import math
 from dataclasses import asdict, fields, replace
@@ -40,7 +40,7 @@ PASSED = ParityReport(
 
 
 def changed(kind: str, **values: float) -> ParityReport:
-    """A report whose events of one kind are others."""
+    """Return a report with other values for one kind of events."""
     return replace(PASSED, **{kind: replace(getattr(PASSED, kind), **values)})
 
 
@@ -49,7 +49,7 @@ def test_near_ties_pass() -> None:
     assert PASSED.failures == ()
 
 
-def test_each_kind_has_a_limit_of_its_own() -> None:
+def test_each_kind_has_its_own_limit() -> None:
     """An error that passes for noise fails for sampled events."""
     assert changed("sampled", max_abs_nats=8e-5).failures == (
         "sampled events: log p: 8e-05 is over 1e-05",
@@ -108,6 +108,6 @@ def test_table() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_the_factor_is_the_rounding(dtype: str) -> None:
-    """Twice as many times fp32's own error as its rounding is larger."""
+def test_factor_of_16_bit_types(dtype: str) -> None:
+    """The factor is twice the ratio of a type's rounding to float32's."""
     assert tolerance("torch", dtype).factor == 2 * EPSILON[dtype] / EPSILON["float32"]

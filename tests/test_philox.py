@@ -1,4 +1,4 @@
-"""Philox4x32-10: Random123's known answers, and uniforms that depend on seed and index alone."""
+"""Philox4x32-10: Random123's known answers, and uniforms that depend only on seed and counter."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_other_rounds_are_another_generator(rounds: int) -> None:
 
 
 def test_counters_are_independent() -> None:
-    """Many counters at once give what each gives alone."""
+    """Many counters in one call give the results of separate calls."""
     counters = np.arange(40, dtype=np.uint32).reshape(2, 5, 4)
     together = philox4x32(counters, (1, 2))
     for i in np.ndindex(2, 5):
@@ -66,7 +66,10 @@ def test_uniforms_end_inside_the_interval() -> None:
 
 
 def test_uniforms_are_those_of_the_counter() -> None:
-    """Key: seed, low word first; counter: position, index, particle, stream; word 0."""
+    """A uniform is word 0 for its key (seed, low word first) and counter.
+
+    The counter is position, index, particle, stream.
+    """
     seed, index, position, particle = 2**40 + 5, 3, 7, 2
     counter = np.array([position, index, particle, Stream.X_GIVEN_Z], np.uint32)
     bits = philox4x32(counter, (5, 2**8))[:1]
@@ -80,7 +83,7 @@ def test_uniforms_are_those_of_the_counter() -> None:
     assert got.tolist() == [to_uniform(bits).tolist()]
 
 
-def test_function_of_seed_and_index_alone() -> None:
+def test_function_of_seed_and_counter_only() -> None:
     """Order, batch and neighbours do not matter; seed, index, position, stream and particle do."""
     indices, positions = np.arange(50), np.arange(20)
     whole = uniforms(1, indices, positions)
@@ -96,12 +99,12 @@ def test_function_of_seed_and_index_alone() -> None:
         uniforms(1, indices, positions, particle=1),
     ]
     for other in others:
-        # Of 1,000 pairs of 23 bits, 1e-4 agree by chance.
+        # The expected number of equal pairs among 1,000 of 23 bits is 1e-4.
         assert (other == whole).sum() <= 1
 
 
 def test_uniforms_are_uniform() -> None:
-    """Mean and variance of 10^6 within 5 standard errors (0.0003, 0.000075)."""
+    """Mean and variance of 10^6 uniforms are right to 5 standard errors (0.0003, 0.000075)."""
     u = uniforms(0, np.arange(1000), np.arange(1000)).astype(np.float64)
     assert abs(u.mean() - 1 / 2) < 5 * 0.0003
     assert abs(u.var() - 1 / 12) < 5 * 0.000075
@@ -125,7 +128,7 @@ def test_indices_out_of_range(index: int) -> None:
 
 
 def test_normals_are_those_of_the_counter() -> None:
-    """Counter: dimension // 4, index, particle, stream; Box-Muller of two words."""
+    """A normal is Box-Muller of two words of (dimension // 4, index, particle, stream)."""
     seed, index, particle = 7, 5, 3
     got = normals(seed, np.array([index]), np.array([particle]), 7, stream=Stream.Z)[0, 0]
     for dimension in range(7):
@@ -138,8 +141,8 @@ def test_normals_are_those_of_the_counter() -> None:
         assert got[dimension] == np.float32(expected)
 
 
-def test_normals_depend_on_their_counter_alone() -> None:
-    """Not on what else is made, or in how many pieces."""
+def test_normals_depend_on_their_counter_only() -> None:
+    """A normal does not depend on the others in the call, or on the number of pieces."""
     indices, particles = np.arange(4000), np.arange(5)
     every = normals(1, indices, particles, 6, stream=Stream.Z)
     assert every.shape == (4000, 5, 6)
@@ -152,7 +155,7 @@ def test_normals_depend_on_their_counter_alone() -> None:
 
 
 def test_normals_are_normal() -> None:
-    """Kolmogorov-Smirnov on 120,000 of them, and no correlation between dimensions."""
+    """120,000 normals pass a Kolmogorov-Smirnov test, and dimensions are not correlated."""
     every = normals(2, np.arange(20_000), np.arange(1), 6, stream=Stream.Z)[:, 0].astype(np.float64)
     assert kstest(every.ravel(), "norm").pvalue > 1e-3
     assert kstest(every.ravel() * 1.02, "norm").pvalue < 1e-3
@@ -190,5 +193,5 @@ def test_arguments(arguments: tuple[Any, ...], words: str) -> None:
 
 @pytest.mark.usefixtures("called_by_users")
 def test_lists_are_arrays() -> None:
-    wanted = uniforms(3, np.array([0, 2]), np.array([1, 5]), particle=4)
-    assert np.array_equal(uniforms(np.array(3), [0, 2], (1, 5), particle=np.int8(4)), wanted)
+    expected = uniforms(3, np.array([0, 2]), np.array([1, 5]), particle=4)
+    assert np.array_equal(uniforms(np.array(3), [0, 2], (1, 5), particle=np.int8(4)), expected)

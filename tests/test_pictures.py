@@ -9,8 +9,8 @@ from ancestral.errors import InvalidInput
 from ancestral.pictures import beside, greys, grid, is_image, png, to_levels
 
 
-def test_tiles_stand_in_reading_order() -> None:
-    """5 images of one value each in 2 columns: the middle of every tile has that image's grey."""
+def test_tiles_are_in_reading_order() -> None:
+    """5 images of one value each in 2 columns: the middle of each tile has its image's grey."""
     images = np.arange(5)[:, None, None] * np.ones((1, 8, 8), np.int64)
     pixels = grid(images, levels=5, columns=2)
     tile = 48
@@ -49,8 +49,8 @@ def test_colours() -> None:
     assert grey[30, 30] == 255
 
 
-def test_a_palette() -> None:
-    """Levels that are colours: each has its own, whatever its number."""
+def test_palette() -> None:
+    """With a palette, each level is drawn in its colour."""
     colours = ((200, 0, 0), (0, 150, 3), (1, 2, 250))
     images = np.array([0, 2, 1])[:, None, None] * np.ones((1, 60, 60), np.int64)
     pixels = grid(images, levels=3, columns=3, palette=colours)
@@ -144,12 +144,12 @@ def test_is_image(shape: tuple[int, ...], drawn: bool) -> None:
 
 
 def test_channels_first_or_last() -> None:
-    """The same picture either way."""
+    """Channels first and channels last give the same picture."""
     images = np.random.default_rng(0).integers(0, 5, (2, 4, 6, 3))
     assert np.array_equal(grid(images, 5), grid(np.moveaxis(images, -1, 1), 5))
 
 
-def test_the_nearest_level() -> None:
+def test_nearest_level() -> None:
     values = np.array([[-3.0, 0.4, 0.6], [1.5001, 2.9, 99.0]], np.float32)
     assert to_levels(values, 4).tolist() == [[0, 0, 1], [2, 3, 3]]
     assert to_levels(values, 4, intervals=True).tolist() == [[0, 0, 0], [1, 2, 3]]
@@ -162,7 +162,7 @@ def test_the_nearest_level() -> None:
 
 
 def test_greys() -> None:
-    """What is between two levels stays there: a mean of bits has the grey of its probability."""
+    """Values between two levels are not rounded: a mean of bits has the grey of its probability."""
     means = np.array([0.0, 0.2, 0.5, 0.6, 1.0])
     pixels = grid(greys(means, 2)[:, None, None] * np.ones((1, 60, 60)), 2, columns=5)
     assert [int(pixels[30, 30 + 62 * i]) for i in range(5)] == [0, 51, 128, 153, 255]
@@ -175,6 +175,6 @@ def test_greys() -> None:
         greys(np.array([np.nan]), 4)
 
 
-def test_a_palette_has_no_greys() -> None:
+def test_palette_has_no_greys() -> None:
     with pytest.raises(InvalidInput, match="images: expected integers"):
         grid(np.full((1, 60, 60), 0.5), 2, palette=[(0, 0, 0), (1, 2, 3)])

@@ -1,4 +1,4 @@
-"""Lines of progress: whole, plain, and never further apart than they should be."""
+"""Progress lines: whole, without control codes, and at most an interval apart."""
 
 import io
 import re
@@ -21,7 +21,7 @@ def lines_of(interval: float = 10.0) -> tuple[ProgressLines, Clock, list[str]]:
     return ProgressLines("sampling", interval, clock, written.append), clock, written
 
 
-def test_a_line_whenever_the_interval_has_passed() -> None:
+def test_line_after_each_interval() -> None:
     lines, clock, written = lines_of()
     for done in range(61):
         clock.now = float(done)
@@ -36,7 +36,7 @@ def test_a_line_whenever_the_interval_has_passed() -> None:
     ]
 
 
-def test_a_step_that_takes_long_is_repeated() -> None:
+def test_long_step_is_repeated() -> None:
     lines, clock, written = lines_of()
     lines.at("graph step")
     assert lines.tick() == 10.0
@@ -51,8 +51,8 @@ def test_a_step_that_takes_long_is_repeated() -> None:
     assert written == ["sampling: 10 s, graph step", "sampling: 20 s, graph prefill"]
 
 
-def test_time_left_is_of_this_run() -> None:
-    """A run that went on from step 100 has done two steps in ten seconds, not 102."""
+def test_time_left_counts_only_this_run() -> None:
+    """A run that was resumed at step 100 has done two steps in ten seconds, not 102."""
     lines, clock, written = lines_of()
     lines(100, 110)
     clock.now = 10.0
@@ -60,11 +60,11 @@ def test_time_left_is_of_this_run() -> None:
     assert written == ["sampling: 102/110, 92 %, 10 s, 40 s left"]
 
 
-def test_written_by_a_thread_while_the_work_is_at_one_step() -> None:
-    """The work says nothing: the thread does."""
-    said = threading.Event()
-    with ProgressLines("waiting", 0.01, write=lambda line: said.set()):
-        assert said.wait(60)
+def test_thread_writes_during_a_long_step() -> None:
+    """A thread writes lines while the work reports nothing."""
+    written = threading.Event()
+    with ProgressLines("waiting", 0.01, write=lambda line: written.set()):
+        assert written.wait(60)
 
 
 def test_standard_error_whole_lines_without_control_codes(
@@ -83,7 +83,7 @@ def test_standard_error_whole_lines_without_control_codes(
     assert re.search(r"[\x00-\x09\x0b-\x1f]", captured.err) is None
 
 
-def test_a_closed_standard_error_ends_the_lines_only() -> None:
+def test_closed_standard_error_ends_only_the_lines() -> None:
     closed = io.StringIO()
     closed.close()
     lines = ProgressLines("sampling", 0.0, write=lambda line: closed.write(line) and None)

@@ -1,4 +1,4 @@
-"""Settings of a draw: what is refused, and what counts as unfiltered."""
+"""Sampling settings: refused values, and settings that count as unfiltered."""
 
 import math
 from collections.abc import Callable
@@ -62,6 +62,6 @@ def test_integers_of_numpy(make: Callable[[int], int]) -> None:
 
 @pytest.mark.usefixtures("called_by_users")
 @pytest.mark.parametrize("value", [np.True_, "1", None, [0.5], np.timedelta64(1), 1j, 10**400])
-def test_no_numbers(value: object) -> None:
+def test_values_that_are_not_numbers(value: object) -> None:
     with pytest.raises(InvalidInput, match=r"temperature: expected a number.*got"):
         Sampling(temperature=value)  # type: ignore[arg-type]

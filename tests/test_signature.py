@@ -1,4 +1,4 @@
-"""Signatures: shapes by named axes, and which inputs are given."""
+"""Signatures: shapes by named axes, given inputs, and initial values."""
 
 import pytest
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ def test_shape() -> None:
         H.shape({"b": 2})
 
 
-def test_given_is_what_nothing_feeds() -> None:
+def test_given_inputs_are_not_carried() -> None:
     assert SIGNATURE.given == (U,)
 
 

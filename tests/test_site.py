@@ -1,4 +1,4 @@
-"""The site builds without a warning, and its reference has what the other pages use."""
+"""The site builds without a warning, and its reference has every name that other pages use."""
 
 import ast
 import re
@@ -20,13 +20,13 @@ DIRECTIVE = re.compile(r"^\.\. auto(?:class|exception|function):: ([\w.]+)", fla
 
 
 def documented() -> list[str]:
-    """The full names of what the Python reference documents."""
+    """Return the full names that the Python reference documents."""
     pages = sorted(REFERENCE.glob("*.md"))
     return [name for page in pages for name in DIRECTIVE.findall(page.read_text())]
 
 
 def used() -> set[str]:
-    """The full names that the blocks of Python import from ancestral, and its own attributes."""
+    """Return the full names that Python blocks import from ancestral, and its attributes."""
     found = set()
     for page in pages():
         for block in blocks(page):
@@ -36,7 +36,7 @@ def used() -> set[str]:
 
 
 def imported(text: str) -> list[str]:
-    """Names that a text of Python takes from ancestral."""
+    """Return the names that Python code takes from ancestral."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ancestral"):
@@ -46,12 +46,12 @@ def imported(text: str) -> list[str]:
     return found
 
 
-def test_reference_has_what_is_public_and_used() -> None:
+def test_reference_has_public_and_used_names() -> None:
     public = {f"ancestral.{name}" for name in ancestral._PLACES}
     public |= {f"ancestral.engine.{name}" for name in engine.__all__}
     names = public | used()
     assert len(names) > 40
-    # An operator is documented by its reference in PyTorch.
+    # An operator is documented by its reference implementation in PyTorch.
     there = documented()
     objects = [resolve_name(name) for name in there]
     missing = [
@@ -80,7 +80,7 @@ def test_uses_are_found() -> None:
 
 
 def extension(name: str) -> ModuleType:
-    """A module of docs/_extensions."""
+    """Import a module of docs/_extensions."""
     spec = spec_from_file_location(name, ROOT / "docs" / "_extensions" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -90,7 +90,7 @@ def extension(name: str) -> ModuleType:
 
 
 def test_docstrings_are_plain_text() -> None:
-    """What is markup to Sphinx is escaped in text, and kept in code, formulas and doctests."""
+    """Sphinx's markup is escaped in text, and kept in code, formulas and doctests."""
     lines = [
         "The b*c of |x| and name_, `*args`.",
         "",
@@ -151,8 +151,8 @@ def test_builds_without_warnings(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_warning_fails_the_build(tmp_path: Path) -> None:
-    """The planted fault: a page that the table of contents names is left out."""
+def test_warning_fails_the_build(tmp_path: Path) -> None:
+    """The planted fault: a page in the table of contents is missing."""
     result = build(tmp_path, "-D", "exclude_patterns=_extensions,gallery.md")
     assert result.returncode != 0
     assert "gallery" in result.stderr

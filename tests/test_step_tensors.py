@@ -1,4 +1,4 @@
-"""The names of the step graph's tensors stand in one file: `ancestral.step_tensors`."""
+"""The names of the step graph's tensors are in one file: `ancestral.step_tensors`."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ NAMES = {
     *(names.OFFSETS, names.U, names.OBSERVED, *names.FILTERS),
     *(names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q, names.REDRAWN),
 }
-"""Names of the loop and of redraw; events, labels and log-probs have the same names everywhere."""
+"""Tensors of the loop and of redraw; events, labels and log p have the same names everywhere."""
 LINKS = tuple(
     f"src/ancestral/{folder}/" for folder in ("train", "export", "engine", "triton_kernels")
 )
@@ -31,11 +31,11 @@ OTHER_MEANINGS = {
     "src/ancestral/philox.py": {"position"},  # an argument, in errors
     "src/ancestral/sampling.py": {"temperature", "top_k", "top_p", "min_p"},  # attributes
 }
-"""What else is called so."""
+"""Literals with another meaning, by file."""
 
 
 def literals(tree: ast.AST) -> set[str]:
-    """String literals of a module, docstrings and parts of f-strings apart."""
+    """Return the string literals of a module, without parts of f-strings."""
     inside = {
         id(part)
         for node in ast.walk(tree)
@@ -50,7 +50,7 @@ def literals(tree: ast.AST) -> set[str]:
 
 
 def spelled() -> dict[str, set[str]]:
-    """The names that each product file spells, by its path."""
+    """Return the names that each product file contains as literals, by its path."""
     found = {}
     for folder in PRODUCT:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -61,11 +61,11 @@ def spelled() -> dict[str, set[str]]:
     return {name: literal for name, literal in found.items() if literal}
 
 
-def test_nothing_else_spells_them() -> None:
+def test_no_other_file_has_the_names() -> None:
     assert spelled() == OTHER_MEANINGS
 
 
 def test_literals() -> None:
-    """The planted fault: a literal is found; words of a docstring or of a message are not."""
+    """The planted fault: a literal is found; words in a docstring or a message are not."""
     tree = ast.parse('"""log_p."""\nx = read("values")\ny = f"u of {n}"\n')
     assert literals(tree) & NAMES == {"values"}

@@ -1,4 +1,4 @@
-"""Units: what a certain event costs, how a number of bits is called and printed."""
+"""Units: the bits of a certain event, and the name and format of numbers of bits."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from ancestral.units import bits_per_dim, bits_unit, fixed
 
 
-def test_a_certain_event_costs_zero_bits_without_a_sign() -> None:
+def test_certain_event_has_zero_bits_without_a_sign() -> None:
     bits = bits_per_dim(np.array([0.0, -math.log(2.0)]), (1, 1))
     assert bits.tolist() == [0.0, 1.0]
     assert not np.signbit(bits).any()
@@ -18,12 +18,12 @@ def test_a_certain_event_costs_zero_bits_without_a_sign() -> None:
     ("value", "text"),
     [(-0.0, "0.000"), (-0.00049, "0.000"), (-0.0006, "-0.001"), (1.23456, "1.235")],
 )
-def test_what_rounds_to_zero_has_no_sign(value: float, text: str) -> None:
+def test_rounded_zero_has_no_sign(value: float, text: str) -> None:
     assert fixed(value, 3) == text
     assert fixed(np.float64(value), 3) == text
 
 
-def test_a_value_of_a_text_in_bytes_is_a_byte() -> None:
+def test_unit_of_text_in_bytes() -> None:
     assert (bits_unit("bytes"), bits_unit(None), bits_unit("json")) == (
         "bits/byte",
         "bits/dim",

@@ -1,4 +1,4 @@
-"""A toy that reads and writes text: a byte-level tokenizer, a start token that also ends a text."""
+"""A toy for text: a byte-level tokenizer, and a start token that also ends a text."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ END = "<|endoftext|>"
 CONTEXT = 24
 GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
 PADDED = 3
-"""Values beyond the tokenizer's ids, as where a vocabulary is padded."""
+"""Number of levels beyond the tokenizer's ids, as in a padded vocabulary."""
 SENTENCES = (
     "the cat sat on the mat and the dog sat on the log",
     "a café is not a cafeteria; naïve people say so, and 😀 laughs",
@@ -24,7 +24,7 @@ SENTENCES = (
 
 
 def tokenizer_json() -> bytes:
-    """A byte-level BPE with some merges, trained on a few sentences; END is a special token."""
+    """Return a byte-level BPE trained on a few sentences; END is a special token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     made = Tokenizer(models.BPE())
@@ -37,14 +37,14 @@ def tokenizer_json() -> bytes:
         show_progress=False,
     )
     made.train_from_iterator(SENTENCES, trainer)
-    # Such settings of a file are for training; they must not cut or pad what is sampled.
+    # These settings are for training; they must not cut or pad samples.
     made.enable_truncation(4)
     made.enable_padding(length=40)
     return bytes(made.to_str(), "utf-8")
 
 
 def make_text() -> Transformer:
-    """The model, always with the same weights."""
+    """Return the model, always with the same weights."""
     data = DataSpec(
         name="text",
         event_shape=(CONTEXT,),
@@ -60,6 +60,6 @@ def make_text() -> Transformer:
 
 
 def export_text(out: Path) -> None:
-    """Export it with its tokenizer."""
+    """Export the model with its tokenizer."""
     files = {"tokenizer.json": tokenizer_json()}
     export_bundle(make_text(), out, graphs=GRAPHS, files=files)

@@ -1,4 +1,4 @@
-"""Small files of tokenizers: of every kind that decodes in a way of its own."""
+"""Small tokenizer files, one for each way of decoding."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ancestral.text.tokenizer import Tokenizer
 from tests.text_toys import tokenizer_json
 
 PIECES = ("▁", "▁the", "▁cat", "na", "s", "a", "t", "n", "v", "e", "</s>", "▁▁")
-"""Pieces of the tokenizers with bytes, from id 257 on; before them <unk> and <0x00> .. <0xFF>."""
+"""Pieces of the tokenizers with bytes, from id 257 on, after <unk> and <0x00> .. <0xFF>."""
 TO_BLANK = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
 BYTES = {"type": "ByteFallback"}
 FUSE = {"type": "Fuse"}
@@ -32,7 +32,7 @@ DECODERS: dict[str, Sequence[dict[str, Any]]] = {
 
 
 def document(model: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A tokenizer.json of a model, with nothing around it but what is given."""
+    """Return a tokenizer.json of a model; every other field is None unless it is given."""
     names = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     return {"version": "1.0", "added_tokens": [], "model": model} | dict.fromkeys(names) | fields
 
@@ -47,7 +47,7 @@ def bpe(tokens: Sequence[str], merges: Sequence[Sequence[str]] = (), **fields: A
 
 
 def with_dropout(rate: float) -> bytes:
-    """The byte-level tokenizer of the text toy, with a setting that makes its ids random."""
+    """Return the byte-level tokenizer of the text toy with dropout, which makes ids random."""
     values = json.loads(tokenizer_json())
     values["model"]["dropout"] = rate
     return json.dumps(values).encode()
@@ -58,7 +58,7 @@ def opened(values: dict[str, Any]) -> Tokenizer:
 
 
 def with_bytes(decoder: str) -> Tokenizer:
-    """As Llama 2's: blanks as a sign of their own, bytes for what the vocabulary lacks."""
+    """Return a tokenizer like Llama 2's: a sign for blanks, bytes for unknown characters."""
     vocab = [["<unk>", 0.0], *([f"<0x{i:02X}>", -20.0] for i in range(256))]
     vocab += [[piece, -3.0] for piece in PIECES]
     model = {"type": "Unigram", "unk_id": 0, "vocab": vocab, "byte_fallback": True}
@@ -74,7 +74,7 @@ def with_bytes(decoder: str) -> Tokenizer:
 
 
 def every_kind() -> dict[str, Tokenizer]:
-    """By name: bytes joined to characters in every way, byte-level, words, pieces of words."""
+    """Return tokenizers by name: with bytes and every decoder, byte-level, words, word pieces."""
     pieces = {"[UNK]": 0, "the": 1, "cat": 2, "##s": 3, "##t": 4, ".": 5, "not": 6}
     wordpiece = {
         "type": "WordPiece",

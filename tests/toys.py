@@ -1,7 +1,7 @@
 """Tiny models, initialised wide: attention and next-value distributions are far from uniform.
 
-A fault in a mask, a shift or a scale changes little where everything is near uniform, so weights of
-the size that training leaves would hide what the laws are there to catch.
+A fault in a mask, a shift or a scale changes little if everything is near uniform, so weights as
+small as training leaves them would hide the faults that the laws have to find.
 """
 
 import numpy as np
@@ -31,21 +31,21 @@ TOYS = (
     "channels",
     "table",
 )
-"""tiny: images with an upper neighbour and labels. llama: its parts and those of its kin (a window
-in one layer, normalised heads, parallel parts, some features rotary), and a start token. startless:
-without a start. lstm: p(x) beside p(x | y). channels: two to a pixel, and a logistic mixture.
-wavenet: columns first. table: in a random order.
+"""tiny: images with an upper neighbour and labels. llama: the parts of Llama and its relatives (a
+window in one layer, normalised heads, parallel parts, some features rotary), and a start token.
+startless: no start symbol. lstm: p(x) as well as p(x | y). channels: two channels per pixel, and a
+logistic mixture. wavenet: columns first. table: a random ordering.
 
 Their event spaces can be enumerated: 2 x 3^9 events at most.
 """
 SECOND = ("channels", "colours")
-"""Toys whose export is dear, and whose family and graphs another toy has: tests of them are slow.
+"""Toys whose export is slow, and whose family and graphs another toy has; their tests are slow.
 
-channels: pixelcnn. colours, which has latents: convolved.
+The other toy is pixelcnn for channels, and convolved for colours, which has latents.
 """
 BACKENDS = ("torch", "onnxruntime")
 LOCAL = {"wavenet", "pixelcnn", "channels", "table"}
-"""What they see of the past is not all of it."""
+"""Toys that see only a part of the past."""
 
 _COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
 GRAPHS: dict[str, tuple[GraphName, ...]] = dict.fromkeys(TOYS, _COMMON) | {
@@ -56,7 +56,7 @@ GRAPHS: dict[str, tuple[GraphName, ...]] = dict.fromkeys(TOYS, _COMMON) | {
 
 
 def make(name: str) -> AutoregressiveModel:
-    """The toy of that name, always with the same weights."""
+    """Return a toy by name, always with the same weights."""
     data = _data(name)
     torch.manual_seed(7)
     if name == "table":
@@ -135,7 +135,7 @@ def _config(name: str) -> ModelConfig:
 
 
 def transformer(name: str) -> Transformer:
-    """A toy that is a Transformer."""
+    """Return a toy that is a Transformer, by name."""
     model = make(name)
     assert isinstance(model, Transformer)
     return model
@@ -143,7 +143,7 @@ def transformer(name: str) -> Transformer:
 
 @torch.no_grad()
 def widen(model: AutoregressiveModel) -> AutoregressiveModel:
-    """Larger weights, and norms and biases that differ from one and zero."""
+    """Enlarge the weights, and move norms away from one and biases away from zero."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             module.weight.mul_(module.embedding_dim**0.5)

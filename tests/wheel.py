@@ -1,4 +1,4 @@
-"""The wheel of this checkout, built offline from a copy as a fresh clone has it."""
+"""The wheel of this checkout, built offline from a copy without build outputs."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ BUILD = "from setuptools import build_meta; build_meta.build_{kind}({target!r})"
 
 
 def copy_project(target: Path) -> Path:
-    """The project as a fresh clone has it: nothing built, links as links."""
+    """Copy the project as a fresh clone has it: without build outputs, with links as links."""
     target.mkdir()
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, target)
@@ -22,7 +22,7 @@ def copy_project(target: Path) -> Path:
 
 
 def build(kind: str, project: Path, target: Path) -> Path:
-    """Build a wheel or an sdist offline, as pip does it, by the backend of pyproject.toml."""
+    """Build a wheel or an sdist offline, as pip does, with the backend of pyproject.toml."""
     target.mkdir()
     command = [sys.executable, "-c", BUILD.format(kind=kind, target=str(target))]
     result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)

@@ -14,6 +14,6 @@ def test_rows(tmp_path: Path) -> None:
     measure(case, Recorder.begin(1, results=tmp_path), tmp_path)
     weights, bound, decoding, floor = read(CaseRow, tmp_path / "small.jsonl")
     assert [weights.baseline, bound.baseline, decoding.baseline] == ["PyTorch eager"] * 3
-    assert floor.baseline == "GEMM alone"
+    assert floor.baseline == "only the GEMM"
     assert weights.parity.verified
     assert weights.parity.sample_nats is not None

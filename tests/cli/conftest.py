@@ -1,4 +1,4 @@
-"""A command line, run in this process; and runs of models with latents that tests share."""
+"""Run command lines in this process; training runs of models with latents, shared by tests."""
 
 import io
 import re
@@ -25,16 +25,16 @@ class Result:
 
 Cli = Callable[..., Result]
 Bundles = Callable[[str], Path]
-"""The bundle of a toy, by name."""
+"""Returns the bundle of a toy, by name."""
 Runs = dict[str, tuple[Path, Result]]
-"""A folder, and what the command that made it has printed, by the model."""
+"""By model: a folder, and the result of the command that wrote it."""
 STEPS = 4
-"""Of the shared runs."""
+"""Training steps of the shared runs."""
 
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `ancestral` with these arguments."""
+    """Return a function that runs `ancestral` with its arguments."""
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()
@@ -46,7 +46,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 def invoke(*arguments: object) -> Result:
-    """The same for fixtures that several tests share."""
+    """Run `ancestral` as `cli` does, for fixtures of a wider scope."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = run([str(argument) for argument in arguments])
@@ -54,7 +54,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def refused(result: Result, *words: str) -> None:
-    """Exit code 2, with a sentence that holds these words, and nothing else."""
+    """Check for exit code 2, a message with these words, no traceback and no output."""
     assert result.code == 2, result
     assert "Traceback" not in result.err
     assert result.out == ""
@@ -63,9 +63,9 @@ def refused(result: Result, *words: str) -> None:
 
 
 def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of that call of the loop, counted from 1."""
+    """Send Ctrl-C during the given call of the step loop, counted from 1."""
     real, calls = step_loop.begin, 0
-    # Python's own handler, which is not there where the tests run in a shell's background.
+    # Python's own handler is missing if the tests run in the background of a shell.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def begin(*arguments: Any, **options: Any) -> Any:
@@ -79,26 +79,26 @@ def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def saved(folder: Path, **arrays: np.ndarray) -> Path:
-    """An .npz of these arrays."""
+    """Write the arrays to an .npz file and return its path."""
     np.savez(folder / "given.npz", **arrays)
     return folder / "given.npz"
 
 
 def training(data: Path, model: str, out: Path, *, steps: int = STEPS) -> list[object]:
-    """The command that trains a tiny model."""
+    """Return the command line that trains a tiny model."""
     common = ["--recipe", "tiny", "--data", f"npz:{data}", "--threads", 1, "--steps", steps]
     return ["train", "--model", model, "-o", out, *common]
 
 
 def numbers(table: str, row: str) -> list[float]:
-    """Those of a table's row: bits/dim, their error, nats, their error."""
+    """Return the numbers in a table's row: bits/dim and their error, nats and their error."""
     line = next(line for line in table.splitlines() if row in line)
     return [float(text) for text in re.findall(r"-?\d+\.\d+", line)]
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 images of 4 x 4 with 3 levels and 2 classes."""
+    """Write 60 images of 4 x 4 with 3 levels and 2 classes."""
     random = np.random.default_rng(0)
     x, y = random.integers(0, 3, (60, 4, 4)), random.integers(0, 2, 60)
     return saved(tmp_path_factory.mktemp("images"), x=x, y=y)
@@ -106,7 +106,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def latent_runs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Checkpoints of a VAE and of a VQ-VAE with its prior. Not to be changed."""
+    """Train a VAE, and a VQ-VAE with its prior. Tests must not change these checkpoints."""
     folder = tmp_path_factory.mktemp("runs")
     return {
         model: (folder / model, invoke(*training(images, model, folder / model)))

@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, a sentence without a traceback, and nothing that was there is lost."""
+"""Bad input: exit code 2, a message without a traceback, and no file is lost."""
 
 import errno
 import io
@@ -20,7 +20,7 @@ OLD = b"what was there before"
 
 
 def broken(bundle: Path, folder: Path, how: str) -> Path:
-    """A copy of a bundle, damaged; or something that is none."""
+    """Return a damaged copy of a bundle, or a path that is not a bundle."""
     copy = folder / "bundle"
     if how == "missing":
         return copy
@@ -157,7 +157,7 @@ def test_events(
 def test_absurd_events(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, shape: tuple[int, ...], suffix: str
 ) -> None:
-    """A header that promises more than there is, or than there can be."""
+    """A header that promises more data than the file has, or than memory holds, is refused."""
     content = io.BytesIO()
     header = {"descr": "<i8", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(content, header)
@@ -235,14 +235,14 @@ def test_batches(cli: Cli, tiny_bundle: Path, batches: str) -> None:
     refused(cli("bench", tiny_bundle, "--batch", batches), "--batch")
 
 
-def test_rows_go_to_jsonl_alone(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_wrong_suffix_of_results(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     refused(cli("bench", tiny_bundle, "-o", tmp_path / "rows.csv"), ".jsonl")
     refused(cli("verify", tiny_bundle, "-o", tmp_path / "report.txt"), ".json")
     refused(cli("log-prob", tiny_bundle, "x.npy", "-o", tmp_path / "nats.txt"), ".npz")
 
 
 DIGITS = "9" * 5000
-"""More than Python makes a number of."""
+"""More digits than `int` converts."""
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_thousands_of_digits(cli: Cli, tiny_bundle: Path, line: list[str]) -> No
 
 
 @pytest.mark.parametrize("options", [[], ["--trace"]])
-def test_more_threads_than_are_of_use(cli: Cli, tiny_bundle: Path, options: list[str]) -> None:
+def test_more_threads_than_useful(cli: Cli, tiny_bundle: Path, options: list[str]) -> None:
     most = 4 * (os.cpu_count() or 1)
     result = cli("verify", tiny_bundle, "--threads", most + 1, *options)
     refused(result, f"threads: expected an integer in 1 .. {most}, got {most + 1}")
@@ -291,10 +291,10 @@ def test_more_threads_than_are_of_use(cli: Cli, tiny_bundle: Path, options: list
         ("interpolate", "", "events.npz"),
     ],
 )
-def test_what_is_read_is_kept(
+def test_inputs_are_not_overwritten(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, command: str, option: str, name: str
 ) -> None:
-    """Neither the file of events, by whatever path, nor what is in a bundle is written over."""
+    """Neither the events file, by any path to it, nor a file in the bundle is overwritten."""
     file = tmp_path / name
     file.write_bytes(OLD)
     (tmp_path / "folder").mkdir()
@@ -307,7 +307,7 @@ def test_what_is_read_is_kept(
     assert not inside.exists()
 
 
-def test_a_manifest_is_kept(cli: Cli, tiny_bundle: Path) -> None:
+def test_manifest_is_not_overwritten(cli: Cli, tiny_bundle: Path) -> None:
     manifest = tiny_bundle / "manifest.json"
     before = manifest.read_bytes()
     refused(cli("verify", tiny_bundle, "-o", manifest), "an input of the command")
@@ -316,15 +316,18 @@ def test_a_manifest_is_kept(cli: Cli, tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "export"])
-def test_folder_that_cannot_be_made(cli: Cli, tmp_path: Path, command: str) -> None:
-    """Before minutes of work."""
+def test_folder_that_cannot_be_created(cli: Cli, tmp_path: Path, command: str) -> None:
+    """An output folder that cannot be created is refused before minutes of work."""
     (tmp_path / "file").write_bytes(OLD)
     given = [tmp_path / "run"] if command == "export" else ["--recipe", "tiny"]
     refused(cli(command, *given, "-o", tmp_path / "file" / "new"), "--out", "writable folder")
 
 
 def test_bundle_of_links(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
-    """As in the cache of a hub: one line, with the way out; a link to a whole bundle is fine."""
+    """A bundle of links, as in a hub's cache, is refused in one line that says what to do.
+
+    A link to a whole bundle is accepted.
+    """
     snapshot = tmp_path / "snapshot"
     for file in tiny_bundle.rglob("*"):
         link = snapshot / file.relative_to(tiny_bundle)
@@ -354,7 +357,7 @@ def test_whole_numbers_as_floats(cli: Cli, tiny_bundle: Path, tmp_path: Path) ->
 
 
 def test_paths_that_are_not_utf8(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Files are read and written; folders that runtimes and other libraries open are refused."""
+    """Such a path works for a file, and is refused for a folder, which other libraries open."""
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     try:
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""`--binarise`: a model of bits takes the file that it was trained on, and gets the same bits."""
+"""`--binarise`: a model of bits reads the file that it was trained on as the same bits."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bits(file: Path) -> np.ndarray:
-    """What training makes of these events, in their order in the file."""
+    """Return the events as training binarises them, in the order of the file."""
     data, bits = load_npz(file).binarised(), np.empty((9, 9), np.int64)
     for name in ("train", "validation", "test"):
         bits[getattr(data.split, name)] = getattr(data, name).x
@@ -62,10 +62,13 @@ def test_encode_reconstruct_interpolate(
     np.testing.assert_allclose(ends[:, 0], engine.reconstruct(bits[0:8:2]), atol=1e-6)
 
 
-def test_the_levels_of_a_part(
+def test_levels_of_a_part(
     cli: Cli, bundle: Path, file: Path, bits: np.ndarray, tmp_path: Path
 ) -> None:
-    """A picture shows the first events, of the levels of the whole file; --levels says them."""
+    """The number of levels is the whole file's, also for a picture of its first events.
+
+    `--levels` gives it for a file that has only a part of the events.
+    """
     picture, whole = tmp_path / "out.png", tmp_path / "whole.png"
     dark = np.concatenate([np.minimum(X[:2], 3), X[2:]])
     several = ["--binarise", "-n", 2, "--threads", 1, "-o"]
@@ -81,7 +84,7 @@ def test_the_levels_of_a_part(
 
 
 @pytest.mark.parametrize("command", ["bound", "encode", "reconstruct", "interpolate"])
-def test_the_way_out_is_said(
+def test_refusal_suggests_the_option(
     cli: Cli, bundle: Path, file: Path, tmp_path: Path, command: str
 ) -> None:
     result = cli(command, bundle, file, "-o", tmp_path / "out.npz", "--threads", 1)
@@ -119,8 +122,8 @@ def test_for_models_of_bits(cli: Cli, bundle: Path, tiny_bundle: Path, file: Pat
     refused(result, "--binarise: only used with FILE (events)")
 
 
-def test_the_figure_of_training(cli: Cli, images: Path, tmp_path: Path) -> None:
-    """The events of the test part have the log-likelihood that training printed."""
+def test_log_prob_of_training(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """The test events have the log-likelihood that training printed."""
     printed = cli(*training(images, "table", tmp_path / "run", steps=1), "--binarise")
     assert printed.code == 0, printed.err
     model, _ = load_checkpoint(tmp_path / "run")
@@ -134,8 +137,8 @@ def test_the_figure_of_training(cli: Cli, images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_figure_of_training_of_a_bundle(cli: Cli, images: Path, tmp_path: Path) -> None:
-    """Through the commands: train, export, log-prob and classify."""
+def test_log_prob_of_training_in_a_bundle(cli: Cli, images: Path, tmp_path: Path) -> None:
+    """`log-prob` of the exported bundle gives the log-likelihood that `train` printed."""
     run, bundle, out = tmp_path / "run", tmp_path / "bundle", tmp_path / "out.npz"
     printed = cli(*training(images, "table", run, steps=1), "--binarise")
     assert cli("export", run, "-o", bundle).code == 0

@@ -1,4 +1,4 @@
-"""`bound`: the engine's numbers, and what they are said to bound."""
+"""`bound`: prints the engine's numbers, and the quantity that they bound."""
 
 import io
 import json
@@ -20,7 +20,7 @@ ELBO = r"ELBO (\S+) \+- (\S+) nats; at most (\S+) \+- \S+ bits/dim"
 
 
 def test_bounds(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """A line for each event; the file has all terms; the summary says what bounds what."""
+    """stdout has a line per event, the file has all terms, and the summary names each bound."""
     bundle, events = bundles("bernoulli"), saved(tmp_path, x=BINARY)
     expected = LatentEngine.load(bundle).bound(BINARY, 16, 5)
     options = ["-k", 16, "--seed", 5, "--threads", 1]
@@ -79,7 +79,7 @@ def test_bounds_of_a_density(
 
 
 def test_bounds_of_codes(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """Of p(x), whatever labels the file has, unless they are asked for."""
+    """The bound is on p(x) even if the file has labels; `--label` or `--labelled` uses labels."""
     bundle, y = bundles("codes"), np.arange(6) % 2
     events, engine = saved(tmp_path, x=IMAGES, y=y), LatentEngine.load(bundles("codes"))
     for options, labels in (([], None), (["--label", 1], 1), (["--labelled"], y)):
@@ -87,7 +87,7 @@ def test_bounds_of_codes(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
         assert result.code == 0, result.err
         rows = np.loadtxt(io.StringIO(result.out))
         np.testing.assert_allclose(rows[:, 0], engine.bound(IMAGES, labels=labels).elbo, atol=1e-3)
-        of = "log p(x)" if labels is None else "log p(x | y)"
-        assert f"lower bounds on {of}" in result.err
+        bounded = "log p(x)" if labels is None else "log p(x | y)"
+        assert f"lower bounds on {bounded}" in result.err
         assert "log p(x | z) + log p(z)" in result.err
-        assert "ess" not in result.err, "draws of codes are all alike, however few"
+        assert "ess" not in result.err, "all draws of codes are equal, so an ess has no meaning"

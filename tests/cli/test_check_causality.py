@@ -1,4 +1,4 @@
-"""`check-causality`: what it prints, and exit code 1 where the future is seen."""
+"""`check-causality`: what it prints, and exit code 1 if an output sees the future."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unshifted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plant a missing shift in every Transformer."""
+    """Plant a fault: no Transformer shifts its inputs."""
     predict = Transformer.predict
 
     def seeing(self: Transformer, x: Tensor, label: Tensor | None) -> Tensor:

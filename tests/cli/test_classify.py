@@ -1,4 +1,4 @@
-"""`classify`: the same classes as the engine's, and how good they are where that is known."""
+"""`classify`: the engine's classes, and their accuracy if the true classes are known."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def engine(tiny_bundle: Path) -> Engine:
 
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    """Events with their classes."""
+    """Write events with their classes."""
     np.savez(tmp_path / "events.npz", x=X, y=Y)
     return tmp_path / "events.npz"
 
@@ -52,7 +52,7 @@ def test_npz(cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine) -> Non
 
 
 def test_true_classes(cli: Cli, tiny_bundle: Path, events: Path, engine: Engine) -> None:
-    """Accuracy with its standard error, log loss, calibration and the table of its bins."""
+    """The report has accuracy with its standard error, log loss, and calibration with its bins."""
     expected = calibration(engine.classify(X), Y)
     result = cli("classify", tiny_bundle, events)
     assert result.code == 0, result.err
@@ -97,12 +97,12 @@ def test_json(cli: Cli, tiny_bundle: Path, events: Path, tmp_path: Path, engine:
 
 
 def test_samples_are_read(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
-    """What `sample` writes has labels: they are the true classes."""
+    """The labels in a file of `sample` are read as the true classes."""
     assert cli("sample", tiny_bundle, "-n", 1, "-o", tmp_path / "one.npz").code == 0
     result = cli("classify", tiny_bundle, tmp_path / "one.npz")
     assert result.code == 0, result.err
     assert "accuracy" in result.out
-    assert "+-" not in result.out, "one event has no standard error"
+    assert "+-" not in result.out, "a standard error of one event"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`ancestral compile` and `ancestral plans`: plans are made once, listed, named when they miss."""
+"""`ancestral compile` and `ancestral plans`: a plan is built once, listed, checked and removed."""
 
 import importlib.util
 import json
@@ -18,18 +18,18 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of plans for each test."""
+    """Give each test its own store of plans."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "ancestral" / "plans"
 
 
 def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
-    asked = ["compile", tiny_bundle, "--graph", "log_prob", "--target", "sm_80", "--batch", "1,2,4"]
-    first = cli(*asked)
+    line = ["compile", tiny_bundle, "--graph", "log_prob", "--target", "sm_80", "--batch", "1,2,4"]
+    first = cli(*line)
     assert first.code == 0
     assert "log_prob: compiled in" in first.err
     assert "b=1:2:4 t=1:9:9" in first.out
-    second = cli(*asked, "--json")
+    second = cli(*line, "--json")
     assert "log_prob: already compiled" in second.err
     (plan,) = json.loads(second.out)["plans"]
     assert (plan["key"]["graph"], plan["new"], plan["key"]["targets"]) == (
@@ -38,7 +38,7 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
         ["sm_80"],
     )
 
-    other = cli(*asked[:-1], "1,2,8")
+    other = cli(*line[:-1], "1,2,8")
     assert "b=1:2:8 t=1:9:9 requested, the plan has b=1:2:4 t=1:9:9" in other.err
     listed = json.loads(cli("plans", "--json").out)
     assert [each["key"]["graph"] for each in listed["plans"]] == ["log_prob"] * 2
@@ -59,14 +59,14 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
     ("arguments", "words"),
     [
         (["--graph", "stp"], ["--graph: expected one of", "stp"]),
-        (["--batch", "4,2,8"], ["--batch", "do not fall"]),
+        (["--batch", "4,2,8"], ["--batch", "not decreasing"]),
         (["--batch", "1,2"], ["--batch: expected MIN,OPT,MAX"]),
         (["--batch", "0,2,8"], ["--batch"]),
         (["--latents", "many"], ["--latents: expected MIN,OPT,MAX"]),
         (["--prefix", "1-5"], ["--prefix: expected MIN..MAX"]),
-        (["--prefix", "3..99"], ["--prefix: expected positions in 1 .. 9"]),
-        (["--target", "sm_90"], ["--target sm_90", "pip install 'ancestral[tensorrt]'"]),
-        (["--target", "hopper"], ["--target: expected a GPU's capability"]),
+        (["--prefix", "3..99"], ["--prefix: expected FIRST..LAST with 1 <= FIRST <= LAST <= 9"]),
+        (["--target", "sm_90"], ["--target: ", "got sm_90", "pip install 'ancestral[tensorrt]'"]),
+        (["--target", "hopper"], ["--target: expected a compute capability"]),
         (["--module", "tensorflow"], ["--module: expected one of"]),
         (["--plugin"], ["--plugin: tensorrt_rtx does not support plugins"]),
         (["--memory", "-1"], ["--memory"]),
@@ -86,7 +86,7 @@ def test_no_such_plan(cli: Cli, name: str) -> None:
     refused(cli("plans", "--remove", name), "--remove: expected", name)
 
 
-def test_store_of_others(cli: Cli, own_store: Path) -> None:
+def test_store_that_others_may_read(cli: Cli, own_store: Path) -> None:
     own_store.mkdir(parents=True)
     own_store.chmod(0o755)
     refused(cli("plans"), "plans are executable", "chmod 700")

@@ -27,17 +27,17 @@ def expected(engine: Engine) -> Completion:
 
 @pytest.fixture
 def arguments(tiny_bundle: Path, tmp_path: Path) -> list[object]:
-    """A command line that draws what `expected` is."""
+    """Return a command line that draws `expected`."""
     np.savez(tmp_path / "observed.npz", observed=ANYWHERE, other=np.zeros(1))
     file = tmp_path / "observed.npz"
     options = ["--label", 1, "--seed", 3, "--first-index", 2]
     return ["sample", tiny_bundle, "--observed", file, "--particles", 8, *options]
 
 
-def estimate(said: str) -> float:
-    """The number that is told, in nats."""
-    found = re.search(r"log p\(observed\) = (-?\d+\.\d{4}) nats", said)
-    assert found, said
+def estimate(printed: str) -> float:
+    """Return the printed log p(observed), in nats."""
+    found = re.search(r"log p\(observed\) = (-?\d+\.\d{4}) nats", printed)
+    assert found, printed
     return float(found[1])
 
 
@@ -138,14 +138,14 @@ SEVERAL = np.stack([ANYWHERE, FIRST, ANYWHERE])
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three events, the first and the last the same, with their labels."""
+    """Write three events with their labels; the first and the last event are equal."""
     file = tmp_path_factory.mktemp("observed") / "several.npz"
     np.savez(file, observed=SEVERAL, y=[1, 0, 1])
     return file
 
 
 def complete(cli: Cli, bundle: Path, file: Path, out: object, *options: object) -> str:
-    """Complete with 8 particles of seed 3; what is said."""
+    """Complete with 8 particles of seed 3; return everything printed."""
     common = ["--observed", file, "--particles", 8, "--seed", 3, "-o", out]
     result = cli("sample", bundle, *common, *options)
     assert result.code == 0, result.err
@@ -155,22 +155,22 @@ def complete(cli: Cli, bundle: Path, file: Path, out: object, *options: object) 
 def test_several_events(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine, several: Path
 ) -> None:
-    """Event i is what it is by itself from sample index first_index + i * particles on."""
-    said = complete(cli, tiny_bundle, several, tmp_path / "out.npz", "--first-index", 2)
+    """Event i is completed as in a separate call with first_index + i * particles."""
+    printed = complete(cli, tiny_bundle, several, tmp_path / "out.npz", "--first-index", 2)
     got = np.load(tmp_path / "out.npz")
     assert got["x"].shape == (3, 8, 3, 3)
     assert got["labels"].tolist() == [[1] * 8, [0] * 8, [1] * 8]
     assert got["first_index"].tolist() == [2, 10, 18]
     assert got["exact"].tolist() == [False, True, False]
     for i, (event, label) in enumerate(zip(SEVERAL, (1, 0, 1), strict=True)):
-        alone = engine.complete(event, 8, label, seed=3, first_index=2 + 8 * i)
-        np.testing.assert_array_equal(got["x"][i], alone.x)
-        np.testing.assert_array_equal(got["chosen"][i], alone.chosen)
+        single = engine.complete(event, 8, label, seed=3, first_index=2 + 8 * i)
+        np.testing.assert_array_equal(got["x"][i], single.x)
+        np.testing.assert_array_equal(got["chosen"][i], single.chosen)
         for name in ("log_prob", "log_weight", "log_prob_observed", "ess"):
-            np.testing.assert_allclose(got[name][i], getattr(alone, name), atol=1e-4)
-        assert f"event {i}: log p(observed) = {alone.log_prob_observed:.4f} nats" in said
-    assert (got["x"][0] != got["x"][2]).any(), "the same event twice draws other noise"
-    assert "3 events, 8 completions each, labels of" in said
+            np.testing.assert_allclose(got[name][i], getattr(single, name), atol=1e-4)
+        assert f"event {i}: log p(observed) = {single.log_prob_observed:.4f} nats" in printed
+    assert (got["x"][0] != got["x"][2]).any(), "two equal events share their noise"
+    assert "3 events, 8 completions each, labels of" in printed
 
 
 def test_picture_has_a_row_for_each_event(
@@ -191,7 +191,7 @@ def test_text_of_several_events(cli: Cli, tiny_bundle: Path, tmp_path: Path, sev
 
 
 def test_axis_of_one_event(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
-    """The arrays have the axis that the file has."""
+    """The arrays have an axis of events if the file has it."""
     np.savez(tmp_path / "one.npz", observed=ANYWHERE, y=1)
     np.savez(tmp_path / "axis.npz", observed=ANYWHERE[None], y=[1])
     for name, shape in (("one", (8, 3, 3)), ("axis", (1, 8, 3, 3))):
@@ -207,7 +207,7 @@ def test_label_wins_over_the_file(
 
 
 def test_label_is_needed(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Labels do not take turns over events that were observed."""
+    """Observed events without labels are refused; labels are not given to them in turn."""
     np.save(tmp_path / "observed.npy", ANYWHERE)
     options = ["--observed", tmp_path / "observed.npy", "--particles", 4]
     refused(cli("sample", tiny_bundle, *options), "pass a label in 0 .. 1", "with y")
@@ -221,7 +221,7 @@ def test_label_is_needed(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
 def test_labels_of_the_file_are_refused(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, y: list[int], word: str
 ) -> None:
-    """Before the first event is completed, with the name of the file."""
+    """Bad labels are refused before any event is completed; the message names the file."""
     np.savez(tmp_path / "observed.npz", observed=SEVERAL, y=y)
     for options in (["--particles", 4], []):
         result = cli("sample", tiny_bundle, "--observed", tmp_path / "observed.npz", *options)
@@ -263,13 +263,13 @@ def test_interrupt_keeps_finished_events(
 def test_without_particles(
     cli: Cli, tiny_bundle: Path, tmp_path: Path, observed: np.ndarray, n: int | None, drawn: int
 ) -> None:
-    """One event is for all samples, several have one sample each; labels go with events."""
+    """One event is used for all samples, several get one sample each; labels follow events."""
     one = len(observed) != 3 or observed.ndim == 2
     y = [1] if one else [1, 0, 1]
     np.savez(tmp_path / "observed.npz", observed=observed, y=y)
-    asked = [] if n is None else ["-n", n]
+    number = [] if n is None else ["-n", n]
     options = ["--observed", tmp_path / "observed.npz", "-o", tmp_path / "out.npz"]
-    result = cli("sample", tiny_bundle, *options, *asked)
+    result = cli("sample", tiny_bundle, *options, *number)
     assert result.code == 0, result.err
     got = np.load(tmp_path / "out.npz")
     assert got["labels"].tolist() == (y * drawn if one else y)
@@ -278,5 +278,5 @@ def test_without_particles(
     np.testing.assert_array_equal(np.where(forced < 0, -1, values), forced)
 
 
-def test_another_number_than_events(cli: Cli, tiny_bundle: Path, several: Path) -> None:
+def test_samples_other_than_events(cli: Cli, tiny_bundle: Path, several: Path) -> None:
     refused(cli("sample", tiny_bundle, "--observed", several, "-n", 4), "-n: expected 3")

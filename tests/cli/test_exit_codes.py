@@ -1,4 +1,4 @@
-"""Exit codes 0, 1, 3 and 130; those of bad input stand in test_bad_input.py."""
+"""Exit codes 0, 1, 3 and 130; test_bad_input.py has those of bad input."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from .conftest import Cli, interrupt_at
 
 
 def with_other_answers(bundle: Path, folder: Path) -> Path:
-    """A copy whose reference says 0.01 nats more of every event; its hashes are true."""
+    """Return a copy whose reference has 0.01 nats more for every event; its hashes are valid."""
     copy = copied(bundle, folder)
     file = copy / Bundle.open(copy).manifest.known_answers
     answers = load_file(file)
@@ -45,17 +45,17 @@ def test_verify_fails_on_a_wrong_answer(cli: Cli, tiny_bundle: Path, tmp_path: P
 def test_verify_hashes_what_was_hashed_before(
     cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`info` may trust the hashes that it remembers; `info --check` and `verify` never do."""
-    real, asked = HashMemory.sha256, []
+    """`info` may trust remembered hashes; `info --check` and `verify` compute them again."""
+    real, calls = HashMemory.sha256, []
 
     def sha256(self: HashMemory, path: Path, *, rehash: bool) -> str:
-        asked.append(rehash)
+        calls.append(rehash)
         return real(self, path, rehash=rehash)
 
     def hashes_anew(*arguments: object) -> bool:
-        asked.clear()
+        calls.clear()
         assert cli(*arguments).code == 0
-        return any(asked)
+        return any(calls)
 
     monkeypatch.setattr(HashMemory, "sha256", sha256)
     assert hashes_anew("info", tiny_bundle) is False
@@ -77,8 +77,8 @@ def test_internal_error_shows_its_traceback(
     assert "internal error" in result.err
 
 
-def test_memory_that_ends(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it ends, that is not a fault of ours."""
+def test_out_of_memory(cli: Cli, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MemoryError is reported as out of memory, not as an internal error."""
 
     def ends(*_: object, **__: object) -> None:
         raise MemoryError

@@ -1,4 +1,4 @@
-"""Whatever a command reads: a picture, a damaged download, a pipe or a device is refused."""
+"""Every command refuses a picture, a damaged download, a pipe or a device as its input."""
 
 from pathlib import Path
 
@@ -21,13 +21,13 @@ ARRAYS = {
     "reconstruct -o OUT.png": "bernoulli",
     "interpolate -o OUT.png": "bernoulli",
 }
-"""Commands that read arrays, with what they need but the file; and the toy of their bundle."""
+"""Commands that read arrays, with all their options but the file; and the toy of their bundle."""
 TEXTS = {"log-prob --text": "text", "sample --prompts": "text"}
 
 
 def arguments(command: str, bundle: Path, file: Path, folder: Path) -> list[object]:
     name, *options = command.replace("OUT", str(folder / "out")).split()
-    # An option that lacks its value comes last.
+    # An option without its value comes last; the file is its value.
     return [name, bundle, *options, file]
 
 
@@ -52,7 +52,7 @@ def test_texts(cli: Cli, bundles: Bundles, tmp_path: Path, command: str) -> None
 
 
 def refuses_odd(cli: Cli, bundle: Path, folder: Path, command: str) -> None:
-    """What is no regular file is refused in one sentence, and nothing is written."""
+    """Check that a file that is not a regular file is refused in one line; nothing is written."""
     for i, (kind, make) in enumerate(ODD.items()):
         file = folder / f"odd-{i}"
         make(file)
@@ -83,7 +83,7 @@ def test_data(cli: Cli, tmp_path: Path, source: str) -> None:
     "command", ["sample -o FILE.npz", "log-prob x.npy -o FILE.npz", "bench -o FILE.jsonl"]
 )
 def test_targets(cli: Cli, tiny_bundle: Path, tmp_path: Path, command: str) -> None:
-    """A pipe or a device of the name that is to be written is refused before the work."""
+    """A pipe or a device at the path to write is refused before the work."""
     for kind in ("a pipe", "a device"):
         name, *options = command.replace("FILE", str(tmp_path / kind)).split(" -o ")
         file = Path(options[-1])

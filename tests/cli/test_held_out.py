@@ -1,4 +1,4 @@
-"""The evaluation of the test part: bounded in time, said, left out where that is asked."""
+"""The evaluation on the test part: bounded in time, reported, skipped with `--no-evaluate`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from .conftest import Cli, training
 
 
 class Slow:
-    """A clock that counts events: each event that a model was asked for takes so many seconds."""
+    """A clock that counts events: each event that a model computes takes `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.now = seconds, 0.0
@@ -48,27 +48,27 @@ def slow_model(data: Dataset, clock: Slow, monkeypatch: pytest.MonkeyPatch) -> o
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(20.0, None), (4.0, 128), (1.0, 32), (0.01, 1)])
-def test_fewer_events_where_all_would_take_too_long(
+def test_fewer_events_if_all_take_too_long(
     data: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     seconds: float,
     expected: int | None,
 ) -> None:
-    """Each event takes 1/64 s for each of two classes."""
+    """Events are drawn at random if all would take too long, at 1/64 s per event and class."""
     clock = Slow(2**-6)
     model = slow_model(data, clock, monkeypatch)
     count = len(data.test)
     assert count == 400
     some = affordable_events(model, data, seconds, clock)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     if expected is None:
         assert some is data
-        assert said == ""
+        assert printed == ""
         return
     assert len(some.test) == expected
     assert some.test.label is not None
-    assert f"evaluating {expected} of the {count} test events, drawn at random" in said
+    assert f"evaluating {expected} of the {count} test events, drawn at random" in printed
     rows = {tuple(x) for x in data.test.x.tolist()}
     assert all(tuple(x) in rows for x in some.test.x.tolist())
     again = affordable_events(model, data, seconds, clock)
@@ -86,7 +86,7 @@ def test_fewer_draws_and_then_fewer_events(
     draws: int,
     share: float,
 ) -> None:
-    """All events with 100 draws take 200 s."""
+    """A smaller time limit reduces first the draws, then the events; all would take 200 s."""
     plain = data.without_labels()
     count = len(plain.test)
     clock = Slow(200.0 / count)
@@ -97,19 +97,19 @@ def test_fewer_draws_and_then_fewer_events(
     some, k = affordable_draws(model, plain, 100, seconds, clock)
     assert k == draws
     assert len(some.test) == pytest.approx(share * count, abs=1)
-    said = capsys.readouterr().err
-    assert ("k = " in said) == (draws < 100)
-    assert ("drawn at random" in said) == (share < 1)
+    printed = capsys.readouterr().err
+    assert ("k = " in printed) == (draws < 100)
+    assert ("drawn at random" in printed) == (share < 1)
 
 
 def test_progress_of_the_evaluation(data: Dataset) -> None:
-    """Each class of each event, up to the last."""
-    told: list[tuple[int, int]] = []
+    """Progress counts each class of each event, up to the last."""
+    reported: list[tuple[int, int]] = []
     model = build_model(TINY.model, data.spec)
-    evaluation_table(model, data, lambda done, total: told.append((done, total)))
+    evaluation_table(model, data, lambda done, total: reported.append((done, total)))
     total = 2 * len(data.test)
-    assert told[-1] == (total, total)
-    assert told == sorted(told)
+    assert reported[-1] == (total, total)
+    assert reported == sorted(reported)
 
 
 def test_no_evaluate(cli: Cli, images: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`--help`: a sentence, options in groups, and examples that run, in 80 columns."""
+"""`--help`: a first sentence, options in groups, and examples that run, in 80 columns."""
 
 import inspect
 import re
@@ -33,13 +33,13 @@ def width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def examples_in(text: str) -> list[str]:
-    """The lines of a help after the heading of its examples."""
+    """Return the lines of a help text after the heading of its examples."""
     _, _, rest = text.partition("\n Examples:\n")
     return [line.strip() for line in rest.splitlines() if line.strip()]
 
 
 def panels_in(text: str) -> list[str]:
-    """The headings of the groups in a help, in order."""
+    """Return the headings of the groups in a help text, in order."""
     return re.findall(r"^╭─ (.*?) ─+╮$", text, flags=re.MULTILINE)
 
 
@@ -61,7 +61,7 @@ def test_examples_of_the_program(cli: Cli) -> None:
 
 @pytest.mark.parametrize("command", BY_NAME)
 def test_first_sentence(cli: Cli, command: str) -> None:
-    """A paragraph of its own, at the top, that ends with a full stop."""
+    """The first sentence of a help text is a paragraph of one line that ends with a full stop."""
     function, _ = BY_NAME[command]
     first = (inspect.getdoc(function) or "").split("\n\n")[0]
     assert re.fullmatch(r"[A-Z][^\n]*\.", first)
@@ -89,7 +89,7 @@ def test_options_are_in_groups(cli: Cli, command: str) -> None:
 
 @pytest.mark.parametrize("command", BY_NAME)
 def test_options_are_described(command: str) -> None:
-    """In sentences, each with what it takes."""
+    """The help of every option is a sentence that ends with a full stop."""
     parameters: list[Any] = doc.COMMANDS[command].params
     for each in parameters:
         assert re.fullmatch(r"[A-Z.a-z].*\.", each.help, flags=re.DOTALL), each.opts
@@ -114,7 +114,7 @@ def test_no_arguments_shows_help(cli: Cli) -> None:
 
 @pytest.mark.slow
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order of the help, in one folder with the files of README.md."""
+    """The examples run in the order of the help, in one folder with the files of README.md."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text("\n".join(SENTENCES) * 30)
     doc.write_gpt2(tmp_path / "gpt2-folder")

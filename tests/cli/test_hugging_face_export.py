@@ -1,4 +1,4 @@
-"""`export` of a Hugging Face folder: what is told, and how the options reach the library."""
+"""`export` of a Hugging Face folder: what it prints, and how options reach the library."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ VALUES: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint of 1 layer."""
+    """Write a checkpoint of 1 layer."""
     path = tmp_path / "checkpoint"
     path.mkdir()
     (path / "config.json").write_text(json.dumps(VALUES))
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stands for the export itself, which has its own tests."""
+    """Replace the export itself, which has its own tests; return the recorded calls."""
     calls: list[dict[str, Any]] = []
 
     def keep(model: Any, out: Path, **options: Any) -> None:
@@ -50,7 +50,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_what_is_told(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]) -> None:
+def test_printed_lines(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]) -> None:
     result = cli("export", folder, "-o", tmp_path / "b", "--no-verify")
     assert result.code == 0, result.err
     assert result.out == ""
@@ -93,7 +93,7 @@ def test_refused(
     assert exports == []
 
 
-def test_a_folder_that_is_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
+def test_folder_that_is_not_a_checkpoint(cli: Cli, tmp_path: Path) -> None:
     words = (
         "expected a folder with a config.json; pass a folder that `ancestral train` wrote",
         "transformers",
@@ -102,7 +102,7 @@ def test_a_folder_that_is_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
     refused(cli("export", tmp_path / "none", "-o", tmp_path / "b"), *words)
 
 
-def test_another_kind(cli: Cli, folder: Path, tmp_path: Path) -> None:
+def test_unknown_model_type(cli: Cli, folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(VALUES | {"model_type": "gemma2"}))
     refused(cli("export", folder, "-o", tmp_path / "b"), "model_type 'gemma2'", "gpt2, imagegpt,")
 

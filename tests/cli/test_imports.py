@@ -1,4 +1,4 @@
-"""What a command loads: little for help, no torch and no onnx where they are not needed."""
+"""What a command imports: little for help, and torch and onnx only if it needs them."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def loaded(code: str, folder: Path) -> list[str]:
-    """Those of the heavy packages that code leaves loaded."""
+    """Return the heavy packages that are loaded after the code has run."""
     tail = f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     result = run(f"import sys\n{code}\n{tail}", folder)
     assert result.returncode == 0, result.stderr
@@ -26,7 +26,7 @@ def loaded(code: str, folder: Path) -> list[str]:
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     code = "from ancestral.cli.main import run\nassert run(['{}', '--help']) == 0"
     assert loaded(code.format("sample"), tmp_path) == []
-    # The planted fault: what is loaded is seen.
+    # The planted fault: a heavy import is detected.
     assert loaded("import numpy", tmp_path) == ["numpy"]
 
 
@@ -36,7 +36,7 @@ for name in ("torch", "onnx", "onnxscript", "onnx_ir", "sklearn", "matplotlib"):
     sys.modules[name] = None
 from ancestral.cli.main import run
 """
-"""As on a machine that has none of them: the finders say that they are not there."""
+"""Code for a machine without these packages: every import of them fails."""
 
 
 def test_commands_without_torch_and_onnx(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`--json` prints one JSON document on standard output, and nothing else there."""
+"""`--json` prints one JSON document to standard output, and nothing else."""
 
 import importlib.util
 import json
@@ -72,15 +72,15 @@ def test_info(cli: Cli, tiny_bundle: Path) -> None:
     assert document["data"]["event_shape"] == [3, 3]
     assert document["data"]["num_classes"] == 2
     assert "step" in document["graphs"]
-    # Two layers of keys and values of width 16 in float32 at each of 9 positions, and what the
-    # upper neighbour is read from: one int64 a position.
+    # Two layers of keys and values of width 16 in float32 at each of 9 positions, and one int64
+    # per position, from which the upper neighbour is read.
     assert document["cache_bytes_per_row"] == 9 * (2 * 2 * 16 * 4 + 8)
     assert document["cache_bytes_per_position"] == 2 * 2 * 16 * 4 + 8
     weights = document["files"]["graphs/weights.safetensors"]
     assert weights["size"] == (tiny_bundle / "graphs/weights.safetensors").stat().st_size
 
 
-def test_info_for_people_names_the_same(cli: Cli, tiny_bundle: Path) -> None:
+def test_info_as_text(cli: Cli, tiny_bundle: Path) -> None:
     result = cli("info", tiny_bundle)
     for word in ("tiny", "3 levels", "step_filtered", "weights.safetensors", "onnxruntime"):
         assert word in result.out
@@ -102,7 +102,7 @@ def test_verify(cli: Cli, tiny_bundle: Path, tmp_path: Path, backends: list[str]
     assert json.loads(out.read_text()) == document
 
 
-def test_verify_tells_the_worst_of_several(tiny_bundle: Path) -> None:
+def test_verify_reports_the_worst_backend(tiny_bundle: Path) -> None:
     good = Engine.load(tiny_bundle, threads=1).verify()
     events = replace(good.sampled, mean_signed_nats=-5.0, unexplained=3, max_kl=float("nan"))
     bad = replace(good, backend="torch", sampled=events)
@@ -115,7 +115,7 @@ def test_verify_tells_the_worst_of_several(tiny_bundle: Path) -> None:
 
 
 def bench_with(rows: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Measure nothing; the calls that were made."""
+    """Replace the measurement by rows; return the list in which its calls are recorded."""
     calls: list[dict[str, Any]] = []
 
     def measured(path: Path, backend: str, batches: Any, **options: Any) -> list[Any]:
@@ -215,8 +215,8 @@ def test_doctor_of_kernels_without_a_gpu(cli: Cli) -> None:
         assert found["triton"]["reason"].startswith("needs a CUDA GPU of compute capability 8.0")
         assert found["tensorrt"]["runs"] is False
         if importlib.util.find_spec("tensorrt_rtx"):
-            told = r"needs a supported GPU \(.*tensorrt_rtx .* serves sm_75, .*\), got no GPU"
-            assert re.match(told, found["tensorrt"]["reason"])
+            reason = r"needs a supported GPU \(.*tensorrt_rtx .* serves sm_75, .*\), got no GPU"
+            assert re.match(reason, found["tensorrt"]["reason"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""kill -9 at any moment: nothing is lost, nothing is left after the next run, results are the same.
+"""kill -9 at any moment loses no file; the next run cleans up and gives the same results.
 
-Commands run in processes that kill themselves at the k-th change of the folder (tests/killing.py).
+Commands run in processes that kill themselves at the k-th change to the folder (tests/killing.py).
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from ancestral.bundles.manifest import MANIFEST
 from ancestral.plans.store import PlanStore
 from ancestral.train.checkpoint import WEIGHTS, load_checkpoint
 from ancestral.train.training import STATE
-from tests.killing import Ended, Killer, run_alone
+from tests.killing import Ended, Killer, run_separately
 from tests.train.states import read_state
 
 KILLED = -9
@@ -31,7 +31,7 @@ TENSORRT = [
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that is watched: data, results and the cache of the commands."""
+    """Create the watched folder: data, and later results and the cache of the commands."""
     folder = tmp_path_factory.mktemp("killed")
     random = np.random.default_rng(0)
     x, y = random.integers(0, 3, (60, 4, 4)), random.integers(0, 2, 60)
@@ -46,7 +46,7 @@ def killer(root: Path) -> Iterator[Killer]:
 
 
 def training(root: Path, out: Path, model: str = "transformer", seed: int = 0) -> list[object]:
-    """Two looks, at steps 10 and 12, and so two states."""
+    """Return a command that trains with two evaluations, at steps 10 and 12, so with two states."""
     data = ["--recipe", "tiny", "--data", f"npz:{root / 'data.npz'}", "--model", model]
     return ["train", *data, "--threads", 1, "--steps", 12, "--seed", seed, "-o", out]
 
@@ -56,29 +56,29 @@ def names(folder: Path) -> set[str]:
 
 
 def done(ended: Ended) -> None:
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.printed
 
 
 def killed(killer: Killer, command: list[object], k: int) -> None:
-    """Run a command to its k-th change."""
+    """Run a command up to its k-th change, at which it is killed."""
     ended = killer.run(*command, k=k)
     assert ended.status == KILLED, ended
 
 
 def fresh(old: Path, folder: Path) -> None:
-    """Put what was there at first into a folder that is otherwise empty."""
+    """Reset a folder: it then holds only a copy of `old`."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copytree(old, folder / old.name)
 
 
 def spread(count: int, points: int) -> list[int]:
-    """Points from the first to the last."""
+    """Return `count` numbers spread evenly over 1 .. points."""
     return sorted({round(k) for k in np.linspace(1, points, count)})
 
 
 class Replaced:
-    """A trained run that is replaced by one of another seed, with kills in between."""
+    """A trained run that a run with another seed replaces, with kills in between."""
 
     def __init__(self, killer: Killer, root: Path) -> None:
         self.killer = killer
@@ -93,7 +93,7 @@ class Replaced:
         self.points, self.names = whole.points, names(self.work)
 
     def check(self, k: int) -> bool:
-        """Kill at a point, then go on; whether it went on from a state of the killed run."""
+        """Kill at a point, then run again; return whether that resumed the killed run."""
         out = self.work / "run"
         fresh(self.old, self.work)
         killed(self.killer, [*self.command, "--overwrite"], k)
@@ -116,12 +116,12 @@ def test_train_that_replaces_a_run(killer: Killer, root: Path, count: int) -> No
     run = Replaced(killer, root)
     points = spread(count, run.points) if count > 1 else [run.points - 10]
     resumed = [run.check(k) for k in points]
-    assert resumed[-1], "the last point is after the first state"
+    assert resumed[-1], "the run killed at the last point has no state"
 
 
 @pytest.mark.slow
 def test_train_of_two_stages(killer: Killer, root: Path) -> None:
-    """From nothing, each time resumed: the end is that of an unbroken run."""
+    """Resumed after a kill at any point, a new run ends as an unbroken run does."""
     work = root / "stages"
     command = [*training(root, work / "run", "vq"), "--no-evaluate"]
     whole = killer.run(*command)
@@ -140,7 +140,7 @@ def test_train_of_two_stages(killer: Killer, root: Path) -> None:
 
 
 def files_of(bundle: Path) -> object:
-    """The hashes of a bundle's files, each of which is checked."""
+    """Return the hashes of a bundle's files, after a check of each."""
     Bundle.open(bundle, rehash=True)
     return json.loads((bundle / MANIFEST).read_bytes())["files"]
 
@@ -152,9 +152,9 @@ def check_export(
     old: Path,
     points: Callable[[int], list[int]],
 ) -> None:
-    """Replace a bundle, with kills in between: there is the old one or the new one, whole."""
+    """Replace a bundle, with kills in between: either the old or the new one is there, whole."""
     work, cache = folder / "work", killer.folder / "cache"
-    # What is remembered of hashes would change the number of points.
+    # Remembered hashes would change the number of points.
     shutil.rmtree(cache, ignore_errors=True)
     command = [*command, "-o", work / old.name, "--overwrite", "--no-verify"]
     fresh(old, work)
@@ -174,13 +174,13 @@ def check_export(
 
 @pytest.mark.parametrize("count", [1, pytest.param(32, marks=pytest.mark.slow)])
 def test_export(killer: Killer, root: Path, bundles: Callable[..., Path], count: int) -> None:
-    """To 16 bits, which needs no trace."""
+    """A kill during a recast to 16 bits, which needs no trace, leaves a whole bundle."""
     folder = root / f"export-{count}"
     old = shutil.copytree(bundles("tiny", "float16"), folder / "old" / "bundle")
     command = ["export", bundles("tiny"), "--dtype", "bfloat16"]
 
     def points(whole: int) -> list[int]:
-        # A single one: the old bundle has just left its name.
+        # A single point: just after the old bundle was moved away.
         return spread(count, whole) if count > 1 else [whole - 3]
 
     check_export(killer, folder, command, Path(old), points)
@@ -198,7 +198,7 @@ def test_export_of_a_checkpoint(killer: Killer, root: Path, bundles: Callable[..
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sample(killer: Killer, root: Path, bundles: Callable[..., Path], every: bool) -> None:
-    """The file has its old content or the new one; so has what is remembered of hashes."""
+    """After a kill, the file has its old or its new content; so has the memory of hashes."""
     bundle, folder = bundles("tiny"), root / f"sample-{every}"
     folder.mkdir()
 
@@ -234,7 +234,7 @@ def test_sample(killer: Killer, root: Path, bundles: Callable[..., Path], every:
     ],
 )
 def test_compile(killer: Killer, root: Path, bundles: Callable[..., Path], every: bool) -> None:
-    """No plan that is not whole, no folder of a build, no builder that lives on."""
+    """A kill leaves no partial plan, and the next run leaves no folder of a build."""
     store = root / "cache" / "ancestral" / "plans"
     options = ["--graph", "log_prob", "--target", "sm_80", "--batch", "1,2,4"]
     command = ["compile", bundles("tiny"), "--module", "tensorrt_rtx", *options]
@@ -254,20 +254,20 @@ def test_compile(killer: Killer, root: Path, bundles: Callable[..., Path], every
 
 
 @pytest.mark.slow
-def test_commands_of_their_own(root: Path, bundles: Callable[..., Path]) -> None:
-    """The same without the fork: a whole process for each command."""
-    folder = root / "alone"
+def test_separate_processes(root: Path, bundles: Callable[..., Path]) -> None:
+    """Kills have the same effect without the fork, in a new process for each command."""
+    folder = root / "separate"
     folder.mkdir()
     command = ["sample", bundles("tiny"), "-n", 4, "--threads", 1, "-o", folder / "out.npz"]
-    whole = run_alone(root, 0, command)
+    whole = run_separately(root, 0, command)
     done(whole)
     for k in (whole.points - 3, whole.points - 1):
-        assert run_alone(root, k, command).status == KILLED
-        done(run_alone(root, 0, command))
+        assert run_separately(root, k, command).status == KILLED
+        done(run_separately(root, 0, command))
         assert names(folder) == {"out.npz"}
     command = [*training(root, folder / "run", "table"), "--no-evaluate"]
-    assert run_alone(root, 8, command).status == KILLED
-    done(run_alone(root, 0, [*command, "--overwrite"]))
+    assert run_separately(root, 8, command).status == KILLED
+    done(run_separately(root, 0, [*command, "--overwrite"]))
     load_checkpoint(folder / "run")
 
 
@@ -291,7 +291,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_files_that_cannot_grow(
     killer: Killer, root: Path, bundles: Callable[..., Path], what: str, room: int
 ) -> None:
-    """As on a full disk: exit 2, one sentence, what was there before is whole, nothing is left."""
+    """As on a full disk: exit code 2, no traceback, old files stay whole, no new ones are left."""
     folder = root / f"full-{what}"
     folder.mkdir()
     shutil.rmtree(root / "cache", ignore_errors=True)
@@ -313,8 +313,8 @@ def test_files_that_cannot_grow(
     before = contents(folder)
     ended = killer.run(*command, room=room)
     assert ended.status == 2, ended
-    assert "Traceback" not in ended.said
-    assert "File too large" in ended.said
+    assert "Traceback" not in ended.printed
+    assert "File too large" in ended.printed
     assert contents(folder) == before
     left = {name for name in names(root / "cache" / "ancestral") if "locks/" not in name}
     assert left <= {"plans", "plans/locks", "hashes.json"}

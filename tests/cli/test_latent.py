@@ -1,4 +1,4 @@
-"""Commands on bundles with latents: files of every form, and the same numbers as the engine's."""
+"""Commands on bundles with latents: they write every form of file, with the engine's numbers."""
 
 import io
 import re
@@ -22,7 +22,7 @@ LEVELS = RANDOM.integers(0, 4, (3, 5))
 
 
 def size(picture: Path) -> tuple[int, int]:
-    """Tiles in a row, and rows."""
+    """Return the number of tiles in a row, and of rows."""
     with Image.open(picture) as image:
         width, height = image.size
     tile = 50
@@ -46,7 +46,7 @@ def test_samples(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
 
 
 def test_samples_of_codes(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """The prior's classes take turns, and filters are of the codes."""
+    """The prior's classes take turns, and filters apply to the codes."""
     out, bundle = tmp_path / "out.npz", bundles("codes")
     result = cli("sample", bundle, "-n", 5, "--first-index", 1, "--threads", 1, "-o", out)
     assert result.code == 0, result.err
@@ -93,7 +93,7 @@ def test_levels_and_real_values_as_lines(cli: Cli, bundles: Bundles) -> None:
 
 
 def rows(picture: Path) -> np.ndarray:
-    """The greys of tiles of one row of five values each, a tile below the other."""
+    """Return the greys of a column of tiles, each of one row of five values."""
     with Image.open(picture) as image:
         return np.asarray(image)[20::50, 2 + 24 : -2 : 48]
 
@@ -103,12 +103,12 @@ def shown(x: np.ndarray) -> np.ndarray:
 
 
 def shaded(x: np.ndarray) -> np.ndarray:
-    """Means keep their greys: that of level i is the middle of its interval's."""
+    """Return the greys of means; the middle of a level's interval has the grey of the level."""
     return np.rint(np.clip(x - 0.5, 0, 3) * 85)
 
 
 def test_picture_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """Of samples, level i for the interval [i, i + 1); of means, greys between the levels."""
+    """A sample in [i, i + 1) is drawn as level i; a mean has a grey between those of levels."""
     bundle = copied(bundles("linear"), tmp_path)
     change_manifest(bundle, lambda values: values["data"].update(event_shape=[1, 5]))
     out = tmp_path / "out.png"
@@ -124,7 +124,7 @@ def test_picture_of_a_density(cli: Cli, bundles: Bundles, tmp_path: Path) -> Non
 
 
 def test_pictures_of_means_keep_their_greys(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
-    """Of a model of bits, whichever command draws; events beside them are black and white."""
+    """Every command draws a bit's mean as a grey, and events next to it in black and white."""
     bundle, engine = bundles("bernoulli"), LatentEngine.load(bundles("bernoulli"), threads=1)
     events, out = saved(tmp_path, x=BINARY), tmp_path / "out.png"
     np.save(tmp_path / "z.npy", np.zeros((1, 2), np.float32))
@@ -149,7 +149,7 @@ def test_pictures_of_means_keep_their_greys(cli: Cli, bundles: Bundles, tmp_path
 
 
 def test_means_of_a_palette() -> None:
-    """Between two colours there is no grey: a mean is drawn as the nearest level's."""
+    """With a palette a mean is drawn in the colour of the nearest level."""
     colours = DataSpec(
         name="c", event_shape=(2, 2), levels=3, palette=[(0, 0, 9), (0, 9, 0), (9, 0, 0)]
     )
@@ -164,7 +164,7 @@ def test_means_of_a_palette() -> None:
 def test_encode_then_decode(
     cli: Cli, bundles: Bundles, tmp_path: Path, toy: str, x: np.ndarray
 ) -> None:
-    """Decoded latents of the file are what `reconstruct` makes of the events."""
+    """`decode` of the file that `encode` wrote gives the means of `reconstruct`."""
     bundle, engine, events = bundles(toy), LatentEngine.load(bundles(toy)), saved(tmp_path, x=x)
     q, means, both = (tmp_path / name for name in ("q.npz", "means.npz", "both.npz"))
     result = cli("encode", bundle, events, "-o", q, "--threads", 1)
@@ -186,9 +186,7 @@ def test_encode_then_decode(
     assert size(tmp_path / "z.png") == (3, 2)
 
 
-def test_reconstructions_stand_below_their_events(
-    cli: Cli, bundles: Bundles, tmp_path: Path
-) -> None:
+def test_reconstructions_are_below_their_events(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     bundle, out = bundles("bernoulli"), tmp_path / "pairs.png"
     events = saved(tmp_path, x=BINARY.reshape(5, 9))
     result = cli("reconstruct", bundle, events, "-n", 4, "-o", out, "--threads", 1)

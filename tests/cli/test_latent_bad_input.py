@@ -1,4 +1,4 @@
-"""Bad input to bundles with latents: exit code 2, a sentence, and nothing is written."""
+"""Bad input for bundles with latents: exit code 2, a message, and no file is written."""
 
 from pathlib import Path
 

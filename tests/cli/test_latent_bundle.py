@@ -1,4 +1,4 @@
-"""From `train` by `export` to a bundle: `verify`, `info` and `bound` of what was trained here.
+"""`verify`, `info` and `bound` of bundles that `train` and `export` made.
 
 The other commands are tested on the toys.
 """
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def exported(latent_runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """The bundles of both, and what `export` printed; the prior without the dearest graphs."""
+    """Export both models, the prior without its slowest graphs; keep what `export` printed."""
     folder = tmp_path_factory.mktemp("bundles")
     with pytest.MonkeyPatch.context() as patch:
         graphs = ("log_prob", "logits", "redraw", "step")
@@ -60,14 +60,14 @@ def test_export_and_verify(cli: Cli, exported: Runs) -> None:
         assert (report["prior"] is not None) == (model == "vq")
 
 
-def test_the_bundle_bounds_as_training_did(
+def test_bounds_equal_those_of_training(
     cli: Cli,
     latent_runs: Runs,
     exported: Runs,
     images: Path,
     tmp_path: Path,
 ) -> None:
-    """The same noise, the same events, and of codes the same prior and p(y)."""
+    """`bound` of a bundle gives the bound that `train` printed: same events, noise and prior."""
     test = load_npz(images).test
     file = saved(tmp_path, x=test.x, y=test.label)
     for model, row in (("vae", "IWAE of"), ("vq", "log p(x|z) p(z), lower bound")):

@@ -1,4 +1,4 @@
-"""`export` of what has latents: a prior goes along, and a diffusers folder is read."""
+"""`export` of models with latents: a prior is exported too, and diffusers folders are read."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ BLOCKS = {"down": "DownEncoder", "up": "UpDecoder"}
 
 @pytest.fixture
 def exports(bundles: Bundles, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Stands for the export itself, which has its own tests: copies the bundle of a toy."""
+    """Replace the export itself, which has its own tests, by a copy of a toy's bundle."""
     calls: Calls = []
     toy = bundles("bernoulli")
 
@@ -52,7 +52,7 @@ def vq(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def diffusers(tmp_path: Path) -> Path:
-    """A folder of diffusers: the smallest that there is."""
+    """Write a diffusers folder with a very small model."""
     folder = tmp_path / "kl"
     folder.mkdir()
     blocks = {f"{way}_block_types": [f"{word}Block2D"] * 2 for way, word in BLOCKS.items()}
@@ -75,7 +75,7 @@ def test_a_vae_has_no_other_prior(cli: Cli, vae: Path, tmp_path: Path, exports: 
     assert call.get("prior") is None
 
 
-def test_a_prior_goes_along_with_its_labels(
+def test_prior_is_exported_with_its_labels(
     cli: Cli, vq: Path, tmp_path: Path, exports: Calls
 ) -> None:
     command = ["export", vq, "-o", tmp_path / "bundle", "--no-verify"]
@@ -124,7 +124,7 @@ def test_sizes(
 
 
 @pytest.mark.parametrize("options", [["--size", "8"], ["--pixel-scale", "1"], ["--length", "4"]])
-def test_what_a_checkpoint_has_no_use_for(
+def test_options_that_a_checkpoint_does_not_take(
     cli: Cli, vae: Path, tmp_path: Path, exports: Calls, options: list[str]
 ) -> None:
     refused(cli("export", vae, "-o", tmp_path / "bundle", *options), options[0])

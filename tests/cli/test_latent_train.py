@@ -1,4 +1,4 @@
-"""`train` of models with latents: its stages, and what it tells of them."""
+"""`train` of models with latents: its stages, and what it prints."""
 
 import json
 from dataclasses import replace
@@ -49,13 +49,13 @@ def test_table_of_a_vae(latent_runs: Runs, images: Path) -> None:
         assert mean == pytest.approx(nats.mean(), abs=1e-3), row
         assert error == pytest.approx(nats.std(ddof=1) / len(nats) ** 0.5, abs=1e-3), row
         assert bits == pytest.approx(-nats.mean() / (16 * np.log(2)), abs=1e-4), row
-    assert result.out.count("<=") == 3, "two bounds, and what the mark means"
+    assert result.out.count("<=") == 3, "expected two bounds and the legend"
     for word in ("independent pixels, log p(x)", "neighbour table, log p(x)"):
         assert word in result.out
 
 
 def test_table_of_a_vqvae(latent_runs: Runs, images: Path) -> None:
-    """The sum over the classes of its prior."""
+    """log p(z) in the table is that of the prior, summed over its classes."""
     run, result = latent_runs["vq"]
     assert result.code == 0, result.err
     model, events = latent(run), load_npz(images)
@@ -96,7 +96,7 @@ def test_progress_and_curves_show_both_terms(latent_runs: Runs) -> None:
 
 
 class StopAt:
-    """Ctrl-C before a step, counted from 1 over both stages."""
+    """Interrupts before the given step, counted from 1 over both stages."""
 
     def __init__(self, step: int, patch: pytest.MonkeyPatch) -> None:
         self.left, self.real = step, module._step
@@ -125,14 +125,14 @@ def test_a_finished_run_resumes_to_its_end(cli: Cli, latent_runs: Runs, images: 
 
 
 def test_both_stages_are_resumed(cli: Cli, latent_runs: Runs, images: Path, tmp_path: Path) -> None:
-    """Interrupted in the first stage, then in the second: the end is that of an unbroken run."""
+    """A run interrupted in its first stage, then in its second, ends as an unbroken run does."""
     out, command = tmp_path / "run", training(images, "vq", tmp_path / "run")
-    for stop, said in ((2, "no state was saved"), (STEPS + 2, "run again with --resume")):
+    for stop, words in ((2, "no state was saved"), (STEPS + 2, "run again with --resume")):
         with pytest.MonkeyPatch.context() as patch:
             StopAt(stop, patch)
             result = cli(*command, "--resume")
         assert result.code == 130
-        assert said in result.err
+        assert words in result.err
     assert (out / "config.json").exists()
     assert not (out / PRIOR / "config.json").exists()
     refused(cli("export", out, "-o", tmp_path / "bundle"), "prior over codes", "--resume")
@@ -142,7 +142,7 @@ def test_both_stages_are_resumed(cli: Cli, latent_runs: Runs, images: Path, tmp_
 
 
 def test_a_replaced_model_loses_its_prior(cli: Cli, images: Path, tmp_path: Path) -> None:
-    """Else an interrupted run would leave a new model beside the prior of the old one's codes."""
+    """Otherwise an interrupted run would leave a new model with the prior of the old codes."""
     out, command = tmp_path / "run", training(images, "vq", tmp_path / "run", steps=1)
     assert cli(*command).code == 0
     assert cli(*command, "--overwrite", "--device", "cuda").code == 2
@@ -185,8 +185,8 @@ def test_train_refuses(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_density_stands_alone_in_its_table(images: Path) -> None:
-    """Its bound is of x + u: nothing exact stands beside it."""
+def test_table_of_a_density_has_no_exact_rows(images: Path) -> None:
+    """A density's bound is of x + u, so exact values of x do not belong in its table."""
     events = load_npz(images)
     config = VAEConfig(widths=(4,), latent=2, likelihood="gaussian")
     model = VAE(config, events.without_labels().spec)
@@ -200,10 +200,10 @@ def test_a_density_stands_alone_in_its_table(images: Path) -> None:
     assert "pixels" not in text
 
 
-def test_the_table_of_codes_has_a_bound_on_its_time(
+def test_table_of_codes_is_bounded_in_time(
     cli: Cli, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same events are drawn for log p(x | z) and for log p(z)."""
+    """With fewer events, log p(x | z) and log p(z) are of the same ones."""
     monkeypatch.setattr(
         "ancestral.cli.stages.affordable_events",
         lambda model, codes: replace(codes, test=drawn(codes.test, 2)),

@@ -1,4 +1,4 @@
-"""`sample` and `log-prob`: files of every form, and the same numbers as the engine's."""
+"""`sample` and `log-prob`: they write every form of file, with the engine's numbers."""
 
 import io
 import re
@@ -85,7 +85,7 @@ def test_levels_as_lines(
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_text_is_bytes(cli: Cli, tiny_bundle: Path, tmp_path: Path, n: int) -> None:
-    """The values of a model of text are its bytes; several texts stand under their names."""
+    """Samples of a text model are written as bytes; several texts have headings."""
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "text"))
     change_manifest(bundle, lambda values: values["data"].update(tokenizer="bytes"))
     out = tmp_path / "out.txt"

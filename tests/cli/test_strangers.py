@@ -1,4 +1,4 @@
-"""Working in the folder of a stranger: none of its modules runs, none of its text is a command."""
+"""Work in an untrusted folder: its modules are not imported, its escapes are not printed."""
 
 import json
 import os
@@ -22,13 +22,13 @@ RUN = "import sys; from ancestral.cli.main import run; sys.exit(run(sys.argv[1:]
 
 
 def run(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """A command line in a working folder, which is not on the path of this process itself."""
+    """Run a command line in a working folder, which is not on `sys.path` at the start."""
     command = [sys.executable, "-P", "-c", RUN, *map(str, words)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def plant(folder: Path) -> Path:
-    """Put modules into a folder that leave a file when they are imported; the file's path."""
+    """Plant modules that create a file when they are imported; return the path of that file."""
     marker = folder / "ran"
     for name in ("numpy", "json", "torch", "onnxruntime", "ancestral", "sitecustomize"):
         (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')")
@@ -36,7 +36,7 @@ def plant(folder: Path) -> Path:
 
 
 def test_bench_in_a_working_folder(tiny_bundle: Path, tmp_path: Path) -> None:
-    """As in a folder that was downloaded: the measuring process imports none of its modules."""
+    """The measuring process imports no module of the working folder, which may be downloaded."""
     marker = plant(tmp_path)
     words = ("--batch", "1", "--backend", "onnxruntime", "--threads", "1", "--json")
     done = run(tmp_path, "bench", tiny_bundle, *words)
@@ -46,11 +46,11 @@ def test_bench_in_a_working_folder(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_probes_in_a_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `doctor` runs to see whether a runtime loads."""
+    """The process in which `doctor` loads a runtime imports no module of the working folder."""
     marker = plant(tmp_path)
     monkeypatch.chdir(tmp_path)
-    code, said = _probe("import json, numpy; print(json.dumps(numpy.__version__))")
-    assert (code, said[:1]) == (0, '"')
+    code, printed = _probe("import json, numpy; print(json.dumps(numpy.__version__))")
+    assert (code, printed[:1]) == (0, '"')
     assert not marker.exists()
 
 
@@ -80,12 +80,12 @@ def test_every_python_is_started_without_the_working_folder() -> None:
         for folder in PRODUCT
         for file in (ROOT / folder).rglob("*.py")
     )
-    # One more where os.execv takes the program beside its words.
+    # One more: os.execv takes the program as well as its arguments.
     assert named == len(starts) + 1, "sys.executable in a form that this test does not read"
 
 
-def test_only_the_seam_prints() -> None:
-    """Commands print by ancestral.cli.output, which shows control characters as codes."""
+def test_only_one_module_prints() -> None:
+    """Commands print with ancestral.cli.output, which shows control characters as codes."""
     files = sorted((ROOT / "src/ancestral/cli").glob("*.py"))
     prints = re.compile(r"typer\.echo|sys\.std(out|err)\.(write|buffer)|click\.echo|[^_.]print\(")
     code = [f for f in files if f.name not in {"output.py", "doctor.py"}]
@@ -108,7 +108,7 @@ def test_visible(text: str, shown: str) -> None:
 
 
 def test_escapes_in_a_manifest(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
-    """In the fields that are free text, by info and by what refuses."""
+    """Escapes in a manifest's free text are printed as codes, by `info` and in refusals."""
     copy = copied(tiny_bundle, tmp_path)
     change_manifest(
         copy,
@@ -135,13 +135,13 @@ def test_escapes_in_a_manifest(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> N
 
 
 def on_a_terminal(*words: str | Path) -> bytes:
-    """What a command prints where its standard output is a terminal."""
+    """Return what a command prints if its standard output is a terminal."""
     mine, its = pty.openpty()
     command = [sys.executable, "-P", "-c", RUN, *map(str, words)]
     with subprocess.Popen(command, stdout=its, stderr=subprocess.DEVNULL) as process:
         os.close(its)
         found = b""
-        # Linux ends a terminal with an error, others with an empty read.
+        # The end of a terminal is an error on Linux, an empty read on other systems.
         try:
             while part := os.read(mine, 4096):
                 found += part
@@ -153,7 +153,7 @@ def on_a_terminal(*words: str | Path) -> bytes:
 
 
 def test_generated_text(bundles: Bundles, tmp_path: Path) -> None:
-    """On a terminal control characters are codes; in a pipe they are what the model drew."""
+    """Control characters are shown as codes on a terminal, and written as drawn to a pipe."""
     copy = copied(bundles("tiny"), tmp_path)
     change_manifest(copy, lambda m: m["data"].update(tokenizer="bytes"))
     words = ("sample", copy, "-n", "1", "--label", "0", "-o", "-", "--threads", "1")

@@ -1,4 +1,4 @@
-"""Streams that are closed, full or cut off, and Ctrl-C: an exit code, never a traceback."""
+"""Closed, full and broken streams, and Ctrl-C: an exit code, never a traceback."""
 
 import os
 import signal
@@ -24,15 +24,15 @@ def python(code: str, *arguments: object, **streams: int) -> subprocess.Complete
 
 
 def in_shell(redirections: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
-    """The same with redirections of a shell."""
+    """Run `ancestral` with redirections of a shell."""
     line = [sys.executable, "-P", "-c", START, *map(str, arguments)]
     shell = ["/bin/sh", "-c", f'exec "$@" {redirections}', "sh", *line]
     return subprocess.run(shell, check=False, timeout=120, capture_output=True)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
-def test_nobody_reads(arguments: Sequence[str]) -> None:
-    """As with `| head`, where the end that reads is closed."""
+def test_closed_pipe(arguments: Sequence[str]) -> None:
+    """A pipe whose reader has closed it, as `head` does, ends the command without a message."""
     read, write = os.pipe()
     os.close(read)
     try:
@@ -61,20 +61,20 @@ def test_streams(redirections: str, code: int, word: bytes) -> None:
 
 
 def test_levels_to_a_closed_stream(tiny_bundle: Path) -> None:
-    """They are written as bytes, which a stream of None has not."""
+    """Levels are written as bytes, which fails if standard output is None."""
     result = in_shell(">&-", "sample", tiny_bundle, "-n", 1)
     assert result.returncode == 0, result
     assert b"1 samples" in result.stderr
 
 
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
-def test_refusal_without_a_place_for_it(redirection: str) -> None:
+def test_refusal_without_standard_error(redirection: str) -> None:
     result = in_shell(redirection, "info", "nothing")
     assert (result.returncode, result.stdout, result.stderr) == (2, b"", b"")
 
 
 def test_interrupt_while_commands_are_imported() -> None:
-    """The process ends by the signal, which a shell shows as 130."""
+    """The process ends by the signal, which a shell reports as 130."""
     code = f"""
 import signal, sys
 class Finder:
@@ -127,7 +127,7 @@ def test_interrupt_that_is_swallowed(where: str) -> None:
 
 
 def test_interrupt_that_is_noted() -> None:
-    """The first Ctrl-C lets a step end, in a command of a terminal too; the second does not."""
+    """The first Ctrl-C lets a step end, also in a terminal; the second stops immediately."""
     result = python(HANDLED.replace("WHERE", "noted"))
     assert (result.returncode, result.stdout) == (130, b"False\nTrue\n")
     assert result.stderr == b"stopping after this step; press Ctrl-C again to stop immediately\n"
@@ -149,7 +149,7 @@ training._step = step
 
 
 def test_interrupted_training(tmp_path: Path) -> None:
-    """In a process of its own, where Python's handler of Ctrl-C is not the one that is there."""
+    """Training in another process, which starts without Python's handler of Ctrl-C, can stop."""
     arguments = ["train", "--recipe", "tiny", "--no-evaluate", "-o", tmp_path / "run"]
     result = python(STEP.replace("STEPS", "(3,)") + START, *arguments)
     assert result.returncode == 130, result

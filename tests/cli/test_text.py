@@ -1,4 +1,4 @@
-"""Text in, text out: `sample --prompt`, `log-prob --text` and what `info` says of text."""
+"""Text in, text out: `sample --prompt`, `log-prob --text`, and `info` of a text model."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from tests.text_toys import END
 
 from .conftest import Bundles, Cli, refused
 from .test_imports import WITHOUT
-from .test_imports import run as run_apart
+from .test_imports import run as run_in_process
 
 PROMPTS = ("the cat sat", "a", "one two three four")
 
@@ -59,7 +59,7 @@ def test_one_prompt(
 def test_several_prompts(
     cli: Cli, bundle: Path, engine: AutoregressiveEngine, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """n of each, one after the other; the npz has the engine's numbers, padded."""
+    """Each prompt has n continuations in a row; the npz has the engine's numbers, padded."""
     out = tmp_path / "out.npz"
     arguments = ["sample", bundle, *all_prompts(), "-n", 2, "--first-index", 5, "-o", out]
     result = cli(*arguments, "--max-new", 4, "--batch", 4)
@@ -81,8 +81,8 @@ def test_several_prompts(
         assert (got["log_p"][i, end:] == 0).all()
 
 
-def test_a_file_of_prompts_and_ids(cli: Cli, bundle: Path, tmp_path: Path) -> None:
-    """The order is: --prompt, the lines, --prompt-ids; an empty line is an empty prompt."""
+def test_file_of_prompts_and_ids(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+    """The order is --prompt, the file's lines, --prompt-ids; an empty line is an empty prompt."""
     file = tmp_path / "prompts.txt"
     file.write_bytes("café\r\n\nthe dog\n".encode())
     options = ["--max-new", 2, "--prompt-ids", "84 260", "--prompts", file, "--prompt", "one"]
@@ -121,11 +121,11 @@ def test_labels_and_no_start(cli: Cli, bundles: Bundles, tmp_path: Path) -> None
 def test_stop(
     cli: Cli, bundle: Path, engine: AutoregressiveEngine, tokenizer: Tokenizer, by: str
 ) -> None:
-    """It ends the text and is not shown; instead of the bundle's own."""
+    """`--stop` ends the text, is not shown, and replaces the bundle's stop tokens."""
     (row,) = engine.generate([[84]], stop=(), seed=1)
     stop = next(i for i in row.tokens.tolist() if len(tokenizer.encode(tokenizer.decode([i]))) == 1)
-    told = tokenizer.decode([stop]) if by == "text" else stop
-    result = cli("sample", bundle, "--prompt-ids", "84", "--seed", 1, "--stop", told)
+    value = tokenizer.decode([stop]) if by == "text" else stop
+    result = cli("sample", bundle, "--prompt-ids", "84", "--seed", 1, "--stop", value)
     assert result.code == 0, result.err
     before = row.tokens[: row.tokens.tolist().index(stop)].tolist()
     assert result.out == tokenizer.decode([84, *before]) + "\n"
@@ -135,7 +135,7 @@ def test_stop(
 
 
 def test_stream_shows_the_same(cli: Cli, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In parts, as they come; by default on a terminal alone."""
+    """`--stream` prints the same text in parts; by default text streams only to a terminal."""
     arguments = ["sample", bundle, "--prompt", "café", "--seed", 3]
     whole = cli(*arguments)
     assert cli(*arguments, "--stream").out == whole.out
@@ -153,8 +153,8 @@ def test_ids_stream(cli: Cli, bundles: Bundles) -> None:
     assert cli(*arguments, "--stream").out == cli(*arguments).out
 
 
-def interrupt_at(launch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C when the loop looks at its tokens for that time, counted from 1."""
+def interrupt_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send Ctrl-C when the loop reads its tokens for the given time, counted from 1."""
     from ancestral.engine.generate import _Run
 
     real, looks = _Run._look, 0
@@ -163,7 +163,7 @@ def interrupt_at(launch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(self: Any, *arguments: Any) -> None:
         nonlocal looks
         looks += 1
-        if looks == launch:
+        if looks == call:
             signal.raise_signal(signal.SIGINT)
         real(self, *arguments)
 
@@ -183,7 +183,7 @@ def test_interrupt_keeps_what_is_finished(
 
 
 def test_interrupt_of_a_stream(cli: Cli, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was shown ends with a line's end."""
+    """The text shown before an interrupt ends with a line end."""
     arguments = ["sample", bundle, "--prompt", "one", "--stop", 1, "--stream"]
     whole = cli(*arguments).out
     interrupt_at(3, monkeypatch)
@@ -216,7 +216,7 @@ def test_refused(cli: Cli, bundle: Path, options: list[str], words: list[str]) -
     refused(cli("sample", bundle, *options), *words)
 
 
-def test_prompts_that_are_no_text(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+def test_prompts_that_are_not_text(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_bytes(b"caf\xe9\n")
     refused(cli("sample", bundle, "--prompts", file), "UTF-8")
@@ -236,18 +236,19 @@ def test_log_prob_of_a_text(
     out = tmp_path / "out.npz"
     result = cli("log-prob", bundle, "--text", tmp_path / "text.txt", "--stride", 7, "-o", out)
     assert result.code == 0, result.err
-    ids, got, told = tokenizer.encode(text), np.load(out), numbers(result.out)
+    ids, got, printed = tokenizer.encode(text), np.load(out), numbers(result.out)
     found = engine.text_likelihood(ids, 7)
     assert got["ids"].tolist() == ids
     np.testing.assert_allclose(got["log_prob"], found.log_prob, atol=1e-5)
     assert got["seen"].tolist() == found.seen.tolist()
-    assert (int(told["tokens"]), int(told["context"]), int(told["stride"])) == (len(ids), 24, 7)
-    nats = float(told["nats"])
+    sizes = tuple(int(printed[name]) for name in ("tokens", "context", "stride"))
+    assert sizes == (len(ids), 24, 7)
+    nats = float(printed["nats"])
     assert nats == pytest.approx(found.total, abs=1e-3)
-    assert float(told["nats/token"]) == pytest.approx(nats / len(ids), rel=1e-5)
-    assert float(told["perplexity"]) == pytest.approx(math.exp(-nats / len(ids)), rel=1e-4)
+    assert float(printed["nats/token"]) == pytest.approx(nats / len(ids), rel=1e-5)
+    assert float(printed["perplexity"]) == pytest.approx(math.exp(-nats / len(ids)), rel=1e-4)
     size = len(text.encode())
-    assert float(told["bits/byte"]) == pytest.approx(-nats / math.log(2) / size, rel=1e-4)
+    assert float(printed["bits/byte"]) == pytest.approx(-nats / math.log(2) / size, rel=1e-4)
     assert "at least 17 before it" in result.out
     assert "other tokenisations of the same text" in result.err
 
@@ -302,7 +303,7 @@ def test_words(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     assert len(result.out.split()) == 5
 
 
-def test_a_palette_colours_the_picture(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_palette_colours_the_picture(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     copy = copied(tiny_bundle, tmp_path)
     palette = [[200, 0, 0], [0, 150, 3], [1, 2, 250]]
 
@@ -334,7 +335,7 @@ codes += [
 ]
 print(codes, file=sys.stderr)
 """
-    result = run_apart(code, tmp_path)
+    result = run_in_process(code, tmp_path)
     lines = result.stderr.strip().splitlines()
     assert lines[-1] == "[0, 0, 0, 0, 0, 2]", result.stderr
     assert "pip install 'ancestral[text]'" in lines[-2]

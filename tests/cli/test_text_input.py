@@ -1,4 +1,4 @@
-"""Texts as users have them: marks, line ends, encodings, and what a vocabulary lacks."""
+"""Texts of users: byte order marks, line ends, encodings, characters outside the vocabulary."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from .conftest import Bundles, Cli, refused
 
 TEXT = "the cat sat on the mat and the dog sat on the log " * 2
 MARK = b"\xef\xbb\xbf"
-SAID = "the text begins with a byte order mark (U+FEFF); it is left out"
+MARK_NOTE = "the text begins with a byte order mark (U+FEFF); it is left out"
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def bundle(bundles: Bundles) -> Path:
     return bundles("text")
 
 
-def retold(bundle: Path, folder: Path, content: bytes) -> Path:
-    """A copy of a bundle of text with another tokenizer.json."""
+def with_tokenizer(bundle: Path, folder: Path, content: bytes) -> Path:
+    """Return a copy of a text bundle with another tokenizer.json."""
     copy = copied(bundle, folder)
     add_file(copy, "tokenizer.json", content, tokenizer="tokenizers")
     return copy
@@ -33,8 +33,8 @@ def retold(bundle: Path, folder: Path, content: bytes) -> Path:
 
 @pytest.fixture
 def letters(bundle: Path, tmp_path: Path) -> Path:
-    """A vocabulary of a few letters without an unknown token: others vanish."""
-    return retold(
+    """A bundle whose vocabulary is a few letters, without an unknown token: others are left out."""
+    return with_tokenizer(
         bundle, tmp_path, json.dumps(document(bpe(list("abc "), fuse_unk=False))).encode()
     )
 
@@ -47,13 +47,15 @@ def words(bundles: Bundles, tmp_path: Path) -> Path:
 
 
 def lines(text: str) -> list[str]:
-    """What is said, but the last line, which sums up, and warnings of the terminal."""
+    """Return the printed lines but the last, which is the summary."""
     return text.splitlines()[:-1]
 
 
-def test_info_says_what_is_off(cli: Cli, bundle: Path, bundles: Bundles, tmp_path: Path) -> None:
-    """The file of the bundle stays as it is."""
-    copy = retold(bundle, tmp_path, with_dropout(0.3))
+def test_info_lists_settings_switched_off(
+    cli: Cli, bundle: Path, bundles: Bundles, tmp_path: Path
+) -> None:
+    """`info` lists the settings of the tokenizer that are ignored; its file is not changed."""
+    copy = with_tokenizer(bundle, tmp_path, with_dropout(0.3))
     settings = ["dropout 0.3", "truncation", "padding"]
     shown = cli("info", "--check", copy)
     assert shown.code == 0, shown.err
@@ -64,7 +66,7 @@ def test_info_says_what_is_off(cli: Cli, bundle: Path, bundles: Bundles, tmp_pat
 
 
 def test_nothing_is_random(cli: Cli, bundle: Path, tmp_path: Path) -> None:
-    copy = retold(bundle, tmp_path, with_dropout(0.3))
+    copy = with_tokenizer(bundle, tmp_path, with_dropout(0.3))
     (tmp_path / "text.txt").write_text(TEXT)
     expected = cli("log-prob", bundle, "--text", tmp_path / "text.txt")
     assert expected.code == 0, expected.err
@@ -73,7 +75,7 @@ def test_nothing_is_random(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     assert cli("sample", copy, *options).out == cli("sample", bundle, *options).out
 
 
-def test_characters_that_vanish_are_counted(cli: Cli, letters: Path, tmp_path: Path) -> None:
+def test_characters_left_out_are_counted(cli: Cli, letters: Path, tmp_path: Path) -> None:
     result = cli("sample", letters, "--prompt", "ab日c本日", "--max-new", 2)
     assert result.code == 0, result.err
     assert lines(result.err) == [
@@ -105,10 +107,12 @@ def test_unknown_words_are_counted(cli: Cli, words: Path, tmp_path: Path) -> Non
 
 
 def test_nothing_known_is_refused(cli: Cli, letters: Path, tmp_path: Path) -> None:
-    """Before anything is drawn, by the number of the prompt."""
+    """A text with no known token is refused before anything is drawn, with the prompt's number."""
     refused(cli("sample", letters, "--prompt", "日 本"), "prompt: ", "none of the 3 characters")
     options = ("--prompt", "abc", "--prompt", "xyz")
-    refused(cli("sample", letters, *options), "prompt 1: ", "got 3 characters", "'x', 'y', 'z'")
+    refused(
+        cli("sample", letters, *options), "prompt 1: ", "none of the 3 characters", "'x', 'y', 'z'"
+    )
     (tmp_path / "text.txt").write_text("日本")
     refused(cli("log-prob", letters, "--text", tmp_path / "text.txt"), "--text", "2 characters")
     refused(cli("sample", letters, "--prompt", "a", "--stop", "日"), "--stop", "1 of its 1 char")
@@ -116,7 +120,7 @@ def test_nothing_known_is_refused(cli: Cli, letters: Path, tmp_path: Path) -> No
     assert cli("sample", letters, "--prompt", "", "--max-new", 1).code == 0
 
 
-def test_an_unknown_word_of_a_table_without_one(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
+def test_unknown_word_without_an_unknown_token(cli: Cli, bundles: Bundles, tmp_path: Path) -> None:
     copy = copied(bundles("llama"), tmp_path)
     add_file(copy, "vocab.txt", b"the\ncat\n", tokenizer="words")
     options = ("--prompt", "the", "--prompt", "the dog")
@@ -131,20 +135,20 @@ def test_an_unknown_word_of_a_table_without_one(cli: Cli, bundles: Bundles, tmp_
 def test_marks_and_line_ends(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, prompts: list[str], mark: bytes, end: str
 ) -> None:
-    """The same prompts, whichever system wrote the file; a mark is dropped, and said."""
+    """Prompts do not depend on the system that wrote the file; a mark is dropped with a note."""
     file = tmp_path / "prompts.txt"
     for last in ("", end) if prompts[-1] else (end,):
         file.write_bytes(mark + (end.join(prompts) + last).encode())
         assert read_lines(file, "--prompts") == prompts
-        assert capsys.readouterr().err == (f"--prompts {file}: {SAID}\n" if mark else "")
+        assert capsys.readouterr().err == (f"--prompts {file}: {MARK_NOTE}\n" if mark else "")
 
 
-def test_a_file_of_windows(cli: Cli, bundle: Path, tmp_path: Path) -> None:
+def test_file_from_windows(cli: Cli, bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_bytes(MARK + "café\r\nthe dog\r\n".encode())
     result = cli("sample", bundle, "--prompts", file, "--max-new", 1)
     assert result.code == 0, result.err
-    assert lines(result.err) == [f"--prompts {file}: {SAID}"]
+    assert lines(result.err) == [f"--prompts {file}: {MARK_NOTE}"]
     plain = cli("sample", bundle, "--prompt", "café", "--prompt", "the dog", "--max-new", 1)
     assert result.out == plain.out
 
@@ -153,15 +157,15 @@ def test_marks_of_prompts_and_texts(cli: Cli, bundle: Path, tmp_path: Path) -> N
     plain = cli("sample", bundle, "--prompt", "the cat", "--max-new", 2)
     marked = cli("sample", bundle, "--prompt", "\ufeffthe cat", "--max-new", 2)
     assert marked.out == plain.out
-    assert lines(marked.err) == [f"--prompt: {SAID}"]
+    assert lines(marked.err) == [f"--prompt: {MARK_NOTE}"]
     file = tmp_path / "text.txt"
     file.write_bytes(TEXT.encode())
     plain = cli("log-prob", bundle, "--text", file)
     file.write_bytes(MARK + TEXT.encode())
     marked = cli("log-prob", bundle, "--text", file)
     assert marked.out == plain.out
-    assert f"{file}: {SAID}" in marked.err
-    # Elsewhere it is a character like others, and line ends of a text are its own.
+    assert f"{file}: {MARK_NOTE}" in marked.err
+    # Elsewhere the mark is an ordinary character, and a text keeps its line ends.
     file.write_bytes(b"the" + MARK + b"cat\r\n")
     assert "of 11 bytes" in cli("log-prob", bundle, "--text", file).out
 
@@ -186,10 +190,10 @@ def test_other_encodings(tmp_path: Path, content: bytes, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("command", [("sample", "--prompts"), ("log-prob", "--text")])
-def test_files_that_are_no_text(
+def test_files_that_are_not_text(
     cli: Cli, bundle: Path, tmp_path: Path, command: tuple[str, str]
 ) -> None:
-    """One sentence; a file that is empty, but for a mark, too."""
+    """A file in another encoding, or empty but for a mark, is refused in one line."""
     name, option = command
     file = tmp_path / "text.txt"
     for content, words in (("the".encode("utf-16"), "not UTF-8 but UTF-16"), (MARK, "empty")):
@@ -199,8 +203,8 @@ def test_files_that_are_no_text(
         assert len(result.err.splitlines()) == 1 + (content == MARK)
 
 
-def test_a_text_is_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its ids and what the vocabulary lacks of it are found together."""
+def test_text_is_tokenised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text's ids and its unknown parts are found in one pass."""
     tokenized: list[str] = []
     real = Words._covered
 

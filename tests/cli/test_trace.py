@@ -1,4 +1,4 @@
-"""`ancestral verify --trace`: exit codes, the document, saved runs, and what is refused."""
+"""`ancestral verify --trace`: exit codes, the JSON document, saved runs and refusals."""
 
 import json
 from collections.abc import Callable
@@ -19,14 +19,14 @@ Trace = Callable[..., Result]
 
 @pytest.fixture
 def trace(cli: Cli, bundles: Bundles) -> Trace:
-    """Trace a graph that is quickly traced in PyTorch."""
+    """Return a function that traces a graph which is quick to trace in PyTorch."""
     bundle = bundles("gru")
     return lambda *options: cli("verify", bundle, "--trace", "--graph", "prefill", *options)
 
 
 @pytest.fixture(scope="module")
 def saved(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A run of ONNX Runtime, compared with PyTorch and saved; and what was said of it."""
+    """Save a run of ONNX Runtime that was compared with PyTorch; return its file and result."""
     file = tmp_path_factory.mktemp("runs") / "run.safetensors"
     options = ["--trace", "--graph", "prefill", "--threads", 1, "--save", file]
     return file, invoke("verify", bundles("gru"), *options)
@@ -34,13 +34,13 @@ def saved(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 @pytest.fixture
 def run(bundles: Bundles, run_file: Path) -> Run:
-    """What it holds."""
+    """Return the saved run."""
     return load_run(run_file, Bundle.open(bundles("gru")))
 
 
 @pytest.fixture
 def run_file(saved: tuple[Path, Result]) -> Path:
-    """The file of it."""
+    """Return the file of the saved run."""
     return saved[0]
 
 
@@ -54,7 +54,7 @@ def test_agrees_with_torch_and_is_saved(saved: tuple[Path, Result]) -> None:
 
 
 def test_saved_runs_are_compared(trace: Trace, run: Run, run_file: Path, tmp_path: Path) -> None:
-    """The standard beside the saved run; then two saved ones, with nothing run."""
+    """A new run agrees with a saved one; two saved runs are compared without running anything."""
     second = tmp_path / "second.safetensors"
     result = trace("--backend", "onnx", "--against", run_file, "--save", second, "--json")
     assert result.code == 0, result.err
@@ -69,8 +69,8 @@ def test_saved_runs_are_compared(trace: Trace, run: Run, run_file: Path, tmp_pat
     assert trace("--against", run_file, "--against", second).code == 0
 
 
-def test_a_difference_exits_with_1(trace: Trace, run: Run, run_file: Path, tmp_path: Path) -> None:
-    """One number of one tensor of the saved run is another."""
+def test_difference_exits_with_1(trace: Trace, run: Run, run_file: Path, tmp_path: Path) -> None:
+    """One changed number in one tensor of a saved run is found and its place reported."""
     found = run.traces["prefill"]
     node = next(node for node in found.graph.nodes if node.op_type == "GRU")
     tensors = {**found.tensors, node.output[0]: found.tensors[node.output[0]].copy()}
@@ -94,7 +94,7 @@ def test_a_difference_exits_with_1(trace: Trace, run: Run, run_file: Path, tmp_p
 def test_runs_without_a_tensor_in_common(
     trace: Trace, run: Run, run_file: Path, tmp_path: Path
 ) -> None:
-    """Nothing was compared, so nothing is passed."""
+    """A comparison of no tensors does not pass."""
     other = tmp_path / "other.safetensors"
     save_run(replace(run, traces={"prefill": replace(run.traces["prefill"], tensors={})}), other)
     result = trace("--against", run_file, "--against", other)
@@ -125,19 +125,19 @@ def test_bad_options(trace: Trace, options: list[str], words: list[str]) -> None
     refused(trace(*options), *words)
 
 
-def test_options_of_a_trace_alone(cli: Cli, bundles: Bundles) -> None:
+def test_options_that_need_trace(cli: Cli, bundles: Bundles) -> None:
     for option in (["--graph", "step"], ["--save", "a.safetensors"], ["--against", "a"]):
         refused(cli("verify", bundles("gru"), *option), "--trace")
 
 
-def test_a_file_that_is_no_run(trace: Trace, tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("no run")
+def test_file_that_is_not_a_run(trace: Trace, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a run")
     save_file({"x": np.zeros(3)}, tmp_path / "tensors.safetensors")
     for name in ("text", "tensors.safetensors"):
         refused(trace("--against", tmp_path / name), name, "verify --trace --save")
 
 
-def test_a_run_of_another_bundle(cli: Cli, bundles: Bundles, run_file: Path) -> None:
+def test_run_of_another_bundle(cli: Cli, bundles: Bundles, run_file: Path) -> None:
     arguments = ["--trace", "--backend", "onnx", "--against", run_file]
     result = cli("verify", bundles("tiny"), *arguments)
     refused(result, "graph 'prefill': the saved run is of another bundle", "SHA-256 of")

@@ -1,4 +1,4 @@
-"""`train` on data of every kind: what fits, what the table calls it, and how long it will take."""
+"""`train` on every kind of data: refused models, names and units in tables, the estimated time."""
 
 import re
 from functools import partial
@@ -30,14 +30,14 @@ ONE_STEP = ("--threads", 1, "--steps", 1)
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven windows of 256 bytes."""
+    """Write a text of eleven windows of 256 bytes."""
     file = tmp_path_factory.mktemp("text") / "text.txt"
     file.write_text("all that is gold does not glitter, " * 81)
     return file
 
 
 @pytest.mark.parametrize("model", ["transformer", "vae"])
-def test_a_tiny_model_of_a_text(cli: Cli, text: Path, tmp_path: Path, model: str) -> None:
+def test_tiny_model_of_a_text(cli: Cli, text: Path, tmp_path: Path, model: str) -> None:
     command = ["train", "--recipe", "tiny", "--model", model, "--data", f"text:{text}"]
     result = cli(*command, "-o", tmp_path / "run", *ONE_STEP)
     assert result.code == 0, result.err
@@ -70,10 +70,10 @@ def test_width_and_layers_of_a_recipe(cli: Cli, text: Path, tmp_path: Path) -> N
     assert not (tmp_path / "odd").exists()
 
 
-def test_how_long_it_will_take_and_what_is_quicker(
+def test_estimated_time_and_quicker_recipe(
     cli: Cli, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock on which each look is half a minute after the one before."""
+    """The estimate is right with a clock that advances half a minute at every reading."""
     ticking = partial(Pace, clock=count(0.0, 30.0).__next__)
     monkeypatch.setattr(stages, "Pace", ticking)
     small = ["--width", 16, "--layers", 1, "--threads", 1, "--data", f"text:{text}"]
@@ -86,7 +86,7 @@ def test_how_long_it_will_take_and_what_is_quicker(
     assert "text-small: about 3 minutes on this CPU\n" in result.err
 
 
-def test_images_of_one_pixel_are_trained_and_not_exported(cli: Cli, tmp_path: Path) -> None:
+def test_images_of_one_pixel_are_trained_but_not_exported(cli: Cli, tmp_path: Path) -> None:
     y = np.arange(40) % 2
     data = saved(tmp_path, x=(y + np.arange(40) % 2)[:, None, None], y=y)
     for model in ("transformer", "table"):
@@ -109,7 +109,7 @@ def test_certain_events_cost_zero_bits_without_a_sign(cli: Cli, tmp_path: Path) 
 
 
 def noise() -> Dataset:
-    """Large images of noise, which cost thousands of nats."""
+    """Return large images of noise, which cost thousands of nats."""
     spec = DataSpec(name="noise", event_shape=(28, 28), levels=17, num_classes=2)
     x = np.random.default_rng(0).integers(0, 17, (12, 784))
     return cut(spec, x, np.arange(12) % 2, fractional_split(12))
@@ -123,7 +123,7 @@ def at_80_columns(table: Table) -> list[str]:
 
 
 def test_tables_fit_in_80_columns() -> None:
-    """Each row is one line, and nothing in it is cut off."""
+    """Each row of a table is one line of at most 80 columns, and no cell is cut off."""
     data = noise()
     plain = data.without_labels().spec
     vae, vq = (build_model(recipe("tiny", name).model, plain).eval() for name in ("vae", "vq"))
@@ -144,6 +144,6 @@ def test_tables_fit_in_80_columns() -> None:
         rows = [line for line in lines[rule + 1 :] if line.strip()]
         assert len(rows) == table.row_count
         assert not any("…" in line for line in lines)
-        # bits +- error, and of these two or three.
+        # At least one "bits +- error", and nats with their error at the end.
         assert all(len(re.findall(r"\d+\.\d{4} \+- \d+\.\d{4}", row)) >= 1 for row in rows)
         assert all(re.search(r"\d+\.\d{3} \+- (\d+\.\d{3}|inf)$", row.rstrip()) for row in rows)

@@ -1,4 +1,4 @@
-"""`train` and `export`: how the options reach the library, and what is not lost."""
+"""`train` and `export`: options reach the library, and existing files are not lost."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from .conftest import Cli
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 images of 3 x 3 with 3 levels and 2 classes."""
+    """Write 60 images of 3 x 3 with 3 levels and 2 classes."""
     file = tmp_path_factory.mktemp("data") / "toy.npz"
     random = np.random.default_rng(0)
     np.savez(file, x=random.integers(0, 3, (60, 3, 3)), y=random.integers(0, 2, 60))
@@ -59,7 +59,7 @@ def test_train(cli: Cli, data: Path, tmp_path: Path) -> None:
     ],
 )
 def test_train_every_family(cli: Cli, data: Path, tmp_path: Path, model: str, family: str) -> None:
-    """A checkpoint of that family, which is read back."""
+    """`--model` trains a checkpoint of the family, which can be loaded."""
     out = tmp_path / "run"
     arguments = ["--recipe", "tiny", "--data", f"npz:{data}", "--threads", 1, "--steps", 2]
     result = cli("train", "-o", out, *arguments, "--model", model)
@@ -71,7 +71,7 @@ def test_train_every_family(cli: Cli, data: Path, tmp_path: Path, model: str, fa
     assert trained.log_prob(torch.zeros(1, 9, dtype=torch.int64), torch.tensor([1])).isfinite()
 
 
-def test_train_in_another_order_without_some_labels(cli: Cli, data: Path, tmp_path: Path) -> None:
+def test_train_with_ordering_and_label_dropout(cli: Cli, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ["--recipe", "tiny", "--data", f"npz:{data}", "--threads", 1, "--steps", 2]
     options = ["--ordering", "random:4", "--label-dropout", 0.3]
@@ -109,7 +109,7 @@ def test_train_refuses(cli: Cli, data: Path, tmp_path: Path, options: list[str],
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_for_data_of_ones_own_asks_for_it(cli: Cli, tmp_path: Path) -> None:
+def test_recipe_that_needs_own_data(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "-o", tmp_path / "run", "--recipe", "text")
     assert result.code == 2
     assert "--data text:FILE" in result.err
@@ -125,7 +125,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def exports(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stands for the export itself, which has its own tests: copies the bundle of the toy."""
+    """Replace the export itself, which has its own tests, by a copy of the toy's bundle."""
     calls: list[dict[str, Any]] = []
 
     def copy(model: Any, out: Path, *, progress: Any, **options: Any) -> Path:
@@ -150,7 +150,7 @@ def test_export_verifies(
     np.testing.assert_allclose(exports[0]["label_prior"], [0.25, 0.75])
 
 
-def test_a_wrong_number_of_threads_is_refused_before_the_export(
+def test_wrong_number_of_threads_is_refused_before_the_export(
     cli: Cli, checkpoint: Path, tmp_path: Path, exports: list[dict[str, Any]]
 ) -> None:
     result = cli("export", checkpoint, "-o", tmp_path / "bundle", "--threads", 0)

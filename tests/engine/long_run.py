@@ -1,4 +1,4 @@
-"""A loop that goes on at the end of its events, where a step changes nothing."""
+"""A step loop that runs on after the end of its events, where a step changes nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ SEED = 3
 
 
 def long_run(made: AutoregressiveEngine, counts: Sequence[int]) -> list[Any]:
-    """What it leaves, in launches of so many steps."""
+    """Return the loop's values, log p and position after launches of `counts` steps."""
     binding = made.session("step").bind({"b": 2, "s": 1})
     observed = np.full((2, made.data.length), -1)
     label = {} if made.data.num_classes is None else {"label": np.array([0, 1])}

@@ -1,4 +1,4 @@
-"""Odd arguments that are not arrays of numbers: prompts, settings of a draw, words, callbacks."""
+"""Odd arguments that are not numbers: prompts, sampling settings, choices, callbacks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from tests.engine.odd_values import Missing, Value, Values, joined, maker, numbe
 
 
 def samplings(*, filters: bool) -> Values:
-    """Settings of a draw, made of odd numbers."""
+    """Return sampling settings with odd numbers."""
 
-    def each(name: str, of: Values, **fixed: Any) -> Iterator[tuple[bool, Value]]:
-        for value in (*of.good, *of.bad):
+    def each(name: str, numbers: Values, **fixed: Any) -> Iterator[tuple[bool, Value]]:
+        for value in (*numbers.good, *numbers.bad):
             plain = value.plain
             yield (
                 plain is not None,
@@ -40,7 +40,7 @@ def samplings(*, filters: bool) -> Values:
 
 
 def prompts(levels: int, length: int) -> Values:
-    """Two prompts of different lengths."""
+    """Return forms of two prompts of different lengths."""
     plain = [[0, 1], [2]]
     good = {
         "tuple": ((0, 1), (2,)),
@@ -88,7 +88,7 @@ def prompts(levels: int, length: int) -> Values:
 
 
 def stops() -> Values:
-    """Values that end a row."""
+    """Return forms of the values that end a row."""
     good = {
         "tuple": (1,),
         "set": {1},
@@ -104,14 +104,14 @@ def stops() -> Values:
 
 
 def word(plain: str, others: Sequence[str]) -> Values:
-    """One of some words."""
+    """Return choices of a string among `plain` and `others`."""
     found = [values(each, {"numpy": np.str_(each)}, {}) for each in (plain, *others)]
     bad = {"unknown": "zigzag", "None": None, "number": 1, "list": [plain], "NA": Missing()}
     return joined(*found, values(plain, {}, bad | {"array": np.array([plain, plain])}))
 
 
 def flag() -> Values:
-    """True or False."""
+    """Return forms of True and False."""
     good = {"numpy": np.False_, "0-d": np.array(False)}
     bad = {
         "text": "yes",
@@ -124,11 +124,11 @@ def flag() -> Values:
 
 
 def callback() -> Values:
-    """Nothing, or a function that is told something."""
-    function = Value("function", lambda: _told, lambda: None)
+    """Return callbacks; the plain value is None."""
+    function = Value("function", lambda: _ignore, lambda: None)
     bad = (Value("number", lambda: 3, None), Value("text", lambda: "print", None))
     return Values(lambda: None, (function,), bad)
 
 
-def _told(*_: object) -> None:
-    """Told something, and forgets it."""
+def _ignore(*_: object) -> None:
+    """Do nothing; a valid callback."""

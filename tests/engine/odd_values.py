@@ -1,6 +1,6 @@
-"""Odd values that users pass, each beside the plain value that it means; or beside none.
+"""Odd values that users pass, each with the plain value that it means, if it means one.
 
-A value is made anew for every call: an iterator can be read once only.
+Every call gets a new value, as an iterator can be read only once.
 """
 
 import array
@@ -20,9 +20,9 @@ class Value:
     """One argument.
 
     Attributes:
-        name: what is odd about it.
-        odd: makes it.
-        plain: makes what it means; None where it means nothing, and has to be refused.
+        name: name of the odd value.
+        odd: creates the odd value.
+        plain: creates the plain value that it means; None if it has to be refused.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What can stand for an argument.
+    """Values to pass for an argument.
 
     Attributes:
-        plain: makes the value that most calls pass.
-        good: odd ones that mean something.
-        bad: odd ones that mean nothing.
+        plain: creates the value that most calls pass.
+        good: odd values that are accepted.
+        bad: odd values that are refused.
     """
 
     plain: Make
@@ -46,7 +46,7 @@ class Values:
 
 
 class Missing:
-    """As pandas' NA: neither true nor false, equal to nothing."""
+    """A value like pandas' NA: neither true nor false, equal to nothing."""
 
     def __bool__(self) -> bool:
         raise TypeError("boolean value of NA is ambiguous")
@@ -61,7 +61,7 @@ class Missing:
 
 
 class Foreign:
-    """What another library's array shows of itself."""
+    """An array of another library, with only numpy's array interface."""
 
     def __init__(self, values: np.ndarray) -> None:
         self._values = values
@@ -71,14 +71,14 @@ class Foreign:
 
 
 class Broken:
-    """An object that says it is an array and is not."""
+    """An object with numpy's array interface that has no data."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise ValueError("no data here")
 
 
 def values(plain: Any, good: dict[str, Any], bad: dict[str, Any]) -> Values:
-    """Those of dictionaries name -> odd value, or its maker; good ones mean the plain value."""
+    """Return values from dictionaries of odd values or their makers; good ones mean `plain`."""
     return Values(
         maker(plain),
         tuple(Value(name, maker(odd), maker(plain)) for name, odd in good.items()),
@@ -87,7 +87,7 @@ def values(plain: Any, good: dict[str, Any], bad: dict[str, Any]) -> Values:
 
 
 def joined(*parts: Values) -> Values:
-    """Values of several plain ones; the first is the usual one."""
+    """Return the values of all parts; the plain value is the first part's."""
     others = (Value("another", part.plain, part.plain) for part in parts[1:])
     good = (value for part in parts for value in part.good)
     return Values(
@@ -96,14 +96,14 @@ def joined(*parts: Values) -> Values:
 
 
 def whole(plain: int, outside: Sequence[int] = (), *, none: bool = False) -> Values:
-    """An integer; None is bad unless it means something."""
+    """Return forms of an integer; None is bad unless `none` is True."""
     narrow = {} if plain > 100 else {"uint8": np.uint8(plain), "int16": np.int16(plain)}
     wide = {"uint64": np.uint64(plain), "0-d uint64": np.array(plain, np.uint64)}
     signed = {} if plain >= 2**63 else {"int64": np.int64(plain), "tensor": torch.tensor(plain)}
     good = narrow | wide | signed | {"0-d object": np.array(plain, object)}
     good |= {"unmasked": np.ma.array(plain), "big endian": np.array(plain, ">u8")}
     good |= {"foreign": Foreign(np.array(plain))}
-    bad = {f"{value}": value for value in outside} | _NO_NUMBER
+    bad = {f"{value}": value for value in outside} | _NOT_A_NUMBER
     bad |= {"bool": True, "numpy bool": np.True_, "float": float(plain), "0-d float": np.array(1.0)}
     bad |= {"one in a list": [plain], "one in an array": np.array([plain])}
     bad |= {"timedelta": np.timedelta64(plain % 100, "s"), "bytes": b"1"}
@@ -111,7 +111,7 @@ def whole(plain: int, outside: Sequence[int] = (), *, none: bool = False) -> Val
 
 
 def number(plain: float, outside: Sequence[float] = ()) -> Values:
-    """A real number; the plain one is exact in float16."""
+    """Return forms of a real number, which has to be exact in float16."""
     good = {
         "float32": np.float32(plain),
         "float16": np.float16(plain),
@@ -122,13 +122,13 @@ def number(plain: float, outside: Sequence[float] = ()) -> Values:
         "unmasked": np.ma.array(plain),
         "object": np.array(plain, object),
     }
-    bad = {f"{value}": value for value in outside} | _NO_NUMBER
+    bad = {f"{value}": value for value in outside} | _NOT_A_NUMBER
     bad |= {"bool": True, "numpy bool": np.True_, "None": None, "one in a list": [plain]}
     bad |= {"timedelta": np.timedelta64(1, "s"), "nan": float("nan"), "inf": np.float32("inf")}
     return values(plain, good, bad)
 
 
-_NO_NUMBER: dict[str, Any] = {
+_NOT_A_NUMBER: dict[str, Any] = {
     "text": "3",
     "numpy text": np.str_("3"),
     "huge": 10**5000,
@@ -150,11 +150,11 @@ _NO_NUMBER: dict[str, Any] = {
     "ragged": [[1], [1, 2]],
     "type": int,
 }
-"""What is not a single number."""
+"""Values that are not a single number."""
 
 
 def integers(plain: np.ndarray, outside: Sequence[int]) -> Values:
-    """An array of small integers; `outside` are values that none of its entries may have."""
+    """Return forms of an array of small integers; entries in `outside` are refused."""
     tensor = torch.from_numpy(plain.copy())
     good = {
         "list": plain.tolist(),
@@ -168,7 +168,7 @@ def integers(plain: np.ndarray, outside: Sequence[int]) -> Values:
         "tensor of another order": tensor.t().contiguous().t() if plain.ndim == 2 else tensor,
         **_orders(plain),
     }
-    bad = _no_array(plain) | {f"{value}": _with(plain, value) for value in outside}
+    bad = _not_an_array(plain) | {f"{value}": _with(plain, value) for value in outside}
     bad |= {"floats": plain.astype(np.float64), "float tensor": tensor.float()}
     bad |= {"nan": _with(plain.astype(np.float64), np.nan), "masked": _masked(plain)}
     bad |= {"beyond int64": _with(plain.astype(np.uint64), 2**64 - 1)}
@@ -176,7 +176,7 @@ def integers(plain: np.ndarray, outside: Sequence[int]) -> Values:
 
 
 def reals(plain: np.ndarray, outside: Sequence[float]) -> Values:
-    """An array of float32 that are exact in float16."""
+    """Return forms of an array of float32 numbers, which have to be exact in float16."""
     tensor = torch.from_numpy(plain.copy())
     good = {
         "list": plain.tolist(),
@@ -190,7 +190,7 @@ def reals(plain: np.ndarray, outside: Sequence[float]) -> Values:
         "half tensor": tensor.half(),
         **_orders(plain),
     }
-    bad = _no_array(plain) | {
+    bad = _not_an_array(plain) | {
         f"{value}": _with(plain.astype(np.float64), value) for value in outside
     }
     bad |= {"nan": _with(plain, np.nan), "inf": _with(plain, np.inf), "masked": _masked(plain)}
@@ -200,7 +200,7 @@ def reals(plain: np.ndarray, outside: Sequence[float]) -> Values:
 
 
 def _orders(plain: np.ndarray) -> dict[str, Any]:
-    """The same numbers, laid out or wrapped otherwise."""
+    """Return the same numbers with other memory layouts and containers."""
     frozen = plain.copy()
     frozen.flags.writeable = False
     found = {
@@ -222,8 +222,8 @@ def _orders(plain: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def _no_array(plain: np.ndarray) -> dict[str, Any]:
-    """What is not an array of numbers of that shape."""
+def _not_an_array(plain: np.ndarray) -> dict[str, Any]:
+    """Return values that are not an array of numbers of the shape of `plain`."""
     missing = plain.astype(object)
     missing.reshape(-1)[-1] = Missing()
     recursive: list[Any] = []
@@ -265,7 +265,7 @@ def _no_array(plain: np.ndarray) -> dict[str, Any]:
 
 
 def observed(plain: np.ndarray, levels: int) -> Values:
-    """Events of which some values are free: masked entries are -1."""
+    """Return forms of events with free values: masked entries mean -1."""
     common = integers(plain, (-2, levels))
     mask = np.zeros(plain.shape, bool)
     mask[..., -1] = True
@@ -285,19 +285,20 @@ def observed(plain: np.ndarray, levels: int) -> Values:
     return Values(common.plain, (*common.good, *mine), bad)
 
 
-def optional(of: Values) -> Values:
-    """The same, most often not given."""
-    usual = Value("given", of.plain, of.plain)
-    return without(Values(lambda: None, (usual, *of.good), of.bad), "None")
+def optional(required: Values) -> Values:
+    """Return the values of an argument that may be None, which is now the plain value."""
+    usual = Value("given", required.plain, required.plain)
+    return without(Values(lambda: None, (usual, *required.good), required.bad), "None")
 
 
-def without(of: Values, *names: str) -> Values:
-    """The same but for some bad values: those that mean something in this place."""
-    return Values(of.plain, of.good, tuple(each for each in of.bad if each.name not in names))
+def without(every: Values, *names: str) -> Values:
+    """Return the values without some bad ones, which an argument accepts."""
+    bad = tuple(each for each in every.bad if each.name not in names)
+    return Values(every.plain, every.good, bad)
 
 
 def extreme(plain: np.ndarray, *numbers: float) -> Values:
-    """Arrays with a number that float32 holds and models may not bear."""
+    """Return arrays with a number that fits in float32 but may overflow in a model."""
     good = []
     for value in numbers:
         odd, single = _with(plain.astype(np.float64), value), _with(plain, value)
@@ -306,7 +307,7 @@ def extreme(plain: np.ndarray, *numbers: float) -> Values:
 
 
 def maker(value: Any) -> Make:
-    """Makes a value: functions without a name make what is read once or mutable."""
+    """Return a function that creates the value; a lambda is such a function already."""
     if getattr(value, "__name__", "") in {"<lambda>", "_released"}:
         return value  # type: ignore[no-any-return]
     return lambda: value

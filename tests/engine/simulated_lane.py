@@ -1,4 +1,4 @@
-"""A stream of a GPU without one: host memory as it gives it, and graphs of what is enqueued."""
+"""A simulated GPU stream: host memory aligned as a GPU's, and graphs of enqueued calls."""
 
 import contextlib
 import ctypes
@@ -16,11 +16,11 @@ from ancestral.engine.backends.cuda_graphs import CudaGraphs, CudaLane
 
 ALIGNMENT = 256
 POISON = 0xFF
-"""NaN in floats, -1 in integers."""
+"""The byte that fills new memory: NaN in floats, -1 in integers."""
 
 
 class Stream:
-    """What is enqueued here is done at once, or recorded while a graph is captured."""
+    """A stream that runs enqueued calls immediately, or records them during a graph's capture."""
 
     def __init__(self) -> None:
         self.handle = 0x5EED
@@ -29,7 +29,7 @@ class Stream:
 
 
 class SimulatedGraphs(CudaGraphs):
-    """Graphs of calls."""
+    """Graphs that are lists of recorded calls."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -52,7 +52,7 @@ class SimulatedGraphs(CudaGraphs):
 
 
 class SimulatedLane(CudaLane):
-    """Host memory whose addresses are as a GPU's, full of garbage."""
+    """Host memory with the alignment of a GPU's, filled with garbage."""
 
     device = "cpu"
 
@@ -91,7 +91,7 @@ class SimulatedLane(CudaLane):
 
 
 def memory_at(address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """The numbers at an address."""
+    """Return the numbers at an address."""
     kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     size = int(np.prod(shape)) * kind.itemsize
     raw = (ctypes.c_uint8 * size).from_address(address)

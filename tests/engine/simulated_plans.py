@@ -1,4 +1,4 @@
-"""Bundles with plans of the simulated library, and the backend over them."""
+"""Bundles with plans of the simulated TensorRT, and the backend that runs them."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ TARGETS: dict[Module, str] = {"tensorrt": "Some GPU sm_90 driver 1.2", "tensorrt
 
 
 def appended(file: Path, signature: GraphSignature) -> tuple[str, ...]:
-    """What the library appends to in place: what TensorScatter makes."""
+    """Return the carried inputs that the library appends to in place, with TensorScatter."""
     nodes = onnx.load(file, load_external_data=False).graph.node
     made = {node.output[0] for node in nodes if node.op_type == "TensorScatter"}
     return tuple(pair.input for pair in signature.carried if pair.output in made)
@@ -34,7 +34,7 @@ def appended(file: Path, signature: GraphSignature) -> tuple[str, ...]:
 def simulated_plan(
     onnx: Path, signature: GraphSignature, profiles: Any, in_place: Sequence[str]
 ) -> bytes:
-    """A plan of this library."""
+    """Return a plan of the simulated library."""
     values = {
         "onnx": str(onnx),
         "signature": signature.model_dump(mode="json"),
@@ -53,7 +53,7 @@ def compiled(
     module: Module = "tensorrt_rtx",
     **changed: Any,
 ) -> list[PlanRecord]:
-    """Plans of a bundle's graphs, as `ancestral compile` would keep them."""
+    """Store plans of a bundle's graphs as `ancestral compile` does; return their records."""
     manifest, made = bundle.manifest, []
     for name in graphs or manifest.graphs:
         entry = manifest.graphs[name]
@@ -84,7 +84,7 @@ def compiled(
 
 
 def backend(bundle: Bundle, store: PlanStore, module: Module = "tensorrt_rtx") -> TensorRtBackend:
-    """The backend on host memory."""
+    """Return the backend on host memory."""
     lane = SimulatedLane()
     library = Library(module, SIMULATED[module](lane.stream))
     return TensorRtBackend(bundle, library, TARGETS[module], lane, store)
@@ -97,7 +97,7 @@ def engine(
     batch: Range = USUAL,
     latents: Range = USUAL,
 ) -> Engine:
-    """A bundle, compiled and loaded; so is its prior."""
+    """Compile a bundle and its prior, and load its engine."""
     bundle, store = Bundle.open(path), PlanStore(folder / "plans")
     compiled(bundle, store, batch, latents, module=module)
     latent = bundle.manifest.latent

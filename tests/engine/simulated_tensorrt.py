@@ -1,9 +1,9 @@
-"""TensorRT without a GPU: the library's objects as far as the run path uses them, on host memory.
+"""A simulated TensorRT on host memory: the objects of the library that the run path uses.
 
 A plan is JSON that names an ONNX file, which ONNX Runtime runs. Tensors are read and written at raw
-addresses, and in the order that hurts most: results are overwritten before any input is read, but
-for caches that are appended in place, which have to share memory. What the library refuses, this
-refuses, and says why to the logger. A test holds every name here against the real module.
+addresses, in the worst order: results are overwritten before any input is read, except for caches
+that are appended to in place, which have to share memory. What the library refuses is refused here
+too, with the reason in the logger. A test compares every name here with the real module.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from ancestral.signature import GraphSignature
 from tests.engine.simulated_lane import ALIGNMENT, POISON, Stream, memory_at
 
 SCRATCH = 4096
-_NO_INDEX = (
+_INDEX_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.RuntimeException,
@@ -50,7 +50,7 @@ class ILogger:
 
 
 class Dims:
-    """Lengths of axes; no Iterable to a type checker, as the real one."""
+    """Lengths of axes; like the real class, not an Iterable for a type checker."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         self._shape = tuple(shape)
@@ -77,7 +77,7 @@ class IRuntimeConfig:
 
 
 class JustInTimeConfig(IRuntimeConfig):
-    """Of `tensorrt_rtx`."""
+    """`IRuntimeConfig` of `tensorrt_rtx`."""
 
     cuda_graph_strategy = CudaGraphStrategy.DISABLED
     dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
@@ -90,7 +90,7 @@ class JustInTimeConfig(IRuntimeConfig):
 
 
 class ICudaEngine:
-    """What a plan says, and how it computes."""
+    """The description of a plan, and its computation."""
 
     device_memory_size_v2 = SCRATCH
     num_io_tensors = num_optimization_profiles = 0
@@ -148,7 +148,7 @@ class ICudaEngine:
     def _compute(
         self, shapes: Mapping[str, tuple[int, ...]], at: Mapping[str, int], scratch: int
     ) -> None:
-        """Read, compute and write; results are spoilt before anything is read."""
+        """Read, compute and write; results are overwritten before anything is read."""
         places = {
             name: memory_at(at[name], shapes[name], spec.dtype)
             for name, spec in self._specs.items()
@@ -159,8 +159,8 @@ class ICudaEngine:
                 places[spec.name].view(np.uint8)[...] = POISON
         given = {spec.name: places[spec.name].copy() for spec in self._signature.inputs}
         names = [spec.name for spec in self._signature.outputs]
-        # What is spoilt may be no index: the library would read elsewhere, and go on.
-        with contextlib.suppress(*_NO_INDEX):
+        # An overwritten input may be an invalid index; the library would read elsewhere and go on.
+        with contextlib.suppress(*_INDEX_ERRORS):
             for name, array in zip(names, self._onnx.run(names, given), strict=True):
                 places[name][...] = array
 
@@ -205,7 +205,7 @@ class IExecutionContext:
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         if name not in self._engine._specs or memory % ALIGNMENT or not memory:
-            return self._refuse(f"{name}: address {memory} is none, or not aligned")
+            return self._refuse(f"{name}: address {memory} is 0 or not aligned")
         self._at[name] = memory
         return True
 
@@ -236,7 +236,7 @@ class IExecutionContext:
 
     @property
     def _changes(self) -> bool:
-        """Whether kernels are replaced while it runs."""
+        """Whether kernels are replaced during runs."""
         lazy = DynamicShapesKernelSpecializationStrategy.LAZY
         config = self._config
         return (
@@ -260,7 +260,7 @@ class IExecutionContext:
 
 
 class JustInTimeContext(IExecutionContext):
-    """Of `tensorrt_rtx`."""
+    """`IExecutionContext` of `tensorrt_rtx`."""
 
     def is_stream_capturable(self, stream: int) -> bool:
         return self._capturable and stream == self._engine._stream.handle
@@ -274,12 +274,12 @@ class Runtime:
         try:
             return ICudaEngine(json.loads(serialized_engine), self._logger, self._stream)
         except (ValueError, KeyError) as error:
-            self._logger.log(Severity.ERROR, f"no plan: {error}")
+            self._logger.log(Severity.ERROR, f"not a plan: {error}")
             return None
 
 
 class JustInTimeRuntime(Runtime):
-    """Of `tensorrt_rtx`."""
+    """`Runtime` of `tensorrt_rtx`."""
 
     def get_engine_validity(self, buffer: bytes) -> tuple[EngineValidity, int]:
         return (EngineValidity.VALID if buffer[:1] == b"{" else EngineValidity.INVALID), 0
@@ -318,7 +318,7 @@ COMMON: Mapping[str, type] = {
         *(TensorIOMode, TensorLocation, ExecutionContextAllocationStrategy),
     )
 }
-"""What stands for which class of either module."""
+"""Simulated classes of both modules, by the name of the real class."""
 JUST_IN_TIME: Mapping[str, type] = {
     "Runtime": JustInTimeRuntime,
     "IExecutionContext": JustInTimeContext,
@@ -329,12 +329,12 @@ JUST_IN_TIME: Mapping[str, type] = {
     "DynamicShapesKernelSpecializationStrategy": DynamicShapesKernelSpecializationStrategy,
     "ComputeCapability": ComputeCapability,
 }
-"""And of `tensorrt_rtx` alone."""
+"""Simulated classes of `tensorrt_rtx` only."""
 
 
 @functools.cache
 def session(file: str) -> ort.InferenceSession:
-    """What computes a graph."""
+    """Return the ONNX Runtime session that computes a graph."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

@@ -1,4 +1,4 @@
-"""A backend that cannot run says so, with what to do; nothing falls back."""
+"""A backend that cannot run is refused with a message that says what to do; none falls back."""
 
 import importlib.util
 import re
@@ -29,7 +29,7 @@ def test_not_installed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda wanted, *rest: None if wanted in hidden else find(wanted),
+        lambda package, *rest: None if package in hidden else find(package),
     )
     with pytest.raises(BackendUnavailable, match=rf"needs the {name}.* package: pip inst") as error:
         Engine.load(tiny_bundle, backend=name)
@@ -60,8 +60,8 @@ def test_version(version: str, accepted: bool) -> None:
             check_release("onnxruntime", oldest, version)
 
 
-def test_what_is_too_old_is_found(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By `ancestral doctor`, and when it is opened."""
+def test_too_old_onnxruntime(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old onnxruntime is reported by `ancestral doctor`, and refused when it is opened."""
     assert probe("onnxruntime").devices[0] == "cpu"
     monkeypatch.setattr(onnxruntime.ort, "__version__", "1.9.0")
     devices, remark = probe("onnxruntime")
@@ -72,7 +72,7 @@ def test_what_is_too_old_is_found(tiny_bundle: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_table() -> None:
-    """Each backend has a name of its own, a tolerance for float32, and a module that is found."""
+    """Each backend has its name as the key, a tolerance for float32, and an importable module."""
     for name, entry in BACKENDS.items():
         assert entry.name == name
         assert entry.computes_in("float32")
@@ -82,7 +82,7 @@ def test_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"backend": "jax"}, r"expected one of \['torch', .*, 'tensorrt'\], got 'jax'"),
         ({"backend": "torch", "device": "tpu"}, "device: expected cpu, cuda or cuda:N, got 'tpu'"),
@@ -102,15 +102,15 @@ def test_table() -> None:
         ({"backend": "triton", "dtype": "float64"}, r"'float64' \(backend 'triton' takes model, d"),
     ],
 )
-def test_refused(tiny_bundle: Path, arguments: dict[str, object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_refused(tiny_bundle: Path, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         Engine.load(tiny_bundle, **arguments)
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("dtype", [None, "float32"])
 def test_options_that_change_nothing(tiny_bundle: Path, backend: str, dtype: str | None) -> None:
-    """One call serves every backend: what an option of another one says is done anyway."""
+    """An option of another backend is accepted if its value is what this backend does anyway."""
     engine = Engine.load(
         tiny_bundle, backend=backend, dtype=dtype, batch_invariant=False, model=None
     )
@@ -125,7 +125,7 @@ def test_no_gpu(tiny_bundle: Path, name: str) -> None:
 
 
 def test_triton_on_the_cpu(tiny_bundle: Path) -> None:
-    """Kernels are interpreted only where that was asked for before Python began."""
+    """Kernels are interpreted only if the environment said so before Python started."""
     pytest.importorskip("triton")
     with pytest.raises(BackendUnavailable, match=r"runs on a CUDA GPU; pass device 'cuda' \("):
         Engine.load(tiny_bundle, backend="triton")
@@ -150,7 +150,7 @@ def test_model_of_another_shape(tiny_bundle: Path) -> None:
 
 
 def test_unknown_family(tiny_bundle: Path, tmp_path: Path) -> None:
-    """A family of the user's own needs its class on torch, and nothing on onnxruntime."""
+    """A user's own family needs its class on torch, and nothing on onnxruntime."""
     copy = copied(tiny_bundle, tmp_path)
     change_manifest(copy, lambda m: m["components"]["model"].update(family="mine"))
     with pytest.raises(BundleError, match=r"no model family 'mine'; pass the model"):
@@ -181,7 +181,7 @@ def test_graph_unlike_its_signature(tiny_bundle: Path, tmp_path: Path) -> None:
 def test_name_that_is_not_utf8(
     tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """ONNX Runtime's own words for it cannot be read, and it must not try again elsewhere."""
+    """ONNX Runtime's undecodable message becomes a BundleError, and nothing is printed."""
     copy = copied(tiny_bundle, tmp_path)
     file = copy / "graphs" / "log_prob.onnx"
     name = onnx.load(file, load_external_data=False).graph.node[0].op_type.encode()
@@ -193,7 +193,7 @@ def test_name_that_is_not_utf8(
 
 
 def reshaped(graph: onnx.GraphProto) -> None:
-    """Let the first output have another shape than its signature says."""
+    """Give the first output another shape than its signature has."""
     output, shape = graph.output[0], "one_more_axis"
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, -1]), shape))
     for node in graph.node:
@@ -202,7 +202,7 @@ def reshaped(graph: onnx.GraphProto) -> None:
 
 
 def unbounded(graph: onnx.GraphProto) -> None:
-    """Let what leads to the first output ask for more memory than there is."""
+    """Let the nodes before the first output need more memory than any machine has."""
     output = graph.output[0].name
     for node in graph.node:
         node.output[:] = [f"{name}_" if name == output else name for name in node.output]
@@ -228,9 +228,9 @@ def test_graph_that_fails_when_it_runs(
     edit: Callable[[onnx.GraphProto], None],
     error: type[Exception],
 ) -> None:
-    """What ONNX Runtime raises is none of ours: it comes out in words, with the graph's file.
+    """ONNX Runtime's exception becomes one of ours, in one line, with the graph's file.
 
-    It prints nothing itself: names of nodes would reach the terminal as they are.
+    ONNX Runtime itself prints nothing, as names of nodes could hold control characters.
     """
     copy = edited(tiny_bundle, tmp_path, edit, f"{graph}*")
     engine = Engine.load(copy, backend="onnxruntime", threads=1)
@@ -242,7 +242,7 @@ def test_graph_that_fails_when_it_runs(
 
 
 def test_draws_beyond_the_levels(bundles: Callable[..., Path], tmp_path: Path) -> None:
-    """What a graph draws is looked up in palettes and tokenizers: it has to be a level."""
+    """Draws beyond the levels are refused, as draws index palettes and tokenizers."""
 
     def shifted(graph: onnx.GraphProto) -> None:
         for node in graph.node:

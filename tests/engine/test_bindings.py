@@ -1,4 +1,4 @@
-"""What a kept binding holds from the call before: nothing that the next call could see."""
+"""A reused binding: its contents from the previous call do not affect the next call."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ POISON = 3
 
 @pytest.fixture(scope="module")
 def poisoned(bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 0 .. 3 that predicts NaN once it has seen a 3."""
+    """A model of levels 0 .. 3 that predicts NaN once it has seen a 3."""
     copy = copied(bundles("startless"), tmp_path_factory.mktemp("poisoned"))
     file = copy / "graphs" / "weights.safetensors"
     weights = load_file(file)
@@ -27,11 +27,11 @@ def poisoned(bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
     return copy
 
 
-@pytest.mark.parametrize("how", ["an exception", "unheard"])
+@pytest.mark.parametrize("how", ["an exception", "a discarded row"])
 def test_nan(poisoned: Path, how: str) -> None:
-    """NaN that an earlier call left in a slot would go through the mask.
+    """NaN that an earlier call left in the cache does not reach the next call.
 
-    Such slots are masked where rows are at different positions.
+    Such slots are masked if rows are at different positions, but NaN passes through a mask.
     """
     engine = AutoregressiveEngine.load(poisoned, backend="torch", threads=1)
     prompts = [[0], [0, 1, 2]]

@@ -1,4 +1,4 @@
-"""A long prefix goes through the step graph row by row and piece by piece, in bounded memory."""
+"""A long prefix runs through the step graph in pieces of a few rows, in bounded memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +16,15 @@ Bundles = Callable[[str], Path]
 @pytest.mark.parametrize("piece", [1, 2, 3])
 @pytest.mark.parametrize("toy", ["llama", "startless", "gru"])
 def test_pieces(bundles: Bundles, monkeypatch: pytest.MonkeyPatch, toy: str, piece: int) -> None:
-    """The same samples and log-probabilities as of whole blocks of all rows."""
+    """Pieces give the samples and log-probabilities of whole blocks of all rows."""
     engine = Engine.load(bundles(toy), backend="onnxruntime", threads=1)
     observed = np.full((3, engine.data.length), -1, np.int64)
     observed[:, :-1] = np.arange(3 * (engine.data.length - 1)).reshape(3, -1) % engine.data.levels
     whole = engine.sample(3, observed=observed)
-    asked: list[int] = []
+    blocks: list[int] = []
 
     def few(block: int, levels: int) -> int:
-        asked.append(block)
+        blocks.append(block)
         return piece
 
     monkeypatch.setattr(module, "rows_in_block", lambda block, levels: 1)
@@ -32,14 +32,14 @@ def test_pieces(bundles: Bundles, monkeypatch: pytest.MonkeyPatch, toy: str, pie
     pieces = Engine.load(bundles(toy), backend="onnxruntime", threads=1).sample(
         3, observed=observed
     )
-    assert asked
-    assert asked[0] > piece
+    assert blocks
+    assert blocks[0] > piece
     assert np.array_equal(pieces.x, whole.x)
     assert np.allclose(pieces.log_prob, whole.log_prob, rtol=0, atol=1e-5)
 
 
 def test_sizes() -> None:
-    """A row of many logits goes in pieces of them; what fits goes whole."""
+    """A block with many logits is cut into pieces; one that fits is not."""
     assert rows_in_block(960, 50_257) == 1
     assert positions_in_block(960, 50_257) == 2**22 // 50_257
     assert positions_in_block(16, 50_257) == 16

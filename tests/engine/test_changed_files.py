@@ -1,4 +1,4 @@
-"""Files that change under a loaded engine: it computes only with what was checked, or refuses."""
+"""Files that change under a loaded engine: it uses only checked contents, or raises an error."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ CHANGED = "changed since the bundle was opened"
 
 @pytest.fixture
 def path(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that may be changed."""
+    """Return a copy of a bundle that may be changed."""
     return copied(tiny_bundle, tmp_path)
 
 
@@ -39,8 +39,8 @@ def load(path: Path, backend: str) -> AutoregressiveEngine:
     return AutoregressiveEngine.load(path, backend=backend, threads=1)
 
 
-def put_back(file: Path, change: Callable[[Path], None]) -> None:
-    """Change a file, and put its modification time back."""
+def with_time_restored(file: Path, change: Callable[[Path], None]) -> None:
+    """Change a file, and restore its modification time."""
     before = file.stat()
     change(file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -54,9 +54,9 @@ def replace_by_rename(file: Path) -> None:
 
 CHANGES: dict[str, Callable[[Path], None]] = {
     "in place": scale_weights,
-    "in place, its time put back": lambda file: put_back(file, scale_weights),
+    "in place, time restored": lambda file: with_time_restored(file, scale_weights),
     "by rename": replace_by_rename,
-    "by rename, its time put back": lambda file: put_back(file, replace_by_rename),
+    "by rename, time restored": lambda file: with_time_restored(file, replace_by_rename),
     "longer": lambda file: os.truncate(file, file.stat().st_size + 1),
     "removed": lambda file: file.unlink(),
 }
@@ -97,7 +97,7 @@ def test_between_two_batches(path: Path, backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_within_a_call(path: Path, backend: str) -> None:
-    """Some steps used the old weights, some may have used the new."""
+    """A call during which the weights change fails: some steps may have used the new ones."""
     engine = load(path, backend)
     with pytest.raises(BundleError, match=CHANGED):
         engine.sample(1, 0, progress=lambda *_: scale_weights(path / WEIGHTS))
@@ -107,7 +107,7 @@ def test_within_a_call(path: Path, backend: str) -> None:
 def test_within_the_last_loop_of_verify(
     path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A report on weights of which some were others is not returned."""
+    """`verify` returns no report if the weights change during it."""
     real = verify_module._half
 
     def half(*arguments: Any) -> Any:
@@ -120,7 +120,7 @@ def test_within_the_last_loop_of_verify(
 
 
 def test_weights_that_become_nan(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said is that they changed, not that the model has NaN."""
+    """NaN from changed weights is reported as a change, not as NaN of the model."""
     engine = load(path, "onnxruntime")
 
     def check(*_: object) -> None:
@@ -136,7 +136,7 @@ def test_weights_that_become_nan(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_within_a_graph(
     bundles: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """While its last graph runs."""
+    """A change while the last graph of a call runs is found."""
     path = copied(bundles("bernoulli"), tmp_path)
     engine = LatentEngine.load(path, threads=1)
     x = engine.sample(2).x
@@ -162,10 +162,10 @@ def test_within_a_graph(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_while_it_is_read(
+def test_change_during_a_read(
     path: Path, monkeypatch: pytest.MonkeyPatch, when: str, backend: str
 ) -> None:
-    """Between the check and the runtime, or between the runtime and what follows."""
+    """A change just before or just after the runtime reads the file is found."""
 
     def changing(real: Callable[..., Any]) -> Callable[..., Any]:
         def read(*args: Any, **kwargs: Any) -> Any:
@@ -189,7 +189,7 @@ def test_while_it_is_read(
 
 @pytest.mark.parametrize("backend", BOTH)
 def test_no_change(path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only its change time is another: the file is hashed again, once, and the engine goes on."""
+    """After a change of only the file's change time, the file is hashed again, once."""
     engine = load(path, backend)
     expected = engine.sample(2, 0)
     real, hashed = bundle_module.sha256, []
@@ -206,7 +206,7 @@ def test_no_change(path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_second_graph(path: Path) -> None:
-    """Read when it is first needed; those that were read before go on."""
+    """A changed graph is refused when it is first loaded; graphs loaded before still run."""
     engine = load(path, "onnxruntime")
     expected = engine.sample(2, 0)
     file = path / Bundle.open(path).graph_name("log_prob", "onnxruntime")
@@ -244,7 +244,7 @@ def codes(bundles: Callable[[str], Path], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("backend", BOTH)
 def test_prior(codes: Path, backend: str) -> None:
-    """It is a bundle of its own; what does not need it goes on."""
+    """A change to the prior, a bundle of its own, stops only the calls that need the prior."""
     engine = LatentEngine.load(codes, backend=backend, threads=1)
     drawn = engine.sample(2, 0)
     mean = engine.reconstruct(drawn.x)
@@ -258,8 +258,8 @@ def test_prior(codes: Path, backend: str) -> None:
             call()
 
 
-def test_prior_of_another(codes: Path, bundles: Callable[[str], Path]) -> None:
-    """Sound by itself, and not the one that was checked."""
+def test_replaced_prior(codes: Path, bundles: Callable[[str], Path]) -> None:
+    """A prior that is valid, but not the one that was checked, is refused."""
     engine = LatentEngine.load(codes, threads=1)
     shutil.rmtree(codes / "prior")
     shutil.copytree(bundles("text"), codes / "prior")
@@ -274,7 +274,7 @@ def test_prior_of_another(codes: Path, bundles: Callable[[str], Path]) -> None:
 def test_another_directory(
     codes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """What is read later is found: graphs, the prior, known answers."""
+    """Graphs, the prior and known answers are found after a change of directory."""
     monkeypatch.chdir(codes.parent)
     engine = LatentEngine.load(codes.name, backend=backend, threads=1)
     (tmp_path / "elsewhere").mkdir()
@@ -313,7 +313,7 @@ def test_another_directory_of_plans(
     engine.sample(2, 0)
 
 
-def test_a_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -321,8 +321,8 @@ def test_a_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Bundle.open("bundle")
 
 
-def test_a_link_keeps_its_name(tiny_bundle: Path, tmp_path: Path) -> None:
-    """A link that leads to another bundle is refused."""
+def test_link_to_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A link that leads to another bundle after the load is refused."""
     copies = [Path(shutil.copytree(tiny_bundle, tmp_path / name)) for name in ("one", "two")]
     (tmp_path / "current").symlink_to(copies[0])
     engine = load(tmp_path / "current", "onnxruntime")
@@ -337,7 +337,7 @@ def test_a_link_keeps_its_name(tiny_bundle: Path, tmp_path: Path) -> None:
 def test_bytes_of_a_plan(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is loaded is what was hashed, also if the file is put back in between."""
+    """The bytes of a plan that are loaded are those that were hashed, read only once."""
     from ancestral.errors import PlanError
     from tests.engine.simulated_plans import compiled
 

@@ -1,4 +1,4 @@
-"""Classes by Bayes' rule: the posterior by enumeration, and calibrated where the model is true."""
+"""Classes by Bayes' rule: the posterior by enumeration, and its calibration on own samples."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ N = 7
 
 @pytest.fixture
 def skewed(bundles: Callable[[str], Path], tmp_path: Path, backend: str) -> Callable[[str], Engine]:
-    """A toy of two classes, one of them rare."""
+    """Return a function that loads a toy with two classes, one of them rare."""
 
     def engine(toy: str) -> Engine:
         copy = copied(bundles(toy), tmp_path)
@@ -38,7 +38,7 @@ def random_events(engine: Engine) -> NDArray[np.int64]:
 
 
 def check_posterior(engine: Engine) -> None:
-    """log p(x | y) of each class by itself, times the prior, normalised in float64."""
+    """Compare with p(x | y) of each class separately, times the prior, normalised in float64."""
     x = random_events(engine)
     got = engine.classify(x)
     joint = np.stack([engine.log_prob(x, y) + math.log(p) for y, p in enumerate(PRIOR)], axis=1)
@@ -55,12 +55,12 @@ def check_posterior(engine: Engine) -> None:
 @pytest.mark.many
 @pytest.mark.parametrize("toy", ["tiny", "lstm"])
 def test_posterior(skewed: Callable[[str], Engine], toy: str) -> None:
-    """Also of a model that knows "no label": it is none of the classes."""
+    """The posterior is right, also for a model trained with "no label", which is not a class."""
     check_posterior(skewed(toy))
 
 
 def test_chunks(skewed: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few events at a time, as many events take: nothing moves from one to another."""
+    """The posterior is the same when events run in small groups, as many events do."""
     monkeypatch.setattr("ancestral.engine.budget.LABELLED", 5)
     check_posterior(skewed("tiny"))
 
@@ -89,7 +89,7 @@ def test_planted(
 
 
 def test_joint_is_a_distribution(load: Load) -> None:
-    """Over every event and class it sums to 1."""
+    """p(x, y) sums to 1 over every event and class."""
     engine = load("tiny", "onnxruntime")
     x = np.array(list(itertools.product(range(3), repeat=9)))
     total = np.exp(engine.classify(x).log_joint).sum()
@@ -97,14 +97,14 @@ def test_joint_is_a_distribution(load: Load) -> None:
 
 
 def drawn(engine: Engine) -> tuple[Classification, NDArray[np.int64]]:
-    """Events of the model's own, classified, and the classes that they were drawn from."""
+    """Draw events from the model; return their classification, and their true classes."""
     n = 600
     truth = (np.random.default_rng(2).random(n) < PRIOR[1]).astype(np.int64)
     return engine.classify(engine.sample(n, truth).x), truth
 
 
 def check_calibrated(result: Classification, truth: NDArray[np.int64]) -> None:
-    """Being right is as frequent as is stated, within 4 standard errors, for each class."""
+    """Check that each class is as frequent as its stated probability, to 4 standard errors."""
     for y in range(result.log_posterior.shape[1]):
         gap = (truth == y) - np.exp(result.log_posterior[:, y])
         off = abs(gap.mean()) / (gap.std(ddof=1) / len(gap) ** 0.5)
@@ -118,19 +118,19 @@ def test_calibrated(skewed: Callable[[str], Engine]) -> None:
 
 
 def test_calibrated_planted(load: Load) -> None:
-    """The events are of a rare class and a frequent one; the prior says that they are even."""
+    """A wrong prior fails the test of calibration: it is even, but one class is rare."""
     with pytest.raises(AssertionError, match="standard errors off"):
         check_calibrated(*drawn(load("tiny", "onnxruntime")))
 
 
 def stated(posterior: list[list[float]]) -> Classification:
-    """A classification of these probabilities."""
+    """Return a classification with these probabilities."""
     log_posterior = np.log(posterior)
     return Classification(log_posterior, log_posterior, log_posterior.argmax(axis=1))
 
 
 def test_calibration_by_hand() -> None:
-    """Two events of confidence 0.65, one right; one of 0.78, right; one of 0.95, wrong."""
+    """Two events have confidence 0.65, one right; one has 0.78, right; one has 0.95, wrong."""
     result = stated([[0.78, 0.22], [0.65, 0.35], [0.35, 0.65], [0.05, 0.95]])
     got = calibration(result, [0, 0, 0, 0])
     assert got.events == 4
@@ -147,7 +147,7 @@ def test_calibration_by_hand() -> None:
 
 
 def test_calibration_at_the_ends() -> None:
-    """Certainty is in the last bin, an upper end in its own; one event has no standard error."""
+    """Confidence 1 is in the last bin, 0.5 in the bin that ends there; one event has no error."""
     with np.errstate(divide="ignore"):
         certain = stated([[1.0, 0.0]])
     got = calibration(certain, 1)
@@ -160,15 +160,15 @@ def test_calibration_at_the_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "told"),
+    ("x", "message"),
     [
         (np.zeros((2, 3, 4), np.int64), r"x: expected events \[n, 3, 3\]"),
         (np.full((2, 3, 3), 3), r"x: expected values in 0 \.\. 2, got 3"),
         (np.zeros((2, 3, 3)), "x: expected integers"),
     ],
 )
-def test_refused(load: Load, x: NDArray[np.generic], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_refused(load: Load, x: NDArray[np.generic], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         load("tiny", "onnxruntime").classify(x)
 
 
@@ -184,7 +184,7 @@ def test_without_classes(load: Load) -> None:
 
 
 def test_impossible(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under every class: refused, not NaN. Under one of them: the other is certain."""
+    """An event impossible under all classes is refused; under one, the other class is certain."""
     engine, real = load("tiny", "onnxruntime"), AutoregressiveEngine.parallel
     rows = [2, 3]
 

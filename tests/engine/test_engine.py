@@ -1,4 +1,4 @@
-"""What the engine refuses, in words, and the shapes of what it gives."""
+"""The engine: refused arguments with their messages, and shapes of results."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ def tiny(load: Load) -> Engine:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda e: e.sample(0, labels=0), r"n: expected an integer in 1 \.\. \d+, got 0"),
         (lambda e: e.sample(-3, labels=0), r"n: expected an integer in 1 \.\. \d+, got -3"),
@@ -65,13 +65,13 @@ def tiny(load: Load) -> Engine:
         (lambda e: join([]), "samples: at least one batch is required"),
     ],
 )
-def test_refused(tiny: Engine, call: Callable[[Engine], object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_refused(tiny: Engine, call: Callable[[Engine], object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         call(tiny)
 
 
-def test_refused_at_once(tiny: Engine) -> None:
-    """Not when the first batch is asked for."""
+def test_refused_immediately(tiny: Engine) -> None:
+    """`sample_batches` refuses arguments in the call, not when the first batch is requested."""
     with pytest.raises(InvalidInput, match="labels"):
         tiny.sample_batches(2, labels=5)
 
@@ -88,7 +88,7 @@ def test_x_0_must_be_observed(load: Load, backend: str) -> None:
         engine.sample(2)
     s = engine.sample(3, observed=[2, -1, -1, -1, -1, -1])
     assert (s.x[:, 0] == 2).all()
-    assert not engine.position_log_prob(s.x)[:, 0].any(), "log p(x_0) is 0 by definition"
+    assert not engine.position_log_prob(s.x)[:, 0].any(), "log p(x_0) is not 0"
 
 
 def test_graph_not_exported(load: Load, backend: str) -> None:
@@ -113,7 +113,7 @@ def test_one_observed_event_for_all(tiny: Engine) -> None:
     assert (each[:, one >= 0] == one[one >= 0]).all()
 
 
-def test_arguments_are_left_alone(tiny: Engine) -> None:
+def test_arguments_are_not_changed(tiny: Engine) -> None:
     observed, x = np.full((2, 3, 3), -1), X.copy()
     tiny.sample(2, labels=0, observed=observed)
     tiny.log_prob(x, labels=0)
@@ -122,16 +122,16 @@ def test_arguments_are_left_alone(tiny: Engine) -> None:
 
 
 def test_progress(tiny: Engine) -> None:
-    """Told positions of all, in order, the whole at the end; batches count together."""
-    told: list[tuple[int, int]] = []
-    list(tiny.sample_batches(5, labels=0, batch=2, progress=lambda *now: told.append(now)))
-    assert [total for _, total in told] == [45] * len(told)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert told[-1] == (45, 45)
+    """Progress counts the positions of all batches, in order, up to the total."""
+    reports: list[tuple[int, int]] = []
+    list(tiny.sample_batches(5, labels=0, batch=2, progress=lambda *now: reports.append(now)))
+    assert [total for _, total in reports] == [45] * len(reports)
+    assert [done for done, _ in reports] == sorted({done for done, _ in reports})
+    assert reports[-1] == (45, 45)
 
 
 def test_chunks(tiny: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded by running few events at a time, which changes nothing."""
+    """Few events run at a time, to bound memory, with the results of one run."""
     x = np.random.default_rng(0).integers(0, 3, (7, 3, 3))
     label = np.arange(7) % 2
     whole = tiny.log_prob(x, label)

@@ -1,4 +1,4 @@
-"""Prompts of different lengths in one batch: each row is what it would be alone."""
+"""Prompts of different lengths in one batch: each row is as in a batch of its own."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,19 +17,19 @@ from tests.text_toys import CONTEXT
 from tests.toys import BACKENDS
 
 FAMILIES = ("text", "tiny", "llama", "startless", "gru", "wavenet")
-"""Learned and rotary positions, shared heads, images, without a start; state that is replaced;
-no blocks."""
+"""Toys with learned and rotary positions, shared heads, images, no start symbol, a state that is
+replaced, and no blocks."""
 SAMPLING = Sampling(temperature=0.8, top_k=5, top_p=0.9)
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Without the interpreted kernels, which take minutes."""
+    """Name of a backend, without the interpreted kernels, which take minutes."""
     return str(request.param)
 
 
 def prompts_of(engine: AutoregressiveEngine) -> list[list[int]]:
-    """From the shortest there may be to the whole context, in no order."""
+    """Return prompts from the shortest allowed to the whole context, not in order."""
     first, t = engine.bundle.manifest.first_position, engine.data.length
     random = np.random.default_rng(5)
     lengths = (t // 2, first, t, 1, t - 1, t // 2 + 1, 2)
@@ -42,7 +42,7 @@ def labels_of(engine: AutoregressiveEngine, n: int) -> np.ndarray | None:
 
 
 def log_prob(engine: AutoregressiveEngine, row: Generated, label: Any) -> np.ndarray:
-    """log p of a prompt and its tokens by the parallel graph; what comes later is unseen."""
+    """Return log p of a prompt and its tokens by the parallel graph, which is causal."""
     ids = np.concatenate([row.prompt, row.tokens])
     event = np.zeros((1, engine.data.length), np.int64)
     event[0, : len(ids)] = ids
@@ -50,7 +50,7 @@ def log_prob(engine: AutoregressiveEngine, row: Generated, label: Any) -> np.nda
 
 
 def check_rows(engine: AutoregressiveEngine, sampling: Sampling, **options: Any) -> None:
-    """A batch beside each of its rows alone, and both beside the parallel graph."""
+    """Compare the rows of a batch with batches of one row, and with the parallel graph."""
     prompts = prompts_of(engine)
     labels = labels_of(engine, len(prompts))
     options = {"seed": 8, "sampling": sampling, **options}
@@ -59,12 +59,12 @@ def check_rows(engine: AutoregressiveEngine, sampling: Sampling, **options: Any)
     limit = limits(engine).nats
     for i, (row, prompt) in enumerate(zip(together, prompts, strict=True)):
         label = None if labels is None else labels[i : i + 1]
-        (alone,) = engine.generate([prompt], labels=label, first_index=3 + i, **options)
+        (single,) = engine.generate([prompt], labels=label, first_index=3 + i, **options)
         assert row.prompt.tolist() == prompt
-        assert row.tokens.tolist() == alone.tokens.tolist(), f"row {i} is not the row alone"
-        assert row.ended == alone.ended
+        assert row.tokens.tolist() == single.tokens.tolist(), f"row {i} depends on its batch"
+        assert row.ended == single.ended
         if len(row.tokens):
-            assert_close(row.log_q, alone.log_q, limit, f"log q of row {i} and of the row alone")
+            assert_close(row.log_q, single.log_q, limit, f"log q of row {i} and of a batch of one")
         got = np.concatenate([row.prompt_log_p, row.log_p])
         assert_close(got, log_prob(engine, row, label), limit, f"log p of row {i}")
 
@@ -85,7 +85,7 @@ def test_filtered_rows(load: Load, backend: str) -> None:
     check_rows(engine, SAMPLING, max_new=4)
     rows = engine.generate([[1, 2], [1]], 3, labels=labels_of(engine, 2), sampling=SAMPLING)
     for row in rows:
-        # What is left of the distribution is renormalised.
+        # The filtered distribution is renormalised.
         assert (row.log_q >= row.log_p - 1).all()
         assert not np.array_equal(row.log_q, row.log_p)
 
@@ -99,14 +99,14 @@ def test_batches(load: Load, backend: str, batch: int) -> None:
 
 
 PLANTED = {
-    "not put back": ("clip", "text", "is not the row alone|log p of row"),
-    "state put back": ("slots", "gru", "is not the row alone|log p of row"),
+    "not rewound": ("clip", "text", "depends on its batch|log p of row"),
+    "state rewound": ("slots", "gru", "depends on its batch|log p of row"),
 }
 
 
 @pytest.mark.parametrize("fault", PLANTED)
 def test_rows_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    """Rows that go on from the end of the longest prompt; a state that has seen the padding."""
+    """Planted: rows continue from the end of the longest prompt; a state has seen the padding."""
     which, toy, words = PLANTED[fault]
     if which == "clip":
         monkeypatch.setattr(module.np, "clip", lambda lengths, first, done: lengths * 0 + done)
@@ -117,8 +117,10 @@ def test_rows_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -
         check_rows(autoregressive(load, toy, "torch"), Sampling())
 
 
-def test_the_block_is_the_longest_prompt(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And after it as many steps as tokens are wanted, not as prompts differ."""
+def test_block_has_the_length_of_the_longest_prompt(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the block come `max_new` steps, however much the lengths of prompts differ."""
     runs: list[tuple[int, int]] = []
     engine = autoregressive(load, "text", "torch")
     binding = engine.session("step").bind({"b": 2, "s": 1})
@@ -149,7 +151,7 @@ def free(engine: AutoregressiveEngine, n: int) -> list[Generated]:
 
 
 def test_stop(load: Load, backend: str) -> None:
-    """A row is the free one up to its first stop token, which it keeps; others go on."""
+    """A row ends with its first stop token, as the free row up to there; others go on."""
     engine = autoregressive(load, "text", backend)
     rows = free(engine, 4)
     stop = (int(rows[1].tokens[6]), int(rows[2].tokens[3]))
@@ -160,18 +162,18 @@ def test_stop(load: Load, backend: str) -> None:
         end = int(at[0]) + 1 if len(at) else len(longer.tokens)
         assert row.ended == ("stop" if len(at) else "context")
         assert row.tokens.tolist() == longer.tokens[:end].tolist()
-        # In another batch: rows that end leave it.
+        # The batches differ, as rows that end leave theirs.
         assert_close(row.log_p, longer.log_p[:end], limits(engine).nats, "log p")
 
 
-def test_a_stop_token_in_a_prompt_does_not_stop(load: Load) -> None:
+def test_stop_token_in_a_prompt_does_not_stop(load: Load) -> None:
     engine = autoregressive(load, "text", "onnxruntime")
     (row,) = engine.generate([[9, 0, 9]], 2, stop=(9,), seed=1)
     assert row.prompt.tolist() == [9, 0, 9]
     assert len(row.tokens) >= 1
 
 
-def test_the_data_say_where_to_stop(load: Load) -> None:
+def test_stop_tokens_of_the_data(load: Load) -> None:
     engine = autoregressive(load, "text", "onnxruntime")
     assert engine.data.stop == (0,)
     rows = engine.generate([[1 + i] for i in range(200)], 12, seed=2)
@@ -197,33 +199,33 @@ def test_no_step_after_all_have_stopped(load: Load, monkeypatch: pytest.MonkeyPa
 
 
 def test_stream(load: Load, backend: str) -> None:
-    """What is told of each row, put together, is its tokens; not all of it at once."""
+    """The parts streamed for a row, joined, are its tokens; there is more than one part."""
     engine = autoregressive(load, "text", backend)
-    told: dict[int, list[list[int]]] = {}
+    streamed: dict[int, list[list[int]]] = {}
 
     def stream(index: int, tokens: np.ndarray) -> None:
-        told.setdefault(index, []).append(tokens.tolist())
+        streamed.setdefault(index, []).append(tokens.tolist())
 
     rows = engine.generate([[1], [2, 3, 4], [5] * CONTEXT], seed=4, first_index=7, stream=stream)
     for row in rows[:2]:
-        assert [token for part in told[row.index] for token in part] == row.tokens.tolist()
-        assert all(told[row.index])
-    assert len(told[7]) > 2
-    assert 9 not in told
+        assert [token for part in streamed[row.index] for token in part] == row.tokens.tolist()
+        assert all(streamed[row.index])
+    assert len(streamed[7]) > 2
+    assert 9 not in streamed
 
 
 def test_progress_reaches_its_end(load: Load) -> None:
     engine = autoregressive(load, "text", "torch")
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     request = module.Request(
-        4, (), batch=2, progress=lambda done, total: told.append((done, total))
+        4, (), batch=2, progress=lambda done, total: reports.append((done, total))
     )
     list(module.generate_batches(engine, [[1], [2], [3]], request))
-    assert told[-1] == (1000, 1000)
-    assert told == sorted(told)
+    assert reports[-1] == (1000, 1000)
+    assert reports == sorted(reports)
 
 
-def test_the_first_token_without_a_start(load: Load) -> None:
+def test_first_token_without_a_start(load: Load) -> None:
     engine = autoregressive(load, "startless", "onnxruntime")
     (row,) = engine.generate([[1, 2, 3]], 2)
     assert row.prompt_log_p[0] == 0
@@ -231,7 +233,7 @@ def test_the_first_token_without_a_start(load: Load) -> None:
 
 
 def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was drawn from no distribution is refused; what nobody keeps is not looked at."""
+    """NaN logits of a kept token are refused; those of a discarded one are ignored."""
     engine = autoregressive(load, "text", "torch")
     binding = engine.session("step").bind({"b": 2, "s": 1})
     real = type(binding).read
@@ -270,14 +272,14 @@ def test_refused(load: Load, case: str) -> None:
         autoregressive(load, "text", "torch").generate(prompts, **options)
 
 
-def test_an_empty_prompt_needs_a_start(load: Load) -> None:
+def test_empty_prompt_needs_a_start(load: Load) -> None:
     engine = autoregressive(load, "startless", "torch")
     with pytest.raises(InvalidInput, match=r"no start symbol.*empty prompt"):
         engine.generate([[1], []])
     assert len(autoregressive(load, "text", "torch").generate([[]], 2, stop=())[0].tokens) == 2
 
 
-def test_a_request_is_refused_at_once(load: Load) -> None:
+def test_request_is_refused_immediately(load: Load) -> None:
     engine, request = autoregressive(load, "text", "torch"), module.Request()
     with pytest.raises(InvalidInput):
         module.generate_batches(engine, [[999]], request)

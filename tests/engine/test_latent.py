@@ -1,4 +1,4 @@
-"""What users hand to a LatentEngine, and what they get."""
+"""LatentEngine: refused arguments, and results compared with PyTorch or a direct computation."""
 
 import numpy as np
 import pytest
@@ -106,7 +106,7 @@ def test_bad_paths(images: LatentEngine, load: Load) -> None:
 
 
 def test_encoder_that_breaks_down(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named by the event, before anything is computed from it."""
+    """An encoder whose output is not finite is refused, with the index of the event."""
     engine = Engine.load(load("convolved", "onnxruntime").bundle.path, backend="torch", threads=1)
     session = engine.session("encode")
     weight = session.program.model.encoder.out.bias
@@ -115,8 +115,8 @@ def test_encoder_that_breaks_down(load: Load, monkeypatch: pytest.MonkeyPatch) -
     refused("not finite", engine.encode, X)
 
 
-def test_kinds_are_told_apart(load: Load) -> None:
-    """By what the bundle holds; the other class says where to turn."""
+def test_class_depends_on_the_bundle(load: Load) -> None:
+    """The bundle's kind chooses the class; the other class's message names the right method."""
     latent, plain = load("convolved", "onnxruntime"), load("tiny", "onnxruntime")
     assert isinstance(latent, LatentEngine)
     assert isinstance(plain, AutoregressiveEngine)
@@ -126,32 +126,32 @@ def test_kinds_are_told_apart(load: Load) -> None:
 
 @pytest.mark.parametrize("toy", ["bernoulli", "linear", "convolved", "colours"])
 def test_bound_is_that_of_pytorch(load: Load, toy: str) -> None:
-    """The same noise, and the same uniforms that turn levels into real values."""
+    """The engine draws PyTorch's noise, and the uniforms that make real values of levels."""
     engine = load(toy, "onnxruntime")
     shape = engine.data.event_shape
     x = np.random.default_rng(1).integers(0, engine.data.levels, (5, *shape))
     got = engine.bound(x, k=9, seed=3, first_index=2)
     model = make_latent(toy)
-    wanted = torch_bound(model, x.reshape(5, -1), 9, seed=3, first_index=2, streams=ENGINE)
+    expected = torch_bound(model, x.reshape(5, -1), 9, seed=3, first_index=2, streams=ENGINE)
     for name in ("elbo", "iwae", "reconstruction", "kl"):
-        assert_close(getattr(got, name), getattr(wanted, name), 2 * limit(engine), name)
+        assert_close(getattr(got, name), getattr(expected, name), 2 * limit(engine), name)
     assert (got.kl_closed is None) == (toy in ("convolved", "colours"))
-    if got.kl_closed is not None and wanted.kl_closed is not None:
-        assert_close(got.kl_closed, wanted.kl_closed, limit(engine), "kl_closed")
+    if got.kl_closed is not None and expected.kl_closed is not None:
+        assert_close(got.kl_closed, expected.kl_closed, limit(engine), "kl_closed")
 
 
 def test_progress(images: LatentEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It rises to all pairs of an event and a latent."""
+    """Progress counts pairs of an event and a latent, in order, up to the total."""
     monkeypatch.setattr("ancestral.engine.budget.CACHED", 16 * 48)
-    told: list[tuple[int, int]] = []
-    images.bound(X, k=20, progress=lambda done, total: told.append((done, total)))
-    assert told == sorted(told)
-    assert told[-1] == (80, 80)
-    assert len(told) > 4
+    reports: list[tuple[int, int]] = []
+    images.bound(X, k=20, progress=lambda done, total: reports.append((done, total)))
+    assert reports == sorted(reports)
+    assert reports[-1] == (80, 80)
+    assert len(reports) > 4
 
 
 def test_levels_and_middles(load: Load) -> None:
-    """Without a seed a level of a density stands for the middle of its interval."""
+    """`encode`, which has no seed, takes a level of a density as the middle of its interval."""
     engine = load("linear", "onnxruntime")
     x = np.random.default_rng(2).integers(0, 4, (3, 5))
     assert np.array_equal(engine.encode(x)["mean"], engine.encode(x + 0.5)["mean"])
@@ -169,7 +169,7 @@ def test_reconstruct(images: LatentEngine) -> None:
 
 
 def test_interpolate(images: LatentEngine) -> None:
-    """Ends are reconstructions; a great circle keeps the length where both ends have it."""
+    """The ends are reconstructions; a great circle keeps the length if both ends have it."""
     for path in ("linear", "spherical"):
         found = images.interpolate(X[:2], X[2:], steps=5, path=path)
         assert found.shape == (2, 5, 4, 4)

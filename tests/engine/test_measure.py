@@ -1,4 +1,4 @@
-"""Measurement: sane rows of a process of its own, and errors that come back whole."""
+"""Measurement: rows from a separate process have sane values, and its errors are raised here."""
 
 import math
 import shutil
@@ -16,7 +16,7 @@ from ancestral.errors import BackendUnavailable, BundleError, InvalidInput
 
 @pytest.fixture(scope="module")
 def rows(tiny_bundle: Path) -> list[StepMeasureRow]:
-    """Two batch sizes, while this process holds more memory than they need."""
+    """Measure two batch sizes while this process holds more memory than they need."""
     ballast = np.ones(2**27, np.float32)  # 537 MB, touched
     found = measure_engine(tiny_bundle, "onnxruntime", [3, 1, 3], threads=1, rounds=2)
     assert ballast[-1] == 1
@@ -37,11 +37,11 @@ def test_rows_are_sane(rows: list[StepMeasureRow]) -> None:
 
 
 def test_peak_memory_is_that_of_the_measuring_process(rows: list[StepMeasureRow]) -> None:
-    """The ballast of this process is in none of them, and they grow with the batch."""
+    """Peak memory leaves out the ballast of this process, and grows with the batch."""
     assert 0 < rows[0].peak_memory_mb <= rows[1].peak_memory_mb < 200
 
 
-def test_memory_of_this_process_is_told() -> None:
+def test_memory_of_this_process() -> None:
     before = timing.memory_now()
     ballast = np.ones(2**25, np.float32)
     assert timing.memory_peak() - before > 0.9 * ballast.nbytes
@@ -84,13 +84,13 @@ def test_wrong_arguments_are_refused(
         measure_engine(tiny_bundle, backend, batches, rounds=rounds)
 
 
-def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no bundle"):
+def test_missing_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no file manifest"):
         measure_engine(tmp_path, "onnxruntime", [1])
 
 
 def test_latent_rows(bundles: Callable[[str], Path]) -> None:
-    """A bundle with latents is measured by what it can do, in a process of its own."""
+    """A bundle with latents has rows with encode, decode, samples and bounds."""
     rows = measure_engine(bundles("codes"), "onnxruntime", (3, 1), threads=1, rounds=1)
     assert [row.batch for row in rows] == [1, 3]
     for row in rows:

@@ -1,4 +1,4 @@
-"""What is missing, masked or beyond float32: never a number of its own."""
+"""Values that are missing, masked or beyond float32 are refused, never taken as numbers."""
 
 import io
 from collections.abc import Callable
@@ -35,14 +35,14 @@ def bernoulli(load: Load) -> LatentEngine:
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8])
-def test_a_masked_value_is_free(tiny: AutoregressiveEngine, dtype: type) -> None:
-    """Whatever values are behind the mask, also values that are not levels."""
+def test_masked_value_is_free(tiny: AutoregressiveEngine, dtype: type) -> None:
+    """A masked observation is free, even if the value behind the mask is not a level."""
     masked = np.ma.array(np.where(MASK, 77, X[0]).astype(dtype), mask=MASK)
     free = np.where(MASK, -1, X[0])
-    got, wanted = tiny.sample(4, 1, 5, observed=masked), tiny.sample(4, 1, 5, observed=free)
-    assert np.array_equal(got.x, wanted.x)
+    got, expected = tiny.sample(4, 1, 5, observed=masked), tiny.sample(4, 1, 5, observed=free)
+    assert np.array_equal(got.x, expected.x)
     assert (got.x[:, ~MASK] == X[0][~MASK]).all()
-    assert len(np.unique(got.x[:, MASK], axis=0)) > 1, "what is masked is drawn"
+    assert len(np.unique(got.x[:, MASK], axis=0)) > 1, "masked values are not drawn"
     completed = [tiny.complete(each, 4, 1, 5).log_prob_observed for each in (masked, free)]
     assert completed[0] == completed[1]
 
@@ -65,7 +65,7 @@ def test_masked_elsewhere(tiny: AutoregressiveEngine, call: Callable[[Any], obje
         call(tiny)
 
 
-def test_a_mask_of_nothing(tiny: AutoregressiveEngine) -> None:
+def test_empty_mask(tiny: AutoregressiveEngine) -> None:
     plain = np.ma.array(X, mask=np.zeros(X.shape, bool))
     assert np.array_equal(tiny.log_prob(plain, 0), tiny.log_prob(X, 0))
 
@@ -87,21 +87,21 @@ def test_missing(tiny: AutoregressiveEngine, missing: object, words: str) -> Non
         tiny.sample(2, 0, observed=x.tolist())
 
 
-def test_numbers_of_our_own_files(tiny: AutoregressiveEngine) -> None:
-    """Seed, index and labels as they come out of an .npz are arrays, two of them without axes."""
-    wanted = tiny.sample(3, 1, seed=2**64 - 1, first_index=4)
+def test_arguments_from_our_files(tiny: AutoregressiveEngine) -> None:
+    """Arguments read from an .npz are accepted; seed and index are arrays without axes."""
+    expected = tiny.sample(3, 1, seed=2**64 - 1, first_index=4)
     content = io.BytesIO()
     index, seed = np.asarray(4), np.asarray(2**64 - 1, np.uint64)
-    np.savez(content, seed=seed, first_index=index, labels=wanted.labels, n=np.asarray(3))
+    np.savez(content, seed=seed, first_index=index, labels=expected.labels, n=np.asarray(3))
     saved = np.load(io.BytesIO(content.getvalue()))
     got = tiny.sample(**{name: saved[name] for name in saved.files})  # type: ignore[arg-type]
-    assert np.array_equal(got.x, wanted.x)
-    assert np.array_equal(got.log_prob, wanted.log_prob)
+    assert np.array_equal(got.x, expected.x)
+    assert np.array_equal(got.log_prob, expected.log_prob)
 
 
 @pytest.mark.parametrize("toy", ["tiny", "startless", "bernoulli"])
-def test_more_samples_than_there_are(load: Load, toy: str) -> None:
-    """All indices of a seed, and some that are beyond; nothing of that size is allocated."""
+def test_more_samples_than_indices(load: Load, toy: str) -> None:
+    """Indices beyond those of a seed are refused, and too many samples, before any allocation."""
     engine: Any = load(toy, "onnxruntime")
     most, given = 2**32 - 1, {"labels": 1} if toy == "tiny" else {}
     if toy == "startless":
@@ -116,7 +116,7 @@ def test_more_samples_than_there_are(load: Load, toy: str) -> None:
         assert np.array_equal(first.x, engine.sample(2, seed=3, **given).x)
 
 
-def test_float32_is_what_is_checked(bernoulli: LatentEngine, load: Load) -> None:
+def test_numbers_beyond_float32(bernoulli: LatentEngine, load: Load) -> None:
     shape = (2, *bernoulli.latent.shape)
     far = np.zeros(shape)
     far[1, 0] = -1e39
@@ -132,7 +132,7 @@ def test_float32_is_what_is_checked(bernoulli: LatentEngine, load: Load) -> None
 
 
 def test_outputs_are_checked(bernoulli: LatentEngine, load: Load) -> None:
-    """A number that float32 holds may still be too large for a model."""
+    """Outputs that are not finite are refused, as of a number too large for the model."""
     with pytest.raises(InvalidInput, match=r"noise: the model's log_\w+ is not finite"):
         bernoulli.log_weights(X % 2, np.full((2, 1, 2), 1e37))
     broken: Any = Engine.load(bernoulli.bundle.path, backend="torch", threads=1)
@@ -153,7 +153,7 @@ def test_outputs_are_checked(bernoulli: LatentEngine, load: Load) -> None:
 
 
 def test_absurd_sizes(load: Load) -> None:
-    """They are refused before memory is asked for."""
+    """Absurd sizes are refused before memory is allocated."""
     engine = autoregressive(load, "tiny", "onnxruntime")
     with pytest.raises(InvalidInput, match="batch: expected at most"):
         engine.sample_batches(2**32 - 1, 0, batch=2**32 - 1)
@@ -180,8 +180,8 @@ def test_bounds_of_codes_are_checked(load: Load) -> None:
         broken.bound(x)
 
 
-def test_a_path_stays_within_float32() -> None:
-    """A corner that turns onto an axis is longer than any number there."""
+def test_path_stays_within_float32() -> None:
+    """A spherical path may leave float32: a corner turned onto an axis is too long."""
     corner, axis = np.full((1, 3), 3e38), np.array([[3e38, 0, 0]])
     assert np.isfinite(between(corner, axis, 5, "linear")).all()
     with pytest.raises(InvalidInput, match="path: expected numbers within float32"):
@@ -207,8 +207,8 @@ def test_nan_is_not_a_class(load: Load, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"path": None}, "expected the path of a bundle"),
-        ({"path": 3}, "expected the path of a bundle"),
+        ({"path": None}, "expected the directory of a bundle"),
+        ({"path": 3}, "expected the directory of a bundle"),
         ({"backend": ["torch"]}, "backend: expected one of"),
         ({"backend": np.array(["torch", "torch"])}, "backend: expected one of"),
         ({"backend": None}, "backend: expected one of"),

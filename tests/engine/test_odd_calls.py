@@ -1,7 +1,7 @@
-"""Every public method, called with odd values: the plain call's bits, or an error in words.
+"""Every public method, called with odd values: the plain call's bits, or an error of ours.
 
-An odd value that means a plain one gives what the plain one gives, to the bit; one that means
-nothing is refused by one of `ancestral.errors`. No other exception and no warning may come.
+An odd value that means a plain one gives the same result, to the bit; any other is refused with
+one of `ancestral.errors`. No other exception and no warning is raised.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ LEAST_ACCEPTED = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method, and what can stand for each of its arguments."""
+    """A method, and the values to pass for each of its arguments."""
 
     name: str
     call: Callable[..., Any]
@@ -127,7 +127,7 @@ def latent(load: Load, toy: str, latents: Values, labels: Values) -> Iterator[Me
     codes, continuous = engine.latent.posterior == "codes", engine.latent.continuous
     x = joined(integers(grid(levels, 2, *shape), (-1, levels)))
     if continuous:
-        # Of a density, real numbers are events too.
+        # Events of a density may also be real numbers.
         y = 1 + eighths(2, *shape)
         x = joined(without(x, "floats", "float tensor"), reals(y, (1e39,)), extreme(y, 1e20, 3e38))
     drawn = {"seed": SEED, "first_index": INDEX}
@@ -180,7 +180,7 @@ def uniforms() -> Iterator[Method]:
 
 @pytest.fixture(scope="module")
 def methods(load: Load) -> list[Method]:
-    """The methods of both kinds of engine, and of the noise."""
+    """Return the methods of both kinds of engine, and the functions of the noise."""
     codes = integers(grid(4, 2, 4), (-1, 4))
     return [
         *autoregressive(load, "tiny", (3, 3), 3, labels=LABELS, filters=True),
@@ -194,7 +194,7 @@ def methods(load: Load) -> list[Method]:
 
 
 def bits(result: Any) -> Any:
-    """Everything that a result holds, to the bit."""
+    """Return everything in a result in a form that compares to the bit."""
     if is_dataclass(result) and not isinstance(result, type):
         return tuple((each.name, bits(getattr(result, each.name))) for each in fields(result))
     if isinstance(result, dict):
@@ -202,7 +202,7 @@ def bits(result: Any) -> Any:
     if isinstance(result, list | tuple):
         return tuple(map(bits, result))
     if isinstance(result, np.ndarray | np.generic):
-        # -inf is the log of a probability of 0; nothing else that is returned is not finite.
+        # -inf is the log of a probability of 0; all other results are finite.
         sound = result.dtype.kind != "f" or (result < np.inf).all()
         assert sound, "NaN or inf is returned"
         return str(result.dtype), result.shape, result.tobytes()
@@ -210,7 +210,7 @@ def bits(result: Any) -> Any:
 
 
 def outcome(method: Method, made: dict[str, Make]) -> Any:
-    """The bits of a call; None where it is refused in words."""
+    """Return the bits of a call, or None if it is refused with an error of ours."""
     try:
         return bits(method.call(**{name: make() for name, make in made.items()}))
     except AncestralError:
@@ -219,13 +219,13 @@ def outcome(method: Method, made: dict[str, Make]) -> Any:
 
 @st.composite
 def call(draw: st.DrawFn, methods: list[Method]) -> tuple[Method, dict[str, Any]]:
-    """A method, and a value for each of its arguments: few are bad, so that many are accepted.
+    """Draw a method and a value for each argument; few are bad, so that many calls are accepted.
 
-    What is drawn are numbers of things: hypothesis would spell out the things themselves.
+    It draws indices: hypothesis would print the methods and values themselves.
     """
 
-    def one(of: Sequence[Any]) -> Any:
-        return of[draw(st.integers(0, len(of) - 1))]
+    def one(choices: Sequence[Any]) -> Any:
+        return choices[draw(st.integers(0, len(choices) - 1))]
 
     method = one(methods)
     worst = one([None, None, None, *method.arguments])
@@ -239,21 +239,21 @@ def call(draw: st.DrawFn, methods: list[Method]) -> tuple[Method, dict[str, Any]
 
 
 def check(method: Method, chosen: dict[str, Any]) -> bool:
-    """Make an odd call, and the plain one that it means; whether it is accepted."""
+    """Compare an odd call with the plain one that it means; return whether it is accepted."""
     usual = {name: each.plain for name, each in method.arguments.items()}
     odd = {name: usual[name] if v is None else v.odd for name, v in chosen.items()}
-    told = f"{method.name}({', '.join(f'{n}={v.name}' for n, v in chosen.items() if v)})"
+    shown = f"{method.name}({', '.join(f'{n}={v.name}' for n, v in chosen.items() if v)})"
     try:
         got = outcome(method, odd)
     except (Exception, Warning) as error:
-        raise AssertionError(f"{told}: {type(error).__name__}: {error}") from error
+        raise AssertionError(f"{shown}: {type(error).__name__}: {error}") from error
     if any(v is not None and v.plain is None for v in chosen.values()):
-        assert got is None, f"{told}: expected a refusal"
+        assert got is None, f"{shown}: expected a refusal"
         return False
-    wanted = outcome(
+    expected = outcome(
         method, {name: usual[name] if v is None else v.plain for name, v in chosen.items()}
     )
-    assert got == wanted, f"{told}: expected what the plain call gives"
+    assert got == expected, f"{shown}: expected the result of the plain call"
     return got is not None
 
 
@@ -289,7 +289,7 @@ def test_many_odd_calls(methods: list[Method]) -> None:
 
 
 def test_every_value_once(methods: list[Method]) -> None:
-    """Each odd value of each argument, the others plain."""
+    """Each odd value of each argument is right or refused, with the other arguments plain."""
     wrong = []
     for method in methods:
         for name, each in method.arguments.items():

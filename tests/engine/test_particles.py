@@ -1,4 +1,4 @@
-"""Completions: unbiased estimates of p(observed) and of what is free, exact after a prefix."""
+"""Completions: unbiased estimates of p(observed) and of free values, exact after a prefix."""
 
 import doctest
 import itertools
@@ -27,11 +27,11 @@ CASES = {
     "table": [-1, 0, -1, 2, -1, 2, -1, 2, -1],
     "tiny after a block": [1, 2, 0, -1, 1, -1, -1, 2, -1],
 }
-"""Values by positions; their sites are others in wavenet (columns first) and table (random)."""
+"""Observed values by position; in wavenet (columns first) and table (random) sites differ."""
 
 
 def case(load: Load, name: str, backend: str = "onnxruntime") -> tuple[Engine, NDArray[np.int64]]:
-    """An engine, and what is observed, by sites."""
+    """Return an engine and the observed values by site."""
     engine = load(name.split()[0], backend)
     return engine, engine.data.in_place(np.array([CASES[name]]))[0]
 
@@ -43,7 +43,7 @@ def label(engine: Engine) -> int | None:
 def enumerated(
     engine: Engine, observed: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Every event [n, t] that keeps what is observed, by sites, and its probability [n]."""
+    """Return every event [n, t] with the observed values, by site, and its probability [n]."""
     flat = observed.reshape(-1)
     free = flat < 0
     values = np.array(list(itertools.product(range(engine.data.levels), repeat=int(free.sum()))))
@@ -53,7 +53,7 @@ def enumerated(
 
 
 def completions(engine: Engine, observed: NDArray[np.int64], n: int) -> list[Completion]:
-    """Runs of n particles, none of which shares noise with another."""
+    """Return runs of n particles that share no noise."""
     return [
         engine.complete(observed, n, label(engine), seed=SEED, first_index=n * i)
         for i in range(RUNS)
@@ -61,7 +61,10 @@ def completions(engine: Engine, observed: NDArray[np.int64], n: int) -> list[Com
 
 
 def estimates(runs: list[Completion], free: NDArray[np.bool_], levels: int) -> NDArray[np.float64]:
-    """Of p(observed), then of p(observed, x_s = v) for each level v and free site s."""
+    """Return each run's estimates of p(observed), then of p(observed, x_s = v).
+
+    There is one for each level v and free site s.
+    """
     rows = []
     for each in runs:
         z, weight = np.exp(each.log_prob_observed), np.exp(each.log_weight)
@@ -74,10 +77,10 @@ def estimates(runs: list[Completion], free: NDArray[np.bool_], levels: int) -> N
 def check_unbiased(
     engine: Engine, observed: NDArray[np.int64], n: int, truth: NDArray[np.float64]
 ) -> list[Completion]:
-    """Means over runs are the enumerated probabilities, within 4 standard errors."""
+    """Check that means over runs are the enumerated probabilities, within 4 standard errors."""
     runs = completions(engine, observed, n)
     got = estimates(runs, observed.reshape(-1) < 0, engine.data.levels)
-    likely = truth > 0.1 * truth[0]  # what few runs meet is far from normal
+    likely = truth > 0.1 * truth[0]  # estimates of rare values are far from normal
     error = np.maximum(got.std(axis=0, ddof=1) / RUNS**0.5, 1e-6 * truth[0])
     off = (np.abs(got.mean(axis=0) - truth) / error)[likely]
     assert off.max() < 4, f"biased: {off.max():.1f} standard errors at {off.argmax()}"
@@ -85,7 +88,7 @@ def check_unbiased(
 
 
 def truths(engine: Engine, observed: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What `estimates` estimates, by enumeration."""
+    """Return the probabilities that `estimates` estimates, by enumeration."""
     x, p = enumerated(engine, observed)
     x = x[:, observed.reshape(-1) < 0]
     parts = [(p[:, None] * (x == value)).sum(axis=0) for value in range(engine.data.levels)]
@@ -94,7 +97,7 @@ def truths(engine: Engine, observed: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_unbiased(load: Load, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Resampled wherever it may be, so that every weight passes through resampling."""
+    """Estimates are unbiased if particles are resampled at every possible position."""
     monkeypatch.setattr(particles, "UNEVEN", 2)
     engine, observed = case(load, name)
     runs = check_unbiased(engine, observed, 5, truths(engine, observed))
@@ -102,7 +105,7 @@ def test_unbiased(load: Load, monkeypatch: pytest.MonkeyPatch, name: str) -> Non
     assert {each.resampled for each in runs} == {sum(a >= 0 > b for a, b in pairs)}
 
 
-def test_unbiased_where_resampling_depends_on_the_weights(load: Load) -> None:
+def test_unbiased_if_resampling_depends_on_the_weights(load: Load) -> None:
     engine, observed = case(load, "tiny")
     runs = check_unbiased(engine, observed, 6, truths(engine, observed))
     times = [each.resampled for each in runs]
@@ -118,7 +121,7 @@ def _weights_lost(log_weight: NDArray[np.float64]) -> float:
 FAULTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "weights lost": (particles, "effective_sample_size", _weights_lost),
     "nothing copied": (particles, "systematic", lambda weight, u: np.arange(len(weight))),
-    "heaviest alone": (particles, "systematic", lambda w, u: np.full(len(w), w.argmax())),
+    "heaviest only": (particles, "systematic", lambda w, u: np.full(len(w), w.argmax())),
     "sites for positions": (DataSpec, "in_order", lambda data, x: x.reshape(len(x), -1)),
     "cache left behind": (OnnxRuntimeBinding, "gather", lambda self, rows: None),
 }
@@ -137,7 +140,7 @@ def test_planted(load: Load, monkeypatch: pytest.MonkeyPatch, fault: str) -> Non
 @pytest.mark.many
 @pytest.mark.parametrize("name", CASES)
 def test_many_particles(load: Load, backend: str, name: str) -> None:
-    """One run: the estimate and the weighted events are near p(observed) and p(x | observed)."""
+    """One run of many particles is near p(observed), and its events near p(x | observed)."""
     engine, observed = case(load, name, backend)
     got = engine.complete(observed, 4000, label(engine), seed=1)
     truth = truths(engine, observed)
@@ -152,7 +155,7 @@ def test_many_particles(load: Load, backend: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_it_gives(load: Load, backend: str, name: str) -> None:
+def test_completion(load: Load, backend: str, name: str) -> None:
     engine, observed = case(load, name, backend)
     got = engine.complete(observed, 7, label(engine), seed=2, first_index=3)
     assert (got.x.shape, got.x.dtype, len(got)) == ((7, 3, 3), np.int64, 7)
@@ -171,7 +174,7 @@ def test_what_it_gives(load: Load, backend: str, name: str) -> None:
 @pytest.mark.parametrize("toy", ["tiny", "wavenet", "table"])
 @pytest.mark.parametrize("prefix", [0, 1, 4, 8, 9])
 def test_prefix_is_exact(load: Load, toy: str, backend: str, prefix: int) -> None:
-    """Whatever comes first in the ordering, by enumeration; and the samples are the usual ones."""
+    """With a prefix observed, the estimate is exact, and the events are those of `sample`."""
     engine = load(toy, backend)
     values = np.where(np.arange(9) < prefix, [0, 2, 0, 0, 2, 0, 2, 0, 0], -1)
     observed = engine.data.in_place(values[None])[0]
@@ -186,8 +189,8 @@ def test_prefix_is_exact(load: Load, toy: str, backend: str, prefix: int) -> Non
     assert np.array_equal(got.x, samples.x)
 
 
-def test_prefix_in_sites_is_none_in_another_ordering(load: Load) -> None:
-    """The first row of an image comes first in raster order alone."""
+def test_prefix_in_one_ordering_only(load: Load) -> None:
+    """The first row of an image is a prefix only in raster order."""
     observed = np.array([[1, 0, -1], [-1, -1, -1], [-1, -1, -1]])
     exact = {
         toy: load(toy, "onnxruntime").complete(observed, 2, y).exact
@@ -198,7 +201,7 @@ def test_prefix_in_sites_is_none_in_another_ordering(load: Load) -> None:
 
 @pytest.mark.parametrize("observed", [[2, 1, 3, -1, -1, -1], [2, -1, -1, 1, 0, -1]])
 def test_without_a_start_symbol(load: Load, observed: list[int]) -> None:
-    """log p(x_0) is 0 by definition: the estimate is of what is observed beside it."""
+    """log p(x_0) is 0 by definition, so the estimate is of the other observed values."""
     engine = load("startless", "onnxruntime")
     got = engine.complete(observed, 3000)
     _, p = enumerated(engine, np.array(observed))
@@ -207,10 +210,10 @@ def test_without_a_start_symbol(load: Load, observed: list[int]) -> None:
     assert abs(got.log_prob_observed - np.log(p.sum())) <= near
 
 
-def test_without_resampling_they_are_samples_with_weights(
+def test_without_resampling_particles_are_weighted_samples(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slot i has the noise of index first_index + i, of its own stream, and its weight."""
+    """Particle i has the noise of index first_index + i in its own stream, and its weight."""
     engine, observed = case(load, "wavenet")
     got = engine.complete(observed, 6, seed=SEED, first_index=9)
     others = engine.sample(6, seed=SEED, first_index=9, observed=observed)
@@ -234,8 +237,8 @@ def test_backends_agree(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     assert abs(one.log_prob_observed - other.log_prob_observed) <= near
 
 
-def test_resampling_has_uniforms_of_its_own(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the position that comes next, from the stream for it; `chosen` has the last."""
+def test_uniforms_of_resampling(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resampling uses the uniform of the next position in its own stream; `chosen` has the last."""
     real, used = particles.systematic, []
 
     def systematic(weight: NDArray[np.float64], u: float) -> NDArray[np.int64]:
@@ -253,14 +256,14 @@ def test_resampling_has_uniforms_of_its_own(load: Load, monkeypatch: pytest.Monk
 def test_launches_and_progress(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, observed = case(load, "tiny after a block")
     whole = engine.complete(observed, 5, 0)
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     monkeypatch.setattr(step_loop, "STEPS_PER_LAUNCH", 2)
-    again = engine.complete(observed, 5, 0, progress=lambda *now: told.append(now))
+    again = engine.complete(observed, 5, 0, progress=lambda *now: reports.append(now))
     assert np.array_equal(whole.x, again.x)
-    assert [total for _, total in told] == [45] * len(told)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert told[0] == (15, 45), "the prefix is one block"
-    assert told[-1] == (45, 45)
+    assert [total for _, total in reports] == [45] * len(reports)
+    assert [done for done, _ in reports] == sorted({done for done, _ in reports})
+    assert reports[0] == (15, 45), "the prefix is not one block"
+    assert reports[-1] == (45, 45)
 
 
 def test_one_particle(load: Load) -> None:
@@ -271,7 +274,7 @@ def test_one_particle(load: Load) -> None:
 
 
 def test_impossible(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no particle finds the observed values possible, the estimate is 0, and nothing NaN."""
+    """If the observed values are impossible for every particle, the estimate is 0, without NaN."""
     engine, observed = case(load, "tiny")
     real = OnnxRuntimeBinding.read
 
@@ -286,7 +289,7 @@ def test_impossible(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_systematic() -> None:
-    """Each row as often as its weight says, rounded up or down, on average over u exactly so."""
+    """Each row is taken n * weight times, rounded up or down, on average over u exactly."""
     weight = np.array([0.0, 0.45, 0.05, 0.3, 0.2, 0.0])
     with np.errstate(divide="ignore"):
         log_weight = np.log(weight) - 700
@@ -310,7 +313,7 @@ OBSERVED = np.array([[-1, 0, -1], [-1, 1, 0], [-1, -1, 0]])
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (
             lambda e: e.complete(OBSERVED, 0, 0),
@@ -333,8 +336,8 @@ OBSERVED = np.array([[-1, 0, -1], [-1, 1, 0], [-1, -1, 0]])
         (lambda e: e.complete(OBSERVED * 1.0, 4, 0), "observed: expected integers, got float64"),
     ],
 )
-def test_refused(load: Load, call: Callable[[Engine], object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_refused(load: Load, call: Callable[[Engine], object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         call(load("tiny", "onnxruntime"))
 
 

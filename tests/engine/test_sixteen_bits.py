@@ -1,4 +1,4 @@
-"""Bundles of 16 bits keep their probabilities on the backends that run them."""
+"""16-bit bundles keep their probabilities on the backends that run them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +29,10 @@ CASES = [(backend, dtype) for backend, dtypes in WHERE.items() for dtype in dtyp
 )
 @pytest.mark.parametrize(("backend", "dtype"), CASES)
 def test_verify(load: Load, toy: str, backend: str, dtype: str) -> None:
-    """Every graph: along the steps, after a prefill, in parallel; of latents too.
+    """Every graph of a 16-bit bundle agrees: steps, prefill, parallel graphs, those of latents.
 
-    And bits are lost: float32 with rounded weights would be nearer. (ONNX Runtime joins nodes that
-    it runs in float32 for want of kernels: it may lose none.)
+    On torch it also computes in 16 bits: float32 with rounded weights would be nearer. (ONNX
+    Runtime runs nodes without 16-bit kernels in float32, so it may lose no bits.)
     """
     report = load(toy, backend, dtype).compare()
     assert (report.dtype, report.failures) == (dtype, ())
@@ -42,7 +42,7 @@ def test_verify(load: Load, toy: str, backend: str, dtype: str) -> None:
 
 
 def test_same_samples(load: Load) -> None:
-    """From one seed, but for near ties: rows are compared up to the first difference."""
+    """Backends draw the same samples from a seed, but for near ties."""
     drawn = {}
     for backend in WHERE:
         engine = load("gru", backend, "float16")
@@ -50,7 +50,8 @@ def test_same_samples(load: Load) -> None:
         drawn[backend] = engine.sample(64, seed=3)
     x, y = (samples.x.reshape(64, -1) for samples in drawn.values())
     limit = tolerance("torch", "float16")
-    # A row ends with its first near tie: in expectation each edge catches a draw twice its limit.
+    # A row differs after its first near tie. Allowed: near ties at two edges of each draw, with a
+    # probability of twice the limit at each.
     most = 4 * limit.cdf * x.size
     assert (x != y).any(axis=1).sum() <= most
     same = (x == y).all(axis=1)
@@ -60,7 +61,7 @@ def test_same_samples(load: Load) -> None:
 
 @pytest.mark.parametrize(("backend", "dtype"), CASES)
 def test_samples_evaluated_again(load: Load, backend: str, dtype: str) -> None:
-    """What the cached steps say of a sample, the parallel pass says within the tolerance."""
+    """The parallel graph gives a sample's log p of the cached steps, within the tolerance."""
     engine = load("llama", backend, dtype)
     assert isinstance(engine, AutoregressiveEngine)
     samples = engine.sample(32, seed=5)
@@ -71,7 +72,7 @@ def test_samples_evaluated_again(load: Load, backend: str, dtype: str) -> None:
 
 @pytest.mark.parametrize(("backend", "dtype"), CASES)
 def test_caches(load: Load, backend: str, dtype: str) -> None:
-    """They have the bundle's type; on the host bfloat16 is held in float32."""
+    """Caches have the bundle's type; on the host bfloat16 is stored as float32."""
     engine = load("llama", backend, dtype)
     session = engine.session("step")
     assert session.signature.input("k_0").dtype == dtype
@@ -88,7 +89,7 @@ def test_caches(load: Load, backend: str, dtype: str) -> None:
         binding.write("k_0", before.astype(np.float64))
 
 
-def test_where_it_does_not_run(bundles: Bundles) -> None:
+def test_unsupported_types(bundles: Bundles) -> None:
     with pytest.raises(BackendUnavailable, match=r"'onnxruntime', got bfloat16; use"):
         Engine.load(bundles("table", "bfloat16"), backend="onnxruntime")
     with pytest.raises(InvalidInput, match="'torch' takes no such option; it takes model"):
@@ -97,7 +98,7 @@ def test_where_it_does_not_run(bundles: Bundles) -> None:
 
 
 def test_overflow(bundles: Bundles, tmp_path: Path) -> None:
-    """Planted: activations beyond float16. It is seen, by verify and by whoever draws."""
+    """Planted activations beyond float16 fail `verify`, and `sample` refuses the NaN."""
     source = copied(bundles("startless"), tmp_path)
     file = source / "graphs" / "weights.safetensors"
     weights = load_file(file)
@@ -117,7 +118,7 @@ def test_overflow(bundles: Bundles, tmp_path: Path) -> None:
 
 
 def test_head_in_16_bits(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: no product is taken for the last. The bundle is not written."""
+    """Planted: no product counts as the last one, so the head is in 16 bits; nothing is written."""
     monkeypatch.setattr(sixteen_bits, "before_results", lambda *_: set())
     with pytest.raises(ExportError, match="the last projection is of float16"):
         recast(bundles("llama"), tmp_path / "out", "float16")

@@ -1,4 +1,4 @@
-"""The tensors of a loop: their initial values, and how what a step made is kept."""
+"""The tensors of a loop: their initial values, and copies of a step's results into them."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ def test_initial_beyond_float16_in_torch() -> None:
 
 
 def test_initial_beyond_float16_in_onnxruntime() -> None:
-    """Without a warning, which would be an error here."""
+    """A value beyond float16 becomes -inf without a warning, which would be an error here."""
     buffer = _Buffer(SPEC, {"b": 1}, "cpu", -1e9)
     assert buffer.read().tolist() == [[-np.inf, -np.inf]]
 
 
 def test_views_of_one_another() -> None:
-    """A register that shifts: each tensor becomes what its neighbour was, before any is written."""
+    """Results that are views of old tensors, as in a shift register, are all read first."""
     from ancestral.engine.backends.tensor_binding import keep
 
     old = {name: torch.full((2, 3), float(i)) for i, name in enumerate("abc")}
@@ -40,7 +40,7 @@ def test_views_of_one_another() -> None:
     assert {name: tensor.data_ptr() for name, tensor in old.items()} == addresses
 
 
-def test_what_is_in_place_stays() -> None:
+def test_results_in_place_are_not_copied() -> None:
     from ancestral.engine.backends.tensor_binding import keep
 
     whole = {"a": torch.arange(6).reshape(3, 2), "b": torch.zeros(3)}

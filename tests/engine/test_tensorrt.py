@@ -1,4 +1,4 @@
-"""The backend on TensorRT: its own sessions and loops over a simulated library, without a GPU."""
+"""The TensorRT backend: its sessions and loops with a simulated library, without a GPU."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ Bundles = Callable[..., Path]
 SEED = 3
 SLOW = pytest.mark.slow
 SOME = ("tiny", "startless", "gru", "wavenet")
-"""Appended and replaced caches, rings, blocks, and a first position of 1."""
+"""Toys with appended and replaced caches, rings, blocks, and a first position of 1."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def tiny(tiny_bundle: Path, tmp_path: Path) -> AutoregressiveEngine:
     ],
 )
 def test_verify(bundles: Bundles, tmp_path: Path, toy: str, dtype: str) -> None:
-    """Every graph and every loop: caches appended in place, rings and states that take turns."""
+    """Every graph and loop passes: caches appended in place, rings, states in two buffers."""
     made = engine(bundles(toy, dtype), tmp_path)
     report = made.verify()
     assert report.passed, report.failures
@@ -54,7 +54,7 @@ def test_verify(bundles: Bundles, tmp_path: Path, toy: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("toy", ["bernoulli", "codes"])
 def test_verify_latent(bundles: Bundles, tmp_path: Path, toy: str) -> None:
-    """Plans that take 3 rows of 2 latents: the rest in pieces along both."""
+    """With plans of at most 3 rows of 2 latents, larger batches run in pieces along both axes."""
     report = engine(bundles(toy), tmp_path, batch=(1, 2, 3), latents=(1, 1, 2)).verify()
     assert report.passed, report.failures
     assert report.backend == "tensorrt"
@@ -67,7 +67,7 @@ def test_verify_latent(bundles: Bundles, tmp_path: Path, toy: str) -> None:
 def test_samples_are_those_of_torch(
     bundles: Bundles, load: Load, tmp_path: Path, toy: str, module: Module
 ) -> None:
-    """Batches of 4 and a rest, an odd number of steps: the samples of the reference."""
+    """Samples are PyTorch's, with batches of 4 and a remainder, and an odd number of steps."""
     made, torch_engine = engine(bundles(toy), tmp_path, module, (1, 2, 4)), load(toy, "torch")
     assert isinstance(made, AutoregressiveEngine)
     assert isinstance(torch_engine, AutoregressiveEngine)
@@ -80,7 +80,7 @@ def test_samples_are_those_of_torch(
 
 
 def test_filtered_and_completed(tiny: AutoregressiveEngine, load: Load) -> None:
-    """Rows that are copied between steps, values that are forced first and later."""
+    """Filtered samples and completions are PyTorch's: rows are copied, values forced."""
     reference = load("tiny", "torch")
     assert isinstance(reference, AutoregressiveEngine)
     sampling = Sampling(0.7, top_k=2)
@@ -99,7 +99,7 @@ def test_filtered_and_completed(tiny: AutoregressiveEngine, load: Load) -> None:
 def test_blocks_in_turns(
     tiny: AutoregressiveEngine, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows whose state begins at no address that the library would take."""
+    """A block in pieces works, although some rows begin at addresses that the library refuses."""
     monkeypatch.setattr(tensorrt_loop, "rows_in_block", lambda block, levels: 3)
     observed = np.full((7, 3, 3), -1)
     observed[:, :2] = np.arange(42).reshape(7, 2, 3) % 3
@@ -113,7 +113,7 @@ def test_blocks_in_turns(
 
 @pytest.mark.parametrize("toy", ["tiny", "gru"])
 def test_graphs_of_many_steps(bundles: Bundles, tmp_path: Path, toy: str) -> None:
-    """Whatever the numbers of steps: graphs of many, of one, begun in either turn."""
+    """Any number of steps gives the same results: by graphs of many steps and of one."""
     made = engine(bundles(toy), tmp_path)
     assert isinstance(made, AutoregressiveEngine)
     ones = long_run(made, [1] * 40)
@@ -129,7 +129,7 @@ def test_graphs_of_many_steps(bundles: Bundles, tmp_path: Path, toy: str) -> Non
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_gather(tiny: AutoregressiveEngine, steps: int) -> None:
-    """Rows of whatever turn it is, and of caches that have one place."""
+    """Rows are gathered from either buffer of a pair, and in caches with one buffer."""
     session = tiny.session("step")
     binding = session.bind({"b": 3, "s": 1})
     given = {"label": np.array([0, 1, 1])}
@@ -142,7 +142,7 @@ def test_gather(tiny: AutoregressiveEngine, steps: int) -> None:
     assert all(np.array_equal(binding.read(name), before[name][[2, 0, 2]]) for name in names)
 
 
-def test_memory_is_told(tiny: AutoregressiveEngine) -> None:
+def test_memory(tiny: AutoregressiveEngine) -> None:
     session = tiny.session("step")
     before = tiny.backend.memory
     assert (before.weights, before.scratch, before.tensors) == (1000, 4096, 0)
@@ -161,29 +161,29 @@ def test_memory_is_told(tiny: AutoregressiveEngine) -> None:
     assert tiny.backend.room == (2**29, 64)
 
 
-def test_what_is_written_is_checked(tiny: AutoregressiveEngine) -> None:
+def test_inputs_are_checked(tiny: AutoregressiveEngine) -> None:
     session = tiny.session("step")
     binding = session.bind({"b": 2, "s": 1})
     binding.write("values", np.ones((1, 9), np.int64), slice(1, 2))
     assert binding.read("values")[:, 0].tolist() == [0, 1]
-    for name, array, told in (
+    for name, array, message in (
         ("u", np.zeros((2, 9)), r"u: expected float32 \(2, 9\), got float64"),
         ("u", np.zeros((1, 9), np.float32), r"got float32 \(1, 9\)"),
         ("offsets", np.zeros(1, np.int64), "tensor: expected one of"),
     ):
-        with pytest.raises(InvalidInput, match=told):
+        with pytest.raises(InvalidInput, match=message):
             binding.write(name, array)
     x = np.zeros((2, 9), np.int64)
-    for inputs, told in (
+    for inputs, message in (
         ({"x": x}, "label: expected int64"),
         ({"x": x.astype(np.int32), "label": x[:, 0]}, "x: expected int64"),
         ({"x": x, "label": x[:1, 0]}, "label: expected .* at"),
     ):
-        with pytest.raises(InvalidInput, match=told):
+        with pytest.raises(InvalidInput, match=message):
             tiny.session("log_prob").run(inputs)
 
 
-# What goes wrong where memory is shared, or is not, that should not be, or should.
+# Planted faults: memory that is wrongly shared, or wrongly not shared.
 
 
 def _one_address(self: TensorRtBinding, in_place: frozenset[str]) -> Any:
@@ -201,13 +201,13 @@ def _swapped(self: TensorRtBinding, turn: int) -> Any:
 ALLOCATED, ADDRESSES = TensorRtBinding._allocated, TensorRtBinding._addresses
 FAULTS: dict[str, tuple[str, Any, type[Exception] | None]] = {
     "a replaced pair at one address": ("_allocated", _one_address, None),
-    "a cache that is appended in place at two": ("_allocated", _two_addresses, PlanError),
+    "a cache appended in place at two addresses": ("_allocated", _two_addresses, PlanError),
     "the other turn's addresses": ("_addresses", _swapped, None),
 }
 
 
 def fresh(made: AutoregressiveEngine) -> bool:
-    """Whether a loop begins with initial values, whatever warmed it up."""
+    """Return whether a loop begins with initial values after its warm-up."""
     session = made.session("step")
     binding = session.bind({"b": 2, "s": 1})
     return all(
@@ -216,7 +216,7 @@ def fresh(made: AutoregressiveEngine) -> bool:
 
 
 @pytest.mark.parametrize("toy", ["tiny", "gru"])
-def test_a_loop_begins_with_initial_values(
+def test_loop_begins_with_initial_values(
     bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str
 ) -> None:
     made = engine(bundles(toy), tmp_path)
@@ -241,7 +241,7 @@ def test_faults_of_the_loop_fail(
         assert not made.verify().passed
 
 
-def test_the_wrong_profile_fails(
+def test_wrong_profile_fails(
     bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = GraphPlans.plan
@@ -251,7 +251,7 @@ def test_the_wrong_profile_fails(
 
 
 def cold(self: TensorRtBinding) -> None:
-    """A warm-up that runs nothing."""
+    """Set up contexts as the warm-up does, but run nothing."""
     for turn, context in enumerate(self._contexts):
         context.shape(self._sizes)
         context.bind(self._addresses(turn))
@@ -264,10 +264,10 @@ def drawn(made: AutoregressiveEngine) -> Any:
     return step_loop.draw(binding, step_loop.Start(free, label, noise=Noise(SEED, 0))).values
 
 
-def test_a_capture_before_the_first_run(
+def test_capture_before_the_first_run(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`tensorrt` fails; `tensorrt_rtx` says so before, and is run step by step."""
+    """`tensorrt` fails; `tensorrt_rtx` reports that it cannot capture, and runs single steps."""
     rtx, other = (engine(tiny_bundle, tmp_path / name, name) for name in reversed(MODULES))
     assert isinstance(rtx, AutoregressiveEngine)
     assert isinstance(other, AutoregressiveEngine)

@@ -1,4 +1,4 @@
-"""The backend on TensorRT, for real: plans that are compiled and run on the GPU that is here."""
+"""The TensorRT backend with the real library: plans compiled and run on this machine's GPU."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ Compiled = Callable[[str], AutoregressiveEngine]
 
 @pytest.fixture(scope="module")
 def compiled(bundles: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """A toy, compiled for this GPU and loaded."""
+    """Return a function that compiles a toy for this GPU and loads it."""
     try:
         target = gpu_of("cuda").target
         library = preferred(target, ())
@@ -53,7 +53,7 @@ def test_verify(compiled: Compiled, toy: str) -> None:
 def test_samples_are_those_of_torch(
     compiled: Compiled, bundles: Callable[..., Path], toy: str
 ) -> None:
-    """Three batches, the last of them smaller."""
+    """Samples in three batches, the last one smaller, are those of torch."""
     engine = compiled(toy)
     reference = AutoregressiveEngine.load(bundles(toy), "torch")
     labels = None if engine.data.num_classes is None else np.arange(70) % 2
@@ -63,7 +63,7 @@ def test_samples_are_those_of_torch(
 
 @pytest.mark.parametrize("toy", ["tiny", "gru"])
 def test_graphs_of_many_steps(compiled: Compiled, toy: str) -> None:
-    """Captured steps leave the very bits of steps that are launched one by one."""
+    """Captured steps give the bits of steps that are launched singly."""
     engine = compiled(toy)
     ones = long_run(engine, [1] * 40)
     for counts in ([STEPS], [40], [3, 37], [1, 16, 23], [STEPS, 1, STEPS + 7]):

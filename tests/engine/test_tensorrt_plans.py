@@ -1,4 +1,4 @@
-"""Plans and libraries that cannot serve: what the backend on TensorRT says then."""
+"""The TensorRT backend's messages about unusable plans and libraries."""
 
 import sys
 import types
@@ -23,7 +23,7 @@ from tests.engine.simulated_tensorrt import COMMON, TensorRt
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"version": "0.0.0.1"}, "release of the library: 0.0.0.0 needed, the plan has 0.0.0.1"),
         ({"targets": ("sm_120",)}, "GPUs: sm_89 needed, the plan has sm_120"),
@@ -32,44 +32,44 @@ from tests.engine.simulated_tensorrt import COMMON, TensorRt
     ],
     ids=lambda value: str(value)[:12],
 )
-def test_a_plan_that_does_not_serve(
-    tiny_bundle: Path, tmp_path: Path, changed: dict[str, Any], told: str
+def test_unusable_plan(
+    tiny_bundle: Path, tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
     compiled(bundle, store, graphs=["step"], **changed)
-    with pytest.raises(PlanError, match=f"no plan for graph 'step'.*{told}.*ancestral compile"):
+    with pytest.raises(PlanError, match=f"no plan for graph 'step'.*{message}.*ancestral compile"):
         backend(bundle, store).session("step")
 
 
 def test_no_plan(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
-    told = "the graph has no plans.; compile one: `ancestral compile .* --graph step"
-    with pytest.raises(PlanError, match=told):
+    message = "the graph has no plans.; compile one: `ancestral compile .* --graph step"
+    with pytest.raises(PlanError, match=message):
         backend(bundle, store).session("step")
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda plan: plan[:-1], "truncated"),
         (lambda plan: plan.replace(b"onnx", b"0nnx"), "altered"),
     ],
     ids=["truncated", "altered"],
 )
-def test_a_damaged_plan(tiny_bundle: Path, tmp_path: Path, damage: Any, told: str) -> None:
+def test_damaged_plan(tiny_bundle: Path, tmp_path: Path, damage: Any, message: str) -> None:
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
     (record,) = compiled(bundle, store, graphs=["step"])
     file = store.folder / record.key.digest / PLAN
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(PlanError, match=told):
+    with pytest.raises(PlanError, match=message):
         backend(bundle, store).session("step")
 
 
 @pytest.mark.tensorrt
-def test_the_real_library_says_why(
+def test_message_of_the_real_library(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own runtime and logger, on a plan that is none."""
+    """The real runtime refuses a file that is not a plan, with the reason from its logger."""
     if "tensorrt_rtx" not in installed_modules():
         pytest.skip("tensorrt_rtx is not installed")
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
@@ -78,14 +78,14 @@ def test_the_real_library_says_why(
     monkeypatch.setattr(simulated_plans, "simulated_plan", lambda *_: b"vtrt" + bytes(200))
     compiled(bundle, store, graphs=["step"], version=library.version)
     made = TensorRtBackend(bundle, library, "sm_89", SimulatedLane(), store)
-    told = r"tensorrt_rtx [\d.]+ cannot serve this GPU .* with plan \w+ of graph 'step': \w+"
-    with pytest.raises(PlanError, match=told) as error:
+    message = r"tensorrt_rtx [\d.]+ cannot serve this GPU .* with plan \w+ of graph 'step': \w+"
+    with pytest.raises(PlanError, match=message) as error:
         made.session("step")
     assert torch.cuda.is_available() or "CUDA driver" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (lambda s: s["inputs"][1].update(dtype="float16"), "u: expected float32, got float16"),
         (lambda s: s["inputs"][1].update(axes=["b", 10]), r"u: expected axes .*, got \(-1, 10\)"),
@@ -97,8 +97,8 @@ def test_the_real_library_says_why(
     ],
     ids=["dtype", "axes", "input", "output"],
 )
-def test_a_plan_of_other_tensors(
-    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: Any, told: str
+def test_plan_with_other_tensors(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: Any, message: str
 ) -> None:
     def other(onnx: Path, signature: Any, *rest: Any) -> bytes:
         values = signature.model_dump(mode="json")
@@ -109,25 +109,25 @@ def test_a_plan_of_other_tensors(
     bundle, store = Bundle.open(tiny_bundle), PlanStore(tmp_path / "plans")
     monkeypatch.setattr(simulated_plans, "simulated_plan", other)
     compiled(bundle, store, graphs=["step"])
-    with pytest.raises(PlanError, match=f"does not match its graph: .*{told}"):
+    with pytest.raises(PlanError, match=f"does not match its graph: .*{message}"):
         backend(bundle, store).session("step")
 
 
 def fake_tensorrt(monkeypatch: pytest.MonkeyPatch, origin: str | None) -> None:
-    """A module `tensorrt`; a folder of type stubs alone where it comes from nowhere."""
+    """Install a fake module `tensorrt`; without an origin it is a folder of only type stubs."""
     module = types.ModuleType("tensorrt")
     module.__spec__ = ModuleSpec("tensorrt", None, origin=origin)
     vars(module).update(vars(TensorRt) | {"Runtime": COMMON["Runtime"]})
     monkeypatch.setitem(sys.modules, "tensorrt", module)
 
 
-def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preferred_module(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorrt_rtx")
     fake_tensorrt(monkeypatch, None)
     assert installed_modules() == ("tensorrt_rtx",)
     assert preferred("sm_89", ()).name == "tensorrt_rtx"
-    told = r"needs the tensorrt package for a GPU sm_90 \(.* serves sm_75, .*\): pip install"
-    with pytest.raises(BackendUnavailable, match=told):
+    message = r"needs the tensorrt package for a GPU sm_90 \(.* serves sm_75, .*\): pip install"
+    with pytest.raises(BackendUnavailable, match=message):
         preferred("sm_90", ())
     fake_tensorrt(monkeypatch, "tensorrt/__init__.py")
     assert installed_modules() == MODULES
@@ -141,7 +141,7 @@ def test_the_module_that_serves_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         assert preferred(target, compiled_by).name == expected, (target, compiled_by)
 
 
-def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendUnavailable, match="tensorrt is installed but does not load"):
         opened("tensorrt")

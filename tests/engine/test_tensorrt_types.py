@@ -1,4 +1,4 @@
-"""The simulated library against the types of the real modules, as these tell them."""
+"""The simulated library compared with the types of the real modules."""
 
 import ast
 import os
@@ -21,7 +21,7 @@ Stubs = Callable[[Module], str]
 
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
-    """The types of the classes that the run path meets, read from a module itself."""
+    """Return a function that reads a module's types of the classes on the run path."""
     found: dict[Module, str] = {}
 
     def stub(module: Module) -> str:
@@ -39,7 +39,7 @@ def _read(module: Module, folder: Path) -> str:
     if module == "tensorrt" and module not in installed_modules():
         if missing():
             pytest.skip(f"not installed: {missing()}")
-        # The bindings load with the libraries of the other module, functions when they are called.
+        # With RTLD_LAZY the bindings load with the libraries of the other module.
         (folder / "sitecustomize.py").write_text(
             "import os, sys\nsys.setdlopenflags(os.RTLD_LAZY)\n"
         )
@@ -67,7 +67,7 @@ def _read(module: Module, folder: Path) -> str:
         "\n".join(lines[start:stop])
         for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True)
     ]
-    # Some of the other classes are no valid Python.
+    # Some of the other classes are not valid Python.
     classes = {found[1]: each for each in blocks if (found := re.match(r"class (\w+)", each))}
     kept = [
         each for name, each in classes.items() if name in {*COMMON, *JUST_IN_TIME, "EngineStat"}
@@ -78,8 +78,8 @@ def _read(module: Module, folder: Path) -> str:
 
 @pytest.mark.tensorrt
 @pytest.mark.parametrize("module", MODULES)
-def test_the_simulation_has_no_name_of_its_own(stubs: Stubs, module: Module) -> None:
-    """So a call that it takes is one that the real module has."""
+def test_simulation_has_only_real_names(stubs: Stubs, module: Module) -> None:
+    """Every name of the simulation is in the real module, so every simulated call exists."""
     real = {each.name: _names(each) for each in ast.parse(stubs(module)).body if _is_class(each)}
     classes = COMMON | JUST_IN_TIME if module == "tensorrt_rtx" else COMMON
     for name, simulated in classes.items():
@@ -94,7 +94,7 @@ def _is_class(node: ast.stmt) -> TypeGuard[ast.ClassDef]:
 
 
 def _names(node: ast.ClassDef) -> set[str]:
-    """Of methods and attributes."""
+    """Return the names of methods and attributes."""
     functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
     return functions | {
         each.target.id

@@ -1,4 +1,4 @@
-"""The likelihood of long texts: each token beside a direct evaluation of what it is given."""
+"""The likelihood of long texts: each token compared with a direct evaluation."""
 
 import math
 
@@ -18,7 +18,7 @@ FAMILIES = ("text", "startless", "gru")
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Without the interpreted kernels, which take minutes."""
+    """Name of a backend, without the interpreted kernels, which take minutes."""
     return str(request.param)
 
 
@@ -27,12 +27,12 @@ def ids_of(engine: AutoregressiveEngine, n: int) -> np.ndarray:
 
 
 def direct(engine: AutoregressiveEngine, x: np.ndarray, stride: int) -> tuple[list[float], list]:
-    """log p of each id by an event of its own, that begins where its window does."""
+    """Return log p of each id, from one event per id that begins where its window does."""
     t, values, seen = engine.data.length, [], []
     for i in range(len(x)):
         k = 0 if i < t else math.ceil((i - t + 1) / stride)
         at = i - k * stride
-        # What comes after it in the event is other than in the text.
+        # Values after the id differ from the text's.
         event = np.full(t, (int(x[i]) + 1) % engine.data.levels)
         event[: at + 1] = x[k * stride : i + 1]
         values.append(float(engine.position_log_prob(event[None])[0, at]))
@@ -66,15 +66,15 @@ def test_each_token(load: Load, toy: str, backend: str) -> None:
 def test_some_windows_at_a_time(load: Load, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "WINDOWS", rows)
     engine = autoregressive(load, "text", "onnxruntime")
-    told: list[tuple[int, int]] = []
-    engine.text_likelihood(ids_of(engine, 90), 10, progress=lambda *each: told.append(each))
-    assert told[-1] == (90, 90)
-    assert len(told) == math.ceil(8 / rows)
+    reports: list[tuple[int, int]] = []
+    engine.text_likelihood(ids_of(engine, 90), 10, progress=lambda *each: reports.append(each))
+    assert reports[-1] == (90, 90)
+    assert len(reports) == math.ceil(8 / rows)
     check(engine, 90, 10)
 
 
 def test_planted(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows that begin a token too late."""
+    """Planted windows that begin a token too late fail the comparison."""
     real = module._chunks
 
     def late(n: int, t: int, stride: int) -> list[list[int]]:
@@ -92,8 +92,8 @@ def test_one_window_is_log_prob(load: Load, backend: str) -> None:
     assert engine.text_likelihood(x).total == pytest.approx(engine.log_prob(x[None])[0], abs=limit)
 
 
-def test_an_even_model(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Perplexity v, log2 v bits an id, whatever the windows."""
+def test_uniform_model(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uniform model of v values has perplexity v and log2 v bits per id, in any windows."""
     engine = autoregressive(load, "startless", "torch")
     even = math.log(4)
 
@@ -109,7 +109,7 @@ def test_an_even_model(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.bits_per_byte(10) == pytest.approx(2 * 20 / 10, rel=1e-6)
 
 
-def test_the_first_is_given_without_a_start(load: Load) -> None:
+def test_first_id_without_a_start_is_given(load: Load) -> None:
     found = autoregressive(load, "startless", "onnxruntime").text_likelihood([1, 2, 3])
     assert found.log_prob[0] == 0
     assert found.scored == 2

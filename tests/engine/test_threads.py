@@ -1,4 +1,4 @@
-"""Calls that overlap, in threads or callbacks: each gives what it gives by itself, to the bit."""
+"""Calls that overlap, in threads or callbacks: each gives the bits of a separate call."""
 
 import copy
 import pickle
@@ -27,7 +27,7 @@ Call = Callable[[], Any]
 
 @pytest.fixture(autouse=True)
 def short_launches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toys' events are short: the host looks on after every two steps."""
+    """Return to the host after every two steps, as the toys' events are short."""
     monkeypatch.setattr(step_loop, "STEPS_PER_LAUNCH", 2)
 
 
@@ -37,7 +37,7 @@ def tiny(load: Load) -> AutoregressiveEngine:
 
 
 def check(calls: list[Call]) -> None:
-    """One after another, then all at once."""
+    """Compare concurrent calls with the same calls in sequence."""
     expected = [call() for call in calls]
     assert_same(together(calls), expected)
 
@@ -50,7 +50,7 @@ def test_samples(load: Load, backend: str, rows: str) -> None:
 
 
 def test_every_call(tiny: AutoregressiveEngine) -> None:
-    """Calls of every kind at the same time."""
+    """Concurrent calls of different methods do not affect each other."""
     engine, x = tiny, tiny.sample(4, 1, seed=9).x
     later = np.full((3, 3), -1)
     later[1] = x[0, 1]
@@ -75,14 +75,14 @@ def test_two_engines(load: Load) -> None:
     check([lambda e=e, y=y, i=i: e.sample(2, y, i) for e, y in engines for i in range(2)])
 
 
-def test_while_it_is_verified(load: Load) -> None:
+def test_samples_during_verify(load: Load) -> None:
     engine = autoregressive(load, "tiny", "onnxruntime")
     check([engine.compare, *(lambda i=i: engine.sample(3, 0, seed=i) for i in range(3))])
 
 
 @pytest.mark.parametrize("module", ["tensorrt_rtx", "tensorrt"])
 def test_plans(tiny_bundle: Path, tmp_path: Path, module: Any) -> None:
-    """One lane, in which one thread at a time sets shapes and addresses, and then runs."""
+    """Threads share one lane; one at a time sets shapes and addresses and runs."""
     engine = compiled_engine(tiny_bundle, tmp_path, module)
     assert isinstance(engine, AutoregressiveEngine)
     x = engine.sample(4, 1, seed=9).x
@@ -93,7 +93,7 @@ def test_plans(tiny_bundle: Path, tmp_path: Path, module: Any) -> None:
 
 @pytest.mark.parametrize("backend", BOTH)
 def test_latents(bundles: Callable[[str], Path], load: Load, backend: str) -> None:
-    """The prior over codes is made once, by whichever thread is first."""
+    """The prior over codes is created once, by the first thread."""
     other = load("codes", backend)
     assert isinstance(other, LatentEngine)
     x = other.sample(3, 0).x
@@ -155,7 +155,7 @@ def test_stream_that_calls(load: Load, backend: str) -> None:
 
 
 def test_progress_that_joins_a_thread(tiny: AutoregressiveEngine) -> None:
-    """A thread that would wait for a lock of the call that waits for it."""
+    """A callback that waits for a thread's call does not deadlock."""
     expected = [tiny.sample(3, 0, seed=i) for i in range(2)]
     inner: list[Any] = []
 
@@ -163,7 +163,7 @@ def test_progress_that_joins_a_thread(tiny: AutoregressiveEngine) -> None:
         thread = Thread(target=lambda: inner.append(tiny.sample(3, 0, seed=1)), daemon=True)
         thread.start()
         thread.join(SECONDS)
-        assert not thread.is_alive(), "the thread waits for the call that waits for it"
+        assert not thread.is_alive(), "deadlock: the thread waits for the call that waits for it"
 
     outer = tiny.sample(3, 0, seed=0, progress=progress)
     assert_same([outer, inner], [expected[0], [expected[1]] * len(inner)])
@@ -194,7 +194,7 @@ def test_interleaved_generation(load: Load) -> None:
 
 
 def test_abandoned_iterator(tiny: AutoregressiveEngine) -> None:
-    """It holds nothing, neither while it waits nor after."""
+    """An unfinished iterator holds no state that other calls need, before or after its deletion."""
     expected = list(batches(tiny, 1))
     first = batches(tiny, 0)
     next(first)
@@ -216,17 +216,17 @@ def test_after_an_exception(tiny: AutoregressiveEngine, error: type[BaseExceptio
     assert_same(tiny.sample(3, 0, seed=2), expected)
 
 
-# What is made once, and what is kept
+# Objects that are created once or kept
 
 
-def test_sessions_are_made_once(bundles: Callable[[str], Path]) -> None:
+def test_sessions_are_created_once(bundles: Callable[[str], Path]) -> None:
     engine = AutoregressiveEngine.load(bundles("text"), threads=1)
     assert len(set(map(id, together([lambda: engine.session("log_prob")] * 8)))) == 1
     assert len(set(map(id, together([engine.tokenizer] * 8)))) == 1
 
 
 def test_one_binding_is_kept(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many calls were under way; the next call like the last one makes none."""
+    """One binding is kept after any number of calls; the next call of its sizes reuses it."""
     alive: weakref.WeakSet[OnnxRuntimeBinding] = weakref.WeakSet()
     real = OnnxRuntimeSession.bind
 
@@ -253,15 +253,15 @@ def test_copies_are_refused(tiny: AutoregressiveEngine) -> None:
             attempt(tiny)
 
 
-def test_a_replaced_one_shares_no_binding(tiny: AutoregressiveEngine) -> None:
+def test_replaced_engine_shares_no_binding(tiny: AutoregressiveEngine) -> None:
     tiny.sample(3, 0)
     other = replace(tiny)
     check([lambda e=e, i=i: e.sample(3, 0, seed=i) for i, e in enumerate((tiny, other))])
     assert other._kept is not tiny._kept
 
 
-def test_a_lane_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second thread waits at its door; the one that is in may enter again."""
+def test_lane_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread waits until the first leaves the lane; the first may enter it again."""
     import contextlib
 
     from ancestral.engine.backends import cuda_graphs

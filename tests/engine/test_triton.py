@@ -1,4 +1,4 @@
-"""The backend on our kernels: the same probabilities and draws, in every loop and dtype."""
+"""The Triton backend: the same probabilities and draws, in every loop and dtype."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,7 +30,7 @@ SEED = 3
 
 
 def small_model() -> Transformer:
-    """Grouped heads, labels and an upper neighbour: what a step can have, in four positions."""
+    """Return a model of four positions with grouped heads, labels and the upper neighbour."""
     torch.manual_seed(5)
     data = DataSpec(name="small", event_shape=(2, 2), levels=3, num_classes=2)
     config = TransformerConfig(width=16, layers=1, heads=2, kv_heads=1, hidden=24, above=True)
@@ -51,7 +51,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(small_bundle: Path) -> Small:
-    """The small model on a backend."""
+    """Return a function that loads the small model on a backend."""
 
     def engine(backend: str = "triton", **arguments: object) -> AutoregressiveEngine:
         device = device_of(backend)
@@ -61,7 +61,7 @@ def small(small_bundle: Path) -> Small:
 
 
 def test_verify(small: Small) -> None:
-    """Every graph and every loop; the kernels of all of them, interpreted or on a GPU."""
+    """Every graph and loop passes, with interpreted kernels or on a GPU."""
     report = small().verify()
     assert report.passed, report.failures
     assert report.unexplained == 0
@@ -84,16 +84,16 @@ def test_faults_fail(bundles: Bundles, tmp_path: Path, fault: str) -> None:
 
 @pytest.mark.slow
 def test_samples_are_those_of_torch(small: Small) -> None:
-    """Seeds in the kernel, the samples of the reference, and their log-probabilities."""
+    """With seeds in the kernel, samples and their log-probabilities are the reference's."""
     engine, label = small(), np.arange(6) % 2
     got, expected = (each.sample(6, labels=label, seed=SEED) for each in (engine, small("torch")))
-    x, wanted = (engine.data.in_order(each.x) for each in (got, expected))
+    x, reference = (engine.data.in_order(each.x) for each in (got, expected))
     u = Noise(SEED, 0).uniforms(*x.shape)
     with torch.no_grad():
-        logits = small_model().double().logits(torch.from_numpy(wanted), torch.from_numpy(label))
+        logits = small_model().double().logits(torch.from_numpy(reference), torch.from_numpy(label))
     edges = logits.softmax(-1).cumsum(-1)[..., :-1].numpy()
     margin = np.abs(edges - u[..., None]).min(axis=-1)
-    assert_same_draws(x, wanted, margin, limits(engine).cdf)
+    assert_same_draws(x, reference, margin, limits(engine).cdf)
     again = engine.log_prob(got.x, label)
     assert_close(got.log_prob, again, limits(engine).nats, "log p of samples")
 
@@ -113,7 +113,7 @@ def test_filtered(small: Small, sampling: Sampling) -> None:
 
 @pytest.mark.slow
 def test_completion(small: Small) -> None:
-    """Particles that are copied between rows, and values that are forced."""
+    """A completion, with particles copied between rows and forced values, is torch's."""
     observed = np.array([[-1, 2], [-1, 1]])
     got, expected = (
         each.complete(observed, particles=6, labels=0, seed=SEED)
@@ -125,8 +125,8 @@ def test_completion(small: Small) -> None:
 
 
 @pytest.mark.slow
-def test_a_row_does_not_know_its_batch(small: Small) -> None:
-    """Bit for bit, with our own matrix product."""
+def test_rows_do_not_depend_on_their_batch(small: Small) -> None:
+    """With our own matrix product, a row's bits are the same in every batch."""
     engine, label = small(batch_invariant=True), np.arange(5) % 2
     whole = engine.sample(5, labels=label, seed=SEED)
     parts = list(engine.sample_batches(5, labels=label, seed=SEED, batch=2))
@@ -136,7 +136,7 @@ def test_a_row_does_not_know_its_batch(small: Small) -> None:
 
 
 def check_idle_steps(engine: AutoregressiveEngine) -> None:
-    """What warms a graph up may run between any two steps: nothing that is drawn changes."""
+    """Check that warm-up steps between any two steps change no result."""
     rows, (first, t) = 3, (engine.bundle.manifest.first_position, engine.data.length)
     observed = np.full((rows, t), -1)
     observed[:, :first] = 0
@@ -173,14 +173,14 @@ def test_sixteen_bits(small: Small, dtype: str) -> None:
     report = small(dtype=dtype).verify()
     assert report.passed, report.failures
     assert report.dtype == dtype
-    assert report.max_abs_nats > 1e-4, "fp32 would be nearer: no 16-bit run"
+    assert report.max_abs_nats > 1e-4, "as near as float32: not a 16-bit run"
     assert report.limit_nats < 16 * tolerance("triton", dtype).nats_per_position
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sixteen_bits_log_prob(small: Small, dtype: str) -> None:
-    """Far from float32's own error, and within the table's."""
+    """The error of 16 bits is larger than float32's, and within the table's tolerance."""
     x, label = np.arange(8).reshape(2, 2, 2) % 3, np.array([0, 1])
     exact, got = (each.log_prob(x, label) for each in (small("torch"), small(dtype=dtype)))
     error = np.abs(got - exact)
@@ -191,7 +191,7 @@ def test_sixteen_bits_log_prob(small: Small, dtype: str) -> None:
 
 
 def test_bundle_of_sixteen_bits(small_bundle: Path, tmp_path: Path) -> None:
-    """Its type is the backend's, unless another is asked for."""
+    """The backend computes in the bundle's type unless `dtype` is given."""
     dtype = "bfloat16"
     bundle = recast(small_bundle, tmp_path / "bundle", dtype)
     load = partial(AutoregressiveEngine.load, bundle, "triton", device=device_of("triton"))
@@ -208,11 +208,11 @@ def test_bundle_of_sixteen_bits(small_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_not_a_number(small: Small) -> None:
-    """A label whose vector is NaN: its samples are named, by all backends alike."""
+    """Samples of a label whose vector is NaN are named in the error, on every backend."""
     for backend in ("triton", "torch"):
         engine = small(backend, model=broken(small_model()))
-        told = r"sample 11: .* at position 0, sample 13: .* at position 0"
-        with pytest.raises(NotADistribution, match=told):
+        message = r"sample 11: .* at position 0, sample 13: .* at position 0"
+        with pytest.raises(NotADistribution, match=message):
             engine.sample(4, labels=[0, 1, 0, 1], seed=0, first_index=10)
         with pytest.raises(NotADistribution, match=r"sample 5: logits are .* at position 0"):
             engine.complete(np.array([[-1, 2], [-1, 1]]), 2, labels=1, first_index=5)
@@ -220,7 +220,7 @@ def test_not_a_number(small: Small) -> None:
 
 
 def broken(model: Transformer) -> Transformer:
-    """A model whose second label is NaN, whatever weights are loaded into it."""
+    """Return the model with a hook that sets its second label to NaN after each load."""
 
     def spoil(module: Transformer, _: object) -> None:
         with torch.no_grad():

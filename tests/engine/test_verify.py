@@ -1,4 +1,4 @@
-"""`verify` passes sound bundles on every backend, and no bundle with a planted fault."""
+"""`verify` passes correct bundles on every backend, and no bundle with a planted fault."""
 
 import json
 import struct
@@ -24,7 +24,7 @@ def test_passes(engine: Engine) -> None:
     assert report.passed, report.failures
     assert report.unexplained == 0
     own = report.sampled.own_nats, report.noise.own_nats
-    assert min(own) > 0, "float32 that equals float64 was not measured"
+    assert min(own) > 0, "the error of float32 is 0, so it was not measured"
     free = engine.data.length - engine.bundle.manifest.first_position
     assert report.draws >= report.events * free
     for part in (report.sampled, report.noise):
@@ -44,7 +44,7 @@ def small(bundles: Callable[[str], Path]) -> Path:
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 def test_weight_changed(small: Path, tmp_path: Path, backend: str) -> None:
-    """One number of one weight, by 0.1%, and the hashes signed anew."""
+    """A change of 0.1% in one number of one weight is found; the hashes are valid."""
     copy = copied(small, tmp_path)
     file = copy / "graphs" / "weights.safetensors"
     data = bytearray(file.read_bytes())
@@ -60,12 +60,12 @@ def test_weight_changed(small: Path, tmp_path: Path, backend: str) -> None:
 
 
 def later_positions(graph: onnx.GraphProto) -> None:
-    """Every causal attention over all keys."""
+    """Let every causal attention see all keys."""
     set_attribute("Attention", "is_causal", 0)(graph)
 
 
 @pytest.mark.parametrize(
-    ("graphs", "edit", "told"),
+    ("graphs", "edit", "check"),
     [
         ("log_prob", set_attribute("LayerNormalization", "epsilon", 1e-3), "log p"),
         ("log_prob", set_attribute("Gelu", "approximate", "none"), "log p"),
@@ -91,9 +91,11 @@ def later_positions(graph: onnx.GraphProto) -> None:
     ids=["epsilon", "gelu", "gelu in logits", "mask in logits", "mask in redraw", "epsilon in step",
          "scale in step", "window in step"],
 )  # fmt: skip
-def test_graph_changed(small: Path, tmp_path: Path, graphs: str, edit: Callable, told: str) -> None:
+def test_graph_changed(
+    small: Path, tmp_path: Path, graphs: str, edit: Callable, check: str
+) -> None:
     report = failed(edited(small, tmp_path, edit, graphs))
-    assert any(f": {told}:" in failure for failure in report.failures), report.failures
+    assert any(f": {check}:" in failure for failure in report.failures), report.failures
 
 
 @pytest.mark.parametrize("fault", ["mask shifted", "shift missing", "scale wrong", "window"])
@@ -110,7 +112,7 @@ def test_near_ties() -> None:
     draws = Draws.of(got, expected, margin, NEAR)
     assert (draws.draws, draws.near_ties, draws.unexplained) == (4, 1, 1)
     unknown = Draws.of(got, expected, np.full((1, 4), np.nan), NEAR)
-    assert unknown.unexplained == 2, "a margin that is no number explains nothing"
+    assert unknown.unexplained == 2, "a margin of NaN explained a difference"
 
 
 def test_followed_to_the_first_difference() -> None:
@@ -122,7 +124,7 @@ def test_followed_to_the_first_difference() -> None:
 
 
 def test_kl_divergence() -> None:
-    """Two values have a closed form; equal distributions have none; what q lacks costs."""
+    """The KL divergence is exact for two values, 0 for equal ones, and keeps infinities and NaN."""
     p, q = np.array([0.3, 0.7]), np.array([0.4, 0.6])
     exact = (p * np.log(p / q)).sum()
     assert abs(verify.kl_divergence(np.log(p), np.log(q)) - exact) < 1e-15
@@ -132,11 +134,11 @@ def test_kl_divergence() -> None:
 
 
 def test_nan_fails(small: Path) -> None:
-    """A backend whose numbers are NaN fails every check of numbers."""
+    """A backend that returns NaN fails the checks of log p and of the KL divergence."""
     model = make("startless")
     predict = model.predict
     model.predict = lambda x, label: predict(x, label) * float("nan")
     report = Engine.load(small, backend="torch", threads=1, model=model).verify()
-    told = " ".join(report.failures)
-    assert "log p" in told
-    assert "KL" in told
+    failures = " ".join(report.failures)
+    assert "log p" in failures
+    assert "KL" in failures

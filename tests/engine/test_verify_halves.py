@@ -1,4 +1,4 @@
-"""Sampled events and events of noise are held to limits of their own."""
+"""Sampled events and events of noise have separate limits."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ Bundles = Callable[[str], Path]
 def edited(
     bundle: Path, folder: Path, file: str, edit: Callable[[dict[str, Array]], object]
 ) -> Path:
-    """A copy with the tensors of a file edited, signed anew."""
+    """Return a copy with edited tensors in a file; its hashes are valid."""
     copy = copied(bundle, folder)
     tensors = load_file(copy / file)
     edit(tensors)
@@ -36,9 +36,9 @@ def edited(
 
 
 def apart(bundle: Path, folder: Path) -> Path:
-    """A copy in which one sampled event is off by more than its limit, and less than that of noise.
+    """Return a copy in which a sampled event is off by more than its limit, less than noise's.
 
-    What float32's own errors are depends on the processor: they are set four times apart.
+    The errors of float32 depend on the processor, so they are set here, with a factor of four.
     """
 
     def edit(answers: dict[str, Array]) -> None:
@@ -57,8 +57,8 @@ def compared(bundle: Path) -> ParityReport:
     return report
 
 
-def test_an_error_that_one_limit_let_pass(bundles: Bundles, tmp_path: Path) -> None:
-    """It is within eight times the error of float32 on noise, and beyond that on samples."""
+def test_error_that_one_common_limit_allows(bundles: Bundles, tmp_path: Path) -> None:
+    """An error on a sampled event above its own limit fails, although it is below noise's."""
     report = compared(apart(bundles("startless"), tmp_path))
     answers = Bundle.open(tmp_path / "copy").known_answers()
     one = Limits.of(tolerance("torch", "float32"), answers).nats
@@ -73,12 +73,12 @@ def test_errors_of_both_kinds_are_required(bundles: Bundles, tmp_path: Path) -> 
         del answers["own_log_prob_halves"]
 
     bundle = edited(bundles("startless"), tmp_path, "known_answers.safetensors", forget)
-    with pytest.raises(BundleError, match=r"lacks .*own_log_prob_halves"):
+    with pytest.raises(BundleError, match=r"own_log_prob_halves.* missing"):
         Bundle.open(bundle)
 
 
 def test_rows_of_both_kinds(bundles: Bundles) -> None:
-    """Samples have the narrower limit, and a row of their own in the table."""
+    """Samples have the narrower limit, and a separate row in the table."""
     report = compared(bundles("startless"))
     assert report.passed, report.failures
     assert report.sampled.limit_nats < report.noise.limit_nats
@@ -88,7 +88,7 @@ def test_rows_of_both_kinds(bundles: Bundles) -> None:
 
 
 def test_errors_of_float32_by_kind() -> None:
-    """They are those of the model in float32 on the first and on the other half of the events."""
+    """The stored errors are those of the float32 model on each half of the events."""
     answers = known_answers(make("startless"))
     near = (
         make("startless").position_log_prob(torch.from_numpy(answers["x"]), None).detach().numpy()
@@ -102,9 +102,9 @@ def test_errors_of_float32_by_kind() -> None:
         assert answers[f"{name}_halves"].min() > 0
 
 
-@pytest.mark.parametrize(("kind", "told"), [(0, "sampled events: "), (1, "noise: ")])
-def test_latent(bundles: Bundles, tmp_path: Path, kind: int, told: str) -> None:
-    """Planted: every log-weight is off by half its limit, and one kind's own error is tiny."""
+@pytest.mark.parametrize(("kind", "prefix"), [(0, "sampled events: "), (1, "noise: ")])
+def test_latent(bundles: Bundles, tmp_path: Path, kind: int, prefix: str) -> None:
+    """Planted: log-weights are off by half the limit; only the kind with a tiny error fails."""
     before = Engine.load(bundles("bernoulli"), backend="torch", threads=1).compare()
 
     def shift(answers: dict[str, Array]) -> None:
@@ -115,7 +115,7 @@ def test_latent(bundles: Bundles, tmp_path: Path, kind: int, told: str) -> None:
     report = Engine.load(copy, backend="torch", threads=1).compare()
     assert isinstance(report, LatentParityReport)
     assert report.failures
-    assert all(failure.startswith(told) for failure in report.failures), report.failures
+    assert all(failure.startswith(prefix) for failure in report.failures), report.failures
 
 
 def test_answers_without_noise_are_refused(bundles: Bundles, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`verify` of latent variable models finds every planted fault, and says which check it failed."""
+"""`verify` of latent variable models finds every planted fault, and names the failed check."""
 
 import json
 import struct
@@ -28,7 +28,7 @@ def failed(engine: Engine) -> LatentParityReport:
 
 
 def scaled_weight(bundle: Path, folder: Path, name: str) -> Path:
-    """A copy with the first number of a weight changed by 2%, signed anew."""
+    """Return a copy with the first number of a weight changed by 2%; its hashes are valid."""
     copy = copied(bundle, folder)
     file = copy / "graphs" / "weights.safetensors"
     data = bytearray(file.read_bytes())
@@ -54,13 +54,13 @@ def scaled_weight(bundle: Path, folder: Path, name: str) -> Path:
     ],
 )
 def test_weight_changed(bundles: Bundles, tmp_path: Path, toy: str, weight: str) -> None:
-    """In PyTorch, which reads the file alone (small weights stand in the graphs as well)."""
+    """A changed weight is found on torch, which reads only the file; graphs hold small weights."""
     report = failed(Engine.load(scaled_weight(bundles(toy), tmp_path, weight), backend="torch"))
     assert any("log w" in failure for failure in report.failures), report.failures
 
 
 def swapped(graph: onnx.GraphProto) -> None:
-    """log p(z) and log q(z | x) change places."""
+    """Swap log p(z) and log q(z | x)."""
     names = {"log_prior": "log_posterior", "log_posterior": "log_prior"}
     if {each.name for each in graph.output} >= set(names):
         for node in graph.node:
@@ -68,7 +68,7 @@ def swapped(graph: onnx.GraphProto) -> None:
 
 
 def scale_forgotten(graph: onnx.GraphProto) -> None:
-    """z = mean + noise: the exponential of the log scale becomes 1."""
+    """Let z be mean + noise: the exponential of the log scale becomes 1."""
     for node in graph.node:
         if node.op_type == "Exp" and len(graph.output) == 3:
             zero = onnx.helper.make_node("Sub", [node.input[0], node.input[0]], ["nothing"])
@@ -86,18 +86,18 @@ def test_graph_changed(
     assert report.max_abs_nats > 100 * report.limit_nats
 
 
-def test_uniforms_turned(bundles: Bundles, tmp_path: Path) -> None:
-    """Values are drawn from 1 - u: as good a sample, and another one."""
+def test_uniforms_reversed(bundles: Bundles, tmp_path: Path) -> None:
+    """Planted: values are drawn with 1 - u, which gives equally good but different samples."""
 
-    def turned(graph: onnx.GraphProto) -> None:
+    def reverse(graph: onnx.GraphProto) -> None:
         for node in graph.node:
             if "u" in node.input:
-                node.input[list(node.input).index("u")] = "turned"
+                node.input[list(node.input).index("u")] = "reversed"
         one = onnx.helper.make_tensor("one", onnx.TensorProto.FLOAT, [], [1.0])
         graph.initializer.append(one)
-        graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "u"], ["turned"]))
+        graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "u"], ["reversed"]))
 
-    copy = edited(bundles("bernoulli"), tmp_path, turned, "draw")
+    copy = edited(bundles("bernoulli"), tmp_path, reverse, "draw")
     report = failed(Engine.load(copy, threads=1))
     assert report.unexplained > 10
     assert [failure for failure in report.failures if "unexplained" in failure]
@@ -105,22 +105,25 @@ def test_uniforms_turned(bundles: Bundles, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("output", ["z", "parameters"])
 def test_sign_lost(bundles: Bundles, tmp_path: Path, output: str) -> None:
-    """Latents of the prior turned about 0, as probable as before; or what decode gives beside."""
+    """Planted: latents of the prior, or parameters of `decode`, have the opposite sign.
 
-    def turned(graph: onnx.GraphProto) -> None:
+    Opposite latents are as probable as before.
+    """
+
+    def negate(graph: onnx.GraphProto) -> None:
         for node in graph.node:
             if output in node.output:
-                node.output[list(node.output).index(output)] = "straight"
-        graph.node.append(onnx.helper.make_node("Neg", ["straight"], [output]))
+                node.output[list(node.output).index(output)] = "right"
+        graph.node.append(onnx.helper.make_node("Neg", ["right"], [output]))
 
     graph = "prior" if output == "z" else "decode"
-    report = failed(Engine.load(edited(bundles("bernoulli"), tmp_path, turned, graph), threads=1))
+    report = failed(Engine.load(edited(bundles("bernoulli"), tmp_path, negate, graph), threads=1))
     assert [failure for failure in report.failures if "unexplained" in failure]
     assert report.max_abs_nats <= report.limit_nats
 
 
 def test_entropy_forgotten(bundles: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """log q(z | x) without the scale, in the model itself."""
+    """Planted in the model: log q(z | x) lacks the scale."""
     model = make_latent("bernoulli")
     monkeypatch.setattr(
         posteriors.Diagonal,
@@ -134,7 +137,7 @@ def test_entropy_forgotten(bundles: Bundles, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_prior_of_codes_changed(bundles: Bundles, tmp_path: Path) -> None:
-    """The bundle inside is verified too."""
+    """A changed weight of the prior, the inner bundle, is found."""
     copy = copied(bundles("codes"), tmp_path)
     inner = scaled_weight(bundles("codes") / "prior", tmp_path / "inner", "blocks.0.qkv.weight")
     for file in ("graphs/weights.safetensors", "manifest.json"):
@@ -147,7 +150,7 @@ def test_prior_of_codes_changed(bundles: Bundles, tmp_path: Path) -> None:
 
 
 def test_prior_of_codes_altered(bundles: Bundles, tmp_path: Path) -> None:
-    """A byte of a file inside is refused when the outer bundle is opened, beside its own."""
+    """Changed files of the prior and of the outer bundle are both named when it is opened."""
     copy = copied(bundles("codes"), tmp_path)
     for name in ("prior/graphs/step.onnx", "graphs/decode.onnx"):
         data = bytearray((copy / name).read_bytes())
@@ -159,7 +162,7 @@ def test_prior_of_codes_altered(bundles: Bundles, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("toy", LATENT_TOYS)
 def test_report(load: Load, toy: str) -> None:
-    """Its JSON is plain, and the fields that users compare are those of the run."""
+    """A report's JSON is plain, with the fields that users compare."""
     report = load(toy, "onnxruntime").verify()
     document = json.loads(json.dumps(report.to_json()))
     assert document["passed"] is True
@@ -169,7 +172,7 @@ def test_report(load: Load, toy: str) -> None:
 
 
 def test_own_class(bundles: Bundles) -> None:
-    """A model of a user's own class, of the same signatures, runs on torch; another is refused."""
+    """`model` on torch takes the bundle's weights; a model of other data is refused."""
     model = make_latent("bernoulli")
     with torch.no_grad():
         next(model.parameters()).zero_()

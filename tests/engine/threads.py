@@ -1,4 +1,4 @@
-"""Calls that are made at the same time."""
+"""Concurrent calls, and comparison of their results."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 BOTH = ("onnxruntime", pytest.param("torch", marks=pytest.mark.slow))
-"""Backends of a test that is dear on torch."""
+"""Backends of a test that is slow on torch."""
 SECONDS = 60
-"""After which a call that waits for another one has failed."""
+"""Time after which a call that waits for another one has failed."""
 
 
 @contextmanager
 def restless() -> Iterator[None]:
-    """Threads take turns far more often than they would by themselves."""
+    """Switch between threads far more often than by default."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -28,7 +28,7 @@ def restless() -> Iterator[None]:
 
 
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What each call gives, all of them begun at once, each in a thread of its own."""
+    """Return the results of calls that start at the same time, each in its own thread."""
     at = Barrier(len(calls), timeout=SECONDS)
 
     def run(call: Callable[[], Any]) -> Any:
@@ -40,7 +40,7 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def assert_same(got: Any, expected: Any) -> None:
-    """Bit for bit, through dataclasses, lists and dictionaries."""
+    """Check that results are equal to the bit, in dataclasses, lists and dictionaries too."""
     assert type(got) is type(expected)
     match expected:
         case np.ndarray():

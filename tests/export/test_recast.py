@@ -111,7 +111,7 @@ def test_refused(bundles: Bundles, tmp_path: Path, case: str) -> None:
 
 def test_foreign_folders(bundles: Bundles, tmp_path: Path) -> None:
     """No bundle; a model of the user's own; a target that is something else."""
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="no file manifest"):
         recast(tmp_path, tmp_path / "out", "float16")
     own = copied(bundles("table"), tmp_path)
     with pytest.raises(InvalidInput, match="the bundle exists"):

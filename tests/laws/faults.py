@@ -21,7 +21,7 @@ functional = torch.nn.functional
 
 
 def plant(bundle: Path, folder: Path, fault: str, toy: str, backend: str) -> Engine:
-    """An engine with that fault, on that backend."""
+    """Return an engine with the fault, on the backend."""
     if backend != "onnxruntime":
         model, device = faulty_model(fault, toy), device_of(backend)
         return Engine.load(bundle, backend=backend, device=device, threads=1, model=model)
@@ -30,7 +30,7 @@ def plant(bundle: Path, folder: Path, fault: str, toy: str, backend: str) -> Eng
 
 
 def faulty_model(fault: str, toy: str) -> Transformer:
-    """A toy with a fault in `logits`, its parallel form, or in `extend`, its cached one."""
+    """Return a toy with a fault in `logits`, its parallel form, or in `extend`, its cached form."""
     model = make_transformer(toy)
     if fault in _CACHED:
         model.extend = _patched(model.extend, transformer, "cached_attention", _CACHED[fault])
@@ -84,7 +84,7 @@ def _scaled(q: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _again(q: Tensor, new: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
-    """Attention over the caches of a result, under another mask [b, 1, s, T]."""
+    """Return attention over the caches of a result, with another mask [b, 1, s, T]."""
     _, k, v = new
     heads = q.unflatten(-1, (-1, k.shape[-1])).transpose(1, 2)
     return _attention(heads, k, v, mask, enable_gqa=True).transpose(1, 2).flatten(-2)
@@ -111,7 +111,7 @@ def _forgetful_blocks(q: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _all_slots(graph: onnx.GraphProto) -> None:
-    """Let GroupQueryAttention read every slot: its valid length is the cache's."""
+    """Let GroupQueryAttention read every slot: its valid length becomes the cache's length."""
     cache = next(value for value in graph.input if value.name == "k_0")
     last = cache.type.tensor_type.shape.dim[2].dim_value - 1
     constant = onnx.helper.make_tensor("last", onnx.TensorProto.INT32, [], [last])

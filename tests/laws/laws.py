@@ -1,6 +1,6 @@
-"""What the laws are stated with: limits, comparisons, uniforms, margins.
+"""Parts of the laws: limits, comparisons, uniforms, margins.
 
-Limits are those of the table in ancestral.parity, at the error of PyTorch's own float32.
+Limits are from the table in ancestral.parity, with the error of PyTorch's float32.
 """
 
 import numpy as np
@@ -17,15 +17,15 @@ Floats = NDArray[np.floating]
 
 
 def limits(engine: Engine) -> Limits:
-    """How far two computations of one log-probability, in nats, or of one edge may be apart."""
+    """Return the limits on differences of a log-probability, in nats, and of an edge."""
     entry = tolerance(engine.backend.name, engine.backend.dtype)
     return Limits.of(entry, engine.bundle.known_answers())
 
 
 def assert_close(got: Floats, expected: Floats, limit: float, what: str) -> None:
-    """Fail with the largest, the mean and the index of the worst difference; NaN fails.
+    """Check that differences are within a limit; report the largest, its index and the mean.
 
-    Equal infinities do not differ.
+    NaN fails; equal infinities have a difference of 0.
     """
     assert got.shape == expected.shape, f"{what}: shapes {got.shape} and {expected.shape}"
     with np.errstate(invalid="ignore"):
@@ -40,7 +40,7 @@ def assert_close(got: Floats, expected: Floats, limit: float, what: str) -> None
 
 
 def events(engine: Engine, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Random events [n, t] and their labels."""
+    """Return random events [n, t] and their labels."""
     data = engine.data
     x = np.random.default_rng(3).integers(0, data.levels, (n, data.length))
     return x, None if data.num_classes is None else np.arange(n) % data.num_classes
@@ -49,20 +49,20 @@ def events(engine: Engine, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 def position_log_prob(
     engine: Engine, x: NDArray[np.int64], label: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """log p(x_t | x_<t) of events by positions, [n, t], in whatever order those stand."""
+    """Return log p(x_t | x_<t), [n, t], of events by position, for any ordering of the data."""
     return engine.position_log_prob(engine.data.in_place(x), label)
 
 
 def given(
     engine: Engine, n: int, label: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.generic]]:
-    """What a step graph of n rows is given."""
+    """Return the inputs of a step graph with n rows: uniforms, and labels if there are any."""
     u = Noise(11, 0).uniforms(n, engine.data.length)
     return {"u": u} | ({} if label is None else {"label": label})
 
 
 def start_values(engine: Engine, n: int) -> NDArray[np.int64]:
-    """Observed [n, t]: all free but x_0 where there is no start symbol."""
+    """Return observed values [n, t]: all free, but x_0 if there is no start symbol."""
     observed = np.full((n, engine.data.length), -1)
     if engine.bundle.manifest.first_position:
         observed[:, 0] = np.arange(n) % engine.data.levels
@@ -72,7 +72,7 @@ def start_values(engine: Engine, n: int) -> NDArray[np.int64]:
 def margins(
     toy: str, x: NDArray[np.int64], label: NDArray[np.int64] | None, u: Floats
 ) -> NDArray[np.float64]:
-    """Distance of u to the nearest edge of the cumulative distribution, in float64: [n, t]."""
+    """Return the distance of u to the nearest edge of the CDF, computed in float64, [n, t]."""
     with torch.no_grad():
         y = None if label is None else torch.from_numpy(label)
         p = make(toy).double().logits(torch.from_numpy(x), y).softmax(-1)
@@ -83,9 +83,9 @@ def margins(
 def assert_same_draws(
     got: NDArray[np.int64], expected: NDArray[np.int64], margin: Floats, limit: float
 ) -> None:
-    """Rows agree up to their first near tie: u within the limit of an edge.
+    """Check that rows agree up to their first near tie: u within the limit of an edge.
 
-    Beyond a difference the past is another one, so a row is followed to its first alone.
+    After a first difference the past differs, so later ones are not checked.
     """
     for row in np.flatnonzero((got != expected).any(axis=1)):
         t = int(np.flatnonzero(got[row] != expected[row])[0])

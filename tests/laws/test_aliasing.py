@@ -1,7 +1,7 @@
-"""Law: the loop that shares memory gives what a loop over fresh arrays gives, and copies no cache.
+"""Law: the loop that shares memory gives the results of a loop over new arrays; no cache is copied.
 
-ONNX Runtime appends to a cache in place where input and output are one memory; where they are two
-it copies, and says so in its log.
+ONNX Runtime appends to a cache in place if input and output share memory; otherwise it copies, with
+a warning in its log.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ B, STEPS = 4, 4
 
 
 def start(engine: Engine) -> dict[str, Array]:
-    """What both loops begin with."""
+    """Return the initial tensors of both loops."""
     _, label = events(engine, B)
     observed = start_values(engine, B)
     first = engine.bundle.manifest.first_position
@@ -37,7 +37,7 @@ def start(engine: Engine) -> dict[str, Array]:
 
 
 def plain_loop(engine: Engine) -> dict[str, Array]:
-    """The carried tensors after some steps, each step on fresh arrays through Session.run."""
+    """Return the carried tensors after some steps, each run by Session.run on new arrays."""
     session = engine.session("step")
     inputs = {
         spec.name: np.zeros(spec.shape({"b": B, "s": 1}), spec.dtype)
@@ -50,9 +50,9 @@ def plain_loop(engine: Engine) -> dict[str, Array]:
 
 
 def check_aliased(engine: Engine) -> None:
-    """The bound loop leaves the same values and numbers: the same kernels ran on the same inputs.
+    """Check that the bound loop gives the carried tensors of the plain loop.
 
-    The numbers are not held to the bit: theirs may depend on where a kernel's inputs are in memory.
+    Floats may differ in bits, which may depend on where a kernel's inputs are in memory.
     """
     binding = engine.session("step").bind({"b": B, "s": 1})
     for name, array in start(engine).items():
@@ -68,7 +68,7 @@ def test_aliased(engine: Engine) -> None:
 
 
 def test_infinities() -> None:
-    """A cache may hold -inf in both loops; opposite infinities and NaN differ."""
+    """`assert_close` accepts -inf in both caches; opposite infinities and NaN differ."""
     one = np.array([1.0, -np.inf])
     assert_close(one, one.copy(), 0, "the same")
     for other in (-one, np.array([1.0, np.nan])):
@@ -77,7 +77,7 @@ def test_infinities() -> None:
 
 
 def test_position_in_place(load: Load, monkeypatch: pytest.MonkeyPatch, toy: str) -> None:
-    """Planted: every carried pair in one memory; a node still reads what another has replaced."""
+    """Planted: every carried pair shares memory, so a node reads what another has overwritten."""
     monkeypatch.setattr(backend, "Update", type("Update", (), {"REPLACE": None}))
     with pytest.raises(AssertionError, match=r"max .* mean .* worst at"):
         check_aliased(load(toy, "onnxruntime"))
@@ -100,7 +100,7 @@ WARNING = "in-place optimization not activated"
 
 
 def log_of(bundle: Path) -> str:
-    """ONNX Runtime's own warnings while a loop samples."""
+    """Return ONNX Runtime's warnings while a loop samples."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(bundle)], capture_output=True, text=True, check=True
     )
@@ -112,8 +112,8 @@ def test_no_cache_is_copied(bundles: Callable[[str], Path], toy: str) -> None:
     assert WARNING not in log_of(bundles(toy))
 
 
-def test_copy_is_noticed(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Planted: a signature that calls every carried pair replaced, so that each has two buffers."""
+def test_copy_is_found(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Planted: the signature has every carried pair as replaced, so that each has two buffers."""
 
     def replace(manifest: dict[str, Any]) -> None:
         for pair in manifest["graphs"]["step"]["signature"]["carried"]:

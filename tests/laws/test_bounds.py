@@ -1,4 +1,4 @@
-"""Laws of bounds on every backend: of each draw, of groups of draws, of pieces, of rows."""
+"""Laws of bounds on every backend: their values, draws in groups and pieces, independent rows."""
 
 from collections import Counter
 from itertools import pairwise, product
@@ -19,13 +19,13 @@ WITH_NOISE = [toy for toy in LATENT_TOYS if toy != "codes"]
 
 
 def limit(engine: Engine) -> float:
-    """How far two computations of one log-weight may be apart, in nats."""
+    """Return the limit on the difference of two computations of a log-weight, in nats."""
     entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
     return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).nats
 
 
 def events(engine: LatentEngine, n: int) -> NDArray[np.generic]:
-    """Samples of the model itself, and events that it never drew."""
+    """Return samples of the model, and random events."""
     drawn = engine.sample(n // 2, labels=0 if engine.prior is not None else None).x
     other = np.random.default_rng(2).integers(0, engine.data.levels, (n - n // 2, *drawn.shape[1:]))
     return np.concatenate([drawn, other.astype(drawn.dtype)])
@@ -40,7 +40,7 @@ def test_verify(latent_engine: LatentEngine) -> None:
 
 @pytest.mark.parametrize("toy", WITH_NOISE)
 def test_elbo_is_below_iwae(load: Load, toy: str, backend: str) -> None:
-    """On every draw; and IWAE over groups, on average, below IWAE over all."""
+    """The ELBO is below the IWAE bound on every draw, as is the mean IWAE of smaller groups."""
     engine = load(toy, backend)
     x = events(engine, 6)
     noise = np.random.default_rng(3).standard_normal((6, 24, *engine.latent.shape))
@@ -60,7 +60,7 @@ def test_elbo_is_below_iwae(load: Load, toy: str, backend: str) -> None:
 
 @pytest.mark.parametrize("toy", WITH_NOISE)
 def test_bound_is_that_of_its_log_weights(load: Load, toy: str, backend: str) -> None:
-    """Fields are as defined, of the noise that the counter names; elbo = reconstruction - kl."""
+    """Each field is as defined, for the noise of its counters; elbo = reconstruction - kl."""
     engine = load(toy, backend)
     x, k, seed = events(engine, 4), 11, 9
     if engine.latent.continuous:
@@ -89,13 +89,13 @@ def test_bound_is_that_of_its_log_weights(load: Load, toy: str, backend: str) ->
     assert (bound.unreliable == (bound.ess < 10)).all()
 
 
-def test_rows_are_alone(latent_engine: LatentEngine) -> None:
-    """A row of a batch is a batch of one; where it stands does not matter."""
+def test_rows_are_independent(latent_engine: LatentEngine) -> None:
+    """A row of a batch has the bound of a batch of one, wherever it is in the batch."""
     x = events(latent_engine, 6)
     together = latent_engine.bound(x, k=5, first_index=10)
     for row in (0, 4):
-        alone = latent_engine.bound(x[row : row + 1], k=5, first_index=10 + row)
-        assert_close(alone.iwae, together.iwae[row : row + 1], limit(latent_engine), "iwae")
+        single = latent_engine.bound(x[row : row + 1], k=5, first_index=10 + row)
+        assert_close(single.iwae, together.iwae[row : row + 1], limit(latent_engine), "iwae")
 
 
 def test_pieces(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,12 +118,12 @@ def test_pieces(load: Load, backend: str, monkeypatch: pytest.MonkeyPatch) -> No
     engine.bound(x, k=400)
     assert largest["log_weights"] <= 16, "memory grows with k"
     for name in ("elbo", "iwae", "kl", "ess"):
-        got, wanted = getattr(pieces, name), getattr(whole, name)
-        assert_close(got, wanted, 50 * limit(engine) if name == "ess" else limit(engine), name)
+        got, expected = getattr(pieces, name), getattr(whole, name)
+        assert_close(got, expected, 50 * limit(engine) if name == "ess" else limit(engine), name)
 
 
 class Counted:
-    """A session that counts its runs, its rows, and the most pairs of one run."""
+    """A session that counts its runs and rows, and the largest number of pairs in a run."""
 
     def __init__(
         self, session: object, name: str, runs: Counter[str], largest: Counter[str]
@@ -132,7 +132,7 @@ class Counted:
         self.signature = session.signature  # type: ignore[attr-defined]
 
     def bind(self, sizes: dict[str, int]) -> object:
-        raise AssertionError("no loop is needed")
+        raise AssertionError("no loop is expected")
 
     def run(self, inputs: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         rows = len(inputs["x"])
@@ -144,7 +144,7 @@ class Counted:
 
 
 def quadrature(engine: LatentEngine, x: NDArray[np.int64]) -> NDArray[np.float64]:
-    """log p(x) of the toy `bernoulli` by Gauss-Hermite quadrature over its two latents."""
+    """Return log p(x) of the toy `bernoulli` by Gauss-Hermite quadrature over its two latents."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     z = np.array(list(product(nodes, nodes)), np.float32)
     log_mass = np.log(np.outer(weights, weights).reshape(-1) / (2 * np.pi))
@@ -158,7 +158,7 @@ EVERY = np.array(list(product(range(2), repeat=9)))
 
 @pytest.mark.many
 def test_probabilities_sum_to_1(load: Load, backend: str) -> None:
-    """Over all images, given z; and after z is integrated out."""
+    """p(x | z) and p(x), by quadrature over z, sum to 1 over all images."""
     engine = load("bernoulli", backend)
     z = np.random.default_rng(4).standard_normal((1, 5, 2)).astype(np.float32)
     given = {"x": EVERY, "z": np.broadcast_to(z, (512, 5, 2)).copy()}
@@ -178,10 +178,12 @@ def test_bounds_and_naive_monte_carlo(load: Load, backend: str) -> None:
         found = engine.bound(x.reshape(-1, 3, 3), k=4000, proposal=proposal, seed=3)
         assert (found.elbo <= log_p + 4 * found.stderr_elbo).all(), proposal
         assert (found.iwae <= log_p + 4 * found.stderr_iwae).all(), proposal
-    # Weights under the prior are at most 1; under this q, which was never trained, of any size.
+    # Weights with the prior are at most 1; with this untrained q they have no limit.
     error = np.exp(found.iwae) * found.stderr_iwae
     assert (np.abs(np.exp(found.iwae) - np.exp(log_p)) <= 4 * error).all()
-    assert (np.abs(1.3 * np.exp(found.iwae) - np.exp(log_p)) > 4 * error).any(), "30% unseen"
+    assert (np.abs(1.3 * np.exp(found.iwae) - np.exp(log_p)) > 4 * error).any(), (
+        "an error of 30% was not found"
+    )
 
 
 @pytest.mark.many

@@ -1,4 +1,4 @@
-"""Law: the conditional at a position depends on nothing from that position on."""
+"""Law: the conditional at a position does not depend on values from that position on."""
 
 from collections.abc import Callable
 
@@ -20,9 +20,9 @@ Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
 def check_bits(logits: Logits, x: NDArray[np.int64], levels: int, *, local: bool = False) -> None:
-    """Change every value from t on: logits[:, :t + 1] keep their bits, later ones do not.
+    """Check that a change from t on keeps the bits of logits[:, :t + 1] and changes later logits.
 
-    A model that sees a part of the past alone changes somewhere.
+    If `local`, the model sees only a part of the past, so one later change is enough.
     """
     before = logits(x)
     for t in range(x.shape[1]):
@@ -33,11 +33,11 @@ def check_bits(logits: Logits, x: NDArray[np.int64], levels: int, *, local: bool
         assert not differs[: t + 1].any(), f"x[{t}:] changes logits at {np.flatnonzero(differs)}"
         if t + 1 < x.shape[1]:
             seen = differs[t + 1 :].any() if local else differs[t + 1 :].all()
-            assert seen, f"x[{t}:] leaves logits from {t + 1} on as they are"
+            assert seen, f"x[{t}:] does not change logits from {t + 1} on"
 
 
 def check_derivative(model: AutoregressiveModel, x: Tensor, label: Tensor | None) -> None:
-    """d logits[:, t] / d (embedding of x_s) is 0 for s >= t, and not always for s < t."""
+    """Check that d logits[:, t] / d (embedding of x_s) is 0 for s >= t, not for all s < t."""
     leaves: list[Tensor] = []
 
     def make_leaf(module: torch.nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -48,11 +48,11 @@ def check_derivative(model: AutoregressiveModel, x: Tensor, label: Tensor | None
     hook = token.register_forward_hook(make_leaf)
     logits = model.logits(x, label)
     hook.remove()
-    # A network that is fed the previous value embeds at slot s what stands at s - 1 + first.
+    # A network whose input is the previous value embeds at slot s the value at s - 1 + first.
     skipped = 0 if isinstance(model, PixelCNN) else 1 - model.first_position
     values = leaves[0][:, skipped:]
     expected = token(x[:, : values.shape[1]])
-    assert torch.equal(values, expected), "a slot consumes another value than the one before it"
+    assert torch.equal(values, expected), "a slot consumes another value than the previous one"
     for t in range(model.first_position, x.shape[1]):
         (gradient,) = torch.autograd.grad(logits[:, t].sum(-1).sum(), leaves[0], retain_graph=True)
         size = gradient[:, skipped:].abs().amax(dim=(0, 2))

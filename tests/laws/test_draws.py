@@ -23,13 +23,13 @@ GRID = 2**16
 
 
 def check_grid(values: NDArray[np.int64], p: NDArray[np.float64]) -> None:
-    """Uniforms in the middle of equal cells draw value i as often as p says, to the cell.
+    """Check that uniforms in the middle of equal cells draw each value in proportion to p.
 
-    Below the upper edge C_i of a value's interval lie round(cells C_i) midpoints: half a cell away
-    at most, and float32's error in C_i beside, 2e-6 in the flat form and in blocks alike.
+    round(cells C_i) midpoints are below the upper edge C_i of a value's interval, which is half a
+    cell off at most. Float32's error in C_i adds 2e-6, both in the flat form and in blocks.
     """
     limit = 0.5 + len(values) * 2e-6
-    assert (np.diff(values) >= 0).all(), "a larger u draws no smaller value"
+    assert (np.diff(values) >= 0).all(), "a larger u draws a smaller value"
     assert not np.isin(values, np.flatnonzero(p == 0)).any(), "a value of probability 0 is drawn"
     counts = np.bincount(values, minlength=len(p)).cumsum()
     error = np.abs(counts - len(values) * p.cumsum())
@@ -40,7 +40,7 @@ def check_grid(values: NDArray[np.int64], p: NDArray[np.float64]) -> None:
 
 
 def logits_of(v: int) -> NDArray[np.float32]:
-    """Far from uniform, and some values that cannot be."""
+    """Return logits that are far from uniform, with some impossible values."""
     logits = np.random.default_rng(v).normal(0, 2, v).astype(np.float32)
     logits[:: max(2, v // 3)] = -np.inf
     return logits
@@ -89,11 +89,11 @@ class PlainDraw(torch.nn.Module):
 
 
 def in_onnx(module: torch.nn.Module, example: tuple[Tensor, ...]) -> ort.InferenceSession:
-    """A module as a graph with a dynamic batch, in ONNX Runtime."""
+    """Export a module with a dynamic batch, and load it in ONNX Runtime."""
     b = {0: torch.export.Dim("b", min=1)}
     shapes = (b, b) if len(example) == 2 else (b, b, (b,) * (len(example) - 2))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        warnings.simplefilter("ignore")  # the exporter's deprecations
         program = torch.onnx.export(
             module,
             example,
@@ -109,7 +109,7 @@ def in_onnx(module: torch.nn.Module, example: tuple[Tensor, ...]) -> ort.Inferen
 
 @pytest.mark.parametrize("v", [256, 300])
 def test_grid_in_onnx(v: int) -> None:
-    """The exported draw, flat and in blocks."""
+    """The exported draw is exact on the grid, flat and in blocks."""
     session = in_onnx(PlainDraw(), (torch.zeros(2, v), torch.full((2,), 0.5)))
     logits = logits_of(v)
     values = [
@@ -120,7 +120,7 @@ def test_grid_in_onnx(v: int) -> None:
 
 
 def test_filtered_grid_in_onnx() -> None:
-    """The exported draw under filters, off and on."""
+    """The exported draw with filters is exact on the grid, with filters off and on."""
     v = 17
     settings = (torch.ones(2), torch.full((2,), v), torch.ones(2), torch.zeros(2))
     session = in_onnx(FilteredDraw(), (torch.zeros(2, 1, v), torch.full((2, 1), 0.5), *settings))
@@ -140,25 +140,25 @@ SAMPLES = 20_000
 
 
 def p_value(p: NDArray[np.float64], outcomes: NDArray[np.int64]) -> float:
-    """Chi-square of sampled outcomes against p of each, cells pooled to 5 expected."""
+    """Return the p-value of a chi-square test of outcomes, with cells pooled to 5 expected."""
     order = np.argsort(-p)
     expected = len(outcomes) * p[order]
     observed = np.bincount(outcomes, minlength=len(p))[order]
-    # From the most probable on, a cell closes as soon as it expects 5.
+    # In order of probability, a cell is closed as soon as it has 5 expected outcomes.
     cells, mass = np.zeros(len(p), np.int64), 0.0
     for i, each in enumerate(expected):
         cells[i] = cells[i - 1] + (mass >= 5) if i else 0
         mass = each if mass >= 5 else mass + each
-    wanted, got = np.bincount(cells, expected), np.bincount(cells, observed)
-    if wanted[-1] < 5:
-        wanted = np.append(wanted[:-2], wanted[-2:].sum())
+    pooled, got = np.bincount(cells, expected), np.bincount(cells, observed)
+    if pooled[-1] < 5:
+        pooled = np.append(pooled[:-2], pooled[-2:].sum())
         got = np.append(got[:-2], got[-2:].sum())
-    statistic = ((got - wanted) ** 2 / wanted).sum()
-    return float(chi2.sf(statistic, len(wanted) - 1))
+    statistic = ((got - pooled) ** 2 / pooled).sum()
+    return float(chi2.sf(statistic, len(pooled) - 1))
 
 
 def sampled(engine: Engine, label: int | None) -> tuple[NDArray[np.int64], ...]:
-    """Samples [n, t], every event [v^t, t] and its probability."""
+    """Return samples [n, t], every event [v^t, t], and the probability of each event."""
     every = np.array(list(product(range(engine.data.levels), repeat=engine.data.length)))
     (samples,) = engine.sample_batches(SAMPLES, labels=label, seed=1, batch=SAMPLES)
     return samples.x.reshape(SAMPLES, -1), every, np.exp(engine.log_prob(every, label))
@@ -166,17 +166,17 @@ def sampled(engine: Engine, label: int | None) -> tuple[NDArray[np.int64], ...]:
 
 @pytest.mark.many
 def test_chi_square(load: Load, backend: str) -> None:
-    """20,000 samples follow p(x); a temperature that is 5% off is seen."""
+    """20,000 samples follow p(x); the test finds a temperature that is 5% off."""
     engine = load("llama", backend)
     x, _, p = sampled(engine, None)
     events = x @ engine.data.levels ** np.arange(x.shape[1])[::-1]
     assert p_value(p, events) > 1e-4
-    assert p_value(p**1.05 / (p**1.05).sum(), events) < 1e-4, "an error of 5% is not seen"
+    assert p_value(p**1.05 / (p**1.05).sum(), events) < 1e-4, "an error of 5% is not found"
 
 
 @pytest.mark.many
 def test_chi_square_of_pairs(load: Load, backend: str) -> None:
-    """Pairs of positions follow p(x_i, x_j | y); half of the mass 5% too likely is seen."""
+    """Pairs of positions follow p(x_i, x_j | y); the test finds half of the mass 5% too likely."""
     engine = load("tiny", backend)
     v = engine.data.levels
     x, every, p = sampled(engine, 1)
@@ -189,4 +189,4 @@ def test_chi_square_of_pairs(load: Load, backend: str) -> None:
             sign[cell] = -1 if balance > 0 else 1
             balance += sign[cell] * pair[cell]
         wrong = pair * (1 + 0.05 * sign)
-        assert p_value(wrong / wrong.sum(), got) < 1e-4, f"5% are not seen at {i}, {j}"
+        assert p_value(wrong / wrong.sum(), got) < 1e-4, f"an error of 5% is not found at {i}, {j}"

@@ -1,4 +1,4 @@
-"""Laws of samples of latent variable models: (seed, index) alone, every backend, and p(x)."""
+"""Laws of latent variable models' samples: they depend only on (seed, index), and follow p(x)."""
 
 import numpy as np
 import pytest
@@ -19,22 +19,25 @@ def label(engine: LatentEngine) -> int | None:
 
 
 def drawn_limit(engine: Engine) -> float:
-    """How far two draws of a density from the same noise may be apart, in levels; 0 for levels."""
+    """Return the limit on the difference of two draws from the same noise, in levels.
+
+    The limit is 0 unless p(x | z) is a density.
+    """
     if not engine.latent.continuous:
         return 0.0
     entry = tolerance(engine.backend.name, engine.bundle.manifest.dtype)
     return Limits.of(entry, engine.bundle.known_answers(), engine.data.levels).drawn
 
 
-def test_depends_on_seed_and_index_alone(latent_engine: LatentEngine) -> None:
-    """A sample is the same alone, late in a batch, and drawn again."""
+def test_depends_on_seed_and_index_only(latent_engine: LatentEngine) -> None:
+    """A sample is the same in a batch of one, late in a batch, and drawn again."""
     y = label(latent_engine)
     whole = latent_engine.sample(9, labels=y, seed=4, first_index=2)
-    alone = latent_engine.sample(1, labels=y, seed=4, first_index=8)
+    single = latent_engine.sample(1, labels=y, seed=4, first_index=8)
     other = latent_engine.sample(9, labels=y, seed=5, first_index=2)
     near = drawn_limit(latent_engine)
     assert_close(
-        whole.x[6:7].astype(np.float64), alone.x.astype(np.float64), near, "x alone and in a batch"
+        whole.x[6:7].astype(np.float64), single.x.astype(np.float64), near, "x in a batch of one"
     )
     assert not np.array_equal(whole.x, other.x)
     again = latent_engine.sample(9, labels=y, seed=4, first_index=2)
@@ -48,14 +51,14 @@ def test_same_on_every_backend(load: Load, toy: str) -> None:
         load(toy, name).sample(40, seed=1, labels=label(load(toy, name)))
         for name in ("torch", "onnxruntime")
     )
-    # verify certifies near ties; none is among these.
+    # `verify` accepts near ties; there are none here.
     near = drawn_limit(load(toy, "torch"))
     assert_close(first.x.astype(np.float64), second.x.astype(np.float64), near, "x")
     assert_close(first.log_prior, second.log_prior, limit(load(toy, "torch")), "log p(z)")
 
 
 def test_log_probs_are_those_of_the_sample(latent_engine: LatentEngine) -> None:
-    """log p(x | z) that was drawn with is log p(x | z) when asked for again."""
+    """The log p(x | z) of a sample equals log p(x | z) computed again."""
     drawn = latent_engine.sample(6, labels=label(latent_engine))
     again = latent_engine.parallel("log_likelihood", x=drawn.x.reshape(6, -1), z=drawn.z[:, None])[
         "log_likelihood"
@@ -66,7 +69,10 @@ def test_log_probs_are_those_of_the_sample(latent_engine: LatentEngine) -> None:
 
 @pytest.mark.many
 def test_follow_p(load: Load, backend: str) -> None:
-    """20,000 images of the toy `bernoulli` follow p(x), z integrated out; 5% more is seen."""
+    """20,000 images of the toy `bernoulli` follow p(x), by quadrature over z.
+
+    The test finds a temperature that is off by 5% (or 15%).
+    """
     engine = load("bernoulli", backend)
     p = np.exp(quadrature(engine, EVERY))
     x = engine.sample(20_000, seed=2).x.reshape(-1, 9) @ 2 ** np.arange(9)[::-1]
@@ -76,7 +82,7 @@ def test_follow_p(load: Load, backend: str) -> None:
 
 
 def test_temperature(load: Load, backend: str) -> None:
-    """0 leaves a mean of the prior; it scales what is between."""
+    """The temperature scales z; 0 gives the mean of the prior."""
     engine = load("linear", backend)
     cold = engine.sample(5, sampling=Sampling(temperature=0.0))
     assert (cold.z == 0).all()
@@ -88,7 +94,7 @@ def test_temperature(load: Load, backend: str) -> None:
 
 @pytest.mark.parametrize("toy", ["convolved", "colours", "linear"])
 def test_mean_is_the_mean(load: Load, backend: str, toy: str) -> None:
-    """E[x | z] is what draws of x at one z come to."""
+    """`decode` gives the mean of many draws of x at one z."""
     engine = load(toy, backend)
     n = 3000
     z = np.repeat(engine.sample(1, seed=3).z, n, axis=0)

@@ -1,7 +1,7 @@
-"""Laws of bounds where everything is known: z ~ N(0, I), y = W z + b + scale noise, x = levels y.
+"""Laws of bounds for a model in closed form: z ~ N(0, I), y = W z + b + scale noise, x = levels y.
 
-log p(x), the posterior and every KL have closed forms, here in float64 numpy from the toy's
-weights. With S_q the covariance of q and S that of the posterior, c^2 their ratio,
+log p(x), the posterior and every KL have closed forms, computed here in float64 numpy from the
+toy's weights. If c^2 is the ratio of the covariance of q to that of the posterior,
 E_q[(p/q)^2] - 1 = (c^2 / sqrt(2 c^2 - 1))^d - 1 is the chi-square distance of posterior and q.
 
 References:
@@ -26,7 +26,7 @@ from tests.laws.laws import assert_close
 
 LEVELS = 4
 LIMIT = 2e-4
-"""Of float32 against these closed forms, in nats; that of the bundle itself is of the same size."""
+"""Limit on float32's difference from the closed forms, in nats; the bundle's own is similar."""
 Array = NDArray[np.float64]
 
 
@@ -39,13 +39,13 @@ class Exact:
     noise: float
 
     def log_prob(self, x: Array) -> Array:
-        """log density of x."""
+        """Return the log density of x."""
         covariance = self.w @ self.w.T + self.noise**2 * np.eye(len(self.w))
         normal = multivariate_normal(self.b, covariance)
         return normal.logpdf(x / LEVELS) - len(self.w) * np.log(LEVELS)
 
     def posterior(self, x: Array) -> tuple[Array, Array]:
-        """Means [n, d] and the covariance [d, d] of z given x."""
+        """Return the means [n, d] and the covariance [d, d] of z given x."""
         precision = np.eye(self.w.shape[1]) + self.w.T @ self.w / self.noise**2
         covariance = np.linalg.inv(precision)
         return (x / LEVELS - self.b) @ self.w @ covariance / self.noise**2, covariance
@@ -58,7 +58,7 @@ def exact() -> Exact:
 
 @pytest.fixture(scope="module")
 def x(exact: Exact) -> NDArray[np.float32]:
-    """Events drawn from the model, and some far from it."""
+    """Return events drawn from the model, and some far from it."""
     rng = np.random.default_rng(5)
     z = rng.standard_normal((12, 2)) * np.linspace(0.5, 3, 12)[:, None]
     y = z @ exact.w.T + exact.b + exact.noise * rng.standard_normal((12, len(exact.w)))
@@ -70,11 +70,11 @@ def noise(n: int, k: int) -> NDArray[np.float32]:
 
 
 def widened(factor: float) -> Engine:
-    """The toy with a q that is so many times too wide, in PyTorch."""
+    """Return the toy in PyTorch, with a q that is too wide by a factor."""
     model = make_latent("linear")
 
     class Wide(type(model)):  # type: ignore[misc]
-        """The same weights, another scale."""
+        """The toy with its weights and another scale of q."""
 
         def encode(self, events: torch.Tensor) -> tuple[torch.Tensor, ...]:
             mean, scale = super().encode(events)
@@ -84,10 +84,10 @@ def widened(factor: float) -> Engine:
     return model
 
 
-def test_log_weight_is_log_p_where_q_is_the_posterior(
+def test_log_weight_is_log_p_if_q_is_the_posterior(
     load: Load, backend: str, exact: Exact, x: NDArray[np.float32]
 ) -> None:
-    """Every single one, whatever the noise: so ELBO, IWAE and log p(x) are one number."""
+    """Every log-weight is log p(x) for any noise, and so are the ELBO and the IWAE bound."""
     engine = load("linear", backend)
     terms = engine.log_weights(x, noise(len(x), 16))
     log_w = terms["log_likelihood"] + terms["log_prior"] - terms["log_posterior"]
@@ -109,9 +109,9 @@ def test_posterior(load: Load, backend: str, exact: Exact, x: NDArray[np.float32
 
 
 def three_forms(exact: Exact, x: Array, k: int, factor: float) -> tuple[Array, Array, Array, Array]:
-    """The ELBO in its three forms where q is too wide, and the standard error of the first two.
+    """Return three forms of the ELBO for a q that is too wide, and the first two's standard error.
 
-    reconstruction - KL; E log p(x, z) + H(q); log p(x) - KL(q || posterior).
+    The forms are reconstruction - KL; E log p(x, z) + H(q); log p(x) - KL(q || posterior).
     """
     model = widened(factor).double()
     events = torch.from_numpy(x)
@@ -138,12 +138,12 @@ def test_three_forms_of_the_elbo(exact: Exact, x: NDArray[np.float32]) -> None:
     assert (np.abs(first - third) <= 4 * error).all()
     assert (np.abs(second - third) <= 4 * error).all()
     assert (np.abs(first - second) <= 4 * error).all()
-    # Planted: the factor missing in the entropy, and the KL of an exact q.
+    # Planted: the third form with the KL of an exact q, which is 0.
     assert not (np.abs(first - exact.log_prob(x.astype(np.float64))) <= 4 * error).all()
 
 
 def bounds(factor: float, x: Array, k: int, replicates: int) -> Bound:
-    """IWAE of many replicates of each event, in float64."""
+    """Return bounds of many replicates of each event, in float64."""
     model = widened(factor).double()
     events = torch.from_numpy(np.repeat(x, replicates, axis=0))
     with torch.no_grad():
@@ -156,7 +156,7 @@ def bounds(factor: float, x: Array, k: int, replicates: int) -> Bound:
 
 @pytest.mark.parametrize("k", [1, 4, 64])
 def test_bounds_are_below_log_p(exact: Exact, x: NDArray[np.float32], k: int) -> None:
-    """Means over replicates stay below log p(x), by 4 standard errors and by what theory says."""
+    """Mean bounds are below log p(x), to 4 standard errors; for k = 1 some by 0.5 nats."""
     wide, replicates = x.astype(np.float64), 400
     found = bounds(1.5, wide, k, replicates).iwae.reshape(len(x), replicates)
     error = found.std(axis=1, ddof=1) / replicates**0.5
@@ -165,28 +165,28 @@ def test_bounds_are_below_log_p(exact: Exact, x: NDArray[np.float32], k: int) ->
 
 
 def chi_square(factor: float) -> float:
-    """E_q[(posterior / q)^2] - 1 for q as wide as factor times the posterior, d = 2."""
+    """Return E_q[(posterior / q)^2] - 1 for q wider than the posterior by a factor, d = 2."""
     ratio = factor**2
     return float((ratio / np.sqrt(2 * ratio - 1)) ** 2 - 1)
 
 
 def test_gap_of_the_importance_weighted_bound(exact: Exact, x: NDArray[np.float32]) -> None:
-    """k (log p - E IWAE_k) goes to chi2 / 2."""
+    """k (log p - E IWAE_k) tends to chi2 / 2."""
     wide, k, replicates = x[:4].astype(np.float64), 200, 4000
     found = bounds(1.5, wide, k, replicates).iwae.reshape(4, replicates)
     ratio = found - exact.log_prob(wide)[:, None]
-    # The mean of w / p is 1 exactly: subtracting it leaves the expectation, and little variance.
+    # The mean of w / p is exactly 1: adding w / p - 1 keeps the mean and reduces the variance.
     gap = k * (np.expm1(ratio) - ratio)
     mean, error = gap.mean(), gap.std() / gap.size**0.5
     expected = chi_square(1.5) / 2
     # The next term of the expansion is O(1 / k).
     assert abs(mean - expected) <= 4 * error + 2 / k
-    # Planted: a width of 1.6 is told from one of 1.5.
+    # Planted: a width of 1.6 instead of 1.5 is found.
     assert abs(mean - chi_square(1.6) / 2) > 4 * error + 2 / k
 
 
 def test_naive_monte_carlo_is_unbiased(load: Load, exact: Exact, x: NDArray[np.float32]) -> None:
-    """E of the mean of p(x | z), z ~ p(z), is p(x), within 4 standard errors; and far looser."""
+    """The mean of p(x | z) over z ~ p(z) is p(x), to 4 standard errors; its ELBO is looser."""
     engine = load("linear", "onnxruntime")
     assert isinstance(engine, LatentEngine)
     near = x[:3]
@@ -194,7 +194,7 @@ def test_naive_monte_carlo_is_unbiased(load: Load, exact: Exact, x: NDArray[np.f
     found = engine.bound(near, k=20_000, proposal="prior")
     error = np.exp(found.iwae) * found.stderr_iwae
     assert (np.abs(np.exp(found.iwae) - p) <= 4 * error).all()
-    assert (np.abs(np.exp(found.iwae) - 1.3 * p) > 4 * error).any(), "an error of 30% is not seen"
+    assert (np.abs(np.exp(found.iwae) - 1.3 * p) > 4 * error).any(), "an error of 30% is not found"
     exactly = engine.bound(near, k=20, proposal="posterior")
     assert (engine.bound(near, k=20, proposal="prior").elbo < exactly.elbo - 1).all()
     assert (found.kl == 0).all()

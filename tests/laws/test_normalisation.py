@@ -12,7 +12,7 @@ from .laws import assert_close, limits
 
 
 def check_normalised(engine: Engine) -> None:
-    """Sum p(x | y) over every x, for each y; and for each x_0 where x_0 must be observed."""
+    """Check that p(x | y) sums to 1 for each y, and for each x_0 if it must be observed."""
     data = engine.data
     x = np.array(list(product(range(data.levels), repeat=data.length)))
     for label in range(data.num_classes or 1):

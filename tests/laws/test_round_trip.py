@@ -1,4 +1,4 @@
-"""Law: a bundle gives back the model that went in, and a changed byte is refused."""
+"""Law: a bundle has the log-probabilities of the exported model, and a changed byte is refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +20,10 @@ from .laws import assert_close, events, limits, position_log_prob
 
 
 def check_round_trip(engine: Engine, model: Transformer) -> None:
-    """log p of the bundle is the model's.
+    """Check that log p of the bundle is the model's, within the limit.
 
-    Not to the bit on torch either, which runs the same program: the bits of a product may depend on
-    where its factors are in memory, and a bundle's weights are where their file has them.
+    Even torch, which runs the same program, need not give the same bits: the bits of a product may
+    depend on where its factors are in memory, and a bundle's weights are in a file.
     """
     x, label = events(engine, 8)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_round_trip(engine: Engine, toy: str) -> None:
 
 
 def test_planted(engine: Engine, toy: str) -> None:
-    """Another model than the one that was exported: one weight is 0.1% larger."""
+    """Planted: one weight of the model is 0.1% larger than in the bundle."""
     model = make(toy)
     with torch.no_grad():
         max(model.parameters(), key=lambda weight: weight.numel()).mul_(1.001)
@@ -47,14 +47,14 @@ def test_planted(engine: Engine, toy: str) -> None:
 
 
 def test_known_answers_are_float64(bundles: Callable[[str], Path], toy: str) -> None:
-    """The answers are the float64 model's, and the samples among them are fixed points."""
+    """The known answers are the float64 model's, and samples among them are fixed points."""
     answers = Bundle.open(bundles(toy)).known_answers()
     x = torch.from_numpy(answers["x"])
     label = torch.from_numpy(answers["label"]) if "label" in answers else None
     double = make(toy).double()
     with torch.no_grad():
         exact = double.position_log_prob(x, label).numpy()
-    # Two float64 computations of one sum: a few units in the last place.
+    # Two float64 computations of a sum differ by a few units in the last place.
     assert_close(answers["log_prob"], exact, 1e-12, "known log p")
     assert answers["is_sample"].sum() >= len(x) // 2 - 1
     same = answers["drawn"][answers["is_sample"]] == answers["x"][answers["is_sample"]]
@@ -76,7 +76,7 @@ def spoilt(bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_changed_byte(spoilt: Path, data: st.DataObject) -> None:
-    """Any byte of any file, to any other value."""
+    """A change of any byte of any file to any other value is refused."""
     names = sorted(Bundle.open(spoilt).manifest.files)
     file = spoilt / data.draw(st.sampled_from(names))
     whole = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Laws of batches: a row is what it would be alone, wherever the other rows are."""
+"""Laws of batches: a row is as in a batch of one, whatever the positions of the other rows."""
 
 from collections.abc import Callable
 
@@ -26,19 +26,19 @@ from .laws import (
 B = 5
 
 
-def check_alone(engine: Engine) -> None:
-    """log p of a batch beside that of each event in a batch of one."""
+def check_batch_of_one(engine: Engine) -> None:
+    """Compare log p of a batch with that of each event in a batch of one."""
     x, label = events(engine, B)
     together = position_log_prob(engine, x, label)
-    alone = [
+    single = [
         position_log_prob(engine, x[i : i + 1], None if label is None else label[i : i + 1])
         for i in range(B)
     ]
-    assert_close(together, np.concatenate(alone), limits(engine).nats, "row of a batch")
+    assert_close(together, np.concatenate(single), limits(engine).nats, "row of a batch")
 
 
 def check_batches(engine: Engine, toy: str, first_index: int, batch: int | None) -> None:
-    """Sample i depends on (seed, first_index + i) alone, not on the batch that it is in."""
+    """Check that sample i depends only on (seed, first_index + i), not on its batch."""
     n, skip = 12, 4
     _, label = events(engine, n)
     forced = start_values(engine, n)
@@ -59,7 +59,7 @@ def check_batches(engine: Engine, toy: str, first_index: int, batch: int | None)
 
 
 def check_ragged(engine: Engine, dirty: float) -> None:
-    """Rows start at different times over caches that hold something else; each is as if alone."""
+    """Check that rows that start at different times, over caches with old values, are right."""
     x, label = events(engine, B)
     first, t = engine.bundle.manifest.first_position, engine.data.length
     expected = position_log_prob(engine, x, label)
@@ -86,14 +86,14 @@ def check_ragged(engine: Engine, dirty: float) -> None:
     assert_close(got, expected[:, start], limits(engine).nats, "rows at different positions")
 
 
-def test_alone(engine: Engine) -> None:
-    check_alone(engine)
+def test_batch_of_one(engine: Engine) -> None:
+    check_batch_of_one(engine)
 
 
-def test_alone_planted(bundles: Callable) -> None:
+def test_batch_of_one_planted(bundles: Callable) -> None:
     toy, model = "tiny", faulty_model("rows mixed", "tiny")
     with pytest.raises(AssertionError, match="row of a batch: max"):
-        check_alone(Engine.load(bundles(toy), backend="torch", threads=1, model=model))
+        check_batch_of_one(Engine.load(bundles(toy), backend="torch", threads=1, model=model))
 
 
 @pytest.mark.parametrize("batch", [None, 3])
@@ -114,14 +114,14 @@ def test_ragged(engine: Engine, dirty: float) -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 def test_ragged_planted(bundles: Callable, tmp_path, backend: str) -> None:
-    """A row that reads beyond its position reads what was there before."""
+    """Planted: a row reads slots beyond its position, which hold old values."""
     toy = "tiny"
     with pytest.raises(AssertionError, match="rows at different positions"):
         check_ragged(plant(bundles(toy), tmp_path, "stale slots", toy, backend), dirty=7.0)
 
 
 def test_gather(engine: Engine) -> None:
-    """Row i becomes what row rows[i] was, and goes on as that row."""
+    """After a gather, row i has the state of row rows[i], and continues as that row."""
     x, label = events(engine, B)
     first, t = engine.bundle.manifest.first_position, engine.data.length
     rows = np.array([3, 3, 0, 4, 1])

@@ -1,4 +1,4 @@
-"""Laws of samples: evaluated again they have the same log-prob, and redrawn they are themselves."""
+"""Laws of samples: evaluated again they have the same log p, and redrawn they are the same."""
 
 from collections.abc import Callable
 
@@ -21,14 +21,14 @@ def labels(engine: Engine) -> np.ndarray | None:
 
 
 def observed(engine: Engine) -> np.ndarray:
-    """Positions 0, 1 and the last but one are given; all else is free."""
+    """Return values with positions 0, 1 and the last but one observed; all others are free."""
     forced = np.full((N, engine.data.length), -1)
     forced[:, [0, 1, -2]] = np.random.default_rng(2).integers(0, engine.data.levels, (N, 3))
     return forced
 
 
 def draw(engine: Engine, observed: np.ndarray | None = None, **arguments: object) -> Samples:
-    """Samples; observed values are given by positions."""
+    """Draw samples; `observed` is by position."""
     forced = None if observed is None else engine.data.in_place(observed)
     return engine.sample(N, labels=labels(engine), seed=SEED, observed=forced, **arguments)
 
@@ -75,11 +75,11 @@ def test_observed_values_stay(engine: Engine) -> None:
     forced = observed(engine)
     x = engine.data.in_order(draw(engine, observed=forced).x)
     assert (x[forced >= 0] == forced[forced >= 0]).all()
-    assert len(np.unique(x[:, 3])) > 1, "free positions are drawn"
+    assert len(np.unique(x[:, 3])) > 1, "a free position is constant"
 
 
 def test_observed_leaves_earlier_draws(engine: Engine) -> None:
-    """What is drawn is conditioned on what precedes it alone, and its uniform is its own."""
+    """A later observed value changes no draw before it."""
     late = observed(engine)
     late[:, 1:-2] = -1
     without = late.copy()
@@ -90,7 +90,7 @@ def test_observed_leaves_earlier_draws(engine: Engine) -> None:
 
 
 def test_log_q(engine: Engine) -> None:
-    """log q covers what was drawn; log p forced positions too."""
+    """log q sums drawn positions only, log p also forced ones."""
     forced = observed(engine)
     s = draw(engine, observed=forced)
     each = engine.position_log_prob(s.x, s.labels)
@@ -107,7 +107,7 @@ def test_log_q(engine: Engine) -> None:
     ids=["temperature", "top_k", "top_p", "min_p"],
 )
 def test_filtered(engine: Engine, sampling: Sampling) -> None:
-    """log p stays the model's; log q is that of the filtered distribution, renormalised."""
+    """With filters, log p is the model's, and log q that of the renormalised distribution."""
     forced = observed(engine)
     s = draw(engine, observed=forced, sampling=sampling)
     x = s.x.reshape(N, -1)
@@ -115,7 +115,7 @@ def test_filtered(engine: Engine, sampling: Sampling) -> None:
     logits = engine.parallel("logits", s.labels, x=x)["logits"].astype(np.float64)
     z = (logits - logits.max(-1, keepdims=True)) / sampling.temperature
     p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
-    above = p[..., None, :] > p[..., :, None]  # of value i: which j are more probable
+    above = p[..., None, :] > p[..., :, None]  # for value i: which values j are more probable
     kept = (above.sum(-1) < (sampling.top_k or 3)) & (
         np.where(above, p[..., None, :], 0).sum(-1) < sampling.top_p
     )
@@ -139,7 +139,7 @@ def test_temperature_0(engine: Engine) -> None:
 
 
 def test_backends_agree(load: Load, toy: str) -> None:
-    """The same seed draws the same samples, near ties aside, and other seeds draw others."""
+    """The same seed draws the same samples, except for near ties; another seed draws others."""
     torch, onnxruntime = (load(toy, backend) for backend in ("torch", "onnxruntime"))
     forced = observed(torch)
     forced[:, 1:] = -1

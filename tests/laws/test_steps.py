@@ -1,4 +1,4 @@
-"""Laws: the sum of the steps' log-probs is log p, and a prefilled prefix changes nothing."""
+"""Laws: the steps' log-probabilities sum to log p, and a prefilled prefix changes nothing."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ B = 6
 def stepped(
     engine: Engine, x: NDArray[np.int64], label: NDArray[np.int64] | None
 ) -> step_loop.LoopResult:
-    """Every value forced, one position a step."""
+    """Run steps of one position each with every value forced."""
     return step_loop.draw(
         engine.session("step").bind({"b": len(x), "s": 1}),
         step_loop.Start(x, given(engine, len(x), label), engine.first_position, prefill=False),
@@ -23,7 +23,7 @@ def stepped(
 
 
 def check_steps(engine: Engine) -> None:
-    """Per position, and summed, the cached steps give what the parallel graph gives."""
+    """Check that cached steps give the parallel graph's log p, per position and summed."""
     x, label = events(engine, B)
     got = stepped(engine, x, label).log_p
     expected = position_log_prob(engine, x, label)
@@ -32,7 +32,7 @@ def check_steps(engine: Engine) -> None:
 
 
 def check_block(engine: Engine) -> None:
-    """A prefix run as one block of the step graph."""
+    """Check that a prefix run as one block of the step graph gives the steps' log p."""
     x, label = events(engine, B)
     expected = stepped(engine, x, label).log_p
     for n in (2, 3, engine.data.length - 1, engine.data.length):
@@ -45,7 +45,7 @@ def check_block(engine: Engine) -> None:
 
 
 def check_prefill(engine: Engine, *, bound: bool) -> None:
-    """A prefix through the prefill graph, once or bound; then the steps go on."""
+    """Check that steps after a run of the prefill graph, bound or not, give the steps' log p."""
     x, label = events(engine, B)
     t = x.shape[1]
     expected = stepped(engine, x, label).log_p

@@ -1,4 +1,4 @@
-"""Laws of noise: two purposes never use the same numbers, so that a bound on samples is a bound."""
+"""Laws of noise: different purposes never share numbers, so bounds on own samples are valid."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from tests.toys import SECOND
 
 SEED, OTHER = 5, 6
 SIZES = {"posterior": (40_000, 1), "prior": (4_000, 16)}
-"""Events, and latents of each, for each proposal."""
+"""Numbers of events and of latents per event, by proposal."""
 SHARED = SimpleNamespace(Z_GIVEN_X=Stream.Z, NAIVE_Z=Stream.Z)
 """The planted fault: proposals of a bound are the latents that made the samples."""
 
@@ -35,21 +35,21 @@ Blocks = frozenset[Block]
 def excess(
     engine: LatentEngine, proposal: str, size: tuple[int, int] | None = None
 ) -> tuple[float, float]:
-    """How much higher the bound on the model's own samples is with the seed that drew them.
+    """Return how much higher the bound on the model's samples is with the seed that drew them.
 
     Args:
-        engine: over a toy.
-        proposal: of the bound.
-        size: events, and latents of each; by the proposal where None.
+        engine: engine of a toy.
+        proposal: proposal of the bound.
+        size: numbers of events and of latents per event; None means those of `SIZES`.
 
     Returns:
-        the mean of the paired differences, and what it may be: 4 standard errors and the parity
-        limit, in nats.
+        The mean of the paired differences and its limit, 4 standard errors plus the parity limit,
+        in nats.
     """
     n, k = SIZES[proposal] if size is None else size
     labels = None
     if engine.latent.posterior == "codes":
-        # The encoder chooses them: both bounds are of the same latents.
+        # The encoder chooses the codes, so both bounds have the same latents.
         n, labels, proposal = 400, 0, "posterior"
     x = engine.sample(n, labels=labels, seed=SEED).x
     own, other = (
@@ -65,15 +65,13 @@ def excess(
 @pytest.mark.parametrize("backend", [*BOTH, TRITON], scope="session")
 @pytest.mark.parametrize("proposal", SIZES)
 def test_bound_on_own_samples(latent_engine: LatentEngine, proposal: str) -> None:
-    """It is no higher with the seed that drew them than with another."""
+    """A bound on samples is no higher with the seed that drew them than with another."""
     mean, most = excess(latent_engine, proposal)
     assert abs(mean) <= most, f"{mean:.3g} nats over {most:.3g}"
 
 
 @pytest.mark.parametrize("proposal", SIZES)
-def test_a_shared_stream_is_seen(
-    load: Load, proposal: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shared_stream_is_found(load: Load, proposal: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "Stream", SHARED)
     seen = []
     for toy in (each for each in WITH_NOISE if each not in SECOND):
@@ -86,7 +84,7 @@ def test_a_shared_stream_is_seen(
 
 @contextmanager
 def recorded() -> Iterator[set[Block]]:
-    """The blocks of Philox that are made within: counter and key of each."""
+    """Record the Philox blocks that are computed inside: counter and key of each."""
     real, blocks = philox.philox4x32, set()
 
     def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
@@ -105,12 +103,12 @@ def blocks_of(call: Callable[[], object]) -> Blocks:
 
 
 def purposes(load: Load) -> dict[str, Blocks]:
-    """Every call that draws noise, each with the same seed from sample index 0."""
+    """Return the blocks of every call that draws noise, each with the same seed and index 0."""
     images, mixed, real = (load(toy, "onnxruntime") for toy in ("tiny", "convolved", "linear"))
     assert isinstance(images, AutoregressiveEngine)
     assert isinstance(mixed, LatentEngine)
     assert isinstance(real, LatentEngine)
-    # An observed value after free ones, which particles have to weigh.
+    # An observed value after free ones needs weights of particles.
     observed = images.data.in_place(np.array([CASES["tiny"]]))[0]
     x = np.zeros((4, *mixed.data.event_shape), np.int64)
     levels = np.zeros((4, real.data.length), np.int64)
@@ -131,7 +129,7 @@ def shared(found: dict[str, Blocks]) -> list[tuple[str, str]]:
 
 
 def test_no_two_purposes_share_a_block(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random ordering is left out: it is a constant of a model, not noise of a run."""
+    """No two purposes share a block; a random ordering is a constant of a model, not noise."""
     found = purposes(load)
     assert not shared(found)
     assert {block[3] for blocks in found.values() for block in blocks} == set(Stream)
@@ -144,7 +142,7 @@ def test_no_two_purposes_share_a_block(load: Load, monkeypatch: pytest.MonkeyPat
 
 
 def test_values_of_a_sample_have_one_stream(load: Load) -> None:
-    """Whether some are observed, or a prompt is continued, or a sample is completed."""
+    """`sample` with observed values, `complete` and `generate` draw from the same stream."""
     engine = autoregressive(load, "tiny", "onnxruntime")
     length = engine.data.length
     whole = engine.sample(3, 1, SEED)
@@ -154,7 +152,9 @@ def test_values_of_a_sample_have_one_stream(load: Load) -> None:
     for i, row in enumerate(begun):
         one = engine.complete(engine.data.in_place(row[None])[0], 1, 1, SEED, first_index=i)
         assert one.exact
-        assert np.array_equal(one.x[0], whole.x[i]), "a sample's beginning is completed to itself"
+        assert np.array_equal(one.x[0], whole.x[i]), (
+            "the start of a sample is not completed to the sample"
+        )
         (text,) = engine.generate([row[:4]], labels=1, seed=SEED, first_index=i)
         assert np.array_equal(text.tokens, engine.data.in_order(whole.x)[i, 4:])
     codes = load("codes", "onnxruntime")

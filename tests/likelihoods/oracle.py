@@ -1,4 +1,4 @@
-"""The filters by sorting, in numpy and float64: what the bisections are compared with."""
+"""The filters by sorting, in numpy and float64: the reference for the bisections."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from ancestral.sampling import Sampling
 
 
 def filtered(logits: NDArray[np.floating], sampling: Sampling) -> NDArray[np.float64]:
-    """Probabilities [v] after temperature, top-k, top-p and min-p, each on what the last left."""
+    """Return probabilities [v] after temperature, top-k, top-p and min-p, applied in sequence."""
     l = logits.astype(np.float64)
     if sampling.temperature == 0:
         return np.eye(len(l))[int(l.argmax())]
@@ -17,8 +17,8 @@ def filtered(logits: NDArray[np.floating], sampling: Sampling) -> NDArray[np.flo
         p = _keep(p, p >= np.sort(p)[-sampling.top_k])
     if sampling.top_p < 1:
         order = np.sort(p)[::-1]
-        above = np.concatenate([[0], order.cumsum()[:-1]])  # mass before each in the order
-        first = np.searchsorted(-order, -order, side="left")  # of those that tie with it
+        above = np.concatenate([[0], order.cumsum()[:-1]])  # mass before each value in this order
+        first = np.searchsorted(-order, -order, side="left")  # first value of each group of ties
         least = order[above[first] < sampling.top_p].min()
         p = _keep(p, p >= least)
     return _keep(p, p >= sampling.min_p * p.max())

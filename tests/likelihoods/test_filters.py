@@ -1,4 +1,4 @@
-"""Filters keep what a sort keeps: in PyTorch, and in the ONNX that they become."""
+"""Filters keep the values that a sort keeps, in PyTorch and exported to ONNX."""
 
 import warnings
 from collections.abc import Callable
@@ -53,12 +53,12 @@ class Masked(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def in_onnx(tmp_path_factory: pytest.TempPathFactory) -> Filter:
-    """The filters exported once, for any batch and any number of values."""
+    """Export the filters once, for any batch and any number of values."""
     file: Path = tmp_path_factory.mktemp("filters") / "filters.onnx"
     b, v = torch.export.Dim("b", min=1), torch.export.Dim("v", min=2)
     settings = (torch.ones(2), torch.full((2,), 3), torch.ones(2), torch.zeros(2))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        warnings.simplefilter("ignore")  # the exporter's deprecations
         torch.onnx.export(
             Masked(),
             (torch.zeros(2, 1, 3), *settings),
@@ -87,8 +87,8 @@ def apply(request: pytest.FixtureRequest) -> Filter:
 
 
 def rows(v: int) -> tuple[Tensor, Filters, list[tuple[str, NDArray[np.float64]]]]:
-    """Every logits under every setting, one row each, and what the oracle says of them."""
-    kinds = LOGITS if v < 1000 else ("wide", "ties")  # wide rows take their time
+    """Return a row of every kind of logits with every setting, and the oracle's probabilities."""
+    kinds = LOGITS if v < 1000 else ("wide", "ties")  # long rows are slow
     pairs = [(l, s) for l in kinds for s in SETTINGS]
     logits = np.stack([LOGITS[l](v) for l, _ in pairs]).astype(np.float32)
     settings = [SETTINGS[s] for _, s in pairs]
@@ -106,20 +106,20 @@ def rows(v: int) -> tuple[Tensor, Filters, list[tuple[str, NDArray[np.float64]]]
 
 
 def check_filters(apply: Filter, v: int) -> None:
-    """Same support, and the same probabilities to float32's rounding of a sum of v terms."""
+    """Check for the oracle's support, and its probabilities to float32's rounding of a sum."""
     logits, filters, expected = rows(v)
     z = apply(logits, filters)[:, 0]
     assert not z.isnan().any()
     w = z.exp()
     got = (w.double() / w.double().sum(-1, keepdim=True)).numpy()
     for p, (name, q) in zip(got, expected, strict=True):
-        kept, wanted = p > 0, q > 1e-45  # below, a weight is zero in float32
-        assert np.array_equal(kept, wanted), (
-            f"{name}: kept {kept.sum()}, expected {wanted.sum()}, "
-            f"first difference at {np.flatnonzero(kept != wanted)[0]}"
+        kept, support = p > 0, q > 1e-45  # below this a weight is 0 in float32
+        assert np.array_equal(kept, support), (
+            f"{name}: kept {kept.sum()}, expected {support.sum()}, "
+            f"first difference at {np.flatnonzero(kept != support)[0]}"
         )
         error = np.abs(p - q)
-        # Logits of 15 over a temperature of 0.3 are rounded at 3e-6, and so is log p.
+        # Logits of 15 divided by a temperature of 0.3 are rounded by 3e-6, and so is log p.
         assert error.max() < 1e-5, f"{name}: max {error.max()}, worst at {error.argmax()}"
 
 
@@ -128,8 +128,8 @@ def test_filters(apply: Filter, v: int) -> None:
     check_filters(apply, v)
 
 
-def test_none_left_out_alone(apply: Filter) -> None:
-    """Values of equal probability stay together, also where k or P would cut between them."""
+def test_ties_stay_together(apply: Filter) -> None:
+    """Values of equal probability are all kept, even if k or P would cut between them."""
     logits = torch.tensor([[[1.0, 3.0, 3.0, 0.0, 3.0]]])
     for k, p in ((1, 1.0), (5, 0.2), (2, 0.5)):
         filters = Filters(torch.ones(1), torch.tensor([k]), torch.tensor([p]), torch.zeros(1))

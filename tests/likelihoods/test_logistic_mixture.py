@@ -1,4 +1,4 @@
-"""The discretized logistic mixture: exact masses, draws that are its distribution, channels."""
+"""The discretised logistic mixture: exact masses, draws from its distribution, channels."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ LEVELS = (2, 3, 17, 256, 1000)
 
 
 def parameters(mixture: LogisticMixture, n: int, spread: float = 1.0) -> Tensor:
-    """Weights, means in and beyond the range, scales from the narrowest to wide: [n, p] float64."""
+    """Return parameters [n, p], float64: means in and beyond the range, narrow and wide scales."""
     generator = torch.manual_seed(0)
     k = mixture.components
     weight = torch.randn(n, k, generator=generator, dtype=torch.float64)
@@ -30,7 +30,7 @@ def parameters(mixture: LogisticMixture, n: int, spread: float = 1.0) -> Tensor:
 
 
 def direct(mixture: LogisticMixture, p: Tensor) -> Tensor:
-    """Masses [n, v] as differences of the cumulative distribution, in float64."""
+    """Return masses [n, v] as differences of the cumulative distribution, in float64."""
     weight, mean, scale = (part[..., None, :] for part in p.chunk(3, dim=-1))
     edges = (2 * torch.arange(mixture.levels - 1, dtype=p.dtype) + 1) / (mixture.levels - 1) - 1
     inner = ((edges[:, None] - mean) / scale.exp()).sigmoid()
@@ -43,7 +43,7 @@ def direct(mixture: LogisticMixture, p: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_masses(levels: int) -> None:
-    """They are those of the intervals, and sum to 1."""
+    """Masses are those of the intervals, and sum to 1."""
     mixture = LogisticMixture(levels, 4)
     p = parameters(mixture, 50)
     log_mass = mixture.logits(p)
@@ -56,22 +56,22 @@ def test_masses(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_float32_keeps_small_masses(levels: int) -> None:
-    """Far from a narrow component too: no difference of nearly equal numbers, no -inf."""
+    """Masses far from narrow components are accurate in float32: no cancellation, no -inf."""
     mixture = LogisticMixture(levels, 4)
     p = parameters(mixture, 200)
     exact, got = mixture.logits(p), mixture.logits(p.float()).double()
     assert torch.isfinite(got).all()
-    # Edges over scales reach some thousands, in units of the last place of 2^-13.
+    # Edges divided by scales reach several thousand, with a spacing of 2^-13 in float32.
     assert ((got - exact).abs() / (1 + exact.abs())).max() < 2e-5
     near = exact > -10
     assert (got - exact).abs()[near].max() < 2e-4
-    # Both edges of an interval are rounded by themselves, where they are thousands of scales away.
+    # The edges of an interval, thousands of scales away, are rounded independently.
     assert got.logsumexp(-1).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_draw_counts_the_edges_below_u(levels: int) -> None:
-    """On an even grid of uniforms, value i comes as often as its mass says, within one."""
+    """On an even grid of n uniforms, value i is drawn n times its mass, within one."""
     mixture = LogisticMixture(levels, 3)
     p = parameters(mixture, 5, spread=0.5)
     n = 2**14
@@ -87,7 +87,7 @@ def test_draw_counts_the_edges_below_u(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [17, 256, 65_536])
 def test_one_level_can_be_certain(levels: int) -> None:
-    """However many there are: the least scale is narrow beside the width of a level."""
+    """The least scale is narrow compared with a level, for any number of levels."""
     mixture = LogisticMixture(levels, 1)
     middle = levels // 2
     p = torch.tensor([[0.0, 2 * middle / (levels - 1) - 1, -30.0]], dtype=torch.float64)
@@ -111,7 +111,7 @@ class LogProb(torch.nn.Module):
 
 
 def test_exported_masses_far_from_the_components() -> None:
-    """In ONNX Runtime too: values thousands of scales away keep their log-probabilities."""
+    """In ONNX Runtime, values thousands of scales away keep their log-probabilities."""
     mixture = LogisticMixture(256, 4)
     p, x = parameters(mixture, 400).float(), torch.arange(400) % 256
     p[:, 8:] -= 5.0  # narrow
@@ -119,13 +119,13 @@ def test_exported_masses_far_from_the_components() -> None:
     session = exported(LogProb(), (p, x), "portable", ({0: b}, {0: b}))
     got = run(session, (p, x))[0].astype(np.float64)
     exact = mixture.log_prob(p.double(), x).numpy()
-    assert (exact < -100).sum() > 20, "some are far"
-    assert ((exact > -40) & (exact < -15)).sum() > 5, "some are where a sigmoid would round"
+    assert (exact < -100).sum() > 20, "too few values are far away"
+    assert ((exact > -40) & (exact < -15)).sum() > 5, "too few values are where a sigmoid rounds"
     assert (np.abs(got - exact) / (1 + np.abs(exact))).max() < 2e-5
 
 
-def test_a_wider_interval_is_noticed() -> None:
-    """Planted: edges that lie a tenth of a level too far apart."""
+def test_wider_interval_is_found() -> None:
+    """Planted: edges that are a tenth of a level too far apart."""
     mixture, wider = LogisticMixture(17, 3), LogisticMixture(17, 3)
     p = parameters(mixture, 50)
     object.__setattr__(wider, "levels", 16.9)
@@ -139,13 +139,13 @@ def pixel_parameters(mixture: LogisticMixture, channels: int) -> Tensor:
 
 
 def test_channels_are_one_mixture() -> None:
-    """The product of the conditionals is the mixture of the products: components are shared."""
+    """The product of conditionals is the mixture of products, as channels share components."""
     mixture, channels = LogisticMixture(4, 2), 3
     pixel = pixel_parameters(mixture, channels)
     every = torch.tensor(list(product(range(4), repeat=channels)))
     target = ChannelMixture(mixture, 1, channels, channels_last=True)
     got = target.log_prob(pixel.expand(len(every), 1, -1), every)
-    assert abs(got.logsumexp(0)) < 1e-12, "probabilities of all pixels sum to 1"
+    assert abs(got.logsumexp(0)) < 1e-12, "probabilities of all pixels do not sum to 1"
     k, single = 2, LogisticMixture(4, 1)
     weight, means, scales = pixel[:k], pixel[k : 4 * k].view(3, k), pixel[4 * k : 7 * k].view(3, k)
     slopes = pixel[7 * k :].view(3, k).tanh()

@@ -1,4 +1,4 @@
-"""p(x | z): what sums to 1, what integrates to 1, and what is drawn."""
+"""p(x | z): probabilities sum to 1, densities integrate to 1, and draws follow them."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ GRID = (torch.arange(2**14) + 0.5) / 2**14
 
 @pytest.mark.parametrize("logit", [-40.0, -3.0, 0.0, 0.7, 20.0])
 def test_bernoulli(logit: float) -> None:
-    """Sums to 1 without losing a small p; draws 1 as often as it says; agrees with its logits."""
+    """Small probabilities are kept, draws follow p, and logits agree with log_prob."""
     parameters = torch.full((2, 1), logit, dtype=torch.float64)
     log_p = Bernoulli().log_prob(parameters, torch.tensor([0, 1]))
     assert torch.allclose(log_p.exp().sum(), torch.ones((), dtype=torch.float64), atol=1e-12)
@@ -46,7 +46,7 @@ def test_bernoulli_takes_or_draws() -> None:
 
 
 def test_gaussian_integrates_to_1() -> None:
-    """Over x itself, in units of levels; and is torch's own normal."""
+    """The density integrates to 1 over x, in units of levels, and is torch's normal."""
     likelihood = Gaussian(levels=17, least_scale=1e-3)
     parameters = torch.tensor([0.4, np.log(0.07)], dtype=torch.float64)
     x = torch.linspace(-20, 40, 200_001, dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_gaussian_integrates_to_1() -> None:
 
 
 def test_gaussian_has_a_floor() -> None:
-    """However narrow a network asks for it: a density of discrete data would grow without end."""
+    """The scale has a least value, without which a density of discrete data is unbounded."""
     narrow = torch.tensor([0.5, -50.0])
     likelihood = Gaussian(levels=2, least_scale=0.01)
     peak = likelihood.log_prob(narrow, torch.tensor(1.0))
@@ -72,7 +72,7 @@ def test_gaussian_has_a_floor() -> None:
 
 
 def test_dequantised_density_is_a_bound() -> None:
-    """E_u log p(x + u) is below log of the mass of the cell."""
+    """E_u log p(x + u) is below the log of the mass of the cell."""
     likelihood = Gaussian(levels=4, least_scale=1e-3)
     parameters = torch.tensor([0.45, np.log(0.1)], dtype=torch.float64)
     for level in range(4):
@@ -87,7 +87,7 @@ def channels(last: bool) -> ChannelMixture:
 
 @pytest.mark.parametrize("last", [True, False])
 def test_channels_sum_to_1(last: bool) -> None:
-    """Over the 27 colours of a pixel; conditionals multiply to it; draws follow it."""
+    """p sums to 1 over the 27 colours of a pixel, is the product of conditionals, and draws fit."""
     target = channels(last)
     parameters = torch.randn(target.shape, generator=torch.Generator().manual_seed(3)).double()
     x = torch.tensor(list(product(range(3), repeat=3)))
@@ -102,16 +102,16 @@ def test_channels_sum_to_1(last: bool) -> None:
     assert (counts - p).abs().max() < 4 * (p / 20_000).sqrt().max()
 
 
-def test_channels_stand_first_or_last() -> None:
-    """The same pixels, whichever way an event lies."""
+def test_channels_first_or_last() -> None:
+    """Log p, draws and means do not depend on the layout of channels in an event."""
     shape = (4, 3)
     last = ChannelMixture(LogisticMixture(5, 2), 4, 3, channels_last=True)
     first = ChannelMixture(LogisticMixture(5, 2), 4, 3, channels_last=False)
     parameters = torch.randn(2, *last.shape, generator=torch.Generator().manual_seed(5))
     x = torch.randint(5, (2, *shape), generator=torch.Generator().manual_seed(6))
-    turned = x.transpose(1, 2)
+    transposed = x.transpose(1, 2)
     torch.testing.assert_close(
-        last.log_prob(parameters, x.flatten(1)), first.log_prob(parameters, turned.flatten(1))
+        last.log_prob(parameters, x.flatten(1)), first.log_prob(parameters, transposed.flatten(1))
     )
     u = torch.rand(2, *shape, generator=torch.Generator().manual_seed(7))
     drawn = last.draw(parameters, u.flatten(1)).view(2, *shape)
@@ -122,7 +122,7 @@ def test_channels_stand_first_or_last() -> None:
 
 
 def test_broadcasts() -> None:
-    """One event under many parameters: what copying it gives."""
+    """An event broadcast over many parameters gives the result of copies."""
     for likelihood in (Categorical(3), LogisticMixture(3, 2), Bernoulli()):
         target = Independent(likelihood, 4)
         parameters = torch.randn(2, 5, *target.shape)
@@ -144,7 +144,7 @@ def test_a_density_has_no_levels() -> None:
 
 
 def test_mean_of_channels() -> None:
-    """What draws come to; exactly so for the first channel, which has none before it."""
+    """`mean` is near the mean of draws, closest for the first channel, which has no inputs."""
     target = channels(True)
     parameters = torch.randn(target.shape, generator=torch.Generator().manual_seed(8))
     u = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(9))

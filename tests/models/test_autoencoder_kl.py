@@ -1,4 +1,4 @@
-"""An imported AutoencoderKL against diffusers itself, which wrote the folder."""
+"""An imported AutoencoderKL compared with diffusers, which wrote the folder."""
 
 import copy
 import json
@@ -21,10 +21,10 @@ from ancestral.train.models.autoencoder_kl import AutoencoderKL
 from ancestral.train.models.autoencoder_kl_blocks import Attention, Double, Halve
 from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 
-# Largest error over the largest value, of float64 beside float64. Seen: 5e-15.
+# Largest error divided by the largest value, both in float64. Measured: 5e-15.
 LIMIT = 1e-12
 SIZE = (16, 8)
-# The corners of attention and the 1x1 convolutions around z.
+# With and without attention and the 1x1 convolutions around z.
 CORNERS: dict[str, dict[str, Any]] = {
     "both": {"block_out_channels": (16, 24), "layers_per_block": 2, "latent_channels": 4},
     "attention": {
@@ -56,19 +56,19 @@ Numbers = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def diffusers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The oracle, without a network."""
+    """Import diffusers, the oracle, without access to a network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hugging_face")))
         import diffusers
 
-        # It warns of every conversion to another dtype.
+        # diffusers warns about every conversion to another dtype.
         diffusers.logging.set_verbosity_error()
         yield diffusers
 
 
 def wide(module: nn.Module, seed: int) -> None:
-    """Weights that leave no part of the network near nothing or near the identity."""
+    """Draw weights that leave no part of the network near zero or near the identity."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in module.named_parameters():
@@ -110,7 +110,7 @@ def folder(theirs: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(folder: Path) -> AutoencoderKL:
-    """Ours. Not to be changed."""
+    """Our model. Tests must not change it."""
     return load_diffusers(folder, SIZE)
 
 
@@ -120,7 +120,7 @@ def ours(loaded: AutoencoderKL) -> AutoencoderKL:
 
 
 def events(model: AutoencoderKL) -> Tensor:
-    """Real values in [0, 256), the edges of levels among them."""
+    """Return real values in [0, 256), with edges of levels among them."""
     x = 256 * torch.rand(3, model.data.length, generator=torch.manual_seed(2), dtype=torch.float64)
     return torch.cat([x, x.floor()])
 
@@ -147,7 +147,7 @@ def our_numbers(model: AutoencoderKL, dtype: torch.dtype = torch.float64) -> Num
 def their_numbers(
     theirs: nn.Module, model: AutoencoderKL, dtype: torch.dtype = torch.float64
 ) -> Numbers:
-    """As they are, but for the decoded pixels -1 .. 1, which become 0.5/256 .. 255.5/256."""
+    """Return diffusers' numbers, with decoded pixels -1 .. 1 mapped to 0.5/256 .. 255.5/256."""
     theirs = theirs.to(dtype)
     pixels = ((events(model) - 0.5) / 127.5 - 1).to(dtype).view(-1, *model.data.event_shape)
     posterior = theirs.encode(pixels).latent_dist
@@ -162,12 +162,12 @@ def their_numbers(
 
 @pytest.fixture(scope="module")
 def exact(theirs: nn.Module, loaded: AutoencoderKL) -> Numbers:
-    """Theirs in float64. Not to be changed."""
+    """Return diffusers' numbers in float64. Tests must not change them."""
     return their_numbers(theirs, loaded)
 
 
 def errors(got: Numbers, expected: Numbers) -> dict[str, float]:
-    """The largest error of each output over its largest value."""
+    """Return the largest error of each output divided by its largest value."""
     return {
         name: float((got[name].double() - truth).abs().max() / truth.abs().max())
         for name, truth in expected.items()
@@ -181,7 +181,7 @@ def test_parity_in_float64(exact: Numbers, ours: AutoencoderKL) -> None:
 
 
 def test_parity_in_float32(theirs: nn.Module, exact: Numbers, ours: AutoencoderKL) -> None:
-    """As near to their float64 as their own float32 is, within the factor of the parity table."""
+    """Our float32 is as near to diffusers' float64 as theirs is, to the parity table's factor."""
     own = errors(their_numbers(theirs, ours, torch.float32), exact)
     found = errors(our_numbers(ours, torch.float32), exact)
     factor = tolerance("torch", "float32").factor
@@ -236,10 +236,10 @@ FAULTS: dict[Callable[[AutoencoderKL], None], set[str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_faults_are_seen(
+def test_faults_are_found(
     exact: Numbers, ours: AutoencoderKL, fault: Callable[[AutoencoderKL], None]
 ) -> None:
-    """Each planted fault breaks parity by 20 limits, wherever the network has what it touches."""
+    """Each planted fault breaks parity by 20 limits in the outputs that it affects."""
     fault(ours)
     attends = ours.config.mid_block_add_attention
     broken = set() if fault in (key_for_value, no_residual) and not attends else FAULTS[fault]
@@ -249,7 +249,7 @@ def test_faults_are_seen(
 
 
 def test_log_variance_is_clamped(theirs: nn.Module, ours: AutoencoderKL) -> None:
-    """At both ends, as there."""
+    """The log variance is clamped to -30 .. 20 as in diffusers."""
     state = theirs.state_dict()
     last = "quant_conv" if ours.config.use_quant_conv else "encoder.conv_out"
     before = state[f"{last}.bias"].clone()
@@ -278,7 +278,7 @@ def test_config(ours: AutoencoderKL, corner: str) -> None:
 
 
 def test_names_and_shapes_at_full_size(diffusers: ModuleType) -> None:
-    """Of Stable Diffusion's autoencoder, without storage."""
+    """Names and shapes of Stable Diffusion's weights are diffusers'; no memory is allocated."""
     widths = (128, 256, 512, 512)
     with torch.device("meta"):
         theirs = diffusers.AutoencoderKL(
@@ -315,7 +315,7 @@ def test_levels_are_their_centres(small: AutoencoderKL) -> None:
 
 
 def test_log_likelihood_is_a_normal_of_pixels(small: AutoencoderKL) -> None:
-    """Of scale pixel_scale in [-1, 1]; a density of x is that of pixels over 127.5."""
+    """log p(x | z) is a normal of pixels in [-1, 1] with scale pixel_scale, minus log 127.5."""
     x, z = events(small)[:5], latents(small)
     pixels = (x - 0.5) / 127.5 - 1
     decoded = small.decoder(small.post_quant_conv(z)).flatten(1)
@@ -327,7 +327,7 @@ def test_log_likelihood_is_a_normal_of_pixels(small: AutoencoderKL) -> None:
 
 
 class Reconstruct(nn.Module):
-    """Both halves in one program, as torch.export wants it."""
+    """Encoder and decoder in one module, for torch.export."""
 
     def __init__(self, model: AutoencoderKL) -> None:
         super().__init__()
@@ -363,7 +363,7 @@ def test_other_data_are_refused(changes: dict[str, Any], words: str) -> None:
         AutoencoderKL(SMALL, IMAGES.model_copy(update=changes))
 
 
-def test_a_config_is_refused_with_every_problem() -> None:
+def test_config_is_refused_with_every_problem() -> None:
     wrong = {
         "layers_per_block": 10**9,
         "latent_channels": 0,

@@ -1,4 +1,4 @@
-"""What each family promises of itself: how far it sees, what a step costs, what it refuses."""
+"""Properties of each family: its receptive field, the cost of a step, refused configurations."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ IMAGES = DataSpec(name="images", event_shape=(5, 7), levels=3)
 
 
 def seen(model: AutoregressiveModel, position: int) -> set[int]:
-    """Which earlier values change what is predicted at a position."""
+    """Return the positions whose values change the prediction at a position."""
     x = torch.randint(model.data.levels, (4, model.data.length), generator=torch.manual_seed(0))
     found = set()
     with torch.no_grad():
@@ -36,7 +36,7 @@ def seen(model: AutoregressiveModel, position: int) -> set[int]:
 
 
 def test_no_blind_spot() -> None:
-    """A PixelCNN that is deep enough sees every earlier pixel, and nothing else."""
+    """A PixelCNN that is deep enough sees exactly the earlier pixels."""
     torch.manual_seed(0)
     model = PixelCNN(PixelCNNConfig(width=8, layers=6, first_kernel=3, hidden=8), IMAGES)
     for position in (0, 3, 6, 7, 17, 24, 34):
@@ -44,7 +44,7 @@ def test_no_blind_spot() -> None:
 
 
 def test_receptive_field_of_a_wavenet() -> None:
-    """1 + the sum of the dilations, in values consumed."""
+    """A WaveNet sees the last 1 + sum(dilations) of the consumed values."""
     torch.manual_seed(0)
     data = DataSpec(name="s", event_shape=(24,), levels=3)
     model = WaveNet(WaveNetConfig(width=8, dilations=(1, 2, 4, 2), skip=8), data)
@@ -53,15 +53,15 @@ def test_receptive_field_of_a_wavenet() -> None:
 
 
 def matrix_operations(call: Callable[[], object]) -> int:
-    """Multiplications and additions of products and convolutions."""
+    """Return the number of multiplications and additions of products and convolutions."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         call()
     return counter.get_total_flops()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_step_of_a_pixelcnn_costs_one_position(channels: int) -> None:
-    """At most 1.5 times the whole network's operations over its positions."""
+def test_step_of_a_pixelcnn_costs_one_position(channels: int) -> None:
+    """A step takes at most 1.5 times the network's operations per position."""
     data = DataSpec(name="images", event_shape=(12, 12, channels), levels=16)
     model = PixelCNN(PixelCNNConfig(width=16, layers=4, first_kernel=5), data).eval()
     x = torch.zeros(2, data.length, dtype=torch.int64)
@@ -75,7 +75,7 @@ def test_a_step_of_a_pixelcnn_costs_one_position(channels: int) -> None:
 
 
 def test_too_narrow_for_a_pixelcnn() -> None:
-    """The vertical stack runs ahead by what it sees to the right."""
+    """The vertical stack must see less than a row to the right; narrower images are refused."""
     data = DataSpec(name="images", event_shape=(5, 4), levels=3)
     PixelCNN(PixelCNNConfig(width=4, layers=3, first_kernel=3), data)
     with pytest.raises(
@@ -88,7 +88,7 @@ def test_too_narrow_for_a_pixelcnn() -> None:
 
 @pytest.mark.parametrize("name", TOYS)
 def test_configurations_survive_json(name: str) -> None:
-    """Built again from what a manifest holds, a model takes the same weights."""
+    """A model built from a configuration in a manifest has the same weights."""
     model = make(name)
     again = build_model(config_from_json(family_of(model), model_config(model)), model.data)
     again.load_state_dict(model.state_dict())
@@ -96,7 +96,7 @@ def test_configurations_survive_json(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "values", "told"),
+    ("family", "values", "message"),
     [
         ("recurrent", {"layers": 0}, "recurrent config: layers: expected a number >= 1, got 0"),
         (
@@ -115,12 +115,12 @@ def test_configurations_survive_json(name: str) -> None:
         ("boltzmann", {}, "family: expected one of"),
     ],
 )
-def test_refused(family: str, values: dict[str, object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_refused(family: str, values: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         config_from_json(family, values)
 
 
-def test_a_label_must_be_given() -> None:
+def test_label_is_required() -> None:
     for name in ("tiny", "pixelcnn", "lstm"):
         model = make(name)
         with pytest.raises(InvalidInput, match="label"):
@@ -128,7 +128,7 @@ def test_a_label_must_be_given() -> None:
 
 
 def test_no_label_is_a_label() -> None:
-    """Where it is optional: one more row, that is unlike the others."""
+    """If the label is optional, "no label" has a vector of its own."""
     data = DataSpec(name="images", event_shape=(3, 3), levels=3, num_classes=2)
     torch.manual_seed(0)
     model = build_model(RecurrentConfig(width=8, label_optional=True), data)
@@ -142,15 +142,15 @@ def test_no_label_is_a_label() -> None:
 
 
 def test_table_is_the_posterior_mean() -> None:
-    """By hand: position, label and left neighbour of three binary events of two values."""
+    """A table of position, label and left neighbour has the values computed by hand."""
     data = DataSpec(name="pairs", event_shape=(2,), levels=2, num_classes=2)
     table = Table(TableConfig(neighbours=((-1,),), per_position=True), data)
     x, label = np.array([[0, 1], [0, 1], [1, 0]]), np.array([0, 0, 1])
     table.smooth(table.counts(x, label), (1.0, 2.0, 4.0))
     p = table.predict(torch.tensor([[0, 0]]), torch.tensor([0])).exp()[0]
-    at_0 = (2 + 0.5) / 4  # of value 0 at position 0, by position
-    at_0 = (2 + 2 * at_0) / 4  # two events of label 0
-    at_0 = (2 + 4 * at_0) / 6  # that have no left neighbour
+    at_0 = (2 + 0.5) / 4  # value 0 at position 0, by position only
+    at_0 = (2 + 2 * at_0) / 4  # also by label: two events with label 0
+    at_0 = (2 + 4 * at_0) / 6  # also by left neighbour: there is none
     assert abs(float(p[0, 0]) - at_0) < 1e-6
     at_1 = (1 + 0.5) / 4
     at_1 = (0 + 2 * at_1) / 4
@@ -159,7 +159,7 @@ def test_table_is_the_posterior_mean() -> None:
 
 
 def test_table_without_label() -> None:
-    """With labels optional, "no label" is the table that never saw them."""
+    """With optional labels, "no label" is the table that was counted without labels."""
     data = DataSpec(name="x", event_shape=(4,), levels=3, num_classes=2)
     plain = DataSpec(name="x", event_shape=(4,), levels=3)
     config = {"neighbours": ((-1,),)}
@@ -167,8 +167,8 @@ def test_table_without_label() -> None:
     x, label = rng.integers(0, 3, (30, 4)), rng.integers(0, 2, 30)
     both = Table(TableConfig(**config, label_optional=True), data)
     both.smooth(both.counts(x, label), (1.0, 7.0, 2.0))
-    alone = Table(TableConfig(**config), plain)
-    alone.smooth(alone.counts(x, None), (1.0, 2.0))
+    unlabelled = Table(TableConfig(**config), plain)
+    unlabelled.smooth(unlabelled.counts(x, None), (1.0, 2.0))
     y = torch.full((30,), 2)
     got = both.predict(torch.from_numpy(x), y)
-    assert (got - alone.predict(torch.from_numpy(x), None)).abs().max() < 1e-6
+    assert (got - unlabelled.predict(torch.from_numpy(x), None)).abs().max() < 1e-6

@@ -1,4 +1,4 @@
-"""A new family takes a file (here this one) and a line of the table, and nothing else."""
+"""A new family needs only a file (here this one) and a line in the table of families."""
 
 from pathlib import Path
 from typing import Annotated, final
@@ -74,7 +74,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint and a bundle of a Bag."""
+    """Write a checkpoint and a bundle of a Bag."""
     folder = tmp_path_factory.mktemp("bag")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FAMILIES, "bag", Family(BagConfig, Bag))
@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("known")
-def test_backends_agree_with_it(folder: Path) -> None:
+def test_backends_agree(folder: Path) -> None:
     samples = []
     for backend in ("onnxruntime", "torch"):
         engine = Engine.load(folder / "bundle", backend=backend)
@@ -97,7 +97,7 @@ def test_backends_agree_with_it(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("known")
-def test_its_configuration_is_checked() -> None:
+def test_configuration_is_checked() -> None:
     assert config_from_json("bag", {"fading": 1}) == BagConfig(fading=1.0)
     with pytest.raises(InvalidInput, match="bag config: width: expected a number >= 1, got 0"):
         config_from_json("bag", {"width": 0})
@@ -105,8 +105,8 @@ def test_its_configuration_is_checked() -> None:
         BagConfig(fading=0.0)
 
 
-def test_without_its_line_it_is_unknown(folder: Path) -> None:
-    """The same files are refused, and the error says which families there are."""
+def test_unknown_without_its_line(folder: Path) -> None:
+    """Without its line in the table, the family's files are refused; errors list the families."""
     with pytest.raises(CheckpointError, match=r"family: expected one of .*'wavenet'.*, got 'bag'"):
         load_checkpoint(folder / "checkpoint")
     with pytest.raises(BundleError, match="no model family 'bag'; pass the model"):

@@ -1,4 +1,4 @@
-"""q(z | x) and p(z): closed forms beside torch's own distributions and beside Monte Carlo."""
+"""q(z | x) and p(z): closed forms compared with torch's distributions and with Monte Carlo."""
 
 import math
 
@@ -29,7 +29,7 @@ def features(family: Diagonal | Full) -> Parameters:
 
 
 def same(family: Diagonal | Full, q: Parameters) -> torch.distributions.Distribution:
-    """torch's own distribution of these parameters."""
+    """Return torch's distribution with these parameters."""
     if isinstance(family, Diagonal):
         return Independent(Normal(q[0], q[1].exp()), 1)
     return MultivariateNormal(q[0], scale_tril=q[1])
@@ -41,7 +41,7 @@ def noise(k: int) -> Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["diagonal", "full"])
 def test_log_prob_and_draw(family: Diagonal | Full) -> None:
-    """log q(z | x) of what the noise draws; the draws have q's mean and covariance."""
+    """log q(z | x) of draws is torch's, and the draws have q's mean and covariance."""
     q = features(family)
     z, log_q = family.draw(q, noise(K))
     oracle = same(family, q)
@@ -55,7 +55,7 @@ def test_log_prob_and_draw(family: Diagonal | Full) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["diagonal", "full"])
 def test_kl(family: Diagonal | Full) -> None:
-    """The closed form is torch's, and Monte Carlo's within 4 standard errors; 5% off is seen."""
+    """The closed form is torch's and Monte Carlo's, to 4 standard errors; a 5% error is found."""
     q = features(family)
     kl = family.kl_to_standard(q).sum(dim=-1)
     unit = MultivariateNormal(torch.zeros(D).double(), torch.eye(D).double())
@@ -73,7 +73,7 @@ def test_kl(family: Diagonal | Full) -> None:
 
 
 def test_kl_near_the_prior_is_not_lost() -> None:
-    """In float32, where both terms of 1/2 (s^2 - 1) - log s round to nothing."""
+    """The KL is accurate in float32 where both terms of 1/2 (s^2 - 1) - log s round to 0."""
     q = (torch.zeros(1, 1), torch.full((1, 1), 1e-4))
     assert torch.isclose(Diagonal((1,)).kl_to_standard(q)[0, 0], torch.tensor(1e-8), rtol=0.01)
 
@@ -85,7 +85,7 @@ def mixture() -> Mixture:
 
 
 def test_mixture() -> None:
-    """torch's own mixture; draws have its mean; temperature 0 leaves a component's mean."""
+    """The mixture is torch's; draws have its moments; temperature 0 gives a component's mean."""
     prior = mixture()
     oracle = MixtureSameFamily(
         Categorical(logits=prior.logits), Independent(Normal(prior.mean, prior.log_scale.exp()), 1)
@@ -109,7 +109,7 @@ def test_standard_normal() -> None:
 
 
 def test_vamp_prior_is_the_mixture_of_its_posteriors() -> None:
-    """What is exported, without an encoder, is the distribution that was trained."""
+    """The exported mixture, which needs no encoder, is the prior that was trained."""
     model = make_latent("colours").double()
     assert isinstance(model, VAE)
     mean, log_scale = model.posterior.from_features(model.encoder(model.pseudo_inputs()))

@@ -1,4 +1,4 @@
-"""Every configuration in float64: parallel and cached form agree, and p sums to 1."""
+"""Every configuration in float64: the parallel and the cached form agree, and p sums to 1."""
 
 from itertools import product
 
@@ -16,7 +16,7 @@ from tests.toys import widen
 IMAGES = DataSpec(name="images", event_shape=(2, 3), levels=3, num_classes=2)
 SEQUENCES = DataSpec(name="sequences", event_shape=(5,), levels=3)
 SMALL = {"width": 12, "layers": 2, "heads": 2, "hidden": 10}
-# Two float64 computations of one sum: a few units in the last place of logits of size 10.
+# Two float64 computations of a sum differ by a few units in the last place; logits are about 10.
 EXACT = 1e-12
 
 CONFIGS = {
@@ -83,7 +83,7 @@ CONFIGS = {
 
 
 def make(name: str) -> tuple[Transformer, Tensor, Tensor | None]:
-    """A wide model in float64, events, labels."""
+    """Return a wide model in float64, events and labels."""
     config, data = CONFIGS[name]
     torch.manual_seed(0)
     model = widen(Transformer(config, data)).double().eval()
@@ -92,7 +92,7 @@ def make(name: str) -> tuple[Transformer, Tensor, Tensor | None]:
 
 
 def extended(model: Transformer, x: Tensor, label: Tensor | None, blocks: list[int]) -> Tensor:
-    """Logits of all positions by blocks of these lengths, the first over an empty cache."""
+    """Return logits of all positions from blocks of these lengths, starting with an empty cache."""
     tokens = x if model.first_position else torch.nn.functional.pad(x, (1, 0), value=0)[:, :-1]
     position, cache, parts = model.first_position, model.initial_cache(len(x)), []
     for s in blocks:
@@ -118,7 +118,7 @@ def test_parallel_and_cached(name: str) -> None:
 
 @torch.no_grad()
 def test_window_ends() -> None:
-    """Of two layers that see 2 slots the last logits depend on the last 3 tokens consumed."""
+    """With two layers of window 2, the last logits depend on the last 3 consumed tokens."""
     config = TransformerConfig(**SMALL, positions="rotary", window=2, start=1)
     torch.manual_seed(0)
     model = widen(Transformer(config, SEQUENCES)).double().eval()
@@ -132,7 +132,7 @@ def test_window_ends() -> None:
 
 
 def test_frequencies() -> None:
-    """Llama 3's scaling: fast turns are kept, slow ones divided, those between mixed."""
+    """Llama 3's scaling keeps high frequencies, divides low ones, and mixes those between."""
     plain, scaled = (
         frequencies(
             TransformerConfig(width=64, heads=1, positions="rotary", rotary_scaling=scaling)
@@ -162,7 +162,7 @@ def test_normalised(name: str) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["GPT-2", "labels", "above", "above, no start"])
 def test_start_token_is_not_read(name: str) -> None:
-    """What tokens[:, 0] holds at position 0 does not matter, where there is a start symbol."""
+    """tokens[:, 0] is ignored at position 0 if there is a start symbol."""
     model, x, label = make(name)
     at = torch.full((len(x),), model.first_position)
     one, other = (
@@ -187,7 +187,7 @@ def test_every_input_matters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"width": 0}, "width: expected a number >= 1"),
         ({"layers": -1}, "layers: expected a number >= 1"),
@@ -212,8 +212,8 @@ def test_every_input_matters() -> None:
         ({"window": 3, "windowed": (0, 4)}, r"expected layers 0 \.\. 3, got \(0, 4\)"),
     ],
 )
-def test_config_refused(values: dict[str, object], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_config_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         TransformerConfig(**values)
 
 

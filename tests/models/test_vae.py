@@ -107,7 +107,7 @@ def test_codes_are_the_nearest() -> None:
 
 
 def test_gradients_pass_the_choice() -> None:
-    """As if it were the identity: the encoder learns from the decoder."""
+    """Gradients pass the choice of codes unchanged, so the encoder learns from the decoder."""
     model = vqvae()
     passed = model.quantise(torch.randint(5, (3, 32)))
     passed.features.retain_grad()
@@ -120,8 +120,8 @@ def test_gradients_pass_the_choice() -> None:
     )
 
 
-def test_codebook_follows_what_is_assigned_to_it() -> None:
-    """To the mean of its features, in the long run; a code that nothing goes to starts anew."""
+def test_codebook_follows_its_features() -> None:
+    """A code tends to the mean of its features; an unused code restarts at a feature."""
     model = vqvae()
     features = torch.tensor([[[1.0, 0.0, 0.0], [3.0, 0.0, 0.0]]])
     codes = torch.tensor([[2, 2]])

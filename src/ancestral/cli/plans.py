@@ -41,8 +41,8 @@ def plans(
         removed = store.remove("" if remove == "all" else _prefix(remove))
         if not removed and remove != "all":
             raise InvalidInput(
-                f"--remove: expected the beginning of a plan's name, got {remove!r}; list the plans "
-                f"with `ancestral plans`"
+                f"--remove: expected the beginning of a plan's name, got {remove!r}; "
+                f"list the plans with `ancestral plans`"
             )
         say(f"removed {len(removed)} plans from {store.folder}")
         return

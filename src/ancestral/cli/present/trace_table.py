@@ -34,7 +34,7 @@ def trace_document(path: Path, found: "Sequence[Traced]") -> dict[str, Any]:
 
 def trace_tables(found: "Sequence[Traced]") -> "Iterator[Table]":
     """Return tables with a row per graph."""
-    heads = ("graph", "nodes", "tensors agree", "differ", "excused", "unmatched", "of the limit")
+    heads = ("graph", "nodes", "tensors agree", "differ", "excused", "unmatched", "error/limit")
     for each in found:
         if each.reports:
             rows = []
@@ -78,7 +78,8 @@ def _sentence(report: "TraceReport", first: "Difference") -> str:
     through = ""
     if first.through:
         more = ", ..." if len(first.through) > _NAMED else ""
-        through = f"; or one of these, unmatched: {', '.join(first.through[:_NAMED])}{more}"
+        names = ", ".join(first.through[:_NAMED])
+        through = f"; the fault may also be in a node without a counterpart: {names}{more}"
     others = report.differing - 1
     after = f". {others} other tensors differ" if others > 0 else ""
     verdict = f". {first.verdict[0].upper()}{first.verdict[1:]}" if first.verdict else ""
