@@ -78,7 +78,7 @@ def foreign(path: Path) -> str | None:
                     f"model with ancestral.export_bundle (docs/own-model.md)"
                 )
             case ".safetensors" if path.is_file():
-                return f"pass the folder of {name}, a file of weights, with its config.json"
+                return f"pass the folder that has {name}, a file of weights, and its config.json"
             case ".onnx":
                 return f"pass the checkpoint that {name}, an ONNX graph, was made from"
     return None

@@ -114,7 +114,7 @@ def _open_parts(index: Path) -> Tensors:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{index}: no files {cut(repr(missing), 200)} of its parts {cut(repr(names), 200)}; "
+            f"{index}: parts {cut(repr(missing), 200)} of {cut(repr(names), 200)} are missing; "
             f"download them"
         )
     files = {name: _open(index.parent / name) for name in names}
