@@ -26,7 +26,7 @@ from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.errors import ParityError
 from ancestral.export.bundle import export_bundle
 from ancestral.files.atomic import write_atomically
-from ancestral.pictures import beside, greys, grid, png
+from ancestral.pictures import greys, grid, png, side_by_side
 from ancestral.train.config import Recipe
 from ancestral.train.data import Dataset, load_digits
 from ancestral.train.models.autoregressive import AutoregressiveModel
@@ -133,7 +133,7 @@ def _draw(data: Dataset) -> None:
     real = data.test.x[np.concatenate(chosen)].reshape(-1, *shape)
     left = grid(samples.x, data.spec.levels, columns=DRAWN)
     right = grid(real, data.spec.levels, columns=REAL)
-    write_atomically(PICTURE, png(beside([("samples", left), ("real digits", right)])))
+    write_atomically(PICTURE, png(side_by_side([("samples", left), ("real digits", right)])))
     print(f"  {time.monotonic() - start:.1f} s for {len(samples)} samples; see {PICTURE}")
 
 

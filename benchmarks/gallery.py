@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ancestral.engine import AutoregressiveEngine, LatentEngine
 from ancestral.files.atomic import write_atomically
-from ancestral.pictures import beside, greys, grid, png
+from ancestral.pictures import greys, grid, png, side_by_side
 from ancestral.train.data import Dataset, load_digits
 from ancestral.units import bits_per_dim
 from benchmarks.demo import BUNDLE, VAE_BUNDLE
@@ -65,7 +65,9 @@ def completions(engine: AutoregressiveEngine, images: NDArray[np.int64]) -> byte
         f"{SHOWN} of {PARTICLES} completions": (np.concatenate(drawn), SHOWN),
         "truth": (images, 1),
     }
-    return png(beside([(name, grid(x, levels + 1, n, palette)) for name, (x, n) in panels.items()]))
+    return png(
+        side_by_side([(name, grid(x, levels + 1, n, palette)) for name, (x, n) in panels.items()])
+    )
 
 
 def nats(engine: AutoregressiveEngine, images: NDArray[np.int64]) -> bytes:
@@ -104,7 +106,7 @@ def interpolation(engine: LatentEngine, images: NDArray[np.int64]) -> bytes:
     levels = engine.data.levels
     middle = grid(greys(means.reshape(-1, *engine.data.event_shape), levels), levels, STEPS)
     panels = [("from", grid(start, levels, 1)), ("E[x | z]", middle), ("to", grid(end, levels, 1))]
-    return png(beside(panels))
+    return png(side_by_side(panels))
 
 
 def main(arguments: list[str] | None = None) -> None:

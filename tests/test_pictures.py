@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ancestral.errors import InvalidInput
-from ancestral.pictures import beside, greys, grid, is_image, png, to_levels
+from ancestral.pictures import greys, grid, is_image, png, side_by_side, to_levels
 
 
 def test_tiles_are_in_reading_order() -> None:
@@ -111,7 +111,7 @@ def test_png_round_trip() -> None:
 
 def test_beside_keeps_both_pictures() -> None:
     left, right = (grid(np.full((4, 8, 8), v), levels=2, columns=c) for v, c in ((0, 2), (1, 2)))
-    both = beside([("samples", left), ("real", right)])
+    both = side_by_side([("samples", left), ("real", right)])
     np.testing.assert_array_equal(both[24:, : left.shape[1]], left)
     np.testing.assert_array_equal(both[24:, -right.shape[1] :], right)
     title = both[:24, : left.shape[1]]
@@ -122,9 +122,9 @@ def test_beside_keeps_both_pictures() -> None:
 def test_beside_refuses_other_heights() -> None:
     one, two = (grid(np.zeros((n, 8, 8), np.int64), levels=2, columns=1) for n in (1, 2))
     with pytest.raises(InvalidInput, match="the same height"):
-        beside([("a", one), ("b", two)])
+        side_by_side([("a", one), ("b", two)])
     with pytest.raises(InvalidInput, match="the same height"):
-        beside([])
+        side_by_side([])
 
 
 @pytest.mark.parametrize(

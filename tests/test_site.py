@@ -122,7 +122,7 @@ def test_every_command_is_in_the_reference() -> None:
     names = [re.match(r"## `ancestral ([a-z-]+)`\n", section) for section in sections]
     assert all(names)
     assert len(sections) >= 18
-    assert all("\nExample: `ancestral " in section for section in sections)
+    assert all("**Examples**:\n\n```console\n$ ancestral " in section for section in sections)
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

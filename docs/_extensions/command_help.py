@@ -1,6 +1,5 @@
 """The reference of the command line, made from the help of the commands."""
 
-import re
 from collections.abc import Iterator
 
 import typer
@@ -11,11 +10,10 @@ from typer.cli import get_docs_for_click
 from ancestral.cli.main import application
 
 PAGE = "reference/cli"
-EXAMPLE = re.compile("^Example: (.*)$", flags=re.MULTILINE)
 
 
 def markdown() -> Iterator[str]:
-    """Yield a section of Markdown for each command, as `typer utils docs` writes it."""
+    """Yield the Markdown of each command: what `typer utils docs` writes, then examples."""
     group = typer.main.get_command(application())
     with group.make_context("ancestral", [], resilient_parsing=True) as context:
         for name in group.list_commands(context):
@@ -23,7 +21,8 @@ def markdown() -> Iterator[str]:
             text = get_docs_for_click(
                 obj=command, ctx=context, indent=1, name=name, call_prefix="ancestral"
             )
-            yield EXAMPLE.sub(r"Example: `\1`", text)
+            examples = "\n".join(f"$ {line}" for line in command.EXAMPLES)
+            yield f"{text}**Examples**:\n\n```console\n{examples}\n```\n"
 
 
 def append(app: Sphinx, page: str, source: list[str]) -> None:

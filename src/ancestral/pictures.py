@@ -143,7 +143,7 @@ def _within(values: NDArray[Any], levels: int) -> NDArray[Any]:
     return inside
 
 
-def beside(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
+def side_by_side(panels: Sequence[tuple[str, Pixels]]) -> Pixels:
     """Place pictures of the same height next to each other on white, each under its title.
 
     Args:

@@ -1,4 +1,4 @@
-"""The benchmarks stand in the checkout, not in the package; a toy becomes a case of theirs."""
+"""The benchmarks are in the checkout, not in the package; a toy becomes one of their cases."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ from tests.toys import make
 def toy_case(
     bundles: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[cases.Case]:
-    """The toy `llama` as a case, with the baseline's graph, in a folder of these tests."""
+    """Yield the toy `llama` as a case, with the baseline's graph, in a temporary folder."""
     from benchmarks.plain_graph import export_plain
 
     model = make("llama")
@@ -35,7 +35,7 @@ def toy_case(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cases, "BUNDLES", tmp_path_factory.mktemp("cases"))
         patch.setitem(cases.CASES, case.name, case)
-        # Where a run looks for what was exported.
+        # The folder in which a run looks for the exported bundle.
         shutil.copytree(bundles("llama"), cases.bundle_folder(case) / "bundle")
         export_plain(model, cases.bundle_folder(case) / "plain" / "model.onnx")
         yield case

@@ -1,4 +1,4 @@
-"""A run on a GPU that is not there, for the tests of what surrounds it."""
+"""Rows of a simulated GPU run, for the tests of the code around the measurement."""
 
 import time
 from pathlib import Path
@@ -31,16 +31,16 @@ CEILINGS = {"copy": 4e12, "float32": 5e13, "bfloat16": 8e14}
 
 
 def rehearsing(folder: Path, part: str = "linear") -> Bench:
-    """Of a rehearsal."""
+    """Return the bench of a rehearsal on the CPU."""
     until = time.monotonic() + 1000
     device, bundles = torch.device("cpu"), folder / "bundles"
     return Bench(part, device, CEILINGS, until, bundles, MACHINE, "c0ffee")
 
 
 def sample_row(
-    bench: Bench, parity: Parity = EXACT, *, alone: bool = False, **settings: Any
+    bench: Bench, parity: Parity = EXACT, *, unpaired: bool = False, **settings: Any
 ) -> GpuRow:
-    """Ours 2 ms, theirs 3 ms, 4 GB to read."""
-    rounds = {OURS: (2.0, 4.0, 2.0)} | ({} if alone else {"theirs": (3.0, 6.0, 3.0)})
+    """Return a row: ours takes 2 ms, theirs 3 ms, with 4 GB to read; no baseline if `unpaired`."""
+    rounds = {OURS: (2.0, 4.0, 2.0)} | ({} if unpaired else {"theirs": (3.0, 6.0, 3.0)})
     settings = {"work": Work(4e9, 1e9, torch.float32)} | settings
     return next(bench.rows("2 x 2", torch.float32, rounds, parity, **settings))

@@ -1,4 +1,4 @@
-"""A row as a run writes it, for the tests that need no run."""
+"""A row as a run writes it, for tests that do not need a run."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ PARITY = Parity(
 
 
 def sample_row(**changes: Any) -> CaseRow:
-    """A row; `changes` replace its fields."""
+    """Return a row whose fields are replaced by `changes`."""
     rounds, baseline = (2.0, 4.0, 3.0), (4.0, 6.0, 3.0)
     row = CaseRow(
         case="tiny",

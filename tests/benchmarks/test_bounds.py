@@ -1,4 +1,4 @@
-"""Rows of a variational autoencoder beside PyTorch: all quantities, with the parity of the run."""
+"""Rows of a variational autoencoder against PyTorch: all quantities, with the parity of the run."""
 
 from dataclasses import replace
 from pathlib import Path

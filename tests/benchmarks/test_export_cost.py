@@ -1,4 +1,4 @@
-"""Rows of what an export costs: one for each stage, and their sum."""
+"""Rows of the cost of an export: one for each stage, and their sum."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The measurement on a GPU without one: its arithmetic, its rows and its words."""
+"""The GPU measurement, tested without a GPU: its arithmetic, its rows and its messages."""
 
 import math
 import time
@@ -48,8 +48,8 @@ def test_row_has_quantiles_ratio_share_and_rate(bench: Bench) -> None:
     missed = sample_row(bench, least_ratio=1.6, least_share=0.6)
     assert [target.met for target in missed.targets] == [False, False]
     assert got.rehearsal
-    alone = sample_row(bench, alone=True, least_ratio=1.5)
-    assert (alone.baseline, alone.ratio, alone.targets) == (None, None, ())
+    unpaired = sample_row(bench, unpaired=True, least_ratio=1.5)
+    assert (unpaired.baseline, unpaired.ratio, unpaired.targets) == (None, None, ())
     unknown = sample_row(replace(bench, ceilings={}), least_share=0.5)
     assert (unknown.share, unknown.rate, unknown.targets) == (None, 2e12, ())
     computed = sample_row(bench, work=Work(8.0, 1e11, FP32))
@@ -57,14 +57,14 @@ def test_row_has_quantiles_ratio_share_and_rate(bench: Bench) -> None:
 
 
 def test_nothing_measured_meets_no_target(bench: Bench) -> None:
-    only_share = sample_row(bench, alone=True, least_ratio=1.0, least_share=0.1)
+    only_share = sample_row(bench, unpaired=True, least_ratio=1.0, least_share=0.1)
     assert [target.words for target in only_share.targets] == ["share >= 0.1"]
     only_ratio = sample_row(bench, work=None, least_ratio=1.0, least_share=0.1)
     assert [target.words for target in only_ratio.targets] == ["baseline / ours >= 1"]
 
 
 def test_a_row_for_each_baseline(bench: Bench) -> None:
-    """With the details of ours, and those of its own."""
+    """Each baseline has a row, with the details of ours and its own details."""
     rounds = {OURS: (2.0,), "a": (3.0,), "b": (4.0,)}
     details = {OURS: {"build_s": 1.0}, "b": {"baseline_build_s": 2.0}}
     got = bench.rows("2 x 2", FP32, rounds, EXACT, details=details)
@@ -75,7 +75,10 @@ def test_a_row_for_each_baseline(bench: Bench) -> None:
 
 
 def test_work_of_a_step() -> None:
-    """By hand: GPT-2 small has 124,439,808 parameters, of which 1,024 positions are looked up."""
+    """A step of GPT-2 small has the work that was counted by hand.
+
+    The model has 124,439,808 parameters; the 1,024 vectors of positions are only looked up.
+    """
     with torch.device("meta"):
         config = TransformerConfig(**models.GPT2.case.config)
         model = Transformer(config, DataSpec(name="text", event_shape=(1024,), levels=50_257))
@@ -144,14 +147,12 @@ def test_no_speed_without_parity(bench: Bench, tmp_path: Path, fault: dict[str, 
     assert second == sample_row(bench) or isinstance(second, GpuRow)
 
 
-def test_a_number_that_is_none_is_refused(bench: Bench, tmp_path: Path) -> None:
+def test_a_non_finite_number_is_refused(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="finite"):
         append(sample_row(bench, details={OURS: {"host_share": math.nan}}), tmp_path / "rows.jsonl")
 
 
-def test_what_breaks_a_cell_leaves_the_others(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_broken_cell_leaves_the_others(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(_: Bench) -> Iterator[GpuRow]:
         yield sample_row(bench)
         raise ValueError("no such kernel\nand more")

@@ -1,4 +1,4 @@
-"""A rehearsal of every part, with the kernels interpreted; and the baseline of the steps."""
+"""Rehearsals of every part with interpreted kernels, and the baseline of the part `steps`."""
 
 import importlib
 import subprocess
@@ -46,8 +46,8 @@ def small(**settings: Any) -> Transformer:
     "settings", [{}, {"activation": "gelu_tanh", "tied": True, "start": 6}], ids=["image", "gpt2"]
 )
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_compiled_loop_is_of_the_same_model(settings: dict[str, Any], name: str) -> None:
-    """Its logits and its log-probabilities are the model's, whatever its caches held before."""
+def test_compiled_loop_computes_the_same_model(settings: dict[str, Any], name: str) -> None:
+    """The loop's logits and log-probabilities are the model's, whatever its caches held before."""
     model = small(**settings)
     with torch.no_grad():
         model.norm.weight.mul_(3)
@@ -82,10 +82,13 @@ BASELINES = {
 
 @pytest.fixture
 def interpreting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU `make gpu` runs all of it in earnest."""
+    """Skip unless kernels are interpreted, and turn off `torch.compile`.
+
+    On a GPU, `make gpu` runs the parts themselves.
+    """
     if not INTERPRETED:
         pytest.skip("a rehearsal needs TRITON_INTERPRET=1 in the environment")
-    # Theirs are run as they are: to trace them takes longer than all else.
+    # The baselines run uncompiled: tracing them takes longer than everything else.
     monkeypatch.setattr(torch, "compile", lambda function, **settings: function)
 
 
@@ -118,7 +121,7 @@ def test_rehearsal(bench: Bench, part: str) -> None:
 def test_a_wrong_kernel_has_no_row(
     bench: Bench, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The planted fault: results that are a little off."""
+    """Planted fault: results that are 5% off fail in every cell, and no row is returned."""
     kernel = importlib.import_module(f"ancestral.triton_kernels.{part}.kernel")
     right = kernel.launch
 
@@ -145,7 +148,7 @@ def test_a_bundle_is_verified(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_a_whole_rehearsal(tmp_path: Path) -> None:
-    """As a user starts it, but for the slowest part."""
+    """A rehearsal that is started from the command line passes, without the slowest part."""
     parts = ["checks", *(each for each in PARTS if each != "steps")]
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""A whole run on a GPU that is not there: checks, processes, what is written, the exit status."""
+"""A whole run on a simulated GPU: its checks, processes, files and exit status."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def outcome(tmp_path: Path, *lines: dict[str, object]) -> checks.Outcome:
 KERNEL = "tests/triton_kernels/kernels/test_"
 
 
-def test_outcome_speaks_against_an_operator(tmp_path: Path) -> None:
+def test_a_failed_test_counts_against_its_operator(tmp_path: Path) -> None:
     got = outcome(
         tmp_path,
         {"test": f"{KERNEL}linear.py::test_a", "outcome": "passed", "why": ""},
@@ -54,7 +54,7 @@ def test_outcome_speaks_against_an_operator(tmp_path: Path) -> None:
     assert outcome(tmp_path, {"finished": 0}).finished
 
 
-def test_a_package_that_is_missing_is_no_failure(tmp_path: Path) -> None:
+def test_a_missing_package_is_not_a_failure(tmp_path: Path) -> None:
     lost = "E   ModuleNotFoundError: No module named '{}'"
     got = outcome(
         tmp_path,
@@ -65,7 +65,7 @@ def test_a_package_that_is_missing_is_no_failure(tmp_path: Path) -> None:
     assert [test for test, _ in got.failed] == ["tests/b.py"]
 
 
-def test_watch_tells_each_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_outcome_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "def test_right(): pass\n"
@@ -75,7 +75,7 @@ def test_watch_tells_each_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "test_lost.py").write_text("import no_such_package\n")
     records = tmp_path / "records"
     words = ["-p", "benchmarks.gpu.checks", "--records", str(records), "-p", "no:cacheprovider"]
-    # As in a worker of xdist, which that run is not.
+    # A worker of xdist has this variable; the run that is started is not a worker.
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *words, "--continue-on-collection-errors", "."],
@@ -111,7 +111,7 @@ def test_command_leaves_out_what_is_not_installed(
 def fake(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[[dict[str, Results], list[dict[str, object]]], int]:
-    """A run on a GPU that is not there: what its processes would record is given."""
+    """Return a function that does a run on a simulated GPU, with given records of its processes."""
 
     def go(parts: dict[str, Results], tested: list[dict[str, object]], status: int = 0) -> int:
         def process(command: list[str], *_: object, **__: object) -> processes.Exit:
@@ -152,7 +152,7 @@ def test_a_failed_comparison_ends_with_1(fake: Any, bench: Bench, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("tested", "said_so"),
+    ("tested", "message"),
     [
         ([{"test": f"{KERNEL}linear.py::test_a", "outcome": "failed", "why": "off"}], "1 of its"),
         ([{"test": f"{KERNEL}embed.py::test_a", "outcome": "passed"}], "ended with status 0; see"),
@@ -161,21 +161,21 @@ def test_a_failed_comparison_ends_with_1(fake: Any, bench: Bench, tmp_path: Path
     ids=["failed", "cut short", "none"],
 )
 def test_checks_that_do_not_pass_end_with_1(
-    fake: Any, bench: Bench, tmp_path: Path, capsys: Any, tested: Any, said_so: str
+    fake: Any, bench: Bench, tmp_path: Path, capsys: Any, tested: Any, message: str
 ) -> None:
-    """What is measured all the same has no row where a test of its operator failed."""
+    """An operator is measured all the same, but has no row if one of its tests failed."""
     assert fake({"linear": [sample_row(bench)], "sample_token": []}, tested) == 1
-    assert said_so in capsys.readouterr().out
-    assert (tmp_path / "results" / "gpu-linear.jsonl").exists() == (said_so != "1 of its")
+    assert message in capsys.readouterr().out
+    assert (tmp_path / "results" / "gpu-linear.jsonl").exists() == (message != "1 of its")
 
 
-def test_a_number_that_is_none_ends_with_1(fake: Any, bench: Bench, tmp_path: Path) -> None:
+def test_a_non_finite_number_ends_with_1(fake: Any, bench: Bench, tmp_path: Path) -> None:
     wrong = sample_row(bench, details={OURS: {"host_share": float("inf")}})
     assert fake({"linear": [wrong]}, PASSED) == 1
     assert not list((tmp_path / "results").glob("*"))
 
 
-def test_what_a_process_wrote_before_it_was_ended(tmp_path: Path) -> None:
+def test_a_line_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "records"
     assert processes.whole_lines(file) == []
     file.write_text('{"test": "a", "outcome": "passed"}\n{"test": "b", "outc')
@@ -184,14 +184,14 @@ def test_what_a_process_wrote_before_it_was_ended(tmp_path: Path) -> None:
     assert (got.passed, got.finished) == (1, False)
 
 
-def test_a_broken_process_is_told(fake: Any, bench: Bench, capsys: Any) -> None:
+def test_a_broken_process_is_reported(fake: Any, bench: Bench, capsys: Any) -> None:
     assert fake({"linear": [sample_row(bench)]}, PASSED, status=-11) == 1
     assert "FAILED: linear: its process was killed by SIGSEGV" in capsys.readouterr().out
 
 
 SAYS = "import os, sys; print('begun', flush=True); print('deep', file=sys.stderr, flush=True); "
 ENDS = {
-    "by itself": ("sys.exit(3)", 3, "ended with status 3; its last lines: "),
+    "by exit": ("sys.exit(3)", 3, "ended with status 3; its last lines: "),
     "by a signal": ("os.kill(os.getpid(), 9)", -9, "was killed by SIGKILL; its last lines: "),
     "too late": (
         "import time; time.sleep(60)",
@@ -199,12 +199,12 @@ ENDS = {
         "was ended because its time was over; its last lines: ",
     ),
 }
-"""What a process does at its end, its status, and what is said of it."""
+"""How a process ends, its status, and the message about it."""
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_how_a_process_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str) -> None:
-    code, status, said = ENDS[end]
+    code, status, message = ENDS[end]
     command, begin = [sys.executable, "-S", "-c", SAYS + code], time.monotonic()
     seconds = 1.0 if status is None else 60.0
     with closing(processes.Log(tmp_path / "log")) as log:
@@ -212,7 +212,7 @@ def test_how_a_process_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str],
         ended = processes.run(command, log, {}, seconds, screen=True)
     assert time.monotonic() - begin < 20
     assert ended.status == status
-    assert str(ended).startswith(said)
+    assert str(ended).startswith(message)
     assert sorted(ended.last_lines.split(" | ")) == ["begun", "deep"]
     assert capsys.readouterr().out == "what was before\nbegun\n"
     assert sorted(log.path.read_text().splitlines()[1:]) == ["begun", "deep"]
@@ -222,8 +222,8 @@ def test_how_a_process_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 def test_checks_whose_process_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """A test process that dies is reported as dead; only one that is too slow as too slow."""
-    code, status, said = ENDS[end]
+    """A test process that dies is reported as dead, not as too slow."""
+    code, status, message = ENDS[end]
     command = [sys.executable, "-S", "-c", SAYS + code]
     monkeypatch.setattr(run, "command", lambda records, *, rehearsal: command)
     monkeypatch.setattr(run, "machine_of_torch", lambda: MACHINE)
@@ -234,15 +234,15 @@ def test_checks_whose_process_ended(
     assert run.main("about", words) == 1
     printed = capsys.readouterr().out
     late = "FAILED: checks: not finished after 2 s; raise --minutes"
-    dead = f"FAILED: checks: their process {said}"
+    dead = f"FAILED: checks: their process {message}"
     assert (late in printed, dead in printed) == (status is None, status is not None)
 
 
-@pytest.mark.parametrize("end", ["by itself", "by a signal"])
+@pytest.mark.parametrize("end", ["by exit", "by a signal"])
 def test_an_export_that_broke(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    """It is not taken for one that was too slow."""
+    """An export that broke is not reported as too slow."""
     code, status, _ = ENDS[end]
     monkeypatch.setattr(run, "machine_of_torch", lambda: MACHINE)
     options = run._options("about", ["--out", str(tmp_path), "--parts", "steps"])

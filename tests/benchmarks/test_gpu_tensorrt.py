@@ -1,4 +1,4 @@
-"""The part of the plans, on a library that is simulated: what it measures, and when it does not."""
+"""The part `tensorrt` with a simulated library: what it measures, and when it is skipped."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_no_speed_of_a_wrong_loop(
     assert all(isinstance(each, Failed) for each in found), found
 
 
-def test_it_says_why_not(tmp_path: Path) -> None:
+def test_a_skip_has_a_reason(tmp_path: Path) -> None:
     bench = rehearsing(tmp_path, "tensorrt")
     (skipped,) = results(tensorrt.cells(bench), bench)
     assert skipped == Skipped("tensorrt", "a plan runs only on a GPU")

@@ -1,4 +1,4 @@
-"""The baseline is an honest one: it draws what the engine draws, from the same distribution."""
+"""The baseline is a fair one: it draws what the engine draws, from the same distribution."""
 
 from functools import partial
 
@@ -28,7 +28,7 @@ def test_draws_and_log_probs_are_the_engines(
 
 
 def test_another_distribution_is_noticed(toy_case: Case) -> None:
-    """The planted fault: logits of another scale."""
+    """Planted fault: log-probabilities that are 1% too large are noticed."""
     given = decode.Given.of(toy_case, 3)
     baseline = PlainLoop(plain_graph(toy_case), 3, threads=1)
     drawn = decode.plain(baseline, given, with_log_p=True)
@@ -39,7 +39,7 @@ def test_another_distribution_is_noticed(toy_case: Case) -> None:
 
 
 def test_cache_lengths_are_compared_at_equal_positions(toy_case: Case) -> None:
-    """With one cache in both places: rounds of each, and log-probabilities that agree."""
+    """Loops with equal caches each have all their rounds, and their log-probabilities agree."""
     engine = Engine.load(bundle(toy_case), threads=1)
     bindings = [engine.session("step").bind({"b": 3, "s": 1}) for _ in range(2)]
     steps = [partial(decode.first_steps, engine, each, 3, toy_case.length) for each in bindings]

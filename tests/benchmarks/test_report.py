@@ -1,4 +1,4 @@
-"""Tables from rows: the latest of each, between the markers, and nothing else changed."""
+"""Tables show the latest row of each cell; text outside the markers does not change."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_the_latest_row_of_each_cell_is_shown() -> None:
     assert report.latest([old, other, new]) == [new, other]
 
 
-def test_a_table_shows_numbers_beside_parity() -> None:
+def test_a_table_shows_numbers_with_parity() -> None:
     lines = report.render([sample_row(), sample_row(batch=8, ratio=0.5, met=False)]).splitlines()
     first, second = (line for line in lines if line.startswith("| decode"))
     assert first == (
@@ -29,7 +29,7 @@ def test_a_table_shows_numbers_beside_parity() -> None:
     assert "**missed**" in second
 
 
-def test_only_what_stands_between_the_markers_changes() -> None:
+def test_only_text_between_the_markers_changes() -> None:
     text = report.replaced(PAGE, "table\n")
     assert text == f"before\n{report.BEGIN}\n\ntable\n\n{report.END}\nafter\n"
     assert report.replaced(text, "table\n") == text
@@ -53,7 +53,7 @@ def test_a_page_is_written_then_up_to_date(tmp_path: Path) -> None:
     assert report.main([*words, "--check"]) == 0
 
 
-def test_without_rows_or_page_it_says_so(
+def test_missing_rows_or_page_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report.main([str(tmp_path / "page.md"), "--results", str(tmp_path)]) == 2

@@ -1,4 +1,4 @@
-"""Rows: what is written is read; a run that lost the probabilities leaves none."""
+"""Rows are read as they were written; a run without parity writes none."""
 
 import json
 import math
@@ -53,12 +53,12 @@ def test_no_speed_without_parity(fault: dict[str, object], tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_round_that_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_a_round_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="finite"):
         append(sample_row(rounds=(1.0, math.inf)), tmp_path / "tiny.jsonl")
 
 
-def test_machine_tells_what_matters_and_not_its_name() -> None:
+def test_machine_is_described_without_its_name() -> None:
     machine = this_machine()
     assert machine.processor
     assert machine.cores >= 1

@@ -1,4 +1,4 @@
-"""A rehearsal of a run: rows for every part, or none and status 1. No time decides anything."""
+"""A short run writes rows for every part, or none and ends with 1. No test depends on a time."""
 
 import json
 from dataclasses import replace

@@ -29,7 +29,7 @@ def test_a_half_is_rounded_up() -> None:
 
 
 def test_text_is_every_paragraph_of_the_docstrings_once(tmp_path: Path) -> None:
-    """In the order of the files; those of tests are left out."""
+    """Paragraphs are in the order of the files; docstrings of tests are left out."""
     (tmp_path / "a" / "test").mkdir(parents=True)
     (tmp_path / "b.py").write_text('"""Of b."""\n\n\ndef f():\n    """One.\n\n    Two.\n    """\n')
     (tmp_path / "a" / "z.py").write_text('class Z:\n    """One.\n\n    Three."""\n')

@@ -1,4 +1,4 @@
-"""A bundle opens whole or not at all, and every problem is told at once."""
+"""A bundle opens completely or not at all, and one error lists every problem."""
 
 import math
 import re
@@ -23,12 +23,12 @@ Change = Callable[[dict[str, Any]], object]
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that may be spoilt."""
+    """Return a copy that a test may damage."""
     return copied(tiny_bundle, tmp_path)
 
 
 def refused(bundle: Path, *patterns: str, rehash: bool = False) -> str:
-    """The message of the error that opening gives; every pattern is in it."""
+    """Check that opening fails with every pattern in the message; return the message."""
     with pytest.raises(BundleError) as caught:
         Bundle.open(bundle, rehash=rehash)
     message = str(caught.value)
@@ -49,7 +49,7 @@ def test_sound(tiny_bundle: Path) -> None:
 
 
 def test_one_bit_of_every_file(bundle: Path) -> None:
-    """At the begin, the middle or the end: each file is refused, by name, all in one report."""
+    """A flipped bit at the start, middle or end of each file: one report names every file."""
     names = list(Bundle.open(bundle).manifest.files)
     for i, name in enumerate(names):
         spoilt = bytearray((bundle / name).read_bytes())
@@ -59,8 +59,8 @@ def test_one_bit_of_every_file(bundle: Path) -> None:
     assert message.count("\n  - ") == len(names)
 
 
-def test_hidden_behind_a_memory(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change that a remembered hash hides is found by those who hash in full."""
+def test_change_hidden_by_a_remembered_hash(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that a remembered hash hides is found with `rehash`."""
     before = Bundle.open(bundle)
     monkeypatch.setattr(
         "ancestral.bundles.hashes.fingerprint", lambda status: Fingerprint(status.st_size, 0, 0, 0)
@@ -100,7 +100,7 @@ def test_no_bundle(tmp_path: Path) -> None:
 
 
 def test_altered_manifest(bundle: Path) -> None:
-    """One digit of a number that nothing else depends on."""
+    """A manifest is refused if one digit changes of a number that nothing else depends on."""
     file = bundle / "manifest.json"
     text = file.read_text()
     altered = re.sub(r'("parameters": \d+)', r"\g<1>0", text)
@@ -113,7 +113,7 @@ def test_altered_manifest(bundle: Path) -> None:
 def test_truncated_manifest(bundle: Path, kept: int) -> None:
     file = bundle / "manifest.json"
     file.write_bytes(file.read_bytes()[:kept])
-    refused(bundle, "the bundle is truncated")
+    refused(bundle, "truncated or altered")
 
 
 def test_version_from_the_future(bundle: Path) -> None:
@@ -122,11 +122,11 @@ def test_version_from_the_future(bundle: Path) -> None:
 
     change_manifest(bundle, newer)
     message = refused(bundle, f"got {FORMAT_VERSION + 1}", "pip install --upgrade")
-    assert "unknown today" not in message, "what a newer format holds is not to be judged"
+    assert "unknown today" not in message, "the fields of a newer format are not judged"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda m: m.pop("weights"), "manifest, weights: Field required"),
         (lambda m: m.update(surprise=1), "manifest, surprise: Extra inputs"),
@@ -145,9 +145,9 @@ def test_version_from_the_future(bundle: Path) -> None:
     ],
     ids=["missing", "extra", "levels", "dtype", "hash", "unhashed", "portable", "version"],
 )
-def test_wrong_manifest(bundle: Path, change: Change, told: str) -> None:
+def test_wrong_manifest(bundle: Path, change: Change, message: str) -> None:
     change_manifest(bundle, change)
-    refused(bundle, told)
+    refused(bundle, message)
 
 
 def test_two_wrong_fields(bundle: Path) -> None:
@@ -180,7 +180,7 @@ def test_path_in_another_field(bundle: Path, which: str) -> None:
 
 
 def test_link_that_leaves(bundle: Path) -> None:
-    """Also where the file that it leads to has the right content."""
+    """A link out of the bundle is refused, even if its target has the right content."""
     outside = bundle.parent / "outside"
     shutil.move(bundle / "known_answers.safetensors", outside)
     (bundle / "known_answers.safetensors").symlink_to(outside)
@@ -206,7 +206,7 @@ def test_no_onnx_file(bundle: Path) -> None:
 
 
 def test_changed_since_it_was_opened(bundle: Path) -> None:
-    """What was checked is what is read."""
+    """A file that was written again after the bundle was opened is refused."""
     opened = Bundle.open(bundle)
     weights = opened.weights_file
     weights.write_bytes(weights.read_bytes())
@@ -232,8 +232,8 @@ NAN, INF = float("nan"), float("inf")
     "prior",
     [(NAN, 1.0), (1.0, NAN), (NAN, NAN), (INF, 0.0), (INF, -INF), (1.5, -0.5), (0.5, 0.6), (1.0,)],
 )
-def test_label_prior_that_is_none(bundle: Path, prior: tuple[float, ...]) -> None:
-    """NaN passes every comparison that asks whether it is too large; as JSON it is refused."""
+def test_label_prior_that_is_not_a_distribution(bundle: Path, prior: tuple[float, ...]) -> None:
+    """A prior that is not a distribution is refused; NaN would pass any check of `x > limit`."""
     change_manifest(bundle, lambda values: values.update(label_prior=prior))
     finite = all(map(math.isfinite, prior))
     refused(bundle, "label_prior: expected" if finite else "expected finite numbers")
@@ -247,8 +247,8 @@ def test_label_prior_that_was_rounded(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("initial", [NAN, INF])
-def test_carried_from_nowhere(bundle: Path, initial: float) -> None:
-    """A cache that begins as NaN would be read where it is masked."""
+def test_initial_value_that_is_not_finite(bundle: Path, initial: float) -> None:
+    """A cache may not start as NaN or infinity, which would be read even where it is masked."""
     change_manifest(
         bundle,
         lambda values: [

@@ -1,4 +1,4 @@
-"""Hashes are remembered for files that have not changed, and a damaged memory is no error."""
+"""Hashes are remembered for files that have not changed, and a damaged memory is not an error."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def remember(file: Path) -> None:
 
 
 def test_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that has not changed is not read again, unless that is asked."""
+    """A file that has not changed is not read again, except with `rehash`."""
     remember(file)
     monkeypatch.setattr("ancestral.bundles.hashes.sha256", lambda path: "read")
     memory = HashMemory.load()
@@ -45,9 +45,9 @@ def test_remembered(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.sha256(file, rehash=False) == "read"
 
 
-@pytest.mark.parametrize("what", ["size", "time", "inode", "content alone"])
+@pytest.mark.parametrize("what", ["size", "time", "inode", "only content"])
 def test_changed(file: Path, what: str) -> None:
-    """Size, modification time and inode tell; where they are made to agree, the change time."""
+    """A change shows in size, modification time or inode, or else in the change time."""
     remember(file)
     status = file.stat()
     match what:
@@ -59,7 +59,7 @@ def test_changed(file: Path, what: str) -> None:
             other = file.with_name("other")
             other.write_bytes(b"two")
             other.replace(file)
-        case "content alone":
+        case "only content":
             with file.open("r+b") as opened:
                 opened.write(b"two")
     if what != "time":
@@ -106,7 +106,7 @@ print(HashMemory.load().sha256(path, rehash=False))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev and /proc are those of Linux")
 def test_hostile(file: Path, tmp_path: Path) -> None:
-    """Neither an error, nor a read that does not end, nor one that fills the memory."""
+    """A hostile memory causes no error, no endless read, and does not fill the RAM."""
     imports = (
         "import os, sys\nfrom pathlib import Path\nfrom ancestral.bundles.hashes import HashMemory"
     )
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_replaced(file: Path, cache: Path) -> None:
 def test_a_relative_cache_is_ignored(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
-    """By the specification of XDG base directories; nothing is written to the working folder."""
+    """Nothing is written to the working folder, as XDG's base directory specification requires."""
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "working" / "inside").mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_a_relative_cache_is_ignored(
 
 
 def default(home: Path) -> Path:
-    """The cache folder of a user who has set no variable."""
+    """Return the cache folder of a user who has set no variable."""
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "ancestral"
 
 

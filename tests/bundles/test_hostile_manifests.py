@@ -1,4 +1,4 @@
-"""Manifests that claim the absurd end in one sentence, before memory is taken or time is spent."""
+"""Manifests with absurd claims are refused in one sentence, before they take memory or time."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.tamper import change_manifest, copied, sign
 
 Change = Callable[[dict[str, Any]], object]
 LONGEST = 20_000
-"""Characters of the longest output: a million problems do not make a message of megabytes."""
+"""Limit on the characters of an output: a million problems must not print megabytes."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as on Linux")
 
@@ -70,7 +70,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "components: Dictionary should have at most 16 items",
     ),
     "huge site": (data(ordering=[2**70]), "expected sites in 0 .. 16777215"),
-    "sites that are no numbers": (data(ordering=["x"] * 200_000), "expected sites in 0"),
+    "sites that are not numbers": (data(ordering=["x"] * 200_000), "expected sites in 0"),
     "huge event": (data(event_shape=[2**20, 2**20]), "expected at most 16,777,216 values"),
     "huge axis": (data(event_shape=[2**70]), "Input should be less than or equal to"),
     "many axes": (data(event_shape=[1] * 100_000), "event_shape: Tuple should have at most 8"),
@@ -218,7 +218,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "known_answers.safetensors: distribution: expected",
     ),
 }
-"""What is changed in the manifest of the tiny toy, which is sealed anew, and what is said."""
+"""Changes of the tiny toy's manifest, which is sealed again, and the message for each."""
 
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
     "deep": (lambda text: "[" * 200_000, "nested at most"),
@@ -233,14 +233,14 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
     "latin": (lambda text: text.replace("tiny", "\u00ff"), "expected UTF-8"),
     "empty": (lambda text: "", "not the JSON of a manifest"),
 }
-"""What is changed in the text itself."""
+"""Changes of the text itself, and the message for each."""
 
 
 def spoilt(bundle: Path, folder: Path) -> dict[str, tuple[Path, str]]:
-    """A bundle for each case: copies, since onnx refuses weights of which there is another link."""
+    """Copy the bundle for each case; onnx refuses weights that have a second hard link."""
     found = {}
     text = (bundle / "manifest.json").read_text()
-    for i, (name, (change, told)) in enumerate([*CHANGES.items(), *TEXTS.items()]):
+    for i, (name, (change, message)) in enumerate([*CHANGES.items(), *TEXTS.items()]):
         copy = folder / str(i)
         shutil.copytree(bundle, copy)
         if name in CHANGES:
@@ -251,21 +251,21 @@ def spoilt(bundle: Path, folder: Path) -> dict[str, tuple[Path, str]]:
         else:
             content = change(text).encode("latin-1" if name == "latin" else "utf-8")
         (copy / "manifest.json").write_bytes(content)
-        found[name] = (copy, told)
+        found[name] = (copy, message)
     return found
 
 
 def test_absurd_claims(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Each case by the real command, in a child of 200 MB and 10 s; a sound bundle opens there."""
+    """The command refuses each case in a child of 200 MB and 10 s, where a sound bundle opens."""
     cases = spoilt(tiny_bundle, tmp_path)
     commands = [["info", tiny_bundle], *(["info", folder] for folder, _ in cases.values())]
     sound, *endings = run_guarded(commands, tmp_path)
     assert sound.status == 0, sound.output
     wrong = [
-        f"{name}: expected exit 2 and {told!r}, got {ending.status}: {ending.output[:800]}"
-        for (name, (_, told)), ending in zip(cases.items(), endings, strict=True)
+        f"{name}: expected exit 2 and {message!r}, got {ending.status}: {ending.output[:800]}"
+        for (name, (_, message)), ending in zip(cases.items(), endings, strict=True)
         if ending.status != 2
-        or told not in ending.output
+        or message not in ending.output
         or len(ending.output) > LONGEST
         or not ending.output.replace("\n", "").isprintable()
     ]
@@ -273,14 +273,14 @@ def test_absurd_claims(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_priors_inside_each_other(bundles: Callable[..., Path], tmp_path: Path) -> None:
-    """A prior has no prior: the second one is not opened, however many there are."""
+    """A prior has no prior: the second one is not opened, however deep they are nested."""
     outer = copied(bundles("codes"), tmp_path)
     shutil.rmtree(outer / "prior")
     folder = outer
     for _ in range(20):
         shutil.copytree(outer, folder / "prior", ignore=shutil.ignore_patterns("prior"))
         folder = folder / "prior"
-    # Only the first manifest's hash of the second one has to be true.
+    # Only the hash that the first manifest has of the second one must be right.
     sign(folder.parents[18])
     change_manifest(folder.parents[18], lambda m: None)
     sign(outer)
@@ -291,7 +291,7 @@ def test_priors_inside_each_other(bundles: Callable[..., Path], tmp_path: Path) 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
 def test_prior_that_is_a_link(bundles: Callable[..., Path], tmp_path: Path, whole: bool) -> None:
-    """What lies outside is named, and not read: nothing of its content is in the message."""
+    """A file outside the bundle is named but not read: the message has none of its content."""
     copy = copied(bundles("codes"), tmp_path)
     outside = tmp_path / "outside"
     shutil.move(copy / "prior", outside)

@@ -1,4 +1,4 @@
-"""External data is found without the onnx package, wherever in the file it stands."""
+"""References to external data are found without the onnx package, wherever they are in a file."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def graph(name: str, *tensors: TensorProto, nodes: tuple = ()) -> onnx.GraphProt
 
 
 def model(where: str) -> bytes:
-    """A model that points at "elsewhere" from one place."""
+    """Return a model with a reference to "elsewhere" in one place."""
     outside = tensor("t", "elsewhere")
     match where:
         case "initializer":
@@ -91,7 +91,7 @@ def test_training() -> None:
 
 
 def nested(depth: int) -> bytes:
-    """A model whose graph has a graph in it, and so on."""
+    """Return a model whose graphs are nested to a depth."""
     inner = graph("g", tensor("t", "elsewhere"))
     for _ in range(depth - 1):
         node = helper.make_node("If", ["c"], ["y"], then_branch=inner)
@@ -100,14 +100,14 @@ def nested(depth: int) -> bytes:
 
 
 def test_graphs_in_graphs() -> None:
-    """As deep as the limit they are read, and deeper ones are refused."""
+    """Nested graphs are read down to the limit of depth, and refused below it."""
     assert external_locations(nested(GRAPH_DEPTH)) == {"elsewhere"}
     with pytest.raises(BundleError, match=f"graphs nested at most {GRAPH_DEPTH} deep"):
         read_onnx(nested(GRAPH_DEPTH + 1))
 
 
 def length_delimited(number: int, content: bytes) -> bytes:
-    """A field of a protobuf message: its key, its length, its content."""
+    """Return a field of a protobuf message: key, length and content."""
     found = (
         bytearray([number << 3 | 2]) if number < 16 else bytearray([0x82 | number << 3 & 0x78, 1])
     )
@@ -119,7 +119,7 @@ def length_delimited(number: int, content: bytes) -> bytes:
 
 
 def test_deep_as_bytes() -> None:
-    """Graphs that no library would write, 2^12 inside each other: refused, and in an instant."""
+    """Graphs nested 2^12 deep, which no library writes, are refused immediately."""
     content = b""
     for _ in range(2**12):
         content = length_delimited(1, length_delimited(5, length_delimited(6, content)))
@@ -128,7 +128,7 @@ def test_deep_as_bytes() -> None:
 
 
 def test_inputs_and_outputs(tiny_bundle: Path) -> None:
-    """As the onnx package reads them, of every graph."""
+    """Inputs and outputs of every graph are those that the onnx package reads."""
     for file in (tiny_bundle / "graphs").glob("*.onnx"):
         read, expected = read_onnx(file.read_bytes()), onnx.load(file, load_external_data=False)
         for mine, theirs in (
@@ -166,8 +166,8 @@ def test_inputs_and_outputs(tiny_bundle: Path) -> None:
         ("location", "another"),
     ],
 )
-def test_external_data_that_are_unlike_ours(key: str, value: str) -> None:
-    """A second location, a key that tells a runtime more, an offset that is not a plain number."""
+def test_external_data_unlike_ours(key: str, value: str) -> None:
+    """A second location, an unknown key or an offset that is not a plain number is refused."""
     outside = tensor("t", "weights")
     kept = [entry for entry in outside.external_data if entry.key != key]
     if key == "location":
@@ -184,13 +184,13 @@ def test_offsets() -> None:
     assert read_onnx(made.SerializeToString()).external == {External("weights", 0, 8)}
 
 
-def test_none() -> None:
+def test_no_external_data() -> None:
     made = helper.make_model(graph("g", tensor("a")))
     assert external_locations(made.SerializeToString()) == set()
 
 
 def test_last_of_two_values() -> None:
-    """Protobuf takes the last of a field that stands twice; so must whoever looks for it."""
+    """If a field occurs twice, protobuf takes the last value; so does `read_onnx`."""
     entry = b"\x0a\x08location\x12\x07weights\x12\x09elsewhere"
     wrapped = bytes([13 << 3 | 2, len(entry)]) + entry  # TensorProto.external_data
     assert TensorProto.FromString(wrapped).external_data[0].value == "elsewhere"
@@ -218,7 +218,7 @@ def test_truncated(tiny_bundle: Path, cut: int) -> None:
 
 
 def test_foreign() -> None:
-    """Bytes that are no protobuf message end in a clear error, never in another one."""
+    """Bytes that are not a protobuf message raise `BundleError`, never another error."""
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(200):
@@ -229,17 +229,17 @@ def test_foreign() -> None:
     assert refused > 150
 
 
-def test_so_many_nodes() -> None:
-    """Nodes of no bytes, of which megabytes hold a million: they are counted."""
+def test_number_of_nodes_is_limited() -> None:
+    """Empty nodes are counted: a few megabytes could hold a million of them."""
     graph = length_delimited(7, length_delimited(1, b"") * 1000)
     assert read_onnx(graph, 1002).messages == 1002
     with pytest.raises(BundleError, match="at most 1,001 nodes"):
         read_onnx(graph, 1001)
 
 
-@pytest.mark.parametrize("said", [-1, 0, 1, 3, 2**40])
-def test_a_split_of_another_number_of_outputs(said: int) -> None:
-    """ONNX Runtime ends the process where it says more than it has."""
+@pytest.mark.parametrize("declared", [-1, 0, 1, 3, 2**40])
+def test_a_split_of_another_number_of_outputs(declared: int) -> None:
+    """A wrong `num_outputs` is refused: ONNX Runtime crashes if it is above the real number."""
 
     def split(num_outputs: int) -> bytes:
         node = helper.make_node("Split", ["x"], ["a", "b"], num_outputs=num_outputs)
@@ -247,4 +247,4 @@ def test_a_split_of_another_number_of_outputs(said: int) -> None:
 
     read_onnx(split(2))
     with pytest.raises(BundleError, match="Split: expected num_outputs 2"):
-        read_onnx(split(said))
+        read_onnx(split(declared))

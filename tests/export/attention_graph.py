@@ -1,4 +1,4 @@
-"""A graph of one attention, made by hand."""
+"""A handmade graph with one Attention node."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ import onnx_ir
 def attention(
     width: int = 8, transposed: bool = True, mask: bool = False, **attributes: Any
 ) -> onnx_ir.Model:
-    """What the exporter makes of it, with two heads of queries to one of keys.
+    """Return a graph as the exporter writes it, with two heads of queries for one of keys.
 
     Args:
-        width: of a head.
-        transposed: whether heads and positions change places behind it, as in our models.
-        mask: whether there is one.
-        attributes: of the node.
+        width: size of a head.
+        transposed: whether a Transpose of heads and positions follows, as in our models.
+        mask: whether the node has a mask.
+        attributes: attributes of the node.
     """
     make, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     inputs = [make("q", kind, ["b", 2, "t", width])]

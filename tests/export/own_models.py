@@ -1,4 +1,4 @@
-"""Models of a stranger's own: sound ones, and others that are each wrong in one way."""
+"""Models as users write them: sound ones, and others that are each wrong in one way."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ functional = nn.functional
 
 
 class Sound(AutoregressiveModel):
-    """p(x_t | the last values), by a window of them."""
+    """A model of p(x_t | the last 3 values), with a cache of these values."""
 
     takes_blocks = False
 
@@ -51,7 +51,7 @@ class Sound(AutoregressiveModel):
         return self.output(self.after(self.hidden(self.value(windows).flatten(2)).relu()))
 
     def after(self, h: Tensor) -> Tensor:
-        """What others put in the middle."""
+        """Return `h`; the models below override this method."""
         return h
 
 
@@ -89,7 +89,7 @@ class RowsInExtend(Sound):
 
 
 class OtherPrefix(Sound):
-    """The last position is another for a prefix."""
+    """The parameters depend on the length of the prefix."""
 
     def predict(self, x: Tensor, label: Tensor | None) -> Tensor:
         back = DATA.length - x.shape[1]
@@ -256,7 +256,7 @@ class FirstRowsPosition(Sound):
 
 
 class Late(Sound):
-    """The parameters of the position before."""
+    """`extend` returns parameters of another window than those of `predict`."""
 
     def extend(self, tokens: Tensor, position: Tensor, cache: Cache, label: Tensor | None) -> Any:
         _, new = super().extend(tokens, position, cache, label)
@@ -309,7 +309,7 @@ class NoData(Sound):
 
 
 class MakesATableOnce(Sound):
-    """Sound: what the first call leaves is kept."""
+    """A sound model whose first call adds an attribute, which then stays."""
 
     def after(self, h: Tensor) -> Tensor:
         if "table" not in self.__dict__:
@@ -337,7 +337,7 @@ class RecurrentLayer(Sound):
 
 
 class SoundVAE(LatentVariableModel):
-    """Linear, of bits."""
+    """A sound, linear variational autoencoder of bits."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,9 +2,9 @@
 
     python -m tests.export.plan_table [FOLDER]     compiles every graph in every type, writes it
 
-Bundles are kept in a folder that is given.
+Bundles are kept in FOLDER, if it is given.
 
-The tests compile a part of it and compare what they see with what stands there.
+The tests compile a part of the graphs, and compare the results with the table.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ NARROW: tuple[FloatDtype, ...] = ("float16", "bfloat16")
 DTYPES: tuple[FloatDtype, ...] = ("float32", *NARROW)
 ALL = (*TOYS, *LATENT_TOYS, *LARGE_TOYS)
 SMALL = Options(module="tensorrt_rtx", targets=("sm_80",), batch=(1, 2, 8), latents=(1, 2, 8))
-"""One GPU, small batches: what the tests compile for."""
+"""Options of the tests' plans: one GPU, small batches."""
 _HEAD = """# Graphs that become plans
 
 Compiled by tensorrt_rtx {version} for sm_80, without a GPU, from the small models of the tests.
@@ -50,7 +50,7 @@ are appended to by the library without a copy.
 
 
 def parts(bundle: Bundle, toy: str) -> Iterator[tuple[str, Bundle]]:
-    """A bundle by the name of its toy, and that of its prior."""
+    """Yield a bundle with the name of its toy, and the bundle of its prior if it has one."""
     yield toy, bundle
     latent = bundle.manifest.latent
     if latent is not None and latent.prior == "autoregressive":
@@ -58,15 +58,16 @@ def parts(bundle: Bundle, toy: str) -> Iterator[tuple[str, Bundle]]:
 
 
 def cell(key: PlanKey, in_place: Sequence[str]) -> str:
-    """What the table says of a plan that was built."""
+    """Return the table's cell for a plan that was built."""
     profiles = ", 2 profiles" if len(key.profiles) == 2 else ""
     return f"yes{profiles}{f', {len(in_place)} in place' if in_place else ''}"
 
 
 def built(compiler: Compiler, bundle: Bundle, graph: str) -> str:
-    """Build a plan in this process, in a folder of its own, and say what the table would.
+    """Build a plan in a temporary folder, and return the table's cell for it.
 
-    A process for each, as users have it, would take half a second more a graph.
+    The plan is built in this process: a process for each graph, which users have, takes half a
+    second more per graph.
     """
     import tensorrt_rtx
 
@@ -78,7 +79,7 @@ def built(compiler: Compiler, bundle: Bundle, graph: str) -> str:
 
 
 def documented(model: str, graph: str, dtype: FloatDtype) -> str:
-    """What the document says of a graph."""
+    """Return the document's cell for a graph in a type."""
     return _rows().get((model, graph), ["no such row"] * len(DTYPES))[DTYPES.index(dtype)]
 
 
@@ -93,7 +94,7 @@ def _rows() -> dict[tuple[str, str], list[str]]:
 
 
 def _bundle(folder: Path, toy: str, dtype: FloatDtype) -> Path:
-    """The bundle of a toy in a type: exported once, and cast."""
+    """Return the bundle of a toy in a type; it is exported once, and then cast."""
     bundle = folder / toy if dtype == "float32" else folder / f"{toy}.{dtype}"
     if not bundle.exists():
         if dtype == "float32":
@@ -104,7 +105,7 @@ def _bundle(folder: Path, toy: str, dtype: FloatDtype) -> Path:
 
 
 def _lines(compiler: Compiler, folder: Path, toy: str) -> Iterator[str]:
-    """The rows of a toy."""
+    """Yield the rows of a toy."""
     each = [list(parts(Bundle.open(_bundle(folder, toy, dtype)), toy)) for dtype in DTYPES]
     for same in zip(*each, strict=True):
         model, first = same[0]

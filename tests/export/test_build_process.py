@@ -1,4 +1,4 @@
-"""The process of a build ends with what wanted the plan, also where that fails."""
+"""The process of a build ends with its caller, also if the caller fails."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ print('{"phase": "building", "process": %d}' % os.getpid(), flush=True)
 time.sleep(5)
 open("ended", "w").close()
 """
-"""In place of the library: it says that it began, goes on for a while, and notes that it ended."""
+"""A library in place of TensorRT: it reports its start, works for 5 s, and records its end."""
 
 
 def test_a_failure_of_the_caller_ends_the_build(
@@ -35,10 +35,10 @@ def test_a_failure_of_the_caller_ends_the_build(
     def failing(step: object) -> None:
         assert isinstance(step, dict)
         builders.append(step["process"])
-        raise OSError("nobody reads the progress")
+        raise OSError("the progress cannot be read")
 
-    with pytest.raises(OSError, match="nobody reads"):
+    with pytest.raises(OSError, match="cannot be read"):
         run(request, tmp_path, failing)
-    assert not (tmp_path / "ended").exists(), "it waited for the build"
+    assert not (tmp_path / "ended").exists(), "the build was not ended"
     with pytest.raises(ProcessLookupError):
         os.kill(builders[0], 0)

@@ -1,4 +1,4 @@
-"""Writing a bundle: whole or not at all, and never over something else."""
+"""A bundle is written completely or not at all, and never over something else."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_something_else_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "photos" / "mine.png").read_text() == "dear"
 
 
-def test_no_bundle_is_overwritten_unasked(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_overwritten_only_on_request(tiny_bundle: Path, tmp_path: Path) -> None:
     copy = copied(tiny_bundle, tmp_path)
     with pytest.raises(InvalidInput, match="pass --overwrite"):
         export_bundle(make("tiny"), copy)
@@ -40,7 +40,7 @@ def test_no_bundle_is_overwritten_unasked(tiny_bundle: Path, tmp_path: Path) -> 
 def test_failure_keeps_the_old(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fills, or a graph that breaks a rule: the old bundle stays, nothing is left."""
+    """After a failure, for example a full disk, the old bundle is unchanged and nothing is left."""
     copy = copied(tiny_bundle, tmp_path)
     before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
 
@@ -54,7 +54,7 @@ def test_failure_keeps_the_old(
     assert list(tmp_path.iterdir()) == [copy]
 
 
-def test_lint_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_problem_of_the_lint_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = onnx_ir.Model(onnx_ir.Graph([], [], nodes=[]), ir_version=10)
     monkeypatch.setattr(programs, "export_graph", lambda program: {"portable": empty})
     monkeypatch.setattr(module, "lint", lambda graph, form, signature: ["node_7: not allowed"])
@@ -84,8 +84,8 @@ PRIORS = (
 @pytest.mark.usefixtures("called_by_users")
 @pytest.mark.parametrize("prior", PRIORS)
 def test_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prior: Any) -> None:
-    """Refused before anything is made."""
-    monkeypatch.setattr(module, "weights_file", lambda model: pytest.fail("something was made"))
+    """A prior that is not a distribution is refused before anything is written."""
+    monkeypatch.setattr(module, "weights_file", lambda model: pytest.fail("something was written"))
     with pytest.raises(InvalidInput, match="label_prior: expected"):
         export_bundle(make("tiny"), tmp_path / "bundle", label_prior=prior)
 

@@ -1,4 +1,4 @@
-"""A model that sees the future is refused before anything is made of it."""
+"""A model that sees the future is refused before anything is exported."""
 
 from pathlib import Path
 
@@ -30,30 +30,30 @@ def unshifted() -> Transformer:
 
 def test_refused_with_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
-        raise AssertionError("something was made of it")
+        raise AssertionError("something was exported")
 
     monkeypatch.setattr(programs, "export_graph", never)
     for name in ("weights_file", "known_answers"):
         monkeypatch.setattr(module, name, never)
-    told: list[str] = []
+    phases: list[str] = []
     words = (
         r"the model sees the future: 5 of 6 outputs .*output 1 sees x at 1 \(value, derivative\); "
         r"output 2 sees x at 2 .*; and 1 more; .*shift the input of predict by one position"
     )
     with pytest.raises(ExportError, match=words):
-        export_bundle(unshifted(), tmp_path / "new" / "bundle", progress=told.append)
-    assert told == ["causality"]
+        export_bundle(unshifted(), tmp_path / "new" / "bundle", progress=phases.append)
+    assert phases == ["causality"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_passes_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And in training mode too: what is exported, and so tested, is in evaluation mode."""
+def test_a_causal_model_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A causal model passes in training mode too: it is tested and exported in evaluation mode."""
 
     def stop(*_: object) -> None:
         raise OSError("stop here")
 
     monkeypatch.setattr(module, "weights_file", stop)
-    told: list[str] = []
+    phases: list[str] = []
     with pytest.raises(OSError, match="stop here"):
-        export_bundle(transformer("llama").train(), tmp_path / "bundle", progress=told.append)
-    assert told == ["causality", "weights"]
+        export_bundle(transformer("llama").train(), tmp_path / "bundle", progress=phases.append)
+    assert phases == ["causality", "weights"]

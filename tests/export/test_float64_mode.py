@@ -1,4 +1,4 @@
-"""Float64 answers of a float32 model without a float64 copy of it."""
+"""A float32 model computes in float64, without a float64 copy of it."""
 
 import copy
 
@@ -18,10 +18,10 @@ def events(model: AutoregressiveModel) -> tuple[torch.Tensor, torch.Tensor | Non
 
 
 EXACT = 1e-13
-"""How far two float64 computations may differ, relative to the largest number.
+"""Limit on the difference of two float64 computations, relative to the largest number.
 
-A widened part of a weight is not where that part of a widened weight is, and the bits of a product
-of matrices depend on where its factors are in memory.
+A widened part of a weight and that part of a widened weight are at different places in memory, and
+the bits of a product of matrices depend on where its factors are.
 """
 
 
@@ -35,7 +35,7 @@ def check_numbers_of_a_copy(toy: str, got: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_numbers_of_a_copy(toy: str) -> None:
-    """The numbers of a copy in float64; the model stays what it was."""
+    """The numbers are those of a float64 copy, and the model is unchanged."""
     model = make(toy)
     before = copy.deepcopy(model.state_dict())
     with torch.no_grad(), Float64Mode(model):
@@ -46,7 +46,7 @@ def test_numbers_of_a_copy(toy: str) -> None:
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_bits_of_weights(toy: str) -> None:
-    """What takes part is each weight in float64, to the bit, whole or selected from."""
+    """Each weight is seen in float64, with the exact bits, as a whole or in part."""
     model = make(toy)
     wide = copy.deepcopy(model).double().state_dict()
     with torch.no_grad(), Float64Mode(model):
@@ -58,7 +58,7 @@ def test_bits_of_weights(toy: str) -> None:
 
 @pytest.mark.parametrize("toy", [toy for toy in TOYS if toy != "table"])
 def test_numbers_of_float32_planted(toy: str) -> None:
-    """A model that is not widened."""
+    """Planted fault: a model that is not widened."""
     model = make(toy)
     with torch.no_grad():
         got = model.logits(*events(model)).double()
@@ -68,7 +68,7 @@ def test_numbers_of_float32_planted(toy: str) -> None:
 
 @pytest.mark.parametrize("toy", ["tiny", "llama", "startless", "gru"])
 def test_in_pieces(toy: str) -> None:
-    """Products with weights of more numbers than a piece: as exact, if not the same bits."""
+    """Products with weights larger than a piece are as exact, if not equal to the bit."""
     model = make(toy)
     with torch.no_grad(), Float64Mode(model, piece=7):
         got = model.logits(*events(model))
@@ -77,7 +77,7 @@ def test_in_pieces(toy: str) -> None:
 
 @pytest.mark.parametrize("transposed", [True, False])
 def test_a_piece_at_a_time(transposed: bool) -> None:
-    """Both ways to multiply go by pieces: no float64 copy of the whole weight is ever made."""
+    """Both kinds of product work in pieces: the whole weight is never copied to float64."""
     weight = torch.nn.Parameter(torch.randn(40, 60))
     module = torch.nn.Module()
     module.register_parameter("weight", weight)
@@ -100,8 +100,8 @@ def test_a_piece_at_a_time(transposed: bool) -> None:
     assert max(made) <= 300 < weight.numel() < PIECE
 
 
-def test_what_is_said_of_a_weight() -> None:
-    """Its type is float64, its shape and place are its own; a moved one is widened."""
+def test_properties_of_a_weight() -> None:
+    """A weight and its views have type float64 and their own shape; outside the mode, float32."""
     layer = torch.nn.Linear(3, 2)
     with torch.no_grad(), Float64Mode(layer):
         assert layer.weight.dtype == torch.float64

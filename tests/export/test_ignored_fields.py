@@ -1,4 +1,4 @@
-"""Fields of a config.json that were ignored are kept by a bundle, and by one that is made of it."""
+"""A bundle, and a recast of it, lists the fields of a config.json that were ignored."""
 
 from pathlib import Path
 

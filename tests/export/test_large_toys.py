@@ -1,4 +1,4 @@
-"""Models whose export takes long go all the way: verified and bounded."""
+"""Models whose export takes long are exported, verified and bounded."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def export(toy: str, out: Path) -> DataSpec:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("toy", LARGE_TOYS)
-def test_all_the_way(tmp_path: Path, toy: str) -> None:
+def test_export_verify_sample_and_bound(tmp_path: Path, toy: str) -> None:
     data = export(toy, tmp_path / "bundle")
     x = np.random.default_rng(0).integers(0, data.levels, (3, *data.event_shape))
     bounds = []

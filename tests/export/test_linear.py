@@ -1,4 +1,4 @@
-"""nn.Linear keeps its weight as it is stored: a transposed copy would be a second one."""
+"""An exported nn.Linear uses its weight as it is stored, without a transposed copy."""
 
 import numpy as np
 import onnxruntime as ort
@@ -10,7 +10,7 @@ from ancestral.export.operators import translations
 
 
 class Maps(nn.Module):
-    """Maps of three axes and of two, with and without a bias."""
+    """Linear maps of inputs with three axes and with two, with and without a bias."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ def test_linear() -> None:
     torch.manual_seed(0)
     maps = Maps().eval()
     for parameter in maps.parameters():
-        parameter.data = torch.randint(-3, 4, parameter.shape).float()  # sums of them are exact
+        parameter.data = torch.randint(-3, 4, parameter.shape).float()  # their sums are exact
     sizes = {0: torch.export.Dim("b", max=9), 1: torch.export.Dim("s", max=9)}
     traced = torch.export.export(maps, (torch.zeros(2, 3, 5),), dynamic_shapes=(sizes,))
     with _quiet():

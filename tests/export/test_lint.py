@@ -88,9 +88,9 @@ PLANTED = {
 
 @pytest.mark.parametrize("fault", PLANTED)
 def test_found(fault: str) -> None:
-    graph, told = PLANTED[fault]
+    graph, message = PLANTED[fault]
     problems = lint(graph, "portable", NOTHING)
-    assert any(told in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
 def test_sound() -> None:
@@ -98,7 +98,7 @@ def test_sound() -> None:
 
 
 def test_marks_of_tensorrt() -> None:
-    """Attention is marked in TensorRT's form and in no other."""
+    """An Attention without its mark is reported in TensorRT's form."""
     unmarked = model(*SOUND, outputs=("out", "next"))
     assert any(
         "TRT_decomposable is missing" in each for each in lint(unmarked, "tensorrt", NOTHING)
@@ -130,7 +130,7 @@ APPENDED = GraphSignature(
 )
 @pytest.mark.parametrize("form", ["portable", "onnxruntime"])
 def test_declared_append(nodes: tuple[onnx.NodeProto, ...], sound: bool, form: Form) -> None:
-    """What shares memory is made by an append to it, and by nothing else."""
+    """A pair that is declared as appended may only be made by an append."""
     problems = lint(model(*nodes, outputs=("next",)), form, APPENDED)
     assert any("declared as an append to cache" in each for each in problems) is not sound
 
@@ -141,7 +141,7 @@ HALF, BF16 = TensorProto.FLOAT16, TensorProto.BFLOAT16
 def narrow_model(
     *nodes: onnx.NodeProto, types: dict[str, int], result: int = FLOAT
 ) -> tuple[onnx_ir.Model, GraphSignature]:
-    """A graph of x in float32, h in 16 bits, and weights; what nodes give is of the types named."""
+    """Return a graph of x in float32, h in 16 bits, and weights; `types` are those of values."""
     kind = next((each for each in types.values() if each != FLOAT), HALF)
     graph = helper.make_graph(
         list(nodes),
@@ -222,13 +222,13 @@ PLANTED_IN_16_BITS = {
 
 @pytest.mark.parametrize("fault", PLANTED_IN_16_BITS)
 def test_found_in_16_bits(fault: str) -> None:
-    (graph, signature), told = PLANTED_IN_16_BITS[fault]
+    (graph, signature), message = PLANTED_IN_16_BITS[fault]
     problems = lint(graph, "portable", signature)
-    assert any(told in problem for problem in problems), problems
+    assert any(message in problem for problem in problems), problems
 
 
 def test_sound_in_16_bits() -> None:
-    """Products in 16 bits, the last in float32 of a widened weight."""
+    """Products in 16 bits are sound if the last one is in float32, with a widened weight."""
     graph, signature = narrow_model(
         node("Cast", "x", "b", to=HALF),
         node("MatMul", "b narrow", "d"),

@@ -1,4 +1,4 @@
-"""What an export takes: the model once, and little beside it."""
+"""Memory of an export: the model once, and little more."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def made(width, levels):
     config = TransformerConfig(width=width, layers=12, heads=12, tied=True, start=None)
     return Transformer(config, DataSpec(name="text", event_shape=(1024,), levels=levels)).eval()
 
-# What the exporter imports as it goes is no part of the model.
+# A first export, so that the exporter's imports do not count as memory of the model.
 export_bundle(made(24, 5), sys.argv[1] + "/small", graphs=("step",))
 before = memory_now()
 model = made(768, 50_257)
@@ -49,11 +49,11 @@ print(json.dumps({"size": size, "peak": memory_peak() - before}))
 FEW: tuple[GraphName, ...] = ("log_prob",)
 STEPPED: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
 MOST = 2.2
-"""Times the model's size in memory that an export may take, the model included."""
+"""Limit on the memory of an export with its model, in multiples of the model's size."""
 
 
 def peak(tmp_path: Path, own: bool) -> float:
-    """Peak of an export at GPT-2 small's shape, in a process of its own: times its size."""
+    """Export a model of GPT-2 small's shape in a child process; return its peak / model size."""
     words = [sys.executable, "-c", _MEASURE, str(tmp_path), "own" if own else "shared"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -63,7 +63,7 @@ def peak(tmp_path: Path, own: bool) -> float:
 
 
 def test_memory_is_shared() -> None:
-    """What is exported is the model's own memory, and what is written is too."""
+    """An export uses the model's own memory, and writes from it."""
     model = make("llama")
     shared = ready(model, "float32", own=False)
     assert shared is not model
@@ -78,13 +78,13 @@ def test_memory_is_shared() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False], ids=["own", "shared"])
 def test_peak(tmp_path: Path, own: bool) -> None:
-    """Neither a second copy of the weights, nor their content as bytes, nor one in float64."""
+    """The peak has no room for a second copy of the weights, as bytes or in float64."""
     assert peak(tmp_path, own) <= MOST
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float16"])
 def test_a_model_is_not_changed(tmp_path: Path, dtype: str) -> None:
-    """Its numbers, its mode and what trains in it: unless it is handed over."""
+    """An export keeps the model's numbers, its mode and its `requires_grad` (without `own`)."""
     model = make("startless").train()
     before = copy.deepcopy(model.state_dict())
     export_bundle(model, tmp_path / "bundle", graphs=FEW, dtype=dtype)
@@ -94,8 +94,8 @@ def test_a_model_is_not_changed(tmp_path: Path, dtype: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_is_handed_over(tmp_path: Path) -> None:
-    """The same bundle; the model holds the rounded numbers afterwards."""
+def test_a_model_that_the_export_owns(tmp_path: Path) -> None:
+    """With `own` the bundle is the same, and the model has the rounded numbers afterwards."""
     model = make("startless")
     kept = export_bundle(model, tmp_path / "kept", graphs=FEW, dtype="float16")
     used = export_bundle(model, tmp_path / "used", graphs=FEW, dtype="float16", own=True)
@@ -106,7 +106,7 @@ def test_a_model_that_is_handed_over(tmp_path: Path) -> None:
 
 
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if events of the toys were long and their levels many: answers of 4 positions."""
+    """Treat events as long and levels as many: known answers have only 4 positions."""
     monkeypatch.setattr(answers_module, "_FEWEST", 4)
     monkeypatch.setattr(answers_module, "_LOGITS", 1)
 
@@ -115,7 +115,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_answers_of_the_first_positions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str
 ) -> None:
-    """They are the first ones of the whole answers' kind, and every backend is held to them."""
+    """Known answers of the first positions are exact, and every backend is compared with them."""
     short(monkeypatch)
     model = make(toy)
     path = export_bundle(model, tmp_path / "bundle", graphs=STEPPED)
@@ -138,7 +138,7 @@ def test_answers_of_the_first_positions(
             assert part.bits_per_dim == pytest.approx(bits, rel=1e-6)
         title = str(parity_tables([report])[0].title)
         assert f"the first 4 of {model.data.length}" in title
-    # Planted: steps that are off at the last of these positions alone.
+    # Planted fault: steps that are off only at the last of these positions.
     off = answers | {"log_prob": answers["log_prob"].copy()}
     off["log_prob"][0, 3] += 0.01
     monkeypatch.setattr(Bundle, "known_answers", lambda self: off)
@@ -146,13 +146,13 @@ def test_answers_of_the_first_positions(
 
 
 def test_whole_answers_of_whole_events() -> None:
-    """Events that are short enough are compared to their end."""
+    """Short events have known answers for all their positions."""
     model = make("llama")
     assert known_answers(model)["x"].shape[1] == model.data.length
 
 
 def test_further_files(tmp_path: Path) -> None:
-    """They stand beside the manifest, are hashed like all others, and follow into 16 bits."""
+    """Further files are next to the manifest, are hashed, and are copied by `recast`."""
     files = {"merges.txt": b"a b\n", "LICENSE": b"free"}
     path = export_bundle(make("startless"), tmp_path / "bundle", graphs=FEW, files=files)
     halved = recast(path, tmp_path / "half", "float16")

@@ -1,4 +1,4 @@
-"""A model of one's own that cannot be exported is refused in words: what, where, and what to do."""
+"""A user's model that cannot be exported is refused with what is wrong, where, and what to do."""
 
 import re
 from pathlib import Path
@@ -84,15 +84,15 @@ WHILE_TRACED = {
 }
 
 
-DEAR = {"LoopOverPositions", "RecurrentLayer", "NoForm"}
+COSTLY = {"LoopOverPositions", "RecurrentLayer", "NoForm"}
 
 
-def _slow(name: str, dear: bool) -> object:
-    return pytest.param(name, marks=[pytest.mark.slow] if dear else [])
+def _slow(name: str, costly: bool) -> object:
+    return pytest.param(name, marks=[pytest.mark.slow] if costly else [])
 
 
 def refused(name: str, folder: Path, graph: str) -> ExportError:
-    """The refusal of a model; nothing is left where the bundle would be."""
+    """Check that an export is refused and leaves no file; return the error."""
     model = getattr(own_models, name)()
     graphs = (graph,) if isinstance(model, AutoregressiveModel) else None
     with pytest.raises(ExportError) as caught:
@@ -103,7 +103,7 @@ def refused(name: str, folder: Path, graph: str) -> ExportError:
 
 @pytest.mark.parametrize(("length", "start"), [(1, "learned"), (2, None), (3, None)])
 def test_short_events(length: int, start: str | None) -> None:
-    """No prefix of none and no block beyond the end is asked for."""
+    """The check never calls a model with an empty prefix, or with a block beyond the end."""
     config = TransformerConfig(width=16, layers=1, heads=2, start=start)
     model = build_model(config, DataSpec(name="short", event_shape=(length,), levels=4)).eval()
     check_contract(model)
@@ -112,15 +112,15 @@ def test_short_events(length: int, start: str | None) -> None:
 
 @pytest.mark.parametrize("name", BEFORE_GRAPHS)
 def test_before_any_graph(name: str, tmp_path: Path) -> None:
-    assert_says(refused(name, tmp_path, "log_prob"), BEFORE_GRAPHS[name])
+    assert_message(refused(name, tmp_path, "log_prob"), BEFORE_GRAPHS[name])
 
 
-@pytest.mark.parametrize("name", [_slow(name, name in DEAR) for name in WHILE_TRACED])
+@pytest.mark.parametrize("name", [_slow(name, name in COSTLY) for name in WHILE_TRACED])
 def test_while_traced(name: str, tmp_path: Path) -> None:
-    """The exception of PyTorch is the cause, and not what is read."""
+    """The message is ours; PyTorch's exception is its cause."""
     cause, words = WHILE_TRACED[name]
     error = refused(name, tmp_path, "log_prob")
-    assert_says(error, words)
+    assert_message(error, words)
     assert isinstance(error.__cause__, cause)
     assert "TORCH_LOGS" not in str(error)
     assert "\n" not in str(error)
@@ -128,7 +128,7 @@ def test_while_traced(name: str, tmp_path: Path) -> None:
 
 def test_rows_of_extend(tmp_path: Path) -> None:
     error = refused("RowsInExtend", tmp_path, "step")
-    assert_says(error, r"RowsInExtend.extend .*some sizes of b only.*without a loop over rows")
+    assert_message(error, r"RowsInExtend.extend .*some sizes of b only.*without a loop over rows")
     assert isinstance(error.__cause__, UserError)
 
 
@@ -144,10 +144,10 @@ def test_rows_of_extend(tmp_path: Path) -> None:
     ],
 )
 def test_after_translation(name: str, words: str, tmp_path: Path) -> None:
-    assert_says(refused(name, tmp_path, "log_prob"), words)
+    assert_message(refused(name, tmp_path, "log_prob"), words)
 
 
-SAID = {
+REFUSALS = {
     "takes whole events of 6 positions, but not the first 3": "WholeEvents",
     "blocks of one value work": "OneValueOnly",
     "an operation depends on values": "IfOnValues",
@@ -160,31 +160,31 @@ SAID = {
     "expected the log-probabilities of predict": "Late",
     "scale is float64, but a bundle holds float32": "Float64",
 }
-"""The rows of the table of refusals in docs/own-model.md, and a model that meets each."""
+"""Rows of the table of refusals in docs/own-model.md, each with a model that causes it."""
 
 
 def test_the_page_has_these_rows() -> None:
     text = (ROOT / "docs" / "own-model.md").read_text()
     table = text.partition("| it says |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| ([^|]+) \|", table, flags=re.MULTILINE)
-    assert [re.sub(r" \(t, s\)$", "", row) for row in rows] == list(SAID)
+    assert [re.sub(r" \(t, s\)$", "", row) for row in rows] == list(REFUSALS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", SAID)
+@pytest.mark.parametrize("words", REFUSALS)
 def test_the_page_says_what_export_says(words: str, tmp_path: Path) -> None:
-    assert words in str(refused(SAID[words], tmp_path, "log_prob"))
+    assert words in str(refused(REFUSALS[words], tmp_path, "log_prob"))
 
 
 @pytest.mark.parametrize("name", ["Sound", "MakesATableOnce"])
 def test_a_sound_model_passes(name: str) -> None:
-    held_to_contract(getattr(own_models, name)().eval())
+    check_all(getattr(own_models, name)().eval())
 
 
 @pytest.mark.parametrize("toy", [_slow(toy, toy not in {"gru", "table"}) for toy in TOYS])
 def test_the_families_pass(toy: str) -> None:
-    """What is asked of a stranger's model holds for each model of the house."""
-    held_to_contract(make(toy))
+    """Our own models keep the contract that is required of a user's model."""
+    check_all(make(toy))
 
 
 def test_a_sound_latent_model_passes() -> None:
@@ -194,13 +194,13 @@ def test_a_sound_latent_model_passes() -> None:
     check_latent_contract(model)
 
 
-def held_to_contract(model: AutoregressiveModel) -> None:
+def check_all(model: AutoregressiveModel) -> None:
     check_declared(model)
     check_ready(model)
     check_contract(model)
     check_agreement(model)
 
 
-def assert_says(error: ExportError, words: str) -> None:
+def assert_message(error: ExportError, words: str) -> None:
     with pytest.raises(ExportError, match=f"(?s){words}"):
         raise error

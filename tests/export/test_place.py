@@ -1,4 +1,4 @@
-"""A bundle takes the place of another at every moment, also where names cannot be exchanged."""
+"""A bundle replaces another one safely at every moment, even if names cannot be exchanged."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ while status:
 
 
 def manifest(content: str) -> str:
-    """A manifest that lists nothing, and says something."""
+    """Return a manifest that lists no files, with a content that tells two manifests apart."""
     return f'{{"files": {{}}, "weights": "w", "known_answers": "k", "content": "{content}"}}'
 
 
@@ -51,7 +51,7 @@ def fresh(out: Path) -> None:
 
 @pytest.mark.parametrize("how", ["exchange", "renames"])
 def test_killed_at_each_point(tmp_path: Path, how: str) -> None:
-    """A bundle has the name at once, or after the next export has looked there."""
+    """After a kill, a bundle has the name immediately, or after the next export's check."""
     out = tmp_path / "bundles" / "digits"
     fresh(out)
     process = subprocess.Popen(
@@ -91,7 +91,7 @@ def test_killed_at_each_point(tmp_path: Path, how: str) -> None:
 
 
 def test_two_processes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an exchange: another export that looks between the renames puts nothing back."""
+    """Without an exchange, an export that checks between the two renames puts nothing back."""
     out = tmp_path / "digits"
     fresh(out)
     monkeypatch.setattr(place, "exchange", lambda first, second: False)
@@ -131,7 +131,7 @@ def test_a_failed_rename_puts_the_old_one_back(
 
 
 def test_a_replaced_bundle_is_kept_until_there_is_another(tmp_path: Path) -> None:
-    """Of an export that was killed between two renames, where a user took the name since."""
+    """A bundle is kept if its export was killed between two renames and a user took the name."""
     out = tmp_path / "digits"
     old = temporary_name(out, "old")
     for folder, name in ((old, MANIFEST), (out, "notes")):
@@ -155,7 +155,7 @@ def test_modes_follow_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite: bool) -> None:
+def test_a_folder_made_during_an_export_is_not_replaced(tmp_path: Path, overwrite: bool) -> None:
     out = tmp_path / "digits"
 
     def export() -> None:
@@ -174,8 +174,8 @@ def test_what_appears_during_an_export_is_not_replaced(tmp_path: Path, overwrite
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, '{"files": {}, "files": {}}', "{}", "\xff"])
-def test_nothing_is_replaced_that_is_no_bundle(tmp_path: Path, text: str) -> None:
-    """A manifest of another kind, one that is nested too deep also, keeps the folder as it is."""
+def test_a_folder_that_is_not_a_bundle_is_not_replaced(tmp_path: Path, text: str) -> None:
+    """A folder whose manifest is of another kind, or nested too deep, is refused."""
     (tmp_path / MANIFEST).write_text(text, encoding="latin-1")
     with pytest.raises(InvalidInput, match="is not a bundle's; choose another path"):
         check_target(tmp_path, overwrite=True)

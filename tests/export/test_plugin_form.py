@@ -1,4 +1,4 @@
-"""Graphs with our plugin in the place of causal attention: the same numbers, or a refusal."""
+"""Graphs with our plugin in place of causal attention give the same numbers, or are refused."""
 
 from collections.abc import Callable
 from itertools import product
@@ -23,11 +23,14 @@ from tests.export.attention_graph import attention
 Arrays = list[NDArray[Any]]
 
 ROUNDINGS = 2e-5
-"""Two ways to add in float32, in logits of size 10: what is planted here is a thousand times it."""
+"""Limit on the effect of another float32 summation order on logits of about 10.
+
+The planted fault is a thousand times larger.
+"""
 
 
 def runs(order: str) -> type[OpRun]:
-    """The plugin by the operator's reference, given its inputs in some order."""
+    """Return the plugin, computed by the operator's reference, for inputs in a given order."""
 
     class Plugin(OpRun):
         op_domain = "ancestral"
@@ -52,7 +55,7 @@ def converted(file: Path) -> onnx.ModelProto:
 
 
 def inputs_of(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
-    """Two events of the least size that shows every position."""
+    """Return random inputs; axes without a fixed size are 2."""
     generator = np.random.default_rng(3)
     found = {}
     for value in model.graph.input:
@@ -69,13 +72,13 @@ def nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def is_causal(node: onnx.NodeProto) -> bool:
-    """Whether it is attention up to each query's own slot, by attribute and not by a mask."""
+    """Return whether a node is attention that is causal by its attribute, without a mask."""
     return node.op_type == "Attention" and any(
         each.name == "is_causal" and each.i == 1 for each in node.attribute
     )
 
 
-# A window's attention stays as it is, and onnx evaluates none that is marked for TensorRT.
+# Attention with a window is unchanged, and onnx cannot evaluate it if it is marked for TensorRT.
 @pytest.mark.parametrize(
     ("toy", "form"),
     [*product(("tiny", "startless"), ("portable", "tensorrt")), ("llama", "portable")],
@@ -88,7 +91,7 @@ def test_same_numbers(bundles: Callable[[str], Path], toy: str, form: str) -> No
     assert not any(is_causal(node) for node in after.graph.node)
     windows = nodes(before).count("Attention") - attentions
     assert nodes(after).count("Attention") == windows == (toy == "llama")
-    # Models transpose what attention gives: the plugin gives it so.
+    # Models transpose the result of Attention; the plugin's result is transposed already.
     assert nodes(before).count("Transpose") - nodes(after).count("Transpose") == attentions
     for node in before.graph.node:
         for attribute in [each for each in node.attribute if each.name == "TRT_decomposable"]:
@@ -105,7 +108,7 @@ def test_same_numbers(bundles: Callable[[str], Path], toy: str, form: str) -> No
 
 @pytest.mark.parametrize("transposed", [True, False])
 def test_order_of_axes(transposed: bool) -> None:
-    """Heads stand where what reads attention expects them."""
+    """The axis of heads is where the node after the attention expects it."""
     model = attention(is_causal=1, transposed=transposed)
     before, after = onnx_ir.to_proto(model), onnx_ir.to_proto(plugin_form(model))
     assert nodes(after) == ["masked_attention", *([] if transposed else ["Transpose"]), "Neg"]
@@ -136,7 +139,7 @@ def test_refused(model: onnx_ir.Model, message: str) -> None:
 
 
 @pytest.mark.parametrize("graph", ["step", "prefill"])
-def test_caches_are_left_alone(tiny_bundle: Path, graph: str) -> None:
-    """Attention over a cache is under a mask: it is not this kernel's."""
+def test_attention_over_a_cache_is_refused(tiny_bundle: Path, graph: str) -> None:
+    """Attention over a cache has a mask, which this kernel does not support."""
     with pytest.raises(ExportError, match="compile it without --plugin"):
         plugin_form_of(Bundle.open(tiny_bundle).graph_file(graph, "tensorrt"))

@@ -1,4 +1,4 @@
-"""A bundle of 16 bits: the same whether exported or recast, and its answers are of its weights."""
+"""A 16-bit bundle is the same exported or recast, and its known answers are of its weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ DTYPES = ("float16", "bfloat16")
     ("toy", "graph"), [("lstm", "logits"), pytest.param("pixelcnn", "step", marks=pytest.mark.slow)]
 )
 def test_recast_is_export(bundles: Bundles, tmp_path: Path, toy: str, graph: GraphName) -> None:
-    """Byte for byte: constants too that the exporter folded, which are weights rearranged."""
+    """Export and recast give the same bytes, also of weights that the exporter rearranged."""
     exported = export_bundle(make(toy), tmp_path / "out", graphs=(graph,), dtype="bfloat16")
     other = bundles(toy, "bfloat16")
     names = (f"graphs/{graph}.onnx", "graphs/weights.safetensors", "known_answers.safetensors")
@@ -43,15 +43,15 @@ def test_recast_is_export(bundles: Bundles, tmp_path: Path, toy: str, graph: Gra
 
 
 KEPT = {"llama": {"cosine", "sine"}, "codes": {"codebook", "counts", "sums", "head.shift"}}
-"""What stays in float32."""
+"""Weights that stay in float32."""
 FLOAT64 = 1e-12
-"""What two float64 computations of the same numbers differ by, at most."""
+"""Limit on the difference of two float64 computations of the same numbers."""
 
 
 @pytest.mark.parametrize("toy", KEPT)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_known_answers(bundles: Bundles, toy: str, dtype: str) -> None:
-    """They are those of float64 PyTorch with the very numbers that the file holds."""
+    """Known answers are those of float64 PyTorch with the numbers in the file."""
     bundle = Bundle.open(bundles(toy, dtype))
     with safe_open(bundle.weights_file, "pt") as file:
         kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
@@ -73,7 +73,7 @@ def answered_exactly(bundle: Bundle) -> bool:
 def test_answers_of_other_weights(
     bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planted: the model is not rounded before it answers."""
+    """Planted fault: the model is not rounded before it computes the known answers."""
     monkeypatch.setattr(module, "round_in_place", lambda model, dtype: model)
     assert not answered_exactly(Bundle.open(recast(bundles("llama"), tmp_path / "a", "float16")))
 
@@ -88,7 +88,7 @@ def test_overflow(tmp_path: Path) -> None:
 
 
 def test_an_infinite_weight_stays(tmp_path: Path) -> None:
-    """A table may say that a value never comes."""
+    """A weight of minus infinity is kept: a table may give a value probability 0."""
     model = make("table")
     model.table.data[:, 1] = -torch.inf
     bundle = export_bundle(model, tmp_path / "out", graphs=("log_prob",), dtype="float16")
@@ -103,14 +103,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(bundles: Bundles, tmp_path: Path, case: str) -> None:
-    stored, dtype, told = REFUSED[case]
-    with pytest.raises(InvalidInput, match=told):
+    stored, dtype, message = REFUSED[case]
+    with pytest.raises(InvalidInput, match=message):
         recast(bundles("table", stored), tmp_path / "out", dtype)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_foreign_folders(bundles: Bundles, tmp_path: Path) -> None:
-    """No bundle; a model of the user's own; a target that is something else."""
+    """A folder without a bundle, an existing target and a user's own model are refused."""
     with pytest.raises(BundleError, match="no file manifest"):
         recast(tmp_path, tmp_path / "out", "float16")
     own = copied(bundles("table"), tmp_path)
@@ -130,7 +130,7 @@ def test_on_the_command_line(
     shown = capsys.readouterr()
     assert "exported in bfloat16" in shown.err
     assert "torch cpu bfloat16" in shown.out
-    assert "onnxruntime" not in shown.out, "it cannot run that type, and is not asked to"
+    assert "onnxruntime" not in shown.out, "it cannot run that type, and is not run"
     assert run(["info", out]) == 0
     assert "autoregressive, bfloat16, format 1" in capsys.readouterr().out
     assert run(["export", source, "--size", "8", "--dtype", "float16", "-o", out]) != 0
@@ -140,7 +140,7 @@ def test_on_the_command_line(
 
 
 def test_tied_tables(bundles: Bundles) -> None:
-    """What ONNX Runtime's form does for a large tied table is undone before it is cast."""
+    """The change for a large tied table in ONNX Runtime's form is undone before a cast."""
     path = bundles("llama") / "graphs" / "step.onnxruntime.onnx"
     model = onnx_ir.load(path)
     before = [node.op_type for node in model.graph]

@@ -15,7 +15,7 @@ def graphs(toy: str, bundle: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_rules_tried_where_they_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graphs of a toy are the same bytes with and without the patch of tests/conftest.py."""
+    """The graphs of a toy have the same bytes with and without the patch in tests/conftest.py."""
     module = pytest.importorskip("onnxscript.rewriter._matcher", exc_type=ImportError)
     whole, calls = module.SimplePatternMatcher.match.__wrapped__, []
 

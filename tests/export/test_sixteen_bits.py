@@ -1,4 +1,4 @@
-"""Which node of a graph computes in 16 bits, and where types change."""
+"""The cast to 16 bits: which nodes compute in 16 bits, and where types change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +27,9 @@ Made = tuple[onnx_ir.Model, dict[str, onnx_ir.Value]]
 
 
 def cast(nodes: Nodes, dtype: str = "float16", **constants: object) -> Made:
-    """A graph of nodes (operator, inputs, output) in 16 bits, and its values by name.
+    """Return a graph of nodes (operator, inputs, output), cast to 16 bits, and its values by name.
 
-    x [b, 4] and noise [b, 4] are given, tokens are [b]; cache [b, 4] is carried to cache_next.
+    Inputs are x [b, 4], noise [b, 4], tokens [b] and cache [b, 4], which is carried to cache_next.
     """
     rows = ("b", 4)
     given = [("x", FLOAT, rows), ("noise", FLOAT, rows), ("tokens", DataType.INT64, ("b",))]
@@ -96,10 +96,10 @@ A, HEAD = ("MatMul", "x w", "a"), ("MatMul", "h r", "y")
 RULES: dict[str, tuple[Nodes, dict[str, object], dict[str, DataType]]] = {
     "a product with a weight": ([("MatMul", "x w", "h"), HEAD], {}, {"h": HALF, "y": FLOAT}),
     "the last one": ([("MatMul", "x w", "y")], {}, {"y": FLOAT}),
-    "what comes after it": ([("MatMul", "x w", "h"), ("Relu", "h", "y")], {}, {"h": FLOAT}),
-    "16 bits alone": ([A, ("Relu", "a", "h"), HEAD], {}, {"a": HALF, "h": HALF}),
+    "a node after it": ([("MatMul", "x w", "h"), ("Relu", "h", "y")], {}, {"h": FLOAT}),
+    "only 16 bits": ([A, ("Relu", "a", "h"), HEAD], {}, {"a": HALF, "h": HALF}),
     "16 bits and float32": ([A, ("Add", "a noise", "h"), HEAD], {}, {"a": HALF, "h": FLOAT}),
-    "float32 alone": (
+    "only float32": (
         [("Mul", "x noise", "a"), ("MatMul", "a w", "h"), HEAD],
         {},
         {"a": FLOAT, "h": HALF},
@@ -161,11 +161,11 @@ def test_rule(rule: str) -> None:
     assert {name: values[name].dtype for name in (*expected, "y")} == expected | {"y": FLOAT}
     if rule == "an append":
         made = values["cache_next"].producer()
-        assert made.op_type == "ScatterElements", "nothing between it and the cache"
+        assert made.op_type == "ScatterElements", "no node between the append and the cache"
 
 
 def test_a_recurrent_layer_is_float32() -> None:
-    """Of 16 bits it ends a process in ONNX Runtime; its weights are widened."""
+    """A recurrent layer has widened weights: in 16 bits it crashes ONNX Runtime."""
     nodes = [("Unsqueeze", "x first", "a"), ("GRU", "a gru_w gru_w gru_b", "s")]
     nodes += [("Squeeze", "s outer", "h"), HEAD]
     _, values = cast(nodes, first=np.array([0]), outer=np.array([0, 1]))
@@ -174,7 +174,7 @@ def test_a_recurrent_layer_is_float32() -> None:
     assert layer.inputs[1].name == "gru_w.float"
 
 
-def test_what_tensorrt_refuses_of_bfloat16() -> None:
+def test_an_operator_that_tensorrt_refuses_in_bfloat16() -> None:
     nodes = [
         ("Reshape", "x four", "a"),
         ("ConvTranspose", "a kernel", "b"),
@@ -188,7 +188,7 @@ def test_what_tensorrt_refuses_of_bfloat16() -> None:
 
 
 def test_casts_are_few() -> None:
-    """One for each value and type, none of a constant; a value is cast from what it was made as."""
+    """A value is cast once for each type, from its first type; constants have no Cast."""
     nodes = [A, ("MatMul", "x r", "b"), ("Mul", "a two", "c")]
     nodes += [("Softmax", "c", "d"), ("Exp", "c", "e"), ("Add", "d e", "f"), ("MatMul", "f w", "g")]
     nodes += [("Add", "g b", "h"), HEAD]
@@ -196,11 +196,11 @@ def test_casts_are_few() -> None:
     made = [node.outputs[0].name for node in model.graph if node.op_type == "Cast"]
     assert made == ["x.float16", "c.float", "f.float16", "h.float"]
     assert "two.float16" in model.graph.initializers
-    assert "r.float" in model.graph.initializers, "a small weight is widened where it stands"
+    assert "r.float" in model.graph.initializers, "a small weight is widened in the graph"
 
 
 def test_numbers() -> None:
-    """What a cast graph computes is the graph's own result, rounded."""
+    """A cast graph computes the original graph's result up to rounding."""
     nodes = [A, ("Tanh", "a", "h"), HEAD]
     model, _ = cast(nodes)
     x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
@@ -213,7 +213,7 @@ def test_numbers() -> None:
 
 
 def test_a_large_weight() -> None:
-    """It is converted when it is read, and widened in the graph: the file holds it already."""
+    """A large weight is converted when it is read, and widened by a node of the graph."""
     w = np.random.default_rng(2).normal(size=(200, 200)).astype(np.float32)
     assert w.nbytes > INLINE
     rows = ("b", 200)
@@ -242,13 +242,13 @@ def test_a_large_weight() -> None:
 
 @pytest.mark.parametrize("toy", ["llama", "pixelcnn", "codes"])
 def test_our_graphs(bundles: Callable[..., Path], toy: str) -> None:
-    """Not all in float32: products, caches and what lies between them are of 16 bits."""
+    """Most products of our graphs are in 16 bits; at most a few are in float32."""
     opened = Bundle.open(bundles(toy, "bfloat16"))
     for name, entry in opened.manifest.graphs.items():
         assert "onnxruntime" not in entry.files
         nodes = list(onnx_ir.load(opened.path / entry.files["portable"]).graph)
         products = [node.outputs[0].dtype for node in nodes if node.op_type in PRODUCTS]
         wide = products.count(FLOAT)
-        # The head; and of codes the transposed convolution, and the distances to the codebook.
+        # The head; in `codes` also the transposed convolution and the distances to the codebook.
         assert wide <= (3 if toy == "codes" else 1), name
         assert len(products) >= 5 + wide, name

@@ -1,4 +1,4 @@
-"""A subclass of a house model is a model of one's own, whose cache is not written in place."""
+"""A subclass of one of our models is a user's model: its cache is not written in place."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CONFIG = TransformerConfig(width=16, layers=1, heads=2)
 
 
 class ReadsItsCache(Transformer):  # type: ignore[misc]
-    """Its conditionals are the parent's unless the cache that it passed on has changed."""
+    """A model with the parent's conditionals, unless the cache is written in place."""
 
     def extend(
         self, tokens: Tensor, position: Tensor, cache: dict[str, Tensor], label: Tensor | None
@@ -34,7 +34,7 @@ class ReadsItsCache(Transformer):  # type: ignore[misc]
 
 
 def models() -> tuple[Transformer, ReadsItsCache]:
-    """The same weights in both classes."""
+    """Return models of both classes with the same weights."""
     torch.manual_seed(3)
     parent = build_model(CONFIG, DATA).eval()
     own = ReadsItsCache(CONFIG, DATA).eval()
@@ -43,7 +43,7 @@ def models() -> tuple[Transformer, ReadsItsCache]:
 
 
 def test_known_answers() -> None:
-    """Events are drawn step by step: a cache in place would draw others."""
+    """Known answers are the parent's; a cache in place would draw other events."""
     expected, got = (known_answers(model) for model in models())
     assert np.array_equal(got["x"], expected["x"])
     assert np.array_equal(got["drawn"], expected["drawn"])
@@ -56,7 +56,7 @@ def test_family() -> None:
 
 @pytest.mark.slow
 def test_engine(tmp_path: Path) -> None:
-    """Without the class it is not taken for its parent; with it the loop is the runtime's."""
+    """A bundle of the subclass needs the class, and then samples as another backend does."""
     _, own = models()
     export_bundle(own, tmp_path / "own", graphs=("log_prob", "logits", "redraw", "step"))
     with pytest.raises(BundleError, match="no model family 'ReadsItsCache'"):
@@ -65,7 +65,7 @@ def test_engine(tmp_path: Path) -> None:
     assert engine.verify().passed
     other = Engine.load(tmp_path / "own")
     assert np.array_equal(engine.sample(20).x, other.sample(20).x)
-    # The engine has a copy: what happens to the object afterwards changes nothing.
+    # The engine has a copy, so a later change of the model has no effect.
     before = engine.sample(20)
     own.load_state_dict({name: 2 * tensor for name, tensor in own.state_dict().items()})
     assert np.array_equal(engine.sample(20).log_prob, before.log_prob)

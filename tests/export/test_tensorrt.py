@@ -1,4 +1,4 @@
-"""Every graph of every toy becomes a plan; what TensorRT would drop, change or copy does not."""
+"""Graphs of all toys become plans; a build fails if TensorRT drops, changes or copies a tensor."""
 
 import contextlib
 import os
@@ -30,9 +30,9 @@ pytestmark = [
     pytest.mark.skipif(not BUILT, reason="tensorrt_rtx is not installed"),
 ]
 FAMILIES = ("llama", "gru", "wavenet", "codes")
-"""Toys of the kinds of caches that there are, and one with latents."""
+"""A toy for each kind of cache, and one with latents."""
 FAST = {(toy, "float32") for toy in FAMILIES} | {("startless", "float16")}
-"""What every run of the tests compiles."""
+"""Toys and types that every run of the tests compiles."""
 PRODUCT = [
     pytest.param(toy, dtype, marks=[] if (toy, dtype) in FAST else [pytest.mark.slow])
     for toy in ALL
@@ -49,7 +49,7 @@ def compiler(tmp_path: Path) -> Compiler:
 def test_builds(
     bundles: Callable[..., Path], compiler: Compiler, toy: str, dtype: FloatDtype
 ) -> None:
-    """What is built, and which caches are appended in place, is what the document says."""
+    """The plans, and the caches that are appended in place, are those in the document."""
     bundle = Bundle.open(bundles(toy, dtype))
     for graph in bundle.manifest.graphs:
         assert built(compiler, bundle, graph) == documented(toy, graph, dtype)
@@ -58,14 +58,14 @@ def test_builds(
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_builds_prior(bundles: Callable[..., Path], compiler: Compiler, dtype: FloatDtype) -> None:
-    """A prior over codes is a Transformer, of which every graph is compiled above."""
+    """The graphs of a prior become plans too; this one is a Transformer."""
     *_, (name, bundle) = parts(Bundle.open(bundles("codes", dtype)), "codes")
     for graph in bundle.manifest.graphs:
         assert built(compiler, bundle, graph) == documented(name, graph, dtype)
 
 
 def test_kept(tiny_bundle: Path, compiler: Compiler) -> None:
-    """As users have it: a process of its own, then the store."""
+    """A plan is compiled in a process of its own, and then found in the store."""
     record, new = compiler.compile(Bundle.open(tiny_bundle), "log_prob")
     assert new
     assert compiler.store.read(record)[:4] == b"vtrt"
@@ -74,7 +74,7 @@ def test_kept(tiny_bundle: Path, compiler: Compiler) -> None:
 
 
 def with_graphs_of(request: Request, bundle: Path) -> Request:
-    """The request with a graph of a bundle that does not open: its graph is not its signature's."""
+    """Return the request with a graph from a bundle that does not open, since it was edited."""
     return request.model_copy(update={"file": bundle / "graphs" / request.file.name})
 
 
@@ -92,9 +92,9 @@ def request(bundle: Path, graph: str, **changes: object) -> Request:
 
 
 def test_same_bytes(tiny_bundle: Path, tmp_path: Path) -> None:
-    """The same key, the same plan: otherwise a key would not name one."""
+    """Two builds with one key give the same bytes; otherwise a key would not identify a plan."""
     plans = []
-    # The first build of a fresh installation compiles Python's own modules beside.
+    # The first build of a fresh installation also compiles Python's modules: it is not compared.
     for name in ("first", "second", "the third"):
         (tmp_path / name).mkdir()
         run(request(tiny_bundle, "step"), tmp_path / name)
@@ -108,7 +108,7 @@ def add_unread(graph: onnx.GraphProto) -> None:
 
 
 def through_half(graph: onnx.GraphProto) -> None:
-    """The output in another type, by a cast."""
+    """Cast the output to another type."""
     output = graph.output[0]
     for node in graph.node:
         node.output[:] = ["before" if name == output.name else name for name in node.output]
@@ -119,7 +119,7 @@ def through_half(graph: onnx.GraphProto) -> None:
 
 
 def squeezed(graph: onnx.GraphProto) -> None:
-    """The output without its last axis."""
+    """Sum over the output's last axis."""
     output = graph.output[0]
     for node in graph.node:
         node.output[:] = ["before" if name == output.name else name for name in node.output]
@@ -139,16 +139,16 @@ FAULTS: dict[str, tuple[Edit, str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_changed_network(tiny_bundle: Path, tmp_path: Path, fault: str) -> None:
-    """Planted: a graph that is not what its signature says fails the build."""
-    edit, told = FAULTS[fault]
+    """Planted fault: a graph that differs from its signature fails the build."""
+    edit, message = FAULTS[fault]
     bundle = edited(tiny_bundle, tmp_path, edit, "log_prob.tensorrt")
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=message):
         run(with_graphs_of(request(tiny_bundle, "log_prob"), bundle), tmp_path)
     assert not (tmp_path / PLAN).exists()
 
 
 def test_dropped_input(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Planted: an input of the signature that nothing reads, which the parser drops by a note."""
+    """Planted fault: the parser drops an input that nothing reads, with only a note in its log."""
     bundle = edited(tiny_bundle, tmp_path, add_unread, "log_prob.tensorrt")
     whole = with_graphs_of(request(tiny_bundle, "log_prob"), bundle)
     unread = whole.signature.inputs[0].model_copy(
@@ -162,7 +162,7 @@ def test_dropped_input(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_copied_cache(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Planted: a node between the append and the output makes TensorRT copy the cache."""
+    """Planted fault: a node between the append and the output makes TensorRT copy the cache."""
 
     def between(graph: onnx.GraphProto) -> None:
         node = next(each for each in graph.node if each.op_type == "TensorScatter")
@@ -179,7 +179,7 @@ def test_copied_cache(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_refused_graph(tiny_bundle: Path, tmp_path: Path) -> None:
-    """The portable form lacks the mark that fp32 attention needs there."""
+    """The portable form is refused: it lacks the mark that float32 attention needs."""
     file = Bundle.open(tiny_bundle).graph_file("step", "portable").resolve()
     with pytest.raises(ExportError, match="built no plan"):
         run(request(tiny_bundle, "step", file=file), tmp_path)
@@ -191,10 +191,10 @@ def test_given_up(tiny_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_progress_and_targets(tiny_bundle: Path, tmp_path: Path) -> None:
-    """The builder tells of its phases; a plan for one GPU says so in its header."""
-    told: list[dict[str, object]] = []
-    run(request(tiny_bundle, "log_prob"), tmp_path, lambda step: told.append(dict(step)))
-    assert any(step["of"] == step["step"] != 0 for step in told)
+    """The builder reports its steps, and a plan's header has a bit for each target."""
+    steps: list[dict[str, object]] = []
+    run(request(tiny_bundle, "log_prob"), tmp_path, lambda step: steps.append(dict(step)))
+    assert any(step["of"] == step["step"] != 0 for step in steps)
     one = (tmp_path / PLAN).read_bytes()
     run(request(tiny_bundle, "log_prob", targets=("sm_80", "sm_120")), tmp_path)
     two = (tmp_path / PLAN).read_bytes()
@@ -212,19 +212,19 @@ from ancestral.plans.store import PlanStore
 
 options = Options(module="tensorrt_rtx", targets=("sm_80",))
 compiler = Compiler.open(options, PlanStore(Path(sys.argv[2])))
-compiler.compile(Bundle.open(sys.argv[1]), "step", lambda step: print("at it", flush=True))
+compiler.compile(Bundle.open(sys.argv[1]), "step", lambda step: print("building", flush=True))
 """
 
 
 def test_killed_in_the_middle(compiler: Compiler, tiny_bundle: Path) -> None:
-    """kill -9 while the builder is at work: no plan, no builder left, and the next one succeeds."""
+    """After kill -9 during a build there is no plan and no builder, and the next build succeeds."""
     process = subprocess.Popen(
         [sys.executable, "-c", COMPILE, tiny_bundle, compiler.store.folder],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "at it\n"
+    assert process.stdout.readline() == "building\n"
     builders = children(process.pid)
     assert builders
     process.kill()
@@ -237,22 +237,20 @@ def test_killed_in_the_middle(compiler: Compiler, tiny_bundle: Path) -> None:
     else:
         for pid in builders:
             os.kill(pid, signal.SIGKILL)
-        pytest.fail("the builder lived on")
+        pytest.fail("the builder is still running")
     assert compiler.store.records() == ([], [])
     assert compiler.compile(Bundle.open(tiny_bundle), "prefill")[1]
 
 
 @pytest.mark.parametrize("moment", ["-c", "-m"], ids=["started", "importing"])
-def test_killed_before_the_builder_is_at_work(
-    compiler: Compiler, tiny_bundle: Path, moment: str
-) -> None:
-    """kill -9 as soon as the builder exists, or while it imports: it ends, and builds no plan."""
+def test_killed_before_the_build_starts(compiler: Compiler, tiny_bundle: Path, moment: str) -> None:
+    """After kill -9 while the builder starts or imports, it ends and builds no plan."""
     process = subprocess.Popen([sys.executable, "-c", COMPILE, tiny_bundle, compiler.store.folder])
     builder = 0
     while not builder:
         assert process.poll() is None
         builder = next((pid for pid in children(process.pid) if moment in arguments(pid)), 0)
-    # Stopped, so that the order is the same however busy the machine is.
+    # The builder is stopped, so that the order is the same on a busy machine.
     os.kill(builder, signal.SIGSTOP)
     begun = list(compiler.store.folder.glob(f".*/{LOG}"))
     process.kill()
@@ -265,12 +263,12 @@ def test_killed_before_the_builder_is_at_work(
         time.sleep(0.01)
     else:
         os.kill(builder, signal.SIGKILL)
-        pytest.fail("the builder lived on")
+        pytest.fail("the builder is still running")
     assert list(compiler.store.folder.glob(f".*/{LOG}")) == begun
 
 
 def arguments(pid: int) -> list[str]:
-    """What a process was started with; empty where it has ended."""
+    """Return the command line of a process, empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):
@@ -278,7 +276,7 @@ def arguments(pid: int) -> list[str]:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
+    """Return the processes that a process has started."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -298,7 +296,7 @@ def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """tensorrt compiles on the GPU that a plan is for."""
+    """Without a GPU, `tensorrt` cannot compile: it needs the GPU that a plan is for."""
     monkeypatch.setattr("ancestral.export.tensorrt.compile.installed", lambda module: "tensorrt")
     release = SimpleNamespace(__version__="11.4.0")
     monkeypatch.setattr("ancestral.plans.modules.imported", lambda module: release)

@@ -1,4 +1,4 @@
-"""Our kernel as a plugin of TensorRT: what the real bindings make of it, and its machine code."""
+"""Our kernel as a TensorRT plugin: its launch by the real bindings, and its machine code."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from ancestral.export.tensorrt.plugin import register
 from tests.export.attention_graph import attention
 from tests.tensorrt_bindings import Case, answer, libraries, needs_bindings
 
-# To start the bindings and to compile takes 20 s: behind `make test-all`.
+# Starting the bindings and compiling takes 20 s; only `make test-all` does it.
 pytestmark = pytest.mark.slow
 TARGET = 90
 CASES = {
@@ -25,14 +25,14 @@ CASES = {
     "fp16 wide": Case(b=5, h=2, g=1, t=64, d=128, dtype="HALF"),
 }
 BLOCKS = {"fp32": 2, "bf16": 2, "fp16 wide": 1}
-"""Of queries, of which a program takes one of a head."""
+"""Blocks of queries in a head; a program computes one of them."""
 SIZES = [8, 8, 8, 4, 4, 4, 4, 4, 8]
 """Bytes of each parameter: q, k, v; b, h, g, t, 1; y."""
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the bindings make of the plugin for each case, and of a graph that has it."""
+    """Return what the bindings report of the plugin in each case, and in a graph."""
     graph = tmp_path_factory.mktemp("graph") / "attention.onnx"
     onnx_ir.save(attention(is_causal=1), graph)
     cases = [asdict(each) for each in CASES.values()]
@@ -43,7 +43,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(params=CASES)
 def launch(request: pytest.FixtureRequest, found: dict[str, Any]) -> dict[str, Any]:
-    """What one case is launched with."""
+    """Return the launch of one case."""
     launches: list[dict[str, Any]] = found["launches"]
     return launches[[*CASES].index(request.param)] | {"name": request.param}
 
@@ -56,15 +56,15 @@ def test_registered(found: dict[str, Any]) -> None:
 
 @needs_bindings
 def test_parser_finds_it(found: dict[str, Any]) -> None:
-    """The node's name, namespace and version lead to our plugin; another name leads nowhere."""
-    said = "Found registered plugin: masked_attention. Importing this node as a plugin."
-    assert said in found["parsed"]
-    assert not any("Found registered plugin" in line for line in found["unknown"])
+    """The parser finds our plugin by name, namespace and version, and no plugin by another name."""
+    line = "Found registered plugin: masked_attention. Importing this node as a plugin."
+    assert line in found["parsed"]
+    assert not any("Found registered plugin" in each for each in found["unknown"])
 
 
 @needs_bindings
 def test_output(launch: dict[str, Any]) -> None:
-    """y is [b, t, h, d] of the inputs' type; all tensors are of one type, in rows."""
+    """y is [b, t, h, d] in the inputs' type; all tensors have one type and are row-major."""
     case = Case(**launch["case"])
     assert launch["shape"] == [case.b, case.t, case.h, case.d]
     assert launch["types"] == [case.dtype]
@@ -74,7 +74,7 @@ def test_output(launch: dict[str, Any]) -> None:
 
 @needs_bindings
 def test_arguments(launch: dict[str, Any]) -> None:
-    """Programs of the right number and size; int32 numbers in the order of the kernel."""
+    """The grid and the block are right, and int32 arguments are in the kernel's order."""
     case, blocks = Case(**launch["case"]), BLOCKS[launch["name"]]
     expected = [case.b, case.h, case.g, case.t, 1]
     assert launch["numbers"] == [["SymInt32", each] for each in expected]
@@ -93,7 +93,7 @@ def test_machine_code(launch: dict[str, Any], tmp_path: Path) -> None:
 
 @needs_bindings
 def test_machine_code_of_an_older_gpu(found: dict[str, Any], tmp_path: Path) -> None:
-    """Code for sm_80 is taken by newer GPUs too, whose driver makes their own of it."""
+    """Code for sm_80 also runs on newer GPUs, whose driver compiles it again."""
     code = found["older"]
     assert ".target sm_80\n" in code
     assert ".version 8.0\n" in code
@@ -102,14 +102,14 @@ def test_machine_code_of_an_older_gpu(found: dict[str, Any], tmp_path: Path) -> 
 
 
 @needs_bindings
-def test_says_nothing_of_this_machine(launch: dict[str, Any]) -> None:
-    """No path, no line of a source file: a plan has the same bytes wherever it is built."""
+def test_code_has_no_paths_of_this_machine(launch: dict[str, Any]) -> None:
+    """The code has no path and no source line: a plan has the same bytes wherever it is built."""
     assert not re.search(r"\.file|\.loc|\.section|\.py", launch["ptx"])
 
 
 @needs_bindings
-def test_every_launcher_can(tmp_path: Path) -> None:
-    """On each GPU any launch may have the shared memory; on sm_90 the code is as kernels' is."""
+def test_every_launch_is_possible(tmp_path: Path) -> None:
+    """The shared memory is at most 48 KiB, which each GPU allows, and the code has no problems."""
     program = """
 import json
 from ancestral.triton_kernels.tools.compile import TARGETS, compile_variant, problems
@@ -125,14 +125,14 @@ print(json.dumps({
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    assert told["problems"] == []
-    assert {name: each for name, each in told["shared"].items() if each > 48 * 1024} == {}
+    report = json.loads(done.stdout)
+    assert report["problems"] == []
+    assert {name: each for name, each in report["shared"].items() if each > 48 * 1024} == {}
 
 
 @pytest.mark.tensorrt
 def test_refused_by_rtx() -> None:
-    """It has no such plugins, which is said before a graph is parsed."""
+    """tensorrt_rtx has no such plugins, which is an error before a graph is parsed."""
     rtx = pytest.importorskip("tensorrt_rtx")
     with pytest.raises(BackendUnavailable, match="expected a tensorrt with plugins"):
         register(rtx, TARGET)
@@ -145,18 +145,18 @@ def test_target(found: dict[str, Any], target: int) -> None:
 
 
 def parameters(ptx: str, target: int, entry: str, folder: Path) -> list[int]:
-    """Bytes of each parameter, by the machine code that Triton's tools make of a program."""
+    """Return the bytes of each parameter in the machine code that Triton's tools compile."""
     import triton
 
     code, cubin = folder / "kernel.ptx", folder / "kernel.cubin"
     code.write_text(ptx)
-    # sm_90a is what Triton compiles for; code for sm_80 is taken as it is.
+    # Triton compiles for sm_90a; code for sm_80 is assembled for the plain target.
     gpu = f"sm_{target}a" if ".target sm_90a" in ptx else f"sm_{target}"
     tools = triton.knobs.nvidia
     command = [tools.ptxas.path, "-v", f"--gpu-name={gpu}", str(code), "-o", str(cubin)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert f"'{entry}'" in told
-    assert "0 bytes spill stores, 0 bytes spill loads" in told
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert f"'{entry}'" in log
+    assert "0 bytes spill stores, 0 bytes spill loads" in log
     command = [tools.cuobjdump.path, "-elf", str(cubin)]
     elf = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.findall(r"Ordinal\s*: 0x(\w+)\s*Offset\s*: 0x\w+\s*Size\s*: 0x(\w+)", elf)

@@ -1,4 +1,4 @@
-"""A tied table stands in memory once, and its products stay the same."""
+"""A tied table is in memory once, and its products stay the same."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.triton_kernels.single import ROUNDING
 
 
 def tied(rows: int, width: int, folder: Path) -> onnx_ir.Model:
-    """A table that is looked up and multiplied with, as external data behind 40 other bytes."""
+    """Return a graph with a tied table, as external data after 40 other bytes."""
     values = np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
     (folder / "weights").write_bytes(bytes(40) + values.tobytes())
     make = onnx.helper
@@ -40,7 +40,7 @@ def tied(rows: int, width: int, folder: Path) -> onnx_ir.Model:
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 100])
 def test_the_product_is_the_same(tmp_path: Path, rows: int) -> None:
-    """For one row and for many; ONNX Runtime asks for no further input."""
+    """The product is the same for one row and for many, without a further input."""
     model = tied(100, 30, tmp_path)
     (tmp_path / "before.onnx").write_bytes(to_bytes(model))
     multiply_in_place(model.graph, least=100 * 30 * 4)
@@ -53,12 +53,12 @@ def test_the_product_is_the_same(tmp_path: Path, rows: int) -> None:
         for name in ("before", "after")
     )
     assert before.shape == after.shape == (rows, 100)
-    # The same products of 30 terms, perhaps summed in another order.
+    # The products of 30 terms are the same, but may be summed in another order.
     assert np.abs(before - after).max() < ROUNDING * np.abs(before).max()
 
 
 def test_the_table_is_not_packed(tmp_path: Path) -> None:
-    """In the graph that ONNX Runtime makes of it, no product takes a constant on its right."""
+    """In ONNX Runtime's optimised graph, no product has a constant as its right factor."""
     model = tied(100, 30, tmp_path)
     multiply_in_place(model.graph, least=1)
     (tmp_path / "tied.onnx").write_bytes(to_bytes(model))
@@ -75,7 +75,7 @@ def test_the_table_is_not_packed(tmp_path: Path) -> None:
     assert right == {"then_branch": ["table"], "else_branch": ["h"]}
 
 
-def test_small_and_untied_tables_are_left(tmp_path: Path) -> None:
+def test_small_and_untied_tables_are_unchanged(tmp_path: Path) -> None:
     model = tied(100, 30, tmp_path)
     multiply_in_place(model.graph, least=100 * 30 * 4 + 1)
     model.graph[0].replace_input_with(0, model.graph.inputs[0])

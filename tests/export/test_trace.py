@@ -1,4 +1,4 @@
-"""The first-difference finder: sound graphs agree, and a planted fault is named."""
+"""The finder of first differences: sound graphs agree, and a planted fault is named."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +49,7 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_compare(got: list, expected: list, kind: str | None, place: tuple | None) -> None:
-    """Relative to the largest number; NaN and infinities are like themselves alone."""
+    """Differences are relative to the largest number; NaN and infinities equal only themselves."""
     arrays = [np.asarray(each) for each in (got, expected)]
     near, exact = (a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays)
     mismatch = compare(near, exact, 1e-6).mismatch
@@ -78,7 +78,7 @@ def test_limit_is_of_the_coarser_type(dtype: type, error: float, agrees: bool) -
 
 
 def test_limit_is_of_what_cancelled() -> None:
-    """1e4 - 1e4 is as far off as 1e4 is; a product has no such excuse."""
+    """The error of 1e4 - 1e4 may be that of 1e4; a product has no such allowance."""
     got, exact = np.full(4, 1e-3, np.float32), np.zeros(4, np.float32)
     values = {"a": np.full(4, 1e4, np.float32), "y": got}
     for op_type, agrees in (("Sub", True), ("Mul", False)):
@@ -89,7 +89,7 @@ def test_limit_is_of_what_cancelled() -> None:
 
 Inputs = dict[str, np.ndarray]
 Torch = tuple[TorchReference, Inputs]
-"""PyTorch over the toy `tiny`, and inputs of its step."""
+"""PyTorch with the toy `tiny`, and inputs of its step."""
 
 
 SOME = ("gru", "convolved")
@@ -98,7 +98,7 @@ SOME = ("gru", "convolved")
 def side(
     bundle: Bundle, name: str, runtime: Runtime, inputs: Inputs, form: Form | None = None
 ) -> Trace:
-    """A graph on a runtime, in the form that it runs or in another."""
+    """Return the trace of a graph on a runtime, in the runtime's form or in another."""
     return runtime.trace(Graph.read(bundle, name, form or runtime.form), inputs)
 
 
@@ -110,7 +110,7 @@ def side(
     ],
 )
 def test_onnxruntime_and_the_standard_agree(bundles: Bundles, toy: str) -> None:
-    """On every tensor of each graph of each toy; each run on its own way through the graph."""
+    """Two runs of each graph agree on every tensor; each computes from its own tensors."""
     bundle = Bundle.open(bundles(toy))
     model = TorchReference(bundle).model
     for name in bundle.manifest.graphs:
@@ -125,7 +125,7 @@ def test_onnxruntime_and_the_standard_agree(bundles: Bundles, toy: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("toy", [*TOYS, *LATENT_TOYS])
 def test_runtimes_and_torch_agree(bundles: Bundles, toy: str) -> None:
-    """Each node given the same inputs; and each run on its own way, PyTorch's graph by graph."""
+    """Runtimes agree with PyTorch for the same inputs of each node, and in independent runs."""
     bundle = Bundle.open(bundles(toy))
     torch = TorchReference(bundle)
     for name in bundle.manifest.graphs:
@@ -141,23 +141,23 @@ def test_runtimes_and_torch_agree(bundles: Bundles, toy: str) -> None:
 
 @pytest.fixture(scope="module")
 def torch_step(bundles: Bundles) -> Torch:
-    """The step is traced once."""
+    """Return PyTorch and the inputs of the step, which is traced once for all tests."""
     bundle = Bundle.open(bundles("tiny"))
     torch = TorchReference(bundle)
     return torch, known_inputs(bundle, torch.model, "step")
 
 
 Fault = Callable[[onnx.GraphProto], str]
-"""Changes a graph, and returns the name of the node that is wrong from then on."""
+"""A function that changes a graph, and returns the name of the node that is now wrong."""
 
 
 def nth(graph: onnx.GraphProto, op_type: str, n: int) -> onnx.NodeProto:
-    """Of the nodes of a type, in order; GroupQueryAttention is an Attention."""
+    """Return the nth node of a type, in order; GroupQueryAttention is an Attention."""
     return [node for node in graph.node if node.op_type.endswith(op_type)][n]
 
 
 def attribute(op_type: str, n: int, **values: object) -> Fault:
-    """A node with another attribute."""
+    """Return a fault that changes attributes of a node."""
 
     def fault(graph: onnx.GraphProto) -> str:
         node = nth(graph, op_type, n)
@@ -171,7 +171,7 @@ def attribute(op_type: str, n: int, **values: object) -> Fault:
 
 
 def operator(op_type: str, n: int, other: str) -> Fault:
-    """Another operator in a node's place."""
+    """Return a fault that changes the operator of a node."""
 
     def fault(graph: onnx.GraphProto) -> str:
         node = nth(graph, op_type, n)
@@ -182,7 +182,7 @@ def operator(op_type: str, n: int, other: str) -> Fault:
 
 
 def weight(name: str, value: float) -> Fault:
-    """A weight whose second number is another; the graph's copy of a small one."""
+    """Return a fault that changes the second number of a small weight, in the graph's copy."""
 
     def fault(graph: onnx.GraphProto) -> str:
         tensor = next(each for each in graph.initializer if each.name.endswith(name))
@@ -195,7 +195,7 @@ def weight(name: str, value: float) -> Fault:
 
 
 def offset(name: str) -> Fault:
-    """A large weight that is read from a place 16 numbers further in the file."""
+    """Return a fault that reads a large weight from 16 numbers further in the file."""
 
     def fault(graph: onnx.GraphProto) -> str:
         tensor = next(each for each in graph.initializer if each.name.endswith(name))
@@ -220,7 +220,7 @@ FAULTS: dict[str, Fault] = {
 
 
 def planted(bundle: Path, folder: Path, fault: Fault, form: str) -> tuple[Bundle, str]:
-    """A bundle with a fault in one form of its step, and the node that has it."""
+    """Return a bundle with a fault in one form of its step, and the name of the wrong node."""
     names: list[str] = []
 
     def edit(graph: onnx.GraphProto) -> None:
@@ -234,7 +234,7 @@ def planted(bundle: Path, folder: Path, fault: Fault, form: str) -> tuple[Bundle
 def test_planted_fault_is_named(
     bundles: Bundles, torch_step: Torch, tmp_path: Path, name: str
 ) -> None:
-    """Exactly that node, and no other."""
+    """The finder names the wrong node, and no other."""
     bundle, node = planted(bundles("tiny"), tmp_path, FAULTS[name], "onnxruntime")
     torch, inputs = torch_step
     found = side(bundle, "step", onnxruntime(threads=1), inputs)
@@ -245,10 +245,10 @@ def test_planted_fault_is_named(
 MASK = operator("LessOrEqual", 1, "Less")
 
 
-def test_fault_of_the_graph_in_a_node_that_torch_has_not(
+def test_fault_of_the_graph_in_a_node_that_torch_lacks(
     bundles: Bundles, torch_step: Torch, tmp_path: Path
 ) -> None:
-    """PyTorch has no mask: what it first sees is the attention, which is given the wrong one."""
+    """PyTorch has no mask: the first difference is at the attention that reads the wrong mask."""
     bundle, node = planted(bundles("tiny"), tmp_path, MASK, "portable")
     torch, inputs = torch_step
     found = side(bundle, "step", ONNX_REFERENCE, inputs)
@@ -260,10 +260,10 @@ def test_fault_of_the_graph_in_a_node_that_torch_has_not(
     assert len(report.differences) == 1
 
 
-def test_fault_of_the_runtime_in_a_node_that_torch_has_not(
+def test_fault_of_the_runtime_in_a_node_that_torch_lacks(
     bundles: Bundles, torch_step: Torch, tmp_path: Path
 ) -> None:
-    """A runtime that misreads the mask of a sound graph."""
+    """A runtime that misreads the mask of a sound graph is found to be wrong."""
     sound = Bundle.open(bundles("tiny"))
     bundle, node = planted(sound.path, tmp_path, MASK, "portable")
     torch, inputs = torch_step
@@ -281,14 +281,14 @@ LARGE = {
     "integer": FAULTS["integer"],
     "nan": FAULTS["nan"],
 }
-"""Above the errors that two runs may have gathered."""
+"""Faults larger than the errors that two runs may accumulate."""
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_fault_of_one_of_two_runs(
     bundles: Bundles, torch_step: Torch, tmp_path: Path, name: str
 ) -> None:
-    """Both ways round; every node after it may differ, none before it does."""
+    """Either run may have the fault; nodes after it may differ, none before it does."""
     sound = Bundle.open(bundles("tiny"))
     bundle, node = planted(sound.path, tmp_path, LARGE[name], "portable")
     inputs = torch_step[1]
@@ -305,7 +305,7 @@ def test_fault_of_one_of_two_runs(
 
 @pytest.mark.slow
 def test_sixteen_bits(bundles: Bundles, tmp_path: Path) -> None:
-    """Limits are of bfloat16 where tensors are; a fault of sixteen epsilons of it is named."""
+    """Tensors in bfloat16 have limits of bfloat16; a fault of 16 of its epsilons is named."""
     bundle = Bundle.open(recast(bundles("gru"), tmp_path / "narrow", "bfloat16"))
     torch = TorchReference(bundle)
     inputs = known_inputs(bundle, torch.model, "prefill")
@@ -321,7 +321,7 @@ def test_sixteen_bits(bundles: Bundles, tmp_path: Path) -> None:
 
 
 def test_fault_of_an_optimisation(bundles: Bundles, torch_step: Torch) -> None:
-    """Every node is right, but the graph as users run it gives something else."""
+    """Every node is right, but the optimised graph, which users run, gives another result."""
     torch, inputs = torch_step
     found = side(Bundle.open(bundles("tiny")), "step", onnxruntime(threads=1), inputs)
     assert beside_torch(found, torch).passed
@@ -336,7 +336,7 @@ def test_fault_of_an_optimisation(bundles: Bundles, torch_step: Torch) -> None:
 
 
 def test_run_file(bundles: Bundles, torch_step: Torch, tmp_path: Path) -> None:
-    """What is read is what was written, in bfloat16 too; it agrees with itself exactly."""
+    """A run is read as it was written, in bfloat16 too, and agrees with itself exactly."""
     bundle = Bundle.open(bundles("tiny"))
     found = side(bundle, "step", onnxruntime(threads=1), torch_step[1])
     narrow = found.tensors["log_p_next"].astype(ml_dtypes.bfloat16)
@@ -367,8 +367,8 @@ def test_runs_of_other_inputs_or_graphs_are_refused(
         load_run(tmp_path / "run.safetensors", bundle)
 
 
-def test_rows_of_a_step_stand_apart(bundles: Bundles, torch_step: Torch) -> None:
-    """At the start, in the middle and at the end; one draws, the others are forced."""
+def test_rows_of_a_step_differ_in_position(bundles: Bundles, torch_step: Torch) -> None:
+    """Rows are at the start, in the middle and at the end; one draws, the others are observed."""
     inputs = torch_step[1]
     assert inputs["position"].tolist() == [0, 4, 8]
     assert (inputs["observed"] >= 0).all(axis=1).tolist() == [True, False, True]

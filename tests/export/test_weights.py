@@ -30,7 +30,7 @@ Bundles = Callable[[str], Path]
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_every_tensor_once(toy: str) -> None:
-    """As many bytes as the distinct parameters and buffers have; a tied one is not there twice."""
+    """The file has the bytes of the distinct parameters and buffers; tied ones are there once."""
     model = make(toy)
     file = weights_file(model)
     data = b"".join(file.parts())
@@ -46,7 +46,7 @@ def test_every_tensor_once(toy: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("toy", TOYS)
 def test_as_safetensors_writes_it(toy: str, dtype: FloatDtype) -> None:
-    """What is written tensor by tensor is, byte for byte, the library's own file."""
+    """The file, which is written tensor by tensor, has the bytes of the library's own file."""
     model = make(toy)
     if dtype != "float32":
         round_in_place(model, DTYPES[dtype])
@@ -59,7 +59,7 @@ def test_as_safetensors_writes_it(toy: str, dtype: FloatDtype) -> None:
 
 
 def test_types_in_a_file(tmp_path: Path) -> None:
-    """Numbers, booleans, scalars and nothing at all, of every type that a bundle may hold."""
+    """Tensors, scalars and empty tensors of every type that a bundle may have are written."""
     model = torch.nn.Module()
     for i, dtype in enumerate((torch.bool, torch.int32, torch.int64, torch.float32)):
         model.register_buffer(f"b{i}", torch.arange(5 - i).to(dtype))
@@ -75,7 +75,7 @@ def test_types_in_a_file(tmp_path: Path) -> None:
 
 
 def test_shared_tensor() -> None:
-    """One tensor under two names stands in the file once, and both lead to it."""
+    """One tensor with two names is in the file once, and both names lead to it."""
     model = torch.nn.Sequential(torch.nn.Linear(30, 30), torch.nn.Linear(30, 30))
     apart = weights_file(model)
     model[1].weight = model[0].weight
@@ -106,7 +106,7 @@ def test_graphs_point_at_the_right_bytes(bundles: Bundles, toy: str) -> None:
 
 
 def test_no_weight_in_a_graph(bundles: Bundles, toy: str) -> None:
-    """Only what is small stays inside: no weight of some size, nor much that was made of one."""
+    """Only small weights are inside a graph, and only little that was computed from a weight."""
     for file in (bundles(toy) / "graphs").glob("*.onnx"):
         for tensor in onnx.load(file, load_external_data=False).graph.initializer:
             if not tensor.external_data:
@@ -115,7 +115,7 @@ def test_no_weight_in_a_graph(bundles: Bundles, toy: str) -> None:
 
 
 def test_no_paths_of_the_machine(bundles: Bundles, toy: str) -> None:
-    """Neither source lines nor folders of whoever exported."""
+    """A bundle has no source lines, and no folders of the machine that exported it."""
     here = str(Path(__file__).parent.parent.parent)
     for file in bundles(toy).rglob("*"):
         if file.is_file():
@@ -131,14 +131,14 @@ def graph(*names: str, elements: int = 4, kind: int = onnx.TensorProto.FLOAT) ->
 
 
 def test_folded_weight_is_refused() -> None:
-    """A large constant that is no weight would be stored once a graph."""
+    """A large constant that is not a weight is refused: each graph would store it again."""
     with pytest.raises(ExportError, match="folded a computation on a weight"):
         point_into(graph("folded", elements=INLINE // 4 + 1), {}, "weights")
     point_into(graph("small"), {}, "weights")
 
 
 def test_numbers_of_values_stay_inside() -> None:
-    """A filter counts the values of a vocabulary: these integers are no weight."""
+    """Integers that count the values of a vocabulary, for a filter, stay inside a graph."""
     values = graph("values", elements=50_257, kind=onnx.TensorProto.INT64)
     point_into(values, {}, "weights")
     assert isinstance(values.initializers["values"].const_value, onnx_ir.TensorProtoTensor)
@@ -157,7 +157,7 @@ def test_other_type_is_refused() -> None:
         weights_file(torch.nn.Linear(4, 3).double())
 
 
-def test_manifest_tells_the_parameters(bundles: Bundles) -> None:
+def test_manifest_counts_the_parameters(bundles: Bundles) -> None:
     manifest = json.loads((bundles("llama") / "manifest.json").read_bytes())
     count = sum(parameter.numel() for parameter in make("llama").parameters())
     assert manifest["components"]["model"]["parameters"] == count

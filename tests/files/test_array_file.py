@@ -1,4 +1,4 @@
-"""Arrays of anybody: what numpy writes is read to the bit, all else is refused in words."""
+"""Files of arrays: what numpy writes is read to the bit, all else is refused with a reason."""
 
 import io
 import socket
@@ -30,7 +30,7 @@ READERS: dict[str, Read] = {"arrays": read_all, "npz": load_npz}
 @pytest.mark.parametrize("name", DAMAGED)
 @pytest.mark.parametrize("reader", READERS)
 def test_refused(tmp_path: Path, reader: str, name: str) -> None:
-    """With the name of the file, what it is, and never with advice to read it unsafely."""
+    """A refusal has the file's name and what it is, and never advises to read it unsafely."""
     content, words = DAMAGED[name]
     path = tmp_path / "given.npz"
     path.write_bytes(content)
@@ -81,7 +81,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_as_numpy_reads(tmp_path: Path, name: str) -> None:
-    """Of every version of the format, in an archive or by itself, packed or not."""
+    """Arrays are read in every version of the format, single or in an archive, packed or not."""
     array = ARRAYS[name]
     path = tmp_path / "given"
     for version in (None, (1, 0), (2, 0), (3, 0)):
@@ -115,7 +115,7 @@ def test_bools_of_other_bytes(tmp_path: Path) -> None:
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
-    """A damaged array harms nobody who asks for another one."""
+    """A damaged array does not prevent the reading of another one."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("x.npy", npy(X))
@@ -157,7 +157,7 @@ def test_a_file_that_changes(tmp_path: Path) -> None:
 
 
 def test_every_flipped_byte(tmp_path: Path) -> None:
-    """Of an archive of which each byte is flipped once: the arrays as they were, or a refusal."""
+    """An archive with any one byte flipped gives the same arrays, or is refused."""
     file, path = io.BytesIO(), tmp_path / "given.npz"
     np.savez_compressed(file, x=X)
     content = file.getvalue()
@@ -184,7 +184,7 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as on Linux")
 def test_memory(tmp_path: Path) -> None:
-    """Refused before memory is taken: under a bound of 200 MB above what Python has."""
+    """Absurd sizes are refused before they take memory; the limit is 200 MiB above Python's own."""
     paths = []
     contents = {
         "bomb": bomb(3 * 2**27),

@@ -43,8 +43,8 @@ def test_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.ENOTSUP])
-def test_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """A file system or a system without it: said, and nothing has changed."""
+def test_not_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Without support in the system or the file system, False is returned and nothing changes."""
 
     def refused(*_: object) -> int:
         ctypes.set_errno(number)

@@ -1,4 +1,4 @@
-"""Files of a bundle, under true hashes, that are not what its manifest says they are."""
+"""Files of a bundle that contradict its manifest are refused, although their hashes are right."""
 
 import json
 import os
@@ -23,14 +23,14 @@ WEIGHTS = "graphs/weights.safetensors"
 ANSWERS = "known_answers.safetensors"
 
 
-def refused(bundle: Path, told: str) -> None:
+def refused(bundle: Path, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         Bundle.open(bundle)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def header(text: str | bytes, length: int | None = None) -> Callable[[bytes], bytes]:
-    """Another header before the data of a safetensors file."""
+    """Return a change that replaces the header of a safetensors file."""
     content = text.encode() if isinstance(text, str) else text
 
     def change(file: bytes) -> bytes:
@@ -47,7 +47,7 @@ def one(**entry: Any) -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("file", [WEIGHTS, ANSWERS])
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda file: file[:5], "not a safetensors file: its header claims"),
         (header("{}", HEADER_BYTES + 1), "its header claims 4,194,305 bytes"),
@@ -71,20 +71,20 @@ def one(**entry: Any) -> Callable[[bytes], bytes]:
     ],
 )  # fmt: skip
 def test_header(
-    tiny_bundle: Path, tmp_path: Path, file: str, change: Callable[[bytes], bytes], told: str
+    tiny_bundle: Path, tmp_path: Path, file: str, change: Callable[[bytes], bytes], message: str
 ) -> None:
-    """Before a library maps the file."""
+    """A wrong header is refused before a library maps the file."""
     copy = copied(tiny_bundle, tmp_path)
     (copy / file).write_bytes(change((copy / file).read_bytes()))
     sign(copy)
-    refused(copy, f"{file}: {told}" if told.startswith("no ") else told)
+    refused(copy, f"{file}: {message}" if message.startswith("no ") else message)
 
 
 Answers = dict[str, np.ndarray]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda a: a.pop("x"), "arrays ['x'] are missing"),
         (lambda a: a.pop("label"), "arrays ['label'] are missing"),
@@ -119,20 +119,20 @@ Answers = dict[str, np.ndarray]
     ],
 )
 def test_known_answers(
-    tiny_bundle: Path, tmp_path: Path, change: Callable[[Answers], object], told: str
+    tiny_bundle: Path, tmp_path: Path, change: Callable[[Answers], object], message: str
 ) -> None:
-    """Compared with the manifest when the bundle is opened."""
+    """Known answers are compared with the manifest when the bundle is opened."""
     copy = copied(tiny_bundle, tmp_path)
     answers = load_file(copy / ANSWERS)
     change(answers)
     save_file({name: np.array(v, order="C") for name, v in answers.items()}, copy / ANSWERS)
     sign(copy)
-    refused(copy, told)
+    refused(copy, message)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_known_answers_that_are_not_finite(tiny_bundle: Path, tmp_path: Path, value: float) -> None:
-    """Seen when the answers are used."""
+    """NaN and infinity in known answers are refused when the answers are read."""
     copy = copied(tiny_bundle, tmp_path)
     answers = load_file(copy / ANSWERS)
     answers["log_prob"][0, 0] = value
@@ -143,7 +143,7 @@ def test_known_answers_that_are_not_finite(tiny_bundle: Path, tmp_path: Path, va
 
 
 def moved(**entries: str) -> Callable[[onnx.GraphProto], None]:
-    """Give the external data of every tensor other values under these keys."""
+    """Return an edit that changes these entries of every tensor's external data."""
 
     def edit(graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
@@ -154,7 +154,7 @@ def moved(**entries: str) -> Callable[[onnx.GraphProto], None]:
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ({"offset": "20000"}, "end after its 20,020 bytes"),
         ({"length": "9" * 18}, "999999999999999999 bytes at "),
@@ -164,13 +164,13 @@ def moved(**entries: str) -> Callable[[onnx.GraphProto], None]:
     ],
 )
 def test_external_data(
-    tiny_bundle: Path, tmp_path: Path, entries: dict[str, str], told: str
+    tiny_bundle: Path, tmp_path: Path, entries: dict[str, str], message: str
 ) -> None:
-    refused(edited(tiny_bundle, tmp_path, moved(**entries), "log_prob"), told)
+    refused(edited(tiny_bundle, tmp_path, moved(**entries), "log_prob"), message)
 
 
 def test_weights_named_as_memory(tiny_bundle: Path, tmp_path: Path) -> None:
-    """A weights file of the name that ONNX Runtime takes for memory: an offset is an address."""
+    """A name that ONNX Runtime takes for memory, and offsets for addresses, is refused."""
     name = f"*/{IN_MEMORY}/*"
     copy = edited(tiny_bundle, tmp_path, moved(location=name))
     (copy / "graphs" / name).parent.mkdir(parents=True)
@@ -184,10 +184,10 @@ def test_weights_named_as_memory(tiny_bundle: Path, tmp_path: Path) -> None:
     refused(copy, f"graphs/{name}: expected a plain path inside the bundle")
 
 
-def test_no_plain_file(tiny_bundle: Path, tmp_path: Path) -> None:
-    """A pipe, a device or a folder in the place of a file is named: nothing waits for it."""
+def test_not_a_regular_file(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A pipe, a device or a folder in place of a file is named; no command waits for it."""
     commands: list[list[str | Path]] = []
-    told = []
+    messages = []
     for i, name in enumerate(("manifest.json", WEIGHTS, ANSWERS, "graphs/step.onnx")):
         for kind in ("pipe", "device", "folder"):
             copy = copied(tiny_bundle, tmp_path / f"{kind}{i}")
@@ -204,14 +204,14 @@ def test_no_plain_file(tiny_bundle: Path, tmp_path: Path) -> None:
             commands.append(["info", copy])
             missing = f"{name}: missing"
             sentence = "no file manifest.json" if name == "manifest.json" else missing
-            told += [sentence] * (3 if kind == "pipe" else 1)
-    for sentence, ending in zip(told, run_guarded(commands, tmp_path), strict=True):
+            messages += [sentence] * (3 if kind == "pipe" else 1)
+    for sentence, ending in zip(messages, run_guarded(commands, tmp_path), strict=True):
         assert ending.status == 2, ending
         assert sentence in ending.output
 
 
 def test_unlisted(tiny_bundle: Path, tmp_path: Path) -> None:
-    """What lies in a bundle beside its files is named, links and pipes too; none of it is read."""
+    """Other files in a bundle's folder are listed, also links and pipes, and are not read."""
     copy = copied(tiny_bundle, tmp_path)
     assert Bundle.open(copy).unlisted() == []
     (copy / "graphs" / "numpy.py").write_text("")

@@ -1,4 +1,4 @@
-"""Temporaries: locked by their owner, swept when it was killed, left alone in every other case."""
+"""Temporaries are locked by their owner, swept once it was killed, and otherwise left alone."""
 
 import fcntl
 import json
@@ -35,7 +35,7 @@ with temporary(target, folder=folder) as made:
 
 @contextmanager
 def owner(target: Path, kind: str) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
-    """A living process that has a temporary, and its path."""
+    """Yield a running process that has a temporary, and the temporary's path."""
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(target), kind], stdout=subprocess.PIPE, text=True
     )
@@ -75,7 +75,7 @@ def litter(folder: Path, name: str) -> Path:
     return path
 
 
-def test_what_is_not_ours_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = temporary_name(tmp_path / "a").name
     machine = own.split(".")[2].split("-")[0]
     others = [
@@ -118,7 +118,7 @@ def test_of_another_machine_after_a_day(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_locks_everything_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a network file system without them: writing goes on, nothing is swept."""
+    """On a network file system without locks, files are written, and nothing is swept."""
 
     def refused(handle: int, operation: int) -> None:
         raise OSError(37, "No locks available")
@@ -133,7 +133,7 @@ def test_without_locks_everything_stays(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_where_inode_numbers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on some network file systems: writing goes on, nothing is swept."""
+    """If inode numbers change, as on some network file systems, nothing is swept."""
     names = iter(f"{i:016x}" for i in range(3))
     monkeypatch.setattr("secrets.token_hex", lambda size: next(names))
     monkeypatch.setattr("os.path.samestat", lambda first, second: False)
@@ -152,7 +152,7 @@ def test_a_machine_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_sweep_between_creation_and_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
 ) -> None:
-    """The owner sees that its temporary is gone, or locked by the sweep, and makes another."""
+    """An owner whose temporary was removed or locked by a sweep makes another one."""
     real, calls = module.lock, []
 
     def lock(handle: int) -> bool:
@@ -189,7 +189,7 @@ def test_a_journal_finishes_the_renames(tmp_path: Path) -> None:
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         tidy(tmp_path)
-        assert (tmp_path / "first").read_text() == "old", "its owner lives"
+        assert (tmp_path / "first").read_text() == "old", "its owner is running"
         assert all(work.exists() for work in works.values()), "the journal needs them"
     tidy(tmp_path)
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
@@ -199,7 +199,7 @@ def test_a_journal_finishes_the_renames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, '{"renames": 1}', "{}", "\xff", "[" * 2**21])
-def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_journal_stays(tmp_path: Path, text: str) -> None:
     path = journal(tmp_path, {})
     path.write_text(text, encoding="latin-1")
     finish_renames(tmp_path)
@@ -207,7 +207,7 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
 
 
 def test_a_journal_stays_until_all_is_renamed(tmp_path: Path) -> None:
-    """A folder in the place of one file: its content waits, and what is in the way can go."""
+    """A file whose place is taken by a folder waits, with the journal, until the folder is gone."""
     works = [litter(tmp_path, temporary_name(tmp_path / name).name) for name in ("first", "last")]
     path = journal(tmp_path, {works[0].name: "first", works[1].name: "last"})
     (tmp_path / "first").mkdir()
@@ -235,7 +235,7 @@ def test_a_journal_renames_temporaries_to_their_own_names_only(
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_deeply_nested_journal_is_left(tmp_path: Path) -> None:
+def test_a_deeply_nested_journal_stays(tmp_path: Path) -> None:
     path = temporary_name(tmp_path / "last", "renames")
     path.write_text("[" * 100_000)
     write_atomically(tmp_path / "last", b"new")
@@ -263,7 +263,7 @@ while status:
 
 
 def test_files_of_one_folder_change_together(tmp_path: Path) -> None:
-    """Killed at each point: after the next reader came by, all are old or all are new."""
+    """Killed at any point, the files are all old or all new once the next reader has looked."""
     folder = tmp_path / "folder"
     folder.mkdir()
 

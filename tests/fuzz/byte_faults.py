@@ -6,14 +6,14 @@ from tests.fuzz.control import NOTHING, untouched
 
 
 def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """Changed bytes, and what was changed, for people.
+    """Return changed bytes and a description of the changes.
 
     Half of the changes are in the first 512 bytes, where headers are.
     """
     if untouched(rng):
         return content, NOTHING
     data = bytearray(content)
-    told = []
+    notes = []
     for _ in range(rng.choice((1, 1, 2, 4))):
         if not data:
             break
@@ -22,21 +22,21 @@ def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
         match rng.randrange(7):
             case 0:
                 del data[at:]
-                told.append(f"cut at {at}")
+                notes.append(f"cut at {at}")
             case 1:
                 data[at : at + size] = b"\xff" * size
-                told.append(f"{size} of ff at {at}")
+                notes.append(f"{size} of ff at {at}")
             case 2:
                 data[at : at + size] = b""
-                told.append(f"{size} removed at {at}")
+                notes.append(f"{size} removed at {at}")
             case 3:
                 data[at:at] = data[at : at + size]
-                told.append(f"{size} repeated at {at}")
+                notes.append(f"{size} repeated at {at}")
             case 4:
                 data[at : at + size] = rng.randbytes(size)
-                told.append(f"{size} random at {at}")
+                notes.append(f"{size} random at {at}")
             case _:
                 bit = rng.randrange(8)
                 data[at] ^= 1 << bit
-                told.append(f"bit {bit} at {at}")
-    return bytes(data), "; ".join(told)
+                notes.append(f"bit {bit} at {at}")
+    return bytes(data), "; ".join(notes)

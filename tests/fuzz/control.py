@@ -1,12 +1,12 @@
-"""The control of the fuzz: some cases are not changed, and what they meet has to succeed."""
+"""The control of the fuzz: some cases are not changed, and their commands must succeed."""
 
 import random
 
 NOTHING = "nothing"
-"""What is said to be changed of a case that is not."""
+"""Description of the change of a case that is not changed."""
 _SHARE = 0.04
 
 
 def untouched(rng: random.Random) -> bool:
-    """Whether a case is left as it is."""
+    """Draw whether a case is not changed."""
     return rng.random() < _SHARE

@@ -12,12 +12,12 @@ _INTEGERS = (-1, 0, 1, 2, 7, 2**31 - 1, 2**40, -(2**63))
 
 
 def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """A changed ModelProto in bytes, and what was changed, for people."""
+    """Return a changed ModelProto in bytes, and a description of the changes."""
     if untouched(rng):
         return content, NOTHING
     model = onnx.load_model_from_string(content)
-    told = [_change(model.graph, rng) for _ in range(rng.choice((1, 1, 2)))]
-    return model.SerializeToString(), "; ".join(told)
+    notes = [_change(model.graph, rng) for _ in range(rng.choice((1, 1, 2)))]
+    return model.SerializeToString(), "; ".join(notes)
 
 
 def _change(graph: onnx.GraphProto, rng: random.Random) -> str:

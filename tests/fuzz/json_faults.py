@@ -1,4 +1,4 @@
-"""Random changes of one or two nodes of a JSON document, in ways that a reader may not expect."""
+"""Random changes of one or two values of a JSON document that a reader may not expect."""
 
 import copy
 import json
@@ -49,25 +49,25 @@ Path = tuple[str | int, ...]
 
 
 def changed(document: Any, rng: random.Random) -> tuple[Any, str]:
-    """A changed copy, and what was changed, for people."""
+    """Return a changed copy, and a description of the changes."""
     if untouched(rng):
         return document, NOTHING
     document = copy.deepcopy(document)
-    told = []
+    notes = []
     for _ in range(rng.choice((1, 1, 1, 2))):
         path = rng.choice(_paths(document))
-        told.append(f"{'.'.join(map(str, path))}: {_change(document, path, rng)}")
-    return document, "; ".join(told)
+        notes.append(f"{'.'.join(map(str, path))}: {_change(document, path, rng)}")
+    return document, "; ".join(notes)
 
 
 def text_of(document: Any) -> str:
-    """JSON, with nesting that Python's own encoder refuses to write."""
+    """Return the JSON text, with nesting that Python's encoder refuses to write."""
     deep = "[" * 20_000 + "]" * 20_000
     return json.dumps(document).replace(json.dumps(_DEEP), deep)
 
 
 def _paths(node: Any, at: Path = ()) -> list[Path]:
-    """Where the nodes are; each list counts few times, however long it is."""
+    """Return the paths of all values, but of only the first 6 items of a list."""
     items: list[tuple[str | int, Any]] = []
     if isinstance(node, dict):
         items = list(node.items())

@@ -1,4 +1,4 @@
-"""Random changes inside of an .npz: its arrays are changed, its checksums fit."""
+"""Random changes of the arrays in an .npz, whose checksums fit."""
 
 import io
 import random
@@ -14,7 +14,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 
 
 def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """A changed .npz, and what was changed, for people."""
+    """Return a changed .npz, and a description of the change."""
     if untouched(rng):
         return content, NOTHING
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -22,28 +22,28 @@ def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     name = rng.choice(sorted(members))
     match rng.randrange(5):
         case 0:
-            members[name], told = byte_faults.changed(members[name], rng)
+            members[name], note = byte_faults.changed(members[name], rng)
         case 1:
             text = f"{{'descr': '{rng.choice(_DTYPES)}', 'fortran_order': False, "
             text += f"'shape': {rng.choice(_SHAPES)}, }}"
-            members[name], told = _with_header(members[name], text), text
+            members[name], note = _with_header(members[name], text), text
         case 2:
             text = rng.choice(("(" * 5000, "{'a':", "[" * 900 + "]" * 900, "\\x1b[31m", "{}", "-1"))
-            members[name], told = _with_header(members[name], text), f"header {text[:20]}"
+            members[name], note = _with_header(members[name], text), f"header {text[:20]}"
         case 3:
             new = rng.choice(("x.npy", "../x.npy", "\x1b[2J.npy", "z.npy", "x", "x" * 5000))
-            members[new], told = members.pop(name), f"renamed to {new[:20]!r}"
+            members[new], note = members.pop(name), f"renamed to {new[:20]!r}"
         case _:
-            members[name], told = members[name] * rng.choice((0, 2)), "emptied or repeated"
+            members[name], note = members[name] * rng.choice((0, 2)), "emptied or repeated"
     made, method = io.BytesIO(), rng.choice(_METHODS)
     with zipfile.ZipFile(made, "w", method) as archive:
         for each, data in members.items():
             archive.writestr(each, data)
-    return made.getvalue(), f"{name}: {told}, packed by method {method}"
+    return made.getvalue(), f"{name}: {note}, packed by method {method}"
 
 
 def _with_header(array: bytes, text: str) -> bytes:
-    """An .npy whose header is another text."""
+    """Return an .npy with another text as its header."""
     size = struct.unpack("<H", array[8:10])[0]
     header = text.encode() + b"\n"
     return array[:8] + struct.pack("<H", len(header)) + header + array[10 + size :]

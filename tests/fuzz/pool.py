@@ -1,4 +1,4 @@
-"""Watched worker processes: a case that ends one, or takes too long, is counted and named."""
+"""Watched worker processes: a case that ends its process or takes too long is reported."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 20.0
-"""Of processor time that a case may take; in words of the clock, ten times as many."""
+"""Limit on the processor time of a case; its limit on the clock is 10 times as long."""
 _LOOKS = 0.25
-"""Seconds between two looks at a worker that has not answered."""
+"""Seconds between two checks of a worker that has not answered."""
 
 Case = tuple[str, int]
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What came of the cases.
+    """Results of the cases.
 
     Attributes:
-        codes: how many of each kind ended with which exit codes.
-        problems: each case that crashed, hung, or was answered by more or less than a sentence.
+        codes: number of cases for each kind and its exit codes.
+        problems: a message for each case that crashed, hung, or was not answered as it should be.
     """
 
     codes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -36,7 +36,7 @@ class Outcomes:
         return self.codes.total()
 
     def table(self) -> str:
-        """How the cases of each kind ended."""
+        """Return a table of the exit codes for each kind."""
         kinds = sorted({kind for kind, _ in self.codes})
         lines = []
         for kind in kinds:
@@ -49,9 +49,9 @@ def run_cases(cases: Iterable[Case], sources: Path, workers: int = 2) -> Outcome
     """Run cases in worker processes.
 
     Args:
-        cases: kinds and numbers.
-        sources: the folder that `make_sources` filled.
-        workers: processes at a time.
+        cases: kinds and numbers of the cases.
+        sources: folder that `make_sources` filled.
+        workers: number of processes that run at the same time.
     """
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
     for case in cases:
@@ -71,7 +71,7 @@ def run_cases(cases: Iterable[Case], sources: Path, workers: int = 2) -> Outcome
 def _feed(
     waiting: "queue.SimpleQueue[Case]", sources: Path, outcomes: Outcomes, lock: threading.Lock
 ) -> None:
-    """Give one worker after another cases until there are none."""
+    """Give cases to a worker until there are none left; start a new one after a crash."""
     worker: _Worker | None = None
     while True:
         try:
@@ -117,11 +117,11 @@ class _Worker:
         self._warm = False
 
     def ask(self, kind: str, number: int) -> dict[str, object]:
-        """The answer to a case; without exit codes where there is none."""
+        """Return the worker's answer to a case; without exit codes if it crashed or hung."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{kind} {number}\n")
         self._process.stdin.flush()
-        # The first answer waits for the imports too.
+        # The first answer also waits for the imports.
         allowed = _SECONDS if self._warm else 6 * _SECONDS
         begun, looks = self._processor_seconds(), 0
         while True:

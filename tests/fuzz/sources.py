@@ -1,4 +1,4 @@
-"""What the cases change: sound bundles, checkpoints, runs and data files, in one folder."""
+"""The files that cases change: sound bundles, checkpoints, runs and data, in one folder."""
 
 import contextlib
 import gzip
@@ -20,7 +20,7 @@ from ancestral.train.state import Evaluation
 from ancestral.train.training import train
 
 BUNDLES = ("tiny", "text", "codes", "bernoulli")
-"""Toys: images with labels, text with a tokenizer, a VQ-VAE with its prior, a VAE."""
+"""Toys of images with labels, text with a tokenizer, a VQ-VAE with its prior, and a VAE."""
 TRAINING = ("train", "--recipe", "tiny", "--steps", "12", "--threads", "1", "--no-evaluate")
 """Words of a command that trains for twelve steps."""
 
@@ -29,8 +29,8 @@ def make_sources(folder: Path, bundle: Callable[[str], Path]) -> None:
     """Write everything that a case may change.
 
     Args:
-        folder: to fill.
-        bundle: the bundle of a toy.
+        folder: folder to fill.
+        bundle: returns the path of a toy's bundle.
     """
     for name in BUNDLES:
         shutil.copytree(bundle(name), folder / name)
@@ -62,7 +62,7 @@ def _write_idx(folder: Path) -> None:
 
 
 def _write_mistral(folder: Path) -> None:
-    """A folder of transformers with one layer."""
+    """Write a Hugging Face transformers folder with one layer."""
     folder.mkdir()
     values = {
         "architectures": ["MistralForCausalLM"],
@@ -93,7 +93,7 @@ def _write_mistral(folder: Path) -> None:
 
 
 def _train(folder: Path) -> None:
-    """A finished run of twelve steps, and one that was interrupted after the tenth."""
+    """Write a finished run of twelve steps, and one that was interrupted at step 11."""
     data = folder / "data.npz"
     assert run([*TRAINING, "--data", f"npz:{data}", "-o", str(folder / "run")]) == 0
     recipe = replace(TINY, training=replace(TINY.training, steps=12))

@@ -31,7 +31,7 @@ Path = tuple[Any, ...]
 
 
 def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
-    """A changed state in bytes, and what was changed, for people."""
+    """Return a changed state in bytes, and a description of the change."""
     if untouched(rng):
         return content, NOTHING
     kind, _, packed = content.split(b"\n", 2)
@@ -40,14 +40,14 @@ def changed(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     parent = values
     for key in path[:-1]:
         parent = parent[key]
-    told = _change(parent, path[-1], rng)
+    note = _change(parent, path[-1], rng)
     made = io.BytesIO()
     write_sealed(made, kind.decode(), lambda file: torch.save(values, file))
-    return made.getvalue(), f"{'.'.join(map(str, path))}: {told}"
+    return made.getvalue(), f"{'.'.join(map(str, path))}: {note}"
 
 
 def _paths(node: Any, at: Path = ()) -> list[Path]:
-    """Where the nodes are that can be changed."""
+    """Return the paths of all values that can be changed."""
     items = list(node.items()) if isinstance(node, dict) else []
     if isinstance(node, list):
         items = list(enumerate(node))

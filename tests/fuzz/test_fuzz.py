@@ -1,4 +1,4 @@
-"""Files of strangers, changed at random: each is used or refused in a sentence, whatever it holds.
+"""Files that are changed at random are either used, or refused in a sentence.
 
 No case crashes its process, hangs, ends in an internal error or prints an escape sequence.
 """
@@ -26,7 +26,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory, bundles: Callable[[str], P
 
 
 def cases(first: int, count: int) -> list[Case]:
-    """So many cases of each kind, the kinds in turn."""
+    """Return `count` cases of each kind, numbered from `first`."""
     return [
         (kind, number) for number, kind in itertools.product(range(first, first + count), KINDS)
     ]

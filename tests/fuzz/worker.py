@@ -1,9 +1,9 @@
-"""A process that runs cases one after another, so that a crash ends a process and is counted.
+"""A process that runs cases one after another, so that a crash ends only this process.
 
     python -m tests.fuzz.worker FOLDER
 
-Each line of standard input is a kind and a number; each answer is a line of JSON. What the commands
-print is caught; what libraries print goes to standard error.
+Each line of standard input is a kind and a number; each answer is a line of JSON. Output of the
+commands is caught; output of libraries goes to standard error.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from tests.fuzz.control import NOTHING
 from tests.limited import limit
 
 _MEMORY = 3 * 2**30
-"""Bytes of address space above what the process has when it begins."""
+"""Bytes of address space that the cases may take, above what the process has before."""
 _LONGEST = 8000
-"""Characters that a refusal has at most."""
+"""Limit on the characters of a refusal."""
 
 
 def main() -> None:
-    """Answer until standard input ends."""
+    """Answer cases until standard input ends."""
     sources = Path(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -41,43 +41,43 @@ def main() -> None:
 
 
 def answer(kind: str, number: int, sources: Path, work: Path) -> dict[str, object]:
-    """What was changed, the exit codes, and what is wrong with the answers, if anything is."""
-    told, actions = KINDS[kind](random.Random(f"{kind} {number}"), sources, work)
+    """Run a case; return its change, the exit codes, and a problem, "" if there is none."""
+    note, actions = KINDS[kind](random.Random(f"{kind} {number}"), sources, work)
     codes, problem = [], ""
     for action in actions:
-        code, said, shown = caught(action)
+        code, stderr, stdout = caught(action)
         codes.append(code)
-        problem = problem or _problem(code, said, shown)
-        if told.endswith(NOTHING) and code != 0:
-            problem = problem or f"refused, and nothing was changed: {said[-500:]}"
-    return {"changed": told[:300], "codes": codes, "problem": problem}
+        problem = problem or _problem(code, stderr, stdout)
+        if note.endswith(NOTHING) and code != 0:
+            problem = problem or f"refused, and nothing was changed: {stderr[-500:]}"
+    return {"changed": note[:300], "codes": codes, "problem": problem}
 
 
 def caught(action: Action) -> tuple[int, str, str]:
-    """The exit code of an action, its standard error and its standard output."""
-    said, shown = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
+    """Return the exit code of an action, its standard error and its standard output."""
+    stderr, stdout = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(stdout):
         code = action()
-    return code, *(each.buffer.getvalue().decode() for each in (said, shown))  # type: ignore[attr-defined]
+    return code, *(each.buffer.getvalue().decode() for each in (stderr, stdout))  # type: ignore[attr-defined]
 
 
-def _problem(code: int, said: str, shown: str) -> str:
-    """What a user would call a fault; empty where there is none."""
+def _problem(code: int, stderr: str, stdout: str) -> str:
+    """Return the problem that a user would see; "" if there is none."""
     if code == INTERNAL_ERROR or code not in (0, 1, 2):
-        return f"raw, exit {code}: {said[-1500:]}"
-    if "Traceback" in said:
-        return f"a traceback: {said[-1500:]}"
-    if "\x1b" in said or "\x1b" in shown:
-        return f"an escape sequence: {(said + shown)[-500:]!r}"
-    if len(said) > _LONGEST:
-        return f"a refusal of {len(said)} characters: {said[:500]}"
-    if code == 2 and not said.strip():
-        return "refused without a word"
+        return f"raw, exit {code}: {stderr[-1500:]}"
+    if "Traceback" in stderr:
+        return f"a traceback: {stderr[-1500:]}"
+    if "\x1b" in stderr or "\x1b" in stdout:
+        return f"an escape sequence: {(stderr + stdout)[-500:]!r}"
+    if len(stderr) > _LONGEST:
+        return f"a refusal of {len(stderr)} characters: {stderr[:500]}"
+    if code == 2 and not stderr.strip():
+        return "refused without a message"
     return ""
 
 
 def _warm_up(sources: Path) -> None:
-    """Import what the commands import, before memory is bounded."""
+    """Import what the commands import, before memory is limited."""
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             work = Path(folder) / kind

@@ -1,12 +1,12 @@
 """Install the wheel with each Python of this machine, and check what was installed.
 
-    python -m tests.install                       python3.11 to python3.14, those that are found
+    python -m tests.install                       python3.11 to python3.14, if found
     python -m tests.install python3.13 --versions newest
 
-For each, the wheel is installed into a new environment as [cpu] and as [train,export,cpu]: PyTorch
-first, all else in the newest versions that pip finds. Rows are appended to rows.jsonl beside this
-file, and docs/installing.md shows the latest. Exit status 1 where an installation fails, 2 where a
-Python that was named does not run.
+For each Python, the wheel is installed into a new environment as [cpu] and as [train,export,cpu]:
+PyTorch first, other packages in the newest versions that pip finds. Rows are appended to rows.jsonl
+next to this file, and docs/installing.md shows the latest. The exit status is 1 if an installation
+fails, and 2 if a named Python does not run.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PAGE = ROOT / "docs" / "installing.md"
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run it; the exit status."""
+    """Try all installations; return the exit status."""
     options = _parser().parse_args(words)
     found = {name: find(name, os.environ) for name in options.pythons or NAMES}
     missing = [name for name, interpreter in found.items() if interpreter is None]
@@ -78,7 +78,7 @@ def _tried(pythons: Sequence[Interpreter], installations: Sequence[Installation]
 
 
 def verdict(rows: Sequence[Row]) -> int:
-    """Print the table and what it comes to; 1 where an installation failed or none passed."""
+    """Print the table and its counts; return 1 if an installation failed or none passed."""
     print(f"\n{table(rows)}")
     counts = Counter(row.outcome for row in rows)
     passed, failed, without = (counts[each] for each in get_args(Outcome))

@@ -1,4 +1,4 @@
-"""The bundles that every installation opens, and the values that it has to reproduce."""
+"""The bundles that every installation opens, and the values that it must reproduce."""
 
 from pathlib import Path
 

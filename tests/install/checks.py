@@ -1,9 +1,9 @@
-"""What an installation has to do. It is run by the Python of that installation.
+"""Checks of an installation, run by its own Python.
 
     python checks.py {cpu|train,export,cpu} BUNDLES
 
-It imports nothing of this checkout, so that what it finds is what was installed. BUNDLES holds the
-bundles and the expected values of `tests.install.bundles`.
+The program imports nothing from this checkout, so that it tests what was installed. The folder
+BUNDLES has the bundles and the expected values of `tests.install.bundles`.
 """
 
 import importlib
@@ -20,12 +20,12 @@ import ancestral
 from ancestral.engine import AutoregressiveEngine, Engine, LatentEngine
 
 TOOLS = {"triton", "tensorrt", "tensorrt_rtx"}
-"""Packages of extras that are not checked here."""
+"""Packages of extras that this program does not check."""
 ABSENT = {
     "cpu": TOOLS | {"torch", "onnx", "onnx_ir", "onnxscript", "sklearn", "matplotlib", "ml_dtypes"},
     "train,export,cpu": TOOLS,
 }
-"""Packages that an extra does not bring."""
+"""Packages that an extra does not install."""
 OPTIONAL = (
     "train",
     "export",
@@ -35,11 +35,11 @@ OPTIONAL = (
     "cli.present.evaluation",
     "cli.stages",
 )
-"""Where a module may need a package that an extra does not bring; elsewhere none may."""
+"""Folders and modules that may need a package that an extra does not install; no others may."""
 
 
 def check_imports(extra: str) -> None:
-    """Every module imports, or lacks a package that the extra does not bring."""
+    """Check that every module imports, or needs a package that the extra does not install."""
     imported = 0
     for name in _modules():
         try:
@@ -51,7 +51,7 @@ def check_imports(extra: str) -> None:
                 raise
     print(f"{imported} modules imported")
     if extra == "cpu" and importlib.util.find_spec("torch") is not None:
-        raise RuntimeError("expected no torch in ancestral[cpu], found it")
+        raise RuntimeError("ancestral[cpu]: expected no torch, but it is installed")
 
 
 def _modules() -> list[str]:
@@ -65,7 +65,7 @@ def _is_optional(module: str) -> bool:
 
 
 def check_bundles(folder: Path, backend: str) -> None:
-    """The bundles verify, and give the values that were made where they were exported."""
+    """Check that the bundles verify, and give the values that were computed at their export."""
     with np.load(folder / "expected.npz") as file:
         expected = dict(file)
     engine = AutoregressiveEngine.load(folder / "tiny", backend=backend)
@@ -81,13 +81,13 @@ def check_bundles(folder: Path, backend: str) -> None:
     _near("bound", latent.bound(x, k=16, seed=5).iwae, expected["linear.iwae"], limit)
     for made in (latent.encode(x)["mean"], latent.reconstruct(x), latent.sample(4).x):
         if not np.isfinite(made).all():
-            raise RuntimeError(f"expected finite numbers of the bundle linear, got {made}")
+            raise RuntimeError(f"linear: expected finite numbers, got {made}")
     _verified(LatentEngine.load(folder / "codes", backend=backend))
     print(f"bundles verified on {backend}")
 
 
 def _verified(engine: Engine) -> float:
-    """Verify, and return the limit of a log-probability in nats."""
+    """Verify; return the limit on the error of a log-probability, in nats."""
     report = engine.verify()
     if not report.passed:
         raise RuntimeError(f"{engine.bundle.path.name} on {report.backend}: {report.failures}")
@@ -102,11 +102,11 @@ def _equal(what: str, found: np.ndarray, expected: np.ndarray) -> None:
 def _near(what: str, found: np.ndarray, expected: np.ndarray, limit: float) -> None:
     worst = np.abs(found - expected).max()
     if not worst <= 2 * limit:
-        raise RuntimeError(f"{what}: {worst:.3g} nats apart, the limit of each is {limit:.3g}")
+        raise RuntimeError(f"{what}: {worst:.3g} nats apart; the limit of each is {limit:.3g}")
 
 
 def check_commands(folder: Path, work: Path) -> None:
-    """The commands that use a bundle."""
+    """Check that the commands that use a bundle run."""
     tiny, linear = folder / "tiny", folder / "linear"
     run("--version")
     run("--help")
@@ -124,7 +124,7 @@ def check_commands(folder: Path, work: Path) -> None:
 
 
 def check_training(work: Path) -> None:
-    """Minute models are trained and exported, which verifies them on PyTorch and ONNX Runtime."""
+    """Train and export tiny models, which verifies them on PyTorch and ONNX Runtime."""
     for model in ("transformer", "vae"):
         checkpoint, bundle = work / f"{model}-run", work / model
         run("train", "--recipe", "tiny", "--model", model, "-o", checkpoint, "--threads", 1)
@@ -134,7 +134,7 @@ def check_training(work: Path) -> None:
 
 
 def run(*words: object) -> None:
-    """Run `ancestral` as it was installed."""
+    """Run the installed `ancestral`."""
     command = [Path(sys.executable).with_name("ancestral"), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -143,7 +143,7 @@ def run(*words: object) -> None:
 
 
 def main(words: Sequence[str]) -> None:
-    """Every check of an extra; an exception where one fails."""
+    """Run every check of an extra; raise an exception if one fails."""
     extra, folder = words[0], Path(words[1])
     print(f"ancestral {ancestral.__version__} in {Path(ancestral.__file__).parent}")
     check_imports(extra)

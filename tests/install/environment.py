@@ -1,4 +1,4 @@
-"""A fresh virtual environment: made, installed into, checked, thrown away."""
+"""A new virtual environment: create it, install into it, check it, remove it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.install.rows import PACKAGES, Outcome, Row
 
 CHECKS = Path(__file__).with_name("checks.py")
 RUNTIMES = ("torch", "onnxruntime")
-"""Packages that not every Python has a wheel of."""
+"""Packages that do not have a wheel for every Python."""
 _VERSIONS = """
 import importlib.metadata, json, sys
 found = {each.metadata["Name"].lower(): each.version for each in importlib.metadata.distributions()}
@@ -34,13 +34,13 @@ print(json.dumps({name: found[name] for name in sys.argv[1:] if name in found}))
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What is installed, and what it is checked with.
+    """An installation to check.
 
     Attributes:
-        wheel: of the project.
-        bundles: the folder that `export_bundles` filled.
-        extra: of the project.
-        versions: which versions pip is asked for.
+        wheel: wheel of the project.
+        bundles: folder that `export_bundles` filled.
+        extra: extra of the project.
+        versions: which versions pip installs.
     """
 
     wheel: Path
@@ -93,7 +93,7 @@ def _tried(interpreter: Interpreter, what: Installation, environment: Path) -> t
 def _run(
     command: Sequence[str | Path], variables: Mapping[str, str] = MappingProxyType({})
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that sees neither this checkout nor packages of the user."""
+    """Run a command that sees neither this checkout nor the user's packages."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
     environment |= {"PYTHONNOUSERSITE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables}
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def _run(
 
 
 def _lacking(done: subprocess.CompletedProcess[str]) -> str | None:
-    """The package that pip found no wheel of; None where the index could not be reached."""
+    """Return the package without a wheel; None if there is none or the index was unreachable."""
     if done.returncode == 0 or "Retrying (Retry(" in done.stderr + done.stdout:
         return None
     found = re.search(r"No matching distribution found for ([\w.-]+)", done.stderr)
@@ -111,7 +111,7 @@ def _lacking(done: subprocess.CompletedProcess[str]) -> str | None:
 
 
 def first_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The first line of the error that ended a process: pip's, or that of the last traceback."""
+    """Return the first line of the error of a process: from pip, or from the last traceback."""
     if done.returncode < 0:
         return f"killed by signal {-done.returncode}"
     *_, last = done.stderr.split("Traceback (most recent call last):\n")
@@ -122,7 +122,7 @@ def first_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _versions(environment: Path) -> dict[str, str]:
-    """Versions of `PACKAGES` in the environment; none where it has no Python."""
+    """Return the versions of `PACKAGES` in an environment, empty if it has no Python."""
     python = environment / "bin" / "python"
     if not python.exists():
         return {}

@@ -1,4 +1,4 @@
-"""Which Pythons are on this machine: on PATH, and where pyenv and uv keep theirs."""
+"""Find the Pythons of this machine: on PATH, and in the folders of pyenv and uv."""
 
 import os
 import re
@@ -16,8 +16,8 @@ class Interpreter:
     """A Python that runs.
 
     Attributes:
-        path: of the executable.
-        version: 3.13.0, for example.
+        path: path of the executable.
+        version: version, for example 3.13.0.
     """
 
     path: Path
@@ -25,7 +25,7 @@ class Interpreter:
 
 
 def find(name: str, environment: Mapping[str, str]) -> Interpreter | None:
-    """The first Python of that name, or at that path, that runs; None where there is none."""
+    """Return the first Python with a name or a path that runs; None if there is none."""
     candidates = [Path(name)] if os.sep in name else _named(name, environment)
     for path in candidates:
         version = _version(path)
@@ -53,7 +53,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _version(path: Path) -> str | None:
-    """What it says of itself; None where it does not run, as a shim of pyenv without a version."""
+    """Return the version of a Python; None if it does not run, like a pyenv shim without one."""
     try:
         done = subprocess.run([path, "-c", _VERSION], capture_output=True, text=True, check=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""What pip is asked for: the lower bounds of pyproject.toml, the pin of torch."""
+"""Requirements for pip: the lower bounds of pyproject.toml, and the pin of torch."""
 
 import re
 import tomllib
@@ -8,34 +8,37 @@ from typing import Literal
 from tests.wheel import ROOT
 
 Versions = Literal["pinned", "newest", "oldest"]
-"""pinned: torch as in constraints.txt, which may have a build for CPUs, all else the newest.
-newest: torch too. oldest: every package of pyproject.toml at its lower bound."""
+"""Which versions pip installs.
+
+pinned: torch as in constraints.txt, which may have a build for CPUs; others the newest.
+newest: torch too. oldest: every package of pyproject.toml at its lower bound.
+"""
 Extra = Literal["cpu", "train,export,cpu"]
 EXTRAS: tuple[Extra, ...] = ("cpu", "train,export,cpu")
 _LOWER = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)")
 
 
 def asked(extra: Extra, versions: Versions, installed: Mapping[str, str]) -> str:
-    """The versions in words, for the table.
+    """Return a description of the versions, for the table.
 
     Args:
-        extra: of the project.
-        versions: which versions pip is asked for.
-        installed: the version of each package that was installed, by its name. Where the pinned
-            PyTorch has no wheel, that is another one.
+        extra: extra of the project.
+        versions: which versions pip was to install.
+        installed: installed version of each package by name. If the pinned PyTorch has no wheel,
+            PyTorch has another version.
     """
     if versions != "pinned":
         return versions
     if extra == "cpu":
         return "newest"
     pinned = pin("torch").removeprefix("torch==")
-    # PyTorch's own index adds the kind of the build, 2.13.0+cpu say.
+    # PyTorch's own index adds the kind of the build, for example 2.13.0+cpu.
     found = installed.get("torch", pinned).partition("+")[0]
     return "newest, torch pinned" if found == pinned else "newest"
 
 
 def torch_requirements(extra: Extra, versions: Versions) -> tuple[str, ...]:
-    """What to install first, one after the other until one has a wheel; none without torch."""
+    """Return requirements of torch to try in order, until one has a wheel; empty without torch."""
     if extra == "cpu":
         return ()
     match versions:
@@ -48,14 +51,14 @@ def torch_requirements(extra: Extra, versions: Versions) -> tuple[str, ...]:
 
 
 def pin(name: str) -> str:
-    """The line of a package in constraints.txt."""
+    """Return the line of a package in constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     (found,) = (line for line in lines if line.startswith(f"{name}=="))
     return found
 
 
 def lower_bounds(extra: Extra) -> tuple[str, ...]:
-    """Each package that an extra needs, held at the lower bound of pyproject.toml."""
+    """Return each package that an extra needs, pinned to the lower bound in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     needed = [

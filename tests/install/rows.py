@@ -1,4 +1,4 @@
-"""Rows of results: one installation each; and the table that they make."""
+"""Rows of results, one for each installation, and their table."""
 
 import json
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ END = "<!-- installs:end -->"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One installation in an environment of its own.
+    """Result of one installation in its own environment.
 
     Attributes:
         python: version of the interpreter.
         extra: cpu, or train,export,cpu.
-        asked: which versions pip was asked for.
-        versions: of `PACKAGES`, those that were installed.
-        outcome: whether every check passed; "no wheel" where a runtime has none for this Python,
-            which is neither passed nor failed.
-        error: the first line of what went wrong; empty where it passed.
+        asked: which versions pip was to install.
+        versions: installed versions of `PACKAGES`.
+        outcome: whether every check passed; "no wheel" if a runtime has none for this Python, which
+            is neither passed nor failed.
+        error: first line of the error; empty if every check passed.
         system: operating system and architecture.
-        date: of the run, UTC.
+        date: date of the run, UTC.
     """
 
     python: str
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def cell(self) -> tuple[str, str, str, str]:
-        """What makes a later row replace an earlier one."""
+        """Cell of the table; a later row replaces an earlier one of the same cell."""
         minor = ".".join(self.python.split(".")[:2])
         return self.system, minor, self.extra, self.asked
 
@@ -53,13 +53,13 @@ def append(file: Path, rows: Sequence[Row]) -> None:
 
 
 def read(file: Path) -> list[Row]:
-    """The rows of a file; none where there is no file."""
+    """Return the rows of a file; empty if it does not exist."""
     lines = file.read_text().splitlines() if file.exists() else []
     return [Row(**json.loads(line)) for line in lines]
 
 
 def latest(rows: Sequence[Row]) -> list[Row]:
-    """The last row of each cell, in order of system, Python, extra and versions."""
+    """Return the last row of each cell, in order of system, Python, extra and versions."""
     kept = {row.cell: row for row in rows}
     return [kept[cell] for cell in sorted(kept, key=lambda cell: (cell[0], _order(cell[1]), cell))]
 
@@ -69,7 +69,7 @@ def _order(version: str) -> list[int]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A table in Markdown."""
+    """Return a table of the rows in Markdown."""
     head = ("Python", *PACKAGES, "extra", "versions", "result")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
@@ -81,7 +81,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def page(text: str, rows: Sequence[Row]) -> str:
-    """A page with the tables of all systems between its markers."""
+    """Return a page's text with the tables of all systems between its markers."""
     shown = latest(rows)
     parts = []
     for system in dict.fromkeys(row.system for row in shown):

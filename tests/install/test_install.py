@@ -1,4 +1,4 @@
-"""`make test-install` tells a failure from a missing wheel, and its exit status follows."""
+"""`make test-install` distinguishes a failure from a missing wheel, also by its exit status."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def executable(path: Path, script: str) -> Path:
 
 
 def fake_python(folder: Path, pip: str) -> Interpreter:
-    """A Python whose environments have a Python that answers every command with `pip`."""
+    """Return a Python whose environments have a Python that runs `pip` for every command."""
     made = executable(folder / "made", pip)
     script = f'mkdir -p "$3/bin" && cp "{made}" "$3/bin/python"'
     return Interpreter(executable(folder / "python3.99", script), "3.99.0")
@@ -154,7 +154,7 @@ def test_rows_and_page(tmp_path: Path) -> None:
     assert "| 3.13.0 | 2.5.5 |  | 1.32.0 |  | `[cpu]` | newest | failed: a \\| b |" in text
 
 
-def test_the_page_is_what_the_rows_make() -> None:
+def test_the_page_has_the_rows() -> None:
     text = PAGE.read_text()
     assert page(text, read(ROWS)) == text
 
@@ -171,6 +171,6 @@ def test_the_page_is_what_the_rows_make() -> None:
     ],
 )
 def test_words_for_the_versions(versions: Versions, torch: str | None, words: str) -> None:
-    """By what was installed: where the pinned PyTorch has no wheel, the newest one is taken."""
+    """The words follow what was installed: the newest PyTorch, if the pinned one has no wheel."""
     installed = {"numpy": "2.5.5"} | ({"torch": torch} if torch else {})
     assert asked("train,export,cpu", versions, installed) == words

@@ -1,4 +1,4 @@
-"""The plan that serves, the same one each time; or why none does, and a command that is one."""
+"""The choice of a plan is always the same; without one, the error has the reason and a command."""
 
 import re
 import shlex
@@ -76,7 +76,7 @@ def test_pieces_and_the_widest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("records", "sizes", "told"),
+    ("records", "sizes", "message"),
     [
         ([], {"b": 1}, "at b=1 with tensorrt_rtx 1.2.3 on sm_89 (the graph has no plans)"),
         ([record(graph="prefill")], {"b": 1}, "the graph has no plans"),
@@ -92,19 +92,19 @@ def test_pieces_and_the_widest() -> None:
     ],
     ids=["none", "other graph", "release", "module", "GPU", "graph", "sizes"],
 )
-def test_why_none_serves(records: list[PlanRecord], sizes: dict[str, int], told: str) -> None:
-    with pytest.raises(PlanError, match=re.escape(told)):
+def test_why_none_serves(records: list[PlanRecord], sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(message)):
         choice(*records).serving(sizes) if sizes else choice(*records).widest()
 
 
-def test_the_nearest_are_told_first() -> None:
+def test_the_nearest_are_reported_first() -> None:
     far = [record(i, version="9", targets=("sm_80",), memory=i) for i in range(3)]
     near = record(9, weights_sha256="1" * 64)
     with pytest.raises(PlanError) as error:
         choice(*far, near).widest()
-    told = str(error.value)
-    assert told.index(near.key.digest[:12]) < told.index(far[2].key.digest[:12])
-    assert far[0].key.digest[:12] not in told
+    message = str(error.value)
+    assert message.index(near.key.digest[:12]) < message.index(far[2].key.digest[:12])
+    assert far[0].key.digest[:12] not in message
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_nearest_are_told_first() -> None:
         ({"b": 1, "k": 500}, "--batch 1,16,64 --latents 1,500,500"),
     ],
 )
-def test_the_command_is_one(sizes: dict[str, int], options: str) -> None:
+def test_the_command_is_valid(sizes: dict[str, int], options: str) -> None:
     with pytest.raises(PlanError) as error:
         choice().serving(sizes)
     command = str(error.value).rpartition("compile one: ")[2].strip("`")

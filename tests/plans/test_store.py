@@ -1,4 +1,4 @@
-"""The store of plans: whole through kills, one build a key, and nothing loaded that is not ours."""
+"""The store of plans survives kills, builds each key once, and loads only the user's plans."""
 
 import json
 import os
@@ -48,7 +48,7 @@ BYTES = b"vtrt" + bytes(range(256)) * 8
 
 
 def made(folder: Path) -> tuple[str, ...]:
-    """A build: a plan and its log."""
+    """Build a plan and its log."""
     (folder / PLAN).write_bytes(BYTES)
     (folder / LOG).write_text("INFO built\n")
     return ("k_0", "v_0")
@@ -77,7 +77,7 @@ def flip(file: Path) -> None:
 
 
 def foreign(folder: Path) -> None:
-    """The plan of another key, whole and with its record, under this key's name."""
+    """Put the plan and the record of another key under this key's name."""
     store = PlanStore(folder.parent)
     store.build(KEY.model_copy(update={"version": "0.1"}), made)
     other = next(
@@ -88,7 +88,7 @@ def foreign(folder: Path) -> None:
 
 
 def resealed(folder: Path) -> None:
-    """A record that says something else of another plan, its own sum made good."""
+    """Change the key in a record, and seal the record again."""
     values = json.loads((folder / RECORD).read_text())
     values["key"]["version"] = "9.9"
     values["sha256"] = seal(values)
@@ -119,12 +119,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_refused(store: PlanStore, damage: str) -> None:
-    """Each is refused with its reason; a build replaces it, where the folder itself is sound."""
+    """Each damage is refused with its reason; a build repairs it if the store itself is sound."""
     record, _ = store.build(KEY, made)
     folder = store.folder / KEY.digest
-    act, told = DAMAGES[damage]
+    act, message = DAMAGES[damage]
     act(folder)
-    with pytest.raises(PlanError, match=told):
+    with pytest.raises(PlanError, match=message):
         store.find(KEY)
     records, problems = store.records()
     assert problems or store.problem(records[0])
@@ -144,7 +144,7 @@ def test_linked_folder(store: PlanStore, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", CHANGED)
 def test_outdated(store: PlanStore, part: str) -> None:
-    """A changed part of the key misses, and is named."""
+    """A plan with another part of the key is not found, and the part is named."""
     store.build(KEY, made)
     other = KEY.model_copy(update={part: CHANGED[part]})
     assert other.digest != KEY.digest
@@ -197,7 +197,7 @@ PlanStore(Path(folder)).build(PlanKey.model_validate_json(key), make)
 
 
 def build_slowly(store: PlanStore, begun: Path, seconds: float) -> subprocess.Popen[bytes]:
-    """A build in another process, that tells when it has begun, and takes its time."""
+    """Start a build of some seconds in another process, and wait until it has begun."""
     arguments = [store.folder, begun, seconds, KEY.model_dump_json(), BYTES.hex()]
     process = subprocess.Popen([sys.executable, "-c", SLOWLY, *map(str, arguments)])
     for _ in range(3000):
@@ -205,11 +205,11 @@ def build_slowly(store: PlanStore, begun: Path, seconds: float) -> subprocess.Po
             return process
         time.sleep(0.01)
     process.kill()
-    pytest.fail("the build never began")
+    pytest.fail("the build did not begin")
 
 
 def test_killed(store: PlanStore, tmp_path: Path) -> None:
-    """kill -9 in the middle: the store is whole, and the next build does not wait."""
+    """After kill -9 during a build, the store is sound and the next build does not wait."""
     process = build_slowly(store, tmp_path / "begun", 600)
     assert store.records() == ([], [])
     process.kill()
@@ -222,7 +222,7 @@ def test_killed(store: PlanStore, tmp_path: Path) -> None:
 
 
 def test_one_build(store: PlanStore, tmp_path: Path) -> None:
-    """Two ask at once: the second waits for the first's plan."""
+    """If two builds run at the same time, the second one waits for the first one's plan."""
     process = build_slowly(store, tmp_path / "begun", 0.5)
     waited: list[bool] = []
     _, new = store.build(
@@ -245,7 +245,7 @@ def test_failed_build(store: PlanStore) -> None:
 
 
 def test_bounded(tmp_path: Path) -> None:
-    """What was used longest ago goes first; what was just made stays, however large."""
+    """The least recently used plan is removed first; the plan just built stays, however large."""
     store = PlanStore(tmp_path / "plans", limit=2 * len(BYTES) + 1)
     keys = [KEY.model_copy(update={"version": str(i)}) for i in range(3)]
     for i, key in enumerate(keys[:2]):
@@ -275,7 +275,7 @@ def test_folder_of_another(tmp_path: Path) -> None:
 
 
 def test_no_place_for_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken cache folder is a refusal in words."""
+    """A broken cache folder is refused with the path and what to do."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     cache.write_text("a file where the folder should be")

@@ -1,4 +1,4 @@
-"""How much of a text a vocabulary knows, counted as a user would count it."""
+"""How much of a text a vocabulary covers, in characters or words of the user's text."""
 
 from typing import Any
 
@@ -46,14 +46,14 @@ def found(tokenizer: Tokenizer, text: str) -> tuple[Any, ...]:
         ("a日ab本日b", "日本日", {}),
         ("日本", "日本", {}),
         ("", "", {}),
-        # A blank has no id without something that cuts texts or writes it as a sign.
+        # A blank has no id unless a pre-tokenizer splits texts at it, or writes it as a sign.
         ("a b\n", " \n", {}),
         ("a b\n", "\n", {"pre_tokenizer": METASPACE}),
         ("a b\n", "", {"pre_tokenizer": SPACES}),
         ("z a", "z", {"pre_tokenizer": METASPACE}),
         ("zab", "z", {"normalizer": PREPEND}),
         ("zzz", "zzz", {"normalizer": PREPEND}),
-        # What a tokenizer puts before a text is not the user's, even if its vocabulary lacks it.
+        # A prefix that the tokenizer adds is not counted, even if its vocabulary lacks it.
         ("ab", "", {"normalizer": {**PREPEND, "prepend": "▂"}}),
         ("azb", "z", {"normalizer": {**PREPEND, "prepend": "▂"}}),
         ("a\xe9b", "", {"normalizer": NFC}),
@@ -62,7 +62,7 @@ def found(tokenizer: Tokenizer, text: str) -> tuple[Any, ...]:
     ],
 )
 def test_characters(unknown: str | None, text: str, lost: str, fields: dict[str, Any]) -> None:
-    """Those that vanish, and those that become the unknown token, are counted alike."""
+    """Characters that vanish, and those that become the unknown token, are counted alike."""
     if unknown is not None and "added_tokens" in fields:
         fields = {"added_tokens": [{**END, "id": 6}]}
     known = set(text.replace("<Ω>", "<")) - set(lost)
@@ -73,7 +73,7 @@ def test_characters(unknown: str | None, text: str, lost: str, fields: dict[str,
 
 
 def test_symbols_with_endings_and_bytes() -> None:
-    """A character that is known in the middle of a word or at its end only is known."""
+    """A character is known if it is known only inside a word, or only at a word's end."""
     tokens = ["a</w>", "##a", "##b</w>", "<0xC3>", "<0xA9>"]
     model = bpe(tokens, continuing_subword_prefix="##", end_of_word_suffix="</w>")
     assert found(opened(document(model)), "abé")[:2] == (1, 3)
@@ -100,7 +100,7 @@ WORDLEVEL = {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "[UNK]": 2}, "unk_to
     ],
 )
 def test_words(text: str, unknown: int, total: int, examples: tuple[str, ...]) -> None:
-    """In a table, and by the library; a word that is spelt as the unknown one is known."""
+    """Words are counted for a table and for the library; the unknown token itself is known."""
     nothing = unknown > 0 and unknown == total
     expected = Coverage(unknown, total, "words", nothing, examples, "[UNK]")
     assert open_tokenizer("words", b"a\nb\n[UNK]\n").coverage(text) == expected
@@ -127,7 +127,7 @@ def test_pieces_of_unigram_models() -> None:
     ],
 )
 def test_no_token_for_the_unknown(model: dict[str, Any]) -> None:
-    """The library refuses such text; so it is said in words, not by its own exception."""
+    """Text without a token raises our error, not the library's exception."""
     tokenizer = opened(document(model))
     assert tokenizer.encode("a") == [0]
     for action in (tokenizer.encode, tokenizer.coverage):

@@ -1,4 +1,4 @@
-"""Text of ids that come one after another is the text of all of them, whatever decodes them."""
+"""Ids that are decoded one after another give the text of all of them, with every decoder."""
 
 import random
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ LOST = "\N{REPLACEMENT CHARACTER}"
 KINDS = every_kind()
 JOINED = [name for name in DECODERS if name != "not joined"]
 RUNS = ("😀", "é", "▁", " ", "  ", "x", LOST, "\n")
-"""Text that bytes make, where a run of them may be cut anywhere."""
+"""Text for runs of byte tokens, which may be cut anywhere."""
 
 
-def told(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+def streamed(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     stream = TextStream(tokenizer)
     return [*(stream.push([i]) for i in ids), stream.finish()]
 
 
 def byte_ids(content: bytes | str) -> list[int]:
-    """Ids of byte tokens in the toys with bytes."""
+    """Return ids of byte tokens in the toys with bytes."""
     return [1 + byte for byte in (content.encode() if isinstance(content, str) else content)]
 
 
@@ -33,11 +33,11 @@ def piece_ids(*pieces: str) -> list[int]:
 
 @pytest.mark.parametrize("kind", JOINED)
 def test_an_emoji_and_a_lone_byte(kind: str) -> None:
-    """One character for the byte, in the text and in the stream."""
+    """A lone byte becomes one character, in the text and in the stream."""
     ids = [*piece_ids("▁the"), *byte_ids("😀"), *byte_ids(b"\x9f")]
     text = KINDS[kind].decode(ids)
     assert text.lstrip() == f"the😀{LOST}"
-    assert "".join(told(KINDS[kind], ids)) == text
+    assert "".join(streamed(KINDS[kind], ids)) == text
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_emoji_and_a_lone_byte(kind: str) -> None:
 )
 def test_each_maximal_part_is_replaced_once(content: bytes, text: str) -> None:
     assert KINDS["gemma"].decode(byte_ids(content)) == text
-    assert "".join(told(KINDS["gemma"], byte_ids(content))) == text
+    assert "".join(streamed(KINDS["gemma"], byte_ids(content))) == text
     assert Bytes().decode(list(content)) == text
 
 
@@ -74,14 +74,14 @@ def test_each_maximal_part_is_replaced_once(content: bytes, text: str) -> None:
         ("not joined", [*piece_ids("▁the"), *byte_ids("é")], "the<0xC3><0xA9>"),
     ],
 )
-def test_blanks_beside_bytes(kind: str, ids: list[int], text: str) -> None:
-    """At the start, in the middle and at the end."""
+def test_blanks_next_to_bytes(kind: str, ids: list[int], text: str) -> None:
+    """Blanks next to byte tokens are kept or stripped at the start, in the middle, at the end."""
     assert KINDS[kind].decode(ids) == text
-    assert "".join(told(KINDS[kind], ids)) == text
+    assert "".join(streamed(KINDS[kind], ids)) == text
 
 
 def sequences(tokenizer: Tokenizer, count: int) -> Iterator[list[int]]:
-    """Ids of every kind, those of no token too, and runs of bytes, whole and broken."""
+    """Yield ids of every kind, also without a token, and runs of bytes, whole and broken."""
     rng = random.Random(7)
     for _ in range(count):
         ids: list[int] = []
@@ -102,11 +102,11 @@ def sequences(tokenizer: Tokenizer, count: int) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_make_the_whole(kind: str) -> None:
-    """One by one, in parts of any length, all at once."""
+    """The text is the same for ids one by one, in parts of any length, and all together."""
     tokenizer, rng = KINDS[kind], random.Random(1)
     for ids in sequences(tokenizer, 100):
         text = tokenizer.decode(ids)
-        assert "".join(told(tokenizer, ids)) == text, ids
+        assert "".join(streamed(tokenizer, ids)) == text, ids
         stream, parts, start = TextStream(tokenizer), [], 0
         while start < len(ids):
             end = start + rng.randrange(1, 6)
@@ -120,35 +120,35 @@ def test_parts_make_the_whole(kind: str) -> None:
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 @settings(max_examples=60, deadline=None)
 def test_text_comes_back(text: str) -> None:
-    """From what loses nothing; "▁" is how blanks are written, so it comes back as one."""
+    """Lossless tokenizers give the text back; "▁" comes back as the blank that it stands for."""
     for kind in ("llama", "byte-level", "bytes"):
         ids = KINDS[kind].encode(text)
         expected = text.replace("▁", " ") if kind == "llama" else text
         assert KINDS[kind].decode(ids) == expected
-        assert "".join(told(KINDS[kind], ids)) == expected
+        assert "".join(streamed(KINDS[kind], ids)) == expected
 
 
-def test_no_half_character_is_told() -> None:
+def test_no_half_character_is_returned() -> None:
     text = "a 😀 café"
     for kind in ("byte-level", "llama", "metaspace", "bytes"):
         ids = KINDS[kind].encode(text)
-        parts = told(KINDS[kind], ids)
+        parts = streamed(KINDS[kind], ids)
         assert "".join(parts) == text
         assert not any(LOST in part for part in parts)
-        # The four bytes of the face come as several tokens and are told at once.
+        # The four bytes of the face come as several tokens and are returned together.
         assert len(ids) > len([part for part in parts if part])
         assert parts[-1] == ""
 
 
 def test_words_come_one_by_one() -> None:
-    """A decoder that strips the first blank would strip that of every part."""
-    assert told(KINDS["llama"], piece_ids("▁the", "▁cat", "▁"))[:3] == ["the", " cat", " "]
-    assert told(KINDS["words"], [0, 1, 2])[:3] == ["the", " cat", " sat"]
+    """Words keep their blanks: a decoder that strips the first blank does so only once."""
+    assert streamed(KINDS["llama"], piece_ids("▁the", "▁cat", "▁"))[:3] == ["the", " cat", " "]
+    assert streamed(KINDS["words"], [0, 1, 2])[:3] == ["the", " cat", " sat"]
 
 
-def test_what_ends_broken_is_told_at_the_end() -> None:
+def test_a_broken_end_is_returned_by_finish() -> None:
     broken = "é".encode()[0]
-    assert told(Bytes(), [104, broken]) == ["h", "", LOST]
+    assert streamed(Bytes(), [104, broken]) == ["h", "", LOST]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_ends_broken_is_told_at_the_end() -> None:
 def test_little_is_decoded_again(
     monkeypatch: pytest.MonkeyPatch, kind: str, ids: list[int], most: int
 ) -> None:
-    """A push costs the same whatever came before it."""
+    """The cost of a push does not depend on the ids before it."""
     implementation = type(KINDS[kind])
     counts: list[int] = []
     decode = implementation.decode
@@ -168,5 +168,5 @@ def test_little_is_decoded_again(
         return decode(self, some)
 
     monkeypatch.setattr(implementation, "decode", counted)
-    told(KINDS[kind], ids)
+    streamed(KINDS[kind], ids)
     assert max(counts) == most

@@ -85,7 +85,7 @@ def test_files_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "words", "tokenizers"])
-def test_half_a_character_is_no_text(kind: Any) -> None:
+def test_half_a_character_is_not_text(kind: Any) -> None:
     content = {"bytes": b"", "words": WORDS, "tokenizers": tokenizer_json()}[kind]
     with pytest.raises(InvalidInput, match="a lone surrogate"):
         open_tokenizer(kind, content).encode("caf\udcc3")
@@ -153,7 +153,7 @@ GREY = ((0, 0, 0), (9, 9, 9), (255, 255, 255))
 
 
 def test_json() -> None:
-    """What JSON says of data is the data again."""
+    """Data that is written as JSON is read back unchanged."""
     whole = spec(stop=(2,), palette=GREY)
     assert DataSpec.model_validate_json(whole.model_dump_json()) == whole
 

@@ -1,4 +1,4 @@
-"""Settings of a tokenizer.json that would make ids or text random, or cut them, are off."""
+"""Settings of a tokenizer.json that make ids or text random, or cut them, are switched off."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ PADDING = {
 
 @pytest.mark.parametrize("rate", [0.3, 1.0])
 def test_dropout_is_off(rate: float) -> None:
-    """The ids are those without it, whichever thread asks, in whichever order."""
+    """The ids are those without dropout, in any thread and in any order."""
     ids = open_tokenizer("tokenizers", tokenizer_json()).encode(TEXT)
     tokenizer = open_tokenizer("tokenizers", with_dropout(rate))
     texts = [TEXT[: 1 + i % len(TEXT)] for i in range(100)]
@@ -75,7 +75,7 @@ ROBERTA["add_prefix_space"] = False
     ],
 )
 def test_settings(values: dict[str, Any], off: list[str], ids: list[int]) -> None:
-    """The ids are those of the text only, and the same each time."""
+    """The ids are those of the text without additions, and the same each time."""
     content = json.dumps(values).encode()
     assert switched_off(read_document(content)) == off
     assert switched_off(settled(values)) == []
@@ -85,7 +85,7 @@ def test_settings(values: dict[str, Any], off: list[str], ids: list[int]) -> Non
 
 
 def test_an_id_of_two_tokens_is_always_the_same_text() -> None:
-    """The first in the file is chosen; the library chooses anew each time that it opens it."""
+    """The first token in the file is chosen; the library would choose another at each opening."""
     values = document(bpe(["a", "b", "c"]))
     values["model"]["vocab"] |= {"B": 1, "bb": 1}
     assert shared_ids(values) == {1: "b"}
@@ -116,14 +116,14 @@ FOREIGN: dict[str, bytes] = {
     "added tokens": (BASE % 1).replace("[]}", '[{"id": 1e999}]}').encode(),
     "no unknown piece": b'{"model": {"type": "Unigram", "unk_id": 99, "vocab": [["a", 0.0]]}}',
     "UTF-16": (BASE % 1).encode("utf-16"),
-    # The library panics of it, which is no Exception of Python's.
+    # The library panics, which is not an `Exception` in Python.
     "panic": (BASE % 1).replace('"added', f'{PANIC}, "added').encode(),
 }
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign(name: str) -> None:
-    """One sentence of bounded length, when a bundle is opened or when the library reads it."""
+    """A file is refused in one short sentence, at the opening of a bundle or by the library."""
 
     def read() -> None:
         check_tokenizer("tokenizers", FOREIGN[name], 10)

@@ -1,4 +1,4 @@
-"""One thread: a second one only slows networks this small, and equal bits need a fixed number."""
+"""One thread for all tests: two are slower for small networks, and may change the bits."""
 
 from collections.abc import Iterator
 

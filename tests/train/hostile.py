@@ -1,10 +1,10 @@
-"""Checkpoints whose config.json asks for the absurd, loaded under limits of memory and time.
+"""Load checkpoints with absurd values in config.json, under limits of memory and time.
 
-Run as a program, in a process of its own: the limits are for the whole process.
+This is a program, since the limits are for a whole process:
 
     python -m tests.train.hostile FOLDER BUNDLE
 
-A line of JSON for each case says which it is; a second one what came of it.
+For each case it prints a line of JSON with the name, and a second one with the result.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "vqvae": lambda: make_latent("codes"),
     "autoencoder_kl": lambda: make_latent("diffusion"),
 }
-"""A model of each family; of some a second one, without learned positions say."""
+"""Models of each family; some have a second one, for example without learned positions."""
 _NESTED = json.loads("[" * 40 + "1" + "]" * 40)
 _OF_ANY: tuple[Any, ...] = (float("nan"), "x" * 2**14, _NESTED)
 _OF_INTEGERS: tuple[Any, ...] = (2**31 - 1, 10**9, 2**70, -1, True, "3")
@@ -65,11 +65,11 @@ _DATA: dict[str, dict[str, Any]] = {
     "no level": {"levels": 0},
     "a name": {"name": "x" * 2**20, "levels": "three"},
 }
-"""Spaces of events that the weights are not of."""
+"""Changes of the data to a space of events that does not fit the weights."""
 
 
 def configs(family: str, config: object) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each field with each absurd value for its type, and some together."""
+    """Yield changes of each field to each absurd value for its type, and of some together."""
     assert dataclasses.is_dataclass(config)
     assert not isinstance(config, type)
     for field in dataclasses.fields(config):
@@ -104,14 +104,14 @@ def _named(value: object) -> str:
 
 
 def _sign(folder: Path, body: dict[str, Any]) -> None:
-    """Write config.json with its hash made true."""
+    """Write config.json with a hash that fits."""
     body = {name: value for name, value in body.items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     (folder / "config.json").write_text(json.dumps(body | {"sha256": digest}))
 
 
 def _attempt(name: str, action: Callable[[], object]) -> None:
-    """Do it under the limit of time, and print what came of it."""
+    """Run a case under the limit of time, and print its result."""
     print(json.dumps({"begins": name}), flush=True)
     used = time.process_time()
     resource.setrlimit(resource.RLIMIT_CPU, (int(used) + SECONDS + 1, resource.RLIM_INFINITY))
@@ -120,7 +120,7 @@ def _attempt(name: str, action: Callable[[], object]) -> None:
         action()
     except AncestralError as error:
         kind, message = type(error).__name__, str(error)
-    except BaseException as error:  # noqa: BLE001 - what the test is for: nothing else may come
+    except BaseException as error:  # noqa: BLE001 - the test reports any other exception
         kind, message = f"raw {type(error).__name__}", str(error)
     result = {"name": name, "kind": kind, "length": len(message), "message": message[:3000]}
     print(json.dumps(result), flush=True)
@@ -144,7 +144,7 @@ def _checkpoints(folder: Path) -> None:
 
 
 def _bundles(bundle: Path, folder: Path) -> None:
-    """A bundle of a Transformer whose config was changed: on the torch backend, and recast."""
+    """Change the config of a Transformer's bundle; load it on torch, and recast it."""
     component = json.loads((bundle / "manifest.json").read_text())["components"]["model"]
     for changes in (
         {"layers": 2**31 - 1},
@@ -169,9 +169,9 @@ def _bundles(bundle: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """All cases, under limits of memory and time above what the imports took."""
+    """Run all cases under limits of memory and time, above what the imports took."""
     folder, bundle = map(Path, sys.argv[1:])
-    # Of the time, each attempt has its own bound.
+    # Each attempt sets its own limit of time.
     limit(MEMORY, seconds=None)
     attempt_all(folder, _attempt)
     _checkpoints(folder)

@@ -1,4 +1,4 @@
-"""Folders of transformers and diffusers that ask for the absurd, or hold what they should not."""
+"""Folders of transformers and diffusers with absurd values, or with files that do not belong."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def write(folder: Path, values: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def attempt_all(folder: Path, attempt: Attempt) -> None:
-    """All cases."""
+    """Attempt to load every case, written below a folder."""
     for values in (LLAMA, GPT2):
         kind = values["model_type"]
         path = folder / kind
@@ -81,7 +81,7 @@ def _configs(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _files(weights: dict[str, torch.Tensor]) -> dict[str, Callable[[Path], object]]:
-    """What is done to a folder of GPT-2, by what it is."""
+    """Return changes of a folder of GPT-2 by name."""
 
     def header(text: bytes, data: bytes = b"", length: int | None = None) -> Callable[[Path], None]:
         size = struct.pack("<Q", len(text) if length is None else length)
@@ -169,7 +169,7 @@ def _piped_part(folder: Path, index: Callable[[object], Callable[[Path], None]])
 
 
 def _compressed(folder: Path) -> None:
-    """An archive like torch.save's, whose pickle is two gigabytes of zeros."""
+    """Write an archive like torch.save's, whose pickle is 64 MiB of zeros."""
     (folder / SINGLE).unlink()
     with zipfile.ZipFile(folder / BIN, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("archive/version", "3\n")

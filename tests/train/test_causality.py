@@ -1,4 +1,4 @@
-"""The check for causality passes what is causal, and names what is not: faults are planted."""
+"""The check for causality passes causal models, and names the leaks of planted faults."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ def by(how: str, report: CausalityReport) -> Pairs:
 
 
 def assert_leaks(report: CausalityReport, expected: Pairs) -> None:
-    """Both tests see exactly these."""
+    """Check that both tests find exactly these leaks."""
     assert not report.passed
     assert by("value", report) == expected
     assert by("derivative", report) == expected
@@ -50,7 +50,7 @@ def test_toys_pass(toy: str) -> None:
 
 
 def test_leaves_model_and_random_state_alone() -> None:
-    """A model in training mode, with dropout, is tested without."""
+    """A model with dropout in training mode is tested without dropout, and not changed."""
     config = TransformerConfig(width=8, layers=2, heads=2, dropout=0.5, attention_dropout=0.5)
     model = build_model(config, DataSpec(name="toy", event_shape=(5,), levels=3)).train()
     model.blocks[0].eval()
@@ -72,7 +72,7 @@ def test_is_a_function_of_its_seed() -> None:
 
 
 def own(length: int, first: int = 0) -> Pairs:
-    """Each output sees its own value."""
+    """Return the leaks of a model in which each output sees its own value."""
     return {(t, t) for t in range(first, length)}
 
 
@@ -104,7 +104,7 @@ def test_convolution_sees_a_later_row() -> None:
     vertical = model.layers[0].vertical
     parallel = vertical.parallel
     vertical.parallel = lambda x: parallel(nn.functional.pad(x, (0, 0, 0, 0, 0, 2))[:, 2:])
-    # The first row sees nothing above by decree, the last one would see what is below the image.
+    # The first row gets zeros from above, and the last one would see below the image: no leaks.
     expected = {(3, 6), (3, 7), (4, 6), (4, 7), (4, 8), (5, 7), (5, 8)}
     assert_leaks(check_causality(model), expected)
 
@@ -113,7 +113,7 @@ LEVELS, LENGTH = 4, 7
 
 
 def causal(x: Tensor) -> Tensor:
-    """Counts of each level before each position: [b, t, v]."""
+    """Return the counts of each level before each position, [b, t, v]."""
     past = nn.functional.one_hot(x, LEVELS).float().cumsum(dim=1)
     return nn.functional.pad(past, (0, 0, 1, 0))[:, :-1]
 
@@ -127,8 +127,8 @@ def test_any_function() -> None:
 
 @pytest.mark.parametrize("value", range(LEVELS))
 @pytest.mark.parametrize("seed", range(3))
-def test_one_value_alone_is_seen(value: int, seed: int) -> None:
-    """A leak so small that most changes of a value leave the bits as they are."""
+def test_a_leak_of_one_value_is_seen(value: int, seed: int) -> None:
+    """A leak is found even if most changes of a value leave the bits unchanged."""
 
     def outputs(x: Tensor) -> Tensor:
         return causal(x) + 1e-6 * (x == value)[..., None]
@@ -150,7 +150,7 @@ def test_place_between_tested_positions_is_found() -> None:
     assert report.positions == (0, 20, 39)
 
 
-def test_many_leaks_of_a_long_event_are_some_of_them() -> None:
+def test_leaks_of_a_long_event_are_found() -> None:
     def outputs(x: Tensor) -> Tensor:
         return causal(x) + x.flip(1).cumsum(dim=1).flip(1)[..., None]
 
@@ -160,7 +160,7 @@ def test_many_leaks_of_a_long_event_are_some_of_them() -> None:
 
 
 def test_edge_of_a_row_is_tested() -> None:
-    """The first of each row sees itself, as where an image is padded at its flattened end."""
+    """A leak at the first position of each row is found, as from padding a flattened image."""
     edges = range(0, 784, 28)
 
     def outputs(x: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def test_edge_of_a_row_is_tested() -> None:
 
 
 class Own(nn.Module):
-    """Sums of embeddings before each position, and perhaps a trace of those that follow."""
+    """A module that sums embeddings before each position, and adds a trace of later ones."""
 
     def __init__(self, trace: Callable[[Tensor], Tensor] = torch.zeros_like) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def check_own(trace: Callable[[Tensor], Tensor]) -> CausalityReport:
 
 
 def following(h: Tensor) -> Tensor:
-    """What the next position has of its value: [b, t, d]."""
+    """Return what is at the next position, where a value is embedded: [b, t, d]."""
     return nn.functional.pad(h, (0, 0, 0, 1))[:, 1:]
 
 
@@ -212,7 +212,7 @@ def test_without_a_derivative_changes_bits() -> None:
     assert by("derivative", report) == set()
 
 
-def test_derivative_that_is_no_number_is_not_zero() -> None:
+def test_a_derivative_of_nan_is_not_zero() -> None:
     report = check_own(lambda h: 0 * (following(h).detach() - following(h)).abs().sqrt())
     assert by("derivative", report) >= own(LENGTH - 1)
     assert by("value", report) == set()
@@ -232,7 +232,7 @@ class NoDerivative(torch.autograd.Function):
         return x.clone()
 
 
-def test_what_has_no_derivative_is_tested_by_values() -> None:
+def test_a_model_without_derivatives_is_tested_by_values() -> None:
     module = Own(NoDerivative.apply)
     report = check_outputs(module, LENGTH, LEVELS, module=module)
     assert (report.passed, report.embeddings) == (True, 0)
@@ -242,7 +242,7 @@ def test_what_has_no_derivative_is_tested_by_values() -> None:
     assert check_outputs(module, LENGTH, LEVELS, module=module).embeddings == 1
 
 
-def test_nan_is_like_nan() -> None:
+def test_nan_equals_nan() -> None:
     assert check_outputs(lambda x: causal(x) * float("nan"), LENGTH, LEVELS).passed
 
 
@@ -316,7 +316,7 @@ def test_large_model_is_tested_at_fewer_positions() -> None:
 
 
 def leaky(model: AutoregressiveModel, outputs: range, inputs: range) -> AutoregressiveModel:
-    """A model whose outputs change with the values there, without a derivative."""
+    """Make outputs of a model depend on inputs, without a derivative."""
     predict = model.predict
 
     def seeing(x: Tensor, label: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was, or is refused with a reason."""
+"""A checkpoint is loaded as it was saved, or refused with a reason."""
 
 import errno
 import hashlib
@@ -128,7 +128,7 @@ def test_foreign_and_future_configs_are_refused(saved: Path, body: object, messa
 
 
 def _resign(folder: Path, **changes: object) -> None:
-    """Change config.json and make its own hash fit."""
+    """Change config.json, and make its hash fit."""
     body = json.loads((folder / "config.json").read_text()) | changes
     body.pop("sha256")
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -188,7 +188,7 @@ def test_old_checkpoint_stays_whole_when_the_disk_fills(
 def test_a_checkpoint_that_is_replaced_while_it_is_read(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are those of one of the two, whichever moment the other process chose."""
+    """A checkpoint that another process replaces is loaded as the old one or as the new one."""
     read = checkpoint.read_config
 
     def read_then_replace(folder: Path) -> checkpoint.CheckpointConfig:

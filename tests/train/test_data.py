@@ -1,4 +1,4 @@
-"""Every source of data: what it reads, and what it refuses."""
+"""Each source of data reads its files, and refuses others with a reason."""
 
 import gzip
 import struct
@@ -147,8 +147,8 @@ def test_idx_refuses_a_cut_gz_a_missing_file_and_too_few_labels(tmp_path: Path) 
         load_idx(tmp_path, validation=2)
 
 
-def test_idx_is_told_by_its_content(tmp_path: Path) -> None:
-    """A .gz without its suffix, or unpacked under the name of a .gz; of several members too."""
+def test_idx_is_recognised_by_its_content(tmp_path: Path) -> None:
+    """The suffix does not matter, packed or not; a .gz may have several members."""
     values = np.arange(24).reshape(4, 3, 2)
     content = idx(values)
     for name, data in {
@@ -189,7 +189,7 @@ def test_idx_refuses(tmp_path: Path, name: str) -> None:
 
 
 def test_idx_every_flipped_byte(tmp_path: Path) -> None:
-    """Of a .gz of which each byte is flipped once: the array as it was, or a refusal."""
+    """A .gz with any one byte flipped gives the same array, or is refused."""
     path, values = tmp_path / "images.gz", np.arange(600).reshape(6, 10, 10) % 7
     content, refused = gzip.compress(idx(values)), 0
     for i in range(len(content)):
@@ -219,7 +219,7 @@ except InvalidInput as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as on Linux")
 def test_idx_does_not_fill_the_memory(tmp_path: Path) -> None:
-    """Zeros that pack to a thousandth: refused by the header, or where more come than it says."""
+    """Highly compressed zeros are refused by the header, or if there are more than it claims."""
     imports = "import sys\nfrom ancestral.train.data.idx import read_idx\n"
     imports += "from ancestral.errors import InvalidInput"
     for count, words in ((2**10, "got more"), (2**21, "unpack to 2 GiB; if they are right")):
@@ -280,11 +280,11 @@ def test_npz_refuses(tmp_path: Path, arrays: dict[str, np.ndarray], message: str
         load_npz(tmp_path / "bad.npz")
 
 
-def test_npz_refuses_what_is_no_archive_and_values_beyond_the_levels(tmp_path: Path) -> None:
+def test_npz_refuses_other_files_and_values_beyond_the_levels(tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     with pytest.raises(InvalidInput, match="no such file"):
         load_npz(path)
-    path.write_bytes(b"PK\x03\x04 no archive")
+    path.write_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(InvalidInput, match=r"expected an \.npy or \.npz of numbers, got"):
         load_npz(path)
     np.save(tmp_path / "lone.npy", np.zeros((4, 2), int))
@@ -322,7 +322,7 @@ def test_split_refuses_overlap_emptiness_and_foreign_indices(digits: Dataset) ->
     assert len(random_split(10, test=3, validation=2).train) == 5
 
 
-def test_npz_may_say_which_events_are_in_which_part(tmp_path: Path) -> None:
+def test_npz_may_have_the_split(tmp_path: Path) -> None:
     path, x = tmp_path / "own.npz", np.arange(20).reshape(10, 2)
     parts = {"train": [9, 1, 3], "validation": [2], "test": [0, 4]}
     np.savez(path, x=x, **parts)

@@ -1,6 +1,6 @@
-"""A folder of diffusers is read as it stands, or refused with every reason.
+"""A folder of diffusers is read as it was written, or refused with every reason.
 
-Whether the names and numbers are diffusers' own: tests/models/test_autoencoder_kl.py.
+tests/models/test_autoencoder_kl.py compares the names and the numbers with diffusers.
 """
 
 import json
@@ -67,7 +67,7 @@ def folder(tmp_path: Path, weights: Weights) -> Path:
 
 
 def write(path: Path, weights: Weights, **changes: object) -> Path:
-    """A folder; a field that becomes ... is left out."""
+    """Write a folder with changed fields; a field that is `...` is left out."""
     fields = {name: value for name, value in (CONFIG | changes).items() if value is not ...}
     (path / "config.json").write_text(json.dumps(fields, indent=2))
     stored = {name: tensor.contiguous() for name, tensor in weights.items()}
@@ -132,7 +132,7 @@ def test_old_names_of_attention(tmp_path: Path, weights: Weights, as_convolution
 
 
 def test_fields_of_older_versions(tmp_path: Path, weights: Weights) -> None:
-    """What is left out has diffusers' default."""
+    """A missing field has diffusers' default."""
     fields = ("shift_factor", "latents_mean", "use_quant_conv", "force_upcast", "scaling_factor")
     left_out = dict.fromkeys((*fields, "mid_block_add_attention", "act_fn", "in_channels"), ...)
     model = load_diffusers(write(tmp_path, weights, **left_out), SIZE)
@@ -190,8 +190,8 @@ def test_every_field_that_does_not_fit_is_named(tmp_path: Path, weights: Weights
         assert words in message
 
 
-def test_fields_left_out_are_no_licence(tmp_path: Path, weights: Weights) -> None:
-    """The default is one stage: more stages need their types named."""
+def test_missing_types_of_stages_are_refused(tmp_path: Path, weights: Weights) -> None:
+    """The default is one stage; the types of several stages are required."""
     message = refusal(write(tmp_path, weights, down_block_types=...))
     assert "down_block_types: expected 2 times 'DownEncoderBlock2D'" in message
 
@@ -242,7 +242,7 @@ def test_a_file_cut_short(folder: Path, kept: int) -> None:
     ],
     ids=["empty", "cut", "binary", "deep", "list", "double", "long"],
 )
-def test_a_config_that_is_none(folder: Path, text: bytes, words: str) -> None:
+def test_a_config_that_is_not_valid(folder: Path, text: bytes, words: str) -> None:
     (folder / "config.json").write_bytes(text)
     assert words in refusal(folder)
     assert kind_of(folder) == "ancestral"
@@ -253,7 +253,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 4), -2, True])
-def test_a_size_that_is_none(folder: Path, size: int | tuple[int, int]) -> None:
+def test_a_size_that_is_not_valid(folder: Path, size: int | tuple[int, int]) -> None:
     with pytest.raises(InvalidInput, match="size: expected height and width in pixels"):
         load_diffusers(folder, size)
 
@@ -265,6 +265,6 @@ def test_a_size_that_the_stride_does_not_divide(folder: Path, size: int | tuple[
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_pixel_scale_that_is_none(folder: Path, scale: float) -> None:
+def test_a_pixel_scale_that_is_not_valid(folder: Path, scale: float) -> None:
     with pytest.raises(InvalidInput, match="pixel_scale: expected a finite number above 0"):
         load_diffusers(folder, SIZE, pixel_scale=scale)

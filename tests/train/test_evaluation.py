@@ -1,4 +1,4 @@
-"""Estimates against explicit enumeration, and units."""
+"""Estimates are compared with explicit enumeration; units are right."""
 
 import doctest
 import itertools

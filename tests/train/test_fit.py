@@ -1,4 +1,4 @@
-"""Recipes fit their data, or are refused in words."""
+"""Recipes are fitted to their data, or refused with a reason."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ REFUSED = {
     "tiny-pixelcnn": {"text", "sequences", "one", "column"},
     "tiny-vq": {"text", "sequences", "one", "row", "column"},
 }
-"""What convolutions cannot take."""
+"""Kinds of data that convolutions cannot take."""
 
 
 def events(spec: DataSpec) -> Dataset:
@@ -45,7 +45,7 @@ def events(spec: DataSpec) -> Dataset:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("recipe", TINIES, ids=lambda recipe: recipe.name)
-def test_each_tiny_recipe_learns_from_each_kind_of_data_or_says_why_not(
+def test_each_tiny_recipe_learns_from_each_kind_of_data_or_is_refused(
     recipe: Recipe, kind: str
 ) -> None:
     data = events(KINDS[kind])
@@ -65,19 +65,19 @@ def test_each_tiny_recipe_learns_from_each_kind_of_data_or_says_why_not(
     assert np.isfinite(state.loss.item())
 
 
-def test_what_asks_for_images_is_left_out_for_a_text() -> None:
-    chosen, told = fitted(DEMO, KINDS["text"])
+def test_settings_for_images_are_left_out_for_text() -> None:
+    chosen, notes = fitted(DEMO, KINDS["text"])
     assert isinstance(chosen.model, TransformerConfig)
     assert (chosen.model.above, chosen.model.smoothness, chosen.training.noise) == (False, 0.0, 0.0)
-    assert len(told) == 3
+    assert len(notes) == 3
     digits_vae = recipe("digits-vae")
-    chosen, told = fitted(digits_vae, KINDS["sequences"])
+    chosen, notes = fitted(digits_vae, KINDS["sequences"])
     assert (chosen.training.shift, chosen.training.noise) == (0.0, digits_vae.training.noise)
-    assert told == ["events are not shifted by a pixel"]
+    assert notes == ["events are not shifted by a pixel"]
 
 
 @pytest.mark.parametrize("name", ["tiny", "demo", "images-28", "digits-vae"])
-def test_a_recipe_for_images_stays_as_it_is_for_images(name: str) -> None:
+def test_a_recipe_for_images_is_unchanged_for_images(name: str) -> None:
     spec = DataSpec(name="images", event_shape=(8, 8), levels=17)
     assert fitted(recipe(name), spec) == (recipe(name), [])
     assert fitted(TEXT, KINDS["text"]) == (TEXT, [])

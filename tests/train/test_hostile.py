@@ -1,7 +1,7 @@
-"""A configuration of a stranger is compared with the header of its weights before it is built.
+"""A configuration is compared with the header of its weights before the model is built.
 
-All cases run in one child, with a gigabyte of memory above what its imports take and ten seconds of
-processor time for each case; it is hostile.py, which prints what came of each.
+All cases run in one child process, hostile.py, which prints the result of each. It may take 1 GiB
+of memory more than its imports, and ten seconds of processor time for each case.
 """
 
 import json
@@ -17,9 +17,9 @@ from tests.train.hostile import MODELS
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 2000
-"""Characters of a message."""
+"""Limit on the characters of a message."""
 UNUSED = ("components", "prior_components", "blocks")
-"""Sizes of parts that the models have none of: any number builds the same model."""
+"""Sizes of parts that the models do not have: any number builds the same model."""
 LOADED = {
     "llama max_position_embeddings",
     "transformer.window",
@@ -33,12 +33,12 @@ LOADED = {
     "diffusers whole",
     "vqvae data a large image",
 }
-"""Cases that ask for nothing absurd: no size of the model follows from the value."""
+"""Cases that may load: no size of the model follows from the value."""
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> list[dict[str, Any]]:
-    """What came of each case; the child has to come to its end."""
+    """Return the result of each case; check that the child reached its end."""
     folder = tmp_path_factory.mktemp("hostile")
     copy = Path(shutil.copytree(tiny_bundle, folder / "bundle"))
     (folder / "checkpoints").mkdir()
@@ -81,8 +81,8 @@ def _check(results: list[dict[str, Any]], kind: str) -> None:
     assert [each for each in results if each["length"] > LONGEST] == []
 
 
-def test_what_is_said(results: list[dict[str, Any]]) -> None:
-    said = {each["name"]: each["message"] for each in results}
+def test_messages(results: list[dict[str, Any]]) -> None:
+    messages = {each["name"]: each["message"] for each in results}
     for name, words in {
         "transformer.layers=2147483647": "layers for the 34 tensors of the weights, got far",
         "transformer together": "tensors of the weights, got far more",
@@ -99,4 +99,4 @@ def test_what_is_said(results: list[dict[str, Any]]) -> None:
         "left data a large image": "numbers of the weights, got one of shape [16777216, 1]",
         "engine layers": "tensors of the weights, got far more",
     }.items():
-        assert words in said[name], said[name]
+        assert words in messages[name], messages[name]

@@ -1,4 +1,4 @@
-"""The known source: sampled as it says, and divergences that are what they claim."""
+"""The known source: samples follow its distribution, and divergences have their known values."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from ancestral.train.models.table import TableConfig
 
 
 def test_nothing_beats_the_source() -> None:
-    """Itself it has no divergence from; a uniform model costs log2 of the number of events."""
+    """The source has no divergence from itself; a uniform model costs log2(events) bits."""
     own = divergences(model_log_prob(known_source(), 4096))
     assert abs(own.excess) < 1e-6
     assert abs(own.reverse) < 1e-6
@@ -28,7 +28,7 @@ def test_nothing_beats_the_source() -> None:
 
 
 def test_samples_are_the_sources() -> None:
-    """Their mean cost is the entropy, within four standard errors."""
+    """The mean cost of samples is the entropy, within four standard errors."""
     source = known_source()
     x = sample(source, 4000, seed=3)
     bits = -model_log_prob(source)(x, None) / np.log(2)
@@ -37,7 +37,7 @@ def test_samples_are_the_sources() -> None:
 
 
 def test_order_2_is_enough_and_order_1_is_not() -> None:
-    """Excess bits fall to almost nothing at the source's own order; neither divergence does."""
+    """Excess bits fall to almost nothing at the source's order; both divergences are above 0."""
     data = source_data(3000)
     found = []
     for order in (1, 2):
@@ -49,7 +49,7 @@ def test_order_2_is_enough_and_order_1_is_not() -> None:
 
 
 def test_a_wrong_shift_is_noticed() -> None:
-    """Planted: a model that is asked about the future instead of the past."""
+    """Planted fault: a model that is given the future in place of the past."""
     source = known_source()
 
     def reversed_events(x: np.ndarray, label: None) -> np.ndarray:

@@ -33,7 +33,7 @@ CODES = replace(SMALL, name="small-vq", model=VQVAEConfig(widths=(8, 8), codes=6
 
 
 def objective(model: VAE, config: ElboConfig, step: int = 0) -> float:
-    """Of a fixed batch, the same noise each time."""
+    """Return the objective of a fixed batch, with the same noise each time."""
     x = torch.from_numpy(DATA.train.x[:64])
     torch.manual_seed(3)
     training = replace(TRAINING, elbo=config)
@@ -56,7 +56,7 @@ def test_one_event_has_no_active_latents(model: VAE) -> None:
 
 
 def test_objectives_are_bounds(model: VAE) -> None:
-    """With many samples both are what `bound` reports; IWAE is below the ELBO's loss."""
+    """With many samples, both losses are what `bound` reports, and IWAE's is the smaller one."""
     found = bound(model, DATA.train.x[:64], 2000)
     elbo = objective(model, ElboConfig(samples=500, importance=False))
     iwae = objective(model, ElboConfig(samples=500))
@@ -67,7 +67,7 @@ def test_objectives_are_bounds(model: VAE) -> None:
 
 
 def test_weight_of_the_kl(model: VAE) -> None:
-    """It rises, it weighs, it floors; and no reported bound has any of it."""
+    """The weight warms up and scales the KL, free bits floor it; reported bounds have neither."""
     config = ElboConfig(beta=0.5, warmup=10)
     assert [round(kl_weight(config, step), 3) for step in (0, 4, 9, 50)] == [0.05, 0.25, 0.5, 0.5]
     found = bound(model, DATA.train.x[:64], 200)
@@ -83,7 +83,7 @@ def test_weight_of_the_kl(model: VAE) -> None:
     assert np.array_equal(bound(model, DATA.train.x[:64], 200).elbo, found.elbo)
 
 
-def test_free_bits_are_of_the_elbo() -> None:
+def test_free_bits_need_the_elbo() -> None:
     with pytest.raises(InvalidInput, match="no KL term to floor"):
         ElboConfig(samples=4, free_bits=0.1)
     with pytest.raises(InvalidInput, match="samples: expected a number >= 1, got 0"):
@@ -101,7 +101,7 @@ def test_free_bits_are_of_the_elbo() -> None:
     ],
 )
 def test_learns(tmp_path: Path, prior: str, likelihood: str) -> None:
-    """The bound rises on validation; the evaluations hold both terms and the latents in use."""
+    """The validation bound rises; evaluations have both terms and the number of active latents."""
     config = replace(SMALL.model, prior=prior, prior_components=5, likelihood=likelihood)
     result = train(replace(SMALL, model=config), DATA, tmp_path)
     first, last = result.history[0], result.history[-1]
@@ -120,7 +120,7 @@ def test_learns(tmp_path: Path, prior: str, likelihood: str) -> None:
 
 @pytest.mark.parametrize("recipe", [SMALL, CODES], ids=["vae", "vq"])
 def test_killed_run_ends_in_the_same_bits(tmp_path: Path, recipe: Recipe) -> None:
-    """Noise, codebook and moving averages included."""
+    """A resumed run ends in the same bits, including noise, codebook and moving averages."""
     whole = train(recipe, DATA, tmp_path / "whole").model
 
     def kill(step: int, evaluation: object) -> None:
@@ -135,7 +135,7 @@ def test_killed_run_ends_in_the_same_bits(tmp_path: Path, recipe: Recipe) -> Non
 
 
 def test_both_stages(tmp_path: Path) -> None:
-    """Codes with the labels of their images, cut as these are; then a prior of them."""
+    """Codes have the labels and the split of their images, and a prior is trained on them."""
     labelled = stripes()
     model = train(CODES, DATA, tmp_path).model
     assert isinstance(model, VQVAE)
@@ -159,7 +159,7 @@ def test_labels_are_refused(tmp_path: Path) -> None:
 
 
 def test_binarised() -> None:
-    """Training draws anew at each use, the other parts stay; each by its chance of being 1."""
+    """Training data are drawn anew for each batch by their chance of 1; other parts are fixed."""
     data = stripes().binarised()
     assert data.spec.levels == 2
     assert data.train.chance is not None

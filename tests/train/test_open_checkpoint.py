@@ -1,4 +1,4 @@
-"""A folder is opened by what its config.json says, whoever wrote it."""
+"""A folder is opened according to its config.json, whichever project wrote it."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_arguments_of_other_folders(tmp_path: Path, options: dict[str, object], 
         open_checkpoint(tmp_path, **options)  # type: ignore[arg-type]
 
 
-def test_folders_that_are_none(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"expected a folder with a config\.json"):
         open_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))

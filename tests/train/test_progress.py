@@ -1,10 +1,10 @@
-"""How long a run will take: by a clock that the test winds."""
+"""The estimate of how long a run will take, with a simulated clock."""
 
 from ancestral.train.progress import Pace, in_words
 
 
 class Clock:
-    """So many seconds more at each look."""
+    """A clock that advances by the next of `seconds` at each call."""
 
     def __init__(self, *seconds: float) -> None:
         self.now, self.waits = 0.0, list(seconds)
@@ -14,8 +14,8 @@ class Clock:
         return self.now
 
 
-def test_the_first_step_is_not_timed_and_the_word_comes_once() -> None:
-    # 100 s for the first step, then 9 s each: after one of them more than 5 s were timed.
+def test_the_first_step_is_not_timed_and_the_estimate_comes_once() -> None:
+    # 100 s for the first step, then 9 s each: after one of these, more than 5 s are timed.
     pace = Pace(1001, Clock(100.0, 9.0))
     assert pace(1) is None
     assert pace(2) == 999 * 9.0
@@ -28,13 +28,13 @@ def test_five_short_steps_are_timed() -> None:
     assert pace(6) == 995 * 0.5
 
 
-def test_a_resumed_run_counts_only_what_is_left() -> None:
+def test_a_resumed_run_counts_only_its_own_steps() -> None:
     pace = Pace(1000, Clock(1.0, 10.0))
     assert pace(901) is None
     assert pace(902) == 98 * 10.0
 
 
-def test_a_short_run_needs_no_word() -> None:
+def test_a_short_run_has_no_estimate() -> None:
     pace = Pace(12, Clock(1.0, 5.0))
     assert [pace(1), pace(2), pace(3)] == [None] * 3
 

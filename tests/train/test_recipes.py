@@ -34,7 +34,7 @@ def test_a_recipe_for_two_cores_takes_the_data_that_it_is_for(small: Recipe) -> 
         assert 10**5 < count < 10**6
 
 
-def test_what_was_made_for_a_gpu_has_a_recipe_for_two_cores() -> None:
+def test_recipes_for_a_gpu_have_one_for_two_cores() -> None:
     assert for_two_cores("images-28") == "images-28-small"
     assert for_two_cores("images-28-vae") == "images-28-small-vae"
     assert for_two_cores("images-28-gru") == "images-28-small"

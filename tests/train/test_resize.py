@@ -1,4 +1,4 @@
-"""Another width, another number of layers: of each family that has them."""
+"""The width and the number of layers are changed in each family that has them."""
 
 import pytest
 

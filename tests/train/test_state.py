@@ -1,4 +1,4 @@
-"""The state of a run: written at any time, whole, hashed; refused in words where it is not one."""
+"""The state of a run is written completely and with a hash at any time; others are refused."""
 
 import copy
 import errno
@@ -33,7 +33,7 @@ STEPS = SHORT.training.steps
 
 
 def same(a: object, b: object) -> bool:
-    """Equal to the bit, through dictionaries and lists; seconds apart."""
+    """Return whether two contents are equal to the bit, except for `seconds`."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict) and isinstance(b, dict):
@@ -51,14 +51,14 @@ def without_seconds(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("recipe", "data"), [(SHORT, DATA_WITH_LABELS), (CODES, DATA)], ids=["transformer", "vq"]
 )
-def test_states_leave_the_run_alone_and_each_is_resumed(
+def test_saving_does_not_change_the_run_and_each_state_resumes(
     tmp_path: Path, recipe: Recipe, data: Dataset
 ) -> None:
-    """Written at each step or at evaluations only, killed anywhere: the same state at the end."""
+    """Saved at each step or only at evaluations, killed anywhere, a run ends in the same state."""
     short = replace(recipe, training=replace(recipe.training, steps=STEPS))
 
     def run_to(step: int, name: str, save_every: float, resume: bool = False) -> None:
-        # To the last step too: the checkpoint and its curves are not wanted here.
+        # Killed at the last step too: the checkpoint and its curves are not needed here.
         with pytest.raises(Killed):
             train(
                 short,
@@ -82,9 +82,9 @@ def test_states_leave_the_run_alone_and_each_is_resumed(
 
 
 def test_time_decides_when_a_state_is_written(tmp_path: Path) -> None:
-    """After a minute; later where writing itself takes long; never by the clock of the wall."""
+    """A state is due after a minute, or later if writing takes long."""
     now, took, written = 0.0, 0.0, []
-    state = TrainingState.__new__(TrainingState)  # what is saved does not matter here
+    state = TrainingState.__new__(TrainingState)  # its content does not matter here
 
     def save(path: Path, state: object, identity: object) -> None:
         nonlocal now
@@ -124,8 +124,8 @@ def test_ctrl_c_between_two_steps_writes_the_state(tmp_path: Path) -> None:
     assert same(*states)
 
 
-def test_a_full_disk_is_said_and_the_old_state_stays(tmp_path: Path) -> None:
-    """The error of the disk, which torch.save turns into one of its own, at any byte."""
+def test_a_full_disk_is_reported_and_the_old_state_stays(tmp_path: Path) -> None:
+    """The disk's error is raised, not torch.save's, at whichever byte the disk is full."""
     data = DATA_WITH_LABELS
     with pytest.raises(Killed):
         train(SHORT, data, tmp_path, progress=kill_at(5))
@@ -157,12 +157,12 @@ def test_a_full_disk_is_said_and_the_old_state_stays(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
-# ------------------------------------------------------------------------------- refused in words
+# -------------------------------------------------------------------------------- refused states
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed after its first evaluation. Not to be changed."""
+    """Return the folder of a run that was killed after its first evaluation. Do not change it."""
     folder = tmp_path_factory.mktemp("broken")
     with pytest.raises(Killed):
         train(SHORT, DATA_WITH_LABELS, folder, progress=kill_at(5))
@@ -208,7 +208,7 @@ def test_a_pipe_in_its_place_is_refused(tmp_path: Path) -> None:
 def test_a_sound_state_that_cannot_be_read_is_to_be_kept(
     broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Where memory or the disk fails, nobody is advised to delete the file."""
+    """If memory or the disk fails, the error does not advise to delete the file."""
 
     def load(*args: object, **kwargs: object) -> None:
         raise error
@@ -223,7 +223,7 @@ def test_a_sound_state_that_cannot_be_read_is_to_be_kept(
 def test_a_state_is_read_without_a_copy_of_its_file(
     broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The largest block of memory that reading takes through Python is a small part of the file."""
+    """Reading takes less memory through Python than half of the file's size."""
     content = read_state(broken / STATE)
     content["identity"]["note"] = "x" * 2
     size = 2**24
@@ -363,7 +363,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_what_no_run_writes_is_refused(broken: Path, tmp_path: Path, name: str) -> None:
+def test_contents_that_no_run_writes_are_refused(broken: Path, tmp_path: Path, name: str) -> None:
     edit, words = EDITS[name]
     content = read_state(broken / STATE)
     edit(content)
@@ -376,7 +376,7 @@ def test_other_contents_are_refused(tmp_path: Path, content: object) -> None:
 
 
 def places(content: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths to every value of a content."""
+    """Return the paths to every value of a content."""
     found = [path] if path else []
     if isinstance(content, dict):
         for key, value in content.items():
@@ -400,9 +400,9 @@ def junk(draw: random.Random) -> object:
 
 @pytest.mark.parametrize("count", [60, pytest.param(600, marks=pytest.mark.slow)])
 def test_fuzz_of_contents(broken: Path, tmp_path: Path, count: int) -> None:
-    """Any value replaced by junk, or left out: refused in words, or a run that ends as others do.
+    """A state with any value replaced or left out is refused with a reason, or the run ends.
 
-    A wrong weight in place of another is no malformed state: the hash fits, since it was made to.
+    A wrong weight, for example, is not a malformed state: the hash was made to fit.
     """
     draw = random.Random(count)
     whole = read_state(broken / STATE)
@@ -431,7 +431,7 @@ def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
     with pytest.raises(CheckpointError, match="the state belongs to another run") as caught:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
     words = f": training.steps: this run has 99, the file has {STEPS}; train into another folder"
-    assert words in str(caught.value), "the values that differ, and no others"
+    assert words in str(caught.value), "only the values that differ"
     with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
         train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
     assert len(str(caught.value)) < 1000

@@ -1,4 +1,4 @@
-"""The two baselines: their numbers on the digits, and that they are distributions."""
+"""The two baselines are distributions, and have known results on the digits."""
 
 import itertools
 
@@ -37,7 +37,7 @@ def test_neighbour_table_on_the_digits(digits: Dataset) -> None:
 def toy(*, labels: bool) -> Dataset:
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
-    # The second row repeats the first: only the upper neighbour tells.
+    # The second row repeats the first, so the upper neighbour predicts it.
     row = rng.integers(0, 3, (60, 2))
     x = np.concatenate([row, row], axis=1)
     spec = DataSpec(name="toy", event_shape=(2, 2), levels=3, num_classes=2 if labels else None)
@@ -69,7 +69,7 @@ def test_fit_never_looks_at_the_test_part() -> None:
         assert np.array_equal(fit(blind)(data.test.x, y), fit(data)(data.test.x, y))
 
 
-def test_table_refuses_events_that_are_no_images() -> None:
+def test_table_refuses_events_that_are_not_images() -> None:
     spec = DataSpec(name="toy", event_shape=(4,), levels=3)
     data = cut(spec, np.zeros((9, 4), np.int64), None, fractional_split(9))
     with pytest.raises(InvalidInput, match=r"\[height, width\]"):

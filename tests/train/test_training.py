@@ -1,4 +1,4 @@
-"""Training: it learns, stops in time, and a killed run ends in the same bits as an unbroken one."""
+"""Training learns and stops early; a killed run ends in the same bits as an unbroken one."""
 
 import json
 import math
@@ -31,7 +31,7 @@ from .test_data import write_mnist
 
 
 def stripes(n: int = 240) -> Dataset:
-    """Images [4, 4] of two classes: in one each row is of one level, in the other each column."""
+    """Return images [4, 4] of two classes: one level for each row, or one for each column."""
     rng = np.random.default_rng(2)
     y = np.arange(n) % 2
     line = rng.integers(0, 3, (n, 4))
@@ -219,7 +219,7 @@ def test_rates_of_schedule_and_average() -> None:
     assert average_rate(replace(config, average_decay=0.0), 50) == 1.0
 
 
-def test_decay_is_on_matrices_alone() -> None:
+def test_decay_is_only_on_matrices() -> None:
     groups = optimiser(nn.Linear(3, 2), TrainingConfig(steps=1, weight_decay=0.5)).param_groups
     assert [[tuple(p.shape) for p in group["params"]] for group in groups] == [[(2, 3)], [(2,)]]
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
@@ -234,7 +234,7 @@ def test_an_epoch_shows_every_event_once_and_orders_differ() -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_moves_are_the_eight_by_one_pixel_and_as_often_as_said() -> None:
+def test_moves_are_the_eight_by_one_pixel_at_the_given_rate() -> None:
     image = np.zeros((3, 3), np.int64)
     image[1, 1] = 1
     part = Part(np.repeat(image.reshape(1, 9), 4000, axis=0), None)
@@ -249,7 +249,7 @@ def test_moves_are_the_eight_by_one_pixel_and_as_often_as_said() -> None:
     assert (others - 0.05).abs().max() < 0.02
 
 
-def test_noise_moves_what_is_read_alone_by_at_most_its_reach() -> None:
+def test_noise_moves_only_the_inputs_by_at_most_its_reach() -> None:
     values = np.repeat(np.arange(10)[None], 5000, axis=0)
     spec = DataSpec(name="toy", event_shape=(10,), levels=10)
     config = TrainingConfig(steps=1, batch_size=5000, noise=0.3, noise_levels=2)
@@ -340,7 +340,7 @@ def test_other_recipes_run_on_their_sources(tmp_path: Path) -> None:
         assert load_checkpoint(run.path)[0].data == data.spec
 
 
-def test_training_that_diverges_says_so(data: Dataset, tmp_path: Path) -> None:
+def test_training_that_diverges_is_an_error(data: Dataset, tmp_path: Path) -> None:
     hot = replace(TINY, training=replace(TINY.training, learning_rate=1e30, warmup=0))
     with pytest.raises(TrainingError, match="step 2: gradients are infinite or NaN"):
         train(hot, data, tmp_path)

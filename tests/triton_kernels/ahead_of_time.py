@@ -1,4 +1,4 @@
-"""What is asked of a process in which Triton compiles; a program that prints it as JSON.
+"""A program that compiles with Triton, and prints what the tests need as JSON.
 
 python -m tests.triton_kernels.ahead_of_time
 """
@@ -29,12 +29,12 @@ from tests.triton_kernels.planted import launch_for_rows, misnamed
 from tests.triton_kernels.planted import variants as planted_variants
 
 Launches = Mapping[str, Callable[[int], object]]
-"""By name, for a number of rows."""
+"""Launches by name, as functions of the number of rows."""
 Compilation = dict[str, str]
-"""Type, constant and divisibility of each parameter, by its name; warps and stages."""
+"""Type, constant and divisibility of each parameter by its name; also warps and stages."""
 
 OTHER = 100
-"""The target beside sm_90."""
+"""The target other than sm_90."""
 DTYPES = {name: dtype for dtype, name in TYPES.items()} | {
     "fp64": torch.float64, "i1": torch.bool, "i8": torch.int8, "u8": torch.uint8,
     "i32": torch.int32, "i64": torch.int64,
@@ -42,7 +42,7 @@ DTYPES = {name: dtype for dtype, name in TYPES.items()} | {
 
 
 class Unaligned(MockTensor):
-    """A tensor that starts within 16 bytes."""
+    """A tensor whose address is not a multiple of 16 bytes."""
 
     @staticmethod
     def data_ptr() -> int:
@@ -50,7 +50,7 @@ class Unaligned(MockTensor):
 
 
 def value(type_: str, divisible: bool) -> object:
-    """An argument that a launcher could give, of one of Triton's types."""
+    """Return an argument of one of Triton's types that a launcher could pass."""
     if type_.startswith("*"):
         return (MockTensor if divisible else Unaligned)(DTYPES[type_[1:]])
     if type_.startswith("fp"):
@@ -67,7 +67,7 @@ def compilation(
     warps: int,
     stages: int,
 ) -> Compilation:
-    """What decides which machine code comes out, by the name of each parameter."""
+    """Return what determines the machine code, by the name of each parameter."""
     parameters = {
         name: f"{type_}, {constants.get((i,))!r}, {attributes.get((i,)) or 'not divisible'}"
         for i, (name, type_) in enumerate(signature.items())
@@ -76,17 +76,17 @@ def compilation(
 
 
 def ahead(variant: Variant) -> Compilation:
-    """Of a variant, compiled ahead of time."""
+    """Return the compilation of a variant ahead of time."""
     return compilation(*specialization(variant), variant.warps, variant.stages)
 
 
 @contextmanager
 def recorded() -> Iterator[list[tuple[str, Compilation]]]:
-    """What launches would have Triton compile, by the name of the kernel; nothing runs."""
+    """Record what launches would compile, with the name of the kernel; nothing runs."""
     seen: list[tuple[str, Compilation]] = []
 
-    def hook(**told: Any) -> bool:
-        of, kernel = told["compile"], told["fn"].jit_function
+    def hook(**details: Any) -> bool:
+        of, kernel = details["compile"], details["fn"].jit_function
         sizes = (of["num_warps"], of["num_stages"])
         found = compilation(of["signature"], of["constants"], of["configs"][0], *sizes)
         seen.append((full_name(kernel), found))
@@ -94,7 +94,7 @@ def recorded() -> Iterator[list[tuple[str, Compilation]]]:
 
     with triton.knobs.runtime.scope():
         triton.knobs.runtime.jit_cache_hook = hook
-        # What is compiled here was defined before; launchers take tensors of the CPU by this.
+        # This makes launchers accept CPU tensors; kernels that are already defined still compile.
         triton.knobs.runtime.interpret = True
         yield seen
 
@@ -104,7 +104,7 @@ def full_name(kernel: Any) -> str:
 
 
 def launched(variant: Variant) -> Compilation:
-    """What is compiled at a launch with arguments such as a variant names."""
+    """Return what is compiled at a launch with arguments of a variant's types."""
     arguments = {
         name: value(type_, name in variant.aligned) for name, type_ in variant.arguments.items()
     }
@@ -117,14 +117,14 @@ def launched(variant: Variant) -> Compilation:
 
 
 def differences(theirs: Compilation, ours: Compilation) -> dict[str, tuple[str, str]]:
-    """What is not the same, at the launch and in the variant."""
+    """Return what differs between a launch and a variant."""
     return {
         name: (theirs[name], ours[name]) for name in theirs if theirs[name] != ours.get(name, "")
     }
 
 
 def row_dependent(launches: Launches) -> dict[str, list[object]]:
-    """Launches whose code depends on the number of rows, with what differs."""
+    """Return launches whose code depends on the number of rows, with the differences."""
     found: dict[str, list[object]] = {}
     for name, launch in launches.items():
         by_rows = []
@@ -143,7 +143,7 @@ def row_dependent(launches: Launches) -> dict[str, list[object]]:
 
 
 def unknown(launches: Launches, variants: Sequence[Variant]) -> dict[str, object]:
-    """Launches of which there is no variant, with how the most similar one differs."""
+    """Return launches without a variant, with the differences from the most similar one."""
     found: dict[str, object] = {}
     for name, launch in launches.items():
         with recorded() as seen:
@@ -159,7 +159,7 @@ def unknown(launches: Launches, variants: Sequence[Variant]) -> dict[str, object
 
 
 def faults(variant: Variant) -> list[str]:
-    """In how a variant names its parameters, and how Triton would compile it at a launch."""
+    """Return faults in a variant's parameters, and differences from its compilation at a launch."""
     try:
         specialization(variant)
     except InvalidInput as error:
@@ -169,7 +169,7 @@ def faults(variant: Variant) -> list[str]:
     if list(variant.arguments) != [p.name for p in parameters if p.name in variant.arguments]:
         found.append(f"{variant.name}: arguments {list(variant.arguments)} out of order")
     for p in parameters:
-        # Where an argument is None or 1, a launch makes it a constant too.
+        # A launch also makes a constant of an argument that is None or 1.
         fixed = variant.constants.get(p.name, 0) in (None, 1)
         if p.is_constexpr != (p.name in variant.constants) and not fixed:
             found.append(f"{variant.name}: {p.name} is not where its function has it")
@@ -190,9 +190,9 @@ def main() -> None:
     variants = collect(modules("kernel"))
     every = [each for some in variants.values() for each in some]
     first = [some[0] for some in variants.values()]
-    # The whole table, slow, has every one on every target.
-    asked = [*((each, 90) for each in first), (first[0], OTHER)]
-    compiled = [(each, compile_variant(each, target)) for each, target in asked]
+    # The slow test of the whole table compiles every variant for every target.
+    chosen = [*((each, 90) for each in first), (first[0], OTHER)]
+    compiled = [(each, compile_variant(each, target)) for each, target in chosen]
     planted = {"planted": launch_for_rows}
     answer = {
         "triton": triton.__version__,

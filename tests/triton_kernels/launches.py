@@ -1,4 +1,4 @@
-"""Launches of every operator at sizes of its variants, with tensors of which nothing is read."""
+"""Launches of every operator at sizes of its variants; their tensors are never read."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,7 +28,7 @@ def integers(*shape: int) -> Tensor:
 
 
 def step(heads: int, group: int, d: int, length: int, b: int) -> None:
-    """Attention of one position; q, k, v are parts of one product."""
+    """Launch attention for one position; q, k, v are parts of one product."""
     q, k, v = torch.empty(b, 1, (heads + 2 * group) * d, dtype=HALF).split(
         [heads * d, group * d, group * d], dim=-1
     )
@@ -37,7 +37,7 @@ def step(heads: int, group: int, d: int, length: int, b: int) -> None:
 
 
 def prefill(b: int) -> None:
-    """Attention of GPT-2's 1,024 positions over as many slots."""
+    """Launch attention for GPT-2's 1,024 positions over as many slots."""
     q, k, v = torch.empty(b, 1024, 3, 12, 64, dtype=HALF).permute(2, 0, 3, 1, 4)
     masked_attention(q, k, v, integers(b), None, None)
 
@@ -52,7 +52,7 @@ def draw(v: int, filtered: bool, b: int) -> None:
 
 
 def vectors(b: int) -> None:
-    """The image model's: label, and the value above."""
+    """Launch the embedding of the image model, with label and the value above."""
     token, start, position, label, above = (
         torch.nn.Embedding(n, 128) for n in (256, 1, 784, 10, 257)
     )
@@ -84,4 +84,4 @@ LAUNCHES: Mapping[str, Callable[[int], object]] = {
     "sample_token, filtered": partial(draw, 256, True),
     "sample_token of GPT-2, filtered": partial(draw, 50_257, True),
 }
-"""By name, of so many rows."""
+"""Launches by name, as functions of the number of rows."""

@@ -17,7 +17,7 @@ def _normalise(x, y, n, block: tl.constexpr):
 
 
 def variants() -> list[Variant]:
-    """A sound one, one whose row does not fit a warp's registers, one without its tensor cores."""
+    """Return variants: a sound one, one that spills, one that lacks tensor-core instructions."""
     return [
         _variant("sound", 1024, 4, ("LDG.E.128",)),
         _variant("spilling", 8192, 1, ()),
@@ -26,13 +26,13 @@ def variants() -> list[Variant]:
 
 
 def launch_for_rows(b: int) -> None:
-    """Compiled anew for one row, and for sixteen."""
+    """Launch a kernel that compiles again for 1 row and for 16."""
     x = torch.empty(b, 1024)
     _normalise[(1,)](x, torch.empty_like(x), b, block=1024)
 
 
 def misnamed() -> list[Variant]:
-    """Variants that are not what a launch compiles."""
+    """Return variants that differ from what a launch compiles."""
     sound = variants()[0]
     swapped = {"y": "*fp32", "x": "*fp32", "n": "i32"}
     return [

@@ -1,4 +1,4 @@
-"""One operator as an ONNX graph of its own."""
+"""ONNX graphs of one operator."""
 
 import warnings
 from collections.abc import Callable
@@ -17,7 +17,7 @@ ROUNDING = 2e-6
 
 
 class Call(torch.nn.Module):
-    """An operator as a module of its own, for the exporter."""
+    """A module that calls one operator, for the exporter."""
 
     def __init__(self, operator: Callable[..., Any], *settings: object) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class Call(torch.nn.Module):
 def exported(
     module: torch.nn.Module, inputs: tuple[Tensor, ...], form: Form, dynamic: tuple
 ) -> ort.InferenceSession:
-    """One operator as a graph in a form, in ONNX Runtime; `dynamic` is as in torch.export."""
+    """Export one operator in a form, into ONNX Runtime; `dynamic` is as in torch.export."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
+        warnings.simplefilter("ignore")  # deprecations in the exporter itself
         program = torch.onnx.export(
             module,
             inputs,

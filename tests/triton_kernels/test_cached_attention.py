@@ -1,4 +1,4 @@
-"""Cached attention: each form equals the formula; what lies beyond a position does not matter."""
+"""Each form of cached attention equals the formula; slots beyond a position do not matter."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ T, D = 7, 8
 def attention_inputs(
     position: list[int], s: int, heads: int, group: int, beyond: float = 0.0
 ) -> tuple[Tensor, ...]:
-    """q, k, v, caches filled up to each row's position and `beyond` after it, positions."""
+    """Return q, k, v, caches (`beyond` after each row's position), and positions."""
     generator, b = torch.manual_seed(0), len(position)
     q = 2 * torch.randn(b, s, heads * D, generator=generator)
     k, v = (torch.randn(b, s, group * D, generator=generator) for _ in range(2))
@@ -43,7 +43,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def attention() -> Callable[..., ort.InferenceSession]:
-    """Exported once for each form, number of heads and window, for any batch and block."""
+    """Return a function that exports each form, number of heads and window once."""
     made: dict[tuple[Form, int, int, int | None], ort.InferenceSession] = {}
 
     def get(form: Form, heads: int, group: int, window: int | None = None) -> ort.InferenceSession:
@@ -64,7 +64,7 @@ def attention() -> Callable[..., ort.InferenceSession]:
 def by_hand(
     q: Tensor, k: Tensor, v: Tensor, kc: Tensor, vc: Tensor, at: Tensor, window: int = T
 ) -> Tensor:
-    """The formula in float64, a query and a head at a time."""
+    """Return the formula in float64, computed for each query and head."""
     y = torch.zeros(q.shape, dtype=torch.float64)
     per = q.shape[2] // D // kc.shape[1]
     for r, i in np.ndindex(q.shape[:2]):
@@ -88,7 +88,7 @@ def test_attention_reference(case: str) -> None:
     assert (y - by_hand(*inputs)).abs().max() < ROUNDING
     assert torch.equal(k_cache[0, :, : CASES[case][0][0]], inputs[3][0, :, : CASES[case][0][0]])
     worse = by_hand(1.001 * inputs[0], *inputs[1:])
-    assert (y - worse).abs().max() > 10 * ROUNDING, "a wrong scale would not be seen"
+    assert (y - worse).abs().max() > 10 * ROUNDING, "a wrong scale would not be noticed"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -104,7 +104,7 @@ def test_attention(attention: Callable, form: Form, case: str) -> None:
 @pytest.mark.parametrize("window", [1, 3, T + 2])
 @pytest.mark.parametrize("form", ["torch", "portable", "onnxruntime"])
 def test_window(attention: Callable, form: str, window: int) -> None:
-    """A query sees its own slot and those just before; one more or less would be seen."""
+    """A query sees its window of slots; one slot more or less is noticed."""
     for case in ("ragged grouped", "block grouped"):
         position, s, heads, group = CASES[case]
         inputs = attention_inputs(position, s, heads, group)
@@ -123,7 +123,7 @@ def test_window(attention: Callable, form: str, window: int) -> None:
     [("torch", 1e4), ("portable", 1e4), ("portable", -1e4), ("onnxruntime", torch.nan)],
 )
 def test_unused_slots(attention: Callable, form: str, beyond: float) -> None:
-    """What is beyond a row's position is not read: finite in the portable form, or anything."""
+    """Slots beyond a row's position do not matter; in the portable form they must be finite."""
     for case in ("ragged", "ragged grouped", "block"):
         position, s, heads, group = CASES[case]
         clean, dirty = (attention_inputs(position, s, heads, group, value) for value in (0, beyond))

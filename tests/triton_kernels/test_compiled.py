@@ -1,6 +1,6 @@
-"""Kernels compiled ahead of time: nothing spills, and the committed table is what comes out.
+"""Kernels compiled ahead of time do not spill, and match the committed table.
 
-Triton decides when a kernel is defined whether it interprets, so each compile has its own process.
+Triton chooses at a kernel's definition whether to interpret it, so each compile has a process.
 """
 
 import ast
@@ -23,12 +23,12 @@ REMAKE = "make kernels-table"
 COMPILE = "ancestral.triton_kernels.tools.compile"
 
 needs_triton = pytest.mark.skipif(
-    find_spec("triton") is None, reason="Triton is for Linux: kernels are compiled there"
+    find_spec("triton") is None, reason="Triton is only for Linux; kernels are compiled there"
 )
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Python in a process whose environment says nothing to Triton but what is given."""
+    """Run Python in a process without variables for Triton, except those that are passed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRITON")}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -38,7 +38,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def answer() -> dict[str, Any]:
-    """The variants, how launches would compile them, and the first of each operator compiled."""
+    """Return the variants, what launches would compile, and compilations of first variants."""
     done = run("-m", "tests.triton_kernels.ahead_of_time")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -46,12 +46,12 @@ def answer() -> dict[str, Any]:
 
 def version_of_table() -> str:
     found = re.search(r"with Triton (\S+)\. ", TABLE.read_text())
-    assert found, f"{TABLE.name} does not say by which Triton it was made: {REMAKE}"
+    assert found, f"{TABLE.name}: no version of Triton: {REMAKE}"
     return found[1]
 
 
 def rows_of_table() -> dict[str, dict[str, str]]:
-    """The cells of each variant by the head of their column."""
+    """Return the cells of each variant by the heads of their columns."""
     rows, heads = {}, []
     for line in TABLE.read_text().splitlines():
         cells = [each.strip() for each in line.strip("|").split("|")] if line[:1] == "|" else []
@@ -65,7 +65,7 @@ def rows_of_table() -> dict[str, dict[str, str]]:
 
 def skip_another_triton(version: str) -> None:
     if version != version_of_table():
-        pytest.skip(f"the table was made with Triton {version_of_table()}, here is {version}")
+        pytest.skip(f"the table was made with Triton {version_of_table()}, not {version}")
 
 
 @needs_triton
@@ -85,28 +85,28 @@ def test_every_launched_kernel_is_compiled(answer: dict[str, Any]) -> None:
 def test_variants_are_what_a_launch_compiles(answer: dict[str, Any]) -> None:
     assert answer["faults"] == []
     for name, faults in answer["misnamed"].items():
-        assert faults, f"the planted fault {name!r} was not seen"
+        assert faults, f"the planted fault {name!r} was not found"
 
 
 @needs_triton
 def test_code_does_not_depend_on_rows(answer: dict[str, Any]) -> None:
-    """Of 1, 3 and 16 rows: Triton makes other code of an argument that is 1 or a multiple of 16."""
+    """Launches of 1, 3 and 16 rows compile the same code: Triton may specialise on 1 and 16."""
     assert answer["row dependent"] == {}, (
-        "an argument made of the number of rows: do_not_specialize"
+        "an argument depends on the number of rows; use do_not_specialize"
     )
-    assert answer["planted"][0], "the planted fault was not seen"
+    assert answer["planted"][0], "the planted fault was not found"
 
 
 @needs_triton
 def test_launches_have_variants(answer: dict[str, Any]) -> None:
-    """At its sizes a launch compiles one of them: the table is of what runs."""
-    assert answer["unknown"] == {}, "at the launch, and in the variant that is most like it"
-    assert answer["planted"][1], "the planted fault was not seen"
+    """A launch compiles one of the variants, so the table describes what runs."""
+    assert answer["unknown"] == {}, "values at the launch, and in the most similar variant"
+    assert answer["planted"][1], "the planted fault was not found"
 
 
 @needs_triton
 def test_first_variants(answer: dict[str, Any]) -> None:
-    """On sm_90 and one other: no spills, the instructions that are wanted, the table's numbers."""
+    """On two targets, variants do not spill, have their instructions, and match the table."""
     assert answer["problems"] == []
     assert len({each["target"] for each in answer["compiled"]}) == 2
     skip_another_triton(answer["triton"])
@@ -119,7 +119,7 @@ def test_first_variants(answer: dict[str, Any]) -> None:
 
 
 @needs_triton
-def test_a_row_each_variant(answer: dict[str, Any]) -> None:
+def test_a_row_for_each_variant(answer: dict[str, Any]) -> None:
     assert len(set(answer["names"])) == len(answer["names"])
     rows = rows_of_table()
     assert list(rows) == answer["names"], REMAKE
@@ -146,7 +146,7 @@ def test_whole_table(tmp_path: Path) -> None:
 
 @needs_triton
 def test_planted_faults(tmp_path: Path) -> None:
-    """Each is reported with its name, the sound one is not; the user's cache is left alone."""
+    """Each fault is reported by name, and only faults; the user's cache is not touched."""
     code = f"""
 import sys
 from {COMPILE} import main
@@ -155,10 +155,10 @@ sys.exit(main(arguments, {{"planted": "tests.triton_kernels.planted"}}))
 """
     done = run("-c", code, HOME=str(tmp_path))
     assert done.returncode == 1, done.stderr
-    said = [line for line in done.stderr.splitlines() if "expected" in line]
-    assert len(said) == 2, said
-    assert re.fullmatch(r"planted spilling, sm_90: expected no spills, got \d+ bytes .*", said[0])
-    assert said[1].startswith("planted lacking, sm_90: expected HMMA or HGMMA in the machine code")
+    lines = [line for line in done.stderr.splitlines() if "expected" in line]
+    assert len(lines) == 2, lines
+    assert re.fullmatch(r"planted spilling, sm_90: expected no spills, got \d+ bytes .*", lines[0])
+    assert lines[1].startswith("planted lacking, sm_90: expected HMMA or HGMMA in the machine code")
     found = {
         each["name"]: each for each in json.loads((tmp_path / "found.json").read_text())["compiled"]
     }
@@ -174,9 +174,9 @@ def test_refused_where_triton_interprets(
 ) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert main([]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert re.fullmatch(r"TRITON_INTERPRET is set, .*: unset TRITON_INTERPRET\n", said.err)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.fullmatch(r"TRITON_INTERPRET is set, .*: unset TRITON_INTERPRET\n", output.err)
 
 
 def test_refused_without_triton(
@@ -184,9 +184,9 @@ def test_refused_without_triton(
 ) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     assert main([]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.endswith("pip install 'ancestral[gpu]'\n")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.endswith("pip install 'ancestral[gpu]'\n")
 
 
 @pytest.mark.parametrize(

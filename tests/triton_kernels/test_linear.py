@@ -1,4 +1,4 @@
-"""The map with its activation: the function that models call, and the operator."""
+"""The linear map with its activation: the function that models call, and the operator."""
 
 import math
 
@@ -28,7 +28,7 @@ FORMULAS = {
 
 
 def drawn(transposed: bool, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """x [2, 3, 5], a weight of 5 x 8, a bias."""
+    """Return x [2, 3, 5], a weight of 5 x 8, and a bias."""
     generator = torch.Generator().manual_seed(1)
     shapes = ((2, 3, 5), (8, 5) if transposed else (5, 8), (8,))
     return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
@@ -37,7 +37,7 @@ def drawn(transposed: bool, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_exact(activation: Activation, transposed: bool) -> None:
-    """Against formulas in float64."""
+    """Activations equal their formulas in float64."""
     x, weight, bias = drawn(transposed)
     y = torch.einsum("bsi,oi->bso" if transposed else "bsi,io->bso", x, weight)
     for added in (None, bias):
@@ -62,7 +62,7 @@ def test_axes(transposed: bool) -> None:
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_wide(transposed: bool) -> None:
-    """At least float32: only where there are 16 bits is anything else computed."""
+    """`wide` gives at least float32: it changes only results in 16 bits."""
     for dtype in (torch.bfloat16, torch.float16):
         given = drawn(transposed, dtype)
         narrow = linear(*given, "none", transposed)
@@ -96,7 +96,7 @@ class Map(torch.nn.Module):
 
 
 def test_traced_as_plain_operations() -> None:
-    """An export sees what the function is made of, and nothing of what it does not do."""
+    """An export sees only the plain operations that the function uses."""
 
     def operations(*settings: object) -> list[str]:
         given = tuple(drawn(bool(settings[1]), torch.float32))
@@ -112,7 +112,7 @@ def test_traced_as_plain_operations() -> None:
 
 @pytest.mark.parametrize("toy", ["tiny", "llama", "startless"])
 def test_models_call_it(toy: str) -> None:
-    """Every product with a weight of a Transformer, and the activation, goes through here."""
+    """Every product with a weight of a Transformer, with its activation, calls `linear`."""
     model, calls = transformer(toy), []
 
     def counted(*args: object, **settings: object) -> Tensor:
@@ -131,7 +131,7 @@ def test_models_call_it(toy: str) -> None:
 
 
 def test_modules() -> None:
-    """A head gives float32 in 16 bits; a map keeps the dtype."""
+    """The head of a 16-bit model gives float32; a map keeps its dtype."""
     torch.manual_seed(0)
     x = torch.randn(2, 3, 6).bfloat16()
     head, affine = LastProjection(6, Categorical(5)).bfloat16(), Linear(6, 5, bias=True).bfloat16()

@@ -1,4 +1,4 @@
-"""A new operator is a folder and one name in the list: nothing else of the product knows it."""
+"""A new operator is a folder and one name in the list; no other code knows it."""
 
 import sys
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def _kernel(x, y, out, weight, n, BLOCK: tl.constexpr):
 
 
 def launch(x: Tensor, y: Tensor, weight: float) -> Tensor:
-    """The operator, as its reference has it."""
+    """Compute the operator as its reference does."""
     runs_kernels(x.device)
     expect("x", x, tuple(x.shape), torch.float32, x.device)
     expect("y", y, tuple(x.shape), torch.float32, x.device)
@@ -78,12 +78,12 @@ def overrides(_: Settings) -> Table:
 
 
 def variants() -> list[Variant]:
-    """One of 32 numbers."""
+    """Return a variant for blocks of 32 numbers."""
     types = dict.fromkeys(("x", "y", "out"), "*fp32") | {"weight": "fp32", "n": "i32"}
     return [Variant("toy_blend", _kernel, types, {"BLOCK": 32}, warps=1)]
 ''',
     "onnx.py": '''
-"""The blend in ONNX: other nodes in each form."""
+"""The blend in ONNX, with different nodes in each form."""
 
 from onnxscript.onnx_opset import opset24 as op
 
@@ -113,7 +113,7 @@ def _by_weights(x: Value, y: Value, weight: float) -> Value:
 
 @pytest.fixture(scope="module")
 def blend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The toy's operator: a folder where the others are looked for, and a name in the list."""
+    """Yield the package of a new operator: a folder on the path, and a name in the list."""
     place = tmp_path_factory.mktemp("operators")
     for name, text in FOLDER.items():
         (place / NAME).mkdir(exist_ok=True)
@@ -158,7 +158,7 @@ def test_exported_and_run(blend: Any, form: Form) -> None:
 
 
 def test_in_the_tables(blend: Any) -> None:
-    """Within a scope its launcher runs; the compile tool lists its kernel."""
+    """Its launcher runs within a scope, and the compile tool lists its kernel."""
     pytest.importorskip("triton")
     kernel = import_module(f"{PACKAGE}.kernel")
     assert operators.table()[blend.toy_blend._opoverload] is kernel.launch

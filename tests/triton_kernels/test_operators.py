@@ -1,4 +1,4 @@
-"""Our operators: registered, translated in each form, equal to the reference."""
+"""Our operators are registered, translated in each form, and equal to their references."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_append() -> None:
     block = torch.tensor([[-1.0, -2], [-3, -4], [-5, -6]])
     expected = torch.tensor([[-1.0, -2, 2, 3, 4], [5, 6, 7, -3, -4], [10, -5, -6, 13, 14]])
     assert torch.equal(append(buffer, position, block), expected)
-    assert torch.equal(buffer, torch.arange(15.0).reshape(3, 5)), "the argument is kept"
+    assert torch.equal(buffer, torch.arange(15.0).reshape(3, 5)), "the argument is unchanged"
     b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=5)
     for form in ("portable", "onnxruntime"):
         session = exported(
@@ -34,7 +34,7 @@ def test_append() -> None:
 
 @pytest.mark.parametrize("inclusive", [True, False])
 def test_mass_threshold(inclusive: bool) -> None:
-    """The largest threshold with that mass above it, by looking at every value."""
+    """The threshold is the largest one with that mass above it, found by trying every value."""
     generator = torch.manual_seed(1)
     z = -10 * torch.rand(4, 1, 40, generator=generator)
     z[..., 20:] = z[..., :20]
@@ -56,7 +56,7 @@ def test_mass_threshold(inclusive: bool) -> None:
 
 
 def norm_inputs(rms: bool) -> tuple[Tensor, ...]:
-    """x, y, weight, and a bias where there may be one: far from unit variance, small values too."""
+    """Return x, y, weight, and a bias except for RMS; one row is so small that epsilon counts."""
     generator = torch.manual_seed(3)
     x, y = (torch.randn(2, 3, 12, generator=generator) for _ in range(2))
     x[0, 0], y[0, 0] = 1e-3 * x[0, 0], 1e-3 * y[0, 0]  # where epsilon counts
@@ -95,15 +95,15 @@ def test_residual_norm(rms: bool) -> None:
 
 
 def test_mass_threshold_of_all_values_and_of_some() -> None:
-    """Rows that keep all values have the same bits with and without a row that keeps fewer."""
+    """Rows that keep all values have the same bits, with or without a row that keeps fewer."""
     torch.manual_seed(3)
     z = (10 * torch.randn(4, 1, 37)).clamp(LOWEST, 0)
     one, every = torch.ones(1), torch.full((4, 1, 1), 37.0)
     some = every.clone()
     some[3] = 5.0
-    got, beside = (mass_threshold(z, one, mass, True) for mass in (every, some))
-    assert torch.equal(got[:3], beside[:3])
-    assert not torch.equal(got[3], beside[3])
+    got, mixed = (mass_threshold(z, one, mass, True) for mass in (every, some))
+    assert torch.equal(got[:3], mixed[:3])
+    assert not torch.equal(got[3], mixed[3])
     assert (z >= got).all()
 
 
@@ -125,7 +125,7 @@ def test_mass_threshold_of_everything() -> None:
     ids=["append", "append int64", "cached_attention", "mass_threshold", "layer", "rms"],
 )
 def test_registration(operator: Any, inputs: tuple[object, ...]) -> None:
-    """Schema, fake shapes and tracing, by PyTorch's own check."""
+    """The schema and the fake shapes of each operator pass PyTorch's check."""
     torch.library.opcheck(operator, inputs, test_utils=("test_schema", "test_faketensor"))
 
 

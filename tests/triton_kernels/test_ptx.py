@@ -1,4 +1,4 @@
-"""Parameters that Triton adds are taken off a kernel, where it never reads them."""
+"""Parameters that Triton adds to a kernel are removed if the kernel never reads them."""
 
 import pytest
 
@@ -26,7 +26,7 @@ HEAD = ".version 8.0\n.target sm_80\n\n.visible .entry kernel(\n"
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, ""], ids=["hidden", "none"])
-def test_taken_off(hidden: str) -> None:
+def test_removed(hidden: str) -> None:
     text, entry, parameters = without_scratch(HEAD + OWN + hidden + BODY, TYPES)
     assert text == HEAD + OWN + BODY
     assert entry == "kernel"

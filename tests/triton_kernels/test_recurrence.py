@@ -1,4 +1,4 @@
-"""GRU and LSTM: their equations, their derivatives, and each of their ONNX forms."""
+"""GRU and LSTM: their equations, derivatives, and ONNX forms."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ CELLS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], int, int]] = {
 
 
 def inputs(cell: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
-    """x, states, input weights, recurrent weights, biases."""
+    """Return x, states, input weights, recurrent weights, biases."""
     _, gates, states = CELLS[cell]
     shapes = [(B, S, I), *[(B, D)] * states, (1, gates * D, I), (1, gates * D, D)]
     generator = torch.manual_seed(0)
@@ -31,7 +31,7 @@ def inputs(cell: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
 def by_hand(
     cell: str, x: Tensor, states: list[Tensor], w: Tensor, r: Tensor, bias: Tensor
 ) -> Tensor:
-    """The equations of the operator, position by position: [b, s, d]."""
+    """Return the operator's equations, computed position by position, [b, s, d]."""
     b_in, b_r = bias[0].chunk(2)
     h, found = states[0], []
     for n in range(x.shape[1]):
@@ -60,7 +60,7 @@ def test_equations(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_parts(cell: str) -> None:
-    """A block, then another from the states that it left."""
+    """Two blocks, the second from the states of the first, give what one block gives."""
     operator, _, _ = CELLS[cell]
     x, *states, w, r, bias = inputs(cell, torch.float64)
     whole, *last = operator(x, *states, w, r, bias)
@@ -80,7 +80,7 @@ def test_derivative(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("form", ["portable", "onnxruntime"])
 def test_forms(cell: str, form: Form) -> None:
-    """One graph for any number of rows and positions."""
+    """One graph is right for any number of rows and positions."""
     operator, _, states = CELLS[cell]
     tensors = inputs(cell)
     b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1)

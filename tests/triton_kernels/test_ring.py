@@ -1,4 +1,4 @@
-"""The delay line: what it must do, and that each of its ONNX forms does it."""
+"""The delay line and each of its ONNX forms give the values of earlier positions."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ OFFSETS = [-4, -1, 0]
 
 
 def test_a_tap_is_the_value_of_that_position() -> None:
-    """Along 20 positions, rows apart; zeros before the first, though slots hold rubbish."""
+    """Over 20 positions, with rows at different ones: zeros before the first, whatever is there."""
     generator = torch.manual_seed(0)
     values = torch.randn(20, B, 1, D, generator=generator)
     buffer = torch.full((B, 1, R, D), 7.0)
@@ -32,7 +32,7 @@ def test_a_tap_is_the_value_of_that_position() -> None:
                 assert torch.equal(tap, expected), (step, row, offset)
 
 
-def test_one_slot_is_written() -> None:
+def test_only_one_slot_is_written() -> None:
     buffer = torch.randn(B, 1, R, D, generator=torch.manual_seed(0))
     kept = buffer.clone()
     position = torch.tensor([0, 4, 7])
@@ -45,7 +45,7 @@ def test_one_slot_is_written() -> None:
 @pytest.mark.parametrize("form", ["portable", "onnxruntime"])
 @pytest.mark.parametrize("offsets", [[-4], OFFSETS, [0]], ids=str)
 def test_forms(form: Form, offsets: list[int]) -> None:
-    """Bit for bit the reference, for any number of rows: it only moves numbers."""
+    """Forms only move numbers: they equal the reference bit for bit, for any number of rows."""
     generator = torch.manual_seed(1)
     inputs = (
         torch.randn(B, 1, R, D, generator=generator),

@@ -1,4 +1,4 @@
-"""What runs where our kernels do: models call every entry, and nothing is left to chance."""
+"""The table of kernels: models call every entry, and kernels run only within a scope."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "triton_kernels"
 
 
 def recorded(toys: tuple[str, ...]) -> set[Callable[..., Any]]:
-    """The entries of the table that a step and a parallel pass of these toys call."""
+    """Return the entries of the table that a step and a parallel pass of toys call."""
     called: set[Callable[..., Any]] = set()
 
     def recorder(entry: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,14 +47,14 @@ def test_models_call_every_entry() -> None:
 
 @pytest.mark.parametrize("part", ["kernel", "onnx"])
 def test_every_folder_is_an_operator(part: Literal["kernel", "onnx"]) -> None:
-    """What a folder has is found by the one list, which is in the order of the alphabet."""
+    """Every folder of an operator is in the list, which is in alphabetical order."""
     assert list(OPERATORS) == sorted(OPERATORS)
     folders = sorted(path.parent.name for path in FOLDER.glob(f"*/{part}.py"))
     assert list(modules(part)) == folders
 
 
 def test_operators_run_on_every_device_as_their_references() -> None:
-    """Nothing is registered for CUDA: kernels run within a scope only."""
+    """Nothing is registered for CUDA, since kernels run only within a scope."""
     ours = [torch._C._dispatch_dump(name) for name in torch._C._dispatch_get_all_op_names()
             if name.startswith("ancestral::")]  # fmt: skip
     assert len(ours) >= 7

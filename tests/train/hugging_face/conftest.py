@@ -1,4 +1,4 @@
-"""Folders that the oracle writes, in silence."""
+"""Fixtures: folders that the oracle writes, without messages of transformers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A model of transformers, its folder, and what we read there.
+    """A model of transformers, its folder, and our model of that folder.
 
     Attributes:
-        start: what the oracle is fed before an event.
+        start: value that the oracle reads before an event.
         x: events, [b, t].
         expected: the oracle's log p(x_t | x_<t), [b, t], in nats.
     """
@@ -36,7 +36,7 @@ class Pair:
 
 @pytest.fixture(autouse=True, scope="session")
 def silence() -> Iterator[None]:
-    """No progress bars, no advice."""
+    """Switch off transformers' progress bars and advice."""
     import transformers
 
     before = transformers.logging.get_verbosity()
@@ -49,7 +49,7 @@ def silence() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory, silence: None) -> Callable[[str], Pair]:
-    """A model of the oracle's table, by name; made once. Not to be changed."""
+    """Return a function that gives a pair by its name, made once. Tests may not change it."""
     made: dict[str, Pair] = {}
 
     def get(name: str) -> Pair:
@@ -70,7 +70,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, silence: None) -> Callable[[s
 
 @pytest.fixture
 def gpt2(pair: Callable[[str], Pair], tmp_path: Path) -> tuple[Path, dict[str, Tensor]]:
-    """A folder that may be changed, without weights, and the weights that were there."""
+    """Return a folder without weights that a test may change, and its weights."""
     from tests.train.hugging_face.folders import emptied
 
     return emptied(pair("gpt2"), tmp_path)

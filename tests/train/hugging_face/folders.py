@@ -1,4 +1,4 @@
-"""Folders of the oracle that a test may change, and what reading them says."""
+"""Folders of the oracle that a test may change, and the errors of reading them."""
 
 import json
 from collections.abc import Callable
@@ -20,9 +20,9 @@ Weights = dict[str, Tensor]
 SINGLE, INDEX, BIN = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 
 
-def emptied(its: Pair, path: Path) -> tuple[Path, Weights]:
-    path.joinpath("config.json").write_bytes((its.folder / "config.json").read_bytes())
-    return path, safetensors.torch.load_file(its.folder / SINGLE)
+def emptied(case: Pair, path: Path) -> tuple[Path, Weights]:
+    path.joinpath("config.json").write_bytes((case.folder / "config.json").read_bytes())
+    return path, safetensors.torch.load_file(case.folder / SINGLE)
 
 
 def configure(folder: Path, **changes: Any) -> None:
@@ -35,7 +35,7 @@ def save(weights: Weights, path: Path) -> None:
 
 
 def split(folder: Path, weights: Weights, ending: str = "safetensors") -> list[Path]:
-    """Write three parts and their index."""
+    """Write the weights in three parts, with their index."""
     stem = "model" if ending == "safetensors" else "pytorch_model"
     names = [f"{stem}-{i + 1:05}-of-00003.{ending}" for i in range(3)]
     places = {name: names[i % 3] for i, name in enumerate(weights)}

@@ -1,4 +1,4 @@
-"""Small models of transformers, the oracle: drawn wide, written as folders, asked for log p."""
+"""Small models of transformers, the oracle: wide weights, folders, and log-probabilities."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ KINDS = {
     "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
     "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM"),
 }
-"""Classes of transformers, which takes seconds to import: every test process collects this file."""
+"""Names of the classes; transformers is not imported here, because that takes seconds."""
 LIMIT = 1e-4
-"""Of |delta log p|, in nats a token; seen: 3e-5."""
+"""Limit on |delta log p|, in nats per token; measured: 3e-5."""
 LEVELS = 101
 CONTEXT = 24
 _GPT2 = {
@@ -138,7 +138,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make(name: str, **changes: Any) -> "PreTrainedModel":
-    """A model of the table with wide weights, in evaluation mode."""
+    """Return a model of the table with wide weights, in evaluation mode."""
     import transformers
 
     kind, fields = MODELS[name]
@@ -156,8 +156,9 @@ _FEED_OUTPUTS = ("mlp.c_proj", "mlp.dense_4h_to_h", "mlp.down_proj")
 def widen(model: "PreTrainedModel") -> None:
     """Draw weights so wide that attention and predictions are far from even.
 
-    Maps: 2 / sqrt(fan in), the output map 4 and the last of each feed-forward part 6 of it, so that
-    two forms of GELU differ; embeddings 1, tied ones as the output map; norms and biases at random.
+    Maps have a deviation of 2 / sqrt(fan in); the output map has 4 / sqrt(fan in), and the last map
+    of a feed-forward part 6 / sqrt(fan in), so that two forms of GELU differ. Embeddings have 1,
+    tied ones that of the output map. Norms and biases are random too.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -184,7 +185,7 @@ def widen(model: "PreTrainedModel") -> None:
 
 
 def write(model: "PreTrainedModel", folder: Path, **files: Any) -> Path:
-    """The folder that save_pretrained writes, and files of JSON beside."""
+    """Write a folder with save_pretrained, and further JSON files into it; return the folder."""
     model.save_pretrained(folder)
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
@@ -193,9 +194,9 @@ def write(model: "PreTrainedModel", folder: Path, **files: Any) -> Path:
 
 @torch.no_grad()
 def log_probs(model: "PreTrainedModel", x: Tensor, start: int | None) -> Tensor:
-    """log p(x_t | x_<t) of each position, [b, t], in nats; 0 at an x_0 with nothing before it.
+    """Return log p(x_t | x_<t) of each position, [b, t], in nats; 0 at x_0 without a start.
 
-    In float32: its norms and one of its attentions know nothing wider.
+    The oracle computes in float32: its norms and one of its attentions support nothing wider.
     """
     fed = x if start is None else torch.nn.functional.pad(x, (1, 0), value=start)[:, :-1]
     logits = model(input_ids=fed, use_cache=False).logits

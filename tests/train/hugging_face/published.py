@@ -1,4 +1,4 @@
-"""The config.json of published checkpoints, and the networks that they are."""
+"""The config.json of published checkpoints, and their networks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ PATH = Path("folder/config.json")
 _RMS = TransformerConfig(
     positions="rotary", norm="rms", norm_epsilon=1e-6, activation="swiglu", bias=(), start=None
 )
-# As published checkpoints have them, by transformers 4; what no field of ours follows is shortened.
+# As transformers 4 wrote them for published checkpoints, without some fields that we do not use.
 LLAMA: Values = {
     "architectures": ["LlamaForCausalLM"],
     "attention_bias": False,

@@ -1,4 +1,4 @@
-"""Folders of every kind become bundles that keep their probabilities, and plans of TensorRT."""
+"""Folders of every kind become bundles with the same probabilities, and TensorRT plans."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 LENGTH = 14
 FEW: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
-"""The graphs of what is no kind's plain form: exports take long."""
+"""Graphs of the models that are variants of a kind: exports take long."""
 
 
 @pytest.fixture(scope="module")
 def exported(
     silence: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple["PreTrainedModel", Path]]:
-    """A model of the table and its bundle, exported once."""
+    """Return a function that gives a model of the table and its bundle, exported once."""
     made: dict[str, tuple[PreTrainedModel, Path]] = {}
 
     def get(name: str) -> tuple["PreTrainedModel", Path]:
@@ -50,7 +50,7 @@ def exported(
 
 
 def two_layers(name: str) -> dict[str, Any]:
-    """Fields that make a model of the table smaller: the first two layers are kept."""
+    """Return fields that make a model of the table smaller: only its first two layers."""
     kind, fields = MODELS[name]
     if "gpt2" in kind or kind == "imagegpt":
         return {"n_layer": 2}
@@ -63,7 +63,7 @@ def two_layers(name: str) -> dict[str, Any]:
 def test_a_bundle_keeps_the_probabilities(
     exported: Callable[[str], tuple["PreTrainedModel", Path]], name: str, backend: str
 ) -> None:
-    """Those of our model, by its known answers; and those of transformers itself."""
+    """A bundle has the log-probabilities of our model, and those of transformers."""
     theirs, path = exported(name)
     engine = Engine.load(path, backend=backend, threads=1)
     assert isinstance(engine, AutoregressiveEngine)
@@ -84,7 +84,7 @@ def test_a_bundle_keeps_the_probabilities(
 def test_every_graph_builds(
     exported: Callable[[str], tuple["PreTrainedModel", Path]], tmp_path: Path, name: str
 ) -> None:
-    """A step appends to every cache where it lies, windows or not."""
+    """Every graph becomes a plan, and a step appends to every cache in place, windowed or not."""
     bundle = Bundle.open(exported(name)[1])
     compiler = Compiler.open(SMALL, PlanStore(tmp_path / "plans"))
     cells = {graph: built(compiler, bundle, graph) for graph in bundle.manifest.graphs}

@@ -1,4 +1,4 @@
-"""What a config.json says, in the spellings of transformers 4 and 5, or why it is refused."""
+"""config.json is read in the spellings of transformers 4 and 5, or refused with the reason."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def refusal(values: Values) -> str:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_published(name: str) -> None:
-    """Every field of ours, exactly: an epsilon of 1e-6 moves log p too little to be seen there."""
+    """Every field is exact: log p would not show an epsilon of 1e-6."""
     values, expected = NETWORKS[name]
     assert read(values) == expected
 
@@ -60,7 +60,7 @@ def test_spelling_of_version_5(values: Values, old: tuple[str, ...], new: Values
     changed = {name: value for name, value in values.items() if name not in old}
     changed = {**changed, "rope_parameters": new, "dtype": "bfloat16"}
     assert read(changed) == read(values)
-    # Both, as some versions write them.
+    # Some versions write both spellings.
     assert read({**changed, **{name: values[name] for name in old if "theta" in name}})
 
 
@@ -69,7 +69,7 @@ def test_older_spelling_of_linear() -> None:
     assert made.config.rotary_scaling == (2.0,)
 
 
-def test_what_is_left_out_has_the_default_of_transformers() -> None:
+def test_missing_fields_have_the_defaults_of_transformers() -> None:
     left = {name: value for name, value in PYTHIA.items() if "rotary" not in name}
     assert read(left) == read(PYTHIA)
     plain = read({"model_type": "mistral"})
@@ -184,7 +184,7 @@ def test_refused(values: Values, changes: Values, words: str) -> None:
     assert words in refusal(values | changes)
 
 
-def test_everything_is_told_at_once() -> None:
+def test_every_problem_is_in_one_error() -> None:
     lines = refusal(
         LLAMA | {"hidden_act": "relu", "vocab_size": 0, "x": 1, "rope_scaling": {"type": "su"}}
     ).splitlines()

@@ -1,4 +1,4 @@
-"""A folder of transformers is read as it stands, or refused with every reason."""
+"""A folder of transformers is read as it was written, or refused with every reason."""
 
 import json
 import os
@@ -29,8 +29,8 @@ from tests.train.hugging_face.oracle import CONTEXT, LEVELS, log_probs, make
 
 
 def test_what_is_read(pair: Pairs) -> None:
-    its, before = pair("gpt2"), torch.get_rng_state()
-    loaded = load_hugging_face(str(its.folder))
+    case, before = pair("gpt2"), torch.get_rng_state()
+    loaded = load_hugging_face(str(case.folder))
     assert torch.equal(before, torch.get_rng_state())
     model = loaded.model
     assert (loaded.kind, loaded.context, dict(loaded.files)) == ("gpt2", CONTEXT, {})
@@ -48,7 +48,7 @@ def test_ways_to_store(pair: Pairs, gpt2: tuple[Path, Weights], way: str) -> Non
         case "parts":
             split(folder, weights)
         case "bin":
-            # As pickles have it: the tied map stands there too, and masks of older versions.
+            # Pickles also have the tied map, and masks of older versions.
             tied = {"lm_head.weight": weights["transformer.wte.weight"]}
             masks = {"transformer.h.0.attn.bias": torch.ones(1, 1, CONTEXT, CONTEXT).tril().bool()}
             masks["transformer.h.1.attn.masked_bias"] = torch.tensor(-1e4)
@@ -61,14 +61,14 @@ def test_ways_to_store(pair: Pairs, gpt2: tuple[Path, Weights], way: str) -> Non
 
 
 def test_shards_that_transformers_writes(pair: Pairs, tmp_path: Path) -> None:
-    its = pair("qwen3-windows")
-    its.theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    case = pair("qwen3-windows")
+    case.theirs.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
-    assert_same(load_hugging_face(tmp_path).model, its.loaded.model)
+    assert_same(load_hugging_face(tmp_path).model, case.loaded.model)
 
 
 def test_without_the_prefix(pair: Pairs, gpt2: tuple[Path, Weights]) -> None:
-    """As a folder of the body alone, GPT-2's own."""
+    """Names may lack the prefix, as in the published GPT-2, whose folder has only the body."""
     folder, weights = gpt2
     save(
         {name.removeprefix("transformer."): each for name, each in weights.items()}, folder / SINGLE
@@ -79,7 +79,7 @@ def test_without_the_prefix(pair: Pairs, gpt2: tuple[Path, Weights]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox", "imagegpt"])
 def test_16_bits_are_widened(pair: Pairs, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
-    """Exactly: what was stored is what is there, through every way a tensor is laid out."""
+    """16-bit weights are widened exactly, in every layout of a tensor."""
     folder, weights = emptied(pair(name), tmp_path)
     stored = {name: each.to(dtype) for name, each in weights.items()}
     save(stored, folder / SINGLE)
@@ -130,7 +130,7 @@ def test_an_untied_head_must_be_there(gpt2: tuple[Path, Weights]) -> None:
     assert "  - lm_head.weight: missing, of shape [101, 48]" in refusal(folder)
 
 
-def test_parts_that_are_not_those_of_the_index(gpt2: tuple[Path, Weights]) -> None:
+def test_parts_that_differ_from_the_index(gpt2: tuple[Path, Weights]) -> None:
     folder, weights = gpt2
     parts = split(folder, weights)
     index = json.loads((folder / INDEX).read_text())
@@ -156,7 +156,7 @@ def test_parts_that_are_not_those_of_the_index(gpt2: tuple[Path, Weights]) -> No
         {"a": "model.bin"},
     ],
 )
-def test_an_index_that_is_none(gpt2: tuple[Path, Weights], places: object) -> None:
+def test_an_index_that_is_not_valid(gpt2: tuple[Path, Weights], places: object) -> None:
     folder, _ = gpt2
     (folder / INDEX).write_text(json.dumps({"weight_map": places}))
     assert "weight_map: expected the name of a .safetensors file" in refusal(folder)
@@ -193,7 +193,7 @@ def test_a_part_cut_short(gpt2: tuple[Path, Weights], kept: int) -> None:
 def test_the_header_of_a_part(
     gpt2: tuple[Path, Weights], header: str, data: int, words: str
 ) -> None:
-    """Two tensors of a name, bytes of no tensor, a long header; a type of 8 bits is read."""
+    """A repeated name, bytes of no tensor and a long header are refused; an 8-bit type is read."""
     folder, _ = gpt2
     text = header.encode()
     (folder / SINGLE).write_bytes(struct.pack("<Q", len(text)) + text + bytes(data))
@@ -233,7 +233,7 @@ def test_a_pickle_that_would_run_code(gpt2: tuple[Path, Weights], way: str) -> N
     assert "expected a pickle of tensors only, got one that needs posix.system" in message
     assert "weights_only" not in message
     assert not sprung.exists()
-    # The trap is one: read otherwise it springs.
+    # The trap works: it springs if pickle reads the file.
     if way == "plain":
         pickle.loads((folder / BIN).read_bytes())
         assert sprung.exists()
@@ -271,11 +271,11 @@ def test_no_folder(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_shorter_events(pair: Pairs) -> None:
     for name in ("gpt2", "mistral", "llama-one-group"):
-        its = pair(name)
-        model = load_hugging_face(its.folder, length=9).model
+        case = pair(name)
+        model = load_hugging_face(case.folder, length=9).model
         assert model.data.event_shape == (9,)
-        got = model.position_log_prob(its.x[:, :9], None)
-        assert (got - its.expected[:, :9]).abs().max() < 1e-4
+        got = model.position_log_prob(case.x[:, :9], None)
+        assert (got - case.expected[:, :9]).abs().max() < 1e-4
 
 
 def test_long_contexts_are_cut(pair: Pairs, tmp_path: Path) -> None:
@@ -290,13 +290,13 @@ def test_long_contexts_are_cut(pair: Pairs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "length"), [("gpt2", 25), ("gpt2", 0), ("llama", 25), ("imagegpt", 24)]
 )
-def test_a_length_that_is_none(pair: Pairs, name: str, length: int) -> None:
+def test_a_length_that_is_not_valid(pair: Pairs, name: str, length: int) -> None:
     with pytest.raises(InvalidInput, match="length: expected"):
         load_hugging_face(pair(name).folder, length=length)
 
 
 def test_a_plain_pickle_of_the_oracle(tmp_path: Path) -> None:
-    """torch.save of a state dict of transformers: what pytorch_model.bin is."""
+    """A state dict that torch.save wrote is read: pytorch_model.bin is one."""
     theirs = make("gpt_neox-serial")
     theirs.config.save_pretrained(tmp_path)
     torch.save(theirs.state_dict(), tmp_path / BIN)

@@ -1,4 +1,4 @@
-"""What cannot be read is named for what it is, with the way to convert it."""
+"""A file that cannot be read is named, with its kind and a way to convert it."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ from tests.train.hugging_face.folders import refusal
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint of GPT-2."""
+    """Write a checkpoint of GPT-2."""
     write(tmp_path / "model", GPT2)
     load_hugging_face(tmp_path / "model")
     return tmp_path / "model"
 
 
 @pytest.mark.parametrize("base", ["org/base", None, ["x" * 2**12]])
-def test_an_adapter_beside_base_weights(folder: Path, base: Any) -> None:
+def test_an_adapter_next_to_base_weights(folder: Path, base: Any) -> None:
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
     message = refusal(folder)
     assert "got base weights and an adapter (adapter_config.json" in message
@@ -54,25 +54,25 @@ def test_an_adapter_only(tmp_path: Path, names: tuple[str, ...]) -> None:
     ],
 )
 def test_files_of_other_kinds(tmp_path: Path, names: list[str], words: tuple[str, ...]) -> None:
-    """In a folder with a config.json and without; and where the file itself is given."""
+    """Files are named in a folder with config.json and without, and if they are the path."""
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    said = foreign(tmp_path)
-    assert said is not None
+    message = foreign(tmp_path)
+    assert message is not None
     (tmp_path / "config.json").write_text(json.dumps(GPT2))
     for word in words:
-        assert word in said
+        assert word in message
         assert word in refusal(tmp_path)
     if len(names) == 1:
-        assert foreign(tmp_path / names[0]) == said
+        assert foreign(tmp_path / names[0]) == message
 
 
 def test_nothing_known(folder: Path) -> None:
     assert foreign(folder / "config.json") is None
     assert foreign(folder / "nothing") is None
-    said = foreign(folder / SINGLE)
-    assert said is not None
-    assert "a file of weights, and its config.json" in said
+    message = foreign(folder / SINGLE)
+    assert message is not None
+    assert "a file of weights, and its config.json" in message
 
 
 def test_fields_that_are_ignored(folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_fields_that_are_not_ignored(folder: Path, name: str, words: str) -> Non
 
 
 def test_notes(folder: Path) -> None:
-    """Why a text has no start or no end, and which tokenizer lies there unread."""
+    """Notes say why a text has no start or stop token, and which tokenizer is not read."""
     assert load_hugging_face(folder).notes == (
         "no start token: bos_token_id 50256 is beyond the vocabulary of 11; pass --start ID to "
         "choose one",

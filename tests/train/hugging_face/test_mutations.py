@@ -1,6 +1,6 @@
-"""Each thing that a reader could get wrong moves log p by 20 tolerances or more.
+"""Each mistake that a reader of folders could make moves log p by 20 tolerances or more.
 
-So test_oracle would notice it. The table is of configurations and of the layout of weights.
+So test_oracle would notice it. The mistakes are in configurations and in the layout of weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ TIMES = 20
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A model, what is other in its configuration, and what becomes of its weights."""
+    """A model, the changed fields of its configuration, and a change of its weights."""
 
     model: str
     fields: Mapping[str, Any]
@@ -29,7 +29,7 @@ class Mutation:
 
 
 def each(ending: str, change: Callable[[Tensor, Transformer], Tensor]) -> Any:
-    """Changes the weights whose names end so."""
+    """Return a mutation that changes the weights with this ending of the name."""
 
     def mutate(weights: Weights, model: Transformer) -> None:
         names = [name for name in weights if name.endswith(ending)]
@@ -41,7 +41,7 @@ def each(ending: str, change: Callable[[Tensor, Transformer], Tensor]) -> Any:
 
 
 def dropped(*endings: str) -> Any:
-    """Leaves out the weights whose names end so."""
+    """Return a mutation that leaves out the weights with these endings of the name."""
 
     def mutate(weights: Weights, model: Transformer) -> None:
         for name in [name for name in weights if name.endswith(endings)]:
@@ -51,7 +51,7 @@ def dropped(*endings: str) -> Any:
 
 
 def queries(factor: float) -> Any:
-    """All queries by a factor."""
+    """Return a mutation that multiplies all queries by a factor."""
 
     def change(qkv: Tensor, model: Transformer) -> Tensor:
         qkv[..., : model.config.heads * model.config.head_size] *= factor
@@ -71,13 +71,13 @@ def unscaled(weights: Weights, model: Transformer) -> None:
 
 
 def by_heads(qkv: Tensor, model: Transformer) -> Tensor:
-    """As GPT-NeoX stores it: q, k and v of one head after the other."""
+    """Lay q, k and v out as GPT-NeoX stores them: one head after the other."""
     c = model.config
     return qkv.unflatten(-1, (3, c.heads, c.head_size)).transpose(-3, -2).flatten(-3)
 
 
 def query_heads_turned(qkv: Tensor, model: Transformer) -> Tensor:
-    """Query heads dealt out to the groups in turn, not in runs."""
+    """Give query heads to the groups alternately, not in runs."""
     c = model.config
     width = c.heads * c.head_size
     heads = qkv[..., :width].unflatten(-1, (c.group_heads, -1, c.head_size))
@@ -86,12 +86,12 @@ def query_heads_turned(qkv: Tensor, model: Transformer) -> Tensor:
 
 
 def swapped(up: Tensor, model: Transformer) -> Tensor:
-    """Value before gate."""
+    """Put the value before the gate."""
     return torch.cat(up.chunk(2, dim=-1)[::-1], dim=-1)
 
 
 def neighbours(qkv: Tensor, model: Transformer) -> Tensor:
-    """Neighbouring features rotated in pairs, not features half a head apart."""
+    """Rotate neighbouring features in pairs, not features half a head apart."""
     c = model.config
     turned = (c.heads + c.group_heads) * c.head_size
     heads = qkv[..., :turned].unflatten(-1, (-1, c.head_size // 2, 2))
@@ -100,7 +100,7 @@ def neighbours(qkv: Tensor, model: Transformer) -> Tensor:
 
 
 def norms_swapped(weights: Weights, model: Transformer) -> None:
-    """Queries normalised as keys, and keys as queries."""
+    """Normalise queries as keys, and keys as queries."""
     for layer in range(model.config.layers):
         q, k = (f"blocks.{layer}.{name}_norm.weight" for name in "qk")
         weights[q], weights[k] = weights[k], weights[q]
@@ -146,7 +146,7 @@ MUTATIONS: dict[str, Mutation] = {
     "q and k norms swapped": Mutation("qwen3", {}, norms_swapped),
     "heads fused": Mutation("gpt_neox", {}, each("qkv.weight", by_heads)),
     "biases of heads fused": Mutation("gpt_neox", {}, each("qkv.bias", by_heads)),
-    "groups in turn": Mutation("llama", {}, each("qkv.weight", query_heads_turned)),
+    "groups alternate": Mutation("llama", {}, each("qkv.weight", query_heads_turned)),
     "gate and value swapped": Mutation("llama", {}, each("up.weight", swapped)),
     "serial": Mutation("gpt_neox", {"parallel": False}),
     "parallel": Mutation("gpt_neox-serial", {"parallel": True}),
@@ -167,8 +167,8 @@ MUTATIONS: dict[str, Mutation] = {
 @torch.no_grad()
 def test_a_mutation_shows(pair: Callable[[str], Pair], name: str) -> None:
     mutation = MUTATIONS[name]
-    its = pair(mutation.model)
-    model = its.loaded.model
+    case = pair(mutation.model)
+    model = case.loaded.model
     made = Transformer(replace(model.config, **mutation.fields), model.data).eval()
     kept = made.state_dict()
     weights = dict(model.state_dict())
@@ -179,5 +179,5 @@ def test_a_mutation_shows(pair: Callable[[str], Pair], name: str) -> None:
     if mutation.fields.get("norm") == "layer":
         weights = {name: torch.zeros_like(value) for name, value in kept.items()} | weights
     made.load_state_dict(weights | tables)
-    moved = (made.position_log_prob(its.x, None) - its.expected).abs().max()
+    moved = (made.position_log_prob(case.x, None) - case.expected).abs().max()
     assert moved >= TIMES * LIMIT, f"moved by {moved:.1e} nats"

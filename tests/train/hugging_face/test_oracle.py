@@ -1,4 +1,4 @@
-"""What was read out of a folder is the model that transformers reads there."""
+"""The model that we read from a folder is the one that transformers reads."""
 
 from collections.abc import Callable
 
@@ -18,55 +18,55 @@ BLOCK = 7
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_parallel(pair: Pairs, name: str) -> None:
-    its = pair(name)
-    got = its.loaded.model.position_log_prob(its.x, None)
-    assert (got - its.expected).abs().max() < LIMIT
-    # Far from even: a model that says nothing is no test.
-    assert its.expected.std() > 1
+    case = pair(name)
+    got = case.loaded.model.position_log_prob(case.x, None)
+    assert (got - case.expected).abs().max() < LIMIT
+    # The values differ widely: a uniform model would test nothing.
+    assert case.expected.std() > 1
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama-one-group", "mistral", "qwen3-windows"])
 @torch.no_grad()
 def test_without_a_start(pair: Pairs, name: str) -> None:
-    """log p(x_2.. | x_1): the first value is given, and the second is the first to count."""
+    """Without a start, the first value is given, and log p counts from the second one on."""
     from ancestral.train.hugging_face import load_hugging_face
 
-    its = pair(name)
-    model = load_hugging_face(its.folder, start=None).model
+    case = pair(name)
+    model = load_hugging_face(case.folder, start=None).model
     assert model.first_position == 1
-    got = model.position_log_prob(its.x, None)
-    assert torch.equal(got[:, 0], torch.zeros(len(its.x)))
-    assert (got - log_probs(its.theirs, its.x, None)).abs().max() < LIMIT
+    got = model.position_log_prob(case.x, None)
+    assert torch.equal(got[:, 0], torch.zeros(len(case.x)))
+    assert (got - log_probs(case.theirs, case.x, None)).abs().max() < LIMIT
 
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_cached(pair: Pairs, name: str) -> None:
-    """In blocks, of which the last is shorter; and the tail a position at a time."""
-    its = pair(name)
-    model, length = its.loaded.model, its.x.shape[1]
-    # At position 0 what is consumed is the start symbol, whatever stands here.
-    fed = torch.nn.functional.pad(its.x, (1, 0))
-    cache, tables, position = model.initial_cache(len(its.x)), [], 0
+    """Blocks with a cache, and then single positions, give the oracle's log-probabilities."""
+    case = pair(name)
+    model, length = case.loaded.model, case.x.shape[1]
+    # At position 0 the model reads its start symbol, whatever value is here.
+    fed = torch.nn.functional.pad(case.x, (1, 0))
+    cache, tables, position = model.initial_cache(len(case.x)), [], 0
     while position < length:
         size = min(BLOCK, length - position) if position < length - BLOCK else 1
         tokens = fed[:, position : position + size]
-        logits, cache = model.extend(tokens, torch.full((len(its.x),), position), cache, None)
+        logits, cache = model.extend(tokens, torch.full((len(case.x),), position), cache, None)
         tables.append(logits.double().log_softmax(-1))
         position += size
-    got = torch.cat(tables, 1).gather(-1, its.x[..., None])[..., 0]
-    assert (got - its.expected).abs().max() < LIMIT
+    got = torch.cat(tables, 1).gather(-1, case.x[..., None])[..., 0]
+    assert (got - case.expected).abs().max() < LIMIT
 
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_greedy(pair: Pairs, name: str) -> None:
-    its = pair(name)
-    model, prompt = its.loaded.model, its.x[:, :PROMPT]
+    case = pair(name)
+    model, prompt = case.loaded.model, case.x[:, :PROMPT]
     new = model.data.length - PROMPT
-    assert its.start is not None
-    fed = torch.nn.functional.pad(prompt, (1, 0), value=its.start)
-    made = its.theirs.generate(  # type: ignore[operator]
+    assert case.start is not None
+    fed = torch.nn.functional.pad(prompt, (1, 0), value=case.start)
+    made = case.theirs.generate(  # type: ignore[operator]
         input_ids=fed,
         attention_mask=torch.ones_like(fed),
         max_new_tokens=new,
@@ -79,7 +79,7 @@ def test_greedy(pair: Pairs, name: str) -> None:
 
 
 def greedy(model: Transformer, prompt: Tensor, new: int) -> Tensor:
-    """The prompt in one block, then the likeliest value at each position."""
+    """Read the prompt in one block, then take the likeliest value at each position."""
     values, cache = prompt, model.initial_cache(len(prompt))
     tokens, position = torch.nn.functional.pad(prompt, (1, 0)), 0
     for _ in range(new):

@@ -1,4 +1,4 @@
-"""Reading a checkpoint holds the model and about one tensor more."""
+"""Reading a checkpoint takes the memory of the model and of about one tensor more."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ largest = max(each.numel() * 4 for each in model.parameters())
 print(peak() - before, size, largest)
 """
 SLACK = 24 * 2**20
-"""Bytes of buffers, of the allocator, and of what is imported late."""
+"""Bytes for buffers, for the allocator and for late imports."""
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ SLACK = 24 * 2**20
     "way",
     ["safetensors", "bin", "old bin"],
 )
-def test_reading_holds_the_model_and_one_tensor(tmp_path: Path, way: str) -> None:
+def test_reading_takes_the_model_and_one_tensor(tmp_path: Path, way: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(VALUES))
     architecture, network = read_config(path, VALUES)

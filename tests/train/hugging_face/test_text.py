@@ -1,4 +1,4 @@
-"""What a folder says of its events: their start, their ends, their tokenizer, their colours."""
+"""The start, the stop values, the tokenizer and the colours that a folder has for its events."""
 
 import json
 from pathlib import Path
@@ -45,12 +45,12 @@ def test_start(
 
 
 @pytest.mark.parametrize(("name", "start"), [("llama", LEVELS), ("llama", -1), ("imagegpt", 3)])
-def test_a_start_that_is_none(pair: Pairs, name: str, start: int) -> None:
+def test_a_start_that_is_not_valid(pair: Pairs, name: str, start: int) -> None:
     with pytest.raises(InvalidInput, match="start: expected"):
         load_hugging_face(pair(name).folder, start=start)
 
 
-def test_start_and_stop_that_are_no_ids(gpt2: tuple[Path, Weights]) -> None:
+def test_start_and_stop_that_are_not_ids(gpt2: tuple[Path, Weights]) -> None:
     folder, weights = gpt2
     save(weights, folder / SINGLE)
     configure(folder, eos_token_id="</s>")
@@ -92,11 +92,11 @@ def test_tokenizers(gpt2: tuple[Path, Weights]) -> None:
     (folder / "vocab.txt").write_bytes(words)
     loaded = load_hugging_face(folder)
     assert (loaded.model.data.tokenizer, dict(loaded.files)) == ("words", {"vocab.txt": words})
-    # Pieces of words, which a table of words would take for unknown ones.
+    # Pieces of words, which a table of words would read as unknown words.
     (folder / "vocab.txt").write_bytes(b"[UNK]\nun\n##able\n")
     loaded = load_hugging_face(folder)
     assert (loaded.model.data.tokenizer, dict(loaded.files)) == (None, {})
-    # Smaller than the vocabulary: embeddings are padded.
+    # A tokenizer smaller than the vocabulary is read: embeddings may be padded.
     (folder / "tokenizer.json").write_bytes(vocabulary(50, LEVELS - 1))
     loaded = load_hugging_face(folder)
     assert loaded.model.data.tokenizer == "tokenizers"

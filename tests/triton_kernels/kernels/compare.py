@@ -1,4 +1,4 @@
-"""How near a kernel must be to its reference in float64: the one table of these tests."""
+"""Comparison of kernels with their references in float64: the one table of tolerances."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from ancestral.triton_kernels.launch import FLOATS
 EACH_FLOAT = [
     pytest.param(each, marks=[pytest.mark.slow] * (each == torch.float16)) for each in FLOATS
 ]
-"""Types as parameters; where kernels treat the two of 16 bits alike, one is for the slow tests."""
-# Relative to the largest exact value of a row: some tens of roundings of fp32, a few of a result
+"""Types for kernels that treat both 16-bit types alike: float16 is marked slow."""
+# Relative to the largest exact value of a row: some tens of roundings in fp32, or a few of a result
 # that is stored in 16 bits (2^-9 and 2^-12 each).
 TOLERANCE = {torch.float32: 4e-6, torch.bfloat16: 1.2e-2, torch.float16: 1.5e-3}
 
@@ -19,10 +19,10 @@ def assert_near(got: Tensor, exact: Tensor, what: str, factor: float = 1.0) -> N
     """Fail with the largest, the mean and the index of the worst error; NaN and holes fail.
 
     Args:
-        got: of a kernel; its dtype decides the tolerance.
-        exact: in float64, of the inputs as the kernel was given them.
-        what: for the message.
-        factor: of the tolerance, for a sum over many terms.
+        got: result of a kernel; its dtype decides the tolerance.
+        exact: result in float64, for the same inputs.
+        what: name of the result in the message.
+        factor: factor of the tolerance, for a sum over many terms.
     """
     assert got.shape == exact.shape, f"{what}: shapes {tuple(got.shape)} and {tuple(exact.shape)}"
     assert exact.dtype == torch.float64
@@ -39,7 +39,7 @@ def assert_near(got: Tensor, exact: Tensor, what: str, factor: float = 1.0) -> N
 
 
 def far(got: Tensor, exact: Tensor, factor: float = 1.0) -> bool:
-    """Whether the comparison would have failed: what a planted fault must do."""
+    """Return whether a result is off by 10 tolerances, as with a planted fault."""
     try:
         assert_near(got, exact, "planted", 10 * factor)
     except AssertionError:

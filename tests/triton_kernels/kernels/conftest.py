@@ -1,4 +1,4 @@
-"""Where the kernels run: on a CUDA GPU, or interpreted where TRITON_INTERPRET=1 was set."""
+"""The device of the kernels: a CUDA GPU, or the CPU if TRITON_INTERPRET=1 is set."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from tests.conftest import INTERPRETED
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
-    """A device on which the kernels run; tests that use it are marked `kernels`."""
+    """Return the device on which kernels run; tests that use it are marked `kernels`."""
     if torch.cuda.is_available() and not INTERPRETED:
         return torch.device("cuda")
     if not INTERPRETED:

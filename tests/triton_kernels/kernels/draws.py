@@ -1,4 +1,4 @@
-"""Steps of sampling to give to a kernel, in poisoned memory, and what must come of them."""
+"""Steps of sampling for a kernel, in poisoned memory, and checks of their results."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from ancestral.triton_kernels.sample_token import Drawn
 from ancestral.triton_kernels.sample_token.filters import Filters
 from tests.triton_kernels.kernels.compare import assert_near
 
-# Of u: cumulative sums in fp32 end so near to exact ones.
+# Limit on the distance of u from an edge: the error of cumulative sums in fp32.
 _NEAR_TIE = 2e-6
 _LENGTH = 5
 _POISON = -77
 
 
 class Case(NamedTuple):
-    """What `launch` takes, and the position of each row."""
+    """Arguments of `launch`, and the position of each row."""
 
     logits: Tensor
     noise: Tensor
@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
     @property
     def u(self) -> Tensor:
-        """Of each row, where it is."""
+        """u of each row at its position."""
         return self.noise.gather(1, self.n[:, None])[:, 0].cpu()
 
     def state_copy(self) -> Drawn:
@@ -41,15 +41,15 @@ def case(
     forced: Tensor | None = None,
     filters: bool = False,
     padding: int = 3,
-    beside: float = torch.nan,
+    padded: float = torch.nan,
 ) -> Case:
-    """Rows at positions 0, 1, ... in turn, where all that must not be read is poisoned.
+    """Return rows at positions 0, 1, ..., in which everything that must not be read is poisoned.
 
-    Beside the logits of a row lies NaN, or another number; u is NaN and the observed value _POISON
-    but where the row is; values and log-probabilities are _POISON and NaN.
+    The padding of logits is NaN, or `padded`. At all positions except the row's, u is NaN and the
+    observed value is _POISON. Values are _POISON, and log-probabilities are NaN.
     """
     b, v = logits.shape
-    wide = torch.full((b, v + padding), beside, dtype=logits.dtype)
+    wide = torch.full((b, v + padding), padded, dtype=logits.dtype)
     wide[:, :v] = logits
     n = torch.arange(b) % _LENGTH
     at = n[:, None]
@@ -71,7 +71,7 @@ def case(
 
 
 def drawn(got: Drawn, before: Case) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Value, log p and log q of each row where it was; fails where anything else has changed."""
+    """Return value, log p and log q of each row; check that nothing else has changed."""
     at = before.n[:, None]
     assert torch.equal(got.position, before.n + 1)
     parts = []
@@ -88,15 +88,15 @@ def drawn(got: Drawn, before: Case) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are the same, NaN included."""
+    """Return whether two tensors have the same bits, also where they are NaN."""
     return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
 
 
 def assert_inverted(value: Tensor, w: Tensor, u: Tensor) -> int:
-    """Fail unless each value is the one that u draws of weights in float64, but for near ties.
+    """Fail unless u draws each value from weights in float64, except near ties.
 
     Returns:
-        how many are another value, where u is next to an edge between the two.
+        Number of near ties: other values, where u is next to an edge.
     """
     c = w.cumsum(-1) / w.sum(-1, keepdim=True)
     exact = (c < u[:, None]).sum(-1)
@@ -114,12 +114,12 @@ def assert_inverted(value: Tensor, w: Tensor, u: Tensor) -> int:
 
 
 def assert_chosen(value: Tensor, log_p: Tensor, logits: Tensor, what: str = "log_p") -> None:
-    """Fail unless log p is that of each value, under logits in float64."""
+    """Fail unless log p is the log-probability of each value under logits in float64."""
     assert_near(log_p, logits.log_softmax(-1).gather(1, value[:, None])[:, 0], what)
 
 
 def filters_of(rows: list[tuple[float, int, float, float]], device: torch.device) -> Filters:
-    """Temperature, top-k, top-p and min-p of each row."""
+    """Return filters of rows (temperature, top-k, top-p, min-p)."""
     temperature, top_k, top_p, min_p = zip(*rows, strict=True)
     return Filters(
         torch.tensor(temperature, device=device),

@@ -1,4 +1,4 @@
-"""Cached attention as a kernel: one query a row, and blocks of them."""
+"""The kernel of cached attention, for one query per row and for blocks of queries."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def drawn(
     device: torch.device,
     beyond: float = torch.nan,
 ) -> list[Tensor]:
-    """q, k, v as slices of one projection; caches with `beyond` from each row's position on."""
+    """Return q, k, v as slices of one projection, and caches that are `beyond` after a position."""
     heads, g, d, length = shape
     generator = torch.Generator().manual_seed(heads * d + length)
     b = len(position)
@@ -58,7 +58,7 @@ def exact(
     at: Tensor,
     window: int | None = None,
 ) -> Tensor:
-    """The reference in float64; unused slots are zeroed, for it multiplies them by 0."""
+    """Return the reference in float64; unused slots are zeroed, since it multiplies them by 0."""
     kc, vc = (cache.double().nan_to_num(0.0) for cache in (kc, vc))
     return cached_attention_reference(q.double(), k.double(), v.double(), kc, vc, at, window)[0]
 
@@ -81,7 +81,7 @@ WINDOWS = [
 
 @pytest.mark.parametrize(("name", "dtype"), STEPS)
 def test_step(device: torch.device, name: str, dtype: torch.dtype) -> None:
-    """Rows at every kind of place: the first slot, the edges of tiles, the last; NaN beyond."""
+    """Rows at the first slot, at edges of tiles and at the last slot are exact, with NaN beyond."""
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     length = SHAPES[name][3]
@@ -94,13 +94,13 @@ def test_step(device: torch.device, name: str, dtype: torch.dtype) -> None:
     for cache, old, new in zip(inputs[3:5], before, inputs[1:3], strict=True):
         for row, at in enumerate(places):
             old[row, :, at] = new[row, 0].unflatten(0, (-1, old.shape[3]))
-        assert torch.equal(cache.nan_to_num(7.0), old.nan_to_num(7.0)), "one slot is written"
+        assert torch.equal(cache.nan_to_num(7.0), old.nan_to_num(7.0)), "only one slot is written"
 
 
 @pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize(("heads", "g"), [(2, 2), (4, 1)], ids=["one head", "group"])
 def test_split(device: torch.device, dtype: torch.dtype, heads: int, g: int) -> None:
-    """A cache long enough to be split; rows in the first, the middle and the last split."""
+    """With a split cache, rows in the first, a middle and the last split are exact."""
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     inputs = drawn((heads, g, 16, 1200), [0, 511, 512, 700, 1199], 1, dtype, device)
@@ -111,13 +111,13 @@ def test_split(device: torch.device, dtype: torch.dtype, heads: int, g: int) -> 
         short = [each.clone() for each in inputs]
         short[5] -= 1  # a row that sees one slot less, and its own
         short[5].clamp_(min=0)
-        assert far(y[1:], exact(*short)[1:]), "a split lost would not be seen"
+        assert far(y[1:], exact(*short)[1:]), "a lost split would not be noticed"
 
 
 @pytest.mark.parametrize(("heads", "g"), [(2, 2), (4, 1)], ids=["one head", "group"])
 @pytest.mark.parametrize(("window", "dtype"), WINDOWS)
 def test_window(device: torch.device, dtype: torch.dtype, heads: int, g: int, window: int) -> None:
-    """Windows within a tile, over tiles, over splits; one slot more or less would be seen."""
+    """Windows in a tile, over tiles and over splits are exact; one slot more or less is noticed."""
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     for length in (90, 1200):
@@ -166,14 +166,14 @@ def test_block_is_steps(device: torch.device) -> None:
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     q, k, v, *caches, at = drawn((4, 2, 16, 40), [0, 20], 5, torch.float32, device)
-    alone = [cache.clone() for cache in caches]
+    single = [cache.clone() for cache in caches]
     y = launch(q, k, v, *caches, at)
     for i in range(5):
-        step = launch(q[:, i : i + 1], k[:, i : i + 1], v[:, i : i + 1], *alone, at + i)
+        step = launch(q[:, i : i + 1], k[:, i : i + 1], v[:, i : i + 1], *single, at + i)
         assert_near(step, y[:, i : i + 1].double(), f"position {i}")
     assert all(
         torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
-        for a, b in zip(caches, alone, strict=True)
+        for a, b in zip(caches, single, strict=True)
     )
 
 
@@ -204,7 +204,7 @@ def test_faults_are_seen(device: torch.device) -> None:
 
 
 def test_beyond_the_cache(device: torch.device) -> None:
-    """A row that stands outside is NaN and writes nothing; its neighbours are as ever."""
+    """A row outside of the cache is NaN and writes nothing; other rows are not affected."""
     from ancestral.triton_kernels.cached_attention.kernel import launch
 
     for s, places in ((1, [4, 9, -1, 2**32]), (3, [4, 7, -1, 2**32])):

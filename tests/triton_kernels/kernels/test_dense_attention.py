@@ -1,4 +1,4 @@
-"""The kernel that TensorRT launches, run with what the plugin has it launched with."""
+"""The kernel of the TensorRT plugin, run with the arguments that the plugin passes."""
 
 from dataclasses import asdict
 from typing import Any
@@ -26,14 +26,14 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def launches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each case is launched with."""
+    """Return the launch of each case."""
     folder = libraries(tmp_path_factory.mktemp("libraries"))
     request = {"target": 80, "cases": [asdict(each) for each in CASES.values()]}
     return dict(zip(CASES, answer(folder, request)["launches"], strict=True))
 
 
 def drawn(case: Case, device: torch.device) -> list[Tensor]:
-    """q, k, v: scores of size 2; behind them others, for a kernel given wrong sizes."""
+    """Return q, k, v with scores of size 2; a kernel with wrong sizes reads the 9s after them."""
     generator = torch.Generator().manual_seed(case.t * 1000 + case.d)
     found = []
     for size, (b, *others) in zip((2, 1, 1), case.shapes, strict=True):
@@ -43,7 +43,7 @@ def drawn(case: Case, device: torch.device) -> list[Tensor]:
 
 
 def run(case: Case, inputs: list[Tensor], numbers: list[int], programs: int) -> Tensor:
-    """y [b, h, t, d], NaN where nothing was written."""
+    """Return y [b, h, t, d], NaN where nothing was written."""
     from ancestral.triton_kernels.masked_attention.dense import _dense_kernel, dense_variant
 
     variant = dense_variant(case.d, DTYPES[case.dtype])
@@ -74,13 +74,13 @@ def test_exact(device: torch.device, launches: dict[str, dict[str, Any]], name: 
 def test_faults_are_seen(
     device: torch.device, launches: dict[str, dict[str, Any]], name: str
 ) -> None:
-    """Another order of inputs or numbers, and a program too few."""
+    """Another order of inputs or numbers, or a missing program, gives wrong results."""
     case, programs = CASES[name], launches[name]["launch"]["grid_x"]
     q, k, v = drawn(case, device)
     b, h, g, t, unit = (value for _, value in launches[name]["numbers"])
     expected = exact([q, k, v])
     right = [b, h, g, t, unit]
-    assert_near(run(case, [q, k, v], right, programs), expected, "as it is")
+    assert_near(run(case, [q, k, v], right, programs), expected, "right order")
     assert far(run(case, [q, v, k], right, programs), expected), "keys and values"
     assert far(run(case, [q, k, v], [b, h, 1, t, unit], programs), expected), "heads of keys"
     assert far(run(case, [q, k, v], [g, h, b, t, unit], programs), expected), "rows and heads"

@@ -1,4 +1,4 @@
-"""The beginning of a step as kernels."""
+"""The kernels at the beginning of a step."""
 
 import copy
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ T, V, C = 9, 5, 3
 
 @dataclass(frozen=True)
 class Case:
-    """Which terms a model has."""
+    """The terms of a model's input vectors."""
 
     start: str
     position: bool
@@ -61,7 +61,7 @@ def widened(given: Tables) -> Tables:
 
 
 def inputs(device: torch.device, case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """tokens, consumed, slots and labels of rows at every slot; slot 0 holds no sound token."""
+    """Return tokens, consumed, slots and labels of rows at every slot; slot 0 has a bad token."""
     generator = torch.Generator().manual_seed(0)
     slots = torch.arange(T)[:, None]
     consumed = torch.randint(0, V, (T, T), generator=generator)
@@ -120,7 +120,7 @@ def test_consume(device: torch.device) -> None:
 
 
 def test_outside_the_tables(device: torch.device) -> None:
-    """What is in no table is NaN in its own row, and nothing is read out of bounds."""
+    """An index outside a table gives NaN in its own row, and is not read out of bounds."""
     from ancestral.triton_kernels.embed.kernel import launch
 
     case = CASES["image"]

@@ -1,4 +1,4 @@
-"""The map with its activation, as a kernel."""
+"""The kernel of the linear map with its activation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,11 +19,11 @@ from tests.triton_kernels.kernels.compare import EACH_FLOAT, assert_near, far
 pytestmark = pytest.mark.kernels
 
 FACTOR = 2.0
-"""Of the tolerance: sums over up to 769 terms, then an activation."""
+"""Factor of the tolerance, for sums over up to 769 terms and an activation."""
 
 
 class Factors(NamedTuple):
-    """What is multiplied and added, in the order of `launch`."""
+    """Factors and bias, in the order of `launch`."""
 
     x: Tensor
     weight: Tensor
@@ -32,7 +32,7 @@ class Factors(NamedTuple):
     def exact(
         self, activation: Activation = "none", transposed: bool = False, bias: bool = True
     ) -> Tensor:
-        """In float64."""
+        """Return the result in float64."""
         x, weight, added = (each.double() for each in self)
         return linear(x, weight, added if bias else None, activation, transposed)
 
@@ -45,7 +45,7 @@ def drawn(
     device: torch.device,
     transposed: bool = False,
 ) -> Factors:
-    """Rows that lie apart; NaN between them, and around the weight and the bias."""
+    """Return rows that are apart, with NaN between them and around the weight and the bias."""
     generator = torch.Generator().manual_seed(1000 * i + o)
     x = torch.full((rows + 2, i + 3), torch.nan, dtype=dtype, device=device)[1:-1, :i]
     x.copy_(torch.randn(rows, i, generator=generator))
@@ -65,22 +65,22 @@ def drawn(
 def test_exact(
     device: torch.device, dtype: torch.dtype, rows: int, i: int, o: int, transposed: bool
 ) -> None:
-    """In fp32, of factors of 16 bits too: what is stored in 16 bits would hide a fault."""
+    """Results are exact, stored in fp32 for 16-bit factors too: rounding could hide a fault."""
     from ancestral.triton_kernels.linear.kernel import launch
 
     factors = drawn(rows, i, o, dtype, device, transposed)
     got = launch(*factors, transposed=transposed, wide=True)
     assert_near(got, factors.exact(transposed=transposed), f"{rows} x {i} x {o}", FACTOR)
-    assert far(got, factors.exact(transposed=transposed, bias=False), FACTOR), "bias forgotten"
+    assert far(got, factors.exact(transposed=transposed, bias=False), FACTOR), "missing bias"
     short = factors._replace(x=factors.x.clone())
     short.x[:, -1] = 0
-    assert far(got, short.exact(transposed=transposed), FACTOR), "last term forgotten"
+    assert far(got, short.exact(transposed=transposed), FACTOR), "missing last term"
 
 
 @pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 def test_activation(device: torch.device, dtype: torch.dtype, transposed: bool) -> None:
-    """Of more columns than a tile has of them, and of gates."""
+    """Activations are exact over more columns than a tile has, and with gates."""
     from ancestral.triton_kernels.linear.kernel import launch
 
     factors = drawn(3, 24, 38, dtype, device, transposed)
@@ -165,7 +165,7 @@ def test_any_size(
 
 @pytest.fixture
 def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NumPy's product, which interprets a kernel's, gives a row other bits at another place."""
+    """Interpret a kernel's product without NumPy's, whose bits for a row depend on its place."""
     if not INTERPRETED:
         return
     from triton.runtime import interpreter
@@ -180,10 +180,10 @@ def row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 @pytest.mark.parametrize("transposed", [False, True], ids=["", "transposed"])
 @pytest.mark.usefixtures("row_by_row")
-def test_rows_alone(
+def test_rows_are_independent(
     device: torch.device, dtype: torch.dtype, transposed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bits of a row are the same in every batch, and at every place of it."""
+    """The bits of a row are the same in every batch, and at every place in a batch."""
     from ancestral.triton_kernels.linear import kernel
     from ancestral.triton_kernels.linear.kernel import launch
 
@@ -223,7 +223,7 @@ def test_nan_stays_in_its_row(
 
 @pytest.mark.parametrize("activation", ["none", "swiglu"])
 def test_axes(device: torch.device, activation: Activation) -> None:
-    """Any axes before the last, also none, and no rows."""
+    """Any number of axes before the last is supported, also 0, and no rows."""
     from ancestral.triton_kernels.linear.kernel import launch
 
     factors = drawn(6, 24, 18, torch.float32, device)
@@ -231,7 +231,7 @@ def test_axes(device: torch.device, activation: Activation) -> None:
     blocks = factors.x.unflatten(0, (2, 3))
     assert torch.equal(launch(blocks, *factors[1:], activation), rows.unflatten(0, (2, 3)))
     last = launch(blocks[:, -1:], *factors[1:], activation)
-    assert torch.equal(last, rows[[2, 5]][:, None]), "of blocks that lie apart"
+    assert torch.equal(last, rows[[2, 5]][:, None]), "last rows of blocks"
     apart = launch(blocks.transpose(0, 1), *factors[1:], activation)
     assert torch.equal(apart, rows.unflatten(0, (2, 3)).transpose(0, 1))
     assert torch.equal(launch(factors.x[4], *factors[1:], activation), rows[4])
@@ -239,7 +239,7 @@ def test_axes(device: torch.device, activation: Activation) -> None:
 
 
 def test_dtypes(device: torch.device) -> None:
-    """Of the result, and of a bias in fp32 beside a weight in 16 bits."""
+    """The result has the right dtype, also with a bias in fp32 and a weight in 16 bits."""
     from ancestral.triton_kernels.linear.kernel import launch
 
     factors = drawn(3, 24, 18, torch.bfloat16, device)
@@ -248,7 +248,7 @@ def test_dtypes(device: torch.device) -> None:
         got = launch(*factors, wide=wide)
         assert got.dtype == dtype
         assert_near(got, exact, str(dtype), FACTOR)
-    # 1 + 2^-12 is no number of bfloat16.
+    # bfloat16 cannot represent 1 + 2^-12.
     factors.x.zero_()
     bias = torch.full((18,), 1 + 2**-12, device=device)
     assert torch.equal(launch(*factors[:2], bias, wide=True), bias.expand(3, 18))
@@ -259,13 +259,13 @@ def test_dtypes(device: torch.device) -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS[:-1])
 def test_far_from_zero(device: torch.device, activation: Activation) -> None:
-    """Nothing overflows; tanh is relatively exact near zero too, where the others cancel."""
+    """Nothing overflows; tanh is relatively exact also near zero, where the others cancel."""
     from ancestral.triton_kernels.linear.kernel import launch
 
     values = torch.tensor([1e-30, 1e-4, 0.1, 0.2499, 0.2501, 0.7, 3.0, 9.0, 40.0, 1e3, 1e30])
     values = torch.cat([values, -values])
-    beside = torch.full_like(values, 0.0 if activation == "tanh" else 1.0)
-    x = torch.stack([values, beside], dim=-1).to(device)
+    second = torch.full_like(values, 0.0 if activation == "tanh" else 1.0)
+    x = torch.stack([values, second], dim=-1).to(device)
     factors = Factors(x, torch.eye(2, device=device), torch.zeros(2, device=device))
     assert_near(launch(*factors, activation), factors.exact(activation), activation, FACTOR)
 

@@ -1,4 +1,4 @@
-"""Masked attention, as a kernel: every mask, dtype and layout; what no query sees is not read."""
+"""The kernel of masked attention: every mask, dtype and layout; unseen slots are not read."""
 
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,7 @@ class Case:
     scale: float | None = None
 
     def drawn(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v: slices of one projection where keys are as many as queries; scores of size 2."""
+        """Return q, k, v of one projection; q is doubled if there are more slots than queries."""
         generator = torch.Generator().manual_seed(self.s * 1000 + self.d)
         rows = 1 if self.start is None else len(self.start)
         slots = self.s if self.slots is None else self.slots
@@ -70,7 +70,7 @@ CASES = {
     "one kv head": Case(34, heads=4, group=1),
     "scaled": Case(65, scale=0.7),
     "start": Case(7, slots=100, start=(0, 93, 31)),
-    "start beside a block": Case(3, slots=70, start=(14, 62, 63, 64)),
+    "start next to a block": Case(3, slots=70, start=(14, 62, 63, 64)),
     "start 65": Case(65, 24, slots=130, start=(0, 65, 1)),
     "start grouped": Case(3, heads=4, group=2, slots=70, start=(64, 0)),
     "window 1": Case(40, window=1),
@@ -114,7 +114,7 @@ FAULTS = {
 def test_faults_are_seen(device: torch.device, dtype: torch.dtype) -> None:
     q, k, v = BASE.drawn(dtype, device)
     y = BASE.run(q, k, v)
-    assert_near(y, BASE.exact(q, k, v), "as it is")
+    assert_near(y, BASE.exact(q, k, v), "no fault")
     for fault, case in FAULTS.items():
         assert far(y, case.exact(q, k, v)), fault
     assert far(y, BASE.exact(q, k.flip(1), v)), "another head's keys"
@@ -125,7 +125,7 @@ def test_faults_are_seen(device: torch.device, dtype: torch.dtype) -> None:
     q, k, v = causal.drawn(dtype, device)
     y = causal.run(q, k, v)
     assert_near(y, causal.exact(q, k, v), "causal")
-    # A mask one slot too long or too short, by keys and values that stand one slot further.
+    # A mask one slot too long or too short, imitated by keys and values that are shifted one slot.
     for by in (1, -1):
         assert far(y, causal.exact(q, k.roll(by, 2), v.roll(by, 2))), "the diagonal"
 
@@ -133,7 +133,7 @@ def test_faults_are_seen(device: torch.device, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("window", [None, 9, 40])
 def test_nothing_else_is_read(device: torch.device, dtype: torch.dtype, window: int | None) -> None:
-    """NaN in the slots that no query of a row sees, before and behind, and in what is cut off."""
+    """NaN in slots that no query of a row sees, before and after them, changes nothing."""
     case = Case(5, 24, slots=140, start=(0, 60, 135, 64), window=window)
     q, k, v = case.drawn(dtype, device)
     clean = case.run(q, k, v)
@@ -150,7 +150,7 @@ def test_nothing_else_is_read(device: torch.device, dtype: torch.dtype, window: 
 
 @pytest.mark.parametrize("window", [None, 3])
 def test_rows_that_do_not_fit(device: torch.device, window: int | None) -> None:
-    """NaN, for the kernel and the reference, and nothing of the other rows."""
+    """A row that does not fit is NaN in kernel and reference; other rows are not affected."""
     case = Case(6, slots=70, start=(-1, 64, 65, 2**62, -(2**62), 0), window=window)
     q, k, v = case.drawn(torch.float32, device)
     for y in (case.run(q, k, v), case.exact(q, k, v)):
@@ -160,7 +160,7 @@ def test_rows_that_do_not_fit(device: torch.device, window: int | None) -> None:
 
 
 def test_nan_is_kept(device: torch.device) -> None:
-    """What a query does see is not hidden."""
+    """NaN that a query sees is not hidden."""
     case = Case(40)
     for which in range(3):
         q, k, v = (x.clone() for x in case.drawn(torch.float32, device))
@@ -170,17 +170,17 @@ def test_nan_is_kept(device: torch.device) -> None:
 
 @pytest.mark.parametrize("dtype", EACH_FLOAT, ids=str)
 def test_large_scores(device: torch.device, dtype: torch.dtype) -> None:
-    """Scores in the hundreds, whose exponentials do not exist, of both signs."""
+    """Scores in the hundreds of both signs, whose exponentials overflow, are exact."""
     case = Case(70, 16, window=30, scale=30.0)
     for sign in (1, -1):
         q, k, v = (x.abs() for x in case.drawn(torch.float32, device))
-        # Few bits, so that the products are exact and only the softmax is judged.
+        # Numbers of few bits: the products are exact, and only the softmax is tested.
         q, k = (sign * q).mul(2).round().to(dtype), k.mul(2).round().to(dtype)
         assert_near(case.run(q, k, v.to(dtype)), case.exact(q, k, v.to(dtype)), "large", factor=4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_alone(device: torch.device, dtype: torch.dtype) -> None:
+def test_rows_are_independent(device: torch.device, dtype: torch.dtype) -> None:
     """A row's bits do not depend on other rows, on the number of slots, or on memory order."""
     case = Case(9, 24, heads=2, slots=80, start=(0, 71, 30), window=50)
     q, k, v = case.drawn(dtype, device)
@@ -196,7 +196,7 @@ def test_alone(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def test_sections_of_heads(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order in which programs run changes no bit, and every block is run."""
+    """The order of programs does not change any bit, and every block is computed."""
     from ancestral.triton_kernels.masked_attention import kernel
 
     case = Case(70, heads=4, group=2)
@@ -208,7 +208,7 @@ def test_sections_of_heads(device: torch.device, monkeypatch: pytest.MonkeyPatch
 
 
 def test_memory_order(device: torch.device) -> None:
-    """Queries, keys and values in orders of their own, with room between: no stride twice."""
+    """Queries, keys and values may have any order in memory: here 9 different strides."""
     case = Case(35, 24, heads=4, group=2, start=(0, 0))
     parts = case.drawn(torch.float32, device)
     whole = case.run(*parts)

@@ -1,4 +1,4 @@
-"""What masked attention refuses, and what goes to PyTorch's own attention in its place."""
+"""Arguments that masked attention refuses, and those that it leaves to PyTorch's attention."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernels
 
 
 def drawn(device: torch.device, h: int = 4, g: int = 2, s: int = 5, d: int = 8) -> dict[str, Any]:
-    """Every argument of a launch: a block of s queries against 9 slots."""
+    """Return all arguments of a launch: a block of s queries and 9 slots."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, n, 9, d, generator=generator).to(device) for n in (h, g, g))
     start = torch.tensor([0, 4], device=device)
@@ -64,7 +64,7 @@ def test_refused(device: torch.device, name: str) -> None:
 
 
 def test_configuration() -> None:
-    """Of sizes that every row shares; blocks that Triton takes."""
+    """Blocks are powers of 2 and at least 16, as Triton requires, for all sizes."""
     from ancestral.triton_kernels.launch import FLOATS
     from ancestral.triton_kernels.masked_attention.kernel import configuration
 
@@ -83,7 +83,7 @@ class Called(Exception):
 def in_its_place(
     monkeypatch: pytest.MonkeyPatch, inputs: tuple[Tensor, ...], **settings: Any
 ) -> Tensor | None:
-    """The adapter's result, or None where it asked PyTorch."""
+    """Return the adapter's result, or None if it called PyTorch's attention."""
     from ancestral.triton_kernels.masked_attention.kernel import scaled_dot_product
 
     def called(*args: object, **kwargs: object) -> Tensor:
@@ -120,7 +120,7 @@ def test_in_pytorchs_place(
 
 
 def test_as_a_mode(device: torch.device) -> None:
-    """As a model calls it, within the mode that puts our kernels in PyTorch's place."""
+    """A model's call is replaced in the mode that puts our kernels in place of PyTorch's."""
     from ancestral.triton_kernels.masked_attention.kernel import scaled_dot_product
 
     a = drawn(device, s=9)

@@ -1,4 +1,4 @@
-"""The kernels that only move numbers: bit for bit their references, in place."""
+"""Kernels that only move numbers equal their references bit for bit, in place."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_append(device: torch.device, dtype: torch.dtype, s: int) -> None:
     assert torch.equal(buffer, expected)
     outside = torch.tensor([9 - s, -1, 2**32, 8], device=device)
     launch(buffer, outside, block)
-    assert torch.equal(buffer, expected), "what does not fit is not written"
+    assert torch.equal(buffer, expected), "a block that does not fit is not written"
     assert launch(buffer[:0], position[:0], block[:0]).shape == (0, 8)
 
 
@@ -45,7 +45,7 @@ def test_append_refused(device: torch.device) -> None:
 @pytest.mark.parametrize("offsets", [(-4,), (0,), (-4, -3, -1, 0)], ids=str)
 @pytest.mark.parametrize("d", [1, 24, 130])
 def test_ring(device: torch.device, dtype: torch.dtype, offsets: tuple[int, ...], d: int) -> None:
-    """Also before the ring is full, where NaN lies in slots that were not written."""
+    """The kernel is exact, also before the ring is full, with NaN in slots not yet written."""
     from ancestral.triton_kernels.ring.kernel import launch
 
     generator = torch.Generator().manual_seed(d)

@@ -1,4 +1,4 @@
-"""Philox on the device: the bits of the host's."""
+"""Philox on the device gives the bits of Philox on the host."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ INDICES = np.array([0, 1, 2, 1000, 2**31 - 1, 2**31, 2**32 - 1])
 
 
 def made(key: torch.Tensor, index: torch.Tensor, length: int) -> np.ndarray:
-    """The uniforms of positions 0 .. length - 1 of each index, made on the device."""
+    """Return the uniforms of positions 0 .. length - 1 of each index, made on the device."""
     from tests.triton_kernels.kernels.probes import fill
 
     u = torch.empty(len(index), length, device=index.device)
@@ -33,16 +33,16 @@ def test_known_answers(device: torch.device, known: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_uniforms(device: torch.device, seed: int) -> None:
-    """Every sample index and position, over more than one program."""
+    """Uniforms are right for every sample index and position, over several programs."""
     key = torch.tensor([*seed_key(seed), Stream.X], device=device)
     u = made(key, torch.tensor(INDICES, device=device), 150)
     expected = uniforms(seed, INDICES, np.arange(150))
     assert u.dtype == expected.dtype
     assert np.array_equal(u, expected)
-    # Of 1,000 numbers of 23 bits, less than one agrees by chance.
+    # By chance, less than one of 1,000 numbers of 23 bits agrees.
     few = np.arange(7)
     assert (u[:, :7] == uniforms(seed, few, INDICES).T).sum() <= 3, "index and position swapped"
-    assert (u[:, 1:] == expected[:, :-1]).sum() <= 1, "the neighbour's"
+    assert (u[:, 1:] == expected[:, :-1]).sum() <= 1, "the next position's"
     sevens = torch.arange(7).to(device)
     if seed_key(seed)[0] != seed_key(seed)[1]:
         other = made(key[[1, 0, 2]], sevens, 7)

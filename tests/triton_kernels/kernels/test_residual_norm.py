@@ -1,4 +1,4 @@
-"""Residual and norm, as a kernel."""
+"""The kernel of the residual and the norm."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.kernels
 
 
 def drawn(rows: int, d: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """x, y, weight, bias; one row so small that epsilon counts, and one far from zero."""
+    """Return x, y, weight, bias; one row is so small that epsilon counts, one is far from 0."""
     generator = torch.Generator().manual_seed(d)
     x, y = (torch.randn(rows, 1, d, generator=generator) for _ in range(2))
     x[0], y[0] = 1e-3 * x[0], 1e-3 * y[0]
@@ -33,7 +33,7 @@ def test_exact(device: torch.device, dtype: torch.dtype, d: int, rms: bool) -> N
     h, n = launch(x, y, weight, given, 1e-5, rms)
     wide = [None if each is None else each.double() for each in (x, y, weight, given)]
     assert_near(h, wide[0] + wide[1], "h")
-    # The norm is of the sum as it is stored.
+    # The norm is computed from the stored, rounded sum.
     args = (h.double(), torch.zeros_like(h).double(), *wide[2:])
     exact = residual_norm_reference(*args, 1e-5, rms)[1]
     assert_near(n, exact, "n")
@@ -42,7 +42,7 @@ def test_exact(device: torch.device, dtype: torch.dtype, d: int, rms: bool) -> N
         assert far(n, residual_norm_reference(*args, 1e-5, not rms)[1]), "the other norm"
 
 
-def test_rows_alone(device: torch.device) -> None:
+def test_rows_are_independent(device: torch.device) -> None:
     from ancestral.triton_kernels.residual_norm.kernel import launch
 
     x, y, weight, bias = drawn(64, 100, torch.float32, device)

@@ -1,4 +1,4 @@
-"""The end of a sampling step without filters, as kernels."""
+"""The kernels at the end of a sampling step without filters."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def random(b: int, v: int, dtype: torch.dtype = torch.float32, scale: float = 2.
 
 
 def run(before: Case) -> tuple[Tensor, Tensor]:
-    """Value and log p of each row."""
+    """Return the value and log p of each row."""
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     state = before.state_copy()
@@ -49,7 +49,7 @@ def exact(before: Case) -> Tensor:
 
 
 def check(before: Case, u: Tensor | None = None) -> int:
-    """Compare with float64; how many near ties there were."""
+    """Compare with float64; return the number of near ties."""
     value, log_p = run(before)
     assert_chosen(value, log_p, exact(before))
     return assert_inverted(value, exact(before).softmax(-1), before.u if u is None else u)
@@ -92,7 +92,7 @@ def test_shapes(
 
 
 def on_grid(device: torch.device, halvings: int) -> None:
-    """Midpoints of 2^halvings cells draw each value as often as it is probable."""
+    """Check that midpoints of 2^halvings cells draw values exactly in proportion to p."""
     p = torch.tensor([0, 1 / 8, 1 / 2, 0, 1 / 4, 1 / 8, 0])
     size = 2**halvings
     u = (torch.arange(size) + 0.5) / size
@@ -112,7 +112,7 @@ def test_fine_even_grid(device: torch.device) -> None:
 
 @pytest.mark.parametrize("v", [17, 257, 9_000, 50_257])
 def test_never_a_value_of_probability_0(device: torch.device, v: int) -> None:
-    """The ends of the unit interval stay inside the support, also where whole tiles are empty."""
+    """The ends of the unit interval draw values of the support, even if whole tiles are empty."""
     logits = torch.full((4, v), -INF)
     logits[:, : v // 3] = -200.0
     logits[:, v // 2 :] = -200.0
@@ -124,7 +124,7 @@ def test_never_a_value_of_probability_0(device: torch.device, v: int) -> None:
 
 
 def test_inversion_beyond_the_ends(device: torch.device) -> None:
-    """A target that rounding has put outside 0 .. C_last finds the first or last of w > 0."""
+    """A target that rounding moved outside 0 .. C_last finds the first or last w > 0."""
     from tests.triton_kernels.kernels.probes import first
 
     w = torch.zeros(32, device=device)
@@ -143,7 +143,7 @@ def test_inversion_beyond_the_ends(device: torch.device) -> None:
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("v", [1, 2, 257, 9_000])
 def test_all_on_one_value(device: torch.device, v: int, dtype: torch.dtype) -> None:
-    """Exactly."""
+    """A value of probability 1 is drawn, with log p exactly 0."""
     logits = torch.full((3, v), -INF, dtype=dtype)
     logits[[0, 1, 2], [0, v // 2, v - 1]] = torch.tensor([3.0, -9.0, 100.0], dtype=dtype)
     value, log_p = run(case(logits, device, u=torch.tensor([TINY, 0.5, MOST])))
@@ -151,12 +151,12 @@ def test_all_on_one_value(device: torch.device, v: int, dtype: torch.dtype) -> N
     assert log_p.tolist() == [0, 0, 0]
 
 
-# The interpreter computes with numpy, which warns of what is meant to happen here.
+# The interpreter computes with numpy, which warns of these intended infinities and NaNs.
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("v", [1, 5, 257, 9_000])
 @pytest.mark.parametrize("bad", [torch.nan, INF], ids=["nan", "inf"])
 def test_no_probabilities(device: torch.device, v: int, bad: float) -> None:
-    """Value 0 and log p NaN, in that row alone; a row goes on, and a forced value stays."""
+    """Bad logits give value 0 and log p NaN, only in their row; a forced value stays."""
     logits = random(7, v)
     logits[1, v - 1] = bad
     logits[2, 0] = bad
@@ -174,21 +174,21 @@ def test_no_probabilities(device: torch.device, v: int, bad: float) -> None:
 
 @pytest.mark.parametrize("v", [3, 257, 9_000])
 def test_forced(device: torch.device, v: int) -> None:
-    """An observed value wins; one that is none of the v is told by NaN."""
+    """An observed value is taken; one outside of the v levels gives log p NaN."""
     logits = random(6, v)
     forced = torch.tensor([-1, 0, v - 1, 1, v, 2**40])
-    value, log_p = run(case(logits, device, forced=forced, beside=0.0))
+    value, log_p = run(case(logits, device, forced=forced, padded=0.0))
     assert value[1:].tolist() == [0, v - 1, 1, 0, 0]
     assert log_p[4:].isnan().all()
     assert_chosen(value[:4], log_p[:4], logits[:4].double())
-    alone, _ = run(case(logits, device))
-    assert value[0] == alone[0]
+    unforced, _ = run(case(logits, device))
+    assert value[0] == unforced[0]
 
 
 @pytest.mark.parametrize("v", [5, 9_000])
 @pytest.mark.parametrize("n", [5, 6, -1, 2**40])
 def test_ended(device: torch.device, v: int, n: int) -> None:
-    """A row that is not at a position keeps all that it has; the others go on."""
+    """A row that is not at a position is unchanged; other rows advance."""
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     before = case(random(3, v), device)
@@ -203,7 +203,7 @@ def test_ended(device: torch.device, v: int, n: int) -> None:
 
 
 @pytest.mark.parametrize("v", [100, 9_000])
-def test_rows_alone(device: torch.device, v: int) -> None:
+def test_rows_are_independent(device: torch.device, v: int) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     whole = case(random(9, v), device)
@@ -218,7 +218,7 @@ def test_rows_alone(device: torch.device, v: int) -> None:
 @pytest.mark.parametrize(("v", "seed"), [(256, 0), (256, 2**64 - 1), (9_000, 2**40 + 5)])
 @pytest.mark.parametrize("stream", [Stream.X, Stream.PARTICLES])
 def test_noise_made_in_the_kernel(device: torch.device, v: int, seed: int, stream: Stream) -> None:
-    """The values of the uniforms that the host makes, to the bit."""
+    """Noise from the kernel draws what the host's uniforms draw, to the bit."""
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     logits = random(5, v)

@@ -1,4 +1,4 @@
-"""The end of a sampling step with filters, as kernels."""
+"""The kernels at the end of a sampling step with filters."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from tests.triton_kernels.kernels.draws import (
 
 pytestmark = pytest.mark.kernels
 INF = float("inf")
-# Temperature, top-k (as a part of v where below 1), top-p, min-p.
+# Temperature, top-k (a float is a fraction of v), top-p, min-p.
 ROWS = [
     (1.0, 3, 1.0, 0.0),
     (1.0, 1.0, 0.6, 0.0),
@@ -35,7 +35,7 @@ ROWS = [
 
 
 def coarse(b: int, v: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Multiples of 1/8: many are tied, and none are nearly so."""
+    """Return multiples of 1/8: there are many ties, but no near ties."""
     generator = torch.Generator().manual_seed(v)
     return ((16 * torch.randn(b, v, generator=generator)).round() / 8).to(dtype)
 
@@ -48,7 +48,7 @@ def settings_of(v: int, device: torch.device, rows: list[tuple] = ROWS) -> Filte
 
 
 def run(before: Case, filters: Filters) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, log p and log q of each row."""
+    """Return the value, log p and log q of each row."""
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     state = before.state_copy()
@@ -60,14 +60,14 @@ def run(before: Case, filters: Filters) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def kept(before: Case, filters: Filters) -> Tensor:
-    """The reference in float64: shifted logits, -inf where a value is dropped."""
+    """Return the reference in float64: shifted logits, -inf for values that are dropped."""
     logits = before.logits.cpu().double()
     shifted = logits - logits.amax(-1, keepdim=True)
     return filtered(shifted[:, None], Filters(*(each.cpu() for each in filters)))[:, 0]
 
 
 def assert_clear(before: Case, filters: Filters) -> None:
-    """Fail where rounding might decide whether a value stays."""
+    """Fail if rounding could decide whether a value is kept."""
     first = filters._replace(
         top_p=torch.ones_like(filters.top_p), min_p=torch.zeros_like(filters.min_p)
     )
@@ -83,7 +83,7 @@ def assert_clear(before: Case, filters: Filters) -> None:
 
 
 def check(before: Case, filters: Filters) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compare with float64; what came, and the reference."""
+    """Compare with float64; return the results and the reference."""
     assert_clear(before, filters)
     value, log_p, log_q = run(before, filters)
     z = kept(before, filters)
@@ -117,7 +117,7 @@ def test_exact_over_more_values(device: torch.device, v: int) -> None:
 
 
 def test_planted(device: torch.device) -> None:
-    """What would be wrong is seen."""
+    """Planted faults: wrong filters give another log q."""
     v = 64
     rows = [(0.5, 4, 1.0, 0.0), (2.0, 1.0, 0.5, 0.0), (2.0, 9, 0.5, 0.0), (2.0, 1.0, 1.0, 0.1)]
     filters = settings_of(v, device, rows)
@@ -125,7 +125,7 @@ def test_planted(device: torch.device) -> None:
     value, log_p, log_q, z = check(before, filters)
 
     def seen(faulty: Tensor) -> list[bool]:
-        """Rows in which log q under faulty logits is far from what came."""
+        """Return for each row whether log q under faulty logits is far from the kernel's."""
         other = faulty.log_softmax(-1).gather(1, value[:, None])[:, 0]
         return [far(log_q[i : i + 1], other[i : i + 1]) for i in range(4)]
 
@@ -147,7 +147,7 @@ def test_planted(device: torch.device) -> None:
 
 
 def test_even_grid_with_ties(device: torch.device) -> None:
-    """Values of equal probability stay together: top-k 2 keeps the three of 1/8 and the highest."""
+    """Ties stay together: top-k 2 keeps the highest value and all three of probability 1/8."""
     p = torch.tensor([1 / 16, 1 / 8, 1 / 2, 0, 1 / 8, 1 / 8, 1 / 16])
     size = 14
     u = (torch.arange(size) + 0.5) / size
@@ -159,7 +159,7 @@ def test_even_grid_with_ties(device: torch.device) -> None:
 
 
 def test_temperature_0(device: torch.device) -> None:
-    """The first of the highest, log q exactly 0, log p of the model."""
+    """Temperature 0 draws the first of the highest values; log q is 0, log p the model's."""
     for v in (5, 300, 9_000):
         logits = coarse(2, v).clamp_max(1.0)
         logits[:, [v // 2, v - 1, v - 2]] = 2.0
@@ -173,7 +173,7 @@ def test_temperature_0(device: torch.device) -> None:
 
 
 def test_off(device: torch.device) -> None:
-    """Filters that drop nothing leave the draw as it is without them."""
+    """Filters that drop nothing do not change the draw."""
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     for v in (40, 9_000):
@@ -188,7 +188,7 @@ def test_off(device: torch.device) -> None:
 
 @pytest.mark.parametrize("v", [6, 9_000])
 def test_extremes(device: torch.device, v: int) -> None:
-    """-inf among the logits, settings that leave one value, and temperatures near their ends."""
+    """Logits of -inf, filters that keep one value, and extreme temperatures are exact."""
     rows = [
         (1.0, 4, 1.0, 0.0),
         (1.0, v, 1e-6, 0.0),
@@ -203,7 +203,7 @@ def test_extremes(device: torch.device, v: int) -> None:
     filters = filters_of(rows, device)
     value, log_p, log_q = run(before, filters)
     z = kept(before, filters)
-    # exp(LOWEST) is 0 in fp32, where the reference in float64 keeps a trace.
+    # exp(LOWEST) is 0 in fp32; in the float64 reference it is a little more.
     z = z.where(z > LOWEST, -INF)
     assert_inverted(value, z.exp(), before.u)
     assert_chosen(value, log_p, logits.double())
@@ -212,11 +212,11 @@ def test_extremes(device: torch.device, v: int) -> None:
     assert log_q[1:4].tolist() == [0, 0, 0]
 
 
-# The interpreter computes with numpy, which warns of what is meant to happen here.
+# The interpreter computes with numpy, which warns of these intended infinities and NaNs.
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("v", [5, 9_000])
 def test_no_probabilities(device: torch.device, v: int) -> None:
-    """Value 0, log p and log q NaN; log q of a forced value is 0."""
+    """Bad logits give value 0, and NaN for log p and log q; log q of a forced value is 0."""
     logits = coarse(6, v)
     logits[0, v - 1] = torch.nan
     logits[1, 0] = INF
@@ -234,7 +234,7 @@ def test_no_probabilities(device: torch.device, v: int) -> None:
 
 @pytest.mark.parametrize("v", [17, 9_000])
 def test_forced_and_ended(device: torch.device, v: int) -> None:
-    """Whatever the filters: log q of a forced value is 0, and a row that has ended stays."""
+    """With any filters, log q of a forced value is 0, and a row that ended is unchanged."""
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     logits = coarse(3, v)
@@ -255,7 +255,7 @@ def test_forced_and_ended(device: torch.device, v: int) -> None:
 
 
 @pytest.mark.parametrize("v", [100, 9_000])
-def test_rows_alone(device: torch.device, v: int) -> None:
+def test_rows_are_independent(device: torch.device, v: int) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     whole = case(coarse(3, v), device, filters=True)
@@ -272,7 +272,7 @@ def test_rows_alone(device: torch.device, v: int) -> None:
 
 @pytest.mark.parametrize("held", [True, False])
 def test_thresholds(device: torch.device, held: bool) -> None:
-    """Those of the reference in float32, to the bit; read again or held in registers."""
+    """Thresholds equal the float32 reference to the bit, with logits read again or in registers."""
     from tests.triton_kernels.kernels.probes import threshold
 
     v = 300
