@@ -16,7 +16,7 @@ from torch import Tensor
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import report
+from ancestral.excerpts import expectation, report
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.stored_tensors import Shape, differences
@@ -105,10 +105,8 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     except ValidationError as error:
         for each in error.errors(include_url=False):
             where = ".".join(map(str, each["loc"]))
-            problem = (
-                f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
-            )
-            read.fail(problem.removeprefix("Value error, "))
+            reason = expectation(each["msg"])
+            read.fail(f"{where}: {reason}, got {shown(each['input'])}" if where else reason)
         config = AutoencoderKLConfig()
     read.finish()
     return config
