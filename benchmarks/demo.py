@@ -71,7 +71,9 @@ def main() -> None:
     rows = measure(BUNDLE, backends, BATCHES, threads=THREADS, rounds=1)
     show(speed_table(rows))
     if not all(row.passed for row in rows):
-        raise ParityError("a backend that had passed verification failed it when it was timed")
+        raise ParityError(
+            "a backend passed verification, but not when it was timed; report it with the tables"
+        )
     run_latent(data)
     print(f"\nDone in {time.monotonic() - start:.0f} s.")
     print(f"checkpoint  {CHECKPOINT}")

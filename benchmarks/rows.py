@@ -171,8 +171,8 @@ def append(row: Row, file: Path) -> None:
     """
     if row.parity.failures:
         raise ParityError(
-            f"{row.title}: no row is written, because the probabilities of this run are wrong: "
-            + "; ".join(row.parity.failures)
+            f"{row.title}: no row is written, because the probabilities of this run are wrong "
+            f"({'; '.join(row.parity.failures)}); run `ancestral verify` on the bundle"
         )
     if not all(map(math.isfinite, row.numbers)):
         raise ValueError(f"row: expected finite numbers, got {row}")

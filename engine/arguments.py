@@ -77,7 +77,7 @@ def choice(name: str, value: object, choices: Sequence[str]) -> str:
         InvalidInput: `value` is something else.
     """
     if not isinstance(value, str) or value not in choices:
-        raise InvalidInput(f"{name}: expected one of {tuple(choices)}, got {shown(value)}")
+        raise InvalidInput(f"{name}: expected one of {list(choices)}, got {shown(value)}")
     return value
 
 

@@ -151,7 +151,7 @@ def observed(values: ArrayLike | None, n: int, data: DataSpec, first_position: i
         check_range("observed", array, -1, data.levels - 1)
         given = data.in_order(array[None] if one else array)
     if first_position and (given[:, 0] < 0).any():
-        raise InvalidInput("observed: the model has no start symbol, so x_0 must be observed")
+        raise InvalidInput("observed: x_0 is required, as the model has no start symbol")
     return np.broadcast_to(given, (n, t))
 
 

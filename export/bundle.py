@@ -223,8 +223,9 @@ def _check_laws(model: AutoregressiveModel) -> None:
     report = check_causality(model)
     if not report.passed:
         raise ExportError(
-            f"the model sees the future: {report.sentence}. Expected predict(x, label)[:, t] to "
-            f"depend only on x[:, :t]; shift its input by one position, or mask later values"
+            f"the model sees the future: {report.sentence}; shift the input of predict by one "
+            f"position, or mask later values, so that predict(x, label)[:, t] depends only on "
+            f"x[:, :t]"
         )
     if own:
         check_agreement(model)

@@ -137,7 +137,8 @@ class _Writer:
             problems = lint(graph, form, signature)
             if problems:
                 raise ExportError(
-                    f"graph {name} in form {form} breaks a rule:\n  " + "\n  ".join(problems)
+                    f"graph {name!r} in form {form}: breaks the rules of the bundle format; write "
+                    f"these parts with other operators of PyTorch:\n  " + "\n  ".join(problems)
                 )
             point_into(graph.graph, self._slots, Path(WEIGHTS).name)
             if form == "onnxruntime":
@@ -198,7 +199,10 @@ class _Writer:
         try:
             parse(content, BOUNDS)
         except ValueError as error:
-            raise ExportError(f"{MANIFEST}: could not be opened again: {error}") from error
+            raise ExportError(
+                f"{MANIFEST}: over a limit of the bundle format ({error}); make the configuration "
+                f"or the data description of the model smaller"
+            ) from error
         write_atomically(self.folder / MANIFEST, content)
 
     def adopt(self, name: str) -> None:

@@ -102,7 +102,10 @@ def decomposed(program: Program) -> torch.export.ExportedProgram:
     """
     translated = _onnx_program(_trace(program), "portable", program)
     if translated.exported_program is None:
-        raise ExportError(f"{type(program).__name__}: the exporter returned no traced program")
+        raise ExportError(
+            "torch.onnx.export has returned no traced program; report it with the output of "
+            "`ancestral doctor`"
+        )
     return translated.exported_program
 
 
@@ -124,7 +127,10 @@ def _onnx_program(
         except OnnxExporterError as error:
             raise refused_translation(program, error) from error
     if exported is None:
-        raise ExportError(f"form {form}: the exporter returned nothing")
+        raise ExportError(
+            "torch.onnx.export has returned no graph; report it with the output of "
+            "`ancestral doctor`"
+        )
     return exported
 
 
@@ -161,7 +167,10 @@ def check_signature(graph: onnx_ir.Graph, signature: GraphSignature) -> None:
         got = [(value.name, str(value.dtype and value.dtype.numpy())) for value in values]
         expected = [(spec.name, spec.dtype) for spec in specs]
         if got != expected:
-            raise ExportError(f"{side} of the graph: expected {expected}, got {got}")
+            raise ExportError(
+                f"{side} of the graph: expected {expected}, got {got}; report it with the output "
+                f"of `ancestral doctor`"
+            )
 
 
 def _name_axes(graph: onnx_ir.Graph, signature: GraphSignature) -> None:

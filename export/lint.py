@@ -77,7 +77,7 @@ def _sixteen_bits(graph: onnx_ir.Graph, signature: GraphSignature) -> Iterator[s
     fed = {pair.output for pair in signature.carried}
     caches = {spec.name for spec in signature.outputs if spec.dtype in {"float16", "bfloat16"}}
     for name in sorted(caches - fed):
-        yield f"{name}: a result in 16 bits; log-probabilities and draws must be float32"
+        yield f"{name}: expected float32 for log-probabilities and draws, got 16 bits"
     for name, value in graph.initializers.items():
         weight = name.startswith(PREFIX)
         tensor = None if weight or not _narrow(value) else value.const_value
@@ -101,9 +101,9 @@ def _types(node: onnx_ir.Node, last: bool) -> Iterator[str]:
     narrow = [value for value in (*floats, *node.outputs) if _narrow(value)]
     if narrow and last:
         what = "the last projection" if node.op_type in PRODUCTS else f"{node.op_type} after it"
-        yield f"{what} is in {_name(narrow[0])}; it must be float32"
+        yield f"{what}: expected float32, got {_name(narrow[0])}"
     elif narrow and node.op_type in WIDE:
-        yield f"{node.op_type} is in {_name(narrow[0])}; it must be float32"
+        yield f"{node.op_type}: expected float32, got {_name(narrow[0])}"
     if any(node.op_type in REFUSED[kind(value)] for value in narrow):
         yield f"{node.op_type} is in {_name(narrow[0])}; TensorRT cannot build it"
 
@@ -127,7 +127,7 @@ def _name(value: onnx_ir.Value) -> str:
 
 def _problems(node: onnx_ir.Node, form: Form, graph: onnx_ir.Graph) -> Iterator[str]:
     if node.op_type in _RANDOM | {"Multinomial", "Bernoulli"}:
-        yield f"{node.op_type}: noise inside a graph is not reproducible; it must be an input"
+        yield f"{node.op_type}: noise inside a graph is not reproducible; make it an input"
     if form == "onnxruntime":
         if node.domain not in {"", "com.microsoft"}:
             yield f"domain {node.domain!r} is not ONNX Runtime's"
@@ -172,9 +172,9 @@ def _tensor_scatter(node: onnx_ir.Node, graph: onnx_ir.Graph) -> Iterator[str]:
     if cache is None or cache.shape is None or len(cache.shape) != 4:
         yield "TensorScatter: TensorRT appends in place to 4-D caches only"
     elif not isinstance(cache.shape[2], int):
-        yield "TensorScatter: the cache length must be fixed"
+        yield "TensorScatter: expected a cache of fixed length"
     if node.attributes.get_int("axis", -2) != -2:
-        yield "TensorScatter: the axis must be -2"
+        yield "TensorScatter: expected axis -2"
     if node.attributes.get_string("mode", "linear") != "linear":
         yield "TensorScatter: TensorRT refuses mode circular"
     if cache not in graph.inputs or node.outputs[0] not in graph.outputs:

@@ -56,8 +56,8 @@ def _sharing(model: M) -> M:
     except RuntimeError as error:
         raise ExportError(
             f"{type(model).__name__} cannot be copied, because it keeps a tensor that was computed "
-            f"from its parameters ({error}); compute it in each call, or detach it. For a weight "
-            f"norm, use nn.utils.parametrizations.weight_norm"
+            f"from its parameters ({error}); compute it in each call, or detach it (a weight norm: "
+            f"nn.utils.parametrizations.weight_norm)"
         ) from error
 
 
@@ -99,9 +99,9 @@ def check_ready(model: nn.Module) -> None:
     training = [path or name for path, part in model.named_modules() if part.training]
     if training:
         raise ExportError(
-            f"{name}: expected every part in evaluation mode after model.eval(), but "
-            f"{_some(training)} is still in training mode, where dropout and batch norm change "
-            f"the results; an overridden train(mode) has to set the mode that it is called with"
+            f"{name}: expected every part in evaluation mode after model.eval(), got "
+            f"{_some(training)} in training mode, where dropout and batch norm change the results; "
+            f"make an overridden train(mode) set the mode that it is called with"
         )
 
 
@@ -154,9 +154,9 @@ def check_pure(
     pairs = zip(first, second, strict=True)
     if not all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs):
         raise ExportError(
-            f"{name} gave different numbers when it was called again with the same arguments; in "
-            f"evaluation mode it must not draw random numbers (nn.functional.dropout needs "
-            f"training=self.training; noise is an argument) or depend on an earlier call"
+            f"{name} gave different numbers when it was called again with the same arguments; make "
+            f"it independent of random numbers and earlier calls in evaluation mode "
+            f"(nn.functional.dropout needs training=self.training, noise is an argument)"
         )
 
 

@@ -104,4 +104,7 @@ def _read_elsewhere(
                     node.attributes["end"] = onnx_ir.AttrInt64("end", axis + 1)
                     return
     names = [each.name for each in kept]
-    raise ExportError(f"{node.name}: reads input {value.name!r}; expected only inputs of {names}")
+    raise ExportError(
+        f"{node.name}: expected only inputs of {names}, got {value.name!r}; report it with the "
+        f"output of `ancestral doctor`"
+    )

@@ -83,7 +83,7 @@ def _check_source(bundle: Bundle) -> None:
     family = manifest.components["model"].family
     if family not in FAMILIES:
         raise InvalidInput(
-            f"{bundle.path}: expected a family of {tuple(FAMILIES)}, got {family!r}, a model of "
+            f"{bundle.path}: expected a family of {list(FAMILIES)}, got {family!r}, a model of "
             f"your own class, which cannot be built from a bundle; call export_bundle(model, out, "
             f"dtype=...)"
         )

@@ -48,7 +48,9 @@ _FOREIGN = (
     "it is a plain attribute, or a buffer with persistent=False; register it in __init__ with "
     "self.register_buffer(name, tensor)"
 )
-_FOLDED_WORDS = "the exporter folded a computation on a weight into a new tensor"
+_FOLDED_WORDS = (
+    "the exporter folded a computation on a weight into a new tensor; store its result as a buffer"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,9 @@ def point_into(graph: onnx_ir.Graph, weights: Mapping[str, Slot], location: str)
             continue
         if (slot.dtype, slot.shape) != (tensor.dtype, tuple(tensor.shape.numpy())):
             raise ExportError(
-                f"tensor {name.removeprefix(PREFIX)!r}: expected {slot}, got {tensor}"
+                f"tensor {name.removeprefix(PREFIX)!r}: expected {slot.dtype.name} "
+                f"{list(slot.shape)}, got {tensor.dtype.name} {list(tensor.shape.numpy())}; report "
+                f"it with the output of `ancestral doctor`"
             )
         if slot.length <= SMALL:
             continue

@@ -139,8 +139,8 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
     unknown = sorted(config.files.keys() - {WEIGHTS, SPLIT})
     if unknown:
         raise CheckpointError(
-            f"{folder / CONFIG}: lists the unknown file {shown(unknown[0])}; update ancestral, or "
-            f"train again"
+            f"{folder / CONFIG}: lists the unknown file {shown(unknown[0])}; update ancestral "
+            f"(pip install --upgrade ancestral), or train again"
         )
     if WEIGHTS not in config.files:
         raise CheckpointError(f"{folder / CONFIG}: does not list {WEIGHTS}; train again")
@@ -149,22 +149,24 @@ def _load(folder: Path) -> tuple[Model, Checkpoint]:
         model = skeleton(config_from_json(config.family, config.model), config.data, headers)
         check_weights(model, headers)
     except InvalidInput as error:
-        raise CheckpointError(f"{folder}: the weights do not fit config.json: {error}") from error
+        raise CheckpointError(
+            f"{folder}: the weights do not fit config.json; train again: {error}"
+        ) from error
     contents = {}
     for name, expected in config.files.items():
         contents[name] = read_file(folder / name, WHAT, _LONGEST)
         got = hashlib.sha256(contents[name]).hexdigest()
         if got != expected:
             raise CheckpointError(
-                f"{folder / name}: altered or truncated, expected SHA-256 {cut(expected, 64)}, got "
-                f"{got}; train again, or resume the run that wrote it"
+                f"{folder / name}: altered or truncated (expected SHA-256 {cut(expected, 64)}, got "
+                f"{got}); train again, or resume the run that wrote it"
             )
     try:
         model.load_state_dict(safetensors.torch.load(contents[WEIGHTS]), assign=True)
         split = _read_split(contents[SPLIT]) if SPLIT in contents else None
     except (InvalidInput, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder}: the files do not fit config.json: {cut(str(error))}"
+            f"{folder}: the files do not fit config.json; train again: {cut(str(error))}"
         ) from error
     return model, Checkpoint(config, split)
 

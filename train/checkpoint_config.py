@@ -95,17 +95,20 @@ def read_config(folder: Path) -> CheckpointConfig:
     if body.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: version: expected {VERSION}, got {shown(body.get('version'))}; update "
-            f"ancestral if a later version wrote this file"
+            f"ancestral if a newer one wrote this file: pip install --upgrade ancestral"
         )
     expected = body.pop("sha256", None)
     if _digest(body) != expected:
         raise CheckpointError(
-            f"{path}: the file was altered (its SHA-256 does not match); train again"
+            f"{path}: altered or truncated (its SHA-256 does not match); train again"
         )
     try:
         return CheckpointConfig.model_validate(body)
     except ValidationError as error:
-        what = f"{path}: not the configuration of a checkpoint"
+        what = (
+            f"{path}: not the configuration of a checkpoint; pass a folder that `ancestral train` "
+            f"wrote"
+        )
         raise CheckpointError(report(what, problems_of(error))) from error
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ancestral.arrays import shown
 from ancestral.dataspec import DataSpec, explained
 from ancestral.errors import CheckpointError, InvalidInput
-from ancestral.excerpts import report
+from ancestral.excerpts import expectation, report
 from ancestral.train.hugging_face.fields import Fields
 from ancestral.train.hugging_face.json_object import read_object
 from ancestral.train.hugging_face.stored_tensors import Shape, differences
@@ -69,7 +69,9 @@ def load_diffusers(
     try:
         model = skeleton(config, data, file.headers)
     except InvalidInput as error:
-        raise CheckpointError(f"{folder}: {error}") from error
+        raise CheckpointError(
+            f"{folder}: the weights do not fit config.json; download the folder again: {error}"
+        ) from error
     assert isinstance(model, AutoencoderKL)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict(_weights(file, expected), assign=True)
@@ -81,7 +83,7 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     if values.get("_class_name") != CLASS:
         raise CheckpointError(
             f"{path}: _class_name: expected {CLASS!r}, got {shown(values.get('_class_name'))}; "
-            f"only {CLASS} is supported, in a pipeline the subfolder vae"
+            f"pass the folder of an {CLASS}, in a pipeline the subfolder vae"
         )
     read = Fields(path, values, ignored, CLASS)
     # These fields change neither the network nor the meaning of its weights.
@@ -103,10 +105,8 @@ def _config(path: Path, ignored: Collection[str]) -> AutoencoderKLConfig:
     except ValidationError as error:
         for each in error.errors(include_url=False):
             where = ".".join(map(str, each["loc"]))
-            problem = (
-                f"{where}: {each['msg']}, got {shown(each['input'])}" if where else each["msg"]
-            )
-            read.fail(problem.removeprefix("Value error, "))
+            reason = expectation(each["msg"])
+            read.fail(f"{where}: {reason}, got {shown(each['input'])}" if where else reason)
         config = AutoencoderKLConfig()
     read.finish()
     return config
@@ -128,8 +128,8 @@ def _weights_file(folder: Path) -> Path:
         return path
     found = sorted(file.name for file in folder.glob("diffusion_pytorch_model*"))
     raise CheckpointError(
-        f"{path}: no such file, found {found or 'no other weights'}; .bin files are pickles and "
-        f"are never opened, variants and weights in parts are not supported; write the folder "
+        f"{path}: no such file, found {found or 'no other weights'} (.bin files are pickles, which "
+        f"are never opened, and variants and weights in parts are not supported); write the folder "
         f"again with diffusers' from_pretrained(...).save_pretrained(...)"
     )
 

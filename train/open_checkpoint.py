@@ -87,10 +87,13 @@ def open_checkpoint(
     refuse_adapter(folder)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
-            f"{folder}: expected a folder with a {CONFIG}; pass a folder that `ancestral train` "
-            f"wrote, a language or image model of Hugging Face transformers (with "
-            f"model.safetensors or pytorch_model.bin), or an AutoencoderKL of diffusers"
-            + (f". {kind}" if (kind := foreign(folder)) else "")
+            f"{folder}: expected a folder with a {CONFIG}; "
+            + (
+                foreign(folder)
+                or "pass a folder that `ancestral train` wrote, a language or image model of "
+                "Hugging Face transformers (with model.safetensors or pytorch_model.bin), or an "
+                "AutoencoderKL of diffusers"
+            )
         )
     kind = kind_of(folder)
     if kind != "diffusers":

@@ -116,8 +116,8 @@ class _Change:
         if self._differs(x)[0].any():
             raise InvalidInput(
                 "outputs: expected the same bits for the same event, got others when it was "
-                "computed again with different rows; in evaluation mode they must depend on "
-                "nothing random, on no earlier call and on no other row"
+                "computed again with different rows; make them independent of random numbers, "
+                "earlier calls and other rows in evaluation mode"
             )
 
     def seen(self, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -94,7 +94,9 @@ def _check_names(name: str, got: Mapping[Any, Any], expected: Mapping[Any, Any])
     different = sorted(map(str, got.keys() ^ expected.keys()))
     if different:
         shown = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
-        raise InvalidInput(f"{name}: missing or unknown names: {shown}")
+        raise InvalidInput(
+            f"{name}: expected the names of this run, missing or unknown are {shown}"
+        )
 
 
 def _check_alike(where: str, got: object, expected: object) -> None:

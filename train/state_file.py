@@ -79,12 +79,12 @@ def load_state(
         raise
     except (OSError, MemoryError, torch.OutOfMemoryError) as error:
         raise CheckpointError(
-            f"{path}: cannot read the training state: {_line(error)}; keep the file, and try again "
-            f"with more memory or when the disk is available"
+            f"{path}: the training state cannot be read ({_line(error)}); keep the file, and try "
+            f"again with more memory or when the disk is available"
         ) from error
     except (pickle.UnpicklingError, *BROKEN) as error:
         raise CheckpointError(
-            f"{path}: not a valid training state: {_line(error)}; delete it to start again"
+            f"{path}: not a valid training state ({_line(error)}); delete it to start again"
         ) from error
     state.step, state.seconds = content["step"], content["seconds"]
     state.loss = content["loss"].detach().clone()
@@ -99,7 +99,7 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
         # weights_only: tensors and plain values; nothing in the file is executed.
         content = torch.load(file, map_location=device, weights_only=True)
     if not isinstance(content, dict):
-        raise InvalidInput(f"the content is a {type(content).__name__}, not a dict")
+        raise InvalidInput(f"content: expected a dict, got {type(content).__name__}")
     return content
 
 
@@ -114,7 +114,7 @@ def _check_identity(path: Path, expected: dict[str, Any], got: dict[str, Any]) -
         more = len(different) - _MOST_SHOWN
         words = [*different[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
         raise CheckpointError(
-            f"{path}: the state belongs to another run: {'; '.join(words)}; train into another "
+            f"{path}: the state belongs to another run ({'; '.join(words)}); train into another "
             f"folder, or start again with --overwrite instead of --resume"
         )
 

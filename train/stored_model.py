@@ -58,13 +58,13 @@ class _Budget(TorchFunctionMode):
         self.left -= 1
         if self.left < 0:
             raise InvalidInput(
-                f"the configuration has far more layers than the weights, which have {self.stored} "
-                f"tensors"
+                f"config: expected layers for the {self.stored} tensors of the weights, got far "
+                f"more"
             )
         if made.numel() > 2 * self.numbers + _SPARE_NUMBERS:
             raise InvalidInput(
-                f"the configuration needs a tensor of shape {list(made.shape)}, but the weights "
-                f"have only {self.numbers} numbers in all"
+                f"config: expected tensors for the {self.numbers} numbers of the weights, got one "
+                f"of shape {list(made.shape)}"
             )
 
 
@@ -96,7 +96,8 @@ def skeleton(config: ModelConfig, data: DataSpec, headers: Mapping[str, Header])
         raise
     except (RuntimeError, ValueError) as error:
         raise InvalidInput(
-            f"PyTorch cannot build a model of this configuration: {cut(str(error))}"
+            f"config: expected a configuration from which PyTorch can build a model "
+            f"({cut(str(error))})"
         ) from error
 
 
@@ -119,7 +120,7 @@ def check_weights(model: Model, headers: Mapping[str, Header], *, narrow: bool =
     }
     problems = differences(headers, shapes, types)
     if problems:
-        raise InvalidInput(report("the tensors do not fit the configuration", problems))
+        raise InvalidInput(report("weights: expected the tensors of the configuration", problems))
 
 
 def bundled_model(bundle: Bundle) -> Model:
@@ -147,7 +148,7 @@ def bundled_model(bundle: Bundle) -> Model:
             model.load_state_dict(state, assign=True)
         except (InvalidInput, CheckpointError, RuntimeError) as error:
             raise BundleError(
-                f"{bundle.path}: the weights do not fit the model: {error}"
+                f"{bundle.path}: the weights do not fit the model; export the model again: {error}"
             ) from error
     return model
 
@@ -164,6 +165,7 @@ def read_weights(model: M, bundle: Bundle) -> M:
             load_model(model, bundle.weights_file)
     except (RuntimeError, SafetensorError, OSError) as error:
         raise BundleError(
-            f"{bundle.path}: the weights do not fit the model: {cut(str(error), 1000)}"
+            f"{bundle.path}: the weights do not fit the model; pass the model that was exported: "
+            f"{cut(str(error), 1000)}"
         ) from error
     return model.float()

@@ -247,6 +247,6 @@ def _device(name: str) -> torch.device:
         raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidInput(
-            f"device: expected 'cpu', got {name!r}; PyTorch finds no CUDA GPU on this machine"
+            f"device: expected cpu, got {name!r}; PyTorch finds no CUDA GPU on this machine"
         )
     return device

@@ -148,7 +148,9 @@ def _checked(loops: Loops, baseline: StaticLoop, limit: float) -> Details:
     x, log_p = (torch.stack(each, dim=1)[:4].cpu().numpy() for each in (values, log_ps))
     nats = worst_nats(log_p, loops.reference(x)[0])
     if not nats <= limit:
-        raise ParityError(f"log p of its draws: {nats:.3g} nats is over {limit:.3g}")
+        raise ParityError(
+            f"log p of its draws: expected a difference of {limit:.3g} nats or less, got {nats:.3g}"
+        )
     return {
         "baseline_build_s": first,
         "baseline_nats": nats,

@@ -90,20 +90,19 @@ def _options(entry: Entry, given: Mapping[str, object], stored: str) -> object:
     Raises:
         InvalidInput: an option is unknown or has the wrong type.
     """
-    takes = f"takes {', '.join(entry.takes) or 'no options'}"
+    takes = f"takes only {', '.join(entry.takes)}" if entry.takes else "takes no options"
     usual = {"model": (None,), "dtype": (None, stored), "batch_invariant": (False,)}
     taken = {}
     for name, value in given.items():
         if name in entry.takes:
             taken[name] = value
         elif not any(type(value) is type(each) and value == each for each in usual.get(name, ())):
-            others = [
-                f"; {other!r} takes it" for other in BACKENDS if name in BACKENDS[other].takes
-            ]
+            others = [f"{other!r}" for other in BACKENDS if name in BACKENDS[other].takes]
+            instead = f", or use backend {' or '.join(others)}" if others else ""
             raise InvalidInput(
-                f"{name}: backend {entry.name!r} takes no such option; it {takes}{''.join(others)}"
+                f"{name}: backend {entry.name!r} {takes}; leave the option out{instead}"
             )
     try:
         return entry.options(**taken)
     except InvalidInput as error:
-        raise InvalidInput(f"{error} (backend {entry.name!r} {takes})") from None
+        raise InvalidInput(f"backend {entry.name!r}, {error}") from None

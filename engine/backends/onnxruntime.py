@@ -45,8 +45,8 @@ class OnnxRuntimeBackend:
         self._provider = _PROVIDERS[device.partition(":")[0]]
         if self._provider not in ort.get_available_providers():
             raise BackendUnavailable(
-                f"device {device!r} needs an onnxruntime with the {self._provider}: "
-                f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
+                f"device {device!r} needs the onnxruntime-gpu package: "
+                f"pip uninstall onnxruntime && pip install 'ancestral[gpu]'"
             )
 
     def session(self, graph: str) -> OnnxRuntimeSession:
@@ -79,7 +79,9 @@ class OnnxRuntimeBackend:
                 raise in_words(str(file), "refuses it", error) from error
         if session.get_providers()[0] != self._provider:
             raise BackendUnavailable(
-                f"device {self.device!r}: onnxruntime cannot use it, only {session.get_providers()}"
+                f"device {self.device!r}: ONNX Runtime cannot use it, only "
+                f"{session.get_providers()}; check the GPU's driver and the CUDA libraries, or "
+                f"pass device 'cpu'"
             )
         levels = self._bundle.manifest.data.levels
         return OnnxRuntimeSession(session, signature, self.device, levels, str(file))

@@ -230,4 +230,6 @@ def in_words(file: str, what: str, error: Exception) -> AncestralError:
         return InvalidInput(
             f"{file}: not enough memory for the tensors ({reason}); use smaller batches"
         )
-    return BundleError(f"{file}: ONNX Runtime {what}: {reason}")
+    return BundleError(
+        f"{file}: ONNX Runtime {what} ({reason}); use another backend, or export the model again"
+    )

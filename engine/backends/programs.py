@@ -66,7 +66,7 @@ def _check_own(model: Model, bundle: Bundle) -> None:
     manifest = bundle.manifest
     kind = AutoregressiveModel if manifest.latent is None else LatentVariableModel
     if not isinstance(model, kind):
-        raise InvalidInput(f"model: expected {kind.__name__}, got {model!r}")
+        raise InvalidInput(f"model: expected {kind.__name__}, got {type(model).__name__}")
     first = model.first_position if isinstance(model, AutoregressiveModel) else 0
     pairs: dict[str, tuple[object, object]] = {
         "data": (manifest.data, model.data),

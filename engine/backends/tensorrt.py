@@ -145,11 +145,16 @@ def gpu_of(device: str) -> Gpu:
             f"backend 'tensorrt' needs the tensorrt or tensorrt_rtx package: {INSTALL}"
         )
     if not torch.cuda.is_available():
-        raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
+        raise BackendUnavailable(
+            f"device {device!r}: PyTorch finds no CUDA GPU on this machine; use backend 'torch' or "
+            f"'onnxruntime' on device 'cpu'"
+        )
     index = torch.device(device).index or 0
     if index >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise BackendUnavailable(f"device {device!r}: expected one of {count} CUDA GPUs")
+        raise BackendUnavailable(
+            f"device {device!r}: PyTorch finds no such CUDA GPU; pass cuda:N with N < {count}"
+        )
     major, minor = torch.cuda.get_device_capability(index)
     drivers = [gpu.driver for gpu in gpus()]
     return Gpu(

@@ -41,14 +41,14 @@ class LoadedPlan:
             PlanError: the library does not load it, or its inputs or outputs differ from the graph.
         """
         self.record, self.signature, self.lane, self.library = record, signature, lane, library
-        self._name = f"plan {record.key.digest[:12]} of graph {record.key.graph!r}"
+        self.name = f"plan {record.key.digest[:12]} of graph {record.key.graph!r}"
         with lane.active():
             self._runtime = library.api.Runtime(library.log)
             self.engine = self._loaded(self._runtime, plan)
             problems = list(_problems(self)) or list(_other_profiles(self))
             if problems:
                 raise PlanError(
-                    f"{self._name} does not match its graph: {'; '.join(problems)}; "
+                    f"{self.name}: does not match its graph ({'; '.join(problems)}); "
                     f"{removal(record.key.digest)} and compile it again"
                 )
             self.in_place = self._aliases()
@@ -70,11 +70,11 @@ class LoadedPlan:
         """
         config = self.library.config(self.engine, self._cache, loop=loop)
         context = self.engine.create_execution_context(config)
-        self.must(context is not None, "create a context of")
+        self.must(context is not None, "create a context")
         context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
         self.must(
             context.set_optimization_profile_async(profile, self.lane.handle),
-            f"use profile {profile} of",
+            f"use profile {profile}",
         )
         return Context(self, context)
 
@@ -87,8 +87,8 @@ class LoadedPlan:
         if not done:
             library = self.library
             raise PlanError(
-                f"{library.name} {library.version} cannot {what} {self._name}: "
-                f"{library.taken_errors()}"
+                f"{self.name}: {library.name} {library.version} cannot {what} "
+                f"({library.taken_errors()}); compile it again, or use another backend"
             )
 
     def _loaded(self, runtime: Any, plan: bytes) -> Any:
@@ -96,9 +96,9 @@ class LoadedPlan:
         if hasattr(runtime, "get_engine_validity"):
             verdict, *found = runtime.get_engine_validity(plan)
             notes = ", ".join(map(str, found))
-            self.must(verdict.name != "INVALID", f"serve this GPU (diagnostics: {notes}) with")
+            self.must(verdict.name != "INVALID", f"use it on this GPU, diagnostics {notes}")
         engine = runtime.deserialize_cuda_engine(plan)
-        self.must(engine is not None, "load")
+        self.must(engine is not None, "load it")
         return engine
 
     def _aliases(self) -> frozenset[str]:
@@ -118,7 +118,7 @@ class LoadedPlan:
             pair = fed.get(spec.name)
             if pair is None or pair.input != source or pair.update is not Update.APPEND:
                 raise PlanError(
-                    f"{self._name} writes output {spec.name!r} over input {source!r}, which is not "
+                    f"{self.name}: writes output {spec.name!r} over input {source!r}, which is not "
                     f"an append; compile it again with another release of {self.library.name}"
                 )
             found.add(source)
@@ -142,14 +142,17 @@ class Context:
         for spec in signature.inputs:
             shape = spec.shape(sizes)
             self._plan.must(
-                self._context.set_input_shape(spec.name, shape), f"take {spec.name} {shape} in"
+                self._context.set_input_shape(spec.name, shape), f"take {spec.name} {shape}"
             )
         missing = self._context.infer_shapes()
-        self._plan.must(not missing, f"infer the shapes of {missing} in")
+        self._plan.must(not missing, f"infer the shapes of {missing}")
         for spec in signature.outputs:
             got = lengths(self._context.get_tensor_shape(spec.name))
             if got != spec.shape(sizes):
-                raise PlanError(f"{spec.name}: expected shape {spec.shape(sizes)}, got {got}")
+                raise PlanError(
+                    f"{self._plan.name}: expected output {spec.name!r} of shape "
+                    f"{spec.shape(sizes)}, got {got}; compile it again"
+                )
 
     def bind(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the address of every input and output; the caller keeps the tensors alive.
@@ -160,7 +163,7 @@ class Context:
         for name, tensor in tensors.items():
             self._plan.must(
                 self._context.set_tensor_address(name, tensor.data_ptr()),
-                f"take the address of {name} in",
+                f"take the address of {name}",
             )
 
     def run(self) -> None:
@@ -169,7 +172,7 @@ class Context:
         Raises:
             PlanError: the library cannot run it.
         """
-        self._plan.must(self._context.execute_async_v3(self._plan.lane.handle), "run")
+        self._plan.must(self._context.execute_async_v3(self._plan.lane.handle), "run it")
 
     @property
     def capturable(self) -> bool:

@@ -71,7 +71,10 @@ class TorchBackend:
             BackendUnavailable: the device is a GPU, and PyTorch sees no CUDA GPU.
         """
         if device != "cpu" and not torch.cuda.is_available():
-            raise BackendUnavailable(f"device {device!r}: PyTorch sees no CUDA GPU here")
+            raise BackendUnavailable(
+                f"device {device!r}: PyTorch finds no CUDA GPU on this machine; use backend "
+                f"'torch' or 'onnxruntime' on device 'cpu'"
+            )
 
     @property
     def room(self) -> Budget:

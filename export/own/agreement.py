@@ -20,9 +20,8 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 _STEPS = 4
 """Number of positions that are compared."""
 _WIDE = (
-    "In float32 that works; here it is computed in float64, like the known answers. A tensor that "
-    "the method makes, or that is a plain attribute, needs the type of the weights: "
-    "torch.zeros(..., dtype=h.dtype), one_hot(x).to(weight.dtype), register_buffer(name, tensor)"
+    "the known answers are computed in float64, so make new tensors in the type of the weights "
+    "(torch.zeros(..., dtype=h.dtype), one_hot(x).to(weight.dtype)), and plain attributes buffers"
 )
 
 
@@ -111,19 +110,19 @@ def _check_block(model: AutoregressiveModel, whole: Tensor, limit: float) -> Non
         off = float(worst(got[:, i], whole[:, first + i]))
         if not off <= limit:
             advice = (
-                f"one value at a time agrees, but a block of s = {s} does not. Set `takes_blocks = "
-                f"False` in the class if extend takes one value at a time"
+                f"make a block of s = {s} agree with single values, which are right, or set "
+                f"`takes_blocks = False` in the class"
             )
             raise ExportError(_differs(model, first + i, off, advice))
 
 
 _SHIFT = (
-    "extend(tokens, position, ...) consumes x[position - 1] and returns the parameters for "
-    "x[position]; at position 0 it consumes the start symbol and ignores tokens"
+    "make extend(tokens, position, ...) consume x[position - 1], or at position 0 the start symbol "
+    "instead of tokens, and return the parameters for x[position]"
 )
 _AFRESH = (
-    "a row restarted at position 0 with a used cache. At position 0, extend has to ignore tokens "
-    "and cache, in each row separately (torch.where(position == 0, ...))"
+    "make extend ignore tokens and cache at position 0, where a row may start with a used cache, "
+    "in each row separately (torch.where(position == 0, ...))"
 )
 
 

@@ -23,21 +23,20 @@ ROWS = 2
 PREFIX = 3
 """Positions of the prefix, and of the block, that are tried."""
 _PREDICT = (
-    "Expected predict(x [b, t] int64, label) to return [b, t, p]. Values of x are 0 .. levels - 1, "
-    "so a start symbol needs another number; label is [b] int64, or None if data.num_classes is "
-    "None"
+    "make predict(x [b, t] int64, label) return [b, t, p], for x in 0 .. levels - 1 (a start "
+    "symbol needs another number) and label [b] int64, or None if data.num_classes is None"
 )
 _EXTEND = (
-    "Expected extend(tokens [b, s] int64, position [b] int64, cache, label) to return parameters "
+    "make extend(tokens [b, s] int64, position [b] int64, cache, label) return parameters "
     "[b, s, p] and the new cache, a dict with exactly the entries of cache_spec"
 )
 _WHOLE = (
-    "set `takes_prefixes = False` in the class if predict needs whole events; or take the length "
+    "set `takes_prefixes = False` in the class if predict needs whole events, or take the length "
     "from x.shape[1] and cut masks and tables to it"
 )
 _ONE = (
-    "set `takes_blocks = False` in the class if extend takes one value at a time; or handle any "
-    "s = tokens.shape[1]"
+    "blocks of one value work, so set `takes_blocks = False` in the class if extend takes one "
+    "value at a time, or handle any s = tokens.shape[1]"
 )
 
 
@@ -89,7 +88,7 @@ def check_contract(model: AutoregressiveModel) -> None:
         _check_predict(model)
         _check_extend(model, 1, _EXTEND)
         if model.takes_blocks:
-            _check_extend(model, PREFIX, f"{_EXTEND}. Blocks of one value work: {_ONE}")
+            _check_extend(model, PREFIX, _ONE)
 
 
 def example(model: AutoregressiveModel) -> tuple[Tensor, Tensor | None]:
@@ -126,7 +125,7 @@ def extended(
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
         raise ExportError(
             f"{name}.extend: expected a tuple of the parameters and a dict, got "
-            f"{described(result)}. {advice}"
+            f"{described(result)}; {advice}"
         )
     parameters, cache = result
     _check_parameters(model, "extend", parameters, given[0].shape[1], advice)
@@ -134,7 +133,7 @@ def extended(
     if set(cache) != set(before):
         raise ExportError(
             f"{name}.extend: expected a cache with the entries of cache_spec, {sorted(before)}, "
-            f"got {sorted(cache)}. {advice}"
+            f"got {sorted(cache)}; {advice}"
         )
     for each, tensor in cache.items():
         where = f"{name}.extend: cache[{each!r}]"
@@ -152,11 +151,11 @@ def _check_predict(model: AutoregressiveModel) -> None:
             # If whole events fail too, this call raises their error instead.
             predicted(model, x, label, _PREDICT)
             cause = error.__cause__
-            reason = f"{first_line(cause)}{user_line(cause)}" if cause is not None else str(error)
+            fault = str(error).partition("; ")[0]
+            reason = f"{first_line(cause)}{user_line(cause)}" if cause is not None else fault
             raise ExportError(
                 f"{type(model).__name__}.predict takes whole events of {model.data.length} "
-                f"positions, but not the first {part.shape[1]} of them; {_WHOLE}. For the prefix "
-                f"it raised {reason}"
+                f"positions, but not the first {part.shape[1]} of them ({reason}); {_WHOLE}"
             ) from error
         x = part
     check_pure(model, "predict", lambda: {"x": x}, lambda: [predicted(model, x, label, _PREDICT)])

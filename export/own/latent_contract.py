@@ -19,16 +19,14 @@ from ancestral.train.perturbation import random_events
 
 ROWS = 2
 _ENCODE = (
-    "Expected encode(x) to return the tuple of parameters that `posterior` declares, as "
-    "self.posterior.from_features(h) makes it from h [b, posterior.features]; x [b, t] are levels "
-    "as int64, or float32 if p(x | z) is a density"
+    "make encode(x) return the tuple of parameters that `posterior` declares, as "
+    "self.posterior.from_features(h) makes it from h [b, posterior.features] (x [b, t] are levels "
+    "as int64, or float32 if p(x | z) is a density)"
 )
-_DECODE = (
-    "Expected decode(z [b, *latent_shape]) to return [b, n, p], where (n, p) is observation.shape"
-)
+_DECODE = "make decode(z [b, *latent_shape]) return [b, n, p], where (n, p) is observation.shape"
 _WIDE = (
-    "In float32 that works; here it is computed in float64, like the known answers. Compute in the "
-    "type of the weights (x.to(self.weight.dtype)), and store constants as buffers"
+    "the known answers are computed in float64, so compute in the type of the weights "
+    "(x.to(self.weight.dtype)), and store constants as buffers"
 )
 
 

@@ -35,26 +35,26 @@ _LIBRARIES = frozenset({"ancestral", "torch", "onnxscript", "onnx_ir", "onnx"})
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 _AXES = {
     "t": (
-        "set `takes_prefixes = False` in the class if predict needs whole events; or take the "
+        "set `takes_prefixes = False` in the class if predict needs whole events, or take the "
         "length from x.shape[1], without a loop over it, an `if`, or a table of fixed size"
     ),
     "s": (
-        "set `takes_blocks = False` in the class if extend takes one value at a time; or take the "
+        "set `takes_blocks = False` in the class if extend takes one value at a time, or take the "
         "length from tokens.shape[1], without a loop or an `if`"
     ),
     "b": (
-        "compute all rows together: no loop over rows, no `if` on their number, no fixed batch "
-        "size; a state for each row is made from x.shape[0], or is an entry of cache_spec"
+        "compute all rows together, without a loop over rows, an `if` on their number, or a fixed "
+        "batch size (make a state for each row from x.shape[0], or an entry of cache_spec)"
     ),
     "k": "compute all latents of an event together, however many there are",
 }
 _VALUES = (
-    "a graph does the same operations for all values: choose with torch.where instead of `if`, and "
-    "do not read numbers out of tensors (.item(), .tolist(), int(), .numpy())"
+    "choose with torch.where instead of `if`, and do not read numbers out of tensors (.item(), "
+    ".tolist(), int(), .numpy())"
 )
 _RECURRENT = (
-    "nn.GRU, nn.LSTM and nn.RNN are traced for one size only: use the operators `gru` and `lstm` "
-    "of ancestral.triton_kernels.recurrence, as ancestral.train.models.recurrent does"
+    "use the operators `gru` and `lstm` of ancestral.triton_kernels.recurrence instead of nn.GRU, "
+    "nn.LSTM and nn.RNN, which are traced for one size only"
 )
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 
@@ -111,7 +111,7 @@ def call(model: nn.Module, name: str, arguments: tuple[Any, ...], advice: str) -
         given = ", ".join(map(described, arguments))
         raise ExportError(
             f"{type(model).__name__}.{name}({given}) raised {first_line(error)}"
-            f"{user_line(error)}. {advice}"
+            f"{user_line(error)}; {advice}"
         ) from error
 
 
@@ -130,7 +130,7 @@ def check_result(where: str, got: Any, expected: Any, advice: str, words: str = 
     """
     if described(got) != described(expected):
         raise ExportError(
-            f"{where}: expected {words.format(described(expected))}, got {described(got)}. {advice}"
+            f"{where}: expected {words.format(described(expected))}, got {described(got)}; {advice}"
         )
 
 
@@ -154,7 +154,10 @@ def refused_trace(program: Program, error: BaseException) -> ExportError:
                 f"{_method(program)} cannot become a graph: {_sizes(program, error)}"
             )
         case GuardOnDataDependentSymNode() | DataDependentOutputException():
-            return ExportError(f"{where}an operation depends on values; {_VALUES}")
+            return ExportError(
+                f"{where}an operation depends on values, but a graph does the same ones for all; "
+                f"{_VALUES}"
+            )
         case UnsupportedOperatorException():
             return ExportError(
                 f"{where}{error.func} has no fake kernel; register one that returns an empty "
@@ -199,7 +202,7 @@ def _sizes(program: Program, error: BaseException) -> str:
     axes = [axis.strip() for axis in found.group(1).split(",")] if found else []
     named = [axis for axis in axes if axis in _AXES]
     if not named:
-        return first_line(error)
+        return f"{first_line(error)}; take all sizes from the shapes of the inputs"
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in program.model.modules())
     advice = [_RECURRENT] if recurrent else [_AXES[axis] for axis in named]
-    return f"it works for some sizes of {' and '.join(named)} only; {'; '.join(advice)}"
+    return f"it works for some sizes of {' and '.join(named)} only; {', and '.join(advice)}"

@@ -67,7 +67,10 @@ def _replace(graph: onnx_ir.Graph, product: onnx_ir.Node, table: onnx_ir.Value) 
     plain = {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
     got = {name: attribute.value for name, attribute in product.attributes.items()}
     if x is None or len(product.inputs) > 2 or plain | got != plain:
-        raise ExportError(f"{product.name}: expected x W^T with a tied table, got {product}")
+        raise ExportError(
+            f"{product.name}: expected x W^T with a tied table, got {product.op_type} with "
+            f"{got}; report it with the output of `ancestral doctor`"
+        )
     name, output = product.name or "tied", product.outputs[0]
     rows = onnx_ir.node("Shape", [x], {"start": 0, "end": 1}, name=f"{name}.rows")
     one = onnx_ir.node("Constant", [], {"value": _ints(1)}, name=f"{name}.1")

@@ -99,7 +99,10 @@ def run(
             errors.seek(0)
             tail = "".join(f"\n  {line}" for line in errors.read().splitlines()[-_TAIL:])
             how = _ending(process.returncode, seconds if late else None)
-            raise ExportError(f"{request.file}: {request.module} built no plan ({how}){tail}")
+            raise ExportError(
+                f"{request.file}: {request.module} built no plan ({how}); use smaller sizes, or "
+                f"another release of it{tail}"
+            )
         return done
 
 

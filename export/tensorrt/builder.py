@@ -79,17 +79,25 @@ def compile_plan(trt: Any, request: Request, tell: Tell) -> tuple[str, ...]:
             *differences("output", outputs, request.signature.outputs),
         ]
         if problems:
-            raise ExportError("the network differs from the graph: " + "; ".join(problems))
+            raise ExportError(
+                f"{trt.__name__} has changed the graph ({'; '.join(problems)}); use another "
+                f"release of it"
+            )
         in_place = _in_place(trt, network, request.signature)
         config = _config(trt, builder, request, tell)
         for profile in request.profiles:
             config.add_optimization_profile(_profile(builder, network, profile))
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise ExportError("the builder returned no plan")
+            raise ExportError(
+                f"{trt.__name__} has returned no plan; use smaller sizes, or another release of it"
+            )
         unused = sorted(set(logger.unused))
         if unused:
-            raise ExportError(f"the parser ignored inputs: {'; '.join(unused)}")
+            raise ExportError(
+                f"{trt.__name__} has ignored inputs ({'; '.join(unused)}); use another release of "
+                f"it"
+            )
         Path(PLAN).write_bytes(plan)
         return in_place
 
@@ -135,7 +143,9 @@ def _parsed(trt: Any, builder: Any, logger: Any, request: Request) -> Any:
         taken = parser.parse_from_file(file)
     if not taken:
         errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        raise ExportError(f"the parser refuses the graph: {'; '.join(errors)}")
+        raise ExportError(
+            f"{trt.__name__} refuses the graph ({'; '.join(errors)}); use another release of it"
+        )
     return network
 
 
@@ -220,7 +230,10 @@ def _in_place(trt: Any, network: Any, signature: GraphSignature) -> tuple[str, .
     caches = [pair for pair in appended if len(signature.input(pair.input).axes) == 4]
     wrong = [pair.input for pair in caches if made[pair.output] not in (_IN_PLACE, "SCATTER")]
     if wrong and _IN_PLACE in trt.LayerType.__members__:
-        raise ExportError(f"caches {wrong} would be copied at every step instead of appended to")
+        raise ExportError(
+            f"{trt.__name__} copies the caches {wrong} at every step instead of appending; use "
+            f"another release of it"
+        )
     return tuple(pair.input for pair in caches if made[pair.output] == _IN_PLACE)
 
 

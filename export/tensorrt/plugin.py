@@ -91,7 +91,7 @@ def _kernels(target: int) -> Callable[[int, torch.dtype], Any]:
         from ancestral.triton_kernels.masked_attention.dense import dense_variant
     except ImportError as error:
         raise BackendUnavailable(
-            "--plugin needs the triton package, which is for Linux: pip install 'ancestral[gpu]'"
+            "--plugin needs the triton package (Linux): pip install 'ancestral[gpu]'"
         ) from error
     from ancestral.triton_kernels.tools.ptx import expect_target, ptx
 

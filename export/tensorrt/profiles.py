@@ -39,13 +39,13 @@ def profiles(
     for name, sizes in (("--batch", batch), ("--latents", latents)):
         if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
             raise InvalidInput(
-                f"{name}: expected LEAST,BEST,MOST, 1 or more and not decreasing, for example "
+                f"{name}: expected MIN,OPT,MAX, 1 or more and not decreasing, for example "
                 f"1,16,64, got {','.join(map(str, sizes))}"
             )
     shortest, longest = (1, length) if prefix is None else prefix
     if not 1 <= shortest <= longest <= length:
         raise InvalidInput(
-            f"--prefix: expected FIRST..LAST with 1 <= FIRST <= LAST <= {length}, got "
+            f"--prefix: expected MIN..MAX with 1 <= MIN <= MAX <= {length}, got "
             f"{shortest}..{longest}"
         )
     axes = {axis for spec in signature.inputs for axis in spec.axes if isinstance(axis, str)}

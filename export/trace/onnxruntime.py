@@ -36,8 +36,8 @@ def onnxruntime(device: str = "cpu", threads: int | None = None) -> Runtime:
         provider = "CUDAExecutionProvider", {"device_id": index or "0", "use_tf32": "0"}
     if provider[0] not in ort.get_available_providers():
         raise BackendUnavailable(
-            f"device {device!r} needs an onnxruntime with the {provider[0]}: "
-            f"pip uninstall onnxruntime; pip install 'ancestral[gpu]'"
+            f"device {device!r} needs the onnxruntime-gpu package: "
+            f"pip uninstall onnxruntime && pip install 'ancestral[gpu]'"
         )
 
     def trace(graph: Graph, inputs: Mapping[str, Array]) -> Trace:
@@ -88,7 +88,10 @@ def _run(
         fed = {name: _value(array) for name, array in inputs.items()}
         results = session.run_with_ort_values(names, fed)
     except Exception as error:
-        raise BundleError(f"{graph.file}: ONNX Runtime {what}: {error}") from error
+        raise BundleError(
+            f"{graph.file}: ONNX Runtime {what} ({error}); use another backend, or export the "
+            f"model again"
+        ) from error
     return dict(zip(names, map(_array, results), strict=True))
 
 

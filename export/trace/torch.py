@@ -51,7 +51,7 @@ class TorchReference:
         family = bundle.manifest.components["model"].family
         if family not in FAMILIES:
             raise InvalidInput(
-                f"{bundle.path}: expected a family of {tuple(FAMILIES)}, got {family!r}, a model "
+                f"{bundle.path}: expected a family of {list(FAMILIES)}, got {family!r}, a model "
                 f"of your own class, which cannot be built from a bundle; pass a saved run with "
                 f"--against"
             )

@@ -63,7 +63,8 @@ def readable(name: str) -> Iterator[None]:
     except _UNREADABLE as error:
         raise InvalidInput(
             f"{name}: expected an array of numbers, got a value that numpy cannot read ({error}); "
-            f"a torch tensor must be dense, detached, on the CPU, and cast from bfloat16 to float32"
+            f"pass a torch tensor as .detach().cpu(), a sparse one as .to_dense(), and bfloat16 as "
+            f".float()"
         ) from error
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from ancestral.arrays import shown
 from ancestral.errors import AncestralError, InvalidInput
+from ancestral.excerpts import expectation
 from ancestral.limits import AXES, CLASSES, LEVELS, NAME, ORDERING, SITES, STOPS
 from ancestral.ordering import RASTER, Ordering, check_ordering, permutation
 from ancestral.signature import Record
@@ -134,4 +135,5 @@ def explained(source: object, kind: type[AncestralError] = InvalidInput) -> Iter
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"])) or "data"
-        raise kind(f"{source}: {field}: {problem['msg']}, got {shown(problem['input'])}") from error
+        reason = expectation(problem["msg"])
+        raise kind(f"{source}: {field}: {reason}, got {shown(problem['input'])}") from error

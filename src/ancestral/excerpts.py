@@ -11,6 +11,18 @@ LONGEST_LINE, LONGEST_REPORT = 300, 1500
 MOST_LINES = 20
 
 
+_PYDANTIC = {
+    "Input should be": "expected",
+    "greater than or equal to": "a number >=",
+    "less than or equal to": "a number <=",
+    "greater than": "a number >",
+    "less than": "a number <",
+    "Field required": "missing",
+    "Extra inputs are not permitted": "unknown field",
+}
+"""Replacements in pydantic's messages."""
+
+
 def cut(text: str, longest: int = LONGEST_LINE) -> str:
     """Cut a text to `longest` characters; a text that was cut ends in three dots."""
     return text if len(text) <= longest else f"{text[:longest]}..."
@@ -69,7 +81,19 @@ def problems_of(error: "ValidationError") -> Iterator[str]:
     """Yield each problem that pydantic found, with its place in the document."""
     # The input is left out: a value may be as large as the file.
     for each in error.errors(include_url=False, include_context=False, include_input=False):
-        yield f"{'.'.join(map(str, each['loc'])) or 'top level'}: {each['msg']}"
+        yield f"{'.'.join(map(str, each['loc'])) or 'top level'}: {expectation(each['msg'])}"
+
+
+def expectation(message: str) -> str:
+    """Return a message of pydantic in the words of other errors.
+
+    >>> expectation("Input should be less than or equal to 3")
+    'expected a number <= 3'
+    """
+    message = message.removeprefix("Value error, ")
+    for theirs, ours in _PYDANTIC.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _line(problem: str) -> str:

@@ -58,8 +58,8 @@ def check_threads(value: object, name: str = "threads") -> int:
         return whole(name, value, 1, A_CORE * cores)
     except InvalidInput as error:
         raise InvalidInput(
-            f"{error}; this machine has {cores} cores, and more than {A_CORE} threads per core do "
-            f"not help; leave it out to let the runtime choose"
+            f"{error} (this machine has {cores} cores, and more than {A_CORE} threads per core do "
+            f"not help); leave it out to let the runtime choose"
         ) from error
 
 

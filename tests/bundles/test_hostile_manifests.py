@@ -72,7 +72,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "huge site": (data(ordering=[2**70]), "expected sites in 0 .. 16777215"),
     "sites that are not numbers": (data(ordering=["x"] * 200_000), "expected sites in 0"),
     "huge event": (data(event_shape=[2**20, 2**20]), "expected at most 16,777,216 values"),
-    "huge axis": (data(event_shape=[2**70]), "Input should be less than or equal to"),
+    "huge axis": (data(event_shape=[2**70]), "expected a number <= "),
     "many axes": (data(event_shape=[1] * 100_000), "event_shape: Tuple should have at most 8"),
     "axis below 0": (data(event_shape=[-3]), "greater than or equal to 1"),
     "random sites": (data(event_shape=[2**24], ordering="random:1"), "graph step: expected"),
@@ -80,10 +80,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "seed above 64 bits": (data(ordering="random:18446744073709551616"), "seed: expected"),
     "seed of odd digits": (data(ordering="random:\u00b2"), "ordering: expected raster"),
     "long ordering": (data(ordering="r" * 10**6), "ordering: expected raster"),
-    "levels": (data(levels=2**60), "data.levels: Input should be less than"),
+    "levels": (data(levels=2**60), "data.levels: expected a number <"),
     "other levels": (data(levels=4), "graph logits: expected output logits"),
     "fewer levels": (data(levels=2), "graph logits: expected output logits"),
-    "classes": (data(num_classes=10**9), "data.num_classes: Input should be less than"),
+    "classes": (data(num_classes=10**9), "data.num_classes: expected a number <"),
     "no classes": (
         lambda m: (m["data"].update(num_classes=None), m.update(label_prior=None)),
         "expected no given inputs other",
@@ -123,7 +123,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "signature.inputs: Tuple should have at most 4096 items",
     ),
     "axis of a tensor below 0": (every_axis(-1), "greater than or equal to 0"),
-    "huge axis of a tensor": (every_axis(2**60), "Input should be less than or equal to"),
+    "huge axis of a tensor": (every_axis(2**60), "expected a number <= "),
     "huge tensor": (
         lambda m: step(m)["inputs"][1].update(axes=[2**30, 2**30]),
         "axes: expected at most 17,179,869,184 numbers",
@@ -154,7 +154,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "initial": (
         lambda m: step(m)["carried"][0].update(initial="lots"),
-        "carried.0.initial: Input should be a valid number",
+        "carried.0.initial: expected a valid number",
     ),
     "another name": (
         lambda m: m["graphs"]["logits"]["signature"]["outputs"][0].update(name="logit"),
@@ -175,11 +175,11 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "size of 4000 digits": (
         lambda m: m["files"]["graphs/step.onnx"].update(size=10**4000),
-        "size: Input should be less than or equal to",
+        "size: expected a number <= ",
     ),
     "parameters of 4000 digits": (
         lambda m: m["components"]["model"].update(parameters=10**4000),
-        "parameters: Input should be less than or equal to",
+        "parameters: expected a number <= ",
     ),
     "version of 4000 digits": (lambda m: m.update(version=10**4000), "got an integer of"),
     "graph of gigabytes": (
@@ -209,7 +209,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda m: m.update(x=[0] * 600_000),
         f"expected at most {MANIFEST_VALUES:,} values",
     ),
-    "many lists": (lambda m: m.update(x=[[]] * 260_000), "x: Extra inputs"),
+    "many lists": (lambda m: m.update(x=[[]] * 260_000), "x: unknown field"),
     "known answers of other levels": (
         lambda m: (
             m["data"].update(levels=2),

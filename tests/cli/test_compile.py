@@ -48,7 +48,7 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
     (own_store / digest / "plan").write_bytes(b"vtrt")
     damaged = cli("plans")
     assert damaged.code == 1
-    assert f"truncated: expected {listed['plans'][-1]['size']} bytes, got 4" in damaged.err
+    assert f"truncated (expected {listed['plans'][-1]['size']} bytes, got 4)" in damaged.err
     assert cli("plans", "--remove", digest[:12]).err.startswith("removed 1 plans")
     assert cli("plans").code == 0
     assert cli("plans", "--remove", "all").err.startswith("removed 1 plans")
@@ -64,7 +64,7 @@ def test_compiled_once(cli: Cli, tiny_bundle: Path, own_store: Path) -> None:
         (["--batch", "0,2,8"], ["--batch"]),
         (["--latents", "many"], ["--latents: expected MIN,OPT,MAX"]),
         (["--prefix", "1-5"], ["--prefix: expected MIN..MAX"]),
-        (["--prefix", "3..99"], ["--prefix: expected FIRST..LAST with 1 <= FIRST <= LAST <= 9"]),
+        (["--prefix", "3..99"], ["--prefix: expected MIN..MAX with 1 <= MIN <= MAX <= 9"]),
         (["--target", "sm_90"], ["--target: ", "got sm_90", "pip install 'ancestral[tensorrt]'"]),
         (["--target", "hopper"], ["--target: expected a compute capability"]),
         (["--module", "tensorflow"], ["--module: expected one of"]),

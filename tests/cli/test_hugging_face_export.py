@@ -129,4 +129,4 @@ def test_an_adapter_and_files_of_other_kinds(cli: Cli, folder: Path, tmp_path: P
     refused(cli("export", folder, "-o", tmp_path / "b"), "merge_and_unload")
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF")
-    refused(cli("export", file, "-o", tmp_path / "b"), "model.gguf is a GGUF file of llama.cpp")
+    refused(cli("export", file, "-o", tmp_path / "b"), "model.gguf, a GGUF file of llama.cpp")

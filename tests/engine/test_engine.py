@@ -84,7 +84,7 @@ def test_labels_of_a_model_without(load: Load) -> None:
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
 def test_x_0_must_be_observed(load: Load, backend: str) -> None:
     engine = load("startless", backend)
-    with pytest.raises(InvalidInput, match="no start symbol, so x_0 must be observed"):
+    with pytest.raises(InvalidInput, match="x_0 is required, as the model has no start symbol"):
         engine.sample(2)
     s = engine.sample(3, observed=[2, -1, -1, -1, -1, -1])
     assert (s.x[:, 0] == 2).all()

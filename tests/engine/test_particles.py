@@ -342,5 +342,5 @@ def test_refused(load: Load, call: Callable[[Engine], object], message: str) -> 
 
 
 def test_x_0_must_be_observed(load: Load) -> None:
-    with pytest.raises(InvalidInput, match="no start symbol, so x_0 must be observed"):
+    with pytest.raises(InvalidInput, match="x_0 is required, as the model has no start symbol"):
         load("startless", "onnxruntime").complete([-1, 1, -1, -1, 2, -1], 4)

@@ -92,7 +92,7 @@ def test_caches(load: Load, backend: str, dtype: str) -> None:
 def test_unsupported_types(bundles: Bundles) -> None:
     with pytest.raises(BackendUnavailable, match=r"'onnxruntime', got bfloat16; use"):
         Engine.load(bundles("table", "bfloat16"), backend="onnxruntime")
-    with pytest.raises(InvalidInput, match="'torch' takes no such option; it takes model"):
+    with pytest.raises(InvalidInput, match="'torch' takes only model; leave the option out"):
         Engine.load(bundles("table", "float16"), backend="torch", dtype="float32")
     assert Engine.load(bundles("table", "float16"), dtype="float16").backend.dtype == "float16"
 

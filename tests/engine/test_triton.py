@@ -234,8 +234,8 @@ def broken(model: Transformer) -> Transformer:
     ("backend", "arguments", "message"),
     [
         ("triton", {"dtype": "float64"}, "dtype: expected one of"),
-        ("torch", {"dtype": "bfloat16"}, "dtype: backend 'torch' takes no such option"),
-        ("onnxruntime", {"batch_invariant": True}, "'triton' takes it"),
+        ("torch", {"dtype": "bfloat16"}, "dtype: backend 'torch' takes only model"),
+        ("onnxruntime", {"batch_invariant": True}, "or use backend 'triton'"),
     ],
 )
 def test_refused(small: Small, backend: str, arguments: Mapping[str, object], message: str) -> None:

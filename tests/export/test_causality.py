@@ -38,7 +38,7 @@ def test_refused_with_its_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     phases: list[str] = []
     words = (
         r"the model sees the future: 5 of 6 outputs .*output 1 sees x at 1 \(value, derivative\); "
-        r"output 2 sees x at 2 .*; and 1 more; .*shift its input by one position"
+        r"output 2 sees x at 2 .*; and 1 more; .*shift the input of predict by one position"
     )
     with pytest.raises(ExportError, match=words):
         export_bundle(unshifted(), tmp_path / "new" / "bundle", progress=phases.append)

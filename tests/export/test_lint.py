@@ -62,10 +62,13 @@ PLANTED = {
     "precision": (model(node("Attention", "q k v mask", softmax_precision=1)), "softmax_precision"),
     "marked": (model(node("Attention", "q k v mask", TRT_decomposable=1)), "TRT_decomposable is s"),
     "3-D": (model(SCATTER, cache=("b", 7, 8), outputs=("next",)), "4-D caches only"),
-    "length": (model(SCATTER, cache=("b", 2, "t", 8), outputs=("next",)), "must be fixed"),
+    "length": (
+        model(SCATTER, cache=("b", 2, "t", 8), outputs=("next",)),
+        "a cache of fixed length",
+    ),
     "axis": (
         model(node("TensorScatter", "cache k at", "next", axis=2), outputs=("next",)),
-        "the axis must be -2",
+        "expected axis -2",
     ),
     "circular": (
         model(node("TensorScatter", "cache k at", "next", mode="circular"), outputs=("next",)),
@@ -178,7 +181,7 @@ PLANTED_IN_16_BITS = {
         narrow_model(
             node("MatMul", "h narrow", "a"), node("Cast", "a", to=FLOAT), types={"a": HALF}
         ),
-        "the last projection is in float16; it must be float32",
+        "the last projection: expected float32, got float16",
     ),
     "after the last projection": (
         narrow_model(
@@ -192,13 +195,13 @@ PLANTED_IN_16_BITS = {
     ),
     "a softmax": (
         narrow_model(node("Softmax", "h", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
-        "Softmax is in float16; it must be float32",
+        "Softmax: expected float32, got float16",
     ),
     "a recurrent layer": (
         narrow_model(
             node("GRU", "h narrow narrow", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}
         ),
-        "GRU is in float16; it must be float32",
+        "GRU: expected float32, got float16",
     ),
     "a transposed convolution": (
         narrow_model(
@@ -212,7 +215,7 @@ PLANTED_IN_16_BITS = {
     ),
     "a result": (
         narrow_model(node("Relu", "h"), types={"out": HALF}, result=HALF),
-        "out: a result in 16 bits",
+        "out: expected float32 for log-probabilities and draws, got 16 bits",
     ),
 }
 

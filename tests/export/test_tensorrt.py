@@ -174,7 +174,7 @@ def test_copied_cache(tiny_bundle: Path, tmp_path: Path) -> None:
         graph.node.append(onnx.helper.make_node("Add", ["scattered", "0"], [output]))
 
     bundle = edited(tiny_bundle, tmp_path, between, "step.tensorrt")
-    with pytest.raises(ExportError, match=r"caches \['k_0'\] would be copied"):
+    with pytest.raises(ExportError, match=r"copies the caches \['k_0'\]"):
         run(request(bundle, "step"), tmp_path)
 
 

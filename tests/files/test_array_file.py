@@ -149,7 +149,7 @@ def test_a_file_that_changes(tmp_path: Path) -> None:
     np.savez(path, x=X)
     arrays = ArrayFile.open(path)
     np.savez(path, z=X)
-    with pytest.raises(InvalidInput, match="missing; the file changed"):
+    with pytest.raises(InvalidInput, match="missing, the file has changed"):
         arrays["x"]
     path.unlink()
     with pytest.raises(InvalidInput, match="no such file"):

@@ -13,12 +13,13 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 _CODE = re.compile(r"`[^`]*`")
 _EXEMPT = (
     "tests/prose/rules.py",
+    "tests/prose/test_errors.py",
     "tests/prose/test_rules.py",
     "benchmarks/LOG.md",
     "CHANGELOG.md",
     "docs/benchmarks.md",
 )
-"""The rules and their test, records of the past, and a page whose tables are such records."""
+"""The rules and their tests, records of the past, and a page whose tables are such records."""
 
 
 class Line(NamedTuple):

@@ -54,7 +54,7 @@ def test_unknown_words(unknown: str) -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (b"the\ncat\nthe\n", "line 3: 'the' is already in line 1"),
+        (b"the\ncat\nthe\n", "line 3: expected each word once, got 'the', which is also in line 1"),
         (b"the\n\ncat\n", "line 2: expected a word"),
         (b"the cat\n", "line 1: expected a word without blanks"),
         (b"", "line 1"),

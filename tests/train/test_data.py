@@ -168,7 +168,7 @@ IDX = {
     "another member": (PACKED + gzip.compress(b"1"), "got more"),
     "less inside": (gzip.compress(idx(np.zeros((2, 3, 4)))[:-1]), "got 39"),
     "truncated": (PACKED[:-9], "ended before"),
-    "flipped": (PACKED[:500] + bytes([PACKED[500] ^ 8]) + PACKED[501:], "as an IDX file: "),
+    "flipped": (PACKED[:500] + bytes([PACKED[500] ^ 8]) + PACKED[501:], "as an IDX file ("),
     "claimed": (gzip.compress(idx(np.zeros((2, 3, 4)))[:4] + b"\xff" * 12), "at most 4 GiB"),
     "claimed plainly": (idx(np.zeros((2, 3, 4)))[:4] + b"\xff" * 12, "at most 4 GiB"),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(60), "a PNG picture"),

@@ -84,10 +84,10 @@ def _check(results: list[dict[str, Any]], kind: str) -> None:
 def test_messages(results: list[dict[str, Any]]) -> None:
     messages = {each["name"]: each["message"] for each in results}
     for name, words in {
-        "transformer.layers=2147483647": "far more layers than the weights, which have 34",
-        "transformer together": "far more layers than the weights",
-        "recurrent.width=1000000000": "needs a tensor of shape",
-        "vqvae.blocks=2147483647": "far more layers than the weights",
+        "transformer.layers=2147483647": "layers for the 34 tensors of the weights, got far",
+        "transformer together": "tensors of the weights, got far more",
+        "recurrent.width=1000000000": "numbers of the weights, got one of shape",
+        "vqvae.blocks=2147483647": "tensors of the weights, got far more",
         "pixelcnn.kernel=2147483647": "fewer than 3 pixels, the width of a row",
         "table.cells=1000000000": "268435456 numbers available",
         "wavenet.dilations=[2147483647, 214.. of 36": "dilations: expected a number <= 1048576",
@@ -95,8 +95,8 @@ def test_messages(results: list[dict[str, Any]]) -> None:
         "file: weights are a pipe": "expected a regular file, got a folder, a pipe or a device",
         "file: repeated numbers": "expected a state dict",
         "llama num_hidden_layers=10000": "10000 layers, but model.safetensors has only",
-        "above data a large image": "needs a tensor of shape [16777216], but the weights have",
-        "left data a large image": "needs a tensor of shape [16777216, 1], but the weights",
-        "engine layers": "far more layers than the weights",
+        "above data a large image": "numbers of the weights, got one of shape [16777216]",
+        "left data a large image": "numbers of the weights, got one of shape [16777216, 1]",
+        "engine layers": "tensors of the weights, got far more",
     }.items():
         assert words in messages[name], messages[name]

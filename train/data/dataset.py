@@ -185,8 +185,10 @@ def cut(
         raise InvalidInput(f"x: expected shape [n, {spec.length}], got {list(x.shape)}")
     _check_range("x", x, spec.levels)
     if (label is None) != (spec.num_classes is None):
-        given = "no labels" if label is None else "labels"
-        raise InvalidInput(f"label: the spec has num_classes {spec.num_classes}, got {given}")
+        given, needed = ("no labels", "labels") if label is None else ("labels", "no labels")
+        raise InvalidInput(
+            f"label: expected {needed} for num_classes {spec.num_classes}, got {given}"
+        )
     if label is not None and spec.num_classes is not None:
         if label.shape != (len(x),):
             raise InvalidInput(f"label: expected shape [{len(x)}], got {list(label.shape)}")

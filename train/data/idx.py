@@ -111,7 +111,10 @@ def read_idx(
     except InvalidInput:
         raise
     except (OSError, EOFError, MemoryError, zlib.error) as error:
-        raise InvalidInput(f"{path}: cannot be read as an IDX file: {error}") from error
+        raise InvalidInput(
+            f"{path}: cannot be read as an IDX file ({error}); check its permissions, or download "
+            f"it again"
+        ) from error
 
 
 def _read(
@@ -123,9 +126,10 @@ def _read(
     if start[:4] != magic:
         is_idx = len(start) > 3 and start[:3] == magic[:3]
         what = f"one with {start[3]} axes" if is_idx else kind_of(start)
+        got = f"{start[:4].hex()}, {what}" if start else what
         raise InvalidInput(
             f"{path}: expected an IDX file of bytes with {axes} axes (magic number {magic.hex()}), "
-            f"got {start[:4].hex() or 'nothing'}, {what}"
+            f"got {got}"
         )
     first = 4 + 4 * axes
     if len(start) < first:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
-from ancestral.files.input_file import LARGEST_FILE, read_bounded
+from ancestral.files.input_file import LARGEST_FILE, read_bounded, unreadable
 from ancestral.train.data.dataset import Dataset, Split, cut
 
 
@@ -38,7 +38,7 @@ def load_text(
     try:
         values = np.frombuffer(read_bounded(path, limit), np.uint8)
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read: {error}") from error
+        raise InvalidInput(unreadable(path, error)) from error
     n = len(values) // length
     if n < 3:
         raise InvalidInput(

@@ -179,14 +179,14 @@ class Fields:
         """Check that a field to ignore is in the file, and that it can be ignored."""
         option = f"--ignore-field {name}:"
         if name not in self._values:
-            raise InvalidInput(f"{option} no such field in {self.path.name}")
+            raise InvalidInput(f"{option} no such field in {self.path.name}; leave the option out")
         if name in _MATTERS:
             raise InvalidInput(
-                f"{option} the field changes what the model computes, so it cannot be ignored; the "
-                f"model is not supported"
+                f"{option} the field changes what the model computes, so it cannot be ignored; "
+                f"export the model from Python (docs/own-model.md)"
             )
         if name not in unknown:
             raise InvalidInput(
-                f"{option} the field is known: it is read, checked or known to change nothing; "
-                f"leave the option out"
+                f"{option} the field is read, checked or known to change nothing; leave the option "
+                f"out"
             )

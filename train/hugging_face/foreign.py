@@ -29,15 +29,15 @@ def refuse_adapter(folder: Path) -> None:
     has_base = (folder / "config.json").is_file()
     holds = "base weights and an adapter" if has_base else "only an adapter"
     raise CheckpointError(
-        f"{folder}: expected the weights of a whole model, got {holds} ({ADAPTER}{named}); the "
-        f"adapter changes the model, so merge it with peft: PeftModel.from_pretrained(base, "
-        f"{str(folder)!r}).merge_and_unload().save_pretrained(OUT), and export OUT"
-        + (f"; or move {ADAPTER} away to export the base weights" if has_base else "")
+        f"{folder}: expected a whole model, got {holds} ({ADAPTER}{named}); merge "
+        f"them with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload()."
+        f"save_pretrained(OUT)"
+        + (f", or move {ADAPTER} away to export the base weights" if has_base else "")
     )
 
 
 def foreign(path: Path) -> str | None:
-    """Return what a file or folder that cannot be read is, and how to convert it.
+    """Return how to convert a file or folder that cannot be read, and what it is.
 
     Args:
         path: path of a file, or of a folder without weights that can be read.
@@ -52,38 +52,35 @@ def foreign(path: Path) -> str | None:
             case ".gguf":
                 how = _SAVE.format(folder=folder, how=f", gguf_file={name!r}")
                 return (
-                    f"{name} is a GGUF file of llama.cpp, whose weights are mostly quantised; "
-                    f"download the folder that it was made from, or try AutoModelForCausalLM.{how}"
+                    f"download the folder that {name}, a GGUF file of llama.cpp with mostly "
+                    f"quantised weights, was made from, or try AutoModelForCausalLM.{how}"
                 )
             case ".h5" | ".hdf5" | ".keras":
                 how = _SAVE.format(folder=folder, how=", from_tf=True")
                 return (
-                    f"{name} is a TensorFlow file, in HDF5; convert it with "
-                    f"AutoModelForCausalLM.{how} 4"
+                    f"convert {name}, a TensorFlow file in HDF5, with AutoModelForCausalLM.{how} 4"
                 )
             case ".msgpack":
                 how = _SAVE.format(folder=folder, how=", from_flax=True")
-                return f"{name} is a Flax file; convert it with AutoModelForCausalLM.{how} 4"
+                return f"convert {name}, a Flax file, with AutoModelForCausalLM.{how} 4"
     if "params.json" in names and any(name.startswith("consolidated") for name in names):
         return (
-            f"params.json and consolidated.* are a model in the original format of Meta or "
-            f"Mistral; convert Llama's with: python -m "
-            f"transformers.models.llama.convert_llama_weights_to_hf --input_dir {folder} "
-            f"--output_dir OUT"
+            f"convert params.json and consolidated.*, the original format of Meta or Mistral, for "
+            f"Llama with: python -m transformers.models.llama.convert_llama_weights_to_hf "
+            f"--input_dir {folder} --output_dir OUT"
         )
     for name in names:
         match Path(name).suffix.lower():
             case ".bin" | ".pt" | ".pth" | ".ckpt" | ".pkl":
                 return (
-                    f"{name} is a PyTorch pickle, which does not store the architecture; where you "
-                    f"trust the file, load it into the class that it was saved from, and write a "
-                    f"folder with save_pretrained, or export the model with "
-                    f"ancestral.export.bundle.export_bundle (docs/own-model.md)"
+                    f"load {name}, a PyTorch pickle without the architecture, into its class if "
+                    f"you trust the file, then write a folder with save_pretrained, or export the "
+                    f"model with ancestral.export_bundle (docs/own-model.md)"
                 )
             case ".safetensors" if path.is_file():
-                return f"{name} is a file of weights; pass the folder that also has its config.json"
+                return f"pass the folder that has {name}, a file of weights, and its config.json"
             case ".onnx":
-                return f"{name} is an ONNX graph; pass the checkpoint that it was made from"
+                return f"pass the checkpoint that {name}, an ONNX graph, was made from"
     return None
 
 

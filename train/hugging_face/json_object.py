@@ -5,7 +5,7 @@ from typing import Any
 
 from ancestral.errors import CheckpointError, InvalidInput
 from ancestral.excerpts import cut
-from ancestral.files.input_file import read_bounded
+from ancestral.files.input_file import read_bounded, unreadable
 from ancestral.strict_json import Bounds, parse
 
 _LONGEST = 2**20
@@ -27,7 +27,7 @@ def read_object(path: Path, what: str, longest: int = _LONGEST) -> dict[str, Any
         values = parse(text, Bounds.of_size(len(text)))
     except ValueError as error:
         raise CheckpointError(
-            f"{path}: not valid JSON: {cut(str(error))}; download the folder again"
+            f"{path}: not valid JSON ({cut(str(error))}); download the folder again"
         ) from error
     if not isinstance(values, dict):
         raise CheckpointError(
@@ -51,11 +51,17 @@ def read_file(path: Path, what: str, longest: int) -> bytes:
     try:
         return read_bounded(path, longest)
     except InvalidInput as error:
-        raise CheckpointError(f"{error}; this is not {what}: download the folder again") from error
-    except OSError as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise CheckpointError(
-            f"{path}: cannot read {what}: {error.strerror}; pass a folder that save_pretrained or "
-            f"`ancestral train` wrote"
+            f"{path}: not {what} ({reason}); download the folder again"
         ) from error
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path}: no such file; pass a folder that save_pretrained or `ancestral train` wrote"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(unreadable(path, error)) from error
     except MemoryError as error:
-        raise CheckpointError(f"{path}: {what} does not fit in memory") from error
+        raise CheckpointError(
+            f"{path}: does not fit in memory; free some memory and run again"
+        ) from error

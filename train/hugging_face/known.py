@@ -37,7 +37,7 @@ def read_config(
             config.json or cannot be ignored.
     """
     known = (
-        f"supported model types: {', '.join(KNOWN)}; other models can be exported from Python "
+        f"use a model of type {', '.join(KNOWN)}, or export the model from Python "
         f"(docs/own-model.md)"
     )
     if "auto_map" in values:

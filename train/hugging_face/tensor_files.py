@@ -82,8 +82,8 @@ class SafetensorsFile:
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"{path}: cannot be read as safetensors: {cut(str(error))}; if the file was truncated or "
-        f"altered, download it again"
+        f"{path}: cannot be read as safetensors ({cut(str(error))}); download it again if it was "
+        f"truncated or altered"
     )
 
 
@@ -115,9 +115,7 @@ class PickledFile:
         """
         tensors = _load(self.path) if self._whole is None else self._whole
         if name not in tensors:
-            raise CheckpointError(
-                f"{self.path}: the file was altered while it was read; download it again"
-            )
+            raise CheckpointError(f"{self.path}: changed while it was read; download it again")
         return tensors[name]
 
     def forget(self, name: str) -> None:
@@ -164,9 +162,9 @@ def _load(path: Path) -> dict[str, Tensor]:
         ) from error
     except BROKEN as error:
         raise CheckpointError(
-            f"{path}: cannot be read as a file of torch.save: "
-            f"{cut(repr(str(error).splitlines()[:1]))}; if the file was truncated or altered, "
-            f"download it again"
+            f"{path}: cannot be read as a file of torch.save "
+            f"({cut(''.join(str(error).splitlines()[:1]))}); download it again if it was truncated "
+            f"or altered"
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(each, Tensor) and _is_stored_whole(each)

@@ -71,7 +71,8 @@ def _weights_file(folder: Path) -> Path:
             return path
         if path.exists():
             raise CheckpointError(
-                f"{path}: expected a regular file, got a folder, a pipe or a device"
+                f"{path}: expected a regular file, got a folder, a pipe or a device; download the "
+                f"folder again"
             )
     found = sorted({file.name for ending in _ENDINGS for file in folder.glob(f"*.{ending}")})
     raise CheckpointError(
@@ -113,7 +114,7 @@ def _open_parts(index: Path) -> Tensors:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{index}: missing parts {cut(repr(missing), 200)} of {cut(repr(names), 200)}; "
+            f"{index}: parts {cut(repr(missing), 200)} of {cut(repr(names), 200)} are missing; "
             f"download them"
         )
     files = {name: _open(index.parent / name) for name in names}

@@ -136,7 +136,9 @@ def _tokens(path: Path, name: str, value: Any, levels: int) -> Tokens:
     """Return the distinct ids of a field, which may be one id, a list or null."""
     ids = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(each) is int for each in ids):
-        raise CheckpointError(f"{path}: {name}: expected token ids, got {shown(value)}")
+        raise CheckpointError(
+            f"{path}: {name}: expected token ids, got {shown(value)}; download the folder again"
+        )
     distinct = tuple(dict.fromkeys(ids))
     kept = tuple(each for each in distinct if 0 <= each < levels)
     if not ids:

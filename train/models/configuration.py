@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ancestral.arrays import shown
 from ancestral.errors import InvalidInput
-from ancestral.excerpts import cut
+from ancestral.excerpts import cut, expectation
 
 C = TypeVar("C")
 
@@ -23,14 +23,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _LONGEST_REASON = 400
-_WORDS = {
-    "Input should be": "expected",
-    "greater than or equal to": "a number >=",
-    "less than or equal to": "a number <=",
-    "greater than": "a number >",
-    "less than": "a number <",
-}
-"""Replacements in pydantic's messages."""
 
 
 class ModelConfig:
@@ -86,9 +78,7 @@ def refusal(what: str, error: ValidationError) -> InvalidInput:
     """Return the problems that pydantic found as one InvalidInput, with the name of each field."""
     problems = []
     for each in error.errors(include_url=False):
-        reason = each["msg"].removeprefix("Value error, ")
-        for theirs, ours in _WORDS.items():
-            reason = reason.replace(theirs, ours)
+        reason = expectation(each["msg"])
         if each["loc"]:
             reason = f"{cut(str(each['loc'][0]))}: {reason}, got {shown(each['input'])}"
         problems.append(reason)

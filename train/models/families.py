@@ -75,7 +75,7 @@ def build_model(config: ModelConfig, data: DataSpec) -> Model:
         if type(config) is family.config:
             return family.model(config, data)
     raise InvalidInput(
-        f"config: expected the configuration of one of {tuple(FAMILIES)}, got {shown(config)}"
+        f"config: expected the configuration of one of {list(FAMILIES)}, got {shown(config)}"
     )
 
 
@@ -89,7 +89,7 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
             range.
     """
     if family not in FAMILIES:
-        raise InvalidInput(f"family: expected one of {tuple(FAMILIES)}, got {shown(family)}")
+        raise InvalidInput(f"family: expected one of {list(FAMILIES)}, got {shown(family)}")
     try:
         # As JSON, because strict validation of Python values needs tuples, which JSON does not
         # have.

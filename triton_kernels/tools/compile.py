@@ -201,7 +201,7 @@ def _triton() -> Any:
         ) from error
     if triton.knobs.runtime.interpret:
         raise InvalidInput(
-            "TRITON_INTERPRET is set, so that Triton interprets kernels and cannot compile them: "
+            "TRITON_INTERPRET is set, so that Triton interprets kernels and cannot compile them; "
             "unset TRITON_INTERPRET"
         )
     return triton

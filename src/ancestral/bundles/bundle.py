@@ -113,8 +113,8 @@ class Bundle:
                 same = touched and sha256(file) == self.manifest.files[name].sha256
             except OSError as error:
                 raise BundleError(
-                    f"{file}: changed since the bundle was opened, it can no longer be read "
-                    f"({error}); load the bundle again"
+                    f"{file}: changed since the bundle was opened, and cannot be read "
+                    f"({error.strerror or error}); load the bundle again"
                 ) from error
             if not same:
                 raise BundleError(
@@ -163,7 +163,10 @@ class Bundle:
             BundleError: the bundle has no autoregressive prior, or the prior is not valid.
         """
         if not self.manifest.has_prior:
-            raise BundleError(f"{self.path}: no autoregressive prior in the bundle")
+            raise BundleError(
+                f"{self.path}: no autoregressive prior in the bundle; export the model again with "
+                f"prior=..."
+            )
         # The prior's manifest is checked here; it has the hashes of the prior's other files.
         with self.reading(f"{PRIOR}/{MANIFEST}"):
             return Bundle.open(self.path / PRIOR)
@@ -210,7 +213,8 @@ class Bundle:
                 answers = dict(load_file(self.path / self.manifest.known_answers))
             except (SafetensorError, OSError, ValueError) as error:
                 raise BundleError(
-                    f"{self.path}: the known answers cannot be read: {error}"
+                    f"{self.path}: the known answers cannot be read ({error}); export the model "
+                    f"again"
                 ) from error
         problems = value_problems(answers, self.manifest)
         if problems:

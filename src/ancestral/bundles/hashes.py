@@ -114,7 +114,7 @@ def file_problems(
         try:
             problems += _problems_of(path, name, manifest, hashes, rehash)
         except OSError as error:
-            problems.append(f"{name}: cannot be read: {error}")
+            problems.append(f"{name}: cannot be read ({error.strerror or error})")
     hashes.save()
     return problems
 
@@ -155,5 +155,5 @@ def _problems_of(
     if size != entry.size:
         return [f"{name}: expected {entry.size} bytes, got {size}"]
     if hashes.sha256(file, rehash=rehash) != entry.sha256:
-        return [f"{name}: altered: its SHA-256 differs from the manifest's"]
+        return [f"{name}: altered (its SHA-256 does not match the manifest)"]
     return []

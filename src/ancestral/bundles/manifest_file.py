@@ -11,7 +11,7 @@ from ancestral.arrays import shown
 from ancestral.bundles.manifest import FORMAT_VERSION, MANIFEST, Manifest, seal
 from ancestral.errors import BundleError, InvalidInput
 from ancestral.excerpts import problems_of, report
-from ancestral.files.input_file import read_bounded
+from ancestral.files.input_file import read_bounded, unreadable
 from ancestral.strict_json import Bounds, parse
 
 BOUNDS = Bounds(
@@ -39,7 +39,7 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         raise unsound(path, (f"manifest, {each}" for each in problems_of(error))) from error
     if seal(values) != manifest.sha256:
-        raise unsound(path, [f"{MANIFEST}: altered: its SHA-256 differs from the one in it"])
+        raise unsound(path, [f"{MANIFEST}: altered (its SHA-256 does not match)"])
     return manifest
 
 
@@ -58,9 +58,12 @@ def read_values(file: Path) -> Any:
     except BundleError:
         raise
     except InvalidInput as error:
-        raise BundleError(f"{error}; this is not the manifest of a bundle") from error
+        reason = str(error).removeprefix(f"{file}: ")
+        raise BundleError(
+            f"{file}: not the manifest of a bundle ({reason}); pass the directory of a bundle"
+        ) from error
     except OSError as error:
-        raise BundleError(f"{file}: cannot be read: {error}") from error
+        raise BundleError(unreadable(file, error)) from error
     except ValueError as error:
         raise BundleError(
             f"{file}: truncated or altered, not the JSON of a manifest ({error}); export the "

@@ -88,7 +88,7 @@ def content_problems(path: Path, manifest: Manifest) -> list[str]:
             problems += found
             left -= messages
     except OSError as error:
-        problems.append(f"cannot be read: {error}")
+        problems.append(f"a file cannot be read ({error})")
     return problems + _tokenizer_problems(path, manifest.data)
 
 

@@ -15,8 +15,9 @@ def require(command: str, packages: Sequence[str], extra: str) -> None:
     """
     missing = [name for name in packages if not is_there(name)]
     if missing:
+        what = f"{' and '.join(missing)} package{'s' if len(missing) > 1 else ''}"
         raise BackendUnavailable(
-            f"`ancestral {command}` needs {', '.join(missing)}: pip install 'ancestral[{extra}]'"
+            f"`ancestral {command}` needs the {what}: pip install 'ancestral[{extra}]'"
         )
 
 
@@ -33,7 +34,7 @@ def installed_backends(device: str = "cpu") -> tuple[str, ...]:
     found = tuple(entry.name for entry in fit if entry.missing is None)
     if not found:
         ways = "; ".join(f"{entry.name}: {entry.install}" for entry in entries)
-        raise BackendUnavailable(f"no backend is installed; install one of these. {ways}")
+        raise BackendUnavailable(f"no backend is installed; install one of these: {ways}")
     return found
 
 
@@ -61,6 +62,6 @@ def backends_for(bundle: Path, device: str = "cpu") -> tuple[str, ...]:
     if not found:
         ways = "; ".join(f"{entry.name}: {entry.install}" for entry in fit)
         raise BackendUnavailable(
-            f"{bundle}: no installed backend computes in {dtype}; install one of these. {ways}"
+            f"{bundle}: no installed backend computes in {dtype}; install one of these: {ways}"
         )
     return found

@@ -134,5 +134,7 @@ def _encoded(engine: AutoregressiveEngine, file: Path) -> tuple[NDArray[Any], in
     text, tokenizer = read_text(file, "--text"), engine.tokenizer()
     (ids,) = encode_texts(tokenizer, [text], f"--text {file}")
     if not ids:
-        raise InvalidInput(f"--text {file}: no tokens; the file is empty or contains only spaces")
+        raise InvalidInput(
+            f"--text {file}: the file is empty or has only spaces; pass a file with text"
+        )
     return np.array(ids, np.int64), len(text.encode()), tokenizer.decode(ids) == text

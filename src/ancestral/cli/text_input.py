@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ancestral.cli.output import say
 from ancestral.errors import InvalidInput
-from ancestral.files.input_file import read_bounded
+from ancestral.files.input_file import read_bounded, unreadable
 from ancestral.text.coverage import Coverage
 from ancestral.text.tokenizer import BYTE_ORDER_MARK, Tokenizer
 
@@ -28,7 +28,7 @@ def read_text(path: Path, option: str) -> str:
     except InvalidInput as error:
         raise InvalidInput(f"{option} {error}") from error
     except OSError as error:
-        raise InvalidInput(f"{option} {path}: {error.strerror or error}") from error
+        raise InvalidInput(f"{option} {unreadable(path, error)}") from error
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from ancestral.cli.installed import require
 from ancestral.cli.options import backend_option, input_option, output_option
 from ancestral.cli.output import check_place, check_utf8, say, show
 from ancestral.errors import InvalidInput
+from ancestral.excerpts import quoted
 
 if TYPE_CHECKING:
     from ancestral.train.config import Recipe
@@ -180,7 +181,7 @@ def _recipe(name: str, model: str) -> "Recipe":
     from ancestral.train.recipes import MODELS, recipe
 
     if model not in MODELS:
-        raise InvalidInput(f"--model: expected one of {', '.join(MODELS)}, got {model!r}")
+        raise InvalidInput(f"--model: expected one of {', '.join(MODELS)}, got {quoted(model)}")
     return recipe(name, model)
 
 
@@ -195,10 +196,9 @@ def _with_steps(chosen: "Recipe", steps: int | None) -> "Recipe":
 def _resized(chosen: "Recipe", width: int | None, layers: int | None) -> "Recipe":
     from ancestral.train.resize import with_layers, with_width
 
-    model, option = chosen.model, ""
+    model, option = chosen.model, f"--layers {layers}"
     try:
         if layers is not None:
-            option = f"--layers {layers}"
             model = with_layers(model, layers)
         if width is not None:
             option = f"--width {width}"

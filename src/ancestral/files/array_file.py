@@ -127,7 +127,7 @@ class ArrayFile(Mapping[str, NDArray[Any]]):
         try:
             entry = archive.getinfo(f"{name}{_SUFFIX}")
         except KeyError as error:
-            raise InvalidInput(f"{place}: missing; the file changed after it was opened") from error
+            raise InvalidInput(f"{place}: missing, the file has changed; open it again") from error
         if entry.flag_bits & _ENCRYPTED:
             raise InvalidInput(f"{place}: encrypted; decrypt the file")
         if entry.compress_type not in _METHODS:
@@ -185,7 +185,10 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     except FileNotFoundError as error:
         raise InvalidInput(f"{path}: no such file") from error
     except _REFUSED as error:
-        raise InvalidInput(f"{path}: cannot be read as an .npy or .npz: {error}") from error
+        raise InvalidInput(
+            f"{path}: cannot be read as an .npy or .npz ({error}); check its permissions, or save "
+            f"it again"
+        ) from error
 
 
 def _expected(path: Path) -> str:

@@ -72,6 +72,13 @@ def read_bounded(path: Path, limit: int = LARGEST_FILE) -> bytes:
     return content
 
 
+def unreadable(path: Path, error: OSError) -> str:
+    """Return the message for a file that does not exist or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: no such file"
+    return f"{path}: cannot be read ({error.strerror or error}); check its permissions"
+
+
 def fill(stream: Stream, target: NDArray[np.uint8]) -> int:
     """Fill an array [n] with bytes of a stream; return their number, less than n if it ends."""
     done = 0

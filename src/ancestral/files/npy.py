@@ -57,8 +57,8 @@ def read_npy(stream: Stream, size: int, place: str, limit: int) -> NDArray[Any]:
     if length > limit:
         raise InvalidInput(
             f"{place}: expected an array of at most {size_text(limit)}, got {what}, "
-            f"{size_text(length)}; pass fewer events, or save them as a smaller dtype such as "
-            f"uint8; in Python, `limit` sets the limit"
+            f"{size_text(length)}; pass fewer events, save them as a smaller dtype such as uint8, "
+            f"or in Python pass a larger `limit`"
         )
     if start + length != size:
         raise InvalidInput(

@@ -90,5 +90,5 @@ def check_sealed(file: BinaryIO, kind: str) -> None:
     while piece := file.read(_PIECE):
         digest.update(piece)
     if expected != f"{digest.hexdigest()}\n".encode():
-        raise InvalidInput("its SHA-256 does not match; the file was altered or truncated")
+        raise InvalidInput("altered or truncated (its SHA-256 does not match)")
     file.seek(content)

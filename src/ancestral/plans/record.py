@@ -88,9 +88,12 @@ def check_owner(folder: Path) -> None:
     try:
         status = folder.lstat()
     except OSError as error:
-        raise PlanError(f"{folder}: the folder of plans cannot be read ({error})") from None
+        raise PlanError(
+            f"{folder}: the folder of plans cannot be read ({error.strerror or error}); check its "
+            f"permissions, or compile the plan again"
+        ) from None
     if folder.is_symlink() or not folder.is_dir():
-        raise PlanError(f"{folder}: expected a folder of plans, got a link or a file")
+        raise PlanError(f"{folder}: expected a folder of plans, got a link or a file; remove it")
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise PlanError(
             f"{folder}: expected a folder that only you can access, since plans are executable "
@@ -117,7 +120,9 @@ def read_record(folder: Path) -> PlanRecord:
         reason = "from another version" if isinstance(error, ValidationError) else str(error)
         raise PlanError(f"{file}: not a valid record of a plan ({reason}); {again}") from error
     if seal(values) != record.sha256 or record.key.digest != folder.name:
-        raise PlanError(f"{file}: altered, or of another plan; {again}")
+        raise PlanError(
+            f"{file}: altered, or of another plan (its SHA-256 does not match); {again}"
+        )
     return record
 
 
@@ -132,14 +137,16 @@ def read_plan(folder: Path, record: PlanRecord) -> bytes:
     try:
         plan = (folder / PLAN).read_bytes()
     except OSError as error:
-        raise PlanError(f"{folder / PLAN}: cannot be read ({error}); compile it again") from None
+        raise PlanError(
+            f"{folder / PLAN}: cannot be read ({error.strerror or error}); compile it again"
+        ) from None
     with contextlib.suppress(OSError):
         os.utime(folder)
     wrong = ""
     if len(plan) != record.size:
-        wrong = f"truncated: expected {record.size} bytes, got {len(plan)}"
+        wrong = f"truncated (expected {record.size} bytes, got {len(plan)})"
     elif hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-        wrong = "altered: its SHA-256 differs from its record's"
+        wrong = "altered (its SHA-256 does not match the record)"
     if wrong:
         raise PlanError(f"{folder / PLAN}: {wrong}; {removal(folder.name)}")
     return plan

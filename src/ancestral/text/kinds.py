@@ -54,4 +54,6 @@ def _words(content: bytes) -> Words:
     try:
         return Words(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"vocab.txt: not UTF-8: {error}") from error
+        raise InvalidInput(
+            f"vocab.txt: not UTF-8 ({error}); convert it from its encoding, for example with iconv"
+        ) from error

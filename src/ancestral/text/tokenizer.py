@@ -131,7 +131,10 @@ class Words(Tokenizer):
             if word.split() != [word]:
                 raise InvalidInput(f"{place}: expected a word without blanks, got {shown(word)}")
             if (first := self._ids.setdefault(word, i)) != i:
-                raise InvalidInput(f"{place}: {shown(word)} is already in line {first + 1}")
+                raise InvalidInput(
+                    f"{place}: expected each word once, got {shown(word)}, which is also in line "
+                    f"{first + 1}"
+                )
         self._unknown = next((self._ids[each] for each in _UNKNOWN if each in self._ids), None)
 
     @property

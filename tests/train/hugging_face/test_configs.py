@@ -195,7 +195,7 @@ def test_every_problem_is_in_one_error() -> None:
 
 @pytest.mark.parametrize("kind", ["gemma2", "mixtral", None, 7, ["gpt2"]])
 def test_other_kinds(kind: object) -> None:
-    words = "supported model types: gpt2, imagegpt, llama, mistral, qwen2, qwen3, gpt_neox"
+    words = "use a model of type gpt2, imagegpt, llama, mistral, qwen2, qwen3, gpt_neox"
     message = refusal({"model_type": kind})
     assert f"model_type {kind!r} is not supported; {words}" in message
 

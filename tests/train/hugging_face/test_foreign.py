@@ -45,7 +45,7 @@ def test_an_adapter_only(tmp_path: Path, names: tuple[str, ...]) -> None:
     ("names", "words"),
     [
         (["model-Q4_K_M.gguf"], ("GGUF file of llama.cpp", "gguf_file='model-Q4_K_M.gguf'")),
-        (["tf_model.h5"], ("TensorFlow file, in HDF5", "from_tf=True")),
+        (["tf_model.h5"], ("TensorFlow file in HDF5", "from_tf=True")),
         (["flax_model.msgpack"], ("a Flax file", "from_flax=True")),
         (["consolidated.00.pth", "params.json"], ("Meta", "convert_llama_weights_to_hf")),
         (["consolidated.safetensors", "params.json"], ("Meta or Mistral",)),
@@ -72,7 +72,7 @@ def test_nothing_known(folder: Path) -> None:
     assert foreign(folder / "nothing") is None
     message = foreign(folder / SINGLE)
     assert message is not None
-    assert "pass the folder that also has its config.json" in message
+    assert "a file of weights, and its config.json" in message
 
 
 def test_fields_that_are_ignored(folder: Path) -> None:
@@ -94,10 +94,10 @@ def test_fields_that_are_ignored(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("n_embd", "the field is known"),
-        ("unsloth_version", "the field is known"),
-        ("quantization_config", "cannot be ignored; the model is not supported"),
-        ("num_experts", "cannot be ignored; the model is not supported"),
+        ("n_embd", "the field is read, checked or known"),
+        ("unsloth_version", "the field is read, checked or known"),
+        ("quantization_config", "cannot be ignored; export the model from Python"),
+        ("num_experts", "cannot be ignored; export the model from Python"),
         ("nothing", "no such field in config.json"),
     ],
 )
