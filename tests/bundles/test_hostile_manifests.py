@@ -74,7 +74,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "huge event": (data(event_shape=[2**20, 2**20]), "expected at most 16,777,216 values"),
     "huge axis": (data(event_shape=[2**70]), "expected a number <= "),
     "many axes": (data(event_shape=[1] * 100_000), "event_shape: Tuple should have at most 8"),
-    "axis below 0": (data(event_shape=[-3]), "greater than or equal to 1"),
+    "axis below 0": (data(event_shape=[-3]), "expected a number >= 1"),
     "random sites": (data(event_shape=[2**24], ordering="random:1"), "graph step: expected"),
     "long seed": (data(ordering="random:" + "7" * 4000), "ordering: expected raster"),
     "seed above 64 bits": (data(ordering="random:18446744073709551616"), "seed: expected"),
@@ -122,7 +122,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda m: step(m).update(inputs=[step(m)["inputs"][0]] * 4097),
         "signature.inputs: Tuple should have at most 4096 items",
     ),
-    "axis of a tensor below 0": (every_axis(-1), "greater than or equal to 0"),
+    "axis of a tensor below 0": (every_axis(-1), "expected a number >= 0"),
     "huge axis of a tensor": (every_axis(2**60), "expected a number <= "),
     "huge tensor": (
         lambda m: step(m)["inputs"][1].update(axes=[2**30, 2**30]),

@@ -84,7 +84,7 @@ def test_bad_samples(images: LatentEngine) -> None:
 def test_bad_paths(images: LatentEngine, load: Load) -> None:
     refused("steps: expected", images.interpolate, X[:1], X[1:2], steps=1)
     refused(
-        r"path: expected one of \('linear', 'spherical'\)",
+        r"path: expected one of \['linear', 'spherical'\]",
         images.interpolate,
         X[:1],
         X[1:2],

@@ -176,7 +176,7 @@ def test_refused_where_triton_interprets(
     assert main([]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert re.fullmatch(r"TRITON_INTERPRET is set, .*: unset TRITON_INTERPRET\n", output.err)
+    assert re.fullmatch(r"TRITON_INTERPRET is set, .*; unset TRITON_INTERPRET\n", output.err)
 
 
 def test_refused_without_triton(
