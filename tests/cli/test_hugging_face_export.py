@@ -118,7 +118,7 @@ def test_ignored_fields_and_notes(
     assert result.code == 0, result.err
     (call,) = exports
     assert call["ignored_fields"] == ("my_note", "stage")
-    refused(cli(*command, "--ignore-field", "hidden_size"), "the field is known")
+    refused(cli(*command, "--ignore-field", "hidden_size"), "the field is read, checked or known")
     (folder / "config.json").write_text(json.dumps(VALUES | {"bos_token_id": 50256}))
     result = cli(*command)
     assert "no start token: bos_token_id 50256 is beyond the vocabulary of 11" in result.err

@@ -148,7 +148,7 @@ def test_numbers_of_values_stay_inside() -> None:
 
 def test_other_shape_is_refused() -> None:
     weights = weights_file(torch.nn.Linear(4, 3)).slots
-    with pytest.raises(ExportError, match="expected Slot"):
+    with pytest.raises(ExportError, match=r"expected FLOAT \[3, 4\], got FLOAT \[4\]"):
         point_into(graph(f"{PREFIX}weight"), weights, "weights")
 
 

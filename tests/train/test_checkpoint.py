@@ -105,7 +105,7 @@ def test_truncated_and_missing_files_are_refused(saved: Path, name: str) -> None
     with pytest.raises(CheckpointError, match=name):
         load_checkpoint(saved)
     path.unlink()
-    with pytest.raises(CheckpointError, match="No such file"):
+    with pytest.raises(CheckpointError, match="no such file"):
         load_checkpoint(saved)
 
 

@@ -249,7 +249,7 @@ def test_a_config_that_is_not_valid(folder: Path, text: bytes, words: str) -> No
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    assert "No such file or directory; pass a folder" in refusal(tmp_path / "none")
+    assert "no such file; pass a folder" in refusal(tmp_path / "none")
 
 
 @pytest.mark.parametrize("size", [(0, 4), -2, True])

@@ -284,7 +284,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         r"history\[0\].train_bits: expected float, got str",
     ),
     "entry of a tensor": (entry(kl=torch.zeros(9)), r"history\[0\].kl: expected float"),
-    "model without a tensor": (lambda content: content["model"].pop(WEIGHT), "model: missing"),
+    "model without a tensor": (lambda content: content["model"].pop(WEIGHT), "model: expected"),
     "model with another": (
         put("model", "x", value=torch.zeros(1)),
         "model: expected the names of this run, missing or unknown are x",
@@ -302,7 +302,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "model by number": (lambda content: content["model"].update({3: 0}), "model: expected the n"),
     "average of a list": (put("average", value=[]), "average: expected dict, got list"),
     "average nested": (put("average", WEIGHT, value={"a": {}}), "expected a tensor, got dict"),
-    "best empty": (put("best", value={}), "best: missing"),
+    "best empty": (put("best", value={}), "best: expected"),
     "optimiser empty": (put("optimiser", value={}), "fields: expected the names of this run"),
     "optimiser groups": (put("optimiser", "param_groups", value=[]), "param_groups: expected 2"),
     "optimiser group": (put("optimiser", "param_groups", 0, value=None), "expected settings"),
@@ -430,7 +430,7 @@ def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
     longer = replace(SHORT, training=replace(SHORT.training, steps=99))
     with pytest.raises(CheckpointError, match="the state belongs to another run") as caught:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
-    words = f": training.steps: this run has 99, the file has {STEPS}; train into another folder"
+    words = f" (training.steps: this run has 99, the file has {STEPS}); train into another folder"
     assert words in str(caught.value), "only the values that differ"
     with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
         train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
