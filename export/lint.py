@@ -100,8 +100,8 @@ def _types(node: onnx_ir.Node, last: bool) -> Iterator[str]:
         yield f"{node.op_type}: operands in {' and '.join(kinds)}; TensorRT refuses mixed types"
     narrow = [value for value in (*floats, *node.outputs) if _narrow(value)]
     if narrow and last:
-        what = "the last projection" if node.op_type in PRODUCTS else f"{node.op_type} after it"
-        yield f"{what}: expected float32, got {_name(narrow[0])}"
+        what = "" if node.op_type in PRODUCTS else f"{node.op_type} after "
+        yield f"{what}the last projection: expected float32, got {_name(narrow[0])}"
     elif narrow and node.op_type in WIDE:
         yield f"{node.op_type}: expected float32, got {_name(narrow[0])}"
     if any(node.op_type in REFUSED[kind(value)] for value in narrow):

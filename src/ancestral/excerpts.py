@@ -19,6 +19,11 @@ _PYDANTIC = {
     "less than": "a number <",
     "Field required": "missing",
     "Extra inputs are not permitted": "unknown field",
+    "Dictionary should have": "expected",
+    "String should have": "expected",
+    "Tuple should have": "expected",
+    "String should match pattern": "expected a string of the form",
+    " after validation": "",
 }
 """Replacements in pydantic's messages."""
 
