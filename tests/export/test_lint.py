@@ -191,7 +191,7 @@ PLANTED_IN_16_BITS = {
             node("Cast", "d", to=FLOAT),
             types={"b": FLOAT, "a": HALF, "d": HALF},
         ),
-        "Sub after it: expected float32, got float16",
+        "Sub after the last projection: expected float32, got float16",
     ),
     "a softmax": (
         narrow_model(node("Softmax", "h", "a"), WIDEN, HEAD, types={"a": HALF, "c": FLOAT}),
