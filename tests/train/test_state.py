@@ -432,7 +432,7 @@ def test_a_state_of_another_recipe_is_named(broken: Path) -> None:
         train(longer, DATA_WITH_LABELS, broken, resume=True)
     words = f" (training.steps: this run has 99, the file has {STEPS}); train into another folder"
     assert words in str(caught.value), "only the values that differ"
-    with pytest.raises(CheckpointError, match=r"and \d+ more; train into") as caught:
+    with pytest.raises(CheckpointError, match=r"and \d+ more\); train into") as caught:
         train(recipe("digits"), DATA_WITH_LABELS, broken, resume=True)
     assert len(str(caught.value)) < 1000
 

@@ -81,6 +81,10 @@ class SafetensorsFile:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    if isinstance(error, FileNotFoundError):
+        return CheckpointError(
+            f"{path}: no such file; pass a folder that save_pretrained or `ancestral train` wrote"
+        )
     return CheckpointError(
         f"{path}: cannot be read as safetensors ({cut(str(error))}); download it again if it was "
         f"truncated or altered"
