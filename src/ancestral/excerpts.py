@@ -23,7 +23,6 @@ _PYDANTIC = {
     "String should have": "expected",
     "Tuple should have": "expected",
     "String should match pattern": "expected a string of the form",
-    " after validation": "",
 }
 """Replacements in pydantic's messages."""
 
@@ -95,7 +94,7 @@ def expectation(message: str) -> str:
     >>> expectation("Input should be less than or equal to 3")
     'expected a number <= 3'
     """
-    message = message.removeprefix("Value error, ")
+    message = message.removeprefix("Value error, ").partition(" after validation")[0]
     for theirs, ours in _PYDANTIC.items():
         message = message.replace(theirs, ours)
     return message
