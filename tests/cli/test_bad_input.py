@@ -69,22 +69,22 @@ def test_bundle(cli: Cli, tiny_bundle: Path, tmp_path: Path, how: str, command: 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["-n", "0"], "n: expected an integer"),
+        (["-n", "0"], "ancestral: -n: expected an integer"),
         (["-n", "-3"], "got -3"),
         (["-n", "many"], "valid integer"),
-        (["-n", "4294967295"], "n: expected at most"),
+        (["-n", "4294967295"], "ancestral: -n: expected at most"),
         (["-n", "99999999999999"], "got 99999999999999"),
-        (["--temperature", "-0.5"], "temperature"),
+        (["--temperature", "-0.5"], "ancestral: --temperature: expected"),
         (["--temperature", "nan"], "temperature"),
-        (["--top-p", "0"], "top_p"),
-        (["--top-k", "0"], "top_k"),
-        (["--min-p", "2"], "min_p"),
-        (["--label", "2"], "0 .. 1, got 2"),
+        (["--top-p", "0"], "ancestral: --top-p: expected"),
+        (["--top-k", "0"], "ancestral: --top-k: expected"),
+        (["--min-p", "2"], "ancestral: --min-p: expected"),
+        (["--label", "2"], "ancestral: --label: expected values in 0 .. 1, got 2"),
         (["--label", "-1"], "got -1"),
-        (["--seed", "-1"], "seed"),
-        (["--first-index", "-1"], "first_index"),
-        (["--batch", "0"], "batch"),
-        (["--threads", "0"], "threads"),
+        (["--seed", "-1"], "ancestral: --seed: expected"),
+        (["--first-index", "-1"], "ancestral: --first-index: expected"),
+        (["--batch", "0"], "ancestral: --batch: expected"),
+        (["--threads", "0"], "ancestral: --threads: expected"),
         (["--backend", "abacus"], "abacus"),
         (["--device", "tpu"], "tpu"),
         (["--device", "cuda"], "cuda"),
@@ -99,6 +99,15 @@ def test_sample_options(
     out.write_bytes(OLD)
     refused(cli("sample", tiny_bundle, "-o", out, *options), word)
     assert out.read_bytes() == OLD
+
+
+def test_labels_of_a_file_are_not_an_option(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """An error about labels names --label only if the labels come from that option."""
+    file = tmp_path / "data.npz"
+    np.savez(file, x=np.zeros((2, 3, 3), np.int64), y=[0, 7])
+    result = cli("log-prob", tiny_bundle, file)
+    refused(result, "got 7")
+    assert "--label:" not in result.err
 
 
 @pytest.mark.parametrize(

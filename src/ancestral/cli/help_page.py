@@ -4,6 +4,8 @@ from typing import Any, TypeVar
 
 from typer.core import TyperCommand, TyperGroup
 
+from ancestral.cli import option_names
+
 GROUPS = (
     "Input",
     "Model",
@@ -28,6 +30,10 @@ class CommandPage(TyperCommand):
     """A command; its help lists the options in the order of GROUPS, then EXAMPLES."""
 
     EXAMPLES: tuple[str, ...] = ()
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error about an argument names the option that was typed."""
+        return option_names.invoke(super().invoke, ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the arguments, then the options in the order of GROUPS."""
