@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 INTERVAL = 10.0
-"""Seconds between two lines."""
+"""Most seconds between two lines."""
 
 
 class ProgressLines:
@@ -29,7 +29,7 @@ class ProgressLines:
 
         Args:
             name: name of the work.
-            interval: seconds between two lines.
+            interval: most seconds between two lines.
             clock: function that returns the time in seconds.
             write: function that writes a line; `None` writes to standard error.
         """

@@ -77,7 +77,7 @@ def test_header(
     copy = copied(tiny_bundle, tmp_path)
     (copy / file).write_bytes(change((copy / file).read_bytes()))
     sign(copy)
-    refused(copy, f"{file}: {message}" if message.startswith("no ") else message)
+    refused(copy, f"{file}: {message}" if message.startswith("not ") else message)
 
 
 Answers = dict[str, np.ndarray]

@@ -63,7 +63,7 @@ def required(manifest: Manifest) -> Shapes:
 
 
 def _errors(*names: str, halves: bool = False) -> Shapes:
-    """Return the arrays of float32's errors: one number; with `halves` also samples and noise."""
+    """Return arrays of float32's errors, one number each; `halves` adds samples and noise."""
     found: Shapes = dict.fromkeys(names, ("f",))
     return {**found, **{f"{name}_halves": ("f", 2) for name in names if halves}}
 

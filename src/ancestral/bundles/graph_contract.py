@@ -91,7 +91,8 @@ def _external_problem(external: External, name: str, manifest: Manifest) -> str:
         return "expected the weights file"
     size = manifest.files[manifest.weights].size
     if external.offset + (external.length or 0) > size:
-        return f"{external.length} bytes at {external.offset} end after its {size:,} bytes"
+        data = "data" if external.length is None else f"{external.length} bytes"
+        return f"{data} at {external.offset} end after its {size:,} bytes"
     return ""
 
 

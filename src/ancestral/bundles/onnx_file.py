@@ -214,7 +214,7 @@ def _length(part: Part) -> int:
 
 @no_type_check
 def _fields(data: bytes, at: int, end: int, wanted):
-    """Yield number, begin and end of the wanted fields of a message; the value of an integer twice.
+    """Yield number, begin and end of each wanted field; for an integer, its value twice.
 
     Fields of fixed length have begin and end 0.
     """

@@ -2,14 +2,21 @@
 
 import json as json_module
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ancestral.cli.installed import backends_for
-from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads, output_option
+from ancestral.cli.options import (
+    Backends,
+    BundlePath,
+    Device,
+    Json,
+    Threads,
+    output_option,
+    sampling_option,
+)
 from ancestral.cli.output import check_target, json_text, put, say, show, table
 from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
@@ -35,17 +42,16 @@ _COLUMNS = {
     "max_abs_nats": ("max nats", ".1e"),
 }
 """Heading and format of the column of each field; fields that a row lacks are left out."""
-_sampling = partial(typer.Option, rich_help_panel="Sampling")
 
 
 def bench(  # noqa: PLR0913 - the options of a command
     bundle: BundlePath,
     backend: Backends = None,
     batch: Annotated[
-        str, _sampling(metavar="N,N,...", help="Batch sizes to measure, in samples.")
+        str, sampling_option(metavar="N,N,...", help="Batch sizes to measure, in samples.")
     ] = "1,16,64",
     rounds: Annotated[
-        int, _sampling(metavar="N", help="Number of times that each batch is sampled.")
+        int, sampling_option(metavar="N", help="Number of times that each batch is sampled.")
     ] = 3,
     device: Device = "cpu",
     threads: Threads = None,

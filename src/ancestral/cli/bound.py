@@ -1,6 +1,5 @@
 """`ancestral bound`: lower bounds on the log-probability of events."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,8 +8,6 @@ import typer
 from ancestral.cli import options
 from ancestral.cli.output import check_target, json_text, put, say
 from ancestral.errors import InvalidInput
-
-_sampling = partial(typer.Option, rich_help_panel="Sampling")
 
 
 def bound(  # noqa: PLR0913 - the options of a command
@@ -23,17 +20,19 @@ def bound(  # noqa: PLR0913 - the options of a command
             "events. Also accepts files written by `ancestral sample`.",
         ),
     ],
-    k: Annotated[int, _sampling("-k", metavar="K", help="Number of latents per event.")] = 64,
+    k: Annotated[
+        int, options.sampling_option("-k", metavar="K", help="Number of latents per event.")
+    ] = 64,
     seed: Annotated[
         int,
-        _sampling(
+        options.sampling_option(
             metavar="N",
             help="Seed of the noise. The latents of event i depend only on the seed and on i.",
         ),
     ] = 0,
     proposal: Annotated[
         Literal["posterior", "prior"],
-        _sampling(
+        options.sampling_option(
             metavar="NAME",
             help="Draw latents from q(z | x) (posterior) or p(z) (prior: naive Monte Carlo).",
         ),

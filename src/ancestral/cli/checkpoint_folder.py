@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ancestral.cli.output import say
-from ancestral.decimals import decimal
+from ancestral.decimals import decimal, decimals
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
 
@@ -91,8 +91,5 @@ def _sides(written: str | None) -> tuple[int, int] | None:
     """Return height and width, given a side or HEIGHTxWIDTH."""
     if written is None:
         return None
-    sides = [decimal(part) for part in written.lower().split("x")]
-    height, width = sides[0], sides[-1]
-    if len(sides) > 2 or height is None or width is None:
-        raise InvalidInput(f"--size: expected a side like 64, or 48x64, got {quoted(written)}")
-    return height, width
+    sides = decimals("--size", written.lower(), "a side like 64, or 48x64", (1, 2), "x")
+    return sides[0], sides[-1]

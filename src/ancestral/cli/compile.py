@@ -152,7 +152,7 @@ def number(option: str, value: float, least: float = 0.0) -> float:
     """Return the value after checking that it is finite and at least `least`.
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: the value is not finite, or is less than `least`.
     """
     if not least <= value < math.inf:
         raise InvalidInput(f"{option}: expected a number >= {least:g}, got {value}")

@@ -16,12 +16,7 @@ def reconstruct(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     file: options.EventsFile,
     out: options.MeansFile,
-    n: Annotated[
-        int,
-        options.output_option(
-            "-n", metavar="N", help="Maximum number of events in a picture; an .npz has all."
-        ),
-    ] = 16,
+    n: Annotated[int, options.number_in_picture("events")] = 16,
     binarise: options.Binarise = False,
     levels: options.Levels = None,
     backend: options.Backend = "onnxruntime",
@@ -61,12 +56,7 @@ def interpolate(  # noqa: PLR0913 - the options of a command
             "changes linearly.",
         ),
     ] = "linear",
-    n: Annotated[
-        int,
-        options.output_option(
-            "-n", metavar="N", help="Maximum number of pairs in a picture; an .npz has all."
-        ),
-    ] = 16,
+    n: Annotated[int, options.number_in_picture("pairs")] = 16,
     binarise: options.Binarise = False,
     levels: options.Levels = None,
     backend: options.Backend = "onnxruntime",

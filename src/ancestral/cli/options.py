@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ancestral.engine import Engine
 
 input_option = partial(typer.Option, rich_help_panel="Input")
+sampling_option = partial(typer.Option, rich_help_panel="Sampling")
 output_option = partial(typer.Option, rich_help_panel="Output")
 backend_option = partial(typer.Option, rich_help_panel="Backend")
 npz_option = partial(output_option, "-o", "--out", metavar="FILE.npz")
@@ -94,6 +95,13 @@ MeansFile = Annotated[
         "of levels.",
     ),
 ]
+
+
+def number_in_picture(what: str) -> Any:
+    """Return the option -n of a command that writes a picture or an .npz."""
+    return output_option(
+        "-n", metavar="N", help=f"Maximum number of {what} in a picture; an .npz has all."
+    )
 
 
 def load(

@@ -11,14 +11,13 @@ from ancestral.cli.output import check_target
 from ancestral.errors import InvalidInput
 
 _prompt = partial(typer.Option, rich_help_panel="Prompts")
-_sampling = partial(typer.Option, rich_help_panel="Sampling")
 
 
 def sample(  # noqa: PLR0913 - the options of a command
     bundle: options.BundlePath,
     n: Annotated[
         int | None,
-        _sampling(
+        options.sampling_option(
             "-n",
             metavar="N",
             help="Number of samples, or of samples per prompt. Default: 64, or 1 per prompt.",
@@ -34,11 +33,13 @@ def sample(  # noqa: PLR0913 - the options of a command
     ] = None,
     seed: Annotated[
         int,
-        _sampling(
+        options.sampling_option(
             metavar="N", help="Seed of the noise. Sample i depends only on the seed and on i."
         ),
     ] = 0,
-    first_index: Annotated[int, _sampling(metavar="N", help="Index i of the first sample.")] = 0,
+    first_index: Annotated[
+        int, options.sampling_option(metavar="N", help="Index i of the first sample.")
+    ] = 0,
     out: Annotated[
         str,
         options.output_option(
@@ -55,14 +56,14 @@ def sample(  # noqa: PLR0913 - the options of a command
         options.input_option(
             metavar="FILE",
             help=".npy or .npz (observed, optionally labels y) with fixed values; -1 marks values "
-            "to draw. A file with one event gives all samples; a file with several gives one "
-            "sample of each. Drawn values are conditioned on the fixed values before them; with "
+            "to draw. A single event is used for all samples; of several events, each gets one "
+            "sample. Drawn values are conditioned on the fixed values before them; with "
             "--particles, on all fixed values.",
         ),
     ] = None,
     particles: Annotated[
         int | None,
-        _sampling(
+        options.sampling_option(
             metavar="N",
             help="Draw N completions of each --observed event by sequential Monte Carlo, given all "
             "its fixed values, and estimate log p(observed). An .npz holds all completions and "
@@ -73,7 +74,9 @@ def sample(  # noqa: PLR0913 - the options of a command
     ] = None,
     mean: Annotated[
         bool,
-        _sampling("--mean", help="Write E[x | z] instead of draws; latent variable models only."),
+        options.sampling_option(
+            "--mean", help="Write E[x | z] instead of draws; latent variable models only."
+        ),
     ] = False,
     prompt: Annotated[
         list[str] | None,
@@ -116,21 +119,26 @@ def sample(  # noqa: PLR0913 - the options of a command
     ] = None,
     temperature: Annotated[
         float,
-        _sampling(
+        options.sampling_option(
             metavar="T",
             help="Divide the logits by T; 0 is greedy. Real latents: scale their noise by T; 0 is "
             "the mean of the prior.",
         ),
     ] = 1.0,
     top_k: Annotated[
-        int | None, _sampling(metavar="K", help="Keep the K most probable values.")
+        int | None, options.sampling_option(metavar="K", help="Keep the K most probable values.")
     ] = None,
     top_p: Annotated[
-        float, _sampling(metavar="P", help="Keep the most probable values with total mass P.")
+        float,
+        options.sampling_option(
+            metavar="P", help="Keep the most probable values with total mass P."
+        ),
     ] = 1.0,
     min_p: Annotated[
         float,
-        _sampling(metavar="P", help="Keep values with at least P times the largest probability."),
+        options.sampling_option(
+            metavar="P", help="Keep values with at least P times the largest probability."
+        ),
     ] = 0.0,
     backend: options.Backend = "onnxruntime",
     device: options.Device = "cpu",

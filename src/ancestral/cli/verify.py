@@ -10,7 +10,7 @@ import typer
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
-from ancestral.cli.present.parity_table import _WORST, parity_tables
+from ancestral.cli.present.parity_table import WORST, parity_tables
 from ancestral.cli.present.trace_table import say_first, trace_document, trace_tables
 from ancestral.cli.trace import traces
 from ancestral.errors import InvalidInput
@@ -114,7 +114,7 @@ def parity_document(bundle: Path, reports: Sequence[Report]) -> dict[str, Any]:
     latent = isinstance(reports[0], LatentParityReport)
     worst = {
         name: max((getattr(report, name) for report in reports), key=_badness)
-        for name in _WORST["latent_variable" if latent else "autoregressive"]
+        for name in WORST["latent_variable" if latent else "autoregressive"]
     }
     return {
         "bundle": str(bundle),

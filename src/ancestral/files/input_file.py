@@ -22,7 +22,7 @@ class Stream(Protocol):
     """A source of bytes: a file, or an entry of an archive while it is unpacked."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the next `size` bytes, or fewer at the end."""
+        """Return the next bytes, at most `size`; empty at the end."""
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -37,7 +37,7 @@ class Library(Tokenizer):
     """Tokenizer that runs a tokenizer.json with the `tokenizers` library."""
 
     def __init__(self, content: bytes) -> None:
-        """Read a tokenizer.json, with the settings for training (random ids, padding) switched off.
+        """Read a tokenizer.json without its settings for training: dropout, truncation, padding.
 
         Raises:
             BackendUnavailable: the library is not installed.

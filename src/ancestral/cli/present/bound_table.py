@@ -8,10 +8,7 @@ from ancestral.cli.output import table
 from ancestral.cli.present.evaluation import Progress, baselines, bits_cell, nats_cell
 from ancestral.train.bounds import ENGINE, bound, log_likelihood
 from ancestral.train.data.dataset import Dataset, Part
-from ancestral.train.evaluation import (
-    estimate,
-    model_log_prob,
-)
+from ancestral.train.evaluation import estimate, model_log_prob
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.latent_variable import LatentVariableModel
 from ancestral.units import bits_unit
