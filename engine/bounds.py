@@ -63,7 +63,8 @@ def bound(  # noqa: PLR0913 - what a user may choose
         effective sample size `ess`, [n] each.
 
     Raises:
-        InvalidInput: an argument is invalid, or a term of an event's bound is not finite.
+        InvalidInput: an argument is invalid, or a term of an event's bound is not finite. The log
+            of a probability of 0, -inf, is allowed.
         NotADistribution: a log-probability of the prior over codes is NaN.
         BundleError: the weights have changed since the bundle was opened.
 
@@ -110,7 +111,8 @@ def log_weights(
         log w is the sum of the first two minus the third.
 
     Raises:
-        InvalidInput: an argument is invalid, a term is not finite, or the latents are codes.
+        InvalidInput: an argument is invalid, a term is not finite (-inf is allowed for the log of a
+            probability of 0), or the latents are codes.
         BundleError: the weights have changed since the bundle was opened.
 
     References:

@@ -80,6 +80,8 @@ class Limits:
     ) -> "Limits":
         """Compute the limits: a factor times fp32's own error, plus a floor.
 
+        KL grows with the square of an error, so its factor is squared.
+
         Args:
             entry: tolerance of the backend and type.
             answers: known answers of a bundle.

@@ -96,8 +96,8 @@ def labels(
         optional: whether the model also has p(x); "no label" is then the label num_classes.
 
     Raises:
-        InvalidInput: a label for a model without classes, no label where one is required, or a
-            value that is not a class.
+        InvalidInput: a label for a model without classes, no label although one is required, or
+            a value that is not a class.
     """
     if data.num_classes is None:
         if values is not None:

@@ -37,7 +37,7 @@ def interpolate(
         end: events where the paths end, as many as in `start`.
         steps: number of points of each path, both ends included, at least 2.
         path: "linear", or "spherical": the direction follows the great circle, and the length
-            changes linearly.
+            changes linearly, so that points are as long as latents of a standard normal prior.
 
     Returns:
         Means in units of levels, [n, steps, *event_shape], float32.

@@ -18,7 +18,7 @@ References:
     Naesseth, Lindsten, Schoen (2019), Elements of sequential Monte Carlo, Foundations and Trends in
     Machine Learning 12(3), arXiv:1903.04797, chapter 2.
     Whiteley, Lee, Heine (2016), On the role of interaction in sequential Monte Carlo algorithms,
-    Bernoulli 22(1), arXiv:1309.2918: unbiased also where the weights decide when to resample.
+    Bernoulli 22(1), arXiv:1309.2918: unbiased also if the weights decide when to resample.
 """
 
 import math

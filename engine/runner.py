@@ -137,7 +137,7 @@ class Runner:
         """Return a user's labels as one for each of n events, [n]; None without classes.
 
         Raises:
-            InvalidInput: they are missing where required, or are not labels of this model.
+            InvalidInput: they are missing but required, or are not labels of this model.
         """
         return inputs.labels(values, n, self.data, self.bundle.manifest.label_optional)
 

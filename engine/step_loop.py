@@ -113,7 +113,7 @@ def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None
 
 
 def rewind(binding: Binding, position: NDArray[np.int64], observed: NDArray[np.int64]) -> None:
-    """Set the position of each row, [b], and the values that it observes after it, [b, t]."""
+    """Set the position of each row, [b], and the values that it observes from there on, [b, t]."""
     binding.write(names.OBSERVED, observed)
     binding.write(names.POSITION, position)
 

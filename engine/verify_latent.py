@@ -145,7 +145,7 @@ def _draws(
         choices = Draws.real(got, expected, limits.drawn)
     else:
         choices = Draws.of(got, expected, _pixel_margin(runner, answers["margin"]), limits.cdf)
-        # Where a near tie makes another event, compare log p of the reference's own draw.
+        # If a near tie makes another event, compare log p of the reference's own draw.
         z = answers["z"][:, None]
         again = runner.parallel("log_likelihood", x=expected, z=z)["log_likelihood"][:, 0]
         same = (got == expected).all(axis=1)

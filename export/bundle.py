@@ -61,7 +61,7 @@ def export_bundle(  # noqa: PLR0913 - the options of an export
         files: further files to store in the bundle, name to content: {"tokenizer.json": ...}.
         own: whether the export may change `model`, which ends up on the CPU, in evaluation mode
             and with rounded weights. Otherwise the model stays as it is, and the export shares its
-            memory except where it has to convert a weight.
+            memory, except for weights that it has to convert.
         ignored_fields: names of the fields of config.json that were ignored when the model was
             read; the manifest records them.
         overwrite: whether to replace an existing bundle.

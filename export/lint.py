@@ -36,9 +36,9 @@ _NONPAD_KV_SEQLEN = 6
 def lint(model: onnx_ir.Model, form: Form, signature: GraphSignature) -> list[str]:
     """Return a message for each rule that a graph breaks: the node and the reason.
 
-    All rules apply to the forms that TensorRT may read. The onnxruntime form has to keep fewer:
-    noise is an input, operators are standard or ONNX Runtime's own, and the rules for appends and
-    for 16 bits.
+    All rules apply to the forms that TensorRT may read. The onnxruntime form has fewer rules: noise
+    is an input, operators are standard or ONNX Runtime's own, and appends and 16 bits are as in the
+    other forms.
 
     Args:
         model: graph to check.

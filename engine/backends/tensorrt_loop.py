@@ -1,6 +1,6 @@
 """The decode loop on a plan: fixed addresses that take turns, and many steps in one CUDA graph.
 
-A library reads and writes in its own order, so an input and an output share memory only where the
+A library reads and writes in its own order, so an input and an output share memory only if the
 library reports that it appends in place. Each other carried pair has two buffers: a step reads the
 first and writes the second, and the next step the other way round. There is a context for each
 direction, so nothing is set between two steps.

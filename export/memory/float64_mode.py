@@ -1,7 +1,7 @@
 """Compute a float32 model in float64, converting each weight where it is used.
 
 This replaces `copy.deepcopy(model).double()`, a copy that takes twice the memory of the float32
-model. No library is at fault; the mode can go when there is memory for that copy.
+model. It saves only memory, and can go when there is memory for that copy.
 
 Results may differ from those of such a copy in the last bits of float64: large weights are
 multiplied piece by piece, and a BLAS may sum in another order for a matrix with fewer columns or

@@ -71,7 +71,7 @@ def compare(got: Array, expected: Array, relative: float, *, largest: float = 0.
         got: array of any type.
         expected: array of the reference.
         relative: limit of a distance, relative to the largest magnitude of both arrays.
-        largest: magnitude that the limit is relative to, if it is larger than that.
+        largest: magnitude to take instead if it is larger, for example that of a sum's terms.
     """
     infinite, size = math.inf, got.size
     if got.shape != expected.shape or _kind(got) != _kind(expected):

@@ -50,11 +50,19 @@ def run_node(graph: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) ->
         The node's outputs by name.
 
     Raises:
-        NotImplementedError: the evaluator cannot run the node, or a tensor is missing.
+        NotImplementedError: the evaluator cannot run the node, or an input of it has no value.
     """
-    if node.domain or any(each.HasField("g") for each in node.attribute):
-        raise NotImplementedError(f"onnx.reference cannot run {node.op_type} {node.name}")
-    feeds = {name: _value(graph, name, values) for name in node.input if name}
+    what = f"onnx.reference cannot run node {node.name!r} ({node.op_type})"
+    if node.domain:
+        raise NotImplementedError(f"{what}: the operator is of {node.domain}, not of ONNX")
+    if any(each.HasField("g") for each in node.attribute):
+        raise NotImplementedError(f"{what}: it has a subgraph, but nodes are run singly")
+    feeds = {}
+    for name in filter(None, node.input):
+        value = _value(graph, name, values)
+        if value is None:
+            raise NotImplementedError(f"{what}: its input {name!r} has no value")
+        feeds[name] = value
     outputs = made(node)
     proto = onnx.helper.make_graph(
         [node],
@@ -68,9 +76,7 @@ def run_node(graph: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) ->
             evaluator = ReferenceEvaluator(proto, opsets=opsets, new_ops=[GatherElements])
             results = evaluator.run(outputs, feeds)
     except Exception as error:
-        raise NotImplementedError(
-            f"onnx.reference cannot run {node.op_type} {node.name}: {error}"
-        ) from error
+        raise NotImplementedError(f"{what}: {' '.join(str(error).split())}") from error
     return dict(zip(outputs, map(np.asarray, results), strict=True))
 
 
@@ -90,13 +96,14 @@ class GatherElements(OpRun):
         return (np.take_along_axis(data[part], indices, axis),)
 
 
-def _value(graph: Graph, name: str, values: Mapping[str, Array]) -> Array:
+def _value(graph: Graph, name: str, values: Mapping[str, Array]) -> Array | None:
+    """Return a tensor or a weight by name; None if it is neither."""
     if name in values:
         return values[name]
     for tensor in graph.model.graph.initializer:
         if tensor.name == name:
             return np.asarray(onnx.numpy_helper.to_array(tensor, str(graph.file.parent)))
-    raise NotImplementedError(f"tensor {name} is missing")
+    return None
 
 
 def _typed(name: str, array: Array) -> Any:

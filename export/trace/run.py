@@ -117,9 +117,7 @@ def load_run(file: Path, bundle: Bundle) -> Run:
         with safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {}).get("ancestral", "{}"))
             if about.get("format") != _FORMAT:
-                raise InvalidInput(
-                    f"{file}: expected format {_FORMAT!r}, got {about.get('format')!r}"
-                )
+                raise ValueError(f"expected format {_FORMAT!r}, got {about.get('format')!r}")
             found: dict[str, dict[str, dict[str, Array]]] = {
                 name: {part: {} for part in _PARTS} for name in about["traces"]
             }

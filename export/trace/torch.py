@@ -69,7 +69,8 @@ class TorchReference:
     def walk(self, graph: Graph, inputs: Mapping[str, Array], seen: Seen) -> None:
         """Run the traced program, and call `seen` for each tensor that the graph also has.
 
-        Graphs that share a pass are parts of one program, where a graph's name may be a prefix.
+        Graphs that share a pass are parts of one program, in which tensor names may begin
+        with the graph's name.
 
         Args:
             graph: graph of the bundle.

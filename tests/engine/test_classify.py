@@ -147,7 +147,7 @@ def test_calibration_by_hand() -> None:
 
 
 def test_calibration_at_the_ends() -> None:
-    """Confidence 1 is in the last bin, 0.5 in the bin that ends there; one event has no error."""
+    """Confidence 1 is in the last bin, 0.5 in the bin it ends; one event has no standard error."""
     with np.errstate(divide="ignore"):
         certain = stated([[1.0, 0.0]])
     got = calibration(certain, 1)

@@ -120,6 +120,6 @@ def test_overflow(bundles: Bundles, tmp_path: Path) -> None:
 def test_head_in_16_bits(bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: no product counts as the last one, so the head is in 16 bits; nothing is written."""
     monkeypatch.setattr(sixteen_bits, "before_results", lambda *_: set())
-    with pytest.raises(ExportError, match="the last projection is in float16"):
+    with pytest.raises(ExportError, match="the last projection: expected float32, got float16"):
         recast(bundles("llama"), tmp_path / "out", "float16")
     assert list(tmp_path.iterdir()) == []

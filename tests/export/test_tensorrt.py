@@ -291,7 +291,9 @@ def test_targets() -> None:
 def test_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert installed("tensorrt_rtx") == "tensorrt_rtx"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match="compiling needs the tensorrt or "):
+    with pytest.raises(
+        BackendUnavailable, match="compiling needs the tensorrt or tensorrt_rtx package: pip"
+    ):
         installed()
 
 

@@ -138,7 +138,8 @@ def test_three_forms_of_the_elbo(exact: Exact, x: NDArray[np.float32]) -> None:
     assert (np.abs(first - third) <= 4 * error).all()
     assert (np.abs(second - third) <= 4 * error).all()
     assert (np.abs(first - second) <= 4 * error).all()
-    # Planted: the third form with the KL of an exact q, which is 0.
+    # Planted: the entropy of an exact q, without the factor, and the KL of an exact q, which is 0.
+    assert not (np.abs(second - 2 * np.log(1.5) - third) <= 4 * error).all()
     assert not (np.abs(first - exact.log_prob(x.astype(np.float64))) <= 4 * error).all()
 
 
