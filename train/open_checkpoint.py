@@ -79,9 +79,9 @@ def open_checkpoint(
             computes; only for transformers and diffusers.
 
     Raises:
-        CheckpointError: The folder has no config.json, its model is not supported, or a file is
+        CheckpointError: the folder has no config.json, its model is not supported, or a file is
             missing or damaged.
-        InvalidInput: An argument is out of range, or does not apply to this kind of folder.
+        InvalidInput: an argument is out of range, or does not apply to this kind of folder.
     """
     folder, names = Path(path), tuple(ignore_field)
     refuse_adapter(folder)

@@ -109,7 +109,7 @@ def write_curves(
 
     Raises:
         ImportError: matplotlib is not installed.
-        OSError: A file cannot be written.
+        OSError: a file cannot be written.
     """
     rows = json.dumps([asdict(each) for each in history], indent=1).encode()
     picture = _picture(history, title, unit)

@@ -25,7 +25,7 @@ def with_width(config: ModelConfig, width: int) -> ModelConfig:
         width: number of features at each position.
 
     Raises:
-        InvalidInput: The width is out of range or not a multiple of the number of heads, or the
+        InvalidInput: the width is out of range or not a multiple of the number of heads, or the
             family has no width.
     """
     _check("width", width, LARGEST_WIDTH)
@@ -52,7 +52,7 @@ def with_layers(config: ModelConfig, layers: int) -> ModelConfig:
         layers: number of layers.
 
     Raises:
-        InvalidInput: The number is out of range, or the family has no layers to count.
+        InvalidInput: the number is out of range, or the family has no layers to count.
     """
     _check("layers", layers, MOST_LAYERS)
     match config:

@@ -45,7 +45,7 @@ def check_fields(content: Mapping[str, Any], expected: Mapping[str, Any]) -> Non
     """Check that the fields have the expected names and types.
 
     Raises:
-        InvalidInput: A field is missing, unknown or of another type.
+        InvalidInput: a field is missing, unknown or of another type.
     """
     _check_names("fields", content, expected)
     for name, value in expected.items():
@@ -64,7 +64,7 @@ def check_content(content: Mapping[str, Any], state: TrainingState, config: Trai
         config: training settings of the run.
 
     Raises:
-        InvalidInput: A field has another shape or type, or is out of range.
+        InvalidInput: a field has another shape or type, or is out of range.
     """
     expected = content_of(state, {})
     step, seconds = content["step"], content["seconds"]

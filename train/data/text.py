@@ -29,7 +29,7 @@ def load_text(
         limit: largest size of the file, in bytes; training needs ten times as much memory.
 
     Raises:
-        InvalidInput: The file is not a regular file, cannot be read, is too large, or holds fewer
+        InvalidInput: the file is not a regular file, cannot be read, is too large, or holds fewer
             than three windows.
     """
     path = Path(path)

@@ -82,7 +82,7 @@ def load_hugging_face(
         ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
-        CheckpointError: The architecture, a field, a tensor or the tokenizer is not supported or
+        CheckpointError: the architecture, a field, a tensor or the tokenizer is not supported or
             does not fit (the message lists all such fields, or tensors); a file is missing,
             truncated or altered; a pickle has more than tensors; or the model needs code of its
             own.
@@ -166,7 +166,7 @@ def _load(
     """Build the model with the folder's weights.
 
     Raises:
-        CheckpointError: Tensors do not fit; the message lists them.
+        CheckpointError: tensors do not fit; the message lists them.
     """
     if network.config.layers > len(tensors.headers):
         raise CheckpointError(

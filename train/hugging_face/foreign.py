@@ -16,7 +16,7 @@ def refuse_adapter(folder: Path) -> None:
     """Refuse the folder of an adapter (such as LoRA), which changes the weights of another model.
 
     Raises:
-        CheckpointError: The folder has an adapter, with or without base weights.
+        CheckpointError: the folder has an adapter, with or without base weights.
     """
     if not any((folder / name).is_file() for name in (ADAPTER, *_ADAPTER_WEIGHTS)):
         return

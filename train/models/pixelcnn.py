@@ -51,7 +51,7 @@ class PixelCNNConfig(NetworkConfig):
         hidden: width of the hidden layer before the output.
 
     Raises:
-        InvalidInput: A value is out of range, or a kernel is even.
+        InvalidInput: a value is out of range, or a kernel is even.
     """
 
     positions: bool = True
@@ -132,7 +132,7 @@ class PixelCNN(ConfiguredNetwork):
             data: space of the events.
 
         Raises:
-            InvalidInput: The events are not images in raster order, or too narrow for the vertical
+            InvalidInput: the events are not images in raster order, or too narrow for the vertical
                 stack to run ahead.
         """
         super().__init__(config, data)

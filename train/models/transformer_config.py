@@ -51,7 +51,7 @@ class TransformerConfig(SequenceConfig):
             are similar, for levels that are amounts; 0 draws each level independently.
 
     Raises:
-        InvalidInput: A value is out of range, or fields contradict each other.
+        InvalidInput: a value is out of range, or fields contradict each other.
 
     References:
         See `Transformer`. Chen et al. (2023), arXiv:2306.15595 (linear scaling). Dubey et al.

@@ -42,7 +42,7 @@ class VQVAEConfig(DecoderConfig):
         decay: decay of the moving averages that form the codebook.
 
     Raises:
-        InvalidInput: A value is out of range, or fields contradict each other.
+        InvalidInput: a value is out of range, or fields contradict each other.
 
     References:
         van den Oord et al. (2017), arXiv:1711.00937, section 3 and appendix A.1.
@@ -91,7 +91,7 @@ class VQVAE(LatentVariableModel):
             data: space of the events: images without labels.
 
         Raises:
-            InvalidInput: The data have labels, are not images, or do not suit the likelihood.
+            InvalidInput: the data have labels, are not images, or do not suit the likelihood.
         """
         super().__init__()
         if data.num_classes is not None:
