@@ -70,7 +70,8 @@ def load_diffusers(
         model = skeleton(config, data, file.headers)
     except InvalidInput as error:
         raise CheckpointError(
-            f"{folder}: the weights do not fit config.json; download the folder again: {error}"
+            f"{folder}: the weights do not fit config.json and images of this size; download the "
+            f"folder again, or pass a smaller size: {error}"
         ) from error
     assert isinstance(model, AutoencoderKL)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

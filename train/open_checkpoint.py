@@ -122,7 +122,7 @@ def _refuse(folder: Path, what: str, **given: object) -> None:
     """Raise if arguments were passed that do not apply to this kind of folder."""
     for name, value in given.items():
         if value is not None:
-            raise InvalidInput(f"{name}: expected {what}, got {folder}; leave it out")
+            raise InvalidInput(f"{name}: only for {what}, got {folder}; leave it out")
 
 
 def _own(folder: Path, length: int | None) -> OpenedCheckpoint:

@@ -76,7 +76,7 @@ def changed_pairs(
 
 
 def last_seen(sees: Callable[[int], bool], start: int, end: int) -> int:
-    """Return the last position whose value has an effect, by bisection.
+    """Return a position whose value has an effect, by bisection.
 
     Args:
         sees: whether changing all values from a position on has an effect.

@@ -14,7 +14,7 @@ from ancestral.train.state import Evaluation
 from ancestral.units import fixed
 
 _STEPS, _ENOUGH_S, _SHORT_S = 5, 5.0, 60.0
-"""`Pace` times this many steps, or this many seconds; it is silent about runs of under a minute."""
+"""`Pace` times this many steps, or this many seconds; it is silent if under a minute is left."""
 
 
 @contextmanager

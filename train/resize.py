@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.train.fit import LARGEST_WIDTH, MOST_DILATIONS, MOST_LAYERS
 from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.table import TableConfig
@@ -11,6 +10,8 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
+
+LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
 
 
 def with_width(config: ModelConfig, width: int) -> ModelConfig:

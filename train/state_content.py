@@ -161,7 +161,7 @@ def _check_optimiser(
     for index, moments in got["state"].items():
         where = f"optimiser.state[{index}]"
         known = type(index) is int and 0 <= index < len(parameters)
-        _check(known, where, f"a parameter in 0 .. {len(parameters) - 1}", f"{index}")
+        _check(known, where, f"a parameter in 0 .. {len(parameters) - 1}", index)
         _check_moments(where, moments, parameters[index], step)
     moments_there = bool(got["state"]) or not step
     _check(moments_there, "optimiser.state", f"moments after {step} steps", "an empty state")

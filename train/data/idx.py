@@ -90,7 +90,8 @@ def read_idx(
     """Read an IDX file of unsigned bytes: 0, 0, 8, number of axes, big-endian sizes, then the data.
 
     Args:
-        path: path of the file; a .gz file is decompressed, up to the size in its header.
+        path: path of the file; a gzip file, whatever its name, is decompressed up to the size in
+            its header.
         axes: number of axes that the array must have.
         limit: largest size of the array, in bytes.
 

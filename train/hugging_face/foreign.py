@@ -30,7 +30,7 @@ def refuse_adapter(folder: Path) -> None:
     holds = "base weights and an adapter" if has_base else "only an adapter"
     raise CheckpointError(
         f"{folder}: expected a whole model, got {holds} ({ADAPTER}{named}); merge "
-        f"them with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload()."
+        f"it with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload()."
         f"save_pretrained(OUT)"
         + (f", or move {ADAPTER} away to export the base weights" if has_base else "")
     )

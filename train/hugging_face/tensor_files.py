@@ -101,7 +101,7 @@ class PickledFile:
         """Read the names and shapes.
 
         Raises:
-            CheckpointError: the file is missing or truncated, or has more than tensors.
+            CheckpointError: the file is missing or truncated, or has anything but tensors.
         """
         self.path = path
         tensors = _load(path)

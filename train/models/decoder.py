@@ -152,7 +152,10 @@ def observation(config: DecoderConfig, data: DataSpec) -> Observation:
 
 
 class DecoderOutput(nn.Module):
-    """Maps outputs [b, n, w] of a decoder to parameters [b, n, p] by a shift and a common scale."""
+    """Maps outputs [b, n, w] of a decoder to parameters [b, n, p].
+
+    It adds a learned shift and, for a Gaussian with a common scale, appends the log of that scale.
+    """
 
     def __init__(self, config: DecoderConfig, target: Observation) -> None:
         super().__init__()

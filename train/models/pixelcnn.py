@@ -145,8 +145,8 @@ class PixelCNN(ConfiguredNetwork):
         right = config.first_kernel // 2 + (config.layers - 1) * (config.kernel // 2)
         if right >= width:
             raise InvalidInput(
-                f"pixelcnn: expected layers that reach fewer than {width} pixels, the width of a "
-                f"row, to the right, got {right}; use fewer layers or smaller kernels"
+                f"pixelcnn: expected layers that together reach fewer than {width} pixels, the "
+                f"width of a row, to the right, got {right}; use fewer layers or smaller kernels"
             )
         self.config = config
         self.rows, self.columns = height, width * channels

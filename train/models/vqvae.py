@@ -134,7 +134,7 @@ class VQVAE(LatentVariableModel):
         return self._decode(self.codebook[z])
 
     def distances(self, x: Tensor) -> Float[Tensor, "b m c"]:
-        """Return squared distances of the encoder's outputs to all codes, up to a constant each."""
+        """Return the outputs' squared distances to all codes, up to a constant for each output."""
         return self._distances(self._features(x))
 
     def quantise(self, read: Tensor) -> Quantised:
