@@ -69,9 +69,11 @@ def bound(
     Raises:
         InvalidInput: `k` is less than 1, or the model's prior is another model.
     """
-    if k < 1 or isinstance(model.posterior, Codes):
+    if k < 1:
+        raise InvalidInput(f"k: expected an integer >= 1, got {k}")
+    if isinstance(model.posterior, Codes):
         raise InvalidInput(
-            f"k: expected an integer >= 1, and a model with its own prior, got k = {k}"
+            f"model: expected a model with its own prior, got a {type(model).__name__}"
         )
     rows = max(1, _ROWS // k)
     dimensions = int(np.prod(model.latent_shape))

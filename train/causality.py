@@ -127,7 +127,7 @@ def check_causality(
         seed: seed of the events, and of the choice of positions.
 
     Raises:
-        InvalidInput: The outputs do not have shape [b, t, p], are random, or depend on other rows
+        InvalidInput: the outputs do not have shape [b, t, p], are random, or depend on other rows
             of the batch; or `most` is less than 1.
     """
     classes, t = model.data.num_classes, model.data.length
@@ -170,7 +170,7 @@ def check_outputs(
         seed: seed of the events.
 
     Raises:
-        InvalidInput: As in `check_causality`.
+        InvalidInput: as in `check_causality`.
     """
     positions = range(length) if positions is None else sorted(set(positions))
     if not positions or not 0 <= positions[0] <= positions[-1] < length:

@@ -80,7 +80,7 @@ def save_checkpoint(
         log_prior: log p(y) of each class, in nats.
 
     Raises:
-        OSError: A file cannot be written.
+        OSError: a file cannot be written.
     """
     folder = Path(path)
     tensors: dict[str, Tensor] = dict(model.state_dict())
@@ -116,7 +116,7 @@ def load_checkpoint(path: str | Path) -> tuple[Model, Checkpoint]:
         The model, in evaluation mode on the CPU, and the rest of the folder.
 
     Raises:
-        CheckpointError: A file is missing, truncated or altered; the folder is not a checkpoint, or
+        CheckpointError: a file is missing, truncated or altered; the folder is not a checkpoint, or
             a later version wrote it; or the weights do not fit the configuration.
     """
     folder = Path(path)
@@ -184,8 +184,8 @@ def _read_split(data: bytes) -> Split:
     """Return the split in the content of split.safetensors.
 
     Raises:
-        InvalidInput: The arrays are not those of a split.
-        SafetensorError: The content is not safetensors.
+        InvalidInput: the arrays are not those of a split.
+        SafetensorError: the content is not safetensors.
     """
     indices = safetensors.torch.load(data)
     if indices.keys() != set(PARTS) or not all(

@@ -83,7 +83,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     """Read the config.json of a checkpoint folder.
 
     Raises:
-        CheckpointError: The file is missing or altered, or belongs to another program or version.
+        CheckpointError: the file is missing or altered, or belongs to another program or version.
     """
     path = folder / CONFIG
     body = read_object(path, WHAT, _LONGEST)

@@ -33,7 +33,7 @@ class ElboConfig:
             term is held constant. For the ELBO only.
 
     Raises:
-        InvalidInput: A value is out of range, or `free_bits` is combined with the
+        InvalidInput: a value is out of range, or `free_bits` is combined with the
             importance-weighted bound.
 
     References:
@@ -89,7 +89,7 @@ class TrainingConfig:
         elbo: settings of the bound, for variational autoencoders.
 
     Raises:
-        InvalidInput: A value is out of range.
+        InvalidInput: a value is out of range.
     """
 
     steps: Count

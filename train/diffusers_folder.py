@@ -54,7 +54,7 @@ def load_diffusers(
         ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
-        CheckpointError: A file is missing, truncated or from another kind of model; the message
+        CheckpointError: a file is missing, truncated or from another kind of model; the message
             lists the fields or tensors that do not fit.
         InvalidInput: `size` is not a multiple of the model's stride, `pixel_scale` is not a finite
             number above 0, or a field in `ignored` is not in config.json or cannot be ignored.
@@ -70,7 +70,8 @@ def load_diffusers(
         model = skeleton(config, data, file.headers)
     except InvalidInput as error:
         raise CheckpointError(
-            f"{folder}: the weights do not fit config.json; download the folder again: {error}"
+            f"{folder}: the weights do not fit config.json and images of this size; download the "
+            f"folder again, or pass a smaller size: {error}"
         ) from error
     assert isinstance(model, AutoencoderKL)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -138,7 +139,7 @@ def _weights(file: SafetensorsFile, expected: dict[str, Shape]) -> dict[str, Ten
     """Read all tensors as float32, by the model's names.
 
     Raises:
-        CheckpointError: The file cannot be read, or does not hold the expected tensors.
+        CheckpointError: the file cannot be read, or does not hold the expected tensors.
     """
     names = _present_names(file.headers)
     found = {names[old]: header for old, header in file.headers.items()}

@@ -79,7 +79,7 @@ def evaluate(
         label_log_prior: log p(y) of each class, [k], in nats; None for events without labels.
 
     Raises:
-        InvalidInput: The part is empty, or its events have labels and `label_log_prior` is None.
+        InvalidInput: the part is empty, or its events have labels and `label_log_prior` is None.
     """
     if len(part) == 0:
         raise InvalidInput("part: expected at least one event, got 0")
@@ -177,7 +177,7 @@ def evaluate_model(
             event counts once for every class.
 
     Raises:
-        InvalidInput: As in `evaluate`.
+        InvalidInput: as in `evaluate`.
     """
     done, total = 0, len(part) * (1 if label_log_prior is None else len(label_log_prior))
 
@@ -193,7 +193,7 @@ def fit_table(config: TableConfig, data: Dataset) -> Table:
     """Fit a table to the training part, with the strengths that predict the validation part best.
 
     Raises:
-        InvalidInput: The configuration does not fit the data (see `Table`).
+        InvalidInput: the configuration does not fit the data (see `Table`).
     """
     table = Table(config, data.spec).eval()
     counts = table.counts(data.train.x, data.train.label)
@@ -230,7 +230,7 @@ def neighbour_table(data: Dataset) -> LogProb:
     column have only one of the two neighbours.
 
     Raises:
-        InvalidInput: The events are not images [height, width].
+        InvalidInput: the events are not images [height, width].
     """
     if len(data.spec.event_shape) != 2:
         raise InvalidInput(f"data: expected events [height, width], got {data.spec.event_shape}")

@@ -10,8 +10,6 @@ from ancestral.train.models.table import TableConfig
 from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.wavenet import WaveNetConfig
 
-LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
-
 
 def fitted(recipe: Recipe, data: DataSpec) -> tuple[Recipe, list[str]]:
     """Return a recipe with only the settings that make sense for these events.

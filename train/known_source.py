@@ -44,7 +44,7 @@ class Divergences:
 
 
 def known_source(seed: int = 0) -> Table:
-    """Return the source: an order-2 table whose rows are drawn from a Dirichlet distribution."""
+    """Return the source: an order-2 table, its rows drawn from a Dirichlet by the seed."""
     data = DataSpec(name="order-2 source", event_shape=(LENGTH,), levels=SYMBOLS)
     table = Table(TableConfig(neighbours=((-1,), (-2,))), data).eval()
     rows = np.random.default_rng(seed).dirichlet([_CONCENTRATION] * SYMBOLS, len(table.table))

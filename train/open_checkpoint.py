@@ -79,9 +79,9 @@ def open_checkpoint(
             computes; only for transformers and diffusers.
 
     Raises:
-        CheckpointError: The folder has no config.json, its model is not supported, or a file is
+        CheckpointError: the folder has no config.json, its model is not supported, or a file is
             missing or damaged.
-        InvalidInput: An argument is out of range, or does not apply to this kind of folder.
+        InvalidInput: an argument is out of range, or does not apply to this kind of folder.
     """
     folder, names = Path(path), tuple(ignore_field)
     refuse_adapter(folder)
@@ -122,7 +122,7 @@ def _refuse(folder: Path, what: str, **given: object) -> None:
     """Raise if arguments were passed that do not apply to this kind of folder."""
     for name, value in given.items():
         if value is not None:
-            raise InvalidInput(f"{name}: expected {what}, got {folder}; leave it out")
+            raise InvalidInput(f"{name}: only for {what}, got {folder}; leave it out")
 
 
 def _own(folder: Path, length: int | None) -> OpenedCheckpoint:

@@ -28,7 +28,7 @@ def loss(model: Model, batch: Batch, config: TrainingConfig, step: int) -> Float
     Noise is drawn from torch's global generator. A VQ-VAE's codebook is updated from the batch.
 
     Raises:
-        TypeError: The model is a latent variable model of your own, for which there is no
+        TypeError: the model is a latent variable model of your own, for which there is no
             objective.
     """
     match model:

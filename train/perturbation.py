@@ -54,7 +54,7 @@ def changed_pairs(
         together, one input is returned, and only the first few such outputs are included.
 
     Raises:
-        InvalidInput: The outputs have another shape, are random, or depend on other rows.
+        InvalidInput: the outputs have another shape, are random, or depend on other rows.
     """
     t = events.shape[1]
     # Few rows, since two more passes of as many rows compute the outputs to compare with.
@@ -76,7 +76,7 @@ def changed_pairs(
 
 
 def last_seen(sees: Callable[[int], bool], start: int, end: int) -> int:
-    """Return the last position whose value has an effect, by bisection.
+    """Return a position whose value has an effect, by bisection.
 
     Args:
         sees: whether changing all values from a position on has an effect.
@@ -106,7 +106,7 @@ class _Change:
         """Compute the outputs of the event, then once more in a batch with other rows.
 
         Raises:
-            InvalidInput: The outputs have another shape, or differ the second time.
+            InvalidInput: the outputs have another shape, or differ the second time.
         """
         self._outputs, self._other = outputs, other
         self._event = event.expand(rows, -1)

@@ -14,7 +14,7 @@ from ancestral.train.state import Evaluation
 from ancestral.units import fixed
 
 _STEPS, _ENOUGH_S, _SHORT_S = 5, 5.0, 60.0
-"""`Pace` times this many steps, or this many seconds; it is silent about runs of under a minute."""
+"""`Pace` times this many steps, or this many seconds; it is silent if under a minute is left."""
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def write_curves(
 
     Raises:
         ImportError: matplotlib is not installed.
-        OSError: A file cannot be written.
+        OSError: a file cannot be written.
     """
     rows = json.dumps([asdict(each) for each in history], indent=1).encode()
     picture = _picture(history, title, unit)

@@ -225,7 +225,7 @@ def recipe(name: str, model: str = "transformer") -> Recipe:
         model: one of MODELS.
 
     Raises:
-        InvalidInput: There is no such recipe.
+        InvalidInput: there is no such recipe.
     """
     full = name if model == "transformer" else f"{name}-{model}"
     recipes = {known.name: known for known in RECIPES}

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from ancestral.errors import InvalidInput
-from ancestral.train.fit import LARGEST_WIDTH, MOST_DILATIONS, MOST_LAYERS
 from ancestral.train.models.autoencoder_kl_config import AutoencoderKLConfig
 from ancestral.train.models.configuration import ModelConfig
 from ancestral.train.models.table import TableConfig
@@ -11,6 +10,8 @@ from ancestral.train.models.transformer_config import TransformerConfig
 from ancestral.train.models.vae import VAEConfig
 from ancestral.train.models.vqvae import VQVAEConfig
 from ancestral.train.models.wavenet import WaveNetConfig
+
+LARGEST_WIDTH, MOST_LAYERS, MOST_DILATIONS = 2**14, 512, 20
 
 
 def with_width(config: ModelConfig, width: int) -> ModelConfig:
@@ -25,7 +26,7 @@ def with_width(config: ModelConfig, width: int) -> ModelConfig:
         width: number of features at each position.
 
     Raises:
-        InvalidInput: The width is out of range or not a multiple of the number of heads, or the
+        InvalidInput: the width is out of range or not a multiple of the number of heads, or the
             family has no width.
     """
     _check("width", width, LARGEST_WIDTH)
@@ -52,7 +53,7 @@ def with_layers(config: ModelConfig, layers: int) -> ModelConfig:
         layers: number of layers.
 
     Raises:
-        InvalidInput: The number is out of range, or the family has no layers to count.
+        InvalidInput: the number is out of range, or the family has no layers to count.
     """
     _check("layers", layers, MOST_LAYERS)
     match config:

@@ -193,7 +193,7 @@ def begin(recipe: Recipe, data: Dataset, seed: int, device: torch.device) -> Tra
     """Return the state before the first step; seed torch's global generator.
 
     Raises:
-        InvalidInput: The recipe does not fit the data.
+        InvalidInput: the recipe does not fit the data.
     """
     torch.manual_seed(seed)
     model: Model = build_model(recipe.model, data.spec).to(device)

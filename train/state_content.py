@@ -45,7 +45,7 @@ def check_fields(content: Mapping[str, Any], expected: Mapping[str, Any]) -> Non
     """Check that the fields have the expected names and types.
 
     Raises:
-        InvalidInput: A field is missing, unknown or of another type.
+        InvalidInput: a field is missing, unknown or of another type.
     """
     _check_names("fields", content, expected)
     for name, value in expected.items():
@@ -64,7 +64,7 @@ def check_content(content: Mapping[str, Any], state: TrainingState, config: Trai
         config: training settings of the run.
 
     Raises:
-        InvalidInput: A field has another shape or type, or is out of range.
+        InvalidInput: a field has another shape or type, or is out of range.
     """
     expected = content_of(state, {})
     step, seconds = content["step"], content["seconds"]
@@ -161,7 +161,7 @@ def _check_optimiser(
     for index, moments in got["state"].items():
         where = f"optimiser.state[{index}]"
         known = type(index) is int and 0 <= index < len(parameters)
-        _check(known, where, f"a parameter in 0 .. {len(parameters) - 1}", f"{index}")
+        _check(known, where, f"a parameter in 0 .. {len(parameters) - 1}", index)
         _check_moments(where, moments, parameters[index], step)
     moments_there = bool(got["state"]) or not step
     _check(moments_there, "optimiser.state", f"moments after {step} steps", "an empty state")

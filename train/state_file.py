@@ -35,7 +35,7 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         identity: plain values that identify the run; `load_state` needs the same ones.
 
     Raises:
-        OSError: The file cannot be written; the old one is kept.
+        OSError: the file cannot be written; the old one is kept.
     """
     content = content_of(state, identity)
 
@@ -59,7 +59,7 @@ def load_state(
         config: training settings of the run, which determine the steps of the evaluations.
 
     Raises:
-        CheckpointError: The file cannot be read, memory is too small, or the file is damaged, of
+        CheckpointError: the file cannot be read, memory is too small, or the file is damaged, of
             another run, or not a training state.
     """
     try:
@@ -161,7 +161,7 @@ class StateFile:
         """Write the state now.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: the file cannot be written.
         """
         begun = self._clock()
         save_state(self.path, state, self._identity)

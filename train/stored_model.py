@@ -80,7 +80,7 @@ def skeleton(config: ModelConfig, data: DataSpec, headers: Mapping[str, Header])
         The model, in evaluation mode.
 
     Raises:
-        InvalidInput: The configuration does not fit the data, or the model would be far larger than
+        InvalidInput: the configuration does not fit the data, or the model would be far larger than
             the weights.
     """
     budget = _Budget(headers)
@@ -110,7 +110,7 @@ def check_weights(model: Model, headers: Mapping[str, Header], *, narrow: bool =
         narrow: whether floats may be stored in any floating-point type.
 
     Raises:
-        InvalidInput: Tensors do not fit; the message lists the first ones and the number of all.
+        InvalidInput: tensors do not fit; the message lists the first ones and the number of all.
     """
     state: dict[str, Tensor] = dict(model.state_dict())
     shapes = {name: (tuple(tensor.shape),) for name, tensor in state.items()}
@@ -129,7 +129,7 @@ def bundled_model(bundle: Bundle) -> Model:
     The header of the weights is compared with the configuration before the model is built.
 
     Raises:
-        BundleError: The model is of a custom family, this version cannot read its configuration, or
+        BundleError: the model is of a custom family, this version cannot read its configuration, or
             the weights do not fit it.
     """
     component = bundle.manifest.components["model"]
@@ -157,7 +157,7 @@ def read_weights(model: M, bundle: Bundle) -> M:
     """Load a bundle's weights into a custom model, converted to float32.
 
     Raises:
-        BundleError: The weights do not fit the model.
+        BundleError: the weights do not fit the model.
     """
     try:
         # A tensor that the model shares under two names is stored once.

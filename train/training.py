@@ -87,10 +87,10 @@ def train(  # noqa: PLR0913 - the options of a training run
         save_every: seconds between two saved states, between evaluations; 0 saves at every step.
 
     Raises:
-        InvalidInput: The device is not available, or the recipe does not fit the data.
-        CheckpointError: The saved state is damaged, or belongs to another run.
-        TrainingError: The gradient is not finite.
-        OSError: A file cannot be written.
+        InvalidInput: the device is not available, or the recipe does not fit the data.
+        CheckpointError: the saved state is damaged, or belongs to another run.
+        TrainingError: the gradient is not finite.
+        OSError: a file cannot be written.
     """
     if isinstance(recipe.model, TableConfig):
         return _count(recipe, recipe.model, data, Path(out), seed)

@@ -82,8 +82,8 @@ def test_options(cli: Cli, folder: Path, tmp_path: Path, exports: list[Any]) -> 
         (["--start", "first"], "--start: expected a token id or none, got 'first'"),
         (["--start", "-1"], "--start: expected a token id"),
         (["--length", "5001"], "length: expected 1 .. 5000, the model's context"),
-        (["--size", "8"], "--size: expected a diffusers folder"),
-        (["--pixel-scale", "1"], "--pixel-scale: expected a diffusers folder"),
+        (["--size", "8"], "--size: only for a diffusers folder"),
+        (["--pixel-scale", "1"], "--pixel-scale: only for a diffusers folder"),
     ],
 )
 def test_refused(

@@ -144,7 +144,7 @@ def test_a_density_has_no_levels() -> None:
 
 
 def test_mean_of_channels() -> None:
-    """`mean` is near the mean of draws, closest for the first channel, which has no inputs."""
+    """`mean` is near the mean of draws, closest for the first channel, which depends on none."""
     target = channels(True)
     parameters = torch.randn(target.shape, generator=torch.Generator().manual_seed(8))
     u = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(9))

@@ -43,11 +43,11 @@ def test_a_checkpoint_of_our_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 8}, "size: expected a diffusers folder"),
-        ({"pixel_scale": 1.0}, "pixel_scale: expected a diffusers folder"),
-        ({"start": 3}, "start: expected a Hugging Face transformers folder"),
-        ({"start": "none"}, "start: expected a Hugging Face transformers folder"),
-        ({"ignore_field": ["x"]}, "ignore_field: expected a transformers or diffusers folder"),
+        ({"size": 8}, "size: only for a diffusers folder"),
+        ({"pixel_scale": 1.0}, "pixel_scale: only for a diffusers folder"),
+        ({"start": 3}, "start: only for a Hugging Face transformers folder"),
+        ({"start": "none"}, "start: only for a Hugging Face transformers folder"),
+        ({"ignore_field": ["x"]}, "ignore_field: only for a transformers or diffusers folder"),
         ({"length": 10**6}, "length"),
     ],
 )

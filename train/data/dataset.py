@@ -26,7 +26,7 @@ class Split:
         test: indices of the test events, [k].
 
     Raises:
-        InvalidInput: A part is empty, or an index is negative or repeated.
+        InvalidInput: a part is empty, or an index is negative or repeated.
     """
 
     train: Int64[np.ndarray, " n"]
@@ -105,7 +105,7 @@ class Dataset:
             ordering: new order of the positions.
 
         Raises:
-            InvalidInput: The ordering does not suit these events, or the events are not in raster
+            InvalidInput: the ordering does not suit these events, or the events are not in raster
                 order.
         """
         if self.spec.ordering != RASTER:
@@ -135,7 +135,7 @@ class Dataset:
             seed: seed of the draws.
 
         Raises:
-            InvalidInput: The data are binary already.
+            InvalidInput: the data are binary already.
         """
         parts = []
         for name in PARTS:
@@ -179,7 +179,7 @@ def cut(
         split: indices of the events of each part.
 
     Raises:
-        InvalidInput: Values, labels or indices are out of range or have the wrong shape.
+        InvalidInput: values, labels or indices are out of range or have the wrong shape.
     """
     if x.ndim != 2 or x.shape[1] != spec.length:
         raise InvalidInput(f"x: expected shape [n, {spec.length}], got {list(x.shape)}")
@@ -215,7 +215,7 @@ def random_split(n: int, *, test: int, validation: int, seed: int = 0) -> Split:
         seed: seed of the permutation.
 
     Raises:
-        InvalidInput: A part would be empty.
+        InvalidInput: a part would be empty.
     """
     order = np.random.default_rng(seed).permutation(n).astype(np.int64)
     return Split(order[test + validation :], order[test : test + validation], order[:test])

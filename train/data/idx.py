@@ -46,7 +46,7 @@ def load_idx(
         split: another split, for example that of a checkpoint.
 
     Raises:
-        InvalidInput: A file is missing, truncated, not IDX, or does not fit the others.
+        InvalidInput: a file is missing, truncated, not IDX, or does not fit the others.
     """
     if not 2 <= levels <= 256:
         raise InvalidInput(f"levels: expected 2 .. 256, got {levels}")
@@ -90,12 +90,13 @@ def read_idx(
     """Read an IDX file of unsigned bytes: 0, 0, 8, number of axes, big-endian sizes, then the data.
 
     Args:
-        path: path of the file; a .gz file is decompressed, up to the size in its header.
+        path: path of the file; a gzip file, whatever its name, is decompressed up to the size in
+            its header.
         axes: number of axes that the array must have.
         limit: largest size of the array, in bytes.
 
     Raises:
-        InvalidInput: The file is not a regular file, cannot be read, is truncated, too long or too
+        InvalidInput: the file is not a regular file, cannot be read, is truncated, too long or too
             large, or is not an IDX file with these axes.
     """
     path = Path(path)

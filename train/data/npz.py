@@ -35,7 +35,7 @@ def load_npz(
         limit: largest size of an array in the file, in bytes.
 
     Raises:
-        InvalidInput: The file or an array is missing, damaged, of the wrong type or shape, too
+        InvalidInput: the file or an array is missing, damaged, of the wrong type or shape, too
             large, or out of range.
     """
     path = Path(path)

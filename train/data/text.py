@@ -19,8 +19,9 @@ def load_text(
 ) -> Dataset:
     """Load the bytes of a file, in consecutive windows; a shorter last window is left out.
 
-    The file is split along its length, so the parts do not overlap: the first 90% of the windows
-    are for training, 5% for validation, the last 5% for test, with at least one window each.
+    Each part is one stretch of the file, so that no test window is between training windows: the
+    first 90% of the windows are for training, the next 5% for validation, the last 5% for test,
+    with at least one window each.
 
     Args:
         path: path of the file, in any encoding; each value is a byte.
@@ -29,7 +30,7 @@ def load_text(
         limit: largest size of the file, in bytes; training needs ten times as much memory.
 
     Raises:
-        InvalidInput: The file is not a regular file, cannot be read, is too large, or holds fewer
+        InvalidInput: the file is not a regular file, cannot be read, is too large, or holds fewer
             than three windows.
     """
     path = Path(path)

@@ -152,9 +152,9 @@ class Fields:
         """Raise if a problem was recorded, or a field was not read.
 
         Raises:
-            CheckpointError: There are problems; the message lists them, and how to ignore unknown
+            CheckpointError: there are problems; the message lists them, and how to ignore unknown
                 fields.
-            InvalidInput: A field to ignore is not in the file or cannot be ignored.
+            InvalidInput: a field to ignore is not in the file or cannot be ignored.
         """
         unknown = {
             name for name in self._values if name not in self._read and not name.startswith("_")

@@ -75,16 +75,16 @@ def load_hugging_face(
     Args:
         folder: path of a folder with config.json and weights.
         length: number of positions of an event; None means the model's context, but at most 4096.
-        start: id of the token before each text. With None there is no such token: x_0 must be
-            observed, and log p(x_2.. | x_1) is reported. "auto" means the bos_token_id of
+        start: id of the token before each text. With None there is no such token: the first value
+            must be observed, and log p(x_2.. | x_1) is reported. "auto" means the bos_token_id of
             config.json; None if it is missing or beyond the vocabulary, or if the tokenizer has no
             start token.
         ignored: unknown fields of config.json that do not change what the model computes.
 
     Raises:
-        CheckpointError: The architecture, a field, a tensor or the tokenizer is not supported or
+        CheckpointError: the architecture, a field, a tensor or the tokenizer is not supported or
             does not fit (the message lists all such fields, or tensors); a file is missing,
-            truncated or altered; a pickle has more than tensors; or the model needs code of its
+            truncated or altered; a pickle has anything but tensors; or the model needs code of its
             own.
         InvalidInput: `length` or `start` does not suit the model.
     """
@@ -166,7 +166,7 @@ def _load(
     """Build the model with the folder's weights.
 
     Raises:
-        CheckpointError: Tensors do not fit; the message lists them.
+        CheckpointError: tensors do not fit; the message lists them.
     """
     if network.config.layers > len(tensors.headers):
         raise CheckpointError(

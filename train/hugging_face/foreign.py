@@ -16,7 +16,7 @@ def refuse_adapter(folder: Path) -> None:
     """Refuse the folder of an adapter (such as LoRA), which changes the weights of another model.
 
     Raises:
-        CheckpointError: The folder has an adapter, with or without base weights.
+        CheckpointError: the folder has an adapter, with or without base weights.
     """
     if not any((folder / name).is_file() for name in (ADAPTER, *_ADAPTER_WEIGHTS)):
         return
@@ -30,7 +30,7 @@ def refuse_adapter(folder: Path) -> None:
     holds = "base weights and an adapter" if has_base else "only an adapter"
     raise CheckpointError(
         f"{folder}: expected a whole model, got {holds} ({ADAPTER}{named}); merge "
-        f"them with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload()."
+        f"it with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload()."
         f"save_pretrained(OUT)"
         + (f", or move {ADAPTER} away to export the base weights" if has_base else "")
     )

@@ -40,7 +40,7 @@ def read_palette(folder: Path, levels: int) -> tuple[tuple[int, int, int], ...] 
     """Return red, green and blue of each level, in 0 .. 255; None if there is no palette.
 
     Raises:
-        CheckpointError: The clusters are not colours, or not one for each level.
+        CheckpointError: the clusters are not colours, or not one for each level.
     """
     path = folder / PREPROCESSOR
     if not path.is_file():

@@ -20,7 +20,7 @@ def read_object(path: Path, what: str, longest: int = _LONGEST) -> dict[str, Any
         longest: largest size of the file, in bytes.
 
     Raises:
-        CheckpointError: The file does not exist, or does not hold a JSON object.
+        CheckpointError: the file does not exist, or does not hold a JSON object.
     """
     text = read_file(path, what, longest)
     try:
@@ -46,7 +46,7 @@ def read_file(path: Path, what: str, longest: int) -> bytes:
         longest: largest size of the file, in bytes; a larger one is not read.
 
     Raises:
-        CheckpointError: The file cannot be read, or is too large.
+        CheckpointError: the file cannot be read, or is too large.
     """
     try:
         return read_bounded(path, longest)

@@ -32,7 +32,7 @@ def read_config(
         ignored: unknown fields that do not change the model, as stated by the user.
 
     Raises:
-        CheckpointError: The model_type is not supported, or needs Python code from the folder;
+        CheckpointError: the model_type is not supported, or needs Python code from the folder;
             fields are not supported (the message lists them all); or a field in `ignored` is not in
             config.json or cannot be ignored.
     """

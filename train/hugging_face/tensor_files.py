@@ -49,7 +49,7 @@ class SafetensorsFile:
         """Read the header.
 
         Raises:
-            CheckpointError: The file is missing, truncated or altered.
+            CheckpointError: the file is missing, truncated or altered.
         """
         self.path = path
         try:
@@ -67,7 +67,7 @@ class SafetensorsFile:
         """Return a tensor as stored, mapped from the file: valid while the file does not change.
 
         Raises:
-            CheckpointError: The file was altered since its header was read.
+            CheckpointError: the file was altered since its header was read.
         """
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -101,7 +101,7 @@ class PickledFile:
         """Read the names and shapes.
 
         Raises:
-            CheckpointError: The file is missing or truncated, or has more than tensors.
+            CheckpointError: the file is missing or truncated, or has anything but tensors.
         """
         self.path = path
         tensors = _load(path)
@@ -115,7 +115,7 @@ class PickledFile:
         """Return a tensor as stored, mapped from the file: valid while the file does not change.
 
         Raises:
-            CheckpointError: The file was altered since its names were read.
+            CheckpointError: the file was altered since its names were read.
         """
         tensors = _load(self.path) if self._whole is None else self._whole
         if name not in tensors:
@@ -132,8 +132,8 @@ def _refuse_compressed(path: Path) -> None:
     """Refuse a compressed archive; torch.save never compresses.
 
     Raises:
-        CheckpointError: The unpacked archive is larger than its file.
-        OSError: The file cannot be read; RuntimeError or BadZipFile if it is not an archive.
+        CheckpointError: the unpacked archive is larger than its file.
+        OSError: the file cannot be read; RuntimeError or BadZipFile if it is not an archive.
     """
     with zipfile.ZipFile(path) as archive:
         size = sum(each.file_size for each in archive.infolist())

@@ -41,7 +41,7 @@ class Tensors:
         """Return a tensor as stored; it is mapped from the file, so copy it to keep it.
 
         Raises:
-            CheckpointError: The file was altered since its header was read.
+            CheckpointError: the file was altered since its header was read.
         """
         return self._files[name].read(name)
 
@@ -54,7 +54,7 @@ def open_tensors(folder: Path) -> Tensors:
     """Open the tensors of a folder; only names, shapes and types are read.
 
     Raises:
-        CheckpointError: There is no file of weights; a file is missing or truncated, or does not
+        CheckpointError: there is no file of weights; a file is missing or truncated, or does not
             fit the index; or a pickle contains anything but tensors.
     """
     path = _weights_file(folder)
@@ -94,7 +94,7 @@ def _open_parts(index: Path) -> Tensors:
     """Open the tensors of an index and its parts.
 
     Raises:
-        CheckpointError: The index and its parts disagree; the message lists the tensors and files.
+        CheckpointError: the index and its parts disagree; the message lists the tensors and files.
     """
     places = read_object(index, "the index of a checkpoint", _LONGEST_INDEX).get("weight_map")
     ending = index.name.removesuffix(_INDEX).rpartition(".")[2]

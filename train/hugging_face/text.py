@@ -44,7 +44,7 @@ def read_tokenizer(folder: Path, levels: int) -> tuple[TokenizerKind | None, dic
     A vocab.txt of word pieces (WordPiece) is not used, since it does not say how words are split.
 
     Raises:
-        CheckpointError: The file is not a valid tokenizer, or has ids beyond the vocabulary.
+        CheckpointError: the file is not a valid tokenizer, or has ids beyond the vocabulary.
     """
     for kind in _KINDS:
         path = folder / TOKENIZER_FILES[kind]
@@ -104,7 +104,7 @@ def stop_tokens(
     Ids beyond the vocabulary are left out, since no position can have them.
 
     Raises:
-        CheckpointError: A file is not a JSON object, or an id is not an integer.
+        CheckpointError: a file is not a JSON object, or an id is not an integer.
     """
     path, ids = folder / "config.json", values.get("eos_token_id", default)
     generation = folder / _GENERATION_CONFIG

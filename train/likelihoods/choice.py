@@ -18,7 +18,7 @@ def choose(name: LikelihoodName, levels: int, components: int) -> Likelihood:
         components: number of components of a logistic mixture.
 
     Raises:
-        InvalidInput: The likelihood does not support this number of levels.
+        InvalidInput: the likelihood does not support this number of levels.
     """
     match name:
         case "categorical":

@@ -38,7 +38,7 @@ class Observation(Protocol):
         """Return the log-probabilities of all levels, given the values of x that each depends on.
 
         Raises:
-            InvalidInput: The distribution is a density.
+            InvalidInput: the distribution is a density.
         """
 
     def draw(self, parameters: Float[Tensor, "*b n p"], noise: Float[Tensor, "*b t"]) -> Values:

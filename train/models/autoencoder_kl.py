@@ -55,7 +55,7 @@ class AutoencoderKL(LatentVariableModel):
                 labels.
 
         Raises:
-            InvalidInput: The data are not such images, or the stride does not divide height and
+            InvalidInput: the data are not such images, or the stride does not divide height and
                 width.
         """
         super().__init__()
@@ -98,7 +98,7 @@ def image_size(config: AutoencoderKLConfig, data: DataSpec) -> tuple[int, int]:
     """Return the height and width of the images.
 
     Raises:
-        InvalidInput: The data are not images of 256 levels with channels first, or the stride does
+        InvalidInput: the data are not images of 256 levels with channels first, or the stride does
             not divide their height and width.
     """
     if (data.levels, data.num_classes, data.ordering) != (LEVELS, None, RASTER):

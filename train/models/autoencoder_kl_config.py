@@ -31,7 +31,7 @@ class AutoencoderKLConfig(LatentConfig):
             configuration.
 
     Raises:
-        InvalidInput: A value is out of range.
+        InvalidInput: a value is out of range.
     """
 
     in_channels: int = 3

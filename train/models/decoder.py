@@ -47,7 +47,7 @@ class ImageShape:
         """Return the image shape of an event: [h, w], or with 1 or 3 channels first or last.
 
         Raises:
-            InvalidInput: The event is not an image.
+            InvalidInput: the event is not an image.
         """
         if len(event_shape) == 2:
             return cls(*event_shape, channels=1, channels_last=True)
@@ -93,7 +93,7 @@ class DecoderConfig(LatentConfig):
         dropout: dropout rate in hidden layers and blocks.
 
     Raises:
-        InvalidInput: A value is out of range, or fields contradict each other.
+        InvalidInput: a value is out of range, or fields contradict each other.
     """
 
     likelihood: Literal["bernoulli", "categorical", "logistic_mixture", "gaussian"] = "categorical"
@@ -123,7 +123,7 @@ class DecoderConfig(LatentConfig):
         """Return the height and width of the features.
 
         Raises:
-            InvalidInput: The stride does not divide the height and width of the image.
+            InvalidInput: the stride does not divide the height and width of the image.
         """
         if image.height % self.stride or image.width % self.stride:
             scales = len(self.widths)
@@ -139,7 +139,7 @@ def observation(config: DecoderConfig, data: DataSpec) -> Observation:
     """Return p(x | z) over these events.
 
     Raises:
-        InvalidInput: The likelihood does not support the levels or the shape of the data.
+        InvalidInput: the likelihood does not support the levels or the shape of the data.
     """
     if config.likelihood == "gaussian":
         return Independent(Gaussian(data.levels, config.least_scale), data.length)
@@ -152,7 +152,10 @@ def observation(config: DecoderConfig, data: DataSpec) -> Observation:
 
 
 class DecoderOutput(nn.Module):
-    """Maps outputs [b, n, w] of a decoder to parameters [b, n, p] by a shift and a common scale."""
+    """Maps outputs [b, n, w] of a decoder to parameters [b, n, p].
+
+    It adds a learned shift and, for a Gaussian with a common scale, appends the log of that scale.
+    """
 
     def __init__(self, config: DecoderConfig, target: Observation) -> None:
         super().__init__()

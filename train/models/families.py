@@ -69,7 +69,7 @@ def build_model(config: ModelConfig, data: DataSpec) -> Model:
         data: space of the events.
 
     Raises:
-        InvalidInput: The configuration does not fit the data, or is not of a known family.
+        InvalidInput: the configuration does not fit the data, or is not of a known family.
     """
     for family in FAMILIES.values():
         if type(config) is family.config:
@@ -85,7 +85,7 @@ def config_from_json(family: str, values: Mapping[str, Any]) -> ModelConfig:
     Types are strict: neither true nor "3" is an integer.
 
     Raises:
-        InvalidInput: The family is unknown, or a field is unknown, of the wrong type or out of
+        InvalidInput: the family is unknown, or a field is unknown, of the wrong type or out of
             range.
     """
     if family not in FAMILIES:

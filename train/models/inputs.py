@@ -98,7 +98,7 @@ class Inputs(nn.Module):
             label: class of each event, [b]; None for data without labels.
 
         Raises:
-            InvalidInput: The data have labels and `label` is None.
+            InvalidInput: the data have labels and `label` is None.
         """
         tables = Tables(
             token=self.token,
@@ -144,7 +144,7 @@ class SequenceNetwork(ConfiguredNetwork):
         """Draw fresh embeddings from torch's global generator.
 
         Raises:
-            InvalidInput: The configuration does not fit the data (see `Inputs`).
+            InvalidInput: the configuration does not fit the data (see `Inputs`).
         """
         super().__init__(config, data)
         self.inputs = Inputs(config, data, positions=positions, start=start)
@@ -166,7 +166,7 @@ def checked_label(label: Label, data: DataSpec) -> Label:
     """Return the label that a model of these data reads; None for data without classes.
 
     Raises:
-        InvalidInput: The data have labels and `label` is None.
+        InvalidInput: the data have labels and `label` is None.
     """
     if data.num_classes is not None and label is None:
         raise InvalidInput(f"label: expected one of {data.num_classes} classes, got None")

@@ -21,7 +21,7 @@ class NetworkConfig(AutoregressiveConfig):
         label_optional: whether there is a vector for "no label", so that p(x) is modelled too.
 
     Raises:
-        InvalidInput: A value is out of range.
+        InvalidInput: a value is out of range.
     """
 
     width: Count = 64

@@ -51,7 +51,7 @@ class PixelCNNConfig(NetworkConfig):
         hidden: width of the hidden layer before the output.
 
     Raises:
-        InvalidInput: A value is out of range, or a kernel is even.
+        InvalidInput: a value is out of range, or a kernel is even.
     """
 
     positions: bool = True
@@ -132,7 +132,7 @@ class PixelCNN(ConfiguredNetwork):
             data: space of the events.
 
         Raises:
-            InvalidInput: The events are not images in raster order, or too narrow for the vertical
+            InvalidInput: the events are not images in raster order, or too narrow for the vertical
                 stack to run ahead.
         """
         super().__init__(config, data)
@@ -145,8 +145,8 @@ class PixelCNN(ConfiguredNetwork):
         right = config.first_kernel // 2 + (config.layers - 1) * (config.kernel // 2)
         if right >= width:
             raise InvalidInput(
-                f"pixelcnn: expected layers that reach fewer than {width} pixels, the width of a "
-                f"row, to the right, got {right}; use fewer layers or smaller kernels"
+                f"pixelcnn: expected layers that together reach fewer than {width} pixels, the "
+                f"width of a row, to the right, got {right}; use fewer layers or smaller kernels"
             )
         self.config = config
         self.rows, self.columns = height, width * channels

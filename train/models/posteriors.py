@@ -45,7 +45,7 @@ class Posterior(Protocol):
         """Return z, and log q(z | x) in nats."""
 
     def kl_to_standard(self, q: Parameters) -> Float[Tensor, "b ..."]:
-        """Return KL(q || N(0, I)) in nats, per latent dimension, or in total if they depend."""
+        """Return KL(q || N(0, I)) in nats, per dimension, or in total if they are dependent."""
 
 
 @final

@@ -27,7 +27,7 @@ def narrow(model: M, dtype: torch.dtype) -> M:
     """Convert to `dtype`, in place, the tensors that a 16-bit model stores in 16 bits.
 
     Raises:
-        InvalidInput: A finite number becomes infinite.
+        InvalidInput: a finite number becomes infinite.
     """
     for name, tensor in narrowed_tensors(model):
         converted = tensor.to(dtype)
@@ -44,7 +44,7 @@ def round_in_place(model: M, dtype: torch.dtype) -> M:
     """Round a float32 model, in place, to the numbers that it has when stored as `dtype`.
 
     Raises:
-        InvalidInput: As in `narrow`.
+        InvalidInput: as in `narrow`.
     """
     return narrow(model, dtype).float()
 

@@ -36,7 +36,7 @@ class RecurrentConfig(SequenceConfig):
         layers: number of layers.
 
     Raises:
-        InvalidInput: A value is out of range.
+        InvalidInput: a value is out of range.
     """
 
     positions: bool = True
@@ -80,7 +80,7 @@ class Recurrent(SequenceNetwork):
             data: space of the events.
 
         Raises:
-            InvalidInput: The configuration does not fit the data (see `Inputs`).
+            InvalidInput: the configuration does not fit the data (see `Inputs`).
         """
         super().__init__(config, data, positions=config.positions)
         self.config = config

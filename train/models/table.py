@@ -63,7 +63,7 @@ class TableConfig(AutoregressiveConfig):
         label_optional: whether there is a table for "no label".
 
     Raises:
-        InvalidInput: A value is out of range.
+        InvalidInput: a value is out of range.
     """
 
     neighbours: tuple[tuple[Displacement, ...], ...] = ()
@@ -90,7 +90,7 @@ class Table(AutoregressiveModel):
             data: space of the events.
 
         Raises:
-            InvalidInput: A neighbour has another number of axes than the events or is never drawn
+            InvalidInput: a neighbour has another number of axes than the events or is never drawn
                 before the value, or the table would be too large.
         """
         super().__init__()
@@ -177,7 +177,7 @@ class Table(AutoregressiveModel):
                 to the context without each neighbour, in their order.
 
         Raises:
-            InvalidInput: The number of strengths is wrong, or one is not positive.
+            InvalidInput: the number of strengths is wrong, or one is not positive.
         """
         self.table.copy_(torch.from_numpy(np.log(self.estimate(counts, strengths))).flatten(0, -2))
 

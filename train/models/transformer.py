@@ -55,7 +55,7 @@ class Transformer(SequenceNetwork):
             data: space of the events.
 
         Raises:
-            InvalidInput: The configuration does not fit the data (see `Inputs`).
+            InvalidInput: the configuration does not fit the data (see `Inputs`).
         """
         learned = config.positions == "learned"
         super().__init__(config, data, positions=learned, start=config.start)
@@ -93,7 +93,7 @@ class Transformer(SequenceNetwork):
             length: largest number of positions.
 
         Raises:
-            InvalidInput: The events are not sequences, or `length` is not in 1 .. their length.
+            InvalidInput: the events are not sequences, or `length` is not in 1 .. their length.
         """
         if len(self.data.event_shape) != 1 or not 1 <= length <= self.data.length:
             raise InvalidInput(

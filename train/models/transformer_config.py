@@ -34,7 +34,7 @@ class TransformerConfig(SequenceConfig):
             them. (factor, low, high, trained length) is Llama 3's: frequencies with fewer than
             `low` turns within the trained length are divided, those with more than `high` turns are
             not.
-        window: number of slots that a query sees, including its own; None means all earlier slots.
+        window: number of slots that a query sees, including its own; None means all up to its own.
         windowed: layers that have the window; None means all.
         norm: "layer" (LayerNorm) or "rms" (RMSNorm), before each part and at the end.
         norm_epsilon: number added to the variance in norms.
@@ -51,7 +51,7 @@ class TransformerConfig(SequenceConfig):
             are similar, for levels that are amounts; 0 draws each level independently.
 
     Raises:
-        InvalidInput: A value is out of range, or fields contradict each other.
+        InvalidInput: a value is out of range, or fields contradict each other.
 
     References:
         See `Transformer`. Chen et al. (2023), arXiv:2306.15595 (linear scaling). Dubey et al.
@@ -123,9 +123,10 @@ class TransformerConfig(SequenceConfig):
                     f"{self.positions!r}; leave them out"
                 )
         elif self.rotated % 2 or not 2 <= self.rotated <= self.head_size:
+            default = "" if self.rotary_width is not None else "None, which means "
             yield (
                 f"rotary_width: expected an even number in 2 .. {self.head_size}, the width of a "
-                f"head, got {self.rotated}"
+                f"head, got {default}{self.rotated}"
             )
         elif len(scaling) not in (0, 1, 4) or (len(scaling) == 4 and scaling[1] >= scaling[2]):
             yield (

@@ -43,7 +43,7 @@ class VAEConfig(DecoderConfig):
         prior_components: number of components of a mixture or a VampPrior.
 
     Raises:
-        InvalidInput: A value is out of range, or fields contradict each other.
+        InvalidInput: a value is out of range, or fields contradict each other.
 
     References:
         Kingma and Welling (2014), arXiv:1312.6114. Tomczak and Welling (2018), arXiv:1705.07120
@@ -86,7 +86,7 @@ class VAE(LatentVariableModel):
             data: space of the events, without labels.
 
         Raises:
-            InvalidInput: The data have labels, or do not suit the body or the likelihood.
+            InvalidInput: the data have labels, or do not suit the body or the likelihood.
         """
         super().__init__()
         if data.num_classes is not None:

@@ -42,7 +42,7 @@ class VQVAEConfig(DecoderConfig):
         decay: decay of the moving averages that form the codebook.
 
     Raises:
-        InvalidInput: A value is out of range, or fields contradict each other.
+        InvalidInput: a value is out of range, or fields contradict each other.
 
     References:
         van den Oord et al. (2017), arXiv:1711.00937, section 3 and appendix A.1.
@@ -91,7 +91,7 @@ class VQVAE(LatentVariableModel):
             data: space of the events: images without labels.
 
         Raises:
-            InvalidInput: The data have labels, are not images, or do not suit the likelihood.
+            InvalidInput: the data have labels, are not images, or do not suit the likelihood.
         """
         super().__init__()
         if data.num_classes is not None:
@@ -134,7 +134,7 @@ class VQVAE(LatentVariableModel):
         return self._decode(self.codebook[z])
 
     def distances(self, x: Tensor) -> Float[Tensor, "b m c"]:
-        """Return squared distances of the encoder's outputs to all codes, up to a constant each."""
+        """Return the outputs' squared distances to all codes, up to a constant for each output."""
         return self._distances(self._features(x))
 
     def quantise(self, read: Tensor) -> Quantised:

@@ -38,7 +38,7 @@ class WaveNetConfig(SequenceConfig):
         skip: width of the skip path and of the hidden layer after it.
 
     Raises:
-        InvalidInput: A value is out of range.
+        InvalidInput: a value is out of range.
     """
 
     positions: bool = True
@@ -91,7 +91,7 @@ class WaveNet(SequenceNetwork):
             data: space of the events.
 
         Raises:
-            InvalidInput: The configuration does not fit the data (see `Inputs`).
+            InvalidInput: the configuration does not fit the data (see `Inputs`).
         """
         super().__init__(config, data, positions=config.positions)
         self.config = config
