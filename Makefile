@@ -35,8 +35,8 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
-# torch is installed first and pinned: resolved with the other packages, pip may also download an
-# unpinned version.
+# torch is installed first, pinned: if pip resolves it with the other packages, it may download an
+# unpinned version too.
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { \
 	  echo "PYTHON: expected Python 3.11 or newer, got '$(PYTHON)', which does not exist;" \

@@ -1,6 +1,6 @@
 """CPU time of an export and its verification, stage by stage: user and system, all threads.
 
-    python -m benchmarks.export_cost W2 checkpoint     append rows to results/CASE.jsonl
+    python -m benchmarks.export_cost W2 checkpoint      append rows to results/CASE.jsonl
     python -m benchmarks.export_cost W2 --print DIR     print one JSON line, append no row
 
 Unlike wall-clock time, CPU time does not change when other processes take cores away. They also

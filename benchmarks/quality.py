@@ -79,7 +79,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=FILE)
-    parser.add_argument("--checkpoints", type=Path, help="folder to keep them in; default: none")
+    parser.add_argument(
+        "--checkpoints", type=Path, help="folder for the checkpoints; default: they are not kept"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     chosen = recipe(options.recipe)

@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(
 ) -> Iterator[None]:
     """Mark tests that run a toy of `SECOND` as slow, and put the files of `DEAREST` first.
 
-    If kernels are interpreted, tests of thousands of events are left out.
+    If kernels are interpreted, tests marked `many` are left out.
     """
     if INTERPRETED:
         many = [item for item in items if item.get_closest_marker("many")]
@@ -218,10 +218,7 @@ def autoregressive(load: Load, toy: str, backend: str) -> AutoregressiveEngine:
     return engine
 
 
-@pytest.fixture(
-    params=TOYS,
-    scope="session",
-)
+@pytest.fixture(params=TOYS, scope="session")
 def toy(request: pytest.FixtureRequest) -> str:
     """Name of a toy."""
     return str(request.param)

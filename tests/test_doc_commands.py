@@ -96,7 +96,7 @@ def test_every_block_is_run_or_exempt() -> None:
 
 
 def is_python(text: str) -> bool:
-    """Whether a text is Python with an assignment or an import."""
+    """Return whether a text is Python with an assignment or an import."""
     try:
         found = ast.walk(ast.parse(text))
     except SyntaxError:

@@ -1,8 +1,13 @@
-"""tests/laws/README.md names exactly the tests of the laws."""
+"""tests/laws/README.md names exactly the tests of the laws; few are not run interpreted."""
 
 import ast
 import re
 from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from tests import conftest
 
 LAWS = Path(__file__).parent / "laws"
 
@@ -32,3 +37,31 @@ def there() -> set[str]:
 
 def test_every_law_is_in_the_index() -> None:
     assert written() == there()
+
+
+MANY = {
+    "test_bound_on_own_samples", "test_bounds_and_naive_monte_carlo", "test_chi_square",
+    "test_chi_square_of_pairs", "test_codes", "test_filtered", "test_follow_p", "test_normalised",
+    "test_probabilities_sum_to_1",
+}  # fmt: skip
+"""The only laws that are not run if kernels are interpreted: they take thousands of events."""
+
+
+def test_only_these_laws_are_not_interpreted() -> None:
+    text = "".join(file.read_text() for file in LAWS.glob("test_*.py"))
+    marked = re.findall(r"^@pytest\.mark\.many\n(?:[@ )].*\n)*def (\w+)", text, flags=re.MULTILINE)
+    assert set(marked) == MANY
+    assert text.count("mark.many") == len(marked)
+
+
+@pytest.mark.parametrize("interpreted", [True, False])
+def test_many_is_left_out(interpreted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If kernels are interpreted, tests marked `many` are not run, and all others are."""
+    monkeypatch.setattr(conftest, "INTERPRETED", interpreted)
+    items = [
+        Mock(path=Path(__file__), get_closest_marker={name: True}.get)
+        for name in ("many", "kernels", "many")
+    ]
+    kept, config = [*items], Mock()
+    next(conftest.pytest_collection_modifyitems(config, kept))
+    assert kept == (items[1:2] if interpreted else items)

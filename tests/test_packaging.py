@@ -78,7 +78,7 @@ def test_wheel_without_a_link_is_found(project: Path, tmp_path: Path) -> None:
 
 
 def test_checkout_without_links_says_what_to_do(project: Path) -> None:
-    """If git wrote links as files with their targets (core.symlinks false), the error helps."""
+    """If core.symlinks is false, git writes links as files: the error has commands to fix it."""
     for folder in FOLDERS:
         link = project / "src" / "ancestral" / folder
         target = link.readlink()

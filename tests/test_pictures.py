@@ -109,7 +109,7 @@ def test_png_round_trip() -> None:
         np.testing.assert_array_equal(np.asarray(picture), pixels)
 
 
-def test_beside_keeps_both_pictures() -> None:
+def test_side_by_side_keeps_both_pictures() -> None:
     left, right = (grid(np.full((4, 8, 8), v), levels=2, columns=c) for v, c in ((0, 2), (1, 2)))
     both = side_by_side([("samples", left), ("real", right)])
     np.testing.assert_array_equal(both[24:, : left.shape[1]], left)
@@ -119,7 +119,7 @@ def test_beside_keeps_both_pictures() -> None:
     assert title.min() < 128
 
 
-def test_beside_refuses_other_heights() -> None:
+def test_side_by_side_refuses_other_heights() -> None:
     one, two = (grid(np.zeros((n, 8, 8), np.int64), levels=2, columns=1) for n in (1, 2))
     with pytest.raises(InvalidInput, match="the same height"):
         side_by_side([("a", one), ("b", two)])

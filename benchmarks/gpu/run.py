@@ -251,7 +251,8 @@ def _options(about: str, words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--parts", nargs="+", choices=every, default=every, metavar="PART", help=parts
     )
-    parser.add_argument("--minutes", type=float, help=f"time limit; default: {MINUTES:g}")
+    limit = f"time limit; default: {MINUTES:g}, or {REHEARSAL_MINUTES:g} for a rehearsal"
+    parser.add_argument("--minutes", type=float, help=limit)
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, no results")
     parser.add_argument("--out", type=Path, help="another folder for rows and log")
     parser.add_argument("--folder", type=Path, help="folder for bundles, reused by later runs")

@@ -13,7 +13,7 @@ OFFSETS = [-4, -1, 0]
 
 
 def test_a_tap_is_the_value_of_that_position() -> None:
-    """Over 20 positions, with rows at different ones: zeros before the first, whatever is there."""
+    """Rows at different positions read their own values, and 0 before the first, not old slots."""
     generator = torch.manual_seed(0)
     values = torch.randn(20, B, 1, D, generator=generator)
     buffer = torch.full((B, 1, R, D), 7.0)
