@@ -38,7 +38,7 @@ class ElboConfig:
 
     References:
         Burda et al. (2016), arXiv:1509.00519, section 3 (IWAE). Higgins et al. (2017), beta-VAE.
-        Kingma et al. (2016), arXiv:1606.04934, section 8 (free bits).
+        Kingma et al. (2016), arXiv:1606.04934, appendix C.8 (free bits).
     """
 
     samples: Count = 1

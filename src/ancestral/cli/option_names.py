@@ -38,5 +38,5 @@ def _typed_option(argument: str, context: Any) -> str | None:
             and source is not None
             and source.name == "COMMANDLINE"
         ):
-            return max(parameter.opts, key=len)
+            return str(max(parameter.opts, key=len))
     return None
