@@ -14,6 +14,7 @@ from ancestral.engine import Engine, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding
 from ancestral.engine.timing import interleaved, seconds
+from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.signature import GraphSignature, TensorSpec
 from benchmarks.cases import Case
 from benchmarks.plain_loop import PlainLoop
@@ -25,11 +26,12 @@ WARM_UPS = 1
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What both loops start from: the values before `prefix`, and the uniforms of all positions."""
+    """What loops start from: values before `prefix`, uniforms of all positions, and settings."""
 
     values: NDArray[np.int64]
     u: NDArray[np.float32]
     prefix: int
+    sampling: Sampling = UNFILTERED
 
     @classmethod
     def of(cls, case: Case, rows: int) -> "Given":
@@ -52,14 +54,17 @@ class Pass:
 
 def ours(engine: Engine, binding: Binding, given: Given) -> Pass:
     """Run one pass of the engine's own loop; the clock is read where it reports to the host."""
+    graph = step_loop.graph_of(given.sampling, engine.bundle.manifest.graphs)
+    signature = engine.session(graph).signature
+    settings = step_loop.settings(signature, given.sampling, len(given.u), engine.data.levels)
     stamps = [time.perf_counter()]
     drawn = step_loop.draw(
         binding,
         step_loop.Start(
             given.values,
-            {names.U: given.u},
+            {names.U: given.u} | settings,
             engine.first_position,
-            step_loop.takes_blocks(engine.session("step").signature),
+            step_loop.takes_blocks(signature),
         ),
         lambda steps: stamps.append(time.perf_counter()),
     )
@@ -106,7 +111,9 @@ def first_steps(engine: Engine, binding: Binding, rows: int, positions: int) -> 
     """Run the first steps of an event, in launches as in the engine's loop."""
     length = engine.data.length
     free, u = np.full((rows, length), -1), Noise(0, 0).uniforms(rows, length)
-    step_loop.begin(binding, step_loop.Start(free, {names.U: u}, prefill=False))
+    signature = engine.session("step").signature
+    settings = step_loop.settings(signature, UNFILTERED, rows, engine.data.levels)
+    step_loop.begin(binding, step_loop.Start(free, {names.U: u} | settings, prefill=False))
     taken = seconds(lambda: step_loop.advance(binding, positions))
     # Events of two lengths differ only at their end, and all of these steps come before it.
     found = (binding.read(name)[:, :positions] for name in (names.VALUES, names.LOG_P))

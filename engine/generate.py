@@ -170,7 +170,7 @@ def generate_batches(
     for name, called in (("progress", request.progress), ("stream", request.stream)):
         arguments.callback(name, called)
     label = runner.labels(request.labels, n)
-    graph = step_loop.graph_of(sampling)
+    graph = step_loop.graph_of(sampling, runner.bundle.manifest.graphs)
     signature = runner.session(graph).signature
     rows = budget.rows_of_batch(signature, runner.backend.room, request.batch, n)
 

@@ -56,11 +56,15 @@ class Draw:
     noise: Noise
     sampling: Sampling
 
+    def graph(self, runner: Runner) -> str:
+        """Return the name of the step graph that draws them."""
+        return step_loop.graph_of(self.sampling, runner.bundle.manifest.graphs)
+
     def start(self, runner: Runner) -> step_loop.Start:
         """Return the inputs of a loop over all of these rows."""
-        given = step_loop.filters(self.sampling, len(self.observed), runner.data.levels)
+        signature = runner.session(self.graph(runner)).signature
+        given = step_loop.settings(signature, self.sampling, len(self.observed), runner.data.levels)
         given |= step_loop.labelled(self.label)
-        signature = runner.session(step_loop.graph_of(self.sampling)).signature
         prefill = step_loop.takes_blocks(signature)
         return step_loop.Start(self.observed, given, runner.first_position, prefill, self.noise)
 
@@ -183,7 +187,7 @@ def draw_batches(
     """
     arguments.callback("progress", progress)
     n, t = draw.observed.shape
-    signature = runner.session(step_loop.graph_of(draw.sampling)).signature
+    signature = runner.session(draw.graph(runner)).signature
     rows = budget.rows_of_batch(signature, runner.backend.room, batch, n)
     tally = Tally(progress, n * (t - runner.first_position))
     return (_batch(runner, draw.part(start, rows), tally) for start in range(0, n, rows))
@@ -191,7 +195,7 @@ def draw_batches(
 
 def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
     size, data = len(draw.observed), runner.data
-    with runner.binding(step_loop.graph_of(draw.sampling), size) as binding:
+    with runner.binding(draw.graph(runner), size) as binding:
         start = draw.start(runner)
         drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
         step_loop.check(drawn.log_p, draw.noise.first_index)

@@ -13,6 +13,7 @@ from ancestral.engine.noise import Noise
 from ancestral.engine.open import AutoregressiveEngine, LatentEngine
 from ancestral.engine.session import Binding
 from ancestral.engine.timing import interleaved, seconds
+from ancestral.sampling import UNFILTERED
 
 ROUND_SECONDS = 10.0
 """Longest time of one round's steps; if all positions would take longer, only some are timed."""
@@ -75,6 +76,8 @@ def _start(engine: AutoregressiveEngine, binding: Binding, batch: int) -> None:
     observed = np.full((batch, t), -1, np.int64)
     observed[:, :first] = 0
     given: dict[str, NDArray[Any]] = {names.U: Noise(0, 0).uniforms(batch, t)}
+    signature = engine.session("step").signature
+    given |= step_loop.settings(signature, UNFILTERED, batch, engine.data.levels)
     labels = _labels(engine.data.num_classes, batch)
     if labels is not None:
         given[names.LABEL] = labels

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
+from ancestral.bundles.manifest import GraphEntry
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import BundleError, NotADistribution
@@ -31,7 +32,7 @@ class Start:
 
     Attributes:
         observed: observed values, [b, t]; -1 where free.
-        given: other inputs of the graph: label [b], filters [b], and u [b, t] without `noise`.
+        given: other inputs of the graph: label [b], settings [b], and u [b, t] without `noise`.
         first_position: first position that is run.
         prefill: run the positions that all rows observe as one block; the graph must take blocks.
         noise: noise that the rows draw with.
@@ -44,9 +45,9 @@ class Start:
     noise: Noise | None = None
 
     @property
-    def filtered(self) -> bool:
-        """Whether values are drawn from a filtered distribution."""
-        return names.FILTERS[0] in self.given
+    def tempered(self) -> bool:
+        """Whether the graph draws at a temperature, and so keeps log q."""
+        return names.TEMPERATURE in self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
     binding.write(names.OBSERVED, observed)
     binding.write(names.VALUES, np.maximum(observed, 0))
     binding.write(names.POSITION, np.full(len(observed), first, np.int64))
-    for name in (names.LOG_P, names.LOG_Q) if start.filtered else (names.LOG_P,):
+    for name in (names.LOG_P, names.LOG_Q) if start.tempered else (names.LOG_P,):
         binding.write(name, np.zeros(observed.shape, np.float32))
     prefix = int(np.argmin(np.append((observed >= 0).all(axis=0), False)))
     # The block ends before t - 1: there the next position would be clamped to the last one.
@@ -135,7 +136,7 @@ def result(binding: Binding, start: Start) -> LoopResult:
     log_p = read_log_p(binding)
     log_q = np.where(start.observed >= 0, np.float32(0), log_p)
     return LoopResult(
-        read_values(binding), log_p, binding.read(names.LOG_Q) if start.filtered else log_q
+        read_values(binding), log_p, binding.read(names.LOG_Q) if start.tempered else log_q
     )
 
 
@@ -190,9 +191,16 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
         )
 
 
-def graph_of(sampling: Sampling) -> str:
-    """Return the name of the step graph for these sampling settings."""
-    return "step" if sampling.unfiltered else "step_filtered"
+def graph_of(sampling: Sampling, graphs: Mapping[str, GraphEntry]) -> str:
+    """Return the name of the step graph for these sampling settings.
+
+    Args:
+        sampling: temperature and filters.
+        graphs: graphs of the bundle. A step without temperature draws at temperature 1.
+    """
+    tempered = "step" in graphs and names.takes_temperature(graphs["step"].signature)
+    plain = sampling.only_temperature if tempered else sampling.unfiltered
+    return "step" if plain else "step_filtered"
 
 
 def takes_blocks(signature: GraphSignature) -> bool:
@@ -213,12 +221,10 @@ def labelled(label: Array | None) -> dict[str, Array]:
     return {} if label is None else {names.LABEL: np.ascontiguousarray(label)}
 
 
-def filters(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
-    """Return the filter inputs of a step graph, [rows]; an empty dict if nothing is filtered."""
-    return {} if sampling.unfiltered else filter_rows(sampling, rows, levels)
-
-
-def filter_rows(sampling: Sampling, rows: int, levels: int) -> dict[str, Array]:
-    """Return the filter inputs of a filtered step graph, [rows], the same for each row."""
-    settings = sampling.settings(levels).items()
-    return {name: np.full(rows, value, names.tensor(name, "b").host) for name, value in settings}
+def settings(
+    signature: GraphSignature, sampling: Sampling, rows: int, levels: int
+) -> dict[str, Array]:
+    """Return the settings that a step graph takes, [rows] each, the same for each row."""
+    every = sampling.settings(levels)
+    taken = [spec for spec in signature.inputs if spec.name in every]
+    return {spec.name: np.full(rows, every[spec.name], spec.host) for spec in taken}

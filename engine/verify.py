@@ -207,8 +207,8 @@ def _stepped(
     beyond = ((0, 0), (0, runner.data.length - t))
     given = {U: np.pad(answers[U][rows], beyond, constant_values=0.5)}
     given |= step_loop.labelled(answers[LABEL][rows] if LABEL in answers else None)
-    if graph == "step_filtered":
-        given |= step_loop.filter_rows(UNFILTERED, len(rows), runner.data.levels)
+    signature = runner.session(graph).signature
+    given |= step_loop.settings(signature, UNFILTERED, len(rows), runner.data.levels)
     events = np.pad(observed, beyond, constant_values=-1)
     binding = runner.session(graph).bind({"b": len(rows), "s": 1})
     start = step_loop.Start(events, given, runner.first_position, prefill)

@@ -145,11 +145,12 @@ def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: 
     if model.first_position:
         observed[:, 0] = first[:, 0]
     block = [torch.arange(1)] if model.takes_blocks else []
-    given = [*block, u, observed, *([] if label is None else [label])]
+    warm = [torch.ones(n) for _ in program.settings]
+    given = [*block, u, observed, *([] if label is None else [label]), *warm]
     state = [
         torch.full((n,), model.first_position),
         observed.clamp_min(0),
-        torch.zeros(n, whole),
+        *(torch.zeros(n, whole) for _ in (None, *warm)),
         *_cache(model, n, t).values(),
     ]
     # Appending in place is safe for our Transformer. A class of the user's own may read the old

@@ -7,7 +7,7 @@ from ancestral import step_tensors as names
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
-    *(names.OFFSETS, names.U, names.OBSERVED, *names.FILTERS),
+    *(names.OFFSETS, names.U, names.OBSERVED, *names.settings(filters=True)),
     *(names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q, names.REDRAWN),
 }
 """Tensors of the loop and of redraw; events, labels and log p have the same names everywhere."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ancestral.triton_kernels.append import append, append_reference
 from ancestral.triton_kernels.cached_attention import cached_attention, cached_attention_reference
-from ancestral.triton_kernels.mass_threshold import mass_threshold, mass_threshold_reference
+from ancestral.triton_kernels.filter_threshold import filter_threshold, filter_threshold_reference
 from ancestral.triton_kernels.overridable import Kernels, Seeds, Settings, Table
 from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
 
@@ -25,9 +25,9 @@ OPERATORS = (
     "append",
     "cached_attention",
     "embed",
+    "filter_threshold",
     "linear",
     "masked_attention",
-    "mass_threshold",
     "recurrence",
     "residual_norm",
     "ring",
@@ -69,7 +69,7 @@ def in_place() -> Kernels:
         {
             append._opoverload: append_reference,
             cached_attention._opoverload: partial(cached_attention_reference, in_place=True),
-            mass_threshold._opoverload: mass_threshold_reference,
+            filter_threshold._opoverload: filter_threshold_reference,
             residual_norm._opoverload: residual_norm_reference,
         }
     )

@@ -16,8 +16,9 @@ from ancestral.engine.backends.triton import TritonBinding, TritonSession
 from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Binding, Session
-from ancestral.engine.step_loop import LoopResult, Start, draw
+from ancestral.engine.step_loop import LoopResult, Start, draw, settings
 from ancestral.parity import tolerance
+from ancestral.sampling import UNFILTERED
 from ancestral.step_tensors import POSITION
 from ancestral.train.models.graphs import GraphName, build
 from ancestral.train.models.transformer import Transformer
@@ -89,8 +90,11 @@ class Loops:
 
     def pass_over(self, binding: TritonBinding, rows: int) -> LoopResult:
         """Draw whole events, row i with the noise of sample i."""
-        free = np.full((rows, self.stepped.case.length), -1, np.int64)
-        return draw(binding, Start(free, prefill=False, noise=Noise(0, 0)))
+        case = self.stepped.case
+        free = np.full((rows, case.length), -1, np.int64)
+        signature = self.session("step", torch.float32, invariant=False).signature
+        given = settings(signature, UNFILTERED, rows, case.levels)
+        return draw(binding, Start(free, given, prefill=False, noise=Noise(0, 0)))
 
     def parity(self, drawn: LoopResult, dtype: torch.dtype) -> Parity:
         """Compare log p of drawn events, along the steps and of the parallel graph, with float64.

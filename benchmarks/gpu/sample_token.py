@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ancestral.parity import tolerance
-from ancestral.triton_kernels.sample_token import Drawn
-from ancestral.triton_kernels.sample_token.inverse_cdf import draw_or_take
+from ancestral.triton_kernels.sample_token import Drawn, sample_token
+from ancestral.triton_kernels.sample_token.filters import Temperature
 from benchmarks.gpu.clock import Captured, compiled, rotated, sets_of
 from benchmarks.gpu.operators import Others, compare, relative, relative_error
 from benchmarks.gpu.part import Bench, Cell, Work, cells_of
@@ -50,12 +50,13 @@ TINY = (Sizes(2, 16),)
 
 
 class Step(NamedTuple):
-    """Inputs of one position: logits [b, v], uniforms and observed values [b, T], the state."""
+    """Inputs of one position: logits [b, v], u and observed [b, T], the state, temperature 1."""
 
     logits: Tensor
     u: Tensor
     observed: Tensor
     state: Drawn
+    settings: Temperature
 
     @classmethod
     def drawn(cls, sizes: Sizes, device: torch.device) -> "Step":
@@ -64,12 +65,12 @@ class Step(NamedTuple):
         state = Drawn(
             torch.full((b,), START, device=device),
             torch.full((b, LENGTH), -1, device=device),
-            torch.full((b, LENGTH), torch.nan, device=device),
-            None,
+            *(torch.full((b, LENGTH), torch.nan, device=device) for _ in range(2)),
         )
         u = torch.rand(b, LENGTH, device=device).clamp(2.0**-24, 1 - 2.0**-24)
         logits = 2 * torch.randn(b, sizes.v, device=device)
-        return cls(logits, u, torch.full((b, LENGTH), -1, device=device), state)
+        one = Temperature(torch.ones(b, device=device))
+        return cls(logits, u, torch.full((b, LENGTH), -1, device=device), state, one)
 
 
 def cells(bench: Bench) -> list[Cell]:
@@ -89,7 +90,7 @@ def _cell(sizes: Sizes, bench: Bench) -> Iterator[GpuRow | Skipped]:
         for each in steps:
             each.state.position.fill_(START)
 
-    ours = Captured([partial(launch, *each, None) for each in turns], bench.device)
+    ours = Captured([partial(launch, *each) for each in turns], bench.device)
     rewind()
     for each in steps:
         each.state.values.fill_(-1)
@@ -121,12 +122,11 @@ def _race(step: Step) -> Tensor:
 
 
 def _reference(bench: Bench) -> Callable[[Step], Drawn]:
-    def whole(logits: Tensor, u: Tensor, observed: Tensor, state: Drawn) -> Drawn:
+    def whole(
+        logits: Tensor, u: Tensor, observed: Tensor, state: Drawn, settings: Temperature
+    ) -> Drawn:
         at = state.position[:, None]
-        uniform, forced = u.gather(1, at), observed.gather(1, at)
-        value, log_p = draw_or_take(logits[:, None], uniform, forced)
-        values, log_ps = state.values.scatter(1, at, value), state.log_p.scatter(1, at, log_p)
-        return Drawn(state.position + 1, values, log_ps, None)
+        return sample_token(logits[:, None], at, u, observed, state, settings, repeats=True)
 
     made = compiled(whole, bench.device)
     return lambda step: made(*step)

@@ -16,9 +16,10 @@ from ancestral.bundles.manifest import MANIFEST
 from ancestral.engine import AutoregressiveEngine
 from ancestral.engine.backends.tensorrt import TensorRtBackend, gpu_of
 from ancestral.engine.backends.tensorrt_library import preferred
-from ancestral.engine.step_loop import STEPS_PER_LAUNCH
+from ancestral.engine.step_loop import STEPS_PER_LAUNCH, settings
 from ancestral.errors import AncestralError, BackendUnavailable
 from ancestral.plans.store import PlanStore
+from ancestral.sampling import UNFILTERED
 from ancestral.step_tensors import OBSERVED
 from benchmarks.gpu.clock import Side, on_host
 from benchmarks.gpu.loops import stretch
@@ -131,4 +132,7 @@ def _side(name: str, engine: AutoregressiveEngine, rows: int, steps: int) -> Sid
     """Return a side: steps in the middle of an event, with nothing observed."""
     binding, length = engine.session("step").bind({"b": rows, "s": 1}), engine.data.length
     binding.write(OBSERVED, np.full((rows, length), -1, np.int64))
+    signature = engine.session("step").signature
+    for setting, array in settings(signature, UNFILTERED, rows, engine.data.levels).items():
+        binding.write(setting, array)
     return stretch(name, binding, rows, (length - steps) // 2, steps)

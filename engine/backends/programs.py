@@ -27,7 +27,14 @@ def program_of(graph: str, bundle: Bundle, model: Model) -> tuple[Program, Graph
             f"{bundle.path}: no graph {graph!r}, only {sorted(bundle.manifest.graphs)}; "
             f"export the model again with it"
         )
-    return found.eval(), bundle.manifest.graphs[graph].signature
+    signature = bundle.manifest.graphs[graph].signature
+    expected, got = ([spec.name for spec in each.inputs] for each in (found.signature, signature))
+    if got != expected:
+        raise BundleError(
+            f"{bundle.path}: graph {graph!r}: expected inputs {expected}, got {shown(got)}; "
+            f"export the model again"
+        )
+    return found.eval(), signature
 
 
 def load_weights(bundle: Bundle, model: Model | None) -> Model:

@@ -26,7 +26,6 @@ from ancestral.errors import BackendUnavailable
 from ancestral.philox import seed_key
 from ancestral.signature import Update
 from ancestral.step_tensors import POSITION, U
-from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.triton_kernels.operators import table
 from ancestral.triton_kernels.overridable import Kernels, Seeds, turn
 from ancestral.triton_kernels.sample_token.kernel import LARGEST
@@ -127,9 +126,7 @@ class TritonBinding(TorchBinding):
 
     def draw_from(self, noise: Noise) -> None:
         """Draw from seeds if the drawing kernel can make its own uniforms, otherwise from u."""
-        model = self._program.model
-        categorical = self._program.filters or isinstance(model.likelihood, Categorical)
-        if not categorical or model.data.levels > LARGEST:
+        if not self._program.settings or self._program.model.data.levels > LARGEST:
             super().draw_from(noise)
             return
         noise.check(self._rows)

@@ -40,6 +40,10 @@ def before_results(
         found.add(node)
         if node.op_type not in PRODUCTS or not any(map(is_weight, node.inputs)):
             ahead += [value.producer() for value in node.inputs if value is not None]
+        for attribute in node.attributes.values():
+            if attribute.type == onnx_ir.AttributeType.GRAPH:
+                # A branch reads values of the graph around it.
+                ahead += list(attribute.as_graph())
     return found
 
 

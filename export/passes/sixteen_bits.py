@@ -88,7 +88,7 @@ def narrow(
             for a weight that the exporter rearranged and folded.
 
     Raises:
-        ExportError: a node has a subgraph.
+        ExportError: a node before the last projection has a subgraph.
     """
     _Narrowing(model.graph, TYPES[dtype], weights, numbers).run(signature)
     RemoveUnusedNodesPass()(model)
@@ -125,7 +125,8 @@ class _Narrowing:
         caches = {spec.name for spec in signature.outputs if spec.dtype in TYPES}
         ends = before_results(self.graph, caches, self._is_weight)
         for node in list(self.graph):
-            if any(a.type == onnx_ir.AttributeType.GRAPH for a in node.attributes.values()):
+            branches = any(a.type == onnx_ir.AttributeType.GRAPH for a in node.attributes.values())
+            if branches and node not in ends:
                 raise ExportError(f"{node.name}: {node.op_type} has a subgraph; export in float32")
             self._node(node, node in ends)
         for i, spec in enumerate(signature.outputs):

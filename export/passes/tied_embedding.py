@@ -49,7 +49,9 @@ def multiply_as_exported(model: onnx_ir.Model) -> None:
     """Undo `multiply_in_place`: turn each choice by the number of rows back into x W^T."""
     graph = model.graph
     for choice in [node for node in graph if node.op_type == "If"]:
-        (row,) = choice.attributes["then_branch"].as_graph()
+        row = choice.attributes["then_branch"].as_graph()[0]
+        if row.op_type != "Gemm":
+            continue
         x, table = row.inputs
         product = onnx_ir.node("Gemm", [x, table], {"transB": 1}, name=choice.name)
         old, new = choice.outputs[0], product.outputs[0]

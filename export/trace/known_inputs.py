@@ -10,7 +10,7 @@ from ancestral.errors import BundleError
 from ancestral.export.programs import programs
 from ancestral.export.trace.graph import Array
 from ancestral.export.trace.torch import run_program
-from ancestral.sampling import Sampling
+from ancestral.sampling import SETTINGS, Sampling
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
@@ -97,7 +97,7 @@ def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:
     given = {**events, names.OBSERVED: events[names.X], names.OFFSETS: np.arange(1)}
     warm = Sampling(1.3, max(1, levels // 2), 0.8, 0.05)
     rows = [each.settings(levels) for each in (Sampling(), Sampling(0.8, None, 0.9, 0.02), warm)]
-    given |= {name: np.resize([row[name] for row in rows], n) for name in names.FILTERS}
+    given |= {name: np.resize([row[name] for row in rows], n) for name in SETTINGS}
     state: dict[str, Array] = {
         names.POSITION: np.full(n, first),
         names.VALUES: events[names.X].copy(),

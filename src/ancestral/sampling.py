@@ -1,7 +1,7 @@
 """Settings of a draw: temperature, then top-k, top-p and min-p."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ancestral.errors import InvalidInput
 from ancestral.scalars import real, whole
@@ -17,7 +17,7 @@ SETTINGS: Mapping[str, Dtype] = {
     "top_p": "float32",
     "min_p": "float32",
 }
-"""Inputs of a step with filters, one number per row, with their dtypes."""
+"""Inputs of a filtered step for each row, with their dtypes; a plain step takes the first only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,11 @@ class Sampling:
     def unfiltered(self) -> bool:
         """Whether values are drawn from the model's own distribution."""
         return self == UNFILTERED
+
+    @property
+    def only_temperature(self) -> bool:
+        """Whether there are no filters after the temperature."""
+        return replace(self, temperature=1.0).unfiltered
 
 
 UNFILTERED = Sampling()

@@ -6,7 +6,7 @@ t position, s block, v vocabulary.
 """
 
 from ancestral.sampling import SETTINGS
-from ancestral.signature import Dtype, TensorSpec
+from ancestral.signature import Dtype, GraphSignature, TensorSpec
 
 X = "x"
 """Events, [b, t]."""
@@ -24,8 +24,8 @@ U = "u"
 """Uniform for each position, [b, t]."""
 OBSERVED = "observed"
 """Observed value at each position, or -1 where the position is free, [b, t]."""
-FILTERS = tuple(SETTINGS)
-"""Settings of the filters of each row, [b] each."""
+TEMPERATURE = "temperature"
+"""Temperature of each row, [b]."""
 POSITION = "position"
 """Next position of each row, [b]; in a finished row, the number of positions."""
 VALUES = "values"
@@ -33,7 +33,7 @@ VALUES = "values"
 LOG_P = "log_p"
 """Log-probability of each value under the model in nats, [b, t]."""
 LOG_Q = "log_q"
-"""Log-probability of each value under the filtered distribution in nats, [b, t]."""
+"""Log-probability of each drawn value at its temperature and filters in nats, [b, t]."""
 
 STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
 """Tensors that a loop carries in addition to the cache of a model."""
@@ -45,6 +45,16 @@ _DTYPES: dict[str, Dtype] = {
 }
 TAKEN = frozenset(_DTYPES) - {LOG_PROB, LOGITS, REDRAWN}
 """Names of inputs, which cache entries must not have."""
+
+
+def settings(*, filters: bool) -> tuple[str, ...]:
+    """Return the settings that a step graph takes for each row, [b] each."""
+    return tuple(SETTINGS) if filters else (TEMPERATURE,)
+
+
+def takes_temperature(step: GraphSignature) -> bool:
+    """Return whether a step graph draws at a temperature."""
+    return any(spec.name == TEMPERATURE for spec in step.inputs)
 
 
 def tensor(name: str, *axes: str | int) -> TensorSpec:

@@ -132,7 +132,7 @@ def test_gather(tiny: AutoregressiveEngine, steps: int) -> None:
     """Rows are gathered from either buffer of a pair, and in caches with one buffer."""
     session = tiny.session("step")
     binding = session.bind({"b": 3, "s": 1})
-    given = {"label": np.array([0, 1, 1])}
+    given = {"label": np.array([0, 1, 1]), "temperature": np.ones(3, np.float32)}
     step_loop.begin(binding, step_loop.Start(np.full((3, 9), -1), given, noise=Noise(SEED, 0)))
     binding.run(steps)
     names = [pair.input for pair in session.signature.carried]
@@ -260,8 +260,9 @@ def cold(self: TensorRtBinding) -> None:
 
 def drawn(made: AutoregressiveEngine) -> Any:
     binding = made.session("step").bind({"b": 3, "s": 1})
-    free, label = np.full((3, 9), -1), {"label": np.zeros(3, np.int64)}
-    return step_loop.draw(binding, step_loop.Start(free, label, noise=Noise(SEED, 0))).values
+    given = {"label": np.zeros(3, np.int64), "temperature": np.ones(3, np.float32)}
+    start = step_loop.Start(np.full((3, 9), -1), given, noise=Noise(SEED, 0))
+    return step_loop.draw(binding, start).values
 
 
 def test_capture_before_the_first_run(

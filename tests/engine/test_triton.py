@@ -141,6 +141,8 @@ def check_idle_steps(engine: AutoregressiveEngine) -> None:
     observed = np.full((rows, t), -1)
     observed[:, :first] = 0
     given = {} if engine.data.num_classes is None else {"label": np.arange(rows) % 2}
+    signature = engine.session("step").signature
+    given |= step_loop.settings(signature, Sampling(), rows, engine.data.levels)
     drawn = []
     for idle in (False, True):
         binding = engine.session("step").bind({"b": rows, "s": 1})

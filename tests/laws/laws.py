@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ancestral.engine import Engine
+from ancestral.engine import Engine, Sampling, step_loop
 from ancestral.engine.comparison import Limits
 from ancestral.engine.noise import Noise
 from ancestral.parity import tolerance
@@ -56,9 +56,11 @@ def position_log_prob(
 def given(
     engine: Engine, n: int, label: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.generic]]:
-    """Return the inputs of a step graph with n rows: uniforms, and labels if there are any."""
+    """Return the inputs of a plain step graph with n rows, labels if there are any."""
     u = Noise(11, 0).uniforms(n, engine.data.length)
-    return {"u": u} | ({} if label is None else {"label": label})
+    signature = engine.session("step").signature
+    settings = step_loop.settings(signature, Sampling(), n, engine.data.levels)
+    return {"u": u} | settings | ({} if label is None else {"label": label})
 
 
 def start_values(engine: Engine, n: int) -> NDArray[np.int64]:

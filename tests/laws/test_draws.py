@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor
 
-from ancestral.engine import Engine, Sampling, step_loop
+from ancestral.engine import Engine, Sampling
 from ancestral.export.operators import translations
+from ancestral.sampling import SETTINGS
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.filters import Filters, cooled, kept
 from ancestral.triton_kernels.sample_token.inverse_cdf import inverse_cdf, unnormalised
 from tests.conftest import Load
 from tests.likelihoods import oracle
@@ -77,8 +78,10 @@ class FilteredDraw(torch.nn.Module):
     """Logits [b, 1, v], u [b, 1] -> a value, filtered as `step_filtered` does."""
 
     def forward(self, logits: Tensor, u: Tensor, *settings: Tensor) -> Tensor:
-        shifted, _ = unnormalised(logits)
-        return inverse_cdf(filtered(shifted, Filters(*settings)).exp(), u)[0]
+        filters = Filters(*settings)
+        z, _ = cooled(unnormalised(logits)[0], filters.temperature)
+        w = z.exp()
+        return inverse_cdf(torch.where(kept(z, w, filters), w, 0), u)[0]
 
 
 class PlainDraw(torch.nn.Module):
@@ -119,6 +122,11 @@ def test_grid_in_onnx(v: int) -> None:
     check_grid(np.concatenate(values), softmax(logits))
 
 
+def typed(sampling: Sampling, v: int) -> dict[str, np.generic]:
+    """What a filtered step takes for one row."""
+    return {name: np.dtype(SETTINGS[name]).type(n) for name, n in sampling.settings(v).items()}
+
+
 def test_filtered_grid_in_onnx() -> None:
     """The exported draw with filters is exact on the grid, with filters off and on."""
     v = 17
@@ -130,7 +138,7 @@ def test_filtered_grid_in_onnx() -> None:
             inputs = {
                 "logits": np.tile(logits_of(v), (len(u), 1, 1)),
                 "u": u[:, None].numpy(),
-                **step_loop.filter_rows(sampling, len(u), v),
+                **{name: np.full(len(u), value) for name, value in typed(sampling, v).items()},
             }
             values.append(session.run(None, inputs)[0][:, 0])
         check_grid(np.concatenate(values), oracle.filtered(logits_of(v), sampling))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ancestral.export.operators import translations
 from ancestral.sampling import Sampling
-from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.filters import Filters, cooled, kept
 from ancestral.triton_kernels.sample_token.inverse_cdf import unnormalised
 
 from . import oracle
@@ -22,7 +22,6 @@ SETTINGS = {
     "off": Sampling(),
     "cold": Sampling(temperature=0.3),
     "hot": Sampling(temperature=5.0),
-    "greedy": Sampling(temperature=0.0),
     "k1": Sampling(top_k=1),
     "k2": Sampling(top_k=2),
     "p0.1": Sampling(top_p=0.1),
@@ -31,7 +30,6 @@ SETTINGS = {
     "m1": Sampling(min_p=1.0),
     "all": Sampling(temperature=0.7, top_k=9, top_p=0.8, min_p=0.02),
     "k p": Sampling(top_k=3, top_p=0.6),
-    "greedy k": Sampling(temperature=0.0, top_k=2, top_p=0.5),
 }
 LOGITS = {
     "wide": lambda v: np.random.default_rng(0).normal(0, 3, v),
@@ -48,7 +46,9 @@ class Masked(torch.nn.Module):
     """Logits [b, 1, v] -> shifted logits of the filtered distribution, as `step_filtered` does."""
 
     def forward(self, logits: Tensor, *settings: Tensor) -> Tensor:
-        return filtered(unnormalised(logits)[0], Filters(*settings))
+        filters = Filters(*settings)
+        z = cooled(unnormalised(logits)[0], filters.temperature)[0]
+        return torch.where(kept(z, z.exp(), filters), z, -torch.inf)
 
 
 @pytest.fixture(scope="module")

@@ -67,8 +67,8 @@ def test_step_of_a_pixelcnn_costs_one_position(channels: int) -> None:
     x = torch.zeros(2, data.length, dtype=torch.int64)
     whole = matrix_operations(lambda: model.predict(x, None))
     step = Step(model, filters=False)
-    state = [torch.full((2,), 40), x, torch.zeros(2, data.length)]
-    given = [torch.full((2, data.length), 0.5), x - 1]
+    state = [torch.full((2,), 40), x, *torch.zeros(2, 2, data.length)]
+    given = [torch.full((2, data.length), 0.5), x - 1, torch.ones(2)]
     tensors = (*given, *state, *model.initial_cache(2).values())
     once = matrix_operations(lambda: step(*tensors))
     assert once <= 1.5 * whole / data.length

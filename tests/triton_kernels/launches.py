@@ -17,7 +17,7 @@ from ancestral.triton_kernels.overridable import Seeds
 from ancestral.triton_kernels.residual_norm.kernel import launch as residual_norm
 from ancestral.triton_kernels.ring.kernel import launch as ring
 from ancestral.triton_kernels.sample_token import Drawn
-from ancestral.triton_kernels.sample_token.filters import Filters
+from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
 from ancestral.triton_kernels.sample_token.kernel import launch as sample_token
 
 HALF = torch.bfloat16
@@ -44,11 +44,16 @@ def prefill(b: int) -> None:
 
 def draw(v: int, filtered: bool, b: int) -> None:
     filters = Filters(torch.empty(b), integers(b), torch.empty(b), torch.empty(b))
-    log_p, log_q = torch.empty(2, b, 784)
-    state = Drawn(integers(b), integers(b, 784), log_p, log_q if filtered else None)
+    state = Drawn(integers(b), integers(b, 784), *torch.empty(2, b, 784))
     seeds = Seeds(integers(3), integers(b))
     logits = torch.empty(b, v)
-    sample_token(logits, seeds, integers(b, 784), state, filters if filtered else None)
+    sample_token(
+        logits,
+        seeds,
+        integers(b, 784),
+        state,
+        filters if filtered else Temperature(filters.temperature),
+    )
 
 
 def vectors(b: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ancestral.export.operators import FORMS, Form, translations
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
-from ancestral.triton_kernels.mass_threshold import LOWEST, mass_threshold
+from ancestral.triton_kernels.filter_threshold import filter_threshold
 from ancestral.triton_kernels.residual_norm import residual_norm
 from tests.triton_kernels.single import ROUNDING, Call, exported, run
 from tests.triton_kernels.test_cached_attention import attention_inputs
@@ -30,29 +30,6 @@ def test_append() -> None:
         assert np.array_equal(run(session, (buffer, position, block))[0], expected.numpy())
         one = (buffer[:1], position[1:2], block[:1, :1])
         assert np.array_equal(run(session, one)[0], append(*one).numpy())
-
-
-@pytest.mark.parametrize("inclusive", [True, False])
-def test_mass_threshold(inclusive: bool) -> None:
-    """The threshold is the largest one with that mass above it, found by trying every value."""
-    generator = torch.manual_seed(1)
-    z = -10 * torch.rand(4, 1, 40, generator=generator)
-    z[..., 20:] = z[..., :20]
-    w = z.exp()
-    mass = torch.rand(4, 1, 1, generator=generator) * w.sum(-1, keepdim=True)
-    got = mass_threshold(z, w, mass, inclusive)
-    for row in range(4):
-        values, weights = z[row, 0], w[row, 0].double()
-        held = [
-            float(t)
-            for t in values
-            if weights[values >= t].sum() >= mass[row].double()  # just below t, if exclusive
-        ]
-        assert abs(float(got[row]) - max(held)) < 1e-5, "2^-30 of 208, and the rounding of z"
-    b, v = torch.export.Dim("b", min=1), torch.export.Dim("v", min=2)
-    dynamic = ({0: b, 2: v}, {0: b, 2: v}, {0: b})
-    session = exported(Call(mass_threshold, inclusive), (z, w, mass), "portable", (dynamic,))
-    assert np.abs(run(session, (z, w, mass))[0] - got.numpy()).max() < 1e-5
 
 
 def norm_inputs(rms: bool) -> tuple[Tensor, ...]:
@@ -94,35 +71,20 @@ def test_residual_norm(rms: bool) -> None:
         assert np.abs(got[1] - normed.numpy()).max() < ROUNDING
 
 
-def test_mass_threshold_of_all_values_and_of_some() -> None:
-    """Rows that keep all values have the same bits, with or without a row that keeps fewer."""
-    torch.manual_seed(3)
-    z = (10 * torch.randn(4, 1, 37)).clamp(LOWEST, 0)
-    one, every = torch.ones(1), torch.full((4, 1, 1), 37.0)
-    some = every.clone()
-    some[3] = 5.0
-    got, mixed = (mass_threshold(z, one, mass, True) for mass in (every, some))
-    assert torch.equal(got[:3], mixed[:3])
-    assert not torch.equal(got[3], mixed[3])
-    assert (z >= got).all()
-
-
-def test_mass_threshold_of_everything() -> None:
-    z = torch.linspace(LOWEST, 0, 9)[None, None]
-    assert mass_threshold(z, torch.ones(1), torch.tensor([[[9.0]]]), True) == LOWEST
-
-
 @pytest.mark.parametrize(
     ("operator", "inputs"),
     [
         (append, (torch.zeros(2, 5), torch.tensor([1, 3]), torch.ones(2, 2))),
         (append, (torch.zeros(2, 5).long(), torch.tensor([1, 3]), torch.ones(2, 1).long())),
         (cached_attention, attention_inputs([0, 3], 1, 4, 2)),
-        (mass_threshold, (-torch.rand(2, 1, 5), torch.ones(1), torch.ones(2, 1, 1), True)),
+        (
+            filter_threshold,
+            (*torch.rand(2, 2, 1, 5), torch.ones(2).long(), torch.ones(2), torch.zeros(2)),
+        ),
         (residual_norm, (*norm_inputs(False), 1e-5, False)),
         (residual_norm, (*norm_inputs(True), None, 1e-5, True)),
     ],
-    ids=["append", "append int64", "cached_attention", "mass_threshold", "layer", "rms"],
+    ids=["append", "append int64", "cached_attention", "filter_threshold", "layer", "rms"],
 )
 def test_registration(operator: Any, inputs: tuple[object, ...]) -> None:
     """The schema and the fake shapes of each operator pass PyTorch's check."""

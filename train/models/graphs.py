@@ -20,7 +20,7 @@ from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.inputs import shifted
 from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
-from ancestral.triton_kernels.sample_token.filters import Filters
+from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
 
 
 class Program(nn.Module, ABC):
@@ -146,16 +146,21 @@ class Step(AutoregressiveProgram):
     The next value is drawn by inverse CDF from u at its position; an observed value (>= 0) replaces
     it. Positions are per row and end at T. A step does not change a finished row: appended slots
     are written again with the same values, and replaced states are kept.
+
+    Without filters, a step of a categorical likelihood takes a temperature. Other likelihoods draw
+    from their own parameters, which are fewer than the logits that a temperature acts on.
     """
 
     def __init__(self, model: AutoregressiveModel, *, filters: bool) -> None:
         super().__init__(model)
         self.filters = filters
+        tempered = filters or isinstance(model.likelihood, Categorical)
+        self.settings = names.settings(filters=filters) if tempered else ()
         self.keeps = tuple(e.name for e in model.cache_spec if e.update is Update.REPLACE)
 
     @property
     def signature(self) -> GraphSignature:
-        """offsets, u, observed, label, filters, carried tensors -> the new carried tensors.
+        """offsets, u, observed, label, settings, carried tensors -> the new carried tensors.
 
         position, values, log-probs and the cache are carried; offsets are 0 .. s - 1, for blocks.
         """
@@ -165,8 +170,8 @@ class Step(AutoregressiveProgram):
         given += self.label
         state = [tensor(names.POSITION, "b")]
         state += [tensor(name, "b", t) for name in (names.VALUES, names.LOG_P)]
-        if self.filters:
-            given += [tensor(name, "b") for name in names.FILTERS]
+        if self.settings:
+            given += [tensor(name, "b") for name in self.settings]
             state.append(tensor(names.LOG_Q, "b", t))
         carried = [*state, *self.cache]
         replaced = [_carried(state[0], Update.REPLACE)]
@@ -183,10 +188,9 @@ class Step(AutoregressiveProgram):
         if self.model.takes_blocks:
             offsets, tensors = tensors[0], tensors[1:]
         (u, observed), (label, rest) = tensors[:2], self._split(tensors[2:])
-        settings = len(names.FILTERS) if self.filters else 0
-        filters, rest = Filters(*rest[:settings]) if settings else None, rest[settings:]
+        given, rest = rest[: len(self.settings)], rest[len(self.settings) :]
         position, values, log_p, *cache = rest
-        state = Drawn(position, values, log_p, cache.pop(0) if self.filters else None)
+        state = Drawn(position, values, log_p, cache.pop(0) if given else None)
         start, at, tokens = consume(values, position, offsets)
         named = dict(zip(self.cache_names, cache, strict=True))
         parameters, new = self.model.extend(tokens, start, named, label)
@@ -197,9 +201,10 @@ class Step(AutoregressiveProgram):
                 rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
                 new[name] = torch.where(rows, named[name], new[name])
         likelihood = self.model.likelihood
-        if filters is not None or isinstance(likelihood, Categorical):
+        if given:
             logits = likelihood.logits(parameters)
-            drawn = sample_token(logits, at, u, observed, state, filters, not self.keeps)
+            settings = Filters(*given) if self.filters else Temperature(*given)
+            drawn = sample_token(logits, at, u, observed, state, settings, not self.keeps)
         else:
             uniform, forced = u.gather(1, at), observed.gather(1, at)
             value, log_p = draw_or_take(likelihood, parameters, uniform, forced)

@@ -3,12 +3,13 @@
 With l the logits of row r at its position n, and u the uniform of that position,
 
     z = l - max l           log p(i) = z_i - log sum exp z
-    z' = the filtered z     log q(i) = z'_i - log sum exp z',    or z' = z without filters
+    z' = z / temperature, filtered      log q(i) = z'_i - log sum exp z'
     value = observed[r, n], where it is >= 0;  else the first i with C_i >= u C_last,
             C the cumulative sum of exp z'
 
-Value, log p and log q (0 where observed) are written at n, and the row's position becomes n + 1. A
-row at position T has ended and does not change.
+Temperature 0 takes the first maximum of z, with log q = 0. At temperature 1 without filters log q
+has the bits of log p. Value, log p and log q (0 where observed) are written at n, and the row's
+position becomes n + 1. A row at position T has ended and does not change.
 
 References:
     Devroye (1986), Non-uniform random variate generation, section III.2 (inversion).
@@ -22,10 +23,10 @@ from torch import Tensor
 
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.overridable import overridable
-from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.filters import Filters, Temperature, cooled, kept
 from ancestral.triton_kernels.sample_token.inverse_cdf import (
-    draw_or_take,
     inverse_cdf,
+    last_sum,
     unnormalised,
 )
 
@@ -46,7 +47,7 @@ def sample_token(
     u: Float[Tensor, "b T"],
     observed: Int64[Tensor, "b T"],
     state: Drawn,
-    filters: Filters | None,
+    settings: Temperature | Filters,
     repeats: bool,
 ) -> Drawn:
     """Draw or take the values of a block of positions, and record them.
@@ -56,8 +57,8 @@ def sample_token(
         at: positions of the block; the first is the row's own, or T - 1 if the row has ended.
         u: uniforms in (0, 1), one per position.
         observed: values to take instead of drawing, -1 where free.
-        state: values and log-probabilities in nats so far; with filters, log_q too.
-        filters: filters of the draw, or None.
+        state: values, log p and log q in nats so far.
+        settings: temperature of the draw, and filters if it has any.
         repeats: whether the logits of a row that has ended repeat those of its last position, so
             that writing them again does not change the row.
 
@@ -65,17 +66,21 @@ def sample_token(
         the state after the block.
     """
     uniform, forced = u.gather(1, at), observed.gather(1, at)
-    if filters is None:
-        value, log_p = draw_or_take(logits, uniform, forced)
-        return record(state, at, (value, log_p, None), repeats)
     shifted, w = unnormalised(logits)
-    kept = filtered(shifted, filters)
-    drawn, mass = inverse_cdf(kept.exp(), uniform)
-    value = torch.where(forced >= 0, forced, drawn)
+    z, warm = cooled(shifted, settings.temperature)
+    cold = z.exp()
+    if isinstance(settings, Filters):
+        total = w.sum(dim=-1)
+        cold = torch.where(kept(z, cold, settings), cold, 0)
+    else:
+        total = last_sum(w)
+    drawn, mass = inverse_cdf(cold, uniform)
+    free = forced < 0
+    value = torch.where(free, torch.where(warm, drawn, shifted.argmax(dim=-1)), forced)
     index = value[..., None]
-    log_p = shifted.gather(-1, index)[..., 0] - w.sum(dim=-1).log()
-    log_q = kept.gather(-1, index)[..., 0] - mass.log()
-    return record(state, at, (value, log_p, torch.where(forced >= 0, 0.0, log_q)), repeats)
+    log_p = shifted.gather(-1, index)[..., 0] - total.log()
+    log_q = z.gather(-1, index)[..., 0] - mass.log()
+    return record(state, at, (value, log_p, torch.where(free & warm, log_q, 0.0)), repeats)
 
 
 def record(

@@ -60,13 +60,41 @@ def first_at(w, at, target):
 
 @triton.jit
 @no_type_check
-def merge(tops, sums, row, v, TILES: tl.constexpr):
-    """Return the maximum of a row summed in tiles, and each tile's sum of exp(l - max)."""
+def divided(z, temperature):
+    """Return z divided by a temperature above 0."""
+    if temperature != 1.0:
+        z = tl.div_rn(z, temperature)
+    return z
+
+
+@triton.jit
+@no_type_check
+def cooled(logits, at, v, top, temperature):
+    """Return logits minus their maximum, divided by a temperature above 0."""
+    return divided(load(logits, at, v) - top, temperature)
+
+
+@triton.jit
+@no_type_check
+def first_maximum(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Return the first value with the highest logit."""
+    first = tl.full([ROWS, COLUMNS], BEYOND, tl.int32)
+    for start in range(0, v, ROWS * COLUMNS):
+        at = start + grid(ROWS, COLUMNS)
+        first = tl.minimum(first, tl.where(load(logits, at, v) == top, at, BEYOND))
+    return tl.min(first)
+
+
+@triton.jit
+@no_type_check
+def merge(tops, sums, row, v, temperature, TILES: tl.constexpr):
+    """Return the maximum of a row summed in tiles, and each tile's sum of exp((l - max) / T)."""
     tile, tiles = grid(1, TILES), tl.cdiv(v, _TILE)
     at, inside = row * tiles + tile, tile < tiles
     top = tl.load(tops + at, mask=inside, other=-float("inf"))
     most = tl.max(tl.max(top, axis=1), axis=0)
-    return most, tl.load(sums + at, mask=inside, other=0.0) * tl.exp(top - most)
+    below = tl.exp(divided(top - most, temperature))
+    return most, tl.load(sums + at, mask=inside, other=0.0) * below
 
 
 @triton.jit

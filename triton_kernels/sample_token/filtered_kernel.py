@@ -4,7 +4,7 @@ If the sums equal the reference's, the thresholds do too, bit for bit. One round
 of the interval: it sums the mass above three values. The terms are not negative and their order is
 fixed, so a sum does not grow when terms are left out, and the three comparisons give the results of
 both halvings. A short row stays in registers; a long row is read again in each round, from the L2
-cache of the GPU.
+cache of the GPU. Cooled logits need no clamp: no threshold is below LOWEST, where exp z is 0.
 """
 
 from typing import no_type_check
@@ -12,24 +12,11 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from ancestral.triton_kernels.mass_threshold import BISECTIONS, LOWEST
+from ancestral.triton_kernels.filter_threshold import BISECTIONS, LOWEST
 from ancestral.triton_kernels.sample_token import draw
 
 _LOWEST = tl.constexpr(LOWEST)
 _ROUNDS = tl.constexpr(BISECTIONS // 2)
-
-
-@triton.jit
-@no_type_check
-def _cooled(logits, at, v, top, temperature):
-    """Return logits minus their maximum, divided by a temperature above 0.
-
-    The result needs no clamp: no threshold is below LOWEST, where exp z is 0.
-    """
-    z = draw.load(logits, at, v) - top
-    if temperature != 1.0:
-        z = tl.div_rn(z, temperature)
-    return z
 
 
 @triton.jit
@@ -71,7 +58,7 @@ def _masses(
     if not HELD:
         at = draw.grid(ROWS, COLUMNS)
         for start in range(ROWS * COLUMNS, v, ROWS * COLUMNS):
-            z = _cooled(logits, start + at, v, top, temperature)
+            z = draw.cooled(logits, start + at, v, top, temperature)
             above += _above(z, least, low, step, COUNT)
     return tl.sum(above, axis=0)
 
@@ -87,7 +74,7 @@ def _threshold(
     `part` is k for top-k. For top-p, which comes after top-k, it is a fraction of the mass of
     z >= least, where least is the threshold of top-k. If HELD, [ROWS, COLUMNS] is the whole row.
     """
-    z = _cooled(logits, draw.grid(ROWS, COLUMNS), v, top, temperature)
+    z = draw.cooled(logits, draw.grid(ROWS, COLUMNS), v, top, temperature)
     low = tl.full([], _LOWEST, tl.float32)
     step = tl.full([], -0.5 * _LOWEST, tl.float32)
     mass = part
@@ -147,22 +134,11 @@ def drawn(
     at = draw.grid(ROWS, COLUMNS)
     masses = tl.full([1, BLOCKS], 0.0, tl.float32)
     for block in range(tl.cdiv(v, ROWS * COLUMNS)):
-        z = _cooled(logits, block * ROWS * COLUMNS + at, v, top, temperature)
+        z = draw.cooled(logits, block * ROWS * COLUMNS + at, v, top, temperature)
         masses = tl.where(draw.grid(1, BLOCKS) == block, tl.sum(_kept(z, least, above)), masses)
     mass = tl.sum(masses)
     block, rest = draw.descend(masses, u * mass, BLOCKS)
     at += block * ROWS * COLUMNS
-    z = _cooled(logits, at, v, top, temperature)
+    z = draw.cooled(logits, at, v, top, temperature)
     value = draw.first_at(_kept(z, least, above), at, rest)
-    return value, _cooled(logits, value, v, top, temperature) - tl.log(mass)
-
-
-@triton.jit
-@no_type_check
-def first(logits, v, top, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Return the first value with the highest logit."""
-    first = tl.full([ROWS, COLUMNS], draw.BEYOND, tl.int32)
-    for start in range(0, v, ROWS * COLUMNS):
-        at = start + draw.grid(ROWS, COLUMNS)
-        first = tl.minimum(first, tl.where(draw.load(logits, at, v) == top, at, draw.BEYOND))
-    return tl.min(first)
+    return value, draw.cooled(logits, value, v, top, temperature) - tl.log(mass)

@@ -16,16 +16,6 @@ FLAT = 256
 """Up to this many values one running sum is accurate enough; above, C is summed in blocks."""
 
 
-def draw_or_take(
-    logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], forced: Int64[Tensor, "*b"]
-) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """Return the forced value, or a drawn one where it is negative, and its log p in nats."""
-    shifted, w = unnormalised(logits)
-    drawn, total = inverse_cdf(w, u)
-    value = torch.where(forced >= 0, forced, drawn)
-    return value, shifted.gather(-1, value[..., None])[..., 0] - total.log()
-
-
 def unnormalised(
     logits: Float[Tensor, "*b v"],
 ) -> tuple[Float[Tensor, "*b v"], Float[Tensor, "*b v"]]:
@@ -44,15 +34,12 @@ def inverse_cdf(
         w: unnormalised probabilities, not all zero.
         u: uniforms in (0, 1).
     """
-    v = w.shape[-1]
-    if v <= FLAT:
+    if w.shape[-1] <= FLAT:
         c = w.cumsum(dim=-1)
         total = c[..., -1]
         return (c < (u.to(w.dtype) * total)[..., None]).sum(dim=-1), total
-    size = math.ceil(math.sqrt(v))
-    padding = -v % size
-    padded = torch.nn.functional.pad(w, (0, padding)) if padding else w
-    blocks = padded.unflatten(-1, (-1, size))
+    blocks = _blocks(w)
+    size = blocks.shape[-1]
     ends = blocks.sum(dim=-1).cumsum(dim=-1)
     total = ends[..., -1]
     target = (u.to(w.dtype) * total)[..., None]
@@ -62,3 +49,17 @@ def inverse_cdf(
     # The block's sum and its running sum may round differently: stop at the last w > 0.
     rest = torch.minimum(target - before, inside[..., -1:])
     return block[..., 0] * size + (inside < rest).sum(dim=-1), total
+
+
+def last_sum(w: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:
+    """Return the C_last of `inverse_cdf`, to the bit."""
+    sums = w if w.shape[-1] <= FLAT else _blocks(w).sum(dim=-1)
+    return sums.cumsum(dim=-1)[..., -1]
+
+
+def _blocks(w: Float[Tensor, "*b v"]) -> Float[Tensor, "*b n m"]:
+    """Cut w into blocks of about sqrt(v) values; the last one ends with zeros."""
+    size = math.ceil(math.sqrt(w.shape[-1]))
+    padding = -w.shape[-1] % size
+    padded = torch.nn.functional.pad(w, (0, padding)) if padding else w
+    return padded.unflatten(-1, (-1, size))

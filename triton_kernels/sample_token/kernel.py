@@ -1,8 +1,10 @@
 """The end of a sampling step as kernels; without filters they read a row's logits at most twice.
 
 A short row stays in the registers of one program. A long row is read in tiles by many programs,
-which store the maximum and the sum of each tile; then one program per row finds the tile that
-contains u C_last, and reads that tile again. The order of all sums depends only on v.
+which store the maximum and the sum of each tile, at temperature 1 and at the row's own; then one
+program per row finds the tile that contains u C_last, and reads that tile again. The order of all
+sums depends only on v. At temperature 1 log q has the bits of log p. A row of temperature 0 is read
+once more, to find its first maximum.
 
 A row without probabilities (a logit is NaN or +inf, or all are -inf) gets value 0, and log p and
 log q are NaN. An observed value that is not below v becomes 0 with log p NaN.
@@ -21,7 +23,7 @@ from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Seeds, Settings, Table
 from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, sample_token
-from ancestral.triton_kernels.sample_token.filters import Filters
+from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
 
 LARGEST = 262_144
 """Largest number of values v of a position."""
@@ -30,8 +32,8 @@ LARGEST = 262_144
 @triton.jit(do_not_specialize=["T"])
 @no_type_check
 def _tiles(
-    logits, position, tops, sums, stride, T, v,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    logits, position, temperatures, tops, sums, cooled, stride, T, v,
+    FILTERED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     tile = tl.program_id(1)
@@ -41,17 +43,23 @@ def _tiles(
     l = draw.load(logits + row * stride, tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS), v)
     top = tl.max(l)
     # A tile with only -inf has the sum 0.
-    w = tl.exp(l - tl.where(top == -float("inf"), 0.0, top))
+    z = l - tl.where(top == -float("inf"), 0.0, top)
+    total = tl.sum(tl.exp(z))
     at = row * tl.num_programs(1) + tile
     tl.store(tops + at, top)
-    tl.store(sums + at, tl.sum(w))
+    tl.store(sums + at, total)
+    if not FILTERED:
+        temperature = tl.load(temperatures + row)
+        if (temperature > 0) & (temperature != 1.0):
+            total = tl.sum(tl.exp(draw.divided(z, temperature)))
+        tl.store(cooled + at, total)
 
 
 @triton.jit(do_not_specialize=["T"])
 @no_type_check
 def _step(
     logits, noise, index, observed, position, values, log_ps, log_qs,
-    temperatures, top_k, top_p, min_p, tops, sums, stride, T, v,
+    temperatures, top_k, top_p, min_p, tops, sums, cooled, stride, T, v,
     SEEDED: tl.constexpr, FILTERED: tl.constexpr, HELD: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr,
     TILES: tl.constexpr, BLOCKS: tl.constexpr,
@@ -71,34 +79,38 @@ def _step(
         w = tl.exp(l - top)
         total = tl.sum(w)
     else:
-        top, masses = draw.merge(tops, sums, row, v, TILES)
+        top, masses = draw.merge(tops, sums, row, v, 1.0, TILES)
         total = tl.sum(masses)
     log_q = tl.full([], 0.0, tl.float32)
     if value < 0:
-        if FILTERED:
-            temperature = tl.load(temperatures + row)
-            if temperature > 0:
+        temperature = tl.load(temperatures + row)
+        if temperature > 0:
+            u = draw.uniform(noise, index, row, n, T, SEEDED)
+            if FILTERED:
                 least, above = filtered_kernel.bounds(
                     logits, row, v, top, temperature, top_k, top_p, min_p, HELD, HIGH, WIDE
                 )
-                u = draw.uniform(noise, index, row, n, T, SEEDED)
                 drawn, log_q = filtered_kernel.drawn(
                     logits, u, v, top, temperature, least, above, ROWS, COLUMNS, BLOCKS
                 )
             else:
-                drawn = filtered_kernel.first(logits, v, top, ROWS, COLUMNS)
-            log_q = tl.where(total > 0, log_q, float("nan"))
+                if HELD:
+                    w = tl.exp(draw.divided(l - top, temperature))
+                    mass = tl.sum(w)
+                    drawn = draw.first_at(w, at, u * mass)
+                else:
+                    _, masses = draw.merge(tops, cooled, row, v, temperature, TILES)
+                    mass = tl.sum(masses)
+                    tile, rest = draw.descend(masses, u * mass, TILES)
+                    at = tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS)
+                    w = tl.exp(draw.cooled(logits, at, v, top, temperature))
+                    drawn = draw.first_at(w, at, rest)
+                log_q = draw.cooled(logits, drawn, v, top, temperature) - tl.log(mass)
         else:
-            u = draw.uniform(noise, index, row, n, T, SEEDED)
-            if HELD:
-                drawn = draw.first_at(w, at, u * total)
-            else:
-                tile, rest = draw.descend(masses, u * total, TILES)
-                at = tile * ROWS * COLUMNS + draw.grid(ROWS, COLUMNS)
-                drawn = draw.first_at(tl.exp(draw.load(logits, at, v) - top), at, rest)
+            drawn = draw.first_maximum(logits, v, top, ROWS, COLUMNS)
+        log_q = tl.where(total > 0, log_q, float("nan"))
         value = tl.where(total > 0, drawn, 0).to(tl.int64)
-    if FILTERED:
-        tl.store(log_qs + row * T + n, log_q)
+    tl.store(log_qs + row * T + n, log_q)
     draw.record(logits, v, top, total, position, values, log_ps, row, n, T, value)
 
 
@@ -132,7 +144,7 @@ def launch(
     noise: Tensor | Seeds,
     observed: Tensor,
     state: Drawn,
-    filters: Filters | None,
+    settings: Temperature | Filters,
 ) -> Drawn:
     """Run the operator for blocks of one position; the state is written in place.
 
@@ -140,9 +152,9 @@ def launch(
         logits: [b, v], v up to 262,144; the last axis contiguous.
         noise: uniforms of every position, [b, T], or the `Seeds` to compute them from.
         observed: values to take instead of drawing, -1 where free, [b, T].
-        state: position, values, log p and, with filters, log q. A row whose position is not in
-            0 .. T - 1 is unchanged.
-        filters: filters of the draw, or None.
+        state: position, values, log p and log q. A row whose position is not in 0 .. T - 1 is
+            unchanged.
+        settings: temperature of the draw, and filters if it has any.
 
     Returns:
         the state.
@@ -150,7 +162,7 @@ def launch(
     Raises:
         InvalidInput: shapes, dtypes or devices do not match, or v is not in 1 .. 262,144.
     """
-    _check(logits, noise, observed, state, filters)
+    _check(logits, noise, observed, state, settings)
     (b, v), length = logits.shape, observed.shape[1]
     if not b:
         return state
@@ -158,16 +170,21 @@ def launch(
     sizes = (logits.stride(0), length, v)
     # Without filters or tiles, the tensors passed in their place are not read.
     floats = state.log_p
-    tops = sums = floats
+    tops = sums = cooled = floats
+    filtered = isinstance(settings, Filters)
+    filters = settings[1:] if filtered else (observed, floats, floats)
     if v > draw.SHORT:
-        # Two tensors: the second half of one would not be aligned for every number of rows.
+        # Separate tensors: the parts of one would not be aligned for every number of rows.
         tops = torch.empty(b, triton.cdiv(v, draw.TILE), device=logits.device)
         sums = torch.empty_like(tops)
-        _tiles[tops.shape](logits, state.position, tops, sums, *sizes, **_TILE, num_warps=4)
-    constants, warps = configuration(v, logits.itemsize, filters is not None)
+        cooled = sums if filtered else torch.empty_like(tops)
+        _tiles[tops.shape](
+            logits, state.position, settings.temperature, tops, sums, cooled, *sizes,
+            FILTERED=filtered, **_TILE, num_warps=4,
+        )  # fmt: skip
+    constants, warps = configuration(v, logits.itemsize, filtered)
     _step[(b,)](
-        logits, *made, observed, *state[:3], floats if state.log_q is None else state.log_q,
-        *(filters or (floats, observed, floats, floats)), tops, sums, *sizes,
+        logits, *made, observed, *state, settings.temperature, *filters, tops, sums, cooled, *sizes,
         SEEDED=isinstance(noise, Seeds), **constants, num_warps=warps,
     )  # fmt: skip
     return state
@@ -178,7 +195,7 @@ def _check(
     noise: Tensor | Seeds,
     observed: Tensor,
     state: Drawn,
-    filters: Filters | None,
+    settings: Temperature | Filters,
 ) -> None:
     device = logits.device
     runs_kernels(device)
@@ -200,14 +217,12 @@ def _check(
     expect("position", state.position, (b,), torch.int64, device)
     expect("values", state.values, table, torch.int64, device)
     expect("log_p", state.log_p, table, torch.float32, device)
-    if (filters is None) != (state.log_q is None):
-        given = ("log_q", "no filters") if filters is None else ("filters", "no log_q")
-        raise InvalidInput(f"filters, log_q: expected both or neither, got {' and '.join(given)}")
-    if filters is not None and state.log_q is not None:
-        expect("log_q", state.log_q, table, torch.float32, device)
-        for name, setting in filters._asdict().items():
-            dtype = torch.int64 if name == "top_k" else torch.float32
-            expect(name, setting, (b,), dtype, device)
+    if state.log_q is None:
+        raise InvalidInput("log_q: expected a tensor, got None")
+    expect("log_q", state.log_q, table, torch.float32, device)
+    for name, setting in settings._asdict().items():
+        dtype = torch.int64 if name == "top_k" else torch.float32
+        expect(name, setting, (b,), dtype, device)
 
 
 def overrides(settings: Settings) -> Table:
@@ -222,12 +237,12 @@ def _sample_one(
     u: Tensor,
     observed: Tensor,
     state: Drawn,
-    filters: Filters | None,
+    settings: Temperature | Filters,
     repeats: bool,
 ) -> Drawn:
     if logits.shape[1] != 1 or logits.shape[2] > LARGEST:
-        return sample_token(logits, at, u, observed, state, filters, repeats)
-    return launch(logits[:, 0], u if seeds is None else seeds, observed, state, filters)
+        return sample_token(logits, at, u, observed, state, settings, repeats)
+    return launch(logits[:, 0], u if seeds is None else seeds, observed, state, settings)
 
 
 def variants() -> list[Variant]:
@@ -237,7 +252,10 @@ def variants() -> list[Variant]:
     for v in sizes:
         for dtype in FLOATS:
             if v > draw.SHORT:
-                found.append(_variant("tiles", _tiles, v, dtype, _TILE, 4))
+                found += [
+                    _variant(name, _tiles, v, dtype, {"FILTERED": filtered, **_TILE}, 4)
+                    for name, filtered in (("tiles", False), ("tiles of filtered rows", True))
+                ]
             name = "short" if v <= draw.SHORT else "long"
             found.append(_variant(name, _step, v, dtype, *configuration(v, dtype.itemsize, False)))
     return found + [
@@ -260,7 +278,7 @@ def _variant(
         "logits": f"*{TYPES[dtype]}",
         **dict.fromkeys(("noise", "index", "observed", "position", "values", "top_k"), "*i64"),
         **dict.fromkeys(("log_ps", "log_qs", "temperatures", "top_p", "min_p"), "*fp32"),
-        **dict.fromkeys(("tops", "sums"), "*fp32"),
+        **dict.fromkeys(("tops", "sums", "cooled"), "*fp32"),
         **dict.fromkeys(("stride", "T", "v"), "i32"),
     }
     seeded = {"SEEDED": True} if function is _step else {}

@@ -10,7 +10,7 @@ from ancestral.bundles.onnx_file import IN_MEMORY, External, read_onnx
 from ancestral.errors import BundleError
 from ancestral.latent_tensors import LATENT_GRAPH_NAMES, LatentTensors
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.step_tensors import next_of, tensor
+from ancestral.step_tensors import next_of, takes_temperature, tensor
 
 _LENGTH = "t"
 """Axis of positions: named, or of the length of an event."""
@@ -133,17 +133,23 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
     label = () if manifest.data.num_classes is None else (tensor(names.LABEL, "b"),)
     x, u = tensor(names.X, "b", _LENGTH), tensor(names.U, "b", _LENGTH)
     given = (tensor(names.U, "b", t), tensor(names.OBSERVED, "b", t), *label)
-    filters = tuple(tensor(name, "b") for name in names.FILTERS)
+    temperature, filters = (
+        tuple(tensor(name, "b") for name in names.settings(filters=each)) for each in (False, True)
+    )
     position = tensor(names.POSITION, "b")
     state = (position, tensor(names.VALUES, "b", t), tensor(names.LOG_P, "b", t))
-    filtered = (*state, tensor(names.LOG_Q, "b", t))
+    weighed = (*state, tensor(names.LOG_Q, "b", t))
+    # A likelihood without logits as parameters has a step without temperature.
+    step: tuple[tuple[TensorSpec, ...], ...] = (*given, *state), state
+    if "step" in manifest.graphs and takes_temperature(manifest.graphs["step"].signature):
+        step = (*given, *temperature, *weighed), weighed
     sides = {
         "log_prob": ((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
         "logits": ((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
         "redraw": ((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
         "prefill": ((x, *label), ()),
-        "step": ((*given, *state), tuple(map(next_of, state))),
-        "step_filtered": ((*given, *filters, *filtered), tuple(map(next_of, filtered))),
+        "step": (step[0], tuple(map(next_of, step[1]))),
+        "step_filtered": ((*given, *filters, *weighed), tuple(map(next_of, weighed))),
     }
     return {name: GraphSignature(inputs=i, outputs=o) for name, (i, o) in sides.items()}
 

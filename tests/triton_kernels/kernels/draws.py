@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ancestral.triton_kernels.sample_token import Drawn
-from ancestral.triton_kernels.sample_token.filters import Filters
+from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
 from tests.triton_kernels.kernels.compare import assert_near
 
 # Limit on the distance of u from an edge: the error of cumulative sums in fp32.
@@ -29,8 +29,13 @@ class Case(NamedTuple):
         """u of each row at its position."""
         return self.noise.gather(1, self.n[:, None])[:, 0].cpu()
 
+    @property
+    def plain(self) -> Temperature:
+        """Temperature 1 in every row."""
+        return Temperature(torch.ones(len(self.n), device=self.n.device))
+
     def state_copy(self) -> Drawn:
-        return Drawn(*(None if each is None else each.clone() for each in self.state))
+        return Drawn(*(each.clone() for each in self.state))
 
 
 def case(
@@ -39,7 +44,6 @@ def case(
     *,
     u: Tensor | None = None,
     forced: Tensor | None = None,
-    filters: bool = False,
     padding: int = 3,
     padded: float = torch.nan,
 ) -> Case:
@@ -63,24 +67,20 @@ def case(
         n.clone().to(device),
         torch.full((b, _LENGTH), _POISON).to(device),
         unset.to(device),
-        unset.clone().to(device) if filters else None,
+        unset.clone().to(device),
     )
     return Case(
         wide.to(device)[:, :v], noise.to(device), observed.to(device), state, n.clone().to(device)
     )
 
 
-def drawn(got: Drawn, before: Case) -> tuple[Tensor, Tensor, Tensor | None]:
+def drawn(got: Drawn, before: Case) -> tuple[Tensor, Tensor, Tensor]:
     """Return value, log p and log q of each row; check that nothing else has changed."""
     at = before.n[:, None]
     assert torch.equal(got.position, before.n + 1)
     parts = []
     for name in ("values", "log_p", "log_q"):
         new, old = getattr(got, name), getattr(before.state, name)
-        if old is None:
-            assert new is None
-            parts.append(None)
-            continue
         assert same_bits(new.scatter(1, at, old.gather(1, at)), old), f"{name} elsewhere"
         parts.append(new.gather(1, at)[:, 0].cpu())
     value, log_p, log_q = parts

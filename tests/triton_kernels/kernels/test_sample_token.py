@@ -12,6 +12,7 @@ from ancestral.philox import Stream, seed_key, uniforms
 from ancestral.triton_kernels.launch import FLOATS
 from ancestral.triton_kernels.overridable import Seeds
 from ancestral.triton_kernels.sample_token import Drawn
+from ancestral.triton_kernels.sample_token.filters import Temperature
 from tests.triton_kernels.kernels.draws import (
     Case,
     assert_chosen,
@@ -38,9 +39,12 @@ def run(before: Case) -> tuple[Tensor, Tensor]:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     state = before.state_copy()
-    got = launch(before.logits, before.noise, before.observed, state, None)
+    got = launch(before.logits, before.noise, before.observed, state, before.plain)
     assert all(new is old for new, old in zip(got, state, strict=True)), "in place"
-    value, log_p, _ = drawn(got, before)
+    value, log_p, log_q = drawn(got, before)
+    forced = before.observed.gather(1, before.n[:, None])[:, 0].cpu() >= 0
+    expected = torch.where(forced, 0, log_p)
+    assert torch.equal(log_q.nan_to_num(1), expected.nan_to_num(1)), "log q is log p"
     return value, log_p
 
 
@@ -68,6 +72,36 @@ def test_exact(device: torch.device, v: int, dtype: torch.dtype) -> None:
     if v > 1:
         with pytest.raises(AssertionError, match="off, row"):
             check(before, u=(before.u + 0.5) % 1)
+
+
+WARMTHS = (0.5, 0.8, 1.0, 1.5, 0.0)
+"""Temperatures of the rows."""
+
+
+def check_temperatures(device: torch.device, v: int, fault: float = 1.0) -> None:
+    """Values and log q are those of the cooled logits in float64; log p stays the model's."""
+    from ancestral.triton_kernels.sample_token.kernel import launch
+
+    logits = random(len(WARMTHS), v)
+    logits[-1, [v // 2, v - 1]] = logits.max() + 1
+    before = case(logits, device)
+    warmths = torch.tensor(WARMTHS)
+    settings = Temperature((fault * warmths).to(device))
+    got = launch(before.logits, before.noise, before.observed, before.state_copy(), settings)
+    value, log_p, log_q = drawn(got, before)
+    assert_chosen(value, log_p, exact(before))
+    z = exact(before)[:-1] / warmths.double()[:-1, None]
+    assert_inverted(value[:-1], z.softmax(-1), before.u[:-1])
+    assert_chosen(value[:-1], log_q[:-1], z, "log_q")
+    assert same_bits(log_q[2:3], log_p[2:3]), "log q at temperature 1 is log p"
+    assert (int(value[-1]), float(log_q[-1])) == (v // 2, 0.0), "the first of the highest"
+
+
+@pytest.mark.parametrize("v", [17, 257, 9_000])
+def test_temperatures(device: torch.device, v: int) -> None:
+    check_temperatures(device, v)
+    with pytest.raises(AssertionError, match=r"off, row|log_q"):
+        check_temperatures(device, v, fault=1.01)
 
 
 @pytest.mark.slow
@@ -194,7 +228,7 @@ def test_ended(device: torch.device, v: int, n: int) -> None:
     before = case(random(3, v), device)
     before.state.position[1] = n
     got = before.state_copy()
-    launch(before.logits, before.noise, before.observed, got, None)
+    launch(before.logits, before.noise, before.observed, got, before.plain)
     assert got.position.tolist() == [1, n, 3]
     for new, old in zip(got[1:3], before.state[1:3], strict=True):
         assert same_bits(new[1], old[1])
@@ -207,11 +241,12 @@ def test_rows_are_independent(device: torch.device, v: int) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     whole = case(random(9, v), device)
-    together = launch(whole.logits, whole.noise, whole.observed, whole.state_copy(), None)
+    together = launch(whole.logits, whole.noise, whole.observed, whole.state_copy(), whole.plain)
     for rows in (slice(0, 1), slice(2, 7)):
-        state = Drawn(*(None if each is None else each[rows].clone() for each in whole.state))
-        got = launch(whole.logits[rows], whole.noise[rows], whole.observed[rows], state, None)
-        for new, old in zip(got[:3], together[:3], strict=True):
+        state = Drawn(*(each[rows].clone() for each in whole.state))
+        plain = Temperature(whole.plain.temperature[rows])
+        got = launch(whole.logits[rows], whole.noise[rows], whole.observed[rows], state, plain)
+        for new, old in zip(got, together, strict=True):
             assert same_bits(new, old[rows])
 
 
@@ -226,7 +261,7 @@ def test_noise_made_in_the_kernel(device: torch.device, v: int, seed: int, strea
     key = torch.tensor([*seed_key(seed), stream], device=device)
     seeds = Seeds(key, torch.tensor(index, device=device))
     before = case(logits, device)
-    got = launch(before.logits, seeds, before.observed, before.state_copy(), None)
+    got = launch(before.logits, seeds, before.observed, before.state_copy(), before.plain)
     value, log_p, _ = drawn(got, before)
     table = uniforms(seed, index, np.arange(5), stream=stream)
     u = torch.from_numpy(np.ascontiguousarray(table.diagonal()))
@@ -252,21 +287,21 @@ def test_no_rows(device: torch.device) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda l, u, o, s, f: (l.double(), u, o, s, None), "logits: expected"),
-        (lambda l, u, o, s, f: (l[:, None], u, o, s, None), r"logits: expected \[b, v\]"),
-        (lambda l, u, o, s, f: (l[:, :0], u, o, s, None), "logits: expected .* v in 1 .. 262144"),
-        (lambda l, u, o, s, f: (l.new_zeros(2, 262_145), u, o, s, None), "v in 1 .. 262144"),
-        (lambda l, u, o, s, f: (l[:, ::2], u, o, s, None), "logits: expected a contiguous last"),
-        (lambda l, u, o, s, f: (l, u[:1], o, s, None), "noise: expected"),
-        (lambda l, u, o, s, f: (l, u.double(), o, s, None), "noise: expected"),
-        (lambda l, u, o, s, f: (l, u.to("meta"), o, s, None), "noise: expected"),
-        (lambda l, u, o, s, f: (l, u, o.int(), s, None), "observed: expected"),
-        (lambda l, u, o, s, f: (l, u[:, :0], o[:, :0], s, None), r"observed: expected \[b, T\]"),
-        (lambda l, u, o, s, f: (l, u, o, s._replace(position=o), None), "position: expected"),
-        (lambda l, u, o, s, f: (l, u, o, s._replace(values=u), None), "values: expected"),
-        (lambda l, u, o, s, f: (l, u, o, s._replace(log_p=u.half()), None), "log_p: expected"),
-        (lambda l, u, o, s, f: (l, u, o, s, None), "log_q and no filters"),
-        (lambda l, u, o, s, f: (l, u, o, s._replace(log_q=None), f), "filters and no log_q"),
+        (lambda l, u, o, s, f: (l.double(), u, o, s, f), "logits: expected"),
+        (lambda l, u, o, s, f: (l[:, None], u, o, s, f), r"logits: expected \[b, v\]"),
+        (lambda l, u, o, s, f: (l[:, :0], u, o, s, f), "logits: expected .* v in 1 .. 262144"),
+        (lambda l, u, o, s, f: (l.new_zeros(2, 262_145), u, o, s, f), "v in 1 .. 262144"),
+        (lambda l, u, o, s, f: (l[:, ::2], u, o, s, f), "logits: expected a contiguous last"),
+        (lambda l, u, o, s, f: (l, u[:1], o, s, f), "noise: expected"),
+        (lambda l, u, o, s, f: (l, u.double(), o, s, f), "noise: expected"),
+        (lambda l, u, o, s, f: (l, u.to("meta"), o, s, f), "noise: expected"),
+        (lambda l, u, o, s, f: (l, u, o.int(), s, f), "observed: expected"),
+        (lambda l, u, o, s, f: (l, u[:, :0], o[:, :0], s, f), r"observed: expected \[b, T\]"),
+        (lambda l, u, o, s, f: (l, u, o, s._replace(position=o), f), "position: expected"),
+        (lambda l, u, o, s, f: (l, u, o, s._replace(values=u), f), "values: expected"),
+        (lambda l, u, o, s, f: (l, u, o, s._replace(log_p=u.half()), f), "log_p: expected"),
+        (lambda l, u, o, s, f: (l, u, o, s._replace(log_q=None), f), "log_q: expected a tensor"),
+        (lambda l, u, o, s, f: (l, u, o, s, Temperature(f[0][:1])), "temperature: expected"),
         (lambda l, u, o, s, f: (l, u, o, s._replace(log_q=u[:1]), f), "log_q: expected"),
         (lambda l, u, o, s, f: (l, u, o, s, f._replace(top_k=f.top_p)), "top_k: expected"),
         (lambda l, u, o, s, f: (l, u, o, s, f._replace(top_p=f.top_p[:1])), "top_p: expected"),
@@ -275,7 +310,7 @@ def test_no_rows(device: torch.device) -> None:
 def test_refused(device: torch.device, change, message: str) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
-    before = case(random(2, 8), device, filters=True)
+    before = case(random(2, 8), device)
     filters = filters_of([(1.0, 8, 1.0, 0.0)] * 2, device)
     with pytest.raises(InvalidInput, match=message):
         launch(*change(before.logits, before.noise, before.observed, before.state, filters))
@@ -295,4 +330,4 @@ def test_refused_seeds(device: torch.device) -> None:
         (Seeds(key, index.to("meta")), "index"),
     ):
         with pytest.raises(InvalidInput, match=f"{name}: expected"):
-            launch(before.logits, seeds, before.observed, before.state, None)
+            launch(before.logits, seeds, before.observed, before.state, before.plain)

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from ancestral.triton_kernels.filter_threshold import LOWEST
 from ancestral.triton_kernels.launch import FLOATS
-from ancestral.triton_kernels.mass_threshold import LOWEST, mass_threshold_reference
 from ancestral.triton_kernels.sample_token import Drawn
-from ancestral.triton_kernels.sample_token.filters import Filters, filtered
+from ancestral.triton_kernels.sample_token.filters import Filters, cooled
+from ancestral.triton_kernels.sample_token.filters import kept as stays
+from tests.triton_kernels.bisection import mass_threshold_reference
 from tests.triton_kernels.kernels.compare import assert_near, far
 from tests.triton_kernels.kernels.draws import (
     Case,
@@ -63,7 +65,11 @@ def kept(before: Case, filters: Filters) -> Tensor:
     """Return the reference in float64: shifted logits, -inf for values that are dropped."""
     logits = before.logits.cpu().double()
     shifted = logits - logits.amax(-1, keepdim=True)
-    return filtered(shifted[:, None], Filters(*(each.cpu() for each in filters)))[:, 0]
+    settings = Filters(*(each.cpu() for each in filters))
+    z, warm = cooled(shifted[:, None], settings.temperature)
+    index = torch.arange(shifted.shape[1])
+    greedy = torch.where(index == shifted.argmax(-1, keepdim=True), 0.0, -INF)
+    return torch.where(warm, torch.where(stays(z, z.exp(), settings), z, -INF)[:, 0], greedy)
 
 
 def assert_clear(before: Case, filters: Filters) -> None:
@@ -100,19 +106,19 @@ def check(before: Case, filters: Filters) -> tuple[Tensor, Tensor, Tensor, Tenso
 )
 def test_exact(device: torch.device, v: int, dtype: torch.dtype) -> None:
     rows = ROWS if v in (17, 257) else ROWS[2:5]
-    before = case(coarse(len(rows), v, dtype), device, filters=True)
+    before = case(coarse(len(rows), v, dtype), device)
     check(before, settings_of(v, device, rows))
 
 
 @pytest.mark.parametrize(("v", "row"), [(8_192, 3), (8_193, 5), (8_193, 6), (50_257, 4)], ids=str)
 def test_exact_over_many_values(device: torch.device, v: int, row: int) -> None:
-    check(case(coarse(1, v), device, filters=True), settings_of(v, device, ROWS[row : row + 1]))
+    check(case(coarse(1, v), device), settings_of(v, device, ROWS[row : row + 1]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("v", [20_000, 50_257, 262_144])
 def test_exact_over_more_values(device: torch.device, v: int) -> None:
-    before = case(coarse(len(ROWS), v), device, filters=True)
+    before = case(coarse(len(ROWS), v), device)
     check(before, settings_of(v, device))
 
 
@@ -121,7 +127,7 @@ def test_planted(device: torch.device) -> None:
     v = 64
     rows = [(0.5, 4, 1.0, 0.0), (2.0, 1.0, 0.5, 0.0), (2.0, 9, 0.5, 0.0), (2.0, 1.0, 1.0, 0.1)]
     filters = settings_of(v, device, rows)
-    before = case(coarse(4, v), device, filters=True)
+    before = case(coarse(4, v), device)
     value, log_p, log_q, z = check(before, filters)
 
     def seen(faulty: Tensor) -> list[bool]:
@@ -151,7 +157,7 @@ def test_even_grid_with_ties(device: torch.device) -> None:
     p = torch.tensor([1 / 16, 1 / 8, 1 / 2, 0, 1 / 8, 1 / 8, 1 / 16])
     size = 14
     u = (torch.arange(size) + 0.5) / size
-    before = case(p.log().expand(size, -1), device, u=u, filters=True)
+    before = case(p.log().expand(size, -1), device, u=u)
     value, _, log_q = run(before, filters_of([(1.0, 2, 1.0, 0.0)] * size, device))
     kept = torch.tensor([0, 1, 4, 0, 1, 1, 0])
     assert torch.equal(value.bincount(minlength=7), 2 * kept)
@@ -163,7 +169,7 @@ def test_temperature_0(device: torch.device) -> None:
     for v in (5, 300, 9_000):
         logits = coarse(2, v).clamp_max(1.0)
         logits[:, [v // 2, v - 1, v - 2]] = 2.0
-        before = case(logits, device, filters=True)
+        before = case(logits, device)
         value, log_p, log_q = run(
             before, filters_of([(0.0, v, 1.0, 0.0), (0.0, 2, 0.5, 1.0)], device)
         )
@@ -177,10 +183,10 @@ def test_off(device: torch.device) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
     for v in (40, 9_000):
-        before = case(coarse(2, v), device, filters=True)
+        before = case(coarse(2, v), device)
         value, log_p, log_q = run(before, filters_of([(1.0, v, 1.0, 0.0)] * 2, device))
-        state = before.state_copy()._replace(log_q=None)
-        bare = launch(before.logits, before.noise, before.observed, state, None)
+        state = before.state_copy()
+        bare = launch(before.logits, before.noise, before.observed, state, before.plain)
         assert torch.equal(bare.values.cpu().gather(1, before.n.cpu()[:, None])[:, 0], value)
         assert_chosen(value, log_p, before.logits.cpu().double())
         assert_chosen(value, log_q, before.logits.cpu().double(), "log_q")
@@ -199,7 +205,7 @@ def test_extremes(device: torch.device, v: int) -> None:
     ]
     logits = torch.full((len(rows), v), -INF)
     logits[:, -3:] = torch.tensor([-1.5, 0.25, 0.0])
-    before = case(logits, device, filters=True)
+    before = case(logits, device)
     filters = filters_of(rows, device)
     value, log_p, log_q = run(before, filters)
     z = kept(before, filters)
@@ -225,7 +231,7 @@ def test_no_probabilities(device: torch.device, v: int) -> None:
     logits[4, 1] = torch.nan
     forced = torch.tensor([-1, -1, -1, v - 1, -1, v])
     filters = filters_of([(0.7, 3, 0.8, 0.1)] * 4 + [(0.0, 3, 0.8, 0.1)] * 2, device)
-    value, log_p, log_q = run(case(logits, device, forced=forced, filters=True), filters)
+    value, log_p, log_q = run(case(logits, device, forced=forced), filters)
     assert value.tolist() == [0, 0, 0, v - 1, 0, 0]
     assert log_p.isnan().all()
     assert log_q.isnan().tolist() == [True, True, True, False, True, False]
@@ -240,7 +246,7 @@ def test_forced_and_ended(device: torch.device, v: int) -> None:
     logits = coarse(3, v)
     forced = torch.tensor([v - 1, -1, 0])
     filters = filters_of([(0.5, 1, 0.5, 0.5)] * 3, device)
-    before = case(logits, device, forced=forced, filters=True)
+    before = case(logits, device, forced=forced)
     value, log_p, log_q = run(before, filters)
     assert value[[0, 2]].tolist() == [v - 1, 0]
     assert log_q[[0, 2]].tolist() == [0, 0]
@@ -258,12 +264,12 @@ def test_forced_and_ended(device: torch.device, v: int) -> None:
 def test_rows_are_independent(device: torch.device, v: int) -> None:
     from ancestral.triton_kernels.sample_token.kernel import launch
 
-    whole = case(coarse(3, v), device, filters=True)
+    whole = case(coarse(3, v), device)
     filters = settings_of(v, device, ROWS[2:5])
     given = (whole.logits, whole.noise, whole.observed)
     together = launch(*given, whole.state_copy(), filters)
     for rows in (slice(0, 1), slice(1, 3)):
-        state = Drawn(*(None if each is None else each[rows].clone() for each in whole.state))
+        state = Drawn(*(each[rows].clone() for each in whole.state))
         some = Filters(*(each[rows] for each in filters))
         got = launch(*(each[rows] for each in given), state, some)
         for new, old in zip(got, together, strict=True):
