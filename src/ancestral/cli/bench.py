@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ancestral import scalars
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import Backends, BundlePath, Device, Json, Threads, output_option
 from ancestral.cli.output import check_target, json_text, put, say, show, table
@@ -89,7 +90,7 @@ def measure(
     batches: Sequence[int],
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: scalars.Threads = None,
     rounds: int = 3,
 ) -> list["MeasureRow"]:
     """Return the rows of each backend, measured in order, with a message about each."""
