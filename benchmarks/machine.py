@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ancestral.processor import instructions, processor_name, usable_cpus
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "triton")
 _INSTRUCTIONS = ("avx2", "avx512f", "amx_tile", "asimd", "sve")
@@ -52,12 +54,11 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return the machine that runs this process."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()
+    flags = instructions()
     gpu, _, driver = _printed("nvidia-smi", *_GPU_QUERY).partition("\n")[0].rpartition(", ")
     return Machine(
-        processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
-        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        processor=processor_name(),
+        cores=usable_cpus(),
         instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         gpu=gpu or None,
@@ -99,16 +100,6 @@ def _printed(*command: str) -> str:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cpuinfo(field: str) -> str | None:
-    """Return the first value of a field of /proc/cpuinfo; None if it is missing (macOS)."""
-    file = Path("/proc/cpuinfo")
-    for line in file.read_text().splitlines() if file.exists() else []:
-        name, _, value = line.partition(":")
-        if name.strip() == field:
-            return value.strip()
-    return None
 
 
 def _versions() -> dict[str, str]:

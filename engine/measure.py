@@ -26,7 +26,7 @@ from ancestral.engine.timing import (
     memory_peak,
 )
 from ancestral.errors import AncestralError, InvalidInput
-from ancestral.scalars import whole
+from ancestral.scalars import Threads, is_measured, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +36,16 @@ class MeasureRow:
     Attributes:
         backend: name of the backend.
         device: device that it ran on.
-        threads: number of threads of the runtime; None is the runtime's choice.
+        threads: number of threads of the runtime, also where it was measured; None is the
+            runtime's choice.
         batch: rows of the loop, or events per call.
         load_s: time from the path to a loaded graph that samples or encodes, in seconds. It is the
             second load, so that the bundle's hashes are cached.
         samples_per_s: whole events drawn per second, with noise, latents, copies and all positions.
         peak_memory_mb: largest resident memory of the process during loading and sampling, less
             the memory after its imports, in 10^6 bytes, without a GPU's memory. One process runs
-            the batches in rising order, so it is never less than at a smaller batch.
+            the batches of one number of threads in rising order, so it is never less than at a
+            smaller batch of that number.
         max_abs_nats: largest |delta log p| of an event, or |delta log w|, against the reference, in
             nats.
         unexplained: number of drawn values that differ from the reference and are not near ties.
@@ -107,7 +109,7 @@ def measure_engine(
     batches: Sequence[int],
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: Threads = None,
     rounds: int = 3,
 ) -> Sequence[MeasureRow]:
     """Measure a bundle on a backend, at each batch size.
@@ -118,7 +120,8 @@ def measure_engine(
         backend: name of the backend.
         batches: batch sizes: rows of a loop, or events per call.
         device: "cpu", "cuda" or "cuda:N".
-        threads: number of threads of the runtime; None lets the runtime choose.
+        threads: number of threads of the runtime; None lets the runtime choose. With "measure" the
+            fastest number for each batch is found first, or remembered, and the rows are of it.
         rounds: number of passes over the positions, or of calls, after a warm-up.
 
     Returns:
@@ -144,9 +147,14 @@ def measure_engine(
     rounds = whole("rounds", rounds, 1)
     kind = StepMeasureRow if Bundle.open(path).manifest.latent is None else LatentMeasureRow
     request = {"path": str(path), "backend": backend, "device": device, "threads": threads}
-    _answer(request | {"batches": (), "rounds": rounds})
-    found = _answer(request | {"batches": rows, "rounds": rounds})
-    return [kind(**row) for row in found]
+    # This process only loads the bundle, or finds the number of threads for each batch.
+    first = _answer(request | {"batches": rows if is_measured(threads) else (), "rounds": rounds})
+    of_batch = {row["batch"]: row["threads"] for row in first} or dict.fromkeys(rows, threads)
+    found: list[dict[str, Any]] = []
+    for count in dict.fromkeys(of_batch.values()):
+        alike = [batch for batch in rows if of_batch[batch] == count]
+        found += _answer(request | {"threads": count, "batches": alike, "rounds": rounds})
+    return [kind(**row) for row in sorted(found, key=lambda row: row["batch"])]
 
 
 def _answer(request: dict[str, Any]) -> list[dict[str, Any]]:
@@ -170,9 +178,12 @@ def main() -> None:
 
 
 def _measure(
-    path: str, backend: str, batches: list[int], rounds: int, device: str, threads: int | None
+    path: str, backend: str, batches: list[int], rounds: int, device: str, threads: Threads
 ) -> list[dict[str, Any]]:
-    """Return the fields of each row; without batches the bundle is only loaded."""
+    """Return the fields of each row; without batches the bundle is only loaded.
+
+    If the threads are to be measured, a row has only the batch and the number of threads.
+    """
     # If the runtime is missing, `load` below raises an error that names it.
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module(f"ancestral.engine.backends.{backend}")
@@ -185,6 +196,8 @@ def _measure(
     )
     engine.session("encode" if latent else "step")
     load_s = time.perf_counter() - begin
+    if is_measured(threads):
+        return [{"batch": batch, "threads": engine.threads(batch)} for batch in batches]
     found: list[dict[str, Any]] = []
     for batch in batches:
         if isinstance(engine, LatentEngine):

@@ -23,6 +23,7 @@ from ancestral.engine.backends import open_backend
 from ancestral.engine.runner import LatentRunner, Runner
 from ancestral.errors import InvalidInput
 from ancestral.parity import Report
+from ancestral.scalars import Threads
 
 E = TypeVar("E", bound="Engine")
 
@@ -51,7 +52,7 @@ class Engine(Runner, ABC):
         path: str | Path,
         backend: str = "onnxruntime",
         device: str = "cpu",
-        threads: int | None = None,
+        threads: Threads = None,
         **options: Any,
     ) -> E:
         """Check a bundle, open it on a backend and return its engine.
@@ -63,7 +64,11 @@ class Engine(Runner, ABC):
             backend: "torch", "onnxruntime", "triton", or "tensorrt", which runs the plans that
                 `ancestral compile` made from the bundle.
             device: "cpu", "cuda" or "cuda:N".
-            threads: number of threads of the runtime; None lets the runtime choose.
+            threads: number of threads of the runtime; None lets the runtime choose. "measure"
+                (onnxruntime on the CPU) times a step with 1, 2, .. threads when a batch size is
+                first sampled, uses the fastest for that size, and remembers it in the user's
+                cache folder; `engine.threads(rows)` returns it. Equal bits are promised for one
+                number of threads: pass that number to get the same bits elsewhere.
             options: options that only some backends take.
                 `model` (torch, triton): an instance of your own model class; the engine puts the
                 bundle's weights into a copy of it.

@@ -18,6 +18,7 @@ from ancestral.dataspec import DataSpec
 from ancestral.engine import budget, inputs, step_loop
 from ancestral.engine.session import Array, Backend, Binding, Session
 from ancestral.errors import NotADistribution
+from ancestral.scalars import whole
 from ancestral.step_tensors import X
 from ancestral.text.tokenizer import Tokenizer
 
@@ -69,6 +70,24 @@ class Runner:
         """
         self.check_files()
         return self.once(("session", graph), lambda: self.backend.session(graph))
+
+    def threads(self, rows: int) -> int | None:
+        """Return the CPU threads with which batches of so many rows are sampled.
+
+        With `threads="measure"` it is measured now if no earlier run remembers it.
+
+        Args:
+            rows: number of rows of a batch.
+
+        Returns:
+            Number of threads; None if the runtime chooses, as it does on a GPU.
+
+        Raises:
+            InvalidInput: `rows` is not a positive integer, or there is not enough memory.
+        """
+        rows = whole("rows", rows, 1)
+        self.check_files()
+        return self.backend.threads(rows)
 
     @final
     def check_files(self) -> None:

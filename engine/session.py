@@ -77,6 +77,9 @@ class Backend(Protocol):
     def session(self, graph: str) -> Session:
         """Load a graph of the bundle."""
 
+    def threads(self, rows: int) -> int | None:
+        """Return the CPU threads of steps of so many rows; None if the runtime chooses."""
+
     def of(self, bundle: Bundle) -> "Backend":
         """Return a backend for another bundle with the same runtime, device and threads."""
 

@@ -17,6 +17,8 @@ from torch.onnx import OnnxExporterError
 from ancestral.errors import AncestralError, ExportError
 from ancestral.export.operators import Form, drop_unused_outputs, mark_decomposable, translations
 from ancestral.export.own.user_code import refused_trace, refused_translation
+from ancestral.export.passes.packed_attention import pack
+from ancestral.export.passes.shorter_step import shorten
 from ancestral.signature import GraphSignature
 from ancestral.train.models.graphs import Program
 
@@ -140,6 +142,9 @@ def _translate(traced: torch.export.ExportedProgram, form: Form, program: Progra
     _name_axes(model.graph, program.signature)
     _strip(model)
     drop_unused_outputs(model.graph)
+    if form == "onnxruntime":
+        pack(model.graph)
+        shorten(model.graph)
     return model
 
 

@@ -9,7 +9,7 @@ from ancestral.engine.backends.entry import Entry, Found, TorchOptions, TritonOp
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.plans.modules import INSTALL, MODULES
-from ancestral.scalars import check_threads
+from ancestral.scalars import Threads, check_threads, is_measured
 
 _ENTRIES = (
     Entry("torch", "TorchBackend", "pip install 'ancestral[train]'", (("torch",),), TorchOptions),
@@ -18,6 +18,7 @@ _ENTRIES = (
         "OnnxRuntimeBackend",
         "pip install 'ancestral[cpu]' (or 'ancestral[gpu]' with a CUDA GPU, not both)",
         (("onnxruntime",),),
+        measures_threads=True,
     ),
     Entry(
         "triton",
@@ -45,7 +46,7 @@ def open_backend(
     bundle: Bundle,
     *,
     device: str,
-    threads: int | None,
+    threads: Threads,
     options: Mapping[str, object],
 ) -> Backend:
     """Open a backend for a bundle; arguments as in `Engine.load`.
@@ -55,12 +56,18 @@ def open_backend(
             not take an option.
         BackendUnavailable: the backend cannot run here; the message says what to install.
     """
-    threads = None if threads is None else check_threads(threads)
+    if threads is not None and not is_measured(threads):
+        threads = check_threads(threads)
     if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise InvalidInput(f"device: expected cpu, cuda or cuda:N, got {device!r}")
     if not isinstance(name, str) or name not in BACKENDS:
         raise InvalidInput(f"backend: expected one of {list(BACKENDS)}, got {name!r}")
     entry = BACKENDS[name]
+    if is_measured(threads) and not (entry.measures_threads and device == "cpu"):
+        raise InvalidInput(
+            f"threads: expected a number for backend {name!r} on {device}, got 'measure', which "
+            f"is for backend 'onnxruntime' on cpu"
+        )
     chosen = _options(entry, options, bundle.manifest.dtype)
     entry.check_installed()
     opens = pkgutil.resolve_name(f"{__name__}.{name}:{entry.opens}")

@@ -80,6 +80,7 @@ class Entry:
         options: class of the backend's options.
         gpu_only: whether the backend runs on GPUs only.
         compiled: whether the backend runs plans that `ancestral compile` made of a bundle.
+        measures_threads: whether the backend takes `threads="measure"`, on the CPU.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Entry:
     options: type = NoOptions
     gpu_only: bool = False
     compiled: bool = False
+    measures_threads: bool = False
 
     @property
     def takes(self) -> tuple[str, ...]:

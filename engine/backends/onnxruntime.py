@@ -1,16 +1,24 @@
 """ONNX Runtime backend: runs the bundle's graphs as they are, on the CPU or on CUDA."""
 
+from functools import partial
+
 import onnxruntime as ort
 
 from ancestral import parity
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine.backends.entry import Found, NoOptions, check_release
+from ancestral.engine.backends.measured_threads import MeasuredSession, MeasuredThreads
 from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeSession, in_words
 from ancestral.engine.budget import HOST_BUDGET
+from ancestral.engine.session import Session
+from ancestral.engine.thread_choice import ThreadKey, ThreadStore
 from ancestral.errors import BackendUnavailable
+from ancestral.scalars import Threads
 
 _OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
+_STEPS = ("step", "step_filtered")
+"""Graphs whose number of threads can be measured; the number that suits `step` is used for both."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution provider for each kind of device."""
 
@@ -25,9 +33,16 @@ class OnnxRuntimeBackend:
     room = HOST_BUDGET
 
     def __init__(
-        self, bundle: Bundle, *, device: str, threads: int | None, options: NoOptions
+        self, bundle: Bundle, *, device: str, threads: Threads, options: NoOptions
     ) -> None:
         """Check that the installed onnxruntime can run the bundle on the device.
+
+        Args:
+            bundle: bundle that holds the graphs.
+            device: "cpu", "cuda" or "cuda:N".
+            threads: number of threads of each graph; None lets ONNX Runtime choose. "measure"
+                measures it for the steps, and lets ONNX Runtime choose for the other graphs.
+            options: not used; the backend takes no options.
 
         Raises:
             BackendUnavailable: the installed onnxruntime is too old, has no such device, or does
@@ -48,9 +63,39 @@ class OnnxRuntimeBackend:
                 f"device {device!r} needs the onnxruntime-gpu package: "
                 f"pip uninstall onnxruntime && pip install 'ancestral[gpu]'"
             )
+        self._count = None if isinstance(threads, str) else threads
+        self._measured = None
+        if isinstance(threads, str) and "step" in bundle.manifest.graphs:
+            self._measured = MeasuredThreads(
+                lambda rows: ThreadKey.here(
+                    bundle.manifest.sha256, rows, f"onnxruntime {ort.__version__}"
+                ),
+                partial(self._loaded, "step"),
+                bundle.manifest.data.length,
+                ThreadStore.of_user(),
+            )
 
-    def session(self, graph: str) -> OnnxRuntimeSession:
-        """Load a graph.
+    def session(self, graph: str) -> Session:
+        """Load a graph; one whose threads are measured is loaded when its batch is known.
+
+        Raises:
+            BundleError: the bundle has no such graph, or ONNX Runtime refuses the file.
+            BackendUnavailable: the device could not be used.
+        """
+        if self._measured is not None and graph in _STEPS:
+            # An error about a graph that does not exist must come now.
+            self._bundle.graph_name(graph, "portable")
+            signature = self._bundle.manifest.graphs[graph].signature
+            return MeasuredSession(signature, self._measured, partial(self._loaded, graph))
+        return self._loaded(graph, self._count)
+
+    def threads(self, rows: int) -> int | None:
+        if self._measured is not None:
+            return self._measured.of(rows)
+        return self._count
+
+    def _loaded(self, graph: str, threads: int | None) -> OnnxRuntimeSession:
+        """Load a graph with a number of threads.
 
         Raises:
             BundleError: ONNX Runtime refuses the file.
@@ -63,8 +108,8 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         # ONNX Runtime must not print: the errors that it raises have the same text.
         options.log_severity_level = 4
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
+        if threads is not None:
+            options.intra_op_num_threads = threads
         signature = self._bundle.manifest.graphs[graph].signature
         if not signature.carried:
             # The threads of a session spin for a while after a run; those of a graph that runs

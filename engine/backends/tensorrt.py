@@ -128,6 +128,9 @@ class TensorRtBackend:
         self._sessions[graph] = TensorRtSession(plans, bundle.manifest.data.levels)
         return self._sessions[graph]
 
+    def threads(self, rows: int) -> int | None:
+        return None
+
     def of(self, bundle: Bundle) -> "TensorRtBackend":
         return TensorRtBackend(bundle, self._library, self._target, self._lane, self._store)
 

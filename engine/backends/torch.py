@@ -88,6 +88,9 @@ class TorchBackend:
         """
         return TorchSession(*self._program(graph))
 
+    def threads(self, rows: int) -> int | None:
+        return self._threads
+
     def of(self, bundle: Bundle) -> "TorchBackend":
         options = replace(self._options, model=None)
         return type(self)(bundle, device=self.device, threads=self._threads, options=options)

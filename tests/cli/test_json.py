@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ancestral.bundles.bundle import Bundle
 from ancestral.cli import doctor as doctor_module
 from ancestral.cli.output import json_text
 from ancestral.cli.verify import parity_document
@@ -192,6 +193,24 @@ def test_doctor(cli: Cli, monkeypatch: pytest.MonkeyPatch, probe: str) -> None:
     for each in document["backends"]:
         assert each["runs"] is runs
         assert reason in each["reason"]
+
+
+def test_measured_threads(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--threads measure` keeps the number that it found, and `doctor` shows it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor_module, "_PROBE", PROBES["crashes"][0])
+    assert json.loads(cli("doctor", "--json").out)["threads"] == []
+    options = ("-n", 2, "--label", "0", "-o", tmp_path / "x.npz", "--threads")
+    assert cli("sample", tiny_bundle, *options, "measure").code == 0
+    [found] = json.loads(cli("doctor", "--json").out)["threads"]
+    assert (found["batch"], found["bundle"]) == (2, Bundle.open(tiny_bundle).manifest.sha256)
+    assert str(found["threads"]) in found["step_ms"]
+    assert found["bundle"][:12] in cli("doctor").out
+    refused = cli("sample", tiny_bundle, *options, "fast")
+    assert refused.code == 2
+    assert "expected an integer or measure, got 'fast'" in " ".join(refused.err.split())
 
 
 @pytest.mark.slow

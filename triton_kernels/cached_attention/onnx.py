@@ -84,8 +84,7 @@ def _grouped(
     group, width = int(k_cache.shape[1]), int(k_cache.shape[3])
     key = (id(position), str(q.shape[1]))
     if key not in lengths:
-        block = op.Cast(op.Shape(q, start=1, end=2), to=_INT32)
-        ends = op.Add(op.Cast(position, to=_INT32), block)
+        ends = op.Cast(op.Add(position, op.Shape(q, start=1, end=2)), to=_INT32)
         last = op.Sub(ends, op.Cast(ints(1), to=_INT32))
         lengths[key] = last, op.ReduceMax(ends, keepdims=0)
     y, k_cache, v_cache = _GROUP_QUERY_ATTENTION(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ancestral import scalars
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import (
     Backends,
@@ -95,7 +96,7 @@ def measure(
     batches: Sequence[int],
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: scalars.Threads = None,
     rounds: int = 3,
 ) -> list["MeasureRow"]:
     """Return the rows of each backend, measured in order, with a message about each."""

@@ -1,7 +1,6 @@
 """`ancestral doctor`: what is installed, which backends run here, and why others do not."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ancestral.cli.options import Json
 from ancestral.cli.output import json_text, put, show, table
 from ancestral.plans.gpus import gpus
+from ancestral.processor import processor_name, usable_cpus
 
 if TYPE_CHECKING:
     from ancestral.engine.backends.entry import Entry
@@ -33,6 +33,7 @@ _PACKAGES = (
     "matplotlib",
     "Pillow",
 )
+_THREADS = ("bundle", "batch", "threads", "ms/step by threads")
 _PROBE = """
 import json, sys
 from ancestral.engine.backends import probe
@@ -47,7 +48,7 @@ def doctor(json: Json = False) -> None:
     """Show which backends run on this machine.
 
     Lists the installed packages, the GPUs and the backends, with what to do for each backend that
-    does not run.
+    does not run, and the numbers of threads that `--threads measure` found here.
     """
     document = diagnose()
     if json:
@@ -62,9 +63,14 @@ def doctor(json: Json = False) -> None:
         (each["name"], "yes" if each["runs"] else "NO", ", ".join(each["devices"]), each["reason"])
         for each in document["backends"]
     ]
+    threads = [
+        (each["bundle"][:12], f"{each['batch']}", f"{each['threads']}", _times(each["step_ms"]))
+        for each in document["threads"]
+    ]
     show(
         table("Packages", ("package", "version"), packages),
         table("Backends", ("backend", "runs", "devices", "what to do"), backends),
+        *([table("Measured threads", _THREADS, threads)] if threads else []),
     )
 
 
@@ -75,11 +81,24 @@ def diagnose() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": _cpus(),
+        "cpus": usable_cpus(),
         "gpus": [f"{gpu.name}, {gpu.target}, {gpu.memory}, driver {gpu.driver}" for gpu in gpus()],
         "packages": {name: _version(name) for name in _PACKAGES},
+        "threads": _measured_threads(),
         "backends": [_backend(entry) for entry in BACKENDS.values()],
     }
+
+
+def _measured_threads() -> list[dict[str, Any]]:
+    """Return the numbers of threads that were measured on such a processor, the latest first."""
+    from ancestral.engine.thread_choice import ThreadStore
+
+    choices, name = ThreadStore.of_user().choices(), processor_name()
+    return [choice.to_json() for choice in choices if choice.key.processor == name]
+
+
+def _times(step_ms: dict[str, float]) -> str:
+    return ", ".join(f"{count}: {time:.3f}" for count, time in step_ms.items())
 
 
 def _backend(entry: "Entry") -> dict[str, Any]:
@@ -119,9 +138,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

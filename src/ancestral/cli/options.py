@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ancestral import scalars
+from ancestral.decimals import decimal
+from ancestral.excerpts import quoted
+
 if TYPE_CHECKING:
     from ancestral.engine import Engine
 
@@ -40,10 +44,28 @@ Device = Annotated[
         metavar="DEVICE", help="cpu, cuda or cuda:N. There is no fallback to another device."
     ),
 ]
+
+
+def _threads(text: str) -> scalars.Threads:
+    """Return the value of --threads.
+
+    Raises:
+        typer.BadParameter: it is neither a number nor "measure".
+    """
+    number = decimal(text)
+    if number is None and not scalars.is_measured(text):
+        raise typer.BadParameter(f"expected an integer or measure, got {quoted(text)}")
+    return scalars.MEASURE if number is None else number
+
+
 Threads = Annotated[
-    int | None,
+    # Typer knows no unions; `_threads` makes the value, and `Engine.load` checks it.
+    Any,
     backend_option(
-        metavar="N", help="CPU threads, at most 4 per core. Default: chosen by the backend."
+        metavar="N",
+        parser=_threads,
+        help="CPU threads, at most 4 per core; measure: time them once for each batch size, and "
+        "use the fastest (onnxruntime). Default: chosen by the backend.",
     ),
 ]
 Dtype = Annotated[
@@ -108,7 +130,7 @@ def load(
     bundle: Path,
     backend: str,
     device: str,
-    threads: int | None,
+    threads: scalars.Threads,
     dtype: str | None,
     batch_invariant: bool = False,
 ) -> "Engine":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ancestral import scalars
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
@@ -22,7 +23,7 @@ def traces(
     save: Path | None,
     against: Sequence[Path],
     device: str,
-    threads: int | None,
+    threads: scalars.Threads,
 ) -> "list[Traced]":
     """Trace a bundle's graphs.
 
@@ -56,14 +57,11 @@ def traces(
         check_target(save, (".safetensors",), option="--save", keep=(path, *against))
         if len(backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(backends)}")
-    if threads is not None:
-        from ancestral.scalars import check_threads
-
-        check_threads(threads, "--threads")
+    count = None if threads is None else scalars.check_threads(threads, "--threads")
     names = tuple(dict.fromkeys(backends)) or ("onnxruntime",)
     if len(against) < 2:
         _check_runtimes(names, device, compared=bool(save or against))
-    tracer = Tracer(path, graphs, against, threads, say)
+    tracer = Tracer(path, graphs, against, count, say)
     if len(against) == 2:
         return [tracer.compare()]
     return [tracer.run(name, device, save) for name in names]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ancestral import scalars
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
@@ -97,7 +98,7 @@ def parity_reports(
     bundle: Path,
     backends: Sequence[str],
     device: str = "cpu",
-    threads: int | None = None,
+    threads: scalars.Threads = None,
     dtype: str | None = None,
 ) -> list[Report]:
     """Verify a bundle on each backend."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ancestral import scalars
 from ancestral.cli.output import arrow, check_target, place, say, write_text
 from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine
@@ -110,7 +111,7 @@ def check_means_file(out: Path, *read: Path, n: int = 1) -> int | None:
 
 
 def load_for_means(
-    bundle: Path, out: Path, backend: str, device: str, threads: int | None
+    bundle: Path, out: Path, backend: str, device: str, threads: scalars.Threads
 ) -> LatentEngine:
     """Load a latent variable model whose means can be written to the file.
 
