@@ -12,7 +12,7 @@ from PIL import Image
 from ancestral.engine import Engine
 from tests.tamper import change_manifest
 
-from .conftest import Cli
+from .conftest import Cli, refused
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +133,16 @@ def test_log_prob_prints_a_line_for_each_event(
     assert result.code == 0, result.err
     got = [float(line) for line in result.out.splitlines()]
     np.testing.assert_allclose(got, engine.log_prob(x, labels=1), atol=1e-5)
+
+
+def test_log_prob_by_steps(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The very bits that `sample` wrote, and another way than the parallel one."""
+    samples, nats = tmp_path / "samples.npz", tmp_path / "nats.npz"
+    assert cli("sample", tiny_bundle, "-n", 64, "-o", samples).code == 0
+    assert cli("log-prob", tiny_bundle, samples, "--path", "steps", "-o", nats).code == 0
+    with np.load(samples) as drawn, np.load(nats) as again:
+        assert np.array_equal(drawn["log_prob"], again["log_prob"])
+    assert cli("log-prob", tiny_bundle, samples, "-o", nats).code == 0
+    with np.load(samples) as drawn, np.load(nats) as parallel:
+        assert not np.array_equal(drawn["log_prob"], parallel["log_prob"])
+    refused(cli("log-prob", tiny_bundle, samples, "--path", "zigzag"), "--path", "zigzag")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import AutoregressiveEngine, budget
-from ancestral.engine import likelihood as module
+from ancestral.engine import text_likelihood as module
 from ancestral.errors import InvalidInput, NotADistribution
 from tests.conftest import Load, autoregressive
 from tests.laws.laws import assert_close, limits

@@ -1,7 +1,7 @@
 """Log-probabilities of events, and of texts of any length: what `ancestral log-prob` prints."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,11 @@ from ancestral.units import bits_per_dim, bits_unit, fixed
 
 
 def events_log_prob(
-    engine: AutoregressiveEngine, events: Events, label: int | None, out: Path | None
+    engine: AutoregressiveEngine,
+    events: Events,
+    label: int | None,
+    out: Path | None,
+    path: Literal["parallel", "steps"],
 ) -> None:
     """Print or write log p of each event, and report the mean.
 
@@ -27,6 +31,7 @@ def events_log_prob(
         events: the events of a file.
         label: label of all events, instead of those in the file.
         out: an .npz to write, or None to print.
+        path: way to compute, as in `AutoregressiveEngine.log_prob`.
 
     Raises:
         InvalidInput: an event or a label is wrong, or labels are missing.
@@ -36,7 +41,7 @@ def events_log_prob(
         labels = labels_in(events.arrays)
     x = events.of_model(engine.data)
     check_labelled(events.arrays.path, labels, engine)
-    nats = engine.log_prob(x, labels)
+    nats = engine.log_prob(x, labels, path=path)
     if out is None:
         for value in nats:
             put(f"{value:z.6f}")
@@ -56,6 +61,7 @@ def text_log_prob(
     stride: int | None,
     label: int | None,
     out: Path | None,
+    path: Literal["parallel", "steps"],
 ) -> None:
     """Score a sequence: print its log-likelihood, and write that of each id.
 
@@ -66,6 +72,7 @@ def text_log_prob(
         stride: positions by which the windows slide; None for half the context.
         label: label of the sequence.
         out: an .npz to write, or None.
+        path: way to compute, as in `AutoregressiveEngine.log_prob`.
 
     Raises:
         InvalidInput: the file is empty or not UTF-8, or the bundle has no tokenizer.
@@ -76,7 +83,7 @@ def text_log_prob(
         assert text is not None
         sequence, size, whole = _encoded(engine, text)
     with progress_bar("scoring") as progress:
-        found = engine.text_likelihood(sequence, stride, label, progress)
+        found = engine.text_likelihood(sequence, stride, label, progress, path=path)
     if out is not None:
         numbers = {name: np.asarray(getattr(found, name)) for name in ("context", "stride")}
         arrays = {"ids": sequence, "log_prob": found.log_prob, "seen": found.seen}

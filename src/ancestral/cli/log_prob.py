@@ -1,7 +1,7 @@
 """`ancestral log-prob`: log-probabilities of events, texts and ids."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -57,6 +57,14 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             "them. Default: T / 2.",
         ),
     ] = None,
+    path: Annotated[
+        Literal["parallel", "steps"],
+        options.input_option(
+            metavar="NAME",
+            help="parallel: one pass over all positions. steps: position by position, as `sample` "
+            "computes; slower.",
+        ),
+    ] = "parallel",
     binarise: options.Binarise = False,
     levels: options.Levels = None,
     backend: options.Backend = "onnxruntime",
@@ -94,6 +102,6 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             f"bound`, or pass an autoregressive bundle"
         )
     if events is None:
-        text_log_prob(engine, text, ids, stride, label, out)
+        text_log_prob(engine, text, ids, stride, label, out, path)
     else:
-        events_log_prob(engine, events, label, out)
+        events_log_prob(engine, events, label, out, path)
