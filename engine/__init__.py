@@ -8,6 +8,7 @@ from ancestral.engine.open import AutoregressiveEngine, Engine, LatentEngine
 from ancestral.engine.particles import Completion
 from ancestral.engine.sample import Samples
 from ancestral.engine.text_likelihood import TextLikelihood
+from ancestral.engine.top import EventLikelihood, Top
 from ancestral.sampling import Sampling
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "Classification",
     "Completion",
     "Engine",
+    "EventLikelihood",
     "Generated",
     "LatentEngine",
     "LatentSamples",
     "Samples",
     "Sampling",
     "TextLikelihood",
+    "Top",
 ]

@@ -1,5 +1,7 @@
 """Log-probabilities of whole events, by the parallel graph or by the steps."""
 
+from typing import overload
+
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
@@ -7,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ancestral.engine import arguments, inputs, step_likelihood, step_loop
 from ancestral.engine.runner import Runner
 from ancestral.engine.step_likelihood import PATHS, Path
+from ancestral.engine.top import EventLikelihood, checked, top_of
 from ancestral.errors import InvalidInput
 from ancestral.step_tensors import LOG_PROB, REDRAWN
 
@@ -57,6 +60,7 @@ def position_log_prob(
     return found
 
 
+@overload
 def log_prob(
     runner: Runner,
     x: ArrayLike,
@@ -64,8 +68,32 @@ def log_prob(
     *,
     path: Path = "parallel",
     batch: int | None = None,
-) -> NDArray[np.float64]:
-    """Return log p(x | y) of each event.
+    top: None = None,
+) -> NDArray[np.float64]: ...
+
+
+@overload
+def log_prob(
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None = None,
+    *,
+    path: Path = "parallel",
+    batch: int | None = None,
+    top: int,
+) -> EventLikelihood: ...
+
+
+def log_prob(
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None = None,
+    *,
+    path: Path = "parallel",
+    batch: int | None = None,
+    top: int | None = None,
+) -> NDArray[np.float64] | EventLikelihood:
+    """Return log p(x | y) of each event, or of each value with the most probable values.
 
     `path="steps"` computes it as `sample` does, position by position. For samples that were drawn
     without observed values and filters, in the same batches, by ONNX Runtime in the same process
@@ -80,10 +108,13 @@ def log_prob(
         path: "parallel", one pass over all positions, or "steps", the step graph.
         batch: rows of a batch, only for the steps, as in `sample_batches`; None chooses by memory,
             as `sample` does.
+        top: number of most probable values to return for each position, 1 .. 20 and at most the
+            number of levels; only for the parallel pass.
 
     Returns:
         Log-probabilities in nats, [n], float64. For a model without a start symbol they are given
-        the first value.
+        the first value. With `top`, an `EventLikelihood`: log-probabilities of the values, in nats,
+        [n, t], and the most probable values and their log-probabilities, [n, t, top].
 
     Raises:
         InvalidInput: an argument is wrong.
@@ -94,10 +125,33 @@ def log_prob(
 
         log_p = engine.log_prob(x, labels=3)
         -log_p / (engine.data.length * np.log(2))  # bits/dim
+        engine.log_prob(x, labels=3, top=5).top.most_likely.mean()  # best guesses
     """
+    if top is not None:
+        return _with_top(runner, x, labels, top, path=path, batch=batch)
     return np.asarray(
         position_log_prob(runner, x, labels, path=path, batch=batch).sum(axis=1, dtype=np.float64)
     )
+
+
+def _with_top(
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None,
+    k: int,
+    *,
+    path: Path,
+    batch: int | None,
+) -> EventLikelihood:
+    if arguments.choice("path", path, PATHS) == "steps":
+        raise InvalidInput("top: expected path='parallel', got 'steps'; leave one of them out")
+    if batch is not None:
+        raise InvalidInput("batch: only used with path='steps'; leave it out")
+    count = checked(k, runner.data.levels)
+    events = inputs.events(x, runner.data)
+    found = top_of(runner, events, runner.labels(labels, len(events)), count)
+    step_loop.check(found.log_prob, 0)
+    return found
 
 
 def redraw(

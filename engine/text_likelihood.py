@@ -26,12 +26,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ancestral.engine import arguments, budget, inputs, likelihood, step_likelihood, step_loop
 from ancestral.engine.arguments import Progress
 from ancestral.engine.runner import Runner
 from ancestral.engine.step_likelihood import PATHS, Path
+from ancestral.engine.top import Top, checked, top_of
 from ancestral.errors import InvalidInput
 from ancestral.scalars import whole
 from ancestral.step_tensors import LOG_PROB, X
@@ -46,6 +47,7 @@ class TextLikelihood:
         seen: number of ids right before each one that it was conditioned on, [n].
         context: number of positions of a window.
         stride: number of ids by which windows slide.
+        top: the k most probable ids at each position, [n, k], if they were asked for.
         first_given: whether the first id has no probability, so that the total is
             log p(x_2 .. x_n | x_1).
     """
@@ -55,6 +57,7 @@ class TextLikelihood:
     context: int
     stride: int
     first_given: bool
+    top: Top | None = None
 
     @property
     def scored(self) -> int:
@@ -95,6 +98,7 @@ def text_likelihood(
     progress: Progress | None = None,
     *,
     path: Path = "parallel",
+    top: int | None = None,
 ) -> TextLikelihood:
     """Return log p of each id of a sequence of any length, by windows that slide over it.
 
@@ -107,6 +111,7 @@ def text_likelihood(
         labels: class of the whole sequence; required if the model has only p(x | y).
         progress: called as `progress(done, total)`, in ids.
         path: as in `log_prob`; the steps run each window position by position.
+        top: number of most probable ids to return for each position, as in `log_prob`.
 
     Returns:
         A `TextLikelihood`: log-probabilities in nats, [n], `total` in nats, `perplexity`, and
@@ -135,6 +140,7 @@ def text_likelihood(
             f"{runner.data.event_shape}; use `log_prob` for whole events"
         )
     arguments.callback("progress", progress)
+    k = None if top is None else checked(top, runner.data.levels)
     steps = arguments.choice("path", path, PATHS) == "steps"
     x = inputs.ids("ids", ids, runner.data.levels)
     if len(x) <= first:
@@ -142,7 +148,11 @@ def text_likelihood(
         raise InvalidInput(f"ids: expected at least {first + 1}{why}, got {len(x)}")
     stride = max(t // 2, 1) if stride is None else whole("stride", stride, 1, t - first)
     label = runner.labels(labels, 1)
+    if steps and k is not None:
+        raise InvalidInput("top: expected path='parallel', got 'steps'; leave one of them out")
+    budget.check_size("ids", len(x), 16 * (k or 1))
     log_prob = np.zeros(len(x), np.float32)
+    best = None if k is None else _empty(len(x), k)
     seen = np.arange(len(x))
     # A graph over sequences of any length needs no padding for a short text.
     fixed = steps or runner.session(LOG_PROB).signature.input(X).axes[1] != "t"
@@ -153,16 +163,42 @@ def text_likelihood(
         for row, start in zip(windows, starts, strict=True):
             row[: len(x) - start] = x[start : start + width]
         given = None if label is None else np.repeat(label, len(starts))
-        scored = step_likelihood.log_prob_of if steps else likelihood.log_prob_of
-        found = scored(runner, windows, given)
-        for row, start in zip(found, starts, strict=True):
+        found, part = _scores(runner, windows, given, steps, k)
+        for i, start in enumerate(starts):
             done, end = start + t - stride if start else 0, min(start + width, len(x))
-            log_prob[done:end] = row[done - start : end - start]
+            new = slice(done - start, end - start)
+            log_prob[done:end] = found[i, new]
+            if best is not None and part is not None:
+                best.ids[done:end], best.log_prob[done:end] = (
+                    part.ids[i, new],
+                    part.log_prob[i, new],
+                )
+                best.most_likely[done:end] = part.most_likely[i, new]
             seen[done:end] -= start
         if progress is not None:
             progress(end, len(x))
     step_loop.check(log_prob[None], 0)
-    return TextLikelihood(log_prob, seen, t, stride, bool(first))
+    return TextLikelihood(log_prob, seen, t, stride, bool(first), best)
+
+
+def _empty(n: int, k: int) -> Top:
+    """Return the most probable ids of n positions, to be written."""
+    return Top(np.empty((n, k), np.int64), np.empty((n, k), np.float32), np.empty(n, np.bool_))
+
+
+def _scores(
+    runner: Runner,
+    windows: Int64[np.ndarray, "n t"],
+    label: NDArray[np.int64] | None,
+    steps: bool,
+    k: int | None,
+) -> tuple[Float32[np.ndarray, "n t"], Top | None]:
+    """Return log p of each id of each window in nats, and the k most probable ids."""
+    if k is not None:
+        found = top_of(runner, windows, label, k)
+        return found.log_prob, found.top
+    scored = step_likelihood.log_prob_of if steps else likelihood.log_prob_of
+    return scored(runner, windows, label), None
 
 
 def _chunks(n: int, t: int, stride: int) -> Iterator[range]:

@@ -13,7 +13,7 @@ from tests.toys import widen
 
 END = "<|endoftext|>"
 CONTEXT = 24
-GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
+GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob", "step")
 PADDED = 3
 """Values beyond the tokenizer's ids, as where a vocabulary is padded."""
 SENTENCES = (

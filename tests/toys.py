@@ -47,7 +47,7 @@ BACKENDS = ("torch", "onnxruntime")
 LOCAL = {"wavenet", "pixelcnn", "channels", "table"}
 """What they see of the past is not all of it."""
 
-_COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
+_COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob", "step")
 GRAPHS: dict[str, tuple[GraphName, ...]] = dict.fromkeys(TOYS, _COMMON) | {
     "tiny": (*_COMMON, "prefill", "step_filtered"),
     "startless": (*_COMMON, "prefill"),

@@ -108,6 +108,7 @@ def autoregressive(
             | {"labels": ONE_LABEL if labels is LABELS else labels},
         ),
         "log_prob": (engine.log_prob, rows | {"path": word("parallel", ("steps",))}),
+        "log_prob, top": (engine.log_prob, rows | {"top": optional(whole(2, (0, 21)))}),
         "position_log_prob": (
             lambda **a: engine.position_log_prob(path="steps", **a),
             rows | {"batch": BATCH},
@@ -126,6 +127,10 @@ def autoregressive(
         given = {"ids": ids, "stride": stride, "labels": NO_LABELS, "progress": callback()}
         given |= {"path": word("parallel", ("steps",))}
         calls["text_likelihood"] = (engine.text_likelihood, given)
+        calls["text_likelihood, top"] = (
+            engine.text_likelihood,
+            {"ids": ids, "stride": stride, "top": optional(whole(2, (0, 21)))},
+        )
     yield from (Method(f"{toy}.{name}", *call) for name, call in calls.items())
 
 
