@@ -243,7 +243,9 @@ class _Run:
 
     def draw(self, binding: Binding, report: Progress) -> list[Generated]:
         """Run the loop until every row has ended."""
-        position = self._begin(binding)
+        position = step_loop.begin_prompts(
+            binding, self._start, self._lengths, rewinds=self._rewinds
+        )
         size = step_loop.STEPS_PER_LAUNCH if self._stream is None else STEPS_PER_WORD
         steps, done = int((self._ends - position).max()), 0
         while (position < self._ends).any():
@@ -255,20 +257,6 @@ class _Run:
             self._look(step_loop.read_values(binding), position)
             report(done, steps)
         return self._generated(step_loop.result(binding, self._start))
-
-    def _begin(self, binding: Binding) -> NDArray[np.int64]:
-        """Run the block of the prompts, and return the next position of each row, [b]."""
-        observed = self._start.observed
-        if not self._rewinds:
-            done = step_loop.begin(binding, self._start)
-            return np.full(len(observed), done, np.int64)
-        filled = observed.copy()
-        longest = filled[:, : int(self._lengths.max())]
-        longest[longest < 0] = 0
-        done = step_loop.begin(binding, replace(self._start, observed=filled))
-        position = np.clip(self._lengths, self._start.first_position, done)
-        step_loop.rewind(binding, position, observed)
-        return position
 
     def _look(self, values: NDArray[np.int64], position: NDArray[np.int64]) -> None:
         """Find stop tokens among the new ones, end these rows there, and stream the new tokens."""

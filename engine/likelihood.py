@@ -1,39 +1,17 @@
-"""Log-probabilities of whole events and of texts, by the parallel graphs.
+"""Log-probabilities of whole events, by the parallel graph or by the steps."""
 
-A sequence may be longer than the context: its likelihood is computed in windows that slide over it.
-With a context of T positions and a stride S, window k holds the ids x_kS .. x_(kS+T-1). The first
-window scores all of its ids, each later one its last S, which no earlier window has reached:
-
-    i < T:   log p(x_i | x_0 .. x_(i-1))
-    i >= T:  log p(x_i | x_kS .. x_(i-1)),   k = ceil((i - T + 1) / S)
-
-Each id is scored once, given at least T - S ids before it, or all of them if there are fewer. A
-model with a start symbol has it before the first id of every window, also of later ones, because
-its graph always has it. A model without a start symbol gives the very first id no probability, so
-that id is not counted.
-
-The conditionals make a distribution over texts, so their sum is a log-probability: that of the ids
-under a model that forgets what is outside its window.
-
-References:
-    Press, Smith, Lewis (2021), Shortformer: better language modeling using shorter inputs,
-    arXiv:2012.15832, section 2.
-"""
-
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, budget, inputs, step_loop
-from ancestral.engine.arguments import Progress
+from ancestral.engine import arguments, inputs, step_likelihood, step_loop
 from ancestral.engine.runner import Runner
+from ancestral.engine.step_likelihood import PATHS, Path
+from ancestral.engine.top import EventLikelihood, checked, top_of
 from ancestral.errors import InvalidInput
-from ancestral.scalars import whole
-from ancestral.step_tensors import LOG_PROB, REDRAWN, X
+from ancestral.step_tensors import LOG_PROB, REDRAWN
 
 
 def log_prob_of(
@@ -44,7 +22,12 @@ def log_prob_of(
 
 
 def position_log_prob(
-    runner: Runner, x: ArrayLike, labels: ArrayLike | int | None = None
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None = None,
+    *,
+    path: Path = "parallel",
+    batch: int | None = None,
 ) -> NDArray[np.float32]:
     """Return log p(x_t | x_<t, y) of each value of each event.
 
@@ -52,6 +35,8 @@ def position_log_prob(
         runner: the engine.
         x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
         labels: class of all events, or of each, [n]; required if the model has only p(x | y).
+        path: as in `log_prob`.
+        batch: as in `log_prob`.
 
     Returns:
         Log-probabilities in nats, [n, t], by positions of the ordering, float32. For a model
@@ -62,25 +47,74 @@ def position_log_prob(
         NotADistribution: a log-probability is NaN.
         BundleError: the weights have changed since the bundle was opened.
     """
+    chosen = arguments.choice("path", path, PATHS)
     events = inputs.events(x, runner.data)
-    found = log_prob_of(runner, events, runner.labels(labels, len(events)))
+    label = runner.labels(labels, len(events))
+    if chosen == "steps":
+        found = step_likelihood.log_prob_of(runner, events, label, batch)
+    elif batch is not None:
+        raise InvalidInput("batch: only used with path='steps'; leave it out")
+    else:
+        found = log_prob_of(runner, events, label)
     step_loop.check(found, 0)
     return found
 
 
+@overload
 def log_prob(
-    runner: Runner, x: ArrayLike, labels: ArrayLike | int | None = None
-) -> NDArray[np.float64]:
-    """Return log p(x | y) of each event.
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None = None,
+    *,
+    path: Path = "parallel",
+    batch: int | None = None,
+    top: None = None,
+) -> NDArray[np.float64]: ...
+
+
+@overload
+def log_prob(
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None = None,
+    *,
+    path: Path = "parallel",
+    batch: int | None = None,
+    top: int,
+) -> EventLikelihood: ...
+
+
+def log_prob(
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None = None,
+    *,
+    path: Path = "parallel",
+    batch: int | None = None,
+    top: int | None = None,
+) -> NDArray[np.float64] | EventLikelihood:
+    """Return log p(x | y) of each event, or of each value with the most probable values.
+
+    `path="steps"` computes it as `sample` does, position by position. For samples that were drawn
+    without observed values and filters, in the same batches, by ONNX Runtime in the same process
+    with the same number of threads, the results are the bits of `Samples.log_prob`: the importance
+    weight of a sample is exactly 1 under the model that drew it. The parallel pass is much faster
+    and agrees within the tolerance of the backend.
 
     Args:
         runner: the engine.
         x: events of integers in 0 .. levels - 1, [n, *event_shape] or [n, t].
         labels: class of all events, or of each, [n]; required if the model has only p(x | y).
+        path: "parallel", one pass over all positions, or "steps", the step graph.
+        batch: rows of a batch, only for the steps, as in `sample_batches`; None chooses by memory,
+            as `sample` does.
+        top: number of most probable values to return for each position, 1 .. 20 and at most the
+            number of levels; only for the parallel pass.
 
     Returns:
         Log-probabilities in nats, [n], float64. For a model without a start symbol they are given
-        the first value.
+        the first value. With `top`, an `EventLikelihood`: log-probabilities of the values, in nats,
+        [n, t], and the most probable values and their log-probabilities, [n, t, top].
 
     Raises:
         InvalidInput: an argument is invalid.
@@ -91,8 +125,33 @@ def log_prob(
 
         log_p = engine.log_prob(x, labels=3)
         -log_p / (engine.data.length * np.log(2))  # bits/dim
+        engine.log_prob(x, labels=3, top=5).top.most_likely.mean()  # best guesses
     """
-    return np.asarray(position_log_prob(runner, x, labels).sum(axis=1, dtype=np.float64))
+    if top is not None:
+        return _with_top(runner, x, labels, top, path=path, batch=batch)
+    return np.asarray(
+        position_log_prob(runner, x, labels, path=path, batch=batch).sum(axis=1, dtype=np.float64)
+    )
+
+
+def _with_top(
+    runner: Runner,
+    x: ArrayLike,
+    labels: ArrayLike | int | None,
+    k: int,
+    *,
+    path: Path,
+    batch: int | None,
+) -> EventLikelihood:
+    if arguments.choice("path", path, PATHS) == "steps":
+        raise InvalidInput("top: expected path='parallel', got 'steps'; leave one of them out")
+    if batch is not None:
+        raise InvalidInput("batch: only used with path='steps'; leave it out")
+    count = checked(k, runner.data.levels)
+    events = inputs.events(x, runner.data)
+    found = top_of(runner, events, runner.labels(labels, len(events)), count)
+    step_loop.check(found.log_prob, 0)
+    return found
 
 
 def redraw(
@@ -120,136 +179,3 @@ def redraw(
     drawn = inputs.uniforms("u", u, events.shape)
     label = runner.labels(labels, len(events))
     return runner.data.in_place(runner.parallel("redraw", label, x=events, u=drawn)[REDRAWN])
-
-
-@dataclass(frozen=True, slots=True)
-class TextLikelihood:
-    """Log-probabilities of the ids of a text.
-
-    Attributes:
-        log_prob: log-probability of each id, in nats, [n]; 0 for the first id if `first_given`.
-        seen: number of ids right before each one that it was conditioned on, [n].
-        context: number of positions of a window.
-        stride: number of ids by which windows slide.
-        first_given: whether the first id has no probability, so that the total is
-            log p(x_2 .. x_n | x_1).
-    """
-
-    log_prob: Float32[np.ndarray, " n"]
-    seen: Int64[np.ndarray, " n"]
-    context: int
-    stride: int
-    first_given: bool
-
-    @property
-    def scored(self) -> int:
-        """Number of ids that have a probability."""
-        return len(self.log_prob) - self.first_given
-
-    @property
-    def total(self) -> float:
-        """Sum of the log-probabilities, in nats."""
-        return float(self.log_prob.sum(dtype=np.float64))
-
-    @property
-    def perplexity(self) -> float:
-        """exp(-total / scored); infinity if that exceeds float64."""
-        mean = -self.total / self.scored
-        return math.exp(mean) if mean < math.log(np.finfo(np.float64).max) else math.inf
-
-    def bits_per_byte(self, count: int) -> float:
-        """Return the bits per byte of the text: -log2 p of its ids, divided by its bytes.
-
-        An upper bound for the text itself, because its other tokenisations add probability. The
-        bits of the first id are not included if it is given.
-
-        Args:
-            count: number of bytes of the text, at least 1.
-
-        Raises:
-            InvalidInput: `count` is less than 1.
-        """
-        return -self.total / (math.log(2) * whole("count", count, 1, 2**63 - 1))
-
-
-def text_likelihood(
-    runner: Runner,
-    ids: ArrayLike,
-    stride: int | None = None,
-    labels: int | None = None,
-    progress: Progress | None = None,
-) -> TextLikelihood:
-    """Return log p of each id of a sequence of any length, by windows that slide over it.
-
-    Args:
-        runner: the engine, of a model of sequences.
-        ids: ids of the text, [n].
-        stride: number of ids by which windows slide. Each id is conditioned on at least
-            length - stride ids before it, or on all of them if there are fewer. None means half
-            the length.
-        labels: class of the whole sequence; required if the model has only p(x | y).
-        progress: called as `progress(done, total)`, in ids.
-
-    Returns:
-        A `TextLikelihood`: log-probabilities in nats, [n], `total` in nats, `perplexity`, and
-        `bits_per_byte`.
-
-    Raises:
-        InvalidInput: `ids` is empty or has values that the model does not have, `stride` is out of
-            range, or the model's events are not sequences.
-        NotADistribution: a log-probability is NaN.
-        BundleError: the weights have changed since the bundle was opened.
-
-    References:
-        Press, Smith, Lewis (2021), Shortformer: better language modeling using shorter inputs,
-        arXiv:2012.15832, section 2.
-
-    For example:
-
-        ids = engine.tokenizer().encode(text)
-        found = engine.text_likelihood(ids, stride=256)
-        found.perplexity, found.bits_per_byte(len(text.encode()))
-    """
-    t, first = runner.data.length, runner.first_position
-    if len(runner.data.event_shape) != 1 or runner.data.ordering != "raster":
-        raise InvalidInput(
-            f"text_likelihood: expected a model of sequences, got events of shape "
-            f"{runner.data.event_shape}; use `log_prob` for whole events"
-        )
-    arguments.callback("progress", progress)
-    x = inputs.ids("ids", ids, runner.data.levels)
-    if len(x) <= first:
-        why = ", as the model gives the first one no probability" if first else ""
-        raise InvalidInput(f"ids: expected at least {first + 1}{why}, got {len(x)}")
-    stride = max(t // 2, 1) if stride is None else whole("stride", stride, 1, t - first)
-    label = runner.labels(labels, 1)
-    log_prob = np.zeros(len(x), np.float32)
-    seen = np.arange(len(x))
-    # A graph over sequences of any length needs no padding for a short text.
-    fixed = runner.session(LOG_PROB).signature.input(X).axes[1] != "t"
-    width = t if fixed else min(t, len(x))
-    for starts in _chunks(len(x), t, stride):
-        windows = np.zeros((len(starts), width), np.int64)
-        for row, start in zip(windows, starts, strict=True):
-            row[: len(x) - start] = x[start : start + width]
-        given = None if label is None else np.repeat(label, len(starts))
-        found = log_prob_of(runner, windows, given)
-        for row, start in zip(found, starts, strict=True):
-            done, end = start + t - stride if start else 0, min(start + width, len(x))
-            log_prob[done:end] = row[done - start : end - start]
-            seen[done:end] -= start
-        if progress is not None:
-            progress(end, len(x))
-    step_loop.check(log_prob[None], 0)
-    return TextLikelihood(log_prob, seen, t, stride, bool(first))
-
-
-def _chunks(n: int, t: int, stride: int) -> Iterator[range]:
-    """Yield the positions where windows begin, `budget.WINDOWS` at a time.
-
-    >>> [list(starts) for starts in _chunks(10, 4, 3)]
-    [[0, 3, 6]]
-    """
-    count = 1 + max(0, -(-(n - t) // stride))
-    for first in range(0, count, budget.WINDOWS):
-        yield range(first * stride, min(first + budget.WINDOWS, count) * stride, stride)

@@ -15,6 +15,8 @@ from ancestral.engine import (
     latent_sample,
     likelihood,
     particles,
+    step_likelihood,
+    text_likelihood,
     verify,
     verify_latent,
 )
@@ -162,7 +164,8 @@ class AutoregressiveEngine(Engine):
     log_prob = likelihood.log_prob
     position_log_prob = likelihood.position_log_prob
     redraw = likelihood.redraw
-    text_likelihood = likelihood.text_likelihood
+    generated_log_prob = step_likelihood.generated_log_prob
+    text_likelihood = text_likelihood.text_likelihood
     classify = classify.classify
     compare = verify.compare
 

@@ -4,7 +4,7 @@ The features of the engine reach the step graph's tensors only through this file
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,34 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
     binding.run(block=block)
     on_steps(block)
     return first + block
+
+
+def begin_prompts(
+    binding: Binding, start: Start, lengths: NDArray[np.int64], *, rewinds: bool
+) -> NDArray[np.int64]:
+    """Write the inputs of a loop, and run the block of prompts of different lengths.
+
+    Args:
+        binding: binding of a step graph with as many rows as `start`.
+        start: inputs of the loop; each row observes its prompt.
+        lengths: number of values of each prompt, [b].
+        rewinds: whether rows may go back after a block, as `rewinds` returns. The block then runs
+            the longest prompt, with padding in the other rows; otherwise the positions that all
+            rows observe.
+
+    Returns:
+        The next position of each row, [b].
+    """
+    observed = start.observed
+    if not rewinds:
+        return np.full(len(observed), begin(binding, start), np.int64)
+    filled = observed.copy()
+    longest = filled[:, : int(lengths.max())]
+    longest[longest < 0] = 0
+    done = begin(binding, replace(start, observed=filled))
+    position: NDArray[np.int64] = np.clip(lengths, start.first_position, done)
+    rewind(binding, position, observed)
+    return position
 
 
 def advance(binding: Binding, steps: int, on_steps: OnSteps = lambda steps: None) -> None:

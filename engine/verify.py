@@ -9,9 +9,10 @@ from ancestral.engine.comparison import Draws, Events, Floats, Limits, differenc
 from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array, Binding
+from ancestral.engine.top import GRAPH, top_of
 from ancestral.parity import ParityReport, SequenceParity
 from ancestral.sampling import UNFILTERED
-from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X
+from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X, most_of
 from ancestral.units import bits_per_dim
 
 
@@ -23,6 +24,9 @@ class _Replay:
         delta: log p of the parallel graph minus the reference, in nats, [n, t].
         redrawn: values that u draws given the events, [n, t].
         kl: KL(reference || backend) of each stored distribution, in nats, [k].
+        top: largest error of the most probable values of each stored distribution, in nats, [k].
+        again: log p of the graph that returns them minus the reference, in nats, [n, t]; zeros
+            without it.
         gap: log p, by the reference, of the reference's most probable value minus that of the
             backend's, in nats, [k].
         stepped: values that each step graph draws from u, [samples, t].
@@ -33,6 +37,8 @@ class _Replay:
     redrawn: Array
     kl: Floats
     gap: Floats
+    top: Floats
+    again: Floats
     stepped: list[Array]
     forced: list[Array]
 
@@ -41,10 +47,10 @@ def compare(runner: Runner) -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
     `verify` does the same after rehashing the files. Every graph of the bundle takes part: log_prob
-    and logits in parallel; redraw at every position; step and step_filtered (its filters off)
-    drawing the reference's own samples again, and forced along all events; step over a block, and
-    from the cache that prefill leaves. The events that the model samples and the events of noise
-    have separate limits.
+    and logits in parallel; the most probable values; redraw at every position; step and
+    step_filtered (its filters off) drawing the reference's own samples again, and forced along all
+    events; step over a block, and from the cache that prefill leaves. The events that the model
+    samples and the events of noise have separate limits.
 
     Args:
         runner: the engine.
@@ -85,7 +91,9 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
             values, ways = _steps(runner, graph, answers, sampled)
             stepped.append(values)
             forced += ways
-    return _Replay(difference(parallel, answers[LOG_PROB]), redrawn, kl, gap, stepped, forced)
+    top, again = _most_probable(runner, answers, label)
+    delta = difference(parallel, answers[LOG_PROB])
+    return _Replay(delta, redrawn, kl, gap, top, again, stepped, forced)
 
 
 def _half(
@@ -106,6 +114,7 @@ def _half(
         bits_per_dim=float(bits_per_dim(reference.sum(axis=1), delta.shape[1:]).mean()),
         max_abs_position_nats=float(np.abs(delta).max()),
         max_abs_step_nats=max((worst(each, each.sum(axis=1)) for each in steps), default=0.0),
+        max_abs_top_nats=max(worst(replay.again[events]), float(replay.top[kept].max(initial=0.0))),
         max_kl=float(replay.kl[kept].max(initial=0.0)),
         limit_kl=limits.kl,
         argmax_flips=int((replay.gap[kept] > limits.nats).sum()),
@@ -153,6 +162,35 @@ def _distributions(
         with np.errstate(invalid="ignore"):
             gap[rows] = top - chosen
     return divergence, gap
+
+
+def _most_probable(
+    runner: Runner, answers: dict[str, Array], label: Array | None
+) -> tuple[Floats, Floats]:
+    """Compare the most probable values at the stored positions, and log p of the given values.
+
+    Two values may change places if the reference gives them almost the same log p: the error of an
+    id is its distance, in nats, to the value that is due at its place.
+
+    Returns:
+        Largest error in nats, [k], infinite for ids that are not different values; and log p of
+        the given values less the reference, [n, t]. Zeros if the bundle has no such graph.
+    """
+    at, reference = answers["at"], answers["distribution"]
+    if GRAPH not in runner.bundle.manifest.graphs:
+        return np.zeros(len(at)), np.zeros(answers[X].shape)
+    found = top_of(runner, answers[X], label, most_of(runner.data.levels))
+    ids, nats = (each[at[:, 0], at[:, 1]] for each in (found.top.ids, found.top.log_prob))
+    levels, k = reference.shape[-1], ids.shape[-1]
+    sound = (ids >= 0) & (ids < levels)
+    sound[:, 1:] &= np.diff(np.sort(ids, axis=-1)) > 0
+    own = np.take_along_axis(reference, np.where(sound, ids, 0), axis=-1)
+    due = -np.sort(-reference, axis=-1)[:, :k]
+    error = np.maximum(np.abs(difference(nats, own)), np.abs(difference(own, due)))
+    error = np.where(sound & np.isfinite(error), error, np.inf)
+    # A model without a start symbol predicts nothing at its first position.
+    error[at[:, 1] < runner.first_position] = 0
+    return error.max(axis=-1), difference(found.log_prob, answers[LOG_PROB])
 
 
 def _log_softmax(logits: Floats) -> Floats:

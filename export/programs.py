@@ -10,7 +10,7 @@ from ancestral.errors import ExportError
 from ancestral.export.graphs import check_signature, export_graph
 from ancestral.export.operators import Form
 from ancestral.signature import GraphSignature
-from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN
+from ancestral.step_tensors import LOG_PROB, LOGITS, REDRAWN, TOP_IDS, TOP_LOG_PROB
 from ancestral.train.models.families import Model
 from ancestral.train.models.graphs import PARALLEL, GraphName, Parallel, Program, build
 from ancestral.train.models.latent_graphs import Every, latent_graphs_of
@@ -55,7 +55,7 @@ def programs(model: Model, names: Sequence[str]) -> Iterator[tuple[Program, dict
     own: dict[str, Program] = {name: build(cast(GraphName, name), model).eval() for name in names}
     together: dict[str, Program] = {each: own[each] for each in own if each in PARALLEL}
     if together:
-        yield Parallel(model, (LOG_PROB, LOGITS, REDRAWN)).eval(), together
+        yield Parallel(model, (LOG_PROB, LOGITS, REDRAWN, TOP_IDS, TOP_LOG_PROB)).eval(), together
     for name, program in own.items():
         if name not in together:
             yield program, {name: program}

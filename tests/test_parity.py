@@ -25,6 +25,7 @@ EVENTS = SequenceParity(
     unexplained=0,
     limit_cdf=1e-6,
     max_abs_step_nats=1e-6,
+    max_abs_top_nats=1e-6,
     max_abs_position_nats=1e-6,
 )
 NOISE = replace(EVENTS, max_abs_nats=8e-5, limit_nats=1e-4)
@@ -70,6 +71,8 @@ def test_each_kind_has_its_own_limit() -> None:
         ("max_abs_nats", math.inf),
         ("max_abs_step_nats", 1.1e-4),
         ("max_abs_step_nats", math.nan),
+        ("max_abs_top_nats", 1.1e-4),
+        ("max_abs_top_nats", math.nan),
         ("max_abs_position_nats", 1.1e-4),
         ("max_abs_position_nats", math.nan),
         ("max_kl", 1.1e-10),

@@ -13,7 +13,7 @@ from tests.toys import widen
 
 END = "<|endoftext|>"
 CONTEXT = 24
-GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
+GRAPHS: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob", "step")
 PADDED = 3
 """Number of levels beyond the tokenizer's ids, as in a padded vocabulary."""
 SENTENCES = (

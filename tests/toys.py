@@ -47,7 +47,7 @@ BACKENDS = ("torch", "onnxruntime")
 LOCAL = {"wavenet", "pixelcnn", "channels", "table"}
 """Toys that see only a part of the past."""
 
-_COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "step")
+_COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob", "step")
 GRAPHS: dict[str, tuple[GraphName, ...]] = dict.fromkeys(TOYS, _COMMON) | {
     "tiny": (*_COMMON, "prefill", "step_filtered"),
     "startless": (*_COMMON, "prefill"),

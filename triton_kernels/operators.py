@@ -32,6 +32,7 @@ OPERATORS = (
     "residual_norm",
     "ring",
     "sample_token",
+    "top_ids",
 )
 
 

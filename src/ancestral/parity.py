@@ -139,6 +139,8 @@ class SequenceParity(EventsParity):
     Attributes:
         max_abs_position_nats: largest |delta log p| of a single position.
         max_abs_step_nats: largest |delta log p| of an event or a position, from the cached steps.
+        max_abs_top_nats: largest error of the most probable values, in nats: of their log p, and by
+            how much a value is less probable under the reference than the one that is due there.
         max_kl: largest KL(reference || backend) of a next-value distribution, in nats.
         limit_kl: limit of max_kl.
         argmax_flips: number of most probable values that differ although the reference's gap to the
@@ -151,6 +153,7 @@ class SequenceParity(EventsParity):
 
     max_abs_position_nats: float
     max_abs_step_nats: float
+    max_abs_top_nats: float
     max_kl: float
     limit_kl: float
     argmax_flips: int
@@ -166,6 +169,7 @@ class SequenceParity(EventsParity):
             "log p": (self.max_abs_nats, self.limit_nats),
             "log p of a position": (self.max_abs_position_nats, self.limit_nats),
             "log p along the steps": (self.max_abs_step_nats, self.limit_nats),
+            "most probable values": (self.max_abs_top_nats, self.limit_nats),
             "KL": (self.max_kl, self.limit_kl),
             "argmax flips": (self.argmax_flips, 0),
             "unexplained draws": (self.unexplained, 0),

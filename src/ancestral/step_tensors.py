@@ -18,6 +18,12 @@ LOGITS = "logits"
 """Unnormalised log-probabilities of whole events, [b, t, v]."""
 REDRAWN = "redrawn"
 """Value drawn with u at each position, given the values of x before it, [b, t]."""
+TOP_IDS = "top_ids"
+"""The most probable values of each position, the most probable first, [b, t, k]."""
+TOP_LOG_PROB = "top_log_prob"
+"""Log-probabilities of the most probable values in nats, [b, t, k]."""
+TOP = 20
+"""Largest k of `TOP_IDS`."""
 OFFSETS = "offsets"
 """Offsets 0 .. s - 1 of the positions of a block from its first one, [s]."""
 U = "u"
@@ -39,11 +45,11 @@ STATE = frozenset({POSITION, VALUES, LOG_P, LOG_Q})
 """Tensors that a loop carries in addition to the cache of a model."""
 
 _DTYPES: dict[str, Dtype] = {
-    **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, POSITION, VALUES), "int64"),
-    **dict.fromkeys((LOG_PROB, LOGITS, U, LOG_P, LOG_Q), "float32"),
+    **dict.fromkeys((X, LABEL, REDRAWN, OFFSETS, OBSERVED, POSITION, VALUES, TOP_IDS), "int64"),
+    **dict.fromkeys((LOG_PROB, LOGITS, TOP_LOG_PROB, U, LOG_P, LOG_Q), "float32"),
     **SETTINGS,
 }
-TAKEN = frozenset(_DTYPES) - {LOG_PROB, LOGITS, REDRAWN}
+TAKEN = frozenset(_DTYPES) - {LOG_PROB, LOGITS, REDRAWN, TOP_IDS, TOP_LOG_PROB}
 """Names of inputs, which cache entries must not have."""
 
 
@@ -60,6 +66,11 @@ def takes_temperature(step: GraphSignature) -> bool:
 def tensor(name: str, *axes: str | int) -> TensorSpec:
     """Return the tensor of that name, with these axes."""
     return TensorSpec(name=name, dtype=_DTYPES[name], axes=axes)
+
+
+def most_of(levels: int) -> int:
+    """Return how many of the most probable values a graph returns at each position."""
+    return min(TOP, levels)
 
 
 def next_of(tensor: TensorSpec) -> TensorSpec:

@@ -12,7 +12,7 @@ from PIL import Image
 from ancestral.engine import Engine
 from tests.tamper import change_manifest
 
-from .conftest import Cli
+from .conftest import Cli, refused
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +133,40 @@ def test_log_prob_prints_a_line_for_each_event(
     assert result.code == 0, result.err
     got = [float(line) for line in result.out.splitlines()]
     np.testing.assert_allclose(got, engine.log_prob(x, labels=1), atol=1e-5)
+
+
+def test_log_prob_by_steps(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    """The very bits that `sample` wrote, and another way than the parallel one."""
+    samples, nats = tmp_path / "samples.npz", tmp_path / "nats.npz"
+    assert cli("sample", tiny_bundle, "-n", 64, "-o", samples).code == 0
+    assert cli("log-prob", tiny_bundle, samples, "--path", "steps", "-o", nats).code == 0
+    with np.load(samples) as drawn, np.load(nats) as again:
+        assert np.array_equal(drawn["log_prob"], again["log_prob"])
+    assert cli("log-prob", tiny_bundle, samples, "-o", nats).code == 0
+    with np.load(samples) as drawn, np.load(nats) as parallel:
+        assert not np.array_equal(drawn["log_prob"], parallel["log_prob"])
+    refused(cli("log-prob", tiny_bundle, samples, "--path", "zigzag"), "--path", "zigzag")
+
+
+def test_log_prob_with_top(cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine) -> None:
+    """A line for each position, or arrays; what cannot be is refused."""
+    file, out = tmp_path / "x.npy", tmp_path / "top.npz"
+    x = np.arange(18).reshape(2, 3, 3) % 3
+    np.save(file, x)
+    expected = engine.log_prob(x, labels=1, top=2)
+    result = cli("log-prob", tiny_bundle, file, "--label", 1, "--top", 2)
+    assert result.code == 0, result.err
+    lines = [line.split() for line in result.out.splitlines() if not line.startswith("event")]
+    assert [line[0] for line in lines] == [str(t) for t in range(9)] * 2
+    ids = np.array([[int(line[3]), int(line[5])] for line in lines])
+    assert np.array_equal(ids, expected.top.ids.reshape(18, 2))
+    marks = [line[1].endswith("*") for line in lines]
+    assert np.array_equal(marks, expected.top.most_likely.ravel())
+    assert cli("log-prob", tiny_bundle, file, "--label", 1, "--top", 2, "-o", out).code == 0
+    with np.load(out) as arrays:
+        assert np.array_equal(arrays["top_ids"], expected.top.ids)
+        np.testing.assert_allclose(arrays["top_log_prob"], expected.top.log_prob, atol=1e-5)
+        assert np.array_equal(arrays["most_likely"], expected.top.most_likely)
+    for k, words in ((21, "1 .. 20"), (0, "1 .. 20"), (4, "at most 3")):
+        refused(cli("log-prob", tiny_bundle, file, "--label", 1, "--top", k), "top", words)
+    refused(cli("log-prob", tiny_bundle, file, "--top", 1, "--path", "steps"), "--top")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ancestral.engine import Generated
 from ancestral.sampling import Sampling
 from tests.engine.odd_values import Missing, Value, Values, joined, maker, number, values, whole
 
@@ -83,6 +84,36 @@ def prompts(levels: int, length: int) -> Values:
         "bools": [[True, False]],
         "function": len,
         "endless": lambda: iter(int, 1),
+    }
+    return values(plain, good, bad)
+
+
+def generated(levels: int, length: int) -> Values:
+    """Two rows that were drawn."""
+
+    def row(prompt: Any, tokens: Any) -> Generated:
+        zeros = np.zeros(2, np.float32)
+        return Generated(prompt, tokens, zeros, zeros, zeros, "max_new", 0)
+
+    plain = [row(np.array([0, 1]), np.array([2])), row(np.array([2]), np.array([], int))]
+    good = {
+        "tuple": tuple(plain),
+        "iterator": lambda: iter(plain),
+        "lists": [row([0, 1], [2]), row([2], np.array([], np.uint8))],
+    }
+    one = np.array([0])
+    bad: dict[str, Any] = {
+        "one row": plain[0],
+        "none": [],
+        "None": None,
+        "prompts": [[0, 1], [2]],
+        "beyond": [row(one, np.array([levels]))],
+        "negative": [row(np.array([-1]), one)],
+        "too long": [row(one, np.zeros(length, int))],
+        "nested": [row(one[None], one)],
+        "floats": [row(one, np.array([0.5]))],
+        "text": [row("a", "b")],
+        "set": {1, 2},
     }
     return values(plain, good, bad)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ancestral import philox
 from ancestral.errors import AncestralError
 from tests.conftest import Load
-from tests.engine.odd_arguments import callback, flag, prompts, samplings, stops, word
+from tests.engine.odd_arguments import callback, flag, generated, prompts, samplings, stops, word
 from tests.engine.odd_values import (
     Make,
     Values,
@@ -107,8 +107,16 @@ def autoregressive(
             | drawn
             | {"labels": ONE_LABEL if labels is LABELS else labels},
         ),
-        "log_prob": (engine.log_prob, rows),
-        "position_log_prob": (engine.position_log_prob, rows),
+        "log_prob": (engine.log_prob, rows | {"path": word("parallel", ("steps",))}),
+        "log_prob, top": (engine.log_prob, rows | {"top": optional(whole(2, (0, 21)))}),
+        "position_log_prob": (
+            lambda **a: engine.position_log_prob(path="steps", **a),
+            rows | {"batch": BATCH},
+        ),
+        "generated_log_prob": (
+            engine.generated_log_prob,
+            {"rows": generated(levels, t), "labels": labels, "batch": BATCH},
+        ),
         "redraw": (engine.redraw, {**rows, "u": reals(noise, (0.0, 1.0, -1.0, 1e-300))}),
     }
     if labels is LABELS:
@@ -117,7 +125,12 @@ def autoregressive(
         ids = joined(integers(grid(levels, 9), (-1, levels)), integers(grid(levels, 2), ()))
         stride = optional(whole(2, (0, 99)))
         given = {"ids": ids, "stride": stride, "labels": NO_LABELS, "progress": callback()}
+        given |= {"path": word("parallel", ("steps",))}
         calls["text_likelihood"] = (engine.text_likelihood, given)
+        calls["text_likelihood, top"] = (
+            engine.text_likelihood,
+            {"ids": ids, "stride": stride, "top": optional(whole(2, (0, 21)))},
+        )
     yield from (Method(f"{toy}.{name}", *call) for name, call in calls.items())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ancestral.engine import AutoregressiveEngine, budget
-from ancestral.engine import likelihood as module
+from ancestral.engine import text_likelihood as module
 from ancestral.errors import InvalidInput, NotADistribution
 from tests.conftest import Load, autoregressive
 from tests.laws.laws import assert_close, limits
@@ -144,3 +144,23 @@ def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(NotADistribution):
         engine.text_likelihood([1, 2])
+
+
+@pytest.mark.parametrize("toy", ["llama", "startless"])
+def test_top_in_windows(load: Load, toy: str) -> None:
+    """Each position has the most probable values of the window that scores it."""
+    engine = autoregressive(load, toy, "onnxruntime")
+    t, first = engine.data.length, engine.first_position
+    ids = np.random.default_rng(6).integers(0, engine.data.levels, 15)
+    stride = 2
+    found = engine.text_likelihood(ids, stride, top=3)
+    assert found.top is not None
+    for i in range(first, len(ids)):
+        start = max(0, -(-(i - t + 1) // stride)) * stride
+        window = np.resize(ids[start : start + t], t)[None]
+        alone = engine.log_prob(window, top=3)
+        assert np.array_equal(found.top.ids[i], alone.top.ids[0, i - start])
+        limit = limits(engine).nats
+        assert_close(found.top.log_prob[i], alone.top.log_prob[0, i - start], limit, "top")
+        assert found.top.most_likely[i] == (ids[i] == found.top.ids[i, 0])
+    assert (found.top.ids[:first] == -1).all()

@@ -12,6 +12,7 @@ from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.filter_threshold import filter_threshold
 from ancestral.triton_kernels.residual_norm import residual_norm
+from ancestral.triton_kernels.top_ids import top_ids
 from tests.triton_kernels.single import ROUNDING, Call, exported, run
 from tests.triton_kernels.test_cached_attention import attention_inputs
 
@@ -97,3 +98,17 @@ def test_every_operator_is_translated(form: Form) -> None:
     ours = {getattr(torch.ops.ancestral, name[11:]).default for name in names}
     assert {append._opoverload, cached_attention._opoverload} < ours
     assert ours <= set(translations(form))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_top_ids(form: Form) -> None:
+    """Equal values have the order of their ids, in ONNX Runtime as in the reference."""
+    z = torch.randint(0, 4, (6, 5, 40), generator=torch.manual_seed(2)).float()
+    z[0, :, 3:] = -torch.inf
+    b, t = torch.export.Dim("b", min=1), torch.export.Dim("t", min=1)
+    session = exported(Call(top_ids, 7), (z,), form, (({0: b, 1: t},),))
+    expected = z.sort(dim=-1, descending=True, stable=True).indices[..., :7]
+    assert torch.equal(top_ids(z, 7), expected)
+    assert np.array_equal(run(session, (z,))[0], expected.numpy())
+    one = z[1:2, :1]
+    assert np.array_equal(run(session, (one,))[0], expected[1:2, :1].numpy())

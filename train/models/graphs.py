@@ -15,12 +15,13 @@ from ancestral import step_tensors as names
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
 from ancestral.step_tensors import next_of, tensor
 from ancestral.train.likelihoods.categorical import Categorical
-from ancestral.train.likelihoods.likelihood import draw_or_take
+from ancestral.train.likelihoods.likelihood import draw_or_take, widened
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.inputs import shifted
 from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
+from ancestral.triton_kernels.top_ids import top_ids
 
 
 class Program(nn.Module, ABC):
@@ -39,10 +40,19 @@ class Program(nn.Module, ABC):
         """The largest size of each named axis."""
 
 
-GraphName = Literal["log_prob", "logits", "redraw", "prefill", "step", "step_filtered"]
+GraphName = Literal[
+    "log_prob", "logits", "redraw", "top_log_prob", "prefill", "step", "step_filtered"
+]
 GRAPH_NAMES: tuple[GraphName, ...] = get_args(GraphName)
-PARALLEL: tuple[GraphName, ...] = ("log_prob", "logits", "redraw")
+PARALLEL: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob")
 """Graphs that are computed by one pass over whole events."""
+PARALLEL_OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "log_prob": (names.LOG_PROB,),
+    "logits": (names.LOGITS,),
+    "redraw": (names.REDRAWN,),
+    "top_log_prob": (names.LOG_PROB, names.TOP_IDS, names.TOP_LOG_PROB),
+}
+"""Outputs of each of these graphs, in order."""
 
 
 class AutoregressiveProgram(Program):
@@ -69,10 +79,12 @@ class AutoregressiveProgram(Program):
 
 @final
 class Parallel(AutoregressiveProgram):
-    """Outputs of one pass over whole events; any of three.
+    """Outputs of one pass over whole events; any of five.
 
     log_prob [b, t] is log p(x_t | x_<t) in nats; logits [b, t, v] are those of p(x_t | x_<t), up to
     a constant; redrawn [b, t] is the value that u [b, t] draws at each position given x before it.
+    top_ids [b, t, k] are the k most probable values given x before the position, and top_log_prob
+    [b, t, k] their log p in nats.
     A sample that was drawn with u is a fixed point of redrawn (Song et al. 2020, arXiv:2002.03629,
     section 3).
     """
@@ -86,10 +98,12 @@ class Parallel(AutoregressiveProgram):
         """x, u if values are drawn, label -> the outputs."""
         t = "t" if self.model.takes_prefixes else self.model.data.length
         u = (tensor(names.U, "b", t),) if names.REDRAWN in self.outputs else ()
-        vocabulary = {names.LOGITS: (self.model.data.levels,)}
+        levels = self.model.data.levels
+        most = (names.most_of(levels),)
+        last = {names.LOGITS: (levels,), names.TOP_IDS: most, names.TOP_LOG_PROB: most}
         return GraphSignature(
             inputs=(tensor(names.X, "b", t), *u, *self.label),
-            outputs=tuple(tensor(each, "b", t, *vocabulary.get(each, ())) for each in self.outputs),
+            outputs=tuple(tensor(each, "b", t, *last.get(each, ())) for each in self.outputs),
         )
 
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -101,6 +115,12 @@ class Parallel(AutoregressiveProgram):
         results = {names.LOG_PROB: self.model.log_prob_given(parameters, x)}
         if names.LOGITS in self.outputs:
             results[names.LOGITS] = likelihood.logits(parameters)
+        if names.TOP_IDS in self.outputs:
+            # At least in float32, as log p is.
+            logits = widened(likelihood.logits(parameters))
+            ids = top_ids(logits, names.most_of(likelihood.levels))
+            results[names.TOP_IDS] = ids
+            results[names.TOP_LOG_PROB] = logits.log_softmax(dim=-1).gather(-1, ids)
         if u is not None:
             redrawn = likelihood.draw(parameters, u)
             if self.model.first_position:
@@ -231,4 +251,4 @@ def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
         case "step" | "step_filtered":
             return Step(model, filters=name == "step_filtered")
         case _:
-            return Parallel(model, (names.REDRAWN if name == "redraw" else name,))
+            return Parallel(model, PARALLEL_OUTPUTS[name])

@@ -147,6 +147,14 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
         "log_prob": ((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
         "logits": ((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
         "redraw": ((x, u, *label), (tensor(names.REDRAWN, "b", _LENGTH),)),
+        "top_log_prob": (
+            (x, *label),
+            (
+                tensor(names.LOG_PROB, "b", _LENGTH),
+                tensor(names.TOP_IDS, "b", _LENGTH, names.most_of(levels)),
+                tensor(names.TOP_LOG_PROB, "b", _LENGTH, names.most_of(levels)),
+            ),
+        ),
         "prefill": ((x, *label), ()),
         "step": (step[0], tuple(map(next_of, step[1]))),
         "step_filtered": ((*given, *filters, *weighed), tuple(map(next_of, weighed))),

@@ -1,7 +1,8 @@
 """Log-probabilities of events, and of texts of any length: what `ancestral log-prob` prints."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,16 +10,35 @@ from numpy.typing import NDArray
 from ancestral.cli.events import Events, check_labelled, labels_in
 from ancestral.cli.output import put, say
 from ancestral.cli.present.bound_summary import Mean
+from ancestral.cli.present.top_values import put_events, put_positions, top_arrays
 from ancestral.cli.text_input import encode_texts, read_text
-from ancestral.engine import AutoregressiveEngine, TextLikelihood
+from ancestral.engine import AutoregressiveEngine, TextLikelihood, Top
 from ancestral.errors import InvalidInput
 from ancestral.files.array_file import ArrayFile, write_arrays
 from ancestral.progress import progress_bar
 from ancestral.units import bits_per_dim, bits_unit, fixed
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to compute, and where to write it.
+
+    Attributes:
+        out: an .npz to write, or None to print.
+        path: way to compute log p, as in `AutoregressiveEngine.log_prob`.
+        top: number of most probable values of each position, or None.
+    """
+
+    out: Path | None
+    path: Literal["parallel", "steps"]
+    top: int | None
+
+
 def events_log_prob(
-    engine: AutoregressiveEngine, events: Events, label: int | None, out: Path | None
+    engine: AutoregressiveEngine,
+    events: Events,
+    label: int | None,
+    wanted: Wanted,
 ) -> None:
     """Print or write log p of each event, and report the mean.
 
@@ -26,7 +46,7 @@ def events_log_prob(
         engine: a bundle on a backend.
         events: the events of a file.
         label: label of all events, instead of those in the file.
-        out: an .npz to write, or None to print.
+        wanted: what to compute, and where to write it.
 
     Raises:
         InvalidInput: an event or a label is invalid, or labels are missing.
@@ -36,12 +56,19 @@ def events_log_prob(
         labels = labels_in(events.arrays)
     x = events.of_model(engine.data)
     check_labelled(events.arrays.path, labels, engine)
-    nats = engine.log_prob(x, labels)
-    if out is None:
+    best: Top | None = None
+    if wanted.top is None:
+        nats = engine.log_prob(x, labels, path=wanted.path)
+    else:
+        found = engine.log_prob(x, labels, top=wanted.top)
+        nats, best = found.log_prob.sum(axis=1, dtype=np.float64), found.top
+    if wanted.out is not None:
+        write_arrays(wanted.out, {"log_prob": nats} | top_arrays(best))
+    elif best is None:
         for value in nats:
             put(f"{value:z.6f}")
     else:
-        write_arrays(out, {"log_prob": nats})
+        put_events(engine.data.in_order(x), found.log_prob, best)
     bits, unit = bits_per_dim(nats, engine.data.event_shape), bits_unit(engine.data.tokenizer)
     one = len(nats) == 1
     what, error = ("1 event:", "") if one else (f"{len(nats)} events: mean", " (+- standard error)")
@@ -55,7 +82,7 @@ def text_log_prob(
     ids: Path | None,
     stride: int | None,
     label: int | None,
-    out: Path | None,
+    wanted: Wanted,
 ) -> None:
     """Score a sequence: print its log-likelihood, and write that of each id.
 
@@ -65,7 +92,7 @@ def text_log_prob(
         ids: an .npy or .npz of ids, or None if `text` is given.
         stride: positions by which the windows slide; None for half the context.
         label: label of the sequence.
-        out: an .npz to write, or None.
+        wanted: what to compute, and where to write it.
 
     Raises:
         InvalidInput: the file is empty or not UTF-8, or the bundle has no tokenizer.
@@ -76,11 +103,16 @@ def text_log_prob(
         assert text is not None
         sequence, size, whole = _encoded(engine, text)
     with progress_bar("scoring") as progress:
-        found = engine.text_likelihood(sequence, stride, label, progress)
+        found = engine.text_likelihood(
+            sequence, stride, label, progress, path=wanted.path, top=wanted.top
+        )
+    out = wanted.out
     if out is not None:
         numbers = {name: np.asarray(getattr(found, name)) for name in ("context", "stride")}
         arrays = {"ids": sequence, "log_prob": found.log_prob, "seen": found.seen}
-        write_arrays(out, arrays | numbers)
+        write_arrays(out, arrays | numbers | top_arrays(found.top))
+    elif found.top is not None:
+        put_positions(sequence, found.log_prob, found.top)
     for name, value in _lines(found, size, whole):
         put(f"{name:<12}{value}")
     if size is not None and whole:

@@ -1,7 +1,7 @@
 """`ancestral log-prob`: log-probabilities of events, texts and ids."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -57,6 +57,23 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             "them. Default: T / 2.",
         ),
     ] = None,
+    path: Annotated[
+        Literal["parallel", "steps"],
+        options.input_option(
+            metavar="NAME",
+            help="parallel: one pass over all positions. steps: position by position, as `sample` "
+            "computes; slower.",
+        ),
+    ] = "parallel",
+    top: Annotated[
+        int | None,
+        options.output_option(
+            "--top",
+            metavar="K",
+            help="Also the K most probable values at each position, 1 .. 20, and their log p in "
+            "nats: a line for each position, or top_ids and top_log_prob in --out.",
+        ),
+    ] = None,
     binarise: options.Binarise = False,
     levels: options.Levels = None,
     backend: options.Backend = "onnxruntime",
@@ -72,10 +89,12 @@ def log_prob(  # noqa: PLR0913 - the options of a command
     an upper bound.
     """
     from ancestral.cli.events import Events
-    from ancestral.cli.likelihood import events_log_prob, text_log_prob
+    from ancestral.cli.likelihood import Wanted, events_log_prob, text_log_prob
     from ancestral.engine import AutoregressiveEngine
 
     check_target(out, (".npz",), keep=(bundle, file, text, ids))
+    if top is not None and path == "steps":
+        raise InvalidInput("--top: only used with --path parallel; leave one of them out")
     given = sum(each is not None for each in (file, text, ids))
     if given != 1:
         raise InvalidInput(
@@ -93,7 +112,8 @@ def log_prob(  # noqa: PLR0913 - the options of a command
             f"{bundle}: log p(x) of a latent variable model can only be bounded; use `ancestral "
             f"bound`, or pass an autoregressive bundle"
         )
+    wanted = Wanted(out, path, top)
     if events is None:
-        text_log_prob(engine, text, ids, stride, label, out)
+        text_log_prob(engine, text, ids, stride, label, wanted)
     else:
-        events_log_prob(engine, events, label, out)
+        events_log_prob(engine, events, label, wanted)
