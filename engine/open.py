@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar, cast, final
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import (
+    astream,
     bounds,
     classify,
     encoding,
@@ -15,6 +16,7 @@ from ancestral.engine import (
     latent_sample,
     likelihood,
     particles,
+    stream,
     verify,
     verify_latent,
 )
@@ -153,6 +155,8 @@ class AutoregressiveEngine(Engine):
     sample = samples.sample
     sample_batches = samples.sample_batches
     generate = generate.generate
+    stream = stream.stream
+    astream = astream.astream
     complete = particles.complete
     log_prob = likelihood.log_prob
     position_log_prob = likelihood.position_log_prob

@@ -215,10 +215,10 @@ def test_stream(load: Load, backend: str) -> None:
 def test_progress_reaches_its_end(load: Load) -> None:
     engine = autoregressive(load, "text", "torch")
     told: list[tuple[int, int]] = []
-    request = module.Request(
+    options = module.Options(
         4, (), batch=2, progress=lambda done, total: told.append((done, total))
     )
-    list(module.generate_batches(engine, [[1], [2], [3]], request))
+    list(module.generate_batches(engine, [[1], [2], [3]], options))
     assert told[-1] == (1000, 1000)
     assert told == sorted(told)
 
@@ -277,9 +277,9 @@ def test_an_empty_prompt_needs_a_start(load: Load) -> None:
     assert len(autoregressive(load, "text", "torch").generate([[]], 2, stop=())[0].tokens) == 2
 
 
-def test_a_request_is_refused_at_once(load: Load) -> None:
-    engine, request = autoregressive(load, "text", "torch"), module.Request()
+def test_options_are_refused_at_once(load: Load) -> None:
+    engine, options = autoregressive(load, "text", "torch"), module.Options()
     with pytest.raises(InvalidInput):
-        module.generate_batches(engine, [[999]], request)
+        module.generate_batches(engine, [[999]], options)
     with pytest.raises(InvalidInput):
-        module.generate_batches(engine, [[1]], replace(request, batch=-1))
+        module.generate_batches(engine, [[1]], replace(options, batch=-1))

@@ -21,7 +21,7 @@ TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
 _UNKNOWN = ("<unk>", "[UNK]")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """Character that some editors write before a text to mark its encoding."""
-_HALF = "\N{REPLACEMENT CHARACTER}"
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 """Character that stands for bytes that are invalid or not yet complete."""
 
 
@@ -173,7 +173,7 @@ class TextStream:
         """Add ids, and return the new text that later ids cannot change."""
         self._ids += ids
         text = self._pending()
-        if not text or text.endswith(_HALF):
+        if not text or text.endswith(INCOMPLETE):
             return ""
         if self._tokenizer.begins_anew(self._ids[self._returned :]):
             self._first = self._returned
