@@ -29,7 +29,14 @@ class RowText:
 
     def push(self, token: int) -> bool:
         """Add a token, and return whether a stop text is now complete."""
-        return self._add(self._stream.push([token]))
+        if self._add(self._stream.push([token])) or not self._stops:
+            return self._stopped
+        # The stop text may be complete before a character that is not.
+        ahead = self._stream.pending().rstrip(INCOMPLETE)
+        known = self._held + ahead[self._skipped :]
+        if (end := self._stop_in(known)) is not None:
+            self._end(known[:end])
+        return self._stopped
 
     def take(self) -> str:
         """Return the new text that later tokens cannot change."""
@@ -49,12 +56,20 @@ class RowText:
         skipped = min(self._skipped, len(text))
         self._skipped -= skipped
         self._held += text[skipped:]
-        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        end = min(places) if places else len(self._held) - self._begun()
-        self._ready += self._held[:end]
-        self._stopped = bool(places)
-        self._held = "" if places else self._held[end:]
-        return self._stopped
+        if (end := self._stop_in(self._held)) is not None:
+            self._end(self._held[:end])
+            return True
+        sure = len(self._held) - self._begun()
+        self._ready, self._held = self._ready + self._held[:sure], self._held[sure:]
+        return False
+
+    def _stop_in(self, text: str) -> int | None:
+        """Return the place of the first stop text, or None."""
+        return min((at for stop in self._stops if (at := text.find(stop)) >= 0), default=None)
+
+    def _end(self, text: str) -> None:
+        """End the row's text with this text."""
+        self._ready, self._held, self._stopped = self._ready + text, "", True
 
     def _begun(self) -> int:
         """Return how many of the last characters may be the beginning of a stop text."""

@@ -90,6 +90,7 @@ def test_stop_text(text: AutoregressiveEngine) -> None:
         ("xaby", ["by", "ab"], ["x", "", "", ""]),
         ("héé", ["é"], ["h", "", "", ""]),
         ("héx", ["éy"], ["h", "", "", "éx", ""]),
+        ("abé", ["b"], ["a", "", ""]),
         ("abc", [], ["a", "b", "c", ""]),
     ],
 )
