@@ -1,6 +1,7 @@
 """Limits on what one call of a graph holds, so that memory is bounded."""
 
 import math
+import os
 from typing import NamedTuple
 
 from ancestral.arrays import LARGEST
@@ -33,6 +34,10 @@ CACHED = 2**20
 """Numbers decoded at a time for a bound, few enough to stay in a processor's cache."""
 LABELLED = 1024
 """Pairs of an event and a class that are evaluated at a time."""
+SLOTS = 16
+"""Slots of a stream of requests, if the user does not give their number."""
+CHUNK = 64
+"""Positions of a prompt that are prefilled at a time, between steps of other rows."""
 WINDOWS = 64
 """Windows of a text that are evaluated at a time."""
 
@@ -76,6 +81,36 @@ def rows_of_batch(signature: GraphSignature, room: Budget, batch: object, n: int
     rows = min(whole("batch", batch, 1), n)
     check_size("batch", rows, each)
     return rows
+
+
+def slots(signature: GraphSignature, backend: tuple[str, Budget], wanted: object, n: int) -> int:
+    """Return the slots of a stream: the user's number, or at most SLOTS that fit, and at most n.
+
+    Args:
+        signature: signature of the step graph.
+        backend: its device, and what one batch may take on it.
+        wanted: the user's number, or None.
+        n: largest number that is useful.
+
+    Raises:
+        InvalidInput: `wanted` is not a positive integer, or does not fit in memory.
+    """
+    each, (device, room) = bytes_of_row(signature), backend
+    if wanted is None:
+        return max(1, min(SLOTS, n, room.rows, fitting(room.bytes, each)))
+    number = whole("slots", wanted, 1)
+    limit = memory_of_host() if device == "cpu" else room.bytes
+    if number * each > limit:
+        raise InvalidInput(
+            f"slots: {number * each / 2**20:,.1f} MiB needed for {number}, "
+            f"{limit / 2**20:,.1f} MiB available; use at most {limit // each}"
+        )
+    return number
+
+
+def memory_of_host() -> int:
+    """Return the bytes of this machine's memory."""
+    return min(LARGEST, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def check_size(name: str, value: int, each: int) -> None:

@@ -62,7 +62,7 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Options:
     """The arguments of `generate` other than the prompts, and a progress callback.
 
     Attributes:
@@ -139,40 +139,40 @@ def generate(  # noqa: PLR0913 - what a user may choose
         rows = engine.generate(prompts, max_new=40, sampling=Sampling(temperature=0.8))
         texts = [tokenizer.decode(row.tokens) for row in rows]
     """
-    request = Request(
+    options = Options(
         max_new, stop, labels, seed, first_index, sampling, batch=batch, stream=stream
     )
-    return [row for part in generate_batches(runner, prompts, request) for row in part]
+    return [row for part in generate_batches(runner, prompts, options) for row in part]
 
 
 def generate_batches(
-    runner: Runner, prompts: Sequence[ArrayLike], request: Request
+    runner: Runner, prompts: Sequence[ArrayLike], options: Options
 ) -> Iterator[list[Generated]]:
     """Continue each prompt, and return each batch when it is finished.
 
     Args:
         runner: the engine.
         prompts: ids of each prompt, [p], by positions; sample first_index + i continues prompt i.
-        request: the other arguments.
+        options: the other arguments.
 
     Raises:
         InvalidInput: an argument is invalid. Raised by this call, not by the first batch.
     """
     checked = _prompts(arguments.members("prompts", prompts, ordered=True), runner)
     n, levels = len(checked), runner.data.levels
-    if request.max_new is not None:
-        request = replace(request, max_new=whole("max_new", request.max_new, 1))
-    wanted = runner.data.stop if request.stop is None else request.stop
+    if options.max_new is not None:
+        options = replace(options, max_new=whole("max_new", options.max_new, 1))
+    wanted = runner.data.stop if options.stop is None else options.stop
     stops = arguments.members("stop", wanted, ordered=False)
-    request = replace(request, stop=tuple(whole("stop", each, 0, levels - 1) for each in stops))
-    sampling = arguments.sampling(request.sampling)
-    noise = arguments.noise(request.seed, request.first_index, n)
-    for name, called in (("progress", request.progress), ("stream", request.stream)):
+    options = replace(options, stop=tuple(whole("stop", each, 0, levels - 1) for each in stops))
+    sampling = arguments.sampling(options.sampling)
+    noise = arguments.noise(options.seed, options.first_index, n)
+    for name, called in (("progress", options.progress), ("stream", options.stream)):
         arguments.callback(name, called)
-    label = runner.labels(request.labels, n)
+    label = runner.labels(options.labels, n)
     graph = step_loop.graph_of(sampling, runner.bundle.manifest.graphs)
     signature = runner.session(graph).signature
-    rows = budget.rows_of_batch(signature, runner.backend.room, request.batch, n)
+    rows = budget.rows_of_batch(signature, runner.backend.room, options.batch, n)
 
     def batch(at: int) -> list[Generated]:
         part = checked[at : at + rows]
@@ -182,13 +182,13 @@ def generate_batches(
         labels = None if label is None else label[at : at + rows]
         draw = Draw(observed, labels, noise.after(at), sampling)
         rewinds = step_loop.rewinds(signature, runner.data.length)
-        run = _Run([len(prompt) for prompt in part], draw.start(runner), rewinds, request)
+        run = _Run([len(prompt) for prompt in part], draw.start(runner), rewinds, options)
 
         def report(done: int, steps: int) -> None:
             """Report the steps of this batch as thousandths of all batches."""
-            if request.progress is not None:
+            if options.progress is not None:
                 share = at / n + len(part) / n * done / max(steps, 1)
-                request.progress(round(1000 * share), 1000)
+                options.progress(round(1000 * share), 1000)
 
         with runner.binding(graph, len(part)) as binding:
             return run.draw(binding, report)
@@ -203,21 +203,10 @@ def _prompts(prompts: Iterable[ArrayLike], runner: Runner) -> list[Array]:
         InvalidInput: there is no prompt; or one is not a sequence of ids, is too long, or is empty
             and the model has no start symbol.
     """
-    length, levels = runner.data.length, runner.data.levels
-    checked = []
-    for i, prompt in enumerate(prompts):
-        ids = inputs.ids(f"prompt {i}", prompt, levels)
-        if len(ids) > length:
-            raise InvalidInput(
-                f"prompt {i}: expected at most {length} tokens, the model's context, got "
-                f"{len(ids)}; shorten it"
-            )
-        if not len(ids) and runner.first_position:
-            raise InvalidInput(
-                f"prompt {i}: expected at least one token, as the model has no start symbol, got "
-                f"an empty prompt"
-            )
-        checked.append(ids)
+    checked = [
+        inputs.prompt(f"prompt {i}", prompt, runner.data, runner.first_position)
+        for i, prompt in enumerate(prompts)
+    ]
     if not checked:
         raise InvalidInput("prompts: at least one prompt is required")
     return checked
@@ -227,14 +216,14 @@ class _Run:
     """One batch, whose rows begin at the ends of their prompts."""
 
     def __init__(
-        self, lengths: list[int], start: step_loop.Start, rewinds: bool, request: Request
+        self, lengths: list[int], start: step_loop.Start, rewinds: bool, options: Options
     ) -> None:
-        self._start, self._rewinds, self._stream = start, rewinds, request.stream
+        self._start, self._rewinds, self._stream = start, rewinds, options.stream
         self._first_index = 0 if start.noise is None else start.noise.first_index
-        self._stop = np.array(request.stop, np.int64)
+        self._stop = np.array(options.stop, np.int64)
         self._lengths = np.array(lengths, np.int64)
         self._t = t = start.observed.shape[1]
-        wanted = self._lengths + (t + 1 if request.max_new is None else request.max_new)
+        wanted = self._lengths + (t + 1 if options.max_new is None else options.max_new)
         # The position at which each row ends, unless it stops earlier, and why it ends there.
         self._ends = np.minimum(wanted, t)
         self._ended: list[Ended] = ["context" if end > t else "max_new" for end in wanted.tolist()]

@@ -168,6 +168,27 @@ def ids(name: str, values: ArrayLike, levels: int) -> Integers:
     return array
 
 
+def prompt(name: str, values: ArrayLike, data: DataSpec, first_position: int) -> Integers:
+    """Return the ids of a prompt, [p], by positions.
+
+    Raises:
+        InvalidInput: it is not a sequence of ids, is longer than the context, or is empty and the
+            model has no start symbol.
+    """
+    found = ids(name, values, data.levels)
+    if len(found) > data.length:
+        raise InvalidInput(
+            f"{name}: expected at most {data.length} tokens, the model's context, got "
+            f"{len(found)}; shorten it"
+        )
+    if not len(found) and first_position:
+        raise InvalidInput(
+            f"{name}: expected at least one token, as the model has no start symbol, got an empty "
+            f"prompt"
+        )
+    return found
+
+
 def _check_events(array: NDArray[Any], data: DataSpec) -> None:
     shapes = (data.event_shape, (data.length,))
     if array.ndim < 1 or array.shape[1:] not in shapes or len(array) == 0:

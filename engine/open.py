@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar, cast, final
 
 from ancestral.bundles.bundle import Bundle
 from ancestral.engine import (
+    astream,
     bounds,
     classify,
     encoding,
@@ -16,6 +17,7 @@ from ancestral.engine import (
     likelihood,
     particles,
     step_likelihood,
+    stream,
     text_likelihood,
     verify,
     verify_latent,
@@ -160,6 +162,8 @@ class AutoregressiveEngine(Engine):
     sample = samples.sample
     sample_batches = samples.sample_batches
     generate = generate.generate
+    stream = stream.stream
+    astream = astream.astream
     complete = particles.complete
     log_prob = likelihood.log_prob
     position_log_prob = likelihood.position_log_prob

@@ -28,11 +28,12 @@ class Binding(Protocol):
     def draw_from(self, noise: Noise) -> None:
         """Use the uniforms of consecutive samples, as if they were written to input u."""
 
-    def run(self, steps: int = 1, *, block: int = 1) -> None:
+    def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None:
         """Run the graph `steps` times, each over a block of positions, without host copies.
 
-        A block longer than 1 is for observed values and begins at the first position of every row.
-        It is run for a few rows at a time, so that its logits take bounded memory.
+        A block longer than 1 is for observed values and begins at the first position of every row;
+        a single row may begin anywhere. It is run for a few rows at a time, so that its logits take
+        bounded memory. With `rows`, consecutive ones, no tensor of the other rows changes.
         """
 
     def gather(self, rows: Array) -> None:
@@ -87,9 +88,10 @@ class Backend(Protocol):
 T = TypeVar("T")
 
 
-def turns(rows: int, most: int) -> Iterator[slice]:
-    """Return slices that cover all rows in order, each of at most `most` rows."""
-    return (slice(start, min(start + most, rows)) for start in range(0, rows, most))
+def turns(rows: slice, most: int) -> Iterator[slice]:
+    """Return slices that cover consecutive rows in order, each of at most `most` rows."""
+    begins = range(rows.start, rows.stop, most)
+    return (slice(start, min(start + most, rows.stop)) for start in begins)
 
 
 def tensor_of(tensors: Mapping[str, T], name: str) -> T:

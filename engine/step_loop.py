@@ -14,7 +14,7 @@ from ancestral.bundles.manifest import GraphEntry
 from ancestral.engine.noise import Noise
 from ancestral.engine.session import Array, Binding
 from ancestral.errors import BundleError, NotADistribution
-from ancestral.sampling import Sampling
+from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.signature import GraphSignature, Update
 
 STEPS_PER_LAUNCH = 64
@@ -159,6 +159,85 @@ def resume(
     binding.write(names.LOG_P, log_p)
 
 
+def take(signature: GraphSignature, binding: Binding, row: int, start: Start) -> None:
+    """Write the inputs of one row, whatever the row held before.
+
+    Slots of a cache that the row has not written are masked, and a state is reset at the first
+    position. Only NaN would pass a mask, so a row that holds any gets its initial cache.
+
+    Args:
+        signature: signature of the step graph.
+        binding: its binding.
+        row: row to write.
+        start: the inputs of a loop of one row; `noise` is required.
+    """
+    some, observed = slice(row, row + 1), start.observed
+    assert start.noise is not None
+    if np.isnan(read_log_p(binding)[row]).any():
+        _clean(signature, binding, some)
+    given = dict(start.given)
+    given[names.U] = start.noise.uniforms(*observed.shape)
+    given[names.OBSERVED], given[names.VALUES] = observed, np.maximum(observed, 0)
+    for name in (names.LOG_P, names.LOG_Q) if start.tempered else (names.LOG_P,):
+        given[name] = np.zeros(observed.shape, np.float32)
+    for name, array in given.items():
+        binding.write(name, array, some)
+
+
+def _clean(signature: GraphSignature, binding: Binding, rows: slice) -> None:
+    """Set the cache of some rows to its initial values."""
+    for pair in signature.carried:
+        spec = signature.input(pair.input)
+        if pair.input not in names.STATE:
+            shape = spec.shape({"b": rows.stop - rows.start})
+            with np.errstate(over="ignore"):
+                binding.write(pair.input, np.full(shape, pair.initial, spec.host), rows)
+
+
+def place(binding: Binding, position: NDArray[np.int64]) -> None:
+    """Set the next position of each row, [b]."""
+    binding.write(names.POSITION, position)
+
+
+def run_rows(binding: Binding, steps: int, rows: slice | None) -> None:
+    """Run `steps` steps of some consecutive rows, or of all."""
+    binding.run(steps, rows=rows)
+
+
+def prefill(binding: Binding, row: int, position: int, block: int) -> None:
+    """Run `block` observed positions of one row, from a position; no other row changes."""
+    some = slice(row, row + 1)
+    binding.write(names.POSITION, np.full(1, position, np.int64), some)
+    binding.run(block=block, rows=some)
+
+
+def move(old: Binding, new: Binding, signature: GraphSignature) -> None:
+    """Continue the rows of a step graph's binding, of this signature, on one of a wider graph.
+
+    Without a temperature, what was drawn has the same log-probability under the model and the
+    distribution that it was drawn from.
+    """
+    for spec in signature.inputs:
+        if spec.name != names.OFFSETS:
+            new.write(spec.name, old.read(spec.name))
+    new.write(names.LOG_Q, read_drawn(old, signature).log_q)
+
+
+def clear_settings(signature: GraphSignature, binding: Binding, rows: int, levels: int) -> None:
+    """Let all rows of a step graph draw from the model's own distribution."""
+    for name, array in settings(signature, UNFILTERED, rows, levels).items():
+        binding.write(name, array)
+
+
+def read_drawn(binding: Binding, signature: GraphSignature) -> LoopResult:
+    """Return the values and log-probabilities of every row so far, each [b, t]."""
+    log_p = read_log_p(binding)
+    if names.takes_temperature(signature):
+        return LoopResult(read_values(binding), log_p, binding.read(names.LOG_Q))
+    log_q = np.where(binding.read(names.OBSERVED) >= 0, np.float32(0), log_p)
+    return LoopResult(read_values(binding), log_p, log_q)
+
+
 def result(binding: Binding, start: Start) -> LoopResult:
     """Return what the loop has left so far."""
     log_p = read_log_p(binding)
@@ -219,6 +298,10 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
         )
 
 
+STEP_GRAPHS = ("step", "step_filtered")
+"""Step graphs; each draws all that the ones before it draw."""
+
+
 def graph_of(sampling: Sampling, graphs: Mapping[str, GraphEntry]) -> str:
     """Return the name of the step graph for these sampling settings.
 
@@ -231,6 +314,11 @@ def graph_of(sampling: Sampling, graphs: Mapping[str, GraphEntry]) -> str:
     return "step" if plain else "step_filtered"
 
 
+def wider(graph: str, other: str) -> str:
+    """Return the one of two step graphs that draws all that the other one draws."""
+    return max(graph, other, key=STEP_GRAPHS.index)
+
+
 def takes_blocks(signature: GraphSignature) -> bool:
     """Return whether a step graph can run several positions in one call."""
     return any(spec.name == names.OFFSETS for spec in signature.inputs)
@@ -241,6 +329,18 @@ def rewinds(signature: GraphSignature, t: int) -> bool:
     cache = [pair for pair in signature.carried if pair.input not in names.STATE]
     return takes_blocks(signature) and all(
         pair.update is Update.APPEND and t in signature.input(pair.input).axes for pair in cache
+    )
+
+
+def prefills(signature: GraphSignature, t: int) -> bool:
+    """Return whether one row may run a block, and be parked at the end while others step.
+
+    A step of a parked row keeps a state, and writes the last slot, which the row writes again
+    before it reads it. In a ring the slot of the last position is also one of an earlier one.
+    """
+    cache = [pair for pair in signature.carried if pair.input not in names.STATE]
+    return takes_blocks(signature) and all(
+        pair.update is Update.REPLACE or t in signature.input(pair.input).axes for pair in cache
     )
 
 

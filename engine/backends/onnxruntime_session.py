@@ -129,35 +129,55 @@ class OnnxRuntimeBinding:
         for pair in self._signature.carried:
             self.write(pair.input, self.read(pair.input)[rows])
 
-    def run(self, steps: int = 1, *, block: int = 1) -> None:
+    def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None:
+        some = slice(0, self._rows) if rows is None else rows
         try:
             if block > 1:
-                self._run_block(steps, block)
-                return
-            every = slice(0, self._rows)
-            both = [self._binding(turn, 1, every) for turn in (self._turn, 1 - self._turn)]
-            for step in range(steps):
-                self._run(both[step % 2])
+                taken = self._run_block(steps, block, some)
+            else:
+                both = [self._binding(turn, 1, some) for turn in (self._turn, 1 - self._turn)]
+                for step in range(steps):
+                    self._run(both[step % 2])
+                taken = steps
         except AncestralError:
             raise
         except Exception as error:
             raise in_words(self._owner.file, "cannot run it", error) from error
-        self._turn = (self._turn + steps) % 2
+        if taken % 2 and rows is None:
+            self._turn = 1 - self._turn
+        elif taken % 2:
+            self._move_back(some)
 
-    def _run_block(self, steps: int, block: int) -> None:
-        """Run few rows at a time, or a long block in pieces, so that logits take bounded memory."""
-        most = min(self._rows, rows_in_block(block, self._owner.levels))
+    def _run_block(self, steps: int, block: int, rows: slice) -> int:
+        """Run few rows at a time, or a long block in pieces, so that logits take bounded memory.
+
+        Returns:
+            The number of turns that each row took.
+        """
+        most = min(rows.stop - rows.start, rows_in_block(block, self._owner.levels))
         # Several rows must take the block whole: over a cache that is not empty,
         # GroupQueryAttention takes more than one position for a single row only.
         piece = block if most > 1 else positions_in_block(block, self._owner.levels)
-        pieces = [part.stop - part.start for part in turns(block, piece)]
+        pieces = [part.stop - part.start for part in turns(slice(0, block), piece)]
+        taken = 0
         for _ in range(steps):
-            for rows in turns(self._rows, most):
+            for some in turns(rows, most):
                 for number, size in enumerate(pieces):
-                    self._run(self._binding((self._turn + number) % 2, size, rows))
-            self._turn = (self._turn + len(pieces)) % 2
+                    self._run(self._binding((self._turn + taken + number) % 2, size, some))
+            taken += len(pieces)
+        return taken
+
+    def _move_back(self, rows: slice) -> None:
+        """Copy what some rows wrote in the other turn into this one, where all other rows are."""
+        for pair in self._signature.carried:
+            if pair.update is Update.REPLACE:
+                written = self._buffers[1 - self._turn][pair.input]
+                self._buffers[self._turn][pair.input].write(written.read(rows), rows)
 
     def _binding(self, turn: int, block: int, rows: slice) -> Any:
+        if block > 1 and rows.stop - rows.start < self._rows:
+            # There are too many blocks of some rows to keep a binding of each.
+            return self._prepare(turn, block, rows)
         key = (turn, block, rows.start, rows.stop)
         if key not in self._prepared:
             self._prepared[key] = self._prepare(turn, block, rows)
@@ -203,10 +223,11 @@ class _Buffer:
         host[part] = array
         self._value.update_inplace(host)
 
-    def read(self) -> Array:
+    def read(self, rows: slice | None = None) -> Array:
+        part = slice(None) if rows is None else rows
         if self._place[0] == "cpu":
-            return self._value.copy()  # type: ignore[no-any-return]
-        return self._value.numpy()  # type: ignore[no-any-return]
+            return self._value[part].copy()  # type: ignore[no-any-return]
+        return self._value.numpy()[part]  # type: ignore[no-any-return]
 
     def place(self, rows: slice) -> tuple[Any, ...]:
         """Return device, type, shape and address of some rows, which are contiguous."""

@@ -75,7 +75,7 @@ class TensorBinding(ABC):
                 self._put(pair.input, tensor[torch.tensor(rows, device=tensor.device)])
 
     @abstractmethod
-    def run(self, steps: int = 1, *, block: int = 1) -> None: ...
+    def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None: ...
 
     def _put(self, name: str, tensor: Tensor) -> None:
         if self.fixed:

@@ -70,10 +70,10 @@ class TensorRtBinding(TensorBinding):
         }
         return sum(each.nbytes for each in distinct.values())
 
-    def run(self, steps: int = 1, *, block: int = 1) -> None:
+    def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None:
         with self._lane.active():
-            if block > 1:
-                self._run_block(steps, block)
+            if block > 1 or rows is not None:
+                self._run_block(steps, block, slice(0, self._sizes["b"]) if rows is None else rows)
                 return
             if self._turn == 1 and steps >= STEPS:
                 # Graphs of many steps are captured from the first turn only.
@@ -97,18 +97,18 @@ class TensorRtBinding(TensorBinding):
         self._turn = (turn + steps) % 2
         self._tensors = self._buffers[self._turn]
 
-    def _run_block(self, steps: int, block: int) -> None:
+    def _run_block(self, steps: int, block: int, rows: slice) -> None:
         """Run a block for few rows at a time, so that its logits take bounded memory.
 
         The rows are copied, because the library may not accept the address where a row begins.
         """
         most = min(rows_in_block(block, self._levels), self._plans.most_rows(block))
         for _ in range(steps):
-            for rows in turns(self._sizes["b"], most):
-                sizes = {**self._sizes, "s": block, "b": rows.stop - rows.start}
-                outputs = self._plans.execute(self._copies(rows, sizes), sizes)
+            for some in turns(rows, most):
+                sizes = {**self._sizes, "s": block, "b": some.stop - some.start}
+                outputs = self._plans.execute(self._copies(some, sizes), sizes)
                 for pair in self._signature.carried:
-                    self._tensors[pair.input][rows].copy_(outputs[pair.output])
+                    self._tensors[pair.input][some].copy_(outputs[pair.output])
 
     def _copies(self, rows: slice, sizes: Mapping[str, int]) -> dict[str, Tensor]:
         """Return a copy of every input of a block for some rows."""

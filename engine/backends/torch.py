@@ -163,21 +163,26 @@ class TorchBinding(TensorBinding):
         assert isinstance(session.program, AutoregressiveProgram)
         self._session, self._program = session, session.program
         self._rows = sizes["b"]
+        # Whether each tensor has memory of its own, which steps of some rows write into.
+        self._apart = False
 
         def make(spec: TensorSpec, initial: float) -> Tensor:
             return filled(spec.shape(sizes), initial, session.stored(spec), session.device)
 
         super().__init__(session.signature, initial_tensors(session.signature, make))
 
-    def run(self, steps: int = 1, *, block: int = 1) -> None:
+    def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None:
         levels = self._program.model.data.levels
+        some = slice(0, self._rows) if rows is None else rows
         most = self._rows if block == 1 else rows_in_block(block, levels)
-        if most < self._rows and not self.fixed:
+        apart = rows is not None or most < self._rows
+        if apart and not self._apart and not self.fixed:
             # Outputs of a step may share memory between tensors or rows: parts need their own.
             self._tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        self._apart = apart
         for _ in range(steps):
-            for rows in turns(self._rows, most):
-                self._step(rows, block)
+            for part in turns(some, most):
+                self._step(part, block)
 
     def _step(self, rows: slice, block: int) -> None:
         """Run the program over some rows, and store its outputs in their tensors."""
@@ -186,7 +191,7 @@ class TorchBinding(TensorBinding):
             inputs[OFFSETS] = torch.arange(block, device=self._session.device)
         outputs = self._session.outputs(inputs, self._kernels(rows))
         new = {pair.input: outputs[pair.output] for pair in self._signature.carried}
-        if self.fixed or rows.stop - rows.start < self._rows:
+        if self.fixed or self._apart:
             keep(inputs, new)
         else:
             self._tensors.update(new)

@@ -134,9 +134,9 @@ class TritonBinding(TorchBinding):
         self._seeds.index.copy_(torch.from_numpy(noise.indices(self._rows)))
         self._seeded = True
 
-    def run(self, steps: int = 1, *, block: int = 1) -> None:
-        if block > 1 or self._session.device == "cpu":
-            super().run(steps, block=block)
+    def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None:
+        if block > 1 or rows is not None or self._session.device == "cpu":
+            super().run(steps, block=block, rows=rows)
             return
         for count in launches(steps):
             self._launch(count)

@@ -217,10 +217,10 @@ def test_stream(load: Load, backend: str) -> None:
 def test_progress_reaches_its_end(load: Load) -> None:
     engine = autoregressive(load, "text", "torch")
     reports: list[tuple[int, int]] = []
-    request = module.Request(
+    options = module.Options(
         4, (), batch=2, progress=lambda done, total: reports.append((done, total))
     )
-    list(module.generate_batches(engine, [[1], [2], [3]], request))
+    list(module.generate_batches(engine, [[1], [2], [3]], options))
     assert reports[-1] == (1000, 1000)
     assert reports == sorted(reports)
 
@@ -279,9 +279,9 @@ def test_empty_prompt_needs_a_start(load: Load) -> None:
     assert len(autoregressive(load, "text", "torch").generate([[]], 2, stop=())[0].tokens) == 2
 
 
-def test_request_is_refused_immediately(load: Load) -> None:
-    engine, request = autoregressive(load, "text", "torch"), module.Request()
+def test_options_are_refused_immediately(load: Load) -> None:
+    engine, options = autoregressive(load, "text", "torch"), module.Options()
     with pytest.raises(InvalidInput):
-        module.generate_batches(engine, [[999]], request)
+        module.generate_batches(engine, [[999]], options)
     with pytest.raises(InvalidInput):
-        module.generate_batches(engine, [[1]], replace(request, batch=-1))
+        module.generate_batches(engine, [[1]], replace(options, batch=-1))

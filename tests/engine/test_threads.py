@@ -14,7 +14,7 @@ import pytest
 
 from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling, step_loop
 from ancestral.engine.backends.onnxruntime_session import OnnxRuntimeBinding, OnnxRuntimeSession
-from ancestral.engine.generate import Request, generate_batches
+from ancestral.engine.generate import Options, generate_batches
 from ancestral.errors import InvalidInput
 from tests.conftest import Load, autoregressive
 from tests.engine.simulated_plans import engine as compiled_engine
@@ -186,7 +186,7 @@ def test_interleaved_generation(load: Load) -> None:
     engine = autoregressive(load, "text", "onnxruntime")
 
     def parts(seed: int) -> Iterator[Any]:
-        return generate_batches(engine, [[1], [2, 3], [4]], Request(4, seed=seed, batch=1))
+        return generate_batches(engine, [[1], [2, 3], [4]], Options(4, seed=seed, batch=1))
 
     expected = [list(parts(seed)) for seed in range(2)]
     turns = list(zip(parts(0), parts(1), strict=True))

@@ -15,7 +15,7 @@ from ancestral.cli.samples import Draw
 from ancestral.cli.text_input import encode_texts, read_lines, without_mark
 from ancestral.decimals import decimal, decimals
 from ancestral.engine import AutoregressiveEngine, Generated
-from ancestral.engine.generate import Request, generate_batches
+from ancestral.engine.generate import Options, generate_batches
 from ancestral.errors import InvalidInput
 from ancestral.progress import progress_bar
 from ancestral.text.tokenizer import Tokenizer
@@ -75,15 +75,15 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
     labels, description = draw.labels(n, engine.data)
     streams = _streams(prompts.stream, draw.out, n)
     stops = tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
-    request = Request(
+    options = Options(
         prompts.max_new, stops, labels, draw.seed, draw.first_index, draw.sampling, draw.batch
     )
     if streams:
-        parts, interrupted = _streamed(engine, ids, request, tokenizer)
+        parts, interrupted = _streamed(engine, ids, options, tokenizer)
     else:
         with progress_bar("sampling") as progress:
-            request = replace(request, progress=progress)
-            parts, interrupted = finished(generate_batches(engine, ids, request))
+            options = replace(options, progress=progress)
+            parts, interrupted = finished(generate_batches(engine, ids, options))
     rows = [row for part in parts for row in part]
     if not streams and rows:
         write_generated(draw.out, rows, draw.seed, labels, tokenizer)
@@ -149,16 +149,16 @@ def _streams(wanted: bool | None, out: str, rows: int) -> bool:
 def _streamed(
     engine: AutoregressiveEngine,
     ids: list[list[int]],
-    request: Request,
+    options: Options,
     tokenizer: Tokenizer | None,
 ) -> tuple[list[list[Generated]], bool]:
     """Draw one continuation and print its tokens as they are drawn."""
-    shown = TokenText(tokenizer, engine.data.stop if request.stop is None else request.stop)
+    shown = TokenText(tokenizer, engine.data.stop if options.stop is None else options.stop)
 
     def show(index: int, tokens: Any) -> None:
         put_text(shown.push(tokens.tolist()))
 
-    batches = generate_batches(engine, ids, replace(request, stream=show))
+    batches = generate_batches(engine, ids, replace(options, stream=show))
     put_text(shown.push(ids[0], prompt=True))
     parts, interrupted = finished(batches)
     put_text(shown.finish() + "\n")

@@ -21,7 +21,7 @@ TOKENIZER_FILES: Mapping[TokenizerKind, str] = {
 _UNKNOWN = ("<unk>", "[UNK]")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """Character that some editors write before a text to mark its encoding."""
-_HALF = "\N{REPLACEMENT CHARACTER}"
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 """Character that stands for bytes that are invalid or not yet complete."""
 
 
@@ -175,8 +175,8 @@ class TextStream:
     def push(self, ids: Sequence[int]) -> str:
         """Add ids, and return the new text that later ids cannot change."""
         self._ids += ids
-        text = self._pending()
-        if not text or text.endswith(_HALF):
+        text = self.pending()
+        if not text or text.endswith(INCOMPLETE):
             return ""
         if self._tokenizer.begins_anew(self._ids[self._returned :]):
             self._first = self._returned
@@ -185,11 +185,12 @@ class TextStream:
 
     def finish(self) -> str:
         """Return the text that was held back."""
-        text = self._pending()
+        text = self.pending()
         self._first = self._returned = len(self._ids)
         return text
 
-    def _pending(self) -> str:
+    def pending(self) -> str:
+        """Return the text that is held back, which may end in an incomplete character."""
         before = self._tokenizer.decode(self._ids[self._first : self._returned])
         return self._tokenizer.decode(self._ids[self._first :])[len(before) :]
 
