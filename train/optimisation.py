@@ -3,7 +3,8 @@
 References:
     Kingma and Welling (2014), arXiv:1312.6114 (the ELBO); Burda et al. (2016), arXiv:1509.00519
     (the importance-weighted bound); Higgins et al. (2017), beta-VAE; Kingma et al. (2016),
-    arXiv:1606.04934, appendix C.8 (free bits); van den Oord et al. (2017), arXiv:1711.00937 (VQ-VAE).
+    arXiv:1606.04934, appendix C.8 (free bits); van den Oord et al. (2017), arXiv:1711.00937
+    (VQ-VAE).
 """
 
 import math
