@@ -3,6 +3,8 @@
 import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -59,9 +61,9 @@ def test_many_is_left_out(interpreted: bool, monkeypatch: pytest.MonkeyPatch) ->
     """If kernels are interpreted, tests marked `many` are not run, and all others are."""
     monkeypatch.setattr(conftest, "INTERPRETED", interpreted)
     items = [
-        Mock(path=Path(__file__), get_closest_marker={name: True}.get)
+        SimpleNamespace(path=Path(__file__), get_closest_marker={name: True}.get)
         for name in ("many", "kernels", "many")
     ]
-    kept, config = [*items], Mock()
-    next(conftest.pytest_collection_modifyitems(config, kept))
+    kept: list[Any] = [*items]
+    next(conftest.pytest_collection_modifyitems(Mock(), kept))
     assert kept == (items[1:2] if interpreted else items)

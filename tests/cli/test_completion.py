@@ -230,7 +230,7 @@ def test_labels_of_the_file_are_refused(
 
 def test_no_indices_left(cli: Cli, tiny_bundle: Path, several: Path) -> None:
     options = ["--observed", several, "--particles", 8, "--first-index", 2**32 - 23]
-    refused(cli("sample", tiny_bundle, *options), "first_index", "all 24 samples")
+    refused(cli("sample", tiny_bundle, *options), "--first-index", "all 24 samples")
 
 
 def test_interrupt_keeps_finished_events(

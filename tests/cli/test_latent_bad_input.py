@@ -45,7 +45,7 @@ def test_no_exact_probabilities(
         (["--temperature", "-1"], ["temperature: expected a number in [0"]),
         (["-n", "0"], ["n: expected an integer"]),
         (["--seed", "-1"], ["seed"]),
-        (["--first-index", "-1"], ["first_index"]),
+        (["--first-index", "-1"], ["--first-index"]),
     ],
 )
 def test_samples(cli: Cli, vae: Path, tmp_path: Path, options: list[str], words: list[str]) -> None:

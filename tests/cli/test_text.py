@@ -201,7 +201,7 @@ def test_interrupt_of_a_stream(cli: Cli, bundle: Path, monkeypatch: pytest.Monke
         (["--prompt", "the " * 40], ["prompt 0", "at most 24 tokens", "shorten"]),
         (["--prompt-ids", "1 x"], ["--prompt-ids", "'1 x'"]),
         (["--prompt-ids", "293"], ["0 .. 292, got 293"]),
-        (["--prompt", "a", "--max-new", "0"], ["max_new"]),
+        (["--prompt", "a", "--max-new", "0"], ["--max-new"]),
         (["--prompt", "a", "-n", "0"], ["n: expected an integer"]),
         (["--prompt", "a", "--stop", "293"], ["stop", "0 .. 292"]),
         (["--prompt", "a", "--stream", "-n", "2"], ["--stream", "got 2"]),

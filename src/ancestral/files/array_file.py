@@ -182,6 +182,8 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise InvalidInput(
             f"{_expected(path)}, got a damaged archive ({error}); copy or download it again"
         ) from error
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path}: no such file") from error
     except _REFUSED as error:
         raise InvalidInput(
             f"{path}: cannot be read as an .npy or .npz ({error}); check its permissions, or save "
