@@ -229,8 +229,8 @@ def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = autoregressive(load, "text", "torch")
     real = slots.step_loop.read_drawn
 
-    def read(binding: Any, *, filtered: bool) -> Any:
-        found = real(binding, filtered=filtered)
+    def read(binding: Any, signature: Any) -> Any:
+        found = real(binding, signature)
         found.log_p[1, 6] = np.nan
         return found
 
