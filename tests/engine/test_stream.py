@@ -147,7 +147,7 @@ def test_back_pressure(text: AutoregressiveEngine) -> None:
 
 
 def test_cancel(text: AutoregressiveEngine) -> None:
-    """Of requests that draw, wait or were not read yet; others keep their values."""
+    """Requests that draw, wait or were not read yet are cancelled; others keep their values."""
     whole = joined(text.stream(requests(6), 2))
     stream = text.stream(requests(6), 2)
     stream.cancel(5)

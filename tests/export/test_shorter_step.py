@@ -25,7 +25,7 @@ def outside(model: onnx_ir.Model) -> int:
 
 @pytest.fixture(scope="module")
 def models() -> tuple[onnx_ir.Model, onnx_ir.Model, Any]:
-    """Return a step as it is exported, as the exporter alone writes it, and its program."""
+    """Return a step as it is exported, as the exporter itself writes it, and its program."""
     program = program_of({"above": True})
     short = graphs.export_graph(program)["onnxruntime"]
     with pytest.MonkeyPatch.context() as patch:

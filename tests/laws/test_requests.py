@@ -109,7 +109,7 @@ def assert_same_rows(
 
 
 def check_company(engine: AutoregressiveEngine, toy: str, company: str) -> None:
-    """Requests in that company beside each of them by itself."""
+    """Compare requests in that company with each of them by itself."""
     size, order = COMPANIES[company]
     requests = [requests_of(engine)[i] for i in order]
     got, expected = streamed(engine, requests, size), by_generate(engine, requests)
