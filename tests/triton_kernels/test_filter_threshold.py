@@ -68,7 +68,7 @@ def test_reference(v: int) -> None:
 
 
 def check_rows(module: torch.nn.Module, v: int) -> None:
-    """Rows with and without a certificate keep in one batch what each keeps in its own, correctly."""
+    """Rows with and without a certificate keep in one batch what each of them keeps by itself."""
     session, given = in_onnx(module, v, "onnxruntime"), inputs(v)
     together = sets(given[0], torch.from_numpy(run(session, given)[0]))
     wanted = expected(given)

@@ -83,7 +83,7 @@ def test_forced(v: int) -> None:
 
 @pytest.mark.parametrize("v", V)
 def test_filters_that_are_off(v: int) -> None:
-    """Filters that are off draw as the plain step does; temperature 0 wins over every filter."""
+    """Filters that are off change no draw, and temperature 0 wins over every filter."""
     logits, free = logits_of(v), torch.full((len(WARMTHS),), -1)
     ones = torch.ones(len(WARMTHS))
     off = Filters(WARMTHS, torch.full((len(WARMTHS),), v), ones, 0 * ones)
