@@ -26,7 +26,8 @@ from ancestral.engine.timing import (
     memory_peak,
 )
 from ancestral.errors import AncestralError, InvalidInput
-from ancestral.scalars import Threads, is_measured, whole
+from ancestral.scalars import whole
+from ancestral.threads import ThreadCount, is_measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ def measure_engine(
     batches: Sequence[int],
     *,
     device: str = "cpu",
-    threads: Threads = None,
+    threads: ThreadCount = None,
     rounds: int = 3,
 ) -> Sequence[MeasureRow]:
     """Measure a bundle on a backend, at each batch size.
@@ -178,7 +179,7 @@ def main() -> None:
 
 
 def _measure(
-    path: str, backend: str, batches: list[int], rounds: int, device: str, threads: Threads
+    path: str, backend: str, batches: list[int], rounds: int, device: str, threads: ThreadCount
 ) -> list[dict[str, Any]]:
     """Return the fields of each row; without batches the bundle is only loaded.
 

@@ -27,7 +27,7 @@ from ancestral.engine.backends import open_backend
 from ancestral.engine.runner import LatentRunner, Runner
 from ancestral.errors import InvalidInput
 from ancestral.parity import Report
-from ancestral.scalars import Threads
+from ancestral.threads import ThreadCount
 
 E = TypeVar("E", bound="Engine")
 
@@ -56,7 +56,7 @@ class Engine(Runner, ABC):
         path: str | Path,
         backend: str = "onnxruntime",
         device: str = "cpu",
-        threads: Threads = None,
+        threads: ThreadCount = None,
         **options: Any,
     ) -> E:
         """Check a bundle, open it on a backend and return its engine.

@@ -9,7 +9,8 @@ from ancestral.engine.backends.entry import Entry, Found, TorchOptions, TritonOp
 from ancestral.engine.session import Backend
 from ancestral.errors import BackendUnavailable, InvalidInput
 from ancestral.plans.modules import INSTALL, MODULES
-from ancestral.scalars import Threads, check_threads, is_measured
+from ancestral.scalars import check_threads
+from ancestral.threads import ThreadCount, is_measured
 
 _ENTRIES = (
     Entry("torch", "TorchBackend", "pip install 'ancestral[train]'", (("torch",),), TorchOptions),
@@ -46,7 +47,7 @@ def open_backend(
     bundle: Bundle,
     *,
     device: str,
-    threads: Threads,
+    threads: ThreadCount,
     options: Mapping[str, object],
 ) -> Backend:
     """Open a backend for a bundle; arguments as in `Engine.load`.

@@ -13,7 +13,7 @@ from ancestral.engine.budget import HOST_BUDGET
 from ancestral.engine.session import Session
 from ancestral.engine.thread_choice import ThreadKey, ThreadStore
 from ancestral.errors import BackendUnavailable
-from ancestral.scalars import Threads
+from ancestral.threads import ThreadCount
 
 _OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
@@ -33,7 +33,7 @@ class OnnxRuntimeBackend:
     room = HOST_BUDGET
 
     def __init__(
-        self, bundle: Bundle, *, device: str, threads: Threads, options: NoOptions
+        self, bundle: Bundle, *, device: str, threads: ThreadCount, options: NoOptions
     ) -> None:
         """Check that the installed onnxruntime can run the bundle on the device.
 

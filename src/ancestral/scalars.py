@@ -1,16 +1,13 @@
 """Check single numbers that users pass: Python's, numpy's, and arrays without axes."""
 
 import os
-from typing import Any, Literal, TypeGuard
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ancestral.arrays import array_of, shown
 from ancestral.errors import InvalidInput
 
-Threads = int | Literal["measure"] | None
-"""A number of threads; "measure" to measure it for each batch; None: the runtime chooses."""
-MEASURE: Literal["measure"] = "measure"
 A_CORE = 4
 """Most threads per core of the machine: more of them only wait for each other."""
 
@@ -64,11 +61,6 @@ def check_threads(value: object, name: str = "threads") -> int:
             f"{error} (this machine has {cores} cores, and more than {A_CORE} threads per core do "
             f"not help); leave it out to let the runtime choose"
         ) from error
-
-
-def is_measured(threads: object) -> TypeGuard[Literal["measure"]]:
-    """Return whether a number of threads is to be measured."""
-    return isinstance(threads, str) and threads == MEASURE
 
 
 def _end(most: int) -> str:

@@ -202,7 +202,7 @@ def test_missing_graph(load: Load) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_latent_model(load: Load) -> None:
-    """The runtime chooses the number for graphs that are not steps; the prior's steps are measured."""
+    """The runtime chooses the number for graphs other than steps; for the prior it is measured."""
     path = load("codes", "onnxruntime").bundle.path
     engine: Any = Engine.load(path, threads="measure")
     assert engine.threads(2) is None

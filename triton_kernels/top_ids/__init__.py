@@ -31,7 +31,8 @@ def top_ids_reference(z: Float[Tensor, "*b v"], k: int) -> Int64[Tensor, "*b k"]
     every = torch.arange(v, dtype=torch.int32, device=z.device)
     lowest = torch.where(z == least, every, v).topk(k, dim=-1, largest=False).values.long()
     place = torch.arange(k, device=z.device) - above.sum(dim=-1, keepdim=True)
-    return torch.where(above, ids, lowest.gather(-1, place.clamp_min(0)))
+    # Of NaN neither is known, but an id of 0 .. v - 1 is returned.
+    return torch.where(above, ids, lowest.gather(-1, place.clamp_min(0)).clamp_max(v - 1))
 
 
 top_ids = operator(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ancestral import scalars
 from ancestral.cli.installed import backends_for
 from ancestral.cli.options import (
     Backends,
@@ -22,6 +21,7 @@ from ancestral.cli.output import check_target, json_text, put, say, show, table
 from ancestral.decimals import decimal
 from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
+from ancestral.threads import ThreadCount
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,7 +96,7 @@ def measure(
     batches: Sequence[int],
     *,
     device: str = "cpu",
-    threads: scalars.Threads = None,
+    threads: ThreadCount = None,
     rounds: int = 3,
 ) -> list["MeasureRow"]:
     """Return the rows of each backend, measured in order, with a message about each."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral import scalars
 from ancestral.decimals import decimal
 from ancestral.excerpts import quoted
+from ancestral.threads import MEASURE, ThreadCount, is_measured
 
 if TYPE_CHECKING:
     from ancestral.engine import Engine
@@ -46,16 +46,16 @@ Device = Annotated[
 ]
 
 
-def _threads(text: str) -> scalars.Threads:
+def _threads(text: str) -> ThreadCount:
     """Return the value of --threads.
 
     Raises:
         typer.BadParameter: it is neither a number nor "measure".
     """
     number = decimal(text)
-    if number is None and not scalars.is_measured(text):
+    if number is None and not is_measured(text):
         raise typer.BadParameter(f"expected an integer or measure, got {quoted(text)}")
-    return scalars.MEASURE if number is None else number
+    return MEASURE if number is None else number
 
 
 Threads = Annotated[
@@ -130,7 +130,7 @@ def load(
     bundle: Path,
     backend: str,
     device: str,
-    threads: scalars.Threads,
+    threads: ThreadCount,
     dtype: str | None,
     batch_invariant: bool = False,
 ) -> "Engine":

@@ -9,6 +9,7 @@ from ancestral import scalars
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
+from ancestral.threads import ThreadCount
 
 if TYPE_CHECKING:
     from ancestral.export.trace.report import Traced
@@ -23,7 +24,7 @@ def traces(
     save: Path | None,
     against: Sequence[Path],
     device: str,
-    threads: scalars.Threads,
+    threads: ThreadCount,
 ) -> "list[Traced]":
     """Trace a bundle's graphs.
 

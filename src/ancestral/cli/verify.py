@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ancestral import scalars
 from ancestral.cli import options
 from ancestral.cli.installed import backends_for
 from ancestral.cli.output import check_target, json_text, put, say, show
@@ -18,6 +17,7 @@ from ancestral.errors import InvalidInput
 from ancestral.latent_parity import LatentParityReport
 from ancestral.parity import Report
 from ancestral.progress import stages
+from ancestral.threads import ThreadCount
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,7 +98,7 @@ def parity_reports(
     bundle: Path,
     backends: Sequence[str],
     device: str = "cpu",
-    threads: scalars.Threads = None,
+    threads: ThreadCount = None,
     dtype: str | None = None,
 ) -> list[Report]:
     """Verify a bundle on each backend."""

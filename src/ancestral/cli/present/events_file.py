@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral import scalars
 from ancestral.cli.output import arrow, check_target, place, say, write_text
 from ancestral.dataspec import DataSpec
 from ancestral.engine import LatentEngine
@@ -16,6 +15,7 @@ from ancestral.errors import InvalidInput
 from ancestral.files.array_file import write_arrays
 from ancestral.files.atomic import write_atomically
 from ancestral.pictures import greys, grid, is_image, png, to_levels
+from ancestral.threads import ThreadCount
 
 Array = NDArray[Any]
 
@@ -111,7 +111,7 @@ def check_means_file(out: Path, *read: Path, n: int = 1) -> int | None:
 
 
 def load_for_means(
-    bundle: Path, out: Path, backend: str, device: str, threads: scalars.Threads
+    bundle: Path, out: Path, backend: str, device: str, threads: ThreadCount
 ) -> LatentEngine:
     """Load a latent variable model whose means can be written to the file.
 
