@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral import scalars
 from ancestral.cli.installed import require
 from ancestral.cli.output import check_target, say
 from ancestral.errors import InvalidInput
@@ -46,6 +45,7 @@ def traces(
     """
     require("verify --trace", ("torch", "onnx", "onnxscript"), "export")
     from ancestral.export.trace.tracer import Tracer
+    from ancestral.scalars import check_threads
 
     if len(against) > 2:
         raise InvalidInput(f"--against: expected one or two files, got {len(against)}")
@@ -58,7 +58,7 @@ def traces(
         check_target(save, (".safetensors",), option="--save", keep=(path, *against))
         if len(backends) > 1:
             raise InvalidInput(f"--save: expected one --backend, got {list(backends)}")
-    count = None if threads is None else scalars.check_threads(threads, "--threads")
+    count = None if threads is None else check_threads(threads, "--threads")
     names = tuple(dict.fromkeys(backends)) or ("onnxruntime",)
     if len(against) < 2:
         _check_runtimes(names, device, compared=bool(save or against))
