@@ -179,7 +179,9 @@ class Slots:
             most = -(-STEPS * len(live) // (len(live) + len(self._filling)))
         elif len(live) == self._rows and not any(task.stop or task.stop_text for task in tasks):
             most = 2 * STEPS
-        ends = min(task.end - int(self._position[row]) for row, task in zip(live, tasks, strict=True))
+        ends = min(
+            task.end - int(self._position[row]) for row, task in zip(live, tasks, strict=True)
+        )
         return max(1, min(most, ends))
 
     def _used(self, live: list[int]) -> slice | None:

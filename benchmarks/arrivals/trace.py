@@ -142,5 +142,12 @@ class Trace:
             values drawn in it; and which requests have a value by then, [n].
         """
         until = float(self.begins.max())
+        # Deltas of one round are read one after the other; what they drew is known at the first.
         total = max((each.total for each in self.heard if each.at <= until), default=0)
         return until, total, self.first_read <= until
+
+    @property
+    def capacity(self) -> float:
+        """Requests per second while every slot that becomes free is refilled."""
+        until, values, _ = self.saturated()
+        return values / until / (self.values / len(self.arrived))
