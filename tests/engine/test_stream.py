@@ -394,7 +394,7 @@ def test_async_source_that_raises(text: AutoregressiveEngine) -> None:
 
 
 def test_async_back_pressure(text: AutoregressiveEngine) -> None:
-    """While nobody reads, no request is read and no value is drawn."""
+    """While the consumer does not read, no request is read and no value is drawn."""
     read: list[int] = []
 
     async def source() -> AsyncIterator[Request]:
