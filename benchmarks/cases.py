@@ -92,6 +92,17 @@ _WAVENET = {"width": 64, "skip": 256, "dilations": tuple(2**i for i in range(10)
 _PIXELCNN = {"width": 64, "layers": 7, "first_kernel": 7, "hidden": 256}
 _GRU = {"width": 256, "layers": 2}
 _TABLE = {"neighbours": ((-1, 0), (0, -1)), "cells": 16}
+_LLAMA = {
+    "width": 256,
+    "layers": 4,
+    "heads": 8,
+    "kv_heads": 4,
+    "hidden": 688,
+    "positions": "rotary",
+    "norm": "rms",
+    "activation": "swiglu",
+    "bias": False,
+}
 _TINY = {"width": 16, "layers": 1, "heads": 2}
 _ABOUT = {
     "W1": "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
@@ -103,6 +114,8 @@ _ABOUT = {
     "gru": "GRU: 2 layers, width 256, 256 values, 784 positions",
     "lstm": "LSTM: 2 layers, width 256, 256 values, 784 positions",
     "table": "a table over the upper and the left value, 16 cells each, 784 positions",
+    "llama": "Llama's parts: 4 layers, width 256, 8 heads, 4,096 values, 512 positions",
+    "gpt2": "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values, 512 positions",
     "tiny": "1 layer, width 16, 5 values, 12 positions: a rehearsal, not a result",
     "tiny-long": "tiny with a cache 8 times longer",
 }
@@ -128,6 +141,8 @@ _ALL = (
     _case("gru", "recurrent", _GRU, 1, 64),
     _case("lstm", "recurrent", _GRU | {"cell": "lstm"}, 1, 64),
     _case("table", "table", _TABLE, 1, 64),
+    _case("llama", "transformer", _LLAMA, 16, event_shape=(512,), levels=4096),
+    _case("gpt2", "transformer", GPT2, 16, event_shape=(512,), levels=50_257),
     _case("tiny", "transformer", _TINY, 1, 3, event_shape=(3, 4), levels=5, prefix=3, plain=True),
     _case("tiny-long", "transformer", _TINY, 1, event_shape=(96,), levels=5, shares="tiny"),
 )

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ancestral.files.atomic import write_atomically
+from benchmarks.arrivals.rows import ArrivalsRow, read_rows, table
 from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
 from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
-from benchmarks.rows import RESULTS, CaseRow, number, read
+from benchmarks.rows import RESULTS, CaseRow, Row, number, read
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
@@ -39,8 +40,8 @@ def latest(rows: Sequence[CaseRow]) -> list[CaseRow]:
     return sorted(kept.values(), key=lambda row: (order.index(row.quantity), row.batch))
 
 
-def render(rows: Sequence[CaseRow]) -> str:
-    """Return one Markdown table per machine and case."""
+def render(rows: Sequence[CaseRow], arrivals: Sequence[ArrivalsRow] = ()) -> str:
+    """Return one Markdown table per machine and case, then those of arriving requests."""
     groups: dict[tuple[str, int, str], list[CaseRow]] = {}
     for row in latest(rows):
         groups.setdefault((row.machine.name, row.threads, row.case), []).append(row)
@@ -55,6 +56,7 @@ def render(rows: Sequence[CaseRow]) -> str:
             *map(_line, group),
             "",
         ]
+    parts += table(arrivals, _ABOUT, _versions)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -80,7 +82,7 @@ def _line(row: CaseRow) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _versions(rows: Sequence[CaseRow]) -> str:
+def _versions(rows: Sequence[Row]) -> str:
     last = max(rows, key=lambda row: row.date)
     shown = ("python", "numpy", "onnxruntime", "onnxruntime-gpu")
     versions = last.machine.versions
@@ -109,12 +111,13 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only compare, change nothing")
     options = parser.parse_args(words)
     rows = [row for name in _ABOUT for row in read(CaseRow, options.results / f"{name}.jsonl")]
-    if not rows:
+    arrivals = read_rows(options.results)
+    if not rows and not arrivals:
         print(f"{options.results}: no rows; run: python -m benchmarks.run", file=sys.stderr)
         return 2
     try:
         old = options.file.read_text()
-        new = replaced(old, render(rows))
+        new = replaced(old, render(rows, arrivals))
     except (OSError, ValueError) as error:
         print(f"{options.file}: {error}", file=sys.stderr)
         return 2

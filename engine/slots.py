@@ -26,7 +26,8 @@ from ancestral.engine.session import Binding
 from ancestral.signature import GraphSignature
 
 STEPS = 4
-"""Steps of a launch; then the host looks for rows that end, and refills their slots."""
+"""Steps of a launch at most; then the host looks for rows that end, and refills their slots. Twice
+as many when all slots are taken and no value can end a row, so that fewer would refill none."""
 CHUNKS = 4
 """Chunks of prompts that are run between two launches."""
 
@@ -87,7 +88,7 @@ class Slots:
     @property
     def free(self) -> int:
         """Number of empty slots."""
-        return self._tasks.count(None)
+        return sum(task is None for task in self._tasks)
 
     @property
     def filling(self) -> int:
@@ -131,10 +132,9 @@ class Slots:
         live = [row for row in self._busy() if row not in self._filling]
         if not live:
             return []
-        before = self._position.copy()
+        before = self._position[live]
         self._launch(live)
-        found = step_loop.read_drawn(self._binding, self._signature)
-        return [self._drawn(row, int(before[row]), found) for row in live]
+        return self._read(live, before)
 
     def _busy(self) -> list[int]:
         return [row for row, task in enumerate(self._tasks) if task is not None]
@@ -159,44 +159,64 @@ class Slots:
 
     def _launch(self, live: list[int]) -> None:
         """Run steps of the live rows; the others change nothing that is read later."""
-        ends = [task.end for row in live if (task := self._tasks[row])]
-        wanted = np.array(ends) - self._position[live]
-        steps = max(1, min(STEPS, int(wanted.max())))
+        steps = self._steps(live)
         # Empty rows begin anew each time: there attention is shortest.
         position = np.full(self._rows, self._runner.first_position, np.int64)
         position[live] = self._position[live]
         position[list(self._filling)] = self._t
         step_loop.place(self._binding, position)
-        step_loop.run_rows(self._binding, steps, self._used())
+        step_loop.run_rows(self._binding, steps, self._used(live))
         self._position[live] = np.minimum(self._position[live] + steps, self._t)
 
-    def _used(self) -> slice | None:
-        """Return the rows to step: on a CPU those up to the last tenant, on a GPU all.
+    def _steps(self, live: list[int]) -> int:
+        """Return the steps of a launch, which ends as soon as a row is sure to end.
+
+        While prompts are filling there are fewer steps, by the share of the rows that would step.
+        """
+        tasks = [task for row in live if (task := self._tasks[row])]
+        most = STEPS
+        if self._filling:
+            most = -(-STEPS * len(live) // (len(live) + len(self._filling)))
+        elif len(live) == self._rows and not any(task.stop or task.stop_text for task in tasks):
+            most = 2 * STEPS
+        ends = min(
+            task.end - int(self._position[row]) for row, task in zip(live, tasks, strict=True)
+        )
+        return max(1, min(most, ends))
+
+    def _used(self, live: list[int]) -> slice | None:
+        """Return the rows to step: on a CPU those up to the last live one, on a GPU all.
 
         On a GPU fewer rows take no less time, and all rows are in one CUDA graph.
         """
         if self._runner.backend.device != "cpu":
             return None
-        return slice(0, self._busy()[-1] + 1)
+        return slice(0, live[-1] + 1)
 
-    def _drawn(self, row: int, before: int, found: step_loop.LoopResult) -> Drawn:
-        """Return what a row drew since a position, and release its slot if it has ended."""
-        task = self._tasks[row]
-        assert task is not None
-        begin = max(before, task.begin)
-        end = max(begin, min(int(self._position[row]), task.end))
-        ended = task.ended if end >= task.end else None
-        values = found.values[row, begin:end]
-        stops = np.flatnonzero(np.isin(values, list(task.stop)))
-        if len(stops):
-            end, ended = begin + int(stops[0]) + 1, "stop"
-        new = slice(begin, end)
-        log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
-        step_loop.check(np.pad(log_p, (begin, 0))[None], task.index)
-        step_loop.check_values(found.values[row, new], self._runner.data.levels)
-        if ended is not None:
-            self._release(row)
-        return Drawn(task, found.values[row, new].copy(), log_p, log_q, ended)
+    def _read(self, live: list[int], before: NDArray[np.int64]) -> list[Drawn]:
+        """Return what the live rows drew since their positions, and release slots of ended rows."""
+        found = step_loop.read_drawn(self._binding, self._signature)
+        drawn = []
+        for row, at in zip(live, before.tolist(), strict=True):
+            task = self._tasks[row]
+            assert task is not None
+            begin = max(at, task.begin)
+            end = max(begin, min(int(self._position[row]), task.end))
+            ended = task.ended if end >= task.end else None
+            values = found.values[row, begin:end]
+            if task.stop:
+                stops = [i for i, value in enumerate(values.tolist()) if value in task.stop]
+                if stops:
+                    values, ended = values[: stops[0] + 1], "stop"
+            new = slice(begin, begin + len(values))
+            log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
+            if np.isnan(log_p).any():
+                step_loop.check(np.pad(log_p, (begin, 0))[None], task.index)
+            step_loop.check_values(values, self._runner.data.levels)
+            if ended is not None:
+                self._release(row)
+            drawn.append(Drawn(task, values.copy(), log_p, log_q, ended))
+        return drawn
 
     def _release(self, row: int) -> None:
         self._tasks[row] = None

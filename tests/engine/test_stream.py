@@ -224,6 +224,21 @@ def test_errors_leave_the_engine(text: AutoregressiveEngine) -> None:
     assert joined(text.stream(requests(3), 2)) == expected
 
 
+def test_a_callback_that_raises(text: AutoregressiveEngine) -> None:
+    """`generate` passes on what its callback raises, and the engine goes on."""
+    expected = joined(text.stream(requests(3), 2))
+    calls: list[int] = []
+
+    def callback(index: int, tokens: Any) -> None:
+        calls.append(index)
+        raise LookupError("from the callback")
+
+    with pytest.raises(LookupError, match="from the callback"):
+        text.generate([[1], [2]], seed=4, stop=(), stream=callback)
+    assert len(calls) == 1
+    assert joined(text.stream(requests(3), 2)) == expected
+
+
 def test_nan(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that has drawn from no distribution is refused, by its index."""
     engine = autoregressive(load, "text", "torch")
@@ -358,6 +373,47 @@ def test_async_closed(text: AutoregressiveEngine) -> None:
     for case in (closed, cancelled, refused):
         asyncio.run(case())
         assert joined(text.stream(requests(3), 2)) == expected
+
+
+def test_async_source_that_raises(text: AutoregressiveEngine) -> None:
+    """While rows draw and at the start; what it raised comes out, and the engine goes on."""
+    expected = joined(text.stream(requests(3), 2))
+
+    async def read(n: int) -> list[Delta]:
+        async def source() -> AsyncIterator[Request]:
+            for request in requests(n):
+                yield request
+            raise LookupError("from the source")
+
+        return [delta async for delta in text.astream(source(), 4)]
+
+    for n in (0, 2):
+        with pytest.raises(LookupError, match="from the source"):
+            asyncio.run(read(n))
+        assert joined(text.stream(requests(3), 2)) == expected
+
+
+def test_async_back_pressure(text: AutoregressiveEngine) -> None:
+    """While the consumer does not read, no request is read and no value is drawn."""
+    read: list[int] = []
+
+    async def source() -> AsyncIterator[Request]:
+        for i, request in enumerate(requests(9)):
+            read.append(i)
+            yield request
+
+    async def main() -> None:
+        async with text.astream(source(), 2) as stream:
+            await anext(stream)
+            before = (stream.counts, list(read))
+            assert len(read) == 2
+            for _ in range(20):
+                await asyncio.sleep(0.002)
+            assert (stream.counts, read) == before
+            deltas = [delta async for delta in stream]
+        assert sum(delta.ended is not None for delta in deltas) == len(read) == 9
+
+    asyncio.run(main())
 
 
 def test_slots_that_memory_does_not_hold(

@@ -8,6 +8,7 @@ import onnx_ir
 import onnxruntime as ort
 import pytest
 
+from ancestral.bundles.onnx_file import read_onnx
 from ancestral.errors import ExportError
 from ancestral.export.passes.tied_embedding import multiply_in_place
 from ancestral.export.weights import Slot, point_into, to_bytes
@@ -88,3 +89,13 @@ def test_another_product_is_refused(tmp_path: Path) -> None:
     model.graph[1].attributes.add(onnx_ir.AttrFloat32("alpha", 2.0))
     with pytest.raises(ExportError, match=r"head: expected x W\^T with a tied table"):
         multiply_in_place(model.graph, least=1)
+
+
+def test_a_reader_sees_no_further_input(tmp_path: Path) -> None:
+    """A bundle is compared with its signatures by the inputs that have no default."""
+    model = tied(100, 30, tmp_path)
+    multiply_in_place(model.graph, least=1)
+    content = to_bytes(model)
+    names = [each.name for each in onnx.load_model_from_string(content).graph.input]
+    assert names == ["token", "table"]
+    assert [each.name for each in read_onnx(content).inputs] == ["token"]

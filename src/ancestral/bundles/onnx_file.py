@@ -24,6 +24,7 @@ _DTYPES: Mapping[int, Dtype] = {
     16: "bfloat16",
 }
 _KEY, _VALUE = 1, 2
+_TENSOR_NAME = 8
 _FIXED: Mapping[int, int] = {1: 8, 5: 4}
 """Bytes of the wire types of fixed length."""
 _NUM_OUTPUTS = b"num_outputs"
@@ -74,14 +75,16 @@ class OnnxFile:
     """Inputs and outputs of the graph, and the external data of all its tensors.
 
     Attributes:
-        inputs: inputs of the graph.
+        inputs: inputs of the graph; those with a default are left out, as ONNX Runtime does.
         outputs: outputs of the graph.
+        defaults: names of the graph's constant tensors. A tied table is an input with a default.
         external: locations of external data of all tensors in the file.
         messages: number of messages in the file, such as nodes, attributes and tensors.
     """
 
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
+    defaults: set[str] = field(default_factory=set)
     external: set[External] = field(default_factory=set)
     messages: int = 0
 
@@ -103,6 +106,7 @@ def read_onnx(model: bytes, most: int = GRAPHS_MESSAGES) -> OnnxFile:
         _walk((model, 0, len(model)), "model", 0, found, most)
     except (IndexError, UnicodeDecodeError, ValueError) as error:
         raise BundleError(f"not a valid ONNX file: {error}") from error
+    found.inputs = [value for value in found.inputs if value.name not in found.defaults]
     return found
 
 
@@ -135,6 +139,8 @@ def _walk(part: Part, kind: str, depth: int, found: OnnxFile, most: int) -> None
     below = _FIELDS[kind]
     for number, start, end in _fields(*part, below):
         inner, content = below[number], (part[0], start, end)
+        if kind == "graph" and inner == "tensor" and depth == 1:
+            found.defaults.add(_name(content))
         if inner not in {"input", "output"}:
             _walk(content, inner, depth + (inner == "graph"), found, most)
         elif depth == 1:
@@ -185,6 +191,12 @@ def _whole(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
         raise ValueError(f"external data: expected a whole number below 2^63, got {shown(text)}")
     return int(text)
+
+
+def _name(part: Part) -> str:
+    """Read the name of a tensor; the last one counts."""
+    names = [part[0][start:end] for _, start, end in _fields(*part, (_TENSOR_NAME,))]
+    return names[-1].decode() if names else ""
 
 
 def _value(part: Part) -> Value:

@@ -1,0 +1,1 @@
+"""Requests that arrive at random, on the engine's stream: `python -m benchmarks.arrivals`."""
