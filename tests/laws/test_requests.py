@@ -234,7 +234,7 @@ def test_position_of_the_last_tenant_planted(load: Load, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         step_loop,
         "prefill",
-        lambda binding, row, position, block: prefill(binding, row, max(position, 1), block),
+        lambda binding, row, position, *rest: prefill(binding, row, max(position, 1), *rest),
     )
     with pytest.raises(AssertionError, match=r"though u is|log p of a request"):
         check_company(autoregressive(load, "gru", "torch"), "gru", "refilled")
@@ -251,9 +251,9 @@ def check_chunks(engine: AutoregressiveEngine, monkeypatch: pytest.MonkeyPatch) 
         tenants[row] = start.noise.first_index
         take(signature, binding, row, start)
 
-    def filled(binding: Any, row: int, position: int, block: int) -> None:
+    def filled(binding: Any, row: int, position: int, block: int, *rest: Any) -> None:
         found[-1][tenants[row]].append((position, block))
-        prefill(binding, row, position, block)
+        prefill(binding, row, position, block, *rest)
 
     monkeypatch.setattr(step_loop, "take", taken)
     monkeypatch.setattr(step_loop, "prefill", filled)
