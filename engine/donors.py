@@ -141,7 +141,7 @@ class Donors:
         task = self._tenants[row]
         assert task is not None
         values: NDArray[np.int64] = self.values[row, : self.position[row]]
-        return Held(values.copy(), task.label, task.prompt_log_p)
+        return Held(values.copy(), task.label, task.prompt_log_p, min(task.begin, self._t - 1))
 
     def _rewinds(self, loop: Loop) -> bool:
         return step_loop.rewinds(loop[0], self._t)

@@ -2,8 +2,9 @@
 
 A cache of n positions is that of its first n values under its label. A prompt may take the
 positions that it has in common with it, up to an end of one of the prompt's own chunks, so that
-what remains runs in the same chunks as without sharing. A state that is replaced at each step is
-only the state of exactly n positions.
+what remains runs in the same chunks as without sharing. The end of its last chunk counts only if
+the other prompt ended there too: so positions of both prompts were run in the same chunks, and have
+the same bits. A state that is replaced at each step is only the state of exactly n positions.
 """
 
 from collections import OrderedDict
@@ -24,16 +25,18 @@ class Held:
         values: values of its n positions, [n].
         label: label of the row; None without classes.
         scored: whether log p of all these positions was computed.
+        prompt: number of first values that were prefilled; later ones were run step by step.
     """
 
     values: NDArray[np.int64]
     label: int | None
     scored: bool
+    prompt: int
 
     def covers(self, other: "Held") -> bool:
-        """Return whether this cache serves every prompt that the other one serves."""
+        """Return whether this cache is as good as the other one for every prompt."""
         return (
-            self.label == other.label
+            (self.label, self.prompt) == (other.label, other.prompt)
             and self.scored >= other.scored
             and common(self.values, other.values) == len(other.values)
         )
@@ -69,8 +72,10 @@ def shared(held: Held, prompt: Prompt, *, exact: bool) -> int:
     most = common(held.values, prompt.values)
     if exact and most < len(held.values):
         return 0
-    ends = (end for end in prompt.ends if end <= most and (end == most or not exact))
-    return max(ends, default=0)
+    if exact:
+        return most if most in prompt.ends else 0
+    ends = prompt.ends if prompt.ends and prompt.ends[-1] == held.prompt else prompt.ends[:-1]
+    return max((end for end in ends if end <= most), default=0)
 
 
 def common(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:

@@ -162,7 +162,7 @@ class Slots:
             assert task is not None
             if row in self._new:
                 self._new.discard(row)
-                self._donors.share(self._loop, row, self._prompt(task))
+                self._share(row)
             at = int(self._position[row])
             # The step at the last position draws its value, so a block ends before it.
             block = min(chunk(task.begin, at), self._t - 1 - at)
@@ -176,6 +176,15 @@ class Slots:
             if self._position[row] >= min(task.begin, self._t - 1):
                 self._filling.popleft()
                 waiting = True
+                if not step_loop.rewinds(self._signature, self._t):
+                    # The state of this prompt is there until the next step only.
+                    for other in self._new:
+                        self._share(other)
+
+    def _share(self, row: int) -> None:
+        task = self._tasks[row]
+        assert task is not None
+        self._donors.share(self._loop, row, self._prompt(task))
 
     def _launch(self, live: list[int]) -> None:
         """Run steps of the live rows; the others change nothing that is read later."""
@@ -208,7 +217,7 @@ class Slots:
         assert task is not None
         begin = max(before, task.begin)
         end = max(begin, min(int(self._position[row]), task.end))
-        ended = task.ended if end >= task.end else None
+        ended = task.ended if self._position[row] >= task.end else None
         values = found.values[row, begin:end]
         stops = np.flatnonzero(np.isin(values, list(task.stop)))
         if len(stops):
