@@ -121,7 +121,7 @@ class PrefixStore:
         return [(key, held) for key, (held, _, _) in self._kept.items()]
 
     def save(self, held: Held, size: int, read: Callable[[], Cache]) -> None:
-        """Keep a cache, unless it alone is too large; drop others that it covers or displaces.
+        """Keep a cache, unless it does not fit; drop others that it covers or displaces.
 
         Args:
             held: what it was computed from.
