@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from ancestral.arrays import shown
+from ancestral.engine import budget
 from ancestral.engine.desk import Control, Delta, Desk
 from ancestral.engine.request import Request
 from ancestral.engine.runner import Runner
@@ -53,6 +54,7 @@ def astream(
     slots: int | None = None,
     *,
     text: bool = True,
+    prefix_memory: int = budget.PREFIXES,
 ) -> AsyncRequestStream:
     """Draw requests in slots as `stream` does, without blocking the event loop.
 
@@ -65,6 +67,7 @@ def astream(
             iterable, which is read in the event loop.
         slots: as in `stream`.
         text: as in `stream`.
+        prefix_memory: as in `stream`.
 
     Returns:
         An asynchronous iterator of `Delta`, with `aclose`, `cancel(request)` and `counts`.
@@ -85,7 +88,7 @@ def astream(
         source = _each(requests)
     else:
         raise InvalidInput(f"requests: expected an iterable of Request, got {shown(requests)}")
-    return AsyncRequestStream(desk_of(runner, requests, slots, text), source)
+    return AsyncRequestStream(desk_of(runner, requests, slots, text, prefix_memory), source)
 
 
 async def _each(requests: Iterable[Request]) -> AsyncIterator[Request]:

@@ -38,6 +38,10 @@ SLOTS = 16
 """Slots of a stream of requests, if the user does not give their number."""
 CHUNK = 64
 """Positions of a prompt that are prefilled at a time, between steps of other rows."""
+FEATURES = 1024
+"""Features that a block holds for each position if it computes no logits."""
+PREFIXES = 2**28
+"""Bytes of caches that a stream keeps of requests that have left their slots."""
 WINDOWS = 64
 """Windows of a text that are evaluated at a time."""
 

@@ -29,6 +29,10 @@ class Delta:
             "cancelled".
         text: new text that later values cannot change; without the stop id's, and cut before a stop
             text. None if the bundle has no tokenizer.
+        prompt_log_p: log p(x_t | x_<t) of the prompt's values under the model, in nats, [p], in the
+            first delta of a request; None in later ones, without the request's `prompt_log_p`, and
+            for a request that was cancelled before it drew. For a model without a start symbol the
+            first is 0.
     """
 
     request: int
@@ -37,6 +41,7 @@ class Delta:
     log_q: Float32[np.ndarray, " m"]
     ended: Ended | None
     text: str | None
+    prompt_log_p: Float32[np.ndarray, " p"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +69,17 @@ class Desk:
     Not thread-safe, but for `cancel` and `counts`. A context manager, which releases the slots.
     """
 
-    def __init__(self, runner: Runner, slots: int, *, text: bool) -> None:
+    def __init__(self, runner: Runner, slots: int, *, text: bool, prefix_memory: int) -> None:
         """Create empty slots.
 
         Args:
             runner: the engine.
             slots: number of slots.
             text: whether deltas have text, if the bundle has a tokenizer.
+            prefix_memory: most bytes of caches of requests that have left their slots.
         """
         self._runner, self._decodes = runner, text and runner.data.tokenizer is not None
-        self._slots = Slots(runner, slots)
+        self._slots = Slots(runner, slots, prefix_memory)
         self._size = slots
         self._queue: deque[Task] = deque()
         self._texts: dict[int, RowText] = {}
@@ -177,7 +183,7 @@ class Desk:
             self._finished += 1
         self._values += size
         parts = (drawn.values[:size], drawn.log_p[:size], drawn.log_q[:size])
-        return Delta(number, *parts, ended, text)
+        return Delta(number, *parts, ended, text, drawn.prompt_log_p)
 
 
 class Control:

@@ -7,23 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.bundles.bundle import Bundle
-from ancestral.engine.budget import Budget
+from ancestral.engine.budget import Budget, positions_in_block, rows_in_block
 from ancestral.engine.noise import Noise
 from ancestral.errors import InvalidInput
 from ancestral.signature import GraphSignature
 
 Array = NDArray[Any]
+Part = slice | tuple[slice, ...]
+"""Rows of a tensor, or a slice along each of its first axes."""
 
 
 @runtime_checkable
 class Binding(Protocol):
     """All tensors of a graph that carries state from step to step, allocated once."""
 
-    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
-        """Copy a host array into an input, or into some rows of it."""
+    def write(self, name: str, array: Array, part: Part | None = None) -> None:
+        """Copy a host array into an input, or into a part of it."""
 
-    def read(self, name: str) -> Array:
-        """Return a host copy of an input; a carried one holds the result of the last step."""
+    def read(self, name: str, part: Part | None = None) -> Array:
+        """Return a host copy of an input, or of a part of it.
+
+        A carried one holds the result of the last step.
+        """
+
+    def copy(self, name: str, source: Part, target: Part) -> None:
+        """Copy a part of an input into another part of the same shape, which is apart from it."""
 
     def draw_from(self, noise: Noise) -> None:
         """Use the uniforms of consecutive samples, as if they were written to input u."""
@@ -34,6 +42,19 @@ class Binding(Protocol):
         A block longer than 1 is for observed values and begins at the first position of every row;
         a single row may begin anywhere. It is run for a few rows at a time, so that its logits take
         bounded memory. With `rows`, consecutive ones, no tensor of the other rows changes.
+        """
+
+    def fill(self, session: "Session", position: int, block: int, rows: slice) -> None:
+        """Run a block of observed positions of some rows without predictions: only caches change.
+
+        The rows' values must have been written. Positions are as in `run`: several rows begin at
+        the first position, a single row anywhere. Position inputs are left undefined.
+
+        Args:
+            session: session of the graph `prefill`, on the same backend.
+            position: first position of the block.
+            block: number of positions.
+            rows: consecutive rows; no cache of other rows changes.
         """
 
     def gather(self, rows: Array) -> None:
@@ -75,6 +96,10 @@ class Backend(Protocol):
     def room(self) -> Budget:
         """What one batch may take if the user does not give its rows."""
 
+    @property
+    def fills(self) -> bool:
+        """Whether its loops run the graph `prefill`."""
+
     def session(self, graph: str) -> Session:
         """Load a graph of the bundle."""
 
@@ -92,6 +117,27 @@ def turns(rows: slice, most: int) -> Iterator[slice]:
     """Return slices that cover consecutive rows in order, each of at most `most` rows."""
     begins = range(rows.start, rows.stop, most)
     return (slice(start, min(start + most, rows.stop)) for start in begins)
+
+
+def pieces(rows: slice, block: int, numbers: int) -> Iterator[tuple[slice, int, int]]:
+    """Cut a block of some rows into calls of bounded memory.
+
+    Several rows take the block whole: over a cache that is not empty, GroupQueryAttention takes
+    more than one position for a single row only.
+
+    Args:
+        rows: consecutive rows.
+        block: number of positions.
+        numbers: numbers that a call holds for each position, other than attention weights.
+
+    Returns:
+        Rows, the offset of the first position, and the number of positions of each call, in order.
+    """
+    most = min(rows.stop - rows.start, rows_in_block(block, numbers))
+    piece = block if most > 1 else positions_in_block(block, numbers)
+    for some in turns(rows, most):
+        for part in turns(slice(0, block), piece):
+            yield some, part.start, part.stop - part.start
 
 
 def tensor_of(tensors: Mapping[str, T], name: str) -> T:

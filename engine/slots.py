@@ -5,6 +5,9 @@ prompt then runs in chunks of that row only, while the row is parked at the end 
 a step changes nothing that is read later. What remains of the last tenant is masked or reset by the
 graph, as in any batch whose rows are at different positions.
 
+A prompt that begins as another one does takes that part from its cache, as `donors` and `prefixes`
+say. The cache of a slot stays for others until the slot has a new tenant.
+
 A chunk's size depends on its prompt only, and noise on (seed, index) only. So a row's values are
 those of the row in any other company, except at near ties: a product of matrices may round
 differently for another number of rows.
@@ -18,8 +21,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral.engine import step_loop
+from ancestral.engine import prefill, step_loop
 from ancestral.engine.budget import CHUNK
+from ancestral.engine.donors import Donors
+from ancestral.engine.prefixes import Prompt
 from ancestral.engine.request import Ended, Task
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Binding
@@ -42,6 +47,8 @@ class Drawn:
         log_p: log p(x_t | x_<t) under the model, in nats, [m].
         log_q: log-probability under the distribution drawn from, in nats, [m].
         ended: why the row ended, or None if it goes on.
+        prompt_log_p: log p of the prompt, in nats, [p], with the first values of a row whose
+            request asks for it.
     """
 
     task: Task
@@ -49,6 +56,7 @@ class Drawn:
     log_p: NDArray[np.float32]
     log_q: NDArray[np.float32]
     ended: Ended | None
+    prompt_log_p: NDArray[np.float32] | None
 
 
 class Slots:
@@ -58,18 +66,20 @@ class Slots:
     a wider graph exchanges the binding for one of that graph.
     """
 
-    def __init__(self, runner: Runner, rows: int) -> None:
+    def __init__(self, runner: Runner, rows: int, prefix_memory: int) -> None:
         """Create empty slots.
 
         Args:
             runner: the engine.
             rows: number of slots.
+            prefix_memory: most bytes of caches of rows that have left their slots.
         """
         self._runner, self._rows, self._t = runner, rows, runner.data.length
         self._tasks: list[Task | None] = [None] * rows
-        self._position = np.zeros(rows, np.int64)
-        # Slots whose prompts are not done, in order of admission.
+        self._donors = Donors(rows, self._t, prefix_memory)
+        # Slots whose prompts are not done, in order of admission; and those that have not begun.
         self._filling: deque[int] = deque()
+        self._new: set[int] = set()
         self._held = ExitStack()
         self._graph = step_loop.STEP_GRAPHS[0]
         self._taken: tuple[GraphSignature, Binding] | None = None
@@ -97,17 +107,19 @@ class Slots:
 
     def admit(self, task: Task) -> None:
         """Give an empty slot to a request; at least one must be free."""
-        row = self._tasks.index(None)
         graphs, levels = self._runner.bundle.manifest.graphs, self._runner.data.levels
         signature, binding = self._bound(step_loop.graph_of(task.sampling, graphs))
         given = dict(task.start.given)
         given |= step_loop.settings(signature, task.sampling, 1, levels)
         first = task.start.first_position
         start = step_loop.Start(task.start.observed, given, first, noise=task.start.noise)
-        step_loop.take(signature, binding, row, start)
-        self._tasks[row], self._position[row] = task, first
-        if step_loop.prefills(signature, self._t) and task.begin > first:
+        loop = signature, binding
+        row, own = self._donors.place(loop, self._prompt(task), self._near())
+        self._donors.admit(loop, row, task, start, own)
+        self._tasks[row] = task
+        if step_loop.prefills(signature, self._t) and task.begin > self._position[row]:
             self._filling.append(row)
+            self._new.add(row)
 
     def cancel(self, number: int) -> bool:
         """Empty the slot of a request, and return whether it had one."""
@@ -145,23 +157,42 @@ class Slots:
         chunks = 0
         while self._filling and (chunks < CHUNKS or not waiting):
             row = self._filling[0]
-            task, at = self._tasks[row], int(self._position[row])
+            task = self._tasks[row]
             assert task is not None
+            if row in self._new:
+                self._new.discard(row)
+                self._share(row)
+            at = int(self._position[row])
             # The step at the last position draws its value, so a block ends before it.
             block = min(chunk(task.begin, at), self._t - 1 - at)
             if block > 0:
-                step_loop.prefill(self._binding, row, at, block)
+                filling = prefill.session_of(self._runner, prompt_log_p=task.prompt_log_p)
+                step_loop.prefill(self._binding, row, at, block, filling)
+                if filling is not None:
+                    self._donors.filled(row)
                 self._position[row] += block
                 chunks += 1
             if self._position[row] >= min(task.begin, self._t - 1):
                 self._filling.popleft()
                 waiting = True
+                if not step_loop.rewinds(self._signature, self._t):
+                    # The state of this prompt is there until the next step only.
+                    for other in self._new:
+                        self._share(other)
+
+    def _share(self, row: int) -> None:
+        task = self._tasks[row]
+        assert task is not None
+        self._donors.share(self._loop, row, self._prompt(task))
 
     def _launch(self, live: list[int]) -> None:
         """Run steps of the live rows; the others change nothing that is read later."""
         steps = self._steps(live)
         # Empty rows begin anew each time: there attention is shortest.
         position = np.full(self._rows, self._runner.first_position, np.int64)
+        if not step_loop.rewinds(self._signature, self._t):
+            # A state must not move on from where its row has left it.
+            position[self._donors.parked] = self._t
         position[live] = self._position[live]
         position[list(self._filling)] = self._t
         step_loop.place(self._binding, position)
@@ -196,42 +227,78 @@ class Slots:
     def _read(self, live: list[int], before: NDArray[np.int64]) -> list[Drawn]:
         """Return what the live rows drew since their positions, and release slots of ended rows."""
         found = step_loop.read_drawn(self._binding, self._signature)
-        drawn = []
-        for row, at in zip(live, before.tolist(), strict=True):
-            task = self._tasks[row]
-            assert task is not None
-            begin = max(at, task.begin)
-            end = max(begin, min(int(self._position[row]), task.end))
-            ended = task.ended if end >= task.end else None
-            values = found.values[row, begin:end]
-            if task.stop:
-                stops = [i for i, value in enumerate(values.tolist()) if value in task.stop]
-                if stops:
-                    values, ended = values[: stops[0] + 1], "stop"
-            new = slice(begin, begin + len(values))
-            log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
-            if np.isnan(log_p).any():
-                step_loop.check(np.pad(log_p, (begin, 0))[None], task.index)
-            step_loop.check_values(values, self._runner.data.levels)
-            if ended is not None:
-                self._release(row)
-            drawn.append(Drawn(task, values.copy(), log_p, log_q, ended))
-        return drawn
+        self._donors.values = found.values
+        return [self._drawn(row, at, found) for row, at in zip(live, before.tolist(), strict=True)]
+
+    def _drawn(self, row: int, before: int, found: step_loop.LoopResult) -> Drawn:
+        """Return what a row drew since a position, and release its slot if it has ended."""
+        task = self._tasks[row]
+        assert task is not None
+        begin = max(before, task.begin)
+        end = max(begin, min(int(self._position[row]), task.end))
+        ended = task.ended if self._position[row] >= task.end else None
+        values = found.values[row, begin:end]
+        if task.stop:
+            stops = [i for i, value in enumerate(values.tolist()) if value in task.stop]
+            if stops:
+                values, ended = values[: stops[0] + 1], "stop"
+        new = slice(begin, begin + len(values))
+        log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
+        first = begin == task.begin and (len(values) > 0 or ended is not None)
+        prompt = found.log_p[row, :begin].copy() if first and task.prompt_log_p else None
+        if np.isnan(log_p).any() or (prompt is not None and np.isnan(prompt).any()):
+            past = np.zeros(begin, np.float32) if prompt is None else prompt
+            step_loop.check(np.concatenate([past, log_p])[None], task.index)
+        self._donors.seen(row)
+        step_loop.check_values(values, self._runner.data.levels)
+        if ended is not None:
+            self._release(row)
+        return Drawn(task, values.copy(), log_p, log_q, ended, prompt)
 
     def _release(self, row: int) -> None:
         self._tasks[row] = None
+        self._new.discard(row)
         if row in self._filling:
             self._filling.remove(row)
+        self._donors.release(self._loop, row)
+
+    def _near(self) -> list[int]:
+        """Return the empty slots that a new tenant may take.
+
+        On a CPU the steps run over the rows up to the last tenant: a slot beyond it and the lowest
+        empty one would make all steps longer.
+        """
+        free = [row for row, tenant in enumerate(self._tasks) if tenant is None]
+        if self._runner.backend.device != "cpu":
+            return free
+        return [row for row in free if row <= max(free[0], *self._busy(), 0)]
+
+    def _prompt(self, task: Task) -> Prompt:
+        """Return the prompt of a request, with the ends of its chunks."""
+        at, end = task.start.first_position, min(task.begin, self._t - 1)
+        ends = []
+        while at < end:
+            at = min(end, at + chunk(task.begin, at))
+            ends.append(at)
+        values = task.start.observed[0, : task.begin]
+        return Prompt(values, task.label, task.prompt_log_p, tuple(ends))
+
+    @property
+    def _position(self) -> NDArray[np.int64]:
+        return self._donors.position
+
+    @property
+    def _loop(self) -> tuple[GraphSignature, Binding]:
+        assert self._taken is not None
+        return self._taken
 
     @property
     def _binding(self) -> Binding:
-        assert self._taken is not None
-        return self._taken[1]
+        return self._loop[1]
 
     @property
     def _signature(self) -> GraphSignature:
-        assert self._taken is not None
-        return self._taken[0]
+        return self._loop[0]
 
     def _bound(self, graph: str) -> tuple[GraphSignature, Binding]:
         """Return signature and binding; take one if there is none, or none of so wide a graph."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ancestral import step_tensors as names
 from ancestral.bundles.manifest import GraphEntry
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, Binding
+from ancestral.engine.session import Array, Binding, Session
 from ancestral.errors import BundleError, NotADistribution
 from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.signature import GraphSignature, Update
@@ -36,6 +36,7 @@ class Start:
         first_position: first position that is run.
         prefill: run the positions that all rows observe as one block; the graph must take blocks.
         noise: noise that the rows draw with.
+        filling: session that prefills without predictions; None for the step graph.
     """
 
     observed: NDArray[np.int64]
@@ -43,6 +44,7 @@ class Start:
     first_position: int = 0
     prefill: bool = True
     noise: Noise | None = None
+    filling: Session | None = None
 
     @property
     def tempered(self) -> bool:
@@ -99,7 +101,11 @@ def begin(binding: Binding, start: Start, on_steps: OnSteps = lambda steps: None
     block: int = min(prefix, observed.shape[1] - 1) - first
     if not start.prefill or block <= 1:
         return first
-    binding.run(block=block)
+    if start.filling is None:
+        binding.run(block=block)
+    else:
+        binding.fill(start.filling, first, block, slice(0, len(observed)))
+        place(binding, np.full(len(observed), first + block, np.int64))
     on_steps(block)
     return first + block
 
@@ -204,9 +210,22 @@ def run_rows(binding: Binding, steps: int, rows: slice | None) -> None:
     binding.run(steps, rows=rows)
 
 
-def prefill(binding: Binding, row: int, position: int, block: int) -> None:
-    """Run `block` observed positions of one row, from a position; no other row changes."""
+def prefill(
+    binding: Binding, row: int, position: int, block: int, filling: Session | None = None
+) -> None:
+    """Run `block` observed positions of one row, from a position; no other row changes.
+
+    Args:
+        binding: binding of a step graph.
+        row: row to run.
+        position: its first position.
+        block: number of positions.
+        filling: session that fills the cache without predictions; None for the step graph.
+    """
     some = slice(row, row + 1)
+    if filling is not None:
+        binding.fill(filling, position, block, some)
+        return
     binding.write(names.POSITION, np.full(1, position, np.int64), some)
     binding.run(block=block, rows=some)
 

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterable, Generator, Iterable, Iterator
 from types import TracebackType
 
-from ancestral.arrays import shown
+from ancestral.arrays import LARGEST, shown
 from ancestral.engine import arguments, budget, step_loop
 from ancestral.engine.desk import Control, Delta, Desk
 from ancestral.engine.request import Request
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
+from ancestral.scalars import whole
 
 _END = object()
 
@@ -64,13 +65,15 @@ def stream(
     slots: int | None = None,
     *,
     text: bool = True,
+    prefix_memory: int = budget.PREFIXES,
 ) -> RequestStream:
     """Draw requests in slots, and return what each one drew as it comes.
 
     A request waits for a free slot; a row that ends gives its slot to the next request at once. A
     long prompt is run in chunks between the steps of other rows. The values of a request are those
     that `generate` and `sample` draw for its (seed, index), and do not depend on the other requests
-    or the number of slots, except at near ties.
+    or the number of slots, except at near ties. A prompt that begins like another one, which is
+    being drawn or was drawn recently, takes that part from its cache.
 
     Args:
         runner: the engine.
@@ -79,6 +82,9 @@ def stream(
         slots: number of requests that are drawn at the same time; None chooses by memory, 16 at
             most. It is fixed, and memory is taken for all of them.
         text: whether deltas have text, if the bundle has a tokenizer.
+        prefix_memory: most bytes of the caches that are kept of requests whose slots others have
+            taken, so that later prompts with the same beginning need not be prefilled again; 0
+            keeps none. What is in the slots is shared at no cost.
 
     Returns:
         An iterator of `Delta`, with `close`, `cancel(request)` and `counts`.
@@ -98,15 +104,19 @@ def stream(
     """
     if isinstance(requests, AsyncIterable) or not isinstance(requests, Iterable):
         raise InvalidInput(f"requests: expected an iterable of Request, got {shown(requests)}")
-    return RequestStream(desk_of(runner, requests, slots, text), iter(requests))
+    return RequestStream(desk_of(runner, requests, slots, text, prefix_memory), iter(requests))
 
 
-def desk_of(runner: Runner, requests: object, slots: object, text: object) -> Desk:
+def desk_of(
+    runner: Runner, requests: object, slots: object, text: object, prefix_memory: object
+) -> Desk:
     """Return the desk of a stream: with the user's number of slots, or one that fits in memory.
 
     Raises:
-        InvalidInput: `slots` is not a positive integer, or does not fit; or `text` is not a bool.
+        InvalidInput: `slots` is not a positive integer, or does not fit; `text` is not a bool; or
+            `prefix_memory` is not an integer of 0 or more, or is absurdly large.
     """
+    bytes_kept = whole("prefix_memory", prefix_memory, 0, LARGEST)
     known = requests if isinstance(requests, list | tuple) else None
     graphs = runner.bundle.manifest.graphs
     if known is None:
@@ -121,4 +131,5 @@ def desk_of(runner: Runner, requests: object, slots: object, text: object) -> De
     backend = (runner.backend.device, runner.backend.room)
     most = budget.SLOTS if known is None else max(1, len(known))
     size = budget.slots(signature, backend, slots, most)
-    return Desk(runner, size, text=arguments.flag("text", text))
+    shown_text = arguments.flag("text", text)
+    return Desk(runner, size, text=shown_text, prefix_memory=bytes_kept)

@@ -12,7 +12,19 @@ from ancestral.engine.session import Array, Binding
 from ancestral.engine.top import GRAPH, top_of
 from ancestral.parity import ParityReport, SequenceParity
 from ancestral.sampling import UNFILTERED
-from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X, most_of
+from ancestral.step_tensors import (
+    LABEL,
+    LOG_PROB,
+    LOGITS,
+    OFFSETS,
+    POSITION,
+    REDRAWN,
+    VALUES,
+    U,
+    X,
+    fills_caches,
+    most_of,
+)
 from ancestral.units import bits_per_dim
 
 
@@ -221,9 +233,10 @@ def _steps(
     if step_loop.takes_blocks(runner.session(graph).signature):
         binding = _stepped(runner, graph, answers, every, x, prefill=True)
         forced.append(step_loop.read_log_p(binding)[:, :t])
-        if "prefill" in runner.bundle.manifest.graphs:
+        entry = runner.bundle.manifest.graphs.get("prefill")
+        if entry is not None and fills_caches(entry.signature):
             half = max(t // 2, runner.first_position + 1)
-            cache = _prefilled(runner, x[:, :half], answers.get(LABEL))
+            cache = _prefilled(runner, x, half, answers.get(LABEL))
             step_loop.resume(binding, cache, half, log_p)
             step_loop.advance(binding, t - half)
             forced.append(step_loop.read_log_p(binding)[:, :t])
@@ -254,10 +267,14 @@ def _stepped(
     return binding
 
 
-def _prefilled(runner: Runner, x: Array, label: Array | None) -> dict[str, Array]:
-    """Return the cache, by name, that prefill leaves after the first positions x [n, s]."""
-    session = runner.session("prefill")
-    inputs = {X: x} | step_loop.labelled(label)
+def _prefilled(runner: Runner, x: Array, end: int, label: Array | None) -> dict[str, Array]:
+    """Return the cache, by name, that prefill leaves after the positions of x before `end`."""
+    session, first = runner.session("prefill"), runner.first_position
+    inputs = {
+        VALUES: np.pad(x, ((0, 0), (0, runner.data.length - x.shape[1]))),
+        POSITION: np.full(len(x), first),
+        OFFSETS: np.arange(end - first),
+    } | step_loop.labelled(label)
     for pair in session.signature.carried:
         spec = session.signature.input(pair.input)
         inputs[pair.input] = np.full(spec.shape({"b": len(x)}), pair.initial, spec.host)

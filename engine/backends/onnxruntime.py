@@ -31,6 +31,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     room = HOST_BUDGET
+    fills = True
 
     def __init__(
         self, bundle: Bundle, *, device: str, threads: ThreadCount, options: NoOptions
@@ -111,7 +112,7 @@ class OnnxRuntimeBackend:
         if threads is not None:
             options.intra_op_num_threads = threads
         signature = self._bundle.manifest.graphs[graph].signature
-        if not signature.carried:
+        if graph not in _STEPS:
             # The threads of a session spin for a while after a run; those of a graph that runs
             # rarely would take the cores from the next session.
             options.add_session_config_entry("session.force_spinning_stop", "1")

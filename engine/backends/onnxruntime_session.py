@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from ancestral.engine.budget import positions_in_block, rows_in_block
+from ancestral.engine.budget import FEATURES, positions_in_block, rows_in_block
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, check_part, tensor_of, turns
+from ancestral.engine.session import Array, Part, Session, check_part, pieces, tensor_of, turns
 from ancestral.errors import AncestralError, BundleError, InvalidInput
 from ancestral.signature import GraphSignature, TensorSpec, Update
-from ancestral.step_tensors import OFFSETS, U
+from ancestral.step_tensors import OFFSETS, POSITION, U
 
 _LONGEST_REASON = 500
 """Characters of ONNX Runtime's message that an error repeats."""
@@ -115,11 +115,14 @@ class OnnxRuntimeBinding:
                 second = _Buffer(spec, sizes, session.device, pair.initial)
             self._buffers[0][pair.input], self._buffers[1][pair.input] = first, second
 
-    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
-        tensor_of(self._buffers[self._turn], name).write(array, rows)
+    def write(self, name: str, array: Array, part: Part | None = None) -> None:
+        tensor_of(self._buffers[self._turn], name).write(array, part)
 
-    def read(self, name: str) -> Array:
-        return tensor_of(self._buffers[self._turn], name).read()
+    def read(self, name: str, part: Part | None = None) -> Array:
+        return tensor_of(self._buffers[self._turn], name).read(part)
+
+    def copy(self, name: str, source: Part, target: Part) -> None:
+        tensor_of(self._buffers[self._turn], name).copy(source, target)
 
     def draw_from(self, noise: Noise) -> None:
         shape = self._signature.input(U).shape({"b": self._rows})
@@ -146,7 +149,32 @@ class OnnxRuntimeBinding:
         if taken % 2 and rows is None:
             self._turn = 1 - self._turn
         elif taken % 2:
-            self._move_back(some)
+            self._move_back(some, self._signature)
+
+    def fill(self, session: Session, position: int, block: int, rows: slice) -> None:
+        assert isinstance(session, OnnxRuntimeSession)
+        try:
+            for some, start, size in pieces(rows, block, FEATURES):
+                at = np.full(some.stop - some.start, position + start, np.int64)
+                self.write(POSITION, at, some)
+                session.session.run_with_iobinding(self._filling(session, size, some))
+                self._move_back(some, session.signature)
+        except AncestralError:
+            raise
+        except Exception as error:
+            raise in_words(session.file, "cannot run it", error) from error
+
+    def _filling(self, session: "OnnxRuntimeSession", block: int, rows: slice) -> Any:
+        """Bind the graph `prefill` to some rows of this loop's tensors."""
+        binding = session.session.io_binding()
+        now, later = self._buffers[self._turn], self._buffers[1 - self._turn]
+        for spec in session.signature.inputs:
+            if spec.name != OFFSETS:
+                binding.bind_input(spec.name, *now[spec.name].place(rows))
+        for pair in session.signature.carried:
+            binding.bind_output(pair.output, *later[pair.input].place(rows))
+        binding.bind_cpu_input(OFFSETS, np.arange(block))
+        return binding
 
     def _run_block(self, steps: int, block: int, rows: slice) -> int:
         """Run few rows at a time, or a long block in pieces, so that logits take bounded memory.
@@ -167,9 +195,9 @@ class OnnxRuntimeBinding:
             taken += len(pieces)
         return taken
 
-    def _move_back(self, rows: slice) -> None:
+    def _move_back(self, rows: slice, signature: GraphSignature) -> None:
         """Copy what some rows wrote in the other turn into this one, where all other rows are."""
-        for pair in self._signature.carried:
+        for pair in signature.carried:
             if pair.update is Update.REPLACE:
                 written = self._buffers[1 - self._turn][pair.input]
                 self._buffers[self._turn][pair.input].write(written.read(rows), rows)
@@ -212,22 +240,25 @@ class _Buffer:
         if kind != "cpu":
             self._value = ort.OrtValue.ortvalue_from_numpy(host, *self._place)
 
-    def write(self, array: Array, rows: slice | None = None) -> None:
-        part = slice(None) if rows is None else rows
-        shape = (len(range(*part.indices(self._shape[0]))), *self._shape[1:])
-        check_part(self._spec.name, array, shape, self._spec.host)
-        if self._place[0] == "cpu":
-            self._value[part] = array
-            return
-        host = self.read()
-        host[part] = array
-        self._value.update_inplace(host)
+    def write(self, array: Array, part: Part | None = None) -> None:
+        host = self._value if self._place[0] == "cpu" else self.read()
+        target = host[slice(None) if part is None else part]
+        check_part(self._spec.name, array, target.shape, self._spec.host)
+        target[:] = array
+        if self._place[0] != "cpu":
+            self._value.update_inplace(host)
 
-    def read(self, rows: slice | None = None) -> Array:
-        part = slice(None) if rows is None else rows
+    def read(self, part: Part | None = None) -> Array:
+        some = slice(None) if part is None else part
         if self._place[0] == "cpu":
-            return self._value[part].copy()  # type: ignore[no-any-return]
-        return self._value.numpy()[part]  # type: ignore[no-any-return]
+            return self._value[some].copy()  # type: ignore[no-any-return]
+        return self._value.numpy()[some]  # type: ignore[no-any-return]
+
+    def copy(self, source: Part, target: Part) -> None:
+        if self._place[0] == "cpu":
+            self._value[target] = self._value[source]
+        else:
+            self.write(self.read(source), target)
 
     def place(self, rows: slice) -> tuple[Any, ...]:
         """Return device, type, shape and address of some rows, which are contiguous."""

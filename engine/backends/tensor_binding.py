@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, check_part, tensor_of
+from ancestral.engine.session import Array, Part, Session, check_part, tensor_of
 from ancestral.signature import GraphSignature, TensorSpec
 from ancestral.step_tensors import OFFSETS, U
 
@@ -55,15 +55,21 @@ class TensorBinding(ABC):
         """
         self._signature, self._tensors, self._active = signature, tensors, active
 
-    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
-        target = tensor_of(self._tensors, name)[slice(None) if rows is None else rows]
+    def write(self, name: str, array: Array, part: Part | None = None) -> None:
+        target = tensor_of(self._tensors, name)[slice(None) if part is None else part]
         check_part(name, array, tuple(target.shape), self._signature.input(name).host)
         with self._active():
             target.copy_(torch.tensor(array))
 
-    def read(self, name: str) -> Array:
+    def read(self, name: str, part: Part | None = None) -> Array:
+        some = slice(None) if part is None else part
         with self._active():
-            return to_host(tensor_of(self._tensors, name), self._signature.input(name))
+            return to_host(tensor_of(self._tensors, name)[some], self._signature.input(name))
+
+    def copy(self, name: str, source: Part, target: Part) -> None:
+        tensor = tensor_of(self._tensors, name)
+        with self._active():
+            tensor[target].copy_(tensor[source])
 
     def draw_from(self, noise: Noise) -> None:
         self.write(U, noise.uniforms(*self._tensors[U].shape))
@@ -76,6 +82,9 @@ class TensorBinding(ABC):
 
     @abstractmethod
     def run(self, steps: int = 1, *, block: int = 1, rows: slice | None = None) -> None: ...
+
+    def fill(self, session: Session, position: int, block: int, rows: slice) -> None:
+        raise NotImplementedError("this backend's loops run every block by the step graph")
 
     def _put(self, name: str, tensor: Tensor) -> None:
         if self.fixed:

@@ -42,6 +42,7 @@ class TensorRtBackend:
     """Plans of a bundle on one GPU. Create one with `TensorRtBackend.open`."""
 
     name = "tensorrt"
+    fills = False
 
     def __init__(
         self, bundle: Bundle, library: Library, target: str, lane: CudaLane, store: PlanStore

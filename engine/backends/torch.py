@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +18,12 @@ from ancestral.engine.backends.tensor_binding import (
     keep,
     to_host,
 )
-from ancestral.engine.budget import HOST_BUDGET, Budget, rows_in_block
-from ancestral.engine.session import Array, turns
+from ancestral.engine.budget import FEATURES, HOST_BUDGET, Budget, rows_in_block
+from ancestral.engine.session import Array, Session, pieces, turns
 from ancestral.errors import BackendUnavailable
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.step_tensors import OFFSETS
+from ancestral.step_tensors import OFFSETS, POSITION
+from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.graphs import AutoregressiveProgram, Program
 from ancestral.train.models.precision import DTYPES, narrow
 from ancestral.train.models.transformer import Transformer
@@ -32,6 +34,7 @@ class TorchBackend:
     """PyTorch on the CPU or on CUDA, in the bundle's type. Turns TF32 off for the whole process."""
 
     name = "torch"
+    fills = True
 
     def __init__(
         self,
@@ -142,6 +145,14 @@ class TorchSession:
             found = self.program(*(inputs[spec.name] for spec in self.signature.inputs))
         return dict(zip((spec.name for spec in self.signature.outputs), found, strict=True))
 
+    @property
+    def numbers(self) -> int:
+        """Numbers that a block of the graph `prefill` holds for each position."""
+        model = self.program.model
+        assert isinstance(model, AutoregressiveModel)
+        whole = type(model).extend_cache is AutoregressiveModel.extend_cache
+        return max(FEATURES, model.data.levels) if whole else FEATURES
+
     def stored(self, spec: TensorSpec) -> torch.dtype:
         """Return the dtype of an input on the device; caches have that of the model."""
         cached = isinstance(self.program, AutoregressiveProgram) and (
@@ -175,14 +186,30 @@ class TorchBinding(TensorBinding):
         levels = self._program.model.data.levels
         some = slice(0, self._rows) if rows is None else rows
         most = self._rows if block == 1 else rows_in_block(block, levels)
-        apart = rows is not None or most < self._rows
-        if apart and not self._apart and not self.fixed:
-            # Outputs of a step may share memory between tensors or rows: parts need their own.
-            self._tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
-        self._apart = apart
+        self._take_apart(rows is not None or most < self._rows)
         for _ in range(steps):
             for part in turns(some, most):
                 self._step(part, block)
+
+    def fill(self, session: Session, position: int, block: int, rows: slice) -> None:
+        assert isinstance(session, TorchSession)
+        self._take_apart(True)
+        for some, start, size in pieces(rows, block, session.numbers):
+            self.write(POSITION, np.full(some.stop - some.start, position + start), some)
+            names = (spec.name for spec in session.signature.inputs if spec.name != OFFSETS)
+            inputs = {name: self._tensors[name][some] for name in names}
+            inputs[OFFSETS] = torch.arange(size, device=self._session.device)
+            outputs = session.outputs(inputs, session.kernels())
+            keep(inputs, {pair.input: outputs[pair.output] for pair in session.signature.carried})
+
+    def _take_apart(self, apart: bool) -> None:
+        """Give each tensor memory of its own before parts of it are written.
+
+        Outputs of a step may share memory between tensors or rows.
+        """
+        if apart and not self._apart and not self.fixed:
+            self._tensors = {name: tensor.clone() for name, tensor in self._tensors.items()}
+        self._apart = apart
 
     def _step(self, rows: slice, block: int) -> None:
         """Run the program over some rows, and store its outputs in their tensors."""

@@ -21,7 +21,7 @@ from ancestral.engine.backends.entry import Found, TritonOptions, check_release
 from ancestral.engine.backends.torch import TorchBackend, TorchBinding, TorchSession
 from ancestral.engine.budget import HOST_BUDGET, Budget
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array
+from ancestral.engine.session import Array, Part
 from ancestral.errors import BackendUnavailable
 from ancestral.philox import seed_key
 from ancestral.signature import Update
@@ -119,8 +119,8 @@ class TritonBinding(TorchBinding):
         self._drawing_by = session.kernels
         self._graphs = CudaGraphs(session.device)
 
-    def write(self, name: str, array: Array, rows: slice | None = None) -> None:
-        super().write(name, array, rows)
+    def write(self, name: str, array: Array, part: Part | None = None) -> None:
+        super().write(name, array, part)
         if name == U:
             self._seeded = False
 

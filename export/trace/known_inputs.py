@@ -78,7 +78,14 @@ def _autoregressive(
     if signature.carried:
         length = min(length, max(model.first_position + 1, t // 2))
     cut = {name: events[name][:, :length] for name in (names.X, names.U)}
-    return events | cut | _initial_cache(model, len(rows))
+    # A prefill runs the first positions of whole events.
+    start = np.full(len(rows), model.first_position)
+    block = {
+        names.VALUES: events[names.X],
+        names.POSITION: start,
+        names.OFFSETS: np.arange(length - model.first_position),
+    }
+    return events | cut | block | _initial_cache(model, len(rows))
 
 
 def _far_from_ties(answers: Mapping[str, Array]) -> list[int]:

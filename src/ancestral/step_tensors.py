@@ -63,6 +63,11 @@ def takes_temperature(step: GraphSignature) -> bool:
     return any(spec.name == TEMPERATURE for spec in step.inputs)
 
 
+def fills_caches(prefill: GraphSignature) -> bool:
+    """Return whether a prefill graph runs a block at any position of a loop."""
+    return any(spec.name == POSITION for spec in prefill.inputs)
+
+
 def tensor(name: str, *axes: str | int) -> TensorSpec:
     """Return the tensor of that name, with these axes."""
     return TensorSpec(name=name, dtype=_DTYPES[name], axes=axes)

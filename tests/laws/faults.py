@@ -33,7 +33,9 @@ def faulty_model(fault: str, toy: str) -> Transformer:
     """Return a toy with a fault in `logits`, its parallel form, or in `extend`, its cached form."""
     model = make_transformer(toy)
     if fault in _CACHED:
-        model.extend = _patched(model.extend, transformer, "cached_attention", _CACHED[fault])
+        for name in ("extend", "extend_cache"):
+            method = _patched(getattr(model, name), transformer, "cached_attention", _CACHED[fault])
+            setattr(model, name, method)
     else:
         model.predict = _PARALLEL[fault](model.predict)
     return model

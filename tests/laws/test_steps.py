@@ -45,27 +45,26 @@ def check_block(engine: Engine) -> None:
 
 
 def check_prefill(engine: Engine, *, bound: bool) -> None:
-    """Check that steps after a run of the prefill graph, bound or not, give the steps' log p."""
+    """Check that steps after the prefill graph, in their loop or not, give the steps' log p."""
     x, label = events(engine, B)
     t = x.shape[1]
     expected = stepped(engine, x, label).log_p
     session = engine.session("prefill")
     names = [pair.input for pair in session.signature.carried]
-    for n in (1, 2, t - 2, t - 1):
-        arrays = {"x": x[:, :n]} | ({} if label is None else {"label": label})
-        binding = session.bind({"b": B, "s": n})
-        if bound:
-            for name, array in arrays.items():
-                binding.write(name, array)
-            binding.run()
-            cache = {name: binding.read(name) for name in names}
-        else:
-            fresh = {name: binding.read(name) for name in names}
-            outputs = session.run(arrays | fresh)
-            cache = {pair.input: outputs[pair.output] for pair in session.signature.carried}
+    first = engine.first_position
+    for n in (first + 1, 2, t - 2, t - 1):
         step = engine.session("step").bind({"b": B, "s": 1})
-        for name, array in (given(engine, B, label) | cache).items():
+        for name, array in given(engine, B, label).items():
             step.write(name, array)
+        if bound:
+            step.write("values", x)
+            step.fill(session, first, n - first, slice(0, B))
+        else:
+            arrays = {"values": x, "position": np.full(B, first), "offsets": np.arange(n - first)}
+            arrays |= {} if label is None else {"label": label}
+            outputs = session.run(arrays | {name: step.read(name) for name in names})
+            for pair in session.signature.carried:
+                step.write(pair.input, outputs[pair.output])
         step.write("observed", x)
         step.write("values", x)
         step.write("position", np.full(B, n))

@@ -87,6 +87,12 @@ class AutoregressiveModel(nn.Module, ABC):
             The parameters [b, s, p], and the new cache.
         """
 
+    def extend_cache(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> dict[str, Tensor]:
+        """Return the new cache of `extend`; a model may leave out what only predictions need."""
+        return self.extend(tokens, position, cache, label)[1]
+
     @final
     def logits(self, x: Events, label: Label) -> Float[Tensor, "b t v"]:
         """Return the log-probabilities of all levels at each position, up to a constant."""

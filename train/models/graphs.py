@@ -17,7 +17,6 @@ from ancestral.step_tensors import next_of, tensor
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.likelihood import draw_or_take, widened
 from ancestral.train.models.autoregressive import AutoregressiveModel
-from ancestral.train.models.inputs import shifted
 from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
 from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
@@ -134,28 +133,35 @@ class Parallel(AutoregressiveProgram):
 
 @final
 class Prefill(AutoregressiveProgram):
-    """Fill a fresh cache from x_0 .. x_(s-1), so that sampling continues at position s."""
+    """What a step does to the cache over a block of s observed positions, without predictions.
+
+    Its inputs are inputs of the step, which then continues s positions later.
+    """
 
     @property
     def signature(self) -> GraphSignature:
-        """x, label, cache -> cache."""
+        """offsets, values, position, label, cache -> cache; offsets are 0 .. s - 1."""
+        t = self.model.data.length
+        given = (
+            tensor(names.OFFSETS, "s"),
+            tensor(names.VALUES, "b", t),
+            tensor(names.POSITION, "b"),
+            *self.label,
+        )
         return GraphSignature(
-            inputs=(tensor(names.X, "b", "s"), *self.label, *self.cache),
+            inputs=(*given, *self.cache),
             outputs=tuple(next_of(each) for each in self.cache),
             carried=self.cache_pairs,
         )
 
-    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """Consume the start symbol and x_0 .. x_(s-2), without computing outputs.
-
-        Without a start symbol x_(s-1) is consumed too; the step then writes the same slot again.
-        """
+    def forward(
+        self, offsets: Tensor, values: Tensor, position: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Consume the value before each position of the block."""
         label, cache = self._split(rest)
-        first = self.model.first_position
-        tokens = x if first else shifted(x)
-        position = torch.full_like(x[:, 0], first)
+        start, _, tokens = consume(values, position, offsets)
         named = dict(zip(self.cache_names, cache, strict=True))
-        _, new = self.model.extend(tokens, position, named, label)
+        new = self.model.extend_cache(tokens, start, named, label)
         return tuple(new[name] for name in self.cache_names)
 
 

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from ancestral.dataspec import DataSpec
 from ancestral.signature import CacheEntry
-from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import (
+    Cache,
+    Events,
+    Extended,
+    Features,
+    Label,
+    Positions,
+    Tokens,
+)
 from ancestral.train.models.configuration import Count, configuration
 from ancestral.train.models.inputs import SequenceNetwork
 from ancestral.train.models.layers import LastProjection, dropout
@@ -111,6 +119,18 @@ class Recurrent(SequenceNetwork):
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Continue from the cached states; a row at position 0 starts from zeros."""
+        h, new = self._extended(tokens, position, cache, label)
+        return self.head(h), new
+
+    def extend_cache(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> dict[str, Tensor]:
+        """Continue from the cached states, without the last projection."""
+        return self._extended(tokens, position, cache, label)[1]
+
+    def _extended(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> tuple[Features, dict[str, Tensor]]:
         new = dict(cache)
         h = self.inputs.extend(tokens, position, new, label)
         fresh = (position == 0)[:, None]
@@ -118,4 +138,4 @@ class Recurrent(SequenceNetwork):
             names = self._names(i)
             h, *states = layer(h, *(torch.where(fresh, 0.0, cache[name]) for name in names))
             new.update(zip(names, states, strict=True))
-        return self.head(h), new
+        return h, new

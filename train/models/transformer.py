@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from ancestral.dataspec import DataSpec
 from ancestral.errors import InvalidInput
 from ancestral.signature import CacheEntry, Update
-from ancestral.train.models.autoregressive import Cache, Events, Extended, Label, Positions, Tokens
+from ancestral.train.models.autoregressive import (
+    Cache,
+    Events,
+    Extended,
+    Features,
+    Label,
+    Positions,
+    Tokens,
+)
 from ancestral.train.models.block import Block, Norm, tables
 from ancestral.train.models.inputs import SequenceNetwork
 from ancestral.train.models.layers import LastProjection, dropout
@@ -139,13 +147,26 @@ class Transformer(SequenceNetwork):
                 )
             return y.transpose(1, 2).flatten(-2)
 
-        predicted = self._network(self.inputs.parallel(x, label), slots, attend)
+        features = self._features(self.inputs.parallel(x, label), slots, attend)
+        predicted = self._predicted(features)
         if self.first_position == 0:
             return predicted
         return torch.nn.functional.pad(predicted, (0, 0, 1, 0))[:, :-1]
 
     def extend(self, tokens: Tokens, position: Positions, cache: Cache, label: Label) -> Extended:
         """Append the block to the cache; without a start symbol, positions start at 1."""
+        h, new = self._extended(tokens, position, cache, label)
+        return self._predicted(h), new
+
+    def extend_cache(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> dict[str, Tensor]:
+        """Append the block to the cache, without the last projection."""
+        return self._extended(tokens, position, cache, label)[1]
+
+    def _extended(
+        self, tokens: Tokens, position: Positions, cache: Cache, label: Label
+    ) -> tuple[Features, dict[str, Tensor]]:
         first = position - 1 if self.first_position else position
         slots = slots_from(first, tokens)
         new = dict(cache)
@@ -158,19 +179,22 @@ class Transformer(SequenceNetwork):
             )
             return y
 
-        return self._network(h, slots, attend), new
+        return self._features(h, slots, attend), new
 
-    def _network(
+    def _features(
         self, h: Float[Tensor, "b s d"], slots: Int64[Tensor, "#b s"], attend: Attend
-    ) -> Float[Tensor, "b s p"]:
-        """Run the blocks on the embedded slots, and predict the next values."""
+    ) -> Features:
+        """Run the blocks on the embedded slots, and the last norm."""
         h, y = dropout(h, self.config.dropout, self.training), None
         rotary = None
         if self.config.positions == "rotary":
             rotary = (self.cosine[slots], self.sine[slots])
         for i, block in enumerate(self.blocks):
             h, y = block(h, y, lambda q, k, v, i=i: attend(i, q, k, v), rotary)
-        _, h = self.norm(h, y)
+        return self.norm(h, y)[1]
+
+    def _predicted(self, h: Features) -> Float[Tensor, "b s p"]:
+        """Predict the next values from features."""
         if self.head is not None:
             return self.head(h)
         return linear(h, self.inputs.token.weight, transposed=True, wide=True)

@@ -10,7 +10,7 @@ from ancestral.bundles.onnx_file import IN_MEMORY, External, read_onnx
 from ancestral.errors import BundleError
 from ancestral.latent_tensors import LATENT_GRAPH_NAMES, LatentTensors
 from ancestral.signature import GraphSignature, TensorSpec
-from ancestral.step_tensors import next_of, takes_temperature, tensor
+from ancestral.step_tensors import fills_caches, next_of, takes_temperature, tensor
 
 _LENGTH = "t"
 """Axis of positions: named, or of the length of an event."""
@@ -143,6 +143,10 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
     step: tuple[tuple[TensorSpec, ...], ...] = (*given, *state), state
     if "step" in manifest.graphs and takes_temperature(manifest.graphs["step"].signature):
         step = (*given, *temperature, *weighed), weighed
+    # A bundle of an earlier version has a prefill of fresh caches, which no loop runs.
+    prefill = (tensor(names.X, "b", _LENGTH), *label)
+    if "prefill" in manifest.graphs and fills_caches(manifest.graphs["prefill"].signature):
+        prefill = (state[1], position, *label)
     sides = {
         "log_prob": ((x, *label), (tensor(names.LOG_PROB, "b", _LENGTH),)),
         "logits": ((x, *label), (tensor(names.LOGITS, "b", _LENGTH, levels),)),
@@ -155,7 +159,7 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
                 tensor(names.TOP_LOG_PROB, "b", _LENGTH, names.most_of(levels)),
             ),
         ),
-        "prefill": ((x, *label), ()),
+        "prefill": (prefill, ()),
         "step": (step[0], tuple(map(next_of, step[1]))),
         "step_filtered": ((*given, *filters, *weighed), tuple(map(next_of, weighed))),
     }

@@ -180,7 +180,8 @@ def _numbers(rows: Sequence[Generated], engine: AutoregressiveEngine) -> str:
         if (count := sum(row.ended == end for row in rows))
     ]
     name = "log p(x_2.. | x_1)" if engine.bundle.manifest.first_position else "log p"
-    prompt = float(sum(row.prompt_log_p.sum() for row in rows)) / len(rows)
+    nats_of_prompts = [row.prompt_log_p.sum() for row in rows if row.prompt_log_p is not None]
+    prompt = float(sum(nats_of_prompts)) / len(rows)
     mean = f", mean log p {nats / drawn:.3f} nats/token" if drawn else ""
     return (
         f"mean {name} of a prompt {prompt:.2f} nats; {drawn} tokens drawn{mean}; "

@@ -80,6 +80,7 @@ def arrays_of(rows: Sequence[Generated], seed: int) -> dict[str, NDArray[Any]]:
     for i, row in enumerate(rows):
         start, end = len(row.prompt), length[i]
         x[i, :start], x[i, start:end] = row.prompt, row.tokens
+        assert row.prompt_log_p is not None
         log_p[i, :start], log_p[i, start:end] = row.prompt_log_p, row.log_p
         log_q[i, start:end] = row.log_q
     return {
