@@ -7,6 +7,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.request import Ended, Task, task_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.slots import Drawn, Slots
@@ -24,11 +25,13 @@ class Delta:
             Observed values after the first free one are among them.
         log_p: log p(x_t | x_<t) of the new values under the model itself, in nats, [m].
         log_q: log-probability of the new values under the distribution that they were drawn from,
-            with temperature and filters, in nats, [m]; 0 for observed values.
+            with bias, penalties, temperature and filters, in nats, [m]; 0 for observed values.
         ended: None while the request goes on. Its last delta has "stop", "max_new", "context" or
             "cancelled".
         text: new text that later values cannot change; without the stop id's, and cut before a stop
             text. None if the bundle has no tokenizer.
+        top: the most probable values at the positions of the new values, [m, k], if the request
+            has `logprobs=k`.
     """
 
     request: int
@@ -37,6 +40,7 @@ class Delta:
     log_q: Float32[np.ndarray, " m"]
     ended: Ended | None
     text: str | None
+    top: Alternatives | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,8 @@ class Desk:
             self._finished += 1
         self._values += size
         parts = (drawn.values[:size], drawn.log_p[:size], drawn.log_q[:size])
-        return Delta(number, *parts, ended, text)
+        top = None if drawn.top is None else drawn.top.part(slice(size))
+        return Delta(number, *parts, ended, text, top)
 
 
 class Control:

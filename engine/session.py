@@ -22,8 +22,11 @@ class Binding(Protocol):
     def write(self, name: str, array: Array, rows: slice | None = None) -> None:
         """Copy a host array into an input, or into some rows of it."""
 
-    def read(self, name: str) -> Array:
-        """Return a host copy of an input; a carried one holds the result of the last step."""
+    def read(self, name: str, rows: slice | None = None) -> Array:
+        """Return a host copy of an input, or of some rows of it.
+
+        A carried input holds the result of the last step.
+        """
 
     def draw_from(self, noise: Noise) -> None:
         """Use the uniforms of consecutive samples, as if they were written to input u."""

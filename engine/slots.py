@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine import step_loop
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.budget import CHUNK
 from ancestral.engine.request import Ended, Task
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Binding
 from ancestral.signature import GraphSignature
+from ancestral.step_tensors import StepGraph
 
 STEPS = 4
 """Steps of a launch; then the host looks for rows that end, and refills their slots."""
@@ -40,6 +42,7 @@ class Drawn:
         values: new values, [m].
         log_p: log p(x_t | x_<t) under the model, in nats, [m].
         log_q: log-probability under the distribution drawn from, in nats, [m].
+        top: the most probable values at these positions, if the request asked for them.
         ended: why the row ended, or None if it goes on.
     """
 
@@ -47,6 +50,7 @@ class Drawn:
     values: NDArray[np.int64]
     log_p: NDArray[np.float32]
     log_q: NDArray[np.float32]
+    top: Alternatives | None
     ended: Ended | None
 
 
@@ -70,7 +74,7 @@ class Slots:
         # Slots whose prompts are not done, in order of admission.
         self._filling: deque[int] = deque()
         self._held = ExitStack()
-        self._graph = step_loop.STEP_GRAPHS[0]
+        self._graph: StepGraph = "step"
         self._taken: tuple[GraphSignature, Binding] | None = None
 
     def __enter__(self) -> "Slots":
@@ -98,7 +102,7 @@ class Slots:
         """Give an empty slot to a request; at least one must be free."""
         row = self._tasks.index(None)
         graphs, levels = self._runner.bundle.manifest.graphs, self._runner.data.levels
-        signature, binding = self._bound(step_loop.graph_of(task.sampling, graphs))
+        signature, binding = self._bound(step_loop.graph_of(task.sampling, graphs, task.logprobs))
         given = dict(task.start.given)
         given |= step_loop.settings(signature, task.sampling, 1, levels)
         first = task.start.first_position
@@ -192,11 +196,16 @@ class Slots:
             end, ended = begin + int(stops[0]) + 1, "stop"
         new = slice(begin, end)
         log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
-        step_loop.check(np.pad(log_p, (begin, 0))[None], task.index)
+        before = ((0, 0), (begin, 0))
+        step_loop.check(np.pad(log_p[None], before), task.index, np.pad(log_q[None], before))
         step_loop.check_values(found.values[row, new], self._runner.data.levels)
+        top = None
+        if task.logprobs:
+            every = step_loop.read_top(self._binding, task.logprobs, slice(row, row + 1))
+            top = every.part(0, new)
         if ended is not None:
             self._release(row)
-        return Drawn(task, found.values[row, new].copy(), log_p, log_q, ended)
+        return Drawn(task, found.values[row, new].copy(), log_p, log_q, top, ended)
 
     def _release(self, row: int) -> None:
         self._tasks[row] = None
@@ -213,7 +222,7 @@ class Slots:
         assert self._taken is not None
         return self._taken[0]
 
-    def _bound(self, graph: str) -> tuple[GraphSignature, Binding]:
+    def _bound(self, graph: StepGraph) -> tuple[GraphSignature, Binding]:
         """Return signature and binding; take one if there is none, or none of so wide a graph."""
         graph = step_loop.wider(graph, self._graph)
         if self._taken is not None and self._graph == graph:

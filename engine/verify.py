@@ -12,7 +12,7 @@ from ancestral.engine.session import Array, Binding
 from ancestral.engine.top import GRAPH, top_of
 from ancestral.parity import ParityReport, SequenceParity
 from ancestral.sampling import UNFILTERED
-from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X, most_of
+from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, STEP_GRAPHS, U, X, most_of
 from ancestral.units import bits_per_dim
 
 
@@ -47,9 +47,9 @@ def compare(runner: Runner) -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
     `verify` does the same after rehashing the files. Every graph of the bundle takes part: log_prob
-    and logits in parallel; the most probable values; redraw at every position; step and
-    step_filtered (its filters off) drawing the reference's own samples again, and forced along all
-    events; step over a block, and from the cache that prefill leaves. The events that the model
+    and logits in parallel; the most probable values; redraw at every position; every step graph
+    (filters, bias and penalties off) drawing the reference's own samples again, and forced along
+    all events; step over a block, and from the cache that prefill leaves. The events that the model
     samples and the events of noise have separate limits.
 
     Args:
@@ -86,7 +86,7 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
     kl, gap = _distributions(runner, answers, label)
     redrawn = runner.parallel("redraw", label, x=x, u=answers[U])[REDRAWN]
     stepped, forced = [], []
-    for graph in ("step", "step_filtered"):
+    for graph in STEP_GRAPHS:
         if graph in runner.bundle.manifest.graphs:
             values, ways = _steps(runner, graph, answers, sampled)
             stepped.append(values)

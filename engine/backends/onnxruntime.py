@@ -14,11 +14,10 @@ from ancestral.engine.session import Session
 from ancestral.engine.thread_choice import ThreadKey, ThreadStore
 from ancestral.errors import BackendUnavailable
 from ancestral.scalars import Threads
+from ancestral.step_tensors import STEP_GRAPHS
 
 _OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
-_STEPS = ("step", "step_filtered")
-"""Graphs whose number of threads can be measured; the number that suits `step` is used for both."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution provider for each kind of device."""
 
@@ -78,11 +77,13 @@ class OnnxRuntimeBackend:
     def session(self, graph: str) -> Session:
         """Load a graph; one whose threads are measured is loaded when its batch is known.
 
+        Threads can be measured for the step graphs; the number that suits `step` is used for all.
+
         Raises:
             BundleError: the bundle has no such graph, or ONNX Runtime refuses the file.
             BackendUnavailable: the device could not be used.
         """
-        if self._measured is not None and graph in _STEPS:
+        if self._measured is not None and graph in STEP_GRAPHS:
             # An error about a graph that does not exist must come now.
             self._bundle.graph_name(graph, "portable")
             signature = self._bundle.manifest.graphs[graph].signature

@@ -118,8 +118,8 @@ class OnnxRuntimeBinding:
     def write(self, name: str, array: Array, rows: slice | None = None) -> None:
         tensor_of(self._buffers[self._turn], name).write(array, rows)
 
-    def read(self, name: str) -> Array:
-        return tensor_of(self._buffers[self._turn], name).read()
+    def read(self, name: str, rows: slice | None = None) -> Array:
+        return tensor_of(self._buffers[self._turn], name).read(rows)
 
     def draw_from(self, noise: Noise) -> None:
         shape = self._signature.input(U).shape({"b": self._rows})

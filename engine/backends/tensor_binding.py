@@ -61,9 +61,10 @@ class TensorBinding(ABC):
         with self._active():
             target.copy_(torch.tensor(array))
 
-    def read(self, name: str) -> Array:
+    def read(self, name: str, rows: slice | None = None) -> Array:
         with self._active():
-            return to_host(tensor_of(self._tensors, name), self._signature.input(name))
+            tensor = tensor_of(self._tensors, name)
+            return to_host(tensor if rows is None else tensor[rows], self._signature.input(name))
 
     def draw_from(self, noise: Noise) -> None:
         self.write(U, noise.uniforms(*self._tensors[U].shape))
