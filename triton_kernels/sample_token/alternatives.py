@@ -167,7 +167,7 @@ def _best(model: _Normalised, cut: _Cut, mass: Tensor, k: int) -> TopValues:
     ids = top_ids(model.shifted, k)
     log_p = model.shifted.gather(-1, ids) - model.total.log()[..., None]
     levels = torch.arange(cut.z.shape[-1], device=cut.z.device)
-    stays = torch.where(cut.warm[..., None], cut.stays, levels == cut.first[..., None])
+    stays = cut.stays & (cut.warm[..., None] | (levels == cut.first[..., None]))
     left = torch.where(stays, cut.z, -torch.inf)
     filtered_ids = top_ids(left, k)
     rest = torch.where(cut.warm, mass.log(), 0.0)[..., None]
