@@ -275,9 +275,7 @@ class _Run:
                 self._stream(self._first_index + int(i), tokens)
         self._seen = reached
 
-    def _generated(
-        self, found: step_loop.LoopResult, top: Alternatives | None
-    ) -> list[Generated]:
+    def _generated(self, found: step_loop.LoopResult, top: Alternatives | None) -> list[Generated]:
         # What a row drew after its end is discarded.
         drawn = np.arange(self._t) < self._ends[:, None]
         log_p, log_q = (np.where(drawn, each, np.float32(0)) for each in (found.log_p, found.log_q))

@@ -196,8 +196,8 @@ class Slots:
             end, ended = begin + int(stops[0]) + 1, "stop"
         new = slice(begin, end)
         log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
-        before = ((0, 0), (begin, 0))
-        step_loop.check(np.pad(log_p[None], before), task.index, np.pad(log_q[None], before))
+        at = [np.pad(nats, (begin, 0))[None] for nats in (log_p, log_q)]
+        step_loop.check(at[0], task.index, at[1])
         step_loop.check_values(found.values[row, new], self._runner.data.levels)
         top = None
         if task.logprobs:

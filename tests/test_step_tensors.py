@@ -7,7 +7,9 @@ from ancestral import step_tensors as names
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
-    *(names.OFFSETS, names.U, names.OBSERVED, *names.settings(filters=True)),
+    *(names.OFFSETS, names.U, names.OBSERVED),
+    *(spec.name for spec in names.settings("step_full", 3)),
+    *names.ALTERNATIVES,
     *(names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q, names.REDRAWN),
 }
 """Tensors of the loop and of redraw; events, labels and log p have the same names everywhere."""
@@ -29,7 +31,8 @@ OTHER_MEANINGS = {
     "src/ancestral/cli/samples.py": {"log_q"},  # a key of a file
     "src/ancestral/latent_tensors.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/philox.py": {"position"},  # an argument, in errors
-    "src/ancestral/sampling.py": {"temperature", "top_k", "top_p", "min_p"},  # attributes
+    # attributes
+    "src/ancestral/sampling.py": {spec.name for spec in names.settings("step_full", 3)},
 }
 """Literals with another meaning, by file."""
 

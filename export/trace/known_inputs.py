@@ -98,8 +98,8 @@ def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:
     places = first + (min(_STEPS, t - 1 - first) * np.arange(n)) // max(1, n - 1)
     given = {**events, names.OBSERVED: events[names.X], names.OFFSETS: np.arange(1)}
     warm = Sampling(1.3, max(1, levels // 2), 0.8, 0.05)
-    penalties = {"repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": 0.1}
-    warm = replace(warm, logit_bias={0: 0.5}, **penalties)
+    warm = replace(warm, logit_bias={0: 0.5}, repetition_penalty=1.2)
+    warm = replace(warm, presence_penalty=0.3, frequency_penalty=0.1)
     every = [each.settings(levels) for each in (Sampling(), Sampling(0.8, None, 0.9, 0.02), warm)]
     chosen = [every[i % len(every)] for i in range(n)]
     given |= {spec.name: np.stack([row[spec.name] for row in chosen]) for spec in program.settings}

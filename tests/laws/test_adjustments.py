@@ -13,8 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ancestral.engine import Alternatives, AutoregressiveEngine, Engine, Request, Sampling
-from ancestral.engine import step_loop
+from ancestral.engine import (
+    Alternatives,
+    AutoregressiveEngine,
+    Engine,
+    Request,
+    Sampling,
+    step_loop,
+)
 from ancestral.engine.noise import Noise
 from ancestral.triton_kernels.occurrences import occurrences
 from ancestral.triton_kernels.sample_token import alternatives
@@ -204,14 +210,14 @@ def test_neutral(load: Load, toy: str, backend: str) -> None:
 @pytest.mark.parametrize("off", [Sampling(logit_bias={0: 1e-3}), Sampling(repetition_penalty=1.01)])
 def test_neutral_planted(load: Load, off: Sampling) -> None:
     """Settings that are not quite off change log q."""
-    with pytest.raises(AssertionError, match="log q: max|not equal"):
+    with pytest.raises(AssertionError, match=r"log q: max|not equal"):
         check_neutral(load("tiny", "onnxruntime"), off)
 
 
 Adjust = Callable[[Tensor, Tensor, Tensor, Tensor, Adjustments], Tensor]
 
 
-def by_hand(  # noqa: PLR0913 - the parts that faults change
+def by_hand(
     *,
     bias_last: bool = False,
     additive_first: bool = False,

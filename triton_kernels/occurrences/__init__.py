@@ -6,7 +6,6 @@ Each j of a row has weights of its own, so that a block of positions may count d
 weights 0 and 1 the counts are exact in every order of the sum, up to 2^24 positions.
 """
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
