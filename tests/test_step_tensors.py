@@ -27,7 +27,8 @@ OTHER_MEANINGS = {
     "src/ancestral/bundles/answers.py": {"u"},  # a tensor of known_answers.safetensors
     "src/ancestral/cli/events.py": {"observed"},  # a key of a file
     "src/ancestral/cli/present/evaluation.py": {"values"},  # a word
-    "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q"},  # keys of a file
+    # keys of a file
+    "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q", "top_log_p", "top_log_q"},
     "src/ancestral/cli/samples.py": {"log_q"},  # a key of a file
     "src/ancestral/latent_tensors.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/philox.py": {"position"},  # an argument, in errors
