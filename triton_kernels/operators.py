@@ -63,7 +63,7 @@ def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table
 
 
 def in_place() -> Kernels:
-    """Return a mode that runs the references, with `cached_attention` writing into its caches.
+    """Return a mode that runs the references, writing into caches and other large buffers.
 
     It is for a loop that owns its caches. The results have the same bits as the references'. The
     mode avoids copying the caches in each step, and torch.library's overhead of 50 microseconds per
@@ -71,7 +71,7 @@ def in_place() -> Kernels:
     """
     return Kernels(
         {
-            append._opoverload: append_reference,
+            append._opoverload: partial(append_reference, in_place=True),
             cached_attention._opoverload: partial(cached_attention_reference, in_place=True),
             filter_threshold._opoverload: filter_threshold_reference,
             occurrences._opoverload: occurrences_reference,
