@@ -23,7 +23,7 @@ STEPS_PER_LAUNCH = 64
 _REPORTED = 8
 """Samples that an error lists at most."""
 _WEIGHTS = "the weights may contain NaN, or activations may overflow in this dtype"
-_BANS = "ban fewer values by the bias"
+_BANS = "use a bias that bans fewer values"
 
 OnSteps = Callable[[int], object]
 """Called after each launch with the number of positions that it completed."""
