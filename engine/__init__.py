@@ -1,6 +1,7 @@
 """Run bundles on a backend: samples, log-probabilities, bounds, latents, verification."""
 
 from ancestral.bound import Bound
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.astream import AsyncRequestStream
 from ancestral.engine.classify import Classification
 from ancestral.engine.desk import Counts, Delta
@@ -16,6 +17,7 @@ from ancestral.engine.top import EventLikelihood, Top
 from ancestral.sampling import Sampling
 
 __all__ = [
+    "Alternatives",
     "AsyncRequestStream",
     "AutoregressiveEngine",
     "Bound",

@@ -59,14 +59,20 @@ def pair(name: str, values: object, most: int) -> tuple[int, int]:
     return int(array[0]), int(array[1])
 
 
-def sampling(value: object) -> Sampling:
-    """Return the temperature and filters.
+def sampling(value: object, levels: int | None = None) -> Sampling:
+    """Return the settings of a draw.
+
+    Args:
+        value: the settings.
+        levels: number of the model's values, if it is known.
 
     Raises:
-        InvalidInput: `value` is not a `Sampling`.
+        InvalidInput: `value` is not a `Sampling`, or its bias does not fit the model.
     """
     if not isinstance(value, Sampling):
         raise InvalidInput(f"sampling: expected a Sampling, got {shown(value)}")
+    if levels is not None:
+        value.check(levels)
     return value
 
 

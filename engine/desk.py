@@ -7,6 +7,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.request import Ended, Task, task_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.slots import Drawn, Slots
@@ -24,7 +25,7 @@ class Delta:
             Observed values after the first free one are among them.
         log_p: log p(x_t | x_<t) of the new values under the model itself, in nats, [m].
         log_q: log-probability of the new values under the distribution that they were drawn from,
-            with temperature and filters, in nats, [m]; 0 for observed values.
+            with bias, penalties, temperature and filters, in nats, [m]; 0 for observed values.
         ended: None while the request goes on. Its last delta has "stop", "max_new", "context" or
             "cancelled".
         text: new text that later values cannot change; without the stop id's, and cut before a stop
@@ -33,6 +34,8 @@ class Delta:
             first delta of a request; None in later ones, without the request's `prompt_log_p`, and
             for a request that was cancelled before it drew. For a model without a start symbol the
             first is 0.
+        top: the most probable values at the positions of the new values, [m, k], if the request
+            has `logprobs=k`.
     """
 
     request: int
@@ -42,6 +45,7 @@ class Delta:
     ended: Ended | None
     text: str | None
     prompt_log_p: Float32[np.ndarray, " p"] | None = None
+    top: Alternatives | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,8 @@ class Desk:
             self._finished += 1
         self._values += size
         parts = (drawn.values[:size], drawn.log_p[:size], drawn.log_q[:size])
-        return Delta(number, *parts, ended, text, drawn.prompt_log_p)
+        top = None if drawn.top is None else drawn.top.part(slice(size))
+        return Delta(number, *parts, ended, text, drawn.prompt_log_p, top)
 
 
 class Control:

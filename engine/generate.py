@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from ancestral.engine import arguments, budget, inputs, prefill, step_loop
+from ancestral.engine import alternatives, arguments, budget, inputs, prefill, step_loop
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.arguments import Progress
 from ancestral.engine.runner import Runner
 from ancestral.engine.sample import Draw
@@ -48,9 +49,11 @@ class Generated:
             was not asked for.
         log_p: log p(x_t | x_<t) of the drawn tokens under the model itself, in nats, [m].
         log_q: log-probability of the drawn tokens under the distribution that they were drawn
-            from, with temperature and filters, in nats, [m].
+            from, with bias, penalties, temperature and filters, in nats, [m].
         ended: why the row ended: "stop", "max_new" or "context".
         index: sample index; the noise of the row is that of (seed, index).
+        top: the most probable values at the positions of the tokens, [m, k], if they were asked
+            for.
     """
 
     prompt: Int64[np.ndarray, " p"]
@@ -60,6 +63,7 @@ class Generated:
     log_q: Float32[np.ndarray, " m"]
     ended: Ended
     index: int
+    top: Alternatives | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,13 @@ class Options:
         labels: class of all rows, or of each, [n]; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first prompt.
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
         batch: rows of a batch; None chooses by memory.
         progress: called as `progress(done, 1000)`, in thousandths of all steps; it may end below
             1000 if rows stop early.
         stream: called with the new tokens of each row as they are drawn.
         prompt_log_p: whether log p of the prompts is computed.
+        logprobs: number of most probable values to return at each position.
     """
 
     max_new: int | None = None
@@ -91,6 +96,7 @@ class Options:
     progress: Progress | None = None
     stream: Stream | None = None
     prompt_log_p: bool = True
+    logprobs: int = 0
 
 
 def generate(  # noqa: PLR0913 - what a user may choose
@@ -106,6 +112,7 @@ def generate(  # noqa: PLR0913 - what a user may choose
     batch: int | None = None,
     stream: Stream | None = None,
     prompt_log_p: bool = True,
+    logprobs: int = 0,
 ) -> list[Generated]:
     """Continue prompts of different lengths.
 
@@ -121,12 +128,13 @@ def generate(  # noqa: PLR0913 - what a user may choose
         labels: class of all rows, or of each, [n]; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first prompt.
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
         batch: rows of a batch; None chooses by memory.
         stream: called as `stream(index, tokens)` with the sample index of a row and its new
             tokens, as they are drawn.
         prompt_log_p: whether log p of the prompts is computed. Without it, prompts are prefilled
             faster, by a graph without the last projection.
+        logprobs: number of most probable values to return at each position, 0 .. 20.
 
     Returns:
         A `Generated` for each prompt: the drawn ids, [m], and the log-probabilities of prompt and
@@ -146,7 +154,17 @@ def generate(  # noqa: PLR0913 - what a user may choose
         texts = [tokenizer.decode(row.tokens) for row in rows]
     """
     options = Options(
-        max_new, stop, labels, seed, first_index, sampling, batch, None, stream, prompt_log_p
+        max_new,
+        stop,
+        labels,
+        seed,
+        first_index,
+        sampling,
+        batch,
+        None,
+        stream,
+        prompt_log_p,
+        logprobs,
     )
     return [row for part in generate_batches(runner, prompts, options) for row in part]
 
@@ -171,14 +189,15 @@ def generate_batches(
     wanted = runner.data.stop if options.stop is None else options.stop
     stops = arguments.members("stop", wanted, ordered=False)
     options = replace(options, stop=tuple(whole("stop", each, 0, levels - 1) for each in stops))
-    sampling = arguments.sampling(options.sampling)
+    sampling = arguments.sampling(options.sampling, levels)
+    options = replace(options, logprobs=alternatives.checked(options.logprobs, levels))
     noise = arguments.noise(options.seed, options.first_index, n)
     for name, called in (("progress", options.progress), ("stream", options.stream)):
         arguments.callback(name, called)
     label = runner.labels(options.labels, n)
     scored = arguments.flag("prompt_log_p", options.prompt_log_p)
     filling = prefill.session_of(runner, prompt_log_p=scored)
-    graph = step_loop.graph_of(sampling, runner.bundle.manifest.graphs)
+    graph = step_loop.graph_of(sampling, runner.bundle.manifest.graphs, options.logprobs)
     signature = runner.session(graph).signature
     rows = budget.rows_of_batch(signature, runner.backend.room, options.batch, n)
 
@@ -188,7 +207,7 @@ def generate_batches(
         for row, prompt in zip(observed, part, strict=True):
             row[: len(prompt)] = prompt
         labels = None if label is None else label[at : at + rows]
-        draw = Draw(observed, labels, noise.after(at), sampling)
+        draw = Draw(observed, labels, noise.after(at), sampling, options.logprobs)
         start = replace(draw.start(runner), filling=filling)
         rewinds = step_loop.rewinds(signature, runner.data.length)
         run = _Run([len(prompt) for prompt in part], start, rewinds, options)
@@ -231,6 +250,7 @@ class _Run:
         self._scored = options.prompt_log_p
         self._first_index = 0 if start.noise is None else start.noise.first_index
         self._stop = np.array(options.stop, np.int64)
+        self._logprobs = options.logprobs
         self._lengths = np.array(lengths, np.int64)
         self._t = t = start.observed.shape[1]
         wanted = self._lengths + (t + 1 if options.max_new is None else options.max_new)
@@ -255,7 +275,8 @@ class _Run:
             done += launch
             self._look(step_loop.read_values(binding), position)
             report(done, steps)
-        return self._generated(step_loop.result(binding, self._start))
+        top = step_loop.read_top(binding, self._logprobs) if self._logprobs else None
+        return self._generated(step_loop.result(binding, self._start), top)
 
     def _look(self, values: NDArray[np.int64], position: NDArray[np.int64]) -> None:
         """Find stop tokens among the new ones, end these rows there, and stream the new tokens."""
@@ -274,10 +295,11 @@ class _Run:
                 self._stream(self._first_index + int(i), tokens)
         self._seen = reached
 
-    def _generated(self, found: step_loop.LoopResult) -> list[Generated]:
+    def _generated(self, found: step_loop.LoopResult, top: Alternatives | None) -> list[Generated]:
         # What a row drew after its end is discarded.
         drawn = np.arange(self._t) < self._ends[:, None]
-        step_loop.check(np.where(drawn, found.log_p, np.float32(0)), self._first_index)
+        log_p, log_q = (np.where(drawn, each, np.float32(0)) for each in (found.log_p, found.log_q))
+        step_loop.check(log_p, self._first_index, log_q)
         rows = zip(self._lengths.tolist(), self._ends.tolist(), strict=True)
         return [
             Generated(
@@ -288,6 +310,7 @@ class _Run:
                 log_q=found.log_q[i, start:end].copy(),
                 ended=self._ended[i],
                 index=self._first_index + i,
+                top=None if top is None else top.part(i, slice(start, end)),
             )
             for i, (start, end) in enumerate(rows)
         ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ancestral.arrays import array_of, shown
-from ancestral.engine import arguments, inputs, step_loop
+from ancestral.engine import alternatives, arguments, inputs, step_loop
 from ancestral.engine.noise import Noise
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
@@ -36,7 +36,7 @@ class Request:
         seed: integer in 0 .. 2^64 - 1.
         index: sample index; the noise of the row is that of (seed, index), as in `generate` and
             `sample`.
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
         max_new: largest number of values after the prompt; None goes to the end of the context.
         stop: values that end the row, as its last value; None means those of the data.
         stop_text: texts that end the row. They may begin and end within tokens. The row's text ends
@@ -44,9 +44,10 @@ class Request:
             needs a tokenizer.
         prompt_log_p: whether log p of the prompt is computed, and reported in the first delta.
             Without it a prompt is prefilled faster, by a graph without the last projection.
+        logprobs: number of most probable values that are reported at each position, 0 .. 20.
 
     Raises:
-        InvalidInput: a field is wrong for every model: a seed, index or `max_new` out of range, a
+        InvalidInput: a field is wrong for every model: a seed, index or count out of range, a
             stop text that is empty, both a prompt and observed values, or a `prompt_log_p` that is
             not a bool.
 
@@ -65,6 +66,7 @@ class Request:
     stop: Sequence[int] | None = None
     stop_text: Sequence[str] = ()
     prompt_log_p: bool = True
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         noise = arguments.noise(self.seed, 0, 1)
@@ -79,6 +81,7 @@ class Request:
             ("max_new", max_new),
             ("stop_text", _stop_texts(self.stop_text)),
             ("prompt_log_p", arguments.flag("prompt_log_p", self.prompt_log_p)),
+            ("logprobs", alternatives.checked(self.logprobs)),
         ):
             object.__setattr__(self, name, value)
 
@@ -91,13 +94,14 @@ class Task:
         number: position of the request in the input.
         start: inputs of a loop of one row.
         index: sample index, for errors.
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
         begin: position of the first value that is reported.
         end: position at which the row ends, unless it stops earlier.
         ended: why it ends there.
         stop: values that end the row.
         stop_text: texts that end the row.
         prompt_log_p: whether log p of the prompt is asked for.
+        logprobs: number of most probable values that are reported at each position.
     """
 
     number: int
@@ -110,6 +114,7 @@ class Task:
     stop: frozenset[int]
     stop_text: tuple[str, ...]
     prompt_log_p: bool
+    logprobs: int
 
     @property
     def label(self) -> int | None:
@@ -153,13 +158,14 @@ def _task(runner: Runner, request: Request, number: int) -> Task:
         number=number,
         start=step_loop.Start(observed, given, runner.first_position, noise=noise),
         index=request.index,
-        sampling=request.sampling,
+        sampling=arguments.sampling(request.sampling, data.levels),
         begin=begin,
         end=min(wanted, data.length),
         ended="context" if wanted > data.length else "max_new",
         stop=frozenset(whole("stop", each, 0, data.levels - 1) for each in ids),
         stop_text=tuple(request.stop_text),
         prompt_log_p=request.prompt_log_p,
+        logprobs=alternatives.checked(request.logprobs, data.levels),
     )
 
 

@@ -25,7 +25,7 @@ class Samples:
         log_prob: log p(x | y) of the whole event under the model itself, in nats, [n]. For a model
             without a start symbol, given the first value.
         log_q: log-probability of the drawn values (not of the observed ones) under the distribution
-            that they were drawn from, with temperature and filters, in nats, [n].
+            that they were drawn from, with bias, penalties, temperature and filters, in nats, [n].
         labels: label of each sample, [n]; None for a model without classes.
         first_index: sample index of the first.
     """
@@ -48,17 +48,20 @@ class Draw:
         observed: values by positions, [n, t] (perhaps a view of one event), -1 where free.
         label: label of each event, [n], as the graphs take it; None without classes.
         noise: noise that begins at the first sample.
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
+        logprobs: number of most probable values to keep at each position.
     """
 
     observed: NDArray[np.int64]
     label: NDArray[np.int64] | None
     noise: Noise
     sampling: Sampling
+    logprobs: int = 0
 
     def graph(self, runner: Runner) -> str:
         """Return the name of the step graph that draws them."""
-        return step_loop.graph_of(self.sampling, runner.bundle.manifest.graphs)
+        graphs = runner.bundle.manifest.graphs
+        return step_loop.graph_of(self.sampling, graphs, self.logprobs)
 
     def start(self, runner: Runner) -> step_loop.Start:
         """Return the inputs of a loop over all of these rows."""
@@ -96,7 +99,7 @@ def sample(  # noqa: PLR0913 - what a user may choose
         labels: class of all samples, or of each, [n]; required if the model has only p(x | y).
         seed: integer in 0 .. 2^64 - 1.
         first_index: sample index of the first sample, so that a later call can draw further ones.
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
         observed: values to keep, of one event, [*event_shape] or [1, *event_shape], or of each,
             [n, *event_shape]; -1 marks a value to draw. A value is drawn given only the values
             before it in the ordering; `complete` conditions on all observed values.
@@ -166,7 +169,7 @@ def sample_batches(  # noqa: PLR0913 - the arguments of sample
         inputs.observed(observed, n, runner.data, runner.first_position),
         runner.labels(labels, n),
         arguments.noise(seed, first_index, n),
-        arguments.sampling(sampling),
+        arguments.sampling(sampling, runner.data.levels),
     )
     return draw_batches(runner, draw, batch, progress)
 
@@ -198,7 +201,7 @@ def _batch(runner: Runner, draw: Draw, tally: Tally) -> Samples:
     with runner.binding(draw.graph(runner), size) as binding:
         start = draw.start(runner)
         drawn = step_loop.draw(binding, start, lambda steps: tally.add(steps * size))
-        step_loop.check(drawn.log_p, draw.noise.first_index)
+        step_loop.check(drawn.log_p, draw.noise.first_index, drawn.log_q)
     step_loop.check_values(drawn.values, data.levels)
     return Samples(
         data.in_place(drawn.values),

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ancestral.engine import prefill, step_loop
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.budget import CHUNK
 from ancestral.engine.donors import Donors
 from ancestral.engine.prefixes import Prompt
@@ -29,6 +30,7 @@ from ancestral.engine.request import Ended, Task
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Binding
 from ancestral.signature import GraphSignature
+from ancestral.step_tensors import StepGraph
 
 STEPS = 4
 """Steps of a launch at most; then the host looks for rows that end, and refills their slots. Twice
@@ -46,6 +48,7 @@ class Drawn:
         values: new values, [m].
         log_p: log p(x_t | x_<t) under the model, in nats, [m].
         log_q: log-probability under the distribution drawn from, in nats, [m].
+        top: the most probable values at these positions, if the request asked for them.
         ended: why the row ended, or None if it goes on.
         prompt_log_p: log p of the prompt, in nats, [p], with the first values of a row whose
             request asks for it.
@@ -55,6 +58,7 @@ class Drawn:
     values: NDArray[np.int64]
     log_p: NDArray[np.float32]
     log_q: NDArray[np.float32]
+    top: Alternatives | None
     ended: Ended | None
     prompt_log_p: NDArray[np.float32] | None
 
@@ -81,7 +85,7 @@ class Slots:
         self._filling: deque[int] = deque()
         self._new: set[int] = set()
         self._held = ExitStack()
-        self._graph = step_loop.STEP_GRAPHS[0]
+        self._graph: StepGraph = "step"
         self._taken: tuple[GraphSignature, Binding] | None = None
 
     def __enter__(self) -> "Slots":
@@ -108,7 +112,7 @@ class Slots:
     def admit(self, task: Task) -> None:
         """Give an empty slot to a request; at least one must be free."""
         graphs, levels = self._runner.bundle.manifest.graphs, self._runner.data.levels
-        signature, binding = self._bound(step_loop.graph_of(task.sampling, graphs))
+        signature, binding = self._bound(step_loop.graph_of(task.sampling, graphs, task.logprobs))
         given = dict(task.start.given)
         given |= step_loop.settings(signature, task.sampling, 1, levels)
         first = task.start.first_position
@@ -246,14 +250,19 @@ class Slots:
         log_p, log_q = found.log_p[row, new].copy(), found.log_q[row, new].copy()
         first = begin == task.begin and (len(values) > 0 or ended is not None)
         prompt = found.log_p[row, :begin].copy() if first and task.prompt_log_p else None
-        if np.isnan(log_p).any() or (prompt is not None and np.isnan(prompt).any()):
+        if any(each is not None and np.isnan(each).any() for each in (log_p, log_q, prompt)):
             past = np.zeros(begin, np.float32) if prompt is None else prompt
-            step_loop.check(np.concatenate([past, log_p])[None], task.index)
+            at = (np.concatenate([past, log_p]), np.pad(log_q, (begin, 0)))
+            step_loop.check(at[0][None], task.index, at[1][None])
         self._donors.seen(row)
         step_loop.check_values(values, self._runner.data.levels)
+        top = None
+        if task.logprobs:
+            part = slice(row, row + 1), new
+            top = step_loop.read_top(self._binding, task.logprobs, part).part(0)
         if ended is not None:
             self._release(row)
-        return Drawn(task, values.copy(), log_p, log_q, ended, prompt)
+        return Drawn(task, values.copy(), log_p, log_q, top, ended, prompt)
 
     def _release(self, row: int) -> None:
         self._tasks[row] = None
@@ -300,7 +309,7 @@ class Slots:
     def _signature(self) -> GraphSignature:
         return self._loop[0]
 
-    def _bound(self, graph: str) -> tuple[GraphSignature, Binding]:
+    def _bound(self, graph: StepGraph) -> tuple[GraphSignature, Binding]:
         """Return signature and binding; take one if there is none, or none of so wide a graph."""
         graph = step_loop.wider(graph, self._graph)
         if self._taken is not None and self._graph == graph:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ancestral import step_tensors as names
 from ancestral.bundles.manifest import GraphEntry
+from ancestral.engine.alternatives import Alternatives
 from ancestral.engine.noise import Noise
-from ancestral.engine.session import Array, Binding, Session
-from ancestral.errors import BundleError, NotADistribution
+from ancestral.engine.session import Array, Binding, Part, Session
+from ancestral.errors import BundleError, InvalidInput, NotADistribution
 from ancestral.sampling import UNFILTERED, Sampling
 from ancestral.signature import GraphSignature, Update
 
@@ -21,6 +22,8 @@ STEPS_PER_LAUNCH = 64
 """Between two launches the host may report progress and be interrupted."""
 _REPORTED = 8
 """Samples that an error lists at most."""
+_WEIGHTS = "the weights may contain NaN, or activations may overflow in this dtype"
+_BANS = "use a bias that bans fewer values"
 
 OnSteps = Callable[[int], object]
 """Called after each launch with the number of positions that it completed."""
@@ -266,6 +269,11 @@ def result(binding: Binding, start: Start) -> LoopResult:
     )
 
 
+def read_top(binding: Binding, k: int, part: Part | None = None) -> Alternatives:
+    """Return the k most probable values of some rows and positions, or of all, [b, t, k] each."""
+    return Alternatives(*(binding.read(name, part)[..., :k] for name in names.ALTERNATIVES))
+
+
 def read_values(binding: Binding) -> NDArray[np.int64]:
     """Return observed and drawn values, [b, t]."""
     return binding.read(names.VALUES)
@@ -276,27 +284,33 @@ def read_log_p(binding: Binding) -> NDArray[np.float32]:
     return binding.read(names.LOG_P)
 
 
-def check(log_p: NDArray[np.float32], first_index: int) -> None:
+def check(
+    log_p: NDArray[np.float32], first_index: int, log_q: NDArray[np.float32] | None = None
+) -> None:
     """Check that no log-probability is NaN.
 
     Args:
         log_p: log-probabilities of consecutive samples, in nats, [b, t].
         first_index: sample index of the first.
+        log_q: log-probabilities under the distributions drawn from, in nats, [b, t].
 
     Raises:
         NotADistribution: a log-probability is NaN; the message lists samples and positions.
     """
-    rows, positions = np.nonzero(np.isnan(log_p))
+    _check(log_p, first_index, "logits are NaN or infinite", _WEIGHTS)
+    if log_q is not None:
+        _check(log_q, first_index, "all values that the model allows are banned", _BANS)
+
+
+def _check(nats: NDArray[np.float32], first_index: int, what: str, advice: str) -> None:
+    rows, positions = np.nonzero(np.isnan(nats))
     if len(rows):
         found = dict(zip(reversed(rows.tolist()), reversed(positions.tolist()), strict=True))
         reported = [
-            f"sample {first_index + row}: logits are NaN or infinite at position {found[row]}"
-            for row in sorted(found)
+            f"sample {first_index + row}: {what} at position {found[row]}" for row in sorted(found)
         ]
-        raise NotADistribution(
-            f"{', '.join(reported[:_REPORTED])}{', ...' if len(reported) > _REPORTED else ''}; the "
-            f"weights may contain NaN, or activations may overflow in this dtype"
-        )
+        more = ", ..." if len(reported) > _REPORTED else ""
+        raise NotADistribution(f"{', '.join(reported[:_REPORTED])}{more}; {advice}")
 
 
 def check_values(values: NDArray[np.int64], levels: int) -> None:
@@ -317,25 +331,35 @@ def check_values(values: NDArray[np.int64], levels: int) -> None:
         )
 
 
-STEP_GRAPHS = ("step", "step_filtered")
-"""Step graphs; each draws all that the ones before it draw."""
-
-
-def graph_of(sampling: Sampling, graphs: Mapping[str, GraphEntry]) -> str:
+def graph_of(
+    sampling: Sampling, graphs: Mapping[str, GraphEntry], logprobs: int = 0
+) -> names.StepGraph:
     """Return the name of the step graph for these sampling settings.
 
     Args:
-        sampling: temperature and filters.
+        sampling: temperature, filters, bias and penalties.
         graphs: graphs of the bundle. A step without temperature draws at temperature 1.
+        logprobs: number of most probable values that are asked for.
+
+    Raises:
+        InvalidInput: the settings need logits, and the likelihood of the model has none.
     """
     tempered = "step" in graphs and names.takes_temperature(graphs["step"].signature)
+    if sampling.adjusted or logprobs:
+        if "step" in graphs and not tempered:
+            what = "sampling" if sampling.adjusted else "logprobs"
+            raise InvalidInput(
+                f"{what}: bias, penalties and logprobs need a model with a categorical likelihood; "
+                f"leave them out"
+            )
+        return "step_full"
     plain = sampling.only_temperature if tempered else sampling.unfiltered
     return "step" if plain else "step_filtered"
 
 
-def wider(graph: str, other: str) -> str:
+def wider(graph: names.StepGraph, other: names.StepGraph) -> names.StepGraph:
     """Return the one of two step graphs that draws all that the other one draws."""
-    return max(graph, other, key=STEP_GRAPHS.index)
+    return max(graph, other, key=names.STEP_GRAPHS.index)
 
 
 def takes_blocks(signature: GraphSignature) -> bool:
@@ -371,7 +395,10 @@ def labelled(label: Array | None) -> dict[str, Array]:
 def settings(
     signature: GraphSignature, sampling: Sampling, rows: int, levels: int
 ) -> dict[str, Array]:
-    """Return the settings that a step graph takes, [rows] each, the same for each row."""
+    """Return the settings that a step graph takes, [rows, ..] each, the same for each row."""
     every = sampling.settings(levels)
     taken = [spec for spec in signature.inputs if spec.name in every]
-    return {spec.name: np.full(rows, every[spec.name], spec.host) for spec in taken}
+    return {
+        spec.name: np.full((rows, *np.shape(every[spec.name])), every[spec.name], spec.host)
+        for spec in taken
+    }

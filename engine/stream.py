@@ -10,6 +10,7 @@ from ancestral.engine.request import Request
 from ancestral.engine.runner import Runner
 from ancestral.errors import InvalidInput
 from ancestral.scalars import whole
+from ancestral.step_tensors import STEP_GRAPHS
 
 _END = object()
 
@@ -121,12 +122,13 @@ def desk_of(
     graphs = runner.bundle.manifest.graphs
     if known is None:
         # A bundle may lack the widest graphs, and a stream may not need them.
-        graph = [name for name in step_loop.STEP_GRAPHS if name in graphs][-1]
+        graph = [name for name in STEP_GRAPHS if name in graphs][-1]
     else:
-        graph = step_loop.STEP_GRAPHS[0]
+        graph = STEP_GRAPHS[0]
         for each in known:
             if isinstance(each, Request):
-                graph = step_loop.wider(graph, step_loop.graph_of(each.sampling, graphs))
+                needed = step_loop.graph_of(each.sampling, graphs, each.logprobs)
+                graph = step_loop.wider(graph, needed)
     signature = runner.session(graph).signature
     backend = (runner.backend.device, runner.backend.room)
     most = budget.SLOTS if known is None else max(1, len(known))

@@ -19,6 +19,7 @@ from ancestral.step_tensors import (
     OFFSETS,
     POSITION,
     REDRAWN,
+    STEP_GRAPHS,
     VALUES,
     U,
     X,
@@ -59,9 +60,9 @@ def compare(runner: Runner) -> ParityReport:
     """Compare log-probabilities, distributions and draws with float64 PyTorch.
 
     `verify` does the same after rehashing the files. Every graph of the bundle takes part: log_prob
-    and logits in parallel; the most probable values; redraw at every position; step and
-    step_filtered (its filters off) drawing the reference's own samples again, and forced along all
-    events; step over a block, and from the cache that prefill leaves. The events that the model
+    and logits in parallel; the most probable values; redraw at every position; every step graph
+    (filters, bias and penalties off) drawing the reference's own samples again, and forced along
+    all events; step over a block, and from the cache that prefill leaves. The events that the model
     samples and the events of noise have separate limits.
 
     Args:
@@ -98,7 +99,7 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
     kl, gap = _distributions(runner, answers, label)
     redrawn = runner.parallel("redraw", label, x=x, u=answers[U])[REDRAWN]
     stepped, forced = [], []
-    for graph in ("step", "step_filtered"):
+    for graph in STEP_GRAPHS:
         if graph in runner.bundle.manifest.graphs:
             values, ways = _steps(runner, graph, answers, sampled)
             stepped.append(values)

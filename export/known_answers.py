@@ -137,7 +137,7 @@ def _size(model: AutoregressiveModel) -> tuple[int, int]:
 
 def _sample(model: AutoregressiveModel, u: Tensor, label: Tensor | None, first: Tensor) -> Tensor:
     """Return the values [n, t] that u draws, step by step; without a start symbol x_0 is given."""
-    program = Step(model, filters=False).eval()
+    program = Step(model).eval()
     n, t = u.shape
     whole = model.data.length
     u = torch.nn.functional.pad(u, (0, whole - t), value=0.5)

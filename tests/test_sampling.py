@@ -25,6 +25,25 @@ from ancestral.sampling import Sampling
         ("min_p", -0.1),
         ("min_p", 1.1),
         ("min_p", math.nan),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", -1.0),
+        ("repetition_penalty", math.inf),
+        ("repetition_penalty", math.nan),
+        ("presence_penalty", 101.0),
+        ("presence_penalty", -math.inf),
+        ("frequency_penalty", math.nan),
+        ("logit_bias", {-1: 1.0}),
+        ("logit_bias", {1.5: 1.0}),
+        ("logit_bias", {True: 1.0}),
+        ("logit_bias", {"1": 1.0}),
+        ("logit_bias", {1: math.inf}),
+        ("logit_bias", {1: math.nan}),
+        ("logit_bias", {1: 1001.0}),
+        ("logit_bias", {1: "2"}),
+        ("logit_bias", 3),
+        ("logit_bias", "12"),
+        ("logit_bias", [1, 2]),
+        ("logit_bias", ((1, 2.0), (1, 3.0))),
     ],
 )
 def test_refused(name: str, value: float) -> None:
@@ -43,6 +62,35 @@ def test_ends_of_the_ranges(name: str, value: float) -> None:
 def test_unfiltered() -> None:
     assert Sampling().unfiltered
     assert Sampling(temperature=1.0, top_k=None, top_p=1.0, min_p=0.0).unfiltered
+
+
+def test_adjusted() -> None:
+    """Bias and penalties are more than a temperature, are hashed, and do not change."""
+    bias = {5: -1.0, 2: -math.inf}
+    sampling = Sampling(temperature=0.5, logit_bias=bias)
+    bias.clear()
+    assert sampling.logit_bias == ((2, -math.inf), (5, -1.0))
+    assert sampling.adjusted
+    assert not sampling.only_temperature
+    assert len({sampling, Sampling(0.5, logit_bias={2: -math.inf, 5: -1.0})}) == 1
+    for off in ({}, {"logit_bias": {}}, {"repetition_penalty": 1}, {"presence_penalty": 0}):
+        assert Sampling(**off).unfiltered
+        assert not Sampling(**off).adjusted
+    for name in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
+        assert Sampling(**{name: 0.5}).adjusted
+        assert not Sampling(**{name: 0.5}).unfiltered
+
+
+def test_bias_of_a_model() -> None:
+    """A bias names values of the model, and leaves one of them."""
+    Sampling(logit_bias={2: 1.0, 0: -math.inf, 1: -math.inf}).check(3)
+    with pytest.raises(InvalidInput, match=r"logit_bias: expected an integer in 0 \.\. 1, got 2"):
+        Sampling(logit_bias={2: 1.0}).check(2)
+    with pytest.raises(InvalidInput, match=r"expected at least one value that is not banned"):
+        Sampling(logit_bias=dict.fromkeys(range(3), -math.inf)).check(3)
+    row = Sampling(logit_bias={2: 1.0}, frequency_penalty=0.5).settings(3)
+    assert isinstance(row["logit_bias"], np.ndarray)
+    assert (row["logit_bias"].tolist(), row["frequency_penalty"]) == ([0, 0, 1], 0.5)
 
 
 @pytest.mark.usefixtures("called_by_users")

@@ -7,7 +7,9 @@ from ancestral import step_tensors as names
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
-    *(names.OFFSETS, names.U, names.OBSERVED, *names.settings(filters=True)),
+    *(names.OFFSETS, names.U, names.OBSERVED),
+    *(spec.name for spec in names.settings("step_full", 3)),
+    *names.ALTERNATIVES,
     *(names.POSITION, names.VALUES, names.LOG_P, names.LOG_Q, names.REDRAWN),
 }
 """Tensors of the loop and of redraw; events, labels and log p have the same names everywhere."""
@@ -25,11 +27,13 @@ OTHER_MEANINGS = {
     "src/ancestral/bundles/answers.py": {"u"},  # a tensor of known_answers.safetensors
     "src/ancestral/cli/events.py": {"observed"},  # a key of a file
     "src/ancestral/cli/present/evaluation.py": {"values"},  # a word
-    "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q"},  # keys of a file
+    # keys of a file
+    "src/ancestral/cli/present/generation_file.py": {"log_p", "log_q", "top_log_p", "top_log_q"},
     "src/ancestral/cli/samples.py": {"log_q"},  # a key of a file
     "src/ancestral/latent_tensors.py": {"temperature", "u"},  # tensors of latent graphs
     "src/ancestral/philox.py": {"position"},  # an argument, in errors
-    "src/ancestral/sampling.py": {"temperature", "top_k", "top_p", "min_p"},  # attributes
+    # attributes
+    "src/ancestral/sampling.py": {spec.name for spec in names.settings("step_full", 3)},
 }
 """Literals with another meaning, by file."""
 

@@ -49,9 +49,9 @@ LOCAL = {"wavenet", "pixelcnn", "channels", "table"}
 
 _COMMON: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob", "step")
 GRAPHS: dict[str, tuple[GraphName, ...]] = dict.fromkeys(TOYS, _COMMON) | {
-    "tiny": (*_COMMON, "prefill", "step_filtered"),
+    "tiny": (*_COMMON, "prefill", "step_filtered", "step_full"),
     "startless": (*_COMMON, "prefill"),
-    "gru": (*_COMMON, "prefill"),
+    "gru": (*_COMMON, "prefill", "step_filtered", "step_full"),
 }
 
 

@@ -18,8 +18,10 @@ from typing import Any, Literal
 from ancestral.triton_kernels.append import append, append_reference
 from ancestral.triton_kernels.cached_attention import cached_attention, cached_attention_reference
 from ancestral.triton_kernels.filter_threshold import filter_threshold, filter_threshold_reference
+from ancestral.triton_kernels.occurrences import occurrences, occurrences_reference
 from ancestral.triton_kernels.overridable import Kernels, Seeds, Settings, Table
 from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
+from ancestral.triton_kernels.top_ids import top_ids, top_ids_reference
 
 OPERATORS = (
     "append",
@@ -28,6 +30,7 @@ OPERATORS = (
     "filter_threshold",
     "linear",
     "masked_attention",
+    "occurrences",
     "recurrence",
     "residual_norm",
     "ring",
@@ -60,7 +63,7 @@ def table(seeds: Seeds | None = None, *, batch_invariant: bool = False) -> Table
 
 
 def in_place() -> Kernels:
-    """Return a mode that runs the references, with `cached_attention` writing into its caches.
+    """Return a mode that runs the references, writing into caches and other large buffers.
 
     It is for a loop that owns its caches. The results have the same bits as the references'. The
     mode avoids copying the caches in each step, and torch.library's overhead of 50 microseconds per
@@ -68,9 +71,11 @@ def in_place() -> Kernels:
     """
     return Kernels(
         {
-            append._opoverload: append_reference,
+            append._opoverload: partial(append_reference, in_place=True),
             cached_attention._opoverload: partial(cached_attention_reference, in_place=True),
             filter_threshold._opoverload: filter_threshold_reference,
+            occurrences._opoverload: occurrences_reference,
             residual_norm._opoverload: residual_norm_reference,
+            top_ids._opoverload: top_ids_reference,
         }
     )

@@ -13,12 +13,11 @@ from ancestral.engine.budget import HOST_BUDGET
 from ancestral.engine.session import Session
 from ancestral.engine.thread_choice import ThreadKey, ThreadStore
 from ancestral.errors import BackendUnavailable
+from ancestral.step_tensors import STEP_GRAPHS
 from ancestral.threads import ThreadCount
 
 _OLDEST = (1, 25)
 """The first release whose CPU provider runs opset 24's TensorScatter."""
-_STEPS = ("step", "step_filtered")
-"""Graphs whose number of threads can be measured; the number that suits `step` is used for both."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution provider for each kind of device."""
 
@@ -79,11 +78,13 @@ class OnnxRuntimeBackend:
     def session(self, graph: str) -> Session:
         """Load a graph; one whose threads are measured is loaded when its batch is known.
 
+        Threads can be measured for the step graphs; the number that suits `step` is used for all.
+
         Raises:
             BundleError: the bundle has no such graph, or ONNX Runtime refuses the file.
             BackendUnavailable: the device could not be used.
         """
-        if self._measured is not None and graph in _STEPS:
+        if self._measured is not None and graph in STEP_GRAPHS:
             # An error about a graph that does not exist must come now.
             self._bundle.graph_name(graph, "portable")
             signature = self._bundle.manifest.graphs[graph].signature
@@ -112,7 +113,7 @@ class OnnxRuntimeBackend:
         if threads is not None:
             options.intra_op_num_threads = threads
         signature = self._bundle.manifest.graphs[graph].signature
-        if graph not in _STEPS:
+        if graph not in STEP_GRAPHS:
             # The threads of a session spin for a while after a run; those of a graph that runs
             # rarely would take the cores from the next session.
             options.add_session_config_entry("session.force_spinning_stop", "1")

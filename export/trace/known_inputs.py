@@ -1,6 +1,8 @@
 """The inputs on which a graph is traced: a few known events, in the middle of their steps."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from ancestral.errors import BundleError
 from ancestral.export.programs import programs
 from ancestral.export.trace.graph import Array
 from ancestral.export.trace.torch import run_program
-from ancestral.sampling import SETTINGS, Sampling
+from ancestral.sampling import Sampling
 from ancestral.signature import GraphSignature
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.train.models.families import Model
@@ -71,7 +73,7 @@ def _autoregressive(
     events[names.X] = np.pad(events[names.X], rest)
     events[names.U] = np.pad(events[names.U], rest, constant_values=0.5)
     if graph.startswith("step"):
-        return _mid_event(Step(model, filters=graph == "step_filtered").eval(), events)
+        return _mid_event(Step(model, cast(names.StepGraph, graph)).eval(), events)
     t = length = model.data.length
     if {"t", "s"} & {axis for spec in signature.inputs for axis in spec.axes}:
         length = min(t, max(3, _NUMBERS // (len(rows) * model.data.levels)))
@@ -103,12 +105,19 @@ def _mid_event(program: Step, events: Mapping[str, Array]) -> dict[str, Array]:
     places = first + (min(_STEPS, t - 1 - first) * np.arange(n)) // max(1, n - 1)
     given = {**events, names.OBSERVED: events[names.X], names.OFFSETS: np.arange(1)}
     warm = Sampling(1.3, max(1, levels // 2), 0.8, 0.05)
-    rows = [each.settings(levels) for each in (Sampling(), Sampling(0.8, None, 0.9, 0.02), warm)]
-    given |= {name: np.resize([row[name] for row in rows], n) for name in SETTINGS}
+    warm = replace(warm, logit_bias={0: 0.5}, repetition_penalty=1.2)
+    warm = replace(warm, presence_penalty=0.3, frequency_penalty=0.1)
+    every = [each.settings(levels) for each in (Sampling(), Sampling(0.8, None, 0.9, 0.02), warm)]
+    chosen = [every[i % len(every)] for i in range(n)]
+    given |= {spec.name: np.stack([row[spec.name] for row in chosen]) for spec in program.settings}
     state: dict[str, Array] = {
         names.POSITION: np.full(n, first),
         names.VALUES: events[names.X].copy(),
         **{name: np.zeros((n, t), np.float32) for name in (names.LOG_P, names.LOG_Q)},
+        **{
+            spec.name: np.zeros(spec.shape({"b": n}), spec.host)
+            for spec in names.alternatives(t, levels)
+        },
         **{name: array.copy() for name, array in _initial_cache(model, n).items()},
     }
     for place in range(first, places.max()):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.engine import Engine
+from ancestral.engine import AutoregressiveEngine, Engine, Sampling
 from tests.tamper import change_manifest
 
 from .conftest import Cli, refused
@@ -51,6 +51,78 @@ def test_filters_reach_the_engine(cli: Cli, tiny_bundle: Path, tmp_path: Path) -
     got = np.load(out)
     np.testing.assert_array_equal(got["log_q"], np.zeros(6))
     assert len(np.unique(got["x"][::2], axis=0)) == 1
+
+
+def test_bias_and_penalties_reach_the_engine(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine
+) -> None:
+    out = tmp_path / "out.npz"
+    options = ["--logit-bias", "0=-inf,1=0.5", "--logit-bias", "2=-1", "--repetition-penalty", 1.3]
+    options += ["--presence-penalty", 0.4, "--frequency-penalty", "-0.2"]
+    result = cli("sample", tiny_bundle, "-n", 6, "--label", 1, *options, "-o", out)
+    assert result.code == 0, result.err
+    bias = {0: -np.inf, 1: 0.5, 2: -1.0}
+    sampling = Sampling(
+        logit_bias=bias, repetition_penalty=1.3, presence_penalty=0.4, frequency_penalty=-0.2
+    )
+    expected = engine.sample(6, labels=1, sampling=sampling)
+    np.testing.assert_array_equal(np.load(out)["x"], expected.x)
+    np.testing.assert_allclose(np.load(out)["log_q"], expected.log_q, rtol=1e-5)
+
+
+def test_logprobs(cli: Cli, tiny_bundle: Path, tmp_path: Path, engine: Engine) -> None:
+    """A line for each token on standard output, arrays in an .npz."""
+    options = ["--prompt-ids", "0 1", "--prompt-ids", "2", "--label", 1, "--max-new", 3]
+    result = cli("sample", tiny_bundle, *options, "--logprobs", 2)
+    assert result.code == 0, result.err
+    assert isinstance(engine, AutoregressiveEngine)
+    rows = engine.generate([[0, 1], [2]], 3, labels=1, logprobs=2)
+    lines = [line.split() for line in result.out.splitlines()]
+    assert lines[0] == [str(i) for i in [0, 1, *rows[0].tokens]]
+    for i, line in enumerate(lines[1:4]):
+        top = rows[0].top
+        assert top is not None
+        assert [int(line[0]), int(line[1].rstrip("*"))] == [2 + i, rows[0].tokens[i]]
+        assert line[1].endswith("*") == (top.ids[i, 0] == rows[0].tokens[i])
+        assert [int(each) for each in line[3::2]] == top.ids[i].tolist()
+        np.testing.assert_allclose([float(each) for each in line[4::2]], top.log_p[i], atol=1e-4)
+    out = tmp_path / "out.npz"
+    assert cli("sample", tiny_bundle, *options, "--logprobs", 2, "-o", out).code == 0
+    arrays = np.load(out)
+    for i, row in enumerate(rows):
+        new = slice(len(row.prompt), len(row.prompt) + 3)
+        assert row.top is not None
+        np.testing.assert_array_equal(arrays["top_ids"][i, new], row.top.ids)
+        np.testing.assert_allclose(arrays["top_log_p"][i, new], row.top.log_p, rtol=1e-5)
+        np.testing.assert_array_equal(arrays["top_filtered_ids"][i, new], row.top.filtered_ids)
+        np.testing.assert_allclose(arrays["top_log_q"][i, new], row.top.log_q, rtol=1e-5)
+        assert (arrays["top_ids"][i, : new.start] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--logit-bias", "5"], ["--logit-bias: expected ID=NATS", "'5'"]),
+        (["--logit-bias", "a=1"], ["--logit-bias: expected ID=NATS", "'a=1'"]),
+        (["--logit-bias", "3=1"], ["--logit-bias: expected an integer in 0 .. 2, got 3"]),
+        (["--logit-bias", "1=nan"], ["--logit-bias: expected numbers in [-1000, 1000] or -inf"]),
+        (["--logit-bias", "0=-inf,1=-inf,2=-inf"], ["--logit-bias", "not banned"]),
+        (["--repetition-penalty", "0"], ["--repetition-penalty: expected a number in"]),
+        (["--presence-penalty", "inf"], ["--presence-penalty: expected a number in"]),
+        (["--frequency-penalty", "-101"], ["--frequency-penalty: expected a number in"]),
+        (["--logprobs", "2"], ["--logprobs: only used with a prompt"]),
+        (["--prompt-ids", "1", "--logprobs", "4"], ["--logprobs: expected at most 3"]),
+        (["--prompt-ids", "1", "--logprobs", "21"], ["--logprobs: expected an integer in 0 .. 20"]),
+        (
+            ["--prompt-ids", "1", "-n", "1", "--stream", "--logprobs", "2"],
+            ["--stream: not used with --logprobs"],
+        ),
+    ],
+)
+def test_refused_settings(
+    cli: Cli, tiny_bundle: Path, options: list[str], words: list[str]
+) -> None:
+    refused(cli("sample", tiny_bundle, *options), *words)
 
 
 def test_observed_values_are_kept(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:

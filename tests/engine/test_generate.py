@@ -285,3 +285,14 @@ def test_options_are_refused_immediately(load: Load) -> None:
         module.generate_batches(engine, [[999]], options)
     with pytest.raises(InvalidInput):
         module.generate_batches(engine, [[1]], replace(options, batch=-1))
+
+
+def test_everything_banned() -> None:
+    """A NaN only under the distribution drawn from is the fault of the bias, and is named so."""
+    log_p = np.zeros((2, 3), np.float32)
+    step_loop.check(log_p, 4, log_p)
+    log_q = np.where(np.eye(2, 3) > 0, np.float32(np.nan), log_p)
+    with pytest.raises(NotADistribution, match=r"sample 4: all values .* at position 0, sample 5"):
+        step_loop.check(log_p, 4, log_q)
+    with pytest.raises(NotADistribution, match=r"sample 4: logits are NaN .* weights"):
+        step_loop.check(log_q, 4, log_q)

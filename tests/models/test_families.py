@@ -66,7 +66,7 @@ def test_step_of_a_pixelcnn_costs_one_position(channels: int) -> None:
     model = PixelCNN(PixelCNNConfig(width=16, layers=4, first_kernel=5), data).eval()
     x = torch.zeros(2, data.length, dtype=torch.int64)
     whole = matrix_operations(lambda: model.predict(x, None))
-    step = Step(model, filters=False)
+    step = Step(model)
     state = [torch.full((2,), 40), x, *torch.zeros(2, 2, data.length)]
     given = [torch.full((2, data.length), 0.5), x - 1, torch.ones(2)]
     tensors = (*given, *state, *model.initial_cache(2).values())

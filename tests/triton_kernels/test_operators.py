@@ -11,6 +11,8 @@ from ancestral.export.operators import FORMS, Form, translations
 from ancestral.triton_kernels.append import append
 from ancestral.triton_kernels.cached_attention import cached_attention
 from ancestral.triton_kernels.filter_threshold import filter_threshold
+from ancestral.triton_kernels.occurrences import occurrences
+from ancestral.triton_kernels.occurrences.onnx import LOW
 from ancestral.triton_kernels.residual_norm import residual_norm
 from ancestral.triton_kernels.top_ids import top_ids
 from tests.triton_kernels.single import ROUNDING, Call, exported, run
@@ -31,6 +33,43 @@ def test_append() -> None:
         assert np.array_equal(run(session, (buffer, position, block))[0], expected.numpy())
         one = (buffer[:1], position[1:2], block[:1, :1])
         assert np.array_equal(run(session, one)[0], append(*one).numpy())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_append_of_several_values_per_slot(form: Form) -> None:
+    buffer, position = torch.arange(30.0).reshape(2, 5, 3), torch.tensor([3, 0])
+    block = -torch.arange(12.0).reshape(2, 2, 3)
+    expected = buffer.clone()
+    expected[0, 3:5], expected[1, :2] = block
+    assert torch.equal(append(buffer, position, block), expected)
+    b, s = torch.export.Dim("b", min=1), torch.export.Dim("s", min=1, max=5)
+    dynamic = (({0: b}, {0: b}, {0: b, 1: s}),)
+    session = exported(Call(append), (buffer, position, block), form, dynamic)
+    assert np.array_equal(run(session, (buffer, position, block))[0], expected.numpy())
+
+
+@pytest.mark.parametrize("levels", [7, LOW + 5, 3 * LOW])
+@pytest.mark.parametrize("form", FORMS)
+def test_occurrences(form: Form, levels: int) -> None:
+    """Counts of each form are exact, also where a value has two codes."""
+    generator = torch.manual_seed(1)
+    values = torch.randint(0, levels, (3, 40), generator=generator)
+    values[:, ::4] = levels - 1
+    values[0, 1::4] = min(levels, LOW) - 1
+    weights = torch.randint(0, 2, (3, 2, 40), generator=generator).float()
+    expected = torch.stack(
+        [
+            torch.stack([torch.bincount(x, w.double(), levels) for w in rows])
+            for x, rows in zip(values, weights, strict=True)
+        ]
+    ).float()
+    assert torch.equal(occurrences(values, weights, levels), expected)
+    b, n = torch.export.Dim("b", min=1), torch.export.Dim("n", min=1)
+    dynamic = (({0: b}, {0: b, 1: n}),)
+    session = exported(Call(occurrences, levels), (values, weights), form, dynamic)
+    assert np.array_equal(run(session, (values, weights))[0], expected.numpy())
+    one = (values[1:2], weights[1:2, :1])
+    assert np.array_equal(run(session, one)[0], expected[1:2, :1].numpy())
 
 
 def norm_inputs(rms: bool) -> tuple[Tensor, ...]:
@@ -82,10 +121,19 @@ def test_residual_norm(rms: bool) -> None:
             filter_threshold,
             (*torch.rand(2, 2, 1, 5), torch.ones(2).long(), torch.ones(2), torch.zeros(2)),
         ),
+        (occurrences, (torch.ones(2, 3).long(), torch.ones(2, 1, 3), 4)),
         (residual_norm, (*norm_inputs(False), 1e-5, False)),
         (residual_norm, (*norm_inputs(True), None, 1e-5, True)),
     ],
-    ids=["append", "append int64", "cached_attention", "filter_threshold", "layer", "rms"],
+    ids=[
+        "append",
+        "append int64",
+        "cached_attention",
+        "filter_threshold",
+        "counts",
+        "layer",
+        "rms",
+    ],
 )
 def test_registration(operator: Any, inputs: tuple[object, ...]) -> None:
     """The schema and the fake shapes of each operator pass PyTorch's check."""

@@ -1,7 +1,7 @@
 """The programs of an autoregressive model, which are exported, and run by the torch backend.
 
-A program is a module with a signature; its forward takes and returns tensors in that order. `step`
-and `step_filtered` do a whole sampling step, so that nothing returns to the host between steps.
+A program is a module with a signature; its forward takes and returns tensors in that order. The
+step graphs do a whole sampling step, so that nothing returns to the host between steps.
 """
 
 from abc import ABC, abstractmethod
@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from ancestral import step_tensors as names
 from ancestral.signature import Carried, GraphSignature, TensorSpec, Update
-from ancestral.step_tensors import next_of, tensor
+from ancestral.step_tensors import StepGraph, next_of, tensor
 from ancestral.train.likelihoods.categorical import Categorical
 from ancestral.train.likelihoods.likelihood import draw_or_take, widened
 from ancestral.train.models.autoregressive import AutoregressiveModel
 from ancestral.triton_kernels.embed import consume
 from ancestral.triton_kernels.sample_token import Drawn, record, sample_token
+from ancestral.triton_kernels.sample_token.adjustments import Adjusted, Adjustments
+from ancestral.triton_kernels.sample_token.alternatives import TopValues, sample_adjusted
 from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
 from ancestral.triton_kernels.top_ids import top_ids
 
@@ -40,7 +42,7 @@ class Program(nn.Module, ABC):
 
 
 GraphName = Literal[
-    "log_prob", "logits", "redraw", "top_log_prob", "prefill", "step", "step_filtered"
+    "log_prob", "logits", "redraw", "top_log_prob", "prefill", "step", "step_filtered", "step_full"
 ]
 GRAPH_NAMES: tuple[GraphName, ...] = get_args(GraphName)
 PARALLEL: tuple[GraphName, ...] = ("log_prob", "logits", "redraw", "top_log_prob")
@@ -174,14 +176,15 @@ class Step(AutoregressiveProgram):
     are written again with the same values, and replaced states are kept.
 
     Without filters, a step of a categorical likelihood takes a temperature. Other likelihoods draw
-    from their own parameters, which are fewer than the logits that a temperature acts on.
+    from their own parameters, which are fewer than the logits that a temperature acts on. The full
+    step also takes a bias and penalties, and keeps the most probable values of each position.
     """
 
-    def __init__(self, model: AutoregressiveModel, *, filters: bool) -> None:
+    def __init__(self, model: AutoregressiveModel, graph: StepGraph = "step") -> None:
         super().__init__(model)
-        self.filters = filters
-        tempered = filters or isinstance(model.likelihood, Categorical)
-        self.settings = names.settings(filters=filters) if tempered else ()
+        self.graph = graph
+        tempered = graph != "step" or isinstance(model.likelihood, Categorical)
+        self.settings = names.settings(graph, model.data.levels) if tempered else ()
         self.keeps = tuple(e.name for e in model.cache_spec if e.update is Update.REPLACE)
 
     @property
@@ -197,8 +200,10 @@ class Step(AutoregressiveProgram):
         state = [tensor(names.POSITION, "b")]
         state += [tensor(name, "b", t) for name in (names.VALUES, names.LOG_P)]
         if self.settings:
-            given += [tensor(name, "b") for name in self.settings]
+            given += self.settings
             state.append(tensor(names.LOG_Q, "b", t))
+        if self.graph == "step_full":
+            state += names.alternatives(t, self.model.data.levels)
         carried = [*state, *self.cache]
         replaced = [_carried(state[0], Update.REPLACE)]
         pairs = replaced + [_carried(each, Update.APPEND) for each in state[1:]]
@@ -215,8 +220,9 @@ class Step(AutoregressiveProgram):
             offsets, tensors = tensors[0], tensors[1:]
         (u, observed), (label, rest) = tensors[:2], self._split(tensors[2:])
         given, rest = rest[: len(self.settings)], rest[len(self.settings) :]
-        position, values, log_p, *cache = rest
-        state = Drawn(position, values, log_p, cache.pop(0) if given else None)
+        cached = len(rest) - len(self.cache_names)
+        (position, values, log_p, *more), cache = rest[:cached], rest[cached:]
+        state = Drawn(position, values, log_p, more.pop(0) if given else None)
         start, at, tokens = consume(values, position, offsets)
         named = dict(zip(self.cache_names, cache, strict=True))
         parameters, new = self.model.extend(tokens, start, named, label)
@@ -226,16 +232,42 @@ class Step(AutoregressiveProgram):
                 # Replaced states change only in rows that are not finished.
                 rows = finished.view(-1, *([1] * (new[name].ndim - 1)))
                 new[name] = torch.where(rows, named[name], new[name])
-        likelihood = self.model.likelihood
-        if given:
-            logits = likelihood.logits(parameters)
-            settings = Filters(*given) if self.filters else Temperature(*given)
-            drawn = sample_token(logits, at, u, observed, state, settings, not self.keeps)
-        else:
+        drawn = self._drawn((u, observed, *given), at, parameters, state, more)
+        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
+
+    def _drawn(
+        self,
+        given: tuple[Tensor, ...],
+        at: Tensor,
+        parameters: Tensor,
+        state: Drawn,
+        more: list[Tensor],
+    ) -> tuple[Tensor | None, ...]:
+        """Return the state after the block, from the parameters of its positions.
+
+        Args:
+            given: u, observed and settings.
+            at: positions of the block.
+            parameters: parameters of the likelihood at each of them.
+            state: what was drawn so far.
+            more: the most probable values so far, of the full step.
+        """
+        likelihood, repeats = self.model.likelihood, not self.keeps
+        u, observed, *settings = given
+        if not settings:
             uniform, forced = u.gather(1, at), observed.gather(1, at)
             value, log_p = draw_or_take(likelihood, parameters, uniform, forced)
-            drawn = record(state, at, (value, log_p, None), not self.keeps)
-        return *(part for part in drawn if part is not None), *(new[n] for n in self.cache_names)
+            return record(state, at, (value, log_p, None), repeats)
+        logits = likelihood.logits(parameters)
+        if self.graph == "step":
+            return sample_token(logits, at, u, observed, state, Temperature(*settings), repeats)
+        filters = Filters(*settings[: len(Filters._fields)])
+        if self.graph == "step_filtered":
+            return sample_token(logits, at, u, observed, state, filters, repeats)
+        adjusted = Adjusted(Adjustments(*settings[len(Filters._fields) :]), filters)
+        both = (state, TopValues(*more))
+        drawn, rows = sample_adjusted(logits, at, u, observed, both, adjusted, repeats)
+        return *drawn, *rows
 
 
 def _carried(tensor: TensorSpec, update: Update, initial: float = 0.0) -> Carried:
@@ -244,9 +276,14 @@ def _carried(tensor: TensorSpec, update: Update, initial: float = 0.0) -> Carrie
 
 
 def graphs_of(model: AutoregressiveModel) -> tuple[GraphName, ...]:
-    """Return the graphs of a model: prefill needs a cache and a model that takes blocks."""
-    prefills = model.takes_blocks and len(model.cache_spec) > 0
-    return tuple(name for name in GRAPH_NAMES if name != "prefill" or prefills)
+    """Return the graphs of a model.
+
+    prefill needs a cache and a model that takes blocks, step_full a categorical likelihood.
+    """
+    lacks = set() if model.takes_blocks and len(model.cache_spec) > 0 else {"prefill"}
+    if not isinstance(model.likelihood, Categorical):
+        lacks.add("step_full")
+    return tuple(name for name in GRAPH_NAMES if name not in lacks)
 
 
 def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
@@ -254,7 +291,7 @@ def build(name: GraphName, model: AutoregressiveModel) -> AutoregressiveProgram:
     match name:
         case "prefill":
             return Prefill(model)
-        case "step" | "step_filtered":
-            return Step(model, filters=name == "step_filtered")
+        case "step" | "step_filtered" | "step_full":
+            return Step(model, name)
         case _:
             return Parallel(model, PARALLEL_OUTPUTS[name])

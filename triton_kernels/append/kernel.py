@@ -35,6 +35,11 @@ def launch(buffer: Tensor, position: Tensor, block: Tensor) -> Tensor:
         InvalidInput: shapes, dtypes or devices do not match.
     """
     runs_kernels(buffer.device)
+    if buffer.ndim > 2:
+        # k values of a slot are adjacent: a block of them, k times as long, k times as far.
+        k = buffer.shape[-1]
+        launch(buffer.flatten(1), position * k, block.flatten(1))
+        return buffer
     (b, length), s = buffer.shape, block.shape[-1]
     expect("buffer", buffer, (b, length), DTYPES, buffer.device)
     expect("position", position, (b,), torch.int64, buffer.device)

@@ -3,7 +3,7 @@
 from onnxscript.onnx_opset import opset24 as op
 
 from ancestral.triton_kernels.append import append
-from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, positions
+from ancestral.triton_kernels.onnx_nodes import Form, Translations, Value, ints, positions
 
 
 def translations(form: Form) -> Translations:
@@ -18,4 +18,7 @@ def _in_place(buffer: Value, position: Value, block: Value) -> Value:
 
 def _scattered(buffer: Value, position: Value, block: Value) -> Value:
     """ScatterElements at position .. position + s - 1; TensorRT's TensorScatter is 4-D only."""
-    return op.ScatterElements(buffer, positions(position, block), block, axis=1)
+    slots = positions(position, block)
+    if len(block.shape) > 2:
+        slots = op.Expand(op.Unsqueeze(slots, ints(-1)), op.Shape(block))
+    return op.ScatterElements(buffer, slots, block, axis=1)

@@ -23,7 +23,15 @@ from ancestral.errors import InvalidInput
 from ancestral.triton_kernels.launch import FLOATS, TYPES, Variant, expect, runs_kernels
 from ancestral.triton_kernels.overridable import Seeds, Settings, Table
 from ancestral.triton_kernels.sample_token import Drawn, draw, filtered_kernel, sample_token
+from ancestral.triton_kernels.sample_token.adjustments import Adjusted, adjusted
+from ancestral.triton_kernels.sample_token.alternatives import (
+    TopValues,
+    alternatives_of,
+    noted,
+    sample_adjusted,
+)
 from ancestral.triton_kernels.sample_token.filters import Filters, Temperature
+from ancestral.triton_kernels.sample_token.inverse_cdf import unnormalised
 
 LARGEST = 262_144
 """Largest number of values v of a position."""
@@ -227,7 +235,10 @@ def _check(
 
 def overrides(settings: Settings) -> Table:
     """Return the kernel for one position; blocks, whose values are observed, run the reference."""
-    return {sample_token: partial(_sample_one, settings.seeds)}
+    return {
+        sample_token: partial(_sample_one, settings.seeds),
+        sample_adjusted: partial(_sample_adjusted_one, settings.seeds),
+    }
 
 
 def _sample_one(
@@ -243,6 +254,33 @@ def _sample_one(
     if logits.shape[1] != 1 or logits.shape[2] > LARGEST:
         return sample_token(logits, at, u, observed, state, settings, repeats)
     return launch(logits[:, 0], u if seeds is None else seeds, observed, state, settings)
+
+
+def _sample_adjusted_one(
+    seeds: Seeds | None,
+    logits: Tensor,
+    at: Tensor,
+    u: Tensor,
+    observed: Tensor,
+    state: tuple[Drawn, TopValues],
+    settings: Adjusted,
+    repeats: bool,
+) -> tuple[Drawn, TopValues]:
+    """Adjust the logits and find the alternatives in PyTorch, and draw by the kernel."""
+    drawn, rows = state
+    if logits.shape[1] != 1 or logits.shape[2] > LARGEST:
+        return sample_adjusted(logits, at, u, observed, state, settings, repeats)
+    wide = adjusted(logits, at, drawn.values, observed, settings.adjustments)
+    new = alternatives_of(logits, wide, settings.filters, rows.ids.shape[-1])
+    rows = noted(rows, drawn, at, new, repeats)
+    ended = (drawn.position >= drawn.values.shape[1])[:, None]
+    launch(wide[:, 0], u if seeds is None else seeds, observed, drawn, settings.filters)
+    # The kernel has written log p of the adjusted distribution.
+    shifted, w = unnormalised(logits)
+    value = drawn.values.gather(1, at)[..., None]
+    log_p = shifted.gather(-1, value)[..., 0] - w.sum(dim=-1).log()
+    drawn.log_p.scatter_(1, at, torch.where(ended, drawn.log_p.gather(1, at), log_p))
+    return drawn, rows
 
 
 def variants() -> list[Variant]:

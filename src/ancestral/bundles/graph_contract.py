@@ -133,12 +133,11 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
     label = () if manifest.data.num_classes is None else (tensor(names.LABEL, "b"),)
     x, u = tensor(names.X, "b", _LENGTH), tensor(names.U, "b", _LENGTH)
     given = (tensor(names.U, "b", t), tensor(names.OBSERVED, "b", t), *label)
-    temperature, filters = (
-        tuple(tensor(name, "b") for name in names.settings(filters=each)) for each in (False, True)
-    )
+    temperature, filters, adjusted = (names.settings(each, levels) for each in names.STEP_GRAPHS)
     position = tensor(names.POSITION, "b")
     state = (position, tensor(names.VALUES, "b", t), tensor(names.LOG_P, "b", t))
     weighed = (*state, tensor(names.LOG_Q, "b", t))
+    full = (*weighed, *names.alternatives(t, levels))
     # A likelihood without logits as parameters has a step without temperature.
     step: tuple[tuple[TensorSpec, ...], ...] = (*given, *state), state
     if "step" in manifest.graphs and takes_temperature(manifest.graphs["step"].signature):
@@ -162,6 +161,7 @@ def _autoregressive(manifest: Manifest) -> dict[str, GraphSignature]:
         "prefill": (prefill, ()),
         "step": (step[0], tuple(map(next_of, step[1]))),
         "step_filtered": ((*given, *filters, *weighed), tuple(map(next_of, weighed))),
+        "step_full": ((*given, *adjusted, *full), tuple(map(next_of, full))),
     }
     return {name: GraphSignature(inputs=i, outputs=o) for name, (i, o) in sides.items()}
 

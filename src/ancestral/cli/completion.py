@@ -76,7 +76,8 @@ def _checked(file: Path | None, draw: Draw) -> Path:
     if not draw.sampling.unfiltered:
         raise InvalidInput(
             f"--particles: expected temperature 1 and no filters, because the weights are those of "
-            f"the model itself, got {draw.sampling}; leave the temperature and the filters out"
+            f"the model itself, got {draw.sampling}; leave out temperature, filters, "
+            f"bias and penalties"
         )
     if draw.batch is not None:
         raise InvalidInput(

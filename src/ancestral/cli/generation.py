@@ -33,6 +33,7 @@ class Prompts:
         stop: stop tokens, as ids or as texts of one token; if empty, the bundle's own.
         stream: whether tokens are shown as they are drawn; None for yes if there is one
             continuation, printed on a terminal.
+        logprobs: number of most probable values to show for each token; None if not given.
     """
 
     texts: Sequence[str] = ()
@@ -41,6 +42,7 @@ class Prompts:
     max_new: int | None = None
     stop: Sequence[str] = ()
     stream: bool | None = None
+    logprobs: int | None = None
 
     @property
     def given(self) -> bool:
@@ -52,6 +54,7 @@ class Prompts:
         if self.texts or self.ids or self.file is not None:
             return True
         options = {"--max-new": self.max_new, "--stop": self.stop or None, "--stream": self.stream}
+        options["--logprobs"] = self.logprobs
         lonely = [name for name, value in options.items() if value is not None]
         if lonely:
             raise InvalidInput(
@@ -73,11 +76,12 @@ def sample_prompts(engine: AutoregressiveEngine, prompts: Prompts, draw: Draw) -
     n = draw.count(engine.data, 1, len(each))
     ids = [prompt for prompt in each for _ in range(n // len(each))]
     labels, description = draw.labels(n, engine.data)
-    streams = _streams(prompts.stream, draw.out, n)
+    streams = _streams(prompts, draw.out, n)
     stops = tuple(_stop(text, tokenizer) for text in prompts.stop) if prompts.stop else None
     options = Options(
         prompts.max_new, stops, labels, draw.seed, draw.first_index, draw.sampling, draw.batch
     )
+    options = replace(options, logprobs=prompts.logprobs or 0)
     if streams:
         parts, interrupted = _streamed(engine, ids, options, tokenizer)
     else:
@@ -136,7 +140,12 @@ def _stop(text: str, tokenizer: Tokenizer | None) -> int:
     return ids[0]
 
 
-def _streams(wanted: bool | None, out: str, rows: int) -> bool:
+def _streams(prompts: Prompts, out: str, rows: int) -> bool:
+    wanted = prompts.stream
+    if prompts.logprobs:
+        if wanted:
+            raise InvalidInput("--stream: not used with --logprobs; leave one of them out")
+        return False
     if wanted is None:
         return out == "-" and rows == 1 and sys.stdout.isatty()
     if wanted and (out != "-" or rows != 1):

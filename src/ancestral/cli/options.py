@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ancestral.decimals import decimal
+from ancestral.errors import InvalidInput
 from ancestral.excerpts import quoted
 from ancestral.threads import MEASURE, ThreadCount, is_measured
 
@@ -117,6 +119,31 @@ MeansFile = Annotated[
         "of levels.",
     ),
 ]
+
+
+def bias(texts: Sequence[str]) -> list[tuple[int, float]]:
+    """Return the pairs of --logit-bias.
+
+    >>> bias(["5=-inf,7=2.5", "1=0"])
+    [(5, -inf), (7, 2.5), (1, 0.0)]
+
+    Raises:
+        InvalidInput: a part is not an id, an equals sign and a number.
+    """
+    pairs = []
+    for part in ",".join(texts).split(",") if texts else ():
+        left, _, right = part.partition("=")
+        number = decimal(left)
+        try:
+            nats = float(right)
+        except ValueError:
+            number = None
+        if number is None:
+            raise InvalidInput(
+                f"--logit-bias: expected ID=NATS, for example 5=-1.5 or 5=-inf, got {quoted(part)}"
+            )
+        pairs.append((number, nats))
+    return pairs
 
 
 def number_in_picture(what: str) -> Any:

@@ -117,6 +117,15 @@ def sample(  # noqa: PLR0913 - the options of a command
             help="Print text as it is drawn. Default: on for a single continuation on a terminal.",
         ),
     ] = None,
+    logprobs: Annotated[
+        int | None,
+        _prompt(
+            metavar="K",
+            help="Also the K most probable values at each new token, 0 .. 20, and their log p in "
+            "nats: a line for each token, or top_ids, top_log_p, top_filtered_ids and top_log_q in "
+            "an .npz.",
+        ),
+    ] = None,
     temperature: Annotated[
         float,
         options.sampling_option(
@@ -140,6 +149,36 @@ def sample(  # noqa: PLR0913 - the options of a command
             metavar="P", help="Keep values with at least P times the largest probability."
         ),
     ] = 0.0,
+    logit_bias: Annotated[
+        list[str] | None,
+        options.sampling_option(
+            metavar="ID=NATS,...",
+            help="Add to the logits of these values, -1000 to 1000 nats; -inf bans a value. May be "
+            "repeated.",
+        ),
+    ] = None,
+    repetition_penalty: Annotated[
+        float,
+        options.sampling_option(
+            metavar="R",
+            help="Divide the positive logits of all values that have occurred, given or drawn, by "
+            "R, and multiply the negative ones; 0.01 to 100.",
+        ),
+    ] = 1.0,
+    presence_penalty: Annotated[
+        float,
+        options.sampling_option(
+            metavar="NATS",
+            help="Subtract from the logits of all values that were drawn; -100 to 100.",
+        ),
+    ] = 0.0,
+    frequency_penalty: Annotated[
+        float,
+        options.sampling_option(
+            metavar="NATS",
+            help="Subtract from the logits for each time that a value was drawn; -100 to 100.",
+        ),
+    ] = 0.0,
     backend: options.Backend = "onnxruntime",
     device: options.Device = "cpu",
     threads: options.Threads = None,
@@ -155,8 +194,9 @@ def sample(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Draw samples from a bundle, with their log-probabilities.
 
-    The same seed gives the same samples in any batch and on any backend. Filters are applied in the
-    order temperature, top-k, top-p, min-p. After Ctrl-C, finished batches of an autoregressive
+    The same seed gives the same samples in any batch and on any backend. Settings are applied in
+    the order bias, repetition penalty, presence and frequency penalty, temperature, top-k, top-p,
+    min-p. After Ctrl-C, finished batches of an autoregressive
     model are written, and the exit code is 130.
     """
     from ancestral.cli.completion import sample_completions
@@ -165,9 +205,19 @@ def sample(  # noqa: PLR0913 - the options of a command
     from ancestral.cli.samples import Draw, sample_events, sample_latent
     from ancestral.engine import AutoregressiveEngine, LatentEngine, Sampling
 
-    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling = Sampling(
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        options.bias(logit_bias or ()),
+        repetition_penalty,
+        presence_penalty,
+        frequency_penalty,
+    )
     draw = Draw(n, label, seed, first_index, sampling, batch, out)
-    request = Prompts(prompt or (), prompts, prompt_ids or (), max_new, stop or (), stream)
+    ids = prompt_ids or ()
+    request = Prompts(prompt or (), prompts, ids, max_new, stop or (), stream, logprobs)
     if request.given:
         _refuse("a prompt", observed=observed, particles=particles, mean=mean or None)
     if out != "-":

@@ -1,5 +1,6 @@
 """The most probable values at each position, as lines or arrays."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,15 @@ def put_positions(x: Array, log_prob: Array, top: Top) -> None:
         log_prob: their log-probabilities, in nats, [t].
         top: the most probable values, [t, k].
     """
+    for line in position_lines(x, log_prob, top):
+        put(line)
+
+
+def position_lines(x: Array, log_prob: Array, top: Top, first: int = 0) -> Iterator[str]:
+    """Yield the lines of `put_positions`; `first` is the number of the first position."""
     for t, value in enumerate(x):
         each = zip(top.ids[t], top.log_prob[t], strict=True)
         # A position that has no probability has no most probable values either.
         best = "  ".join(f"{i} {nats:z.4f}" for i, nats in each if i >= 0)
         mark = "*" if top.most_likely[t] else " "
-        put(f"{t:>6} {value:>6}{mark} {log_prob[t]:z11.4f}  {best}")
+        yield f"{first + t:>6} {value:>6}{mark} {log_prob[t]:z11.4f}  {best}"
