@@ -18,6 +18,7 @@ from typing import Any, Literal
 from ancestral.triton_kernels.append import append, append_reference
 from ancestral.triton_kernels.cached_attention import cached_attention, cached_attention_reference
 from ancestral.triton_kernels.filter_threshold import filter_threshold, filter_threshold_reference
+from ancestral.triton_kernels.first_reached import first_reached, first_reached_reference
 from ancestral.triton_kernels.overridable import Kernels, Seeds, Settings, Table
 from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
 
@@ -26,6 +27,7 @@ OPERATORS = (
     "cached_attention",
     "embed",
     "filter_threshold",
+    "first_reached",
     "linear",
     "masked_attention",
     "recurrence",
@@ -71,6 +73,7 @@ def in_place() -> Kernels:
             append._opoverload: append_reference,
             cached_attention._opoverload: partial(cached_attention_reference, in_place=True),
             filter_threshold._opoverload: filter_threshold_reference,
+            first_reached._opoverload: first_reached_reference,
             residual_norm._opoverload: residual_norm_reference,
         }
     )
