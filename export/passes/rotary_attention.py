@@ -10,6 +10,7 @@ ONNX Runtime (1.31, CPU) requires a head size and a number of rotated features t
 order, so the last bits of keys differ from those of the nodes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import onnx_ir
@@ -89,11 +90,11 @@ def _fits(node: onnx_ir.Node, rotation: _Rotation) -> bool:
 
 def _merged(rotation: _Rotation) -> onnx_ir.Value:
     """Return heads before the rotation as [b, s, h d]."""
-    split = _made(rotation.x, "Reshape")
-    parts = _input(split)
+    parts = _input(_made(rotation.x, "Reshape"))
     after = rotation.merge.outputs[0].shape
     if parts is not None and parts.shape is not None and after is not None:
-        if len(parts.shape) == len(after) and parts.shape[-1] == after[-1]:
+        known = len(parts.shape) == len(after) == _FEATURES
+        if known and parts.shape[-1] == after[-1]:
             return parts
     rotation.merge.replace_input_with(0, rotation.x)
     return rotation.merge.outputs[0]
@@ -138,7 +139,7 @@ def _products(node: onnx_ir.Node | None) -> tuple[_Product, _Product] | None:
 
 
 def _source(
-    rotated: onnx_ir.Value | None, rest: tuple[onnx_ir.Value | None, ...] | list[onnx_ir.Value]
+    rotated: onnx_ir.Value | None, rest: Sequence[onnx_ir.Value | None]
 ) -> tuple[onnx_ir.Value | None, int]:
     """Return the heads whose first features are rotated, and the number of these features."""
     if rotated is None or rotated.shape is None or not isinstance(rotated.shape[-1], int):
@@ -169,7 +170,7 @@ def _looked_up(
     if widened is None or gather is None or _number(widened.inputs[1]) != 2:
         return None
     table, slots = gather.inputs
-    if table is None or slots is None or gather.attributes.get_int("axis", 0):
+    if table is None or slots is None or gather.attributes.get_int("axis", 0) != 0:
         return None
     return table, slots
 

@@ -126,9 +126,9 @@ def _scalar_size(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
 def _element(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return one element of each row, x[.., i], by GatherND instead of two gathers."""
     chosen = _made_by(node.inputs[0], "GatherElements") if node.op_type == "Gather" else None
-    if chosen is None or chosen.inputs[0] is None or chosen.inputs[0].shape is None:
+    x, index = (None, None) if chosen is None else chosen.inputs
+    if chosen is None or x is None or x.shape is None:
         return None
-    x, index = chosen.inputs
     last = len(x.shape) - 1
     if not _is(node.inputs[1], 0, rank=0) or node.attributes.get_int("axis", 0) not in (-1, last):
         return None
@@ -142,7 +142,7 @@ def _element(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
 
 def _looked_up(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     """Return the rows of a table, by Gather instead of an index of its own for GatherND."""
-    if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0):
+    if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
         return None
     column = _made_by(node.inputs[1], "Unsqueeze")
     if column is None or not _is(column.inputs[1], -1):
@@ -188,7 +188,7 @@ def _constant(value: onnx_ir.Value | None) -> NDArray[Any] | None:
     return tensor.numpy() if tensor is not None and tensor.size <= 1 else None
 
 
-def _is(value: onnx_ir.Value | None, number: int, rank: int | None = None) -> bool:
+def _is(value: onnx_ir.Value | None, number: float, rank: int | None = None) -> bool:
     """Return whether a value is a constant of one element, and of this rank if it is given."""
     found = _constant(value)
     if found is None or found.size != 1:

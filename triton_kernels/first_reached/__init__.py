@@ -1,6 +1,6 @@
 """Where a cumulative sum reaches a target: the draw by inverse CDF.
 
-    i[..] = the first i with c_i >= target,        for c_0 <= c_1 <= ... and target <= c_(v-1)
+i[..] = the first i with c_i >= target,        for c_0 <= c_1 <= ... and target <= c_(v-1)
 """
 
 import torch

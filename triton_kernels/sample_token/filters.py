@@ -10,7 +10,6 @@ References:
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
