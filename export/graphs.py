@@ -18,6 +18,7 @@ from ancestral.errors import AncestralError, ExportError
 from ancestral.export.operators import Form, drop_unused_outputs, mark_decomposable, translations
 from ancestral.export.own.user_code import refused_trace, refused_translation
 from ancestral.export.passes.packed_attention import pack
+from ancestral.export.passes.rotary_attention import rotate_inside
 from ancestral.export.passes.shorter_step import shorten
 from ancestral.signature import GraphSignature
 from ancestral.train.models.graphs import Program
@@ -143,8 +144,9 @@ def _translate(traced: torch.export.ExportedProgram, form: Form, program: Progra
     _strip(model)
     drop_unused_outputs(model.graph)
     if form == "onnxruntime":
-        pack(model.graph)
         shorten(model.graph)
+        rotate_inside(model.graph)
+        pack(model.graph)
     return model
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from ancestral.triton_kernels.append import append, append_reference
 from ancestral.triton_kernels.cached_attention import cached_attention, cached_attention_reference
 from ancestral.triton_kernels.filter_threshold import filter_threshold, filter_threshold_reference
+from ancestral.triton_kernels.first_reached import first_reached, first_reached_reference
 from ancestral.triton_kernels.occurrences import occurrences, occurrences_reference
 from ancestral.triton_kernels.overridable import Kernels, Seeds, Settings, Table
 from ancestral.triton_kernels.residual_norm import residual_norm, residual_norm_reference
@@ -28,6 +29,7 @@ OPERATORS = (
     "cached_attention",
     "embed",
     "filter_threshold",
+    "first_reached",
     "linear",
     "masked_attention",
     "occurrences",
@@ -74,6 +76,7 @@ def in_place() -> Kernels:
             append._opoverload: partial(append_reference, in_place=True),
             cached_attention._opoverload: partial(cached_attention_reference, in_place=True),
             filter_threshold._opoverload: filter_threshold_reference,
+            first_reached._opoverload: first_reached_reference,
             occurrences._opoverload: occurrences_reference,
             residual_norm._opoverload: residual_norm_reference,
             top_ids._opoverload: top_ids_reference,

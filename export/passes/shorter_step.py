@@ -7,16 +7,18 @@ positions and the size of its block several times. `offsets` is 0 .. s - 1 by th
 
     Range(0, size of offsets, 1) = offsets      Gather(x[:, None] + offsets, 0, axis=1) = x
 
-The other rules hold in every graph. No rule touches a number of float32, so no bit changes.
+A power of infinity is 1 for the exponent 0, and infinite for a temperature above it. The other
+rules hold in every graph. No rule rounds a number, so no bit changes.
 """
 
+import math
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import onnx_ir
 from numpy.typing import NDArray
 
-from ancestral.step_tensors import OFFSETS
+from ancestral.step_tensors import OFFSETS, TEMPERATURE
 
 _Rule = Callable[[onnx_ir.Node, onnx_ir.Value], onnx_ir.Value | None]
 """A function (node, offsets) -> the value that its result equals, or None."""
@@ -121,7 +123,57 @@ def _scalar_size(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
     return node.inputs[0] if vectors and all(user.op_type == "Add" for user in users) else None
 
 
-_RULES: tuple[_Rule, ...] = (_range, _first, _expanded, _scalar_size)
+def _element(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
+    """Return one element of each row, x[.., i], by GatherND instead of two gathers."""
+    chosen = _made_by(node.inputs[0], "GatherElements") if node.op_type == "Gather" else None
+    x, index = (None, None) if chosen is None else chosen.inputs
+    if chosen is None or x is None or x.shape is None:
+        return None
+    last = len(x.shape) - 1
+    if not _is(node.inputs[1], 0, rank=0) or node.attributes.get_int("axis", 0) not in (-1, last):
+        return None
+    column = _made_by(index, "Unsqueeze")
+    along_last = chosen.attributes.get_int("axis", 0) in (-1, last)
+    added = column is not None and any(_is(column.inputs[1], axis) for axis in (last, -1))
+    if not added or not along_last:
+        return None
+    return _added(node, onnx_ir.node("GatherND", [x, index], {"batch_dims": last}))
+
+
+def _looked_up(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
+    """Return the rows of a table, by Gather instead of an index of its own for GatherND."""
+    if node.op_type != "GatherND" or node.attributes.get_int("batch_dims", 0) != 0:
+        return None
+    column = _made_by(node.inputs[1], "Unsqueeze")
+    if column is None or not _is(column.inputs[1], -1):
+        return None
+    return _added(node, onnx_ir.node("Gather", [node.inputs[0], column.inputs[0]], {"axis": 0}))
+
+
+def _warm(node: onnx_ir.Node, _: onnx_ir.Value) -> onnx_ir.Value | None:
+    """Return the infinite power for "infinity if the temperature is above 0, otherwise 1"."""
+    compared = _made_by(node.inputs[0], "Greater") if node.op_type == "Where" else None
+    if compared is None or not (_is(node.inputs[1], math.inf) and _is(node.inputs[2], 1)):
+        return None
+    column = _made_by(compared.inputs[0], "Unsqueeze")
+    if column is None or column.inputs[0] is None or not _is(compared.inputs[1], 0):
+        return None
+    if column.inputs[0].name != TEMPERATURE or not column.inputs[0].is_graph_input():
+        return None
+    return _added(node, onnx_ir.node("Pow", [node.inputs[1], compared.inputs[0]]))
+
+
+def _added(node: onnx_ir.Node, other: onnx_ir.Node) -> onnx_ir.Value:
+    """Insert a node that computes the result of another one, and return its result."""
+    assert node.graph is not None
+    made, result = other.outputs[0], node.outputs[0]
+    other.name, made.name = f"{node.name}_short", f"{result.name}_short"
+    made.shape, made.type = result.shape, result.type
+    node.graph.insert_before(node, other)
+    return made
+
+
+_RULES: tuple[_Rule, ...] = (_range, _first, _expanded, _scalar_size, _element, _looked_up, _warm)
 
 
 def _made_by(value: onnx_ir.Value | None, op_type: str) -> onnx_ir.Node | None:
@@ -136,7 +188,7 @@ def _constant(value: onnx_ir.Value | None) -> NDArray[Any] | None:
     return tensor.numpy() if tensor is not None and tensor.size <= 1 else None
 
 
-def _is(value: onnx_ir.Value | None, number: int, rank: int | None = None) -> bool:
+def _is(value: onnx_ir.Value | None, number: float, rank: int | None = None) -> bool:
     """Return whether a value is a constant of one element, and of this rank if it is given."""
     found = _constant(value)
     if found is None or found.size != 1:

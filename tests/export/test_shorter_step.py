@@ -13,8 +13,10 @@ from ancestral.signature import GraphSignature
 from tests.export.test_packed_attention import inputs_of, program_of, session
 
 NETWORK = {"MatMul", "LayerNormalization", "SkipLayerNormalization", "GroupQueryAttention", "Gelu"}
-MOST_OUTSIDE = 52
-"""Most nodes of a step outside the network, with labels and values above; 61 without the passes."""
+MOST_OUTSIDE = 63
+"""Most nodes of a step outside the network, with labels and values above; 12 read those two."""
+ENDS = {"GatherND": 2, "Pow": 1, "ArgMax": 1, "CumSum": 2, "TensorScatter": 4}
+"""Operators of the draw and the records, once for log p and once for log q; one more append."""
 
 
 def outside(model: onnx_ir.Model) -> int:
@@ -38,6 +40,8 @@ def test_nodes_outside_the_network(models: tuple[onnx_ir.Model, onnx_ir.Model, A
     """Nodes that were left out do not come back; without the pass the count is over the limit."""
     short, long, _ = models
     assert outside(short) <= MOST_OUTSIDE < outside(long)
+    kinds = [node.op_type for node in short.graph]
+    assert {name: kinds.count(name) for name in ENDS} == ENDS
 
 
 def test_same_bits(models: tuple[onnx_ir.Model, onnx_ir.Model, Any]) -> None:
@@ -48,6 +52,7 @@ def test_same_bits(models: tuple[onnx_ir.Model, onnx_ir.Model, Any]) -> None:
     ours, theirs = session(short), session(long)
     for rows, block, position in ((3, 1, [0, 4, 12]), (2, 4, [0, 0]), (1, 3, [5]), (1, 1, [11])):
         given = inputs_of(program, rows, block, position)
+        given["temperature"] = np.array([1, 0, 0.5], np.float32)[:rows]
         results = zip(ours.run(None, given), theirs.run(None, given), strict=True)
         for spec, (a, b) in zip(signature.outputs, results, strict=True):
             assert np.array_equal(a, b, equal_nan=True), spec.name

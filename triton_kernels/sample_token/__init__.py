@@ -74,13 +74,14 @@ def sample_token(
         cold = torch.where(kept(z, cold, settings), cold, 0)
     else:
         total = last_sum(w)
-    drawn, mass = inverse_cdf(cold, uniform)
+    # A cold row's values are 1 at each maximum: a sum of at most 1 draws the first, with log q = 0.
+    drawn, mass = inverse_cdf(cold, uniform, torch.where(warm, torch.inf, 1.0))
     free = forced < 0
-    value = torch.where(free, torch.where(warm, drawn, shifted.argmax(dim=-1)), forced)
+    value = torch.where(free, drawn, forced)
     index = value[..., None]
     log_p = shifted.gather(-1, index)[..., 0] - total.log()
     log_q = z.gather(-1, index)[..., 0] - mass.log()
-    return record(state, at, (value, log_p, torch.where(free & warm, log_q, 0.0)), repeats)
+    return record(state, at, (value, log_p, torch.where(free, log_q, 0.0)), repeats)
 
 
 def record(

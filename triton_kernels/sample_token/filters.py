@@ -10,11 +10,13 @@ References:
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ancestral.triton_kernels.filter_threshold import filter_threshold
+
+COLDEST = 1e-30
+"""Least divisor of logits: two different float32 logits above 1e-20 draw as at temperature 0."""
 
 
 class Temperature(NamedTuple):
@@ -37,11 +39,10 @@ def cooled(
 ) -> tuple[Float[Tensor, "b s v"], Bool[Tensor, "b 1"]]:
     """Return logits divided by the temperature, and which rows have one above 0.
 
-    The logits of the others are unchanged: such a row takes its first maximum.
+    In the other rows exp z is 1 at each maximum, and 0 elsewhere.
     """
     given = temperature[:, None].to(shifted.dtype)
-    warm = given > 0
-    return shifted / torch.where(warm, given, 1)[..., None], warm
+    return shifted / given.clamp_min(COLDEST)[..., None], given > 0
 
 
 def kept(

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ancestral.triton_kernels.first_reached import first_reached
+
 FLAT = 256
 """Up to this many values one running sum is accurate enough; above, C is summed in blocks."""
 
@@ -26,29 +28,30 @@ def unnormalised(
 
 
 def inverse_cdf(
-    w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"]
+    w: Float[Tensor, "*b v"], u: Float[Tensor, "*b"], most: Float[Tensor, "*#b"] | None = None
 ) -> tuple[Int64[Tensor, "*b"], Float[Tensor, "*b"]]:
-    """Return the first i with C_i >= u C_last, for C the cumulative sum of w, and C_last.
+    """Return the first i with C_i >= u C, for C_i the sums of w_0 .. w_i, and C, the last one.
 
     Args:
         w: unnormalised probabilities, not all zero.
         u: uniforms in (0, 1).
+        most: largest C, from which values are drawn as if the sum were no larger.
     """
     if w.shape[-1] <= FLAT:
         c = w.cumsum(dim=-1)
-        total = c[..., -1]
-        return (c < (u.to(w.dtype) * total)[..., None]).sum(dim=-1), total
+        total = c[..., -1] if most is None else torch.minimum(c[..., -1], most)
+        return first_reached(c, (u.to(w.dtype) * total)[..., None]), total
     blocks = _blocks(w)
     size = blocks.shape[-1]
     ends = blocks.sum(dim=-1).cumsum(dim=-1)
-    total = ends[..., -1]
+    total = ends[..., -1] if most is None else torch.minimum(ends[..., -1], most)
     target = (u.to(w.dtype) * total)[..., None]
-    block = (ends < target).sum(dim=-1, keepdim=True)
+    block = first_reached(ends, target)[..., None]
     before = torch.nn.functional.pad(ends, (1, 0)).gather(-1, block)
     inside = blocks.gather(-2, block[..., None].expand(*block.shape, size))[..., 0, :].cumsum(-1)
     # The block's sum and its running sum may round differently: stop at the last w > 0.
     rest = torch.minimum(target - before, inside[..., -1:])
-    return block[..., 0] * size + (inside < rest).sum(dim=-1), total
+    return block[..., 0] * size + first_reached(inside, rest), total
 
 
 def last_sum(w: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:
