@@ -131,6 +131,11 @@ def resume(
     binding.write(names.LOG_P, log_p)
 
 
+def set_values(binding: Binding, values: NDArray[np.int64]) -> None:
+    """Replace the values so far, [b, t], which the next step reads."""
+    binding.write(names.VALUES, values)
+
+
 def result(binding: Binding, start: Start) -> LoopResult:
     """Return what the loop has left so far."""
     log_p = read_log_p(binding)

@@ -10,8 +10,16 @@ from ancestral.engine.likelihood import log_prob_of
 from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array, Binding
 from ancestral.parity import ParityReport, SequenceParity
-from ancestral.sampling import UNFILTERED
-from ancestral.step_tensors import LABEL, LOG_PROB, LOGITS, REDRAWN, U, X
+from ancestral.sampling import SETTINGS, UNFILTERED
+from ancestral.step_tensors import (
+    LABEL,
+    LOG_PROB,
+    LOGITS,
+    REDRAWN,
+    U,
+    X,
+    takes_temperature,
+)
 from ancestral.units import bits_per_dim
 
 
@@ -26,6 +34,8 @@ class _Replay:
         gap: reference log p of its own most probable value less that of the backend's, in nats,
             [k].
         stepped: values that each step graph draws from u, [samples, t].
+        tempered: for each step graph, the values that it draws at each position given the events,
+            with each event's settings, [n, t], and the name of their answers.
         forced: log p of the events along the steps, for each step graph and way, in nats, [n, t].
     """
 
@@ -34,6 +44,7 @@ class _Replay:
     kl: Floats
     gap: Floats
     stepped: list[Array]
+    tempered: list[tuple[Array, str]]
     forced: list[Array]
 
 
@@ -43,7 +54,8 @@ def compare(runner: Runner) -> ParityReport:
     `verify` does the same after rehashing the files. Every graph of the bundle takes part: log_prob
     and logits in parallel; redraw at every position; step and step_filtered (its filters off)
     drawing the reference's own samples again, and forced along all events; step over a block, and
-    from the cache that prefill leaves. The events that the model samples and the events of noise
+    from the cache that prefill leaves; step at temperatures and step_filtered with filters, given
+    the events. The events that the model samples and the events of noise
     have separate limits.
 
     Args:
@@ -79,13 +91,17 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
     parallel = log_prob_of(runner, x, label)
     kl, gap = _distributions(runner, answers, label)
     redrawn = runner.parallel("redraw", label, x=x, u=answers[U])[REDRAWN]
-    stepped, forced = [], []
+    stepped, tempered, forced = [], [], []
     for graph in ("step", "step_filtered"):
         if graph in runner.bundle.manifest.graphs:
             values, ways = _steps(runner, graph, answers, sampled)
             stepped.append(values)
             forced += ways
-    return _Replay(difference(parallel, answers[LOG_PROB]), redrawn, kl, gap, stepped, forced)
+            name = "filtered" if graph == "step_filtered" else "cooled"
+            if takes_temperature(runner.session(graph).signature):
+                tempered.append((_tempered(runner, graph, answers), name))
+    delta = difference(parallel, answers[LOG_PROB])
+    return _Replay(delta, redrawn, kl, gap, stepped, tempered, forced)
 
 
 def _half(
@@ -97,6 +113,12 @@ def _half(
     draws = Draws.of(replay.redrawn[events], drawn, margin, limits.cdf)
     for values in replay.stepped if sampled else ():
         draws += _follow(values, answers[X][events], margin, limits.cdf)
+    for values, name in replay.tempered:
+        distance = answers[f"{name}_margin"][events]
+        if name == "filtered":
+            # Which values stay may differ where one is so near to the edge of a filter.
+            distance = np.where(answers["filtered_gap"][events] <= limits.nats, 0.0, distance)
+        draws += Draws.of(values[events], answers[name][events], distance, limits.cdf)
     kept = events[answers["at"][:, 0]]
     delta = replay.delta[events]
     steps = [difference(log_p[events], reference) for log_p in replay.forced]
@@ -199,9 +221,10 @@ def _stepped(
     rows: Array,
     observed: Array,
     *,
-    prefill: bool,
+    prefill: bool = False,
+    steps: int | None = None,
 ) -> Binding:
-    """Return a loop that has run all positions of the known answers with these indices."""
+    """Return a loop over the known answers with these indices, which has run all or some steps."""
     t = observed.shape[1]
     # The answers may have only the first positions of events: the others are never reached.
     beyond = ((0, 0), (0, runner.data.length - t))
@@ -212,8 +235,33 @@ def _stepped(
     events = np.pad(observed, beyond, constant_values=-1)
     binding = runner.session(graph).bind({"b": len(rows), "s": 1})
     start = step_loop.Start(events, given, runner.first_position, prefill)
-    step_loop.advance(binding, t - step_loop.begin(binding, start))
+    done = step_loop.begin(binding, start)
+    step_loop.advance(binding, t - done if steps is None else steps)
     return binding
+
+
+def _tempered(runner: Runner, graph: str, answers: dict[str, Array]) -> Array:
+    """Return the values that a step graph draws at each position given the events, [n, t].
+
+    Each event has its own temperature and filters. After each step the drawn value is replaced by
+    the event's, so that the pasts are those of the known answers.
+    """
+    x, first = answers[X], runner.first_position
+    free = np.full_like(x, -1)
+    free[:, :first] = x[:, :first]
+    binding = _stepped(runner, graph, answers, np.arange(len(x)), free, steps=0)
+    signature = runner.session(graph).signature
+    for name in SETTINGS:
+        if any(spec.name == name for spec in signature.inputs):
+            binding.write(name, answers[name])
+    found = x.copy()
+    for position in range(first, x.shape[1]):
+        step_loop.advance(binding, 1)
+        values = step_loop.read_values(binding)
+        found[:, position] = values[:, position]
+        values[:, position] = x[:, position]
+        step_loop.set_values(binding, values)
+    return found
 
 
 def _prefilled(runner: Runner, x: Array, label: Array | None) -> dict[str, Array]:

@@ -11,6 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestral.export.filter_answers import (
+    DRAWN,
+    MARGINS,
+    filter_answers,
+    samplings,
+    settings,
+)
 from ancestral.export.float32_error import difference, margin, own_error
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back
@@ -55,6 +62,8 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         - at [k, 2], (event, position), and distribution [k, v], log-probabilities in nats.
         - drawn [n, t], the value that u draws, and margin [n, t], the distance of u to the nearer
           edge of that value's interval.
+        - temperature, top_k, top_p and min_p, [n]: settings of each event; the values that u draws
+          with them, and their distances from a tie, [n, t], as in `filter_answers`.
         - own_log_prob (nats per event), own_kl (nats) and own_cdf (probability): the largest error
           of PyTorch float32; own_log_prob_halves [2] and so on: for the samples, and for the noise.
     """
@@ -82,6 +91,8 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
     if model.first_position:
         answers["drawn"][:, 0], answers["margin"][:, 0] = x[:, 0], math.inf
         answers["log_prob"][:, 0] = answers["cdf"][:, 0] = 0.0
+        for name in (*DRAWN, *MARGINS):
+            answers[name][:, 0] = x[:, 0] if name in DRAWN else math.inf
     is_sample = torch.arange(n) < n // 2
     result = {
         "x": x,
@@ -92,6 +103,8 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         "drawn": answers["drawn"],
         "margin": answers["margin"],
         "is_sample": is_sample,
+        **settings(n, model.data.levels),
+        **{name: answers[name] for name in (*DRAWN, *MARGINS)},
         **_own(answers, is_sample, chosen),
     }
     if label is not None:
@@ -192,9 +205,9 @@ def _room(n: int, t: int, count: int, v: int) -> dict[str, Tensor]:
     allocated between large temporary tensors would keep the memory of those tensors.
     """
     shapes: dict[str, tuple[int, ...]] = {"distribution": (count, v), "kl": (count,)}
-    shapes |= dict.fromkeys(("log_prob", "margin", "cdf", "fp32"), (n, t))
+    shapes |= dict.fromkeys(("log_prob", "margin", "cdf", "fp32", *MARGINS), (n, t))
     room = {name: torch.empty(shape, dtype=torch.float64) for name, shape in shapes.items()}
-    return room | {"drawn": torch.empty(n, t, dtype=torch.int64)}
+    return room | {name: torch.empty(n, t, dtype=torch.int64) for name in ("drawn", *DRAWN)}
 
 
 def _compare(
@@ -216,9 +229,12 @@ def _compare(
     x, u, chosen = inputs
     (t, v), kept = exact.shape, int(chosen[:event].sum())
     positions = max(1, _COMPARED // v)
+    every = samplings(v)
     for start in range(0, t, positions):
         at, part = (event, slice(start, start + positions)), slice(start, start + positions)
         found = _compare_positions(exact[part], near[part], x[at], u[at], chosen[at])
+        log_p = exact[part].log_softmax(-1)
+        found |= filter_answers(log_p, u[at], every[event % len(every)])
         rows = slice(kept, kept + len(found["kl"]))
         kept = rows.stop
         for name, tensor in found.items():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ancestral.bundles.manifest import Manifest
 from ancestral.bundles.tensors_file import Stored
+from ancestral.sampling import SETTINGS
 
 Answers = Mapping[str, NDArray[Any]]
 _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
@@ -15,6 +16,9 @@ _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
 _WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
 CHECKED = ("x", "at", "drawn", "label", "codes", "u")
 """Arrays whose values are compared with the manifest when a bundle is opened, if they are small."""
+
+_DISTANCES = ("cooled_margin", "filtered_margin", "filtered_gap")
+"""Distances of draws from a tie, infinite where there is none."""
 
 Shapes = Mapping[str, tuple[str | int, ...]]
 """Kind of the dtype (f, i or b) and axes of each array. An axis is a length, or a name that has the
@@ -27,10 +31,11 @@ def required(manifest: Manifest) -> Shapes:
         label = {"label": ("i", "n")} if manifest.data.num_classes is not None else {}
         return {
             "x": ("i", "n", "t"),
-            "drawn": ("i", "n", "t"),
+            **dict.fromkeys(("drawn", "cooled", "filtered"), ("i", "n", "t")),
             **label,
             "at": ("i", "m", 2),
-            **dict.fromkeys(("u", "log_prob", "margin"), ("f", "n", "t")),
+            **dict.fromkeys(("u", "log_prob", "margin", *_DISTANCES), ("f", "n", "t")),
+            **{each: (np.dtype(dtype).kind, "n") for each, dtype in SETTINGS.items()},
             "distribution": ("f", "m", manifest.data.levels),
             "is_sample": ("b", "n"),
             **_errors("own_log_prob", "own_kl", "own_cdf", halves=True),
@@ -120,7 +125,7 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
         return
     most: Any = {
         "x": data.levels - 1,
-        "drawn": data.levels - 1,
+        **dict.fromkeys(("drawn", "cooled", "filtered"), data.levels - 1),
         "label": (data.num_classes or 1) - 1 + manifest.label_optional,
         "at": max(answers["x"].shape) - 1 if "x" in answers else None,
         "codes": np.inf,
@@ -134,6 +139,8 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
     if name == "u" and not ((values >= 0) & (values < 1)).all():
         yield "u: expected numbers in [0, 1)"
     if values.dtype.kind == "f" and not name.startswith("own_"):
-        impossible = np.isnan(values).any() or (name != "margin" and np.isposinf(values).any())
+        impossible = np.isnan(values).any() or (
+            name not in ("margin", *_DISTANCES) and np.isposinf(values).any()
+        )
         if impossible:
             yield f"{name}: contains NaN or infinity"
