@@ -95,7 +95,8 @@ class OneForAll(torch.nn.Module):
 class Narrower(torch.nn.Module):
     """Top-p that is 1% too small."""
 
-    def forward(self, z: Tensor, w: Tensor, k: Tensor, p: Tensor, m: Tensor) -> Tensor:
+    def forward(self, *tensors: Tensor) -> Tensor:
+        z, w, k, p, m = tensors
         return filter_threshold(z, w, k, torch.where(p < 1, 0.99 * p, p), m)
 
 
