@@ -88,7 +88,7 @@ def shape_problems(header: Mapping[str, Stored], manifest: Manifest) -> list[str
     wanted = required(manifest)
     missing = sorted(set(wanted) - set(header))
     if missing:
-        return [f"arrays {missing} are missing; export the model again"]
+        return [f"arrays {missing} are missing"]
     lengths: dict[str | int, int] = {}
     problems = []
     for name, (kind, *axes) in wanted.items():
@@ -140,9 +140,11 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
     if name == "at" and "x" in answers and (values >= answers["x"].shape).any():
         yield f"at: expected indices of events and positions within x {answers['x'].shape}"
     if name in SETTINGS:
-        low, high = (1, data.levels) if name == "top_k" else (0, HOTTEST if name == "temperature" else 1)
-        if not ((values >= low) & (values <= high)).all() or (name == "top_p" and not values.all()):
-            yield f"{name}: expected values in {low} .. {high:g}, as `Sampling` takes them"
+        least = 1 if name == "top_k" else 0
+        highest = {"temperature": HOTTEST, "top_k": data.levels}.get(name, 1)
+        valid = (values >= least) & (values <= highest) & ((values > 0) | (name != "top_p"))
+        if not valid.all():
+            yield f"{name}: expected values in {least} .. {highest:g}, as `Sampling` takes them"
     if name == "u" and not ((values >= 0) & (values < 1)).all():
         yield "u: expected numbers in [0, 1)"
     if values.dtype.kind == "f" and not name.startswith("own_"):
