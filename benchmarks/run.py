@@ -42,6 +42,8 @@ UNFILTERED_LOOP = "unfiltered"
 SAMPLINGS = {
     "temperature 0.8": Sampling(0.8),
     "temperature 0.8, top-p 0.95": Sampling(0.8, top_p=0.95),
+    "temperature 0.8, top-k 40": Sampling(0.8, top_k=40),
+    "temperature 0.8, min-p 0.05": Sampling(0.8, min_p=0.05),
 }
 """Settings that are compared with the unfiltered loop in the same rounds."""
 LEAST_TIMES_FASTER = {1: 20, 16: 60}

@@ -67,7 +67,7 @@ def filter_answers(
     """
     far = torch.full_like(u, math.inf, dtype=torch.float64)
     if chosen["temperature"] == 0:
-        drawn, (gap, error) = exact.argmax(dim=-1), _gap(*_sorted(exact, near), 1)
+        drawn, (gap, error) = exact.argmax(dim=-1), _gap(*_sorted(exact, near, 1), 1)
         found = {name: value for kind in DRAWN for name, value in _named(kind, drawn, far, gap)}
         return found | {"filtered_error": torch.zeros_like(far), "gap_error": error}
     z, z32 = ((each - each.amax(-1, keepdim=True)) / chosen["temperature"] for each in (exact, near))
@@ -113,13 +113,15 @@ def _threshold(
     near, error = torch.full_like(z[:, 0], math.inf), torch.zeros_like(z[:, 0])
     gaps = [(near, error)]
     if k < z.shape[-1] or p < 1:
-        ordered, ordered32 = _sorted(z, z32)
+        ordered, ordered32 = _sorted(z, z32, k)
         if k < z.shape[-1]:
             threshold = ordered[:, k - 1 : k]
             gaps.append(_gap(ordered, ordered32, k))
         if p < 1:
+            stay = z >= threshold
             before, before32 = (
-                _before(each, ordered >= threshold) for each in (ordered, ordered32)
+                _before(first, (every.exp() * stay).sum(dim=-1, keepdim=True))
+                for first, every in ((ordered, z), (ordered32, z32))
             )
             kept = (before < p).sum(dim=-1, keepdim=True)
             near, error = (before - p).abs().amin(dim=-1), (before32 - before).abs().amax(dim=-1)
@@ -135,26 +137,29 @@ def _threshold(
     return threshold, tie, {"filtered_error": error, "gap_error": gap_error.amax(dim=0)}
 
 
-def _sorted(z: Tensor, z32: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits minus their maximum, the highest first, and float32's in the same order."""
-    ordered, order = z.sort(dim=-1, descending=True)
+def _sorted(z: Tensor, z32: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Return the highest logits minus their maximum, and float32's in the same order, [t, n].
+
+    They are sorted; n is `kept` and the next one, if there is one.
+    """
+    ordered, order = z.topk(min(kept + 1, z.shape[-1]))
     ordered32 = z32.gather(-1, order)
     return ordered - ordered[:, :1], ordered32 - z32.amax(dim=-1, keepdim=True)
 
 
-def _before(ordered: Tensor, kept: Tensor) -> Tensor:
-    """Return the mass of the kept values before each one, as a fraction of all of them, [t, v]."""
-    sums = (ordered.exp() * kept).cumsum(dim=-1)
-    return torch.nn.functional.pad(sums[:, :-1], (1, 0)) / sums[:, -1:]
+def _before(ordered: Tensor, total: Tensor) -> Tensor:
+    """Return the mass of the values before each sorted one, as a fraction of the total, [t, n]."""
+    sums = ordered.exp().cumsum(dim=-1)
+    return torch.nn.functional.pad(sums[:, :-1], (1, 0)) / total
 
 
 def _gap(ordered: Tensor, ordered32: Tensor, kept: Tensor | int) -> tuple[Tensor, Tensor]:
     """Return by how much the first `kept` values are above the next one, and float32's error.
 
     Args:
-        ordered: sorted logits, the highest is 0, in float64, [t, v].
+        ordered: sorted logits, the highest is 0, in float64, [t, n].
         ordered32: float32's logits in the same order.
-        kept: number of values before the gap, 1 .. v, one for all or [t, 1].
+        kept: number of values before the gap, 1 .. n, one for all or [t, 1].
 
     Returns:
         Distances in nats and errors in nats, [t]; an infinite distance if no other value has a
