@@ -70,7 +70,9 @@ def filter_answers(
         drawn, (gap, error) = exact.argmax(dim=-1), _gap(*_sorted(exact, near, 1), 1)
         found = {name: value for kind in DRAWN for name, value in _named(kind, drawn, far, gap)}
         return found | {"filtered_error": torch.zeros_like(far), "gap_error": error}
-    z, z32 = ((each - each.amax(-1, keepdim=True)) / chosen["temperature"] for each in (exact, near))
+    z, z32 = (
+        (each - each.amax(-1, keepdim=True)) / chosen["temperature"] for each in (exact, near)
+    )
     w, w32 = z.exp(), z32.exp()
     tempered, edge, error = _drawn(w, w32, u)
     threshold, tie, errors = _threshold(z, z32, chosen)

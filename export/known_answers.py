@@ -128,7 +128,9 @@ def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[
     } | {
         kind: error
         for name, each in _OWN.items()
-        for kind, error in own_error(name, answers[each][is_sample], answers[each][~is_sample]).items()
+        for kind, error in own_error(
+            name, answers[each][is_sample], answers[each][~is_sample]
+        ).items()
     }
 
 

@@ -68,7 +68,7 @@ def test_reference(v: int) -> None:
 
 
 def check_rows(module: torch.nn.Module, v: int) -> None:
-    """Sure and unsure rows in one batch keep what they keep alone, which is right."""
+    """A row keeps the same values in any batch, whether it is sure or not, and the right ones."""
     session, given = in_onnx(module, v, "onnxruntime"), inputs(v)
     together = sets(given[0], torch.from_numpy(run(session, given)[0]))
     wanted = expected(given)

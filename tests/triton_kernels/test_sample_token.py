@@ -83,7 +83,7 @@ def test_forced(v: int) -> None:
 
 @pytest.mark.parametrize("v", V)
 def test_filters_that_are_off(v: int) -> None:
-    """They draw as the temperature alone does, which 0 wins over every filter."""
+    """They draw as a temperature without filters does; temperature 0 wins over every filter."""
     logits, free = logits_of(v), torch.full((len(WARMTHS),), -1)
     ones = torch.ones(len(WARMTHS))
     off = Filters(WARMTHS, torch.full((len(WARMTHS),), v), ones, 0 * ones)
