@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ancestral.train.models.families import Model
 
 BUNDLES = CHECKOUT / "benchmarks" / ".bundles"
-GRAPHS = ("log_prob", "logits", "redraw", "step")
+GRAPHS = ("log_prob", "logits", "redraw", "step", "step_filtered")
 _SOURCES = (
     "benchmarks/plain_graph.py",
     "export/**/*.py",
@@ -107,6 +107,7 @@ _TINY = {"width": 16, "layers": 1, "heads": 2}
 _ABOUT = {
     "W1": "GPT-2 small's shape: 12 layers, width 768, 12 heads, 50,257 values; 16 + 64",
     "W2": "4 layers, width 128, 4 heads, 256 values, 784 positions",
+    "digits": "4 layers, width 96, 4 heads, 17 values, 64 positions",
     "W2-long": "W2 with a cache 8 times longer",
     "wavenet": "WaveNet: 10 layers, receptive field 1,024, width 64, 256 values, 784 positions",
     "pixelcnn": "Gated PixelCNN: 7 layers, width 64, 256 values, 28 x 28",
@@ -134,6 +135,7 @@ _W1 = {"event_shape": (80,), "levels": 50_257, "prefix": 16, "plain": True}
 _ALL = (
     _case("W1", "transformer", GPT2 | {"start": 50_256}, 1, 8, 32, **_W1),
     _case("W2", "transformer", _W2, 1, 16, 64, plain=True),
+    _case("digits", "transformer", _W2 | {"width": 96}, 1, 16, event_shape=(8, 8), levels=17),
     _case("W2-long", "transformer", _W2, 1, 16, event_shape=(8 * 784,), shares="W2"),
     _case("wavenet", "wavenet", _WAVENET, 1, 16, 64),
     _case("pixelcnn", "pixelcnn", _PIXELCNN, 1, 16, 64),

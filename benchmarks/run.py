@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.engine import Engine
+from ancestral.engine import Engine, step_loop
 from ancestral.engine.timing import seconds
 from ancestral.errors import ParityError
+from ancestral.sampling import Sampling
 from benchmarks import decode, memory
 from benchmarks.cases import CASES, Case, bundle, plain_graph
 from benchmarks.decode import Given, Pass, in_turns, step_ms
@@ -30,13 +31,21 @@ from benchmarks.plain_loop import PlainLoop
 from benchmarks.recorder import Recorder
 from benchmarks.rows import RESULTS, Bound, CaseRow, paired_ratio
 
-PARTS = ("decode", "host", "cache", "memory")
+PARTS = ("decode", "settings", "host", "cache", "memory")
 PLAIN = "plain loop"
 LEAST_RATIO = 0.95
 """Target for every case: the plain loop's time over ours."""
 HOST_SHARE = 0.05
 CACHE_SLOWDOWN = 1.10
 WHOLE = "whole network"
+UNFILTERED_LOOP = "unfiltered"
+SAMPLINGS = {
+    "temperature 0.8": Sampling(0.8),
+    "temperature 0.8, top-p 0.95": Sampling(0.8, top_p=0.95),
+    "temperature 0.8, top-k 40": Sampling(0.8, top_k=40),
+    "temperature 0.8, min-p 0.05": Sampling(0.8, min_p=0.05),
+}
+"""Settings that are compared with the unfiltered loop in the same rounds."""
 LEAST_TIMES_FASTER = {1: 20, 16: 60}
 """Target by batch size: the whole network's time per position of 28 x 28 over a step's."""
 
@@ -65,7 +74,8 @@ class Subject:
 
     def loop(self, given: Given) -> Callable[[], Pass]:
         """Return the engine's own loop over the given events, bound once."""
-        binding = self.engine.session("step").bind({"b": len(given.u), "s": 1})
+        graph = step_loop.graph_of(given.sampling, self.engine.bundle.manifest.graphs)
+        binding = self.engine.session(graph).bind({"b": len(given.u), "s": 1})
         return partial(decode.ours, self.engine, binding, given)
 
     def parity_of(self, drawn: Pass) -> Parity:
@@ -85,6 +95,9 @@ def measure(
     if "decode" in parts:
         for batch in batches:
             yield from (measure_decode if case.plain else measure_cached)(subject, batch)
+    if "settings" in parts:
+        for batch in batches:
+            yield from measure_settings(subject, batch)
     if "host" in parts:
         yield measure_host(subject)
     if "cache" in parts and f"{case.name}-long" in CASES:
@@ -144,6 +157,35 @@ def measure_cached(subject: Subject, batch: int) -> Iterator[CaseRow]:
         None if least is None else Bound("whole / step", ">=", least),
         note=f"published: {case.published}" if case.published else "",
     )
+
+
+def slowdown(case: Case, batch: int, sampling: Sampling) -> float:
+    """Return the target for the time of a step with these settings over an unfiltered one's."""
+    if sampling.only_temperature:
+        return 1.05
+    if case.large_vocabulary:
+        return 1.25
+    return 1.15 if batch == 1 else 1.2
+
+
+def measure_settings(subject: Subject, batch: int) -> Iterator[CaseRow]:
+    """Compare steps at a temperature, and with a filter, with unfiltered steps."""
+    case, given = subject.case, Given.of(subject.case, batch)
+    every = [given, *(replace(given, sampling=each) for each in SAMPLINGS.values())]
+    plain, *others = in_turns([subject.loop(each) for each in every], subject.recorder.rounds)
+    unfiltered = step_ms(plain, given)
+    for (name, sampling), passes in zip(SAMPLINGS.items(), others, strict=True):
+        times = step_ms(passes, given)
+        yield subject.recorder.add(
+            case,
+            (f"decode, {name}", "ms/step"),
+            batch,
+            times,
+            subject.parity_of(passes[-1]),
+            (UNFILTERED_LOOP, unfiltered),
+            Bound("ours / unfiltered", "<=", slowdown(case, batch, sampling)),
+            ratio=1 / paired_ratio(times, unfiltered),
+        )
 
 
 def measure_host(subject: Subject) -> CaseRow:

@@ -30,9 +30,13 @@ class Draws:
     @classmethod
     def of(cls, got: Array, expected: Array, margin: Array, limit: float) -> "Draws":
         """Compare discrete values; a difference is a near tie if its margin is within the limit."""
+        return cls.certified(got, expected, margin <= limit)
+
+    @classmethod
+    def certified(cls, got: Array, expected: Array, tie: NDArray[np.bool_]) -> "Draws":
+        """Compare discrete values; a difference is a near tie where the reference has a tie."""
         differs = got != expected
-        near = differs & (margin <= limit)
-        return cls(got.size, int(near.sum()), int((differs & ~near).sum()))
+        return cls(got.size, int((differs & tie).sum()), int((differs & ~tie).sum()))
 
     @classmethod
     def real(cls, got: Array, expected: Array, limit: float) -> "Draws":
@@ -52,6 +56,10 @@ class Limits:
         nats: limit for the log-probability of an event, in nats.
         kl: limit for KL(reference || backend) of a next-value distribution, in nats.
         cdf: distance of a uniform from an edge up to which a difference is a near tie.
+        filtered: the same for draws at temperatures and with filters, and distance of a mass from
+            top-p's.
+        gap: distance of a logit from a filter's threshold up to which a difference is a near tie,
+            in nats after the temperature.
         mean: limit for E[x | z], in levels.
         drawn: limit for real values that are drawn, in levels.
         distance: difference of two codes' distances to what was encoded, up to which a difference
@@ -63,6 +71,8 @@ class Limits:
     nats: float
     kl: float
     cdf: float
+    filtered: float
+    gap: float
     mean: float
     drawn: float
     distance: float
@@ -101,6 +111,8 @@ class Limits:
             nats=worst_nats + entry.nats_per_position * answers[X].shape[1],
             kl=entry.factor * own("kl") + entry.kl,
             cdf=own("cdf") + entry.cdf,
+            filtered=own("filtered") + entry.cdf,
+            gap=own("gap") + entry.nats_per_position,
             mean=own("mean") + entry.real * levels,
             drawn=own("drawn") + entry.real * levels,
             distance=own("distance"),

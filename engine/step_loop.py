@@ -208,6 +208,11 @@ def place(binding: Binding, position: NDArray[np.int64]) -> None:
     binding.write(names.POSITION, position)
 
 
+def set_values(binding: Binding, values: NDArray[np.int64]) -> None:
+    """Replace the values so far, [b, t], which the next step reads."""
+    binding.write(names.VALUES, values)
+
+
 def run_rows(binding: Binding, steps: int, rows: slice | None) -> None:
     """Run `steps` steps of some consecutive rows, or of all."""
     binding.run(steps, rows=rows)

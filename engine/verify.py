@@ -1,6 +1,6 @@
 """Run the known inputs of a bundle on a backend, and measure the errors of its answers in nats."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ancestral.engine.runner import Runner
 from ancestral.engine.session import Array, Binding
 from ancestral.engine.top import GRAPH, top_of
 from ancestral.parity import ParityReport, SequenceParity
-from ancestral.sampling import UNFILTERED
+from ancestral.sampling import SETTINGS, UNFILTERED
 from ancestral.step_tensors import (
     LABEL,
     LOG_PROB,
@@ -43,6 +43,8 @@ class _Replay:
         gap: log p, by the reference, of the reference's most probable value minus that of the
             backend's, in nats, [k].
         stepped: values that each step graph draws from u, [samples, t].
+        drawn: values that each step graph draws at each position given the events, with each
+            event's settings, [n, t], and the name of their answers.
         forced: log p of the events along the steps, for each step graph and way, in nats, [n, t].
     """
 
@@ -53,6 +55,7 @@ class _Replay:
     top: Floats
     again: Floats
     stepped: list[Array]
+    drawn: list[tuple[str, Array]]
     forced: list[Array]
 
 
@@ -62,8 +65,9 @@ def compare(runner: Runner) -> ParityReport:
     `verify` does the same after rehashing the files. Every graph of the bundle takes part: log_prob
     and logits in parallel; the most probable values; redraw at every position; every step graph
     (filters, bias and penalties off) drawing the reference's own samples again, and forced along
-    all events; step over a block, and from the cache that prefill leaves. The events that the model
-    samples and the events of noise have separate limits.
+    all events; step at temperatures, and the other step graphs with filters too, given the events;
+    step over a block, and from the cache that prefill leaves. The events that the model samples and
+    the events of noise have separate limits.
 
     Args:
         runner: the engine.
@@ -98,15 +102,16 @@ def _replay(runner: Runner, answers: dict[str, Array], sampled: Events) -> _Repl
     parallel = log_prob_of(runner, x, label)
     kl, gap = _distributions(runner, answers, label)
     redrawn = runner.parallel("redraw", label, x=x, u=answers[U])[REDRAWN]
-    stepped, forced = [], []
+    stepped, drawn, forced = [], [], []
     for graph in STEP_GRAPHS:
         if graph in runner.bundle.manifest.graphs:
             values, ways = _steps(runner, graph, answers, sampled)
             stepped.append(values)
             forced += ways
+            drawn += _with_settings(runner, graph, answers)
     top, again = _most_probable(runner, answers, label)
     delta = difference(parallel, answers[LOG_PROB])
-    return _Replay(delta, redrawn, kl, gap, top, again, stepped, forced)
+    return _Replay(delta, redrawn, kl, gap, top, again, stepped, drawn, forced)
 
 
 def _half(
@@ -118,6 +123,10 @@ def _half(
     draws = Draws.of(replay.redrawn[events], drawn, margin, limits.cdf)
     for values in replay.stepped if sampled else ():
         draws += _follow(values, answers[X][events], margin, limits.cdf)
+    filtered = Draws()
+    for name, values in replay.drawn:
+        ties = _ties(answers, name, limits)[events]
+        filtered += Draws.certified(values[events], answers[name][events], ties)
     kept = events[answers["at"][:, 0]]
     delta = replay.delta[events]
     steps = [difference(log_p[events], reference) for log_p in replay.forced]
@@ -131,9 +140,22 @@ def _half(
         max_kl=float(replay.kl[kept].max(initial=0.0)),
         limit_kl=limits.kl,
         argmax_flips=int((replay.gap[kept] > limits.nats).sum()),
-        **asdict(draws),
+        **asdict(draws + filtered),
+        **{f"filtered_{name}": count for name, count in asdict(filtered).items()},
         limit_cdf=limits.cdf,
+        limit_filtered=limits.filtered,
+        limit_gap=limits.gap,
     )
+
+
+def _ties(answers: dict[str, Array], name: str, limits: Limits) -> Events:
+    """Return where the reference has a tie in draws with settings, [n, t].
+
+    There u is within the limit of an edge, the mass before a value within that of top-p's, or a
+    logit within that of a filter's threshold.
+    """
+    near = answers[f"{name}_margin"] <= limits.filtered
+    return np.asarray(near | (answers[f"{name}_gap"] <= limits.gap))
 
 
 def kl_divergence(p: Floats, q: Floats) -> Floats:
@@ -254,18 +276,54 @@ def _stepped(
     prefill: bool,
 ) -> Binding:
     """Return a loop that has run all positions of the known answers with these indices."""
-    t = observed.shape[1]
+    start = _start(runner, graph, answers, rows, observed)
+    binding = runner.session(graph).bind({"b": len(rows), "s": 1})
+    done = step_loop.begin(binding, replace(start, prefill=prefill))
+    step_loop.advance(binding, observed.shape[1] - done)
+    return binding
+
+
+def _start(
+    runner: Runner, graph: str, answers: dict[str, Array], rows: Array, observed: Array
+) -> step_loop.Start:
+    """Return the inputs of a loop over the known answers with these indices, without settings."""
     # The answers may have only the first positions of events: the others are never reached.
-    beyond = ((0, 0), (0, runner.data.length - t))
+    beyond = ((0, 0), (0, runner.data.length - observed.shape[1]))
     given = {U: np.pad(answers[U][rows], beyond, constant_values=0.5)}
     given |= step_loop.labelled(answers[LABEL][rows] if LABEL in answers else None)
     signature = runner.session(graph).signature
     given |= step_loop.settings(signature, UNFILTERED, len(rows), runner.data.levels)
     events = np.pad(observed, beyond, constant_values=-1)
-    binding = runner.session(graph).bind({"b": len(rows), "s": 1})
-    start = step_loop.Start(events, given, runner.first_position, prefill)
-    step_loop.advance(binding, t - step_loop.begin(binding, start))
-    return binding
+    return step_loop.Start(events, given, runner.first_position, prefill=False)
+
+
+def _with_settings(
+    runner: Runner, graph: str, answers: dict[str, Array]
+) -> list[tuple[str, Array]]:
+    """Draw at each position given the events, with each event's temperature and filters.
+
+    After each step the drawn values are replaced by the events', so that the pasts are those of the
+    known answers.
+
+    Returns:
+        The name of their answers and the values, [n, t]; nothing if the graph takes no settings.
+    """
+    x, first = answers[X], runner.first_position
+    observed = np.full_like(x, -1)
+    observed[:, :first] = x[:, :first]
+    start = _start(runner, graph, answers, np.arange(len(x)), observed)
+    taken = {name: answers[name] for name in SETTINGS if name in start.given}
+    if not taken:
+        return []
+    binding = runner.session(graph).bind({"b": len(x), "s": 1})
+    step_loop.begin(binding, replace(start, given={**start.given, **taken}))
+    found, events = x.copy(), np.maximum(start.observed, 0)
+    events[:, : x.shape[1]] = x
+    for position in range(first, x.shape[1]):
+        step_loop.advance(binding, 1)
+        found[:, position] = step_loop.read_values(binding)[:, position]
+        step_loop.set_values(binding, events)
+    return [("tempered" if len(taken) == 1 else "filtered", found)]
 
 
 def _prefilled(runner: Runner, x: Array, end: int, label: Array | None) -> dict[str, Array]:

@@ -11,6 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ancestral.export.filter_answers import (
+    DRAWN,
+    ERRORS,
+    MARGINS,
+    filter_answers,
+    settings,
+)
 from ancestral.export.float32_error import difference, margin, own_error
 from ancestral.export.memory.float64_mode import Float64Mode
 from ancestral.export.memory.freed import give_back
@@ -33,6 +40,8 @@ _WORK = 1e11
 """Most work for the samples, and for the noise: parameters times positions of all its events."""
 _FEWEST = 64
 """Fewest positions that an event is cut to, however large the model is."""
+_OWN = {"own_cdf": "cdf", "own_filtered": "filtered_error", "own_gap": "gap_error"}
+"""Float32's errors at each position; the largest of each is stored under the name on the left."""
 _POSITIONS = 4096
 """Most positions of all samples together, and of all noise: long events are few."""
 
@@ -55,8 +64,11 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         - at [k, 2], (event, position), and distribution [k, v], log-probabilities in nats.
         - drawn [n, t], the value that u draws, and margin [n, t], the distance of u to the nearer
           edge of that value's interval.
-        - own_log_prob (nats per event), own_kl (nats) and own_cdf (probability): the largest error
-          of PyTorch float32; own_log_prob_halves [2] and so on: for the samples, and for the noise.
+        - temperature, top_k, top_p and min_p, [n]: settings of each event; the values that u draws
+          with them, and their distances from a tie, [n, t], as in `filter_answers`.
+        - own_log_prob (nats per event), own_kl (nats), own_cdf and own_filtered (probability) and
+          own_gap (nats): the largest error of PyTorch float32; own_log_prob_halves [2] and so on:
+          for the samples, and for the noise.
     """
     model.eval()
     x, u, label = _inputs(model)
@@ -64,6 +76,7 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
     n, t = x.shape
     rows = max(1, _CHUNK // (t * model.data.levels))
     chosen = _positions(x, model)
+    given = settings(n, model.data.levels)
     answers = _room(n, t, int(chosen.sum()), model.data.levels)
     with torch.no_grad():
         for i in range(0, n, rows):
@@ -75,13 +88,17 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
             with Float64Mode(model):
                 exact = model.logits(x[part], labels)
             for row in range(len(exact)):
-                _compare(exact[row], near[row], (x, u, chosen), i + row, answers)
+                _compare(exact[row], near[row], (x, u, chosen), i + row, given, answers)
             del predicted, near, exact
             if n > rows:
                 give_back()
     if model.first_position:
         answers["drawn"][:, 0], answers["margin"][:, 0] = x[:, 0], math.inf
         answers["log_prob"][:, 0] = answers["cdf"][:, 0] = 0.0
+        for name in DRAWN:
+            answers[name][:, 0] = x[:, 0]
+        for name in (*MARGINS, *ERRORS):
+            answers[name][:, 0] = math.inf if name in MARGINS else 0.0
     is_sample = torch.arange(n) < n // 2
     result = {
         "x": x,
@@ -92,6 +109,8 @@ def known_answers(model: AutoregressiveModel) -> dict[str, NDArray[np.generic]]:
         "drawn": answers["drawn"],
         "margin": answers["margin"],
         "is_sample": is_sample,
+        **given,
+        **{name: answers[name] for name in (*DRAWN, *MARGINS)},
         **_own(answers, is_sample, chosen),
     }
     if label is not None:
@@ -106,7 +125,12 @@ def _own(answers: dict[str, Tensor], is_sample: Tensor, chosen: Tensor) -> dict[
     return {
         **own_error("own_log_prob", log_prob[is_sample], log_prob[~is_sample]),
         **own_error("own_kl", answers["kl"][sampled], answers["kl"][~sampled]),
-        **own_error("own_cdf", answers["cdf"][is_sample], answers["cdf"][~is_sample]),
+    } | {
+        kind: error
+        for name, each in _OWN.items()
+        for kind, error in own_error(
+            name, answers[each][is_sample], answers[each][~is_sample]
+        ).items()
     }
 
 
@@ -192,9 +216,9 @@ def _room(n: int, t: int, count: int, v: int) -> dict[str, Tensor]:
     allocated between large temporary tensors would keep the memory of those tensors.
     """
     shapes: dict[str, tuple[int, ...]] = {"distribution": (count, v), "kl": (count,)}
-    shapes |= dict.fromkeys(("log_prob", "margin", "cdf", "fp32"), (n, t))
+    shapes |= dict.fromkeys(("log_prob", "margin", "cdf", "fp32", *MARGINS, *ERRORS), (n, t))
     room = {name: torch.empty(shape, dtype=torch.float64) for name, shape in shapes.items()}
-    return room | {"drawn": torch.empty(n, t, dtype=torch.int64)}
+    return room | {name: torch.empty(n, t, dtype=torch.int64) for name in ("drawn", *DRAWN)}
 
 
 def _compare(
@@ -202,6 +226,7 @@ def _compare(
     near: Tensor,
     inputs: tuple[Tensor, Tensor, Tensor],
     event: int,
+    given: dict[str, Tensor],
     answers: dict[str, Tensor],
 ) -> None:
     """Write the answers of one event, and float32's error, into the answers of all events.
@@ -211,14 +236,17 @@ def _compare(
         near: float32 logits, [t, v].
         inputs: x, u and the positions whose distribution is stored, of all events, each [n, t].
         event: index of the event.
+        given: settings of all events, each [n].
         answers: answers of all events, which are changed in place.
     """
     x, u, chosen = inputs
     (t, v), kept = exact.shape, int(chosen[:event].sum())
     positions = max(1, _COMPARED // v)
+    settings = {name: tensor[event].item() for name, tensor in given.items()}
     for start in range(0, t, positions):
         at, part = (event, slice(start, start + positions)), slice(start, start + positions)
         found = _compare_positions(exact[part], near[part], x[at], u[at], chosen[at])
+        found |= filter_answers(exact[part], near[part], u[at], settings)
         rows = slice(kept, kept + len(found["kl"]))
         kept = rows.stop
         for name, tensor in found.items():

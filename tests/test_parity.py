@@ -23,7 +23,12 @@ EVENTS = SequenceParity(
     draws=36,
     near_ties=3,
     unexplained=0,
+    filtered_draws=18,
+    filtered_near_ties=1,
+    filtered_unexplained=0,
     limit_cdf=1e-6,
+    limit_filtered=1e-6,
+    limit_gap=1e-6,
     max_abs_step_nats=1e-6,
     max_abs_top_nats=1e-6,
     max_abs_position_nats=1e-6,
@@ -60,6 +65,7 @@ def test_each_kind_has_its_own_limit() -> None:
     )
     assert (PASSED.max_abs_nats, PASSED.limit_nats) == (1e-6, 1e-5)
     assert (PASSED.events, PASSED.draws, PASSED.near_ties) == (8, 72, 6)
+    assert (PASSED.filtered_draws, PASSED.filtered_near_ties) == (36, 2)
 
 
 @pytest.mark.parametrize("kind", ["sampled", "noise"])
@@ -79,6 +85,7 @@ def test_each_kind_has_its_own_limit() -> None:
         ("max_kl", math.nan),
         ("argmax_flips", 1),
         ("unexplained", 1),
+        ("filtered_unexplained", 1),
         ("limit_nats", math.nan),
     ],
 )

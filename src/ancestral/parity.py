@@ -146,9 +146,17 @@ class SequenceParity(EventsParity):
         argmax_flips: number of most probable values that differ although the reference's gap to the
             second most probable value is beyond the limits.
         draws: number of drawn values that were compared.
-        near_ties: number of them that differ where u is within limit_cdf of an edge.
+        near_ties: number of them that differ where the reference has a tie.
         unexplained: number of them that differ elsewhere; must be 0.
+        filtered_draws: number of the drawn values that have a temperature or filters; those without
+            are the others.
+        filtered_near_ties: near ties among them.
+        filtered_unexplained: unexplained differences among them; must be 0.
         limit_cdf: largest distance of u from an edge at which a difference is a near tie.
+        limit_filtered: the same for draws at temperatures and with filters, and the largest
+            distance of the mass before a value from top-p's.
+        limit_gap: largest distance of a logit from the threshold of a filter at which a difference
+            is a near tie, in nats after the temperature.
     """
 
     max_abs_position_nats: float
@@ -160,7 +168,12 @@ class SequenceParity(EventsParity):
     draws: int
     near_ties: int
     unexplained: int
+    filtered_draws: int
+    filtered_near_ties: int
+    filtered_unexplained: int
     limit_cdf: float
+    limit_filtered: float
+    limit_gap: float
 
     @property
     def checks(self) -> Checks:
@@ -173,6 +186,7 @@ class SequenceParity(EventsParity):
             "KL": (self.max_kl, self.limit_kl),
             "argmax flips": (self.argmax_flips, 0),
             "unexplained draws": (self.unexplained, 0),
+            "unexplained draws with settings": (self.filtered_unexplained, 0),
         }
 
 
@@ -280,6 +294,7 @@ class ParityReport(Report):
     totals: ClassVar[tuple[str, ...]] = (
         *Report.totals,
         *("max_kl", "argmax_flips", "draws", "near_ties", "unexplained"),
+        *("filtered_draws", "filtered_near_ties", "filtered_unexplained"),
     )
     backend: str
     device: str
@@ -313,3 +328,18 @@ class ParityReport(Report):
     def unexplained(self) -> int:
         """Number of drawn values of both kinds that differ and are not near ties; must be 0."""
         return self.sampled.unexplained + self.noise.unexplained
+
+    @property
+    def filtered_draws(self) -> int:
+        """Number of the drawn values that have a temperature or filters."""
+        return self.sampled.filtered_draws + self.noise.filtered_draws
+
+    @property
+    def filtered_near_ties(self) -> int:
+        """Number of near ties among the draws with a temperature or filters."""
+        return self.sampled.filtered_near_ties + self.noise.filtered_near_ties
+
+    @property
+    def filtered_unexplained(self) -> int:
+        """Number of unexplained draws with a temperature or filters; must be 0."""
+        return self.sampled.filtered_unexplained + self.noise.filtered_unexplained

@@ -30,6 +30,34 @@ def test_a_run_appends_rows_with_their_parity(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == len(rows)
 
 
+def test_settings_are_compared_with_unfiltered_steps(
+    toy_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toy has no step with filters, so that a filter would end the run."""
+    monkeypatch.setattr(run, "SAMPLINGS", dict(list(run.SAMPLINGS.items())[:1]))
+    assert run.main([*WORDS, "--only", "settings", "--results", str(tmp_path)]) == 0
+    (row,) = read(CaseRow, tmp_path / "toy.jsonl")
+    assert (row.quantity, row.baseline) == ("decode, temperature 0.8", run.UNFILTERED_LOOP)
+    assert row.parity.verified
+    assert len(row.rounds) == len(row.baseline_rounds) == 2
+    assert row.target == "ours / unfiltered <= 1.05"
+
+
+def test_targets_of_settings() -> None:
+    """A temperature may cost least; filters most at 50,000 values."""
+    filtered = run.SAMPLINGS["temperature 0.8, top-p 0.95"]
+    found = [
+        run.slowdown(run.CASES[name], batch, sampling)
+        for name, batch, sampling in [
+            ("W2", 1, run.SAMPLINGS["temperature 0.8"]),
+            ("W2", 1, filtered),
+            ("W2", 16, filtered),
+            ("W1", 1, filtered),
+        ]
+    ]
+    assert found == [1.05, 1.15, 1.2, 1.25]
+
+
 def test_a_run_that_loses_the_probabilities_leaves_no_row(
     toy_case: Case,
     tmp_path: Path,

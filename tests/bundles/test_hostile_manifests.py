@@ -171,7 +171,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
             for spec in step(m)[side]
             if spec["name"].startswith("k_0")
         ],
-        "graphs/step.onnx: expected the 12 inputs in the signature of graph step",
+        "graphs/step.onnx: expected the 14 inputs in the signature of graph step",
     ),
     "size of 4000 digits": (
         lambda m: m["files"]["graphs/step.onnx"].update(size=10**4000),

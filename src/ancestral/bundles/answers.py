@@ -8,13 +8,19 @@ from numpy.typing import NDArray
 
 from ancestral.bundles.manifest import Manifest
 from ancestral.bundles.tensors_file import Stored
+from ancestral.sampling import HOTTEST, SETTINGS
 
 Answers = Mapping[str, NDArray[Any]]
 _KINDS: Mapping[str, str] = {"F": "f", "B": "f", "I": "i", "U": "i"}
 """Kind of a dtype, by the first letter of its name in safetensors."""
 _WORDS: Mapping[str, str] = {"f": "floats", "i": "integers", "b": "bools"}
-CHECKED = ("x", "at", "drawn", "label", "codes", "u")
+CHECKED = ("x", "at", "drawn", "label", "codes", "u", "tempered", "filtered", *SETTINGS)
 """Arrays whose values are compared with the manifest when a bundle is opened, if they are small."""
+
+_DRAWN = ("drawn", "tempered", "filtered")
+"""Values that are drawn: without settings, at a temperature, and with filters too."""
+_DISTANCES = ("tempered_margin", "tempered_gap", "filtered_margin", "filtered_gap")
+"""Distances of draws from a tie, infinite where there is none."""
 
 Shapes = Mapping[str, tuple[str | int, ...]]
 """Kind of the dtype (f, i or b) and axes of each array. An axis is a length, or a name that has the
@@ -27,13 +33,15 @@ def required(manifest: Manifest) -> Shapes:
         label = {"label": ("i", "n")} if manifest.data.num_classes is not None else {}
         return {
             "x": ("i", "n", "t"),
-            "drawn": ("i", "n", "t"),
+            **dict.fromkeys(_DRAWN, ("i", "n", "t")),
             **label,
             "at": ("i", "m", 2),
-            **dict.fromkeys(("u", "log_prob", "margin"), ("f", "n", "t")),
+            **dict.fromkeys(("u", "log_prob", "margin", *_DISTANCES), ("f", "n", "t")),
+            **{each: (np.dtype(dtype).kind, "n") for each, dtype in SETTINGS.items()},
             "distribution": ("f", "m", manifest.data.levels),
             "is_sample": ("b", "n"),
             **_errors("own_log_prob", "own_kl", "own_cdf", halves=True),
+            **_errors("own_filtered", "own_gap", halves=True),
         }
     latent, t = manifest.latent, manifest.data.length
     events, codes = "f" if latent.continuous else "i", latent.posterior == "codes"
@@ -120,7 +128,7 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
         return
     most: Any = {
         "x": data.levels - 1,
-        "drawn": data.levels - 1,
+        **dict.fromkeys(_DRAWN, data.levels - 1),
         "label": (data.num_classes or 1) - 1 + manifest.label_optional,
         "at": max(answers["x"].shape) - 1 if "x" in answers else None,
         "codes": np.inf,
@@ -131,9 +139,17 @@ def _value_problems(name: str, answers: Answers, manifest: Manifest) -> Iterator
             yield f"{name}: expected values in 0 .. {most[name]}, got {low} .. {high}"
     if name == "at" and "x" in answers and (values >= answers["x"].shape).any():
         yield f"at: expected indices of events and positions within x {answers['x'].shape}"
+    if name in SETTINGS:
+        least = 1 if name == "top_k" else 0
+        highest = {"temperature": HOTTEST, "top_k": data.levels}.get(name, 1)
+        valid = (values >= least) & (values <= highest) & ((values > 0) | (name != "top_p"))
+        if not valid.all():
+            yield f"{name}: expected values in {least} .. {highest:g}, as `Sampling` takes them"
     if name == "u" and not ((values >= 0) & (values < 1)).all():
         yield "u: expected numbers in [0, 1)"
     if values.dtype.kind == "f" and not name.startswith("own_"):
-        impossible = np.isnan(values).any() or (name != "margin" and np.isposinf(values).any())
+        impossible = np.isnan(values).any() or (
+            name not in ("margin", *_DISTANCES) and np.isposinf(values).any()
+        )
         if impossible:
             yield f"{name}: contains NaN or infinity"

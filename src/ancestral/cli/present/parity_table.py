@@ -27,6 +27,11 @@ _CONDITIONALS = {
     "max KL of a next value": "max_kl",
     "limit of KL": "limit_kl",
 }
+_FILTERED: tuple[Row, ...] = (
+    ("of them at temperatures, with filters", "filtered_draws", ","),
+    ("  near ties", "filtered_near_ties", ""),
+    ("  unexplained", "filtered_unexplained", ""),
+)
 _TERMS = {"max of any single term": "max_abs_term_nats"}
 
 
@@ -51,7 +56,7 @@ def _autoregressive(title: str, reports: Sequence[ParityReport]) -> "Table":
         *_events(one, "log p", "", _CONDITIONALS),
         ("argmax flips", "argmax_flips", ""),
     ]
-    return _table(f"{title}, {one.events} events{part}", reports, rows)
+    return _table(f"{title}, {one.events} events{part}", reports, rows, _FILTERED)
 
 
 def _latent(reports: Sequence[LatentParityReport]) -> "Table":
@@ -86,12 +91,15 @@ def _events(one: Report, what: str, bits: str, terms: dict[str, str]) -> list[Ro
     return rows
 
 
-def _table(title: str, reports: Sequence[Report], rows: Sequence[Row]) -> "Table":
+def _table(
+    title: str, reports: Sequence[Report], rows: Sequence[Row], more: Sequence[Row] = ()
+) -> "Table":
     rows = [
         *rows,
         ("values drawn", "draws", ","),
         ("  near ties", "near_ties", ""),
         ("  unexplained", "unexplained", ""),
+        *more,
     ]
     cells = [
         (name, *(format(attrgetter(field)(report), form) for report in reports))
