@@ -19,7 +19,9 @@ SETTINGS: Mapping[str, Settings] = {
 }
 """The ways of drawing that are compared, by their names in the rows."""
 TRIAL = 8
-"""A trial of a number of threads draws one in 8 of the values, and 8 at least."""
+"""A trial draws one in 8 of the values, and 8 at least."""
+TRIALS = 2
+"""Trials of each number of threads, after a warm-up; the shortest counts."""
 CONTENDER = 2.0
 """A peer that takes longer than this many times the fastest peer's first round runs only that."""
 SCORED = 64
@@ -94,7 +96,7 @@ class Program:
         return np.array(self.process.ask("log_p", tokens=tokens.tolist())["log_p"], np.float64)
 
     def choose_threads(self, batch: int, new: int, counts: Sequence[int]) -> None:
-        """Load the model with the number of threads that has the shorter trial.
+        """Load the model with the number of threads that has the shortest trial.
 
         Raises:
             PeerError: the program failed.
@@ -103,8 +105,9 @@ class Program:
         times = {}
         for threads in counts:
             self.load(threads)
-            self.draw(batch, new, Settings())
-            times[threads] = self.draw(batch, new, Settings())[0]
+            # The first one is a warm-up.
+            trials = [self.draw(batch, new, Settings())[0] for _ in range(1 + TRIALS)]
+            times[threads] = min(trials[1:])
         self.load(min(times, key=lambda threads: times[threads]))
 
 

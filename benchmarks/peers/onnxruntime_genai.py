@@ -5,6 +5,8 @@ The builder has no GPT-2.
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +73,12 @@ def convert(weights: Path, folder: Path) -> None:
     if config["model_type"] == "gpt2":
         shutil.copytree(weights.parent / "genai-graph", folder)
         return
-    from onnxruntime_genai.models.builder import create_model
-
-    create_model(
-        None,
-        str(weights),
-        str(folder),
-        "fp32",
-        "cpu",
-        str(folder / "cache"),
-        num_hidden_layers=None,
-    )
+    builder = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
+    places = ["-i", str(weights), "-o", str(folder), "-c", str(folder / "cache")]
+    done = subprocess.run([*builder, *places, "-p", "fp32", "-e", "cpu"], check=False)
+    if done.returncode:
+        # The builder has printed its error.
+        sys.exit(done.returncode)
     path = folder / "genai_config.json"
     built = json.loads(path.read_text())
     built["model"]["context_length"] += 1

@@ -18,7 +18,7 @@ class PeerResult:
 
     Attributes:
         name: name of the peer.
-        threads: threads it ran with: the number with the shorter trial; 0 if it did not run.
+        threads: threads it ran with: the number with the shortest trial; 0 if it did not run.
         versions: versions of its packages.
         rounds: milliseconds of each round, divided by the number of values drawn in a row; empty
             if it did not run. A program far behind the fastest one runs one round only.
@@ -50,7 +50,7 @@ class PeerRow(Row):
         sampling: how values are drawn, in words.
         prefix: number of values in each prompt, after the start token.
         new: number of values drawn in each row.
-        threads: threads of ours: the number with the shorter trial.
+        threads: threads of ours: the number with the shortest trial.
         drawn_nats: mean -log p of our drawn values, in nats.
         load_average: average number of running processes in the minute before the run.
         peers: all peers that were asked for.
