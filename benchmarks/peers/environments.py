@@ -159,9 +159,5 @@ def _version(name: str) -> str:
 
 def _write_genai_graph(work: Workload) -> None:
     """Write the graph of onnxruntime-genai in another process, so that this one has no torch."""
-    code = (
-        "from pathlib import Path; from benchmarks.peers.genai_graph import write_genai_graph; "
-        "from benchmarks.peers.workloads import WORKLOADS, folder; "
-        f"work = WORKLOADS[{work.name!r}]; write_genai_graph(work, folder(work) / 'genai-graph')"
-    )
-    _run("onnxruntime-genai", [sys.executable, "-P", "-c", code], environment())
+    command = [sys.executable, "-P", "-m", "benchmarks.peers.genai_graph", work.name]
+    _run("onnxruntime-genai", command, environment())

@@ -1,12 +1,14 @@
 """A GPT-2 in the form in which onnxruntime-genai's model builder writes a Llama.
 
 The graph is the one of our baseline (`benchmarks/plain_graph.py`): attention appends to the caches
-in place and only the last logits are computed. Its inputs get the names and shapes that
+in place and only the last logits are computed. `python -m benchmarks.peers.genai_graph W1` writes
+it where the runner looks for it. Its inputs get the names and shapes that
 onnxruntime-genai feeds: lengths come from the attention mask.
 """
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from benchmarks.peers.worker import UNUSED
-from benchmarks.peers.workloads import Workload, weights
+from benchmarks.peers.workloads import WORKLOADS, Workload, folder, weights
 
 _MODEL = "model.onnx"
 
 
-def write_genai_graph(work: Workload, folder: Path) -> None:
+def write_genai_graph(work: Workload, out: Path) -> None:
     """Write the graph and its genai_config.json into a new folder."""
     from ancestral.train.models.transformer import Transformer
     from ancestral.train.open_checkpoint import open_checkpoint
@@ -27,12 +29,12 @@ def write_genai_graph(work: Workload, folder: Path) -> None:
 
     made = open_checkpoint(weights(work)).model
     assert isinstance(made, Transformer)
-    export_plain(made.eval(), folder / _MODEL)
+    export_plain(made.eval(), out / _MODEL)
     # Only the graph is read and written again; the weights stay in their file.
-    proto = onnx.load(folder / _MODEL, load_external_data=False)
+    proto = onnx.load(out / _MODEL, load_external_data=False)
     adapt(proto.graph)
-    onnx.save(proto, folder / _MODEL)
-    (folder / "genai_config.json").write_text(json.dumps(genai_config(work), indent=2) + "\n")
+    onnx.save(proto, out / _MODEL)
+    (out / "genai_config.json").write_text(json.dumps(genai_config(work), indent=2) + "\n")
 
 
 def adapt(graph: Any) -> None:
@@ -121,3 +123,8 @@ def genai_config(work: Workload) -> dict[str, Any]:
         },
         "search": {"past_present_share_buffer": True, "max_length": work.length + 1},
     }
+
+
+if __name__ == "__main__":
+    chosen = WORKLOADS[sys.argv[1]]
+    write_genai_graph(chosen, folder(chosen) / "genai-graph")

@@ -74,7 +74,9 @@ def convert(weights: Path, folder: Path) -> None:
         shutil.copytree(weights.parent / "genai-graph", folder)
         return
     builder = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
-    places = ["-i", str(weights), "-o", str(folder), "-c", str(folder / "cache")]
+    source = folder / "source"
+    _with_tokenizer(weights, source, config["vocab_size"])
+    places = ["-i", str(source), "-o", str(folder), "-c", str(folder / "cache")]
     done = subprocess.run([*builder, *places, "-p", "fp32", "-e", "cpu"], check=False)
     if done.returncode:
         # The builder has printed its error.
@@ -84,6 +86,20 @@ def convert(weights: Path, folder: Path) -> None:
     built["model"]["context_length"] += 1
     built["model"] |= {"eos_token_id": [], "pad_token_id": UNUSED}
     path.write_text(json.dumps(built, indent=2) + "\n")
+
+
+def _with_tokenizer(weights: Path, source: Path, levels: int) -> None:
+    """Make a folder of the weights and a tokenizer of numbers: the builder requires one."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    source.mkdir(parents=True)
+    for file in weights.iterdir():
+        (source / file.name).symlink_to(file)
+    table = models.WordLevel({str(token): token for token in range(levels)}, unk_token="0")
+    # The builder requires an end token too; `convert` removes it again.
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(table), eos_token="0")
+    made.save_pretrained(source)
 
 
 if __name__ == "__main__":

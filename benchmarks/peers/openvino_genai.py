@@ -28,15 +28,15 @@ class OpenVinoGenAI:
         import openvino
         import openvino_genai
 
-        config = openvino_genai.GenerationConfig()
-        config.max_new_tokens = new
-        # Required, and ignored.
-        config.eos_token_id = 0
-        config.ignore_eos = True
-        config.do_sample = True
-        config.temperature = settings.temperature
-        config.top_p = settings.top_p
-        config.rng_seed = SEED
+        config = openvino_genai.GenerationConfig(
+            max_new_tokens=new,
+            eos_token_id=0,  # required, and ignored
+            ignore_eos=True,
+            do_sample=True,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            rng_seed=SEED,
+        )
         inputs = openvino_genai.TokenizedInputs(
             openvino.Tensor(prompt), openvino.Tensor(np.ones_like(prompt))
         )
