@@ -30,6 +30,10 @@ LIMIT_PER_VALUE = 1e-4
 """Limit of a difference of log p, in nats per value, which our tests of checkpoints allow too."""
 ERRORS = 5.0
 """Standard errors by which the mean log p of drawn values may differ between two programs."""
+LEAST_NATS = 0.5
+"""Difference of these means, in nats per value, that is always allowed."""
+BLOCK = 16
+"""Values of a block, whose means give the standard error: neighbours depend on each other."""
 ROWS_SCORED = 4
 """Largest number of rows whose drawn values are scored."""
 T = TypeVar("T")
@@ -193,13 +197,21 @@ def _check_draws(
     program.result = replace(program.result, drawn_nats=mean)
     if own is None:
         return
-    error = float(np.sqrt(scores.var() / len(scores) + own.var() / len(own)))
-    if abs(mean + own.mean()) > ERRORS * error:
+    error = float(np.hypot(_standard_error(scores), _standard_error(own)))
+    if abs(mean + own.mean()) > max(ERRORS * error, LEAST_NATS):
         leave_out(
             program,
             f"draws from another distribution: -log p is {mean:.2f} nats per value, "
             f"ours {-own.mean():.2f}",
         )
+
+
+def _standard_error(scores: NDArray[np.float64]) -> float:
+    """Return the standard error of the mean of scores, by the means of blocks of neighbours."""
+    blocks = np.array(
+        [block.mean() for block in np.array_split(scores, max(len(scores) // BLOCK, 2))]
+    )
+    return float(blocks.std(ddof=1) / len(blocks) ** 0.5)
 
 
 def _contenders(programs: Sequence[Program]) -> list[Program]:

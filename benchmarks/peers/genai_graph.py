@@ -116,7 +116,7 @@ def genai_config(work: Workload) -> dict[str, Any]:
             "bos_token_id": work.start,
             "context_length": work.length + 1,
             "decoder": decoder,
-            "eos_token_id": [],
+            "eos_token_id": UNUSED,
             "pad_token_id": UNUSED,
             "type": "llama",
             "vocab_size": work.levels,

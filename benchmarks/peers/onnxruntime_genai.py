@@ -46,6 +46,8 @@ class OnnxruntimeGenAI:
         generator = self._generator(
             rows,
             given + new,
+            # Some value has to end a row; before this length it is never drawn.
+            min_length=given + new,
             do_sample=True,
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -84,7 +86,7 @@ def convert(weights: Path, folder: Path) -> None:
     path = folder / "genai_config.json"
     built = json.loads(path.read_text())
     built["model"]["context_length"] += 1
-    built["model"] |= {"eos_token_id": [], "pad_token_id": UNUSED}
+    built["model"] |= {"eos_token_id": UNUSED, "pad_token_id": UNUSED}
     path.write_text(json.dumps(built, indent=2) + "\n")
 
 
