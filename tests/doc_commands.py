@@ -26,7 +26,6 @@ EXEMPT = {
     "gpg": "needs a key",
     "make": "runs the checks, or takes longer than all of them",
     "python -m benchmarks.gallery": "runs in tests/benchmarks/test_gallery.py",
-    "python -m benchmarks.peers": "needs the peers: tests/benchmarks/test_peers.py runs toys",
     "pip": "installs packages; `make test-install` does so",
     "ancestral export ./mine -o text": "is refused, and the page shows the refusal",
     "ancestral compile": "needs TensorRT: tests/cli/test_compile.py runs it on a simulated library",
