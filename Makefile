@@ -30,7 +30,7 @@ COMPUTING := tests/laws tests/engine tests/export tests/likelihoods tests/models
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo test test-all test-old-cpu test-install checks docs docs-links gpu bench \
-  kernels-table clean
+  peers kernels-table clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -95,6 +95,7 @@ docs-links: $(STAMP) ## follow the links of the docs to other sites; needs a net
 PYTHONS :=
 INSTALL :=
 GPU :=
+PEERS :=
 # PYTHONS: names or paths, for example "python3.12 /opt/python3.14/bin/python3".
 # INSTALL: further options.
 test-install: $(STAMP) ## test the installation with each Python found; write docs/installing.md
@@ -109,10 +110,14 @@ gpu: ## test and measure on a CUDA GPU; without one, rehearse: make GPU='--parts
 bench: $(STAMP) ## append benchmark rows to benchmarks/results
 	@$(BIN)/python -m benchmarks.run
 
+# The first time it downloads some gigabytes into .peers, and exports the models, which takes minutes.
+peers: $(STAMP) ## compare with other programs: make PEERS='--only W2 --rounds 5' peers
+	@$(BIN)/python -m benchmarks.peers --install $(PEERS)
+
 kernels-table: $(STAMP) ## compile every kernel; write docs/kernels-compiled.md
 	@$(BIN)/python -m ancestral.triton_kernels.tools.compile --table docs/kernels-compiled.md
 
 clean: ## remove everything that was built, cached or drawn, and .venv
-	rm -rf $(VENV) demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
+	rm -rf $(VENV) .peers demo build dist src/*.egg-info .coverage .coverage.* htmlcov .hypothesis \
 	  .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,9 +203,15 @@ def _key(name: str) -> str:
     case = CASES[name]
     shape = [case.family, case.config, case.event_shape, case.levels, case.shares, case.plain]
     digest = hashlib.sha256(json.dumps(shape).encode())
-    for file in sorted(file for part in _SOURCES for file in CHECKOUT.glob(part)):
-        digest.update(str(file.relative_to(CHECKOUT)).encode() + file.read_bytes())
+    for content in exporting_code():
+        digest.update(content)
     return digest.hexdigest()[:12]
+
+
+def exporting_code() -> Iterator[bytes]:
+    """Yield the path and the content of each file that determines an exported case."""
+    for file in sorted(file for part in _SOURCES for file in CHECKOUT.glob(part)):
+        yield str(file.relative_to(CHECKOUT)).encode() + file.read_bytes()
 
 
 def export(case: Case, folder: Path) -> None:

@@ -4,7 +4,8 @@
     python -m benchmarks.report README.md --check     exit status 1 if the file is out of date
 
 The file contains the lines `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`; the text
-between them is replaced. A table shows the latest row of each case, quantity, batch and machine.
+between them is replaced. A table shows the latest row of each case, quantity, batch and machine. If
+the file contains the same lines with `peers`, the rows of `benchmarks.peers` go between them.
 """
 
 import argparse
@@ -18,11 +19,14 @@ from benchmarks.bounds import MLP
 from benchmarks.cases import CASES
 from benchmarks.export_cost import CHECKPOINT
 from benchmarks.machine import CHECKOUT
+from benchmarks.peers import table as peers
+from benchmarks.peers.rows import FILE, PeerRow
 from benchmarks.rows import RESULTS, CaseRow, Row, number, read
 
 _ABOUT = {case.name: case.about for case in (*CASES.values(), MLP, CHECKPOINT)}
 BEGIN = "<!-- benchmarks:begin -->"
 END = "<!-- benchmarks:end -->"
+NO_PEERS = "There are no results yet: `make peers` writes them.\n"
 _HEAD = (
     "| quantity | batch | ours, p50 (p20 to p80) | baseline | ratio | target | parity, nats |",
     "|---|---|---|---|---|---|---|",
@@ -118,6 +122,9 @@ def main(words: list[str] | None = None) -> int:
     try:
         old = options.file.read_text()
         new = replaced(old, render(rows, arrivals))
+        if peers.BEGIN in new:
+            table = peers.render(read(PeerRow, options.results / FILE)) or NO_PEERS
+            new = replaced(new, table, peers.BEGIN, peers.END)
     except (OSError, ValueError) as error:
         print(f"{options.file}: {error}", file=sys.stderr)
         return 2
