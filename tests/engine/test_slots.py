@@ -83,7 +83,7 @@ def test_filling_rows_wait_without_steps(
     """While prompts fill, launches are short, and rows above the last live one do not run."""
     monkeypatch.setattr(slots, "CHUNK", 2)
     monkeypatch.setattr(slots, "CHUNKS", 1)
-    requests = [Request([1] * 8, max_new=16, stop=(), index=i) for i in range(4)]
+    requests = [Request([1 + i] * 8, max_new=16, stop=(), index=i) for i in range(4)]
     values = drawn(text, requests, 4)
     assert values == [16] * 4
     # The first prompt is done, then one chunk of the others between two launches.

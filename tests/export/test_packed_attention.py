@@ -88,7 +88,8 @@ def inputs_of(program: Program, rows: int, block: int, position: list[int]) -> d
     free[:, : block - 1] = given["values"][:, : block - 1]
     drawn = {"u": random.random((rows, t)).astype(np.float32), "observed": free}
     at = {"position": np.array(position), "offsets": np.arange(block)}
-    return given | drawn | at
+    warm = {"temperature": random.uniform(0.5, 1.5, rows).astype(np.float32)}
+    return given | drawn | at | (warm if "temperature" in given else {})
 
 
 @pytest.mark.parametrize("config", PACKED.values(), ids=PACKED)
